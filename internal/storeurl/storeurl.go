@@ -1,0 +1,108 @@
+// Package storeurl reads the URLs that stores are opened by, strictly: what it
+// does not know it refuses, and no message repeats what may hold a secret.
+package storeurl
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// URL is a store's URL whose scheme and parameters are known to be allowed.
+type URL struct {
+	Host string // such as a table's name
+	Path string // without the leading slash, but for "file", whose paths may be absolute
+
+	provider string
+	form     string
+	query    url.Values
+}
+
+// Parse reads raw. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
+// users what is allowed, and names the scheme and all parameters; provider is
+// the name in errors, which match [kv.ErrInvalidOption].
+func Parse(provider, form, raw string) (*URL, error) {
+	u := &URL{provider: provider, form: form}
+	scheme, _, _ := strings.Cut(form, ":")
+	_, params, _ := strings.Cut(form, "?")
+	parsed, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, u.Errorf("the URL cannot be parsed") // url's own error repeats the URL
+	case parsed.Scheme != scheme:
+		return nil, u.Errorf("the scheme is %q", parsed.Scheme)
+	case parsed.User != nil:
+		return nil, u.Errorf("credentials do not belong in the URL")
+	case parsed.Fragment != "":
+		return nil, u.Errorf("there is a fragment behind #; write %%23 for the character")
+	}
+	if u.query, err = url.ParseQuery(parsed.RawQuery); err != nil {
+		return nil, u.Errorf("the parameters cannot be parsed")
+	}
+	var allowed []string
+	for param := range strings.SplitSeq(params, "&") {
+		name, _, _ := strings.Cut(param, "=")
+		allowed = append(allowed, name)
+	}
+	for name, values := range u.query {
+		switch {
+		case !slices.Contains(allowed, name):
+			return nil, u.Errorf("parameter %q is unknown", name)
+		case len(values) != 1 || values[0] == "":
+			return nil, u.Errorf("parameter %q must have one value", name)
+		}
+	}
+	u.Host, u.Path = parsed.Host, parsed.Path
+	switch {
+	case parsed.Opaque != "":
+		if u.Path, err = url.PathUnescape(parsed.Opaque); err != nil {
+			return nil, u.Errorf("the path cannot be parsed")
+		}
+	case scheme != "file":
+		u.Path = strings.TrimPrefix(u.Path, "/")
+	}
+	return u, nil
+}
+
+// Get gives the value of a parameter, "" when it is absent.
+func (u *URL) Get(name string) string { return u.query.Get(name) }
+
+// Int gives the value of a parameter, or otherwise when it is absent. Anything
+// but a decimal number from least to most is an error.
+func (u *URL) Int(name string, otherwise, least, most int) (int, error) {
+	text := u.Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, u.Errorf("parameter %q must be a number from %d to %d", name, least, most)
+	}
+	return n, nil
+}
+
+// Endpoint gives the value of a parameter that must be an http or https URL
+// without credentials, "" when it is absent.
+func (u *URL) Endpoint(name string) (string, error) {
+	text := u.Get(name)
+	if text == "" {
+		return "", nil
+	}
+	e, err := url.Parse(text)
+	if err != nil || (e.Scheme != "http" && e.Scheme != "https") || e.Host == "" || e.User != nil || e.RawQuery != "" || e.Fragment != "" {
+		return "", u.Errorf("parameter %q must be a URL such as http://localhost:8000, without credentials or parameters", name)
+	}
+	return text, nil
+}
+
+// Errorf describes what is wrong with the URL and adds what is allowed.
+func (u *URL) Errorf(format string, args ...any) error {
+	return &kv.Error{
+		Op: "open", Provider: u.provider, Kind: kv.ErrInvalidOption,
+		Err: fmt.Errorf("%s; allowed is %s", fmt.Sprintf(format, args...), u.form),
+	}
+}

@@ -1,0 +1,180 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// The errors of a store, for errors.Is. What a store returns is an *[Error] or a
+// *[BatchError] that matches one or two of them; context errors match
+// context.Canceled and context.DeadlineExceeded and, from a write whose fate is
+// unknown, ErrIndeterminate.
+var (
+	// ErrNotFound: the key is absent or its entry has expired.
+	ErrNotFound = errors.New("not found")
+
+	// ErrConditionFailed: IfNotExists or IfVersion did not hold. Nothing was written.
+	ErrConditionFailed = errors.New("condition failed")
+
+	// ErrInvalidKey: a key or prefix breaks the rules of [ValidateKey].
+	ErrInvalidKey = errors.New("invalid key")
+
+	// ErrValueTooLarge: a value is longer than [MaxValueLen].
+	ErrValueTooLarge = errors.New("value too large")
+
+	// ErrInvalidOption: an option, limit, parameter or URL is out of its range.
+	ErrInvalidOption = errors.New("invalid option")
+
+	// ErrInvalidCursor: a cursor is damaged, or belongs to another prefix.
+	ErrInvalidCursor = errors.New("invalid cursor")
+
+	// ErrInvalidVersion: a version is malformed, or belongs to another key or provider.
+	ErrInvalidVersion = errors.New("invalid version")
+
+	// ErrInvalidJSON: a value is not JSON of the view's type, or cannot be made so.
+	ErrInvalidJSON = errors.New("invalid JSON")
+
+	// ErrNotProvisioned: the table, database or collection does not exist.
+	ErrNotProvisioned = errors.New("not provisioned")
+
+	// ErrIncompatible: what is stored is not skykv's, or of another format or
+	// shard count.
+	ErrIncompatible = errors.New("incompatible")
+
+	// ErrPermission: the service refused the credentials or the action.
+	ErrPermission = errors.New("permission denied")
+
+	// ErrThrottled: the service asked to slow down until retries were used up.
+	ErrThrottled = errors.New("throttled")
+
+	// ErrUnavailable: the service could not be reached or failed.
+	ErrUnavailable = errors.New("unavailable")
+
+	// ErrIndeterminate: a write was sent, and whether it was or will be applied
+	// is unknown. The error matches its cause as well.
+	ErrIndeterminate = errors.New("indeterminate")
+
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store closed")
+)
+
+// Error describes the failure of one operation. No message of it or of the
+// errors it wraps holds a value or a secret.
+type Error struct {
+	Op       string // the operation, such as "put"; the store sets it
+	Provider string // the driver's name; the store sets it
+	Key      string // the key or prefix concerned, if there is one; the store sets it
+
+	// Kind is the sentinel that the error matches, nil when none describes it.
+	Kind error
+
+	// Indeterminate: a write was sent, and whether it was or will be applied is
+	// unknown. The error then matches [ErrIndeterminate] as well.
+	Indeterminate bool
+
+	// Err is the cause: the SDK's own error, or a description.
+	Err error
+}
+
+// Error names the operation, the key, the provider, the kind and the cause.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("kv:")
+	if e.Op != "" {
+		b.WriteString(" " + e.Op)
+	}
+	if e.Key != "" {
+		b.WriteString(" " + quote(e.Key))
+	}
+	if e.Provider != "" {
+		b.WriteString(" on " + e.Provider)
+	}
+	if b.Len() > len("kv:") {
+		b.WriteByte(':')
+	}
+	sep := " "
+	if e.Indeterminate {
+		b.WriteString(" it is unknown whether the write was applied")
+		sep = ": "
+	}
+	if e.Kind != nil {
+		b.WriteString(sep + e.Kind.Error())
+		sep = ": "
+	}
+	if e.Err != nil {
+		b.WriteString(sep + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap gives the sentinels that the error matches, and its cause.
+func (e *Error) Unwrap() []error {
+	errs := make([]error, 0, 3)
+	if e.Indeterminate {
+		errs = append(errs, ErrIndeterminate)
+	}
+	if e.Kind != nil {
+		errs = append(errs, e.Kind)
+	}
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	return errs
+}
+
+// BatchError reports the keys of a batch that failed, each with its error. The
+// other keys succeeded. errors.Is finds what any of the errors matches.
+type BatchError struct {
+	Failed map[string]error
+}
+
+// Error counts the failures and quotes the one with the lowest key.
+func (e *BatchError) Error() string {
+	keys := e.keys()
+	if len(keys) == 0 {
+		return "kv: no key of the batch failed"
+	}
+	first := e.Failed[keys[0]]
+	if len(keys) == 1 {
+		return first.Error()
+	}
+	return fmt.Sprintf("%v (and %d more keys of the batch failed)", first, len(keys)-1)
+}
+
+// Unwrap gives the errors in ascending order of their keys.
+func (e *BatchError) Unwrap() []error {
+	errs := make([]error, 0, len(e.Failed))
+	for _, key := range e.keys() {
+		errs = append(errs, e.Failed[key])
+	}
+	return errs
+}
+
+func (e *BatchError) keys() []string {
+	return slices.Sorted(maps.Keys(e.Failed))
+}
+
+// asError turns a possibly nil *Error into an error that compares to nil.
+func asError(e *Error) error {
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+// fail completes an error on its way to the caller. A driver's *Error is copied,
+// since a driver may return one value many times.
+func (s *Store) fail(op, key string, err error) error {
+	e := Error{Err: err}
+	if own, ok := err.(*Error); ok {
+		e = *own
+	}
+	e.Op, e.Provider = op, s.info.Name
+	if key != "" {
+		e.Key = key
+	}
+	return &e
+}

@@ -1,0 +1,124 @@
+package kv
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Limits of every store. A middleware may lower them for the stores it wraps.
+const (
+	// MaxKeyLen is the greatest length of a key or prefix, in bytes.
+	MaxKeyLen = 512
+
+	// MaxValueLen is the greatest length of a value, in bytes: 24 KiB.
+	MaxValueLen = 24 * 1024
+
+	// KeyAlphabet holds the bytes that keys are made of, in ascending order. Keys
+	// sort by their bytes, so "-" comes first and "z" last.
+	KeyAlphabet = "-.0123456789:ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+
+	keyAlphabetText = "a-z A-Z 0-9 - _ : ."
+
+	// firstKey is the lowest key there is, and afterKeys is above every byte of a
+	// key while still being printable ASCII, which all services compare alike.
+	firstKey  = "-"
+	afterKeys = "~"
+)
+
+// MaxExpiry is the last instant at which an entry can expire: the greatest
+// timestamp with a four-digit year, in milliseconds, which is Firestore's limit.
+var MaxExpiry = time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
+
+// inKey marks the bytes that keys are made of.
+var inKey = func() (set [256]bool) {
+	for i := range len(KeyAlphabet) {
+		set[KeyAlphabet[i]] = true
+	}
+	return set
+}()
+
+// ValidateKey reports whether key is legal, 1 to [MaxKeyLen] bytes of
+// [KeyAlphabet], with an error that matches [ErrInvalidKey] and says what is
+// wrong and what is allowed.
+func ValidateKey(key string) error {
+	return asError(checkKey(key, MaxKeyLen))
+}
+
+// ValidatePrefix reports whether prefix is legal: empty, or as a key.
+// The error matches [ErrInvalidKey].
+func ValidatePrefix(prefix string) error {
+	return asError(checkPrefix(prefix, MaxKeyLen))
+}
+
+// ValidateValue reports whether value is at most [MaxValueLen] bytes long.
+// The error matches [ErrValueTooLarge].
+func ValidateValue(value []byte) error {
+	return asError(checkValue(value, MaxValueLen))
+}
+
+func checkKey(key string, most int) *Error {
+	if key == "" {
+		return &Error{Kind: ErrInvalidKey, Err: fmt.Errorf("the key is empty; allowed are 1 to %d bytes of %s", most, keyAlphabetText)}
+	}
+	return checkKeyBytes("key", key, most)
+}
+
+func checkPrefix(prefix string, most int) *Error {
+	return checkKeyBytes("prefix", prefix, most)
+}
+
+func checkKeyBytes(what, s string, most int) *Error {
+	if len(s) > most {
+		return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("the %s has %d bytes; allowed are at most %d", what, len(s), most)}
+	}
+	for i := range len(s) {
+		if !inKey[s[i]] {
+			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; allowed are %s", i, what, s[i], keyAlphabetText)}
+		}
+	}
+	return nil
+}
+
+func checkValue(value []byte, most int) *Error {
+	if len(value) > most {
+		return &Error{Kind: ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; allowed are at most %d", len(value), most)}
+	}
+	return nil
+}
+
+// checkInstant returns at in milliseconds, rounded up, if an entry may expire then.
+func checkInstant(at time.Time, now int64) (int64, *Error) {
+	ms := at.UnixMilli()
+	if at.Nanosecond()%int(time.Millisecond) != 0 {
+		ms++
+	}
+	switch {
+	case at.After(MaxExpiry):
+		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the expiry is later than %s", MaxExpiry.Format(time.RFC3339Nano))}
+	case ms <= now:
+		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the expiry %s is not later than the store's clock, which reads %s",
+			formatMillis(ms), formatMillis(now))}
+	}
+	return ms, nil
+}
+
+// checkTTL returns the instant ttl after now, in milliseconds, rounded up.
+func checkTTL(ttl time.Duration, now time.Time) (int64, *Error) {
+	if ttl <= 0 {
+		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the TTL is %s; it must be positive", ttl)}
+	}
+	return checkInstant(now.Add(ttl), now.UnixMilli())
+}
+
+func formatMillis(ms int64) string {
+	return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano)
+}
+
+// quote shows a key in a message, shortened when it is too long to be legal.
+func quote(key string) string {
+	if len(key) > MaxKeyLen {
+		key = strings.ToValidUTF8(key[:64], "") + "…"
+	}
+	return fmt.Sprintf("%q", key)
+}

@@ -1,0 +1,192 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// PutOption is an option of Put: [TTL] or [ExpireAt], and [IfNotExists] or
+// [IfVersion]. Without the former an entry does not expire, without the latter
+// the Put is unconditional.
+type PutOption interface{ putOption() }
+
+// DeleteOption is an option of Delete: [IfVersion].
+type DeleteOption interface{ deleteOption() }
+
+// ScanOption is an option of Scan: [Limit], [After] or [KeysOnly].
+type ScanOption interface{ scanOption() }
+
+// PageOption is an option of ScanPage: [After] or [KeysOnly].
+type PageOption interface{ pageOption() }
+
+// TTL lets the entry expire d from now, rounded up to the millisecond. Unless d
+// is positive and the instant at most [MaxExpiry], Put returns ErrInvalidOption.
+func TTL(d time.Duration) PutOption { return ttlOption(d) }
+
+// ExpireAt lets the entry expire at t, rounded up to the millisecond. Unless t
+// is later than the store's clock and at most [MaxExpiry], Put returns
+// ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does not expire,
+// stands for no expiry.
+func ExpireAt(t time.Time) PutOption { return expireAtOption(t) }
+
+// IfNotExists lets Put succeed only if the key is absent or expired. Otherwise
+// it returns ErrConditionFailed.
+func IfNotExists() PutOption { return ifNotExistsOption{} }
+
+// IfVersion lets Put or Delete succeed only if the entry is still in the state
+// that v names: not replaced, deleted, re-created or expired. Otherwise they
+// return ErrConditionFailed, or ErrInvalidVersion when v is not a version of
+// this key on this provider.
+func IfVersion(v Version) VersionOption { return VersionOption{v} }
+
+// VersionOption is what [IfVersion] returns: an option of Put and of Delete.
+type VersionOption struct{ version Version }
+
+// Limit ends the scan after n entries. Unless n is positive, the scan yields
+// ErrInvalidOption.
+func Limit(n int) ScanOption { return limitOption(n) }
+
+// After starts the scan behind key, which need not exist nor have the scan's
+// prefix. ScanPage starts behind the cursor when that is later. The scan yields
+// ErrInvalidKey unless key is legal or empty, which stands for the start.
+func After(key string) AfterOption { return AfterOption{key} }
+
+// AfterOption is what [After] returns: an option of Scan and of ScanPage.
+type AfterOption struct{ key string }
+
+// KeysOnly leaves the Value of the entries nil, and fills everything else. Values
+// are not transferred where the service can avoid it.
+func KeysOnly() KeysOnlyOption { return KeysOnlyOption{} }
+
+// KeysOnlyOption is what [KeysOnly] returns: an option of Scan and of ScanPage.
+type KeysOnlyOption struct{}
+
+type (
+	ttlOption         time.Duration
+	expireAtOption    time.Time
+	ifNotExistsOption struct{}
+	limitOption       int
+)
+
+func (ttlOption) putOption()         {}
+func (expireAtOption) putOption()    {}
+func (ifNotExistsOption) putOption() {}
+func (VersionOption) putOption()     {}
+func (VersionOption) deleteOption()  {}
+func (limitOption) scanOption()      {}
+func (AfterOption) scanOption()      {}
+func (AfterOption) pageOption()      {}
+func (KeysOnlyOption) scanOption()   {}
+func (KeysOnlyOption) pageOption()   {}
+
+// putPlan is what the options of one Put amount to.
+type putPlan struct {
+	expires int64
+	cond    Condition
+}
+
+func (s *Store) planPut(key string, now time.Time, opts []PutOption) (plan putPlan, err *Error) {
+	plan.cond.Now = now.UnixMilli()
+	var expiring, conditional bool
+	var version Version
+	var ttl time.Duration
+	var at time.Time
+	for _, opt := range opts {
+		var twice bool
+		switch opt := opt.(type) {
+		case ttlOption:
+			twice, expiring = expiring, true
+			if ttl = time.Duration(opt); ttl <= 0 {
+				return plan, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the TTL is %s; it must be positive", ttl)}
+			}
+		case expireAtOption:
+			twice, expiring = expiring, true
+			at = time.Time(opt)
+		case ifNotExistsOption:
+			twice, conditional = conditional, true
+			plan.cond.Absent = true
+		case VersionOption:
+			twice, conditional = conditional, true
+			version = opt.version
+			if err := s.checkVersion(version, key); err != nil {
+				return plan, err
+			}
+			plan.cond.Version = version.native
+		default:
+			return plan, &Error{Kind: ErrInvalidOption, Err: errors.New("an option is nil")}
+		}
+		if twice {
+			return plan, &Error{Kind: ErrInvalidOption, Err: errors.New("allowed are one of TTL and ExpireAt, and one of IfNotExists and IfVersion")}
+		}
+	}
+	// An entry that expired since it was read is the likelier news than the
+	// expiry in the past that a compare-and-swap then hands on.
+	if expired(version.expires, plan.cond.Now) {
+		return plan, errExpiredVersion()
+	}
+	switch {
+	case ttl != 0:
+		plan.expires, err = checkTTL(ttl, now)
+	case !at.IsZero():
+		plan.expires, err = checkInstant(at, plan.cond.Now)
+	}
+	return plan, err
+}
+
+func (s *Store) planDelete(key string, now time.Time, opts []DeleteOption) (Condition, *Error) {
+	cond := Condition{Now: now.UnixMilli()}
+	for _, opt := range opts {
+		opt, ok := opt.(VersionOption)
+		if !ok || cond.Version != "" {
+			return cond, &Error{Kind: ErrInvalidOption, Err: errors.New("allowed is one IfVersion")}
+		}
+		if err := s.checkVersion(opt.version, key); err != nil {
+			return cond, err
+		}
+		if expired(opt.version.expires, cond.Now) {
+			return cond, errExpiredVersion()
+		}
+		cond.Version = opt.version.native
+	}
+	return cond, nil
+}
+
+func errExpiredVersion() *Error {
+	return &Error{Kind: ErrConditionFailed, Err: errors.New("the entry of that version has expired")}
+}
+
+// scanPlan is what the options of one scan amount to.
+type scanPlan struct {
+	limit     int // 0: none
+	after     string
+	withValue bool
+}
+
+func planScan[O any](most int, opts []O) (plan scanPlan, err *Error) {
+	plan.withValue = true
+	for _, opt := range opts {
+		switch opt := any(opt).(type) {
+		case limitOption:
+			if plan.limit = int(opt); plan.limit < 1 {
+				return plan, errLimit(plan.limit)
+			}
+		case AfterOption:
+			plan.after = opt.key
+			if opt.key != "" {
+				if err := checkKey(opt.key, most); err != nil {
+					return plan, err
+				}
+			}
+		case KeysOnlyOption:
+			plan.withValue = false
+		default:
+			return plan, &Error{Kind: ErrInvalidOption, Err: errors.New("an option is nil")}
+		}
+	}
+	return plan, nil
+}
+
+func errLimit(n int) *Error {
+	return &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the limit is %d; it must be at least 1", n)}
+}

@@ -1,0 +1,307 @@
+package kv
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"math"
+	"sync"
+)
+
+// scanPage is how many records a scan without a limit asks each shard for at a
+// time. Two such pages a shard are in memory at once, one being read ahead.
+const scanPage = 500
+
+// Scan yields the live entries whose keys start with prefix, in ascending byte
+// order of the key; the empty prefix stands for all. It fetches as the loop goes
+// on, and stops fetching when the loop ends. Entries that live throughout the
+// scan are yielded exactly once, others may or may not be: a scan is no snapshot.
+// The loop's body may use the store.
+//
+// An error beside an Entry with a Key concerns that entry alone (skykv did not
+// write it, so it matches ErrIncompatible), and the loop may go on. An error
+// beside an empty Key ends the scan; After continues it behind the last key.
+func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) iter.Seq2[Entry, error] {
+	const op = "scan"
+	return func(yield func(Entry, error) bool) {
+		plan, err := planScan(s.info.MaxKeyLen, opts)
+		if err == nil {
+			err = s.beginScan(ctx, prefix)
+		}
+		if err != nil {
+			yield(Entry{}, s.fail(op, prefix, err))
+			return
+		}
+		r := scanRange(prefix, plan.after)
+		r.WithValue = plan.withValue
+		r.Now = s.now().UnixMilli()
+		count := 0
+		for rec, err := range s.records(ctx, r, plan.limit) {
+			switch {
+			case err == nil && s.closed.Load():
+				yield(Entry{}, s.fail(op, prefix, &Error{Kind: ErrClosed}))
+				return
+			case err != nil && rec.Key != "":
+				if !yield(Entry{Key: rec.Key}, s.fail(op, rec.Key, err)) {
+					return
+				}
+				continue
+			case err != nil:
+				yield(Entry{}, s.fail(op, prefix, err))
+				return
+			case expired(rec.Expires, s.now().UnixMilli()):
+				continue
+			}
+			count++
+			if !yield(s.entry(rec, plan.withValue), nil) || count == plan.limit {
+				return
+			}
+		}
+	}
+}
+
+// ScanPage returns the first limit entries of a [Store.Scan] behind cursor: the
+// Next of the page before, or nothing for the first page. A page is shorter than
+// limit only when the scan ended, and Page.Next is empty exactly then.
+//
+// On an error the page holds the entries read so far and Next the position
+// reached, from which the scan can be tried again; behind an entry that skykv did
+// not write, it is the position after that entry.
+func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...PageOption) (Page, error) {
+	const op = "scan"
+	page := Page{Next: cursor}
+	plan, err := planScan(s.info.MaxKeyLen, opts)
+	if err == nil && limit < 1 {
+		err = errLimit(limit)
+	}
+	if err == nil {
+		err = s.beginScan(ctx, prefix)
+	}
+	if err != nil {
+		return page, s.fail(op, prefix, err)
+	}
+	position, err := cursorKey(prefix, cursor)
+	if err != nil {
+		return page, s.fail(op, prefix, err)
+	}
+	r := scanRange(prefix, max(position, plan.after))
+	r.WithValue = plan.withValue
+	r.Now = s.now().UnixMilli()
+	page.Entries = make([]Entry, 0, min(limit, scanPage))
+	// One more than limit tells whether the scan ended with the page.
+	for rec, err := range s.records(ctx, r, limit+1) {
+		if err != nil {
+			if rec.Key != "" {
+				position = rec.Key
+			}
+			if position != "" {
+				page.Next = cursorAfter(prefix, position)
+			}
+			return page, s.fail(op, cmp.Or(rec.Key, prefix), err)
+		}
+		if !expired(rec.Expires, s.now().UnixMilli()) {
+			if len(page.Entries) == limit {
+				page.Next = cursorAfter(prefix, page.Entries[limit-1].Key)
+				return page, nil
+			}
+			page.Entries = append(page.Entries, s.entry(rec, plan.withValue))
+		}
+		position = rec.Key
+	}
+	page.Next = ""
+	return page, nil
+}
+
+func (s *Store) beginScan(ctx context.Context, prefix string) *Error {
+	if err := checkPrefix(prefix, s.info.MaxKeyLen); err != nil {
+		return err
+	}
+	return s.begin(ctx)
+}
+
+// scanRange selects the keys that start with prefix and come behind after.
+func scanRange(prefix, after string) Range {
+	from := max(prefix, firstKey)
+	if after != "" {
+		// The next key there can be: after with the lowest byte behind it.
+		from = max(from, after+firstKey)
+	}
+	return Range{From: from, To: prefix + afterKeys}
+}
+
+// records yields the records of r from all shards, merged in order of their keys.
+// It reads about want of them, the shards at once; with want 0, all, reading
+// ahead. Errors are as those of [Driver].Scan.
+func (s *Store) records(ctx context.Context, r Range, want int) iter.Seq2[Record, error] {
+	n := s.info.Shards
+	r.Limit = scanPage
+	ahead := true
+	if want > 0 {
+		// Keys are spread at random: with 2.5 standard deviations on top of the
+		// mean, hardly ever does a shard run dry before want records are together.
+		mean := float64(want) / float64(n)
+		if share := math.Ceil(mean + 2.5*math.Sqrt(mean)); n == 1 {
+			r.Limit, ahead = min(want, scanPage), false
+		} else if share <= scanPage {
+			r.Limit, ahead = int(share), false
+		}
+	}
+	if n == 1 {
+		return s.driver.Scan(ctx, r)
+	}
+	return func(yield func(Record, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var reading sync.WaitGroup
+		defer reading.Wait()
+		defer cancel()
+		shards := make([]*shardReader, n)
+		for i := range shards {
+			r.Shard = i
+			shards[i] = &shardReader{ahead: ahead, pages: make(chan shardPage), more: make(chan struct{})}
+			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, r), r.Limit) })
+		}
+		merge(ctx, shards, yield)
+	}
+}
+
+// merge yields the records of shards in ascending order of their keys. It ends
+// where a shard has failed: a record of another one must not overtake those that
+// could not be read.
+func merge(ctx context.Context, shards []*shardReader, yield func(Record, error) bool) {
+	heap := make([]*shardReader, 0, len(shards)) // by the shards' next keys
+	for _, shard := range shards {
+		if shard.fill(ctx) {
+			heap = append(heap, shard)
+		} else if shard.err != nil {
+			yield(Record{}, shard.err)
+			return
+		}
+	}
+	for i := len(heap)/2 - 1; i >= 0; i-- {
+		siftDown(heap, i)
+	}
+	for len(heap) > 0 {
+		first := heap[0]
+		if next := &first.page[first.at]; !yield(next.Record, next.err) {
+			return
+		}
+		first.at++
+		if first.at == len(first.page) && !first.fill(ctx) {
+			if first.err != nil {
+				yield(Record{}, first.err)
+				return
+			}
+			heap[0] = heap[len(heap)-1]
+			heap = heap[:len(heap)-1]
+		}
+		siftDown(heap, 0)
+	}
+}
+
+// siftDown restores the heap below i.
+func siftDown(heap []*shardReader, i int) {
+	for {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(heap); child++ {
+			if heap[child].key() < heap[least].key() {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		heap[i], heap[least] = heap[least], heap[i]
+		i = least
+	}
+}
+
+// shardReader hands the records of one shard from the goroutine that reads them
+// to the one that merges them, a page at a time.
+type shardReader struct {
+	ahead bool // read the next page before it is asked for
+	pages chan shardPage
+	more  chan struct{} // asks for the next page, unless ahead
+
+	// What follows is the merging side's.
+	page  []shardRecord
+	at    int // the next record of page
+	begun bool
+	ended bool
+	err   error // why the shard ended early
+}
+
+type shardRecord struct {
+	Record
+	err error // about this record alone
+}
+
+type shardPage struct {
+	records []shardRecord
+	last    bool
+	err     error // why it is the last
+}
+
+// read sends the records in pages of size, until their end, an error or ctx's end.
+func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error], size int) {
+	var page []shardRecord
+	for rec, err := range records {
+		if err != nil && rec.Key == "" {
+			r.send(ctx, shardPage{records: page, last: true, err: err})
+			return
+		}
+		page = append(page, shardRecord{rec, err})
+		if len(page) == size {
+			if !r.send(ctx, shardPage{records: page}) || !r.wait(ctx) {
+				return
+			}
+			page = make([]shardRecord, 0, size)
+		}
+	}
+	r.send(ctx, shardPage{records: page, last: true})
+}
+
+func (r *shardReader) send(ctx context.Context, page shardPage) bool {
+	select {
+	case r.pages <- page:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// wait returns when the next page is wanted, or false when none is any more.
+func (r *shardReader) wait(ctx context.Context) bool {
+	if r.ahead {
+		return true
+	}
+	select {
+	case <-r.more:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// fill gets the next page, and reports whether it has a record. Without one the
+// shard has ended, by err if that is set.
+func (r *shardReader) fill(ctx context.Context) bool {
+	r.page, r.at = nil, 0
+	for len(r.page) == 0 && !r.ended {
+		if r.begun && !r.ahead {
+			select {
+			case r.more <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+		r.begun = true
+		select {
+		case page := <-r.pages:
+			r.page, r.ended, r.err = page.records, page.last, page.err
+		case <-ctx.Done():
+			r.ended, r.err = true, ctx.Err()
+		}
+	}
+	return len(r.page) > 0
+}
+
+func (r *shardReader) key() string { return r.page[r.at].Key }

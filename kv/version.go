@@ -1,0 +1,118 @@
+package kv
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+)
+
+// Version names one state of one entry, for [IfVersion]. It is opaque: two
+// versions are equal, by ==, exactly when they name the same state of the same
+// key on the same provider. The zero Version names none.
+//
+// String and [ParseVersion] carry it through HTTP headers, forms and files, as
+// do MarshalText and UnmarshalText through JSON.
+type Version struct {
+	provider string
+	key      uint64 // hash of the key, so that no version serves another key
+	expires  int64  // so that a version ends when its entry does
+	native   string
+}
+
+// versionFormat is the first byte of a version's text. The rest, in base64url,
+// is: a checksum of what follows, the hash of the key, the expiry, the length
+// of the provider's name, the name, and the native version.
+const versionFormat = 1
+
+const versionHeader = 1 + 8 + 8 + 8 + 1
+
+// String gives the version's text, printable ASCII without spaces that is safe
+// in URLs. The zero Version's is empty.
+func (v Version) String() string {
+	if v == (Version{}) {
+		return ""
+	}
+	b := make([]byte, versionHeader, versionHeader+len(v.provider)+len(v.native))
+	b[0] = versionFormat
+	binary.BigEndian.PutUint64(b[9:], v.key)
+	binary.BigEndian.PutUint64(b[17:], uint64(v.expires))
+	b[25] = byte(len(v.provider))
+	b = append(append(b, v.provider...), v.native...)
+	binary.BigEndian.PutUint64(b[1:], hash(string(b[9:])))
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// ParseVersion reads the text that String gave. Any other text, the empty one
+// included, is an error that matches [ErrInvalidVersion].
+func ParseVersion(text string) (Version, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	switch {
+	case err != nil || len(b) < versionHeader:
+		return Version{}, invalidVersion("the text is not a version; allowed is what Version.String gave")
+	case b[0] != versionFormat:
+		return Version{}, invalidVersion(fmt.Sprintf("the text has format %d; known is %d", b[0], versionFormat))
+	case binary.BigEndian.Uint64(b[1:]) != hash(string(b[9:])) || len(b) < versionHeader+int(b[25]):
+		return Version{}, invalidVersion("the text is damaged; allowed is what Version.String gave")
+	}
+	name := versionHeader + int(b[25])
+	v := Version{
+		key:      binary.BigEndian.Uint64(b[9:]),
+		expires:  int64(binary.BigEndian.Uint64(b[17:])),
+		provider: string(b[versionHeader:name]),
+		native:   string(b[name:]),
+	}
+	if v.native == "" || v.expires < 0 {
+		return Version{}, invalidVersion("the text names no state; allowed is what Version.String gave")
+	}
+	return v, nil
+}
+
+// MarshalText is String.
+func (v Version) MarshalText() ([]byte, error) {
+	return []byte(v.String()), nil
+}
+
+// UnmarshalText is [ParseVersion], but takes the empty text for the zero Version.
+func (v *Version) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*v = Version{}
+		return nil
+	}
+	parsed, err := ParseVersion(string(text))
+	if err == nil {
+		*v = parsed
+	}
+	return err
+}
+
+// version names the state that a driver read or wrote.
+func (s *Store) version(key string, expires int64, native string) Version {
+	return Version{provider: s.info.Name, key: hash(key), expires: expires, native: native}
+}
+
+// checkVersion refuses a version that cannot be one of key's in this store.
+func (s *Store) checkVersion(v Version, key string) *Error {
+	switch {
+	case v == (Version{}):
+		return invalidVersion("the version is empty; allowed is what Get, Put or a scan returned")
+	case v.provider != s.info.Name:
+		return invalidVersion(fmt.Sprintf("the version is of a %q store; this one is %q", v.provider, s.info.Name))
+	case v.key != hash(key):
+		return invalidVersion("the version belongs to another key")
+	}
+	return nil
+}
+
+func invalidVersion(why string) *Error {
+	return &Error{Kind: ErrInvalidVersion, Err: fmt.Errorf("%s", why)}
+}
+
+// newToken draws a Record's Token: 128 random bits.
+func newToken() string {
+	var raw [16]byte
+	rand.Read(raw[:]) // never fails
+	var text [22]byte
+	base64.RawURLEncoding.Encode(text[:], raw[:])
+	return string(text[:])
+}
