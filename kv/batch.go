@@ -140,7 +140,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	}
 	// The expired are removed as well: they are under the prefix until the service
 	// gets to them.
-	for rec, err := range s.records(ctx, scanRange(prefix, ""), 0) {
+	for rec, err := range s.records(ctx, scanRange(prefix, ""), 0, nil) {
 		if err != nil {
 			if rec.Key == "" {
 				return removed, s.fail(op, prefix, err)

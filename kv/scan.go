@@ -36,7 +36,7 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 		r.WithValue = plan.withValue
 		r.Now = s.now().UnixMilli()
 		count := 0
-		for rec, err := range s.records(ctx, r, plan.limit) {
+		for rec, err := range s.records(ctx, r, plan.limit, nil) {
 			switch {
 			case err == nil && s.closed.Load():
 				yield(Entry{}, s.fail(op, prefix, &Error{Kind: ErrClosed}))
@@ -88,25 +88,30 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	r.WithValue = plan.withValue
 	r.Now = s.now().UnixMilli()
 	page.Entries = make([]Entry, 0, min(limit, scanPage))
-	// One more than limit tells whether the scan ended with the page.
-	for rec, err := range s.records(ctx, r, limit+1) {
-		if err != nil {
-			if rec.Key != "" {
-				position = rec.Key
+	// One live record more than limit, whichever it is, tells that the scan goes on.
+	full := false
+	for rec, err := range s.records(ctx, r, limit, &full) {
+		gone := err == nil && expired(rec.Expires, s.now().UnixMilli())
+		switch {
+		case full && rec.Key != "":
+			if !gone {
+				page.Next = cursorAfter(prefix, position)
+				return page, nil
 			}
+			continue
+		case rec.Key != "":
+			position = rec.Key
+		}
+		if err != nil {
 			if position != "" {
 				page.Next = cursorAfter(prefix, position)
 			}
 			return page, s.fail(op, cmp.Or(rec.Key, prefix), err)
 		}
-		if !expired(rec.Expires, s.now().UnixMilli()) {
-			if len(page.Entries) == limit {
-				page.Next = cursorAfter(prefix, page.Entries[limit-1].Key)
-				return page, nil
-			}
+		if !gone {
 			page.Entries = append(page.Entries, s.entry(rec, plan.withValue))
+			full = len(page.Entries) == limit
 		}
-		position = rec.Key
 	}
 	page.Next = ""
 	return page, nil
@@ -132,19 +137,24 @@ func scanRange(prefix, after string) Range {
 // records yields the records of r from all shards, merged in order of their keys.
 // It reads about want of them, the shards at once; with want 0, all, reading
 // ahead. Errors are as those of [Driver].Scan.
-func (s *Store) records(ctx context.Context, r Range, want int) iter.Seq2[Record, error] {
+//
+// Once the loop has set *full, the order of what follows no longer matters to
+// it, and what was read already comes before anything that must be fetched.
+func (s *Store) records(ctx context.Context, r Range, want int, full *bool) iter.Seq2[Record, error] {
 	n := s.info.Shards
+	mean := float64(want) / float64(n)
+	// Keys are spread at random: with three standard deviations on top of the
+	// mean, few shards run dry before want records are together.
+	share := mean + 3*math.Sqrt(mean)
+	ahead := want == 0 || share > scanPage
 	r.Limit = scanPage
-	ahead := true
-	if want > 0 {
-		// Keys are spread at random: with 2.5 standard deviations on top of the
-		// mean, hardly ever does a shard run dry before want records are together.
-		mean := float64(want) / float64(n)
-		if share := math.Ceil(mean + 2.5*math.Sqrt(mean)); n == 1 {
-			r.Limit, ahead = min(want, scanPage), false
-		} else if share <= scanPage {
-			r.Limit, ahead = int(share), false
-		}
+	switch {
+	case r.From > r.To: // After lies behind the prefix
+		return func(func(Record, error) bool) {}
+	case n == 1 && full != nil:
+		r.Limit = min(want+1, scanPage)
+	case n == 1 && want > 0:
+		r.Limit = min(want, scanPage)
 	}
 	if n == 1 {
 		return s.driver.Scan(ctx, r)
@@ -156,45 +166,52 @@ func (s *Store) records(ctx context.Context, r Range, want int) iter.Seq2[Record
 		defer cancel()
 		shards := make([]*shardReader, n)
 		for i := range shards {
+			r := r
 			r.Shard = i
+			if !ahead { // the shares are whole numbers that add up to n of them
+				r.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
+			}
 			shards[i] = &shardReader{ahead: ahead, pages: make(chan shardPage), more: make(chan struct{})}
 			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, r), r.Limit) })
 		}
-		merge(ctx, shards, yield)
+		merge(ctx, shards, full, yield)
 	}
 }
 
-// merge yields the records of shards in ascending order of their keys. It ends
-// where a shard has failed: a record of another one must not overtake those that
-// could not be read.
-func merge(ctx context.Context, shards []*shardReader, yield func(Record, error) bool) {
+// merge yields the records of shards in ascending order of their keys, until
+// *full is set. It ends where a shard has failed: a record of another one must
+// not overtake those that could not be read.
+func merge(ctx context.Context, shards []*shardReader, full *bool, yield func(Record, error) bool) {
 	heap := make([]*shardReader, 0, len(shards)) // by the shards' next keys
-	for _, shard := range shards {
-		if shard.fill(ctx) {
-			heap = append(heap, shard)
-		} else if shard.err != nil {
-			yield(Record{}, shard.err)
-			return
-		}
-	}
-	for i := len(heap)/2 - 1; i >= 0; i-- {
-		siftDown(heap, i)
-	}
-	for len(heap) > 0 {
-		first := heap[0]
-		if next := &first.page[first.at]; !yield(next.Record, next.err) {
-			return
-		}
-		first.at++
-		if first.at == len(first.page) && !first.fill(ctx) {
-			if first.err != nil {
-				yield(Record{}, first.err)
+	empty := shards
+	for len(empty) > 0 {
+		for _, shard := range empty {
+			if shard.fill(ctx) {
+				heap = append(heap, shard)
+			} else if shard.err != nil {
+				yield(Record{}, shard.err)
 				return
 			}
-			heap[0] = heap[len(heap)-1]
-			heap = heap[:len(heap)-1]
 		}
-		siftDown(heap, 0)
+		empty = nil
+		for i := len(heap)/2 - 1; i >= 0; i-- {
+			siftDown(heap, i)
+		}
+		for len(heap) > 0 {
+			first := heap[0]
+			if next := &first.page[first.at]; !yield(next.Record, next.err) {
+				return
+			}
+			if first.at++; first.at == len(first.page) {
+				empty = append(empty, first)
+				heap[0] = heap[len(heap)-1]
+				heap = heap[:len(heap)-1]
+				if full == nil || !*full {
+					break
+				}
+			}
+			siftDown(heap, 0)
+		}
 	}
 }
 

@@ -1,0 +1,134 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// failing lets single-key and batch operations on some keys fail.
+type failing struct {
+	kv.Driver
+	fail  map[string]error
+	whole error // the error of every batch
+}
+
+func (d *failing) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+	if err := d.fail[key]; err != nil {
+		return kv.Record{}, false, err
+	}
+	return d.Driver.Get(ctx, key, withValue)
+}
+
+func (d *failing) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+	if err := d.fail[rec.Key]; err != nil {
+		return kv.Outcome{}, err
+	}
+	return d.Driver.Put(ctx, rec, cond)
+}
+
+func (d *failing) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+	if err := d.fail[key]; err != nil {
+		return kv.Outcome{}, err
+	}
+	return d.Driver.Delete(ctx, key, cond)
+}
+
+func (d *failing) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
+	if d.whole != nil {
+		return nil, d.whole
+	}
+	return kv.GetEach(ctx, d, keys, 4)
+}
+
+func (d *failing) WriteMany(ctx context.Context, writes []kv.Write) error {
+	if d.whole != nil {
+		return d.whole
+	}
+	return kv.WriteEach(ctx, d, writes, 4)
+}
+
+func TestBatchesReportEachKey(t *testing.T) {
+	t.Parallel()
+	d := &failing{fail: map[string]error{}}
+	store := memkv.New().With(kv.Wrap(func(next kv.Driver) kv.Driver {
+		d.Driver = next
+		return d
+	}))
+	var items []kv.Item
+	var keys []string
+	for i := range 20 {
+		key := fmt.Sprintf("k%02d", i)
+		items, keys = append(items, kv.Item{Key: key, Value: []byte(key)}), append(keys, key)
+	}
+	if err := store.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	d.fail["k03"] = &kv.Error{Kind: kv.ErrThrottled}
+	d.fail["k17"] = context.DeadlineExceeded
+
+	check := func(op string, err error, indeterminate bool) {
+		t.Helper()
+		batch, ok := errors.AsType[*kv.BatchError](err)
+		if !ok || !slices.Equal(slices.Sorted(maps.Keys(batch.Failed)), []string{"k03", "k17"}) {
+			t.Fatalf("rule: a partial failure names the keys that failed; %s gave %v", op, err)
+		}
+		if !errors.Is(err, kv.ErrThrottled) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("rule: errors.Is finds what any key's error matches; %s gave %v", op, err)
+		}
+		for key, want := range map[string]bool{"k03": false, "k17": indeterminate} {
+			e, ok := errors.AsType[*kv.Error](batch.Failed[key])
+			if !ok || e.Key != key || e.Op != op || e.Provider != "mem" {
+				t.Errorf("rule: each error names operation, key and provider; %s gave %v", op, batch.Failed[key])
+			}
+			if errors.Is(batch.Failed[key], kv.ErrIndeterminate) != want {
+				t.Errorf("rule: a write is indeterminate unless the driver says that nothing was written; %s of %s gave %v", op, key, batch.Failed[key])
+			}
+		}
+	}
+	entries, err := store.GetMany(t.Context(), keys)
+	check("get many", err, false)
+	if len(entries) != 18 {
+		t.Errorf("rule: a failed batch read holds what could be read; got %d of 18", len(entries))
+	}
+	check("put many", store.PutMany(t.Context(), items), true)
+	check("delete many", store.DeleteMany(t.Context(), keys), true)
+	clear(d.fail)
+	left, err := store.GetMany(t.Context(), keys)
+	if err != nil || len(left) != 2 {
+		t.Errorf("rule: the other keys of a failed batch are written; %d are left, error %v", len(left), err)
+	}
+
+	d.whole = errReset
+	err = store.PutMany(t.Context(), items)
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if !ok || len(batch.Failed) != 20 || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: an error that names no key stands for all of them; got %v", err)
+	}
+}
+
+func TestGetManyMarksExpiredAsRead(t *testing.T) {
+	t.Parallel()
+	clock := time.Now()
+	d := &failing{fail: map[string]error{"b": &kv.Error{Kind: kv.ErrUnavailable}}}
+	store := memkv.New().With(kv.Clock(func() time.Time { return clock }), kv.Wrap(func(next kv.Driver) kv.Driver {
+		d.Driver = next
+		return d
+	}))
+	if _, err := store.Put(t.Context(), "a", nil, kv.TTL(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	clock = clock.Add(time.Minute)
+	entries, err := store.GetMany(t.Context(), []string{"a", "b"})
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if len(entries) != 0 || !ok || len(batch.Failed) != 1 {
+		t.Errorf("rule: an expired entry is absent, not failed; got %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,224 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// scripted answers the writes of one call with one answer after the other, as a
+// service would that loses responses and has other writers.
+type scripted struct {
+	kv.Driver
+	t       *testing.T
+	answers []answer
+	conds   []kv.Condition
+}
+
+type answer struct {
+	out kv.Outcome
+	own bool // the record found is the one this very call wrote
+	err error
+}
+
+func (d *scripted) next(rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+	if len(d.conds) == len(d.answers) {
+		d.t.Fatalf("rule: a call sends no more than it must; request %d was not expected", len(d.conds)+1)
+	}
+	a := d.answers[len(d.conds)]
+	d.conds = append(d.conds, cond)
+	if a.own {
+		a.out.Found.Token = rec.Token
+	}
+	return a.out, a.err
+}
+
+func (d *scripted) Put(_ context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+	return d.next(rec, cond)
+}
+
+func (d *scripted) Delete(_ context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+	return d.next(kv.Record{Key: key}, cond)
+}
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
+
+func scriptedStore(t *testing.T, answers ...answer) (*kv.Store, *scripted) {
+	d := &scripted{t: t, answers: answers}
+	store := memkv.New().With(kv.Clock(func() time.Time { return now }), kv.Wrap(func(next kv.Driver) kv.Driver {
+		d.Driver = next
+		return d
+	}))
+	return store, d
+}
+
+// anyVersion is a version of the key "k" in a scripted store.
+func anyVersion(t *testing.T, expires time.Time) kv.Version {
+	t.Helper()
+	store := memkv.New()
+	version, err := store.Put(t.Context(), "k", nil, kv.ExpireAt(expires))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+var errReset = errors.New("connection reset")
+
+func TestOutcomesOfWrites(t *testing.T) {
+	t.Parallel()
+	live := kv.Record{Key: "k", Token: "other", Version: "v1"}
+	gone := kv.Record{Key: "k", Token: "other", Version: "v1", Expires: now.UnixMilli()}
+	version := anyVersion(t, time.Time{})
+	done := answer{out: kv.Outcome{Done: true, Version: "v9"}}
+	found := func(rec kv.Record, retried bool) answer {
+		return answer{out: kv.Outcome{Exists: true, Found: rec, Retried: retried}}
+	}
+	own := answer{own: true, out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v9"}, Retried: true}}
+	vanished := func(retried bool) answer { return answer{out: kv.Outcome{Retried: retried}} }
+	put := func(opts ...kv.PutOption) func(context.Context, *kv.Store) error {
+		return func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Put(ctx, "k", []byte("v"), opts...)
+			return err
+		}
+	}
+	del := func(opts ...kv.DeleteOption) func(context.Context, *kv.Store) error {
+		return func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "k", opts...) }
+	}
+
+	for _, c := range []struct {
+		name    string
+		rule    string
+		call    func(context.Context, *kv.Store) error
+		answers []answer
+		is, not []error
+	}{
+		{"create", "a put-if-absent that was applied is stored", put(kv.IfNotExists()), []answer{done}, nil, nil},
+		{"create-live", "a put-if-absent of a live key fails", put(kv.IfNotExists()), []answer{found(live, false)},
+			[]error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
+		{"create-own", "a retry that meets the call's own write is a success", put(kv.IfNotExists()), []answer{own}, nil, nil},
+		{"create-live-retried", "a condition that fails after an attempt that may have been applied is indeterminate", put(kv.IfNotExists()), []answer{found(live, true)},
+			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
+		{"create-expired", "an expired entry is taken over", put(kv.IfNotExists()), []answer{found(gone, false), done}, nil, nil},
+		{"create-expired-lost", "one of several takers wins", put(kv.IfNotExists()), []answer{found(gone, false), found(live, false)},
+			[]error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
+		{"create-expired-own", "a takeover whose response was lost is a success", put(kv.IfNotExists()), []answer{found(gone, false), own}, nil, nil},
+		{"create-expired-retried", "uncertainty of an earlier request of the call remains", put(kv.IfNotExists()), []answer{found(gone, true), found(live, false)},
+			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
+		{"create-vanished", "an entry that vanished before it was looked at is absent", put(kv.IfNotExists()), []answer{vanished(false), done}, nil, nil},
+		{"create-vanished-retried-error", "uncertainty of an earlier request of the call remains in an error", put(kv.IfNotExists()), []answer{vanished(true), {err: &kv.Error{Kind: kv.ErrThrottled}}},
+			[]error{kv.ErrIndeterminate, kv.ErrThrottled}, nil},
+		{"cas", "a compare-and-swap that was applied is stored", put(kv.IfVersion(version)), []answer{done}, nil, nil},
+		{"cas-own", "a retry that meets the call's own write is a success", put(kv.IfVersion(version)), []answer{own}, nil, nil},
+		{"cas-stale", "a stale version fails", put(kv.IfVersion(version)), []answer{found(live, false)}, []error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
+		{"cas-absent", "a version of a deleted entry fails", put(kv.IfVersion(version)), []answer{vanished(false)}, []error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
+		{"cas-retried", "a compare-and-swap is sent once more only by the SDK, never by the store", put(kv.IfVersion(version)), []answer{found(live, true)},
+			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
+		{"put-refused", "an error that says so means that nothing was written", put(), []answer{{err: &kv.Error{Kind: kv.ErrPermission, Err: errReset}}},
+			[]error{kv.ErrPermission, errReset}, []error{kv.ErrIndeterminate}},
+		{"put-unknown", "an error whose fate is unknown matches its cause as well", put(), []answer{{err: &kv.Error{Kind: kv.ErrUnavailable, Indeterminate: true, Err: errReset}}},
+			[]error{kv.ErrIndeterminate, kv.ErrUnavailable, errReset}, nil},
+		{"put-plain", "a driver's plain error leaves the fate of a write open", put(), []answer{{err: context.DeadlineExceeded}},
+			[]error{kv.ErrIndeterminate, context.DeadlineExceeded}, nil},
+		{"delete", "a delete that was applied is no error", del(), []answer{done}, nil, nil},
+		{"delete-version", "a delete of that version is no error", del(kv.IfVersion(version)), []answer{done}, nil, nil},
+		{"delete-stale", "a stale version fails", del(kv.IfVersion(version)), []answer{found(live, false)}, []error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
+		{"delete-retried", "a conditional delete leaves no trace, so after a lost attempt it is indeterminate", del(kv.IfVersion(version)), []answer{vanished(true)},
+			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
+		{"delete-plain", "a driver's plain error leaves the fate of a delete open", del(), []answer{{err: errReset}}, []error{kv.ErrIndeterminate, errReset}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			store, d := scriptedStore(t, c.answers...)
+			err := c.call(t.Context(), store)
+			if (err == nil) != (c.is == nil) {
+				t.Fatalf("rule: %s; got error %v", c.rule, err)
+			}
+			for _, want := range c.is {
+				if !errors.Is(err, want) {
+					t.Errorf("rule: %s; error %q does not match %q", c.rule, err, want)
+				}
+			}
+			for _, unwanted := range c.not {
+				if errors.Is(err, unwanted) {
+					t.Errorf("rule: %s; error %q matches %q", c.rule, err, unwanted)
+				}
+			}
+			if len(d.conds) != len(c.answers) {
+				t.Errorf("rule: %s; %d requests were made, want %d", c.rule, len(d.conds), len(c.answers))
+			}
+			for _, cond := range d.conds {
+				if cond.Now != now.UnixMilli() {
+					t.Errorf("rule: a call judges by the clock reading at its start; a request carries %d, want %d", cond.Now, now.UnixMilli())
+				}
+			}
+		})
+	}
+}
+
+func TestTakeoverReplacesTheVersionFound(t *testing.T) {
+	t.Parallel()
+	gone := kv.Record{Key: "k", Token: "other", Version: "v1", Expires: now.UnixMilli() - 1}
+	store, d := scriptedStore(t, answer{out: kv.Outcome{Exists: true, Found: gone}}, answer{out: kv.Outcome{Done: true, Version: "v2"}})
+	if _, err := store.Put(t.Context(), "k", nil, kv.IfNotExists()); err != nil {
+		t.Fatal(err)
+	}
+	want := []kv.Condition{{Absent: true, Now: now.UnixMilli()}, {Version: "v1", Now: now.UnixMilli()}}
+	for i, cond := range d.conds {
+		if cond != want[i] {
+			t.Errorf("rule: an expired entry is replaced only in the state it was found in; request %d has %+v, want %+v", i, cond, want[i])
+		}
+	}
+}
+
+func TestPutGivesUpOnADriverThatNeverSettles(t *testing.T) {
+	t.Parallel()
+	store, _ := scriptedStore(t, make([]answer, 100)...)
+	_, err := store.Put(t.Context(), "k", nil, kv.IfNotExists())
+	if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: a put that never meets a settled state ends as unavailable, with nothing written; got %v", err)
+	}
+}
+
+func TestExpiredVersionIsRefusedWithoutIO(t *testing.T) {
+	t.Parallel()
+	soon := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	version := anyVersion(t, soon)
+	store, d := scriptedStore(t)
+	store = store.With(kv.Clock(func() time.Time { return soon }))
+	// A compare-and-swap hands on the expiry it read, which has passed as well:
+	// that somebody was faster is what it must hear.
+	_, err := store.Put(t.Context(), "k", nil, kv.IfVersion(version), kv.ExpireAt(soon))
+	if !errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Put gave %v", err)
+	}
+	if err := store.Delete(t.Context(), "k", kv.IfVersion(version)); !errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Delete gave %v", err)
+	}
+	if len(d.conds) != 0 {
+		t.Errorf("rule: what the version tells needs no request; %d were made", len(d.conds))
+	}
+}
+
+func TestBothConditionsAreRefused(t *testing.T) {
+	t.Parallel()
+	version := anyVersion(t, time.Time{})
+	for _, opts := range [][]kv.PutOption{
+		{kv.IfNotExists(), kv.IfVersion(version)},
+		{kv.IfVersion(version), kv.IfNotExists()},
+		{kv.IfVersion(version), kv.IfVersion(version)},
+	} {
+		store, _ := scriptedStore(t)
+		if _, err := store.Put(t.Context(), "k", nil, opts...); !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("rule: a put has one condition at most; got %v", err)
+		}
+	}
+	store, _ := scriptedStore(t)
+	if err := store.Delete(t.Context(), "k", kv.IfVersion(version), kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("rule: a delete has one condition at most; got %v", err)
+	}
+}
