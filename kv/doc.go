@@ -1,0 +1,92 @@
+// Package kv is a key-value store with one contract over DynamoDB, Firestore,
+// Azure Tables, SQLite and memory.
+//
+// A [Store] comes from a provider: providers.Open(ctx, url) for any of them, or
+// the New and Open of one provider's package, which links that provider's SDK
+// alone.
+//
+//	store, err := providers.Open(ctx, os.Getenv("KV_URL"))
+//	version, err := store.Put(ctx, "lock:job-7", value, kv.TTL(30*time.Second), kv.IfNotExists())
+//	entry, err := store.Get(ctx, "user:42") // errors.Is(err, kv.ErrNotFound)
+//	_, err = store.Put(ctx, entry.Key, next, kv.IfVersion(entry.Version), kv.ExpireAt(entry.ExpiresAt))
+//	for entry, err := range store.Scan(ctx, "user:", kv.Limit(100)) { … }
+//	users := kv.JSON[User](store) // the same verbs over values of one type
+//
+// # Model
+//
+// Keys are 1 to 512 bytes of a-z A-Z 0-9 - _ : . and sort by their bytes. Every
+// such string is legal, "." and ".." and "__x__" too. Values are 0 to 24,576
+// bytes; nil is the empty value, and no read returns nil for it. A Put replaces
+// value and expiry together: without an expiry option the entry loses the one it
+// had. Callers own what they are given, and stores keep nothing that they are
+// handed.
+//
+// Expiry is exact and logical: the instant is now plus TTL rounded up to the
+// millisecond, an entry is expired when now >= ExpiresAt, and from then on it is
+// absent to every operation, whether or not the service has deleted it yet. "Now"
+// is the store's clock ([Clock] replaces it), read once at the start of each call
+// and once for each entry that a scan yields. Services delete expired entries an
+// hour later, so that no live entry is lost to clocks that differ.
+//
+// # Consistency
+//
+// Reads see every write that ended before they began, within the region of the
+// store; gets, batches and scans alike. Conditional writes are atomic. A scan is
+// no snapshot, but yields every entry that lives throughout it exactly once, in
+// order. A cursor is a position that never expires. Batches are not atomic.
+//
+// # Errors
+//
+// Every error is an *[Error] or *[BatchError] that matches, for errors.Is, one of
+// the sentinels of this package or a context error, and wraps the SDK's own. No
+// message holds a value or a secret.
+//
+// An error from a write that does not match [ErrIndeterminate] means that nothing
+// was written. One that does means that the write was sent, and that whether it
+// was or will be applied is unknown; it matches its cause as well.
+//
+// The services' SDKs retry what fails on the way, and a retry can meet the work
+// of the attempt before it. Conditional puts are exact all the same: every write
+// carries a random token, by which the store recognises its own. Where nothing
+// can be recognised, the answer is ErrIndeterminate and never a wrong one.
+//
+// # Caveats
+//
+// Unconditional writes may be applied more than once: when a response is lost,
+// the retry of a Put may overwrite a later Put of somebody else, and the retry of
+// a Delete may erase what was re-created; a delayed request may do so even after
+// the call returned. So may a put-if-absent whose key was removed meanwhile. A
+// write with [IfVersion] is applied at most once: use it where this matters.
+//
+// Expiry is judged by the clock of the host that asks. Hosts whose clocks differ
+// by a second disagree for a second about whether an entry has expired.
+//
+// There are no transactions over several keys, watches, secondary indexes,
+// reverse scans or larger values.
+//
+// # Coming from the reference API
+//
+// Of Alien's KV bindings:
+//
+//	get                          Get; null is ErrNotFound
+//	getText                      string(entry.Value)
+//	getJson, setJson             kv.JSON[T](store)
+//	set, put                     Put
+//	  ttlMs: n                   TTL(n * time.Millisecond)
+//	  ifNotExists: true → false  IfNotExists → ErrConditionFailed
+//	delete                       Delete
+//	exists                       Exists
+//	scan                         Scan
+//	scanPage                     ScanPage, ordered and without repeats
+//
+// # Writing a provider
+//
+// Implement [Driver], whose methods move records and report facts; validation,
+// expiry, cursors, versions and the meaning of outcomes are the store's. Return
+// New(driver) from your constructor, read providers/memkv, the reference driver,
+// and run the suite of package conformance against it: it says which rule you
+// broke.
+//
+// Cross-cutting work (metrics, encryption, caches) is middleware over drivers, a
+// func(Driver) Driver, put in place by [Store.With] and [Wrap].
+package kv
