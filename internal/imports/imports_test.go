@@ -1,0 +1,142 @@
+// Package imports holds the rules of who may import whom, as a test.
+package imports
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/skykv/skykv/"
+
+// sdks are the modules that a provider brings along, by prefix of their paths.
+var sdks = map[string][]string{
+	"memkv":       nil,
+	"localkv":     {"zombiezen.com/go/sqlite", "modernc.org/"},
+	"dynamokv":    {"github.com/aws/"},
+	"firestorekv": {"cloud.google.com/go/", "google.golang.org/", "github.com/googleapis/"},
+	"aztableskv":  {"github.com/Azure/"},
+}
+
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Deps       []string
+}
+
+// list describes the module's packages and all they depend on.
+func list(t *testing.T) map[string]pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", cmd, err)
+	}
+	pkgs := make(map[string]pkg)
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs[p.ImportPath] = p
+	}
+	return pkgs
+}
+
+func TestWhoMayImportWhom(t *testing.T) {
+	t.Parallel()
+	pkgs := list(t)
+	seen := 0
+	for path, p := range pkgs {
+		from, own := strings.CutPrefix(path, module)
+		if !own {
+			continue
+		}
+		seen++
+		for _, imported := range p.Imports {
+			if rule := broken(from, imported, pkgs[imported].Standard); rule != "" {
+				t.Errorf("rule: %s; %s imports %s", rule, from, imported)
+			}
+		}
+	}
+	if seen < 5 {
+		t.Errorf("only %d packages of the module were seen", seen)
+	}
+}
+
+// broken names the rule that an import breaks, "" when it breaks none.
+func broken(from, imported string, standard bool) string {
+	if standard {
+		return ""
+	}
+	to, own := strings.CutPrefix(imported, module)
+	top, below, _ := strings.Cut(from, "/")
+	provider := own && strings.HasPrefix(to, "providers/")
+	switch {
+	case top == "kv":
+		return "kv imports the standard library only"
+	case from == "conformance" && to != "kv":
+		return "conformance imports kv and the standard library only"
+	case from == "conformance/emulator" && !strings.HasPrefix(imported, "github.com/testcontainers/testcontainers-go"):
+		return "conformance/emulator imports the standard library and testcontainers only"
+	case top == "internal" && (provider || to == "providers"):
+		return "internal never imports providers"
+	case top == "providers" && below != "" && own && to != "kv" && !strings.HasPrefix(to, "internal/"):
+		return "a provider imports kv, internal and its own SDK, never another provider"
+	case top == "providers" && below != "" && !own && !slices.ContainsFunc(sdks[below], func(sdk string) bool { return strings.HasPrefix(imported, sdk) }):
+		return "a provider imports kv, internal and its own SDK"
+	}
+	return ""
+}
+
+func TestOneProviderLinksOneSDK(t *testing.T) {
+	t.Parallel()
+	pkgs := list(t)
+	for provider := range sdks {
+		p, ok := pkgs[module+"providers/"+provider]
+		if !ok {
+			t.Errorf("there is no providers/%s", provider)
+		}
+		for other, prefixes := range sdks {
+			if other == provider {
+				continue
+			}
+			for _, dep := range p.Deps {
+				for _, prefix := range prefixes {
+					// What several SDKs share is no one's own.
+					if strings.HasPrefix(dep, prefix) && !slices.Contains(sdks[provider], prefix) {
+						t.Errorf("rule: a program that imports one provider links one SDK; %s links %s", provider, dep)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestRulesCanBeBroken(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ from, imported string }{
+		{"kv", module + "internal/storeurl"},
+		{"kv", "github.com/aws/aws-sdk-go-v2"},
+		{"conformance", module + "providers/memkv"},
+		{"conformance/emulator", module + "kv"},
+		{"internal/storeurl", module + "providers/memkv"},
+		{"providers/memkv", module + "providers/localkv"},
+		{"providers/memkv", module + "conformance"},
+		{"providers/dynamokv", "github.com/Azure/azure-sdk-for-go/sdk/azcore"},
+	} {
+		if broken(c.from, c.imported, false) == "" {
+			t.Errorf("no rule forbids %s to import %s", c.from, c.imported)
+		}
+	}
+	if rule := broken("providers/dynamokv", module+"kv", false) + broken("cmd/skykv", module+"providers", false); rule != "" {
+		t.Errorf("a legal import breaks %q", rule)
+	}
+}

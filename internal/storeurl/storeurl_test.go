@@ -1,0 +1,85 @@
+package storeurl
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+)
+
+const form = "cloud://TABLE?region=R&shards=N&endpoint=URL"
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	u, err := Parse("cloud", form, "cloud://orders/deep/path?region=eu-west-1&shards=4&endpoint=http://localhost:8000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shards, shardsErr := u.Int("shards", 16, 1, 99)
+	endpoint, endpointErr := u.Endpoint("endpoint")
+	if u.Host != "orders" || u.Path != "deep/path" || u.Get("region") != "eu-west-1" ||
+		shards != 4 || shardsErr != nil || endpoint != "http://localhost:8000" || endpointErr != nil {
+		t.Errorf("got %+v, %d %v, %q %v", u, shards, shardsErr, endpoint, endpointErr)
+	}
+	u, err = Parse("cloud", form, "cloud://orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := u.Int("shards", 16, 1, 99); n != 16 || err != nil {
+		t.Errorf("rule: an absent parameter has its default; got %d, %v", n, err)
+	}
+	for raw, path := range map[string]string{"file:app.db": "app.db", "file:///var/app.db": "/var/app.db", "file:a%20b.db": "a b.db", "file:./x/y.db": "./x/y.db"} {
+		if u, err := Parse("local", "file:PATH", raw); err != nil || u.Path != path {
+			t.Errorf("rule: a file's path is what stands behind the colon; %q gave %+v, %v", raw, u, err)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	for raw, says := range map[string]string{
+		"cloud://orders?regoin=eu":               `"regoin" is unknown`,
+		"cloud://orders?region=":                 `"region" must have one value`,
+		"cloud://orders?region=a&region=b":       `"region" must have one value`,
+		"cloud://hunter2:4711@orders":            "credentials",
+		"cloud://orders#4711":                    "fragment",
+		"other://orders":                         `the scheme is "other"`,
+		"cloud://orders?%zz4711":                 "cannot be parsed",
+		"cloud://[4711":                          "cannot be parsed",
+		"cloud://orders?region=a;shards=4711":    "cannot be parsed",
+		"cloud://orders?shards=4711":             `"shards" must be a number from 1 to 99`,
+		"cloud://orders?shards=many4711":         `"shards" must be a number from 1 to 99`,
+		"cloud://orders?endpoint=4711":           `"endpoint" must be a URL`,
+		"cloud://orders?endpoint=http://4711@h/": `"endpoint" must be a URL`,
+	} {
+		u, err := Parse("cloud", form, raw)
+		if err == nil {
+			_, err = u.Int("shards", 16, 1, 99)
+		}
+		if err == nil {
+			_, err = u.Endpoint("endpoint")
+		}
+		if !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("rule: what is not known is ErrInvalidOption; %q gave %v", raw, err)
+			continue
+		}
+		if !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), form) {
+			t.Errorf("rule: an error names what was wrong and what is allowed; %q gave %q", raw, err)
+		}
+		if strings.Contains(err.Error(), "4711") {
+			t.Errorf("rule: no message repeats what may be a secret; %q gave %q", raw, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("cloud://orders?region=a")
+	f.Add("cloud:orders")
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := Parse("cloud", form, raw)
+		if err != nil && !errors.Is(err, kv.ErrInvalidOption) || err == nil && u == nil {
+			t.Fatalf("%q gave %v, %v", raw, u, err)
+		}
+	})
+}
