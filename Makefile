@@ -1,0 +1,45 @@
+# make help lists the targets.
+
+GO       ?= go
+PACKAGES ?= ./...
+# Flags for go test, as in: make test PACKAGES=./providers/dynamokv TESTFLAGS='-v -run TestConformance'
+TESTFLAGS ?=
+
+# Modules of their own, so that a user's go.mod has none of what they need.
+NESTED := $(patsubst %/go.mod,%,$(wildcard internal/bench/go.mod examples/*/go.mod))
+
+STATICCHECK = $(GO) tool -modfile=internal/tools/go.mod staticcheck
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'The providers are tested against emulators: in Docker, else as local processes, else not'
+	@echo 'at all. SKYKV_EMULATOR=docker, process or off decides instead; see conformance/emulator.'
+
+.PHONY: test
+test: ## Run all tests, and build and vet the nested modules
+	$(GO) test -timeout 15m $(TESTFLAGS) $(PACKAGES)
+	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./...); done
+
+.PHONY: race
+race: ## Run all tests under the race detector
+	$(GO) test -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: lint
+lint: ## Check formatting, go vet and staticcheck
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./...); done
+
+.PHONY: cover
+cover: ## Run all tests and print what they cover, by package and in all
+	$(GO) test -timeout 15m $(TESTFLAGS) -coverpkg=./... -coverprofile=coverage.out $(PACKAGES)
+	@# A statement is covered when any package's tests reach it. Each test binary lists every block once.
+	@awk 'NR > 1 { size[$$1] = $$2; if ($$3 > 0) hit[$$1] = 1 } \
+		END { for (b in size) { p = b; sub("/[^/]*$$", "", p); all[p] += size[b]; sum += size[b]; \
+		                        if (hit[b]) { in_p[p] += size[b]; in_all += size[b] } } \
+		      for (p in all) printf "%5.1f%%  %s\n", 100 * in_p[p] / all[p], p | "sort -k2"; close("sort -k2"); \
+		      printf "%5.1f%%  total\n", 100 * in_all / sum }' coverage.out

@@ -1,0 +1,3 @@
+package conformance
+
+func brokenStores() []fault { return nil }

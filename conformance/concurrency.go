@@ -1,0 +1,338 @@
+package conformance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// atOnce calls f for 0 to n-1, all at the same time, and gives their errors.
+func atOnce(n int, f func(i int) error) []error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			errs[i] = f(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}
+
+// persist repeats a call that failed for reasons of the service's, before it did
+// anything: under a rush an emulator may turn calls away.
+func persist(call func() error) error {
+	var err error
+	for range 20 {
+		err = call()
+		if errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrThrottled) && !errors.Is(err, kv.ErrUnavailable) {
+			return err
+		}
+	}
+	return err
+}
+
+// winner checks the errors of conditional writes of which one can win, and gives
+// the winner's index: -1 when it cannot be told, since a call's fate is unknown.
+func (t *trial) winner(errs []error) int {
+	winner, unknown := -1, 0
+	for i, err := range errs {
+		switch {
+		case err == nil && winner >= 0:
+			t.Errorf("two of %d writers were told that their condition held, %d and %d", len(errs), winner, i)
+		case err == nil:
+			winner = i
+		case errors.Is(err, kv.ErrIndeterminate):
+			unknown++
+		case !errors.Is(err, kv.ErrConditionFailed):
+			t.Errorf("writer %d: %v; want success or ErrConditionFailed", i, err)
+		}
+	}
+	if winner < 0 && unknown == 0 {
+		t.Errorf("none of %d writers was told that its condition held", len(errs))
+	}
+	return winner
+}
+
+// race has n writers put their numbers under "key" at once, of whom one wins.
+func (t *trial) race(n int, cond kv.PutOption) {
+	versions := make([]kv.Version, n)
+	errs := atOnce(n, func(i int) error {
+		return persist(func() (err error) {
+			versions[i], err = t.Put(t.ctx, "key", []byte(strconv.Itoa(i)), cond)
+			return err
+		})
+	})
+	if i := t.winner(errs); i >= 0 {
+		t.wantEntry("Get", t.get("key"), "key", want{value: strconv.Itoa(i), version: versions[i]})
+	}
+}
+
+func concurrencyCases() []testCase {
+	return []testCase{
+		rule("concurrency/creators",
+			"Of 32 concurrent puts-if-absent exactly one succeeds, and its entry stays; the others get ErrConditionFailed.",
+			func(t *trial) {
+				for range 3 {
+					t.race(32, kv.IfNotExists())
+					t.delete("key")
+				}
+			}),
+		rule("concurrency/takeover",
+			"Of 16 concurrent puts-if-absent that meet an expired entry exactly one succeeds, and its entry stays.",
+			func(t *trial) {
+				for range 3 {
+					t.put("key", "old", kv.TTL(time.Second))
+					t.clock.advance(time.Second)
+					t.race(16, kv.IfNotExists())
+				}
+			}),
+		rule("concurrency/compare-and-swap",
+			"Of 16 concurrent compare-and-swaps of one version exactly one succeeds, and its entry stays.",
+			func(t *trial) {
+				for range 3 {
+					t.race(16, kv.IfVersion(t.put("key", "old")))
+				}
+			}),
+		rule("concurrency/delete",
+			"Of 16 concurrent deletes of one version exactly one succeeds.",
+			func(t *trial) {
+				for range 3 {
+					v := t.put("key", "old")
+					t.winner(atOnce(16, func(int) error {
+						return persist(func() error { return t.Delete(t.ctx, "key", kv.IfVersion(v)) })
+					}))
+					t.wantAbsent("key")
+				}
+			}),
+		rule("concurrency/put-and-delete",
+			"Of concurrent puts and deletes of one version exactly one succeeds, and the key is as that one left it.",
+			func(t *trial) {
+				for range 3 {
+					v := t.put("key", "old")
+					errs := atOnce(16, func(i int) error {
+						return persist(func() error {
+							if i%2 == 0 {
+								return t.Delete(t.ctx, "key", kv.IfVersion(v))
+							}
+							_, err := t.Put(t.ctx, "key", []byte(strconv.Itoa(i)), kv.IfVersion(v))
+							return err
+						})
+					})
+					switch i := t.winner(errs); {
+					case i < 0:
+					case i%2 == 0:
+						t.wantAbsent("key")
+					default:
+						t.wantValue("key", strconv.Itoa(i))
+					}
+				}
+			}),
+		rule("concurrency/counter",
+			"Counting by compare-and-swap loses no update.",
+			func(t *trial) {
+				const workers, each = 6, 6
+				t.put("key", "0")
+				var counted, unknown atomic.Int64
+				errs := atOnce(workers, func(int) error {
+					for n, attempts := 0, 0; n < each; attempts++ {
+						if attempts > 100*workers*each {
+							return errors.New("no progress")
+						}
+						var e kv.Entry
+						if err := persist(func() (err error) { e, err = t.Get(t.ctx, "key"); return err }); err != nil {
+							return err
+						}
+						count, err := strconv.Atoi(string(e.Value))
+						if err != nil {
+							return fmt.Errorf("the counter holds %s", short(string(e.Value)))
+						}
+						_, err = t.Put(t.ctx, "key", []byte(strconv.Itoa(count+1)), kv.IfVersion(e.Version))
+						switch {
+						case err == nil:
+							counted.Add(1)
+							n++
+						case errors.Is(err, kv.ErrIndeterminate):
+							unknown.Add(1)
+							n++
+						case errors.Is(err, kv.ErrConditionFailed), errors.Is(err, kv.ErrThrottled), errors.Is(err, kv.ErrUnavailable):
+						default:
+							return err
+						}
+					}
+					return nil
+				})
+				for i, err := range errs {
+					if err != nil {
+						t.Errorf("worker %d: %v", i, err)
+					}
+				}
+				count, _ := strconv.ParseInt(string(t.get("key").Value), 10, 64)
+				if count < counted.Load() || count > counted.Load()+unknown.Load() {
+					t.Errorf("the counter holds %d after %d successful increments (and %d of unknown fate)", count, counted.Load(), unknown.Load())
+				}
+			}),
+		rule("concurrency/other-keys",
+			"Concurrent writes to different keys do not disturb each other, single ones or batches.",
+			func(t *trial) {
+				var keys []string
+				for i := range 24 {
+					keys = append(keys, fmt.Sprintf("single:%02d", i))
+				}
+				errs := atOnce(32, func(i int) error {
+					return persist(func() error {
+						if i < 24 {
+							_, err := t.Put(t.ctx, keys[i], []byte("value"))
+							return err
+						}
+						var items []kv.Item
+						for _, key := range numbered(fmt.Sprintf("batch:%02d:", i), 30) {
+							items = append(items, kv.Item{Key: key, Value: []byte("value")})
+						}
+						return t.PutMany(t.ctx, items)
+					})
+				})
+				for i, err := range errs {
+					if err != nil {
+						t.Errorf("writer %d: %v", i, err)
+					}
+				}
+				var all []string
+				for i := 24; i < 32; i++ {
+					all = append(all, numbered(fmt.Sprintf("batch:%02d:", i), 30)...)
+				}
+				t.wantContent(append(all, keys...)...)
+			}),
+		rule("concurrency/whole-values",
+			"Concurrent puts of one key leave the whole value of one of them, with the version that it was told, and readers meanwhile see whole values only.",
+			func(t *trial) {
+				const writers = 12
+				size := t.maxValueLen()
+				whole := func(value []byte) bool {
+					return len(value) == size && bytes.Count(value, value[:1]) == size
+				}
+				t.put("key", string(bytes.Repeat([]byte{'0'}, size)))
+				versions := make([]kv.Version, writers)
+				errs := atOnce(writers+4, func(i int) error {
+					if i < writers {
+						return persist(func() (err error) {
+							versions[i], err = t.Put(t.ctx, "key", bytes.Repeat([]byte{byte('A' + i)}, size))
+							return err
+						})
+					}
+					for range 10 {
+						var e kv.Entry
+						if err := persist(func() (err error) { e, err = t.Get(t.ctx, "key"); return err }); err != nil {
+							return err
+						}
+						if !whole(e.Value) {
+							return errors.New("a reader sees a value that nobody wrote")
+						}
+					}
+					return nil
+				})
+				indeterminate := false
+				for i, err := range errs {
+					switch {
+					case errors.Is(err, kv.ErrIndeterminate):
+						indeterminate = true
+					case err != nil:
+						t.Errorf("worker %d: %v", i, err)
+					}
+				}
+				e := t.get("key")
+				if !whole(e.Value) || e.Value[0] == '0' {
+					t.Fatalf("the value at the end is none that was written last")
+				}
+				if i := int(e.Value[0] - 'A'); !indeterminate && versions[i] != e.Version {
+					t.Errorf("the version at the end is not the one that the writer of the value was told")
+				}
+			}),
+		rule("concurrency/scan-among-writers",
+			"A scan yields every key that stays exactly once and in order, while others write and delete around it.",
+			func(t *trial) {
+				stay := numbered("key:", 80)
+				t.fillKeys(stay...)
+				// wrote tells the scanner that a writer did something, stopped that one gave up.
+				wrote, stopped := make(chan struct{}), make(chan struct{})
+				done := make(chan struct{})
+				var once sync.Once
+				scan := func() error {
+					var seen []kv.Entry
+					last, n := "", 0
+					for e, err := range t.Scan(t.ctx, "key:") {
+						if err != nil {
+							return err
+						}
+						if e.Key <= last {
+							return fmt.Errorf("Scan yields %s behind %s", short(e.Key), short(last))
+						}
+						if last = e.Key; slices.Contains(stay, e.Key) {
+							seen = append(seen, e)
+						}
+						if n++; n%10 == 0 {
+							select {
+							case <-wrote:
+							case <-stopped:
+							}
+						}
+					}
+					t.wantKeys("Scan, of the keys that stay", seen, stay)
+					return nil
+				}
+				write := func(key string) error {
+					for _, call := range []func() error{
+						func() error { _, err := t.Put(t.ctx, key, []byte("replaced")); return err },
+						func() error { _, err := t.Put(t.ctx, key+"x", []byte("passing")); return err },
+						func() error { return t.Delete(t.ctx, key+"x") },
+					} {
+						if err := persist(call); err != nil && !errors.Is(err, kv.ErrIndeterminate) {
+							return err
+						}
+						select {
+						case wrote <- struct{}{}:
+						default:
+						}
+					}
+					return nil
+				}
+				errs := atOnce(4, func(i int) error {
+					if i == 0 {
+						defer close(done)
+						for range 3 {
+							if err := scan(); err != nil {
+								return err
+							}
+						}
+						return nil
+					}
+					for n := i; ; n += 7 {
+						select {
+						case <-done:
+							return nil
+						default:
+						}
+						if err := write(stay[n%len(stay)]); err != nil {
+							once.Do(func() { close(stopped) })
+							return err
+						}
+					}
+				})
+				for i, err := range errs {
+					if err != nil {
+						t.Errorf("worker %d: %v", i, err)
+					}
+				}
+			}),
+	}
+}

@@ -1,0 +1,373 @@
+package conformance
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+const year = 365 * 24 * time.Hour
+
+func expiryCases() []testCase {
+	var cases []testCase
+	for _, ttl := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"1ms", time.Millisecond},
+		{"999ms", 999 * time.Millisecond},
+		{"1s", time.Second},
+		{"1s-and-1ms", 1001 * time.Millisecond},
+		{"1m", time.Minute},
+		{"10y", 10 * year},
+		{"longest", time.Duration(math.MaxInt64).Truncate(time.Millisecond)},
+	} {
+		cases = append(cases, rule("expiry/ttl/"+ttl.name,
+			"An entry is live up to the millisecond before now + ttl, and from that instant on absent to every operation.",
+			func(t *trial) {
+				at := t.clock.now().Add(ttl.d)
+				v := t.put("key", "value", kv.TTL(ttl.d))
+				t.testExpiry(at, want{"value", v, at})
+			}))
+	}
+	cases = append(cases,
+		rule("expiry/put-many",
+			"TTL and ExpiresAt of a batch's items mean what TTL and ExpireAt mean for Put, each for its own item.",
+			func(t *trial) {
+				now := t.clock.now()
+				t.fill(
+					kv.Item{Key: "never", Value: []byte("1")},
+					kv.Item{Key: "ttl", Value: []byte("2"), TTL: 999 * time.Millisecond},
+					kv.Item{Key: "at", Value: []byte("3"), ExpiresAt: now.Add(time.Second)},
+				)
+				t.wantLive("never", want{value: "1"})
+				t.wantLive("ttl", want{value: "2", expiresAt: now.Add(999 * time.Millisecond)})
+				t.wantLive("at", want{value: "3", expiresAt: now.Add(time.Second)})
+				t.clock.set(now.Add(999 * time.Millisecond))
+				t.wantContent("at", "never")
+				t.wantGone("ttl")
+				t.clock.set(now.Add(time.Second))
+				t.wantContent("never")
+				t.wantGone("at")
+			}),
+		rule("expiry/absolute",
+			"ExpireAt sets the instant itself, in any time zone.",
+			func(t *trial) {
+				at := t.clock.now().Add(90 * time.Second)
+				v := t.put("key", "value", kv.ExpireAt(at.In(time.FixedZone("somewhere", -7*60*60))))
+				t.testExpiry(at, want{"value", v, at})
+			}),
+		rule("expiry/rounded-up/ttl",
+			"The instant of expiry is now + ttl rounded up to the millisecond.",
+			func(t *trial) {
+				now := t.clock.now()
+				t.clock.advance(300 * time.Microsecond)
+				for _, r := range []struct {
+					ttl  time.Duration
+					want time.Duration
+				}{
+					{1, time.Millisecond},
+					{700 * time.Microsecond, time.Millisecond},
+					{700*time.Microsecond + 1, 2 * time.Millisecond},
+					{time.Second, 1001 * time.Millisecond},
+				} {
+					v := t.put("key", "value", kv.TTL(r.ttl))
+					t.wantEntry("Get", t.get("key"), "key", want{"value", v, now.Add(r.want)})
+				}
+			}),
+		rule("expiry/rounded-up/absolute",
+			"An instant between two milliseconds is rounded up.",
+			func(t *trial) {
+				at := t.clock.now().Add(time.Second)
+				for _, sub := range []time.Duration{1, 500 * time.Microsecond, time.Millisecond - 1} {
+					v := t.put("key", "value", kv.ExpireAt(at.Add(sub)))
+					t.wantEntry("Get", t.get("key"), "key", want{"value", v, at.Add(time.Millisecond)})
+				}
+			}),
+		rule("expiry/judged-below-the-millisecond",
+			"An entry is not absent before its instant of expiry, nor live in the millisecond that it names.",
+			func(t *trial) {
+				at := t.clock.now().Add(time.Second)
+				t.put("key", "value", kv.ExpireAt(at))
+				t.clock.set(at.Add(-1))
+				t.wantValue("key", "value")
+				t.clock.set(at.Add(time.Millisecond - 1))
+				t.wantAbsent("key")
+			}),
+		rule("expiry/every-millisecond",
+			"Every millisecond is kept, whatever resolution the service has.",
+			func(t *trial) {
+				base := t.clock.now().Truncate(time.Second).Add(time.Hour)
+				var items []kv.Item
+				var keys []string
+				for _, ms := range []int{0, 1, 9, 10, 99, 100, 123, 499, 500, 501, 990, 998, 999} {
+					keys = append(keys, fmt.Sprintf("key:%03d", ms))
+					items = append(items, kv.Item{Key: keys[len(keys)-1], ExpiresAt: base.Add(time.Duration(ms) * time.Millisecond)})
+				}
+				t.fill(items...)
+				read := t.getMany(keys...)
+				for _, item := range items {
+					t.wantMeta("GetMany", read[item.Key], item.Key, want{expiresAt: item.ExpiresAt})
+				}
+			}),
+		rule("expiry/none",
+			"Without TTL and ExpireAt an entry does not expire, nor with ExpireAt of the zero time; its ExpiresAt is the zero time.",
+			func(t *trial) {
+				t.put("plain", "value")
+				t.put("zero", "value", kv.ExpireAt(time.Time{}))
+				t.fill(kv.Item{Key: "batch", Value: []byte("value")})
+				for range 2 {
+					for _, key := range []string{"plain", "zero", "batch"} {
+						t.wantLive(key, want{value: "value"})
+					}
+					t.clock.advance(100 * year)
+				}
+			}),
+		rule("expiry/latest",
+			"kv.MaxExpiry is the last instant that can be asked for, and comes back as it is.",
+			func(t *trial) {
+				v := t.put("key", "value", kv.ExpireAt(kv.MaxExpiry))
+				t.testExpiry(kv.MaxExpiry, want{"value", v, kv.MaxExpiry})
+			}),
+		rule("expiry/utc",
+			"ExpiresAt is in UTC and in whole milliseconds, from every operation that reads.",
+			func(t *trial) {
+				t.put("key", "value", kv.ExpireAt(t.clock.now().Add(time.Hour+1).In(time.FixedZone("somewhere", 5*60*60))))
+				for how, e := range map[string]kv.Entry{
+					"Get":             t.get("key"),
+					"GetMany":         t.getMany("key")["key"],
+					"Scan":            only(t, t.scan("")),
+					"Scan, keys only": only(t, t.scan("", kv.KeysOnly())),
+					"ScanPage":        only(t, t.page("", 1, "").Entries),
+				} {
+					if e.ExpiresAt.Location() != time.UTC || e.ExpiresAt.Nanosecond()%int(time.Millisecond) != 0 {
+						t.Errorf("%s: ExpiresAt is %v; want UTC and whole milliseconds", how, e.ExpiresAt)
+					}
+				}
+			}),
+		rule("expiry/removed",
+			"Put without TTL and ExpireAt removes the expiry that the entry had.",
+			func(t *trial) {
+				t.put("key", "old", kv.TTL(time.Second))
+				v := t.put("key", "new")
+				t.wantEntry("Get", t.get("key"), "key", want{value: "new", version: v})
+				t.clock.advance(time.Hour)
+				t.wantLive("key", want{value: "new", version: v})
+			}),
+		rule("expiry/removed-by-put-many",
+			"An item of PutMany without TTL and ExpiresAt removes the expiry that the entry had.",
+			func(t *trial) {
+				t.put("key", "old", kv.TTL(time.Second))
+				t.fillKeys("key")
+				t.clock.advance(time.Hour)
+				t.wantLive("key", want{value: "key"})
+			}),
+		rule("expiry/removed-by-compare-and-swap",
+			"A compare-and-swap without TTL and ExpireAt removes the expiry that the entry had.",
+			func(t *trial) {
+				v := t.put("key", "new", kv.IfVersion(t.put("key", "old", kv.TTL(time.Second))))
+				t.clock.advance(time.Hour)
+				t.wantLive("key", want{value: "new", version: v})
+			}),
+		rule("expiry/kept",
+			"ExpireAt(entry.ExpiresAt) keeps the expiry exactly, and so it keeps that there is none.",
+			func(t *trial) {
+				at := t.clock.now().Add(1234567 * time.Millisecond)
+				t.put("key", "0", kv.ExpireAt(at))
+				for i := range 3 {
+					e := t.get("key")
+					v := t.put("key", fmt.Sprint(i+1), kv.IfVersion(e.Version), kv.ExpireAt(e.ExpiresAt))
+					t.wantEntry("Get", t.get("key"), "key", want{fmt.Sprint(i + 1), v, at})
+					t.clock.advance(time.Second)
+				}
+				t.put("forever", "0")
+				v := t.put("forever", "1", kv.ExpireAt(t.get("forever").ExpiresAt))
+				t.wantEntry("Get", t.get("forever"), "forever", want{value: "1", version: v})
+			}),
+		rule("expiry/replaced",
+			"Put replaces the expiry, by an earlier one and by a later one.",
+			func(t *trial) {
+				now := t.clock.now()
+				t.put("earlier", "old", kv.TTL(time.Hour))
+				t.put("later", "old", kv.TTL(time.Second))
+				t.put("earlier", "new", kv.TTL(time.Minute))
+				t.put("later", "new", kv.TTL(time.Hour))
+				t.clock.advance(time.Minute)
+				t.wantAbsent("earlier")
+				t.wantLive("later", want{value: "new", expiresAt: now.Add(time.Hour)})
+			}),
+		rule("expiry/of-re-created",
+			"An entry that took over an expired one has its own expiry or none, and nothing of the old one's.",
+			func(t *trial) {
+				t.put("a", "old", kv.TTL(time.Second))
+				t.put("b", "old", kv.TTL(time.Second))
+				t.put("c", "old", kv.TTL(time.Second))
+				t.clock.advance(time.Second)
+				t.put("a", "new", kv.IfNotExists())
+				t.put("b", "new")
+				t.put("c", "new", kv.IfNotExists(), kv.TTL(2*time.Hour))
+				t.clock.advance(time.Hour)
+				t.wantLive("a", want{value: "new"})
+				t.wantLive("b", want{value: "new"})
+				t.wantLive("c", want{value: "new", expiresAt: t.clock.now().Add(time.Hour)})
+			}),
+		rule("expiry/unchanged-by-failed-condition",
+			"A Put whose condition fails leaves the expiry as it was.",
+			func(t *trial) {
+				v := t.put("key", "old", kv.TTL(time.Minute))
+				v2 := t.put("key", "old", kv.TTL(time.Minute))
+				at := t.clock.now().Add(time.Minute)
+				_, err := t.Put(t.ctx, "key", []byte("new"), kv.IfNotExists(), kv.TTL(time.Hour))
+				t.wantError("Put with IfNotExists", err, kv.ErrConditionFailed)
+				_, err = t.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v), kv.TTL(time.Second))
+				t.wantError("Put with IfVersion", err, kv.ErrConditionFailed)
+				t.testExpiry(at, want{"old", v2, at})
+			}),
+		rule("expiry/later-for-a-slow-clock",
+			"Services and drivers remove an expired entry an hour after its expiry at the earliest, so that no live entry is lost to clock skew: a store whose clock is slow still has it, whatever another one did to look at it.",
+			func(t *trial) {
+				slow := t.clock.now()
+				v := t.put("key", "value", kv.TTL(time.Second))
+				at := t.clock.now().Add(time.Second)
+				t.clock.advance(30 * time.Minute)
+				t.wantGone("key")
+				t.put("another", "value")
+				t.wantError("Delete", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
+				t.clock.set(slow)
+				t.wantLive("key", want{"value", v, at})
+			}),
+		rule("expiry/read-once",
+			"A call reads the clock once, at its start, and judges by that reading.",
+			func(t *trial) {
+				t.put("expired", "old", kv.TTL(time.Second))
+				v := t.put("key", "old")
+				t.clock.advance(time.Second)
+				at, readings := t.clock.now(), 0
+				counting := t.with(kv.Clock(func() time.Time {
+					readings++
+					return at
+				}))
+				for _, call := range []struct {
+					name string
+					call func() error
+				}{
+					{"Get", func() error { _, err := counting.Get(t.ctx, "key"); return err }},
+					{"Exists", func() error { _, err := counting.Exists(t.ctx, "key"); return err }},
+					{"GetMany", func() error { _, err := counting.GetMany(t.ctx, []string{"a", "expired", "key"}); return err }},
+					{"Put with IfVersion", func() error {
+						_, err := counting.Put(t.ctx, "key", nil, kv.TTL(time.Second), kv.IfVersion(v))
+						return err
+					}},
+					{"Put with IfNotExists", func() error {
+						_, err := counting.Put(t.ctx, "expired", nil, kv.TTL(time.Second), kv.IfNotExists())
+						return err
+					}},
+					{"PutMany", func() error {
+						return counting.PutMany(t.ctx, []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", ExpiresAt: at.Add(time.Second)}})
+					}},
+				} {
+					readings = 0
+					if err := call.call(); err != nil {
+						t.Errorf("%s: %v", call.name, err)
+					}
+					if readings != 1 {
+						t.Errorf("%s: the clock was read %d times; want once", call.name, readings)
+					}
+				}
+			}),
+		rule("expiry/expired-version",
+			"IfVersion with a version whose entry has expired is ErrConditionFailed for Put and Delete, on every clock that has reached the expiry.",
+			func(t *trial) {
+				v := t.put("key", "old", kv.TTL(time.Second))
+				t.clock.advance(time.Second)
+				_, err := t.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v))
+				t.wantError("Put", err, kv.ErrConditionFailed)
+				_, err = t.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v), kv.ExpireAt(t.clock.now()))
+				t.wantError("Put with the expiry that has passed", err, kv.ErrConditionFailed)
+				t.wantError("Delete", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
+				t.wantAbsent("key")
+			}),
+	)
+
+	for _, i := range []struct {
+		name string
+		opts func(now time.Time) []kv.PutOption
+	}{
+		{"zero-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(0)} }},
+		{"negative-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(-1)} }},
+		{"most-negative-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(math.MinInt64)} }},
+		{"now", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(now)} }},
+		{"past", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(now.Add(-time.Millisecond))} }},
+		{"epoch", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(0, 0))} }},
+		{"before-the-epoch", func(time.Time) []kv.PutOption {
+			return []kv.PutOption{kv.ExpireAt(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))}
+		}},
+		{"too-late", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(kv.MaxExpiry.Add(1))} }},
+		{"overflowing", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(1<<60, 0))} }},
+		{"ttl-and-expire-at", func(now time.Time) []kv.PutOption {
+			return []kv.PutOption{kv.TTL(time.Second), kv.ExpireAt(now.Add(time.Second))}
+		}},
+		{"expire-at-zero-and-ttl", func(time.Time) []kv.PutOption {
+			return []kv.PutOption{kv.ExpireAt(time.Time{}), kv.TTL(time.Second)}
+		}},
+		{"two-ttls", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(time.Second), kv.TTL(time.Second)} }},
+	} {
+		cases = append(cases, rule("expiry/invalid/"+i.name,
+			"A TTL is positive, an instant later than now and at most kv.MaxExpiry, and there is one of them: all else is ErrInvalidOption before any I/O and changes nothing.",
+			func(t *trial) {
+				t.put("key", "old", kv.TTL(time.Hour))
+				was := t.situation()
+				for _, cond := range [][]kv.PutOption{nil, {kv.IfNotExists()}, {kv.IfVersion(was.entry.Version)}} {
+					t.wantRefused("Put", kv.ErrInvalidOption, func() error {
+						_, err := t.Put(t.ctx, "key", []byte("new"), append(i.opts(t.clock.now()), cond...)...)
+						return err
+					})
+				}
+				t.wantUnchanged(was)
+			}))
+	}
+	for _, i := range []struct {
+		name string
+		item func(now time.Time) kv.Item
+	}{
+		{"negative-ttl", func(time.Time) kv.Item { return kv.Item{TTL: -1} }},
+		{"now", func(now time.Time) kv.Item { return kv.Item{ExpiresAt: now} }},
+		{"past", func(now time.Time) kv.Item { return kv.Item{ExpiresAt: now.Add(-time.Hour)} }},
+		{"too-late", func(time.Time) kv.Item { return kv.Item{ExpiresAt: kv.MaxExpiry.Add(1)} }},
+		{"ttl-and-expires-at", func(now time.Time) kv.Item { return kv.Item{TTL: time.Second, ExpiresAt: now.Add(time.Second)} }},
+	} {
+		cases = append(cases, rule("expiry/invalid-item/"+i.name,
+			"One item with an invalid expiry refuses the whole PutMany with ErrInvalidOption before any I/O, and changes nothing.",
+			func(t *trial) {
+				t.put("key", "old")
+				item := i.item(t.clock.now())
+				item.Key = "bad"
+				t.wantRefused("PutMany", kv.ErrInvalidOption, func() error {
+					return t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: []byte("new")}, item, {Key: "last"}})
+				})
+				t.wantContent("key")
+				t.wantValue("key", "old")
+			}))
+	}
+	return cases
+}
+
+// testExpiry checks that "key" is live as w says until at, and absent from then on.
+func (t *trial) testExpiry(at time.Time, w want) {
+	t.wantLive("key", w)
+	t.clock.set(at.Add(-time.Millisecond))
+	t.wantLive("key", w)
+	t.clock.set(at)
+	t.wantGone("key")
+	t.wantError("Delete with IfVersion, on expiry", t.Delete(t.ctx, "key", kv.IfVersion(w.version)), kv.ErrConditionFailed)
+	if at == kv.MaxExpiry {
+		return // there is no later instant for an expiry
+	}
+	v, err := t.Put(t.ctx, "key", []byte("next"), kv.IfNotExists(), kv.TTL(time.Hour))
+	if err != nil {
+		t.Fatalf("Put with IfNotExists, on expiry: %v", err)
+	}
+	t.wantEntry("Get", t.get("key"), "key", want{"next", v, at.Add(time.Hour)})
+}

@@ -1,0 +1,256 @@
+package conformance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The suite works with any limits from these on.
+const (
+	leastMaxKeyLen   = 64
+	leastMaxValueLen = 1024
+)
+
+func infoCases() []testCase {
+	return []testCase{
+		rule("info/constant",
+			"Info names the driver, which has at least one shard, and says the same whenever it is asked.",
+			func(t *trial) {
+				info := t.Info()
+				if info.Name == "" {
+					t.Errorf("Info().Name is empty")
+				}
+				if info.Shards < 1 {
+					t.Errorf("Info().Shards is %d; want at least 1", info.Shards)
+				}
+				t.put("key", "value")
+				if again := t.Info(); again != info {
+					t.Errorf("Info() is %+v; it was %+v", again, info)
+				}
+			}),
+		rule("info/limits",
+			fmt.Sprintf("A driver may lower the limits, to no less than %d bytes of key and %d of value, and cannot raise them.", leastMaxKeyLen, leastMaxValueLen),
+			func(t *trial) {
+				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {
+					t.Errorf("Info().MaxKeyLen is %d; want %d to %d", n, leastMaxKeyLen, kv.MaxKeyLen)
+				}
+				if n := t.Info().MaxValueLen; n < leastMaxValueLen || n > kv.MaxValueLen {
+					t.Errorf("Info().MaxValueLen is %d; want %d to %d", n, leastMaxValueLen, kv.MaxValueLen)
+				}
+			}),
+	}
+}
+
+// maxKeyLen and maxValueLen are the limits that the suite holds the store to.
+func (t *trial) maxKeyLen() int   { return min(t.Info().MaxKeyLen, kv.MaxKeyLen) }
+func (t *trial) maxValueLen() int { return min(t.Info().MaxValueLen, kv.MaxValueLen) }
+
+func keyCases() []testCase {
+	cases := []testCase{
+		rule("keys/alphabet",
+			"Each of the 66 characters that keys are made of is a key of its own.",
+			func(t *trial) {
+				keys := strings.Split(kv.KeyAlphabet, "")
+				if len(keys) != 66 {
+					t.Errorf("kv.KeyAlphabet has %d characters; want 66", len(keys))
+				}
+				t.fillKeys(keys...)
+				entries := t.getMany(keys...)
+				for _, key := range keys {
+					t.wantEntry("GetMany", entries[key], key, want{value: key})
+				}
+				t.wantContent(keys...)
+			}),
+		rule("keys/case-sensitive",
+			"Keys that differ in case alone are different keys.",
+			func(t *trial) { t.wantDistinct("Key", "key", "KEY", "kEy") }),
+		rule("keys/no-normalisation",
+			"Keys are bytes: dots, colons and dashes at any place make different keys.",
+			func(t *trial) {
+				t.wantDistinct("a", "a.", ".a", "a..", "a.a", "a..a", "a:a", ":a", "a:", "a-a", "-a", "a-", "a_a", "_a", "a_", "0", "00", "-0", "0.0")
+			}),
+		rule("keys/one-begins-another",
+			"A key that begins another one is a key of its own: removing it leaves the other.",
+			func(t *trial) {
+				t.fillKeys("a", "aa", "aaa")
+				t.delete("aa")
+				t.wantAbsent("aa")
+				t.wantContent("a", "aaa")
+			}),
+		rule("keys/last-byte",
+			"Two keys of the greatest length that differ in their last byte alone are different keys.",
+			func(t *trial) {
+				long := strings.Repeat("k", t.maxKeyLen()-1)
+				t.wantDistinct(long+"a", long+"b")
+			}),
+		rule("keys/entry-has-its-key",
+			"Every operation that reads returns the entry under exactly the key that it was stored under.",
+			func(t *trial) {
+				v := t.put("Some:Key-1._", "value")
+				t.wantLive("Some:Key-1._", want{value: "value", version: v})
+			}),
+	}
+
+	special := []struct {
+		name string
+		key  func(longest int) string
+	}{
+		{"dot", func(int) string { return "." }},
+		{"dot-dot", func(int) string { return ".." }},
+		{"three-dots", func(int) string { return "..." }},
+		{"double-underscores", func(int) string { return "__x__" }},
+		{"only-underscores", func(int) string { return "____" }},
+		{"reserved-id", func(int) string { return "__id7__" }},
+		{"dash", func(int) string { return "-" }},
+		{"colon", func(int) string { return ":" }},
+		{"underscore", func(int) string { return "_" }},
+		{"zero", func(int) string { return "0" }},
+		{"file-name", func(int) string { return "C:..a.b" }},
+		{"mixed-case", func(int) string { return "aAbBzZ" }},
+		{"longest", func(n int) string { return strings.Repeat("k", n) }},
+		{"longest-of-lowest-byte", func(n int) string { return strings.Repeat("-", n) }},
+		{"longest-of-highest-byte", func(n int) string { return strings.Repeat("z", n) }},
+		{"longest-of-dots", func(n int) string { return strings.Repeat(".", n) }},
+	}
+	for _, s := range special {
+		cases = append(cases, rule("keys/special/"+s.name,
+			"Every key of 1 to 512 bytes of the alphabet is legal in every operation, whatever the service makes of such names.",
+			func(t *trial) { t.wantUsable(s.key(t.maxKeyLen())) }))
+	}
+
+	invalid := []struct {
+		name string
+		rule string
+		keys func(longest int) []string
+	}{
+		{"empty", "The empty key is refused.", func(int) []string { return []string{""} }},
+		{"too-long", "A key one byte longer than the limit is refused.", func(n int) []string { return []string{strings.Repeat("k", n+1)} }},
+		{"far-too-long", "A key much longer than the limit is refused.", func(n int) []string { return []string{strings.Repeat("k", 100*n)} }},
+		{"slash", "Slashes are refused.", func(int) []string { return []string{"/", "a/b", "a\\b"} }},
+		{"space", "White space is refused, at the ends of a key as well.", func(int) []string { return []string{" ", " a", "a ", "a b", "a\n", "\ta"} }},
+		{"zero-byte", "A zero byte is refused.", func(int) []string { return []string{"\x00", "a\x00", "a\x00b"} }},
+		{"non-ascii", "Letters outside ASCII are refused.", func(int) []string { return []string{"é", "aé", "日本", "a\u0301"} }},
+		{"invalid-utf8", "Bytes that are no text are refused.", func(int) []string { return []string{"\xff", "a\x80b"} }},
+		{"every-other-byte", "Each of the 190 bytes outside the alphabet is refused.", func(int) []string {
+			var keys []string
+			for b := range 256 {
+				if !strings.Contains(kv.KeyAlphabet, string([]byte{byte(b)})) {
+					keys = append(keys, "a"+string([]byte{byte(b)})+"b")
+				}
+			}
+			return keys
+		}},
+	}
+	for _, i := range invalid {
+		cases = append(cases, rule("keys/invalid/"+i.name,
+			i.rule+" Every operation refuses such a key with ErrInvalidKey before any I/O and changes nothing.",
+			func(t *trial) {
+				for _, key := range i.keys(t.maxKeyLen()) {
+					t.wantKeyRefused(key)
+				}
+				t.wantContent()
+			}))
+	}
+	return cases
+}
+
+// wantDistinct checks that keys do not share an entry.
+func (t *trial) wantDistinct(keys ...string) {
+	for _, key := range keys {
+		if _, err := t.Put(t.ctx, key, []byte(key), kv.IfNotExists()); err != nil {
+			t.Errorf("Put(%s) with IfNotExists, on a new key: %v", short(key), err)
+		}
+	}
+	for _, key := range keys {
+		t.wantValue(key, key)
+	}
+	t.delete(keys[0])
+	t.wantContent(slices.Sorted(slices.Values(keys[1:]))...)
+}
+
+// wantUsable puts key through every operation.
+func (t *trial) wantUsable(key string) {
+	v, err := t.Put(t.ctx, key, []byte("first"), kv.IfNotExists())
+	if err != nil {
+		t.Fatalf("Put(%s) with IfNotExists: %v", short(key), err)
+	}
+	t.wantLive(key, want{value: "first", version: v})
+	_, err = t.Put(t.ctx, key, []byte("another"), kv.IfNotExists())
+	t.wantError("Put with IfNotExists of a live key", err, kv.ErrConditionFailed)
+	v = t.put(key, "second", kv.IfVersion(v))
+	t.wantContent(key)
+	if entries := t.scan(key, kv.After(key)); len(entries) > 0 {
+		t.Errorf("Scan after %s yields %s", short(key), short(entries[0].Key))
+	}
+	t.delete(key, kv.IfVersion(v))
+	t.wantAbsent(key)
+	t.fill(kv.Item{Key: key, Value: []byte("third")})
+	t.wantValue(key, "third")
+	if n, err := t.DeletePrefix(t.ctx, key); n != 1 || err != nil {
+		t.Errorf("DeletePrefix(%s) = %d, %v; want 1", short(key), n, err)
+	}
+	t.put(key, "fourth")
+	if err := t.DeleteMany(t.ctx, []string{key}); err != nil {
+		t.Errorf("DeleteMany of %s: %v", short(key), err)
+	}
+	t.wantGone(key)
+}
+
+// wantKeyRefused hands an illegal key to every operation.
+func (t *trial) wantKeyRefused(key string) {
+	ctx := t.ctx
+	for _, call := range []struct {
+		name string
+		call func() error
+	}{
+		{"Get", func() error { _, err := t.Get(ctx, key); return err }},
+		{"Exists", func() error { _, err := t.Exists(ctx, key); return err }},
+		{"Put", func() error { _, err := t.Put(ctx, key, []byte("value")); return err }},
+		{"Put with IfNotExists", func() error { _, err := t.Put(ctx, key, nil, kv.IfNotExists()); return err }},
+		{"Delete", func() error { return t.Delete(ctx, key) }},
+		{"GetMany", func() error { _, err := t.GetMany(ctx, []string{"good", key}); return err }},
+		{"PutMany", func() error { return t.PutMany(ctx, []kv.Item{{Key: "good"}, {Key: key}}) }},
+		{"DeleteMany", func() error { return t.DeleteMany(ctx, []string{"good", key}) }},
+		{"DeletePrefix", func() error { _, err := t.DeletePrefix(ctx, key); return err }},
+	} {
+		t.wantRefused(fmt.Sprintf("%s of %s", call.name, short(key)), kv.ErrInvalidKey, call.call)
+	}
+	if key == "" {
+		return // the empty prefix, and the start of a scan
+	}
+	for _, call := range []struct {
+		name string
+		call func() error
+	}{
+		{"Scan", func() error { return t.scanError(key) }},
+		{"Scan with After", func() error { return t.scanError("", kv.After(key)) }},
+		{"ScanPage", func() error { _, err := t.ScanPage(ctx, key, 1, ""); return err }},
+		{"ScanPage with After", func() error { _, err := t.ScanPage(ctx, "", 1, "", kv.After(key)); return err }},
+	} {
+		t.wantRefused(fmt.Sprintf("%s of %s", call.name, short(key)), kv.ErrInvalidKey, call.call)
+	}
+}
+
+// scanError runs a scan that must yield an error, once and alone.
+func (t *trial) scanError(prefix string, opts ...kv.ScanOption) error {
+	var first error
+	n := 0
+	for e, err := range t.Scan(t.ctx, prefix, opts...) {
+		n++
+		if err == nil {
+			t.Errorf("Scan(%s) yields an entry, %s", short(prefix), short(e.Key))
+			continue
+		}
+		if e.Key != "" {
+			t.Errorf("Scan(%s): beside the error that ends it there is an entry, %s", short(prefix), short(e.Key))
+		}
+		first = err
+	}
+	if n > 1 {
+		t.Errorf("Scan(%s) yields %d times; want the error alone", short(prefix), n)
+	}
+	return first
+}

@@ -1,0 +1,191 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// driverAttempts is how often the client that [Driver] plays tries.
+const driverAttempts = 4
+
+// Driver puts an unreliable network in front of a driver that has none, and a client
+// that retries as SDKs do. It reports what became of a call as drivers of services
+// must.
+func Driver(in *Injector) func(kv.Driver) kv.Driver {
+	return func(d kv.Driver) kv.Driver { return &driver{d, in} }
+}
+
+type driver struct {
+	kv.Driver
+	in *Injector
+}
+
+// The errors of the network that Driver plays.
+var (
+	errReset    = errors.New("connection reset by peer")
+	errThrottle = errors.New("please slow down")
+	errNonsense = errors.New("the response makes no sense")
+)
+
+func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+	rec, _, err := call(d.in, ctx, "Get", false, func(ctx context.Context) (kv.Record, error) {
+		rec, ok, err := d.Driver.Get(ctx, key, withValue)
+		if !ok {
+			rec = kv.Record{}
+		}
+		return rec, err
+	})
+	return rec, rec.Key != "", err
+}
+
+func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
+	recs, _, err := call(d.in, ctx, "GetMany", false, func(ctx context.Context) ([]kv.Record, error) {
+		return d.Driver.GetMany(ctx, keys)
+	})
+	return recs, err
+}
+
+func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+	out, applied, err := call(d.in, ctx, "Put", true, func(ctx context.Context) (kv.Outcome, error) {
+		return d.Driver.Put(ctx, rec, cond)
+	})
+	return retried(out, applied), err
+}
+
+func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+	out, applied, err := call(d.in, ctx, "Delete", true, func(ctx context.Context) (kv.Outcome, error) {
+		return d.Driver.Delete(ctx, key, cond)
+	})
+	return retried(out, applied), err
+}
+
+func retried(out kv.Outcome, applied bool) kv.Outcome {
+	out.Retried = !out.Done && (out.Retried || applied)
+	return out
+}
+
+func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
+	_, _, err := call(d.in, ctx, "WriteMany", true, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, d.Driver.WriteMany(ctx, writes)
+	})
+	return err
+}
+
+// Scan breaks off before the records or, by Truncate, in the midst of them, and goes
+// on behind the last one, as drivers do.
+func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		for n := range driverAttempts {
+			last := n == driverAttempts-1
+			a := d.in.begin(Request{Op: opOf(ctx), Method: "Scan"})
+			ended := d.scan(ctx, a, last, &r, yield)
+			d.in.end()
+			if ended {
+				return
+			}
+		}
+	}
+}
+
+// scan is one attempt. It reports whether the scan has ended.
+func (d *driver) scan(ctx context.Context, a *Attempt, last bool, r *kv.Range, yield func(kv.Record, error) bool) bool {
+	fail := func(err error) bool {
+		if last {
+			yield(kv.Record{}, err)
+		}
+		return last
+	}
+	left := -1
+	switch a.Kind {
+	case Pass:
+	case Delay:
+		pause(a)
+	case Truncate:
+		left = Rand(0, a.Op).IntN(4)
+	default:
+		err := a.unanswered(ctx)
+		if ctx.Err() != nil {
+			yield(kv.Record{}, err)
+			return true
+		}
+		return fail(err)
+	}
+	for rec, err := range d.Driver.Scan(ctx, *r) {
+		if left == 0 {
+			return fail(&kv.Error{Kind: kv.ErrUnavailable, Err: errReset})
+		}
+		left--
+		if !yield(rec, err) || err != nil && rec.Key == "" {
+			return true
+		}
+		r.From = rec.Key + "-"
+	}
+	if left >= 0 {
+		return fail(&kv.Error{Kind: kv.ErrUnavailable, Err: errReset})
+	}
+	return true
+}
+
+// call makes the attempts of one call. Applied means that one of those before the
+// last may have been applied.
+func call[T any](in *Injector, ctx context.Context, method string, write bool, act func(context.Context) (T, error)) (result T, applied bool, err error) {
+	var none T
+	for range driverAttempts {
+		a := in.begin(Request{Op: opOf(ctx), Method: method, Write: write})
+		switch {
+		case a.Kind.Delivered():
+			in.forward(a, func() error { result, err = act(ctx); return nil })
+			in.end()
+			if err != nil && applied && write {
+				err = &kv.Error{Kind: kind(err), Indeterminate: true, Err: err}
+			}
+			return result, applied, err
+		case a.Kind == Late:
+			applied = true
+			go func() {
+				defer in.end()
+				in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx)); return err })
+			}()
+		case a.Kind.Forwarded():
+			applied = true
+			in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx)); return err })
+			in.end()
+		default:
+			in.end()
+		}
+		e := a.unanswered(ctx)
+		e.Indeterminate = write && applied
+		err = e
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return none, applied, err
+}
+
+// unanswered is the error of an attempt of which the client heard nothing good.
+func (a *Attempt) unanswered(ctx context.Context) *kv.Error {
+	if a.Kind == Hang {
+		<-ctx.Done()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return &kv.Error{Err: fmt.Errorf("%w: %w", ctx.Err(), errReset)}
+	case a.Kind == Throttle:
+		return &kv.Error{Kind: kv.ErrThrottled, Err: errThrottle}
+	case a.Kind == Garbage:
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: errNonsense}
+	}
+	return &kv.Error{Kind: kv.ErrUnavailable, Err: errReset}
+}
+
+func kind(err error) error {
+	if e, ok := errors.AsType[*kv.Error](err); ok {
+		return e.Kind
+	}
+	return nil
+}

@@ -1,0 +1,285 @@
+// Package faults breaks the way between a store and its service, on purpose and
+// repeatably: [NewHTTP] and [NewGRPC] stand between a real SDK client and a real
+// emulator, [Driver] between a store and a driver that has no network.
+//
+// An [Injector] decides what becomes of every request, by a [Plan], and keeps an
+// account of it. A request that reached the service is accounted for with the
+// time in which the service can have acted, so that a test knows what may have
+// been applied, how often and when: the truth that the client does not have.
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Kind is what happens to one request.
+type Kind string
+
+const (
+	Pass Kind = "pass" // forwarded, and the response returned
+
+	// The service does not see these.
+	Drop     Kind = "drop"     // the connection is reset
+	Refuse   Kind = "refuse"   // answered by 503 or UNAVAILABLE
+	Throttle Kind = "throttle" // answered as the service does when it asks to slow down
+	Hang     Kind = "hang"     // not answered until the client gives up
+
+	// The service acts on these, and the client does not hear what came of it.
+	Lose     Kind = "lose"     // the connection is reset instead of the response
+	Truncate Kind = "truncate" // the connection ends within the response
+	Fail     Kind = "fail"     // answered by a 500 or INTERNAL
+	Garbage  Kind = "garbage"  // answered by a success that is no response of the service
+	Late     Kind = "late"     // the connection is reset at once, the request forwarded after that
+
+	// Delayed by some milliseconds, on the way there and back.
+	Delay Kind = "delay"
+)
+
+// Forwarded reports whether the service sees the request.
+func (k Kind) Forwarded() bool {
+	switch k {
+	case Drop, Refuse, Throttle, Hang:
+		return false
+	}
+	return true
+}
+
+// Delivered reports whether the client hears the service's own answer.
+func (k Kind) Delivered() bool { return k == Pass || k == Delay }
+
+// Request is what a plan decides upon.
+type Request struct {
+	// Op is what [WithOp] named, "" when it is not known.
+	Op string
+
+	// Attempt counts the requests that had the same Op, from 0.
+	Attempt int
+
+	// Method is the service's name for it: PutItem, Commit, POST; of a driver, Put.
+	Method string
+
+	// Write is set when the request may change something.
+	Write bool
+}
+
+// Plan says what is to become of a request. It is called concurrently.
+type Plan func(Request) Kind
+
+// Rates gives each kind its probability; what is missing to 1 passes.
+type Rates map[Kind]float64
+
+// Seeded draws from rates. What it draws depends on the seed and the request
+// alone, so that a run with the same operations meets the same faults, whatever
+// their order. The fault of an attempt with a number of maxFaulty or more is
+// Pass, so that operations do not use up all their attempts too often.
+func Seeded(seed uint64, rates Rates, maxFaulty int) Plan {
+	kinds := make([]Kind, 0, len(rates))
+	for kind := range rates {
+		kinds = append(kinds, kind)
+	}
+	slices.Sort(kinds)
+	return func(r Request) Kind {
+		if r.Attempt >= maxFaulty {
+			return Pass
+		}
+		draw := Rand(seed, r.Op, r.Method, fmt.Sprint(r.Attempt)).Float64()
+		for _, kind := range kinds {
+			if draw -= rates[kind]; draw < 0 {
+				return kind
+			}
+		}
+		return Pass
+	}
+}
+
+// Rand gives a source of random numbers that depends on seed and names alone.
+func Rand(seed uint64, names ...string) *rand.Rand {
+	const prime = 1099511628211 // FNV-1a
+	h := uint64(14695981039346656037)
+	for _, name := range names {
+		for i := range len(name) {
+			h = (h ^ uint64(name[i])) * prime
+		}
+		h = (h ^ 0xff) * prime
+	}
+	return rand.New(rand.NewPCG(seed, h))
+}
+
+// Writes applies kinds to the requests that may change something, one after the
+// other in the order in which they come, and lets all others pass.
+func Writes(kinds ...Kind) Plan { return script(func(r Request) bool { return r.Write }, kinds) }
+
+// Reads is [Writes] for the requests that change nothing.
+func Reads(kinds ...Kind) Plan { return script(func(r Request) bool { return !r.Write }, kinds) }
+
+func script(concerns func(Request) bool, kinds []Kind) Plan {
+	var mu sync.Mutex
+	return func(r Request) Kind {
+		mu.Lock()
+		defer mu.Unlock()
+		if !concerns(r) || len(kinds) == 0 {
+			return Pass
+		}
+		kind := kinds[0]
+		kinds = kinds[1:]
+		return kind
+	}
+}
+
+// Always applies one kind to every request.
+func Always(kind Kind) Plan { return func(Request) Kind { return kind } }
+
+// Attempt is the account of one request.
+type Attempt struct {
+	Request
+	Kind Kind
+
+	// Sent and Answered enclose the time in which the service acted, if the kind is
+	// one that was forwarded. Answered is zero when the service gave no answer.
+	Sent, Answered time.Time
+
+	// Err is why the service gave none.
+	Err error
+}
+
+// Injector decides on requests and accounts for them. The zero Injector lets all
+// requests pass.
+type Injector struct {
+	mu       sync.Mutex
+	plan     Plan
+	seen     map[string]int // requests by Op
+	attempts []*Attempt
+	counts   map[Kind]int
+
+	between func(Attempt)
+
+	underWay sync.WaitGroup
+}
+
+// Between has f called between the end of the service's work on a request of which
+// the client will not hear, and the client's noticing so (with [Late], after that).
+// Use ends it.
+func (in *Injector) Between(f func(Attempt)) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.between = f
+}
+
+// Use replaces the plan, and forgets the account but for the counts. It waits until no
+// request is under way.
+func (in *Injector) Use(plan Plan) {
+	in.underWay.Wait()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.plan, in.between, in.seen, in.attempts = plan, nil, nil, nil
+}
+
+// Counts gives the number of requests by kind.
+func (in *Injector) Counts() map[Kind]int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	counts := make(map[Kind]int, len(in.counts))
+	for kind, n := range in.counts {
+		counts[kind] = n
+	}
+	return counts
+}
+
+// Faults is the number of requests that did not pass.
+func (in *Injector) Faults() int {
+	n := 0
+	for kind, count := range in.Counts() {
+		if kind != Pass {
+			n += count
+		}
+	}
+	return n
+}
+
+// Take waits until no request is under way, and gives the account of all since the
+// last Take or Use. No client may send meanwhile.
+func (in *Injector) Take() []Attempt {
+	in.underWay.Wait()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	taken := make([]Attempt, len(in.attempts))
+	for i, a := range in.attempts {
+		taken[i] = *a
+	}
+	in.attempts, in.seen = nil, nil
+	return taken
+}
+
+// begin decides on a request. Until end is called it is under way.
+func (in *Injector) begin(r Request) *Attempt {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.seen == nil {
+		in.seen = make(map[string]int)
+	}
+	if in.counts == nil {
+		in.counts = make(map[Kind]int)
+	}
+	r.Attempt = in.seen[r.Op]
+	in.seen[r.Op]++
+	a := &Attempt{Request: r, Kind: Pass}
+	if in.plan != nil {
+		a.Kind = in.plan(r)
+	}
+	in.counts[a.Kind]++
+	in.attempts = append(in.attempts, a)
+	in.underWay.Add(1)
+	return a
+}
+
+func (in *Injector) end() { in.underWay.Done() }
+
+// forward has the service act on a request, and notes when.
+func (in *Injector) forward(a *Attempt, act func() error) error {
+	if a.Kind == Delay || a.Kind == Late {
+		pause(a)
+	}
+	in.mu.Lock()
+	a.Sent = time.Now()
+	in.mu.Unlock()
+	err := act()
+	in.mu.Lock()
+	if a.Err = err; err == nil {
+		a.Answered = time.Now()
+	}
+	done, between := *a, in.between
+	in.mu.Unlock()
+	if between != nil && !a.Kind.Delivered() {
+		between(done)
+	}
+	if a.Kind == Delay {
+		pause(a)
+	}
+	return err
+}
+
+// pause is the delay of a request: real time, since SDKs and emulators live in it.
+func pause(a *Attempt) {
+	time.Sleep(time.Duration(1+Rand(0, a.Op, a.Method).IntN(20)) * time.Millisecond)
+}
+
+type opKey struct{}
+
+// WithOp names the operation that the requests made under ctx belong to: a short
+// text of printable ASCII. [Transport], [DialOptions] and [Driver] carry it over.
+func WithOp(ctx context.Context, op string) context.Context {
+	return context.WithValue(ctx, opKey{}, op)
+}
+
+func opOf(ctx context.Context) string {
+	op, _ := ctx.Value(opKey{}).(string)
+	return op
+}
+
+// opHeader carries the operation from client to proxy.
+const opHeader = "skykv-op"

@@ -1,0 +1,239 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// HTTP is a proxy in front of DynamoDB Local or Azurite.
+type HTTP struct {
+	*Injector
+	URL string // the proxy's own: the target's with another host
+
+	server *httptest.Server
+	target *url.URL
+	client *http.Transport
+	done   chan struct{}
+	close  func()
+}
+
+// NewHTTP starts a proxy in front of target, the URL of an emulator. Signatures stay
+// valid: the request's path and headers are forwarded as they are, Host included.
+func NewHTTP(target string) (*HTTP, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, err
+	}
+	p := &HTTP{
+		Injector: new(Injector), target: u, done: make(chan struct{}),
+		client: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
+	}
+	p.server = httptest.NewServer(http.HandlerFunc(p.serve))
+	p.URL = p.server.URL + u.Path
+	p.close = sync.OnceFunc(func() {
+		close(p.done)
+		p.server.CloseClientConnections()
+		p.server.Close()
+		p.underWay.Wait()
+		p.client.CloseIdleConnections()
+	})
+	return p, nil
+}
+
+// Close ends the proxy, and the requests that hang in it.
+func (p *HTTP) Close() { p.close() }
+
+func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client did not send it all
+	}
+	req := describe(r)
+	a := p.begin(req)
+	if a.Kind == Late {
+		reset(w)
+		go func() {
+			defer p.end()
+			p.forward(a, func() error { _, err := p.send(r, body); return err })
+		}()
+		return
+	}
+	defer p.end()
+	switch a.Kind {
+	case Drop:
+		reset(w)
+		return
+	case Hang:
+		// The client's end of the connection is watched only once the body is read.
+		select {
+		case <-r.Context().Done():
+		case <-p.done:
+		}
+		reset(w)
+		return
+	case Refuse:
+		http.Error(w, "<html>a proxy on the way has no upstream</html>", http.StatusServiceUnavailable)
+		return
+	case Throttle:
+		throttle(w, r)
+		return
+	}
+	var resp *response
+	err = p.forward(a, func() (err error) { resp, err = p.send(r, body); return err })
+	switch {
+	case err != nil: // an emulator that ended, for one
+		reset(w)
+	case a.Kind == Lose:
+		reset(w)
+	case a.Kind == Fail:
+		status := http.StatusInternalServerError
+		if Rand(0, a.Op).IntN(2) == 0 {
+			status = http.StatusBadGateway
+		}
+		http.Error(w, "<html>a proxy on the way lost the response</html>", status)
+	case a.Kind == Garbage:
+		resp.header.Del("X-Amz-Crc32")
+		resp.header.Del("Content-Length")
+		resp.body = []byte("\x00<html>this is not from the service")
+		resp.write(w)
+	case a.Kind == Truncate:
+		resp.truncate(w)
+	default:
+		resp.write(w)
+	}
+}
+
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// send forwards a request, whoever waits for it, and reads the whole response.
+func (p *HTTP) send(r *http.Request, body []byte) (*response, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
+	defer cancel()
+	out := r.Clone(ctx)
+	out.URL.Scheme, out.URL.Host = p.target.Scheme, p.target.Host
+	out.RequestURI = ""
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if len(body) == 0 {
+		out.Body = http.NoBody
+	}
+	out.GetBody = nil // so that nothing is sent twice
+	out.Header.Del("Connection")
+	out.Header.Del(opHeader)
+	in, err := p.client.RoundTrip(out)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Body.Close()
+	got, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	in.Header.Del("Connection")
+	in.Header.Del("Transfer-Encoding")
+	return &response{in.StatusCode, in.Header, got}, nil
+}
+
+func (r *response) write(w http.ResponseWriter) {
+	for name, values := range r.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(r.status)
+	w.Write(r.body)
+}
+
+// truncate sends half of the response, which is half of the headers when there is no
+// body, and closes the connection.
+func (r *response) truncate(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer conn.Close()
+	resp := &http.Response{
+		StatusCode: r.status, ProtoMajor: 1, ProtoMinor: 1, Header: r.header,
+		ContentLength: int64(len(r.body)), Body: io.NopCloser(bytes.NewReader(r.body)),
+	}
+	var wire bytes.Buffer
+	resp.Write(&wire)
+	keep := wire.Len() - len(r.body) + len(r.body)/2
+	if len(r.body) < 2 {
+		keep = wire.Len() / 2
+	}
+	conn.Write(wire.Bytes()[:keep])
+}
+
+// reset ends the connection as a peer does that has crashed.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	conn.Close()
+}
+
+// describe reads what a request is about in the service's own protocol.
+func describe(r *http.Request) Request {
+	req := Request{Op: r.Header.Get(opHeader)}
+	if target := r.Header.Get("X-Amz-Target"); target != "" { // DynamoDB_20120810.PutItem
+		_, req.Method, _ = strings.Cut(target, ".")
+		switch req.Method {
+		case "PutItem", "DeleteItem", "UpdateItem", "BatchWriteItem", "TransactWriteItems":
+			req.Write = true
+		}
+		return req
+	}
+	req.Method = r.Method
+	if strings.HasSuffix(r.URL.Path, "/$batch") {
+		req.Method = "BATCH"
+	}
+	req.Write = r.Method != http.MethodGet && r.Method != http.MethodHead
+	return req
+}
+
+// throttle answers as DynamoDB and Azure Tables do.
+func throttle(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-Amz-Target") != "" {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(http.StatusBadRequest)
+		io.WriteString(w, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded."}`)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Ms-Error-Code", "ServerBusy")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	io.WriteString(w, `{"odata.error":{"code":"ServerBusy","message":{"lang":"en-US","value":"The server is busy."}}}`)
+}
+
+// Transport makes requests carry the operation that [WithOp] named. A nil base is a
+// new http.Transport.
+func Transport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		base = &http.Transport{MaxIdleConnsPerHost: 256}
+	}
+	return transport{base}
+}
+
+type transport struct{ base http.RoundTripper }
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if op := opOf(r.Context()); op != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set(opHeader, op)
+	}
+	return t.base.RoundTrip(r)
+}

@@ -1,0 +1,264 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// broken is a driver with one bug. Methods that are set replace those of Driver.
+type broken struct {
+	kv.Driver
+	get    func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error)
+	put    func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error)
+	delete func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error)
+}
+
+func (d broken) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+	if d.get != nil {
+		return d.get(ctx, key, withValue)
+	}
+	return d.Driver.Get(ctx, key, withValue)
+}
+
+func (d broken) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+	if d.put != nil {
+		return d.put(ctx, rec, cond)
+	}
+	return d.Driver.Put(ctx, rec, cond)
+}
+
+func (d broken) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+	if d.delete != nil {
+		return d.delete(ctx, key, cond)
+	}
+	return d.Driver.Delete(ctx, key, cond)
+}
+
+// bugs are drivers that break one promise each. above wraps the unreliable network,
+// as the code of a provider does, below is wrapped by it, as a service is.
+var bugs = []struct {
+	name         string
+	above, below func(kv.Driver) kv.Driver
+}{
+	{name: "forgets that an earlier attempt may have been applied", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d,
+			put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+				out, err := d.Put(ctx, rec, cond)
+				out.Retried, out.Found.Token = false, ""
+				return out, err
+			},
+		}
+	}},
+	{name: "forgets that an earlier attempt of a delete may have been applied", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d,
+			delete: func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+				out, err := d.Delete(ctx, key, cond)
+				out.Retried = false
+				return out, err
+			},
+		}
+	}},
+	{name: "says of a lost response that nothing was written", above: func(d kv.Driver) kv.Driver {
+		definite := func(out kv.Outcome, err error) (kv.Outcome, error) {
+			if e, ok := err.(*kv.Error); ok {
+				e.Indeterminate = false
+			}
+			return out, err
+		}
+		return broken{Driver: d,
+			put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+				return definite(d.Put(ctx, rec, cond))
+			},
+			delete: func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+				return definite(d.Delete(ctx, key, cond))
+			},
+		}
+	}},
+	{name: "takes a lost response for a success", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			out, err := d.Put(ctx, rec, cond)
+			if out.Retried {
+				return kv.Outcome{Done: true, Version: rec.Token}, nil
+			}
+			return out, err
+		}}
+	}},
+	{name: "drops the condition of a retry", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			out, err := d.Put(ctx, rec, cond)
+			if out.Retried && cond.Version != "" {
+				return d.Put(ctx, rec, kv.Condition{Now: cond.Now})
+			}
+			return out, err
+		}}
+	}},
+	{name: "applies every eighth put again, much later", below: func(d kv.Driver) kv.Driver {
+		var mu sync.Mutex
+		var n int
+		var again kv.Record
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			out, err := d.Put(ctx, rec, cond)
+			mu.Lock()
+			defer mu.Unlock()
+			switch n++; n % 8 {
+			case 1:
+				again = rec
+			case 0:
+				d.Put(ctx, again, kv.Condition{Now: cond.Now})
+			}
+			return out, err
+		}}
+	}},
+	{name: "loses every tenth put", below: func(d kv.Driver) kv.Driver {
+		var mu sync.Mutex
+		var n int
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			mu.Lock()
+			n++
+			lose := n%10 == 0
+			mu.Unlock()
+			if lose && cond.Version == "" && !cond.Absent {
+				return kv.Outcome{Done: true, Version: rec.Token}, nil
+			}
+			return d.Put(ctx, rec, cond)
+		}}
+	}},
+	{name: "forgets the expiry", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			rec.Expires = 0
+			return d.Put(ctx, rec, cond)
+		}}
+	}},
+	{name: "sets the expiry a second late", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			if rec.Expires != 0 {
+				rec.Expires += 1000
+			}
+			return d.Put(ctx, rec, cond)
+		}}
+	}},
+	{name: "takes an expired entry for a live one when it is to be absent", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			if cond.Absent {
+				cond.Now = 1
+			}
+			out, err := d.Put(ctx, rec, cond)
+			out.Found.Expires = 0
+			return out, err
+		}}
+	}},
+	{name: "judges the condition before it writes, not while", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			if cond.Version == "" && !cond.Absent {
+				return d.Put(ctx, rec, cond)
+			}
+			found, ok, err := d.Get(ctx, rec.Key, false)
+			runtime.Gosched()
+			live := ok && (found.Expires == 0 || found.Expires > cond.Now)
+			if err != nil || cond.Absent && live || cond.Version != "" && (!ok || found.Version != cond.Version) {
+				return kv.Outcome{Exists: ok, Found: found}, err
+			}
+			return d.Put(ctx, rec, kv.Condition{Now: cond.Now})
+		}}
+	}},
+	{name: "reads what was there a while ago", below: func(d kv.Driver) kv.Driver {
+		var cache sync.Map
+		var mu sync.Mutex
+		var n int
+		return broken{Driver: d, get: func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+			mu.Lock()
+			n++
+			stale := n%4 == 0
+			mu.Unlock()
+			if old, ok := cache.Load(key); ok && stale {
+				return old.(kv.Record), true, nil
+			}
+			rec, ok, err := d.Get(ctx, key, true)
+			if ok {
+				cache.Store(key, rec)
+			}
+			return rec, ok, err
+		}}
+	}},
+	{name: "keeps the version when the value changes", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			rec.Token = rec.Key
+			return d.Put(ctx, rec, cond)
+		}}
+	}},
+	{name: "tears values", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, get: func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+			rec, ok, err := d.Get(ctx, key, withValue)
+			if len(rec.Value) > 1000 {
+				rec.Value = rec.Value[:1000]
+			}
+			return rec, ok, err
+		}}
+	}},
+	{name: "deletes although the condition fails", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, delete: func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+			out, err := d.Delete(ctx, key, cond)
+			if !out.Done {
+				d.Delete(ctx, key, kv.Condition{Now: cond.Now})
+			}
+			return out, err
+		}}
+	}},
+}
+
+// checkerRounds are enough for every bug; most are found in the first round, the rarest
+// in one of six.
+const checkerRounds = 100
+
+// TestCheckerFindsBrokenDrivers: a checker that cannot fail proves nothing.
+func TestCheckerFindsBrokenDrivers(t *testing.T) {
+	seed := Seed(t)
+	for _, bug := range bugs {
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			for round := range checkerRounds {
+				if err := tortureMem(t, seed, round, bug.below, bug.above); err != nil {
+					t.Logf("found in round %d: %.200s", round, err)
+					return
+				}
+			}
+			t.Errorf("rule: the checker finds a driver that %s; it found nothing in %d rounds", bug.name, checkerRounds)
+		})
+	}
+}
+
+// TestCheckerAcceptsTheReference: and one that always fails proves nothing either.
+func TestCheckerAcceptsTheReference(t *testing.T) {
+	t.Parallel()
+	seed := Seed(t)
+	for round := range 30 {
+		if err := tortureMem(t, seed, round, nil, nil); err != nil {
+			t.Fatalf("seed %d, round %d: %v", seed, round, err)
+		}
+	}
+}
+
+// tortureMem runs one round against memkv behind an unreliable network.
+func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Driver) kv.Driver) error {
+	in := new(faults.Injector)
+	in.Use(faults.Seeded(seed, Rates, 10))
+	chain := []func(kv.Driver) kv.Driver{faults.Driver(in)}
+	if below != nil {
+		chain = append(chain, below)
+	}
+	if above != nil {
+		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
+	}
+	store := memkv.New().With(kv.Wrap(chain...))
+	defer store.Close()
+	h := Default(seed, in).Round(t.Context(), round, store)
+	return h.Check(t.TempDir(), fmt.Sprintf("round %d", round))
+}

@@ -1,0 +1,553 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/kv"
+)
+
+// lostWrite is a write of one key that meets a fault.
+type lostWrite struct {
+	name string
+
+	// What the key holds before: nothing, an entry, or an expired one.
+	before string
+
+	// run makes the call; current is the version that the key has before, stale one
+	// that it had earlier.
+	run func(ctx context.Context, s *kv.Store, key string, current, stale kv.Version) (kv.Version, error)
+
+	holds    bool // without a fault the call succeeds
+	delete   bool
+	repeats  bool // the contract allows it to be applied again
+	afterDel bool // and when the key was deleted meanwhile, even though it has a condition
+}
+
+const ours, theirs, theOld = "ours", "theirs", "the old one"
+
+func put(opts func(current, stale kv.Version) []kv.PutOption) func(context.Context, *kv.Store, string, kv.Version, kv.Version) (kv.Version, error) {
+	return func(ctx context.Context, s *kv.Store, key string, current, stale kv.Version) (kv.Version, error) {
+		return s.Put(ctx, key, []byte(ours), opts(current, stale)...)
+	}
+}
+
+func del(opts func(current, stale kv.Version) []kv.DeleteOption) func(context.Context, *kv.Store, string, kv.Version, kv.Version) (kv.Version, error) {
+	return func(ctx context.Context, s *kv.Store, key string, current, stale kv.Version) (kv.Version, error) {
+		return kv.Version{}, s.Delete(ctx, key, opts(current, stale)...)
+	}
+}
+
+var (
+	unconditionalPut = put(func(_, _ kv.Version) []kv.PutOption { return nil })
+	putIfNotExists   = put(func(_, _ kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfNotExists()} })
+	putIfCurrent     = put(func(current, _ kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfVersion(current)} })
+	putIfStale       = put(func(_, stale kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfVersion(stale)} })
+	unconditionalDel = del(func(_, _ kv.Version) []kv.DeleteOption { return nil })
+	deleteIfCurrent  = del(func(current, _ kv.Version) []kv.DeleteOption { return []kv.DeleteOption{kv.IfVersion(current)} })
+	deleteIfStale    = del(func(_, stale kv.Version) []kv.DeleteOption { return []kv.DeleteOption{kv.IfVersion(stale)} })
+)
+
+var lostWrites = []lostWrite{
+	{name: "put/new", run: unconditionalPut, holds: true, repeats: true},
+	{name: "put/replace", before: "live", run: unconditionalPut, holds: true, repeats: true},
+	{name: "put-if-absent/new", run: putIfNotExists, holds: true, afterDel: true},
+	{name: "put-if-absent/expired", before: "expired", run: putIfNotExists, holds: true, afterDel: true},
+	{name: "put-if-absent/exists", before: "live", run: putIfNotExists},
+	{name: "put-if-version/current", before: "live", run: putIfCurrent, holds: true},
+	{name: "put-if-version/stale", before: "live", run: putIfStale},
+	{name: "delete/exists", before: "live", run: unconditionalDel, holds: true, delete: true, repeats: true},
+	{name: "delete/absent", run: unconditionalDel, holds: true, delete: true, repeats: true},
+	{name: "delete-if-version/current", before: "live", run: deleteIfCurrent, holds: true, delete: true},
+	{name: "delete-if-version/stale", before: "live", run: deleteIfStale, delete: true},
+}
+
+var allKinds = []faults.Kind{
+	faults.Pass, faults.Delay, faults.Drop, faults.Refuse, faults.Throttle, faults.Hang,
+	faults.Lose, faults.Truncate, faults.Fail, faults.Garbage, faults.Late,
+}
+
+// patience is what a call of these tests gets when no attempt of it can succeed.
+const patience = 250 * time.Millisecond
+
+// TestLostResponses: whatever happens to the requests of a write, what is said about it
+// is true, and exact where it can be known.
+func TestLostResponses(t *testing.T) {
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		n := 0
+		for _, write := range lostWrites {
+			for _, kind := range allKinds {
+				for _, extent := range []string{"once", "always"} {
+					for _, meanwhile := range []string{"", "overwritten", "deleted"} {
+						if meanwhile != "" && (!kind.Forwarded() || kind.Delivered() || kind == faults.Late || !write.holds) {
+							continue
+						}
+						if extent == "always" && (meanwhile != "" || kind.Delivered()) {
+							continue
+						}
+						n++
+						l := lost{write, w, kind, extent == "always", meanwhile, fmt.Sprintf("key-%d", n), nil}
+						t.Run(strings.Join([]string{write.name, string(kind), extent, meanwhile}, "/"), func(t *testing.T) { l.test(t) })
+					}
+				}
+			}
+		}
+	})
+}
+
+type lost struct {
+	lostWrite
+	*world
+	kind      faults.Kind
+	always    bool
+	meanwhile string
+	key       string
+
+	seen []string // what the key held when an answer was lost
+}
+
+// at is the clock of these tests.
+var at = time.Now().Truncate(time.Millisecond)
+
+func clockAt(at time.Time) kv.StoreOption { return kv.Clock(func() time.Time { return at }) }
+
+func (l *lost) test(t *testing.T) {
+	ctx := t.Context()
+	direct, store := l.direct.With(clockAt(at)), l.stores[0].With(clockAt(at))
+	var stale, current kv.Version
+	must := func(v kv.Version, err error) kv.Version {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	switch l.before {
+	case "live":
+		stale = must(direct.Put(ctx, l.key, []byte("even older")))
+		current = must(direct.Put(ctx, l.key, []byte(theOld)))
+	case "expired":
+		current = must(l.direct.With(clockAt(at.Add(-time.Minute))).Put(ctx, l.key, []byte(theOld), kv.TTL(time.Second)))
+	}
+	kinds := []faults.Kind{l.kind}
+	if l.always {
+		kinds = slices.Repeat(kinds, 100)
+	}
+	l.Use(faults.Writes(kinds...))
+	l.Between(func(faults.Attempt) {
+		l.seen = append(l.seen, l.holdsNow(direct))
+		switch l.meanwhile {
+		case "overwritten":
+			if _, err := direct.Put(context.Background(), l.key, []byte(theirs)); err != nil {
+				t.Error(err)
+			}
+		case "deleted":
+			if err := direct.Delete(context.Background(), l.key); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	call, cancel := ctx, func() {}
+	if l.always || l.kind == faults.Hang {
+		call, cancel = context.WithTimeout(ctx, patience)
+	}
+	begin := time.Now()
+	version, err := l.run(call, store, l.key, current, stale)
+	took := time.Since(begin)
+	cancel()
+	attempts := l.Take()
+	l.Use(nil)
+	after := l.holdsNow(direct)
+	defer func() {
+		if t.Failed() {
+			for _, a := range attempts {
+				t.Logf("request %s: %s", a.Method, a.Kind)
+			}
+			t.Logf("the call: %v, %v; before the lost answers reached nobody, the key held %q; then %q", version != (kv.Version{}), err, l.seen, after)
+		}
+	}()
+	if l.always && took > patience+100*time.Millisecond {
+		t.Errorf("rule: a deadline is honoured within 100 ms; a call with %v took %v", patience, took)
+	}
+	if errors.Is(err, kv.ErrIndeterminate) && errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: a condition failed, or it is not known: %v", err)
+	}
+	unchanged := map[string]string{"": "nothing", "live": theOld, "expired": "nothing"}[l.before]
+	applied := slices.Contains(l.seen, ours) || after == ours
+	if l.delete {
+		applied = l.before == "live" && (after == "nothing" || slices.Contains(l.seen, "nothing"))
+	}
+	definite := err != nil && !errors.Is(err, kv.ErrIndeterminate)
+	switch {
+	case err == nil && !l.holds:
+		t.Errorf("rule: a condition that does not hold is never a success")
+	case err == nil && !l.delete && (after != ours || l.versionNow(direct) != version):
+		t.Errorf("rule: a put that succeeded is there, with its version; the key holds %q", after)
+	case err == nil && l.delete && after != "nothing":
+		t.Errorf("rule: a delete that succeeded left nothing; the key holds %q", after)
+	case definite && applied:
+		t.Errorf("rule: an error that is not ErrIndeterminate means that nothing was written; it was, and the error is %v", err)
+	case !l.holds && after != unchanged:
+		t.Errorf("rule: a condition that does not hold keeps the write from happening; the key holds %q", after)
+	case definite && l.holds && errors.Is(err, kv.ErrConditionFailed):
+		t.Errorf("rule: a condition that held is not reported as failed: %v", err)
+	}
+	if want := l.exactly(); want != nil && !want(err) {
+		t.Errorf("rule: %s; got %v", l.rule(), err)
+	}
+	if l.meanwhile == "overwritten" && !l.repeats && after != theirs {
+		t.Errorf("rule: a conditional write is not applied over somebody else's; the key holds %q", after)
+	}
+	if l.meanwhile == "deleted" && !l.repeats && !l.afterDel && after != "nothing" {
+		t.Errorf("rule: IfVersion is applied at most once; the key holds %q again", after)
+	}
+}
+
+// The answers that the fault and what happened meanwhile leave no doubt about.
+func succeeds(err error) bool { return err == nil }
+func isUnknown(err error) bool {
+	return errors.Is(err, kv.ErrIndeterminate) && !errors.Is(err, kv.ErrConditionFailed)
+}
+func fails(err error) bool          { return errors.Is(err, kv.ErrConditionFailed) }
+func failsOrUnknown(err error) bool { return fails(err) || isUnknown(err) }
+func throttled(err error) bool {
+	return errors.Is(err, kv.ErrThrottled) && !errors.Is(err, kv.ErrIndeterminate)
+}
+func unavailable(err error) bool {
+	return errors.Is(err, kv.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (l *lost) rule() string {
+	extent := "one request of the call"
+	if l.always {
+		extent = "all requests of the call"
+	}
+	return fmt.Sprintf("with %s of %s and the key %s meanwhile, what happened is known to %s", l.kind, extent, or(l.meanwhile, "untouched"), l.lostWrite.name)
+}
+
+func or(text, empty string) string {
+	if text == "" {
+		return empty
+	}
+	return text
+}
+
+// exactly gives what the error must be, nil when only the truth of it counts.
+func (l *lost) exactly() func(error) bool {
+	conditionalDelete := l.delete && !l.repeats
+	switch {
+	case l.kind == faults.Hang:
+		return func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
+	case l.always:
+		switch {
+		case l.kind == faults.Throttle:
+			return throttled
+		case l.kind.Forwarded() && l.holds && l.kind != faults.Late:
+			// The provider may look at the key after the first failure, and find out.
+			return func(err error) bool { return err == nil && !l.delete || isUnknown(err) }
+		case !l.kind.Forwarded():
+			return unavailable
+		}
+		return nil
+	case l.kind.Delivered(), l.kind == faults.Throttle:
+		if l.holds {
+			return succeeds
+		}
+		return fails
+	case !l.holds:
+		return failsOrUnknown
+	case l.kind == faults.Garbage, l.kind == faults.Late && conditionalDelete:
+		return func(err error) bool { return err == nil || isUnknown(err) }
+	case !l.kind.Forwarded():
+		return succeeds
+	case l.repeats:
+		return succeeds
+	case l.meanwhile == "deleted" && l.afterDel:
+		return succeeds
+	case l.meanwhile != "", conditionalDelete:
+		return isUnknown
+	}
+	return succeeds
+}
+
+// holdsNow is the value under the key, "nothing" when there is none.
+func (l *lost) holdsNow(direct *kv.Store) string {
+	entry, err := direct.Get(context.Background(), l.key)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return "nothing"
+	case err != nil:
+		return err.Error()
+	}
+	return string(entry.Value)
+}
+
+func (l *lost) versionNow(direct *kv.Store) kv.Version {
+	entry, _ := direct.Get(context.Background(), l.key)
+	return entry.Version
+}
+
+// TestLostBatches: a batch says of every key what became of it.
+func TestLostBatches(t *testing.T) {
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		n := 0
+		for _, kind := range allKinds {
+			for _, always := range []bool{false, true} {
+				if always && kind.Delivered() {
+					continue
+				}
+				n++
+				prefix := fmt.Sprintf("batch%d:", n)
+				t.Run(fmt.Sprintf("%s/always=%v", kind, always), func(t *testing.T) { testLostBatch(t, w, kind, always, prefix) })
+			}
+		}
+	})
+}
+
+func testLostBatch(t *testing.T, w *world, kind faults.Kind, always bool, prefix string) {
+	const size = 120
+	keys := make([]string, size)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%s%03d", prefix, i)
+	}
+	values := func(value string) map[string]string {
+		m := make(map[string]string)
+		for _, key := range keys {
+			m[key] = value
+		}
+		return m
+	}
+	content := func() map[string]string {
+		t.Helper()
+		entries, err := w.direct.GetMany(context.Background(), keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := values("nothing")
+		for key, entry := range entries {
+			m[key] = string(entry.Value)
+		}
+		return m
+	}
+	items := func(value string) []kv.Item {
+		var items []kv.Item
+		for _, key := range keys {
+			items = append(items, kv.Item{Key: key, Value: []byte(value)})
+		}
+		return items
+	}
+	kinds := []faults.Kind{kind}
+	if always {
+		kinds = slices.Repeat(kinds, 1000)
+	}
+	run := func(plan faults.Plan, batch func(context.Context) error) error {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if always || kind == faults.Hang {
+			ctx, cancel = context.WithTimeout(t.Context(), patience)
+		}
+		defer cancel()
+		w.Use(plan)
+		begin := time.Now()
+		err := batch(ctx)
+		if took := time.Since(begin); ctx.Err() != nil && took > patience+200*time.Millisecond {
+			t.Errorf("rule: a deadline is honoured; a batch with %v took %v", patience, took)
+		}
+		w.Take()
+		w.Use(nil)
+		return err
+	}
+	// judge compares what a batch said with what happened.
+	judge := func(what string, err error, before, wanted map[string]string) {
+		t.Helper()
+		batch, partial := errors.AsType[*kv.BatchError](err)
+		if err != nil && !partial {
+			t.Errorf("rule: a batch that fails names the keys; %s: %v", what, err)
+			return
+		}
+		after := content()
+		for _, key := range keys {
+			var failure error
+			if partial {
+				failure = batch.Failed[key]
+			}
+			switch {
+			case failure == nil && after[key] != wanted[key]:
+				t.Errorf("rule: no write of a batch is forgotten; %s said nothing of %s, which holds %q", what, key, after[key])
+			case failure != nil && !errors.Is(failure, kv.ErrIndeterminate) && after[key] != before[key]:
+				t.Errorf("rule: an error that is not ErrIndeterminate means that nothing was written; %s said %v of %s, which holds %q", what, failure, key, after[key])
+			case failure != nil && after[key] != before[key] && after[key] != wanted[key]:
+				t.Errorf("%s: %s holds %q", what, key, after[key])
+			}
+		}
+		if err != nil && !always && kind != faults.Garbage && kind != faults.Hang {
+			t.Errorf("rule: one %s is retried; %s: %.300v", kind, what, err)
+		}
+		if err != nil && kind == faults.Throttle && (!errors.Is(err, kv.ErrThrottled) || errors.Is(err, kv.ErrIndeterminate)) {
+			t.Errorf("rule: a batch that is throttled says so, and nothing was written; %s: %.300v", what, err)
+		}
+	}
+	store := w.stores[0]
+	before := content()
+	err := run(faults.Writes(kinds...), func(ctx context.Context) error { return store.PutMany(ctx, items(ours)) })
+	judge("PutMany", err, before, values(ours))
+
+	if err := w.direct.PutMany(t.Context(), items(theOld)); err != nil {
+		t.Fatal(err)
+	}
+	var entries map[string]kv.Entry
+	err = run(faults.Reads(kinds...), func(ctx context.Context) (err error) { entries, err = store.GetMany(ctx, keys); return err })
+	batch, partial := errors.AsType[*kv.BatchError](err)
+	for _, key := range keys {
+		entry, ok := entries[key]
+		if ok && string(entry.Value) != theOld {
+			t.Errorf("GetMany: %s holds %q", key, entry.Value)
+		}
+		if !ok && err == nil || !ok && partial && batch.Failed[key] == nil {
+			t.Errorf("rule: no key of a batch is forgotten; GetMany has neither an entry nor an error of %s: %v", key, err)
+		}
+	}
+	if err != nil && !always && kind != faults.Garbage && kind != faults.Hang {
+		t.Errorf("rule: one %s is retried; GetMany: %.300v", kind, err)
+	}
+
+	err = run(faults.Writes(kinds...), func(ctx context.Context) error { return store.DeleteMany(ctx, keys) })
+	judge("DeleteMany", err, values(theOld), values("nothing"))
+
+	if err := w.direct.PutMany(t.Context(), items(theOld)); err != nil {
+		t.Fatal(err)
+	}
+	var removed int
+	err = run(faults.Writes(kinds...), func(ctx context.Context) (err error) { removed, err = store.DeletePrefix(ctx, prefix); return err })
+	if err != nil {
+		if _, partial := errors.AsType[*kv.BatchError](err); partial {
+			judge("DeletePrefix", err, values(theOld), values("nothing"))
+		}
+	} else if got := content(); removed != size || got[keys[0]] != "nothing" {
+		t.Errorf("rule: DeletePrefix counts what it removed: %d of %d", removed, size)
+	}
+	if err := w.direct.DeleteMany(t.Context(), keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLostScans: a scan whose requests fail is complete and in order, or ends with an
+// error where it got to.
+func TestLostScans(t *testing.T) {
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		const size = 700
+		var items []kv.Item
+		var keys []string
+		for i := range size {
+			keys = append(keys, fmt.Sprintf("scan:%04d", i))
+			items = append(items, kv.Item{Key: keys[i], Value: valueOf(keys[i], i%6)})
+		}
+		if err := w.direct.PutMany(t.Context(), items); err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range allKinds {
+			for _, plan := range []struct {
+				name string
+				plan func() faults.Plan
+			}{
+				{"first", func() faults.Plan { return faults.Reads(kind) }},
+				{"third", func() faults.Plan { return faults.Reads(faults.Pass, faults.Pass, kind) }},
+				{"some", func() faults.Plan {
+					return faults.Reads(slices.Repeat([]faults.Kind{kind, faults.Pass, faults.Pass}, 200)...)
+				}},
+				{"all", func() faults.Plan { return faults.Reads(slices.Repeat([]faults.Kind{kind}, 10_000)...) }},
+			} {
+				if plan.name == "all" && kind.Delivered() {
+					continue
+				}
+				t.Run(string(kind)+"/"+plan.name, func(t *testing.T) {
+					testLostScan(t, w, kind, plan.name == "all", keys, plan.plan)
+				})
+			}
+		}
+	})
+}
+
+func testLostScan(t *testing.T, w *world, kind faults.Kind, always bool, keys []string, plan func() faults.Plan) {
+	timeout := 10 * time.Second
+	if always || kind == faults.Hang {
+		timeout = patience
+	}
+	check := func(how string, entries []kv.Entry, from int) int {
+		t.Helper()
+		for _, e := range entries {
+			if from == len(keys) || e.Key != keys[from] {
+				t.Fatalf("rule: every key is yielded exactly once, in order; %s gave %s in place %d", how, e.Key, from)
+			}
+			if writeOf(e.Value) != e.Key {
+				t.Fatalf("%s: the value of %s is %s", how, e.Key, writeOf(e.Value))
+			}
+			from++
+		}
+		return from
+	}
+	finish := func(how string, err error, got int) {
+		t.Helper()
+		switch {
+		case err == nil && got != len(keys):
+			t.Errorf("rule: a scan that ends without an error is complete; %s gave %d of %d", how, got, len(keys))
+		case err == nil && always:
+			t.Errorf("%s: all requests failed, but the scan has %d keys", how, got)
+		case err != nil && !always && kind != faults.Hang && kind != faults.Garbage:
+			t.Errorf("rule: one %s at a time is retried; %s: %v", kind, how, err)
+		case err != nil && errors.Is(err, kv.ErrIndeterminate):
+			t.Errorf("rule: only writes are indeterminate; %s: %v", how, err)
+		case kind == faults.Throttle && always && !errors.Is(err, kv.ErrThrottled):
+			t.Errorf("rule: a scan that is throttled says so; %s: %v", how, err)
+		}
+	}
+
+	w.Use(plan())
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	begin := time.Now()
+	got := 0
+	var failure error
+	for entry, err := range w.stores[0].Scan(ctx, "scan:") {
+		if failure = err; err != nil {
+			break
+		}
+		got = check("Scan", []kv.Entry{entry}, got)
+	}
+	finish("Scan", failure, got)
+	if took := time.Since(begin); took > timeout+200*time.Millisecond {
+		t.Errorf("rule: a deadline is honoured; a scan with %v took %v", timeout, took)
+	}
+
+	// Pages go on from where an error stopped them.
+	w.Use(plan())
+	got = 0
+	cursor, failures := "", 0
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		page, err := w.stores[1].ScanPage(ctx, "scan:", 90, cursor)
+		cancel()
+		got = check("ScanPage", page.Entries, got)
+		if cursor = page.Next; err != nil {
+			finish("ScanPage", err, got)
+			if failures++; failures == 3 {
+				w.Use(nil)
+			}
+			continue
+		}
+		if cursor == "" {
+			break
+		}
+	}
+	w.Take()
+	w.Use(nil)
+	if got != len(keys) {
+		t.Errorf("rule: a scan goes on from the position where an error left it; %d of %d keys", got, len(keys))
+	}
+}

@@ -1,0 +1,109 @@
+package torture
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/faults"
+)
+
+func TestMain(m *testing.M) { emulator.Main(reporting{m}) }
+
+// reporting prints the table of a long run behind the tests.
+type reporting struct{ *testing.M }
+
+func (r reporting) Run() int {
+	code := r.M.Run()
+	printTable()
+	return code
+}
+
+// row is what became of a provider in TestTorture.
+type row struct {
+	operations, faults, maybes, violations int
+	slowest                                time.Duration // check
+}
+
+var table struct {
+	sync.Mutex
+	rows map[string]row
+}
+
+func printTable() {
+	if len(table.rows) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "name\toperations\tfaults\tindeterminate\tviolations\tslowest check\t")
+	for _, each := range worlds {
+		if r, ok := table.rows[each.name]; ok {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t\n", each.name, r.operations, r.faults, r.maybes, r.violations, r.slowest.Round(time.Millisecond))
+		}
+	}
+	w.Flush()
+}
+
+// tortureOperations is how many calls a provider gets in TestTorture: some hundreds,
+// or as many as SKYKV_TORTURE says.
+func tortureOperations(t *testing.T) int {
+	text := os.Getenv("SKYKV_TORTURE")
+	if text == "" {
+		return 600
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("SKYKV_TORTURE is %q; it must be a number of operations", text)
+	}
+	return n
+}
+
+// pictures is where failing histories are saved.
+func pictures() string {
+	if dir := os.Getenv("SKYKV_PICTURES"); dir != "" {
+		return dir
+	}
+	return "testdata/failures"
+}
+
+// TestTorture: calls of concurrent clients, each key for itself, are linearizable under
+// faults, but for the repeats that the contract allows and the model describes.
+func TestTorture(t *testing.T) {
+	seed, operations := Seed(t), tortureOperations(t)
+	fmt.Printf("torture: SKYKV_SEED=%d, %d operations for each provider\n", seed, operations)
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		var r row
+		workload := Default(seed, w.Injector)
+		for round := 0; r.operations < operations && r.violations < 3; round++ {
+			w.Use(faults.Seeded(seed, Rates, 10))
+			h := workload.Round(t.Context(), round, w.stores...)
+			begin := time.Now()
+			err := h.Check(pictures(), fmt.Sprintf("%s-%d-%d", w.name, seed, round))
+			r.slowest = max(r.slowest, time.Since(begin))
+			if err != nil {
+				r.violations++
+				t.Errorf("rule: calls of one key are linearizable; round %d: %v", round, err)
+			}
+			r.operations += h.Count()
+			r.maybes += h.Maybes()
+		}
+		r.faults = w.Faults()
+		t.Logf("%d operations, %d faults %v, %d indeterminate, slowest check %v", r.operations, r.faults, w.Counts(), r.maybes, r.slowest)
+		if r.faults < r.operations/20 {
+			t.Errorf("%d faults in %d operations: the proxy is not in the way", r.faults, r.operations)
+		}
+		if operations > 600 {
+			table.Lock()
+			defer table.Unlock()
+			if table.rows == nil {
+				table.rows = make(map[string]row)
+			}
+			table.rows[w.name] = r
+		}
+	})
+}

@@ -1,0 +1,587 @@
+package aztableskv
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// fake is a table service of one table, in memory, that speaks the protocol of
+// the real one and does on demand what the emulator does not.
+type fake struct {
+	t testing.TB
+
+	mu       sync.Mutex
+	table    string // its name; empty when there is none
+	entities map[fakeKey]*fakeEntity
+	changes  int
+	requests []string // "METHOD what", such as "GET entity"
+
+	// fault, when set, is asked before every request what goes wrong with it.
+	fault func(r *http.Request) fault
+
+	maxPage    int  // entities in one page, 0: as asked for
+	emptyPages bool // an empty page stands in front of every other
+	noNextRow  bool // continuations come without a row key when they can
+	noETags    bool // listings have no ETags, whatever is asked for
+
+	refused map[string]*failure // writes to these row keys
+	noIndex bool                // failed transactions do not say which operation failed
+
+	queries []url.Values // of listings
+	prefer  string       // of the last insertion
+	largest int          // body of a request
+}
+
+type fakeKey struct{ partition, row string }
+
+type fakeEntity struct {
+	properties map[string]json.RawMessage
+	etag       string
+}
+
+// fault is what goes wrong with a request.
+type fault struct {
+	status  int    // answer with this status and code instead of serving it
+	code    string // error code of the answer
+	text    string // message of the answer
+	serve   bool   // serve the request before the fault
+	cut     bool   // cut the connection instead of answering
+	noETag  bool   // leave the ETag out of the answer's header
+	index   int    // of the operation that fails a transaction
+	plain   bool   // answer with plain text, as a proxy does
+	headers http.Header
+}
+
+func newFake(t testing.TB, table string) *fake {
+	return &fake{t: t, table: table, entities: make(map[fakeKey]*fakeEntity)}
+}
+
+// client returns an SDK client of the fake behind a real connection.
+func (f *fake) client() *aztables.ServiceClient {
+	f.t.Helper()
+	server := httptest.NewServer(f)
+	f.t.Cleanup(server.Close)
+	transport := newTransport()
+	f.t.Cleanup(transport.CloseIdleConnections)
+	return fakeClient(f.t, server.URL, &http.Client{Transport: transport})
+}
+
+// Do makes the fake a transport without any connection, for tests in a bubble of
+// fake time.
+func (f *fake) Do(r *http.Request) (resp *http.Response, err error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if recover() == http.ErrAbortHandler {
+			err = errors.New("connection reset by peer")
+		}
+	}()
+	w := httptest.NewRecorder()
+	in := r.Clone(r.Context())
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	f.ServeHTTP(w, in)
+	return w.Result(), nil
+}
+
+func fakeClient(t testing.TB, endpoint string, transport policy.Transporter) *aztables.ServiceClient {
+	t.Helper()
+	cred, err := aztables.NewSharedKeyCredential("account", "a2V5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := aztables.NewServiceClientWithSharedKey(endpoint, cred, &aztables.ClientOptions{
+		ClientOptions: policy.ClientOptions{Transport: transport},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// quick repeats as the SDK does, without its delays.
+var quick = policy.RetryOptions{RetryDelay: time.Millisecond}
+
+// store opens a store on the fake's table.
+func (f *fake) store(opts *Options) *kv.Store {
+	f.t.Helper()
+	if opts == nil {
+		opts = &Options{Retry: quick}
+	}
+	s, err := New(context.Background(), f.client(), f.table, opts)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.take()
+	return s
+}
+
+// take returns the requests since it was last called.
+func (f *fake) take() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	requests := f.requests
+	f.requests = nil
+	return requests
+}
+
+// setFault sets the fault for the requests to come; nil heals the service.
+func (f *fake) setFault(fault func(r *http.Request) fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = fault
+}
+
+// put plants an entity.
+func (f *fake) put(partition, row string, properties map[string]any) {
+	f.t.Helper()
+	e := make(map[string]json.RawMessage)
+	for name, value := range properties {
+		text, err := json.Marshal(value)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		e[name] = text
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.write(fakeKey{partition, row}, e)
+}
+
+func (f *fake) has(partition, row string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.entities[fakeKey{partition, row}] != nil
+}
+
+func (f *fake) write(key fakeKey, properties map[string]json.RawMessage) string {
+	f.changes++
+	properties["PartitionKey"], properties["RowKey"] = quoted(key.partition), quoted(key.row)
+	e := &fakeEntity{properties: properties, etag: fmt.Sprintf(`W/"datetime'2026-01-01T00%%3A00%%3A00.%07dZ'"`, f.changes)}
+	f.entities[key] = e
+	return e.etag
+}
+
+func quoted(s string) json.RawMessage {
+	text, _ := json.Marshal(s)
+	return text
+}
+
+// failure is an answer with an error.
+type failure struct {
+	status     int
+	code, text string
+}
+
+func (f failure) body(index string) []byte {
+	return fmt.Appendf(nil, `{"odata.error":{"code":%q,"message":{"lang":"en-US","value":%q}}}`, f.code, index+f.text+"\nRequestId:1\nTime:2026-01-01T00:00:00Z")
+}
+
+var (
+	errNoTable     = &failure{404, "TableNotFound", "The table specified does not exist."}
+	errNoEntity    = &failure{404, "ResourceNotFound", "The specified resource does not exist."}
+	errEntityThere = &failure{409, "EntityAlreadyExists", "The specified entity already exists."}
+	errStaleETag   = &failure{412, "UpdateConditionNotSatisfied", "The update condition specified in the request was not satisfied."}
+)
+
+var entityPath = regexp.MustCompile(`^/(\w+)\(PartitionKey='([^']*)',RowKey='([^']*)'\)$`)
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	what := "table"
+	switch {
+	case r.URL.Path == "/$batch":
+		what = "batch"
+	case entityPath.MatchString(r.URL.Path):
+		what = "entity"
+	case strings.HasSuffix(r.URL.Path, "()"):
+		what = "list"
+	case r.URL.Path == "/"+f.table && r.Method == "POST":
+		what = "entity"
+	}
+	f.requests = append(f.requests, r.Method+" "+what)
+	f.largest = max(f.largest, len(body))
+	switch {
+	case what == "list":
+		f.queries = append(f.queries, r.URL.Query())
+	case r.Method == "POST" && what == "entity":
+		f.prefer = r.Header.Get("Prefer")
+	}
+	var fault fault
+	if f.fault != nil {
+		fault = f.fault(r)
+	}
+	if !fault.serve && fault.cut {
+		panic(http.ErrAbortHandler)
+	}
+	if fault.status != 0 && !fault.serve {
+		f.refuse(w, fault, what == "batch")
+		return
+	}
+	answer := httptest.NewRecorder()
+	switch what {
+	case "batch":
+		f.batch(answer, r)
+	case "list":
+		f.list(answer, r)
+	case "entity":
+		etag, body, refused := f.entity(r)
+		f.answer(answer, r, etag, body, refused)
+	default:
+		f.create(answer, body)
+	}
+	switch {
+	case fault.cut:
+		panic(http.ErrAbortHandler)
+	case fault.status != 0:
+		f.refuse(w, fault, false)
+		return
+	case fault.noETag:
+		answer.Header().Del("ETag")
+	}
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	w.Write(answer.Body.Bytes())
+}
+
+// refuse answers with the failure of a fault, which for a transaction is one of
+// its operations' when its status says that the request itself is fine.
+func (f *fake) refuse(w http.ResponseWriter, fault fault, batch bool) {
+	maps.Copy(w.Header(), fault.headers)
+	refused := &failure{fault.status, fault.code, cmp.Or(fault.text, "text of the service")}
+	switch {
+	case fault.plain:
+		http.Error(w, fault.text, fault.status)
+	case batch && fault.index >= 0 && fault.code != "" && fault.headers == nil:
+		f.answerBatch(w, []*failure{refused}, strconv.Itoa(fault.index)+":")
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("x-ms-request-id", "request-1")
+		w.WriteHeader(fault.status)
+		w.Write(refused.body(""))
+	}
+}
+
+func (f *fake) create(w http.ResponseWriter, body []byte) {
+	var properties struct{ TableName string }
+	if err := json.Unmarshal(body, &properties); err != nil {
+		f.t.Errorf("creating a table with %q", body)
+	}
+	if f.table == properties.TableName {
+		w.WriteHeader(http.StatusConflict)
+		w.Write((&failure{409, "TableAlreadyExists", "The table specified already exists."}).body(""))
+		return
+	}
+	f.table = properties.TableName
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, `{"TableName":%q}`, f.table)
+}
+
+func (f *fake) answer(w http.ResponseWriter, r *http.Request, etag string, body []byte, refused *failure) {
+	if refused != nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(refused.status)
+		w.Write(refused.body(""))
+		return
+	}
+	if etag != "" {
+		w.Header().Set("ETag", etag)
+	}
+	switch {
+	case body != nil:
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusOK)
+		w.Write(body)
+	case r.Method == "POST" && r.Header.Get("Prefer") != "return-no-content":
+		w.WriteHeader(http.StatusCreated)
+		w.Write([]byte(`{}`))
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// entity serves a request for one entity.
+func (f *fake) entity(r *http.Request) (etag string, body []byte, refused *failure) {
+	var key fakeKey
+	table := strings.TrimPrefix(r.URL.Path, "/")
+	if match := entityPath.FindStringSubmatch(r.URL.Path); match != nil {
+		table, key = match[1], fakeKey{match[2], match[3]}
+	}
+	if f.table == "" || table != f.table {
+		return "", nil, errNoTable
+	}
+	var properties map[string]json.RawMessage
+	if r.Method == "POST" || r.Method == "PUT" {
+		if err := json.NewDecoder(r.Body).Decode(&properties); err != nil {
+			return "", nil, &failure{400, "InvalidInput", "no JSON"}
+		}
+		var inBody fakeKey
+		json.Unmarshal(properties["PartitionKey"], &inBody.partition)
+		json.Unmarshal(properties["RowKey"], &inBody.row)
+		if r.Method == "PUT" && inBody != key {
+			f.t.Errorf("the entity's keys %v differ from those of the URL, %v", inBody, key)
+		}
+		key = inBody
+	}
+	found, match := f.entities[key], r.Header.Get("If-Match")
+	switch {
+	case f.refused[key.row] != nil:
+		return "", nil, f.refused[key.row]
+	case r.Method == "POST" && found != nil:
+		return "", nil, errEntityThere
+	case r.Method != "POST" && found == nil && (r.Method != "PUT" || match != ""):
+		return "", nil, errNoEntity
+	case match != "" && match != "*" && match != found.etag:
+		return "", nil, errStaleETag
+	}
+	switch r.Method {
+	case "GET":
+		text, _ := json.Marshal(found.properties)
+		return found.etag, text, nil
+	case "DELETE":
+		delete(f.entities, key)
+		return "", nil, nil
+	}
+	return f.write(key, properties), nil, nil
+}
+
+var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le) (?:'([^']*)'|(\d+)L)`)
+
+// list serves a query. It understands the filters that the driver writes.
+func (f *fake) list(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if f.table == "" || r.URL.Path != "/"+f.table+"()" {
+		f.answer(w, r, "", nil, errNoTable)
+		return
+	}
+	filter := query.Get("$filter")
+	matches := func(key fakeKey, e *fakeEntity) bool {
+		expired := strings.Contains(filter, "x gt 0L")
+		for _, clause := range filterClause.FindAllStringSubmatch(filter, -1) {
+			property, op, want := clause[2], clause[3], clause[4]
+			var have string
+			switch property {
+			case "PartitionKey":
+				have = key.partition
+			case "RowKey":
+				have = key.row
+			case "x":
+				n, _ := strconv.ParseInt(clause[5], 10, 64)
+				var text string
+				var x int64
+				err := json.Unmarshal(e.properties["x"], &text)
+				if err == nil {
+					x, err = strconv.ParseInt(text, 10, 64)
+				}
+				expired = expired && err == nil && (op == "gt" && x > n || op == "le" && x <= n)
+				continue
+			default:
+				f.t.Errorf("filter %q has property %q", filter, property)
+			}
+			if op == "eq" && have != want || op == "ge" && have < want || op == "le" && have > want {
+				return false
+			}
+		}
+		switch {
+		case strings.Contains(filter, "not (x"):
+			return !expired
+		case strings.Contains(filter, "x gt"):
+			return expired
+		}
+		return true
+	}
+	var keys []fakeKey
+	for key, e := range f.entities {
+		if matches(key, e) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b fakeKey) int {
+		return cmp.Or(strings.Compare(a.partition, b.partition), strings.Compare(a.row, b.row))
+	})
+	// A continuation names the first entity of the next page; one without a row
+	// key, the start of a partition. A mark tells the page behind an empty one.
+	nextPartition, behindEmpty := strings.CutPrefix(query.Get("NextPartitionKey"), "empty!")
+	from := fakeKey{nextPartition, query.Get("NextRowKey")}
+	keys = slices.DeleteFunc(keys, func(key fakeKey) bool {
+		return key.partition == from.partition && key.row < from.row || key.partition < from.partition
+	})
+	top, err := strconv.Atoi(query.Get("$top"))
+	if err != nil || top < 1 || top > 1000 {
+		f.t.Errorf("$top is %q; allowed are 1 to 1000", query.Get("$top"))
+		top = 1000
+	}
+	if f.maxPage > 0 {
+		top = min(top, f.maxPage)
+	}
+	next, mark := "", ""
+	switch {
+	case f.emptyPages && !behindEmpty && len(keys) > 0:
+		next, mark = keys[0].row, "empty!"
+		if query.Get("NextPartitionKey") == "" && f.noNextRow {
+			next = ""
+		}
+		w.Header().Set("x-ms-continuation-NextPartitionKey", mark+keys[0].partition)
+		keys = nil
+	case len(keys) > top:
+		next = keys[top].row
+		w.Header().Set("x-ms-continuation-NextPartitionKey", keys[top].partition)
+		keys = keys[:top]
+	}
+	if next != "" {
+		w.Header().Set("x-ms-continuation-NextRowKey", next)
+	}
+	full := query.Get("$format") == string(aztables.MetadataFormatFull)
+	var selected []string
+	if s := query.Get("$select"); s != "" {
+		selected = strings.Split(s, ",")
+	}
+	page := []map[string]json.RawMessage{}
+	for _, key := range keys {
+		found := f.entities[key]
+		e := maps.Clone(found.properties)
+		if selected != nil {
+			maps.DeleteFunc(e, func(name string, _ json.RawMessage) bool {
+				property, _, _ := strings.Cut(name, "@")
+				return !slices.Contains(selected, property)
+			})
+			for _, name := range selected { // the real service names what is not there
+				if e[name] == nil {
+					e[name] = json.RawMessage("null")
+				}
+			}
+		}
+		if full && !f.noETags {
+			e["odata.etag"] = quoted(found.etag)
+		}
+		if full {
+			e["odata.id"], e["Timestamp@odata.type"] = quoted("https://a'b/\\\""), quoted("Edm.DateTime")
+		}
+		page = append(page, e)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	json.NewEncoder(w).Encode(map[string]any{"odata.metadata": "m", "value": page})
+}
+
+// batch serves a transaction: all of it or nothing.
+func (f *fake) batch(w http.ResponseWriter, r *http.Request) {
+	var requests []*http.Request
+	for part := range parts(f.t, r.Header.Get("Content-Type"), r.Body) {
+		for operation := range parts(f.t, part.Header.Get("Content-Type"), part) {
+			in, err := http.ReadRequest(bufio.NewReader(operation))
+			if err != nil {
+				f.t.Errorf("operation of a transaction: %v", err)
+				continue
+			}
+			rest, err := io.ReadAll(in.Body)
+			if err != nil {
+				f.t.Error(err)
+			}
+			in.Body = io.NopCloser(bytes.NewReader(rest))
+			requests = append(requests, in)
+		}
+	}
+	if len(requests) > 100 {
+		f.t.Errorf("a transaction has %d operations; allowed are 100", len(requests))
+	}
+	before := maps.Clone(f.entities)
+	var answers []*failure
+	partitions := make(map[string]bool)
+	for i, in := range requests {
+		if u, err := url.Parse(in.RequestURI); err == nil {
+			in.URL = u
+		}
+		match := entityPath.FindStringSubmatch(in.URL.Path)
+		if match == nil {
+			f.t.Errorf("operation on %q", in.URL.Path)
+			continue
+		}
+		partitions[match[2]] = true
+		if _, _, refused := f.entity(in); refused != nil {
+			f.entities = before
+			index := strconv.Itoa(i) + ":"
+			if f.noIndex {
+				index = ""
+			}
+			f.answerBatch(w, []*failure{refused}, index)
+			return
+		}
+		answers = append(answers, nil)
+	}
+	if len(partitions) != 1 {
+		f.t.Errorf("a transaction is on %d partitions", len(partitions))
+	}
+	f.answerBatch(w, answers, "")
+}
+
+// answerBatch writes the answer to a transaction, with status 202 in any case.
+func (f *fake) answerBatch(w http.ResponseWriter, answers []*failure, index string) {
+	var b bytes.Buffer
+	b.WriteString("--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_1\r\n\r\n")
+	for _, answer := range answers {
+		b.WriteString("--changesetresponse_1\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n")
+		if answer == nil {
+			b.WriteString("HTTP/1.1 204 No Content\r\nDataServiceVersion: 1.0;\r\n\r\n\r\n")
+			continue
+		}
+		fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n\r\n%s\r\n", answer.status, http.StatusText(answer.status), answer.body(index))
+	}
+	b.WriteString("--changesetresponse_1--\r\n--batchresponse_1--\r\n")
+	w.Header().Set("Content-Type", "multipart/mixed; boundary=batchresponse_1")
+	w.WriteHeader(http.StatusAccepted)
+	w.Write(b.Bytes())
+}
+
+// parts yields the parts of a multipart body.
+func parts(t testing.TB, contentType string, body io.Reader) func(func(*multipart.Part) bool) {
+	return func(yield func(*multipart.Part) bool) {
+		_, params, err := mime.ParseMediaType(contentType)
+		if err != nil {
+			t.Errorf("content type %q: %v", contentType, err)
+			return
+		}
+		for r := multipart.NewReader(body, params["boundary"]); ; {
+			part, err := r.NextPart()
+			if err != nil {
+				return
+			}
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,569 @@
+package aztableskv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/kv"
+)
+
+const secretValue = "the value nobody may see"
+
+// operations are the calls of a store that reach the service, on a key that
+// holds secretValue at version.
+func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string]func() error {
+	value := []byte(secretValue)
+	return map[string]func() error{
+		"get":               func() error { _, err := s.Get(ctx, "a"); return err },
+		"exists":            func() error { _, err := s.Exists(ctx, "a"); return err },
+		"scan":              func() error { _, err := s.ScanPage(ctx, "", 10, ""); return err },
+		"get many":          func() error { _, err := s.GetMany(ctx, []string{"a", "b"}); return err },
+		"put":               func() error { _, err := s.Put(ctx, "a", value); return err },
+		"put if absent":     func() error { _, err := s.Put(ctx, "a", value, kv.IfNotExists()); return err },
+		"put by version":    func() error { _, err := s.Put(ctx, "a", value, kv.IfVersion(version)); return err },
+		"delete":            func() error { return s.Delete(ctx, "a") },
+		"delete by version": func() error { return s.Delete(ctx, "a", kv.IfVersion(version)) },
+		"put many":          func() error { return s.PutMany(ctx, sameShard(10, value)) },
+		"delete many":       func() error { return s.DeleteMany(ctx, keysOf(sameShard(10, nil))) },
+		"delete prefix":     func() error { _, err := s.DeletePrefix(ctx, "a"); return err },
+	}
+}
+
+// sameShard returns items whose keys are in one of the default shards, "k0" and
+// on, so that a batch of them is one transaction.
+func sameShard(n int, value []byte) []kv.Item {
+	var items []kv.Item
+	for i := 0; len(items) < n; i++ {
+		if key := fmt.Sprintf("k%d", i); kv.Shard(key, DefaultShards) == 3 {
+			items = append(items, kv.Item{Key: key, Value: value})
+		}
+	}
+	return items
+}
+
+func keysOf(items []kv.Item) []string {
+	var keys []string
+	for _, item := range items {
+		keys = append(keys, item.Key)
+	}
+	return keys
+}
+
+func writes(op string) bool { return strings.Contains(op, "put") || strings.Contains(op, "delete") }
+
+// The rule: every refusal of the service has its sentinel, a write that was
+// refused before it was executed is not indeterminate, one that the service
+// failed to execute is, and no message holds a value or the service's text.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name          string
+		fault         fault
+		kind          error // nil: no sentinel
+		indeterminate bool
+		attempts      int
+	}{
+		{"server busy", fault{status: 503, code: "ServerBusy"}, kv.ErrThrottled, false, 4},
+		{"too many requests", fault{status: 429, code: "TooManyRequests"}, kv.ErrThrottled, false, 4},
+		{"too many requests, by a proxy", fault{status: 429, plain: true}, kv.ErrThrottled, false, 4},
+		{"internal error", fault{status: 500, code: "InternalError"}, kv.ErrUnavailable, true, 4},
+		{"timed out", fault{status: 500, code: "OperationTimedOut"}, kv.ErrUnavailable, true, 4},
+		{"unavailable, by a proxy", fault{status: 503, plain: true}, kv.ErrUnavailable, true, 4},
+		{"bad gateway", fault{status: 502, plain: true}, kv.ErrUnavailable, true, 4},
+		{"request timeout", fault{status: 408, plain: true}, kv.ErrUnavailable, true, 4},
+		{"wrong key", fault{status: 403, code: "AuthenticationFailed"}, kv.ErrPermission, false, 1},
+		{"no permission", fault{status: 403, code: "AuthorizationPermissionMismatch"}, kv.ErrPermission, false, 1},
+		{"disabled account", fault{status: 403, code: "AccountIsDisabled"}, kv.ErrPermission, false, 1},
+		{"expired token", fault{status: 401, code: "InvalidAuthenticationInfo"}, kv.ErrPermission, false, 1},
+		{"malformed credentials", fault{status: 400, code: "InvalidAuthenticationInfo"}, kv.ErrPermission, false, 1},
+		{"missing table", fault{status: 404, code: "TableNotFound"}, kv.ErrNotProvisioned, false, 1},
+		{"table being deleted", fault{status: 409, code: "TableBeingDeleted"}, kv.ErrNotProvisioned, false, 1},
+		{"bad input", fault{status: 400, code: "InvalidInput"}, nil, false, 1},
+		{"too large", fault{status: 413, code: "RequestBodyTooLarge"}, nil, false, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, "kv1")
+			s := f.store(nil)
+			version, err := s.Put(t.Context(), "a", []byte(secretValue))
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.fault.text = "text with " + secretValue
+			test.fault.index = -1 // a transaction is refused as other requests are
+			ops := operations(t.Context(), s, version)
+			f.setFault(func(*http.Request) fault { return test.fault })
+			for _, op := range []string{"get", "exists", "put", "put if absent", "put by version", "delete", "delete by version"} {
+				f.take()
+				ops[op]()
+				if requests := f.take(); len(requests) != test.attempts {
+					t.Errorf("%s makes %d requests, want %d", op, len(requests), test.attempts)
+				}
+			}
+			for op, do := range ops {
+				err := do()
+				for _, kind := range kinds {
+					if want := kind == test.kind || kind == kv.ErrIndeterminate && test.indeterminate && writes(op) && op != "delete prefix"; errors.Is(err, kind) != want {
+						t.Errorf("%s: errors.Is(err, %q) is %t; want %t: %v", op, kind, !want, want, err)
+					}
+				}
+				answer, ok := errors.AsType[*azcore.ResponseError](err)
+				if !ok || answer.StatusCode != test.fault.status || answer.ErrorCode != test.fault.code {
+					t.Errorf("%s: the SDK's error is %v; want status %d and code %q", op, answer, test.fault.status, test.fault.code)
+				}
+				shows(t, err, secretValue)
+			}
+		})
+	}
+}
+
+// kinds are the sentinels that errors of the service may match.
+var kinds = []error{
+	kv.ErrNotFound, kv.ErrConditionFailed, kv.ErrNotProvisioned, kv.ErrIncompatible, kv.ErrPermission,
+	kv.ErrThrottled, kv.ErrUnavailable, kv.ErrIndeterminate, kv.ErrInvalidOption,
+}
+
+// shows fails the test if err, or an error below it, has a message with text.
+func shows(t *testing.T, err error, text string) {
+	t.Helper()
+	if err == nil {
+		t.Error("there is no error")
+		return
+	}
+	for _, format := range []string{"%v", "%+v", "%s"} {
+		if message := fmt.Sprintf(format, err); strings.Contains(message, text) {
+			t.Errorf("a %T shows %q: %s", err, text, message)
+		}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if cause := e.Unwrap(); cause != nil {
+			shows(t, cause, text)
+		}
+	case interface{ Unwrap() []error }:
+		for _, cause := range e.Unwrap() {
+			shows(t, cause, text)
+		}
+	}
+}
+
+// The rule: a condition that fails after attempts that the service turned away
+// is just that.
+func TestConflictAfterThrottling(t *testing.T) {
+	t.Parallel()
+	for _, busy := range []fault{{status: 503, code: "ServerBusy"}, {status: 429, plain: true}} {
+		f := newFake(t, "kv1")
+		s := f.store(nil)
+		ctx := t.Context()
+		stale, err := s.Put(ctx, "a", []byte("1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Put(ctx, "a", []byte("2")); err != nil {
+			t.Fatal(err)
+		}
+		for op, do := range operations(ctx, s, stale) {
+			if op != "put if absent" && op != "put by version" && op != "delete by version" {
+				continue
+			}
+			n := 0
+			f.setFault(func(*http.Request) fault {
+				if n++; n == 1 {
+					return busy
+				}
+				return fault{}
+			})
+			if err := do(); !errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("%s after status %d: %v; want ErrConditionFailed alone", op, busy.status, err)
+			}
+		}
+	}
+}
+
+// lost are the ways in which the answer to a request that was served is lost.
+var lost = map[string]fault{
+	"connection cut":   {serve: true, cut: true},
+	"internal error":   {serve: true, status: 500, code: "InternalError"},
+	"gateway timeout":  {serve: true, status: 504, plain: true},
+	"proxy's 503":      {serve: true, status: 503, plain: true},
+	"transport's fail": {serve: true, cut: true}, // with a client that brings its own transport
+}
+
+// lossy returns a store whose next write's first answer is lost. Then, when set,
+// is called before the second attempt is served.
+func lossy(t *testing.T, name string, then func(f *fake)) (*fake, *kv.Store, func()) {
+	f := newFake(t, "kv1")
+	client := f.client()
+	if name == "transport's fail" {
+		client = fakeClient(t, "http://account.example", f)
+	}
+	s, err := New(t.Context(), client, "kv1", &Options{Retry: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, s, func() {
+		n := 0
+		f.setFault(func(r *http.Request) fault {
+			n++
+			if n == 1 {
+				return lost[name]
+			}
+			if n == 2 && then != nil {
+				then(f)
+			}
+			return fault{}
+		})
+	}
+}
+
+// The rule: conditional writes are exact when an answer is lost: the retry
+// recognises its own write by its token.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	for name := range lost {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			_, s, lose := lossy(t, name, nil)
+
+			lose()
+			version, err := s.Put(ctx, "a", []byte("1"), kv.IfNotExists())
+			if err != nil {
+				t.Fatalf("put-if-absent that landed: %v", err)
+			}
+			if e, err := s.Get(ctx, "a"); err != nil || e.Version != version || string(e.Value) != "1" {
+				t.Fatalf("put-if-absent that landed returns version %v, the entry is %v, %v", version, e, err)
+			}
+			lose()
+			if version, err = s.Put(ctx, "a", []byte("2"), kv.IfVersion(version)); err != nil {
+				t.Fatalf("compare-and-swap that landed: %v", err)
+			}
+			if e, err := s.Get(ctx, "a"); err != nil || e.Version != version || string(e.Value) != "2" {
+				t.Fatalf("compare-and-swap that landed returns version %v, the entry is %v, %v", version, e, err)
+			}
+			lose()
+			if _, err = s.Put(ctx, "a", []byte("3")); err != nil {
+				t.Fatalf("put that landed: %v", err)
+			}
+			lose()
+			if err = s.Delete(ctx, "a"); err != nil {
+				t.Fatalf("delete that landed, whose retry finds nothing: %v", err)
+			}
+			if version, err = s.Put(ctx, "a", []byte("4"), kv.IfNotExists()); err != nil {
+				t.Fatal(err)
+			}
+			lose()
+			err = s.Delete(ctx, "a", kv.IfVersion(version))
+			if !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
+				t.Fatalf("conditional delete that landed, which leaves no token: %v; want ErrIndeterminate", err)
+			}
+			items := sameShard(20, []byte("5"))
+			lose()
+			if err := s.PutMany(ctx, items); err != nil {
+				t.Fatalf("PutMany that landed: %v", err)
+			}
+			lose()
+			if err := s.DeleteMany(ctx, keysOf(items)); err != nil {
+				t.Fatalf("DeleteMany that landed: %v", err)
+			}
+		})
+	}
+}
+
+// The rule: a condition that fails after an attempt that may have been applied,
+// with another write's token stored, is ErrIndeterminate.
+func TestLostAnswerThenOverwritten(t *testing.T) {
+	t.Parallel()
+	for name := range lost {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			_, s, lose := lossy(t, name, func(f *fake) {
+				for key, e := range f.entities {
+					if key.row == "a" {
+						e.properties["t"] = quoted(strings.Repeat("o", tokenLen))
+						f.write(key, e.properties)
+					}
+				}
+			})
+			lose()
+			if _, err := s.Put(ctx, "a", []byte("1"), kv.IfNotExists()); !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
+				t.Errorf("put-if-absent: %v; want ErrIndeterminate", err)
+			}
+			e, err := s.Get(ctx, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			lose()
+			if _, err := s.Put(ctx, "a", []byte("1"), kv.IfVersion(e.Version)); !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
+				t.Errorf("compare-and-swap: %v; want ErrIndeterminate", err)
+			}
+		})
+	}
+}
+
+// The rule: an attempt whose answer was lost makes every later error of the
+// write indeterminate, a refusal of the retry included.
+func TestLostAnswerThenRefused(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []fault{
+		{status: 403, code: "AuthenticationFailed"}, {status: 503, code: "ServerBusy"},
+		{status: 400, code: "InvalidInput", index: -1}, {status: 404, code: "TableNotFound", index: -1},
+	} {
+		f := newFake(t, "kv1")
+		s := f.store(nil)
+		version, err := s.Put(t.Context(), "a", []byte("1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for op, do := range operations(t.Context(), s, version) {
+			if !writes(op) || op == "delete prefix" {
+				continue
+			}
+			n := 0
+			f.setFault(func(*http.Request) fault {
+				if n++; n == 1 {
+					return fault{cut: true}
+				}
+				return refusal
+			})
+			if err := do(); !errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("%s, cut and then refused with %s: %v; want ErrIndeterminate", op, refusal.code, err)
+			}
+		}
+	}
+}
+
+// The rule: what was never sent is not indeterminate, and an endpoint that
+// cannot be reached is ErrUnavailable, also when the end of the context ends the
+// attempts. The signature of a SAS is in no message.
+func TestDeadEndpoint(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(nil)
+	dead := server.URL
+	server.Close()
+	const secret = "s3cr3t%2Fsignature"
+	client, err := aztables.NewServiceClientWithNoCredential(dead+"?sv=2019-02-02&sp=raud&sig="+secret, &aztables.ClientOptions{
+		// A user's policy that wraps errors, whose text then holds the URL as well.
+		ClientOptions: policy.ClientOptions{PerCallPolicies: []policy.Policy{wrapping{}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for op := range operations(t.Context(), nil, kv.Version{}) {
+		if strings.Contains(op, "version") {
+			continue
+		}
+		for _, ends := range []bool{false, true} {
+			ctx, cancel := context.WithCancel(t.Context())
+			retry := quick
+			if ends { // after the first attempt
+				retry.ShouldRetry = func(*http.Response, error) bool { cancel(); return true }
+			}
+			d, err := newDriver("open", client, "kv1", retry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.setShards(DefaultShards)
+			err = operations(ctx, kv.New(d), kv.Version{})[op]()
+			cancel()
+			if ends && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v; want context.Canceled", op, err)
+			}
+			if ends && (op == "scan" || op == "delete prefix") {
+				continue // the store need not wait for what the shards report
+			}
+			if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("%s: %v; want ErrUnavailable, and not ErrIndeterminate: nothing was sent", op, err)
+			}
+			if _, ok := errors.AsType[*url.Error](err); !ok {
+				t.Errorf("%s: the error has no *url.Error in it: %v", op, err)
+			}
+			shows(t, err, "s3cr3t")
+		}
+	}
+	_, err = New(t.Context(), client, "kv1", &Options{Retry: quick})
+	if !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("New: %v; want ErrUnavailable", err)
+	}
+	shows(t, err, "s3cr3t")
+}
+
+type wrapping struct{}
+
+func (wrapping) Do(req *policy.Request) (*http.Response, error) {
+	resp, err := req.Next()
+	if err != nil {
+		err = fmt.Errorf("a user's policy on %s: %w", req.Raw().URL, err)
+	}
+	return resp, err
+}
+
+// The rule: a context that ends while a write is under way leaves its fate open,
+// and one that ended before does not.
+func TestCancelledWrites(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	version, err := s.Put(t.Context(), "a", []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for op := range operations(t.Context(), s, version) {
+		ctx, cancel := context.WithCancel(t.Context())
+		f.setFault(func(r *http.Request) fault {
+			cancel()
+			<-r.Context().Done() // the client hangs up
+			return fault{}
+		})
+		err := operations(ctx, s, version)[op]()
+		f.setFault(nil)
+		if want := writes(op) && op != "delete prefix"; !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != want {
+			t.Errorf("%s, cancelled under way: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
+		}
+		f.take()
+		err = operations(ctx, s, version)[op]()
+		if !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("%s, cancelled before: %v; want context.Canceled alone", op, err)
+		}
+		if requests := f.take(); len(requests) > 0 {
+			t.Errorf("%s, cancelled before, makes the requests %q", op, requests)
+		}
+	}
+}
+
+// The rule: Options.Retry decides on repetitions as it would in the client.
+func TestRetryOptions(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	for _, test := range []struct {
+		retry policy.RetryOptions
+		want  int
+	}{
+		{policy.RetryOptions{RetryDelay: time.Millisecond}, 4},
+		{policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetries: 5}, 6},
+		{policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetries: -1}, 1},
+		{policy.RetryOptions{RetryDelay: time.Millisecond, StatusCodes: []int{500}}, 1},
+		{policy.RetryOptions{RetryDelay: time.Millisecond, StatusCodes: []int{503}}, 4},
+		{policy.RetryOptions{RetryDelay: time.Millisecond, ShouldRetry: func(*http.Response, error) bool { return false }}, 1},
+	} {
+		s := f.store(&Options{Retry: test.retry})
+		f.setFault(func(*http.Request) fault { return fault{status: 503, code: "ServerBusy"} })
+		if _, err := s.Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrThrottled) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("%+v: %v; want ErrThrottled alone", test.retry, err)
+		}
+		f.setFault(nil)
+		if got := len(f.take()); got != test.want {
+			t.Errorf("%+v: %d attempts; want %d", test.retry, got, test.want)
+		}
+	}
+}
+
+// The rule: without options, a throttled store repeats as the SDK does, waiting
+// as long as the service asks for.
+func TestDefaultRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "kv1")
+		s, err := New(t.Context(), fakeClient(t, "http://account.example", f), "kv1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		f.setFault(func(*http.Request) fault {
+			if n++; n <= 3 {
+				return fault{status: 503, code: "ServerBusy", headers: http.Header{"Retry-After": {"7"}}}
+			}
+			return fault{}
+		})
+		start := time.Now()
+		if _, err := s.Put(t.Context(), "a", nil); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(start); waited != 21*time.Second || n != 4 {
+			t.Errorf("%d attempts in %v; want 4 in 21s", n, waited)
+		}
+	})
+}
+
+// The rule: a write that the service confirmed without an ETag has no version
+// that could be handed out.
+func TestMissingETag(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	f.setFault(func(*http.Request) fault { return fault{noETag: true} })
+	if _, err := s.Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("put: %v; want ErrUnavailable and ErrIndeterminate", err)
+	}
+	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("get: %v; want ErrUnavailable", err)
+	}
+}
+
+// The rule: credentials that give no token are ErrPermission, and nothing of the
+// write was sent.
+func TestRefusedTokens(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	server := httptest.NewTLSServer(f)
+	t.Cleanup(server.Close)
+	identity := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no", http.StatusBadRequest)
+	}))
+	t.Cleanup(identity.Close)
+	for name, cred := range map[string]azcore.TokenCredential{
+		"unavailable": tokens(func(ctx context.Context) error {
+			// Such as the endpoint of managed identities on a machine that has none.
+			r, err := http.NewRequestWithContext(ctx, "GET", identity.URL, nil)
+			if err != nil {
+				return err
+			}
+			resp, err := identity.Client().Do(r)
+			if err != nil {
+				return err
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			return azidentity.NewCredentialUnavailableError("no identity here")
+		}),
+		"refused": tokens(func(context.Context) error { return &azidentity.AuthenticationFailedError{} }),
+	} {
+		client, err := aztables.NewServiceClient(server.URL, cred, &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: server.Client()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := newDriver("open", client, "kv1", quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.setShards(DefaultShards)
+		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrPermission) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("%s: %v; want ErrPermission alone", name, err)
+		}
+	}
+	if requests := f.take(); len(requests) > 0 {
+		t.Errorf("without a token the requests %q were made", slices.Compact(requests))
+	}
+}
+
+type tokens func(context.Context) error
+
+func (get tokens) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, get(ctx)
+}

@@ -1,0 +1,126 @@
+package aztableskv
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The rule: one request for each Get, Put, Delete and Exists, and for a
+// conditional Put or Delete that meets no conflict; a conflict costs one read.
+func TestOneRequestPerOperation(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	ctx := t.Context()
+	var version kv.Version
+	steps := []struct {
+		name string
+		do   func() error
+		want []string
+	}{
+		{"Get of an absent key", func() error { _, err := s.Get(ctx, "a"); return unless(err, kv.ErrNotFound) }, []string{"GET entity"}},
+		{"Exists of an absent key", func() error { _, err := s.Exists(ctx, "a"); return err }, []string{"GET list"}},
+		{"Delete of an absent key", func() error { return s.Delete(ctx, "a") }, []string{"DELETE entity"}},
+		{"Put if absent", func() (err error) { version, err = s.Put(ctx, "a", []byte("1"), kv.IfNotExists()); return err }, []string{"POST entity"}},
+		{"Put by version", func() (err error) { version, err = s.Put(ctx, "a", []byte("2"), kv.IfVersion(version)); return err }, []string{"PUT entity"}},
+		{"Put", func() error { _, err := s.Put(ctx, "a", []byte("3"), kv.TTL(time.Hour)); return err }, []string{"PUT entity"}},
+		{"Get", func() error { _, err := s.Get(ctx, "a"); return err }, []string{"GET entity"}},
+		{"Exists", func() error { _, err := s.Exists(ctx, "a"); return err }, []string{"GET list"}},
+		{"Put by a stale version", func() error {
+			_, err := s.Put(ctx, "a", nil, kv.IfVersion(version))
+			return unless(err, kv.ErrConditionFailed)
+		}, []string{"PUT entity", "GET list"}},
+		{"Put if absent over a live entry", func() error {
+			_, err := s.Put(ctx, "a", nil, kv.IfNotExists())
+			return unless(err, kv.ErrConditionFailed)
+		}, []string{"POST entity", "GET list"}},
+		{"Put if absent over an expired entry", func() error {
+			later := s.With(kv.Clock(func() time.Time { return time.Now().Add(2 * time.Hour) }))
+			_, err := later.Put(ctx, "a", []byte("4"), kv.IfNotExists())
+			return err
+		}, []string{"POST entity", "GET list", "PUT entity"}},
+		{"Delete by a stale version", func() error {
+			return unless(s.Delete(ctx, "a", kv.IfVersion(version)), kv.ErrConditionFailed)
+		}, []string{"DELETE entity", "GET list"}},
+		{"Delete", func() error { return s.Delete(ctx, "a") }, []string{"DELETE entity"}},
+		{"Delete by the version of a deleted entry", func() error {
+			return unless(s.Delete(ctx, "a", kv.IfVersion(version)), kv.ErrConditionFailed)
+		}, []string{"DELETE entity"}},
+		{"an invalid key", func() error { _, err := s.Get(ctx, "a/b"); return unless(err, kv.ErrInvalidKey) }, nil},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if got := f.take(); !slices.Equal(got, step.want) {
+			t.Errorf("%s makes the requests %q; allowed are %q", step.name, got, step.want)
+		}
+	}
+}
+
+// The rule: opening makes one read, and one write more on a new table.
+func TestOpeningReadsOnce(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	client := f.client()
+	for i, want := range [][]string{{"GET entity", "POST entity"}, {"GET entity"}} {
+		if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.take(); !slices.Equal(got, want) {
+			t.Errorf("opening for time %d makes the requests %q; allowed are %q", i+1, got, want)
+		}
+	}
+}
+
+// The rule: Exists and scans of keys do not transfer values, and a put-if-absent
+// does not get its own entity back.
+func TestValuesAreNotTransferred(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	ctx := t.Context()
+	if _, err := s.Put(ctx, "a", []byte(strings.Repeat("x", 1000)), kv.IfNotExists()); err != nil {
+		t.Fatal(err)
+	}
+	checkSelect := func(what string) {
+		t.Helper()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.queries) == 0 {
+			t.Errorf("%s made no query", what)
+		}
+		for _, query := range f.queries {
+			if got := query.Get("$select"); got != "PartitionKey,RowKey,x,t" {
+				t.Errorf("%s selects %q; it must leave out v", what, got)
+			}
+		}
+		f.queries = nil
+	}
+	if ok, err := s.Exists(ctx, "a"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	checkSelect("Exists")
+	for _, err := range s.Scan(ctx, "", kv.KeysOnly()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkSelect("Scan with KeysOnly")
+	if f.prefer != "return-no-content" {
+		t.Errorf("put-if-absent asks for %q; it must ask for no content", f.prefer)
+	}
+}
+
+// unless returns nil for an error that matches want, and else says what it is.
+func unless(err, want error) error {
+	if errors.Is(err, want) {
+		return nil
+	}
+	return errors.Join(errors.New("want: "+want.Error()), err)
+}

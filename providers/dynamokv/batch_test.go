@@ -1,0 +1,253 @@
+package dynamokv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// batch answers BatchGetItem and BatchWriteItem: it leaves what unprocessed says
+// for each key and the number of requests before this one, and reports the rest
+// done, or as an item.
+func batch(unprocessed func(key string, n int) bool) answer {
+	var requests atomic.Int64
+	return func(w http.ResponseWriter, r *http.Request, c call) {
+		n := int(requests.Add(1)) - 1
+		left := make(map[string]any)
+		var items []json.RawMessage
+		for table, asked := range c.body["RequestItems"].(map[string]any) {
+			if asked, ok := asked.(map[string]any); ok { // BatchGetItem
+				var keys []any
+				for _, key := range asked["Keys"].([]any) {
+					name := key.(map[string]any)["sk"].(map[string]any)["S"].(string)
+					if unprocessed(name, n) {
+						keys = append(keys, key)
+					} else if !strings.HasPrefix(name, "absent") {
+						items = append(items, json.RawMessage(itemJSON(name, "value", token, 0)))
+					}
+				}
+				if keys != nil {
+					left[table] = map[string]any{"Keys": keys, "ConsistentRead": true}
+				}
+				continue
+			}
+			var writes []any
+			for _, write := range asked.([]any) {
+				if unprocessed(written(write), n) {
+					writes = append(writes, write)
+				}
+			}
+			if writes != nil {
+				left[table] = writes
+			}
+		}
+		body, _ := json.Marshal(map[string]any{
+			"Responses": map[string]any{"table": items}, "UnprocessedKeys": left, "UnprocessedItems": left,
+		})
+		ok(string(body))(w, r, c)
+	}
+}
+
+// written is the key of an element of a BatchWriteItem.
+func written(write any) string {
+	for _, kind := range []string{"PutRequest", "DeleteRequest"} {
+		if request, ok := write.(map[string]any)[kind].(map[string]any); ok {
+			for _, attrs := range request { // Item or Key
+				return attrs.(map[string]any)["sk"].(map[string]any)["S"].(string)
+			}
+		}
+	}
+	return ""
+}
+
+func names(n int) []string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("key-%d", i)
+	}
+	return keys
+}
+
+func items(keys []string) []kv.Item {
+	items := make([]kv.Item, len(keys))
+	for i, key := range keys {
+		items[i] = kv.Item{Key: key, Value: []byte("payload")}
+	}
+	return items
+}
+
+func TestUnprocessedIsSentAgain(t *testing.T) {
+	t.Parallel()
+	// Of the odd keys each comes through in a later round than the one before.
+	stubborn := func(key string, n int) bool {
+		var i int
+		_, _ = fmt.Sscanf(key, "key-%d", &i)
+		return i%2 == 1 && n < i/2
+	}
+	f := newFake(t, batch(stubborn))
+	got, err := f.store(t).GetMany(t.Context(), names(20))
+	if err != nil || len(got) != 20 {
+		t.Errorf("rule: unprocessed keys are asked for again; got %d of 20 entries, %v", len(got), err)
+	}
+	f = newFake(t, batch(stubborn))
+	if err := f.store(t).PutMany(t.Context(), items(names(20))); err != nil {
+		t.Errorf("rule: unprocessed writes are sent again; got %v", err)
+	}
+	if first, last := writes(f.call(0)), writes(f.call(len(f.ops())-1)); first != 20 || last != 1 {
+		t.Errorf("the first request had %d writes and the last %d; want 20 and 1", first, last)
+	}
+	f = newFake(t, batch(stubborn))
+	if err := f.store(t).DeleteMany(t.Context(), names(20)); err != nil {
+		t.Errorf("rule: unprocessed deletions are sent again; got %v", err)
+	}
+}
+
+func writes(c call) (n int) {
+	for _, asked := range c.body["RequestItems"].(map[string]any) {
+		n += len(asked.([]any))
+	}
+	return n
+}
+
+func TestUnprocessedForever(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, batch(func(key string, _ int) bool { return key == "key-3" }))
+	store := f.store(t)
+	got, err := store.GetMany(t.Context(), names(5))
+	if len(got) != 4 {
+		t.Errorf("GetMany returned %d entries; want the 4 that were processed", len(got))
+	}
+	check := func(what string, err error) {
+		t.Helper()
+		wantError(t, what, err, kv.ErrThrottled, false, `"key-3"`, "unprocessed")
+		if failed, ok := errors.AsType[*kv.BatchError](err); !ok || len(failed.Failed) != 1 {
+			t.Errorf("%s: %v; want a BatchError of one key", what, err)
+		}
+	}
+	check("GetMany", err)
+	check("PutMany", store.PutMany(t.Context(), items(names(5))))
+	check("DeleteMany", store.DeleteMany(t.Context(), names(5)))
+	if len(f.ops()) != 3*(maxPauses+1) {
+		t.Errorf("%d requests; want %d for each batch, which gets nowhere after the first", len(f.ops()), maxPauses+1)
+	}
+}
+
+func TestUnprocessedUntilTheContextEnds(t *testing.T) {
+	t.Parallel()
+	d := newFake(t, batch(func(string, int) bool { return true })).driver(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	d.pause = func(ctx context.Context, n int) error {
+		cancel()
+		return backoff(ctx, n)
+	}
+	err := kv.New(d).PutMany(ctx, items(names(2)))
+	wantError(t, "PutMany", err, errors.Join(kv.ErrThrottled, context.Canceled), false, `"key-0"`)
+}
+
+// A write that an attempt may have carried out stays open, though a later
+// attempt reports it unprocessed.
+func TestFateOfBatches(t *testing.T) {
+	t.Parallel()
+	never := batch(func(key string, _ int) bool { return key == "key-1" })
+	always := batch(func(string, int) bool { return false })
+	throttled := refuse(400, "ProvisionedThroughputExceededException", "slow down")
+	denied := refuse(400, "AccessDeniedException", "no")
+	for _, test := range []struct {
+		name          string
+		answers       []answer
+		failed        int
+		kind          error
+		indeterminate bool
+	}{
+		{"lost response, then done", []answer{cut, always}, 0, nil, false},
+		{"throttled, then done", []answer{throttled, always}, 0, nil, false},
+		{"lost response, then one is never processed", []answer{cut, never}, 1, kv.ErrThrottled, true},
+		{"throttled, then one is never processed", []answer{throttled, never}, 1, kv.ErrThrottled, false},
+		{"one is unprocessed, then a response is lost, then it is denied", []answer{never, cut, denied}, 1, kv.ErrPermission, true},
+		{"one is unprocessed, then denied", []answer{never, denied}, 1, kv.ErrPermission, false},
+		{"lost responses", []answer{cut}, 3, kv.ErrUnavailable, true},
+		{"denied", []answer{denied}, 3, kv.ErrPermission, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := newFake(t, test.answers...).store(t).PutMany(t.Context(), items(names(3)))
+			if test.failed == 0 {
+				if err != nil {
+					t.Errorf("PutMany: %v", err)
+				}
+				return
+			}
+			wantError(t, "PutMany", err, test.kind, test.indeterminate)
+			if failed, ok := errors.AsType[*kv.BatchError](err); !ok || len(failed.Failed) != test.failed {
+				t.Errorf("PutMany: %v; want a BatchError of %d keys", err, test.failed)
+			}
+		})
+	}
+}
+
+// A chunk that fails leaves the others alone.
+func TestOneChunkFails(t *testing.T) {
+	t.Parallel()
+	good := batch(func(string, int) bool { return false })
+	poisoned := func(w http.ResponseWriter, r *http.Request, c call) {
+		body, _ := json.Marshal(c.body)
+		if strings.Contains(string(body), `"key-0"`) {
+			refuse(400, "AccessDeniedException", "no")(w, r, c)
+			return
+		}
+		good(w, r, c)
+	}
+	store := newFake(t, poisoned).store(t)
+	keys := names(250)
+	got, err := store.GetMany(t.Context(), keys)
+	if failed, ok := errors.AsType[*kv.BatchError](err); !ok || len(got) != 150 || len(failed.Failed) != 100 {
+		t.Errorf("GetMany of 250: %d entries, %v; want 150, and 100 failed", len(got), err)
+	}
+	err = store.PutMany(t.Context(), items(keys))
+	if failed, ok := errors.AsType[*kv.BatchError](err); !ok || len(failed.Failed) != 25 {
+		t.Errorf("PutMany of 250: %v; want 25 failed", err)
+	}
+}
+
+func TestForeignItemsInBatches(t *testing.T) {
+	t.Parallel()
+	store := newFake(t, ok(fmt.Sprintf(`{"Responses":{"table":[%s,{"pk":{"S":"1"},"sk":{"S":"key-1"}}]}}`, itemJSON("key-0", "value", token, 0)))).store(t)
+	got, err := store.GetMany(t.Context(), names(2))
+	if len(got) != 1 || string(got["key-0"].Value) != "value" {
+		t.Errorf("GetMany returned %v; want the entry of key-0", got)
+	}
+	wantError(t, "GetMany", err, kv.ErrIncompatible, false, `"key-1"`)
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for n, most := range map[int]time.Duration{1: 50 * time.Millisecond, 2: 100 * time.Millisecond, 7: 3200 * time.Millisecond, 8: 5 * time.Second, 1000: 5 * time.Second} {
+			var longest time.Duration
+			for range 200 {
+				start := time.Now()
+				if err := backoff(t.Context(), n); err != nil {
+					t.Fatal(err)
+				}
+				longest = max(longest, time.Since(start))
+			}
+			if longest >= most || longest < most*3/4 {
+				t.Errorf("rule: pause %d is random, up to %v; the longest of 200 was %v", n, most, longest)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+		defer cancel()
+		if err := backoff(ctx, 1000); err != context.DeadlineExceeded {
+			t.Errorf("rule: a pause ends with the context; got %v", err)
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package dynamokv
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// benchPair is one operation by the SDK alone and by skykv, through the same
+// client and transport.
+type benchPair struct{ raw, skykv func(context.Context) error }
+
+// newBenchPairs makes the pairs. Their server answers without looking at the
+// request, and without allocating: all that is measured is the client's.
+func newBenchPairs(t testing.TB) (get, put benchPair) {
+	value := bytes.Repeat([]byte("v"), 1024)
+	body := `{"Item":` + itemJSON("user:42", string(value), token, 0) + `}`
+	client, closeIdle := newClient(aws.Config{
+		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
+	}, canned(t, map[string]string{"GetItem": body, "PutItem": "{}"}))
+	t.Cleanup(closeIdle)
+	d, err := newDriver(client, "table", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := kv.New(d)
+	table := "table"
+
+	get.raw = func(ctx context.Context) error {
+		out, err := client.GetItem(ctx, &dynamodb.GetItemInput{
+			TableName: &table,
+			Key: map[string]types.AttributeValue{
+				"pk": &types.AttributeValueMemberS{Value: "5"},
+				"sk": &types.AttributeValueMemberS{Value: "user:42"},
+			},
+			ConsistentRead: aws.Bool(true),
+		})
+		if err == nil && len(out.Item["v"].(*types.AttributeValueMemberB).Value) != len(value) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	get.skykv = func(ctx context.Context) error {
+		e, err := store.Get(ctx, "user:42")
+		if err == nil && len(e.Value) != len(value) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	put.raw = func(ctx context.Context) error {
+		_, err := client.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName: &table,
+			Item: map[string]types.AttributeValue{
+				"pk": &types.AttributeValueMemberS{Value: "5"},
+				"sk": &types.AttributeValueMemberS{Value: "user:42"},
+				"v":  &types.AttributeValueMemberB{Value: value},
+				"t":  &types.AttributeValueMemberS{Value: token},
+			},
+			ConditionExpression: aws.String(exprAny),
+			ExpressionAttributeValues: map[string]types.AttributeValue{
+				":s": &types.AttributeValueMemberS{Value: "S"},
+				":b": &types.AttributeValueMemberS{Value: "B"},
+				":n": &types.AttributeValueMemberS{Value: "N"},
+			},
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+		return err
+	}
+	put.skykv = func(ctx context.Context) error {
+		_, err := store.Put(ctx, "user:42", value)
+		return err
+	}
+	return get, put
+}
+
+// canned is the URL of a server that answers each operation always the same.
+func canned(t testing.TB, bodies map[string]string) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	answers := make(map[string][]byte)
+	for op, body := range bodies {
+		answers[op] = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amzn-Requestid: REQUEST1\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				for r := bufio.NewReader(conn); ; {
+					var answer []byte
+					length := 0
+					for {
+						line, err := r.ReadSlice('\n')
+						if err != nil {
+							return
+						}
+						line = bytes.TrimRight(line, "\r\n")
+						if len(line) == 0 {
+							break
+						}
+						if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+							length, _ = strconv.Atoi(string(v))
+						} else if v, ok := bytes.CutPrefix(line, []byte("X-Amz-Target: DynamoDB_20120810.")); ok {
+							answer = answers[string(v)]
+						}
+					}
+					if _, err := r.Discard(length); err != nil {
+						return
+					}
+					if _, err := conn.Write(answer); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return "http://" + listener.Addr().String()
+}
+
+func BenchmarkGet(b *testing.B) {
+	get, _ := newBenchPairs(b)
+	get.bench(b)
+}
+
+func BenchmarkPut(b *testing.B) {
+	_, put := newBenchPairs(b)
+	put.bench(b)
+}
+
+func (p benchPair) bench(b *testing.B) {
+	timed := func(b *testing.B, f func(context.Context) error) time.Duration {
+		start := time.Now()
+		if err := f(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	b.Run("raw", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			timed(b, p.raw)
+		}
+	})
+	b.Run("skykv", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			timed(b, p.skykv)
+		}
+	})
+	// Both in turns, so that what else the machine does hits both: the ratio is
+	// steadier than that of the two above.
+	b.Run("both", func(b *testing.B) {
+		var raw, skykv time.Duration
+		for i := 0; b.Loop(); i++ {
+			if i%2 == 0 {
+				raw += timed(b, p.raw)
+				skykv += timed(b, p.skykv)
+			} else {
+				skykv += timed(b, p.skykv)
+				raw += timed(b, p.raw)
+			}
+		}
+		b.ReportMetric(float64(skykv)/float64(raw), "skykv/raw")
+	})
+}
+
+// The goal is 1.10 times the SDK's allocations.
+func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
+	get, put := newBenchPairs(t)
+	for name, pair := range map[string]benchPair{"Get": get, "Put": put} {
+		count := func(f func(context.Context) error) float64 {
+			return testing.AllocsPerRun(200, func() {
+				if err := f(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		raw, skykv := count(pair.raw), count(pair.skykv)
+		t.Logf("%s: %v allocations by the SDK, %v by skykv: %.3f", name, raw, skykv, skykv/raw)
+		if skykv > 1.10*raw {
+			t.Errorf("%s: %v allocations; want at most 1.10 times the SDK's %v", name, skykv, raw)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package dynamokv
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/kv"
+)
+
+func TestMain(m *testing.M) { emulator.Main(m) }
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	client := local(t)
+	conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
+		table := newTable(t, client)
+		if err := EnsureTable(ctx, client, table, nil); err != nil {
+			return nil, err
+		}
+		return New(ctx, client, table, nil)
+	}})
+}
+
+// local is a client for DynamoDB Local, as Open makes it. DynamoDB Local takes any
+// credentials, and may keep the tables of each apart.
+func local(t testing.TB) *dynamodb.Client {
+	client, closeIdle := newClient(aws.Config{
+		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
+	}, emulator.DynamoDB(t))
+	t.Cleanup(closeIdle)
+	return client
+}
+
+var (
+	tables atomic.Int64
+	run    = time.Now().UnixNano()
+)
+
+// newTable names a table that nobody else uses, and removes it when t ends.
+func newTable(t testing.TB, client *dynamodb.Client) string {
+	table := fmt.Sprintf("skykv-test-%d-%d", run, tables.Add(1))
+	t.Cleanup(func() {
+		// An emulator of one's own keeps what is not removed.
+		_, _ = client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &table})
+	})
+	return table
+}

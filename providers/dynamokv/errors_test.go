@@ -1,0 +1,464 @@
+package dynamokv
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/skykv/skykv/kv"
+)
+
+var sentinels = []error{
+	kv.ErrNotFound, kv.ErrConditionFailed, kv.ErrInvalidKey, kv.ErrValueTooLarge, kv.ErrInvalidOption,
+	kv.ErrInvalidCursor, kv.ErrInvalidVersion, kv.ErrNotProvisioned, kv.ErrIncompatible, kv.ErrPermission,
+	kv.ErrThrottled, kv.ErrUnavailable, kv.ErrClosed, context.Canceled, context.DeadlineExceeded,
+}
+
+// wantError checks that err matches kind (nil: none) and no other sentinel, is
+// indeterminate or not, and has each of parts in its message.
+func wantError(t *testing.T, what string, err, kind error, indeterminate bool, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s: no error; want %v", what, kind)
+		return
+	}
+	for _, sentinel := range sentinels {
+		if got := errors.Is(err, sentinel); got != (kind != nil && errors.Is(kind, sentinel)) {
+			t.Errorf("%s: errors.Is(err, %q) = %v: %v", what, sentinel, got, err)
+		}
+	}
+	if got := errors.Is(err, kv.ErrIndeterminate); got != indeterminate {
+		t.Errorf("%s: indeterminate: %v; want %v: %v", what, got, indeterminate, err)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: the message lacks %q: %v", what, part, err)
+		}
+	}
+	if unnamed := "dynamodb"; !strings.Contains(err.Error(), unnamed) {
+		t.Errorf("%s: the message does not name the provider: %v", what, err)
+	}
+	wantNoSecret(t, err)
+}
+
+// wantNoSecret looks for values and credentials in all messages of a tree of errors.
+func wantNoSecret(t *testing.T, err error) {
+	t.Helper()
+	for _, secret := range []string{"payload", "cGF5bG9hZ", "session", "AWS4-HMAC-SHA256"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("a message holds %q: %v", secret, err)
+		}
+	}
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := err.Unwrap(); inner != nil {
+			wantNoSecret(t, inner)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range err.Unwrap() {
+			wantNoSecret(t, inner)
+		}
+	}
+}
+
+// canonical is how the service explains a signature that does not match.
+const canonical = "The request signature we calculated does not match the signature you provided.\n\n" +
+	"The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:session\n'"
+
+func TestErrorsOfTheService(t *testing.T) {
+	t.Parallel()
+	const (
+		refused = iota // never carried out
+		unknown        // perhaps
+	)
+	for _, test := range []struct {
+		name   string
+		answer answer
+		kind   error
+		fate   int
+		parts  []string
+	}{
+		{"missing table", refuse(400, "ResourceNotFoundException", "Requested resource not found"), kv.ErrNotProvisioned, refused,
+			[]string{`"table"`, "EnsureTable", "Requested resource not found"}},
+		{"other key schema", refuse(400, "ValidationException", "The provided key element does not match the schema"), kv.ErrIncompatible, refused,
+			[]string{`"table"`, "pk and sk", "does not match the schema"}},
+		{"denied", refuse(400, "AccessDeniedException", "User: arn:aws:iam::1:user/x is not authorized to perform: dynamodb:PutItem"), kv.ErrPermission, refused,
+			[]string{"not authorized to perform"}},
+		{"unknown credentials", refuse(400, "UnrecognizedClientException", "The security token included in the request is invalid."), kv.ErrPermission, refused,
+			[]string{"UnrecognizedClientException"}},
+		{"expired credentials", refuse(400, "ExpiredTokenException", "The security token included in the request is expired"), kv.ErrPermission, refused,
+			[]string{"ExpiredTokenException"}},
+		{"wrong signature", refuse(400, "InvalidSignatureException", canonical), kv.ErrPermission, refused,
+			[]string{"InvalidSignatureException", "does not accept the signature", "REQUEST1"}},
+		{"damaged signature", refuse(403, "IncompleteSignature", "'AWS4-HMAC-SHA256 …' is no valid header"), kv.ErrPermission, refused,
+			[]string{"IncompleteSignature"}},
+		{"no signature", refuse(400, "MissingAuthenticationTokenException", "Request is missing Authentication Token"), kv.ErrPermission, refused, nil},
+		{"forbidden by something in between", status(403), kv.ErrPermission, refused, nil},
+		{"throttled table", refuse(400, "ProvisionedThroughputExceededException", "The level of configured provisioned throughput was exceeded"), kv.ErrThrottled, refused,
+			[]string{"exceeded maximum number of attempts, 3"}},
+		{"throttled account", refuse(400, "RequestLimitExceeded", "Throughput exceeds the current throughput limit"), kv.ErrThrottled, refused, nil},
+		{"throttled control plane", refuse(400, "ThrottlingException", "Rate exceeded"), kv.ErrThrottled, refused, nil},
+		{"throttled by something in between", status(429), kv.ErrThrottled, refused, nil},
+		{"transaction of others", refuse(400, "TransactionConflictException", "Transaction is ongoing for the item"), kv.ErrUnavailable, refused, nil},
+		{"unknown error", refuse(400, "SomeNewException", "No."), nil, refused, []string{"SomeNewException"}},
+		{"failed", refuse(500, "InternalServerError", "The request could not be processed"), kv.ErrUnavailable, unknown,
+			[]string{"exceeded maximum number of attempts, 3", "InternalServerError"}},
+		{"overloaded", refuse(503, "ServiceUnavailable", "The service is currently unavailable"), kv.ErrUnavailable, unknown, nil},
+		{"timed out", refuse(408, "RequestTimeoutException", "Too slow"), kv.ErrUnavailable, unknown, nil},
+		{"bad gateway", status(502), kv.ErrUnavailable, unknown, []string{"502"}},
+		{"lost responses", cut, kv.ErrUnavailable, unknown, []string{"EOF"}},
+		{"undecodable answer", ok(`{"Item":"payload","Attributes":"payload"}`), kv.ErrUnavailable, unknown, []string{"cannot be read", "REQUEST1"}},
+		{"answer cut off", func(w http.ResponseWriter, r *http.Request, c call) {
+			w.Header().Set("Content-Length", "100")
+			ok(`{"Item":{`)(w, r, c)
+		}, kv.ErrUnavailable, unknown, []string{"cannot be read", "unexpected EOF"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			store := newFake(t, test.answer).store(t)
+			ctx := t.Context()
+
+			_, err := store.Get(ctx, "key")
+			wantError(t, "Get", err, test.kind, false, append(test.parts, `"key"`)...)
+			_, err = store.Exists(ctx, "key")
+			wantError(t, "Exists", err, test.kind, false, test.parts...)
+			if !strings.Contains(test.name, "undecodable") { // what is wrong there is Get's
+				for _, err := range store.Scan(ctx, "key") {
+					wantError(t, "Scan", err, test.kind, false, test.parts...)
+				}
+				_, err = store.GetMany(ctx, []string{"key"})
+				wantError(t, "GetMany", err, test.kind, false, test.parts...)
+				wantError(t, "PutMany", store.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("payload")}}), test.kind, test.fate == unknown, test.parts...)
+			}
+			for name, opts := range map[string][]kv.PutOption{"Put": nil, "Put if absent": {kv.IfNotExists()}} {
+				_, err = store.Put(ctx, "key", []byte("payload"), opts...)
+				wantError(t, name, err, test.kind, test.fate == unknown, append(test.parts, `"key"`)...)
+			}
+			wantError(t, "Delete", store.Delete(ctx, "key"), test.kind, test.fate == unknown, test.parts...)
+		})
+	}
+}
+
+// status answers as something does that is no DynamoDB.
+func status(code int) answer {
+	return func(w http.ResponseWriter, _ *http.Request, _ call) {
+		http.Error(w, "<html>payload</html>", code)
+	}
+}
+
+func TestErrorsKeepTheSDKs(t *testing.T) {
+	t.Parallel()
+	store := newFake(t, refuse(400, "AccessDeniedException", "no")).store(t)
+	_, err := store.Get(t.Context(), "key")
+	if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != "AccessDeniedException" {
+		t.Errorf("rule: the SDK's own error is reachable; got %v", err)
+	}
+}
+
+// The fate of a write follows from all of its attempts.
+func TestFateOfAWrite(t *testing.T) {
+	t.Parallel()
+	const now = 1_700_000_000_000
+	throttled := refuse(400, "ProvisionedThroughputExceededException", "slow down")
+	failed := refuse(500, "InternalServerError", "oops")
+	denied := refuse(400, "AccessDeniedException", "no")
+	theirs := conditionFailed(itemJSON("key", "theirs", token, 0))
+	gone := conditionFailed("")
+	for _, test := range []struct {
+		name          string
+		answers       []answer
+		put, absent   error // of an unconditional Put, and one with IfNotExists
+		version       error // of a Put with IfVersion
+		del           error // of a Delete with IfVersion
+		indeterminate bool
+	}{
+		{"at once", []answer{ok("{}")}, nil, nil, nil, nil, false},
+		{"after throttling", []answer{throttled, throttled, ok("{}")}, nil, nil, nil, nil, false},
+		{"after failures", []answer{failed, cut, ok("{}")}, nil, nil, nil, nil, false},
+		{"condition failed", []answer{theirs}, errNone, kv.ErrConditionFailed, kv.ErrConditionFailed, kv.ErrConditionFailed, false},
+		{"condition failed after throttling", []answer{throttled, theirs}, errNone, kv.ErrConditionFailed, kv.ErrConditionFailed, kv.ErrConditionFailed, false},
+		{"condition failed after a failure", []answer{failed, theirs}, errNone, errNone, errNone, errNone, true},
+		{"condition failed after a lost response", []answer{cut, theirs}, errNone, errNone, errNone, errNone, true},
+		{"own write found after a lost response", []answer{cut, own}, errNone, nil, nil, errNone, true},
+		{"own write found after a failure", []answer{failed, throttled, own}, errNone, nil, nil, errNone, true},
+		{"nothing there", []answer{gone}, errNone, errNone, kv.ErrConditionFailed, kv.ErrConditionFailed, false},
+		{"nothing there after a lost response", []answer{cut, gone}, errNone, errNone, errNone, errNone, true},
+		{"denied after a lost response", []answer{cut, denied}, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, true},
+		{"denied after throttling", []answer{throttled, denied}, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, false},
+		{"throttled after a lost response", []answer{cut, throttled, throttled}, kv.ErrThrottled, kv.ErrThrottled, kv.ErrThrottled, kv.ErrThrottled, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			check := func(what string, want error, do func(*kv.Store, kv.Version) error) {
+				t.Helper()
+				f := newFake(t, append([]answer{ok(`{"Item":` + itemJSON("key", "old", "an-earlier-token-22-byt", 0) + `}`)}, test.answers...)...)
+				store := f.store(t).With(kv.Clock(func() time.Time { return time.UnixMilli(now) }))
+				entry, err := store.Get(t.Context(), "key")
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = do(store, entry.Version)
+				if len(f.ops()) != 1+len(test.answers) {
+					t.Errorf("%s made %d attempts; want %d", what, len(f.ops())-1, len(test.answers))
+				}
+				switch {
+				case want == nil && err != nil:
+					t.Errorf("%s: %v", what, err)
+				case want == errNone:
+					wantError(t, what, err, nil, test.indeterminate)
+				case want != nil:
+					wantError(t, what, err, want, test.indeterminate)
+				}
+			}
+			put := func(opts func(kv.Version) []kv.PutOption) func(*kv.Store, kv.Version) error {
+				return func(s *kv.Store, v kv.Version) error {
+					_, err := s.Put(t.Context(), "key", []byte("payload"), opts(v)...)
+					return err
+				}
+			}
+			if test.put != errNone {
+				check("Put", test.put, put(func(kv.Version) []kv.PutOption { return nil }))
+			}
+			if test.absent != errNone || test.indeterminate && !strings.Contains(test.name, "nothing") {
+				check("Put if absent", test.absent, put(func(kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfNotExists()} }))
+			}
+			check("Put if version", test.version, put(func(v kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfVersion(v)} }))
+			if !strings.Contains(test.name, "own write") {
+				check("Delete if version", test.del, func(s *kv.Store, v kv.Version) error {
+					return s.Delete(t.Context(), "key", kv.IfVersion(v))
+				})
+			}
+		})
+	}
+}
+
+// errNone stands for an error that matches no sentinel, or for a case that cannot be.
+var errNone = errors.New("none")
+
+// A takeover is one request even when the expired item is that of a lost attempt.
+func TestAbsentConditionCarriesTheClock(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, ok("{}"))
+	store := f.store(t).With(kv.Clock(func() time.Time { return time.UnixMilli(1234) }))
+	if _, err := store.Put(t.Context(), "key", nil, kv.IfNotExists()); err != nil {
+		t.Fatal(err)
+	}
+	c := f.call(0)
+	if expr := c.body["ConditionExpression"].(string); !strings.HasPrefix(expr, "attribute_not_exists(sk) OR ") || !strings.Contains(expr, "x <= :now") {
+		t.Errorf("condition: %s", expr)
+	}
+	if now := c.body["ExpressionAttributeValues"].(map[string]any)[":now"].(map[string]any)["N"]; now != "1234" {
+		t.Errorf(":now = %v; want the store's clock", now)
+	}
+}
+
+func TestItemsThatSkykvDidNotWrite(t *testing.T) {
+	t.Parallel()
+	foreign := `{"pk":{"S":"1"},"sk":{"S":"key"},"v":{"S":"payload"},"t":{"S":"` + token + `"}}`
+	for _, test := range []struct {
+		name string
+		do   func(*kv.Store) error
+		answer
+	}{
+		{"Get", func(s *kv.Store) error { _, err := s.Get(t.Context(), "key"); return err }, ok(`{"Item":` + foreign + `}`)},
+		{"Put", func(s *kv.Store) error { _, err := s.Put(t.Context(), "key", nil); return err }, conditionFailed(foreign)},
+		{"Put if absent", func(s *kv.Store) error {
+			_, err := s.Put(t.Context(), "key", nil, kv.IfNotExists())
+			return err
+		}, conditionFailed(foreign)},
+		{"Delete", func(s *kv.Store) error { return s.Delete(t.Context(), "key") }, conditionFailed(foreign)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, test.answer)
+			wantError(t, test.name, test.do(f.store(t)), kv.ErrIncompatible, false, `"key"`, "skykv did not write", `"v"`)
+			if len(f.ops()) != 1 {
+				t.Errorf("%s made %d requests; want 1", test.name, len(f.ops()))
+			}
+		})
+	}
+}
+
+func TestServiceWithoutItemsOfFailedConditions(t *testing.T) {
+	t.Parallel()
+	for _, answers := range [][]answer{{conditionFailed("")}, {cut, conditionFailed("")}} {
+		store := newFake(t, answers...).store(t)
+		_, err := store.Put(t.Context(), "key", nil, kv.IfNotExists())
+		wantError(t, "Put if absent", err, kv.ErrIncompatible, len(answers) == 2, "ReturnValuesOnConditionCheckFailure")
+	}
+}
+
+// unreachable is a store over an endpoint to which conn is made by dial.
+func unreachable(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error), backoff time.Duration) *kv.Store {
+	d, err := newDriver(dynamodb.New(dynamodb.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String("http://dynamodb.invalid"),
+		Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
+		HTTPClient:  &http.Client{Transport: &http.Transport{DialContext: dial}},
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return backoff, nil })
+		}),
+	}), "table", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv.New(d)
+}
+
+func TestUnreachableEndpoint(t *testing.T) {
+	t.Parallel()
+	refusing := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	}
+	silent := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	late := errors.Join(kv.ErrUnavailable, context.DeadlineExceeded)
+	for _, test := range []struct {
+		name  string
+		store *kv.Store
+		kind  error
+		part  string
+	}{
+		{"refused", unreachable(t, refusing, 0), kv.ErrUnavailable, "connection refused"},
+		{"refused until the deadline", unreachable(t, refusing, time.Hour), late, "connection refused"},
+		{"silent until the deadline", unreachable(t, silent, 0), late, "no connection"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if test.kind == kv.ErrUnavailable {
+				ctx = t.Context()
+			}
+			_, err := test.store.Get(ctx, "key")
+			wantError(t, "Get", err, test.kind, false, test.part)
+
+			// Nothing was sent: nothing can have been written.
+			ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if test.kind == kv.ErrUnavailable {
+				ctx = t.Context()
+			}
+			_, err = test.store.Put(ctx, "key", []byte("payload"))
+			wantError(t, "Put", err, test.kind, false, test.part)
+		})
+	}
+}
+
+func TestContextEnds(t *testing.T) {
+	t.Parallel()
+	t.Run("before the first attempt", func(t *testing.T) {
+		t.Parallel()
+		f := newFake(t, ok("{}"))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		// Below the store, which looks at the context itself.
+		_, err := f.driver(t).Put(ctx, kv.Record{Key: "key", Value: []byte{}, Token: token}, kv.Condition{Now: 1})
+		if e, ok := err.(*kv.Error); !ok || e.Indeterminate || !errors.Is(err, context.Canceled) {
+			t.Errorf("rule: a context done before the first attempt leaves nothing open; got %#v", err)
+		}
+		f.wantOps(t)
+	})
+	for _, test := range []struct {
+		name    string
+		answers []answer
+		cause   error
+	}{
+		{"while the answer is awaited", []answer{stall}, nil},
+		{"after a lost response", []answer{cut, stall}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+				f := newFake(t, test.answers...)
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				if end == context.Canceled {
+					ctx, cancel = context.WithCancel(t.Context())
+					last := test.answers[len(test.answers)-1]
+					f.answers[len(f.answers)-1] = func(w http.ResponseWriter, r *http.Request, c call) {
+						cancel()
+						last(w, r, c)
+					}
+				}
+				_, err := f.store(t).Put(ctx, "key", []byte("payload"))
+				wantError(t, "Put", err, end, true)
+				cancel()
+			}
+		})
+	}
+	t.Run("while throttled", func(t *testing.T) {
+		t.Parallel()
+		f := newFake(t, refuse(400, "ThrottlingException", "slow down"))
+		d, err := newDriver(dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
+			o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Hour, nil })
+			})
+		}), "table", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err = kv.New(d).Put(ctx, "key", nil)
+		wantError(t, "Put", err, errors.Join(context.DeadlineExceeded, kv.ErrThrottled), false, "slow down")
+	})
+}
+
+// An HTTP client that is not net/http's may have sent the request before it fails.
+func TestUnknownHTTPClient(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, ok("{}"))
+	client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
+		o.HTTPClient = httpClientFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("who knows") })
+	})
+	d, err := newDriver(client, "table", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = kv.New(d).Put(t.Context(), "key", []byte("payload"))
+	wantError(t, "Put", err, kv.ErrUnavailable, true, "who knows")
+}
+
+type httpClientFunc func(*http.Request) (*http.Response, error)
+
+func (f httpClientFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A client's own middleware may turn a success into an error.
+func TestErrorBehindASuccess(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, ok("{}"))
+	client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
+		o.APIOptions = append(o.APIOptions, failAfterwards)
+	})
+	d, err := newDriver(client, "table", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = kv.New(d).Put(t.Context(), "key", nil)
+	wantError(t, "Put", err, nil, true, "audit failed")
+}
+
+// failAfterwards is middleware that a program may have in its client.
+func failAfterwards(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("audit",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			out middleware.InitializeOutput, metadata middleware.Metadata, err error,
+		) {
+			if out, metadata, err = next.HandleInitialize(ctx, in); err == nil {
+				err = errors.New("audit failed")
+			}
+			return out, metadata, err
+		}), middleware.Before)
+}

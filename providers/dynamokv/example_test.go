@@ -1,0 +1,79 @@
+package dynamokv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/dynamokv"
+)
+
+func ExampleOpen() {
+	ctx := context.Background()
+	store, err := dynamokv.Open(ctx, "dynamodb://kv?region=eu-central-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+
+	_, err = store.Put(ctx, "lock:job-7", []byte("me"), kv.IfNotExists(), kv.TTL(30*time.Second))
+	if errors.Is(err, kv.ErrConditionFailed) {
+		fmt.Println("somebody else has the lock")
+	}
+}
+
+// DynamoDB Local, started with docker run -p 8000:8000 amazon/dynamodb-local,
+// needs neither a region nor credentials.
+func ExampleOpen_emulator() {
+	store, err := dynamokv.Open(context.Background(), "dynamodb://kv?endpoint=http://localhost:8000")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+}
+
+// A client of one's own brings its credentials, retries and middleware along.
+func ExampleNew() {
+	ctx := context.Background()
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRegion("eu-central-1"),
+		config.WithRetryMaxAttempts(5),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
+		})))
+	if err != nil {
+		log.Fatal(err)
+	}
+	store, err := dynamokv.New(ctx, dynamodb.NewFromConfig(cfg), "kv", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+}
+
+func ExampleEnsureTable() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := dynamodb.NewFromConfig(cfg)
+	opts := &dynamokv.Options{Shards: 4}
+	if err := dynamokv.EnsureTable(ctx, client, "kv", opts); err != nil {
+		log.Fatal(err)
+	}
+	store, err := dynamokv.New(ctx, client, "kv", opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+}

@@ -1,0 +1,169 @@
+package dynamokv
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// fake is a server that speaks DynamoDB's protocol and answers as it is told: by
+// one answer after the other, and all further requests by the last.
+type fake struct {
+	url string
+
+	mu      sync.Mutex
+	answers []answer
+	calls   []call
+}
+
+// call is a request that a fake got.
+type call struct {
+	op      string         // such as "GetItem"
+	attempt int            // the SDK's count
+	body    map[string]any // its JSON
+}
+
+type answer func(w http.ResponseWriter, r *http.Request, c call)
+
+func newFake(t testing.TB, answers ...answer) *fake {
+	f := &fake{answers: answers}
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	f.url = server.URL
+	return f
+}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := call{op: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "DynamoDB_20120810.")}
+	_, _ = fmt.Sscanf(r.Header.Get("Amz-Sdk-Request"), "attempt=%d", &c.attempt)
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	_ = json.Unmarshal(body, &c.body)
+	f.mu.Lock()
+	answer := f.answers[min(len(f.calls), len(f.answers)-1)]
+	f.calls = append(f.calls, c)
+	f.mu.Unlock()
+	answer(w, r, c)
+}
+
+// ops are the operations that were asked for.
+func (f *fake) ops() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ops []string
+	for _, c := range f.calls {
+		ops = append(ops, c.op)
+	}
+	return ops
+}
+
+func (f *fake) call(n int) call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[n]
+}
+
+func (f *fake) wantOps(t *testing.T, want ...string) {
+	t.Helper()
+	if got := f.ops(); !slices.Equal(got, want) {
+		t.Errorf("requests: %v; want %v", got, want)
+	}
+}
+
+// client makes three attempts as by default, but does not wait between them.
+func (f *fake) client() *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(f.url),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", "session"),
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+		}),
+	})
+}
+
+// driver is one over a table whose layout is taken for granted. It does not wait
+// for what the service left unprocessed.
+func (f *fake) driver(t testing.TB) *driver {
+	d, err := newDriver(f.client(), "table", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.pause = func(ctx context.Context, n int) error { return ctx.Err() }
+	return d
+}
+
+func (f *fake) store(t testing.TB) *kv.Store { return kv.New(f.driver(t)) }
+
+// ok answers with JSON.
+func ok(body string) answer {
+	return func(w http.ResponseWriter, _ *http.Request, _ call) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.Header().Set("X-Amzn-RequestId", "REQUEST1")
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// refuse answers with an error of the service; more is JSON behind its message.
+func refuse(status int, code, message string, more ...string) answer {
+	return func(w http.ResponseWriter, _ *http.Request, _ call) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.Header().Set("X-Amzn-RequestId", "REQUEST1")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, ""))
+	}
+}
+
+// conditionFailed is refuse with an item, and without one when it is "".
+func conditionFailed(item string) answer {
+	if item != "" {
+		item = `,"Item":` + item
+	}
+	return refuse(400, "ConditionalCheckFailedException", "The conditional request failed", item)
+}
+
+// cut closes the connection in place of an answer.
+func cut(w http.ResponseWriter, _ *http.Request, _ call) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		_ = conn.Close()
+	}
+}
+
+// stall answers when the client has given up.
+func stall(_ http.ResponseWriter, r *http.Request, _ call) { <-r.Context().Done() }
+
+// own answers with a failed condition and the item that the call itself wanted
+// to put, as if an earlier attempt had put it.
+func own(w http.ResponseWriter, r *http.Request, c call) {
+	item, _ := json.Marshal(c.body["Item"])
+	conditionFailed(string(item))(w, r, c)
+}
+
+const token = "0123456789abcdefghijkl"
+
+// itemJSON is an item of skykv's, without expiry if x is 0.
+func itemJSON(key, value, token string, x int64) string {
+	expiry := ""
+	if x != 0 {
+		expiry = fmt.Sprintf(`,"x":{"N":"%d"},"ttl":{"N":"%d"}`, x, (x+999)/1000+3600)
+	}
+	return fmt.Sprintf(`{"pk":{"S":"%d"},"sk":{"S":%q},"v":{"B":%q},"t":{"S":%q}%s}`,
+		kv.Shard(key, DefaultShards), key, base64.StdEncoding.EncodeToString([]byte(value)), token, expiry)
+}

@@ -1,0 +1,189 @@
+package firestorekv
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	firestore "cloud.google.com/go/firestore/apiv1"
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The benchmarks compare the store with the apiv1 client, which makes the same
+// calls with the same headers on the same connection. The server runs in a process
+// of its own, so that its allocations are not counted; bench_test.go is also its
+// program.
+
+const benchKey = "user:0123456789"
+
+var benchValue = bytes.Repeat([]byte("v"), 1024)
+
+// cannedServer answers every request alike.
+type cannedServer struct {
+	pb.UnimplementedFirestoreServer
+	found  *pb.BatchGetDocumentsResponse
+	commit *pb.CommitResponse
+}
+
+func (s cannedServer) BatchGetDocuments(_ *pb.BatchGetDocumentsRequest, stream pb.Firestore_BatchGetDocumentsServer) error {
+	return stream.Send(s.found)
+}
+
+func (s cannedServer) Commit(context.Context, *pb.CommitRequest) (*pb.CommitResponse, error) {
+	return s.commit, nil
+}
+
+// runCanned serves until its standard input ends, and tells where.
+func runCanned() error {
+	now := timestamppb.Now()
+	doc := testDriver().encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken})
+	doc.CreateTime, doc.UpdateTime = now, now
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	pb.RegisterFirestoreServer(server, cannedServer{
+		found:  &pb.BatchGetDocumentsResponse{Result: &pb.BatchGetDocumentsResponse_Found{Found: doc}, ReadTime: now},
+		commit: &pb.CommitResponse{WriteResults: []*pb.WriteResult{{UpdateTime: now}}, CommitTime: now},
+	})
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		server.Stop()
+	}()
+	fmt.Println(listener.Addr())
+	return server.Serve(listener)
+}
+
+// canned runs the server in another process and gives its address.
+func canned(b *testing.B) string {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), cannedEnv+"=1")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		stdin.Close()
+		cmd.Wait()
+	})
+	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(addr)
+}
+
+// cannedEnv makes the test binary the canned server.
+const cannedEnv = "SKYKV_FIRESTOREKV_CANNED"
+
+func BenchmarkGet(b *testing.B) {
+	client := connect(b, canned(b))
+	d := newDriver(client, testProject, testCollection, Options{Timeout: defaultTimeout})
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	b.Run("skykv", func(b *testing.B) {
+		store := kv.New(d)
+		b.ReportAllocs()
+		for b.Loop() {
+			entry, err := store.Get(ctx, benchKey)
+			if err != nil || len(entry.Value) != len(benchValue) {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("sdk", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			value, err := rawGet(ctx, client, d)
+			if err != nil || len(value) != len(benchValue) {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func rawGet(ctx context.Context, client *firestore.Client, d *driver) ([]byte, error) {
+	stream, err := client.BatchGetDocuments(metadata.NewOutgoingContext(ctx, d.getHeaders), &pb.BatchGetDocumentsRequest{
+		Database:  d.database,
+		Documents: []string{d.prefix + benchKey},
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stream.Recv(); err != io.EOF {
+		return nil, err
+	}
+	if resp.GetFound() == nil {
+		return nil, errors.New("not found")
+	}
+	return resp.GetFound().GetFields()["v"].GetBytesValue(), nil
+}
+
+func BenchmarkPut(b *testing.B) {
+	client := connect(b, canned(b))
+	d := newDriver(client, testProject, testCollection, Options{Timeout: defaultTimeout})
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	b.Run("skykv", func(b *testing.B) {
+		store := kv.New(d)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := store.Put(ctx, benchKey, benchValue); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("sdk", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := rawPut(ctx, client, d, testToken); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func rawPut(ctx context.Context, client *firestore.Client, d *driver, token string) (*timestamppb.Timestamp, error) {
+	resp, err := client.Commit(metadata.NewOutgoingContext(ctx, d.headers), &pb.CommitRequest{
+		Database: d.database,
+		Writes: []*pb.Write{{Operation: &pb.Write_Update{Update: &pb.Document{
+			Name: d.prefix + benchKey,
+			Fields: map[string]*pb.Value{
+				"v": {ValueType: &pb.Value_BytesValue{BytesValue: benchValue}},
+				"t": {ValueType: &pb.Value_StringValue{StringValue: token}},
+			},
+		}}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp.GetWriteResults()[0].GetUpdateTime(), nil
+}

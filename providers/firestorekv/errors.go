@@ -1,0 +1,89 @@
+package firestorekv
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// code is the gRPC code of err.
+func code(err error) codes.Code {
+	if s, ok := status.FromError(err); ok {
+		return s.Code()
+	}
+	return status.FromContextError(err).Code() // of an interceptor, for example
+}
+
+// refused reports whether err is an answer which says that the write was not
+// applied. Every other failure of a write that was sent leaves its fate open:
+//
+//   - Unavailable: the connection broke, or a server on the way was overloaded.
+//     The commit may have been made, only its response is lost.
+//   - DeadlineExceeded, Canceled: nobody waited for the answer.
+//   - Internal, Unknown, DataLoss: nothing is known of what went before.
+//
+// The table of Firestore's errors is at
+// https://cloud.google.com/firestore/docs/understand-error-codes.
+func refused(err error) bool {
+	switch code(err) {
+	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented, // the request is not a legal one
+		codes.PermissionDenied, codes.Unauthenticated,
+		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, // the condition failed, or there is no database
+		codes.Aborted,           // lost against other writers of the document; a commit is atomic
+		codes.ResourceExhausted: // a quota, which is looked at before the write
+		// gRPC gives some of these codes to streams that were reset and to responses
+		// that are too large, too, and then the service has not spoken.
+		text := err.Error()
+		return !strings.Contains(text, "RST_STREAM") && !strings.Contains(text, "received message larger than max")
+	}
+	return false
+}
+
+// kind is the sentinel for a code. Conditions that failed are not errors, and
+// looked at before.
+func kind(c codes.Code) error {
+	switch c {
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return kv.ErrPermission
+	case codes.ResourceExhausted, codes.Aborted:
+		return kv.ErrThrottled
+	case codes.NotFound, // no such database; a missing document is not an error of a read
+		codes.FailedPrecondition: // a database in Datastore mode, for example
+		return kv.ErrNotProvisioned
+	case codes.Unavailable, codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded, codes.Canceled:
+		return kv.ErrUnavailable
+	}
+	return nil
+}
+
+// fail makes the error of a request whose last attempt failed with err.
+func (a *attempts) fail(err error) *kv.Error { return a.failAs(err, a.applied) }
+
+// failAs is fail for a write that may have been applied, or not.
+func (a *attempts) failAs(err error, applied bool) *kv.Error {
+	if e, ok := err.(*kv.Error); ok { // about what was read
+		return &kv.Error{Kind: e.Kind, Indeterminate: applied, Err: e.Err}
+	}
+	c := code(err)
+	e := &kv.Error{Kind: kind(c), Indeterminate: applied, Err: err}
+	why := a.ctx.Err()
+	if why == nil && a.late {
+		why = context.DeadlineExceeded
+	}
+	switch {
+	case why == nil:
+	case a.cancel != nil && (a.late || context.Cause(a.ctx) == errTimeout{}):
+		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
+	default:
+		if c == codes.Canceled || c == codes.DeadlineExceeded {
+			e.Kind = nil // the caller's doing, not the service's
+		}
+		e.Err = fmt.Errorf("%w: %w", why, err)
+	}
+	return e
+}

@@ -1,0 +1,65 @@
+package firestorekv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	firestore "cloud.google.com/go/firestore/apiv1"
+	admin "cloud.google.com/go/firestore/apiv1/admin"
+	"google.golang.org/api/option"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/firestorekv"
+)
+
+func ExampleOpen() {
+	ctx := context.Background()
+	store, err := firestorekv.Open(ctx, "firestore://my-project/kv")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+	_, err = store.Put(ctx, "lock:job-7", []byte("worker-1"), kv.IfNotExists(), kv.TTL(30*time.Second))
+	if errors.Is(err, kv.ErrConditionFailed) {
+		fmt.Println("somebody else has the lock")
+	}
+}
+
+// A store over the program's own client, with its credentials and connections.
+func ExampleNew() {
+	ctx := context.Background()
+	client, err := firestore.NewClient(ctx,
+		option.WithQuotaProject("my-billing-project"),
+		option.WithGRPCConnectionPool(4), // about 100 calls at a time on each
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	store, err := firestorekv.New(ctx, client, "my-project", "kv", &firestorekv.Options{
+		Database: "orders",
+		Timeout:  10 * time.Second,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry, err := store.Get(ctx, "user:42")
+	fmt.Println(string(entry.Value), err)
+}
+
+// The settings of a collection, once before it is used or at any time later.
+func ExampleEnsureCollection() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer cancel()
+	client, err := admin.NewFirestoreAdminClient(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if err := firestorekv.EnsureCollection(ctx, client, "my-project", "kv", nil); err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,736 @@
+package firestorekv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// onCall gives a fault for the n-th call of a method.
+func onCall(method string, n int, err error) func(context.Context, string, int) error {
+	return func(_ context.Context, m string, i int) error {
+		if m == method && i == n {
+			return err
+		}
+		return nil
+	}
+}
+
+// always gives a fault for every call of a method.
+func always(method string, err error) func(context.Context, string, int) error {
+	return func(_ context.Context, m string, _ int) error {
+		if m == method {
+			return err
+		}
+		return nil
+	}
+}
+
+var errLost = status.Error(codes.Unavailable, "connection reset by peer")
+
+func TestLostResponseOfPutIfNotExists(t *testing.T) {
+	t.Parallel()
+	f := &fake{lose: onCall("Commit", 0, errLost)}
+	s := newStore(t, f)
+	version, err := s.Put(t.Context(), "a", []byte("mine"), kv.IfNotExists())
+	if err != nil {
+		t.Fatalf("rule: a retried put-if-absent that meets its own write is a success; got %v", err)
+	}
+	if got, want := f.count(), "1 BatchGetDocuments, 2 Commit"; got != want {
+		t.Errorf("made %s, want %s", got, want)
+	}
+	if entry, err := s.Get(t.Context(), "a"); err != nil || entry.Version != version || string(entry.Value) != "mine" {
+		t.Errorf("stored is %v, %v; want the put's version %v", entry, err, version)
+	}
+}
+
+func TestLostResponseOfPutIfVersion(t *testing.T) {
+	t.Parallel()
+	f := &fake{lose: onCall("Commit", 1, errLost)}
+	s := newStore(t, f)
+	first, err := s.Put(t.Context(), "a", []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Put(t.Context(), "a", []byte("2"), kv.IfVersion(first))
+	if err != nil {
+		t.Fatalf("rule: a retried compare-and-swap that meets its own write is a success; got %v", err)
+	}
+	if entry, err := s.Get(t.Context(), "a"); err != nil || entry.Version != second || string(entry.Value) != "2" {
+		t.Errorf("stored is %v, %v; want the put's version %v", entry, err, second)
+	}
+}
+
+// TestLostResponseThenOverwritten: the token of a write that was replaced is gone.
+func TestLostResponseThenOverwritten(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	other := kv.Record{Key: "a", Value: []byte("theirs"), Token: strings.Repeat("x", tokenLen)}
+	f.lose = func(_ context.Context, method string, n int) error {
+		if method != "Commit" || n != 0 {
+			return nil
+		}
+		f.put(letter+"a", new(driver).encode(other).GetFields())
+		return errLost
+	}
+	_, err := s.Put(t.Context(), "a", []byte("mine"), kv.IfNotExists())
+	if !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: a condition that fails after an attempt of unknown fate is ErrIndeterminate; got %v", err)
+	}
+}
+
+func TestLostResponseOfDeleteIfVersion(t *testing.T) {
+	t.Parallel()
+	f := &fake{lose: onCall("Commit", 1, errLost)}
+	s := newStore(t, f)
+	version, err := s.Put(t.Context(), "a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Delete(t.Context(), "a", kv.IfVersion(version))
+	if !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: a delete leaves no token, so a condition that fails after a lost attempt is ErrIndeterminate; got %v", err)
+	}
+}
+
+// TestRefusedThenConditionFailed: an attempt that is known to have had no effect
+// makes nothing uncertain.
+func TestRefusedThenConditionFailed(t *testing.T) {
+	t.Parallel()
+	f := &fake{refuse: onCall("Commit", 1, status.Error(codes.ResourceExhausted, "quota"))}
+	s := newStore(t, f)
+	if _, err := s.Put(t.Context(), "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Put(t.Context(), "a", nil, kv.IfNotExists())
+	if !errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: without an attempt of unknown fate a failed condition is just that; got %v", err)
+	}
+}
+
+// TestReadAfterFailedConditionFails: what is known of the write stays known.
+func TestReadAfterFailedConditionFails(t *testing.T) {
+	t.Parallel()
+	denied := always("BatchGetDocuments", status.Error(codes.PermissionDenied, "denied"))
+	for _, lost := range []bool{false, true} {
+		f := &fake{}
+		s := newStore(t, f)
+		f.put(letter+"a", nil)
+		f.refuse = denied
+		if lost {
+			f.refuse = func(ctx context.Context, method string, n int) error {
+				if method == "Commit" && n == 0 {
+					return errLost
+				}
+				return denied(ctx, method, n)
+			}
+		}
+		_, err := s.Put(t.Context(), "a", nil, kv.IfNotExists())
+		if !errors.Is(err, kv.ErrPermission) || errors.Is(err, kv.ErrIndeterminate) != lost {
+			t.Errorf("lost response %v: got %v", lost, err)
+		}
+	}
+}
+
+// TestLostResponseThenForeign: somebody else's document in the place of one's own.
+func TestLostResponseThenForeign(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	f.lose = func(_ context.Context, method string, n int) error {
+		if method == "Commit" && n == 0 {
+			f.put(letter+"a", nil)
+			return errLost
+		}
+		return nil
+	}
+	_, err := s.Put(t.Context(), "a", nil, kv.IfNotExists())
+	if !errors.Is(err, kv.ErrIncompatible) || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: an earlier attempt that may have been applied makes the error indeterminate; got %v", err)
+	}
+}
+
+// TestCodes fails every attempt with each code in turn.
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		code          codes.Code
+		kind          error
+		indeterminate bool
+		retried       bool
+	}{
+		{codes.ResourceExhausted, kv.ErrThrottled, false, true},
+		{codes.Aborted, kv.ErrThrottled, false, true},
+		{codes.Unavailable, kv.ErrUnavailable, true, true},
+		{codes.Internal, kv.ErrUnavailable, true, true},
+		{codes.Unknown, kv.ErrUnavailable, true, true},
+		{codes.DataLoss, kv.ErrUnavailable, true, true},
+		{codes.DeadlineExceeded, kv.ErrUnavailable, true, true},
+		{codes.Canceled, kv.ErrUnavailable, true, false},
+		{codes.PermissionDenied, kv.ErrPermission, false, false},
+		{codes.Unauthenticated, kv.ErrPermission, false, false},
+		{codes.NotFound, kv.ErrNotProvisioned, false, false},
+		{codes.FailedPrecondition, kv.ErrNotProvisioned, false, false},
+		{codes.InvalidArgument, nil, false, false},
+		{codes.Unimplemented, nil, false, false},
+	}
+	for _, test := range tests {
+		t.Run(test.code.String(), func(t *testing.T) {
+			t.Parallel()
+			f := &fake{}
+			s := newStore(t, f)
+			f.refuse = func(context.Context, string, int) error { return status.Error(test.code, "told to") }
+			ctx := t.Context()
+			attempts := 1
+			if test.retried {
+				attempts = maxAttempts
+			}
+			check := func(op, method string, err error, write bool) {
+				t.Helper()
+				if batch, ok := errors.AsType[*kv.BatchError](err); ok {
+					err = batch.Failed["a"]
+				}
+				e, ok := errors.AsType[*kv.Error](err)
+				if !ok || e.Kind != test.kind || e.Key != "a" || e.Provider != name || status.Code(e.Err) != test.code {
+					t.Errorf("%s: %v; want kind %v with the client's own error", op, err, test.kind)
+				}
+				if got := errors.Is(err, kv.ErrIndeterminate); got != (write && test.indeterminate) {
+					t.Errorf("rule: a write is indeterminate unless the service refused it, a read never is; %s: %v", op, err)
+				}
+				if got, want := f.count(), fmt.Sprintf("%d %s", attempts, method); got != want {
+					t.Errorf("%s made %s, want %s", op, got, want)
+				}
+				f.reset()
+			}
+			_, err := s.Put(ctx, "a", nil)
+			check("put", "Commit", err, true)
+			check("delete", "Commit", s.Delete(ctx, "a"), true)
+			_, err = s.Get(ctx, "a")
+			check("get", "BatchGetDocuments", err, false)
+			_, err = s.GetMany(ctx, []string{"a"})
+			check("get many", "BatchGetDocuments", err, false)
+			check("put many", "BatchWrite", s.PutMany(ctx, []kv.Item{{Key: "a"}}), true)
+			for _, err := range s.Scan(ctx, "a") {
+				check("scan", "RunQuery", err, false)
+			}
+		})
+	}
+}
+
+// TestLostThenDenied: a refusal says nothing about the attempts before it.
+func TestLostThenDenied(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	f.lose = onCall("Commit", 0, errLost)
+	f.refuse = onCall("Commit", 1, status.Error(codes.PermissionDenied, "revoked"))
+	s := newStore(t, f)
+	_, err := s.Put(t.Context(), "a", nil)
+	if !errors.Is(err, kv.ErrPermission) || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: an earlier attempt that may have been applied makes the error indeterminate; got %v", err)
+	}
+}
+
+// TestRecovers: passing faults of one attempt are nobody's business.
+func TestRecovers(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unavailable, codes.Aborted, codes.Internal} {
+		f := &fake{}
+		s := newStore(t, f)
+		f.refuse = func(_ context.Context, _ string, n int) error {
+			if n%2 == 0 {
+				return status.Error(code, "once")
+			}
+			return nil
+		}
+		ctx := t.Context()
+		version, err := s.Put(ctx, "a", []byte("v"))
+		if err != nil {
+			t.Fatalf("%s: put: %v", code, err)
+		}
+		if entry, err := s.Get(ctx, "a"); err != nil || entry.Version != version {
+			t.Errorf("%s: get: %v, %v", code, entry, err)
+		}
+		if page, err := s.ScanPage(ctx, "", 10, ""); err != nil || len(page.Entries) != 1 {
+			t.Errorf("%s: scan: %v, %v", code, page, err)
+		}
+		if err := s.Delete(ctx, "a", kv.IfVersion(version)); err != nil {
+			t.Errorf("%s: delete: %v", code, err)
+		}
+	}
+}
+
+// closedPort is an address that nobody listens on.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	s := storeAt(t, closedPort(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := s.Put(ctx, "a", nil)
+	if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: without a connection nothing was sent, so a put is not indeterminate; got %v", err)
+	}
+	if err := s.PutMany(ctx, []kv.Item{{Key: "a"}}); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: without a connection nothing was sent, so a batch is not indeterminate; got %v", err)
+	}
+	if _, err := s.Get(ctx, "a"); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("get: %v, want ErrUnavailable", err)
+	}
+	for _, err := range s.Scan(ctx, "") {
+		if !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("scan: %v, want ErrUnavailable", err)
+		}
+	}
+	_, err = New(ctx, connect(t, closedPort(t)), "p", "c", nil)
+	if !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("open: %v, want ErrUnavailable", err)
+	}
+}
+
+// hang blocks every call until it is given up.
+func hang(ctx context.Context, _ string, _ int) error {
+	<-ctx.Done()
+	return status.FromContextError(ctx.Err()).Err()
+}
+
+// TestHangingServer uses the caller's deadline, the store's and a cancellation.
+func TestHangingServer(t *testing.T) {
+	t.Parallel()
+	const wait = 100 * time.Millisecond
+	tests := []struct {
+		name    string
+		timeout time.Duration
+		ctx     func(ctx context.Context, f *fake) (context.Context, context.CancelFunc)
+		is      []error
+		isNot   []error
+	}{
+		{
+			"the caller's deadline", time.Minute,
+			func(ctx context.Context, _ *fake) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, wait)
+			},
+			[]error{context.DeadlineExceeded}, []error{kv.ErrUnavailable},
+		},
+		{
+			"the caller's cancellation", time.Minute,
+			func(ctx context.Context, f *fake) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancel(ctx)
+				f.refuse = func(ctx context.Context, method string, n int) error {
+					cancel()
+					return hang(ctx, method, n)
+				}
+				return ctx, cancel
+			},
+			[]error{context.Canceled}, []error{kv.ErrUnavailable, context.DeadlineExceeded},
+		},
+		{
+			"the store's timeout", wait,
+			func(ctx context.Context, _ *fake) (context.Context, context.CancelFunc) { return ctx, func() {} },
+			[]error{kv.ErrUnavailable, context.DeadlineExceeded}, []error{context.Canceled},
+		},
+	}
+	ops := []struct {
+		name  string
+		write bool
+		do    func(ctx context.Context, s *kv.Store) error
+	}{
+		{"put", true, func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "a", nil); return err }},
+		{"put if not exists", true, func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Put(ctx, "a", nil, kv.IfNotExists())
+			return err
+		}},
+		{"delete", true, func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "a") }},
+		{"put many", true, func(ctx context.Context, s *kv.Store) error {
+			return s.PutMany(ctx, []kv.Item{{Key: "a"}})
+		}},
+		{"get", false, func(ctx context.Context, s *kv.Store) error { _, err := s.Get(ctx, "a"); return err }},
+		{"get many", false, func(ctx context.Context, s *kv.Store) error {
+			_, err := s.GetMany(ctx, []string{"a"})
+			return err
+		}},
+		{"scan", false, func(ctx context.Context, s *kv.Store) error {
+			_, err := s.ScanPage(ctx, "", 10, "")
+			return err
+		}},
+	}
+	for _, test := range tests {
+		for _, op := range ops {
+			t.Run(test.name+"/"+op.name, func(t *testing.T) {
+				t.Parallel()
+				f := &fake{refuse: hang}
+				d := driverAt(t, f.start(t))
+				d.timeout = test.timeout
+				ctx, cancel := test.ctx(t.Context(), f)
+				defer cancel()
+				err := op.do(ctx, kv.New(d))
+				for _, want := range test.is {
+					if !errors.Is(err, want) {
+						t.Errorf("rule: context errors stay what they are; %v does not match %v", err, want)
+					}
+				}
+				for _, not := range test.isNot {
+					if errors.Is(err, not) {
+						t.Errorf("%v matches %v", err, not)
+					}
+				}
+				if got := errors.Is(err, kv.ErrIndeterminate); got != op.write {
+					t.Errorf("rule: a write that was sent and not answered is indeterminate; got %v", err)
+				}
+				if made := f.count(); !strings.HasPrefix(made, "1 ") || strings.Contains(made, ",") {
+					t.Errorf("made %s, want one attempt", f.count())
+				}
+			})
+		}
+	}
+}
+
+// TestDeadlineLeavesNoTime: an attempt that could not end in time is not begun.
+func TestDeadlineLeavesNoTime(t *testing.T) {
+	t.Parallel()
+	f := &fake{refuse: always("Commit", status.Error(codes.ResourceExhausted, "quota"))}
+	d := driverAt(t, f.start(t))
+	d.firstPause = time.Hour
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := kv.New(d).Put(ctx, "a", nil)
+	if !errors.Is(err, kv.ErrThrottled) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("got %v, want ErrThrottled and context.DeadlineExceeded", err)
+	}
+	if ctx.Err() != nil {
+		t.Error("the put waited for a deadline that it knew it would miss")
+	}
+}
+
+// keysOf scans and gives the keys, and the errors.
+func keysOf(ctx context.Context, s *kv.Store, prefix string, opts ...kv.ScanOption) (keys []string, errs []error) {
+	for entry, err := range s.Scan(ctx, prefix, opts...) {
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			keys = append(keys, entry.Key)
+		}
+	}
+	return keys, errs
+}
+
+func fill(t *testing.T, s *kv.Store, n int) (keys []string) {
+	t.Helper()
+	var items []kv.Item
+	for i := range n {
+		keys = append(keys, fmt.Sprintf("%04d", i))
+		items = append(items, kv.Item{Key: keys[i], Value: []byte(keys[i])})
+	}
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// TestScanResumes breaks every query after some documents.
+func TestScanResumes(t *testing.T) {
+	t.Parallel()
+	for _, every := range []int{1, 7, 100} {
+		f := &fake{cut: func(string, int) int { return every }}
+		s := newStore(t, f)
+		want := fill(t, s, 25)
+		got, errs := keysOf(t.Context(), s, "")
+		if !slices.Equal(got, want) || errs != nil {
+			t.Errorf("rule: a broken scan goes on behind the last key, each key once; with breaks after %d: %q, %v", every, got, errs)
+		}
+		last := ""
+		for _, req := range received[*pb.RunQueryRequest](f) {
+			start := req.GetStructuredQuery().GetStartAt()
+			at := start.GetValues()[0].GetReferenceValue()
+			if at <= last || last != "" && start.GetBefore() {
+				t.Errorf("a query starts at %q, before=%v, not behind the last one's, at %q", at, start.GetBefore(), last)
+			}
+			last = at
+		}
+	}
+}
+
+// TestScanGivesUp: breaks without progress are counted.
+func TestScanGivesUp(t *testing.T) {
+	t.Parallel()
+	f := &fake{cut: func(_ string, n int) int {
+		if n < 3 {
+			return 2
+		}
+		return 0
+	}}
+	s := newStore(t, f)
+	all := fill(t, s, 25)
+	got, errs := keysOf(t.Context(), s, "")
+	if !slices.Equal(got, all[:6]) || len(errs) != 1 || !errors.Is(errs[0], kv.ErrUnavailable) {
+		t.Errorf("got %q, %v; want the first 6 keys and ErrUnavailable", got, errs)
+	}
+	if got, want := f.count(), fmt.Sprintf("1 BatchWrite, %d RunQuery", 2+maxAttempts); got != want {
+		t.Errorf("made %s, want %s", got, want)
+	}
+	f.mu.Lock()
+	f.cut = nil
+	f.mu.Unlock()
+	rest, errs := keysOf(t.Context(), s, "", kv.After(got[len(got)-1]))
+	if !slices.Equal(rest, all[6:]) || errs != nil {
+		t.Errorf("rule: After continues a scan that failed; got %q, %v", rest, errs)
+	}
+}
+
+// TestScanStops: the end of the loop ends the query, and the size of queries grows
+// only for callers that go on.
+func TestScanStops(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	fill(t, s, 100)
+	for range s.Scan(t.Context(), "", kv.Limit(10)) {
+	}
+	for range s.Scan(t.Context(), "") {
+		break
+	}
+	if _, err := s.ScanPage(t.Context(), "", 20, ""); err != nil {
+		t.Fatal(err)
+	}
+	var limits []int32
+	for _, req := range received[*pb.RunQueryRequest](f) {
+		limits = append(limits, req.GetStructuredQuery().GetLimit().GetValue())
+	}
+	if !slices.Equal(limits, []int32{10, 500, 21}) {
+		t.Errorf("rule: a query asks for what the caller takes; the limits were %v, want 10, 500 and 21", limits)
+	}
+}
+
+// TestScanMeetsExpired: a run of expired records does not cost a query each.
+func TestScanMeetsExpired(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	now := time.Now()
+	var items []kv.Item
+	for i := range 500 {
+		items = append(items, kv.Item{Key: fmt.Sprintf("%04d", i), TTL: time.Minute})
+	}
+	items = append(items, kv.Item{Key: "live"})
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	late := s.With(kv.Clock(func() time.Time { return now.Add(time.Hour) }))
+	f.reset()
+	got, errs := keysOf(t.Context(), late, "", kv.Limit(1))
+	if !slices.Equal(got, []string{"live"}) || errs != nil {
+		t.Errorf("got %q, %v", got, errs)
+	}
+	if n := len(received[*pb.RunQueryRequest](f)); n > 10 {
+		t.Errorf("rule: queries grow while the caller wants more; %d were made for 501 records", n)
+	}
+}
+
+// TestScanOutlivesTimeout: the timeout is for the service, not for the loop's body.
+func TestScanOutlivesTimeout(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	d := driverAt(t, f.start(t))
+	s := kv.New(d)
+	all := fill(t, s, 3)
+	d.timeout = 50 * time.Millisecond
+	var got []string
+	for entry, err := range s.Scan(t.Context(), "") {
+		if err != nil {
+			t.Fatalf("rule: the loop's body may take longer than the store's timeout; got %v", err)
+		}
+		got = append(got, entry.Key)
+		<-time.After(2 * d.timeout) // the body's work, which is what is tested
+	}
+	if !slices.Equal(got, all) {
+		t.Errorf("got %q, want %q", got, all)
+	}
+}
+
+// TestGetManyResumes breaks every answer after some documents.
+func TestGetManyResumes(t *testing.T) {
+	t.Parallel()
+	f := &fake{cut: func(_ string, n int) int { return 30 }}
+	s := newStore(t, f)
+	keys := fill(t, s, 250)
+	f.reset()
+	got, err := s.GetMany(t.Context(), append(keys, "absent"))
+	if err != nil || len(got) != len(keys) {
+		t.Errorf("got %d entries, %v; want %d", len(got), err, len(keys))
+	}
+	asked := 0
+	for _, req := range received[*pb.BatchGetDocumentsRequest](f) {
+		asked += len(req.GetDocuments())
+	}
+	// 100 + 70 + 40 + 10, twice, and 51 + 21 for the last group.
+	if asked != 2*(100+70+40+10)+51+21 {
+		t.Errorf("rule: only what a broken answer still owes is asked for again; %d documents were", asked)
+	}
+}
+
+// TestWriteManyByStatus: every write has a fate of its own.
+func TestWriteManyByStatus(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	tries := make(map[string]int)
+	f := &fake{status: func(docName string, n int) codes.Code {
+		id := docName[strings.LastIndexByte(docName, '/')+1:]
+		mu.Lock()
+		defer mu.Unlock()
+		tries[id]++
+		switch id {
+		case "kdenied":
+			return codes.PermissionDenied
+		case "kthrottled":
+			return codes.ResourceExhausted
+		case "kbroken":
+			return codes.Internal
+		case "konce":
+			if tries[id] == 1 {
+				return codes.Aborted
+			}
+		case "klost-then-denied":
+			if tries[id] == 1 {
+				return codes.Unavailable
+			}
+			return codes.PermissionDenied
+		}
+		return codes.OK
+	}}
+	s := newStore(t, f)
+	var items []kv.Item
+	for _, key := range []string{"fine", "denied", "throttled", "broken", "once", "lost-then-denied"} {
+		items = append(items, kv.Item{Key: key})
+	}
+	err := s.PutMany(t.Context(), items)
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if !ok {
+		t.Fatalf("got %v, want a *kv.BatchError", err)
+	}
+	want := map[string][]error{
+		"denied":           {kv.ErrPermission},
+		"throttled":        {kv.ErrThrottled},
+		"broken":           {kv.ErrUnavailable, kv.ErrIndeterminate},
+		"lost-then-denied": {kv.ErrPermission, kv.ErrIndeterminate},
+	}
+	for key, err := range batch.Failed {
+		if want[key] == nil {
+			t.Errorf("%q failed: %v", key, err)
+		}
+	}
+	for key, kinds := range want {
+		err := batch.Failed[key]
+		for _, kind := range kinds {
+			if !errors.Is(err, kind) {
+				t.Errorf("rule: each key of a batch has its own error; %q: %v, want %v", key, err, kind)
+			}
+		}
+		if errors.Is(err, kv.ErrIndeterminate) != slices.Contains(kinds, kv.ErrIndeterminate) {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+	if got := f.ids(); !slices.Equal(got, []string{"kfine", "konce"}) {
+		t.Errorf("stored are %q", got)
+	}
+	// The second attempt made progress as the first did, so that the count began anew.
+	if tries["kfine"] != 1 || tries["konce"] != 2 || tries["kdenied"] != 1 || tries["kthrottled"] != maxAttempts+1 {
+		t.Errorf("rule: only what may succeed later is sent again; tries were %v", tries)
+	}
+}
+
+// TestWriteManyLostResponse: the whole group is sent again.
+func TestWriteManyLostResponse(t *testing.T) {
+	t.Parallel()
+	f := &fake{lose: onCall("BatchWrite", 0, errLost)}
+	s := newStore(t, f)
+	keys := fill(t, s, 10)
+	if got := f.count(); got != "2 BatchWrite" {
+		t.Errorf("made %s, want 2 BatchWrite", got)
+	}
+	f.lose = always("BatchWrite", errLost)
+	err := s.DeleteMany(t.Context(), keys)
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if !ok || len(batch.Failed) != len(keys) || !errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("got %v, want ErrIndeterminate for every key", err)
+	}
+}
+
+// TestShortResponses: answers that do not say all they should.
+func TestShortResponses(t *testing.T) {
+	t.Parallel()
+	s := storeAt(t, newShortServer(t))
+	_, err := s.Put(t.Context(), "a", nil)
+	if !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("put: %v, want ErrUnavailable and ErrIndeterminate", err)
+	}
+	if err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("put many: %v, want ErrIndeterminate", err)
+	}
+	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("get: %v, want ErrUnavailable", err)
+	}
+	if _, err := s.GetMany(t.Context(), []string{"a"}); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("get many: %v, want ErrUnavailable", err)
+	}
+}
+
+// TestRefused: some of gRPC's own errors look like the service's.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{status.Error(codes.ResourceExhausted, "Quota exceeded"), true},
+		{status.Error(codes.ResourceExhausted, "stream terminated by RST_STREAM with error code: ENHANCE_YOUR_CALM"), false},
+		{status.Error(codes.PermissionDenied, "stream terminated by RST_STREAM with error code: INADEQUATE_SECURITY"), false},
+		{status.Error(codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)"), false},
+		{status.Error(codes.Unavailable, "overloaded"), false},
+		{context.Canceled, false},
+		{errors.New("of an interceptor"), false},
+	} {
+		if got := refused(test.err); got != test.want {
+			t.Errorf("rule: only the service's own word says that a write was not applied; %v: %v", test.err, got)
+		}
+	}
+}
+
+// TestCallOptionsAreKept: what a user's client sets for its calls holds for skykv's,
+// but for retries.
+func TestCallOptionsAreKept(t *testing.T) {
+	t.Parallel()
+	f := &fake{refuse: onCall("Commit", 0, status.Error(codes.Unavailable, "once"))}
+	d := driverAt(t, f.start(t))
+	var got peer.Peer
+	d.client.CallOptions.Commit = append(d.client.CallOptions.Commit, gax.WithGRPCOptions(grpc.Peer(&got)))
+	if _, err := kv.New(d).Put(t.Context(), "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got.Addr == nil {
+		t.Error("rule: the call options of a user's client are kept; its gRPC option was not called")
+	}
+}

@@ -1,0 +1,309 @@
+package firestorekv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	firestore "cloud.google.com/go/firestore/apiv1"
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func TestOpenURL(t *testing.T) {
+	// Whoever has an emulator for other things gets no other store for it.
+	t.Setenv("FIRESTORE_EMULATOR_HOST", closedPort(t))
+	f := &fake{}
+	addr := f.start(t)
+	s, err := Open(t.Context(), "firestore://my-project/c%20d?database=orders&endpoint=http://"+addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "a", []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	for _, call := range f.calls {
+		if got := call.header.Get("authorization"); !slices.Equal(got, []string{"Bearer owner"}) {
+			t.Errorf("rule: the emulator is spoken to as its owner; %s has %q", call.method, got)
+		}
+	}
+	for docName := range f.docs {
+		if !strings.HasPrefix(docName, "projects/my-project/databases/orders/documents/c d/") {
+			t.Errorf("a document was stored as %q", docName)
+		}
+	}
+	f.mu.Unlock()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("after Close: %v, want ErrClosed", err)
+	}
+}
+
+func TestOpenBadURL(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"":                              "the scheme is",
+		"dynamodb://table":              "the scheme is",
+		"firestore:kv":                  "the project",
+		"firestore:///kv":               "the project",
+		"firestore://My_Project/kv":     "the project",
+		"firestore://project":           "the collection is missing",
+		"firestore://project/":          "the collection is missing",
+		"firestore://project/a/b/c":     "not a root collection",
+		"firestore://project/__x__":     "the collection",
+		"firestore://project/..":        "the collection",
+		"firestore://project/kv?x=y":    `parameter "x" is unknown`,
+		"firestore://user:pw@p/kv":      "credentials do not belong",
+		"firestore://p/kv?database=a/b": "the database",
+		"firestore://p/kv?database=":    `parameter "database" must have one value`,
+		"firestore://p/kv?database=%28default%29&endpoint=http://localhost:1/v1": `"endpoint" has a path`,
+		"firestore://p/kv?endpoint=localhost:8080":                               `parameter "endpoint" must be a URL`,
+		"firestore://p/kv?endpoint=http://a:b@localhost:8080":                    `parameter "endpoint" must be a URL`,
+	} {
+		_, err := Open(t.Context(), url)
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "allowed") {
+			t.Errorf("rule: a URL that is not understood is ErrInvalidOption and says what is wrong and what is allowed; %q: %v", url, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "pw") {
+			t.Errorf("rule: no message holds a secret; %v", err)
+		}
+	}
+}
+
+func TestOpenCredentials(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "credentials.json")
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	_, err := Open(t.Context(), "firestore://p/kv")
+	if !errors.Is(err, kv.ErrPermission) {
+		t.Errorf("without credentials: %v, want ErrPermission", err)
+	}
+	const secrets = `{"type":"authorized_user","client_id":"id","client_secret":"s3cr3t","refresh_token":"t0k3n"}`
+	if err := os.WriteFile(file, []byte(secrets), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = Open(ctx, "firestore://p/kv?endpoint=https://"+closedPort(t))
+	if !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("behind a closed port: %v, want ErrUnavailable", err)
+	}
+	if err != nil && (strings.Contains(err.Error(), "s3cr3t") || strings.Contains(err.Error(), "t0k3n")) {
+		t.Errorf("rule: no message holds a secret; %v", err)
+	}
+}
+
+func TestNewBadArguments(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	client := connect(t, f.start(t))
+	rest, err := firestore.NewRESTClient(t.Context(), option.WithoutAuthentication())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rest.Close()
+	for want, open := range map[string]func() (*kv.Store, error){
+		"the client is nil":         func() (*kv.Store, error) { return New(t.Context(), nil, "p", "c", nil) },
+		"the client is one of REST": func() (*kv.Store, error) { return New(t.Context(), rest, "p", "c", nil) },
+		"the project":               func() (*kv.Store, error) { return New(t.Context(), client, "p/q", "c", nil) },
+		"the collection":            func() (*kv.Store, error) { return New(t.Context(), client, "p", "c/d", nil) },
+		"the database": func() (*kv.Store, error) {
+			return New(t.Context(), client, "p", "c", &Options{Database: "a b"})
+		},
+		"the timeout": func() (*kv.Store, error) {
+			return New(t.Context(), client, "p", "c", &Options{Timeout: -time.Second})
+		},
+	} {
+		if _, err := open(); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want ErrInvalidOption with %q", err, want)
+		}
+	}
+	if got := f.count(); got != "" {
+		t.Errorf("rule: arguments are checked before any I/O; made %s", got)
+	}
+}
+
+// TestCloseLeavesClient: what the user brought stays open.
+func TestCloseLeavesClient(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	client := connect(t, f.start(t))
+	first, err := New(t.Context(), client, "p", "c", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := New(t.Context(), client, "p", "c", &Options{})
+	if err != nil {
+		t.Fatalf("rule: Close leaves a client that was given open; got %v", err)
+	}
+	if _, err := second.Put(t.Context(), "a", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLayoutIsMadeOnce opens a new collection from many places, and then again.
+func TestLayoutIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	client := connect(t, f.start(t))
+	errs := make([]error, 16)
+	var opening sync.WaitGroup
+	for i := range errs {
+		opening.Go(func() { _, errs[i] = New(t.Context(), client, "p", "c", nil) })
+	}
+	opening.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.ids(); !slices.Equal(got, []string{layoutID}) {
+		t.Errorf("stored are %q, want the layout alone", got)
+	}
+	f.reset()
+	if _, err := New(t.Context(), client, "p", "c", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.count(); got != "1 BatchGetDocuments" {
+		t.Errorf("rule: opening makes one consistent read; made %s", got)
+	}
+}
+
+func TestOpenRefused(t *testing.T) {
+	t.Parallel()
+	number := func(n int64) map[string]*pb.Value {
+		return map[string]*pb.Value{"format": {ValueType: &pb.Value_IntegerValue{IntegerValue: n}}}
+	}
+	const noDatabase = "The database orders does not exist for project p"
+	tests := []struct {
+		name   string
+		refuse func(context.Context, string, int) error
+		layout map[string]*pb.Value
+		want   error
+		text   string
+	}{
+		{"missing database", always("BatchGetDocuments", status.Error(codes.NotFound, noDatabase)), nil, kv.ErrNotProvisioned, noDatabase},
+		{"database in Datastore mode", always("BatchGetDocuments", status.Error(codes.FailedPrecondition, "Datastore mode")), nil, kv.ErrNotProvisioned, "Datastore mode"},
+		{"unknown project", always("BatchGetDocuments", status.Error(codes.InvalidArgument, "Invalid project id")), nil, kv.ErrInvalidOption, "Invalid project id"},
+		{"denied reading", always("BatchGetDocuments", status.Error(codes.PermissionDenied, "denied")), nil, kv.ErrPermission, "denied"},
+		{"expired credentials", always("BatchGetDocuments", status.Error(codes.Unauthenticated, "expired")), nil, kv.ErrPermission, "expired"},
+		{"denied creation", always("Commit", status.Error(codes.PermissionDenied, "denied")), nil, kv.ErrPermission, "denied"},
+		{"newer format", nil, number(2), kv.ErrIncompatible, "format 2; this version of skykv knows format 1"},
+		{"foreign document", nil, map[string]*pb.Value{"name": {}}, kv.ErrIncompatible, layoutID},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := &fake{}
+			client := connect(t, f.start(t))
+			f.refuse = test.refuse
+			if test.layout != nil {
+				f.put(layoutID, test.layout)
+			}
+			before := f.clock
+			_, err := New(t.Context(), client, testProject, testCollection, nil)
+			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("got %v, want %v with %q", err, test.want, test.text)
+			}
+			if e, ok := errors.AsType[*kv.Error](err); !ok || e.Op != "open" || e.Provider != name || e.Indeterminate {
+				t.Errorf("got %#v, want an *kv.Error of open", err)
+			}
+			if f.clock != before {
+				t.Error("rule: a refused open changes nothing")
+			}
+		})
+	}
+}
+
+// TestMissingDatabase: NotFound has two meanings for a conditional write.
+func TestMissingDatabase(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	version, err := s.Put(t.Context(), "a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "a", kv.IfVersion(version)); !errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("missing document: %v, want ErrConditionFailed", err)
+	}
+	f.refuse = func(context.Context, string, int) error { return status.Error(codes.NotFound, "no such database") }
+	err = s.Delete(t.Context(), "a", kv.IfVersion(version))
+	if !errors.Is(err, kv.ErrNotProvisioned) || errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("missing database: %v, want ErrNotProvisioned", err)
+	}
+	if _, err = s.Get(t.Context(), "a"); !errors.Is(err, kv.ErrNotProvisioned) || errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("rule: a missing database is not a missing key; get: %v", err)
+	}
+}
+
+// TestForeignDocuments puts documents of others among skykv's, past the store.
+func TestForeignDocuments(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	foreignDocuments(t, s, func(id string, fields map[string]*pb.Value) { f.put(id, fields) })
+}
+
+func foreignDocuments(t *testing.T, s *kv.Store, put func(id string, fields map[string]*pb.Value)) {
+	t.Helper()
+	ctx := t.Context()
+	if err := s.PutMany(ctx, []kv.Item{{Key: "a1", Value: []byte("1")}, {Key: "a3"}, {Key: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	foreign := map[string]*pb.Value{"name": {ValueType: &pb.Value_StringValue{StringValue: "theirs"}}}
+	for _, id := range []string{"ka2", "kä", "k", "ka 2", "a2", "zzz"} {
+		put(id, foreign)
+	}
+	named := func(op string, err error) {
+		t.Helper()
+		if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(fmt.Sprint(err), `"a2"`) {
+			t.Errorf("rule: a document that skykv did not write is ErrIncompatible and named; %s: %v", op, err)
+		}
+	}
+	_, err := s.Get(ctx, "a2")
+	named("get", err)
+	_, err = s.Exists(ctx, "a2")
+	named("exists", err)
+	_, err = s.Put(ctx, "a2", nil, kv.IfNotExists())
+	named("put if not exists", err)
+	entries, err := s.GetMany(ctx, []string{"a1", "a2", "a3"})
+	named("get many", err)
+	if len(entries) != 2 {
+		t.Errorf("get many: %d entries, want the other 2", len(entries))
+	}
+	for _, opts := range [][]kv.ScanOption{nil, {kv.KeysOnly()}} {
+		keys, errs := keysOf(ctx, s, "", opts...)
+		if !slices.Equal(keys, []string{"a1", "a3", "b"}) || len(errs) != 1 {
+			t.Errorf("rule: a scan goes on past what skykv did not write; got %q, %v", keys, errs)
+		}
+		named("scan", errors.Join(errs...))
+	}
+	n, err := s.DeletePrefix(ctx, "a")
+	named("delete prefix", err)
+	if n != 2 {
+		t.Errorf("delete prefix: %d, want 2", n)
+	}
+	_, err = s.Get(ctx, "a2")
+	named("rule: DeletePrefix leaves it alone; get", err)
+	if keys, _ := keysOf(ctx, s, ""); !slices.Equal(keys, []string{"b"}) {
+		t.Errorf("left are %q, want b", keys)
+	}
+}

@@ -1,0 +1,269 @@
+package localkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/localkv"
+)
+
+func init() {
+	children["failAtCommit"] = failAtCommit
+	children["fillDisk"] = fillDisk
+	children["openUnprivileged"] = openUnprivileged
+}
+
+func expectError(what string, err error, is []error, not []error) error {
+	for _, want := range is {
+		if !errors.Is(err, want) {
+			return fmt.Errorf("%s: %v; want an error that matches %q", what, err, want)
+		}
+	}
+	for _, unwanted := range not {
+		if errors.Is(err, unwanted) {
+			return fmt.Errorf("%s: %v; want an error that does not match %q", what, err, unwanted)
+		}
+	}
+	return nil
+}
+
+// failAtCommit lets the disk fail in the middle of writing a transaction to the
+// log, by a limit on the size of files.
+func failAtCommit(c *child, args []string) error {
+	signal.Ignore(syscall.SIGXFSZ)
+	ctx := context.Background()
+	store, err := localkv.New(args[0], nil)
+	if err != nil {
+		return err
+	}
+	if _, err := store.Put(ctx, "before", []byte("value")); err != nil {
+		return err
+	}
+	log, err := os.Stat(args[0] + "-wal")
+	if err != nil {
+		return err
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	unlimited := limit.Cur
+	limit.Cur = uint64(log.Size()) + 2000
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	_, err = store.Put(ctx, "during", []byte("value"))
+	if err := expectError("Put", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
+		return err
+	}
+	err = store.PutMany(ctx, []kv.Item{{Key: "during"}, {Key: "before"}})
+	if err := expectError("PutMany", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
+		return err
+	}
+	for key, want := range map[string]error{"before": nil, "during": kv.ErrNotFound} {
+		if entry, err := store.Get(ctx, key); !errors.Is(err, want) || err == nil && string(entry.Value) != "value" {
+			return fmt.Errorf("Get(%q) after the failure: %q, %v", key, entry.Value, err)
+		}
+	}
+	limit.Cur = unlimited
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	if len(args) > 1 {
+		if _, err := store.Put(ctx, "after", []byte("value")); err != nil {
+			return err
+		}
+	}
+	return nil // without Close, as in a crash
+}
+
+// A commit that the disk fails is of unknown fate, and half of it never shows,
+// whether the process ends or goes on writing.
+func TestCommitFails(t *testing.T) {
+	t.Parallel()
+	for _, more := range [][]string{nil, {"after"}} {
+		path := filepath.Join(t.TempDir(), "app.db")
+		start(t, "failAtCommit", append([]string{path}, more...)...).finish(t)
+		checkIntegrity(t, path)
+		store := reopen(t, path)
+		var keys []string
+		for entry, err := range store.Scan(t.Context(), "") {
+			if err != nil || string(entry.Value) != "value" {
+				t.Errorf("%q: %q, %v", entry.Key, entry.Value, err)
+			}
+			keys = append(keys, entry.Key)
+		}
+		if got, want := strings.Join(keys, " "), strings.Join(append(more, "before"), " "); got != want {
+			t.Errorf("the store holds %q; want %q", got, want)
+		}
+	}
+}
+
+// fillDisk fills a disk of its own, a tmpfs in a mount namespace.
+func fillDisk(c *child, args []string) error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		c.say("cannot mount: %v", err)
+		return nil
+	}
+	if err := syscall.Mount("tmpfs", args[0], "tmpfs", 0, "size=2m"); err != nil {
+		c.say("cannot mount: %v", err)
+		return nil
+	}
+	ctx := context.Background()
+	path := filepath.Join(args[0], "app.db")
+	store, err := localkv.New(path, nil)
+	if err != nil {
+		return err
+	}
+	value := func(i int) string { return strings.Repeat(strconv.Itoa(i)+" ", 2000) }
+	stored := 0
+	for ; err == nil && stored < 10_000; stored++ {
+		_, err = store.Put(ctx, fmt.Sprint("key:", stored), []byte(value(stored)))
+	}
+	stored--
+	full := []error{kv.ErrUnavailable}
+	definite := []error{kv.ErrIndeterminate, kv.ErrIncompatible, kv.ErrPermission}
+	if err := expectError("Put on a full disk", err, full, definite); err != nil {
+		return err
+	}
+	check := func(store *kv.Store) error {
+		for i := range stored + 1 {
+			entry, err := store.Get(ctx, fmt.Sprint("key:", i))
+			if i < stored && (err != nil || string(entry.Value) != value(i)) || i == stored && !errors.Is(err, kv.ErrNotFound) {
+				return fmt.Errorf("Get of key %d of %d: %d bytes, %v", i, stored, len(entry.Value), err)
+			}
+		}
+		return nil
+	}
+	if err := check(store); err != nil {
+		return err
+	}
+	_, err = localkv.New(filepath.Join(args[0], "other.db"), nil)
+	if err := expectError("New on a full disk", err, full, definite); err != nil {
+		return err
+	}
+	if err := store.Close(); err != nil {
+		return err
+	}
+	// Closing emptied the log, if only into the file as it was.
+	if store, err = localkv.New(path, nil); err != nil {
+		return fmt.Errorf("New of a store on a full disk: %w", err)
+	}
+	if err := check(store); err != nil {
+		return err
+	}
+	if err := store.Close(); err != nil {
+		return err
+	}
+	c.say("%d", stored)
+	return nil
+}
+
+// A full disk loses nothing and stores nothing by halves.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	c := prepared(t, "fillDisk", t.TempDir())
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	if err := c.cmd.Start(); err != nil {
+		t.Skipf("this system lets no process have a disk of its own: %v (TestFull checks the same inside a transaction)", err)
+	}
+	lines := c.finish(t)
+	if len(lines) == 0 {
+		t.Fatal("the other process said nothing")
+	}
+	if strings.HasPrefix(lines[0], "cannot mount") {
+		t.Skipf("this system lets no process have a disk of its own: %s (TestFull checks the same inside a transaction)", lines[0])
+	}
+	if n, err := strconv.Atoi(lines[0]); err != nil || n < 10 {
+		t.Errorf("%q values were stored before the disk was full", lines[0])
+	}
+}
+
+// openUnprivileged opens a file as nobody.
+func openUnprivileged(c *child, args []string) error {
+	if os.Getuid() == 0 {
+		if err := syscall.Setgid(65534); err != nil {
+			return err
+		}
+		if err := syscall.Setuid(65534); err != nil {
+			return err
+		}
+	}
+	store, err := localkv.New(args[0], nil)
+	if err == nil {
+		store.Close()
+	}
+	return expectError("New", err, []error{kv.ErrPermission}, nil)
+}
+
+// A file or directory that cannot be read and written is ErrPermission, and left
+// as it is.
+func TestPermission(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name      string
+		file, dir os.FileMode
+		absent    bool
+	}{
+		{"read-only file", 0o444, 0o777, false},
+		{"unreadable file", 0, 0o777, false},
+		{"read-only directory", 0o666, 0o555, false},
+		{"read-only directory without the file", 0, 0o555, true},
+		{"closed directory", 0o666, 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // for nobody
+				t.Fatal(err)
+			}
+			dir := filepath.Join(root, "dir")
+			path := filepath.Join(dir, "app.db")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if !test.absent {
+				reopen(t, path).Close()
+				if err := os.Chmod(path, test.file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := readable(t, dir, path)
+			if err := os.Chmod(dir, test.dir); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Chmod(dir, 0o755)
+			start(t, "openUnprivileged", path).finish(t)
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if after := readable(t, dir, path); !maps.Equal(before, after) {
+				t.Errorf("the refused file was touched:\nbefore %v\nafter  %v", before, after)
+			}
+		})
+	}
+}
+
+// readable is contents, of a file that may not be readable to its owner.
+func readable(t *testing.T, dir, path string) map[string]string {
+	t.Helper()
+	if info, err := os.Stat(path); err == nil {
+		os.Chmod(path, 0o600)
+		defer os.Chmod(path, info.Mode())
+	}
+	return contents(t, dir)
+}

@@ -1,0 +1,78 @@
+package localkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/localkv"
+)
+
+func ExampleNew() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	store, err := localkv.New(filepath.Join(dir, "app.db"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+
+	// Other processes that open the file take part in this lock.
+	ctx := context.Background()
+	_, err = store.Put(ctx, "lock:job-7", []byte("me"), kv.TTL(30*time.Second), kv.IfNotExists())
+	fmt.Println(err)
+	_, err = store.Put(ctx, "lock:job-7", []byte("you"), kv.TTL(30*time.Second), kv.IfNotExists())
+	fmt.Println(errors.Is(err, kv.ErrConditionFailed))
+	// Output:
+	// <nil>
+	// true
+}
+
+func ExampleOpen() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	store, err := localkv.Open(context.Background(), "file:"+dir+"/app.db?readers=8")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Put(context.Background(), "user:42", []byte("Ada")); err != nil {
+		log.Fatal(err)
+	}
+	entry, err := store.Get(context.Background(), "user:42")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", entry.Value)
+	// Output: Ada
+}
+
+// A file that is not skykv's is refused and stays as it is.
+func ExampleNew_incompatible() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	notes := filepath.Join(dir, "notes.txt")
+	if err := os.WriteFile(notes, []byte("call mother\n"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	_, err = localkv.New(notes, nil)
+	fmt.Println(errors.Is(err, kv.ErrIncompatible))
+	// Output: true
+}

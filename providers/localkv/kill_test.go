@@ -1,0 +1,180 @@
+package localkv_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/localkv"
+)
+
+// killWorkers write at the same time, each to keys of its own.
+const (
+	killWorkers = 4
+	killKeys    = 12
+)
+
+// killValue is the value that write seq stores under key: any mix of two of them
+// is neither.
+func killValue(key string, seq uint64) []byte {
+	h := fnv.New64a()
+	fmt.Fprint(h, key)
+	random := rand.New(rand.NewPCG(h.Sum64(), seq))
+	value := make([]byte, 8+random.IntN(kv.MaxValueLen-7))
+	binary.BigEndian.PutUint64(value, seq)
+	for i := 8; i < len(value); i++ {
+		value[i] = byte(random.Uint32())
+	}
+	return value
+}
+
+// workUntilKilled writes without end. It says what it is about to do, "put SEQ
+// KEY…" or "delete SEQ KEY…", and "done SEQ" when that was acknowledged.
+func workUntilKilled(c *child, args []string) error {
+	store, err := localkv.New(args[0], nil)
+	if err != nil {
+		return err
+	}
+	first, err := strconv.ParseUint(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error)
+	var mu sync.Mutex // lines, not bytes, go into the pipe
+	say := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		c.say(format, args...)
+	}
+	for worker := range killWorkers {
+		go func() {
+			ctx := context.Background()
+			for seq := first + uint64(worker); ; seq += killWorkers {
+				keys := make([]string, 1+rand.IntN(3))
+				at := rand.IntN(killKeys)
+				for i := range keys {
+					keys[i] = fmt.Sprintf("w%d:%02d", worker, (at+i)%killKeys)
+				}
+				var err error
+				if rand.IntN(5) == 0 {
+					say("delete %d %s", seq, strings.Join(keys, " "))
+					err = store.DeleteMany(ctx, keys)
+				} else if len(keys) == 1 {
+					say("put %d %s", seq, keys[0])
+					_, err = store.Put(ctx, keys[0], killValue(keys[0], seq))
+				} else {
+					say("put %d %s", seq, strings.Join(keys, " "))
+					items := make([]kv.Item, len(keys))
+					for i, key := range keys {
+						items[i] = kv.Item{Key: key, Value: killValue(key, seq)}
+					}
+					err = store.PutMany(ctx, items)
+				}
+				if err != nil {
+					failed <- err
+				}
+				say("done %d", seq)
+			}
+		}()
+	}
+	return <-failed
+}
+
+// A process that is killed at any moment loses no write that it acknowledged,
+// and leaves every value whole: that of the last acknowledged write, or of one
+// that was on its way. SKYKV_KILL_ROUNDS sets the number of rounds.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	rounds := 20
+	if text := os.Getenv("SKYKV_KILL_ROUNDS"); text != "" {
+		var err error
+		if rounds, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "app.db")
+	type write struct {
+		seq    uint64
+		delete bool
+	}
+	possible := make(map[string][]write) // by key: the last acknowledged write, and later ones
+	acknowledged, unknown := 0, 0
+	var seq uint64
+	for round := range rounds {
+		c := start(t, "work", path, fmt.Sprint(seq))
+		begun := make(map[uint64][]string)
+		for acks, killAt := 0, 1+rand.IntN(200); c.lines.Scan(); {
+			fields := strings.Fields(c.lines.Text())
+			n, err := strconv.ParseUint(fields[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seq = max(seq, n+1)
+			if fields[0] != "done" {
+				begun[n] = fields[2:]
+				for _, key := range fields[2:] {
+					if possible[key] == nil {
+						possible[key] = []write{{delete: true}} // absent so far
+					}
+					possible[key] = append(possible[key], write{n, fields[0] == "delete"})
+				}
+				continue
+			}
+			for _, key := range begun[n] {
+				p := possible[key]
+				possible[key] = p[len(p)-1:] // each key has one worker
+			}
+			delete(begun, n)
+			acknowledged++
+			if acks++; acks == killAt {
+				if err := c.cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		c.cmd.Wait()
+		unknown += len(begun)
+
+		checkIntegrity(t, path)
+		store, err := localkv.New(path, nil)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		for key, writes := range possible {
+			entry, err := store.Get(t.Context(), key)
+			if err != nil && !errors.Is(err, kv.ErrNotFound) {
+				t.Fatalf("round %d: %v", round, err)
+			}
+			found := false
+			for _, w := range writes {
+				if w.delete && err != nil || !w.delete && err == nil && bytes.Equal(entry.Value, killValue(key, w.seq)) {
+					found, possible[key] = true, []write{w}
+				}
+			}
+			if !found {
+				t.Errorf("round %d: %q holds a value of %d bytes (%v) that is of none of the writes %+v", round, key, len(entry.Value), err, writes)
+			}
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	t.Logf("%d rounds: %d acknowledged writes, %d cut off, none lost, none torn", rounds, acknowledged, unknown)
+	if acknowledged < rounds || unknown == 0 {
+		t.Errorf("%d acknowledged writes and %d cut off in %d rounds: the test tests nothing", acknowledged, unknown, rounds)
+	}
+}

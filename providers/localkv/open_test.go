@@ -1,0 +1,371 @@
+package localkv_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/localkv"
+)
+
+// contents gives the hash of every file in dir.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := make(map[string]string)
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil && !e.IsDir() {
+			t.Fatal(err)
+		}
+		sums[e.Name()] = fmt.Sprintf("%d bytes, %x", len(data), sha256.Sum256(data))
+	}
+	return sums
+}
+
+// copyFiles copies the files of a database that may be open, as a crash would
+// leave them.
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+		data, err := os.ReadFile(from + suffix)
+		if err == nil {
+			err = os.WriteFile(to+suffix, data, 0o644)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+}
+
+const someTable = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO users (name) VALUES ('Ada'), ('Grace')"
+
+// A file that is not skykv's is refused, with nothing changed in it, its log or
+// its journal, and nothing added. (What is read with a log leaves a mark in the
+// shared memory of its readers, a file that holds no data.)
+func TestForeignFile(t *testing.T) {
+	t.Parallel()
+	// script makes an SQLite database.
+	script := func(statements ...string) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			c := openSQL(t, path)
+			for _, statement := range statements {
+				for part := range strings.SplitSeq(statement, "; ") {
+					ask(t, c, part)
+				}
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// ours makes a store with some entries, then changes it.
+	ours := func(change func(t *testing.T, path string)) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			store := reopen(t, path)
+			for i := range 100 {
+				if _, err := store.Put(t.Context(), fmt.Sprintf("key:%d", i), make([]byte, 1000)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			change(t, path)
+		}
+	}
+	bytes := func(data []byte) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			if err := os.WriteFile(path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	garbage := make([]byte, 20_000)
+	rand.NewChaCha8([32]byte{1}).Read(garbage)
+
+	tests := []struct {
+		name string
+		make func(t *testing.T, path string)
+		says string
+	}{
+		{"text", bytes([]byte("call mother\n")), "is no SQLite database"},
+		{"one byte", bytes([]byte{0}), "is no SQLite database"},
+		{"99 bytes of a header", bytes(append([]byte("SQLite format 3\x00"), make([]byte, 83)...)), "is no SQLite database"},
+		{"garbage", bytes(garbage), "is no SQLite database"},
+		{"zeros", bytes(make([]byte, 8192)), "is no SQLite database"},
+		{"text with a log beside it", func(t *testing.T, path string) {
+			bytes(garbage)(t, path)
+			bytes([]byte("not a log"))(t, path+"-wal")
+		}, "no SQLite database"},
+		{"another database", script(someTable), "application_id is 0x0"},
+		{"another application's database", script("PRAGMA application_id = 252006673", someTable), "application_id is 0xf055111"},
+		{"another database in WAL mode", script("PRAGMA journal_mode = WAL", someTable), "application_id is 0x0"},
+		{"another database in use", func(t *testing.T, path string) {
+			c := openSQL(t, path)
+			ask(t, c, "PRAGMA journal_mode = WAL")
+			ask(t, c, "CREATE TABLE users (name TEXT)")
+		}, "application_id is 0x0"},
+		{"another database after a crash in WAL mode", func(t *testing.T, path string) {
+			elsewhere := filepath.Join(t.TempDir(), "users.db")
+			c := openSQL(t, elsewhere)
+			ask(t, c, "PRAGMA journal_mode = WAL")
+			ask(t, c, "CREATE TABLE users (name TEXT)")
+			copyFiles(t, elsewhere, path)
+		}, "application_id is 0x0"},
+		{"another database after a crash with a rollback journal", func(t *testing.T, path string) {
+			elsewhere := filepath.Join(t.TempDir(), "users.db")
+			c := openSQL(t, elsewhere)
+			for _, statement := range []string{
+				"CREATE TABLE users (name TEXT)", "PRAGMA cache_size = 1", "BEGIN",
+				"WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i < 5000) INSERT INTO users SELECT 'user ' || i FROM n",
+			} {
+				ask(t, c, statement)
+			}
+			copyFiles(t, elsewhere, path)
+			if _, err := os.Stat(path + "-journal"); err != nil {
+				t.Fatal(err)
+			}
+		}, "application_id is 0x0"},
+		{"a database without anything", script("PRAGMA journal_mode = DELETE", "VACUUM"), "application_id is 0x0"},
+		{"a later format", ours(script("PRAGMA user_version = 2")), "format (user_version) 2; this version of skykv knows 1"},
+		{"no format", ours(script("PRAGMA user_version = 0")), "format (user_version) 0"},
+		{"a later format in use", ours(func(t *testing.T, path string) {
+			c := openSQL(t, path)
+			ask(t, c, "PRAGMA user_version = 2")
+		}), "format (user_version) 2"},
+		{"no table", ours(script("DROP TABLE kv")), "no such table"},
+		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 1", "CREATE TABLE kv (key TEXT, value BLOB)"), "column"},
+		{"truncated", ours(func(t *testing.T, path string) {
+			if err := os.Truncate(path, 4096*5); err != nil {
+				t.Fatal(err)
+			}
+		}), "damaged"},
+		{"truncated within a page", ours(func(t *testing.T, path string) {
+			if err := os.Truncate(path, 1000); err != nil {
+				t.Fatal(err)
+			}
+		}), "damaged"},
+		{"garbage behind the header", ours(func(t *testing.T, path string) {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.WriteAt(garbage[:8000], 100); err != nil {
+				t.Fatal(err)
+			}
+		}), "damaged"},
+		{"directory", func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, "is no regular file"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "app.db")
+			test.make(t, path)
+			before := contents(t, dir)
+			delete(before, "app.db-shm")
+			for range 2 {
+				_, err := localkv.New(path, nil)
+				if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), path) {
+					t.Errorf("New: %v\nwant ErrIncompatible, the path, and %q", err, test.says)
+				}
+				after := contents(t, dir)
+				delete(after, "app.db-shm")
+				if !maps.Equal(before, after) {
+					t.Fatalf("the refused file was touched:\nbefore %v\nafter  %v", before, after)
+				}
+			}
+		})
+	}
+}
+
+// What is absent or empty is made a store; what is a store is opened.
+func TestOwnFile(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		make func(t *testing.T, path string)
+	}{
+		{"absent", func(t *testing.T, path string) {}},
+		{"empty", func(t *testing.T, path string) {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"link", func(t *testing.T, path string) {
+			target := filepath.Join(t.TempDir(), "target.db")
+			reopen(t, target).Close()
+			if err := os.Symlink(target, path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"open twice", func(t *testing.T, path string) { reopen(t, path) }},
+		{"after a crash", func(t *testing.T, path string) {
+			elsewhere := filepath.Join(t.TempDir(), "crash.db")
+			store := reopen(t, elsewhere)
+			if _, err := store.Put(t.Context(), "crash", []byte("value")); err != nil {
+				t.Fatal(err)
+			}
+			copyFiles(t, elsewhere, path)
+		}},
+		{"with a rollback journal, by another tool", func(t *testing.T, path string) {
+			reopen(t, path).Close()
+			c := openSQL(t, path)
+			if got := ask(t, c, "PRAGMA journal_mode = DELETE"); got != "delete" {
+				t.Fatal(got)
+			}
+			c.Close()
+		}},
+		{"copied by VACUUM INTO", func(t *testing.T, path string) {
+			elsewhere := filepath.Join(t.TempDir(), "from.db")
+			reopen(t, elsewhere)
+			ask(t, openSQL(t, elsewhere), "VACUUM INTO '"+path+"'")
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "app.db")
+			test.make(t, path)
+			store := reopen(t, path)
+			if _, err := store.Put(t.Context(), "key", []byte("value")); err != nil {
+				t.Fatal(err)
+			}
+			if entry, err := store.Get(t.Context(), "key"); err != nil || string(entry.Value) != "value" {
+				t.Errorf("Get: %q, %v", entry.Value, err)
+			}
+			if entry, err := store.Get(t.Context(), "crash"); test.name == "after a crash" && (err != nil || string(entry.Value) != "value") {
+				t.Errorf("Get of what was acknowledged before the crash: %q, %v", entry.Value, err)
+			}
+			if mode := ask(t, openSQL(t, path), "PRAGMA journal_mode"); mode != "wal" {
+				t.Errorf("journal_mode is %q; want wal", mode)
+			}
+		})
+	}
+}
+
+// Everything is in one file when the store is closed.
+func TestClosedFile(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	if _, err := store.Put(t.Context(), "key", []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files := contents(t, filepath.Dir(path)); len(files) != 1 {
+		t.Errorf("files after Close: %v; want one", files)
+	}
+}
+
+func TestOpenURL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for url, file := range map[string]string{
+		"file:" + dir + "/a.db":              "a.db",
+		"file://" + dir + "/b.db":            "b.db",
+		"file:" + dir + "/c%20d%3Fe%23f.db":  "c d?e#f.db",
+		"file:" + dir + "/r.db?readers=1":    "r.db",
+		"file:" + dir + "/s.db?readers=1000": "s.db",
+		"file:" + dir + "/:memory:":          ":memory:",
+	} {
+		store, err := localkv.Open(t.Context(), url)
+		if err != nil {
+			t.Errorf("Open(%q): %v", url, err)
+			continue
+		}
+		if _, err := store.Put(t.Context(), "key", nil); err != nil {
+			t.Errorf("Open(%q): %v", url, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			t.Errorf("Open(%q): %v", url, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Errorf("Open(%q): Close: %v", url, err)
+		}
+	}
+}
+
+// A URL or option that cannot be is refused, with a message that says what is
+// allowed, before anything is created.
+func TestOpenInvalid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for url, says := range map[string]string{
+		"":                                   "the scheme",
+		"app.db":                             "the scheme",
+		"sqlite:" + dir + "/a.db":            "the scheme",
+		"file:":                              "there is no path",
+		"file://":                            "there is no path",
+		"file://host/a.db":                   "there is a host",
+		"file:" + dir + "/a.db?mode=ro":      `parameter "mode" is unknown`,
+		"file:" + dir + "/a.db?readers":      `parameter "readers" must have one value`,
+		"file:" + dir + "/a.db?readers=0":    `parameter "readers" must be a number from 1 to 1000`,
+		"file:" + dir + "/a.db?readers=1001": `parameter "readers" must be a number from 1 to 1000`,
+		"file:" + dir + "/a.db?readers=x":    `parameter "readers" must be a number from 1 to 1000`,
+		"file:" + dir + "/a.db#part":         "fragment",
+		"file:" + dir + "/a%zz.db":           "cannot be parsed",
+		"file:" + dir + "/a%00.db":           "zero byte",
+	} {
+		_, err := localkv.Open(t.Context(), url)
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), says) {
+			t.Errorf("Open(%q): %v; want ErrInvalidOption and %q", url, err, says)
+		}
+	}
+	for _, readers := range []int{-1, 1001} {
+		if _, err := localkv.New(filepath.Join(dir, "a.db"), &localkv.Options{Readers: readers}); !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("New with Readers %d: %v; want ErrInvalidOption", readers, err)
+		}
+	}
+	if _, err := localkv.New("", nil); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("New without a path: %v; want ErrInvalidOption", err)
+	}
+	if files := contents(t, dir); len(files) != 0 {
+		t.Errorf("refused calls created %v", files)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := localkv.Open(cancelled, "file:"+dir+"/a.db"); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open with a cancelled context: %v", err)
+	}
+}
+
+func TestNoDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dangling := filepath.Join(dir, "dangling")
+	if err := os.Symlink(filepath.Join(dir, "nowhere"), dangling); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "none", "app.db"), filepath.Join(file, "app.db"), dangling} {
+		_, err := localkv.New(path, nil)
+		if !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), path) {
+			t.Errorf("New(%q): %v; want ErrNotProvisioned and the path", path, err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+		t.Errorf("refused calls created something: %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,347 @@
+package localkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/localkv"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+func newStore(t *testing.T) (*kv.Store, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "app.db")
+	return reopen(t, path), path
+}
+
+func reopen(t *testing.T, path string) *kv.Store {
+	t.Helper()
+	store, err := localkv.New(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return store
+}
+
+// holdLock holds the write lock until it hears something.
+func holdLock(c *child, args []string) error {
+	conn, err := sqlite.OpenConn(args[0], sqlite.OpenReadWrite)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := sqlitex.ExecuteTransient(conn, "BEGIN EXCLUSIVE", nil); err != nil {
+		return err
+	}
+	c.say("locked")
+	c.hear()
+	return sqlitex.ExecuteTransient(conn, "ROLLBACK", nil)
+}
+
+// raceKeys are put in the same order by all racers.
+const raceKeys = 300
+
+// createInRace says the keys that it created.
+func createInRace(c *child, args []string) error {
+	store, err := localkv.New(args[0], nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	c.say("ready")
+	c.hear()
+	for i := range raceKeys {
+		key := fmt.Sprintf("race:%03d", i)
+		_, err := store.Put(context.Background(), key, []byte(args[1]), kv.IfNotExists(), kv.TTL(time.Hour))
+		switch {
+		case err == nil:
+			c.say("%s", key)
+		case !errors.Is(err, kv.ErrConditionFailed):
+			return err
+		}
+	}
+	return nil
+}
+
+// Of several processes that create the same key, live or expired, one wins.
+func TestProcessesCreate(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-time.Minute) }))
+	for i := 0; i < raceKeys; i += 2 { // every other key is taken over
+		if _, err := past.Put(t.Context(), fmt.Sprintf("race:%03d", i), nil, kv.TTL(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	racers := []*child{start(t, "create", path, "0"), start(t, "create", path, "1")}
+	for _, c := range racers {
+		c.expect(t, "ready")
+	}
+	for _, c := range racers {
+		c.say("go")
+	}
+	winners := make(map[string]string)
+	for i, c := range racers {
+		for _, key := range c.finish(t) {
+			if other, twice := winners[key]; twice {
+				t.Errorf("both process %s and process %d created %q", other, i, key)
+			}
+			winners[key] = strconv.Itoa(i)
+		}
+	}
+	if len(winners) != raceKeys {
+		t.Errorf("%d of %d keys were created by somebody", len(winners), raceKeys)
+	}
+	for key, winner := range winners {
+		entry, err := store.Get(t.Context(), key)
+		if err != nil || string(entry.Value) != winner {
+			t.Errorf("%q: process %s won, but the value is %q, error %v", key, winner, entry.Value, err)
+		}
+	}
+}
+
+const counts = 150
+
+// count adds 1 to a counter, by compare-and-swap.
+func count(c *child, args []string) error {
+	store, err := localkv.New(args[0], nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	c.say("ready")
+	c.hear()
+	ctx := context.Background()
+	for done := 0; done < counts; {
+		entry, err := store.Get(ctx, "counter")
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(string(entry.Value))
+		if err != nil {
+			return err
+		}
+		_, err = store.Put(ctx, "counter", []byte(strconv.Itoa(n+1)), kv.IfVersion(entry.Version))
+		switch {
+		case err == nil:
+			done++
+		case !errors.Is(err, kv.ErrConditionFailed):
+			return err
+		}
+	}
+	return nil
+}
+
+// Compare-and-swap by several processes loses no update.
+func TestProcessesCount(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	if _, err := store.Put(t.Context(), "counter", []byte("0")); err != nil {
+		t.Fatal(err)
+	}
+	counters := []*child{start(t, "count", path), start(t, "count", path)}
+	for _, c := range counters {
+		c.expect(t, "ready")
+	}
+	for _, c := range counters {
+		c.say("go")
+	}
+	for _, c := range counters {
+		c.finish(t)
+	}
+	entry, err := store.Get(t.Context(), "counter")
+	if want := strconv.Itoa(len(counters) * counts); err != nil || string(entry.Value) != want {
+		t.Errorf("the counter is %q after %s increments, error %v", entry.Value, want, err)
+	}
+}
+
+// writeUntilStopped puts without a break, saying so, until it hears something.
+func writeUntilStopped(c *child, args []string) error {
+	store, err := localkv.New(args[0], nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	stop := make(chan struct{})
+	go func() {
+		c.hear()
+		close(stop)
+	}()
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if _, err := store.Put(context.Background(), args[1], []byte(strconv.Itoa(i))); err != nil {
+			return err
+		}
+		c.say("%d", i)
+	}
+}
+
+// Processes that write without a break all get on.
+func TestProcessesTakeTurns(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	writers := []*child{start(t, "write", path, "a"), start(t, "write", path, "b"), start(t, "write", path, "c")}
+	const each = 100
+	for range each {
+		for _, c := range writers { // a pipe holds thousands of lines: nobody waits for its reader
+			if c.hear() == "" {
+				t.Fatal("a writer ended early")
+			}
+		}
+		// This process wants its turns, too.
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := store.Put(ctx, "d", nil)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range writers {
+		c.finish(t)
+	}
+}
+
+// While another process holds the write lock, writes end with their context,
+// having done nothing, and reads go on.
+func TestLockedContext(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	version, err := store.Put(t.Context(), "key", []byte("old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := start(t, "holdLock", path)
+	other.expect(t, "locked")
+
+	writes := map[string]func(ctx context.Context) error{
+		"Put": func(ctx context.Context) error {
+			_, err := store.Put(ctx, "key", []byte("new"))
+			return err
+		},
+		"Put IfNotExists": func(ctx context.Context) error {
+			_, err := store.Put(ctx, "new", nil, kv.IfNotExists())
+			return err
+		},
+		"Put IfVersion": func(ctx context.Context) error {
+			_, err := store.Put(ctx, "key", []byte("new"), kv.IfVersion(version))
+			return err
+		},
+		"Delete":     func(ctx context.Context) error { return store.Delete(ctx, "key") },
+		"PutMany":    func(ctx context.Context) error { return store.PutMany(ctx, []kv.Item{{Key: "key"}, {Key: "new"}}) },
+		"DeleteMany": func(ctx context.Context) error { return store.DeleteMany(ctx, []string{"key", "new"}) },
+		"DeletePrefix": func(ctx context.Context) error {
+			_, err := store.DeletePrefix(ctx, "key")
+			return err
+		},
+	}
+	t.Run("writes", func(t *testing.T) {
+		for name, write := range writes {
+			for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+				t.Run(name+"/"+end.Error(), func(t *testing.T) {
+					t.Parallel()
+					const wait, tolerance = 20 * time.Millisecond, 100 * time.Millisecond
+					// A busy machine may be late; a call that waits for something else always is.
+					late := time.Duration(0)
+					for range 20 {
+						ctx, cancel := context.WithTimeout(t.Context(), wait)
+						if end == context.Canceled {
+							ctx, cancel = context.WithCancel(t.Context())
+							time.AfterFunc(wait, cancel)
+						}
+						begun := time.Now()
+						err := write(ctx)
+						late = time.Since(begun) - wait
+						cancel()
+						if !errors.Is(err, end) || errors.Is(err, kv.ErrIndeterminate) {
+							t.Fatalf("the error is %v; want one that matches %q and not ErrIndeterminate: nothing was written", err, end)
+						}
+						if late <= tolerance {
+							return
+						}
+					}
+					t.Errorf("the call ended %v after its context; want at most %v", late, tolerance)
+				})
+			}
+		}
+		if entry, err := store.Get(t.Context(), "key"); err != nil || string(entry.Value) != "old" {
+			t.Errorf("Get while the lock is held: %q, %v; reads do not wait for writes", entry.Value, err)
+		}
+		if _, err := store.GetMany(t.Context(), []string{"key"}); err != nil {
+			t.Errorf("GetMany while the lock is held: %v", err)
+		}
+		if page, err := store.ScanPage(t.Context(), "", 10, ""); err != nil || len(page.Entries) != 1 {
+			t.Errorf("ScanPage while the lock is held: %d entries, %v", len(page.Entries), err)
+		}
+		second := reopen(t, path) // and so does opening
+		if _, err := second.Get(t.Context(), "key"); err != nil {
+			t.Error(err)
+		}
+	})
+
+	// A write that waits goes on when the lock is free.
+	done := make(chan error)
+	go func() {
+		_, err := store.Put(t.Context(), "key", []byte("newer"))
+		done <- err
+	}()
+	other.finish(t)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if page, err := store.ScanPage(t.Context(), "", 10, ""); err != nil || len(page.Entries) != 1 || string(page.Entries[0].Value) != "newer" {
+		t.Errorf("after writes that all but the last were given up: %+v, %v", page.Entries, err)
+	}
+}
+
+// Opening ends with its context while another process locks the file.
+func TestLockedOpen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	openSQL(t, path).Close() // an empty file
+	other := start(t, "holdLock", path)
+	other.expect(t, "locked")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := localkv.Open(ctx, "file:"+path)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open of a locked file: %v; want the context's error", err)
+	}
+	other.finish(t)
+	reopen(t, path)
+}
+
+// Close does not wait for the lock: what waits for it is refused.
+func TestLockedClose(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	other := start(t, "holdLock", path)
+	other.expect(t, "locked")
+	done := make(chan error)
+	for range 3 {
+		go func() {
+			_, err := store.Put(t.Context(), "key", nil)
+			done <- err
+		}()
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := <-done; !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("a Put that waited when the store was closed: %v; want ErrClosed", err)
+		}
+	}
+	other.finish(t)
+}

@@ -1,0 +1,215 @@
+package localkv_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The file holds what doc.go says, for any SQLite tool to read.
+func TestPlainSQL(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	for _, key := range []string{"b", "B", "-", "z", ".", "a"} {
+		if _, err := store.Put(t.Context(), key, []byte("value of "+key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Put(t.Context(), "b", []byte{}, kv.ExpireAt(at)); err != nil {
+		t.Fatal(err)
+	}
+	const query = "SELECT k, x, length(t), typeof(v), CAST(v AS TEXT) FROM kv ORDER BY k"
+	want := strings.Join([]string{
+		"-||22|blob|value of -", ".||22|blob|value of .", "B||22|blob|value of B", "a||22|blob|value of a",
+		fmt.Sprintf("b|%d|22|blob|", at.UnixMilli()), "z||22|blob|value of z",
+	}, "\n")
+	if got := ask(t, openSQL(t, path), query); got != want {
+		t.Errorf("the table holds\n%s\nwant\n%s", got, want)
+	}
+	if shell, err := exec.LookPath("sqlite3"); err == nil {
+		out, err := exec.CommandContext(t.Context(), shell, path, query).CombinedOutput()
+		if got := strings.TrimRight(string(out), "\n"); err != nil || got != want {
+			t.Errorf("the sqlite3 shell says (%v)\n%s\nwant\n%s", err, got, want)
+		}
+	}
+}
+
+// Rows that skykv cannot have written are errors of their keys, and of these alone.
+func TestForeignRows(t *testing.T) {
+	t.Parallel()
+	rows := map[string]string{ // columns k, x, t, v
+		"text":        "'text', NULL, 'token', 'secret'",
+		"number":      "'number', NULL, 'token', 4711",
+		"no-token":    "'no-token', NULL, '', x'00'",
+		"blob-token":  "'blob-token', NULL, x'00', x'00'",
+		"text-expiry": "'text-expiry', 'tomorrow', 'token', x'00'",
+		"zero-expiry": "'zero-expiry', 0, 'token', x'00'",
+		"key/slash":   "'key/slash', NULL, 'token', x'00'",
+		"kéy":         "'kéy', NULL, 'token', x'00'",
+	}
+	store, path := newStore(t)
+	version, err := store.Put(t.Context(), "text", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(t.Context(), "good", []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	c := openSQL(t, path)
+	for _, row := range rows {
+		ask(t, c, "INSERT OR REPLACE INTO kv (k, x, t, v) VALUES ("+row+")")
+	}
+	check := func(what, key string, err error) {
+		t.Helper()
+		if !errors.Is(err, kv.ErrIncompatible) || errors.Is(err, kv.ErrIndeterminate) || !strings.Contains(err.Error(), key) ||
+			strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "4711") {
+			t.Errorf("%s of %q: %v; want ErrIncompatible with the key and without the value", what, key, err)
+		}
+	}
+
+	legal := slices.DeleteFunc(slices.Sorted(maps.Keys(rows)), func(key string) bool { return kv.ValidateKey(key) != nil })
+	for _, key := range legal {
+		_, err := store.Get(t.Context(), key)
+		check("Get", key, err)
+		_, err = store.Put(t.Context(), key, nil, kv.IfNotExists())
+		if key != "text" && key != "number" {
+			check("Put with IfNotExists", key, err)
+		} else if !errors.Is(err, kv.ErrConditionFailed) { // it does not look at the value
+			t.Errorf("Put of %q with IfNotExists: %v; want ErrConditionFailed", key, err)
+		}
+	}
+	if _, err := store.Put(t.Context(), "text", nil, kv.IfVersion(version)); !errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("Put with IfVersion of the row before: %v; want ErrConditionFailed", err)
+	}
+	found, err := store.GetMany(t.Context(), append(legal, "good", "absent"))
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if !ok || len(batch.Failed) != len(legal) || len(found) != 1 {
+		t.Errorf("GetMany: %v, %v; want the good entry and %d failures", found, err, len(legal))
+	} else {
+		for key, err := range batch.Failed {
+			check("GetMany", key, err)
+		}
+	}
+	seen := 0
+	for entry, err := range store.Scan(t.Context(), "") {
+		if entry.Key == "good" && err == nil {
+			seen++
+		} else if rows[entry.Key] != "" {
+			check("Scan", entry.Key, err)
+			seen++
+		} else {
+			t.Errorf("Scan: %+v, %v", entry, err)
+		}
+	}
+	if seen != len(rows)+1 {
+		t.Errorf("Scan yielded %d of %d rows", seen, len(rows)+1)
+	}
+
+	// Unconditional writes do away with them.
+	for i, key := range legal {
+		if i%2 == 0 {
+			_, err = store.Put(t.Context(), key, []byte("new"))
+		} else {
+			err = store.Delete(t.Context(), key)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if entry, err := store.Get(t.Context(), key); i%2 == 0 && (err != nil || string(entry.Value) != "new") || i%2 == 1 && !errors.Is(err, kv.ErrNotFound) {
+			t.Errorf("%q after it was replaced or deleted: %q, %v", key, entry.Value, err)
+		}
+	}
+}
+
+// The body of a scan's loop may write, however long the scan, and reads no page
+// while it does: the log can be emptied.
+func TestScanWhileWriting(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	const n = 1500
+	items := make([]kv.Item, n)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("key:%04d", i), Value: make([]byte, 1000)}
+	}
+	if err := store.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	c := openSQL(t, path)
+	seen := 0
+	for entry, err := range store.Scan(t.Context(), "key:") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := items[seen].Key; entry.Key != want {
+			t.Fatalf("entry %d is %q; want %q", seen, entry.Key, want)
+		}
+		seen++
+		if seen%100 == 0 {
+			if _, err := store.Put(t.Context(), entry.Key, []byte("seen")); err != nil {
+				t.Fatal(err)
+			}
+			if got := ask(t, c, "PRAGMA wal_checkpoint(TRUNCATE)"); got != "0|0|0" {
+				t.Fatalf("a checkpoint in the loop's body: %s; want 0|0|0: nobody in its way, an empty log", got)
+			}
+		}
+	}
+	if seen != n {
+		t.Errorf("%d entries; want %d", seen, n)
+	}
+}
+
+// A run of expired rows longer than a page is passed over.
+func TestScanExpiredRun(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	if err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "z"}}); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, openSQL(t, path), "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i < 10000) "+
+		"INSERT INTO kv (k, x, t, v) SELECT 'm:' || i, 1000, 'token', x'00' FROM n")
+	var keys []string
+	for entry, err := range store.Scan(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, entry.Key)
+	}
+	if !slices.Equal(keys, []string{"a", "z"}) {
+		t.Errorf("the scan yields %q; want a and z", keys)
+	}
+}
+
+// GetMany reads in several transactions, and misses none.
+func TestGetManyKeys(t *testing.T) {
+	t.Parallel()
+	store, _ := newStore(t)
+	var items []kv.Item
+	var keys []string
+	for i := range 1000 {
+		key := fmt.Sprint("key:", i)
+		keys = append(keys, key)
+		if i%3 != 0 {
+			items = append(items, kv.Item{Key: key, Value: []byte(key)})
+		}
+	}
+	if err := store.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	found, err := store.GetMany(t.Context(), keys)
+	if err != nil || len(found) != len(items) {
+		t.Fatalf("%d entries, %v; want %d", len(found), err, len(items))
+	}
+	for key, entry := range found {
+		if string(entry.Value) != key {
+			t.Errorf("%q holds %q", key, entry.Value)
+		}
+	}
+}

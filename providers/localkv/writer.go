@@ -1,0 +1,285 @@
+package localkv
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"zombiezen.com/go/sqlite"
+)
+
+const (
+	// A transaction takes in the writes that wait, up to about these numbers of
+	// writes and bytes: it lasts a few milliseconds, so that other processes get
+	// their turn.
+	groupWrites = 128
+	groupBytes  = 256 * 1024
+
+	// A process that writes without a break, and lately had to wait for another
+	// one, pauses after each turn for longer than pollEvery: the lock is not
+	// queued for, so that the other one would hit the moments between two
+	// transactions only by luck.
+	turn       = 10 * time.Millisecond
+	pause      = 2 * time.Millisecond
+	contention = time.Second
+
+	// grace is how long past its expiry a row is kept, and sweepEvery the time
+	// between two looks for such rows when the last one found few, in
+	// milliseconds of the store's clock.
+	grace      = 60 * 60 * 1000
+	sweepEvery = 60 * 1000
+)
+
+// writer is the one connection that writes, and the queue in front of it. What
+// waits together is committed together: one sync of the disk serves all.
+type writer struct {
+	lead   chan struct{} // held by the caller who writes for all, and by Close for good
+	closed chan struct{}
+	wait   time.Duration // lockWait, but in tests
+
+	mu      sync.Mutex
+	waiting []*job
+
+	// What follows is the lead's.
+	conn                                   *sqlite.Conn
+	begin, commit, rollback                *sqlite.Stmt
+	putAlways, putAbsent, putVersion, meta *sqlite.Stmt
+	deleteAlways, deleteVersion, sweep     *sqlite.Stmt
+	nextSweep                              int64     // when to look for expired rows, by the store's clock
+	contended                              time.Time // when another process last was in the way
+	turnBegan, released                    time.Time
+}
+
+// job is a piece of work for one transaction.
+type job struct {
+	now           int64 // the store's clock, or 0 when it is not known
+	writes, bytes int
+	do            func(*writer) error // its errors undo the whole transaction
+
+	done chan struct{} // closed when the transaction ended, with err
+	err  error
+}
+
+func openWriter(ctx context.Context, path string) (*writer, error) {
+	c, err := connect(ctx, path, sqlite.OpenReadWrite, pragmas...)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{conn: c, wait: lockWait, lead: make(chan struct{}, 1), closed: make(chan struct{})}
+	if err := w.open(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *writer) open(ctx context.Context) error {
+	if err := initialize(ctx, w.conn); err != nil {
+		return err
+	}
+	if err := prepare(ctx, w.conn, map[string]**sqlite.Stmt{
+		"BEGIN IMMEDIATE": &w.begin, "COMMIT": &w.commit, "ROLLBACK": &w.rollback,
+		putAlways: &w.putAlways, putAbsent: &w.putAbsent, putVersion: &w.putVersion, selectMeta: &w.meta,
+		deleteAlways: &w.deleteAlways, deleteVersion: &w.deleteVersion, deleteExpired: &w.sweep,
+	}); err != nil {
+		return err
+	}
+	if err := useLog(ctx, w.conn); err != nil {
+		return err
+	}
+	// SQLite opens a file that it may not write for reading without a word: try to
+	// write, no matter what. This also makes the log, by which inspect sees that the
+	// file is in use.
+	if _, err := w.delete("", &kv.Condition{}); err != nil && !isBusy(err) {
+		return err
+	}
+	return nil
+}
+
+// write has j done in a transaction, and returns when it is on the disk. Errors
+// are *kv.Error values. Only those of a commit leave its fate open.
+func (w *writer) write(ctx context.Context, j *job) error {
+	j.done = make(chan struct{})
+	w.mu.Lock()
+	w.waiting = append(w.waiting, j)
+	w.mu.Unlock()
+	select {
+	case w.lead <- struct{}{}:
+		err := w.leadUntil(ctx, j)
+		<-w.lead
+		return err
+	case <-j.done:
+		return j.err
+	case <-w.closed:
+		return w.withdraw(j, errClosed)
+	case <-ctx.Done():
+		return w.withdraw(j, errDone(ctx))
+	}
+}
+
+// withdraw gives up on j with err, unless its transaction has begun.
+func (w *writer) withdraw(j *job, err error) error {
+	w.mu.Lock()
+	at := slices.Index(w.waiting, j)
+	if at >= 0 {
+		w.waiting = slices.Delete(w.waiting, at, at+1)
+	}
+	w.mu.Unlock()
+	if at >= 0 {
+		return err
+	}
+	<-j.done
+	return j.err
+}
+
+// leadUntil writes what waits, group by group, until j was among it.
+func (w *writer) leadUntil(ctx context.Context, j *job) error {
+	for {
+		select {
+		case <-j.done:
+			return j.err
+		default:
+		}
+		if err := w.lock(ctx); err != nil {
+			return w.withdraw(j, classify(err))
+		}
+		group := w.take()
+		err := w.transact(group)
+		w.released = time.Now()
+		for _, member := range group {
+			member.err = err
+			close(member.done)
+		}
+	}
+}
+
+// lock begins a transaction.
+func (w *writer) lock(ctx context.Context) error {
+	now := time.Now()
+	switch {
+	case now.Sub(w.released) > pause:
+		w.turnBegan = now
+	case now.Sub(w.contended) < contention && now.Sub(w.turnBegan) > turn:
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return errDone(ctx)
+		}
+		w.turnBegan = now.Add(pause)
+	}
+	return whenFree(ctx, w.wait, func() error {
+		select {
+		case <-w.closed:
+			return errClosed
+		default:
+		}
+		err := exec(w.begin)
+		if isBusy(err) {
+			w.contended = time.Now()
+			w.turnBegan = w.contended
+		}
+		return err
+	})
+}
+
+// take removes the first of the waiting jobs, as many as one transaction is for.
+func (w *writer) take() []*job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, writes, bytes := 0, 0, 0
+	for n < len(w.waiting) && (n == 0 || writes < groupWrites && bytes < groupBytes) {
+		writes += w.waiting[n].writes
+		bytes += w.waiting[n].bytes
+		n++
+	}
+	group := slices.Clone(w.waiting[:n])
+	w.waiting = slices.Delete(w.waiting, 0, n)
+	return group
+}
+
+// transact does group in the transaction that lock began, and ends it.
+func (w *writer) transact(group []*job) error {
+	err := w.do(group)
+	if err == nil {
+		if err = exec(w.commit); err == nil {
+			return nil
+		}
+		err = classifyCommit(err)
+	} else {
+		err = classify(err)
+	}
+	if !w.conn.AutocommitEnabled() { // some errors roll back by themselves
+		exec(w.rollback)
+	}
+	return err
+}
+
+func (w *writer) do(group []*job) error {
+	writes := 0
+	for _, j := range group {
+		if err := j.do(w); err != nil {
+			return err
+		}
+		writes += j.writes
+	}
+	return w.removeExpired(group[len(group)-1].now, 2*writes+2)
+}
+
+// removeExpired removes the rows that expired first, if at now that was longer
+// than grace ago, at most limit of them.
+func (w *writer) removeExpired(now int64, limit int) error {
+	if now == 0 || now < w.nextSweep && now > w.nextSweep-sweepEvery {
+		return nil
+	}
+	w.sweep.BindInt64(1, now-grace)
+	w.sweep.BindInt64(2, int64(limit))
+	if err := exec(w.sweep); err != nil {
+		return err
+	}
+	w.nextSweep = now
+	if w.conn.Changes() < limit {
+		w.nextSweep += sweepEvery
+	}
+	return nil
+}
+
+// put writes rec under cond.
+func (w *writer) put(rec *kv.Record, cond *kv.Condition) (bool, error) {
+	stmt := w.putAlways
+	switch {
+	case cond.Absent:
+		stmt = w.putAbsent
+		stmt.BindInt64(5, cond.Now)
+	case cond.Version != "":
+		stmt = w.putVersion
+		stmt.BindText(5, cond.Version)
+	}
+	bind(stmt, rec)
+	if err := exec(stmt); err != nil {
+		return false, err
+	}
+	return w.conn.Changes() > 0, nil
+}
+
+// delete removes key under cond.
+func (w *writer) delete(key string, cond *kv.Condition) (bool, error) {
+	stmt := w.deleteAlways
+	if cond.Version != "" {
+		stmt = w.deleteVersion
+		stmt.BindText(2, cond.Version)
+	}
+	stmt.BindText(1, key)
+	if err := exec(stmt); err != nil {
+		return false, err
+	}
+	return cond.Version == "" || w.conn.Changes() > 0, nil
+}
+
+// close waits for the transaction under way. Jobs that wait are refused.
+func (w *writer) close() error {
+	close(w.closed)
+	w.lead <- struct{}{}
+	return w.conn.Close()
+}
