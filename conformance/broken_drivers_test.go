@@ -27,7 +27,7 @@ func expiryFaults() []fault {
 			wrap: writing(func(rec kv.Record) kv.Record { rec.Expires = 0; return rec }),
 			must: []string{
 				"expiry/ttl/*", "expiry/absolute", "expiry/put-many", "expiry/rounded-up/*", "expiry/kept", "expiry/latest",
-				"put/if-not-exists/expired", "get/expired", "scan/expired-runs", "scan/only-expired", "page/expired-runs", "batch/get-many/absent-and-expired",
+				"put/if-not-exists/expired", "get/expired", "get/expired-for-long", "get/re-created-after-expiry", "scan/expired-runs", "scan/only-expired", "page/expired-runs", "batch/get-many/absent-and-expired",
 			},
 		},
 		{
@@ -175,7 +175,7 @@ func expiryFaults() []fault {
 					return rec, rec.Expires == 0 || rec.Expires > time.Now().Add(24*time.Hour).UnixMilli()
 				})
 			}),
-			must: []string{"expiry/ttl/1s", "expiry/absolute", "scan/entries", "page/entries", "batch/delete-prefix/expired"},
+			must: []string{"expiry/ttl/1s", "expiry/absolute", "scan/entries", "page/entries"},
 		},
 		{
 			name: "scans remove what has expired, without an hour's grace",
@@ -233,7 +233,7 @@ func conditionFaults() []fault {
 			wrap: onPut(func(cond kv.Condition) kv.Condition { cond.Version = ""; return cond }),
 			must: []string{
 				"put/if-version/absent", "put/if-version/replaced", "put/if-version/replaced-by-batch", "put/if-version/replaced-by-equal",
-				"put/if-version/re-created-after-expiry", "put/if-version/deleted", "put/if-version/deleted-by-batch", "put/if-version/re-created",
+				"put/if-version/deleted", "put/if-version/deleted-by-batch", "put/if-version/re-created",
 				"put/if-version/replaced-before-retry", "put/if-version/deleted-before-retry",
 				"versions/equal-value", "versions/equal-value-by-batch", "concurrency/compare-and-swap", "concurrency/put-and-delete", "concurrency/counter", "json/conditions",
 			},
@@ -248,7 +248,7 @@ func conditionFaults() []fault {
 			}),
 			must: []string{
 				"delete/if-version/absent", "delete/if-version/replaced", "delete/if-version/replaced-by-batch", "delete/if-version/replaced-by-equal",
-				"delete/if-version/re-created-after-expiry", "delete/if-version/deleted", "delete/if-version/deleted-by-batch", "delete/if-version/re-created",
+				"delete/if-version/deleted", "delete/if-version/deleted-by-batch", "delete/if-version/re-created",
 				"delete/if-version/response-lost", "delete/twice", "versions/expiry-alone", "concurrency/delete", "batch/then-conditions", "errors/described",
 			},
 		},
@@ -371,7 +371,7 @@ func conditionFaults() []fault {
 					return d.Driver.Delete(ctx, key, cond)
 				}
 			}),
-			must: []string{"delete/none/*", "keys/one-begins-another"},
+			must: []string{"delete/none/absent", "delete/none/live", "delete/none/live-with-expiry", "delete/none/replaced", "delete/none/expired", "delete/none/expired-for-long", "delete/none/re-created-after-expiry", "keys/one-begins-another"},
 		},
 		{
 			name: "does not create over what was deleted",
@@ -399,7 +399,7 @@ func conditionFaults() []fault {
 					return d.Driver.WriteMany(ctx, writes)
 				}
 			}),
-			must: []string{"put/if-not-exists/deleted", "put/if-not-exists/deleted-by-batch", "put/if-not-exists/re-created", "batch/then-conditions"},
+			must: []string{"put/if-not-exists/deleted", "put/if-not-exists/deleted-by-batch", "put/if-not-exists/re-created", "get/re-created", "delete/none/re-created", "batch/then-conditions"},
 		},
 	}
 }
@@ -490,7 +490,7 @@ func versionFaults() []fault {
 		return f
 	}
 	return []fault{
-		wrongFrom("Put", "versions/usable-from/put", "versions/chain", "put/none/live", "put/if-not-exists/absent", "versions/stable", "json/round-trip", "concurrency/compare-and-swap"),
+		wrongFrom("Put", "versions/usable-from/put", "versions/chain", "put/none/*", "put/if-not-exists/absent", "versions/stable", "json/round-trip", "concurrency/compare-and-swap"),
 		wrongFrom("Get", "versions/usable-from/get", "versions/stable", "get/own-writes", "versions/one-per-key"),
 		wrongFrom("GetMany", "versions/usable-from/get-many", "versions/stable"),
 		wrongFrom("scans", "versions/usable-from/scan", "versions/usable-from/scan-page", "scan/entries", "page/entries", "get/own-writes-scan", "page/own-writes", "scan/loop-uses-store"),
@@ -511,7 +511,7 @@ func versionFaults() []fault {
 				fmt.Fprintf(h, "%s %d", rec.Value, rec.Expires)
 				return fmt.Sprint(h.Sum64())
 			}),
-			must: []string{"versions/equal-value", "put/none/replaced-by-equal", "get/replaced-by-equal", "put/if-not-exists/re-created"},
+			must: []string{"versions/equal-value", "put/none/replaced-by-equal", "delete/none/replaced-by-equal", "get/replaced-by-equal", "put/if-not-exists/re-created"},
 		},
 		{
 			name: "a batch keeps the version",

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/kv"
@@ -141,45 +140,46 @@ func concurrencyCases() []testCase {
 		rule("concurrency/counter",
 			"Counting by compare-and-swap loses no update.",
 			func(t *trial) {
-				const workers, each = 6, 6
+				const workers, rounds = 6, 10
 				t.put("key", "0")
-				var counted, unknown atomic.Int64
-				errs := atOnce(workers, func(int) error {
-					for n, attempts := 0, 0; n < each; attempts++ {
-						if attempts > 100*workers*each {
-							return errors.New("no progress")
-						}
-						var e kv.Entry
-						if err := persist(func() (err error) { e, err = t.Get(t.ctx, "key"); return err }); err != nil {
-							return err
-						}
-						count, err := strconv.Atoi(string(e.Value))
+				counted, unknown := 0, 0
+				for range rounds {
+					// All read before any writes, so that they are in each other's way.
+					entries := make([]kv.Entry, workers)
+					for i, err := range atOnce(workers, func(i int) error {
+						return persist(func() (err error) { entries[i], err = t.Get(t.ctx, "key"); return err })
+					}) {
 						if err != nil {
-							return fmt.Errorf("the counter holds %s", short(string(e.Value)))
+							t.Fatalf("Get of worker %d: %v", i, err)
 						}
-						_, err = t.Put(t.ctx, "key", []byte(strconv.Itoa(count+1)), kv.IfVersion(e.Version))
+					}
+					before := counted + unknown
+					for i, err := range atOnce(workers, func(i int) error {
+						count, err := strconv.Atoi(string(entries[i].Value))
+						if err != nil {
+							return fmt.Errorf("the counter holds %s", short(string(entries[i].Value)))
+						}
+						return persist(func() error {
+							_, err := t.Put(t.ctx, "key", []byte(strconv.Itoa(count+1)), kv.IfVersion(entries[i].Version))
+							return err
+						})
+					}) {
 						switch {
 						case err == nil:
-							counted.Add(1)
-							n++
+							counted++
 						case errors.Is(err, kv.ErrIndeterminate):
-							unknown.Add(1)
-							n++
-						case errors.Is(err, kv.ErrConditionFailed), errors.Is(err, kv.ErrThrottled), errors.Is(err, kv.ErrUnavailable):
-						default:
-							return err
+							unknown++
+						case !errors.Is(err, kv.ErrConditionFailed):
+							t.Errorf("Put of worker %d: %v", i, err)
 						}
 					}
-					return nil
-				})
-				for i, err := range errs {
-					if err != nil {
-						t.Errorf("worker %d: %v", i, err)
+					if counted+unknown == before {
+						t.Errorf("none of %d workers got on", workers)
 					}
 				}
-				count, _ := strconv.ParseInt(string(t.get("key").Value), 10, 64)
-				if count < counted.Load() || count > counted.Load()+unknown.Load() {
-					t.Errorf("the counter holds %d after %d successful increments (and %d of unknown fate)", count, counted.Load(), unknown.Load())
+				count, _ := strconv.Atoi(string(t.get("key").Value))
+				if count < counted || count > counted+unknown {
+					t.Errorf("the counter holds %d after %d successful increments (and %d of unknown fate)", count, counted, unknown)
 				}
 			}),
 		rule("concurrency/other-keys",
@@ -263,7 +263,8 @@ func concurrencyCases() []testCase {
 			func(t *trial) {
 				stay := numbered("key:", 80)
 				t.fillKeys(stay...)
-				// wrote tells the scanner that a writer did something, stopped that one gave up.
+				// Scanner and writers go in step: wrote says that a writer did something,
+				// stopped that one gave up.
 				wrote, stopped := make(chan struct{}), make(chan struct{})
 				done := make(chan struct{})
 				var once sync.Once
@@ -280,7 +281,7 @@ func concurrencyCases() []testCase {
 						if last = e.Key; slices.Contains(stay, e.Key) {
 							seen = append(seen, e)
 						}
-						if n++; n%10 == 0 {
+						if n++; n%3 == 0 {
 							select {
 							case <-wrote:
 							case <-stopped:
@@ -301,7 +302,7 @@ func concurrencyCases() []testCase {
 						}
 						select {
 						case wrote <- struct{}{}:
-						default:
+						case <-done:
 						}
 					}
 					return nil

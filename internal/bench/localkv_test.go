@@ -1,12 +1,12 @@
-// Package bench compares skykv with what it is built on and with its peers. It
-// is a module of its own, so that users of skykv never see its dependencies.
 package bench
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/localkv"
@@ -242,6 +242,49 @@ func BenchmarkLocal(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkLocalRatio does each operation on all stores in turn, so that they
+// share the machine's noise and the disk's, and reports the medians and their
+// ratios to SQLite's.
+func BenchmarkLocalRatio(b *testing.B) {
+	for _, op := range []string{"get", "put"} {
+		b.Run("op="+op, func(b *testing.B) {
+			users := make([]local, len(localStores))
+			took := make([][]time.Duration, len(localStores))
+			for i, store := range localStores {
+				users[i] = store.open(b, b.TempDir())()
+				fillLocal(b, users[i])
+			}
+			fresh := newValues()
+			for b.Loop() {
+				key, value := localKey(rand.IntN(localKeys)), fresh()
+				for _, i := range rand.Perm(len(users)) { // who follows SQLite finds the caches warm
+					begun := time.Now()
+					var err error
+					if op == "get" {
+						_, err = users[i].get(key)
+					} else {
+						err = users[i].put(key, value)
+					}
+					took[i] = append(took[i], time.Since(begun))
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			var medians []float64
+			for i, store := range localStores {
+				slices.Sort(took[i])
+				medians = append(medians, float64(took[i][len(took[i])/2]))
+				b.ReportMetric(medians[i], store.name+"-ns/op")
+				if i > 0 {
+					b.ReportMetric(medians[i]/medians[0], store.name+"/"+localStores[0].name)
+				}
+			}
+			b.ReportMetric(0, "ns/op") // of all stores together: means nothing
 		})
 	}
 }

@@ -3,14 +3,15 @@ package torture
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/kv"
-	"github.com/skykv/skykv/providers/memkv"
 )
 
 // broken is a driver with one bug. Methods that are set replace those of Driver.
@@ -248,17 +249,125 @@ func TestCheckerAcceptsTheReference(t *testing.T) {
 
 // tortureMem runs one round against memkv behind an unreliable network.
 func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Driver) kv.Driver) error {
-	in := new(faults.Injector)
-	in.Use(faults.Seeded(seed, Rates, 10))
-	chain := []func(kv.Driver) kv.Driver{faults.Driver(in)}
-	if below != nil {
-		chain = append(chain, below)
-	}
-	if above != nil {
-		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
-	}
-	store := memkv.New().With(kv.Wrap(chain...))
-	defer store.Close()
-	h := Default(seed, in).Round(t.Context(), round, store)
+	w := brokenWorld(t, above, below)
+	w.Use(faults.Seeded(seed, Rates, 10))
+	h := Default(seed, w.Injector).Round(t.Context(), round, w.stores...)
 	return h.Check(t.TempDir(), fmt.Sprintf("round %d", round))
+}
+
+// TestLostResponsesFindBrokenDrivers: the bugs that only a lost response brings to
+// light are found by the cases for them as well.
+func TestLostResponsesFindBrokenDrivers(t *testing.T) {
+	for _, bug := range bugs[:5] {
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			w := brokenWorld(t, bug.above, bug.below)
+			for name, l := range lostCases(w) {
+				if failures := failuresOf(t.Context(), func(t checking) { l.test(t) }); failures != nil {
+					t.Logf("found by %s: %s", name, failures[0])
+					return
+				}
+			}
+			t.Errorf("rule: the cases find a driver that %s", bug.name)
+		})
+	}
+}
+
+// batchBugs are those of batches and scans.
+var batchBugs = []struct {
+	name  string
+	above func(kv.Driver) kv.Driver
+	check func(checking, *world)
+}{
+	{"forgets keys of a batch that failed", func(d kv.Driver) kv.Driver {
+		return brokenBatch{Driver: d, writeMany: func(ctx context.Context, writes []kv.Write) error {
+			d.WriteMany(ctx, writes)
+			return nil
+		}}
+	}, lostBatchOf(faults.Drop, true)},
+	{"says of a batch whose answer was lost that nothing was written", func(d kv.Driver) kv.Driver {
+		return brokenBatch{Driver: d, writeMany: func(ctx context.Context, writes []kv.Write) error {
+			err := d.WriteMany(ctx, writes)
+			if e, ok := err.(*kv.Error); ok {
+				e.Indeterminate = false
+			}
+			return err
+		}}
+	}, lostBatchOf(faults.Lose, true)},
+	{"ends a scan that broke off as if it were complete", func(d kv.Driver) kv.Driver {
+		return brokenBatch{Driver: d, scan: func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+			return func(yield func(kv.Record, error) bool) {
+				for rec, err := range d.Scan(ctx, r) {
+					if err != nil || !yield(rec, nil) {
+						return
+					}
+				}
+			}
+		}}
+	}, lostScanOf(faults.Truncate, true)},
+	{"starts a scan that broke off from the beginning", func(d kv.Driver) kv.Driver {
+		return brokenBatch{Driver: d, scan: func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+			return func(yield func(kv.Record, error) bool) {
+				for again := true; again; {
+					again = false
+					for rec, err := range d.Scan(ctx, r) {
+						if again = err != nil && ctx.Err() == nil; again {
+							break
+						}
+						if !yield(rec, err) || err != nil {
+							return
+						}
+					}
+				}
+			}
+		}}
+	}, lostScanOf(faults.Truncate, true)},
+}
+
+func lostBatchOf(kind faults.Kind, always bool) func(checking, *world) {
+	return func(t checking, w *world) { testLostBatch(t, w, kind, always, "batch:") }
+}
+
+func lostScanOf(kind faults.Kind, always bool) func(checking, *world) {
+	return func(t checking, w *world) {
+		testLostScan(t, w, kind, always, fillForScan(t, w), func() faults.Plan {
+			return faults.Reads(slices.Repeat([]faults.Kind{kind}, 1000)...)
+		})
+	}
+}
+
+type brokenBatch struct {
+	kv.Driver
+	writeMany func(context.Context, []kv.Write) error
+	scan      func(context.Context, kv.Range) iter.Seq2[kv.Record, error]
+}
+
+func (d brokenBatch) WriteMany(ctx context.Context, writes []kv.Write) error {
+	if d.writeMany != nil {
+		return d.writeMany(ctx, writes)
+	}
+	return d.Driver.WriteMany(ctx, writes)
+}
+
+func (d brokenBatch) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+	if d.scan != nil {
+		return d.scan(ctx, r)
+	}
+	return d.Driver.Scan(ctx, r)
+}
+
+func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {
+	for _, bug := range batchBugs {
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			if failures := failuresOf(t.Context(), func(c checking) { bug.check(c, memWorld(t)) }); failures != nil {
+				t.Fatalf("without the bug: %s", failures[0])
+			}
+			failures := failuresOf(t.Context(), func(c checking) { bug.check(c, brokenWorld(t, bug.above, nil)) })
+			if failures == nil {
+				t.Fatalf("rule: the cases find a driver that %s", bug.name)
+			}
+			t.Log(failures[0])
+		})
+	}
 }

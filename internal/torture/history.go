@@ -27,19 +27,16 @@ type Call struct {
 
 	// The begin and the end, in nanoseconds of one clock for all clients.
 	Begin, End int64
+
+	// How many requests that change something the service saw, how many of their
+	// answers were lost, and when the service was through with them, if later than End.
+	// Without a network that loses answers every call counts as one request.
+	Requests, Lost int
+	Through        int64
 }
 
 // History is what happened in one round.
-type History struct {
-	Calls []Call
-
-	// Attempts are the requests that the calls led to. Without a network that loses
-	// answers there are none, and every call counts as one.
-	Attempts []faults.Attempt
-
-	// Start is the moment zero of the calls' clock.
-	Start time.Time
-}
+type History struct{ Calls []Call }
 
 // checkTimeout is for one round; a valid one takes some ten milliseconds.
 const checkTimeout = 20 * time.Second
@@ -152,7 +149,7 @@ func (h *History) operations(calls []Call) []porcupine.Operation {
 		clients = max(clients, c.Client+1)
 	}
 	for _, c := range calls {
-		n, lost, end := h.requests(c)
+		n, end := c.Requests, max(c.End, c.Through)
 		repeats := 0
 		switch {
 		case c.Out.Result == resError, c.Out.Result == resFailed, c.In.Act != actPut && c.In.Act != actDelete:
@@ -161,7 +158,7 @@ func (h *History) operations(calls []Call) []porcupine.Operation {
 		case c.In.Cond == condNone:
 			repeats = n - 1
 		case c.In.Cond == condAbsent:
-			repeats = min(n-1, lost)
+			repeats = min(n-1, c.Lost)
 		}
 		if c.Out.Result == resError {
 			continue
@@ -183,35 +180,27 @@ func (h *History) operations(calls []Call) []porcupine.Operation {
 	return operations
 }
 
-// requests says how many requests of a call that change something the service saw,
-// how many of their answers were lost, and when the service was through with them.
-func (h *History) requests(c Call) (n, lost int, end int64) {
-	end = c.End
-	if h.Attempts == nil {
-		return 1, 0, end
-	}
-	for _, a := range h.attemptsOf(c.ID) {
-		if !a.Write || a.Sent.IsZero() {
-			continue
-		}
-		n++
-		if !a.Kind.Delivered() || c.Out.Result == resMaybe {
-			lost++
-		}
-		if a.Answered.IsZero() {
-			end = math.MaxInt64
-		} else {
-			end = max(end, a.Answered.Sub(h.Start).Nanoseconds())
+// account completes calls by what the injector has seen. The calls' clock read zero
+// at start.
+func account(calls []Call, attempts []faults.Attempt, start time.Time) {
+	byOp := make(map[string][]faults.Attempt)
+	for _, a := range attempts {
+		if a.Write && !a.Sent.IsZero() {
+			byOp[a.Op] = append(byOp[a.Op], a)
 		}
 	}
-	return n, lost, end
-}
-
-func (h *History) attemptsOf(id string) []faults.Attempt {
-	i, _ := slices.BinarySearchFunc(h.Attempts, id, func(a faults.Attempt, id string) int { return cmp.Compare(a.Op, id) })
-	j := i
-	for j < len(h.Attempts) && h.Attempts[j].Op == id {
-		j++
+	for i := range calls {
+		c := &calls[i]
+		for _, a := range byOp[c.ID] {
+			c.Requests++
+			if !a.Kind.Delivered() || c.Out.Result == resMaybe {
+				c.Lost++
+			}
+			if a.Answered.IsZero() {
+				c.Through = math.MaxInt64
+			} else {
+				c.Through = max(c.Through, a.Answered.Sub(start).Nanoseconds())
+			}
+		}
 	}
-	return h.Attempts[i:j]
 }

@@ -13,7 +13,12 @@ import (
 	"github.com/skykv/skykv/internal/faults"
 )
 
-func TestMain(m *testing.M) { emulator.Main(reporting{m}) }
+func TestMain(m *testing.M) {
+	if runChild() {
+		return
+	}
+	emulator.Main(reporting{m})
+}
 
 // reporting prints the table of a long run behind the tests.
 type reporting struct{ *testing.M }
@@ -81,7 +86,12 @@ func TestTorture(t *testing.T) {
 		workload := Default(seed, w.Injector)
 		for round := 0; r.operations < operations && r.violations < 3; round++ {
 			w.Use(faults.Seeded(seed, Rates, 10))
-			h := workload.Round(t.Context(), round, w.stores...)
+			h := &History{}
+			if w.round != nil {
+				h = w.round(t, workload, round)
+			} else {
+				h = workload.Round(t.Context(), round, w.stores...)
+			}
 			begin := time.Now()
 			err := h.Check(pictures(), fmt.Sprintf("%s-%d-%d", w.name, seed, round))
 			r.slowest = max(r.slowest, time.Since(begin))
@@ -92,7 +102,7 @@ func TestTorture(t *testing.T) {
 			r.operations += h.Count()
 			r.maybes += h.Maybes()
 		}
-		r.faults = w.Faults()
+		r.faults = w.Faults() + w.faults
 		t.Logf("%d operations, %d faults %v, %d indeterminate, slowest check %v", r.operations, r.faults, w.Counts(), r.maybes, r.slowest)
 		if r.faults < r.operations/20 {
 			t.Errorf("%d faults in %d operations: the proxy is not in the way", r.faults, r.operations)

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,31 +40,38 @@ var Rates = faults.Rates{
 	faults.Delay: 0.06,
 }
 
-// Round has clients call stores, all of which have the same data, under keys that no
-// other round uses. The calls depend on seed and round, not on their timing.
+// Round has all clients call stores, which have the same data, under keys that no other
+// round uses. The calls depend on seed and round, not on their timing, but for the
+// versions that they have seen.
 func (w Workload) Round(ctx context.Context, round int, stores ...*kv.Store) *History {
-	h := &History{Start: time.Now()}
-	histories := make([][]Call, w.Clients)
+	start := time.Now()
+	return &History{Calls: w.Run(ctx, round, 0, w.Clients, start, stores...)}
+}
+
+// Run is the part in a round of the clients with the numbers from first to last-1. Their
+// clock starts at start.
+func (w Workload) Run(ctx context.Context, round, first, last int, start time.Time, stores ...*kv.Store) []Call {
+	calls := make([][]Call, last-first)
 	var running sync.WaitGroup
-	for i := range w.Clients {
+	for i := range calls {
 		running.Go(func() {
-			histories[i] = w.Client(ctx, round, i, stores[i%len(stores)], func() int64 { return time.Since(h.Start).Nanoseconds() })
+			calls[i] = w.client(ctx, round, first+i, stores[i%len(stores)], func() int64 { return time.Since(start).Nanoseconds() })
 		})
 	}
 	running.Wait()
-	h.Calls = slices.Concat(histories...)
+	all := slices.Concat(calls...)
 	if w.Injector != nil {
-		h.Attempts = w.Injector.Take()
-		if h.Attempts == nil {
-			h.Attempts = []faults.Attempt{}
-		}
-		slices.SortStableFunc(h.Attempts, func(a, b faults.Attempt) int { return cmp.Compare(a.Op, b.Op) })
+		account(all, w.Injector.Take(), start)
+		return all
 	}
-	return h
+	for i := range all {
+		all[i].Requests = 1
+	}
+	return all
 }
 
-// Client makes the calls of one client of a round.
-func (w Workload) Client(ctx context.Context, round, number int, store *kv.Store, elapsed func() int64) []Call {
+// client makes the calls of one client of a round.
+func (w Workload) client(ctx context.Context, round, number int, store *kv.Store, elapsed func() int64) []Call {
 	prefix := fmt.Sprintf("r%d:", round)
 	c := &client{
 		Workload: w, number: number, elapsed: elapsed, prefix: prefix,

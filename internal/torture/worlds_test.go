@@ -43,6 +43,11 @@ type world struct {
 
 	// direct has the same data, and no faults.
 	direct *kv.Store
+
+	// round is set where the clients of a round are in several processes; faults are
+	// those in the others.
+	round  func(t *testing.T, workload Workload, round int) *History
+	faults int
 }
 
 // worlds make an empty world of each provider. They end with the test.
@@ -70,10 +75,20 @@ func inAllWorlds(t *testing.T, test func(t *testing.T, w *world)) {
 // clients is the number of stores of a world.
 const clients = 3
 
-func memWorld(t testing.TB) *world {
+func memWorld(t testing.TB) *world { return brokenWorld(t, nil, nil) }
+
+// brokenWorld is memkv with a bug above or below the network.
+func brokenWorld(t testing.TB, above, below func(kv.Driver) kv.Driver) *world {
 	w := &world{name: "mem", Injector: new(faults.Injector), direct: memkv.New()}
+	chain := []func(kv.Driver) kv.Driver{faults.Driver(w.Injector)}
+	if below != nil {
+		chain = append(chain, below)
+	}
+	if above != nil {
+		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
+	}
 	for range clients {
-		w.stores = append(w.stores, w.direct.With(kv.Wrap(faults.Driver(w.Injector))))
+		w.stores = append(w.stores, w.direct.With(kv.Wrap(chain...)))
 	}
 	return w.closing(t)
 }
@@ -92,6 +107,7 @@ func fileWorld(t testing.TB) *world {
 		w.stores = append(w.stores, open().With(kv.Wrap(faults.Driver(w.Injector))))
 	}
 	w.direct = open()
+	w.round = inProcesses(t, w, path)
 	return w.closing(t)
 }
 
@@ -192,8 +208,18 @@ func aztablesWorld(t testing.TB) *world {
 	return w.closing(t)
 }
 
+// owner is what the emulator takes for an administrator.
+type owner struct{}
+
+func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer owner"}, nil
+}
+
+func (owner) RequireTransportSecurity() bool { return false }
+
 func firestoreClient(t testing.TB, addr string) *firestore.Client {
-	conn, err := grpc.NewClient("passthrough:///"+addr, append(faults.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	conn, err := grpc.NewClient("passthrough:///"+addr, append(faults.DialOptions(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(owner{}))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,20 +158,17 @@ func (f *fake) setFault(fault func(r *http.Request) fault) {
 	f.fault = fault
 }
 
-// put plants an entity.
-func (f *fake) put(partition, row string, properties map[string]any) {
-	f.t.Helper()
-	e := make(map[string]json.RawMessage)
+func rawProperties(t testing.TB, properties map[string]any) map[string]json.RawMessage {
+	t.Helper()
+	raw := make(map[string]json.RawMessage)
 	for name, value := range properties {
 		text, err := json.Marshal(value)
 		if err != nil {
-			f.t.Fatal(err)
+			t.Fatal(err)
 		}
-		e[name] = text
+		raw[name] = text
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.write(fakeKey{partition, row}, e)
+	return raw
 }
 
 func (f *fake) has(partition, row string) bool {
@@ -388,9 +385,10 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	filter := query.Get("$filter")
+	clauses := filterClause.FindAllStringSubmatch(filter, -1)
 	matches := func(key fakeKey, e *fakeEntity) bool {
 		expired := strings.Contains(filter, "x gt 0L")
-		for _, clause := range filterClause.FindAllStringSubmatch(filter, -1) {
+		for _, clause := range clauses {
 			property, op, want := clause[2], clause[3], clause[4]
 			var have string
 			switch property {
@@ -402,11 +400,13 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 				n, _ := strconv.ParseInt(clause[5], 10, 64)
 				var text string
 				var x int64
+				// Comparisons with a property that is missing or of another type are false.
 				err := json.Unmarshal(e.properties["x"], &text)
 				if err == nil {
 					x, err = strconv.ParseInt(text, 10, 64)
 				}
-				expired = expired && err == nil && (op == "gt" && x > n || op == "le" && x <= n)
+				typed := string(e.properties["x@odata.type"]) == `"Edm.Int64"`
+				expired = expired && typed && err == nil && (op == "gt" && x > n || op == "le" && x <= n)
 				continue
 			default:
 				f.t.Errorf("filter %q has property %q", filter, property)

@@ -86,6 +86,8 @@
 //     a rule three attempts. kv.ErrThrottled and kv.ErrUnavailable mean that they
 //     were used up. What a batch leaves unprocessed is sent again with pauses,
 //     until nothing has been processed eleven times in a row.
+//   - The SDK sets no limit to the time that a request takes: contexts should
+//     have deadlines.
 //   - Put replaces whole items: attributes that other programs added are gone.
 //   - A client for New that many goroutines use should keep more idle connections
 //     than the SDK's 10; a scan alone uses as many as there are shards. The

@@ -30,7 +30,7 @@ func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: len(d.parti
 func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
 	in := &dynamodb.GetItemInput{TableName: d.table, Key: d.key(key), ConsistentRead: yes}
 	if !withValue {
-		in.ProjectionExpression = &metadata
+		in.ProjectionExpression = &exprMetadata
 	}
 	a, watchedCtx := watch(ctx)
 	out, err := d.client.GetItem(watchedCtx, in, watched...)
@@ -50,7 +50,7 @@ func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.
 	_, err := d.client.PutItem(watchedCtx, &dynamodb.PutItemInput{
 		TableName:                           d.table,
 		Item:                                d.item(rec),
-		ConditionExpression:                 &expr,
+		ConditionExpression:                 expr,
 		ExpressionAttributeValues:           values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}, watched...)
@@ -66,7 +66,7 @@ func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.
 	_, err := d.client.DeleteItem(watchedCtx, &dynamodb.DeleteItemInput{
 		TableName:                           d.table,
 		Key:                                 d.key(key),
-		ConditionExpression:                 &expr,
+		ConditionExpression:                 expr,
 		ExpressionAttributeValues:           values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}, watched...)
@@ -111,7 +111,7 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 	return func(yield func(kv.Record, error) bool) {
 		in := &dynamodb.QueryInput{
 			TableName:              d.table,
-			KeyConditionExpression: &keyRange,
+			KeyConditionExpression: &exprRange,
 			ExpressionAttributeValues: item{
 				":p": d.partitions[r.Shard], ":from": text(r.From), ":to": text(r.To),
 			},
@@ -119,12 +119,12 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 			Limit:          aws.Int32(int32(min(r.Limit, maxPage))),
 		}
 		if r.Now != 0 {
-			in.FilterExpression = &live
+			in.FilterExpression = &exprLive
 			in.ExpressionAttributeValues[":now"] = number(r.Now)
 			in.ExpressionAttributeValues[":n"] = typeN
 		}
 		if !r.WithValue {
-			in.ProjectionExpression = &metadata
+			in.ProjectionExpression = &exprMetadata
 		}
 		for {
 			a, watchedCtx := watch(ctx)
@@ -161,11 +161,3 @@ func (d *driver) Close() error {
 	}
 	return nil
 }
-
-// What requests point to.
-var (
-	yes      = aws.Bool(true)
-	metadata = exprMetadata
-	keyRange = exprRange
-	live     = exprLive
-)

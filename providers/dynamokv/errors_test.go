@@ -46,7 +46,7 @@ func wantError(t *testing.T, what string, err, kind error, indeterminate bool, p
 			t.Errorf("%s: the message lacks %q: %v", what, part, err)
 		}
 	}
-	if unnamed := "dynamodb"; !strings.Contains(err.Error(), unnamed) {
+	if !strings.Contains(err.Error(), "dynamodb") {
 		t.Errorf("%s: the message does not name the provider: %v", what, err)
 	}
 	wantNoSecret(t, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -114,19 +115,22 @@ func (f *fake) store(t testing.TB) *kv.Store { return kv.New(f.driver(t)) }
 // ok answers with JSON.
 func ok(body string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-		w.Header().Set("X-Amzn-RequestId", "REQUEST1")
-		_, _ = io.WriteString(w, body)
+		respond(w, 200, body)
 	}
+}
+
+func respond(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	w.Header().Set("X-Amzn-RequestId", "REQUEST1")
+	w.Header().Set("X-Amz-Crc32", fmt.Sprint(crc32.ChecksumIEEE([]byte(body))))
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
 }
 
 // refuse answers with an error of the service; more is JSON behind its message.
 func refuse(status int, code, message string, more ...string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-		w.Header().Set("X-Amzn-RequestId", "REQUEST1")
-		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, ""))
+		respond(w, status, fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, "")))
 	}
 }
 

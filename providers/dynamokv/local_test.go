@@ -1,6 +1,7 @@
 package dynamokv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -174,5 +175,41 @@ func TestLostResponses(t *testing.T) {
 	}
 	if err := store.PutMany(ctx, items([]string{"many-1", "many-2"})); err != nil {
 		t.Errorf("rule: a batch may be applied again; got %v", err)
+	}
+}
+
+// The service deletes what expired more than an hour ago by its own clock, and
+// nothing sooner. DynamoDB Local does so within seconds.
+func TestNativeTTL(t *testing.T) {
+	t.Parallel()
+	client, table := provisioned(t)
+	store, err := New(t.Context(), client, table, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, age := range map[string]time.Duration{"lately": 59 * time.Minute, "long-ago": 61 * time.Minute} {
+		past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-age) }))
+		if _, err := past.Put(t.Context(), key, nil, kv.TTL(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		out, err := client.Scan(ctx, &dynamodb.ScanInput{TableName: &table, ConsistentRead: yes})
+		if err != nil {
+			t.Fatalf("the service has not deleted the entry that expired 61 minutes ago: %v", err)
+		}
+		left := make(map[string]bool)
+		for _, it := range out.Items {
+			left[itemKey(it)] = true
+		}
+		if !left["lately"] {
+			t.Fatal("rule: the service deletes nothing within an hour of its expiry")
+		}
+		if !left["long-ago"] {
+			return
+		}
+		_ = backoff(ctx, 4)
 	}
 }

@@ -193,7 +193,7 @@ type plainBody struct{ aws.HTTPClient }
 
 func (c plainBody) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
-		_ = io.EOF
+		r.Body = struct{ io.ReadCloser }{r.Body}
 	}
 	return c.HTTPClient.Do(r)
 }

@@ -51,7 +51,7 @@ func (d *driver) ensure(ctx context.Context) error {
 	case found != nil:
 		err = d.compareLayout(found)
 	case !created:
-		err = d.checkEmpty(ctx)
+		err = d.checkOwner(ctx)
 	}
 	if err != nil {
 		return err
@@ -174,6 +174,7 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 			return nil
 		}
 		e := d.failWrite(ctx, a, err)
+		e.Err = fmt.Errorf("the TTL of table %q cannot be switched on: %w", *d.table, safe(err))
 		// Somebody else may have switched it on just now, which is reported as a
 		// ValidationException.
 		if off, err := d.checkTTL(ctx); err != nil || !off {
@@ -188,8 +189,9 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 	}
 }
 
-// checkEmpty refuses a table that holds anything.
-func (d *driver) checkEmpty(ctx context.Context) error {
+// checkOwner refuses a table that holds items and, even then, no layout record:
+// skykv stores nothing before that record.
+func (d *driver) checkOwner(ctx context.Context) error {
 	a, watchedCtx := watch(ctx)
 	out, err := d.client.Scan(watchedCtx, &dynamodb.ScanInput{
 		TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1), Select: types.SelectCount,
@@ -197,8 +199,15 @@ func (d *driver) checkEmpty(ctx context.Context) error {
 	if err != nil {
 		return d.failRead(ctx, a, err)
 	}
-	if out.Count > 0 {
-		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)}
+	if out.Count == 0 {
+		return nil
 	}
-	return nil
+	found, err := d.readLayout(ctx)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return d.compareLayout(found)
+	}
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)}
 }

@@ -55,6 +55,7 @@ func TestEnsureTableSteps(t *testing.T) {
 		{"being changed", []answer{described("UPDATING", "pk", "S", "sk", "S"), ttl("ENABLING", "ttl"), layout, layout}, []string{describe, ttlOf, get, get}, nil, nil},
 		{"without TTL", []answer{active, off, layout, done, layout}, []string{describe, ttlOf, get, setTTL, get}, nil, nil},
 		{"empty, made by another tool", []answer{active, on, noLayout, ok(`{"Count":0}`), noLayout, done}, []string{describe, ttlOf, get, scan, get, put}, nil, nil},
+		{"taken into use at the same time", []answer{active, on, noLayout, ok(`{"Count":1}`), layout, layout}, []string{describe, ttlOf, get, scan, get, get}, nil, nil},
 		{"created by somebody else at the same time", []answer{missing, inUse, creating, active, on, layout, layout},
 			[]string{describe, create, describe, describe, ttlOf, get, get}, nil, nil},
 		{"TTL switched on by somebody else at the same time", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is already enabled"), on, layout},
@@ -69,12 +70,14 @@ func TestEnsureTableSteps(t *testing.T) {
 			[]string{describe}, kv.ErrIncompatible, []string{"is HASH pk S; it must be"}},
 		{"TTL on another attribute", []answer{active, ttl("ENABLED", "expires")}, []string{describe, ttlOf}, kv.ErrIncompatible, []string{`"expires"`, `"ttl"`}},
 		{"other shards", []answer{active, off, ok(`{"Item":` + layoutJSON(`{"N":"1"}`, `{"N":"4"}`) + `}`)}, []string{describe, ttlOf, get}, kv.ErrIncompatible, []string{"4 shards"}},
-		{"somebody else's", []answer{active, off, noLayout, ok(`{"Count":1}`)}, []string{describe, ttlOf, get, scan}, kv.ErrIncompatible, []string{"belongs to another program"}},
+		{"somebody else's", []answer{active, off, noLayout, ok(`{"Count":1}`), noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
 		{"being deleted", []answer{described("DELETING", "pk", "S", "sk", "S")}, []string{describe}, kv.ErrUnavailable, []string{"DELETING"}},
 		{"TTL being switched off", []answer{active, ttl("DISABLING", "ttl")}, []string{describe, ttlOf}, kv.ErrUnavailable, []string{"switched off"}},
 		{"describing denied", []answer{denied}, []string{describe}, kv.ErrPermission, []string{"not authorized"}},
 		{"creating denied", []answer{missing, denied}, []string{describe, create}, kv.ErrPermission, []string{"not authorized"}},
 		{"TTL denied", []answer{active, off, layout, denied, off}, []string{describe, ttlOf, get, setTTL, ttlOf}, kv.ErrPermission, []string{"not authorized"}},
+		{"TTL not to be had", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is not supported"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
+			kv.ErrIncompatible, []string{"the TTL of table", "not supported"}},
 		{"layout denied", []answer{active, on, noLayout, ok(`{"Count":0}`), noLayout, denied}, []string{describe, ttlOf, get, scan, get, put}, kv.ErrPermission, []string{"not authorized"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

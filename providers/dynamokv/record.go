@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/skykv/skykv/kv"
@@ -98,8 +99,10 @@ func errForeign(attr, want string) *kv.Error {
 // The expressions, and the values that they need beside their own. An item is
 // skykv's if its attributes have skykv's types, as decode has it; writes leave
 // all others alone, which costs no further request.
-const (
-	exprMine    = "attribute_type(t, :s) AND attribute_type(v, :b)"
+const exprMine = "attribute_type(t, :s) AND attribute_type(v, :b)"
+
+// All requests share these; the SDK only reads them.
+var (
 	exprAny     = "attribute_not_exists(sk) OR (" + exprMine + " AND (attribute_not_exists(x) OR attribute_type(x, :n)))"
 	exprAbsent  = "attribute_not_exists(sk) OR (" + exprMine + " AND x <= :now)"
 	exprVersion = "t = :t"
@@ -110,26 +113,25 @@ const (
 
 	// What the service is asked for when values are not wanted.
 	exprMetadata = "sk, x, t"
-)
 
-var (
 	typeS = text("S")
 	typeB = text("B")
 	typeN = text("N")
 
-	// Shared by all requests: the SDK only reads it.
 	valuesAny = item{":s": typeS, ":b": typeB, ":n": typeN}
+
+	yes = aws.Bool(true)
 )
 
 // condition gives the expression for cond, and its values.
-func condition(cond kv.Condition) (string, item) {
+func condition(cond kv.Condition) (*string, item) {
 	switch {
 	case cond.Absent:
-		return exprAbsent, item{":s": typeS, ":b": typeB, ":now": number(cond.Now)}
+		return &exprAbsent, item{":s": typeS, ":b": typeB, ":now": number(cond.Now)}
 	case cond.Version != "":
-		return exprVersion, item{":t": text(cond.Version)}
+		return &exprVersion, item{":t": text(cond.Version)}
 	}
-	return exprAny, valuesAny
+	return &exprAny, valuesAny
 }
 
 // errNoItem is a failed condition whose item the service did not send along.

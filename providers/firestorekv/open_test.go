@@ -157,6 +157,26 @@ func TestCloseLeavesClient(t *testing.T) {
 	}
 }
 
+// TestCloseClosesOwnClient: what Open made goes with the store.
+func TestCloseClosesOwnClient(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	client, err := dial(t.Context(), "http://"+f.start(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := open(t.Context(), client, true, "p", "c", nil) // as Open does
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(t.Context(), client, "p", "c", nil); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("rule: Close closes what skykv opened; the client still works: %v", err)
+	}
+}
+
 // TestLayoutIsMadeOnce opens a new collection from many places, and then again.
 func TestLayoutIsMadeOnce(t *testing.T) {
 	t.Parallel()

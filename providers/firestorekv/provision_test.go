@@ -184,6 +184,9 @@ func TestEnsureCollectionRepairs(t *testing.T) {
 		{"being created by somebody else", &adminpb.Field{IndexConfig: none, TtlConfig: &adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_CREATING, ExpirationOffset: hour,
 		}}, nil},
+		{"exempt by the database's default", &adminpb.Field{IndexConfig: &adminpb.Field_IndexConfig{UsesAncestorConfig: true}, TtlConfig: &adminpb.Field_TtlConfig{
+			State: adminpb.Field_TtlConfig_ACTIVE, ExpirationOffset: hour,
+		}}, []string{"x index_config"}},
 		{"exemption being reverted", &adminpb.Field{IndexConfig: &adminpb.Field_IndexConfig{Reverting: true}, TtlConfig: &adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_ACTIVE, ExpirationOffset: hour,
 		}}, []string{"x index_config"}},

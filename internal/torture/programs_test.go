@@ -1,0 +1,492 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// TestPrograms: random programs over the whole API do on every provider what they do
+// with a plain map. A program that does not is shrunk to a short one.
+func TestPrograms(t *testing.T) {
+	setPrograms(t, "12")
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		rapid.Check(t, func(r *rapid.T) { runProgram(r, w.stores) })
+	})
+}
+
+// setPrograms sets the number of programs, which SKYKV_PROGRAMS overrides, and the seed.
+func setPrograms(t *testing.T, programs string) {
+	if text := os.Getenv("SKYKV_PROGRAMS"); text != "" {
+		programs = text
+	}
+	for name, value := range map[string]string{
+		"rapid.checks": programs, "rapid.seed": strconv.FormatUint(max(Seed(t), 1), 10), "rapid.nofailfile": "true", "rapid.steps": "60",
+	} {
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestProgramsFindBrokenDrivers: that a random program can fail.
+func TestProgramsFindBrokenDrivers(t *testing.T) {
+	setPrograms(t, "500")
+	for _, bug := range bugs {
+		switch bug.name {
+		case "forgets the expiry", "sets the expiry a second late", "takes an expired entry for a live one when it is to be absent",
+			"loses every tenth put", "reads what was there a while ago", "keeps the version when the value changes":
+		default:
+			continue // it takes several clients or a lost response to meet it
+		}
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			w := brokenWorld(t, bug.above, bug.below)
+			failures := failuresOf(t.Context(), func(c checking) {
+				rapid.Check(c.(rapid.TB), func(r *rapid.T) { runProgram(r, w.stores) })
+			})
+			if failures != nil {
+				t.Logf("found: %.200s", failures[0])
+				return
+			}
+			t.Errorf("rule: random programs find a driver that %s", bug.name)
+		})
+	}
+}
+
+var programCount atomic.Int64
+
+// program is one run: a store, a plain map with expiry, and a clock for both.
+type program struct {
+	*rapid.T
+	ctx     context.Context
+	prefix  string
+	now     time.Time
+	store   *kv.Store
+	entries map[string]*plain
+	old     map[string][]kv.Version // versions that keys had
+	cursors map[string][]string     // by prefix, those of pages with what was before them
+	skip    map[string]string       // by cursor, the last key before it
+}
+
+// plain is an entry of the map.
+type plain struct {
+	value   string
+	expires int64
+	version kv.Version // zero: not known, PutMany wrote it
+}
+
+func runProgram(r *rapid.T, stores []*kv.Store) {
+	p := &program{
+		T: r, ctx: context.Background(),
+		prefix:  fmt.Sprintf("p%d:", programCount.Add(1)),
+		now:     time.Now().Truncate(time.Millisecond),
+		entries: make(map[string]*plain), old: make(map[string][]kv.Version),
+		cursors: make(map[string][]string), skip: make(map[string]string),
+	}
+	var derived []*kv.Store
+	for _, s := range stores {
+		derived = append(derived, s.With(kv.Clock(func() time.Time { return p.now })))
+	}
+	p.store = derived[0]
+	r.Repeat(map[string]func(*rapid.T){
+		"": func(t *rapid.T) {
+			p.T = t
+			p.store = derived[rapid.IntRange(0, len(derived)-1).Draw(t, "store")]
+		},
+		"Put":          func(t *rapid.T) { p.T = t; p.put() },
+		"Put again":    func(t *rapid.T) { p.T = t; p.put() },
+		"Delete":       func(t *rapid.T) { p.T = t; p.delete() },
+		"Get":          func(t *rapid.T) { p.T = t; p.get() },
+		"Exists":       func(t *rapid.T) { p.T = t; p.exists() },
+		"Scan":         func(t *rapid.T) { p.T = t; p.scan() },
+		"ScanPage":     func(t *rapid.T) { p.T = t; p.scanPage() },
+		"GetMany":      func(t *rapid.T) { p.T = t; p.getMany() },
+		"PutMany":      func(t *rapid.T) { p.T = t; p.putMany() },
+		"DeleteMany":   func(t *rapid.T) { p.T = t; p.deleteMany() },
+		"DeletePrefix": func(t *rapid.T) { p.T = t; p.deletePrefix() },
+		"time passes":  func(t *rapid.T) { p.T = t; p.jump() },
+		"Put refused":  func(t *rapid.T) { p.T = t; p.refused() },
+	})
+	p.T = r
+	p.checkAll()
+}
+
+// parts make keys that sort in surprising ways, and prefixes of one another.
+var parts = []string{"-", ".", "0", "9", ":", "A", "Z", "_", "a", "z", "..", "__x__"}
+
+func (p *program) key(label string) string {
+	n := rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(p.T, label+" length")
+	key := p.prefix
+	for i := range n {
+		key += rapid.SampledFrom(parts).Draw(p.T, fmt.Sprintf("%s part %d", label, i))
+	}
+	return key
+}
+
+func (p *program) keys(label string) []string {
+	n := rapid.IntRange(0, 40).Draw(p.T, label)
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = p.key(label)
+	}
+	return keys
+}
+
+func (p *program) scanned() string {
+	prefix := p.prefix
+	if rapid.Bool().Draw(p.T, "narrow") {
+		prefix += rapid.SampledFrom(parts).Draw(p.T, "prefix")
+	}
+	return prefix
+}
+
+func (p *program) live(key string) *plain {
+	e := p.entries[key]
+	if e == nil || e.expires != 0 && p.now.UnixMilli() >= e.expires {
+		return nil
+	}
+	return e
+}
+
+// liveKeys are those of the map behind after, in order.
+func (p *program) liveKeys(prefix, after string) []string {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(p.entries)) {
+		if strings.HasPrefix(key, prefix) && key > after && p.live(key) != nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (p *program) value() string {
+	size := rapid.SampledFrom([]int{0, 1, 10, 300, 5000, kv.MaxValueLen}).Draw(p.T, "size")
+	return strings.Repeat(rapid.SampledFrom([]string{"x", "\x00", "ü", "\xff"}).Draw(p.T, "value"), size)[:size]
+}
+
+// expiry draws one, and gives the instant that the entry gets.
+func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time, expires int64) {
+	d := time.Duration(rapid.Int64Range(1, int64(10*time.Minute)).Draw(p.T, "ttl"))
+	switch rapid.SampledFrom([]string{"none", "ttl", "at", "zero"}).Draw(p.T, "expiry") {
+	case "ttl":
+		ttl = d
+		opts = append(opts, kv.TTL(d))
+	case "at":
+		at = p.now.Add(d)
+		opts = append(opts, kv.ExpireAt(at))
+	case "zero":
+		return []kv.PutOption{kv.ExpireAt(time.Time{})}, 0, time.Time{}, 0
+	default:
+		return nil, 0, time.Time{}, 0
+	}
+	return opts, ttl, at, p.now.Add(d + time.Millisecond - 1).UnixMilli()
+}
+
+// version draws one for IfVersion, and says what must come of it.
+func (p *program) version(key string) (kv.Version, error) {
+	switch rapid.SampledFrom([]string{"current", "current", "old", "another key's", "empty"}).Draw(p.T, "version") {
+	case "current":
+		if e := p.entries[key]; e != nil && e.version != (kv.Version{}) {
+			if p.live(key) == nil {
+				return e.version, kv.ErrConditionFailed
+			}
+			return e.version, nil
+		}
+	case "old":
+		if old := p.old[key]; len(old) > 0 {
+			return rapid.SampledFrom(old).Draw(p.T, "old version"), kv.ErrConditionFailed
+		}
+	case "another key's":
+		for _, other := range slices.Sorted(maps.Keys(p.entries)) {
+			if e := p.entries[other]; other != key && e.version != (kv.Version{}) {
+				return e.version, kv.ErrInvalidVersion
+			}
+		}
+	}
+	return kv.Version{}, kv.ErrInvalidVersion
+}
+
+func (p *program) set(key string, e *plain) {
+	p.gone(key)
+	p.entries[key] = e
+}
+
+func (p *program) gone(key string) {
+	if e := p.entries[key]; e != nil && e.version != (kv.Version{}) {
+		p.old[key] = append(p.old[key], e.version)
+	}
+	delete(p.entries, key)
+}
+
+func (p *program) put() {
+	key, value := p.key("key"), p.value()
+	opts, _, _, expires := p.expiry()
+	var want error
+	switch rapid.SampledFrom([]string{"", "", "if not exists", "if version"}).Draw(p.T, "condition") {
+	case "if not exists":
+		opts = append(opts, kv.IfNotExists())
+		if p.live(key) != nil {
+			want = kv.ErrConditionFailed
+		}
+	case "if version":
+		var version kv.Version
+		version, want = p.version(key)
+		opts = append(opts, kv.IfVersion(version))
+	}
+	version, err := p.store.Put(p.ctx, key, []byte(value), opts...)
+	p.wantError("Put", key, err, want)
+	if want == nil {
+		p.set(key, &plain{value, expires, version})
+	}
+}
+
+func (p *program) wantError(op, key string, err, want error) {
+	if !errors.Is(err, want) || errors.Is(err, kv.ErrIndeterminate) {
+		p.Fatalf("%s(%q): %v; the map says %v", op, key, err, want)
+	}
+}
+
+// refused are puts that must change nothing.
+func (p *program) refused() {
+	key := p.key("key")
+	for _, bad := range []struct {
+		key  string
+		opts []kv.PutOption
+		want error
+	}{
+		{key + "/", nil, kv.ErrInvalidKey},
+		{key, []kv.PutOption{kv.TTL(0)}, kv.ErrInvalidOption},
+		{key, []kv.PutOption{kv.ExpireAt(p.now.Add(-time.Millisecond))}, kv.ErrInvalidOption},
+		{key, []kv.PutOption{kv.IfNotExists(), kv.IfNotExists()}, kv.ErrInvalidOption},
+	} {
+		_, err := p.store.Put(p.ctx, bad.key, []byte("refused"), bad.opts...)
+		p.wantError("Put", bad.key, err, bad.want)
+	}
+	_, err := p.store.Put(p.ctx, key, make([]byte, kv.MaxValueLen+1))
+	p.wantError("Put", key, err, kv.ErrValueTooLarge)
+}
+
+func (p *program) delete() {
+	key := p.key("key")
+	var opts []kv.DeleteOption
+	var want error
+	if rapid.Bool().Draw(p.T, "conditional") {
+		var version kv.Version
+		version, want = p.version(key)
+		opts = append(opts, kv.IfVersion(version))
+	}
+	p.wantError("Delete", key, p.store.Delete(p.ctx, key, opts...), want)
+	if want == nil {
+		p.gone(key)
+	}
+}
+
+// same compares an entry with that of the map, and learns its version.
+func (p *program) same(op string, e kv.Entry, withValue bool) {
+	want := p.live(e.Key)
+	if want == nil {
+		p.Fatalf("%s gave %q, which the map does not have", op, e.Key)
+	}
+	if withValue && (string(e.Value) != want.value || e.Value == nil) || !withValue && e.Value != nil {
+		p.Fatalf("%s of %q: a value of %d bytes (nil: %v); the map has %d", op, e.Key, len(e.Value), e.Value == nil, len(want.value))
+	}
+	expires := int64(0)
+	if !e.ExpiresAt.IsZero() {
+		expires = e.ExpiresAt.UnixMilli()
+	}
+	if expires != want.expires {
+		p.Fatalf("%s of %q: it expires at %d; the map says %d", op, e.Key, expires, want.expires)
+	}
+	if want.version == (kv.Version{}) {
+		want.version = e.Version
+	}
+	if e.Version != want.version {
+		p.Fatalf("%s of %q: the version is not that of the last write", op, e.Key)
+	}
+	if slices.Contains(p.old[e.Key], e.Version) {
+		p.Fatalf("%s of %q: the version is that of an earlier state", op, e.Key)
+	}
+	if parsed, err := kv.ParseVersion(e.Version.String()); err != nil || parsed != e.Version {
+		p.Fatalf("%s of %q: the version does not survive its text: %v", op, e.Key, err)
+	}
+}
+
+func (p *program) get() {
+	key := p.key("key")
+	e, err := p.store.Get(p.ctx, key)
+	if p.live(key) == nil {
+		p.wantError("Get", key, err, kv.ErrNotFound)
+		return
+	}
+	p.wantError("Get", key, err, nil)
+	p.same("Get", e, true)
+}
+
+func (p *program) exists() {
+	key := p.key("key")
+	ok, err := p.store.Exists(p.ctx, key)
+	if err != nil || ok != (p.live(key) != nil) {
+		p.Fatalf("Exists(%q) = %v, %v; the map says %v", key, ok, err, !ok)
+	}
+}
+
+func (p *program) getMany() {
+	keys := p.keys("keys")
+	entries, err := p.store.GetMany(p.ctx, keys)
+	p.wantError("GetMany", p.prefix, err, nil)
+	found := make(map[string]bool)
+	for _, key := range keys {
+		if p.live(key) != nil {
+			found[key] = true
+			if e, ok := entries[key]; !ok || e.Key != key {
+				p.Fatalf("GetMany lacks %q", key)
+			}
+			p.same("GetMany", entries[key], true)
+		}
+	}
+	if len(entries) != len(found) {
+		p.Fatalf("GetMany gave %d entries; the map has %d", len(entries), len(found))
+	}
+}
+
+func (p *program) putMany() {
+	keys := p.keys("keys")
+	var items []kv.Item
+	for _, key := range keys {
+		value := p.value()
+		_, ttl, at, expires := p.expiry()
+		items = append(items, kv.Item{Key: key, Value: []byte(value), TTL: ttl, ExpiresAt: at})
+		p.set(key, &plain{value: value, expires: expires})
+	}
+	p.wantError("PutMany", p.prefix, p.store.PutMany(p.ctx, items), nil)
+}
+
+func (p *program) deleteMany() {
+	keys := p.keys("keys")
+	p.wantError("DeleteMany", p.prefix, p.store.DeleteMany(p.ctx, keys), nil)
+	for _, key := range keys {
+		p.gone(key)
+	}
+}
+
+func (p *program) deletePrefix() {
+	prefix := p.scanned()
+	want := len(p.liveKeys(prefix, ""))
+	n, err := p.store.DeletePrefix(p.ctx, prefix)
+	if err != nil || n != want {
+		p.Fatalf("DeletePrefix(%q) = %d, %v; the map had %d", prefix, n, err, want)
+	}
+	for key := range p.entries {
+		if strings.HasPrefix(key, prefix) {
+			p.gone(key)
+		}
+	}
+}
+
+func (p *program) scan() {
+	prefix, after := p.scanned(), ""
+	var opts []kv.ScanOption
+	if rapid.Bool().Draw(p.T, "after") {
+		after = p.key("after")
+		opts = append(opts, kv.After(after))
+	}
+	want := p.liveKeys(prefix, after)
+	if rapid.Bool().Draw(p.T, "limited") {
+		limit := rapid.IntRange(1, 20).Draw(p.T, "limit")
+		opts = append(opts, kv.Limit(limit))
+		want = want[:min(limit, len(want))]
+	}
+	withValue := rapid.Bool().Draw(p.T, "values")
+	if !withValue {
+		opts = append(opts, kv.KeysOnly())
+	}
+	var got []string
+	for e, err := range p.store.Scan(p.ctx, prefix, opts...) {
+		p.wantError("Scan", prefix, err, nil)
+		p.same("Scan", e, withValue)
+		got = append(got, e.Key)
+	}
+	if !slices.Equal(got, want) {
+		p.Fatalf("Scan(%q, after %q) gave %q; the map has %q", prefix, after, got, want)
+	}
+}
+
+func (p *program) scanPage() {
+	prefix := p.scanned()
+	cursor, after := "", ""
+	if cursors := p.cursors[prefix]; len(cursors) > 0 && rapid.Bool().Draw(p.T, "go on") {
+		cursor = rapid.SampledFrom(cursors).Draw(p.T, "cursor")
+		after = p.skip[cursor]
+	}
+	limit := rapid.IntRange(1, 12).Draw(p.T, "limit")
+	page, err := p.store.ScanPage(p.ctx, prefix, limit, cursor)
+	p.wantError("ScanPage", prefix, err, nil)
+	want := p.liveKeys(prefix, after)
+	more := len(want) > limit
+	want = want[:min(limit, len(want))]
+	var got []string
+	for _, e := range page.Entries {
+		p.same("ScanPage", e, true)
+		got = append(got, e.Key)
+	}
+	if !slices.Equal(got, want) || more != (page.Next != "") {
+		p.Fatalf("ScanPage(%q, %d) behind %q gave %q, more: %v; the map has %q, more: %v", prefix, limit, after, got, page.Next != "", want, more)
+	}
+	if page.Next != "" {
+		p.cursors[prefix] = append(p.cursors[prefix], page.Next)
+		p.skip[page.Next] = got[len(got)-1]
+	}
+	if cursor != "" {
+		_, err := p.store.ScanPage(p.ctx, prefix+"a", limit, cursor)
+		p.wantError("ScanPage with the cursor of another prefix", prefix, err, kv.ErrInvalidCursor)
+	}
+}
+
+// jump moves the clock: mostly on, a little back at times, and often to the moment at
+// which an entry expires or the one before.
+func (p *program) jump() {
+	var instants []int64
+	for _, key := range slices.Sorted(maps.Keys(p.entries)) {
+		if at := p.entries[key].expires; at > p.now.UnixMilli() {
+			instants = append(instants, at)
+		}
+	}
+	switch kind := rapid.SampledFrom([]string{"to an expiry", "before an expiry", "on", "back"}).Draw(p.T, "jump"); {
+	case kind == "on":
+		p.now = p.now.Add(time.Duration(rapid.Int64Range(0, int64(5*time.Minute)).Draw(p.T, "by")))
+	case kind == "back":
+		p.now = p.now.Add(-time.Duration(rapid.Int64Range(0, int64(10*time.Second)).Draw(p.T, "by")))
+	case len(instants) > 0:
+		at := rapid.SampledFrom(instants).Draw(p.T, "instant")
+		if kind == "before an expiry" {
+			at--
+		}
+		p.now = time.UnixMilli(at)
+	}
+}
+
+// checkAll compares everything at the end.
+func (p *program) checkAll() {
+	var got []string
+	for e, err := range p.store.Scan(p.ctx, p.prefix) {
+		p.wantError("Scan", p.prefix, err, nil)
+		p.same("Scan", e, true)
+		got = append(got, e.Key)
+	}
+	if want := p.liveKeys(p.prefix, ""); !slices.Equal(got, want) {
+		p.Fatalf("at the end the store has %q; the map has %q", got, want)
+	}
+}

@@ -1,0 +1,379 @@
+package aztableskv
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/kv"
+)
+
+var discard = log.New(io.Discard, "", 0)
+
+// The rule: New refuses what it cannot work with, says what is wrong and what is
+// allowed, and writes nothing.
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	client := f.client()
+	if _, err := New(t.Context(), nil, "kv1", nil); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("nil client: %v; want ErrInvalidOption", err)
+	}
+	for _, table := range []string{"", "ab", "1ab", "a-b", "a_b", "tablé", "a/b", strings.Repeat("t", 64), "a'b"} {
+		_, err := New(t.Context(), client, table, nil)
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), tableNameRule) {
+			t.Errorf("table %q: %v; want ErrInvalidOption with the rule", table, err)
+		}
+		if err := EnsureTable(t.Context(), client, table); !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("EnsureTable of %q: %v; want ErrInvalidOption", table, err)
+		}
+	}
+	for _, shards := range []int{-1, MaxShards + 1} {
+		_, err := New(t.Context(), client, "kv1", &Options{Shards: shards})
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "1 to 256") {
+			t.Errorf("%d shards: %v; want ErrInvalidOption with the range", shards, err)
+		}
+	}
+	if requests := f.take(); len(requests) > 0 {
+		t.Errorf("invalid arguments make the requests %q", requests)
+	}
+	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "EnsureTable") {
+		t.Errorf("missing table: %v; want ErrNotProvisioned that names EnsureTable", err)
+	}
+}
+
+// The rule: a table is opened with the layout it was first opened with, or not
+// at all, and is left unchanged.
+func TestLayout(t *testing.T) {
+	t.Parallel()
+	client := azurite(t)
+	table := newTable(t, client)
+	raw := client.NewClient(table)
+	stored := func() string {
+		resp, err := raw.GetEntity(t.Context(), layoutPartition, layoutRow, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(resp.Value)
+	}
+	if _, err := New(t.Context(), client, table, &Options{Shards: 4}); err != nil {
+		t.Fatal(err)
+	}
+	before := stored()
+	if _, err := New(t.Context(), client, table, &Options{Shards: 4}); err != nil {
+		t.Errorf("opening again: %v", err)
+	}
+	if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards; asked for were 16") {
+		t.Errorf("opening with another number of shards: %v; want ErrIncompatible with both numbers", err)
+	}
+	if got := stored(); got != before {
+		t.Errorf("the layout record changed from %s to %s", before, got)
+	}
+	for _, properties := range []map[string]any{
+		{}, {"format": 2, "shards": 16}, {"format": 1}, {"format": "1", "shards": "16"}, {"format": 1, "shards": 0}, {"format": 1, "shards": 257}, {"format": 1, "shards": 1.5},
+	} {
+		plant(t, raw, layoutPartition, layoutRow, properties)
+		before := stored()
+		if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
+			t.Errorf("layout record %v: %v; want ErrIncompatible", properties, err)
+		}
+		if _, err := Sweep(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
+			t.Errorf("sweeping under the layout record %v: %v; want ErrIncompatible", properties, err)
+		}
+		if got := stored(); got != before {
+			t.Errorf("the layout record changed from %s to %s", before, got)
+		}
+	}
+}
+
+// The rule: of several that open a new table at once, all succeed when they
+// agree.
+func TestOpenRace(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	client := f.client()
+	f.setFault(func(r *http.Request) fault {
+		if r.Method == "POST" { // somebody else is faster
+			f.entities[fakeKey{layoutPartition, layoutRow}] = &fakeEntity{etag: "W/\"1\"", properties: rawProperties(t, map[string]any{"format": 1, "shards": 16})}
+		}
+		return fault{}
+	})
+	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+		t.Error(err)
+	}
+	if got := f.take(); !slices.Equal(got, []string{"GET entity", "POST entity", "GET entity"}) {
+		t.Errorf("the requests are %q", got)
+	}
+}
+
+// The rule: credentials that may read and not write open a table that has its
+// layout record, and no new one.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	client := f.client()
+	denied := func(r *http.Request) fault {
+		if r.Method != "GET" {
+			return fault{status: 403, code: "AuthorizationPermissionMismatch", index: -1}
+		}
+		return fault{}
+	}
+	f.setFault(denied)
+	if _, err := New(t.Context(), client, "kv1", nil); !errors.Is(err, kv.ErrPermission) {
+		t.Errorf("opening a new table: %v; want ErrPermission", err)
+	}
+	f.setFault(nil)
+	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+		t.Fatal(err)
+	}
+	f.setFault(denied)
+	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+		t.Errorf("opening a table that has its layout record: %v", err)
+	}
+}
+
+// The rule: EnsureTable creates what is missing, and only that.
+func TestEnsureTable(t *testing.T) {
+	t.Parallel()
+	client := azurite(t)
+	table := newTable(t, client)
+	s, err := New(t.Context(), client, table, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := EnsureTable(t.Context(), client, table); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != "1" {
+		t.Errorf("behind EnsureTable the entry is %q, %v", e.Value, err)
+	}
+	f := newFake(t, "")
+	f.setFault(func(*http.Request) fault { return fault{status: 409, code: "TableBeingDeleted"} })
+	if err := EnsureTable(t.Context(), f.client(), "kv1"); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrNotProvisioned) {
+		t.Errorf("while the table is being deleted: %v; want ErrUnavailable", err)
+	}
+	f.setFault(func(*http.Request) fault { return fault{status: 403, code: "AuthorizationPermissionMismatch"} })
+	if err := EnsureTable(t.Context(), f.client(), "kv1"); !errors.Is(err, kv.ErrPermission) {
+		t.Errorf("denied: %v; want ErrPermission", err)
+	}
+	f.setFault(nil)
+	if err := EnsureTable(t.Context(), f.client(), "kv1"); err != nil || f.table != "kv1" {
+		t.Errorf("on the fake: %v", err)
+	}
+}
+
+// The rule: Close leaves clients open that were handed in.
+func TestCloseLeavesTheClientOpen(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	client := f.client()
+	for range 2 {
+		s, err := New(t.Context(), client, "kv1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+const (
+	someKey = "c2VjcmV0LWtleS1zZWNyZXQ="
+	someSAS = "sv=2019-02-02&ss=t&sp=rwdlacu&sig=s3cr3t%3D"
+)
+
+// The rule: URLs and variables are read strictly, before any I/O, and no message
+// repeats what may be secret.
+func TestConnectRefuses(t *testing.T) {
+	const connection = "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=" + someKey + ";EndpointSuffix=core.windows.net"
+	for _, test := range []struct {
+		url  string
+		env  map[string]string
+		says string
+	}{
+		{url: "aztables://account/tab?x=1", says: `parameter "x" is unknown`},
+		{url: "aztables://account/tab?sig=s3cr3t", says: `parameter "sig" is unknown`},
+		{url: "aztables://user:s3cr3t@account/tab", says: "credentials do not belong in the URL"},
+		{url: "aztables://Account/tab", says: "3 to 24 lower-case letters and digits"},
+		{url: "aztables://ac/tab", says: "3 to 24 lower-case letters and digits"},
+		{url: "aztables://" + strings.Repeat("a", 25) + "/tab", says: "3 to 24 lower-case letters and digits"},
+		{url: "aztables://acc.table.core.windows.net/tab", says: "3 to 24 lower-case letters and digits"},
+		{url: "aztables://acc:443/tab", says: "3 to 24 lower-case letters and digits"},
+		{url: "aztables:///tab", says: "3 to 24 lower-case letters and digits"},
+		{url: "aztables://account", says: tableNameRule},
+		{url: "aztables://account/", says: tableNameRule},
+		{url: "aztables://account/a-b", says: tableNameRule},
+		{url: "aztables://account/tab/more", says: tableNameRule},
+		{url: "aztables://account/tab?shards=0", says: "from 1 to 256"},
+		{url: "aztables://account/tab?shards=257", says: "from 1 to 256"},
+		{url: "aztables://account/tab?shards=many", says: "from 1 to 256"},
+		{url: "aztables://account/tab?endpoint=ftp://x", says: "endpoint"},
+		{url: "aztables://account/tab?endpoint=http://u:s3cr3t@x", says: "endpoint"},
+		{url: "aztables://account/tab?endpoint=http://x?sig=s3cr3t", says: "endpoint"},
+		{url: "dynamodb://table", says: "scheme"},
+		{url: "aztables://%zz/s3cr3t", says: "cannot be parsed"},
+		{url: "aztables://account/tab?endpoint=http://127.0.0.1:1", says: "https"},
+		{url: "aztables://account/tab", env: map[string]string{envKey: "not s3cr3t base64"}, says: "base64"},
+		{url: "aztables://account/tab", env: map[string]string{envSAS: "s3cr3t"}, says: "sig parameter"},
+		{url: "aztables://account/tab", env: map[string]string{envSAS: "sig=%zzs3cr3t"}, says: "sig parameter"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: connection}, says: "is for account acc, the URL for account"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "s3cr3t"}, says: "malformed"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountKey=s3cr3t"}, says: "lacks something"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account"}, says: "lacks something"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=ftp://s3cr3t"}, says: "endpoint"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account;AccountKey=s3cr3t!"}, says: "base64"},
+	} {
+		for _, name := range []string{envConnectionString, envKey, envSAS} {
+			t.Setenv(name, test.env[name])
+		}
+		_, err := Open(t.Context(), test.url)
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s with %v: %v; want ErrInvalidOption that says %q", test.url, test.env, err, test.says)
+		}
+		shows(t, err, "s3cr3t")
+	}
+}
+
+// The rule: each kind of credentials is found where it is documented, and sends
+// requests where the URL, the connection string or Azure's own scheme says.
+func TestConnect(t *testing.T) {
+	for _, test := range []struct {
+		name, url string
+		env       map[string]string
+		endpoint  string // of the requests
+		auth      string // start of the Authorization header, or a part of the query
+	}{
+		{"key", "aztables://account/kv1", map[string]string{envKey: someKey}, "https://account.table.core.windows.net/", "SharedKeyLite account:"},
+		{"SAS", "aztables://account/kv1", map[string]string{envSAS: "?" + someSAS}, "https://account.table.core.windows.net/", "sig=s3cr3t%3D"},
+		{"key before SAS", "aztables://account/kv1", map[string]string{envKey: someKey, envSAS: someSAS}, "https://account.table.core.windows.net/", "SharedKeyLite account:"},
+		{"endpoint", "aztables://account/kv1?endpoint=http://127.0.0.1:1/account", map[string]string{envSAS: someSAS}, "http://127.0.0.1:1/account/", "sig=s3cr3t%3D"},
+		{"connection string", "aztables://account/kv1", map[string]string{
+			envConnectionString: "DefaultEndpointsProtocol=https;AccountName=account;AccountKey=" + someKey + ";EndpointSuffix=core.chinacloudapi.cn;",
+			envKey:              "b3RoZXI=",
+		}, "https://account.table.core.chinacloudapi.cn/", "SharedKeyLite account:"},
+		{"connection string with an endpoint", "aztables://account/kv1", map[string]string{
+			envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=http://127.0.0.1:1/account/",
+		}, "http://127.0.0.1:1/account/", "SharedKeyLite account:"},
+		{"endpoint before connection string", "aztables://account/kv1?endpoint=http://127.0.0.1:2", map[string]string{
+			envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=http://127.0.0.1:1/account",
+		}, "http://127.0.0.1:2/", "SharedKeyLite account:"},
+		{"connection string with a SAS", "aztables://account/kv1", map[string]string{
+			envConnectionString: "TableEndpoint=https://account.table.core.windows.net/;SharedAccessSignature=" + someSAS,
+		}, "https://account.table.core.windows.net/", "sig=s3cr3t%3D"},
+		{"Azurite", "aztables://devstoreaccount1/kv1", nil, "http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
+		{"Azurite elsewhere", "aztables://devstoreaccount1/kv1?endpoint=http://h:1/devstoreaccount1", nil, "http://h:1/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
+		{"development storage", "aztables://devstoreaccount1/kv1", map[string]string{envConnectionString: "UseDevelopmentStorage=true"},
+			"http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
+	} {
+		for _, name := range []string{envConnectionString, envKey, envSAS} {
+			t.Setenv(name, test.env[name])
+		}
+		c, err := Connect(test.url + shardsParam(test.url))
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		if c.Table != "kv1" || c.Options.Shards != 5 {
+			t.Errorf("%s: table %q, %d shards; want kv1 and 5", test.name, c.Table, c.Options.Shards)
+		}
+		var sent *http.Request
+		c.transport.RegisterProtocol("https", tripper(func(r *http.Request) { sent = r }))
+		c.transport.RegisterProtocol("http", tripper(func(r *http.Request) { sent = r }))
+		d, err := newDriver("open", c.Client, c.Table, quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.setShards(1)
+		kv.New(d).Get(t.Context(), "a")
+		if sent == nil || !strings.HasPrefix(sent.URL.String(), test.endpoint+"kv1(") {
+			t.Errorf("%s: the request is %v; want it to start with %s", test.name, sent, test.endpoint)
+			continue
+		}
+		if !strings.HasPrefix(sent.Header.Get("Authorization"), test.auth) && !strings.Contains(sent.URL.RawQuery, test.auth) {
+			t.Errorf("%s: the request to %s has no %s", test.name, sent.URL, test.auth)
+		}
+		c.Close()
+	}
+}
+
+func shardsParam(url string) string {
+	if strings.Contains(url, "?") {
+		return "&shards=5"
+	}
+	return "?shards=5"
+}
+
+// The rule: without credentials in the environment, azidentity's chain is asked;
+// it needs no network to be made.
+func TestConnectDefaultCredential(t *testing.T) {
+	for _, name := range []string{envConnectionString, envKey, envSAS} {
+		t.Setenv(name, "")
+	}
+	c, err := Connect("aztables://account/kv1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+type tripper func(*http.Request)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	f(r)
+	return &http.Response{StatusCode: 404, Header: http.Header{"X-Ms-Error-Code": {"ResourceNotFound"}}, Body: http.NoBody, Request: r}, nil
+}
+
+// The rule: Open gives a store that works, over the emulator as over Azure.
+func TestOpen(t *testing.T) {
+	endpoint := emulator.AzureTables(t)
+	client := azurite(t)
+	table := newTable(t, client)
+	for _, name := range []string{envConnectionString, envKey, envSAS} {
+		t.Setenv(name, "")
+	}
+	address := "aztables://" + emulator.AzureAccount + "/" + table + "?shards=3&endpoint=" + endpoint
+	s, err := Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := s.Put(t.Context(), "a", []byte("1"), kv.IfNotExists())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Info().Shards != 3 || s.Info().Name != "aztables" {
+		t.Errorf("the store is %+v; want 3 shards of aztables", s.Info())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("after Close: %v; want ErrClosed", err)
+	}
+	t.Setenv(envKey, emulator.AzureKey)
+	if s, err = Open(t.Context(), address); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.Get(t.Context(), "a"); err != nil || e.Version != version {
+		t.Errorf("opened again: %v, %v", e, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv(envKey, someKey)
+	if _, err := Open(t.Context(), address); !errors.Is(err, kv.ErrPermission) {
+		t.Errorf("with a wrong key: %v; want ErrPermission", err)
+	}
+	t.Setenv(envKey, "")
+	if _, err := Open(t.Context(), strings.Replace(address, table, newTableName(), 1)); !errors.Is(err, kv.ErrNotProvisioned) {
+		t.Errorf("missing table: %v; want ErrNotProvisioned", err)
+	}
+}

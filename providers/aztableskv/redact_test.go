@@ -1,0 +1,134 @@
+package aztableskv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// many is an error that cannot be compared.
+type many []error
+
+func (m many) Error() string   { return "many: " + errors.Join(m...).Error() }
+func (m many) Unwrap() []error { return m }
+
+// silent hides what it wraps from its own message.
+type silent struct{ err error }
+
+func (silent) Error() string   { return "something failed" }
+func (s silent) Unwrap() error { return s.err }
+
+// The rule: the signature of a SAS is in no message of the chain, wherever it
+// stood, and what callers look for stays there.
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t"
+	const address = "https://account.table.core.windows.net/kv1(PartitionKey='00',RowKey='a')?se=2030&sig=" + secret + "%3D&sp=r"
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}
+	base := &url.Error{Op: "Get", URL: address, Err: reset}
+	for _, err := range []error{
+		base,
+		fmt.Errorf("wrapped: %w", base),
+		fmt.Errorf("twice: %w", fmt.Errorf("wrapped: %w", base)),
+		errors.Join(errors.New("other"), base),
+		many{errors.New("other"), base},
+		silent{base},
+		silent{many{silent{base}}},
+		&url.Error{Op: "parse", URL: address, Err: base},
+		&url.Error{Op: "Get", URL: address, Err: fmt.Errorf("Get %q: %w", address, reset)},
+		fmt.Errorf("%s: %w", address, base),
+	} {
+		clean := redact(err)
+		shows(t, clean, secret)
+		if op, ok := errors.AsType[*net.OpError](clean); !ok || op != reset {
+			t.Errorf("%T %v lost its cause", err, clean)
+		}
+		if u, ok := errors.AsType[*url.Error](clean); !ok || strings.Contains(u.URL, "?") || !strings.Contains(u.URL, "RowKey='a'") {
+			t.Errorf("%T %v lost its *url.Error", err, clean)
+		}
+	}
+	text := errors.New(`three sig=` + secret + ` "sig=` + secret + `" <sig=` + secret + `>`)
+	shows(t, redact(text), secret)
+	if got, want := redact(text).Error(), `three sig=REDACTED "sig=REDACTED" <sig=REDACTED>`; got != want {
+		t.Errorf("text is redacted to %s, want %s", got, want)
+	}
+	for _, err := range []error{reset, context.Canceled, fmt.Errorf("plain: %w", context.DeadlineExceeded), nil} {
+		if clean := redact(err); clean != err {
+			t.Errorf("%v became %v, though it shows nothing", err, clean)
+		}
+	}
+}
+
+// The rule: a service that repeats the signature, the authorization or the value
+// of a request in its answer does not make an error show it.
+func TestAnswersAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("x-ms-error-code", "AuthenticationFailed")
+		w.Header().Set("x-ms-request-id", "request-17")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, "<error><message>%s %s %s</message></error>", r.URL, r.URL.Query().Get("sig"), secretValue)
+	}))
+	t.Cleanup(server.Close)
+	client, err := aztables.NewServiceClientWithNoCredential(server.URL+"/?sp=r&sig="+secret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDriver("open", client, "kv1", quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.setShards(DefaultShards)
+	for op, do := range operations(t.Context(), kv.New(d), kv.Version{}) {
+		if strings.Contains(op, "version") {
+			continue
+		}
+		err := do()
+		if !errors.Is(err, kv.ErrPermission) || !strings.Contains(err.Error(), "403 Forbidden, AuthenticationFailed (request request-17)") {
+			t.Errorf("%s: %v; want ErrPermission, with the status, the code and the request's id", op, err)
+		}
+		shows(t, err, secret)
+		shows(t, err, secretValue)
+		answer, ok := errors.AsType[*azcore.ResponseError](err)
+		if !ok || answer.StatusCode != 403 || answer.ErrorCode != "AuthenticationFailed" || answer.RawResponse.Header.Get("x-ms-request-id") != "request-17" {
+			t.Errorf("%s: the SDK's error is %+v", op, answer)
+		}
+	}
+}
+
+// The rule: a server that does not speak TLS, or shows a wrong certificate, was
+// sent nothing.
+func TestBrokenTLS(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	self := httptest.NewUnstartedServer(http.NotFoundHandler())
+	self.TLS = &tls.Config{}
+	self.Config.ErrorLog = discard
+	self.StartTLS()
+	t.Cleanup(self.Close)
+	for _, address := range []string{strings.Replace(plain.URL, "http:", "https:", 1), self.URL} {
+		client := fakeClient(t, address, &http.Client{Transport: newTransport()})
+		d, err := newDriver("open", client, "kv1", quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.setShards(1)
+		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("%v; want ErrUnavailable alone", err)
+		}
+	}
+}

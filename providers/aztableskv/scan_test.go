@@ -1,0 +1,277 @@
+package aztableskv
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The rule: pages may be short or empty, and continuations may lack a row key;
+// a scan yields every entry once and in order all the same.
+func TestScanPages(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	var want []string
+	var items []kv.Item
+	for i := range 200 {
+		key := fmt.Sprintf("k%03d", i)
+		want = append(want, key)
+		items = append(items, kv.Item{Key: key, Value: []byte(key)})
+	}
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	for _, maxPage := range []int{1, 7, 0} {
+		for _, empty := range []bool{false, true} {
+			for _, noRow := range []bool{false, true} {
+				f.mu.Lock()
+				f.maxPage, f.emptyPages, f.noNextRow = maxPage, empty, noRow
+				f.mu.Unlock()
+				var got []string
+				for e, err := range s.Scan(t.Context(), "k") {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if string(e.Value) != e.Key {
+						t.Errorf("the value of %s is %q", e.Key, e.Value)
+					}
+					got = append(got, e.Key)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("pages of %d, empty ones between: %t, row keys missing: %t: %d entries in this order: %.200q", maxPage, empty, noRow, len(got), got)
+				}
+				if ok, err := s.Exists(t.Context(), "k007"); !ok || err != nil {
+					t.Errorf("pages of %d, empty ones between: %t: Exists is %t, %v", maxPage, empty, ok, err)
+				}
+			}
+		}
+	}
+}
+
+// The rule: versions from listings are those of reads, also when the service
+// leaves the ETags out of listings without full metadata, and even of those.
+func TestScanVersions(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	for i := range 20 {
+		if _, err := s.Put(t.Context(), fmt.Sprintf("k%d", i), []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, noETags := range []bool{false, true} {
+		f.mu.Lock()
+		f.noETags = noETags
+		f.mu.Unlock()
+		for _, opts := range [][]kv.ScanOption{nil, {kv.KeysOnly()}} {
+			n := 0
+			for e, err := range s.Scan(t.Context(), "", opts...) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+				got, err := s.Get(t.Context(), e.Key)
+				if err != nil || got.Version != e.Version {
+					t.Errorf("listed version %v of %s, read version %v, %v", e.Version, e.Key, got.Version, err)
+				}
+			}
+			if n != 20 {
+				t.Errorf("%d entries, want 20", n)
+			}
+		}
+	}
+}
+
+// The rule: expired entries are left out by the service, and what does not expire
+// is not.
+func TestScanFiltersExpired(t *testing.T) {
+	t.Parallel()
+	client := azurite(t)
+	d, err := newDriver("open", client, newTable(t, client), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.setShards(1)
+	now := time.Now().UnixMilli()
+	for key, expires := range map[string]int64{"never": 0, "past": now - 1, "now": now, "next": now + 1, "long-ago": 1, "last": kv.MaxExpiry.UnixMilli()} {
+		rec := kv.Record{Key: key, Value: []byte{}, Expires: expires, Token: strings.Repeat("t", tokenLen)}
+		if _, err := d.Put(t.Context(), rec, kv.Condition{Now: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(r kv.Range) (keys []string) {
+		r.From, r.To, r.Limit = "-", "~", 10
+		for rec, err := range d.Scan(t.Context(), r) {
+			if err != nil {
+				t.Error(err)
+			}
+			keys = append(keys, rec.Key)
+		}
+		return keys
+	}
+	if got, want := list(kv.Range{Now: now}), []string{"last", "never", "next"}; !slices.Equal(got, want) {
+		t.Errorf("the service returns %q, want %q", got, want)
+	}
+	if got, want := list(kv.Range{}), []string{"last", "long-ago", "never", "next", "now", "past"}; !slices.Equal(got, want) {
+		t.Errorf("without an instant the service returns %q, want %q", got, want)
+	}
+}
+
+// foreign are entities that skykv did not write, all but the last such that a
+// listing without values tells it.
+var foreign = []map[string]any{
+	{"name": "Ann"},
+	{"v": "dg==", "v@odata.type": "Edm.Binary"},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64"},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "t": strings.Repeat("t", tokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "-1", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": "short"},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": 7},
+	{"V": "dg==", "V@odata.type": "Edm.Binary", "X": "1", "X@odata.type": "Edm.Int64", "T": strings.Repeat("t", tokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": 1, "t": strings.Repeat("t", tokenLen)},
+	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)},
+}
+
+// foreignExpired are such entities that look expired long ago; the first does so
+// to Azurite, which compares strings with numbers.
+var foreignExpired = []map[string]any{
+	{"x": "1", "t": strings.Repeat("t", tokenLen)},
+	{"x": "1", "x@odata.type": "Edm.Int64"},
+	{"x": "1", "x@odata.type": "Edm.Int64", "t": "short"},
+	{"x": "1", "x@odata.type": "Edm.Int64", "t": 7},
+	{"x": "1", "x@odata.type": "Edm.Int64", "name": "Ann"},
+}
+
+// azuriteFails reports whether Azurite answers every query that compares x with
+// status 500 while such an entity is there: it expects x to be a string.
+func azuriteFails(properties map[string]any) bool {
+	_, number := properties["x"].(int)
+	return number
+}
+
+// The rule: an entity that skykv did not write makes operations that read it fail
+// with ErrIncompatible and its key; scans go on behind it, and DeletePrefix leaves
+// it alone. Put and Delete without a condition take its place, as they do not read.
+func TestForeignEntities(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := newFake(t, "kv1")
+	real := azurite(t)
+	for name, service := range map[string]struct {
+		client *aztables.ServiceClient
+		table  string
+	}{"fake": {f.client(), "kv1"}, "azurite": {real, newTable(t, real)}} {
+		s, err := New(ctx, service.client, service.table, &Options{Shards: 2, Retry: quick})
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := service.client.NewClient(service.table)
+		want := map[string]bool{}
+		foreign := slices.Clone(foreign)
+		if name == "azurite" {
+			foreign = slices.DeleteFunc(foreign, azuriteFails)
+		}
+		for i, properties := range foreign {
+			key := fmt.Sprintf("f:%d", i)
+			want[key] = true
+			plant(t, table, []string{"00", "01"}[kv.Shard(key, 2)], key, properties)
+			if _, err := s.Put(ctx, key+"-ours", []byte("v")); err != nil {
+				t.Fatal(err)
+			}
+			incompatible := func(op string, err error) {
+				t.Helper()
+				if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), fmt.Sprintf("%q", key)) || errors.Is(err, kv.ErrIndeterminate) {
+					t.Errorf("%s: %s of foreign entity %v: %v; want ErrIncompatible that names %s", name, op, properties, err, key)
+				}
+			}
+			_, err := s.Get(ctx, key)
+			incompatible("Get", err)
+			_, err = s.GetMany(ctx, []string{key, key + "-ours"})
+			incompatible("GetMany", err)
+			if i == len(foreign)-1 {
+				continue // without its value it looks like one of skykv's
+			}
+			_, err = s.Exists(ctx, key)
+			incompatible("Exists", err)
+			_, err = s.Put(ctx, key, nil, kv.IfNotExists())
+			incompatible("Put if absent", err)
+		}
+		// An entity of skykv's that was copied into another partition, and one under
+		// a name that is no key.
+		moved := "f:moved"
+		want[moved] = true
+		ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)}
+		plant(t, table, []string{"01", "00"}[kv.Shard(moved, 2)], moved, ours)
+		plant(t, table, "00", "f:no key", ours)
+
+		got := map[string]bool{}
+		live := 0
+		for e, err := range s.Scan(ctx, "f:") {
+			if err == nil {
+				live++
+				continue
+			}
+			if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), fmt.Sprintf("%q", e.Key)) {
+				t.Errorf("%s: Scan: %v; want ErrIncompatible that names %s", name, err, e.Key)
+			}
+			got[e.Key] = true
+		}
+		if len(got) != len(want) || live != len(foreign) {
+			t.Errorf("%s: Scan reports the foreign entities %v and %d others; want %v and %d", name, got, live, want, len(foreign))
+		}
+		// A page ends at a foreign entity, and the next goes on behind it.
+		live = 0
+		for cursor, pages := "", 0; ; pages++ {
+			page, err := s.ScanPage(ctx, "f:", 1000, cursor)
+			live += len(page.Entries)
+			if err == nil {
+				break
+			}
+			if cursor = page.Next; !errors.Is(err, kv.ErrIncompatible) || pages > 2*len(foreign) {
+				t.Fatalf("%s: ScanPage: %v after %d pages", name, err, pages)
+			}
+		}
+		if live != len(foreign) {
+			t.Errorf("%s: continued pages hold %d entries, want %d", name, live, len(foreign))
+		}
+		_, err = s.DeletePrefix(ctx, "f:")
+		batch, ok := errors.AsType[*kv.BatchError](err)
+		if !ok || len(batch.Failed) != len(want)-1 { // the one without its value is deleted
+			t.Errorf("%s: DeletePrefix: %v; want a *BatchError of the foreign entities", name, err)
+		}
+		for i := range foreign[:len(foreign)-1] {
+			key := fmt.Sprintf("f:%d", i)
+			if _, err := table.GetEntity(ctx, []string{"00", "01"}[kv.Shard(key, 2)], key, nil); err != nil {
+				t.Errorf("%s: DeletePrefix did not leave foreign entity %s alone: %v", name, key, err)
+			}
+		}
+		if _, err := s.Put(ctx, "f:0", []byte("ours")); err != nil {
+			t.Errorf("%s: unconditional Put over a foreign entity: %v", name, err)
+		}
+		if e, err := s.Get(ctx, "f:0"); err != nil || string(e.Value) != "ours" {
+			t.Errorf("%s: Get behind an unconditional Put over a foreign entity: %q, %v", name, e.Value, err)
+		}
+		if err := s.Delete(ctx, "f:1"); err != nil {
+			t.Errorf("%s: unconditional Delete of a foreign entity: %v", name, err)
+		}
+		if _, err := s.Get(ctx, "f:1"); !errors.Is(err, kv.ErrNotFound) {
+			t.Errorf("%s: Get behind an unconditional Delete of a foreign entity: %v", name, err)
+		}
+	}
+}
+
+// plant writes an entity as another program would.
+func plant(t *testing.T, table *aztables.Client, partition, row string, properties map[string]any) {
+	t.Helper()
+	if _, err := table.UpsertEntity(t.Context(), entityJSON(t, partition, row, properties), &aztables.UpsertEntityOptions{UpdateMode: aztables.UpdateModeReplace}); err != nil {
+		t.Fatal(err)
+	}
+}

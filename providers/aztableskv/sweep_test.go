@@ -1,0 +1,236 @@
+package aztableskv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func entityJSON(t testing.TB, partition, row string, properties map[string]any) []byte {
+	t.Helper()
+	e := maps.Clone(properties)
+	e["PartitionKey"], e["RowKey"] = partition, row
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// The rule: the sweeper deletes what expired an hour ago, and nothing else.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	client := azurite(t)
+	table := newTable(t, client)
+	s, err := New(ctx, client, table, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now().Truncate(time.Millisecond)
+	s = s.With(kv.Clock(func() time.Time { return start }))
+	var items []kv.Item
+	for i := range 300 {
+		items = append(items, kv.Item{Key: fmt.Sprintf("gone-%d", i), Value: []byte("v"), TTL: time.Duration(i%60+1) * time.Second})
+	}
+	items = append(items,
+		kv.Item{Key: "at-the-hour", TTL: time.Minute},
+		kv.Item{Key: "one-ms-short", TTL: time.Minute + time.Millisecond},
+		kv.Item{Key: "live", TTL: 48 * time.Hour},
+		kv.Item{Key: "forever"},
+	)
+	if err := s.PutMany(ctx, items); err != nil {
+		t.Fatal(err)
+	}
+	raw := client.NewClient(table)
+	partition := func(key string) string { return fmt.Sprintf("%02x", kv.Shard(key, DefaultShards)) }
+	var others []string
+	for i, properties := range slices.Concat(foreign, foreignExpired) {
+		if !azuriteFails(properties) {
+			key := fmt.Sprintf("foreign-%d", i)
+			others = append(others, key)
+			plant(t, raw, partition(key), key, properties)
+		}
+	}
+	var reports []SweepProgress
+	last, err := Sweep(ctx, client, table, &SweepOptions{
+		Rate:     100_000,
+		Clock:    func() time.Time { return start.Add(time.Hour + time.Minute) },
+		Progress: func(p SweepProgress) { reports = append(reports, p) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last.Deleted != 301 || last.Kept != 0 || last.Foreign != len(foreignExpired) || last.Shards != DefaultShards || last.Of != DefaultShards || !last.Done || last.Pass != 1 {
+		t.Errorf("the pass is %+v; want 301 deleted, %d foreign and all shards done", last, len(foreignExpired))
+	}
+	if len(reports) == 0 || reports[len(reports)-1] != last {
+		t.Errorf("the last report is not %+v", last)
+	}
+	for i := 1; i < len(reports); i++ {
+		if reports[i].Deleted < reports[i-1].Deleted || reports[i].Shards < reports[i-1].Shards {
+			t.Errorf("progress goes back from %+v to %+v", reports[i-1], reports[i])
+		}
+	}
+	past := s.With(kv.Clock(func() time.Time { return time.UnixMilli(1) })) // nothing has expired
+	for _, item := range items {
+		_, err := past.Get(ctx, item.Key)
+		swept := strings.HasPrefix(item.Key, "gone") || item.Key == "at-the-hour"
+		if errors.Is(err, kv.ErrNotFound) != swept {
+			t.Errorf("%s: %v; want it swept: %t", item.Key, err, swept)
+		}
+	}
+	for _, key := range others {
+		if _, err := raw.GetEntity(ctx, partition(key), key, nil); err != nil {
+			t.Errorf("the sweeper did not leave %s alone: %v", key, err)
+		}
+	}
+}
+
+// The rule: an entity is deleted in the state it was found in, so that one that
+// was re-created between is kept, and so are its neighbours' fates their own.
+func TestSweepKeepsRecreated(t *testing.T) {
+	t.Parallel()
+	for _, recreated := range []int{0, 3, 50, 99} {
+		f := newFake(t, "kv1")
+		s := f.store(nil)
+		ctx := t.Context()
+		past := s.With(kv.Clock(func() time.Time { return time.Now().Add(-3 * time.Hour) }))
+		items := sameShard(100, []byte("old"))
+		for i := range items {
+			items[i].TTL = time.Minute
+		}
+		if err := past.PutMany(ctx, items); err != nil {
+			t.Fatal(err)
+		}
+		key := items[recreated].Key
+		planted := false
+		f.setFault(func(r *http.Request) fault {
+			if !planted && r.URL.Path == "/$batch" {
+				planted = true
+				rec := kv.Record{Key: key, Value: []byte("new"), Token: strings.Repeat("n", tokenLen)}
+				var properties map[string]json.RawMessage
+				if err := json.Unmarshal(encode("03", rec), &properties); err != nil {
+					t.Error(err)
+				}
+				f.write(fakeKey{"03", key}, properties)
+			}
+			return fault{}
+		})
+		last, err := Sweep(ctx, f.client(), "kv1", &SweepOptions{Rate: 1e6})
+		if err != nil || last.Deleted != 99 || last.Kept != 1 {
+			t.Errorf("entity %d of 100 re-created: %+v, %v; want 99 deleted and 1 kept", recreated, last, err)
+		}
+		if e, err := s.Get(ctx, key); err != nil || string(e.Value) != "new" {
+			t.Errorf("the re-created entry is %q, %v", e.Value, err)
+		}
+		if n := len(f.entities); n != 2 {
+			t.Errorf("%d entities are left; want the layout record and the re-created one", n)
+		}
+	}
+}
+
+// The rule: the rate is kept, and on an interval passes start that far apart,
+// one that fails included, until the context ends.
+func TestSweepPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "kv1")
+		client := fakeClient(t, "http://account.example", f)
+		s, err := New(t.Context(), client, "kv1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items := sameShard(250, nil)
+		for i := range items {
+			items[i].TTL = time.Second
+		}
+		if err := s.PutMany(t.Context(), items); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour) // of the bubble
+		start := time.Now()
+		if last, err := Sweep(t.Context(), client, "kv1", &SweepOptions{Rate: 10}); err != nil || last.Deleted != 250 {
+			t.Fatalf("%+v, %v", last, err)
+		}
+		// The first ten go at once, and the last at the end of the 24th second.
+		if took := time.Since(start); took != 24*time.Second {
+			t.Errorf("deleting 250 entities at 10 per second takes %v; want 24s", took)
+		}
+
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+		defer cancel()
+		start = time.Now()
+		var starts []time.Duration
+		var failures int
+		last, err := Sweep(ctx, client, "kv1", &SweepOptions{Interval: time.Minute, Progress: func(p SweepProgress) {
+			if !p.Done {
+				return
+			}
+			starts = append(starts, time.Since(start))
+			if p.Err != nil {
+				failures++
+			}
+			f.setFault(nil)
+			if p.Pass == 1 {
+				f.setFault(func(*http.Request) fault { return fault{status: 403, code: "AuthorizationFailure"} })
+			}
+		}})
+		if !errors.Is(err, context.DeadlineExceeded) || last.Pass != 3 {
+			t.Errorf("%+v, %v; want three passes and the context's error", last, err)
+		}
+		if len(starts) != 3 || starts[0] != 0 || starts[1] != time.Minute || starts[2] != 2*time.Minute || failures != 1 {
+			t.Errorf("passes end at %v, %d of them with an error; want 0, 1m and 2m, and the second to fail", starts, failures)
+		}
+	})
+}
+
+// The rule: Sweep says what is wrong before it deletes anything.
+func TestSweepRefuses(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	client := f.client()
+	for _, test := range []struct {
+		name, table string
+		opts        *SweepOptions
+		want        error
+		says        string
+	}{
+		{"no layout record", "kv1", nil, kv.ErrIncompatible, "no layout record"},
+		{"missing table", "other", nil, kv.ErrNotProvisioned, "other"},
+		{"bad name", "a-b", nil, kv.ErrInvalidOption, "letters and digits"},
+		{"negative rate", "kv1", &SweepOptions{Rate: -1}, kv.ErrInvalidOption, "Rate"},
+		{"negative interval", "kv1", &SweepOptions{Interval: -1}, kv.ErrInvalidOption, "Interval"},
+	} {
+		_, err := Sweep(t.Context(), client, test.table, test.opts)
+		if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) || !strings.HasPrefix(err.Error(), "kv: sweep on aztables:") {
+			t.Errorf("%s: %v; want %v that says %q", test.name, err, test.want, test.says)
+		}
+	}
+	if _, err := Sweep(t.Context(), nil, "kv1", nil); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("nil client: %v; want ErrInvalidOption", err)
+	}
+	s := f.store(nil)
+	if _, err := s.With(kv.Clock(func() time.Time { return time.UnixMilli(1000) })).Put(t.Context(), "a", nil, kv.TTL(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	f.setFault(func(r *http.Request) fault {
+		if r.Method == "DELETE" {
+			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+		}
+		return fault{}
+	})
+	last, err := Sweep(t.Context(), client, "kv1", nil)
+	if !errors.Is(err, kv.ErrPermission) || last.Deleted != 0 || last.Err == nil {
+		t.Errorf("denied: %+v, %v; want ErrPermission", last, err)
+	}
+}
