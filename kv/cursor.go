@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -19,7 +18,7 @@ func cursorAfter(prefix, key string) string {
 	b := make([]byte, cursorHeader, cursorHeader+len(key))
 	b[0] = cursorFormat
 	binary.BigEndian.PutUint64(b[1:], hash(prefix, key))
-	return base64.RawURLEncoding.EncodeToString(append(b, key...))
+	return encodeText(append(b, key...))
 }
 
 // cursorKey gives the key that a cursor stands behind, "" for the empty cursor.
@@ -27,8 +26,8 @@ func cursorKey(prefix, cursor string) (string, *Error) {
 	if cursor == "" {
 		return "", nil
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(b) < cursorHeader || b[0] != cursorFormat {
+	b, ok := decodeText(cursor)
+	if !ok || len(b) < cursorHeader || b[0] != cursorFormat {
 		return "", &Error{Kind: ErrInvalidCursor, Err: errors.New("the text is not a cursor; allowed is Next of a page of the same prefix, or nothing for the first page")}
 	}
 	key := string(b[cursorHeader:])

@@ -152,7 +152,7 @@ func (s *Store) records(ctx context.Context, r Range, want int, full *bool) iter
 	case r.From > r.To: // After lies behind the prefix
 		return func(func(Record, error) bool) {}
 	case n == 1 && full != nil:
-		r.Limit = min(want+1, scanPage)
+		r.Limit = min(want, scanPage-1) + 1
 	case n == 1 && want > 0:
 		r.Limit = min(want, scanPage)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // Version names one state of one entry, for [IfVersion]. It is opaque: two
@@ -40,15 +41,15 @@ func (v Version) String() string {
 	b[25] = byte(len(v.provider))
 	b = append(append(b, v.provider...), v.native...)
 	binary.BigEndian.PutUint64(b[1:], hash(string(b[9:])))
-	return base64.RawURLEncoding.EncodeToString(b)
+	return encodeText(b)
 }
 
 // ParseVersion reads the text that String gave. Any other text, the empty one
 // included, is an error that matches [ErrInvalidVersion].
 func ParseVersion(text string) (Version, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	b, ok := decodeText(text)
 	switch {
-	case err != nil || len(b) < versionHeader:
+	case !ok || len(b) < versionHeader:
 		return Version{}, invalidVersion("the text is not a version; allowed is what Version.String gave")
 	case b[0] != versionFormat:
 		return Version{}, invalidVersion(fmt.Sprintf("the text has format %d; known is %d", b[0], versionFormat))
@@ -66,6 +67,17 @@ func ParseVersion(text string) (Version, error) {
 		return Version{}, invalidVersion("the text names no state; allowed is what Version.String gave")
 	}
 	return v, nil
+}
+
+// encodeText and decodeText give what users carry about, cursors and versions,
+// one text each.
+
+func encodeText(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func decodeText(text string) ([]byte, bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	// Line breaks are the one thing that even strict decoding passes over.
+	return b, err == nil && !strings.ContainsAny(text, "\r\n")
 }
 
 // MarshalText is String.

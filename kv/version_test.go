@@ -39,6 +39,12 @@ func TestVersionText(t *testing.T) {
 			}
 		}
 	}
+	text := Version{provider: "mem", key: 1, native: "n"}.String()
+	for _, other := range []string{text + "\n", "\r\n" + text, text[:4] + "\n" + text[4:]} {
+		if _, err := ParseVersion(other); !errors.Is(err, ErrInvalidVersion) {
+			t.Errorf("rule: a version has one text; %q gave %v", other, err)
+		}
+	}
 	if text := (Version{}).String(); text != "" {
 		t.Errorf("rule: the zero version has no text; got %q", text)
 	}

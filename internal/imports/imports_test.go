@@ -84,7 +84,8 @@ func broken(from, imported string, standard bool) string {
 		return "kv imports the standard library only"
 	case from == "conformance" && to != "kv":
 		return "conformance imports kv and the standard library only"
-	case from == "conformance/emulator" && !strings.HasPrefix(imported, "github.com/testcontainers/testcontainers-go"):
+	case from == "conformance/emulator" && !strings.HasPrefix(imported, "github.com/testcontainers/testcontainers-go") &&
+		!strings.HasPrefix(imported, "github.com/moby/moby/"): // in testcontainers' own signatures
 		return "conformance/emulator imports the standard library and testcontainers only"
 	case top == "internal" && (provider || to == "providers"):
 		return "internal never imports providers"
