@@ -598,6 +598,12 @@ func keyFaults() []fault {
 		special("only-underscores", "____"), special("reserved-id", "__id7__"), special("dash", "-"), special("colon", ":"),
 		special("underscore", "_"), special("zero", "0"), special("file-name", "C:..a.b"), special("mixed-case", "aAbBzZ"),
 		{
+			name: "keeps a key for itself",
+			wrap: refusing(func(key string) bool { return key == "_layout" }),
+			must: []string{"keys/names-of-providers"},
+			only: true,
+		},
+		{
 			name: "folds case",
 			wrap: naming(strings.ToLower, same),
 			must: []string{"keys/case-sensitive", "keys/alphabet", "keys/entry-has-its-key", "keys/special/file-name", "keys/special/mixed-case", "scan/prefix/upper-case"},
@@ -1444,7 +1450,7 @@ func batchFaults() []fault {
 				}
 				return recs, err
 			},
-			"batch/get-many/2", "batch/get-many/keys-of-all-kinds"),
+			"batch/get-many/25", "batch/get-many/keys-of-all-kinds"),
 	}
 }
 

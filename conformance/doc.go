@@ -1,3 +1,67 @@
-// Package conformance proves that a provider keeps the contract of [kv.Store]:
-// a table of cases, each with the rule that it checks.
+// Package conformance proves that a provider keeps the contract of [kv.Store].
+//
+// The suite is a table of cases. Each has a name, such as
+// "put/if-not-exists/expired", and the rule that it checks, in words. It is the
+// same for every provider: what passes it can be exchanged for any other that
+// does. [Cases] lists all of them.
+//
+// # Running it
+//
+// A provider's test hands [Run] a constructor:
+//
+//	func TestConformance(t *testing.T) {
+//		client := newClient(t)
+//		conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
+//			table := "test-" + rand.Text()
+//			if err := EnsureTable(ctx, client, table); err != nil {
+//				return nil, err
+//			}
+//			t.Cleanup(func() { DropTable(client, table) })
+//			return New(ctx, client, table)
+//		}})
+//	}
+//
+// Each case calls it for an empty store of its own, sometimes for a second one,
+// and closes what it got. Cases run in parallel, as many at once as "go test
+// -parallel" says, so the constructor is called concurrently. Making a store
+// should take milliseconds: there are 400 cases. Together they make 4,000 calls
+// of a driver with one shard and 14,000 of one with 16, which an emulator answers
+// within a minute.
+//
+// Where a store of one's own for each case costs too much, as a table in the
+// cloud does, [Config.Shared] runs the cases one after the other in the same one.
+// Programs without the testing package run the cases by [Check].
+//
+// Middleware is tested in the same way: New returns the store of a provider that
+// passes, With the middleware. A driver may lower the limits of keys and values,
+// to no less than the case "info/limits" says, and the cases keep to what it
+// says. Nothing else can be declared away: no case is skipped.
+//
+// # Time
+//
+// Cases do not sleep. They move the clock of the store, which begins at the real
+// time, by up to centuries. A driver must go by [kv.Condition] and [kv.Range]
+// wherever it asks for the time. A service that removes expired entries by its
+// own clock does so an hour after their expiry, so none is missing too early.
+//
+// # Reading a failure
+//
+//	--- FAIL: TestConformance/delete/none/absent (0.01s)
+//	    conformance.go:85: conditions.go:292: Delete: kv: delete "key" on mykv: not found
+//	        rule: Delete without a condition removes the entry if there is one; deleting an absent key
+//	        is no error. Here the key never had an entry (the version is of another store).
+//
+// The rule is what the provider broke. The place is the line of the case that saw
+// it; cases are short and can be read from there. "go test -run
+// TestConformance/delete/none/absent" runs the case alone.
+//
+// A bug often fails many cases. Start with the groups in this order: info, keys,
+// values, get, put, delete, versions, expiry, scan, page, cursor, batch, json,
+// errors, close, concurrency, context. The later ones rely on what the earlier
+// ones check.
+//
+// Some cases put a driver of their own between the store and yours: one that
+// sends a write twice, as an SDK does after a lost response, one that loses a
+// record of a scan, one that cancels the context on the way. They show in the
+// names: response-lost, broken-off, damaged-entry, cancelled-on-the-way.
 package conformance

@@ -72,6 +72,11 @@ func keyCases() []testCase {
 			func(t *trial) {
 				t.wantDistinct("a", "a.", ".a", "a..", "a.a", "a..a", "a:a", ":a", "a:", "a-a", "-a", "a-", "a_a", "_a", "a_", "0", "00", "-0", "0.0")
 			}),
+		rule("keys/names-of-providers",
+			"Names that a provider might want for records of its own are keys like any other.",
+			func(t *trial) {
+				t.wantDistinct("skykv", "_skykv", "__skykv__", ".skykv", "skykv:layout", "layout", "_layout", "__layout__", "meta", "_meta", "lock", "0", "00", "k", "kk")
+			}),
 		rule("keys/one-begins-another",
 			"A key that begins another one is a key of its own: removing it leaves the other.",
 			func(t *trial) {

@@ -12,6 +12,7 @@ import (
 // that get through, and lets a case act at the moment one does.
 type observer struct {
 	calls atomic.Int64
+	scans atomic.Int64 // under way
 
 	// before, when set, runs before each call is handed to the driver.
 	before func()
@@ -49,6 +50,8 @@ func (d *observed) Delete(ctx context.Context, key string, cond kv.Condition) (k
 func (d *observed) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		d.by.call()
+		d.by.scans.Add(1)
+		defer d.by.scans.Add(-1)
 		d.Driver.Scan(ctx, r)(yield)
 	}
 }

@@ -190,7 +190,7 @@ func scanCases() []testCase {
 				}
 			}),
 		rule("scan/break",
-			"The loop over a scan may break at any entry, and the store works on.",
+			"The loop over a scan may break at any entry: nothing is read any more, and the store works on.",
 			func(t *trial) {
 				keys := numbered("key:", 100)
 				t.fillKeys(keys...)
@@ -206,6 +206,9 @@ func scanCases() []testCase {
 						if n++; n == stop {
 							break
 						}
+					}
+					if left := t.driver.scans.Load(); left > 0 {
+						t.Errorf("after a break, %d scans of the driver are still under way", left)
 					}
 					t.put(keys[0], keys[0])
 				}

@@ -155,6 +155,8 @@ func call[T any](in *Injector, ctx context.Context, method string, write bool, a
 			in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx)); return err })
 			in.end()
 		default:
+			// A client whose connection breaks does not know that nothing was done.
+			applied = applied || a.Kind != Throttle
 			in.end()
 		}
 		e := a.unanswered(ctx)

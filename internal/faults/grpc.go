@@ -38,21 +38,13 @@ func NewGRPC(target string) (*GRPC, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	p := &GRPC{Injector: new(Injector), Addr: "127.0.0.1:0", target: conn, done: make(chan struct{})}
+	if err := p.Up(); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	p := &GRPC{Injector: new(Injector), Addr: listener.Addr().String(), target: conn, done: make(chan struct{})}
-	p.server = grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(p.serve))
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		p.server.Serve(listener)
-	}()
 	p.close = sync.OnceFunc(func() {
 		close(p.done)
-		p.server.Stop()
-		<-served
+		p.Down()
 		p.underWay.Wait()
 		conn.Close()
 	})
@@ -61,6 +53,21 @@ func NewGRPC(target string) (*GRPC, error) {
 
 // Close ends the proxy, and the calls that hang in it.
 func (p *GRPC) Close() { p.close() }
+
+// Down is an outage: connections break, and new ones are refused until Up.
+func (p *GRPC) Down() { p.server.Stop() }
+
+// Up ends an outage, at the same address as before.
+func (p *GRPC) Up() error {
+	listener, err := net.Listen("tcp", p.Addr)
+	if err != nil {
+		return err
+	}
+	p.Addr = listener.Addr().String()
+	p.server = grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(p.serve))
+	go p.server.Serve(listener)
+	return nil
+}
 
 func (p *GRPC) serve(_ any, client grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(client)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -18,7 +17,8 @@ type HTTP struct {
 	*Injector
 	URL string // the proxy's own: the target's with another host
 
-	server *httptest.Server
+	addr   string
+	server *http.Server
 	target *url.URL
 	client *http.Transport
 	done   chan struct{}
@@ -33,15 +33,16 @@ func NewHTTP(target string) (*HTTP, error) {
 		return nil, err
 	}
 	p := &HTTP{
-		Injector: new(Injector), target: u, done: make(chan struct{}),
+		Injector: new(Injector), addr: "127.0.0.1:0", target: u, done: make(chan struct{}),
 		client: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}
-	p.server = httptest.NewServer(http.HandlerFunc(p.serve))
-	p.URL = p.server.URL + u.Path
+	if err := p.Up(); err != nil {
+		return nil, err
+	}
+	p.URL = "http://" + p.addr + u.Path
 	p.close = sync.OnceFunc(func() {
 		close(p.done)
-		p.server.CloseClientConnections()
-		p.server.Close()
+		p.Down()
 		p.underWay.Wait()
 		p.client.CloseIdleConnections()
 	})
@@ -50,6 +51,21 @@ func NewHTTP(target string) (*HTTP, error) {
 
 // Close ends the proxy, and the requests that hang in it.
 func (p *HTTP) Close() { p.close() }
+
+// Down is an outage: connections break, and new ones are refused until Up.
+func (p *HTTP) Down() { p.server.Close() }
+
+// Up ends an outage, at the same address as before.
+func (p *HTTP) Up() error {
+	listener, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		return err
+	}
+	p.addr = listener.Addr().String()
+	p.server = &http.Server{Handler: http.HandlerFunc(p.serve)}
+	go p.server.Serve(listener)
+	return nil
+}
 
 func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)

@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -22,17 +23,14 @@ import (
 // TestPrograms: random programs over the whole API do on every provider what they do
 // with a plain map. A program that does not is shrunk to a short one.
 func TestPrograms(t *testing.T) {
-	setPrograms(t, "12")
+	setPrograms(t, cmp.Or(os.Getenv("SKYKV_PROGRAMS"), "4"))
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		rapid.Check(t, func(r *rapid.T) { runProgram(r, w.stores) })
 	})
 }
 
-// setPrograms sets the number of programs, which SKYKV_PROGRAMS overrides, and the seed.
+// setPrograms sets the number of programs, and the seed.
 func setPrograms(t *testing.T, programs string) {
-	if text := os.Getenv("SKYKV_PROGRAMS"); text != "" {
-		programs = text
-	}
 	for name, value := range map[string]string{
 		"rapid.checks": programs, "rapid.seed": strconv.FormatUint(max(Seed(t), 1), 10), "rapid.nofailfile": "true", "rapid.steps": "60",
 	} {

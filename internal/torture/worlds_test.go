@@ -44,6 +44,10 @@ type world struct {
 	// direct has the same data, and no faults.
 	direct *kv.Store
 
+	// down and up begin and end an outage, where there is a network.
+	down func()
+	up   func() error
+
 	// round is set where the clients of a round are in several processes; faults are
 	// those in the others.
 	round  func(t *testing.T, workload Workload, round int) *History
@@ -139,7 +143,7 @@ func dynamoWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	w := &world{name: "dynamodb", Injector: proxy.Injector}
+	w := &world{name: "dynamodb", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
 	table := "torture-" + rand.Text()
 	admin := dynamoClient(endpoint, nil)
 	if err := dynamokv.EnsureTable(t.Context(), admin, table, nil); err != nil {
@@ -187,7 +191,7 @@ func aztablesWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	w := &world{name: "aztables", Injector: proxy.Injector}
+	w := &world{name: "aztables", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
 	table := "t" + strings.ToLower(rand.Text())
 	admin := aztablesClient(t, endpoint, nil)
 	if err := aztableskv.EnsureTable(t.Context(), admin, table); err != nil {
@@ -238,7 +242,7 @@ func firestoreWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	w := &world{name: "firestore", Injector: proxy.Injector}
+	w := &world{name: "firestore", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
 	collection := "torture-" + rand.Text()
 	open := func(addr string) *kv.Store {
 		s, err := firestorekv.New(t.Context(), firestoreClient(t, addr), "torture", collection, nil)

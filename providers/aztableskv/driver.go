@@ -86,7 +86,7 @@ func errAnswer(err error) error { return &kv.Error{Kind: kv.ErrUnavailable, Err:
 // $select, so this is a query for both keys, which the service answers as fast.
 func (d *driver) getMetadata(ctx context.Context, key string) (kv.Record, bool, error) {
 	filter := "PartitionKey eq '" + d.partition(key) + "' and RowKey eq '" + key + "'"
-	for e, err := range d.list(ctx, filter, selectMetadata, 1) {
+	for e, err := range d.list(ctx, filter, false, 1) {
 		if err != nil {
 			return kv.Record{}, false, err
 		}
@@ -102,16 +102,29 @@ func (d *driver) getMetadata(ctx context.Context, key string) (kv.Record, bool, 
 	return kv.Record{}, false, nil
 }
 
-// maxPage is how many entities the service returns at most in one answer.
-const maxPage = 1000
+const (
+	// maxPage is how many entities the service returns at most in one answer.
+	// https://learn.microsoft.com/rest/api/storageservices/query-timeout-and-pagination
+	maxPage = 1000
 
-// list yields the entities that match filter. Full metadata is asked for because
-// the service leaves ETags out of listings otherwise.
-func (d *driver) list(ctx context.Context, filter, properties string, page int) iter.Seq2[entity, error] {
+	// Of entities with their values the first page has firstPage at most, and the
+	// pages behind it as many as come to about pageBytes: the SDK holds each several
+	// times over while it decodes it, and a scan reads all partitions at once.
+	firstPage = 100
+	pageBytes = 1 << 20
+)
+
+// list yields the entities that match filter, with all properties or those of
+// selectMetadata. Full metadata is asked for because the service leaves ETags out
+// of listings otherwise.
+func (d *driver) list(ctx context.Context, filter string, withValue bool, page int) iter.Seq2[entity, error] {
 	return func(yield func(entity, error) bool) {
-		format, top := aztables.MetadataFormatFull, int32(min(page, maxPage))
+		page := max(1, min(page, maxPage))
+		format, properties, top := aztables.MetadataFormatFull, selectMetadata, int32(page)
 		opts := &aztables.ListEntitiesOptions{Filter: &filter, Top: &top, Format: &format}
-		if properties != "" {
+		if withValue {
+			top = int32(min(page, firstPage))
+		} else {
 			opts.Select = &properties
 		}
 		// Pages may be empty and still have a successor.
@@ -122,7 +135,9 @@ func (d *driver) list(ctx context.Context, filter, properties string, page int) 
 				yield(entity{}, call.read(ctx, err))
 				return
 			}
+			size := 0
 			for _, text := range answer.Entities {
+				size += len(text)
 				e, err := parse(text)
 				if err != nil {
 					yield(entity{}, errAnswer(err))
@@ -131,6 +146,9 @@ func (d *driver) list(ctx context.Context, filter, properties string, page int) 
 				if !yield(e, nil) {
 					return
 				}
+			}
+			if n := len(answer.Entities); withValue && n > 0 {
+				top = int32(max(1, min(page, pageBytes*n/size))) // the pager looks at it anew
 			}
 		}
 	}
@@ -144,11 +162,7 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 			// a comparison with a property that is not there is false.
 			filter += " and not (" + expiredBy(r.Now) + ")"
 		}
-		properties := selectMetadata
-		if r.WithValue {
-			properties = ""
-		}
-		for e, err := range d.list(ctx, filter, properties, r.Limit) {
+		for e, err := range d.list(ctx, filter, r.WithValue, r.Limit) {
 			if err != nil {
 				yield(kv.Record{}, err)
 				return

@@ -41,12 +41,14 @@ func (a *attempts) write(ctx context.Context, err error) error {
 }
 
 func (a *attempts) failure(ctx context.Context, err error) *kv.Error {
-	// The end of the context hides why the call took that long.
-	if a.last != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		last := redact(a.last)
-		return &kv.Error{Kind: kind(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", redact(err), last)}
+	if ended := ctx.Err(); ended == nil || !errors.Is(err, ended) {
+		return &kv.Error{Kind: kind(err), Err: redact(err)}
 	}
-	return &kv.Error{Kind: kind(err), Err: redact(err)}
+	if a.last == nil {
+		return &kv.Error{Err: redact(err)}
+	}
+	// The end of the context hides why the call took that long.
+	return &kv.Error{Kind: kind(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", redact(err), redact(a.last))}
 }
 
 // failed is the error of an operation outside of any store.
@@ -74,14 +76,13 @@ func absent(code aztables.TableErrorCode) bool {
 	return code == aztables.ResourceNotFound || code == aztables.EntityNotFound
 }
 
-// kind gives the sentinel that an error of the SDK matches.
+// kind gives the sentinel that an error of the SDK matches, when it is not the
+// end of the call's context.
 func kind(err error) error {
 	answer := answerOf(err)
 	switch {
 	case answer.status != 0:
 		return answer.kind()
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return nil
 	case refusedCredential(err):
 		return kv.ErrPermission
 	}

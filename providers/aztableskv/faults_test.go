@@ -419,31 +419,32 @@ func (wrapping) Do(req *policy.Request) (*http.Response, error) {
 // and one that ended before does not.
 func TestCancelledWrites(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, "kv1")
-	s := f.store(nil)
-	version, err := s.Put(t.Context(), "a", []byte("1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for op := range operations(t.Context(), s, version) {
-		ctx, cancel := context.WithCancel(t.Context())
-		f.setFault(func(r *http.Request) fault {
-			cancel()
-			<-r.Context().Done() // the client hangs up
-			return fault{}
-		})
-		err := operations(ctx, s, version)[op]()
-		f.setFault(nil)
-		if want := writes(op) && op != "delete prefix"; !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != want {
-			t.Errorf("%s, cancelled under way: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
+	for op := range operations(t.Context(), nil, kv.Version{}) {
+		f := newFake(t, "kv1") // of its own: a scan's requests may outlive it
+		s := f.store(nil)
+		version, err := s.Put(t.Context(), "a", []byte("1"))
+		if err != nil {
+			t.Fatal(err)
 		}
 		f.take()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
 		err = operations(ctx, s, version)[op]()
 		if !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("%s, cancelled before: %v; want context.Canceled alone", op, err)
 		}
 		if requests := f.take(); len(requests) > 0 {
 			t.Errorf("%s, cancelled before, makes the requests %q", op, requests)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		f.setFault(func(r *http.Request) fault {
+			cancel()
+			<-r.Context().Done() // the client hangs up
+			return fault{}
+		})
+		err = operations(ctx, s, version)[op]()
+		if want := writes(op) && op != "delete prefix"; !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != want {
+			t.Errorf("%s, cancelled under way: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
 		}
 	}
 }
@@ -566,4 +567,33 @@ type tokens func(context.Context) error
 
 func (get tokens) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{}, get(ctx)
+}
+
+// The rule: a limit of time that the client has of its own is no end of the
+// call's context: the service was not to be reached.
+func TestClientTimeout(t *testing.T) {
+	t.Parallel()
+	hanging := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(hanging.Close)
+	transport := newTransport()
+	t.Cleanup(transport.CloseIdleConnections)
+	for name, service := range map[string]struct {
+		client *http.Client
+		retry  policy.RetryOptions
+	}{
+		"of an attempt": {&http.Client{Transport: transport}, policy.RetryOptions{TryTimeout: 10 * time.Millisecond, MaxRetries: -1}},
+		"of the client": {&http.Client{Transport: transport, Timeout: 10 * time.Millisecond}, policy.RetryOptions{MaxRetries: -1}},
+	} {
+		d, err := newDriver("open", fakeClient(t, hanging.URL, service.client), "kv1", service.retry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.setShards(1)
+		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("timeout %s: %v; want ErrUnavailable and ErrIndeterminate", name, err)
+		}
+	}
 }

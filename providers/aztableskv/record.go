@@ -21,7 +21,7 @@ const (
 	typeInt64  = "Edm.Int64"
 )
 
-// Names of what a reader asks for when it does not want the value.
+// selectMetadata is what a reader asks for that does not want the value.
 const selectMetadata = "PartitionKey,RowKey," + propExpires + "," + propToken
 
 // encode gives the entity of rec as JSON. No part of it needs escaping: keys,
@@ -164,7 +164,7 @@ func literal(b []byte) ([]byte, error) {
 		}
 		return nil, errSyntax
 	}
-	if n := bytes.IndexAny(b, ",}"); n > 0 && bytes.IndexAny(b[:n], `"{[`) < 0 {
+	if n := bytes.IndexAny(b, ",}"); n > 0 && !bytes.ContainsAny(b[:n], `"{[`) {
 		return b[:n], nil
 	}
 	return nil, errSyntax

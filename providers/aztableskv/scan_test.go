@@ -275,3 +275,74 @@ func plant(t *testing.T, table *aztables.Client, partition, row string, properti
 		t.Fatal(err)
 	}
 }
+
+// The rule: pages have about the size that the caller asks for, less where values
+// are large, and never more than the service allows.
+func TestPageSizes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		limit, value int
+		withValue    bool
+		want         []string // $top of the requests
+	}{
+		{7, 10, true, []string{"7", "7", "7"}},
+		{5000, 10, false, []string{"1000"}},
+		{5000, 10, true, []string{"100", "1000"}},
+		{150, 10, true, []string{"100", "150", "150"}},
+		{500, kv.MaxValueLen, true, []string{"100", "31", "31"}},
+	} {
+		f := newFake(t, "kv1")
+		d, err := newDriver("open", f.client(), "kv1", quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.setShards(1)
+		var writes []kv.Write
+		for i := range 300 {
+			writes = append(writes, kv.Write{Record: kv.Record{Key: fmt.Sprintf("k%03d", i), Value: make([]byte, test.value), Token: strings.Repeat("t", tokenLen)}})
+		}
+		if err := d.WriteMany(t.Context(), writes); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range d.Scan(t.Context(), kv.Range{From: "-", To: "~", Limit: test.limit, WithValue: test.withValue}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		for _, query := range f.queries[:min(len(f.queries), 3)] {
+			got = append(got, query.Get("$top"))
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("limit %d, values of %d bytes: the first pages are of %q entities, want %q", test.limit, test.value, got, test.want)
+		}
+	}
+}
+
+// The rule: a loop that ends stops the fetching.
+func TestScanStops(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(&Options{Shards: 1, Retry: quick})
+	var items []kv.Item
+	for i := range 100 {
+		items = append(items, kv.Item{Key: fmt.Sprintf("k%03d", i)})
+	}
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	f.take()
+	f.maxPage = 10
+	n := 0
+	for _, err := range s.Scan(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 15 {
+			break
+		}
+	}
+	if got := f.take(); len(got) != 2 {
+		t.Errorf("a loop over 15 of 100 entries in pages of 10 makes the requests %q; want two", got)
+	}
+}

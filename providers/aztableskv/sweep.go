@@ -153,7 +153,7 @@ func (s *sweeper) sweep(ctx context.Context, shard int, deadline int64) error {
 	t := &transaction{single: s.deleteSingle}
 	// Entities without x do not match: they are not even read.
 	filter := "PartitionKey eq '" + d.partitions[shard] + "' and " + expiredBy(deadline)
-	for e, err := range d.list(ctx, filter, selectMetadata, maxPage) {
+	for e, err := range d.list(ctx, filter, false, maxPage) {
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -299,60 +300,98 @@ func TestServiceWithoutItemsOfFailedConditions(t *testing.T) {
 	}
 }
 
-// unreachable is a store over an endpoint to which conn is made by dial.
-func unreachable(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error), backoff time.Duration) *kv.Store {
-	d, err := newDriver(dynamodb.New(dynamodb.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String("http://dynamodb.invalid"),
-		Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
-		HTTPClient:  &http.Client{Transport: &http.Transport{DialContext: dial}},
-		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
-			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return backoff, nil })
-		}),
-	}), "table", nil)
-	if err != nil {
-		t.Fatal(err)
+// endable is a context that ends, in the way of ends, when the test says so: a
+// deadline by the clock would pass too early on a busy machine.
+type endable struct {
+	context.Context
+	done chan struct{}
+	end  func()
+	how  error
+}
+
+func newEndable(t *testing.T, how error) *endable {
+	ctx := &endable{Context: t.Context(), done: make(chan struct{}), how: how}
+	ctx.end = sync.OnceFunc(func() { close(ctx.done) })
+	return ctx
+}
+
+func (c *endable) Done() <-chan struct{} { return c.done }
+
+func (c *endable) Err() error {
+	select {
+	case <-c.done:
+		return c.how
+	default:
+		return nil
 	}
-	return kv.New(d)
+}
+
+// retrying makes three attempts, and calls pausing before an endless pause
+// between them unless it is nil.
+func retrying(pausing func()) func(*dynamodb.Options) {
+	return func(o *dynamodb.Options) {
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
+				if pausing == nil {
+					return 0, nil
+				}
+				pausing()
+				return time.Hour, nil
+			})
+		})
+	}
 }
 
 func TestUnreachableEndpoint(t *testing.T) {
 	t.Parallel()
-	refusing := func(context.Context, string, string) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	refusing := func(ctx *endable) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 	}
-	silent := func(ctx context.Context, _, _ string) (net.Conn, error) {
+	silent := func(ctx *endable) error {
+		ctx.end()
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	late := errors.Join(kv.ErrUnavailable, context.DeadlineExceeded)
 	for _, test := range []struct {
-		name  string
-		store *kv.Store
-		kind  error
-		part  string
+		name   string
+		dial   func(*endable) error
+		pauses bool // so that the deadline passes between two attempts
+		kind   error
+		part   string
 	}{
-		{"refused", unreachable(t, refusing, 0), kv.ErrUnavailable, "connection refused"},
-		{"refused until the deadline", unreachable(t, refusing, time.Hour), late, "connection refused"},
-		{"silent until the deadline", unreachable(t, silent, 0), late, "no connection"},
+		{"refused", refusing, false, kv.ErrUnavailable, "connection refused"},
+		{"refused until the deadline", refusing, true, late, "connection refused"},
+		{"silent until the deadline", silent, false, late, "no connection"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			defer cancel()
-			if test.kind == kv.ErrUnavailable {
-				ctx = t.Context()
+			for what, do := range map[string]func(context.Context, *kv.Store) error{
+				"Get":    func(ctx context.Context, s *kv.Store) error { _, err := s.Get(ctx, "key"); return err },
+				"Delete": func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") },
+				"Put": func(ctx context.Context, s *kv.Store) error {
+					_, err := s.Put(ctx, "key", []byte("payload"))
+					return err
+				},
+			} {
+				ctx := newEndable(t, context.DeadlineExceeded)
+				var pausing func()
+				if test.pauses {
+					pausing = ctx.end
+				}
+				d, err := newDriver(dynamodb.New(dynamodb.Options{
+					Region: "us-east-1", BaseEndpoint: aws.String("http://dynamodb.invalid"),
+					Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
+					HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+						return nil, test.dial(ctx)
+					}}},
+				}, retrying(pausing)), "table", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// Nothing was sent: no write can have been carried out.
+				wantError(t, what, do(ctx, kv.New(d)), test.kind, false, test.part)
 			}
-			_, err := test.store.Get(ctx, "key")
-			wantError(t, "Get", err, test.kind, false, test.part)
-
-			// Nothing was sent: nothing can have been written.
-			ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-			defer cancel()
-			if test.kind == kv.ErrUnavailable {
-				ctx = t.Context()
-			}
-			_, err = test.store.Put(ctx, "key", []byte("payload"))
-			wantError(t, "Put", err, test.kind, false, test.part)
 		})
 	}
 }
@@ -371,46 +410,28 @@ func TestContextEnds(t *testing.T) {
 		}
 		f.wantOps(t)
 	})
-	for _, test := range []struct {
-		name    string
-		answers []answer
-		cause   error
-	}{
-		{"while the answer is awaited", []answer{stall}, nil},
-		{"after a lost response", []answer{cut, stall}, nil},
-	} {
-		t.Run(test.name, func(t *testing.T) {
+	for name, before := range map[string][]answer{"while the answer is awaited": nil, "after a lost response": {cut}} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
-				f := newFake(t, test.answers...)
-				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-				if end == context.Canceled {
-					ctx, cancel = context.WithCancel(t.Context())
-					last := test.answers[len(test.answers)-1]
-					f.answers[len(f.answers)-1] = func(w http.ResponseWriter, r *http.Request, c call) {
-						cancel()
-						last(w, r, c)
-					}
-				}
+			for _, how := range []error{context.Canceled, context.DeadlineExceeded} {
+				ctx := newEndable(t, how)
+				f := newFake(t, append(before, func(_ http.ResponseWriter, r *http.Request, _ call) {
+					ctx.end()
+					<-r.Context().Done()
+				})...)
 				_, err := f.store(t).Put(ctx, "key", []byte("payload"))
-				wantError(t, "Put", err, end, true)
-				cancel()
+				wantError(t, "Put", err, how, true)
 			}
 		})
 	}
 	t.Run("while throttled", func(t *testing.T) {
 		t.Parallel()
+		ctx := newEndable(t, context.DeadlineExceeded)
 		f := newFake(t, refuse(400, "ThrottlingException", "slow down"))
-		d, err := newDriver(dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
-			o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Hour, nil })
-			})
-		}), "table", nil)
+		d, err := newDriver(dynamodb.New(f.client().Options(), retrying(ctx.end)), "table", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
 		_, err = kv.New(d).Put(ctx, "key", nil)
 		wantError(t, "Put", err, errors.Join(context.DeadlineExceeded, kv.ErrThrottled), false, "slow down")
 	})

@@ -14,10 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -93,10 +91,7 @@ func (f *fake) client() *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(f.url),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", "session"),
-		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
-			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
-		}),
-	})
+	}, retrying(nil))
 }
 
 // driver is one over a table whose layout is taken for granted. It does not wait
@@ -149,9 +144,6 @@ func cut(w http.ResponseWriter, _ *http.Request, _ call) {
 		_ = conn.Close()
 	}
 }
-
-// stall answers when the client has given up.
-func stall(_ http.ResponseWriter, r *http.Request, _ call) { <-r.Context().Done() }
 
 // own answers with a failed condition and the item that the call itself wanted
 // to put, as if an earlier attempt had put it.

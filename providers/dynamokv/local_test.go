@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -116,10 +115,7 @@ func TestLostResponses(t *testing.T) {
 	t.Parallel()
 	direct, table := provisioned(t)
 	f := newFake(t, cutter(emulator.DynamoDB(t)))
-	lossy := dynamodb.New(direct.Options(), func(o *dynamodb.Options) {
-		o.BaseEndpoint = aws.String(f.url)
-		o.Retryer = f.client().Options().Retryer
-	})
+	lossy := dynamodb.New(direct.Options(), retrying(nil), func(o *dynamodb.Options) { o.BaseEndpoint = &f.url })
 	ctx := t.Context()
 	now := time.Now().Truncate(time.Millisecond)
 	clock := kv.Clock(func() time.Time { return now })

@@ -3,10 +3,10 @@ package localkv_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -28,14 +28,9 @@ const (
 // killValue is the value that write seq stores under key: any mix of two of them
 // is neither.
 func killValue(key string, seq uint64) []byte {
-	h := fnv.New64a()
-	fmt.Fprint(h, key)
-	random := rand.New(rand.NewPCG(h.Sum64(), seq))
-	value := make([]byte, 8+random.IntN(kv.MaxValueLen-7))
-	binary.BigEndian.PutUint64(value, seq)
-	for i := 8; i < len(value); i++ {
-		value[i] = byte(random.Uint32())
-	}
+	seed := sha256.Sum256(fmt.Appendf(nil, "%s %d", key, seq))
+	value := make([]byte, 1+binary.BigEndian.Uint64(seed[:])%kv.MaxValueLen)
+	rand.NewChaCha8(seed).Read(value)
 	return value
 }
 

@@ -246,49 +246,65 @@ func TestLockedContext(t *testing.T) {
 			return err
 		},
 	}
-	t.Run("writes", func(t *testing.T) {
-		for name, write := range writes {
-			for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
-				t.Run(name+"/"+end.Error(), func(t *testing.T) {
-					t.Parallel()
-					const wait, tolerance = 20 * time.Millisecond, 100 * time.Millisecond
-					// A busy machine may be late; a call that waits for something else always is.
-					late := time.Duration(0)
-					for range 20 {
-						ctx, cancel := context.WithTimeout(t.Context(), wait)
-						if end == context.Canceled {
-							ctx, cancel = context.WithCancel(t.Context())
-							time.AfterFunc(wait, cancel)
-						}
-						begun := time.Now()
-						err := write(ctx)
-						late = time.Since(begun) - wait
-						cancel()
-						if !errors.Is(err, end) || errors.Is(err, kv.ErrIndeterminate) {
-							t.Fatalf("the error is %v; want one that matches %q and not ErrIndeterminate: nothing was written", err, end)
-						}
-						if late <= tolerance {
-							return
-						}
-					}
-					t.Errorf("the call ended %v after its context; want at most %v", late, tolerance)
-				})
+	check := func(t *testing.T, write func(ctx context.Context) error, end error) {
+		const wait, tolerance = 20 * time.Millisecond, 100 * time.Millisecond
+		// A busy machine may be late; a call that waits for something else always is.
+		late := time.Duration(0)
+		for range 20 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if end == context.Canceled {
+				time.AfterFunc(wait, cancel)
+			} else {
+				ctx, cancel = context.WithTimeout(ctx, wait)
+			}
+			begun := time.Now()
+			err := write(ctx)
+			late = time.Since(begun) - wait
+			cancel()
+			if !errors.Is(err, end) || errors.Is(err, kv.ErrIndeterminate) {
+				t.Fatalf("the error is %v; want one that matches %q and not ErrIndeterminate: nothing was written", err, end)
+			}
+			if late <= tolerance {
+				return
 			}
 		}
-		if entry, err := store.Get(t.Context(), "key"); err != nil || string(entry.Value) != "old" {
-			t.Errorf("Get while the lock is held: %q, %v; reads do not wait for writes", entry.Value, err)
+		t.Errorf("the call ended %v after its context; want at most %v", late, tolerance)
+	}
+	for name, write := range writes {
+		for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+			t.Run(name+"/"+end.Error(), func(t *testing.T) { check(t, write, end) })
+			t.Run(name+"/"+end.Error()+" in the queue", func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error)
+				for range 2 { // one of these waits for the lock, the other for that one
+					go func() {
+						_, err := store.Put(ctx, "first", nil)
+						ended <- err
+					}()
+				}
+				check(t, write, end)
+				cancel()
+				for range 2 {
+					if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) {
+						t.Errorf("a Put in front: %v", err)
+					}
+				}
+			})
 		}
-		if _, err := store.GetMany(t.Context(), []string{"key"}); err != nil {
-			t.Errorf("GetMany while the lock is held: %v", err)
-		}
-		if page, err := store.ScanPage(t.Context(), "", 10, ""); err != nil || len(page.Entries) != 1 {
-			t.Errorf("ScanPage while the lock is held: %d entries, %v", len(page.Entries), err)
-		}
-		second := reopen(t, path) // and so does opening
-		if _, err := second.Get(t.Context(), "key"); err != nil {
-			t.Error(err)
-		}
-	})
+	}
+	if entry, err := store.Get(t.Context(), "key"); err != nil || string(entry.Value) != "old" {
+		t.Errorf("Get while the lock is held: %q, %v; reads do not wait for writes", entry.Value, err)
+	}
+	if _, err := store.GetMany(t.Context(), []string{"key"}); err != nil {
+		t.Errorf("GetMany while the lock is held: %v", err)
+	}
+	if page, err := store.ScanPage(t.Context(), "", 10, ""); err != nil || len(page.Entries) != 1 {
+		t.Errorf("ScanPage while the lock is held: %d entries, %v", len(page.Entries), err)
+	}
+	second := reopen(t, path) // and so does opening
+	if _, err := second.Get(t.Context(), "key"); err != nil {
+		t.Error(err)
+	}
 
 	// A write that waits goes on when the lock is free.
 	done := make(chan error)

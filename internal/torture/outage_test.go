@@ -1,0 +1,364 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/kv"
+)
+
+// calls are all methods of a store that make requests.
+var calls = []struct {
+	name  string
+	write bool
+	run   func(ctx context.Context, s *kv.Store, key string) error
+}{
+	{"Get", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Get(ctx, key)
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		return err
+	}},
+	{"Exists", false, func(ctx context.Context, s *kv.Store, key string) error { _, err := s.Exists(ctx, key); return err }},
+	{"Put", true, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Put(ctx, key, []byte("value"))
+		return err
+	}},
+	{"Put IfNotExists", true, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Put(ctx, key+":new", []byte("value"), kv.IfNotExists(), kv.TTL(time.Minute))
+		if errors.Is(err, kv.ErrConditionFailed) {
+			return nil
+		}
+		return err
+	}},
+	{"Delete", true, func(ctx context.Context, s *kv.Store, key string) error { return s.Delete(ctx, key) }},
+	{"Scan", false, func(ctx context.Context, s *kv.Store, key string) error {
+		for _, err := range s.Scan(ctx, key) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{"ScanPage", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.ScanPage(ctx, key, 10, "")
+		return err
+	}},
+	{"GetMany", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.GetMany(ctx, many(key))
+		return err
+	}},
+	{"PutMany", true, func(ctx context.Context, s *kv.Store, key string) error {
+		var items []kv.Item
+		for _, key := range many(key) {
+			items = append(items, kv.Item{Key: key})
+		}
+		return s.PutMany(ctx, items)
+	}},
+	{"DeleteMany", true, func(ctx context.Context, s *kv.Store, key string) error { return s.DeleteMany(ctx, many(key)) }},
+	{"DeletePrefix", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.DeletePrefix(ctx, key) // which fails at its first read
+		return err
+	}},
+}
+
+func many(key string) []string {
+	keys := make([]string, 150)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%s:%03d", key, i)
+	}
+	return keys
+}
+
+// TestDeadlines: a call of a service that hangs ends within 100 ms of its deadline or
+// cancellation. It runs alone, and gives the machine three chances.
+func TestDeadlines(t *testing.T) {
+	const wait, late = 50 * time.Millisecond, 100 * time.Millisecond
+	for _, each := range worlds {
+		t.Run(each.name, func(t *testing.T) {
+			w := each.make(t)
+			kinds := []faults.Kind{faults.Hang, faults.Throttle, faults.Drop, faults.Refuse, faults.Fail}
+			for _, kind := range some(kinds, 1) {
+				for _, call := range calls {
+					for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+						t.Run(fmt.Sprintf("%s/%s/%v", kind, call.name, end), func(t *testing.T) {
+							w.Use(faults.Always(kind))
+							defer w.Use(nil)
+							var over time.Duration
+							for range 3 {
+								ctx, cancel := context.WithTimeout(t.Context(), wait)
+								if end == context.Canceled {
+									ctx, cancel = context.WithCancel(t.Context())
+									time.AfterFunc(wait, cancel)
+								}
+								begin := time.Now()
+								err := call.run(ctx, w.stores[0], "deadline")
+								over = time.Since(begin) - wait
+								cancel()
+								if err == nil {
+									t.Fatalf("all requests failed, the call did not")
+								}
+								if kind == faults.Hang && !errors.Is(err, end) {
+									t.Errorf("rule: the error is the context's; it is %v", err)
+								}
+								if !call.write && errors.Is(err, kv.ErrIndeterminate) {
+									t.Errorf("rule: only writes are indeterminate: %v", err)
+								}
+								if over <= late {
+									return
+								}
+							}
+							t.Errorf("rule: deadlines and cancellation are honoured within %v; three times it took longer, %v at last", late, over)
+						})
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestRetriesAreBounded: a service that never has time gets some requests of a call, not
+// more and more.
+func TestRetriesAreBounded(t *testing.T) {
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		kinds := []faults.Kind{faults.Throttle, faults.Fail, faults.Refuse, faults.Drop}
+		for _, kind := range some(kinds, 2) {
+			for _, call := range some(calls, 3) {
+				if strings.Contains(call.name, "Many") || strings.Contains(call.name, "Scan") || call.name == "DeletePrefix" {
+					continue // several requests, each with attempts of its own
+				}
+				w.Use(faults.Always(kind))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				begin := time.Now()
+				err := call.run(ctx, w.stores[0], "bounded")
+				cancel()
+				n, took := len(w.Take()), time.Since(begin)
+				w.Use(nil)
+				if n > 10 || err == nil {
+					t.Errorf("rule: retries are bounded; %s made %d requests in %v and ended with %v", call.name, n, took, err)
+				}
+				want := kv.ErrUnavailable
+				if kind == faults.Throttle {
+					want = kv.ErrThrottled
+				}
+				if !errors.Is(err, want) {
+					t.Errorf("rule: %s ends as %v; %s: %v", kind, want, call.name, err)
+				}
+				if errors.Is(err, kv.ErrIndeterminate) != (call.write && kind != faults.Throttle) {
+					t.Errorf("rule: a write that may have been sent is indeterminate, one that was throttled is not; %s after %s: %v", call.name, kind, err)
+				}
+			}
+		}
+	})
+}
+
+// TestBurstsPass: some refusals in a row, as many as an SDK bears, are not noticed.
+func TestBurstsPass(t *testing.T) {
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		kinds := []faults.Kind{faults.Throttle, faults.Drop, faults.Refuse}
+		for _, kind := range some(kinds, 1) {
+			for _, call := range calls {
+				n := 0
+				w.Use(func(r faults.Request) faults.Kind {
+					if n++; n <= attempts-2 {
+						return kind
+					}
+					return faults.Pass
+				})
+				if strings.Contains(call.name, "Many") || strings.Contains(call.name, "Scan") || call.name == "DeletePrefix" {
+					w.Use(faults.Reads(kind, kind))
+					if call.write {
+						w.Use(faults.Writes(kind, kind))
+					}
+				}
+				if err := call.run(t.Context(), w.stores[0], "burst"); err != nil {
+					t.Errorf("rule: %d times %s is retried; %s: %v", attempts-2, kind, call.name, err)
+				}
+				w.Use(nil)
+			}
+		}
+	})
+}
+
+// TestOutage: a service that goes away makes calls fail as unavailable, and is used again
+// when it is back.
+func TestOutage(t *testing.T) {
+	away := time.Second
+	if long() {
+		away = 10 * time.Second
+	}
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		if w.down == nil {
+			t.Skip("there is no network")
+		}
+		store := w.stores[0]
+		if _, err := store.Put(t.Context(), "outage", []byte("before")); err != nil {
+			t.Fatal(err)
+		}
+		w.down()
+		ended := time.Now().Add(away)
+		for time.Now().Before(ended) {
+			for _, call := range calls {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				begin := time.Now()
+				err := call.run(ctx, store, "away")
+				cancel()
+				if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("rule: a service that is away is ErrUnavailable; %s: %v", call.name, err)
+				}
+				if errors.Is(err, kv.ErrIndeterminate) && time.Since(ended.Add(-away)) > 200*time.Millisecond {
+					t.Errorf("rule: a write that had no connection was not sent; %s: %v", call.name, err)
+				}
+				if took := time.Since(begin); took > patience+tolerance {
+					t.Errorf("rule: a deadline is honoured; %s took %v", call.name, took)
+				}
+			}
+		}
+		if err := w.up(); err != nil {
+			t.Fatal(err)
+		}
+		back := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		for {
+			entry, err := store.Get(ctx, "outage")
+			if err == nil && string(entry.Value) == "before" {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("rule: a service that is back is used again; 30 s later: %v", err)
+			}
+		}
+		t.Logf("used again after %v", time.Since(back))
+		for _, call := range calls {
+			if err := call.run(t.Context(), store, "back"); err != nil {
+				t.Errorf("rule: a service that is back is used again; %s: %v", call.name, err)
+			}
+		}
+	})
+}
+
+// TestNoGoroutineIsLeft: calls that end early leave nothing running.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	for _, each := range worlds {
+		t.Run(each.name, func(t *testing.T) {
+			t.Run("use", func(t *testing.T) {
+				w := each.make(t)
+				keys := fillForScan(t, w)
+				for range w.stores[0].Scan(t.Context(), "scan:") {
+					break
+				}
+				for range w.stores[0].Scan(t.Context(), "scan:", kv.Limit(len(keys)/2)) {
+				}
+				for _, kind := range []faults.Kind{faults.Hang, faults.Truncate, faults.Throttle} {
+					w.Use(faults.Always(kind))
+					for _, call := range calls {
+						ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+						if err := call.run(ctx, w.stores[0], "scan:"); err == nil && kind != faults.Truncate {
+							t.Errorf("%s did not fail", call.name)
+						}
+						cancel()
+					}
+					w.Use(nil)
+				}
+			})
+			var left string
+			for range 200 { // goroutines that were told to end need a moment
+				if left = stacksLeft(); left == "" {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("rule: no goroutine is left when the stores are closed; there is\n%s", left)
+		})
+	}
+}
+
+// stacksLeft gives the stacks of goroutines in skykv's packages, but for tests and proxies.
+func stacksLeft() string {
+	buf := make([]byte, 1<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	var left []string
+	for stack := range strings.SplitSeq(string(buf), "\n\n") {
+		if strings.Contains(stack, "internal/torture.") || strings.Contains(stack, "internal/faults.") || strings.Contains(stack, "conformance/emulator.") {
+			continue
+		}
+		if strings.Contains(stack, "skykv/kv.") || strings.Contains(stack, "skykv/providers/") {
+			left = append(left, stack)
+		}
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// hanging is a driver of 16 shards that answers when the context ends, and never else.
+type hanging struct{ kv.Driver }
+
+func (hanging) Info() kv.Info { return kv.Info{Name: "hanging", Shards: 16} }
+func (hanging) Close() error  { return nil }
+
+func (hanging) Get(ctx context.Context, _ string, _ bool) (kv.Record, bool, error) {
+	<-ctx.Done()
+	return kv.Record{}, false, ctx.Err()
+}
+
+func (hanging) Put(ctx context.Context, _ kv.Record, _ kv.Condition) (kv.Outcome, error) {
+	<-ctx.Done()
+	return kv.Outcome{}, ctx.Err()
+}
+
+func (d hanging) Delete(ctx context.Context, _ string, c kv.Condition) (kv.Outcome, error) {
+	return d.Put(ctx, kv.Record{}, c)
+}
+
+func (hanging) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		if r.Shard%2 == 0 { // some have begun
+			for i := range 10 {
+				if !yield(kv.Record{Key: fmt.Sprintf("deadline:%d-%d", r.Shard, i)}, nil) {
+					return
+				}
+			}
+		}
+		<-ctx.Done()
+		yield(kv.Record{}, ctx.Err())
+	}
+}
+
+func (d hanging) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
+	return kv.GetEach(ctx, d, keys, 8)
+}
+
+func (d hanging) WriteMany(ctx context.Context, writes []kv.Write) error {
+	return kv.WriteEach(ctx, d, writes, 8)
+}
+
+// TestHangingDriver: the store adds no time of its own to a deadline, and leaves no
+// goroutine: in the bubble's time, exactly.
+func TestHangingDriver(t *testing.T) {
+	for _, call := range calls {
+		t.Run(call.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := kv.New(hanging{})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				begin := time.Now()
+				err := call.run(ctx, store, "deadline")
+				if took := time.Since(begin); took != time.Second || !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("rule: a call ends with its deadline; it took %v: %v", took, err)
+				}
+				if errors.Is(err, kv.ErrIndeterminate) != call.write {
+					t.Errorf("rule: a write whose fate the driver does not know is indeterminate, and a read never: %v", err)
+				}
+			})
+		})
+	}
+}
