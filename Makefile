@@ -43,3 +43,11 @@ cover: ## Run all tests and print what they cover, by package and in all
 		                        if (hit[b]) { in_p[p] += size[b]; in_all += size[b] } } \
 		      for (p in all) printf "%5.1f%%  %s\n", 100 * in_p[p] / all[p], p | "sort -k2"; close("sort -k2"); \
 		      printf "%5.1f%%  total\n", 100 * in_all / sum }' coverage.out
+
+# Calls of each provider in the check of linearizability.
+OPERATIONS ?= 20000
+
+.PHONY: torture
+torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a run
+	SKYKV_KILL_ROUNDS=100 $(GO) test -count=1 -v -run '^TestKill$$' ./providers/localkv
+	cd internal/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,6 +286,42 @@ func BenchmarkLocalRatio(b *testing.B) {
 				}
 			}
 			b.ReportMetric(0, "ns/op") // of all stores together: means nothing
+		})
+	}
+}
+
+// BenchmarkLocalScaling reads with one goroutine and with two in turns of some
+// milliseconds, and reports the speedup of the best turns: those in which nobody
+// else had the processors.
+func BenchmarkLocalScaling(b *testing.B) {
+	for _, store := range localStores {
+		b.Run("op=get/store="+store.name, func(b *testing.B) {
+			open := store.open(b, b.TempDir())
+			users := []local{open(), open()}
+			fillLocal(b, users[0])
+			const turn = 200 // gets of each goroutine
+			best := [2]time.Duration{time.Hour, time.Hour}
+			for b.Loop() {
+				for n := range best {
+					var wg sync.WaitGroup
+					begun := time.Now()
+					for _, user := range users[:n+1] {
+						wg.Go(func() {
+							for range turn {
+								if _, err := user.get(localKey(rand.IntN(localKeys))); err != nil {
+									b.Error(err)
+								}
+							}
+						})
+					}
+					wg.Wait()
+					best[n] = min(best[n], time.Since(begun))
+				}
+			}
+			b.ReportMetric(float64(best[0])/turn, "1-ns/op")
+			b.ReportMetric(float64(best[1])/turn/2, "2-ns/op")
+			b.ReportMetric(2*float64(best[0])/float64(best[1]), "speedup")
+			b.ReportMetric(0, "ns/op") // of both together: means nothing
 		})
 	}
 }

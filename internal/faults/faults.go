@@ -158,7 +158,9 @@ type Injector struct {
 
 	between func(Attempt)
 
-	underWay sync.WaitGroup
+	// Not a WaitGroup: a request of a client that has given up may come at any time.
+	underWay int
+	idle     chan struct{} // closed when underWay gets to 0, if somebody waits
 }
 
 // Between has f called between the end of the service's work on a request of which
@@ -173,8 +175,7 @@ func (in *Injector) Between(f func(Attempt)) {
 // Use replaces the plan, and forgets the account but for the counts. It waits until no
 // request is under way.
 func (in *Injector) Use(plan Plan) {
-	in.underWay.Wait()
-	in.mu.Lock()
+	in.lockIdle()
 	defer in.mu.Unlock()
 	in.plan, in.between, in.seen, in.attempts = plan, nil, nil, nil
 }
@@ -204,8 +205,7 @@ func (in *Injector) Faults() int {
 // Take waits until no request is under way, and gives the account of all since the
 // last Take or Use. No client may send meanwhile.
 func (in *Injector) Take() []Attempt {
-	in.underWay.Wait()
-	in.mu.Lock()
+	in.lockIdle()
 	defer in.mu.Unlock()
 	taken := make([]Attempt, len(in.attempts))
 	for i, a := range in.attempts {
@@ -233,11 +233,40 @@ func (in *Injector) begin(r Request) *Attempt {
 	}
 	in.counts[a.Kind]++
 	in.attempts = append(in.attempts, a)
-	in.underWay.Add(1)
+	in.underWay++
 	return a
 }
 
-func (in *Injector) end() { in.underWay.Done() }
+func (in *Injector) end() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.underWay--; in.underWay == 0 && in.idle != nil {
+		close(in.idle)
+		in.idle = nil
+	}
+}
+
+// lockIdle locks in.mu at a moment when no request is under way.
+func (in *Injector) lockIdle() {
+	for {
+		in.mu.Lock()
+		if in.underWay == 0 {
+			return
+		}
+		if in.idle == nil {
+			in.idle = make(chan struct{})
+		}
+		idle := in.idle
+		in.mu.Unlock()
+		<-idle
+	}
+}
+
+// wait returns when no request is under way.
+func (in *Injector) wait() {
+	in.lockIdle()
+	in.mu.Unlock()
+}
 
 // forward has the service act on a request, and notes when.
 func (in *Injector) forward(a *Attempt, act func() error) error {

