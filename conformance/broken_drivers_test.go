@@ -695,10 +695,10 @@ func valueFaults() []fault {
 			func(value []byte) []byte { return bytes.ToValidUTF8(value, []byte("\uFFFD")) },
 			"values/invalid-utf8", "values/every-byte", "values/looks-compressed"),
 		storing("trims white space", bytes.TrimSpace, "values/white-space"),
-		storing("stores nothing for base64 that it cannot tell from text",
+		storing("strips the padding of base64",
 			func(value []byte) []byte { return bytes.TrimSuffix(value, []byte("=")) },
 			"values/looks-like-base64"),
-		storing("drops spaces and commas of JSON",
+		storing("drops the commas of JSON",
 			func(value []byte) []byte {
 				if bytes.HasPrefix(value, []byte("{")) {
 					return bytes.ReplaceAll(value, []byte(","), nil)
@@ -860,7 +860,7 @@ func oneBuffer(recs []kv.Record) {
 }
 
 func scanFaults() []fault {
-	// filtered leaves records out of scans, or changes the range.
+	// ranged changes the range of scans.
 	ranged := func(change func(r kv.Range) kv.Range) func(kv.Driver) kv.Driver {
 		return replacing(func(d *driver) {
 			d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
@@ -876,7 +876,6 @@ func scanFaults() []fault {
 			})
 		})
 	}
-	// leaving leaves the records of a prefix out.
 	leavingOut := func(prefix, name string) fault {
 		return fault{
 			name: "scans leave out keys that start with " + prefix,
@@ -1185,7 +1184,7 @@ func scanFaults() []fault {
 }
 
 func staleFaults() []fault {
-	// stale remembers what was there before the last write of each key, and lets
+	// memory remembers what was there before the last write of each key, and lets
 	// one read of it see that.
 	type memory struct {
 		mu  sync.Mutex
@@ -1454,8 +1453,8 @@ func batchFaults() []fault {
 	}
 }
 
-// rendezvous makes up to n calls under one key wait for each other, so that they
-// do at the same time what they do next. A call that nobody joins goes on alone.
+// rendezvous makes two calls under one key wait for each other, so that they do at
+// the same time what they do next. A call that nobody joins goes on alone.
 type rendezvous struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}

@@ -20,7 +20,7 @@ type fault struct {
 	// must names the cases that have to fail; "scan/*" stands for all of a group.
 	must []string
 
-	// only: no other case may fail.
+	// only: no other case may fail. Unless it is set, no other case is run.
 	only bool
 
 	// group, if set, restricts the run to the cases of a group: those faults wait
