@@ -45,8 +45,9 @@ func Parse(provider, form, raw string) (*URL, error) {
 	}
 	var allowed []string
 	for param := range strings.SplitSeq(params, "&") {
-		name, _, _ := strings.Cut(param, "=")
-		allowed = append(allowed, name)
+		if name, _, ok := strings.Cut(param, "="); ok {
+			allowed = append(allowed, name)
+		}
 	}
 	for name, values := range u.query {
 		switch {

@@ -73,6 +73,13 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+func TestNoParametersAreNone(t *testing.T) {
+	t.Parallel()
+	if _, err := Parse("mem", "mem:", "mem:?=x"); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("rule: what is not known is ErrInvalidOption, a parameter without a name too; got %v", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("cloud://orders?region=a")
 	f.Add("cloud:orders")

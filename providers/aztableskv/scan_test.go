@@ -72,15 +72,23 @@ func TestScanVersions(t *testing.T) {
 		f.noETags = noETags
 		f.mu.Unlock()
 		for _, opts := range [][]kv.ScanOption{nil, {kv.KeysOnly()}} {
-			n := 0
+			n, listed := 0, make(map[string]kv.Version)
+			f.take()
 			for e, err := range s.Scan(t.Context(), "", opts...) {
 				if err != nil {
 					t.Fatal(err)
 				}
 				n++
-				got, err := s.Get(t.Context(), e.Key)
-				if err != nil || got.Version != e.Version {
-					t.Errorf("listed version %v of %s, read version %v, %v", e.Version, e.Key, got.Version, err)
+				listed[e.Key] = e.Version
+			}
+			reads := slices.ContainsFunc(f.take(), func(r string) bool { return r == "GET entity" })
+			if reads != noETags {
+				t.Errorf("entities are read one by one: %t, though listings lack ETags: %t", reads, noETags)
+			}
+			for key, version := range listed {
+				got, err := s.Get(t.Context(), key)
+				if err != nil || got.Version != version {
+					t.Errorf("listed version %v of %s, read version %v, %v", version, key, got.Version, err)
 				}
 			}
 			if n != 20 {

@@ -1,0 +1,121 @@
+// Package aztableskv keeps entries in a table of Azure Table storage.
+//
+//	err := aztableskv.EnsureTable(ctx, client, "kv1") // once, or by another tool
+//	store, err := aztableskv.New(ctx, client, "kv1", nil)
+//	store, err := aztableskv.Open(ctx, "aztables://myaccount/kv1")
+//
+// # Layout of the table
+//
+// An entry is one entity:
+//
+//	PartitionKey  String  the shard in two hexadecimal digits, "00" to "0f" with 16 shards
+//	RowKey        String  the key
+//	v             Binary  the value
+//	x             Int64   the expiry in milliseconds since 1970, 0 if there is none
+//	t             String  22 random characters, new with every write
+//
+// The shard of a key is kv.Shard(key, shards). One more entity, with PartitionKey
+// "skykv" and RowKey "layout", holds the version of this layout in "format" and
+// the number of shards in "shards", both Int32. The version of an entry is the
+// entity's ETag.
+//
+// Table storage deletes nothing by itself. Exact expiry is the store's doing:
+// reads, conditions and scans go by x. What has expired stays until it is
+// replaced, or until [Sweep] removes it, an hour after its expiry or later.
+//
+// # Consistency
+//
+// All reads, those of scans and batches included, are strongly consistent: they
+// go to the primary region of the account. A put-if-absent is an insertion. Where
+// it meets an entity it reads that, and takes it over under its ETag if it has
+// expired. Compare-and-swap and delete-if-version are under the ETag at once.
+// When a request was repeated, and an earlier attempt may have been carried out,
+// the token tells whether an entity that is in the way is the call's own.
+//
+// # Requests and costs
+//
+// Get, Exists, Put and Delete are one request each, with a condition as well. A
+// condition that does not hold costs a read more, and a put-if-absent that takes
+// over an expired entry that read and a replacement. Exists is a query for both
+// keys, since the SDK's GetEntity transfers the value in any case.
+//
+// GetMany makes one request per key, 32 of them at a time. PutMany and DeleteMany
+// make one transaction per 100 keys of a shard, 16 at a time: 1,000 keys in 16
+// shards are 16 transactions. A key that is absent makes the transaction fail
+// that is to delete it. It is then split around that key, which takes two
+// requests more, or made key by key when many are absent. A scan makes one request
+// per shard to begin with, all at once, and one for each further page of a shard,
+// which has up to 1,000 entities, and about 1 MiB of them with their values.
+//
+// Azure charges by request, a transaction or a page being one, and for storage. It
+// stores values as they are, not in base64, and an entity has some 150 bytes
+// besides its key and value. A partition takes up to 2,000 entities a second and
+// an account 20,000:
+// https://learn.microsoft.com/azure/storage/tables/scalability-targets
+//
+// # Permissions
+//
+// Of Microsoft Entra ID, the role Storage Table Data Contributor allows all of it,
+// and Storage Table Data Reader all that reads; they can be given for a single
+// table. As data actions below
+// Microsoft.Storage/storageAccounts/tableServices/tables/, and as the permissions
+// of a SAS, operations need:
+//
+//	New, Open          entities/read                        r
+//	  of a new table   and entities/add/action              ra
+//	Get, GetMany,
+//	Exists, Scan       entities/read                        r
+//	Put, PutMany       entities/write                       au
+//	Put IfNotExists    entities/add/action, and where an    a
+//	                   entity is in the way entities/read,  aru
+//	                   entities/update/action
+//	Put IfVersion      entities/update/action, and where    u
+//	                   it does not hold entities/read       ru
+//	Delete, DeleteMany entities/delete                      d
+//	Delete IfVersion   and where it does not hold
+//	                   entities/read                        rd
+//	DeletePrefix,
+//	Sweep              entities/read, entities/delete       rd
+//	EnsureTable        the action tables/write              c, of an account SAS
+//
+// An account key allows everything. A SAS for one table works with a client for
+// the account's URL, and as AZURE_STORAGE_SAS_TOKEN; one for the account has to
+// be for the table service (ss=t), containers and objects (srt=co). New roles take
+// some minutes to have an effect, in which operations are kv.ErrPermission.
+//
+// # Retries
+//
+// A store has to know of every attempt that the SDK makes at a write, and the SDK
+// shows that only to who decides on them. Options.Retry therefore stands in for
+// the retry options of the client, which are hidden, and for those that a context
+// carries. Its zero value is the SDK's default: four attempts, after failures to
+// send of any kind and the status codes 408, 429, 500, 502, 503 and 504, with
+// pauses of about 1, 3 and 6 seconds. All other options and policies of the
+// client stay in effect, but for headers that a context carries into a
+// put-if-absent, which asks for an empty answer that way.
+//
+// kv.ErrThrottled and kv.ErrUnavailable mean that these attempts were used up.
+//
+// # Caveats
+//
+//   - Entities in the shards' partitions that skykv did not write are
+//     kv.ErrIncompatible to every operation that reads them, and to conditional
+//     writes that meet them. Put, PutMany, Delete and DeleteMany without a
+//     condition do not read: they replace and delete them. DeletePrefix and Sweep
+//     leave them alone. An entity that has x and t as skykv writes them, and only
+//     v differs, cannot be told by what does not read values: Exists, scans of
+//     keys alone, DeletePrefix and Sweep take it for an entry; and one whose x has
+//     passed is left out of scans as expired entries are. Scans pass over
+//     entities whose RowKey is not a key.
+//   - The SDK sets no limit to the time that a request takes: contexts should
+//     have deadlines.
+//   - A client for New that many goroutines use should keep more idle connections
+//     than the SDK's 10; a scan alone uses as many as there are shards. The
+//     client of Open keeps 512.
+//   - The SDK's client prints URLs in its errors, with the signature of a SAS, and
+//     the answers of the service. Errors of a store, and those that they wrap,
+//     show neither; *url.Error and *azcore.ResponseError are found in them, as
+//     copies. The logs of the SDK are its own affair.
+//   - Azure Cosmos DB for Table speaks the same protocol with other limits and
+//     costs; it is not tested.
+package aztableskv

@@ -1,0 +1,83 @@
+package aztableskv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/aztableskv"
+)
+
+func ExampleOpen() {
+	ctx := context.Background()
+	store, err := aztableskv.Open(ctx, "aztables://myaccount/kv1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+
+	if _, err := store.Put(ctx, "lock:job-7", []byte("me"), kv.IfNotExists(), kv.TTL(time.Minute)); errors.Is(err, kv.ErrConditionFailed) {
+		fmt.Println("somebody else has the lock")
+	}
+}
+
+// A store in Azurite, which needs no credentials in the environment.
+func ExampleOpen_azurite() {
+	store, err := aztableskv.Open(context.Background(),
+		"aztables://devstoreaccount1/kv1?endpoint=http://127.0.0.1:10002/devstoreaccount1")
+	if errors.Is(err, kv.ErrNotProvisioned) {
+		log.Fatal("create the table first, see EnsureTable")
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+}
+
+// A store over the program's own client, with its credentials and middleware.
+func ExampleNew() {
+	ctx := context.Background()
+	cred, err := azidentity.NewDefaultAzureCredential(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := aztables.NewServiceClient("https://myaccount.table.core.windows.net", cred, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := aztableskv.EnsureTable(ctx, client, "kv1"); err != nil {
+		log.Fatal(err)
+	}
+	store, err := aztableskv.New(ctx, client, "kv1", &aztableskv.Options{Shards: 64})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close() // the client stays open
+}
+
+// A program that uses a store, and sweeps it every hour beside that.
+func ExampleSweep() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	c, err := aztableskv.Connect("aztables://myaccount/kv1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	go aztableskv.Sweep(ctx, c.Client, c.Table, &aztableskv.SweepOptions{
+		Interval: time.Hour,
+		Rate:     100,
+		Progress: func(p aztableskv.SweepProgress) {
+			if p.Done {
+				log.Printf("sweep %d: %d entities deleted, error: %v", p.Pass, p.Deleted, p.Err)
+			}
+		},
+	})
+	// ...
+}

@@ -1,0 +1,93 @@
+package firestorekv
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/skykv/skykv/kv"
+)
+
+var fuzzDriver = &driver{prefix: "projects/p/databases/(default)/documents/c/" + letter}
+
+// The rule: no document makes the decoder panic, and what is not skykv's is
+// ErrIncompatible. The input is a document as it comes from the wire.
+func FuzzDecode(f *testing.F) {
+	for _, rec := range []kv.Record{
+		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", tokenLen)},
+		{Key: "..", Value: []byte{}, Token: strings.Repeat("t", tokenLen), Expires: 1_700_000_000_000},
+		{Key: "__x__", Value: []byte("value"), Token: "short"},
+	} {
+		wire, err := proto.Marshal(fuzzDriver.encode(rec))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		var doc pb.Document
+		if proto.Unmarshal(wire, &doc) != nil {
+			return
+		}
+		key := fuzzDriver.keyOf(doc.GetName())
+		for _, withValue := range []bool{true, false} {
+			rec, err := decode(key, &doc, withValue)
+			if err != nil {
+				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible {
+					t.Fatalf("the error is %v; want ErrIncompatible", err)
+				}
+				continue
+			}
+			if rec.Key != key || len(rec.Token) != tokenLen || rec.Expires < 0 || withValue && rec.Value == nil {
+				t.Fatalf("the record is %+v", rec)
+			}
+		}
+	})
+}
+
+// The rule: documents are named by their keys, one to one and in the same order; a name
+// of another collection or of no legal key is none; and a record comes back as it was.
+func FuzzRecord(f *testing.F) {
+	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
+	f.Add(".", "..", []byte{}, int64(0))
+	f.Add("a/b", "projects/p", []byte{}, int64(0))
+	f.Fuzz(func(t *testing.T, key, other string, value []byte, expires int64) {
+		if kv.ValidateKey(key) != nil {
+			if got := fuzzDriver.keyOf(fuzzDriver.docName(key)); got != "" {
+				t.Fatalf("the document of %q, which is no key, has the key %q", key, got)
+			}
+			return
+		}
+		if kv.ValidateKey(other) == nil && (fuzzDriver.docName(key) < fuzzDriver.docName(other)) != (key < other) {
+			t.Fatalf("%q and %q are stored in another order", key, other)
+		}
+		if expires < 0 || expires > kv.MaxExpiry.UnixMilli() || value == nil {
+			return
+		}
+		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", tokenLen)}
+		doc := fuzzDriver.encode(in)
+		out, err := decode(fuzzDriver.keyOf(doc.GetName()), doc, true)
+		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
+			t.Fatalf("%+v came back as %+v, %v", in, out, err)
+		}
+	})
+}
+
+// The rule: a native version is text of one form, and gives the update time back.
+func FuzzVersion(f *testing.F) {
+	f.Add("1700000000000000")
+	f.Add("-1")
+	f.Add("+1")
+	f.Fuzz(func(t *testing.T, version string) {
+		at, err := parseVersion(version)
+		if err != nil {
+			return
+		}
+		if got := formatVersion(at); got != version {
+			t.Fatalf("version %q came back as %q", version, got)
+		}
+	})
+}
