@@ -168,12 +168,15 @@ func TestThrottledTransaction(t *testing.T) {
 // The rule: an answer to a transaction that cannot be read leaves its fate open.
 func TestUnreadableTransaction(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, "kv1")
-	s := f.store(nil)
-	f.setFault(func(r *http.Request) fault { return fault{status: 202, plain: true, text: "garbage\r\n"} })
-	err := s.PutMany(t.Context(), sameShard(3, nil))
-	if !errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("%v; want ErrIndeterminate", err)
+	// The last is an answer that was cut off within its first line.
+	for _, text := range []string{"garbage\r\n", "", "--batchresponse_1"} {
+		f := newFake(t, "kv1")
+		s := f.store(nil)
+		f.setFault(func(r *http.Request) fault { return fault{status: 202, plain: true, text: text} })
+		err := s.PutMany(t.Context(), sameShard(3, nil))
+		if !errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("answer %q: %v; want ErrIndeterminate", text, err)
+		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +19,7 @@ import (
 )
 
 // canned answers every request alike: reads with an entity, writes with an ETag.
-func canned(b *testing.B, value []byte) *aztables.ServiceClient {
+func canned(b testing.TB, value []byte) *aztables.ServiceClient {
 	b.Helper()
 	rec := kv.Record{Key: benchKey, Value: value, Token: strings.Repeat("t", tokenLen)}
 	body := bytes.Replace(encode("00", rec), []byte("{"), []byte(
@@ -48,92 +50,116 @@ func canned(b *testing.B, value []byte) *aztables.ServiceClient {
 
 const benchKey = "user:0123456789"
 
-// BenchmarkGet compares a Get with the SDK's call and the cheapest decoding of
-// its answer by encoding/json.
-func BenchmarkGet(b *testing.B) {
-	benchSizes(b, func(b *testing.B, client *aztables.ServiceClient, value []byte) {
-		b.Run("skykv", func(b *testing.B) {
-			store, err := New(b.Context(), client, "kv1", nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx := context.Background()
-			b.ReportAllocs()
-			for b.Loop() {
-				entry, err := store.Get(ctx, benchKey)
-				if err != nil || len(entry.Value) != len(value) {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run("sdk", func(b *testing.B) {
-			table := client.NewClient("kv1")
-			ctx := context.Background()
-			b.ReportAllocs()
-			for b.Loop() {
-				resp, err := table.GetEntity(ctx, "00", benchKey, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				var e struct {
-					V []byte `json:"v"`
-					X string `json:"x"`
-					T string `json:"t"`
-				}
-				if err := json.Unmarshal(resp.Value, &e); err != nil || len(e.V) != len(value) {
-					b.Fatal(err)
-				}
-			}
-		})
-	})
+// call is one operation, by a store and by the SDK's client alone.
+type call struct {
+	name  string
+	store func(ctx context.Context, s *kv.Store, value []byte) error
+	sdk   func(ctx context.Context, table *aztables.Client, value []byte) error
 }
 
-// BenchmarkPut compares a Put with the SDK's call and the encoding of its entity
-// by encoding/json.
-func BenchmarkPut(b *testing.B) {
-	benchSizes(b, func(b *testing.B, client *aztables.ServiceClient, value []byte) {
-		b.Run("skykv", func(b *testing.B) {
-			store, err := New(b.Context(), client, "kv1", nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx := context.Background()
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := store.Put(ctx, benchKey, value); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run("sdk", func(b *testing.B) {
-			table := client.NewClient("kv1")
-			ctx := context.Background()
-			b.ReportAllocs()
-			for b.Loop() {
-				body, err := json.Marshal(struct {
-					PartitionKey, RowKey string
-					V                    []byte `json:"v"`
-					VType                string `json:"v@odata.type"`
-					X                    string `json:"x"`
-					XType                string `json:"x@odata.type"`
-					T                    string `json:"t"`
-				}{"00", benchKey, value, typeBinary, "0", typeInt64, "tttttttttttttttttttttt"})
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := table.UpsertEntity(ctx, body, &aztables.UpsertEntityOptions{UpdateMode: aztables.UpdateModeReplace}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	})
+// get is a Get beside the SDK's call with the cheapest decoding of its answer
+// that encoding/json has.
+var get = call{
+	"Get",
+	func(ctx context.Context, s *kv.Store, value []byte) error {
+		entry, err := s.Get(ctx, benchKey)
+		return checkLen(len(entry.Value), value, err)
+	},
+	func(ctx context.Context, table *aztables.Client, value []byte) error {
+		resp, err := table.GetEntity(ctx, "00", benchKey, nil)
+		if err != nil {
+			return err
+		}
+		var e struct {
+			V []byte `json:"v"`
+			X string `json:"x"`
+			T string `json:"t"`
+		}
+		err = json.Unmarshal(resp.Value, &e)
+		return checkLen(len(e.V), value, err)
+	},
 }
 
-func benchSizes(b *testing.B, run func(*testing.B, *aztables.ServiceClient, []byte)) {
-	for _, size := range []int{100, 1024, 24 * 1024} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			value := bytes.Repeat([]byte{0xfb, 0x00, 0x7f}, size/3+1)[:size]
-			run(b, canned(b, value), value)
-		})
+// put is a Put beside the SDK's call with an entity made by encoding/json.
+var put = call{
+	"Put",
+	func(ctx context.Context, s *kv.Store, value []byte) error {
+		_, err := s.Put(ctx, benchKey, value)
+		return err
+	},
+	func(ctx context.Context, table *aztables.Client, value []byte) error {
+		body, err := json.Marshal(struct {
+			PartitionKey, RowKey string
+			V                    []byte `json:"v"`
+			VType                string `json:"v@odata.type"`
+			X                    string `json:"x"`
+			XType                string `json:"x@odata.type"`
+			T                    string `json:"t"`
+		}{"00", benchKey, value, typeBinary, "0", typeInt64, "tttttttttttttttttttttt"})
+		if err != nil {
+			return err
+		}
+		_, err = table.UpsertEntity(ctx, body, &aztables.UpsertEntityOptions{UpdateMode: aztables.UpdateModeReplace})
+		return err
+	},
+}
+
+func checkLen(n int, value []byte, err error) error {
+	if err == nil && n != len(value) {
+		err = errors.New("the value has another length")
+	}
+	return err
+}
+
+// both returns the call by a store and by the SDK, through one client.
+func (c call) both(t testing.TB, size int) (store, sdk func() error) {
+	t.Helper()
+	value := bytes.Repeat([]byte{0xfb, 0x00, 0x7f}, size/3+1)[:size]
+	client := canned(t, value)
+	s, err := New(context.Background(), client, "kv1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, ctx := client.NewClient("kv1"), context.Background()
+	return func() error { return c.store(ctx, s, value) }, func() error { return c.sdk(ctx, table, value) }
+}
+
+func BenchmarkGet(b *testing.B) { bench(b, get) }
+func BenchmarkPut(b *testing.B) { bench(b, put) }
+
+func bench(b *testing.B, c call) {
+	for _, size := range []int{100, 1024, kv.MaxValueLen} {
+		store, sdk := c.both(b, size)
+		for name, do := range map[string]func() error{"skykv": store, "sdk": sdk} {
+			b.Run(fmt.Sprintf("%d/%s", size, name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := do(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// The rule: at most 1.10 times the allocations of the SDK making the same call.
+// Those of the server, which are in both figures, are taken off.
+func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
+	for _, c := range []call{get, put} {
+		store, sdk := c.both(t, 1024)
+		count := func(do func() error) float64 {
+			return testing.AllocsPerRun(200, func() {
+				if err := do(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		const server = 60
+		if ours, theirs := count(store)-server, count(sdk)-server; ours > 1.10*theirs {
+			t.Errorf("%s makes %.0f allocations, the SDK %.0f; allowed are 1.10 times as many", c.name, ours, theirs)
+		} else {
+			t.Logf("%s makes %.0f allocations, the SDK %.0f", c.name, ours, theirs)
+		}
 	}
 }

@@ -136,9 +136,9 @@ func (d *driver) list(ctx context.Context, filter string, withValue bool, page i
 				return
 			}
 			size := 0
-			for _, text := range answer.Entities {
-				size += len(text)
-				e, err := parse(text)
+			for _, body := range answer.Entities {
+				size += len(body)
+				e, err := parse(body)
 				if err != nil {
 					yield(entity{}, errAnswer(err))
 					return

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -38,8 +40,9 @@ func redacted(err error) (clean error, changed bool) {
 	case interface{ Unwrap() error }:
 		causes = []error{e.Unwrap()}
 	case interface{ Unwrap() []error }:
-		causes = append(causes, e.Unwrap()...)
+		causes = slices.Clone(e.Unwrap())
 	}
+	causes = slices.DeleteFunc(causes, func(cause error) bool { return cause == nil })
 	message := err.Error()
 	for i, cause := range causes {
 		if cause, dirty := redacted(cause); dirty {
@@ -81,10 +84,17 @@ func withoutSignature(s string) string {
 	}
 }
 
+// word is what error codes and the ids of requests look like. A service that puts
+// something else there is not repeated.
+var word = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
 // describe returns the service's answer without its body, which the SDK's own
 // message quotes: in one line, with what Microsoft's support asks for.
 func describe(e *azcore.ResponseError) *azcore.ResponseError {
 	a := answerOf(e)
+	if !word.MatchString(string(a.code)) {
+		a.code = ""
+	}
 	message := fmt.Sprintf("the service answered %d %s", a.status, http.StatusText(a.status))
 	if a.code != "" {
 		message += fmt.Sprintf(", %s", a.code)
@@ -92,7 +102,7 @@ func describe(e *azcore.ResponseError) *azcore.ResponseError {
 	shown := http.Response{Status: http.StatusText(a.status), StatusCode: a.status, Header: http.Header{}, Body: http.NoBody}
 	if e.RawResponse != nil {
 		shown.Header = e.RawResponse.Header
-		if id := shown.Header.Get("x-ms-request-id"); id != "" {
+		if id := shown.Header.Get("x-ms-request-id"); word.MatchString(id) {
 			message += " (request " + id + ")"
 		}
 	}

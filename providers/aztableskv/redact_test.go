@@ -79,6 +79,10 @@ func TestAnswersAreNotQuoted(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-ms-error-code", "AuthenticationFailed")
 		w.Header().Set("x-ms-request-id", "request-17")
+		if r.URL.Query().Get("quote") != "" { // nor where a word is expected
+			w.Header().Set("x-ms-error-code", secretValue)
+			w.Header().Set("x-ms-request-id", r.URL.RawQuery)
+		}
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, "<error><message>%s %s %s</message></error>", r.URL, r.URL.Query().Get("sig"), secretValue)
 	}))
@@ -92,6 +96,16 @@ func TestAnswersAreNotQuoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.setShards(DefaultShards)
+	quoting, err := aztables.NewServiceClientWithNoCredential(server.URL+"/?quote=1&sig="+secret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = EnsureTable(t.Context(), quoting, "kv1")
+	if !errors.Is(err, kv.ErrPermission) {
+		t.Errorf("%v; want ErrPermission", err)
+	}
+	shows(t, err, secret)
+	shows(t, err, secretValue)
 	for op, do := range operations(t.Context(), kv.New(d), kv.Version{}) {
 		if strings.Contains(op, "version") {
 			continue
