@@ -344,9 +344,6 @@ func TestLostBatches(t *testing.T) {
 				if always && kind.Delivered() {
 					continue
 				}
-				if w.name == "aztables" && kind == faults.Garbage {
-					continue // aztables v1.4.1 panics on a transaction's answer without a boundary
-				}
 				n++
 				prefix := fmt.Sprintf("batch%d:", n)
 				t.Run(fmt.Sprintf("%s/always=%v", kind, always), func(t *testing.T) { testLostBatch(t, w, kind, always, prefix) })
@@ -498,8 +495,9 @@ func TestLostScans(t *testing.T) {
 			}{
 				{"first", func() faults.Plan { return faults.Reads(kind) }},
 				{"third", func() faults.Plan { return faults.Reads(faults.Pass, faults.Pass, kind) }},
+				// Rare enough that none of sixteen shards meets it in all of its attempts.
 				{"some", func() faults.Plan {
-					return faults.Reads(slices.Repeat([]faults.Kind{kind, faults.Pass, faults.Pass}, 200)...)
+					return faults.Reads(slices.Repeat([]faults.Kind{kind, faults.Pass, faults.Pass, faults.Pass, faults.Pass, faults.Pass, faults.Pass}, 100)...)
 				}},
 				{"all", func() faults.Plan { return faults.Reads(slices.Repeat([]faults.Kind{kind}, 10_000)...) }},
 			} {

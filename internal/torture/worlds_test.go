@@ -68,7 +68,19 @@ var worlds = []struct {
 
 // inAllWorlds runs test for every provider, in parallel.
 func inAllWorlds(t *testing.T, test func(t *testing.T, w *world)) {
+	inWorlds(t, func(string) bool { return true }, test)
+}
+
+// inCloudWorlds leaves out the worlds without a network that could go away.
+func inCloudWorlds(t *testing.T, test func(t *testing.T, w *world)) {
+	inWorlds(t, func(name string) bool { return name != "mem" && name != "file" }, test)
+}
+
+func inWorlds(t *testing.T, wanted func(name string) bool, test func(t *testing.T, w *world)) {
 	for _, each := range worlds {
+		if !wanted(each.name) {
+			continue
+		}
 		t.Run(each.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, each.make(t))
