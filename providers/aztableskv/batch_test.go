@@ -180,6 +180,27 @@ func TestUnreadableTransaction(t *testing.T) {
 	}
 }
 
+// The rule: a transaction that the service refuses as such, with a JSON body under
+// status 202, is made write by write.
+func TestRefusedTransaction(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	f.setFault(func(r *http.Request) fault {
+		if r.URL.Path == "/$batch" {
+			return fault{status: 202, plain: true, text: `{"odata.error":{"code":"InvalidInput","message":{"value":"bad"}}}`}
+		}
+		return fault{}
+	})
+	items := sameShard(3, nil)
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Error(err)
+	}
+	if got, want := f.take(), []string{"POST batch", "PUT entity", "PUT entity", "PUT entity"}; !slices.Equal(got, want) {
+		t.Errorf("the requests are %q, want %q", got, want)
+	}
+}
+
 // The rule: a transaction of the longest keys and values, through a SAS, stays
 // below the service's 4 MiB, so that none need be split for its size.
 func TestLargestTransactionFits(t *testing.T) {
@@ -238,6 +259,9 @@ func TestManyShards(t *testing.T) {
 	d.setShards(DefaultShards)
 	if err := d.WriteMany(t.Context(), writes); err != nil {
 		t.Fatal(err)
+	}
+	if requests := f.take(); slices.Contains(requests, "PUT entity") {
+		t.Error("absent keys that were to be deleted made transactions with puts fail")
 	}
 	got := make(map[string]bool)
 	for e, err := range s.Scan(t.Context(), "") {

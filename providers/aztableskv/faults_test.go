@@ -350,6 +350,41 @@ func TestLostAnswerThenRefused(t *testing.T) {
 	}
 }
 
+// The rule: when what stands in the way of a condition cannot be read, the write
+// is indeterminate only if an earlier attempt may have been applied.
+func TestConflictThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		f := newFake(t, "kv1")
+		s := f.store(nil)
+		stale, err := s.Put(t.Context(), "a", []byte("1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Put(t.Context(), "a", []byte("2")); err != nil {
+			t.Fatal(err)
+		}
+		for op, do := range operations(t.Context(), s, stale) {
+			if op != "put if absent" && op != "put by version" && op != "delete by version" {
+				continue
+			}
+			n := 0
+			f.setFault(func(r *http.Request) fault {
+				switch n++; {
+				case r.Method == "GET":
+					return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+				case n == 1 && lost:
+					return fault{cut: true}
+				}
+				return fault{}
+			})
+			if err := do(); !errors.Is(err, kv.ErrPermission) || errors.Is(err, kv.ErrIndeterminate) != lost {
+				t.Errorf("%s, first attempt lost: %t: %v; want ErrPermission, ErrIndeterminate: %t", op, lost, err, lost)
+			}
+		}
+	}
+}
+
 // The rule: what was never sent is not indeterminate, and an endpoint that
 // cannot be reached is ErrUnavailable, also when the end of the context ends the
 // attempts. The signature of a SAS is in no message.

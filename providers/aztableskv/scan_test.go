@@ -170,109 +170,110 @@ func azuriteFails(properties map[string]any) bool {
 // it alone. Put and Delete without a condition take its place, as they do not read.
 func TestForeignEntities(t *testing.T) {
 	t.Parallel()
+	t.Run("fake", func(t *testing.T) {
+		t.Parallel()
+		testForeign(t, newFake(t, "kv1").client(), "kv1", foreign)
+	})
+	t.Run("azurite", func(t *testing.T) {
+		t.Parallel()
+		client := azurite(t)
+		testForeign(t, client, newTable(t, client), slices.DeleteFunc(slices.Clone(foreign), azuriteFails))
+	})
+}
+
+func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string, foreign []map[string]any) {
 	ctx := t.Context()
-	f := newFake(t, "kv1")
-	real := azurite(t)
-	for name, service := range map[string]struct {
-		client *aztables.ServiceClient
-		table  string
-	}{"fake": {f.client(), "kv1"}, "azurite": {real, newTable(t, real)}} {
-		s, err := New(ctx, service.client, service.table, &Options{Shards: 2, Retry: quick})
-		if err != nil {
+	s, err := New(ctx, client, tableName, &Options{Shards: 2, Retry: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := client.NewClient(tableName)
+	want := map[string]bool{}
+	for i, properties := range foreign {
+		key := fmt.Sprintf("f:%d", i)
+		want[key] = true
+		plant(t, table, []string{"00", "01"}[kv.Shard(key, 2)], key, properties)
+		if _, err := s.Put(ctx, key+"-ours", []byte("v")); err != nil {
 			t.Fatal(err)
 		}
-		table := service.client.NewClient(service.table)
-		want := map[string]bool{}
-		foreign := slices.Clone(foreign)
-		if name == "azurite" {
-			foreign = slices.DeleteFunc(foreign, azuriteFails)
+		incompatible := func(op string, err error) {
+			t.Helper()
+			if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), fmt.Sprintf("%q", key)) || errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("%s of foreign entity %v: %v; want ErrIncompatible that names %s", op, properties, err, key)
+			}
 		}
-		for i, properties := range foreign {
-			key := fmt.Sprintf("f:%d", i)
-			want[key] = true
-			plant(t, table, []string{"00", "01"}[kv.Shard(key, 2)], key, properties)
-			if _, err := s.Put(ctx, key+"-ours", []byte("v")); err != nil {
-				t.Fatal(err)
-			}
-			incompatible := func(op string, err error) {
-				t.Helper()
-				if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), fmt.Sprintf("%q", key)) || errors.Is(err, kv.ErrIndeterminate) {
-					t.Errorf("%s: %s of foreign entity %v: %v; want ErrIncompatible that names %s", name, op, properties, err, key)
-				}
-			}
-			_, err := s.Get(ctx, key)
-			incompatible("Get", err)
-			_, err = s.GetMany(ctx, []string{key, key + "-ours"})
-			incompatible("GetMany", err)
-			if i == len(foreign)-1 {
-				continue // without its value it looks like one of skykv's
-			}
-			_, err = s.Exists(ctx, key)
-			incompatible("Exists", err)
-			_, err = s.Put(ctx, key, nil, kv.IfNotExists())
-			incompatible("Put if absent", err)
+		_, err := s.Get(ctx, key)
+		incompatible("Get", err)
+		_, err = s.GetMany(ctx, []string{key, key + "-ours"})
+		incompatible("GetMany", err)
+		if i == len(foreign)-1 {
+			continue // without its value it looks like one of skykv's
 		}
-		// An entity of skykv's that was copied into another partition, and one under
-		// a name that is no key.
-		moved := "f:moved"
-		want[moved] = true
-		ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)}
-		plant(t, table, []string{"01", "00"}[kv.Shard(moved, 2)], moved, ours)
-		plant(t, table, "00", "f:no key", ours)
+		_, err = s.Exists(ctx, key)
+		incompatible("Exists", err)
+		_, err = s.Put(ctx, key, nil, kv.IfNotExists())
+		incompatible("Put if absent", err)
+	}
+	// An entity of skykv's that was copied into another partition, and one under
+	// a name that is no key.
+	moved := "f:moved"
+	want[moved] = true
+	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)}
+	plant(t, table, []string{"01", "00"}[kv.Shard(moved, 2)], moved, ours)
+	plant(t, table, "00", "f:no key", ours)
 
-		got := map[string]bool{}
-		live := 0
-		for e, err := range s.Scan(ctx, "f:") {
-			if err == nil {
-				live++
-				continue
-			}
-			if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), fmt.Sprintf("%q", e.Key)) {
-				t.Errorf("%s: Scan: %v; want ErrIncompatible that names %s", name, err, e.Key)
-			}
-			got[e.Key] = true
+	got := map[string]bool{}
+	live := 0
+	for e, err := range s.Scan(ctx, "f:") {
+		if err == nil {
+			live++
+			continue
 		}
-		if len(got) != len(want) || live != len(foreign) {
-			t.Errorf("%s: Scan reports the foreign entities %v and %d others; want %v and %d", name, got, live, want, len(foreign))
+		if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), fmt.Sprintf("%q", e.Key)) {
+			t.Errorf("Scan: %v; want ErrIncompatible that names %s", err, e.Key)
 		}
-		// A page ends at a foreign entity, and the next goes on behind it.
-		live = 0
-		for cursor, pages := "", 0; ; pages++ {
-			page, err := s.ScanPage(ctx, "f:", 1000, cursor)
-			live += len(page.Entries)
-			if err == nil {
-				break
-			}
-			if cursor = page.Next; !errors.Is(err, kv.ErrIncompatible) || pages > 2*len(foreign) {
-				t.Fatalf("%s: ScanPage: %v after %d pages", name, err, pages)
-			}
+		got[e.Key] = true
+	}
+	if len(got) != len(want) || live != len(foreign) {
+		t.Errorf("Scan reports the foreign entities %v and %d others; want %v and %d", got, live, want, len(foreign))
+	}
+	// A page ends at a foreign entity, and the next goes on behind it.
+	live = 0
+	for cursor, pages := "", 0; ; pages++ {
+		page, err := s.ScanPage(ctx, "f:", 1000, cursor)
+		live += len(page.Entries)
+		if err == nil {
+			break
 		}
-		if live != len(foreign) {
-			t.Errorf("%s: continued pages hold %d entries, want %d", name, live, len(foreign))
+		if cursor = page.Next; !errors.Is(err, kv.ErrIncompatible) || pages > 2*len(foreign) {
+			t.Fatalf("ScanPage: %v after %d pages", err, pages)
 		}
-		_, err = s.DeletePrefix(ctx, "f:")
-		batch, ok := errors.AsType[*kv.BatchError](err)
-		if !ok || len(batch.Failed) != len(want)-1 { // the one without its value is deleted
-			t.Errorf("%s: DeletePrefix: %v; want a *BatchError of the foreign entities", name, err)
+	}
+	if live != len(foreign) {
+		t.Errorf("continued pages hold %d entries, want %d", live, len(foreign))
+	}
+	_, err = s.DeletePrefix(ctx, "f:")
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if !ok || len(batch.Failed) != len(want)-1 { // the one without its value is deleted
+		t.Errorf("DeletePrefix: %v; want a *BatchError of the foreign entities", err)
+	}
+	for i := range foreign[:len(foreign)-1] {
+		key := fmt.Sprintf("f:%d", i)
+		if _, err := table.GetEntity(ctx, []string{"00", "01"}[kv.Shard(key, 2)], key, nil); err != nil {
+			t.Errorf("DeletePrefix did not leave foreign entity %s alone: %v", key, err)
 		}
-		for i := range foreign[:len(foreign)-1] {
-			key := fmt.Sprintf("f:%d", i)
-			if _, err := table.GetEntity(ctx, []string{"00", "01"}[kv.Shard(key, 2)], key, nil); err != nil {
-				t.Errorf("%s: DeletePrefix did not leave foreign entity %s alone: %v", name, key, err)
-			}
-		}
-		if _, err := s.Put(ctx, "f:0", []byte("ours")); err != nil {
-			t.Errorf("%s: unconditional Put over a foreign entity: %v", name, err)
-		}
-		if e, err := s.Get(ctx, "f:0"); err != nil || string(e.Value) != "ours" {
-			t.Errorf("%s: Get behind an unconditional Put over a foreign entity: %q, %v", name, e.Value, err)
-		}
-		if err := s.Delete(ctx, "f:1"); err != nil {
-			t.Errorf("%s: unconditional Delete of a foreign entity: %v", name, err)
-		}
-		if _, err := s.Get(ctx, "f:1"); !errors.Is(err, kv.ErrNotFound) {
-			t.Errorf("%s: Get behind an unconditional Delete of a foreign entity: %v", name, err)
-		}
+	}
+	if _, err := s.Put(ctx, "f:0", []byte("ours")); err != nil {
+		t.Errorf("unconditional Put over a foreign entity: %v", err)
+	}
+	if e, err := s.Get(ctx, "f:0"); err != nil || string(e.Value) != "ours" {
+		t.Errorf("Get behind an unconditional Put over a foreign entity: %q, %v", e.Value, err)
+	}
+	if err := s.Delete(ctx, "f:1"); err != nil {
+		t.Errorf("unconditional Delete of a foreign entity: %v", err)
+	}
+	if _, err := s.Get(ctx, "f:1"); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("Get behind an unconditional Delete of a foreign entity: %v", err)
 	}
 }
 

@@ -1,0 +1,111 @@
+package entryline
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func TestWritten(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2027, 1, 31, 12, 0, 0, 125e6, time.UTC)
+	for _, c := range []struct {
+		entry kv.Entry
+		want  string
+	}{
+		{kv.Entry{Key: "a", Value: []byte("text")}, `{"key":"a","value":"text"}`},
+		{kv.Entry{Key: "a", Value: []byte{}}, `{"key":"a","value":""}`},
+		{kv.Entry{Key: "a"}, `{"key":"a"}`},
+		{kv.Entry{Key: "a", Value: []byte("<\"\n&\x00ü\ufffd")}, `{"key":"a","value":"<\"\n&\u0000ü` + "\ufffd" + `"}`},
+		{kv.Entry{Key: "a", Value: []byte{0xff, 0}}, `{"key":"a","base64":"/wA="}`},
+		{kv.Entry{Key: "a", Value: []byte("v"), ExpiresAt: at}, `{"key":"a","value":"v","expiresAt":"2027-01-31T12:00:00.125Z"}`},
+		{kv.Entry{Key: "a", Value: []byte("v"), ExpiresAt: kv.MaxExpiry}, `{"key":"a","value":"v","expiresAt":"9999-12-31T23:59:59.999Z"}`},
+	} {
+		var b bytes.Buffer
+		if err := NewEncoder(&b, false).Encode(c.entry); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSuffix(b.String(), "\n"); got != c.want {
+			t.Errorf("the entry is written\n%s; want\n%s", got, c.want)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cret"
+	for _, c := range []struct{ line, says string }{
+		{`{"key":"a","value":"` + secret, "not a complete JSON object"},
+		{`"` + secret + `"`, "not a complete JSON object"},
+		{`{"key":"a"}`, "neither"},
+		{`{"key":"a","value":"` + secret + `","base64":""}`, "both"},
+		{`{"key":"a","base64":"` + secret + `!"}`, "not a complete JSON object"},
+		{`{"key":"a","value":5}`, "not a complete JSON object"},
+		{`{"key":"a","value":"` + secret + `","ttl":5}`, `field "ttl"`},
+		{`{"key":"a","value":"` + secret + `"} {}`, "behind"},
+		{`{"key":"a/b","value":""}`, "invalid key"},
+		{`{"value":"` + secret + `"}`, "invalid key"},
+		{`{"key":"a","value":"\ud800` + secret + `"}`, "not valid text"},
+		{`{"key":"a","value":"` + "\xff" + secret + `"}`, "UTF-8"},
+		{`{"key":"a","value":"` + strings.Repeat("x", kv.MaxValueLen+1) + `"}`, "value too large"},
+		{`{"key":"a","value":"` + strings.Repeat("x", maxLine) + `"}`, "longer than"},
+		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "not a complete JSON object"},
+		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "expiresAt"},
+	} {
+		d := NewDecoder(strings.NewReader("\n"+c.line+"\n"), 0, 0)
+		_, err := d.Decode()
+		if err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("%.60s gives %v; want an error that says %q and \"line 2\"", c.line, err, c.says)
+		} else if strings.Contains(err.Error(), secret) {
+			t.Errorf("rule: no message holds a value; got %v", err)
+		}
+	}
+}
+
+func TestPositionsContinue(t *testing.T) {
+	t.Parallel()
+	text := "{\"key\":\"a\",\"value\":\"1\"}\r\n\n{\"key\":\"b\",\"value\":\"2\",\"version\":\"x\"}\n{\"key\":\"c\",\"value\":\"3\"}"
+	d := NewDecoder(strings.NewReader(text), 0, 0)
+	for _, want := range []string{"a", "b", "c"} {
+		offset, line := d.Position()
+		for _, d := range []*Decoder{d, NewDecoder(strings.NewReader(text[offset:]), offset, line)} {
+			if entry, err := d.Decode(); err != nil || entry.Key != want {
+				t.Fatalf("behind byte %d there is %q, %v; want %q", offset, entry.Key, err, want)
+			}
+		}
+	}
+	if _, err := d.Decode(); err != io.EOF {
+		t.Errorf("at the end there is %v; want io.EOF", err)
+	}
+}
+
+func FuzzRoundTrip(f *testing.F) {
+	f.Add("a", []byte("text"), int64(0))
+	f.Add("..", []byte{0xff, 0xfe, 0}, int64(1_900_000_000_125))
+	f.Add("_", []byte("\xed\xa0\x80 \u2028 \ufffd <>&\\u"), int64(1))
+	f.Fuzz(func(t *testing.T, key string, value []byte, expires int64) {
+		entry := kv.Entry{Key: key, Value: value}
+		if expires != 0 {
+			entry.ExpiresAt = time.UnixMilli(expires).UTC()
+		}
+		if kv.ValidateKey(key) != nil || kv.ValidateValue(value) != nil || value == nil || expires < 0 || entry.ExpiresAt.After(kv.MaxExpiry) {
+			return
+		}
+		var b bytes.Buffer
+		if err := NewEncoder(&b, false).Encode(entry); err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(b.Bytes(), []byte("\n")); n != 1 || !bytes.HasSuffix(b.Bytes(), []byte("\n")) {
+			t.Fatalf("an entry is one line; got %q", b.Bytes())
+		}
+		got, err := NewDecoder(&b, 0, 0).Decode()
+		if err != nil || got.Key != key || !bytes.Equal(got.Value, value) || !got.ExpiresAt.Equal(entry.ExpiresAt) {
+			t.Fatalf("%+v comes back as %+v, %v", entry, got, err)
+		}
+	})
+}

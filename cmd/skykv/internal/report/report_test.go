@@ -1,0 +1,52 @@
+package report
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+func failing() *Run {
+	r := &Run{URL: "dynamodb://cache?region=eu-central-1", Provider: "dynamodb", Shards: 16, Started: time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC), Seconds: 12.5}
+	r.Add("put/good", "Put stores.", nil, 3*time.Millisecond)
+	r.Add("put/bad", "Put & Get <agree>.", []string{"put.go:7: got <nil>; want \"x\"", "put.go:9: another"}, 2*time.Second)
+	r.Add("scan/good", "Scans end.", nil, time.Millisecond)
+	return r
+}
+
+func TestPage(t *testing.T) {
+	t.Parallel()
+	page := string(failing().HTML())
+	for _, want := range []string{
+		"1 of 3 cases failed", "Put &amp; Get &lt;agree&gt;.", "got &lt;nil&gt;; want &#34;x&#34;", "put.go:9: another",
+		"<code>dynamodb://cache?region=eu-central-1</code>", "dynamodb, 16 shards", "31 January 2027, 12:00:00 UTC", "2 of 3, 66.7%", "12.5s",
+		`<span>put</span><span class="bad">1 of 2</span>`, `<span>scan</span><span class="good">1 of 1</span>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not hold %q", want)
+		}
+	}
+	if strings.Contains(page, "<script") || strings.Contains(page, "src=") || strings.Contains(page, "href=") {
+		t.Error("rule: the page needs no other file")
+	}
+	whole := &Run{Provider: "file", Shards: 1}
+	whole.Add("put/good", "Put stores.", nil, time.Millisecond)
+	if page := string(whole.HTML()); !strings.Contains(page, "All 1 cases passed") || strings.Contains(page, "Broken rules") || !strings.Contains(page, "file, 1 shard<") {
+		t.Errorf("the page of a run without failures is %s", page)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	text, err := json.Marshal(failing())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"provider":"dynamodb","shards":16,"started":"2027-01-31T12:00:00Z","seconds":12.5,"passed":2,"failed":1,"cases":[`,
+		`{"name":"put/good","rule":"Put stores.","passed":true,"seconds":0.003}`, `"passed":false,"failures":["put.go:7`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the JSON does not hold %q: %s", want, text)
+		}
+	}
+}

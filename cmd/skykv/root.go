@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
+)
+
+const rootHelp = `Skykv looks into key-value stores on DynamoDB, Firestore, Azure Tables and SQLite,
+moves entries between them, sets them up and checks them.
+
+A store is named by its URL, as first argument or in the environment variable KV_URL:
+
+  file:app.db                                 SQLite in one file, made if absent
+  dynamodb://table?region=R                   AWS DynamoDB
+  firestore://project/collection?database=D   Google Cloud Firestore
+  aztables://account/table                    Azure Tables
+  mem:                                        memory, gone with the command
+
+Every URL but mem: and file: takes endpoint=URL, such as that of an emulator.
+Credentials never stand in the URL: they are those of the service's own tools.
+
+Exit codes:
+
+  0    it worked
+  1    it failed: the service, the network, a file
+  2    wrong use: flags, arguments, keys, values and options that cannot be
+  3    get, exists: there is no such entry
+  4    put, delete: the condition did not hold, nothing was written
+  5    it is unknown whether the write was applied
+  6    the store is not there, is not skykv's, or the credentials do not suffice
+  7    a check found something: copy --verify, doctor, conformance
+  130  interrupted by Ctrl-C (143: by SIGTERM)
+  141  what reads the output ended early, as head does`
+
+// The exit codes that rootHelp lists.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitCondition   = 4
+	exitUnknown     = 5
+	exitUnusable    = 6
+	exitFindings    = 7
+	exitSignal      = 128 // and the signal's number
+	exitOutputEnded = exitSignal + int(syscall.SIGPIPE)
+)
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "skykv",
+		Short:         "Look into, move, set up and check key-value stores",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v; see: %s --help", err, cmd.CommandPath())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "entries", Title: "Look into a store:"},
+		&cobra.Group{ID: "move", Title: "Move entries:"},
+		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
+	)
+	for group, cmds := range map[string][]*cobra.Command{
+		"entries": {newGet(), newPut(), newDelete(), newExists(), newScan(), newCount()},
+		"move":    {newCopy(), newExport(), newImport()},
+		"stores":  {newProvision(), newDoctor(), newSweep(), newConformance(), newDev()},
+	} {
+		for _, cmd := range cmds {
+			cmd.GroupID = group
+			cmd.DisableFlagsInUseLine = true
+			root.AddCommand(cmd)
+		}
+	}
+	return root
+}
+
+// run runs the command and returns its exit code.
+func run(args []string) int {
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code, message := explain(ctx, err)
+	if message != "" {
+		fmt.Fprintln(os.Stderr, "skykv: "+message)
+	}
+	return code
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal syscall.Signal }
+
+func (i interrupted) Error() string {
+	if i.signal == syscall.SIGINT {
+		return "interrupted"
+	}
+	return "terminated"
+}
+
+// withSignals gives a context that ends with the first SIGINT or SIGTERM; the
+// second one kills the process, as if nobody had listened.
+func withSignals(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		if s, ok := (<-signals).(syscall.Signal); ok {
+			signal.Stop(signals)
+			cancel(interrupted{s})
+		}
+	}()
+	// Where somebody listens, writing to a closed pipe is an error and not the end.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return ctx, func() { cancel(nil) }
+}
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// quiet ends the command with an exit code whose reason has been told.
+type quiet int
+
+func (quiet) Error() string { return "a check found something" }
+
+// explain gives an error's exit code, and what to tell.
+func explain(ctx context.Context, err error) (code int, message string) {
+	message = strings.TrimPrefix(err.Error(), "kv: ")
+	if code, ok := errors.AsType[quiet](err); ok {
+		return int(code), ""
+	}
+	if by, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
+		return exitSignal + int(by.signal), message
+	}
+	if _, ok := errors.AsType[usageError](err); ok || is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {
+		return exitUsage, message
+	}
+	if strings.HasPrefix(message, "if any flags in the group ") { // cobra has no type for it
+		return exitUsage, message
+	}
+	_, again := errors.AsType[transferError](err)
+	advise := func(advice string) string { return message + "\n" + advice }
+	switch {
+	case is(err, syscall.EPIPE):
+		return exitOutputEnded, "stopped: what reads the output has ended"
+	case is(err, kv.ErrIndeterminate) && !again:
+		return exitUnknown, advise("Read the key to see; where an unconditional write may be repeated, run the command again.")
+	case is(err, kv.ErrNotFound):
+		return exitNotFound, message
+	case is(err, kv.ErrConditionFailed):
+		return exitCondition, message
+	case is(err, kv.ErrNotProvisioned):
+		return exitUnusable, advise("To create what is missing: skykv provision URL")
+	case is(err, kv.ErrPermission):
+		return exitUnusable, advise("To see what the credentials allow: skykv doctor URL")
+	case is(err, kv.ErrIncompatible):
+		return exitUnusable, advise("To see what is there: skykv doctor URL")
+	case is(err, kv.ErrThrottled):
+		return exitFailure, advise("The service asks to slow down: try again later, or with a smaller --parallel.")
+	case is(err, kv.ErrUnavailable):
+		return exitFailure, advise("To see what is wrong: skykv doctor URL")
+	}
+	return exitFailure, message
+}
+
+func is(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+// schemes are what URLs of stores begin with.
+var schemes = []string{"mem:", "file:", "dynamodb:", "firestore:", "aztables:"}
+
+func isURL(text string) bool {
+	return slices.ContainsFunc(schemes, func(scheme string) bool { return strings.HasPrefix(text, scheme) })
+}
+
+// splitURL separates the store's URL from the n arguments behind it. The URL is
+// KV_URL where there are only n.
+func splitURL(args []string, n int) (url string, rest []string, err error) {
+	if len(args) == n+1 {
+		return args[0], args[1:], nil
+	}
+	url = os.Getenv(providers.EnvURL)
+	if url == "" {
+		return "", nil, usagef("no store: give its URL, such as file:app.db, as the first argument, or set %s", providers.EnvURL)
+	}
+	return url, args, nil
+}
+
+// withStore opens the store at url, calls f, and closes it.
+func withStore(ctx context.Context, url string, f func(*kv.Store) error) (err error) {
+	store, err := providers.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return f(store)
+}
+
+// withExisting is withStore for commands that only read or remove: they do not
+// make the file that a URL names.
+func withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
+	if strings.HasPrefix(url, "file:") {
+		if u, err := storeurl.Parse("file", "file:PATH?readers=N", url); err == nil {
+			if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
+				return &kv.Error{Op: "open", Provider: "file", Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("there is no file %s; put and import make it", u.Path)}
+			}
+		}
+	}
+	return withStore(ctx, url, f)
+}
+
+func noArgs(cmd *cobra.Command, args []string) error { return rangeArgs(0, 0)(cmd, args) }
+
+// rangeArgs is cobra.RangeArgs with the exit code of wrong use.
+func rangeArgs(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if !cmd.HasParent() && len(args) > 0 {
+			return usagef("unknown command %q; see: skykv help", args[0])
+		}
+		if len(args) < least || len(args) > most {
+			return usagef("wrong number of arguments: it is %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/providers/aztableskv"
+)
+
+func newSweep() *cobra.Command {
+	var (
+		asJSON   bool
+		interval time.Duration
+		rate     int
+	)
+	cmd := &cobra.Command{
+		Use:   "sweep [URL]",
+		Short: "Delete expired entries from Azure Tables",
+		Long: `Delete the entries of an Azure table that expired more than an hour ago, which the
+service does not do by itself. Stores treat them as absent all the same; they only cost.
+An entry that was re-created meanwhile stays. Other services delete by themselves.
+
+With --interval it goes on until it is interrupted, and prints a line for each pass.`,
+		Example: `  skykv sweep aztables://account/cache
+  skykv sweep --interval 6h --rate 200   # with KV_URL set`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, _, err := splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			if isURL(url) && !strings.HasPrefix(url, "aztables:") {
+				return usagef("only Azure Tables needs a sweep; the other services delete expired entries by themselves")
+			}
+			conn, err := aztableskv.Connect(url)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			opts := &aztableskv.SweepOptions{Interval: interval, Rate: rate}
+			var printed error
+			opts.Progress = func(p aztableskv.SweepProgress) {
+				if p.Done && interval > 0 {
+					printed = errors.Join(printed, printSweep(p, asJSON))
+				}
+			}
+			p, err := aztableskv.Sweep(cmd.Context(), conn.Client, conn.Table, opts)
+			if err == nil && interval == 0 {
+				printed = printSweep(p, asJSON)
+			}
+			return errors.Join(err, printed)
+		},
+	}
+	cmd.Flags().DurationVar(&interval, "interval", 0, "start a pass so often, until interrupted, instead of one pass")
+	cmd.Flags().IntVar(&rate, "rate", aztableskv.DefaultSweepRate, "delete at most so many entries a second")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
+	return cmd
+}
+
+func printSweep(p aztableskv.SweepProgress, asJSON bool) error {
+	if asJSON {
+		message := ""
+		if p.Err != nil {
+			message = p.Err.Error()
+		}
+		return printJSON(struct {
+			Pass    int    `json:"pass"`
+			Deleted int    `json:"deleted"`
+			Kept    int    `json:"kept"`
+			Foreign int    `json:"foreign"`
+			Error   string `json:"error,omitempty"`
+		}{p.Pass, p.Deleted, p.Kept, p.Foreign, message})
+	}
+	if p.Err != nil {
+		fmt.Fprintf(os.Stderr, "skykv: pass %d: %v\n", p.Pass, p.Err)
+	}
+	_, err := fmt.Printf("deleted %s; %d changed meanwhile, %d were not skykv's\n", entries(int64(p.Deleted)), p.Kept, p.Foreign)
+	return err
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/examples/internal/stores"
+	"github.com/skykv/skykv/kv"
+)
+
+func TestMain(m *testing.M) { emulator.Main(m) }
+
+// clock is the store's, moved by hand.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// serve starts two replicas of the service on one store.
+func serve(t *testing.T, store *kv.Store) (urls [2]string, c *clock) {
+	c = new(clock)
+	for i := range urls {
+		server := httptest.NewServer(newService(store.With(kv.Clock(c.now))))
+		t.Cleanup(server.Close)
+		urls[i] = server.URL
+	}
+	return urls, c
+}
+
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+func post(t *testing.T, url, body string) (*http.Response, string) {
+	t.Helper()
+	resp, err := client.Post(url+"/links", "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+func get(t *testing.T, url string) *http.Response {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
+		urls, clock := serve(t, store)
+		resp, body := post(t, urls[0], `{"url":"https://example.com/long?a=b","ttl":"1h"}`)
+		var made struct{ Code string }
+		if err := json.Unmarshal([]byte(body), &made); err != nil || resp.StatusCode != http.StatusCreated || len(made.Code) != codeLen {
+			t.Fatalf("making a link gives %s: %s", resp.Status, body)
+		}
+		for _, url := range urls { // the other replica knows it too
+			resp := get(t, url+"/"+made.Code)
+			if resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://example.com/long?a=b" {
+				t.Errorf("the link gives %s to %q", resp.Status, resp.Header.Get("Location"))
+			}
+		}
+		for _, path := range []string{"/absent1", "/with%20space", "/" + strings.Repeat("x", 600)} {
+			if resp := get(t, urls[0]+path); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("%.20s gives %s; want 404", path, resp.Status)
+			}
+		}
+		for _, body := range []string{``, `{}`, `{"url":"javascript:alert(1)","ttl":"1h"}`, `{"url":"https://x"}`, `{"url":"https://x","ttl":"-1h"}`, `{"url":"https://x","ttl":"9000h"}`} {
+			if resp, _ := post(t, urls[0], body); resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s gives %s; want 400", body, resp.Status)
+			}
+		}
+		clock.ahead.Store(int64(time.Hour) + int64(time.Millisecond))
+		if resp := get(t, urls[1]+"/"+made.Code); resp.StatusCode != http.StatusNotFound {
+			t.Errorf("an expired link gives %s; want 404", resp.Status)
+		}
+	})
+}
+
+// Of many requests at once, on two replicas, exactly the allowed number passes.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
+		urls, clock := serve(t, store)
+		burst := func() (made, refused int64) {
+			var all sync.WaitGroup
+			var counts sync.Map
+			for i := range 24 {
+				all.Go(func() {
+					resp, err := client.Post(urls[i%2]+"/links", "application/json", strings.NewReader(fmt.Sprintf(`{"url":"https://example.com/%d","ttl":"1h"}`, i)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					resp.Body.Close()
+					if resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") == "" {
+						t.Error("a refusal does not say when to try again")
+					}
+					n, _ := counts.LoadOrStore(resp.StatusCode, new(atomic.Int64))
+					n.(*atomic.Int64).Add(1)
+				})
+			}
+			all.Wait()
+			counts.Range(func(status, n any) bool {
+				switch status {
+				case http.StatusCreated:
+					made = n.(*atomic.Int64).Load()
+				case http.StatusTooManyRequests:
+					refused = n.(*atomic.Int64).Load()
+				default:
+					t.Errorf("%d requests give %d", n.(*atomic.Int64).Load(), status)
+				}
+				return true
+			})
+			return made, refused
+		}
+		for range 2 {
+			if made, refused := burst(); made != 10 || refused != 14 {
+				t.Errorf("of 24 requests at once %d made a link and %d were refused; want 10 and 14", made, refused)
+			}
+			clock.ahead.Add(int64(2 * time.Minute)) // the next window
+		}
+	})
+}
