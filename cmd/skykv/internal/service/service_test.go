@@ -111,7 +111,7 @@ func (s *firestoreServer) GetField(_ context.Context, req *adminpb.GetFieldReque
 	return nil, status.Error(codes.NotFound, "no field")
 }
 
-func (s *firestoreServer) BatchGetDocuments(req *firestorepb.BatchGetDocumentsRequest, stream grpc.ServerStreamingServer[firestorepb.BatchGetDocumentsResponse]) error {
+func (s *firestoreServer) BatchGetDocuments(req *firestorepb.BatchGetDocumentsRequest, stream firestorepb.Firestore_BatchGetDocumentsServer) error {
 	resp := &firestorepb.BatchGetDocumentsResponse{Result: &firestorepb.BatchGetDocumentsResponse_Missing{Missing: req.GetDocuments()[0]}}
 	if s.layout {
 		resp.Result = &firestorepb.BatchGetDocumentsResponse_Found{Found: &firestorepb.Document{
