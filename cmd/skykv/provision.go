@@ -94,11 +94,13 @@ func provision(ctx context.Context, s service.Service, url string, dryRun bool) 
 		if c.Step != "" {
 			steps = append(steps, c.Step)
 		} else if c.Status == service.Fail {
-			kind := kv.ErrIncompatible
-			if c.Name == "credentials" {
-				kind = kv.ErrPermission
+			switch {
+			case c.Name == "credentials":
+				return nil, &kv.Error{Op: "provision", Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Mend)}
+			case c.Err != nil:
+				return nil, fmt.Errorf("provision: %s: %w", c.Name, c.Err)
 			}
-			return nil, &kv.Error{Op: "provision", Kind: kind, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Mend)}
+			return nil, &kv.Error{Op: "provision", Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Mend)}
 		}
 	}
 	if dryRun || len(steps) == 0 {

@@ -157,6 +157,9 @@ func explain(ctx context.Context, err error) (code int, message string) {
 		return int(code), ""
 	}
 	if by, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
+		if is(err, context.Canceled) && !is(err, kv.ErrIndeterminate) {
+			message = by.Error()
+		}
 		return exitSignal + int(by.signal), message
 	}
 	if _, ok := errors.AsType[usageError](err); ok || is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {

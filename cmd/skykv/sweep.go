@@ -53,6 +53,9 @@ With --interval it goes on until it is interrupted, and prints a line for each p
 			if err == nil && interval == 0 {
 				printed = printSweep(p, asJSON)
 			}
+			if err != nil && interval == 0 && p.Deleted > 0 {
+				fmt.Fprintf(os.Stderr, "deleted %s until then\n", entries(int64(p.Deleted)))
+			}
 			return errors.Join(err, printed)
 		},
 	}

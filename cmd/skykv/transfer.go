@@ -35,7 +35,8 @@ func newCopy() *cobra.Command {
 		Short: "Copy entries from one store to another",
 		Long: `Copy all entries, or those with --prefix, from one store to another of whatever kind,
 while both are in use. Entries expire in TO at the same instant as in FROM, to the
-millisecond. What TO holds under other keys stays.
+millisecond. What TO holds under other keys stays. Of an entry that is written meanwhile,
+the old state or the new one is copied.
 
 ` + checkpointHelp + `
 
@@ -147,6 +148,9 @@ The file appears under its name when it is complete; until then it is NAME.parti
 				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
 				if !complete {
 					m := newMeter("exported", "entries", state.Counts.Done())
+					if output == "" && isTerminal(os.Stdout) {
+						m.bar = nil // the entries are on the screen themselves
+					}
 					counting, cancel := context.WithCancel(ctx)
 					defer cancel()
 					m.count(counting, from, job.Prefix, state.Position.Key)
@@ -292,7 +296,7 @@ A line that is no entry ends the import with its number; those before it are sto
 				if job.From, err = filepath.Abs(input); err != nil {
 					return err
 				}
-				job.Size = info.Size()
+				job.Size, job.Modified = info.Size(), info.ModTime().UnixNano()
 				open = func(offset int64) (io.Reader, error) {
 					if offset > 0 {
 						if _, err := file.Seek(offset, io.SeekStart); err != nil {

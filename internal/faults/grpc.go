@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"path"
 	"sync"
 	"time"
@@ -38,7 +37,7 @@ func NewGRPC(target string) (*GRPC, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &GRPC{Injector: new(Injector), Addr: "127.0.0.1:0", target: conn, done: make(chan struct{})}
+	p := &GRPC{Injector: new(Injector), target: conn, done: make(chan struct{})}
 	if err := p.Up(); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -59,7 +58,7 @@ func (p *GRPC) Down() { p.server.Stop() }
 
 // Up ends an outage, at the same address as before.
 func (p *GRPC) Up() error {
-	listener, err := net.Listen("tcp", p.Addr)
+	listener, err := listen(p.Addr)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func NewHTTP(target string) (*HTTP, error) {
 		return nil, err
 	}
 	p := &HTTP{
-		Injector: new(Injector), addr: "127.0.0.1:0", target: u, done: make(chan struct{}),
+		Injector: new(Injector), target: u, done: make(chan struct{}),
 		client: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}
 	if err := p.Up(); err != nil {
@@ -57,7 +57,7 @@ func (p *HTTP) Down() { p.server.Close() }
 
 // Up ends an outage, at the same address as before.
 func (p *HTTP) Up() error {
-	listener, err := net.Listen("tcp", p.addr)
+	listener, err := listen(p.addr)
 	if err != nil {
 		return err
 	}

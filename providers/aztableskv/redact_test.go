@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/kv"
@@ -57,6 +59,13 @@ func TestRedact(t *testing.T) {
 		}
 		if u, ok := errors.AsType[*url.Error](clean); !ok || strings.Contains(u.URL, "?") || !strings.Contains(u.URL, "RowKey='a'") {
 			t.Errorf("%T %v lost its *url.Error", err, clean)
+		}
+	}
+	answer := runtime.NewResponseError(&http.Response{StatusCode: 400, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(secretValue))})
+	for _, err := range []error{answer, fmt.Errorf("a user's policy: %w", answer), errors.Join(answer, base)} {
+		shows(t, redact(err), secretValue)
+		if e, ok := errors.AsType[*azcore.ResponseError](redact(err)); !ok || e.StatusCode != 400 {
+			t.Errorf("%T lost the SDK's error", err)
 		}
 	}
 	text := errors.New(`three sig=` + secret + ` "sig=` + secret + `" <sig=` + secret + `>`)

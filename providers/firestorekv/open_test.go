@@ -23,7 +23,7 @@ import (
 
 func TestOpenURL(t *testing.T) {
 	// Whoever has an emulator for other things gets no other store for it.
-	t.Setenv("FIRESTORE_EMULATOR_HOST", closedPort(t))
+	t.Setenv("FIRESTORE_EMULATOR_HOST", nobody)
 	f := &fake{}
 	addr := f.start(t)
 	s, err := Open(t.Context(), "firestore://my-project/c%20d?database=orders&endpoint=http://"+addr)
@@ -97,7 +97,7 @@ func TestOpenCredentials(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, err = Open(ctx, "firestore://p/kv?endpoint=https://"+closedPort(t))
+	_, err = Open(ctx, "firestore://p/kv?endpoint=https://"+nobody)
 	if !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("behind a closed port: %v, want ErrUnavailable", err)
 	}

@@ -33,6 +33,9 @@ type Check struct {
 
 	// Step is what Provision does about it, empty where it can do nothing.
 	Step string `json:"-"`
+
+	// Err is the error that made the check fail, nil where it is what was found.
+	Err error `json:"-"`
 }
 
 // Service is what a URL leads to.
@@ -202,7 +205,7 @@ func roundTrips(ctx context.Context, url string) []Check {
 }
 
 func failed(name string, err error, mend string) Check {
-	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Mend: mend}
+	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Mend: mend, Err: err}
 }
 
 // sharded checks the shards of a layout record against those of the URL.

@@ -17,7 +17,8 @@ type Job struct {
 	To       string `json:"to"`
 	Prefix   string `json:"prefix"`
 	IfAbsent bool   `json:"ifAbsent"`
-	Size     int64  `json:"size,omitempty"` // of an input file
+	Size     int64  `json:"size,omitempty"`     // of an input file
+	Modified int64  `json:"modified,omitempty"` // when that was, in ns since 1970
 }
 
 // checkpointFormat is the version of the file's format.
@@ -67,6 +68,7 @@ func ReadCheckpoint(path string, job Job) (State, bool, error) {
 		{"prefix", body.Job.Prefix, job.Prefix},
 		{"--if-absent", body.Job.IfAbsent, job.IfAbsent},
 		{"input's size", body.Job.Size, job.Size},
+		{"input's time of change", body.Job.Modified, job.Modified},
 	} {
 		if field.found != field.want {
 			return State{}, false, fmt.Errorf("the checkpoint %s is of another run: its %s is %#v, this one's %#v; name another file, or delete it to start over",

@@ -298,6 +298,7 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 		"destination": {Command: "copy", From: job.From, To: "x", Prefix: "p"}, "prefix": {Command: "copy", From: job.From, To: job.To},
 		"--if-absent": {Command: "copy", From: job.From, To: job.To, Prefix: "p", IfAbsent: true},
 		"size":        {Command: "copy", From: job.From, To: job.To, Prefix: "p", Size: 1},
+		"time":        {Command: "copy", From: job.From, To: job.To, Prefix: "p", Modified: 1},
 	} {
 		if _, _, err := ReadCheckpoint(path, other); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("a checkpoint of another %s gives %v", says, err)
