@@ -74,7 +74,7 @@ func checkKeyBytes(what, s string, most int) *Error {
 	}
 	for i := range len(s) {
 		if !inKey[s[i]] {
-			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; allowed are %s", i, what, s[i], keyAlphabetText)}
+			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; allowed are %s", i, what, s[i:i+1], keyAlphabetText)}
 		}
 	}
 	return nil
