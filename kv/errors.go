@@ -173,6 +173,9 @@ func (s *Store) fail(op, key string, err error) error {
 		e = *own
 	}
 	e.Op, e.Provider = op, s.info.Name
+	if e.Kind == ErrUnavailable && op != "close" && s.closed.Load() {
+		e.Kind = ErrClosed // the call was under way, and Close took its connections
+	}
 	if key != "" {
 		e.Key = key
 	}

@@ -1,0 +1,61 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// closing is the driver of a store that is closed while every call is under way.
+type closing struct {
+	kv.Driver
+	store *kv.Store
+}
+
+func (d *closing) lost() error {
+	d.store.Close()
+	return &kv.Error{Kind: kv.ErrUnavailable, Indeterminate: true, Err: errors.New("the connection is closing")}
+}
+
+func (d *closing) Get(context.Context, string, bool) (kv.Record, bool, error) {
+	return kv.Record{}, false, d.lost()
+}
+
+func (d *closing) Put(context.Context, kv.Record, kv.Condition) (kv.Outcome, error) {
+	return kv.Outcome{}, d.lost()
+}
+
+func (d *closing) Scan(context.Context, kv.Range) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) { yield(kv.Record{}, d.lost()) }
+}
+
+func (d *closing) WriteMany(context.Context, []kv.Write) error { return d.lost() }
+
+func TestCallsUnderWayAtClose(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(*kv.Store) error{
+		"get": func(s *kv.Store) error { _, err := s.Get(t.Context(), "a"); return err },
+		"put": func(s *kv.Store) error { _, err := s.Put(t.Context(), "a", nil); return err },
+		"scan": func(s *kv.Store) (last error) {
+			for _, err := range s.Scan(t.Context(), "") {
+				last = err
+			}
+			return last
+		},
+		"put many": func(s *kv.Store) error { return s.PutMany(t.Context(), []kv.Item{{Key: "a"}}) },
+	} {
+		d := new(closing)
+		d.store = memkv.New().With(kv.Wrap(func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+		err := call(d.store)
+		if !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("rule: a call that loses its connection to Close is ErrClosed; %s gives %v", name, err)
+		}
+		if wrote := name == "put" || name == "put many"; wrote && !errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("rule: a write that was sent stays ErrIndeterminate; %s gives %v", name, err)
+		}
+	}
+}
