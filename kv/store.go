@@ -76,7 +76,7 @@ func (s *Store) readInfo() {
 
 // Close releases what skykv opened for the store, and nothing that the program
 // handed in. Every later call, of the stores made by With as well, returns
-// ErrClosed, but Close itself returns nil.
+// ErrClosed, but Close itself returns nil. So may calls that are under way.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
