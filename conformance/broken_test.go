@@ -1,8 +1,10 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +19,13 @@ type fault struct {
 	wrap func(kv.Driver) kv.Driver // breaks the driver
 	with func(store) store         // breaks the store
 
-	// must names the cases that have to fail; "scan/*" stands for all of a group.
+	// client breaks the client of an unreliable network, which makes attempts, four
+	// unless set. Such a fault is for the cases that need Config.Faulty.
+	client   func(kv.Driver) kv.Driver
+	attempts int
+
+	// must names the cases that have to fail; "scan/*" stands for all of a group, and
+	// a star elsewhere for anything between two slashes.
 	must []string
 
 	// only: no other case may fail. Unless it is set, no other case is run.
@@ -36,8 +44,17 @@ func (f fault) config() Config {
 			}
 			return memkv.New().With(kv.Wrap(f.wrap)), nil
 		},
-		front: f.with,
+		Faulty: unreliable(cmp.Or(f.attempts, 4), f.client, f.wrap),
+		front:  f.with,
 	}
+}
+
+// suite is what the fault is for.
+func (f fault) suite() []testCase {
+	if slices.ContainsFunc(f.must, func(must string) bool { return strings.HasPrefix(must, "faults/") }) {
+		return faultSuite
+	}
+	return suite
 }
 
 // unreached lists the cases that no fault is named for, with the reason.
@@ -49,7 +66,7 @@ var unreached = map[string]string{
 // TestEveryFaultIsFound runs the suite against each broken store, and requires
 // that the cases which are there to notice do, with their rule.
 func TestEveryFaultIsFound(t *testing.T) {
-	for _, f := range slices.Concat(brokenDrivers(), brokenStores()) {
+	for _, f := range slices.Concat(brokenDrivers(), brokenStores(), brokenClients()) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			f.find(t)
@@ -60,14 +77,14 @@ func TestEveryFaultIsFound(t *testing.T) {
 // TestEveryCaseCanFail requires that some fault names each case.
 func TestEveryCaseCanFail(t *testing.T) {
 	named := make(map[string]bool)
-	for _, f := range slices.Concat(brokenDrivers(), brokenStores()) {
-		for _, c := range suite {
+	for _, f := range slices.Concat(brokenDrivers(), brokenStores(), brokenClients()) {
+		for _, c := range f.suite() {
 			if f.names(c.Name) {
 				named[c.Name] = true
 			}
 		}
 	}
-	for _, c := range suite {
+	for _, c := range slices.Concat(suite, faultSuite) {
 		if _, listed := unreached[c.Name]; named[c.Name] == listed {
 			t.Errorf("rule: every case is either one that a fault is named for, or listed with a reason; %s is both or neither", c.Name)
 		}
@@ -78,6 +95,10 @@ func TestEveryCaseCanFail(t *testing.T) {
 func (f fault) names(name string) bool {
 	return strings.HasPrefix(name, f.group) && slices.ContainsFunc(f.must, func(must string) bool {
 		group, all := strings.CutSuffix(must, "*")
+		if strings.Contains(group, "*") || strings.HasPrefix(must, "faults/") {
+			matches, err := path.Match(must, name)
+			return matches && err == nil
+		}
 		return name == must || all && strings.HasPrefix(name, group)
 	})
 }
@@ -85,7 +106,7 @@ func (f fault) names(name string) bool {
 // find runs the suite and looks who notices.
 func (f fault) find(t *testing.T) {
 	// What other cases make of the fault matters only where they must not fail.
-	cases := slices.DeleteFunc(slices.Clone(suite), func(c testCase) bool {
+	cases := slices.DeleteFunc(slices.Clone(f.suite()), func(c testCase) bool {
 		return !strings.HasPrefix(c.Name, f.group) || !f.only && !f.names(c.Name)
 	})
 	for _, must := range f.must {

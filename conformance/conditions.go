@@ -132,7 +132,7 @@ func putCases() []testCase {
 	var cases []testCase
 	add := func(condition, holds, rule string, s state, ok bool, opts func(kv.Version) []kv.PutOption) {
 		rule = fmt.Sprintf("Put %s succeeds %s. Here the key %s.", rule, holds, s.words)
-		cases = append(cases, testCase{Case{"put/" + condition + "/" + s.name, rule}, func(t *trial) {
+		cases = append(cases, testCase{Case: Case{"put/" + condition + "/" + s.name, rule}, run: func(t *trial) {
 			v, was := t.prepare(s)
 			expires := t.clock.now().Add(time.Hour)
 			got, err := t.Put(t.ctx, "key", []byte("new"), append(opts(v), kv.TTL(time.Hour))...)

@@ -30,6 +30,18 @@ type Config struct {
 	// and each removes all there is when it ends.
 	Shared bool
 
+	// Faulty, when set, adds the cases of [FaultCases]; without it there are none of
+	// them, and nothing is said about faults. It opens a store as New does, empty
+	// unless Shared, on a way to its service that breaks when it is told to: decide
+	// says of every request that the store's client sends what is to become of it,
+	// each time that the client repeats it too. Write tells it of a request that may
+	// change something. It is called concurrently, as requests are, and lets the
+	// requests by which the store is opened pass.
+	//
+	// An HTTP transport, a gRPC interceptor or a proxy can do this. The client should
+	// repeat requests as it does in use, with pauses of milliseconds.
+	Faulty func(ctx context.Context, decide func(write bool) Fault) (*kv.Store, error)
+
 	// front breaks the store, in the suite's own tests.
 	front func(store) store
 }
@@ -40,13 +52,26 @@ type Case struct {
 	Rule string // what it checks, a sentence
 }
 
-// Cases lists all cases in the order in which [Check] begins them.
-func Cases() []Case {
+// Cases lists the cases for every Config, in the order in which [Check] begins them.
+func Cases() []Case { return listed(suite) }
+
+// FaultCases lists the cases that need [Config.Faulty]. They come last.
+func FaultCases() []Case { return listed(faultSuite) }
+
+func listed(suite []testCase) []Case {
 	cases := make([]Case, len(suite))
 	for i, c := range suite {
 		cases[i] = c.Case
 	}
 	return cases
+}
+
+// cases are those that config has what they need for.
+func (config Config) cases() []testCase {
+	if config.Faulty == nil {
+		return suite
+	}
+	return slices.Concat(suite, faultSuite)
 }
 
 // Result is what became of one case.
@@ -65,7 +90,7 @@ func (r Result) Err() error {
 	return fmt.Errorf("%s\nrule: %s", strings.Join(r.Failures, "\n"), r.Rule)
 }
 
-// Run runs every case as a parallel subtest of t, named as the case.
+// Run runs every case that config allows as a parallel subtest of t, named as the case.
 func Run(t *testing.T, config Config) {
 	t.Helper()
 	if config.Shared {
@@ -73,7 +98,7 @@ func Run(t *testing.T, config Config) {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range suite {
+	for _, c := range config.cases() {
 		occupied := false
 		t.Run(c.Name, func(t *testing.T) {
 			if !config.Shared {
@@ -94,7 +119,7 @@ func Run(t *testing.T, config Config) {
 	}
 }
 
-// Check runs every case without the testing package, for programs, and yields
+// Check runs every case that config allows without the testing package, for programs, and yields
 // the results as the cases end: several at once and in no order, unless
 // config.Shared. Breaking off the loop or cancelling ctx leaves out the cases
 // not yet begun.
@@ -102,7 +127,7 @@ func Run(t *testing.T, config Config) {
 // An error comes last and says why the suite went no further: the shared store
 // holds a key already or could not be cleared, or ctx was cancelled.
 func Check(ctx context.Context, config Config) iter.Seq2[Result, error] {
-	return check(ctx, config, suite)
+	return check(ctx, config, config.cases())
 }
 
 func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Result, error] {
@@ -212,7 +237,7 @@ func wipe(ctx context.Context, config Config) (err error) {
 	return nil
 }
 
-// suite is the table of all cases. Those whose writes a service may still apply
+// suite is the table of the cases for every Config. Those whose writes a service may still apply
 // after the case come last, since the cases of a shared store would meet them.
 var suite = slices.Concat(
 	infoCases(),
@@ -233,3 +258,12 @@ var suite = slices.Concat(
 	concurrencyCases(),
 	contextCases(),
 )
+
+// faultSuite is the table of the cases that need Config.Faulty.
+var faultSuite = func() []testCase {
+	cases := slices.Concat(faultyWriteCases(), faultyBatchCases(), faultyReadCases())
+	for i := range cases {
+		cases[i].faulty = true
+	}
+	return cases
+}()

@@ -16,39 +16,46 @@ import (
 func newMem(context.Context) (*kv.Store, error) { return memkv.New(), nil }
 
 func TestConformance(t *testing.T) {
-	Run(t, Config{New: newMem})
+	Run(t, Config{New: newMem, Faulty: unreliable(4, nil, nil)})
 }
+
+// Sound drivers.
+var (
+	sharded = replacing(func(d *driver) {
+		info := d.Driver.Info()
+		info.Shards = 16
+		d.info = func() kv.Info { return info }
+		d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) { return rec, kv.Shard(rec.Key, 16) == r.Shard })
+	})
+	clockless = replacing(func(d *driver) {
+		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			if cond.Absent {
+				if found, ok, err := d.Driver.Get(ctx, rec.Key, false); ok || err != nil {
+					return kv.Outcome{Exists: ok, Found: found}, err
+				}
+				cond.Now = 0
+			}
+			return d.Driver.Put(ctx, rec, cond)
+		}
+	})
+	keyByKey = replacing(func(d *driver) {
+		d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) { return kv.GetEach(ctx, d, keys, 4) }
+		d.writeMany = func(ctx context.Context, writes []kv.Write) error { return kv.WriteEach(ctx, d, writes, 4) }
+	})
+)
 
 // TestSoundDrivers runs the suite against drivers that go about things otherwise
 // than memkv does, and are right.
 func TestSoundDrivers(t *testing.T) {
 	for name, wrap := range map[string]func(kv.Driver) kv.Driver{
-		"16 shards": replacing(func(d *driver) {
-			info := d.Driver.Info()
-			info.Shards = 16
-			d.info = func() kv.Info { return info }
-			d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) { return rec, kv.Shard(rec.Key, 16) == r.Shard })
-		}),
-		"conditions without a clock": replacing(func(d *driver) {
-			d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-				if cond.Absent {
-					if found, ok, err := d.Driver.Get(ctx, rec.Key, false); ok || err != nil {
-						return kv.Outcome{Exists: ok, Found: found}, err
-					}
-					cond.Now = 0
-				}
-				return d.Driver.Put(ctx, rec, cond)
-			}
-		}),
+		"16 shards":                  sharded,
+		"conditions without a clock": clockless,
 		"scans without expired records": replacing(func(d *driver) {
 			d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
 				return rec, rec.Expires == 0 || r.Now == 0 || rec.Expires > r.Now
 			})
 		}),
-		"batches key by key": replacing(func(d *driver) {
-			d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) { return kv.GetEach(ctx, d, keys, 4) }
-			d.writeMany = func(ctx context.Context, writes []kv.Write) error { return kv.WriteEach(ctx, d, writes, 4) }
-		}),
+		"batches key by key": keyByKey,
 		"the lowest limits": replacing(func(d *driver) {
 			info := d.Driver.Info()
 			info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen
@@ -244,7 +251,7 @@ func TestPanicIsFailure(t *testing.T) {
 
 func TestCases(t *testing.T) {
 	t.Parallel()
-	cases := Cases()
+	cases := append(Cases(), FaultCases()...)
 	if len(cases) < 120 {
 		t.Errorf("rule: there are at least 120 cases; there are %d", len(cases))
 	}

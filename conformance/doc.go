@@ -32,6 +32,21 @@
 // cloud does, [Config.Shared] runs the cases one after the other in the same one.
 // Programs without the testing package run the cases by [Check].
 //
+// # Faults
+//
+// What a store says after a response was lost cannot be tested through [Config.New]
+// alone. [Config.Faulty] opens a store whose client and service have something between
+// them that breaks when it is told to: an HTTP transport, a gRPC interceptor, a proxy.
+// With it the suite has the cases of [FaultCases] as well: a conditional write that
+// landed is reported as stored though its response was lost and the client repeated it,
+// one that did not land is not, what cannot be known is ErrIndeterminate, batches forget
+// no key, scans no entry, throttling is ErrThrottled, and a client pauses and gives up.
+//
+// Without it none of these cases is run, and passing says nothing about faults: a
+// provider without a network may play one, or leave it at that.
+//
+// # Middleware
+//
 // Middleware is tested in the same way: New returns the store of a provider that
 // passes, With the middleware. A driver may lower the limits of keys and values,
 // to no less than the case "info/limits" says, and the cases keep to what it

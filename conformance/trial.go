@@ -22,11 +22,12 @@ const caseTimeout = 5 * time.Minute
 // testCase is a Case with what it does. It begins with an empty store.
 type testCase struct {
 	Case
-	run func(t *trial)
+	run    func(t *trial)
+	faulty bool // it needs Config.Faulty
 }
 
 func rule(name, rule string, run func(t *trial)) testCase {
-	return testCase{Case{name, rule}, run}
+	return testCase{Case: Case{name, rule}, run: run}
 }
 
 // store is what the cases call: a *kv.Store, or one that the suite's own tests
@@ -50,10 +51,11 @@ type store interface {
 type trial struct {
 	store // with the trial's clock
 
-	ctx    context.Context
-	clock  *clock
-	driver *observer // between store and driver
-	config Config
+	ctx     context.Context
+	clock   *clock
+	driver  *observer // between store and driver
+	network network   // between driver and service, of a case that needs Config.Faulty
+	config  Config
 
 	opened *kv.Store
 	others []*kv.Store
@@ -78,7 +80,7 @@ func (c testCase) try(ctx context.Context, config Config) (Result, error) {
 				t.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
-		t.opened = t.open()
+		t.opened = t.open(c.faulty)
 		t.store = t.with()
 		c.run(t)
 	}()
@@ -93,13 +95,17 @@ func (c testCase) try(ctx context.Context, config Config) (Result, error) {
 	return Result{Case: c.Case, Failures: t.failures, Duration: time.Since(begin)}, err
 }
 
-func (t *trial) open() *kv.Store {
-	opened, err := t.config.New(t.ctx)
+func (t *trial) open(faulty bool) *kv.Store {
+	name, open := "Config.New", t.config.New
+	if faulty {
+		name, open = "Config.Faulty", func(ctx context.Context) (*kv.Store, error) { return t.config.Faulty(ctx, t.network.decide) }
+	}
+	opened, err := open(t.ctx)
 	if err != nil {
-		t.Fatalf("Config.New: %v", err)
+		t.Fatalf("%s: %v", name, err)
 	}
 	if opened == nil {
-		t.Fatalf("Config.New returned no store")
+		t.Fatalf("%s returned no store", name)
 	}
 	return opened
 }
@@ -123,7 +129,7 @@ func (t *trial) with(opts ...kv.StoreOption) store {
 
 // another opens one more store: an empty one, unless the stores are shared.
 func (t *trial) another() store {
-	opened := t.open()
+	opened := t.open(false)
 	t.others = append(t.others, opened)
 	return t.fronted(opened.With(kv.Clock(t.clock.now)))
 }
@@ -156,7 +162,7 @@ func place() string {
 	for {
 		frame, more := frames.Next()
 		file := filepath.Base(frame.File)
-		if strings.Contains(frame.Function, "/conformance.") && file != "trial.go" && file != "observer.go" && file != "faults.go" {
+		if strings.Contains(frame.Function, "/conformance.") && file != "trial.go" && file != "observer.go" && file != "network.go" && file != "faults.go" {
 			return fmt.Sprintf("%s:%d: ", file, frame.Line)
 		}
 		if !more {

@@ -9,19 +9,17 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// driverAttempts is how often the client that [Driver] plays tries.
-const driverAttempts = 4
-
 // Driver puts an unreliable network in front of a driver that has none, and a client
-// that retries as SDKs do. It reports what became of a call as drivers of services
-// must.
-func Driver(in *Injector) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver { return &driver{d, in} }
+// that makes so many attempts, as SDKs do. It reports what became of a call as drivers
+// of services must.
+func Driver(in *Injector, attempts int) func(kv.Driver) kv.Driver {
+	return func(d kv.Driver) kv.Driver { return &driver{d, in, attempts} }
 }
 
 type driver struct {
 	kv.Driver
-	in *Injector
+	in       *Injector
+	attempts int
 }
 
 // The errors of the network that Driver plays.
@@ -32,7 +30,7 @@ var (
 )
 
 func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	rec, _, err := call(d.in, ctx, "Get", false, func(ctx context.Context) (kv.Record, error) {
+	rec, _, err := call(d, ctx, "Get", false, func(ctx context.Context) (kv.Record, error) {
 		rec, ok, err := d.Driver.Get(ctx, key, withValue)
 		if !ok {
 			rec = kv.Record{}
@@ -43,21 +41,21 @@ func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record
 }
 
 func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	recs, _, err := call(d.in, ctx, "GetMany", false, func(ctx context.Context) ([]kv.Record, error) {
+	recs, _, err := call(d, ctx, "GetMany", false, func(ctx context.Context) ([]kv.Record, error) {
 		return d.Driver.GetMany(ctx, keys)
 	})
 	return recs, err
 }
 
 func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	out, applied, err := call(d.in, ctx, "Put", true, func(ctx context.Context) (kv.Outcome, error) {
+	out, applied, err := call(d, ctx, "Put", true, func(ctx context.Context) (kv.Outcome, error) {
 		return d.Driver.Put(ctx, rec, cond)
 	})
 	return retried(out, applied), err
 }
 
 func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	out, applied, err := call(d.in, ctx, "Delete", true, func(ctx context.Context) (kv.Outcome, error) {
+	out, applied, err := call(d, ctx, "Delete", true, func(ctx context.Context) (kv.Outcome, error) {
 		return d.Driver.Delete(ctx, key, cond)
 	})
 	return retried(out, applied), err
@@ -69,7 +67,7 @@ func retried(out kv.Outcome, applied bool) kv.Outcome {
 }
 
 func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
-	_, _, err := call(d.in, ctx, "WriteMany", true, func(ctx context.Context) (struct{}, error) {
+	_, _, err := call(d, ctx, "WriteMany", true, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, d.Driver.WriteMany(ctx, writes)
 	})
 	return err
@@ -79,8 +77,8 @@ func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
 // on behind the last one, as drivers do.
 func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
-		for n := range driverAttempts {
-			last := n == driverAttempts-1
+		for n := range d.attempts {
+			last := n == d.attempts-1
 			a := d.in.begin(Request{Op: opOf(ctx), Method: "Scan"})
 			ended := d.scan(ctx, a, last, &r, yield)
 			d.in.end()
@@ -132,9 +130,10 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, r *kv.Range, y
 
 // call makes the attempts of one call. Applied means that one of those before the
 // last may have been applied.
-func call[T any](in *Injector, ctx context.Context, method string, write bool, act func(context.Context) (T, error)) (result T, applied bool, err error) {
+func call[T any](d *driver, ctx context.Context, method string, write bool, act func(context.Context) (T, error)) (result T, applied bool, err error) {
 	var none T
-	for range driverAttempts {
+	in := d.in
+	for range d.attempts {
 		a := in.begin(Request{Op: opOf(ctx), Method: method, Write: write})
 		switch {
 		case a.Kind.Delivered():

@@ -134,6 +134,12 @@ func script(concerns func(Request) bool, kinds []Kind) Plan {
 // Always applies one kind to every request.
 func Always(kind Kind) Plan { return func(Request) Kind { return kind } }
 
+// DecidedBy leaves the decision to a function such as the conformance suite hands to
+// its Config.Faulty: its faults have the names of kinds.
+func DecidedBy[F ~string](decide func(write bool) F) Plan {
+	return func(r Request) Kind { return Kind(decide(r.Write)) }
+}
+
 // Attempt is the account of one request.
 type Attempt struct {
 	Request
@@ -228,12 +234,15 @@ func (in *Injector) begin(r Request) *Attempt {
 	r.Attempt = in.seen[r.Op]
 	in.seen[r.Op]++
 	a := &Attempt{Request: r, Kind: Pass}
-	if in.plan != nil {
-		a.Kind = in.plan(r)
-	}
-	in.counts[a.Kind]++
 	in.attempts = append(in.attempts, a)
 	in.underWay++
+	if plan := in.plan; plan != nil {
+		in.mu.Unlock() // a plan may wait for other requests
+		kind := plan(r)
+		in.mu.Lock()
+		a.Kind = kind
+	}
+	in.counts[a.Kind]++
 	return a
 }
 

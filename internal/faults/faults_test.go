@@ -210,7 +210,7 @@ func TestDriver(t *testing.T) {
 	ctx := t.Context()
 	in := new(Injector)
 	direct := memkv.New()
-	store := direct.With(kv.Wrap(Driver(in)))
+	store := direct.With(kv.Wrap(Driver(in, 4)))
 	for i, kind := range kinds {
 		key := fmt.Sprint(i)
 		in.Use(Writes(kind))
@@ -238,7 +238,7 @@ func TestDriver(t *testing.T) {
 	if _, err := store.Put(ctx, "throttled", nil); errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrThrottled) {
 		t.Errorf("four refusals: %v", err)
 	}
-	if n := len(in.Take()); n != driverAttempts {
+	if n := len(in.Take()); n != 4 {
 		t.Errorf("%d attempts", n)
 	}
 }

@@ -57,7 +57,7 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 	}
 	defer opened.Close()
 	in := new(faults.Injector)
-	store := opened.With(kv.Wrap(faults.Driver(in)))
+	store := opened.With(kv.Wrap(faults.Driver(in, attempts)))
 	decoder, encoder := json.NewDecoder(orders), json.NewEncoder(reports)
 	for {
 		var o order

@@ -96,7 +96,7 @@ func memWorld(t testing.TB) *world { return brokenWorld(t, nil, nil) }
 // brokenWorld is memkv with a bug above or below the network.
 func brokenWorld(t testing.TB, above, below func(kv.Driver) kv.Driver) *world {
 	w := &world{name: "mem", Injector: new(faults.Injector), direct: memkv.New()}
-	chain := []func(kv.Driver) kv.Driver{faults.Driver(w.Injector)}
+	chain := []func(kv.Driver) kv.Driver{faults.Driver(w.Injector, attempts)}
 	if below != nil {
 		chain = append(chain, below)
 	}
@@ -120,7 +120,7 @@ func fileWorld(t testing.TB) *world {
 		return s
 	}
 	for range clients {
-		w.stores = append(w.stores, open().With(kv.Wrap(faults.Driver(w.Injector))))
+		w.stores = append(w.stores, open().With(kv.Wrap(faults.Driver(w.Injector, attempts))))
 	}
 	w.direct = open()
 	w.round = inProcesses(t, w, path)

@@ -18,7 +18,12 @@ func TestMain(m *testing.M) { emulator.Main(m) }
 // azurite returns a client of the emulator.
 func azurite(t testing.TB) *aztables.ServiceClient {
 	t.Helper()
-	endpoint := emulator.AzureTables(t)
+	return azuriteAt(t, emulator.AzureTables(t))
+}
+
+// azuriteAt is azurite by way of an endpoint.
+func azuriteAt(t testing.TB, endpoint string) *aztables.ServiceClient {
+	t.Helper()
 	cred, err := aztables.NewSharedKeyCredential(emulator.AzureAccount, emulator.AzureKey)
 	if err != nil {
 		t.Fatal(err)

@@ -3,19 +3,39 @@ package aztableskv
 import (
 	"context"
 	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/kv"
 )
 
 func TestConformance(t *testing.T) {
 	client := azurite(t)
-	conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
+	open := func(ctx context.Context, through *aztables.ServiceClient, opts *Options) (*kv.Store, error) {
 		table := newTableName()
 		if err := EnsureTable(ctx, client, table); err != nil {
 			return nil, err
 		}
 		t.Cleanup(func() { client.DeleteTable(context.Background(), table, nil) })
-		return New(ctx, client, table, nil)
-	}})
+		return New(ctx, through, table, opts)
+	}
+	conformance.Run(t, conformance.Config{
+		New: func(ctx context.Context) (*kv.Store, error) { return open(ctx, client, nil) },
+		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
+			proxy, err := faults.NewHTTP(emulator.AzureTables(t))
+			if err != nil {
+				return nil, err
+			}
+			t.Cleanup(proxy.Close)
+			proxy.Use(faults.DecidedBy(decide))
+			return open(ctx, azuriteAt(t, proxy.URL), &Options{
+				Retry: policy.RetryOptions{RetryDelay: 2 * time.Millisecond, MaxRetryDelay: 20 * time.Millisecond},
+			})
+		},
+	})
 }

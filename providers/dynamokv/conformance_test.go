@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -21,13 +23,28 @@ func TestMain(m *testing.M) { emulator.Main(m) }
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	client := local(t)
-	conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
+	open := func(ctx context.Context, through *dynamodb.Client) (*kv.Store, error) {
 		table := newTable(t, client)
 		if err := EnsureTable(ctx, client, table, nil); err != nil {
 			return nil, err
 		}
-		return New(ctx, client, table, nil)
-	}})
+		return New(ctx, through, table, nil)
+	}
+	conformance.Run(t, conformance.Config{
+		New: func(ctx context.Context) (*kv.Store, error) { return open(ctx, client) },
+		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
+			proxy, err := faults.NewHTTP(*client.Options().BaseEndpoint)
+			if err != nil {
+				return nil, err
+			}
+			t.Cleanup(proxy.Close)
+			proxy.Use(faults.DecidedBy(decide))
+			return open(ctx, dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+				o.BaseEndpoint = &proxy.URL
+				o.Retryer = retry.AddWithMaxBackoffDelay(o.Retryer, 10*time.Millisecond)
+			}))
+		},
+	})
 }
 
 // local is a client for DynamoDB Local, as Open makes it. DynamoDB Local takes any

@@ -20,6 +20,7 @@ import (
 
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -36,9 +37,18 @@ func TestMain(m *testing.M) {
 
 func TestConformance(t *testing.T) {
 	endpoint := emulator.Firestore(t)
-	conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
-		return Open(ctx, emulatorURL(endpoint))
-	}})
+	conformance.Run(t, conformance.Config{
+		New: func(ctx context.Context) (*kv.Store, error) { return Open(ctx, emulatorURL(endpoint)) },
+		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
+			proxy, err := faults.NewGRPC(endpoint)
+			if err != nil {
+				return nil, err
+			}
+			t.Cleanup(proxy.Close)
+			proxy.Use(faults.DecidedBy(decide))
+			return Open(ctx, emulatorURL(proxy.Addr))
+		},
+	})
 }
 
 var (

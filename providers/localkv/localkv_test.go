@@ -6,12 +6,24 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/localkv"
 )
 
 func TestConformance(t *testing.T) {
-	conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
-		return localkv.New(filepath.Join(t.TempDir(), "app.db"), nil)
-	}})
+	open := func() (*kv.Store, error) { return localkv.New(filepath.Join(t.TempDir(), "app.db"), nil) }
+	conformance.Run(t, conformance.Config{
+		New: func(context.Context) (*kv.Store, error) { return open() },
+		Faulty: func(_ context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
+			store, err := open()
+			if err != nil {
+				return nil, err
+			}
+			// There is no network: one is played.
+			in := new(faults.Injector)
+			in.Use(faults.DecidedBy(decide))
+			return store.With(kv.Wrap(faults.Driver(in, 4))), nil
+		},
+	})
 }

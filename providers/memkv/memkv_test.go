@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )
@@ -15,6 +16,12 @@ import (
 func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Config{
 		New: func(context.Context) (*kv.Store, error) { return memkv.New(), nil },
+		Faulty: func(_ context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
+			// There is no network: one is played.
+			in := new(faults.Injector)
+			in.Use(faults.DecidedBy(decide))
+			return memkv.New().With(kv.Wrap(faults.Driver(in, 4))), nil
+		},
 	})
 }
 
