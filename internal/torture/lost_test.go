@@ -88,11 +88,12 @@ func some[E any](list []E, n int) []E {
 const patience = 250 * time.Millisecond
 
 // tolerance is for machines with other things to do. TestDeadlines is exact.
-const tolerance = time.Second
+const tolerance = 5 * time.Second
 
 // TestLostResponses: whatever happens to the requests of a write, what is said about it
 // is true, and exact where it can be known.
 func TestLostResponses(t *testing.T) {
+	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		for name, l := range lostCases(w) {
 			t.Run(name, func(t *testing.T) { l.test(t) })
@@ -337,6 +338,7 @@ func (l *lost) versionNow(direct *kv.Store) kv.Version {
 
 // TestLostBatches: a batch says of every key what became of it.
 func TestLostBatches(t *testing.T) {
+	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		n := 0
 		for _, kind := range some(allKinds, 4) {
@@ -486,6 +488,7 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 // TestLostScans: a scan whose requests fail is complete and in order, or ends with an
 // error where it got to.
 func TestLostScans(t *testing.T) {
+	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		keys := fillForScan(t, w)
 		for _, kind := range some(allKinds, 3) {
@@ -495,9 +498,9 @@ func TestLostScans(t *testing.T) {
 			}{
 				{"first", func() faults.Plan { return faults.Reads(kind) }},
 				{"third", func() faults.Plan { return faults.Reads(faults.Pass, faults.Pass, kind) }},
-				// Rare enough that none of sixteen shards meets it in all of its attempts.
+				// No more of them in a call than one of its requests bears.
 				{"some", func() faults.Plan {
-					return faults.Reads(slices.Repeat([]faults.Kind{kind, faults.Pass, faults.Pass, faults.Pass, faults.Pass, faults.Pass, faults.Pass}, 100)...)
+					return faults.Reads(kind, faults.Pass, faults.Pass, faults.Pass, kind, faults.Pass, faults.Pass, faults.Pass, faults.Pass, kind)
 				}},
 				{"all", func() faults.Plan { return faults.Reads(slices.Repeat([]faults.Kind{kind}, 10_000)...) }},
 			} {
@@ -578,19 +581,20 @@ func testLostScan(t checking, w *world, kind faults.Kind, always bool, keys []st
 	}
 
 	// Pages go on from where an error stopped them.
-	w.Use(plan())
 	got = 0
 	cursor, failures := "", 0
 	for {
+		w.Use(nil)
+		if failures < 3 {
+			w.Use(plan())
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		page, err := w.stores[1].ScanPage(ctx, "scan:", 90, cursor)
 		cancel()
 		got = check("ScanPage", page.Entries, got)
 		if cursor = page.Next; err != nil {
 			finish("ScanPage", err, got)
-			if failures++; failures == 3 {
-				w.Use(nil)
-			}
+			failures++
 			continue
 		}
 		if cursor == "" {
@@ -607,6 +611,7 @@ func testLostScan(t checking, w *world, kind faults.Kind, always bool, keys []st
 // TestRepeatedPut: what the documents say of a repeat, which a put B cannot stop from
 // bringing A back; and that IfVersion can.
 func TestRepeatedPut(t *testing.T) {
+	t.Parallel()
 	sameVersion := map[string]bool{"mem": true, "file": true, "dynamodb": true}
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		ctx := t.Context()

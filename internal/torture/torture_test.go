@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strconv"
@@ -16,6 +17,10 @@ import (
 func TestMain(m *testing.M) {
 	if runChild() {
 		return
+	}
+	// Most of what these tests do is wait, for an emulator, a pause or a deadline.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	emulator.Main(reporting{m})
 }
