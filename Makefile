@@ -44,6 +44,17 @@ cover: ## Run all tests and print what they cover, by package and in all
 		      for (p in all) printf "%5.1f%%  %s\n", 100 * in_p[p] / all[p], p | "sort -k2"; close("sort -k2"); \
 		      printf "%5.1f%%  total\n", 100 * in_all / sum }' coverage.out
 
+# How often each target of make fuzz is executed, or for how long: 1000000x, 1m.
+FUZZTIME ?= 1000000x
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target FUZZTIME times, such as 1000000x, or so long, such as 1m
+	@set -e; grep -rHo '^func Fuzz[A-Za-z]*' --include='*_test.go' . | \
+		sed -E 's|^(.*)/[^/]*:func (.*)|\1 \2|' | sort | while read -r package target; do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $(TESTFLAGS) "$$package"; \
+		done
+
 # Calls of each provider in the check of linearizability.
 OPERATIONS ?= 20000
 

@@ -2,6 +2,7 @@ package storeurl
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -83,10 +84,22 @@ func TestNoParametersAreNone(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("cloud://orders?region=a")
 	f.Add("cloud:orders")
+	f.Add("cloud://orders/a%2fb?shards=16&endpoint=http://localhost:8000")
+	f.Add("cloud://user:secret@orders#part")
 	f.Fuzz(func(t *testing.T, raw string) {
 		u, err := Parse("cloud", form, raw)
 		if err != nil && !errors.Is(err, kv.ErrInvalidOption) || err == nil && u == nil {
 			t.Fatalf("%q gave %v, %v", raw, u, err)
+		}
+		if err != nil {
+			return
+		}
+		if n, err := u.Int("shards", 16, 1, 99); err == nil && (n < 1 || n > 99) || err != nil && !errors.Is(err, kv.ErrInvalidOption) {
+			t.Fatalf("the shards of %q are %d, %v", raw, n, err)
+		}
+		endpoint, err := u.Endpoint("endpoint")
+		if parsed, wrong := url.Parse(endpoint); err == nil && endpoint != "" && (wrong != nil || parsed.Host == "" || parsed.User != nil) || err != nil && !errors.Is(err, kv.ErrInvalidOption) {
+			t.Fatalf("the endpoint of %q is %q, %v", raw, endpoint, err)
 		}
 	})
 }

@@ -94,8 +94,17 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		e, err := parse(body)
-		if err == nil {
-			e.record("k", true)
+		for _, withValue := range []bool{true, false} {
+			if err != nil {
+				break
+			}
+			rec, err := e.record("k", withValue)
+			if failure, ok := errors.AsType[*kv.Error](err); err != nil && (!ok || failure.Kind != kv.ErrIncompatible) {
+				t.Fatalf("the error is %v; want ErrIncompatible", err)
+			}
+			if err == nil && (rec.Key != "k" || len(rec.Token) != tokenLen || rec.Expires < 0 || (rec.Value != nil) != withValue) {
+				t.Fatalf("the record is %+v", rec)
+			}
 		}
 		var want map[string]any
 		if json.Unmarshal(body, &want) != nil {
@@ -112,6 +121,34 @@ func FuzzParse(f *testing.F) {
 			s, ok := want[name].(string)
 			if got := text(literal); ok && got != s || !ok && len(literal) > 0 && literal[0] == '"' {
 				t.Fatalf("property %s of %s is read as %q", name, compact, got)
+			}
+		}
+	})
+}
+
+// The rule: a record comes back as it was stored, under a row key that is its key: that
+// is one to one, and in order.
+func FuzzRecord(f *testing.F) {
+	f.Add("key", []byte("value"), int64(1_700_000_000_000))
+	f.Add("..", []byte{}, int64(0))
+	f.Add("__x__", []byte("\"\\\xff"), int64(1))
+	f.Fuzz(func(t *testing.T, key string, value []byte, expires int64) {
+		if kv.ValidateKey(key) != nil || expires < 0 || value == nil {
+			return
+		}
+		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", tokenLen)}
+		e, err := parse(encode("0f", in))
+		if err != nil || text(e.rowKey) != key {
+			t.Fatalf("the row key of %q is %q, %v", key, e.rowKey, err)
+		}
+		out, err := e.record(key, true)
+		if err != nil || string(out.Value) != string(value) || out.Value == nil || out.Expires != expires || out.Token != in.Token {
+			t.Fatalf("%+v came back as %+v, %v", in, out, err)
+		}
+		for what, body := range map[string][]byte{"entity": encode("0f", in), "key": encodeKey("0f", key)} {
+			var sdk aztables.EDMEntity
+			if err := json.Unmarshal(body, &sdk); err != nil || sdk.RowKey != key || sdk.PartitionKey != "0f" {
+				t.Fatalf("the SDK reads the %s of %q as %+v, %v", what, key, sdk.Entity, err)
 			}
 		}
 	})
