@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -25,8 +26,16 @@ type driver struct {
 	w  *writer
 	rs *readers
 
-	now atomic.Int64 // the latest reading of the store's clock, for batches, which bring none
+	// ahead is by how many milliseconds the store's clock was ahead of the host's when
+	// it was last heard of: batches bring no reading.
+	ahead atomic.Int64
 }
+
+// hear notes a reading of the store's clock.
+func (d *driver) hear(now int64) { d.ahead.Store(now - time.Now().UnixMilli()) }
+
+// about is what the store's clock must read by now.
+func (d *driver) about() int64 { return time.Now().UnixMilli() + d.ahead.Load() }
 
 func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
 
@@ -56,7 +65,7 @@ func (r *reader) get(ctx context.Context, key string, withValue bool) (rec kv.Re
 }
 
 func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (out kv.Outcome, err error) {
-	d.now.Store(cond.Now)
+	d.hear(cond.Now)
 	var failed error // about the record found alone
 	err = d.w.write(ctx, &job{now: cond.Now, writes: 1, bytes: len(rec.Value), do: func(w *writer) error {
 		done, err := w.put(&rec, &cond)
@@ -70,7 +79,7 @@ func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (out
 }
 
 func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (out kv.Outcome, err error) {
-	d.now.Store(cond.Now)
+	d.hear(cond.Now)
 	var failed error
 	err = d.w.write(ctx, &job{now: cond.Now, writes: 1, do: func(w *writer) error {
 		done, err := w.delete(key, &cond)
@@ -106,7 +115,7 @@ func (w *writer) found(key string) (out kv.Outcome, failed, err error) {
 // Scan reads page after page. No page is open while the loop's body runs.
 func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
 	if r.Now != 0 {
-		d.now.Store(r.Now)
+		d.hear(r.Now)
 	}
 	return func(yield func(kv.Record, error) bool) {
 		var page []scanned
@@ -229,7 +238,7 @@ func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
 			n++
 		}
 		chunk := writes[:n]
-		err := d.w.write(ctx, &job{now: d.now.Load(), writes: n, bytes: bytes, do: func(w *writer) error {
+		err := d.w.write(ctx, &job{now: d.about(), writes: n, bytes: bytes, do: func(w *writer) error {
 			for i := range chunk {
 				var err error
 				if chunk[i].Delete {

@@ -79,6 +79,32 @@ func TestExpiredRemoved(t *testing.T) {
 	}
 }
 
+// Batches remove such rows as well, in a program that makes no other calls.
+func TestExpiredRemovedByBatches(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-3 * time.Hour) }))
+	for i := range 20 {
+		if _, err := past.Put(t.Context(), fmt.Sprint("old:", i), nil, kv.TTL(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store = reopen(t, path)
+	items := make([]kv.Item, 30)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprint("new:", i), TTL: time.Minute}
+	}
+	if err := store.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, openSQL(t, path), "SELECT count(*), min(k) >= 'new:' FROM kv"); got != "30|1" {
+		t.Errorf("rule: writes remove the rows that expired more than an hour ago, batches too; rows, and whether all are new: %s", got)
+	}
+}
+
 // A file of entries that expire keeps its size, whether they are put one by one
 // or in batches.
 func TestExpiredFileSize(t *testing.T) {

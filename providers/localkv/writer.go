@@ -54,7 +54,7 @@ type writer struct {
 
 // job is a piece of work for one transaction.
 type job struct {
-	now           int64 // the store's clock, or 0 when it is not known
+	now           int64 // the store's clock
 	writes, bytes int
 	do            func(*writer) error // its errors undo the whole transaction
 
@@ -230,7 +230,7 @@ func (w *writer) do(group []*job) error {
 // removeExpired removes the rows that expired first, if at now that was longer
 // than grace ago, at most limit of them.
 func (w *writer) removeExpired(now int64, limit int) error {
-	if now == 0 || now < w.nextSweep && now > w.nextSweep-sweepEvery {
+	if now < w.nextSweep && now > w.nextSweep-sweepEvery {
 		return nil
 	}
 	w.sweep.BindInt64(1, now-grace)
