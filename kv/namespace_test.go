@@ -243,6 +243,7 @@ func FuzzNamespace(f *testing.F) {
 	f.Add("-", []byte("put and scan and delete"))
 	f.Add("z", []byte{5, 0xff, 0, 0xff, 5, 1, 2, 0, 7, 7, 7})
 	f.Add("a.-_:Z9", []byte{250, 3, 99, 4, 1, 1, 0, 0, 5, 6, 7, 8, 9})
+	f.Add(strings.Repeat("0", kv.MaxKeyLen-2), []byte{8, 0, 0, 0, 8, 1, 6, 6})
 	alphabet := []string{"-", ".", "0", ":", "A", "_", "a", "z", "zz", "ns:", "a-", "z-"}
 	f.Fuzz(func(t *testing.T, prefix string, program []byte) {
 		store, model := memkv.New(), memkv.New()
@@ -264,6 +265,7 @@ func FuzzNamespace(f *testing.F) {
 				put(t, store, key, key)
 			}
 		}
+		short := slices.DeleteFunc(slices.Clone(alphabet), func(key string) bool { return len(key) > ns.Info().MaxKeyLen })
 		cursor := ""
 		program = program[:min(len(program), 400)]
 		for i := 0; i+1 < len(program); i += 2 {
@@ -304,7 +306,7 @@ func FuzzNamespace(f *testing.F) {
 					r.n, r.err = s.DeletePrefix(ctx, key)
 				case 8:
 					var entries map[string]kv.Entry
-					entries, r.err = s.GetMany(ctx, append(slices.Clone(alphabet), key))
+					entries, r.err = s.GetMany(ctx, append(slices.Clone(short), key))
 					r.keys = slices.Sorted(maps.Keys(entries))
 				case 9:
 					r.keys = scanned(t, s.Scan(ctx, "", kv.After(key)))
