@@ -30,7 +30,11 @@ import (
 // that is not known is an error that matches [kv.ErrInvalidOption]; a table or
 // database that does not exist is [kv.ErrNotProvisioned].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
+	const allowed = "allowed are mem:, file:PATH, dynamodb://TABLE, firestore://PROJECT/COLLECTION and aztables://ACCOUNT/TABLE"
 	scheme, _, found := strings.Cut(url, ":")
+	if !found { // it may be anything, a secret included
+		return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: errors.New("the URL has no scheme; " + allowed)}
+	}
 	switch scheme {
 	case "mem":
 		return memkv.Open(ctx, url)
@@ -43,10 +47,5 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	case "aztables":
 		return aztableskv.Open(ctx, url)
 	}
-	const allowed = "allowed are mem:, file:PATH, dynamodb://TABLE, firestore://PROJECT/COLLECTION and aztables://ACCOUNT/TABLE"
-	err := errors.New("the URL has no scheme; " + allowed)
-	if found { // without a colon the text may be anything, a secret included
-		err = fmt.Errorf("the scheme %q is unknown; %s", scheme, allowed)
-	}
-	return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: err}
+	return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the scheme %q is unknown; %s", scheme, allowed)}
 }

@@ -66,6 +66,9 @@ variable SKYKV_EMULATOR=docker or process forces one way.`,
 			fmt.Fprintln(os.Stderr, "starting, which may take minutes the first time…")
 			running, err := startDev(ctx, kinds)
 			defer stopDev(running)
+			if ctx.Err() != nil {
+				return context.Cause(ctx) // and not what it broke off
+			}
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -88,7 +89,10 @@ A Firestore database, and an Azure storage account, must exist.`,
 
 // provision sets up what is missing, and gives the steps that this takes.
 func provision(ctx context.Context, s service.Service, url string, dryRun bool) ([]string, error) {
-	checks := append(s.Credentials(ctx), s.Settings(ctx)...)
+	checks := s.Credentials(ctx)
+	if !slices.ContainsFunc(checks, func(c service.Check) bool { return c.Status == service.Fail }) {
+		checks = append(checks, s.Settings(ctx)...)
+	}
 	steps := []string{}
 	for _, c := range checks {
 		if c.Step != "" {

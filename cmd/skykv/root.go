@@ -231,7 +231,7 @@ func withStore(ctx context.Context, url string, f func(*kv.Store) error) (err er
 // make the file that a URL names.
 func withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
 	if strings.HasPrefix(url, "file:") {
-		if u, err := storeurl.Parse("file", "file:PATH?readers=N", url); err == nil {
+		if u, err := storeurl.Parse("file", "file:PATH?readers=N", url); err == nil && u.Path != "" {
 			if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
 				return &kv.Error{Op: "open", Provider: "file", Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("there is no file %s; put and import make it", u.Path)}
 			}

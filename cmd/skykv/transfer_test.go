@@ -14,7 +14,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -116,13 +119,16 @@ func TestCopyExportImport(t *testing.T) {
 	})
 }
 
-// killing runs args again and again, kills it with signal at random, and returns
-// when it ended by itself. It reports how many runs went on from a checkpoint.
-func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (resumed int) {
+// killing runs args again and again, ends it with signal, and returns when it
+// ended by itself: the first run is hit when it has saved its checkpoint, the
+// others at random.
+func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) {
 	t.Helper()
+	resumed := 0
+	checkpoint := filepath.Join(dir, args[slices.Index(args, "--checkpoint")+1])
 	for runs := 1; ; runs++ {
-		if runs > 200 {
-			t.Fatal("after 200 runs it is still not done")
+		if runs > 300 {
+			t.Fatal("after 300 runs it is still not done")
 		}
 		cmd := command(t, args...)
 		cmd.Dir = dir
@@ -131,16 +137,33 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// At random within what was seen to take a run, longer and longer so that it
-		// ends on a busy machine too.
-		killer := time.AfterFunc(time.Duration(50+rand.IntN(400+40*runs))*time.Millisecond, func() { _ = cmd.Process.Signal(signal) })
+		ended := make(chan struct{})
+		var killer sync.WaitGroup
+		killer.Go(func() {
+			// At random within what was seen to take a run, longer and longer so that it
+			// ends on a busy machine too.
+			when := time.After(time.Duration(50+rand.IntN(400+40*runs)) * time.Millisecond)
+			if runs == 1 {
+				when = appears(checkpoint, ended)
+			}
+			select {
+			case <-when:
+				_ = cmd.Process.Signal(signal)
+			case <-ended:
+			}
+		})
 		err := cmd.Wait()
-		killer.Stop()
+		close(ended)
+		killer.Wait()
 		if strings.Contains(stderr.String(), "going on behind") {
 			resumed++
 		}
 		if err == nil {
-			return resumed
+			t.Logf("%s: %d runs, of which %d went on from a checkpoint", args[0], runs, resumed)
+			if resumed == 0 {
+				t.Errorf("%s was done before it could be interrupted: nothing was tested", args[0])
+			}
+			return
 		}
 		state := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		killed := state.Signaled() && state.Signal() == signal
@@ -154,27 +177,53 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 	}
 }
 
-func TestKilledAtRandom(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
+// appears gives a channel that tells when there is a file, or when nobody waits any more.
+func appears(path string, ended <-chan struct{}) <-chan time.Time {
+	there := make(chan time.Time)
+	go func() {
+		defer close(there)
+		for range time.Tick(time.Millisecond) {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			if _, err := os.Stat(path); err == nil {
+				return
+			}
+		}
+	}()
+	return there
+}
+
+// entriesToMove is how many entries the tests of interruptions move: a few, but for
+// those who set SKYKV_ENTRIES=100000 and have a while.
+func entriesToMove(t *testing.T, few int) int {
+	t.Helper()
+	text := os.Getenv("SKYKV_ENTRIES")
+	if text == "" {
+		return few
 	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("SKYKV_ENTRIES is %q; it must be a number of entries", text)
+	}
+	return n
+}
+
+// Everything that can go on from a checkpoint, one behind the other.
+func TestInterruptedAtRandom(t *testing.T) {
 	t.Parallel()
-	const n = 100_000
-	input := lines(t, n)
-	want := read(t, input)
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
-			dir := t.TempDir()
+			t.Parallel()
+			input, dir := lines(t, entriesToMove(t, 30_000)), t.TempDir()
 			path := func(name string) string { return filepath.Join(dir, name) }
-			resumed := killing(t, dir, signal, "import", "file:a.db", "--input", input, "--checkpoint", "import.state")
-			resumed += killing(t, dir, signal, "copy", "file:a.db", "file:b.db", "--checkpoint", "copy.state", "--parallel", "3")
-			resumed += killing(t, dir, signal, "copy", "file:b.db", "file:c.db", "--checkpoint", "copy.state", "--if-absent")
-			resumed += killing(t, dir, signal, "export", "file:c.db", "--output", "out.jsonl", "--checkpoint", "export.state")
-			t.Logf("%d runs went on from a checkpoint", resumed)
-			if resumed == 0 {
-				t.Error("no run went on from a checkpoint: nothing was tested")
-			}
-			wantSame(t, "the end of import, two copies and an export, killed at random,", read(t, path("out.jsonl")), want)
+			killing(t, dir, signal, "import", "file:a.db", "--input", input, "--checkpoint", "import.state")
+			killing(t, dir, signal, "copy", "file:a.db", "file:b.db", "--checkpoint", "copy.state", "--parallel", "3")
+			killing(t, dir, signal, "copy", "file:b.db", "file:c.db", "--checkpoint", "copy.state", "--if-absent")
+			killing(t, dir, signal, "export", "file:c.db", "--output", "out.jsonl", "--checkpoint", "export.state")
+			wantSame(t, "the end of import, two copies and an export, killed at random,", read(t, path("out.jsonl")), read(t, input))
 			if names, _ := filepath.Glob(path("*.state*")); len(names) > 0 {
 				t.Errorf("rule: the checkpoint is removed at the end; there are %q", names)
 			}
@@ -183,6 +232,20 @@ func TestKilledAtRandom(t *testing.T) {
 			}
 		})
 	}
+}
+
+// There and back again, killed on both ways.
+func TestCopyKilledAtRandom(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		input, url, dir := lines(t, entriesToMove(t, 3000)), b.open(t), t.TempDir()
+		from := fileStore(t)
+		good(t, "import", from, "--input", input)
+		killing(t, dir, syscall.SIGKILL, "copy", from, url, "--checkpoint", "there.state", "--parallel", "2")
+		killing(t, dir, syscall.SIGKILL, "copy", url, "file:back.db", "--checkpoint", "back.state", "--parallel", "1")
+		wantSame(t, "what was copied there and back, killed at random,", good(t, "export", "file:"+filepath.Join(dir, "back.db")), read(t, input))
+		good(t, "copy", from, url, "--verify-only")
+	})
 }
 
 // A service that fails midway: what was written is known, and the next run goes on.

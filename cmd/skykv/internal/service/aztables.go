@@ -52,11 +52,12 @@ func (a *azureTables) Settings(ctx context.Context) []Check {
 	switch {
 	case answered && azErr.ErrorCode == string(aztables.TableNotFound):
 		return []Check{
+			accepted,
 			{Name: "table", Status: Fail, Detail: "there is no table " + a.Table + " in account " + a.account, Mend: provision, Step: "create table " + a.Table},
 			layout(false, ""),
 		}
 	case answered && azErr.ErrorCode == string(aztables.ResourceNotFound):
-		return []Check{there, layout(false, "")}
+		return []Check{accepted, there, layout(false, "")}
 	case err != nil:
 		// Errors of the SDK may hold the signature of a SAS; those of the provider do not.
 		store, err := providers.Open(ctx, a.url)
@@ -64,16 +65,16 @@ func (a *azureTables) Settings(ctx context.Context) []Check {
 			return []Check{failed("credentials", err, "log in as for the az command, or set AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING; the role is Storage Table Data Contributor")}
 		}
 		store.Close()
-		return []Check{there}
+		return []Check{accepted, there}
 	}
 	var record struct {
 		Format int `json:"format"`
 		Shards int `json:"shards"`
 	}
 	if json.Unmarshal(resp.Value, &record) != nil || record.Shards == 0 {
-		return []Check{there, {Name: "layout", Status: Fail, Detail: "the layout record is not skykv's", Mend: "name another table"}}
+		return []Check{accepted, there, {Name: "layout", Status: Fail, Detail: "the layout record is not skykv's", Mend: "name another table"}}
 	}
-	checks := []Check{there, sharded(record.Shards, a.Options.Shards)}
+	checks := []Check{accepted, there, sharded(record.Shards, a.Options.Shards)}
 
 	// There is no TTL: what expired an hour ago waits for a sweep.
 	filter := fmt.Sprintf("x lt %dL", time.Now().Add(-time.Hour).UnixMilli())

@@ -19,13 +19,13 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/skykv/skykv/internal/storeurl"
-	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/firestorekv"
 )
 
 type firestore struct {
 	docs       *apiv1.Client
 	admin      *admin.FirestoreAdminClient
+	noAccess   error // why there are no clients: no credentials were found
 	project    string
 	collection string
 	database   string
@@ -74,21 +74,31 @@ func newFirestore(ctx context.Context, rawURL string) (*firestore, error) {
 	if f.docs, err = apiv1.NewClient(ctx, opts...); err == nil {
 		f.admin, err = admin.NewFirestoreAdminClient(ctx, opts...)
 	}
-	if err != nil {
-		return nil, &kv.Error{Op: "open", Provider: "firestore", Kind: kv.ErrPermission, Err: err}
-	}
+	f.noAccess = err
 	return f, nil
 }
 
 func (f *firestore) Endpoint() string { return f.endpoint }
 
 func (f *firestore) Close() {
-	_ = f.docs.Close()
-	_ = f.admin.Close()
+	if f.docs != nil {
+		_ = f.docs.Close()
+	}
+	if f.admin != nil {
+		_ = f.admin.Close()
+	}
 }
 
-// Credentials has nothing to say: whether they are good shows with the first request.
-func (f *firestore) Credentials(context.Context) []Check { return nil }
+// firestoreLogin is the mend of missing and of refused credentials.
+const firestoreLogin = "log in by gcloud auth application-default login, with the role roles/datastore.user"
+
+// Credentials checks that there are some; whether they are good shows in Settings.
+func (f *firestore) Credentials(context.Context) []Check {
+	if f.noAccess != nil {
+		return []Check{failed("credentials", f.noAccess, firestoreLogin)}
+	}
+	return nil
+}
 
 func (f *firestore) databaseName() string {
 	return "projects/" + f.project + "/databases/" + f.database
@@ -100,13 +110,13 @@ func (f *firestore) Settings(ctx context.Context) (checks []Check) {
 	record, err := f.layout(ctx)
 	switch code := status.Code(err); {
 	case code == codes.PermissionDenied || code == codes.Unauthenticated:
-		return []Check{failed("credentials", err, "log in by gcloud auth application-default login, with the role roles/datastore.user")}
+		return []Check{failed("credentials", err, firestoreLogin)}
 	case code == codes.NotFound:
 		return []Check{failed("database", err, "create it: gcloud firestore databases create --project "+f.project+" --location LOCATION")}
 	case err != nil:
 		return []Check{failed("database", err, "see the message")}
 	}
-	checks = append(checks, Check{Name: "database", Status: OK, Detail: f.database + " of project " + f.project + " answers"})
+	checks = append(checks, accepted, Check{Name: "database", Status: OK, Detail: f.database + " of project " + f.project + " answers"})
 	checks = append(checks, f.fields(ctx)...)
 	return append(checks, record)
 }

@@ -130,15 +130,15 @@ func TestFirestoreSettings(t *testing.T) {
 		server *firestoreServer
 		want   []string
 	}{
-		"nothing set": {&firestoreServer{}, []string{"ok database", "warn ttl no policy", "warn index x", "warn index v", "warn index t", "warn layout"}},
+		"nothing set": {&firestoreServer{}, []string{"ok credentials accepted", "ok database", "warn ttl no policy", "warn index x", "warn index v", "warn index t", "warn layout"}},
 		"all set": {&firestoreServer{layout: true, fields: map[string]*adminpb.Field{
 			"x": exempt(&adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE, ExpirationOffset: durationpb.New(time.Hour)}), "v": exempt(nil), "t": exempt(nil),
-		}}, []string{"ok database", "ok ttl active", "ok index x", "ok index v", "ok index t", "ok layout"}},
+		}}, []string{"ok credentials accepted", "ok database", "ok ttl active", "ok index x", "ok index v", "ok index t", "ok layout"}},
 		"half set": {&firestoreServer{layout: true, fields: map[string]*adminpb.Field{
 			"x": exempt(&adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE}),
 			"v": {IndexConfig: &adminpb.Field_IndexConfig{UsesAncestorConfig: true}},
-		}}, []string{"ok database", "warn ttl offset of 0s", "ok index x", "warn index v", "warn index t", "ok layout"}},
-		"denied": {&firestoreServer{layout: true, denied: true}, []string{"ok database", "warn fields cannot be looked at", "ok layout"}},
+		}}, []string{"ok credentials accepted", "ok database", "warn ttl offset of 0s", "ok index x", "warn index v", "warn index t", "ok layout"}},
+		"denied": {&firestoreServer{layout: true, denied: true}, []string{"ok credentials accepted", "ok database", "warn fields cannot be looked at", "ok layout"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -76,8 +76,8 @@ type Config struct {
 	Sink   Sink
 	From   State // where to go on, the zero State for a new transfer
 
-	// Save, when set, is called with the sink synced, every SaveEvery and at the
-	// end, also at one by an error.
+	// Save, when set, is called with the sink synced, behind the first batch, every
+	// SaveEvery and at the end, also at one by an error.
 	Save      func(State) error
 	SaveEvery time.Duration
 
@@ -106,7 +106,8 @@ type batch struct {
 // Run transfers all there is. It returns how far it came, the cause of ctx's end
 // if that ended it, and else the first error, of the source or of the sink.
 func Run(ctx context.Context, c Config) (State, error) {
-	state, saved := c.From, time.Now()
+	state := c.From
+	var saved time.Time
 	save := func() error {
 		if c.Save == nil || state == c.From {
 			return nil
