@@ -55,10 +55,15 @@ fuzz: ## Run every fuzz target FUZZTIME times, such as 1000000x, or so long, suc
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $(TESTFLAGS) "$$package"; \
 		done
 
+.PHONY: matrix
+matrix: ## Run the suite on every kind of store, and write the README's matrix of providers
+	$(GO) run ./cmd/skykv/internal/matrix
+
 # Calls of each provider in the check of linearizability.
 OPERATIONS ?= 20000
 
 .PHONY: torture
 torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a run
 	SKYKV_KILL_ROUNDS=100 $(GO) test -count=1 -v -run '^TestKill$$' ./providers/localkv
+	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run AtRandom ./cmd/skykv
 	cd internal/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)

@@ -17,18 +17,33 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// Open opens the store that url names:
+// Open opens the store that url names. These are all URLs that there are; each
+// parameter may be left out:
 //
-//	mem:                                        memory of this process
-//	file:app.db                                 SQLite in one file, made if absent
-//	dynamodb://table?region=R                   AWS DynamoDB
-//	firestore://project/collection?database=D   Google Cloud Firestore
-//	aztables://account/table                    Azure Tables
+//	mem:                               memory of this process
+//	file:PATH                          SQLite in one file, made if absent
+//	  ?readers=N                         connections that read at once
+//	dynamodb://TABLE                   AWS DynamoDB
+//	  ?region=R                          else AWS_REGION, or the shared AWS files
+//	  &shards=N                          partitions, 16 unless given; fixed once the table is in use
+//	  &endpoint=URL                      an emulator (http) or a private connection (https)
+//	firestore://PROJECT/COLLECTION     Google Cloud Firestore
+//	  ?database=ID                       else "(default)"
+//	  &endpoint=URL                      an emulator (http) or another front end (https)
+//	aztables://ACCOUNT/TABLE           Azure Tables
+//	  ?shards=N                          partitions, 16 unless given; fixed once the table is in use
+//	  &endpoint=URL                      Azurite, or a sovereign or private cloud
 //
-// The Open of each provider's package says which parameters there are and where
-// credentials come from, which is never the URL. A scheme, parameter or value
-// that is not known is an error that matches [kv.ErrInvalidOption]; a table or
-// database that does not exist is [kv.ErrNotProvisioned].
+// Credentials are those that the service's own tools find; they never stand in
+// the URL. A table, or Firestore database, must exist: see the Ensure functions of
+// the providers, or the command skykv provision. What the values may be, the Open
+// of each provider's package says.
+//
+// A scheme, parameter or value that is not known, credentials, a fragment, and a
+// parameter that is empty or there twice are errors that match
+// [kv.ErrInvalidOption], before any I/O; a table, database or folder that does not
+// exist is [kv.ErrNotProvisioned]. No message repeats a value of the URL that may
+// be a secret.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	const allowed = "allowed are mem:, file:PATH, dynamodb://TABLE, firestore://PROJECT/COLLECTION and aztables://ACCOUNT/TABLE"
 	scheme, _, found := strings.Cut(url, ":")

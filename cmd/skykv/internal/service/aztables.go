@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -30,7 +31,8 @@ func newAzureTables(url string) (*azureTables, error) {
 		return nil, err
 	}
 	a := &azureTables{Connection: conn, url: url, account: u.Host}
-	if a.endpoint = u.Get("endpoint"); a.endpoint == "" {
+	if a.endpoint = u.Get("endpoint"); a.endpoint == "" && os.Getenv("AZURE_STORAGE_CONNECTION_STRING") == "" {
+		// A connection string has an endpoint of its own, which is the client's business.
 		a.endpoint = "https://" + u.Host + ".table.core.windows.net"
 		if u.Host == "devstoreaccount1" {
 			a.endpoint = "http://127.0.0.1:10002/devstoreaccount1"

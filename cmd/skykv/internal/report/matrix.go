@@ -1,0 +1,55 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// The lines of a page between which its matrix stands.
+const (
+	matrixBegin = "<!-- The matrix of providers, written by: make matrix -->\n"
+	matrixEnd   = "<!-- The end of the matrix -->\n"
+)
+
+// Matrix gives the results of runs as a table of Markdown: a column for each run,
+// a row for each group of cases.
+func Matrix(runs []*Run) string {
+	var b strings.Builder
+	row := func(name string, cell func(*Run) string) {
+		fmt.Fprintf(&b, "| %s |", name)
+		for _, r := range runs {
+			fmt.Fprintf(&b, " %s |", cell(r))
+		}
+		b.WriteByte('\n')
+	}
+	row("Cases of the suite passed", func(r *Run) string { return r.Provider })
+	b.WriteString("|---" + strings.Repeat("|---", len(runs)) + "|\n")
+	row("**all**", func(r *Run) string { return fmt.Sprintf("**%d of %d**", r.Passed, len(r.Cases)) })
+	for i, g := range runs[0].Groups() {
+		row(g.Name, func(r *Run) string {
+			g := r.Groups()[i]
+			return fmt.Sprintf("%d of %d", g.Passed, len(g.Cases))
+		})
+	}
+	return b.String()
+}
+
+// FindMatrix gives the matrix that a page holds.
+func FindMatrix(page []byte) (string, error) {
+	_, rest, begins := bytes.Cut(page, []byte(matrixBegin))
+	matrix, _, ends := bytes.Cut(rest, []byte(matrixEnd))
+	if !begins || !ends {
+		return "", fmt.Errorf("the page does not hold the lines\n%s%s", matrixBegin, matrixEnd)
+	}
+	return string(matrix), nil
+}
+
+// ReplaceMatrix gives a page that holds matrix in place of the one it holds.
+func ReplaceMatrix(page []byte, matrix string) ([]byte, error) {
+	old, err := FindMatrix(page)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Replace(page, []byte(matrixBegin+old+matrixEnd), []byte(matrixBegin+matrix+matrixEnd), 1), nil
+}
