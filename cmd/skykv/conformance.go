@@ -85,7 +85,7 @@ func runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := &report.Run{URL: url, Provider: store.Info().Name, Shards: store.Info().Shards, Started: time.Now().UTC().Truncate(time.Second)}
+	run := &report.Run{Suite: version(), URL: url, Provider: store.Info().Name, Shards: store.Info().Shards, Started: time.Now().UTC().Truncate(time.Second)}
 	if err := store.Close(); err != nil {
 		return nil, err
 	}

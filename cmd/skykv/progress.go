@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -132,6 +134,34 @@ func (m *meter) count(ctx context.Context, store *kv.Store, prefix, after string
 			n++
 		}
 		m.total(n)
+	}()
+}
+
+// countLines is count for the lines of a file behind an offset.
+func (m *meter) countLines(ctx context.Context, path string, offset int64) {
+	if m.bar == nil {
+		return
+	}
+	go func() {
+		file, err := os.Open(path)
+		if err != nil {
+			return // whoever reads it tells
+		}
+		defer file.Close()
+		if _, err := file.Seek(offset, io.SeekStart); err != nil {
+			return
+		}
+		var n int64
+		for buf := make([]byte, 1<<20); ctx.Err() == nil; {
+			read, err := file.Read(buf)
+			n += int64(bytes.Count(buf[:read], []byte{'\n'}))
+			if err == io.EOF {
+				m.total(n)
+			}
+			if err != nil {
+				return
+			}
+		}
 	}()
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -61,6 +62,7 @@ const (
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "skykv",
+		Version:       version(),
 		Short:         "Look into, move, set up and check key-value stores",
 		Long:          rootHelp,
 		SilenceErrors: true,
@@ -90,6 +92,14 @@ func newRoot() *cobra.Command {
 		}
 	}
 	return root
+}
+
+// version is that of the module, as go install recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }
 
 // run runs the command and returns its exit code.

@@ -320,7 +320,13 @@ A line that is no entry ends the import with its number; those before it are sto
 					fmt.Fprintln(os.Stderr, "skykv: type lines of JSON, then Ctrl-D")
 				}
 				r := result{Command: "import", Resumed: resumed, Counts: state.Counts}
-				err := r.run(ctx, newMeter("imported", "entries", state.Counts.Done()), job, checkpoint, transfer.Config{
+				m := newMeter("imported", "entries", state.Counts.Done())
+				counting, cancel := context.WithCancel(ctx)
+				defer cancel()
+				if input != "" {
+					m.countLines(counting, input, state.Position.Offset)
+				}
+				err := r.run(ctx, m, job, checkpoint, transfer.Config{
 					Source: transfer.FromLines(open),
 					Sink:   transfer.ToStore(to, parallel, job.IfAbsent),
 					From:   state,

@@ -9,9 +9,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -38,15 +38,20 @@ func run(ctx context.Context, addr string) error {
 	}
 	defer store.Close()
 	server := &http.Server{Addr: addr, Handler: newService(store), ReadHeaderTimeout: 5 * time.Second}
-	go func() {
-		<-ctx.Done()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		_ = server.Shutdown(ctx) // ListenAndServe returns first
-	}()
-	log.Printf("listening on %s, with a store of %s", addr, store.Info().Name)
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
 		return err
 	}
-	return nil
+	log.Printf("listening on %s, with a store of %s", listener.Addr(), store.Info().Name)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	// The store is closed behind the last answer.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return server.Shutdown(ctx)
 }

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +23,55 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-func TestMain(m *testing.M) { emulator.Main(m) }
+// asService makes the test binary run the service itself, for tests of the process.
+const asService = "URLSHORTENER_SERVE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asService) != "" {
+		flag.CommandLine = flag.NewFlagSet("urlshortener", flag.ExitOnError)
+		main()
+		return
+	}
+	emulator.Main(m)
+}
+
+// The program as it stands, on whatever store KV_URL names.
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	stores.OnEachURL(t, func(t *testing.T, url string) {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-addr", "127.0.0.1:0")
+		cmd.Env = append(os.Environ(), asService+"=1", "KV_URL="+url)
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(stderr)
+		line, err := lines.ReadString('\n')
+		_, rest, _ := strings.Cut(line, "listening on ")
+		addr, _, found := strings.Cut(rest, ",")
+		if err != nil || !found {
+			t.Fatalf("the service says %q, %v", line, err)
+		}
+		resp, body := post(t, "http://"+addr, `{"url":"https://example.com/process","ttl":"1h"}`)
+		var made struct{ Code string }
+		if err := json.Unmarshal([]byte(body), &made); err != nil || resp.StatusCode != http.StatusCreated {
+			t.Fatalf("making a link gives %s: %s", resp.Status, body)
+		}
+		if resp := get(t, "http://"+addr+"/"+made.Code); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://example.com/process" {
+			t.Errorf("the link gives %s to %q", resp.Status, resp.Header.Get("Location"))
+		}
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		said, err := io.ReadAll(lines)
+		if err := errors.Join(err, cmd.Wait()); err != nil || len(said) > 0 {
+			t.Errorf("after SIGTERM the service ends with %v and %q", err, said)
+		}
+	})
+}
 
 // clock is the store's, moved by hand.
 type clock struct{ ahead atomic.Int64 }

@@ -24,6 +24,22 @@ import (
 // their emulators, and skips the ones that are not to be had. Packages that call
 // it have a TestMain with emulator.Main.
 func OnEach(t *testing.T, test func(t *testing.T, store *kv.Store)) {
+	OnEachURL(t, func(t *testing.T, url string) {
+		store, err := providers.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, store)
+	})
+}
+
+// OnEachURL is OnEach for tests that open the store themselves.
+func OnEachURL(t *testing.T, test func(t *testing.T, url string)) {
 	for scheme, makeURL := range map[string]func(t *testing.T) string{
 		"mem":       func(*testing.T) string { return "mem:" },
 		"file":      func(t *testing.T) string { return "file:" + filepath.Join(t.TempDir(), "store.db") },
@@ -33,16 +49,7 @@ func OnEach(t *testing.T, test func(t *testing.T, store *kv.Store)) {
 	} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
-			store, err := providers.Open(t.Context(), makeURL(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := store.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			test(t, store)
+			test(t, makeURL(t))
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 // Run is one run of the suite. Its JSON is what skykv conformance --json prints.
 type Run struct {
+	Suite    string    `json:"suite"` // skykv's version
 	URL      string    `json:"url"`
 	Provider string    `json:"provider"`
 	Shards   int       `json:"shards"`
