@@ -37,7 +37,7 @@ func killValue(key string, seq uint64) []byte {
 // workUntilKilled writes without end. It says what it is about to do, "put SEQ
 // KEY…" or "delete SEQ KEY…", and "done SEQ" when that was acknowledged.
 func workUntilKilled(c *child, args []string) error {
-	store, err := localkv.New(args[0], nil)
+	store, err := openWithBug(args[0])
 	if err != nil {
 		return err
 	}
@@ -98,16 +98,28 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	acknowledged, unknown, failure := killRounds(t, "", rounds)
+	if failure != "" {
+		t.Fatal(failure)
+	}
+	t.Logf("%d rounds: %d acknowledged writes, %d cut off, none lost, none torn", rounds, acknowledged, unknown)
+	if acknowledged < rounds || unknown == 0 {
+		t.Errorf("%d acknowledged writes and %d cut off in %d rounds: the test tests nothing", acknowledged, unknown, rounds)
+	}
+}
+
+// killRounds lets a process work until it is killed, again and again, and looks at the
+// file after each time. It gives the first failure.
+func killRounds(t *testing.T, bug string, rounds int) (acknowledged, unknown int, failure string) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	type write struct {
 		seq    uint64
 		delete bool
 	}
 	possible := make(map[string][]write) // by key: the last acknowledged write, and later ones
-	acknowledged, unknown := 0, 0
 	var seq uint64
 	for round := range rounds {
-		c := start(t, "work", path, fmt.Sprint(seq))
+		c := startWithBug(t, bug, "work", path, fmt.Sprint(seq))
 		begun := make(map[uint64][]string)
 		for acks, killAt := 0, 1+rand.IntN(200); c.lines.Scan(); {
 			fields := strings.Fields(c.lines.Text())
@@ -158,18 +170,15 @@ func TestKill(t *testing.T) {
 				}
 			}
 			if !found {
-				t.Errorf("round %d: %q holds a value of %d bytes (%v) that is of none of the writes %+v", round, key, len(entry.Value), err, writes)
+				failure = fmt.Sprintf("round %d: %q holds a value of %d bytes (%v) that is of none of the writes %+v", round, key, len(entry.Value), err, writes)
 			}
 		}
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if t.Failed() {
-			t.FailNow()
+		if failure != "" || t.Failed() {
+			break
 		}
 	}
-	t.Logf("%d rounds: %d acknowledged writes, %d cut off, none lost, none torn", rounds, acknowledged, unknown)
-	if acknowledged < rounds || unknown == 0 {
-		t.Errorf("%d acknowledged writes and %d cut off in %d rounds: the test tests nothing", acknowledged, unknown, rounds)
-	}
+	return acknowledged, unknown, failure
 }

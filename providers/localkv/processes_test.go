@@ -51,7 +51,7 @@ const raceKeys = 300
 
 // createInRace says the keys that it created.
 func createInRace(c *child, args []string) error {
-	store, err := localkv.New(args[0], nil)
+	store, err := openWithBug(args[0])
 	if err != nil {
 		return err
 	}
@@ -74,6 +74,13 @@ func createInRace(c *child, args []string) error {
 // Of several processes that create the same key, live or expired, one wins.
 func TestProcessesCreate(t *testing.T) {
 	t.Parallel()
+	for _, failure := range raceToCreate(t, "") {
+		t.Error(failure)
+	}
+}
+
+// raceToCreate gives what went wrong.
+func raceToCreate(t *testing.T, bug string) (failures []string) {
 	store, path := newStore(t)
 	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-time.Minute) }))
 	for i := 0; i < raceKeys; i += 2 { // every other key is taken over
@@ -81,7 +88,7 @@ func TestProcessesCreate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	racers := []*child{start(t, "create", path, "0"), start(t, "create", path, "1")}
+	racers := []*child{startWithBug(t, bug, "create", path, "0"), startWithBug(t, bug, "create", path, "1")}
 	for _, c := range racers {
 		c.expect(t, "ready")
 	}
@@ -92,27 +99,28 @@ func TestProcessesCreate(t *testing.T) {
 	for i, c := range racers {
 		for _, key := range c.finish(t) {
 			if other, twice := winners[key]; twice {
-				t.Errorf("both process %s and process %d created %q", other, i, key)
+				failures = append(failures, fmt.Sprintf("both process %s and process %d created %q", other, i, key))
 			}
 			winners[key] = strconv.Itoa(i)
 		}
 	}
 	if len(winners) != raceKeys {
-		t.Errorf("%d of %d keys were created by somebody", len(winners), raceKeys)
+		failures = append(failures, fmt.Sprintf("%d of %d keys were created by somebody", len(winners), raceKeys))
 	}
 	for key, winner := range winners {
 		entry, err := store.Get(t.Context(), key)
 		if err != nil || string(entry.Value) != winner {
-			t.Errorf("%q: process %s won, but the value is %q, error %v", key, winner, entry.Value, err)
+			failures = append(failures, fmt.Sprintf("%q: process %s won, but the value is %q, error %v", key, winner, entry.Value, err))
 		}
 	}
+	return failures
 }
 
 const counts = 150
 
 // count adds 1 to a counter, by compare-and-swap.
 func count(c *child, args []string) error {
-	store, err := localkv.New(args[0], nil)
+	store, err := openWithBug(args[0])
 	if err != nil {
 		return err
 	}
@@ -143,11 +151,18 @@ func count(c *child, args []string) error {
 // Compare-and-swap by several processes loses no update.
 func TestProcessesCount(t *testing.T) {
 	t.Parallel()
+	if got, want := raceToCount(t, ""); got != want {
+		t.Errorf("the counter is %q after %s increments", got, want)
+	}
+}
+
+// raceToCount gives the counter at the end, and what it should be.
+func raceToCount(t *testing.T, bug string) (got, want string) {
 	store, path := newStore(t)
 	if _, err := store.Put(t.Context(), "counter", []byte("0")); err != nil {
 		t.Fatal(err)
 	}
-	counters := []*child{start(t, "count", path), start(t, "count", path)}
+	counters := []*child{startWithBug(t, bug, "count", path), startWithBug(t, bug, "count", path)}
 	for _, c := range counters {
 		c.expect(t, "ready")
 	}
@@ -158,9 +173,10 @@ func TestProcessesCount(t *testing.T) {
 		c.finish(t)
 	}
 	entry, err := store.Get(t.Context(), "counter")
-	if want := strconv.Itoa(len(counters) * counts); err != nil || string(entry.Value) != want {
-		t.Errorf("the counter is %q after %s increments, error %v", entry.Value, want, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return string(entry.Value), strconv.Itoa(len(counters) * counts)
 }
 
 // writeUntilStopped puts without a break, saying so, until it hears something.
