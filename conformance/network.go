@@ -84,9 +84,9 @@ const (
 	// patience is the deadline of calls of which no request gets through.
 	patience = 150 * time.Millisecond
 
-	// lateness is how long after its deadline a call may end. A quiet machine needs
-	// no tenth of it.
-	lateness = 2 * time.Second
+	// lateness is how long after its deadline a call may end, on a machine with much else
+	// to do. Providers that promise better measure it in tests of their own.
+	lateness = 5 * time.Second
 
 	// mostRequests is what a client that pauses between its attempts stays far below
 	// in the time of patience, in a call for one key.
