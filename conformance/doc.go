@@ -72,7 +72,7 @@
 //
 // A bug often fails many cases. Start with the groups in this order: info, keys,
 // values, get, put, delete, versions, expiry, scan, page, cursor, batch, json,
-// errors, close, concurrency, context. The later ones rely on what the earlier
+// errors, close, concurrency, context, faults. The later ones rely on what the earlier
 // ones check.
 //
 // Some cases put a driver of their own between the store and yours: one that
