@@ -17,6 +17,60 @@ import (
 
 func TestMain(m *testing.M) { emulator.Main(m) }
 
+// The rule: what Open does not know it refuses, before any I/O, and repeats no
+// secret.
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cret"
+	for url, says := range map[string]string{
+		"":                                        "no scheme",
+		secret:                                    "no scheme",
+		"app.db":                                  "no scheme",
+		"redis://:" + secret + "@host":            `scheme "redis" is unknown`,
+		"MEM:":                                    `scheme "MEM" is unknown`,
+		"mem":                                     "no scheme",
+		"mem:x":                                   "mem:",
+		"mem:?x=" + secret:                        `"x" is unknown`,
+		"file:":                                   "path",
+		"file:a.db?mode=" + secret:                `"mode" is unknown`,
+		"file:a.db?readers=0":                     "readers",
+		"file:a.db?readers=2&readers=3":           `"readers" must have one value`,
+		"file://host/a.db":                        "host",
+		"file:a.db#part":                          "fragment",
+		"dynamodb:":                               "table",
+		"dynamodb:table":                          "table",
+		"dynamodb://t":                            "table",
+		"dynamodb://table/path":                   "path",
+		"dynamodb://table?region=":                `"region" must have one value`,
+		"dynamodb://table?Region=eu-central-1":    `"Region" is unknown`,
+		"dynamodb://table?shards=257":             "shards",
+		"dynamodb://table?shards=x":               "shards",
+		"dynamodb://table?endpoint=host:8000":     "endpoint",
+		"dynamodb://key:" + secret + "@table":     "credentials",
+		"firestore://project":                     "collection",
+		"firestore:///kv":                         "project",
+		"firestore://project/a/b":                 "collection",
+		"firestore://project/kv?shards=2":         `"shards" is unknown`,
+		"firestore://project/kv?database=A B":     "database",
+		"firestore://project/kv?endpoint=ftp:x":   "endpoint",
+		"aztables://account":                      "table",
+		"aztables://account/t":                    "table",
+		"aztables://Account_1/table":              "account",
+		"aztables://account/table?sig=" + secret:  `"sig" is unknown`,
+		"aztables://account/table?shards=0":       "shards",
+		"aztables://account:" + secret + "@x/tab": "credentials",
+		"aztables://account/table?%zz=" + secret:  "cannot be parsed",
+	} {
+		store, err := providers.Open(t.Context(), url)
+		if err == nil {
+			store.Close()
+		}
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), secret) {
+			t.Errorf("Open(%q) = %v; want ErrInvalidOption, %q, and no secret", url, err, says)
+		}
+	}
+}
+
 func TestOpenEnv(t *testing.T) {
 	t.Setenv(providers.EnvURL, "")
 	if _, err := providers.OpenEnv(t.Context()); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "KV_URL") {

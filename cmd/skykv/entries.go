@@ -218,8 +218,8 @@ was removed.`,
 					if asJSON {
 						return printJSON(map[string]any{"prefix": prefix, "deleted": n})
 					}
-					fmt.Println(n)
-					return nil
+					_, err = fmt.Println(n)
+					return err
 				}
 				if err := store.Delete(cmd.Context(), rest[0], opts...); err != nil || !asJSON {
 					return err

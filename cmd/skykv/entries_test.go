@@ -4,9 +4,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -214,6 +218,35 @@ func TestWrongUse(t *testing.T) {
 	}
 	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) != 1 {
 		t.Errorf("rule: reading makes no file; there are %q", names)
+	}
+}
+
+// The rule: the README and the command agree about what there is.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(read(t, "../../README.md"), "\n## The command\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	flags := make(map[string]bool)
+	var there []string
+	for _, cmd := range newRoot().Commands() {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { flags["--"+f.Name] = true })
+		if cmd.Name() != "completion" && cmd.Name() != "help" {
+			there = append(there, cmd.Name())
+		}
+	}
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `skykv ([^ `]+)").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, strings.Split(row[1], `\|`)...)
+	}
+	slices.Sort(there)
+	slices.Sort(listed)
+	if !slices.Equal(there, listed) {
+		t.Errorf("the README lists the commands\n%q; there are\n%q", listed, there)
+	}
+	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(section, -1) {
+		if !flags[flag] {
+			t.Errorf("the README names %s, which no command has", flag)
+		}
 	}
 }
 

@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +91,20 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			t.Errorf("doctor %s exits with %d and\n%s%swant %d, %q and a mend", url, o.code, o.stdout, o.stderr, exitFindings, says)
 		}
 	}
+	t.Run("clock", func(t *testing.T) {
+		// A service whose clock is an hour ahead.
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			w.WriteHeader(http.StatusForbidden)
+		}))
+		defer service.Close()
+		for _, b := range []string{"dynamodb://cache?endpoint=", "aztables://devstoreaccount1/cache?endpoint="} {
+			o := skykv(t, "", "doctor", b+url.QueryEscape(service.URL))
+			if o.code != exitFindings || !strings.Contains(o.stdout, "ok    reachable") || !strings.Contains(o.stdout, "fail  clock") || !strings.Contains(o.stdout, "behind the service") {
+				t.Errorf("doctor of a service with another clock: %+v", o)
+			}
+		}
+	})
 	t.Run("dynamodb", func(t *testing.T) {
 		// Somebody else's number of shards.
 		url := backends[1].open(t)
@@ -128,6 +145,9 @@ func TestSweepCommand(t *testing.T) {
 		t.Errorf("rule: what expired within the hour stays; got %t, %v", exists, err)
 	}
 	bad(t, exitUnusable, "skykv provision URL", "sweep", backends[3].fresh(t))
+	for _, other := range backends[:3] {
+		bad(t, exitUsage, "only Azure Tables needs a sweep", "sweep", other.fresh(t))
+	}
 
 	// Again and again, until it is stopped.
 	cmd := command(t, "sweep", url, "--interval", "1ms")
@@ -211,8 +231,8 @@ func TestConformanceCommandOnServices(t *testing.T) {
 
 func TestDev(t *testing.T) {
 	t.Parallel()
-	emulator.DynamoDB(t) // or skip
-	cmd := command(t, "dev", "--only", "dynamodb", "--json")
+	kinds := map[string]string{"dynamodb": emulator.DynamoDB(t), "firestore": emulator.Firestore(t), "aztables": emulator.AzureTables(t)} // or skip
+	cmd := command(t, "dev", "--json")
 	var stderr bytes.Buffer
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -222,25 +242,58 @@ func TestDev(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var urls map[string]struct{ URL, Way string }
-	if err := json.NewDecoder(stdout).Decode(&urls); err != nil || len(urls) != 1 {
-		t.Fatalf("dev --json prints %v: %v\n%s", urls, err, &stderr)
+	var emulators map[string]struct{ URL, Way string }
+	if err := json.NewDecoder(stdout).Decode(&emulators); err != nil || len(emulators) != len(kinds) {
+		t.Fatalf("dev --json prints %v: %v\n%s", emulators, err, &stderr)
 	}
-	url := urls["dynamodb"].URL
-	good(t, "put", url, "a", "1")
-	if got := good(t, "get", url, "a"); got != "1" {
-		t.Errorf("the store of dev holds %q", got)
+	for kind := range kinds {
+		good(t, "put", emulators[kind].URL, "a", kind)
+		if got := good(t, "get", emulators[kind].URL, "a"); got != kind {
+			t.Errorf("the %s store of dev holds %q", kind, got)
+		}
 	}
-	if code := interrupt(t, cmd, syscall.SIGINT); code != 0 {
-		t.Errorf("rule: Ctrl-C is how dev ends; it exits with %d", code)
+	if code := interrupt(t, cmd, syscall.SIGINT); code != 0 || !strings.HasSuffix(stderr.String(), "stopping…\n") {
+		t.Errorf("rule: Ctrl-C is how dev ends; it exits with %d and\n%s", code, &stderr)
 	}
-	if way := urls["dynamodb"].Way; way == "environment" {
-		return // it is left running
+	for kind, e := range emulators {
+		if e.Way == "environment" {
+			continue // it is left running
+		}
+		u, err := url.Parse(e.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := http.Get(u.Query().Get("endpoint")); err == nil {
+			resp.Body.Close()
+			t.Errorf("rule: dev stops what it started; %s still answers", kind)
+		}
 	}
-	_, endpoint, _ := strings.Cut(url, "endpoint=")
-	endpoint = strings.NewReplacer("%3A", ":", "%2F", "/").Replace(endpoint)
-	if resp, err := http.Get(endpoint); err == nil {
-		resp.Body.Close()
-		t.Errorf("rule: dev stops what it started; %s still answers", endpoint)
+}
+
+// Ctrl-C while the emulators start is told as that, and not as what it broke off.
+func TestDevInterruptedWhileStarting(t *testing.T) {
+	t.Parallel()
+	emulator.DynamoDB(t) // or skip
+	cmd := command(t, "dev", "--only", "dynamodb")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, stderr, "starting")
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the code says it
+	ended := cmd.ProcessState.ExitCode() == 130 && strings.HasSuffix(string(rest), "skykv: interrupted\n")
+	ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was that fast, or runs anyway
+	if !ended && !ready {
+		t.Errorf("dev exits with %d and %q", cmd.ProcessState.ExitCode(), rest)
 	}
 }

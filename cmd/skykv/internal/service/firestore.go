@@ -123,6 +123,8 @@ func (f *firestore) Settings(ctx context.Context) (checks []Check) {
 
 // layout reads the layout document. The error tells that nothing could be read.
 func (f *firestore) layout(ctx context.Context) (Check, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // the client tries again until then
+	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, "google-cloud-resource-prefix", f.databaseName())
 	if f.emulator {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer owner")
