@@ -1,7 +1,6 @@
 package dynamokv
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/skykv/skykv/internal/canned"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -32,7 +31,7 @@ func newBenchPairs(t testing.TB) (get, put benchPair) {
 	body := `{"Item":` + itemJSON("user:42", string(value), token, 0) + `}`
 	client, closeIdle := newClient(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
-	}, canned(t, map[string]string{"GetItem": body, "PutItem": "{}"}))
+	}, cannedURL(t, map[string]string{"GetItem": body, "PutItem": "{}"}))
 	t.Cleanup(closeIdle)
 	d, err := newDriver(client, "table", nil)
 	if err != nil {
@@ -88,8 +87,8 @@ func newBenchPairs(t testing.TB) (get, put benchPair) {
 	return get, put
 }
 
-// canned is the URL of a server that answers each operation always the same.
-func canned(t testing.TB, bodies map[string]string) string {
+// cannedURL is the URL of a server that answers each operation always the same.
+func cannedURL(t testing.TB, bodies map[string]string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -100,42 +99,10 @@ func canned(t testing.TB, bodies map[string]string) string {
 		answers[op] = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amzn-Requestid: REQUEST1\r\nX-Amz-Crc32: %d\r\nContent-Length: %d\r\n\r\n%s",
 			crc32.ChecksumIEEE([]byte(body)), len(body), body)
 	}
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				for r := bufio.NewReader(conn); ; {
-					var answer []byte
-					length := 0
-					for {
-						line, err := r.ReadSlice('\n')
-						if err != nil {
-							return
-						}
-						line = bytes.TrimRight(line, "\r\n")
-						if len(line) == 0 {
-							break
-						}
-						if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-							length, _ = strconv.Atoi(string(v))
-						} else if v, ok := bytes.CutPrefix(line, []byte("X-Amz-Target: DynamoDB_20120810.")); ok {
-							answer = answers[string(v)]
-						}
-					}
-					if _, err := r.Discard(length); err != nil {
-						return
-					}
-					if _, err := conn.Write(answer); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
+	server := canned.Server{Answer: func(r *canned.Request, answer []byte) []byte {
+		return append(answer, answers[string(r.Operation)]...)
+	}}
+	go server.Serve(listener)
 	return "http://" + listener.Addr().String()
 }
 

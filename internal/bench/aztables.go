@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/aztableskv"
+)
+
+const azureTable = "skykv"
+
+var azureWorks = []work{
+	{name: "Get/service=aztables", turns: 40, ops: 40, open: azureOne(true)},
+	{name: "Put/service=aztables", turns: 40, ops: 40, open: azureOne(false)},
+	{name: "GetMany-1000/service=aztables/delay=5ms", turns: 1, ops: 1, open: azureGetMany},
+}
+
+const azureETag = `W/"datetime'2026-01-01T00%3A00%3A00.0000001Z'"`
+
+var azureWritten = []byte("HTTP/1.1 204 No Content\r\nEtag: " + azureETag + "\r\nX-Ms-Version: 2019-02-02\r\nX-Ms-Request-Id: 4f5bcd21-0002-0011-7e3d-000000000000\r\n\r\n")
+
+func azureAnswer(body string) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json;odata=minimalmetadata;streaming=true;charset=utf-8\r\n"+
+		"Etag: %s\r\nX-Ms-Version: 2019-02-02\r\nX-Ms-Request-Id: 4f5bcd21-0002-0011-7e3d-000000000000\r\nContent-Length: %d\r\n\r\n%s",
+		azureETag, len(body), body)
+}
+
+var (
+	azureEntity = azureAnswer(`{"odata.metadata":"http://127.0.0.1/$metadata#` + azureTable + `/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"",` +
+		`"PartitionKey":"00","RowKey":"` + oneKey + `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
+		`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `"}`)
+	azureLayout = azureAnswer(`{"PartitionKey":"skykv","RowKey":"layout","format":1,"shards":16}`)
+)
+
+// answerAzure answers reads with an entity and writes with an ETag.
+func answerAzure(r *canned.Request, to []byte) []byte {
+	switch {
+	case string(r.Method) != "GET":
+		return append(to, azureWritten...)
+	case bytes.Contains(r.Path, []byte("layout")):
+		return append(to, azureLayout...)
+	}
+	return append(to, azureEntity...)
+}
+
+func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {
+	// The account is Azurite's, whose key everybody knows.
+	c, err := aztableskv.Connect("aztables://devstoreaccount1/" + azureTable + "?endpoint=" + endpoint)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.onClose(func() error { c.Close(); return nil })
+	if err := aztableskv.EnsureTable(b.ctx, c.Client, azureTable); err != nil {
+		return nil, nil, err
+	}
+	store, err := aztableskv.New(b.ctx, c.Client, c.Table, &c.Options)
+	return c.Client.NewClient(c.Table), store, err
+}
+
+// sdkAzureGet decodes the SDK's answer in the cheapest way that encoding/json has.
+func sdkAzureGet(ctx context.Context, table *aztables.Client, key string) ([]byte, error) {
+	resp, err := table.GetEntity(ctx, azurePartition(key), key, nil)
+	if err != nil {
+		return nil, err
+	}
+	var e struct {
+		V []byte `json:"v"`
+		X string `json:"x"`
+		T string `json:"t"`
+	}
+	err = json.Unmarshal(resp.Value, &e)
+	return e.V, err
+}
+
+func azurePartition(key string) string {
+	return fmt.Sprintf("%02x", kv.Shard(key, aztableskv.DefaultShards))
+}
+
+func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error {
+	body, err := json.Marshal(struct {
+		PartitionKey, RowKey string
+		V                    []byte `json:"v"`
+		VType                string `json:"v@odata.type"`
+		X                    string `json:"x"`
+		XType                string `json:"x@odata.type"`
+		T                    string `json:"t"`
+	}{azurePartition(key), key, oneValue, "Edm.Binary", "0", "Edm.Int64", anyToken})
+	if err != nil {
+		return err
+	}
+	_, err = table.UpsertEntity(ctx, body, &aztables.UpsertEntityOptions{UpdateMode: aztables.UpdateModeReplace})
+	return err
+}
+
+// azureOne makes single operations, one after the other, through one client.
+func azureOne(get bool) func(*bed) ([]contender, error) {
+	return func(b *bed) ([]contender, error) {
+		s, err := b.start("aztables", 0)
+		if err != nil {
+			return nil, err
+		}
+		return azureStores(b, "http://"+s.addr+"/devstoreaccount1", get)
+	}
+}
+
+func azureStores(b *bed, endpoint string, get bool) ([]contender, error) {
+	table, store, err := openAzure(b, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if !get {
+		return []contender{
+			{store: "sdk", do: each(func(ctx context.Context) error { return sdkAzurePut(ctx, table, oneKey) })},
+			{store: "skykv", do: skykvPut(store)},
+		}, nil
+	}
+	return []contender{
+		{store: "sdk", do: each(func(ctx context.Context) error {
+			value, err := sdkAzureGet(ctx, table, oneKey)
+			return checkLen(len(value), err)
+		})},
+		{store: "skykv", do: skykvGet(store)},
+	}, nil
+}
+
+func azureGetMany(b *bed) ([]contender, error) {
+	s, err := b.start("aztables", 5*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	table, store, err := openAzure(b, "http://"+s.addr+"/devstoreaccount1")
+	if err != nil {
+		return nil, err
+	}
+	keys := manyKeyNames()
+	return []contender{
+		loopOf(keys, func(ctx context.Context, key string) ([]byte, error) { return sdkAzureGet(ctx, table, key) }),
+		{store: "skykv", do: skykvGetMany(store, keys)},
+	}, nil
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/kv"
+)
+
+const (
+	dynamoShards = 16
+
+	// The tables: skykv's layout, and one of only a key k and a value v for peers.
+	skykvTable = "skykv"
+	peerTable  = "peers"
+
+	// dynamoPage is how much the service reads for one answer:
+	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
+	dynamoPage = 1 << 20
+
+	// itemOverhead is about what an item takes beside its key and value.
+	itemOverhead = 30
+
+	// fewPrefix begins the keys of fewEntries entries, and no others.
+	fewPrefix  = "few:"
+	fewEntries = 10
+)
+
+// dynamoTable is what the service has: GetItem and BatchGetItem find every key,
+// Query and Scan those listed here. All have the same value.
+type dynamoTable struct {
+	keys   []string // in their order
+	shards [dynamoShards][]string
+}
+
+func newDynamoTable(entries int) *dynamoTable {
+	t := new(dynamoTable)
+	for i := range fewEntries {
+		t.keys = append(t.keys, fmt.Sprintf("%s%d", fewPrefix, i))
+	}
+	for i := range entries {
+		t.keys = append(t.keys, fmt.Sprintf("%s%08d", manyPrefix, i))
+	}
+	for _, key := range t.keys {
+		shard := kv.Shard(key, dynamoShards)
+		t.shards[shard] = append(t.shards[shard], key)
+	}
+	return t
+}
+
+// manyPrefix begins the keys of large scans.
+const manyPrefix = "many:"
+
+var (
+	encodedValue = base64.StdEncoding.EncodeToString(oneValue)
+	anyToken     = strings.Repeat("t", 22)
+)
+
+// answer answers one request. What it needs of the request it finds by looking
+// for the text that the SDKs write: reading all of it would cost more than the
+// whole answer.
+func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
+	start := len(to)
+	to = append(to, dynamoHeader...)
+	begin := len(to)
+	ofPeer := bytes.Contains(r.Body, []byte(`"`+peerTable+`"`))
+	switch string(r.Operation) {
+	case "GetItem":
+		to = append(to, `{"Item":`...)
+		if bytes.Contains(r.Body, []byte(`"layout"`)) {
+			to = fmt.Appendf(to, `{"pk":{"S":"layout"},"sk":{"S":"skykv"},"format":{"N":"1"},"shards":{"N":"%d"}}`, dynamoShards)
+		} else {
+			to = appendItem(to, []byte(oneKey), ofPeer, true)
+		}
+		to = append(to, '}')
+	case "BatchGetItem":
+		to = append(to, `{"UnprocessedKeys":{},"Responses":{"`...)
+		table, marker := skykvTable, `"sk":{"S":"`
+		if ofPeer {
+			table, marker = peerTable, `"k":{"S":"`
+		}
+		to = append(append(to, table...), `":[`...)
+		for rest, comma := r.Body, false; ; comma = true {
+			var key []byte
+			if key, rest = textAfter(rest, marker); key == nil {
+				break
+			}
+			if comma {
+				to = append(to, ',')
+			}
+			to = appendItem(to, key, ofPeer, true)
+		}
+		to = append(to, `]}}`...)
+	case "Query":
+		shard, _ := textAfter(r.Body, `":p":{"S":"`)
+		from, _ := textAfter(r.Body, `":from":{"S":"`)
+		end, _ := textAfter(r.Body, `":to":{"S":"`)
+		n, _ := strconv.Atoi(string(shard))
+		to = t.appendPage(to, t.shards[n], string(from), string(end), r.Body, false)
+	case "Scan":
+		to = t.appendPage(to, t.keys, "", "~", r.Body, true)
+	case "DescribeTable":
+		to = fmt.Appendf(to, `{"Table":{"TableName":"%s","TableStatus":"ACTIVE","KeySchema":[{"AttributeName":"k","KeyType":"HASH"}]}}`, peerTable)
+	default:
+		to = append(to, `{}`...)
+	}
+	body := to[begin:]
+	putNumber(to[start+crcAt:][:numberLen], uint64(crc32.ChecksumIEEE(body)))
+	putNumber(to[start+lengthAt:][:numberLen], uint64(len(body)))
+	return to
+}
+
+// dynamoHeader has two numbers to fill in.
+const dynamoHeader = "HTTP/1.1 200 OK\r\nX-Amz-Crc32: 0000000000\r\nContent-Length: 0000000000\r\n" +
+	"Content-Type: application/x-amz-json-1.0\r\nX-Amzn-Requestid: REQUEST1\r\n\r\n"
+
+const numberLen = 10
+
+var crcAt, lengthAt = strings.Index(dynamoHeader, "0000000000"), strings.LastIndex(dynamoHeader, "0000000000")
+
+func putNumber(digits []byte, n uint64) {
+	for i := range slices.Backward(digits) {
+		digits[i] = byte('0' + n%10)
+		n /= 10
+	}
+}
+
+// textAfter gives what stands between the marker and the next quotation mark, and
+// what follows; nil when there is no marker.
+func textAfter(body []byte, marker string) (text, rest []byte) {
+	_, rest, found := bytes.Cut(body, []byte(marker))
+	if !found {
+		return nil, nil
+	}
+	text, rest, _ = bytes.Cut(rest, []byte(`"`))
+	return text, rest
+}
+
+// appendPage appends the entries of keys in a range, as many as a page holds.
+func (t *dynamoTable) appendPage(to []byte, keys []string, from, end string, request []byte, ofPeer bool) []byte {
+	marker := `"sk":{"S":"`
+	if ofPeer {
+		marker = `"k":{"S":"`
+	}
+	if last, _ := textAfter(request, marker); last != nil { // ExclusiveStartKey
+		from = string(last) + "\x00"
+	}
+	limit := len(keys)
+	if _, rest, found := bytes.Cut(request, []byte(`"Limit":`)); found {
+		digits := bytes.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+		limit, _ = strconv.Atoi(string(rest[:digits]))
+	}
+	withValue := !bytes.Contains(request, []byte(`"ProjectionExpression"`))
+	to = append(to, `{"Items":[`...)
+	at, _ := slices.BinarySearch(keys, from)
+	count, size, last := 0, 0, ""
+	for ; at < len(keys) && keys[at] <= end; at++ {
+		if count == limit || size > dynamoPage {
+			last = keys[at-1]
+			break
+		}
+		if count > 0 {
+			to = append(to, ',')
+		}
+		to = appendItem(to, []byte(keys[at]), ofPeer, withValue)
+		count++
+		size += len(keys[at]) + valueLen + itemOverhead
+	}
+	to = fmt.Appendf(to, `],"Count":%d,"ScannedCount":%d`, count, count)
+	switch {
+	case last != "" && ofPeer:
+		to = fmt.Appendf(to, `,"LastEvaluatedKey":{"k":{"S":"%s"}}`, last)
+	case last != "":
+		to = fmt.Appendf(to, `,"LastEvaluatedKey":{"pk":{"S":"%d"},"sk":{"S":"%s"}}`, kv.Shard(last, dynamoShards), last)
+	}
+	return append(to, '}')
+}
+
+func appendItem(to, key []byte, ofPeer, withValue bool) []byte {
+	if ofPeer {
+		to = append(append(to, `{"k":{"S":"`...), key...)
+		to = append(append(to, `"},"v":{"B":"`...), encodedValue...)
+		return append(to, `"}}`...)
+	}
+	to = append(to, `{"pk":{"S":"`...)
+	to = strconv.AppendInt(to, int64(kv.Shard(string(key), dynamoShards)), 10)
+	to = append(append(to, `"},"sk":{"S":"`...), key...)
+	if withValue {
+		to = append(append(to, `"},"v":{"B":"`...), encodedValue...)
+	}
+	to = append(append(to, `"},"t":{"S":"`...), anyToken...)
+	return append(to, `"}}`...)
+}

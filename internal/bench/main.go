@@ -1,0 +1,116 @@
+// Command bench measures skykv beside what it is built on and beside its peers:
+//
+//	go run . [-rounds N] [-work REGEXP] [-results FILE] [-plots FOLDER]
+//	go run . -report [-results FILE] [-plots FOLDER]
+//
+// It writes every measurement to FILE in the format of Go's benchmarks. From
+// there it prints a table by benchstat, the summary that the README shows, and a
+// line for each goal, and draws the plots; -report does that alone.
+//
+// All stores of one work take turns, so that what else the machine does hits them
+// alike. Services are servers of this program's in a process of its own, which
+// answer with next to no work, some of them late, as if they were far away; the
+// emulators are had from conformance/emulator. It is a module of its own, so that
+// users of skykv never see its dependencies.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"regexp"
+	"runtime"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	run := bench
+	if len(os.Args) > 1 && os.Args[1] == serveCommand {
+		run = serve
+	}
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context) error {
+	results := flag.String("results", "results.txt", "write or, with -report, read the measurements in `FILE`")
+	plots := flag.String("plots", "", "write the plots to `FOLDER`")
+	rounds := flag.Int("rounds", 11, "measure everything `N` times")
+	only := flag.String("work", "", "measure the works whose names match `REGEXP`")
+	reportOnly := flag.Bool("report", false, "measure nothing")
+	flag.Parse()
+	if !*reportOnly {
+		pattern, err := regexp.Compile(*only)
+		if err != nil {
+			return err
+		}
+		file, err := os.Create(*results)
+		if err != nil {
+			return err
+		}
+		if err := measure(ctx, pattern, *rounds, file); err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
+	}
+	if err := benchstat(ctx, *results, os.Stdout); err != nil {
+		return err
+	}
+	m, err := readMeasurements(*results)
+	if err != nil {
+		return err
+	}
+	if *plots != "" {
+		if err := writePlots(m, *plots); err != nil {
+			return err
+		}
+	}
+	printSummary(m, os.Stdout)
+	printGoals(m, os.Stdout)
+	return nil
+}
+
+// measure does all works whose names match pattern.
+func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Writer) error {
+	fmt.Fprintf(file, "goos: %s\ngoarch: %s\ngo: %s\ncores: %d\n", runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU())
+	out := benchfmt.NewWriter(file)
+	var emulators emulators
+	defer emulators.stop()
+	for _, works := range [][]work{memoryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, emulators.works(ctx)} {
+		for _, w := range works {
+			if !pattern.MatchString(w.name) {
+				continue
+			}
+			fmt.Fprintln(os.Stderr, "bench:", w.name)
+			if err := w.measure(ctx, rounds, out); err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// benchstat prints the table that Go's benchstat makes of the results: one for
+// each service and unit, a column for each store.
+func benchstat(ctx context.Context, results string, out io.Writer) error {
+	var failure bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", "tool", "benchstat",
+		"-table", "/service", "-row", ".fullname", "-col", "/store", results)
+	cmd.Stdout, cmd.Stderr = out, &failure
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("benchstat: %w: %s", err, failure.Bytes())
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+// work is something to do that several stores are compared by.
+type work struct {
+	// name is a benchmark's, such as Get/service=dynamodb/delay=5ms.
+	name string
+
+	// In a round, each contender has so many turns of so many operations.
+	turns, ops int
+
+	// A round's time is the median of its turns, or with best the shortest: that
+	// in which nobody else had the processors.
+	best bool
+
+	// heap: a turn's greatest heap is reported.
+	heap bool
+
+	// rounds is how often it is measured, where that is not as often as all others.
+	rounds int
+
+	open func(*bed) ([]contender, error)
+}
+
+// contender is a store that does a work.
+type contender struct {
+	store string
+	do    func(ctx context.Context, n int) error
+
+	// An operation of it is 1/part of that of the others. Zero stands for 1.
+	part int
+
+	// dials, if set, counts the connections made so far.
+	dials func() (float64, error)
+}
+
+// turn is what one turn of a contender took, for each operation but for the heap.
+type turn struct{ ns, bytes, allocs, dials, heap float64 }
+
+const heapUnit, dialsUnit = "peak-heap-bytes", "dials/op"
+
+// measure does the work in rounds.
+func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (err error) {
+	b := &bed{ctx: ctx}
+	defer func() { err = errors.Join(err, b.close()) }()
+	contenders, err := w.open(b)
+	if err != nil {
+		return err
+	}
+	if !w.heap { // connections are made, and caches filled
+		for _, c := range contenders {
+			if err := c.do(ctx, w.ops); err != nil {
+				return fmt.Errorf("%s: %w", c.store, err)
+			}
+		}
+	}
+	if w.rounds > 0 {
+		rounds = min(rounds, w.rounds)
+	}
+	for range rounds {
+		turns := make([][]turn, len(contenders))
+		for range w.turns {
+			for _, i := range rand.Perm(len(contenders)) {
+				t, err := w.take(ctx, contenders[i])
+				if err != nil {
+					return fmt.Errorf("%s: %w", contenders[i].store, err)
+				}
+				turns[i] = append(turns[i], t)
+			}
+		}
+		for i, c := range contenders {
+			of := func(figure func(turn) float64) float64 {
+				var all []float64
+				for _, t := range turns[i] {
+					all = append(all, figure(t))
+				}
+				return median(all)
+			}
+			ns := of(func(t turn) float64 { return t.ns })
+			if w.best {
+				ns = slices.MinFunc(turns[i], func(a, b turn) int { return int(a.ns - b.ns) }).ns
+			}
+			values := []benchfmt.Value{
+				{Value: ns, Unit: "ns/op"},
+				{Value: of(func(t turn) float64 { return t.bytes }), Unit: "B/op"},
+				{Value: of(func(t turn) float64 { return t.allocs }), Unit: "allocs/op"},
+			}
+			if c.dials != nil {
+				values = append(values, benchfmt.Value{Value: of(func(t turn) float64 { return t.dials }), Unit: dialsUnit})
+			}
+			if w.heap {
+				values = append(values, benchfmt.Value{Value: of(func(t turn) float64 { return t.heap }), Unit: heapUnit})
+			}
+			result := benchfmt.Result{Name: benchfmt.Name(w.name + "/store=" + c.store), Iters: w.turns * w.ops, Values: values}
+			if err := out.Write(&result); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// take is one turn.
+func (w work) take(ctx context.Context, c contender) (t turn, err error) {
+	peak := func() uint64 { return 0 }
+	if w.heap {
+		runtime.GC()
+		peak = watchHeap()
+	}
+	if c.dials != nil {
+		if t.dials, err = c.dials(); err != nil {
+			return t, err
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	begun := time.Now()
+	err = c.do(ctx, w.ops)
+	took := time.Since(begun)
+	runtime.ReadMemStats(&after)
+	t.heap = float64(peak())
+	if err != nil {
+		return t, err
+	}
+	if c.dials != nil {
+		dials, err := c.dials()
+		if err != nil {
+			return t, err
+		}
+		t.dials = (dials - t.dials) / float64(w.ops)
+	}
+	per := float64(max(c.part, 1)) / float64(w.ops)
+	t.ns = float64(took) * per
+	t.bytes = float64(after.TotalAlloc-before.TotalAlloc) * per
+	t.allocs = float64(after.Mallocs-before.Mallocs) * per
+	return t, nil
+}
+
+// watchHeap looks at the size of the heap, garbage that was not yet collected
+// included, every millisecond until peak is called, which gives the greatest.
+func watchHeap() (peak func() uint64) {
+	done := make(chan struct{})
+	var most uint64
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		for tick := time.Tick(time.Millisecond); ; {
+			metrics.Read(sample)
+			most = max(most, sample[0].Value.Uint64())
+			select {
+			case <-tick:
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() uint64 {
+		close(done)
+		watching.Wait()
+		return most
+	}
+}
+
+func median(all []float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// each does one operation after the other.
+func each(do func(context.Context) error) func(context.Context, int) error {
+	return func(ctx context.Context, n int) error {
+		for range n {
+			if err := do(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// from does the operations from so many goroutines at once.
+func from(goroutines int, do func(context.Context) error) func(context.Context, int) error {
+	return func(ctx context.Context, n int) error {
+		var begun atomic.Int64
+		var running sync.WaitGroup
+		errs := make([]error, goroutines)
+		for i := range errs {
+			running.Go(func() {
+				for errs[i] == nil && begun.Add(1) <= int64(n) {
+					errs[i] = do(ctx)
+				}
+			})
+		}
+		running.Wait()
+		return errors.Join(errs...)
+	}
+}
+
+// bed is what the stores of one work stand on.
+type bed struct {
+	ctx     context.Context
+	closers []func() error
+}
+
+// onClose has f called when the work is done, before those that were there first.
+func (b *bed) onClose(f func() error) { b.closers = append(b.closers, f) }
+
+func (b *bed) close() error {
+	var errs []error
+	for _, f := range slices.Backward(b.closers) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// folder makes a folder for the files of a store.
+func (b *bed) folder() (string, error) {
+	folder, err := os.MkdirTemp("", "skykv-bench-")
+	if err == nil {
+		b.onClose(func() error { return os.RemoveAll(folder) })
+	}
+	return folder, err
+}
+
+// valueLen is the length of all values.
+const valueLen = 1024
+
+func checkLen(n int, err error) error {
+	if err == nil && n != valueLen {
+		err = fmt.Errorf("a value of %d bytes, not %d", n, valueLen)
+	}
+	return err
+}

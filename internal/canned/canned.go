@@ -1,0 +1,92 @@
+// Package canned answers HTTP requests over loopback with next to no work and
+// without allocating, so that what is measured against it is the client.
+package canned
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// Request is what answers may depend on. It is valid until the answer is sent.
+type Request struct {
+	Method, Path []byte
+	Operation    []byte // what follows the dot in the header X-Amz-Target
+	Body         []byte
+}
+
+// Server answers requests of HTTP/1.1, which have a Content-Length.
+type Server struct {
+	// Answer appends the whole answer to a request, from its status line on.
+	Answer func(r *Request, answer []byte) []byte
+
+	// Delay passes before each answer, as if the service were so far away.
+	Delay time.Duration
+
+	// Accepted counts the connections that clients made.
+	Accepted atomic.Int64
+}
+
+// Serve answers on the connections that listener accepts until it is closed.
+func (s *Server) Serve(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		s.Accepted.Add(1)
+		go s.serve(conn)
+	}
+}
+
+func (s *Server) serve(conn net.Conn) {
+	defer conn.Close()
+	reader := bufio.NewReaderSize(conn, 64<<10)
+	var r Request
+	var answer []byte
+	for r.read(reader) == nil {
+		answer = s.Answer(&r, answer[:0])
+		time.Sleep(s.Delay)
+		if _, err := conn.Write(answer); err != nil {
+			return
+		}
+	}
+}
+
+func (r *Request) read(from *bufio.Reader) error {
+	line, err := from.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	method, rest, _ := bytes.Cut(line, []byte(" "))
+	path, _, _ := bytes.Cut(rest, []byte(" "))
+	r.Method, r.Path, r.Operation = append(r.Method[:0], method...), append(r.Path[:0], path...), r.Operation[:0]
+	length := 0
+	for {
+		if line, err = from.ReadSlice('\n'); err != nil {
+			return err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(v)); err != nil {
+				return err
+			}
+		} else if v, ok := bytes.CutPrefix(line, []byte("X-Amz-Target: ")); ok {
+			_, operation, _ := bytes.Cut(v, []byte("."))
+			r.Operation = append(r.Operation, operation...)
+		}
+	}
+	if cap(r.Body) < length {
+		r.Body = make([]byte, length)
+	}
+	r.Body = r.Body[:length]
+	_, err = io.ReadFull(from, r.Body)
+	return err
+}

@@ -1,0 +1,64 @@
+package canned
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestServer(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	const delay = 2 * time.Millisecond
+	s := &Server{Delay: delay, Answer: func(r *Request, answer []byte) []byte {
+		body := fmt.Sprintf("%s %s %s %s", r.Method, r.Path, r.Operation, r.Body)
+		return fmt.Appendf(answer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}}
+	go s.Serve(listener)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	send := func(method, target, body string) string {
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+listener.Addr().String()+"/a/b?c=d", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if target != "" {
+			req.Header.Set("X-Amz-Target", target)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(got)
+	}
+	begun := time.Now()
+	large := strings.Repeat("x", 100_000)
+	for _, test := range []struct{ method, target, body, want string }{
+		{"POST", "DynamoDB_20120810.GetItem", "{}", "POST /a/b?c=d GetItem {}"},
+		{"PUT", "", large, "PUT /a/b?c=d  " + large},
+		{"GET", "", "", "GET /a/b?c=d  "},
+	} {
+		if got := send(test.method, test.target, test.body); got != test.want {
+			t.Errorf("the answer is %.100q, want %.100q", got, test.want)
+		}
+	}
+	if took := time.Since(begun); took < 3*delay {
+		t.Errorf("three answers came after %s, each delayed by %s", took, delay)
+	}
+	if n := s.Accepted.Load(); n != 1 {
+		t.Errorf("%d connections were counted, want 1", n)
+	}
+}
