@@ -9,8 +9,13 @@ import (
 )
 
 // scanPage is how many records a scan without a limit asks each shard for at a
-// time. Two such pages a shard are in memory at once, one being read ahead.
-const scanPage = 500
+// time, and scanBytes about how many bytes of values a shard hands over at once.
+// Three such pages a shard are in memory at once: one being merged, one waiting
+// for that, and one being read.
+const (
+	scanPage  = 640
+	scanBytes = 1 << 20
+)
 
 // Scan yields the live entries whose keys start with prefix, in ascending byte
 // order of the key; the empty prefix stands for all. It fetches as the loop goes
@@ -171,7 +176,7 @@ func (s *Store) records(ctx context.Context, r Range, want int, full *bool) iter
 			if !ahead { // the shares are whole numbers that add up to n of them
 				r.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
 			}
-			shards[i] = &shardReader{ahead: ahead, pages: make(chan shardPage), more: make(chan struct{})}
+			shards[i] = &shardReader{ahead: ahead, pages: make(chan shardPage, 1), more: make(chan struct{})}
 			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, r), r.Limit) })
 		}
 		merge(ctx, shards, full, yield)
@@ -199,7 +204,9 @@ func merge(ctx context.Context, shards []*shardReader, full *bool, yield func(Re
 		}
 		for len(heap) > 0 {
 			first := heap[0]
-			if next := &first.page[first.at]; !yield(next.Record, next.err) {
+			next := first.page[first.at]
+			first.page[first.at] = shardRecord{} // for the garbage collector
+			if !yield(next.Record, next.err) {
 				return
 			}
 			if first.at++; first.at == len(first.page) {
@@ -258,20 +265,23 @@ type shardPage struct {
 	err     error // why it is the last
 }
 
-// read sends the records in pages of size, until their end, an error or ctx's end.
+// read sends the records in pages of size, or of scanBytes, until their end, an
+// error or the end of ctx.
 func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error], size int) {
 	var page []shardRecord
+	bytes := 0
 	for rec, err := range records {
 		if err != nil && rec.Key == "" {
 			r.send(ctx, shardPage{records: page, last: true, err: err})
 			return
 		}
 		page = append(page, shardRecord{rec, err})
-		if len(page) == size {
+		bytes += len(rec.Value)
+		if len(page) == size || bytes >= scanBytes {
 			if !r.send(ctx, shardPage{records: page}) || !r.wait(ctx) {
 				return
 			}
-			page = make([]shardRecord, 0, size)
+			page, bytes = make([]shardRecord, 0, len(page)), 0
 		}
 	}
 	r.send(ctx, shardPage{records: page, last: true})

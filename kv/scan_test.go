@@ -192,6 +192,51 @@ func TestFirstEntryAfterOneRoundTrip(t *testing.T) {
 	})
 }
 
+// A loop that takes its time has the shards read ahead of it, but only so far: by
+// records where they are small, and by bytes where they are large.
+func TestScanReadsAheadWithinBounds(t *testing.T) {
+	t.Parallel()
+	const (
+		shards  = 4
+		page    = 640
+		perMiB  = 43 // of the largest values
+		inShard = 3  // pages in memory
+	)
+	for _, c := range []struct{ valueLen, entries, page int }{
+		{0, 12_000, page},
+		{kv.MaxValueLen, 1200, perMiB},
+	} {
+		t.Run(fmt.Sprint(c.valueLen), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := &sharded{shards: shards}
+				store := shardedStore(t, d, 0)
+				items := make([]kv.Item, c.entries)
+				for i := range items {
+					items[i] = kv.Item{Key: fmt.Sprintf("k:%05d", i), Value: make([]byte, c.valueLen)}
+				}
+				if err := store.PutMany(t.Context(), items); err != nil {
+					t.Fatal(err)
+				}
+				for _, err := range store.Scan(t.Context(), "k:") {
+					if err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait() // for the shards to read what they may
+					n := int(d.records.Load())
+					if n <= shards*c.page {
+						t.Errorf("rule: shards are read ahead; %d records were read, which is no more than a page of each", n)
+					}
+					if most := shards * inShard * (c.page + 1); n > most {
+						t.Errorf("rule: what is read ahead is bounded; %d records of %d bytes were read, want at most %d", n, c.valueLen, most)
+					}
+					break
+				}
+			})
+		})
+	}
+}
+
 func TestBrokenLoopStopsFetching(t *testing.T) {
 	t.Parallel()
 	d := &sharded{shards: 16}
