@@ -2,21 +2,154 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/dynamokv"
 )
 
-type emulators struct{ started []*emulator.Emulator }
+// emulators are the real ones, started when first asked for.
+type emulators struct {
+	started map[emulator.Kind]*emulator.Emulator
+	failed  map[emulator.Kind]error
+}
 
-func (es *emulators) works(context.Context) []work { return nil }
+func (es *emulators) works() []work {
+	const turns, ops = 5, 10
+	return []work{
+		{name: "Get/service=dynamodb-local", turns: turns, ops: ops, open: es.dynamo(dynamoGet)},
+		{name: "Put/service=dynamodb-local", turns: turns, ops: ops, open: es.dynamo(dynamoPut)},
+		{name: "Scan-2000/service=dynamodb-local", turns: 1, ops: 1, open: es.dynamoScan},
+		{name: "Get/service=firestore-emulator", turns: turns, ops: ops, open: es.firestore(true)},
+		{name: "Put/service=firestore-emulator", turns: turns, ops: ops, open: es.firestore(false)},
+		{name: "Get/service=azurite", turns: turns, ops: ops, open: es.azure(true)},
+		{name: "Put/service=azurite", turns: turns, ops: ops, open: es.azure(false)},
+	}
+}
+
+func (es *emulators) endpoint(ctx context.Context, kind emulator.Kind) (string, error) {
+	if e := es.started[kind]; e != nil {
+		return e.Endpoint, nil
+	}
+	if err := es.failed[kind]; err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute) // it may have to be installed
+	defer cancel()
+	e, err := emulator.Start(ctx, kind)
+	if err != nil {
+		if es.failed == nil {
+			es.failed = make(map[emulator.Kind]error)
+		}
+		es.failed[kind] = err
+		return "", err
+	}
+	if es.started == nil {
+		es.started = make(map[emulator.Kind]*emulator.Emulator)
+	}
+	es.started[kind] = e
+	return e.Endpoint, nil
+}
 
 func (es *emulators) stop() {
-	for _, e := range es.started {
+	for kind, e := range es.started {
 		if err := e.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", errors.Join(err))
+			fmt.Fprintf(os.Stderr, "bench: stopping %s: %v\n", kind, err)
 		}
+	}
+}
+
+func (es *emulators) dynamoClient(b *bed) (client *dynamodb.Client, endpoint string, err error) {
+	if endpoint, err = es.endpoint(b.ctx, emulator.KindDynamoDB); err != nil {
+		return nil, "", err
+	}
+	client = steadyClient(dynamoConfig(), endpoint)
+	return client, endpoint, dynamokv.EnsureTable(b.ctx, client, skykvTable, nil)
+}
+
+func (es *emulators) dynamo(op dynamoOperation) func(*bed) ([]contender, error) {
+	return func(b *bed) ([]contender, error) {
+		_, endpoint, err := es.dynamoClient(b)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := openGokvDynamo(endpoint); err != nil { // creates the peers' table
+			return nil, err
+		}
+		if err := es.fill(b, endpoint); err != nil {
+			return nil, err
+		}
+		return dynamoStores(b, endpoint, op)
+	}
+}
+
+// fill writes what the gets find.
+func (es *emulators) fill(b *bed, endpoint string) error {
+	puts, err := dynamoStores(b, endpoint, dynamoPut)
+	return putOnce(b.ctx, puts, err)
+}
+
+func putOnce(ctx context.Context, puts []contender, err error) error {
+	for _, c := range puts {
+		if err == nil {
+			err = c.do(ctx, 1)
+		}
+	}
+	return err
+}
+
+func (es *emulators) dynamoScan(b *bed) ([]contender, error) {
+	const entries = 2000
+	client, _, err := es.dynamoClient(b)
+	if err != nil {
+		return nil, err
+	}
+	store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]kv.Item, entries)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("%s%08d", manyPrefix, i), Value: oneValue}
+	}
+	if err := store.PutMany(b.ctx, items); err != nil {
+		return nil, err
+	}
+	return []contender{
+		{store: "sdk", do: each(func(ctx context.Context) error { return scanInSequence(ctx, client, manyPrefix, entries) })},
+		{store: "skykv", do: skykvScan(store, manyPrefix, entries)},
+	}, nil
+}
+
+func (es *emulators) firestore(get bool) func(*bed) ([]contender, error) {
+	return func(b *bed) ([]contender, error) {
+		addr, err := es.endpoint(b.ctx, emulator.KindFirestore)
+		if err != nil {
+			return nil, err
+		}
+		puts, err := firestoreStores(b, addr, false)
+		if err := putOnce(b.ctx, puts, err); err != nil || !get {
+			return puts, err
+		}
+		return firestoreStores(b, addr, true)
+	}
+}
+
+func (es *emulators) azure(get bool) func(*bed) ([]contender, error) {
+	return func(b *bed) ([]contender, error) {
+		endpoint, err := es.endpoint(b.ctx, emulator.KindAzureTables)
+		if err != nil {
+			return nil, err
+		}
+		puts, err := azureStores(b, endpoint, false)
+		if err := putOnce(b.ctx, puts, err); err != nil || !get {
+			return puts, err
+		}
+		return azureStores(b, endpoint, true)
 	}
 }

@@ -147,7 +147,7 @@ func localScaling(b *bed) ([]contender, error) {
 	})
 	var all []contender
 	for i := range twos {
-		all = append(all, ones[i], contender{store: twos[i].store + "-by-2", do: twos[i].do})
+		all = append(all, ones[i], contender{store: twos[i].store + "-x2", do: twos[i].do})
 	}
 	return all, err
 }

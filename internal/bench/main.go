@@ -17,6 +17,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,8 +26,11 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"strings"
 
 	"golang.org/x/perf/benchfmt"
+
+	"github.com/skykv/skykv/conformance/emulator"
 )
 
 func main() {
@@ -88,13 +92,18 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 	out := benchfmt.NewWriter(file)
 	var emulators emulators
 	defer emulators.stop()
-	for _, works := range [][]work{memoryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, emulators.works(ctx)} {
+	for _, works := range [][]work{memoryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, emulators.works()} {
 		for _, w := range works {
 			if !pattern.MatchString(w.name) {
 				continue
 			}
 			fmt.Fprintln(os.Stderr, "bench:", w.name)
-			if err := w.measure(ctx, rounds, out); err != nil {
+			err := w.measure(ctx, rounds, out)
+			if errors.Is(err, emulator.ErrUnavailable) {
+				fmt.Fprintf(file, "%s%s: %v\n", notMeasured, w.name, strings.ReplaceAll(err.Error(), "\n", " "))
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
 		}
@@ -107,7 +116,7 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 func benchstat(ctx context.Context, results string, out io.Writer) error {
 	var failure bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "tool", "benchstat",
-		"-table", "/service", "-row", ".fullname", "-col", "/store", results)
+		"-table", "/service", "-row", ".fullname", "-col", "/store@("+strings.Join(stores, " ")+")", results)
 	cmd.Stdout, cmd.Stderr = out, &failure
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("benchstat: %w: %s", err, failure.Bytes())

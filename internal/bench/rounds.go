@@ -52,6 +52,7 @@ type contender struct {
 // turn is what one turn of a contender took, for each operation but for the heap.
 type turn struct{ ns, bytes, allocs, dials, heap float64 }
 
+// The units beside those of Go's own benchmarks.
 const heapUnit, dialsUnit = "peak-heap-bytes", "dials/op"
 
 // measure does the work in rounds.
@@ -61,6 +62,11 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 	contenders, err := w.open(b)
 	if err != nil {
 		return err
+	}
+	for _, c := range contenders {
+		if !slices.Contains(stores, c.store) {
+			return fmt.Errorf("the report knows no store %q", c.store)
+		}
 	}
 	if !w.heap { // connections are made, and caches filled
 		for _, c := range contenders {
