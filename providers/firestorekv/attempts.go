@@ -24,11 +24,13 @@ const (
 // attempts are those of one request and of the read that may follow a failed
 // condition.
 type attempts struct {
-	ctx    context.Context    // has a deadline
-	cancel context.CancelFunc // set when the deadline is the store's, not the caller's
-	pause  time.Duration      // the upper limit of the next one
-	failed int
-	late   bool // the deadline left no time for another attempt
+	ctx      context.Context // ends at the deadline
+	deadline time.Time
+	own      bool          // the deadline is the store's, not the caller's
+	limit    *limit        // keeps the store's deadline
+	pause    time.Duration // the upper limit of the next one
+	failed   int
+	late     bool // the deadline left no time for another attempt
 
 	// applied: a write was sent, and its answer does not say that it had no effect.
 	applied bool
@@ -43,16 +45,40 @@ func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
 // begin makes the first attempt possible. The caller must call end.
 func (d *driver) begin(ctx context.Context) attempts {
 	a := attempts{ctx: ctx, pause: d.firstPause}
-	if _, ok := ctx.Deadline(); !ok {
-		a.ctx, a.cancel = context.WithTimeoutCause(ctx, d.timeout, errTimeout{})
+	var callers bool
+	if a.deadline, callers = ctx.Deadline(); !callers {
+		a.own, a.deadline = true, time.Now().Add(d.timeout)
+		a.limit = d.limits.Get().(*limit)
+		a.ctx, a.limit.cancel = context.WithCancelCause(ctx)
+		a.limit.timer.Reset(d.timeout)
 	}
 	return a
 }
 
-func (a *attempts) end() {
-	if a.cancel != nil {
-		a.cancel()
+func (a *attempts) end(d *driver) {
+	if a.limit == nil {
+		return
 	}
+	unused := a.limit.timer.Stop()
+	a.limit.cancel(nil)
+	if unused {
+		d.limits.Put(a.limit)
+	}
+}
+
+// limit cancels a context when its time is over. It takes fewer allocations than
+// context.WithTimeout: the timer serves many calls, and the service is not told of
+// the deadline, since it learns that the stream ended.
+type limit struct {
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func newLimit() any {
+	l := new(limit)
+	l.timer = time.AfterFunc(time.Hour, func() { l.cancel(errTimeout{}) })
+	l.timer.Stop()
+	return l
 }
 
 // again takes note that an attempt failed with err. If another one makes sense it
@@ -69,7 +95,7 @@ func (a *attempts) again(err error) bool {
 	}
 	pause := rand.N(a.pause) + 1
 	a.pause = min(2*a.pause, longestPause)
-	if deadline, ok := a.ctx.Deadline(); ok && time.Until(deadline) < pause {
+	if !a.deadline.IsZero() && time.Until(a.deadline) < pause {
 		a.late = true
 		return false
 	}
@@ -105,7 +131,7 @@ func (w *writing) options() []gax.CallOption {
 
 // Resolve implements [gax.CallOption].
 func (w *writing) Resolve(s *gax.CallSettings) {
-	s.Retry = nil
+	once(s)
 	w.peer = peer.Peer{}
 	w.grpc[0] = grpc.Peer(&w.peer)
 	if len(s.GRPC) == 0 {
@@ -128,7 +154,13 @@ type reading struct{}
 var readOptions = []gax.CallOption{reading{}}
 
 // Resolve implements [gax.CallOption].
-func (reading) Resolve(s *gax.CallSettings) { s.Retry = nil }
+func (reading) Resolve(s *gax.CallSettings) { once(s) }
+
+// once lets the client make a call once, and not end it before its context does.
+func once(s *gax.CallSettings) {
+	s.Retry = nil
+	gax.WithTimeout(0).Resolve(s)
+}
 
 // passing reports whether the same request may succeed later on: the connection
 // was lost or refused, a quota is used up, there is too much contention on the

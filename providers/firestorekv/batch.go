@@ -77,7 +77,7 @@ func (b *batch) run(n int, group func(int)) {
 
 func (d *driver) getGroup(ctx context.Context, keys []string, b *batch) {
 	a := d.begin(ctx)
-	defer a.end()
+	defer a.end(d)
 	owed := make(map[string]struct{}, len(keys)) // names of documents
 	for _, key := range keys {
 		owed[d.docName(key)] = struct{}{}
@@ -180,7 +180,7 @@ type pendingWrite struct {
 
 func (d *driver) writeGroup(ctx context.Context, writes []kv.Write, b *batch) {
 	a := d.begin(ctx)
-	defer a.end()
+	defer a.end(d)
 	pending := make([]pendingWrite, len(writes))
 	for i, w := range writes {
 		write := &pb.Write{Operation: &pb.Write_Delete{Delete: d.docName(w.Key)}}

@@ -70,7 +70,7 @@ func runCanned() error {
 }
 
 // canned runs the server in another process and gives its address.
-func canned(b *testing.B) string {
+func canned(b testing.TB) string {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), cannedEnv+"=1")
@@ -100,67 +100,112 @@ func canned(b *testing.B) string {
 // cannedEnv makes the test binary the canned server.
 const cannedEnv = "SKYKV_FIRESTOREKV_CANNED"
 
-func BenchmarkGet(b *testing.B) {
-	compare(b, func(ctx context.Context, store *kv.Store) error {
-		entry, err := store.Get(ctx, benchKey)
-		if len(entry.Value) != len(benchValue) {
-			return errors.Join(err, errBenchValue)
-		}
-		return err
-	}, func(ctx context.Context, d *driver) error {
-		value, err := rawGet(ctx, d.client, d)
-		if len(value) != len(benchValue) {
-			return errors.Join(err, errBenchValue)
-		}
-		return err
-	})
+// operation is made by a store and by the SDK's client alone.
+type operation struct {
+	name  string
+	skykv func(context.Context, *kv.Store) error
+	sdk   func(context.Context, *driver) error
 }
 
-func BenchmarkPut(b *testing.B) {
-	compare(b, func(ctx context.Context, store *kv.Store) error {
-		_, err := store.Put(ctx, benchKey, benchValue)
-		return err
-	}, func(ctx context.Context, d *driver) error {
-		_, err := rawPut(ctx, d.client, d, testToken)
-		return err
-	})
-}
+var get = operation{"Get", func(ctx context.Context, store *kv.Store) error {
+	entry, err := store.Get(ctx, benchKey)
+	if len(entry.Value) != len(benchValue) {
+		return errors.Join(err, errBenchValue)
+	}
+	return err
+}, func(ctx context.Context, d *driver) error {
+	value, err := rawGet(ctx, d.client, d)
+	if len(value) != len(benchValue) {
+		return errors.Join(err, errBenchValue)
+	}
+	return err
+}}
+
+var put = operation{"Put", func(ctx context.Context, store *kv.Store) error {
+	_, err := store.Put(ctx, benchKey, benchValue)
+	return err
+}, func(ctx context.Context, d *driver) error {
+	_, err := rawPut(ctx, d.client, d, testToken)
+	return err
+}}
 
 var errBenchValue = errors.New("the value is not what the server sent")
 
-// compare runs both under a context with a deadline, as servers have, and under
-// one without, where skykv sets its own: the client does so for Put alone.
-func compare(b *testing.B, skykv func(context.Context, *kv.Store) error, sdk func(context.Context, *driver) error) {
-	d := newDriver(connect(b, canned(b)), testProject, testCollection, Options{Timeout: defaultTimeout})
+func BenchmarkGet(b *testing.B) { get.bench(b) }
+func BenchmarkPut(b *testing.B) { put.bench(b) }
+
+// both gives the call by a store and by the SDK, through one connection, which has
+// found its window sizes.
+func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
+	d := newDriver(connect(t, canned(t)), testProject, testCollection, Options{Timeout: defaultTimeout})
 	store := kv.New(d)
-	run := func(ctx context.Context, name string, do func(context.Context) error) {
-		b.Run(name, func(b *testing.B) {
+	skykv = func(ctx context.Context) error { return o.skykv(ctx, store) }
+	sdk = func(ctx context.Context) error { return o.sdk(ctx, d) }
+	for range 1000 {
+		if err := errors.Join(skykv(t.Context()), sdk(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return skykv, sdk
+}
+
+// bench runs both under a context with a deadline, as servers have, and under one
+// without, where skykv sets its own: the client does so for Put alone.
+func (o operation) bench(b *testing.B) {
+	skykv, sdk := o.both(b)
+	limited, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	for _, run := range []struct {
+		name string
+		ctx  context.Context
+		do   func(context.Context) error
+	}{
+		{"deadline/sdk", limited, sdk}, {"deadline/skykv", limited, skykv},
+		{"none/sdk", b.Context(), sdk}, {"none/skykv", b.Context(), skykv},
+	} {
+		b.Run(run.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := do(ctx); err != nil {
+				if err := run.do(run.ctx); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
-	limited, cancel := context.WithTimeout(b.Context(), time.Hour)
+}
+
+// The goal is 1.05 times the allocations of the SDK making the same call.
+func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
+	limited, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	for range 1000 { // the connection finds its window sizes
-		if err := errors.Join(skykv(limited, store), sdk(limited, d)); err != nil {
-			b.Fatal(err)
+	for _, o := range []operation{get, put} {
+		skykv, sdk := o.both(t)
+		for name, ctx := range map[string]context.Context{"with a deadline": limited, "without a deadline": t.Context()} {
+			count := func(do func(context.Context) error) float64 {
+				return testing.AllocsPerRun(500, func() {
+					if err := do(ctx); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+			ours, theirs := count(skykv), count(sdk)
+			t.Logf("%s %s: %v allocations by the SDK, %v by skykv: %.3f", o.name, name, theirs, ours, ours/theirs)
+			if ours > 1.05*theirs {
+				t.Errorf("%s %s makes %v allocations; want at most 1.05 times the SDK's %v", o.name, name, ours, theirs)
+			}
 		}
-	}
-	for _, c := range []struct {
-		name string
-		ctx  context.Context
-	}{{"deadline", limited}, {"none", b.Context()}} {
-		run(c.ctx, c.name+"/sdk", func(ctx context.Context) error { return sdk(ctx, d) })
-		run(c.ctx, c.name+"/skykv", func(ctx context.Context) error { return skykv(ctx, store) })
 	}
 }
 
+// The headers of the driver, as programs without it send them.
+var (
+	database    = "projects/" + testProject + "/databases/(default)"
+	putMetadata = metadata.Pairs("google-cloud-resource-prefix", database)
+	getMetadata = metadata.Join(putMetadata, metadata.Pairs("x-goog-request-params", "project_id="+testProject+"&database_id=%28default%29"))
+)
+
 func rawGet(ctx context.Context, client *firestore.Client, d *driver) ([]byte, error) {
-	stream, err := client.BatchGetDocuments(metadata.NewOutgoingContext(ctx, d.getHeaders), &pb.BatchGetDocumentsRequest{
+	stream, err := client.BatchGetDocuments(metadata.NewOutgoingContext(ctx, getMetadata), &pb.BatchGetDocumentsRequest{
 		Database:  d.database,
 		Documents: []string{d.prefix + benchKey},
 	})
@@ -181,7 +226,7 @@ func rawGet(ctx context.Context, client *firestore.Client, d *driver) ([]byte, e
 }
 
 func rawPut(ctx context.Context, client *firestore.Client, d *driver, token string) (*timestamppb.Timestamp, error) {
-	resp, err := client.Commit(metadata.NewOutgoingContext(ctx, d.headers), &pb.CommitRequest{
+	resp, err := client.Commit(metadata.NewOutgoingContext(ctx, putMetadata), &pb.CommitRequest{
 		Database: d.database,
 		Writes: []*pb.Write{{Operation: &pb.Write_Update{Update: &pb.Document{
 			Name: d.prefix + benchKey,

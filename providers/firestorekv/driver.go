@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	firestore "cloud.google.com/go/firestore/apiv1"
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/googleapis/gax-go/v2/callctx"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/skykv/skykv/kv"
@@ -29,9 +30,10 @@ type driver struct {
 
 	timeout    time.Duration
 	firstPause time.Duration
+	limits     sync.Pool // of *limit: those whose timers did not fire and no longer will
 
 	// Headers of every request, and of the gets.
-	headers, getHeaders metadata.MD
+	headers, getHeaders headers
 }
 
 func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
@@ -48,7 +50,7 @@ func (d *driver) Close() error {
 // database.
 func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
 	a := d.begin(ctx)
-	defer a.end()
+	defer a.end(d)
 	rec, found, err := d.get(&a, key, withValue)
 	if err != nil {
 		return kv.Record{}, false, a.fail(err)
@@ -161,7 +163,7 @@ func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.
 
 func (d *driver) write(ctx context.Context, key string, write *pb.Write) (kv.Outcome, error) {
 	a := d.begin(ctx)
-	defer a.end()
+	defer a.end(d)
 	updated, err := d.commit(&a, write)
 	switch {
 	case err == nil:
@@ -217,12 +219,37 @@ func conditionFailed(cond *pb.Precondition, err error) bool {
 	return false
 }
 
-// withHeaders adds the headers that route a request to its database, the same that
-// the high-level client sends: the apiv1 client leaves them to its callers. It also
-// keeps those of the caller's context.
-func withHeaders(ctx context.Context, headers metadata.MD) context.Context {
-	if md, ok := metadata.FromOutgoingContext(ctx); ok {
-		headers = metadata.Join(md, headers)
+// headers are those that route requests to their database, the same that the
+// high-level client sends: the apiv1 client leaves them to its callers.
+type headers struct {
+	pairs []string
+
+	// carrier is a context that holds them where the client looks for headers.
+	carrier context.Context
+}
+
+func newHeaders(pairs ...string) headers {
+	return headers{pairs, callctx.SetHeaders(context.Background(), pairs...)}
+}
+
+// withHeaders adds the headers to those of the caller's context.
+func withHeaders(ctx context.Context, h headers) context.Context {
+	if len(callctx.HeadersFromContext(ctx)) > 0 {
+		return callctx.SetHeaders(ctx, h.pairs...)
 	}
-	return metadata.NewOutgoingContext(ctx, headers)
+	return &headed{ctx, h.carrier}
+}
+
+// headed is a context with headers of another one: SetHeaders and the metadata of
+// gRPC would copy them for every request.
+type headed struct {
+	context.Context
+	carrier context.Context
+}
+
+func (h *headed) Value(key any) any {
+	if v := h.carrier.Value(key); v != nil {
+		return v
+	}
+	return h.Context.Value(key)
 }

@@ -77,7 +77,7 @@ func (a *attempts) failAs(err error, applied bool) *kv.Error {
 	}
 	switch {
 	case why == nil:
-	case a.cancel != nil && (a.late || context.Cause(a.ctx) == errTimeout{}):
+	case a.own && (a.late || context.Cause(a.ctx) == errTimeout{}):
 		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
 	default:
 		if c == codes.Canceled || c == codes.DeadlineExceeded {

@@ -517,8 +517,8 @@ func TestScanStops(t *testing.T) {
 	for _, req := range received[*pb.RunQueryRequest](f) {
 		limits = append(limits, req.GetStructuredQuery().GetLimit().GetValue())
 	}
-	if !slices.Equal(limits, []int32{10, 500, 21}) {
-		t.Errorf("rule: a query asks for what the caller takes; the limits were %v, want 10, 500 and 21", limits)
+	if !slices.Equal(limits, []int32{10, 640, 21}) {
+		t.Errorf("rule: a query asks for what the caller takes; the limits were %v, want 10, 640 and 21", limits)
 	}
 }
 

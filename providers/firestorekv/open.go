@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -16,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
@@ -175,7 +175,7 @@ func newDriver(client *firestore.Client, project, collection string, o Options) 
 	database := "projects/" + project + "/databases/" + o.Database
 	parent := database + "/documents"
 	// As in the high-level client, whose requests are known to reach every database.
-	headers := metadata.Pairs("google-cloud-resource-prefix", database)
+	prefix := []string{"google-cloud-resource-prefix", database}
 	routing := "project_id=" + url.QueryEscape(project) + "&database_id=" + url.QueryEscape(o.Database)
 	return &driver{
 		client:     client,
@@ -185,8 +185,9 @@ func newDriver(client *firestore.Client, project, collection string, o Options) 
 		prefix:     parent + "/" + collection + "/" + letter,
 		timeout:    o.Timeout,
 		firstPause: firstPause,
-		headers:    headers,
-		getHeaders: metadata.Join(headers, metadata.Pairs("x-goog-request-params", routing)),
+		limits:     sync.Pool{New: newLimit},
+		headers:    newHeaders(prefix...),
+		getHeaders: newHeaders(append(prefix, "x-goog-request-params", routing)...),
 	}
 }
 
@@ -194,7 +195,7 @@ func newDriver(client *firestore.Client, project, collection string, o Options) 
 // it if there is none.
 func (d *driver) checkLayout(ctx context.Context) *kv.Error {
 	a := d.begin(ctx)
-	defer a.end()
+	defer a.end(d)
 	docName := d.parent + "/" + d.collection + "/" + layoutID
 	doc, err := d.read(&a, docName, nil)
 	if err == nil && doc == nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/googleapis/gax-go/v2/callctx"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/skykv/skykv/kv"
@@ -136,8 +137,14 @@ func TestHeaders(t *testing.T) {
 	if _, err := s.DeletePrefix(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.calls) < 5 {
-		t.Fatalf("%d calls, want at least 5", len(f.calls))
+	if _, err := s.Get(callctx.SetHeaders(ctx, "x-other", "2"), "a"); !errors.Is(err, kv.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if len(f.calls) < 6 {
+		t.Fatalf("%d calls, want at least 6", len(f.calls))
+	}
+	if got := f.calls[len(f.calls)-1].header.Get("x-other"); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("rule: headers that the caller's context has for the client are kept; x-other is %q", got)
 	}
 	for _, call := range f.calls {
 		if got := call.header.Get("google-cloud-resource-prefix"); !slices.Equal(got, []string{"projects/my-project/databases/orders"}) {

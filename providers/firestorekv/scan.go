@@ -29,10 +29,11 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 		s.ctx, cancel = context.WithCancelCause(withHeaders(ctx, d.headers))
 		defer cancel(nil) // ends a query that nobody reads any more
 		s.pause = d.firstPause
-		if _, ok := ctx.Deadline(); !ok {
+		var callers bool
+		if s.deadline, callers = ctx.Deadline(); !callers {
 			// The loop's body may take its time, so the timeout is for each wait.
-			s.cancel = func() { cancel(errTimeout{}) }
-			s.timer = time.AfterFunc(d.timeout, s.cancel)
+			s.own = true
+			s.timer = time.AfterFunc(d.timeout, func() { cancel(errTimeout{}) })
 			defer s.timer.Stop()
 		}
 		s.run(yield)
