@@ -70,9 +70,10 @@ var lostWrites = []lostWrite{
 	{name: "delete-if-version/stale", before: "live", run: deleteIfStale, delete: true},
 }
 
-// allKinds begin with those that find the most.
+// allKinds begin with those that find the most, and that the providers' conformance
+// tests do not play.
 var allKinds = []faults.Kind{
-	faults.Lose, faults.Truncate, faults.Throttle, faults.Late, faults.Fail, faults.Drop,
+	faults.Lose, faults.Truncate, faults.Late, faults.Fail, faults.Throttle, faults.Drop,
 	faults.Hang, faults.Refuse, faults.Garbage, faults.Delay, faults.Pass,
 }
 
@@ -86,6 +87,9 @@ func some[E any](list []E, n int) []E {
 
 // patience is what a call of these tests gets when no attempt of it can succeed.
 const patience = 250 * time.Millisecond
+
+// ample is what a call gets that is to succeed, on a machine as busy as can be.
+const ample = 2 * time.Minute
 
 // tolerance is for machines with other things to do. TestDeadlines is exact.
 const tolerance = 5 * time.Second
@@ -106,7 +110,7 @@ func lostCases(w *world) iter.Seq2[string, *lost] {
 	return func(yield func(string, *lost) bool) {
 		n := 0
 		for _, write := range lostWrites {
-			for _, kind := range some(allKinds, 6) {
+			for _, kind := range some(allKinds, 4) {
 				for _, extent := range []string{"once", "always"} {
 					for _, meanwhile := range []string{"untouched", "overwritten", "deleted"} {
 						lost := kind.Forwarded() && !kind.Delivered()
@@ -392,16 +396,17 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 	}
 	run := func(plan faults.Plan, batch func(context.Context) error) error {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		timeout := ample
 		if always || kind == faults.Hang {
-			ctx, cancel = context.WithTimeout(t.Context(), patience)
+			timeout = patience
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
 		w.Use(plan)
 		begin := time.Now()
 		err := batch(ctx)
-		if took := time.Since(begin); ctx.Err() != nil && took > patience+tolerance {
-			t.Errorf("rule: a deadline is honoured; a batch with %v took %v", patience, took)
+		if took := time.Since(begin); took > timeout+tolerance {
+			t.Errorf("rule: a deadline is honoured; a batch with %v took %v", timeout, took)
 		}
 		w.Take()
 		w.Use(nil)
@@ -530,7 +535,7 @@ func fillForScan(t checking, w *world) []string {
 }
 
 func testLostScan(t checking, w *world, kind faults.Kind, always bool, keys []string, plan func() faults.Plan) {
-	timeout := 10 * time.Second
+	timeout := ample
 	if always || kind == faults.Hang {
 		timeout = patience
 	}

@@ -211,7 +211,7 @@ func TestOutage(t *testing.T) {
 	if long() {
 		away = 10 * time.Second
 	}
-	inCloudWorlds(t, func(t *testing.T, w *world) { checkOutage(t, w, away, 20*time.Second) })
+	inCloudWorlds(t, func(t *testing.T, w *world) { checkOutage(t, w, away, time.Minute) })
 }
 
 // checkOutage lets the service be away for a time, and wants it to be used again within
