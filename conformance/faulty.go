@@ -143,7 +143,8 @@ func (w faultyWrite) test(t *trial, tr trouble) {
 	repeated := requests > 1
 	switch {
 	case tr.always && tr.fault == Lose:
-		if err == nil && !w.holds || known(err) && w.holds {
+		// On a busy machine the deadline may pass before there is a request.
+		if err == nil && !w.holds || known(err) && w.holds && requests > 0 {
 			t.Errorf("the error is %v; want ErrIndeterminate", err)
 		}
 	case tr.always:
@@ -238,17 +239,14 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 		t.fill(items...)
 	}
 	requests, err := t.meet(tr.plan(true), func(ctx context.Context) error { return write(ctx, keys) })
-	batch, partial := errors.AsType[*kv.BatchError](err)
-	if err != nil && !partial {
+	// On a busy machine the deadline may pass before the batch has begun.
+	if _, partial := errors.AsType[*kv.BatchError](err); err != nil && !partial && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v; want a *BatchError, which names the keys", err)
 		return
 	}
 	entries := t.getMany(keys...)
 	for _, key := range keys {
-		var failure error
-		if partial {
-			failure = batch.Failed[key]
-		}
+		failure := errorOf(err, key)
 		value := string(entries[key].Value)
 		switch {
 		case failure == nil && value != after:
@@ -267,7 +265,7 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 	if tr.always && tr.fault != Lose && len(entries) != len(keys) == (before != "") {
 		t.Errorf("%d of %d keys have an entry; no request got through", len(entries), len(keys))
 	}
-	if requests == 0 {
+	if requests == 0 && !tr.always {
 		t.Errorf("the batch made no request that writes")
 	}
 }
@@ -348,7 +346,7 @@ func testGetMany(t *trial, tr trouble) {
 	}
 }
 
-// errorOf is what the error of a batch says of key.
+// errorOf is what the error of a batch, if there is one, says of key.
 func errorOf(err error, key string) error {
 	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
 		return batch.Failed[key]

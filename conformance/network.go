@@ -81,8 +81,10 @@ func (n *network) during(p plan, call func()) int {
 }
 
 const (
-	// patience is the deadline of calls of which no request gets through.
-	patience = 150 * time.Millisecond
+	// patience is the deadline of calls of which no request gets through, and briefly
+	// that of calls which can only wait for it.
+	patience = 500 * time.Millisecond
+	briefly  = 150 * time.Millisecond
 
 	// lateness is how long after its deadline a call may end, on a machine with much else
 	// to do. Providers that promise better measure it in tests of their own.
@@ -126,17 +128,20 @@ func (tr trouble) plan(writes bool) plan {
 // meet makes call while its requests meet p, and returns how many those were, and
 // its error. Without hope the call has a deadline.
 func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int, err error) {
-	ctx := t.ctx
+	ctx, timeout := t.ctx, patience
+	if p.faults[0] == Hang {
+		timeout = briefly
+	}
 	if p.always {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
+		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
 	begin := time.Now()
 	requests = t.network.during(p, func() { err = call(ctx) })
 	took := time.Since(begin)
-	if p.always && took > patience+lateness {
-		t.Errorf("the call took %v; its deadline was after %v", took.Round(time.Millisecond), patience)
+	if p.always && took > timeout+lateness {
+		t.Errorf("the call took %v; its deadline was after %v", took.Round(time.Millisecond), timeout)
 	}
 	return requests, err
 }

@@ -363,11 +363,14 @@ func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {
 			if failures := failuresOf(t.Context(), func(c checking) { bug.check(c, memWorld(t)) }); failures != nil {
 				t.Fatalf("without the bug: %s", failures[0])
 			}
-			failures := failuresOf(t.Context(), func(c checking) { bug.check(c, brokenWorld(t, bug.above, nil)) })
-			if failures == nil {
-				t.Fatalf("rule: the cases find a driver that %s", bug.name)
+			for range 3 { // on a busy machine a deadline may pass before the bug shows
+				failures := failuresOf(t.Context(), func(c checking) { bug.check(c, brokenWorld(t, bug.above, nil)) })
+				if failures != nil {
+					t.Log(failures[0])
+					return
+				}
 			}
-			t.Log(failures[0])
+			t.Errorf("rule: the cases find a driver that %s", bug.name)
 		})
 	}
 }

@@ -239,7 +239,9 @@ func (l *lost) test(t checking) {
 	case definite && l.holds && errors.Is(err, kv.ErrConditionFailed):
 		t.Errorf("rule: a condition that held is not reported as failed: %v", err)
 	}
-	if want := l.exactly(); want != nil && !want(err) {
+	// On a busy machine the deadline may pass before there is a request.
+	unsent := definite && errors.Is(err, context.DeadlineExceeded) && !slices.ContainsFunc(attempts, func(a faults.Attempt) bool { return a.Write })
+	if want := l.exactly(); want != nil && !want(err) && !unsent {
 		t.Errorf("rule: %s; got %v", l.rule(), err)
 	}
 	if l.meanwhile == "overwritten" && !l.repeats && after != theirs {
@@ -416,13 +418,13 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 	judge := func(what string, err error, before, wanted map[string]string) {
 		t.Helper()
 		batch, partial := errors.AsType[*kv.BatchError](err)
-		if err != nil && !partial {
+		if err != nil && !partial && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("rule: a batch that fails names the keys; %s: %v", what, err)
 			return
 		}
 		after := content()
 		for _, key := range keys {
-			var failure error
+			failure := err // the deadline passed before the batch had begun
 			if partial {
 				failure = batch.Failed[key]
 			}

@@ -253,7 +253,12 @@ func TestOutageChecksFindBrokenDrivers(t *testing.T) {
 				t.Fatalf("without a bug: %s", failures[0])
 			}
 			for name, bug := range c.bugs {
-				failures := failuresOf(t.Context(), func(ch checking) { c.check(ch, c.world(t, bug)) })
+				var failures []string
+				for range 3 { // on a busy machine a deadline may pass before the bug shows
+					if failures == nil {
+						failures = failuresOf(t.Context(), func(ch checking) { c.check(ch, c.world(t, bug)) })
+					}
+				}
 				if failures == nil {
 					t.Errorf("rule: %s finds a driver that %s", c.name, name)
 					continue
