@@ -67,3 +67,7 @@ torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a ru
 	SKYKV_KILL_ROUNDS=100 $(GO) test -count=1 -v -run '^TestKill$$' ./providers/localkv
 	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run AtRandom ./cmd/skykv
 	cd internal/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
+
+.PHONY: bench
+bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
+	cd internal/bench && $(GO) run . -plots ../docs/bench

@@ -37,10 +37,10 @@ const (
 var dynamoWorks = []work{
 	{name: "Get/service=dynamodb", turns: 40, ops: 40, open: dynamoOne(dynamoGet)},
 	{name: "Put/service=dynamodb", turns: 40, ops: 40, open: dynamoOne(dynamoPut)},
-	{name: "Get-by-64/service=dynamodb-tls", turns: 5, ops: 2000, open: dynamoConcurrent(0)},
-	{name: "Get-by-64/service=dynamodb-tls/delay=5ms", turns: 5, ops: 2000, open: dynamoConcurrent(5 * time.Millisecond)},
+	{name: "Get-by-64/service=dynamodb-tls", turns: 2, ops: 1000, open: dynamoConcurrent(0)},
+	{name: "Get-by-64/service=dynamodb-tls/delay=5ms", turns: 2, ops: 1000, open: dynamoConcurrent(5 * time.Millisecond)},
 	{name: "GetMany-1000/service=dynamodb/delay=5ms", turns: 1, ops: 1, open: dynamoGetMany},
-	{name: "Scan-10/service=dynamodb/delay=5ms", turns: 10, ops: 5, open: dynamoScanFew},
+	{name: "Scan-10/service=dynamodb/delay=5ms", turns: 3, ops: 5, open: dynamoScanFew},
 	{name: "Scan-100000/service=dynamodb", turns: 1, ops: 1, heap: true, open: dynamoScan(scanEntries, 0)},
 	{name: "Scan-100000/service=dynamodb/delay=50ms", turns: 1, ops: 1, heap: true, open: dynamoScan(scanEntries, 50*time.Millisecond)},
 	{name: "Scan-1000000/service=dynamodb", turns: 1, ops: 1, heap: true, rounds: 2, open: dynamoScan(millionEntries, 0)},

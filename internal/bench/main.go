@@ -27,6 +27,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/perf/benchfmt"
 
@@ -49,7 +50,7 @@ func main() {
 func bench(ctx context.Context) error {
 	results := flag.String("results", "results.txt", "write or, with -report, read the measurements in `FILE`")
 	plots := flag.String("plots", "", "write the plots to `FOLDER`")
-	rounds := flag.Int("rounds", 11, "measure everything `N` times")
+	rounds := flag.Int("rounds", 10, "measure everything `N` times")
 	only := flag.String("work", "", "measure the works whose names match `REGEXP`")
 	reportOnly := flag.Bool("report", false, "measure nothing")
 	flag.Parse()
@@ -97,8 +98,9 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 			if !pattern.MatchString(w.name) {
 				continue
 			}
-			fmt.Fprintln(os.Stderr, "bench:", w.name)
+			begun := time.Now()
 			err := w.measure(ctx, rounds, out)
+			fmt.Fprintf(os.Stderr, "bench: %s: %s\n", w.name, time.Since(begun).Round(time.Second/10))
 			if errors.Is(err, emulator.ErrUnavailable) {
 				fmt.Fprintf(file, "%s%s: %v\n", notMeasured, w.name, strings.ReplaceAll(err.Error(), "\n", " "))
 				continue
