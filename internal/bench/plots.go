@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
@@ -25,6 +26,11 @@ type bars struct {
 type series struct {
 	name   string
 	values []float64 // of each group, NaN for none
+}
+
+// colors are those of the stores, the same in all charts.
+var colors = map[string]int{
+	"sdk": 0, "sdk-default": 0, "skykv": 1, "docstore": 2, "docstore-512-idle": 2, "gokv": 3, "sdk-512-idle": 4,
 }
 
 // writePlots draws what the README shows.
@@ -89,11 +95,15 @@ func collect(works []string, value func(work, store string) float64, stores ...s
 }
 
 func (c bars) write(file string) error {
+	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
 	p.Title.Text = c.title
 	p.Y.Label.Text = c.axis
 	p.Legend.Top = true
+	p.Legend.TextStyle.Font.Size = vg.Points(9)
+	p.Legend.Padding = vg.Points(2)
 	p.NominalX(c.groups...)
+	p.X.Min, p.X.Max = -0.6, float64(len(c.groups))-0.4
 	p.Y.Min = 0
 	// The logarithms are drawn over the power of ten below the least value.
 	floor := math.Inf(1)
@@ -123,7 +133,7 @@ func (c bars) write(file string) error {
 		if err != nil {
 			return err
 		}
-		chart.Color = plotutil.Color(i)
+		chart.Color = plotutil.Color(colors[s.name])
 		chart.LineStyle.Width = 0
 		chart.Offset = vg.Points(width * (float64(i) - float64(len(c.series)-1)/2))
 		p.Add(chart)
