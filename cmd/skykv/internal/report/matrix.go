@@ -12,8 +12,8 @@ const (
 	matrixEnd   = "<!-- The end of the matrix -->\n"
 )
 
-// Matrix gives the results of runs as a table of Markdown: a column for each run,
-// a row for each group of cases.
+// Matrix gives the results of runs as Markdown, with a column for each run: a
+// table of all cases, and one with a row for each group of them that is folded up.
 func Matrix(runs []*Run) string {
 	var b strings.Builder
 	row := func(name string, cell func(*Run) string) {
@@ -23,15 +23,21 @@ func Matrix(runs []*Run) string {
 		}
 		b.WriteByte('\n')
 	}
-	row("Cases of the suite passed", func(r *Run) string { return r.Provider })
-	b.WriteString("|---" + strings.Repeat("|---", len(runs)) + "|\n")
-	row("**all**", func(r *Run) string { return fmt.Sprintf("**%d of %d**", r.Passed, len(r.Cases)) })
+	header := func() {
+		row("Cases of the suite passed", func(r *Run) string { return r.Provider })
+		b.WriteString("|---" + strings.Repeat("|---", len(runs)) + "|\n")
+	}
+	header()
+	row("all", func(r *Run) string { return fmt.Sprintf("**%d of %d**", r.Passed, len(r.Cases)) })
+	b.WriteString("\n<details><summary>By group</summary>\n\n")
+	header()
 	for i, g := range runs[0].Groups() {
 		row(g.Name, func(r *Run) string {
 			g := r.Groups()[i]
 			return fmt.Sprintf("%d of %d", g.Passed, len(g.Cases))
 		})
 	}
+	b.WriteString("\n</details>\n")
 	return b.String()
 }
 

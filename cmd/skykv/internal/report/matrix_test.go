@@ -18,9 +18,16 @@ func TestMatrix(t *testing.T) {
 	got := Matrix([]*Run{whole, failing()})
 	want := `| Cases of the suite passed | mem | dynamodb |
 |---|---|---|
-| **all** | **3 of 3** | **2 of 3** |
+| all | **3 of 3** | **2 of 3** |
+
+<details><summary>By group</summary>
+
+| Cases of the suite passed | mem | dynamodb |
+|---|---|---|
 | put | 2 of 2 | 1 of 2 |
 | scan | 1 of 1 | 1 of 1 |
+
+</details>
 `
 	if got != want {
 		t.Errorf("the matrix is\n%swant\n%s", got, want)
