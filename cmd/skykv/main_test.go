@@ -82,6 +82,9 @@ func process(t *testing.T, cmd *exec.Cmd) outcome {
 	if strings.Contains(o.stderr, "goroutine ") || strings.Contains(o.stderr, "panic:") {
 		t.Errorf("%v: rule: no stack trace; got\n%s", cmd.Args[1:], o.stderr)
 	}
+	if strings.Contains(o.stderr, "SDK 2") {
+		t.Errorf("%v: rule: what SDKs log is not shown; got\n%s", cmd.Args[1:], o.stderr)
+	}
 	return o
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
@@ -126,7 +127,9 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 // loadConfig gives the environment's configuration, complete with a region and
 // credentials.
 func loadConfig(ctx context.Context, region string, emulator bool) (aws.Config, error) {
-	load := []func(*config.LoadOptions) error{config.WithRegion(region)}
+	// The SDK's own logger warns on standard error of every failed condition: that
+	// the checksum of its body, which nobody read, is not the one of the header.
+	load := []func(*config.LoadOptions) error{config.WithRegion(region), config.WithLogger(logging.Nop{})}
 	if emulator {
 		load = append(load, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 	}
