@@ -64,20 +64,23 @@ func (n *network) decide(write bool) Fault {
 }
 
 // during makes call while the requests of the trial's store meet p, and returns how
-// many of those that p concerns there were.
-func (n *network) during(p plan, call func()) int {
+// many of those that p concerns there were. A plan without hope stays in force for
+// writes: one that the call gave up may still be on its way.
+func (n *network) during(p plan, call func()) (requests int) {
 	n.mu.Lock()
 	n.plan = &p
 	n.mu.Unlock()
 	defer func() {
 		n.mu.Lock()
-		n.plan = nil
-		n.mu.Unlock()
+		defer n.mu.Unlock()
+		p.concerns = func(write bool) bool { return write }
+		if !p.always {
+			n.plan = nil
+		}
+		requests = p.requests
 	}()
 	call()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return p.requests
+	return 0
 }
 
 const (

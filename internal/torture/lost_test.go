@@ -396,6 +396,7 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 	if always {
 		kinds = slices.Repeat(kinds, 1000)
 	}
+	ops := 0
 	run := func(plan faults.Plan, batch func(context.Context) error) error {
 		t.Helper()
 		timeout := ample
@@ -404,14 +405,22 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
-		w.Use(plan)
+		// Requests that an earlier batch gave up may still be on their way.
+		ops++
+		op := prefix + fmt.Sprint(ops)
+		w.Use(func(r faults.Request) faults.Kind {
+			if r.Op != op {
+				return faults.Drop
+			}
+			return plan(r)
+		})
 		begin := time.Now()
-		err := batch(ctx)
+		err := batch(faults.WithOp(ctx, op))
 		if took := time.Since(begin); took > timeout+tolerance {
 			t.Errorf("rule: a deadline is honoured; a batch with %v took %v", timeout, took)
 		}
 		w.Take()
-		w.Use(nil)
+		w.Use(faults.Always(faults.Drop))
 		return err
 	}
 	// judge compares what a batch said with what happened.
