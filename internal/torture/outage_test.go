@@ -222,6 +222,7 @@ func checkOutage(t checking, w *world, away, recovery time.Duration) {
 		t.Fatal(err)
 	}
 	w.down()
+	known := make(map[string]bool) // calls that could say that nothing was written
 	began := time.Now()
 	for round := 0; round < 2 || time.Since(began) < away; round++ {
 		for _, call := range calls {
@@ -232,13 +233,21 @@ func checkOutage(t checking, w *world, away, recovery time.Duration) {
 			if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("rule: a service that is away is ErrUnavailable; %s: %v", call.name, err)
 			}
-			// In the first round there are connections that are about to break.
-			if errors.Is(err, kv.ErrIndeterminate) && round > 0 {
+			// In the first round there are connections that are about to break, and on a
+			// busy machine a deadline may pass at a moment when a client cannot tell.
+			if !errors.Is(err, kv.ErrIndeterminate) {
+				known[call.name] = true
+			} else if round > 0 && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("rule: a write that had no connection was not sent; %s: %v", call.name, err)
 			}
 			if took := time.Since(begin); took > patience+tolerance {
 				t.Errorf("rule: a deadline is honoured; %s took %v", call.name, took)
 			}
+		}
+	}
+	for _, call := range calls {
+		if !known[call.name] {
+			t.Errorf("rule: a write that had no connection was not sent; %s was indeterminate each time", call.name)
 		}
 	}
 	if err := w.up(); err != nil {
