@@ -136,8 +136,9 @@ func (d *driver) list(ctx context.Context, filter string, withValue bool, page i
 				return
 			}
 			size := 0
-			for _, body := range answer.Entities {
+			for i, body := range answer.Entities {
 				size += len(body)
+				answer.Entities[i] = nil // the loop's body may take its time, the memory is needed
 				e, err := parse(body)
 				if err != nil {
 					yield(entity{}, errAnswer(err))

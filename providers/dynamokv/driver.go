@@ -133,9 +133,10 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 				yield(kv.Record{}, d.failRead(ctx, a, err))
 				return
 			}
-			for _, it := range out.Items {
+			for i, it := range out.Items {
 				key := itemKey(it)
 				rec, err := decode(key, it, r.WithValue)
+				out.Items[i] = nil // the loop's body may take its time, the memory is needed
 				if err != nil {
 					rec.Key = key
 				}
