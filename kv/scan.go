@@ -9,12 +9,13 @@ import (
 )
 
 // scanPage is how many records a scan without a limit asks each shard for at a
-// time, and scanBytes about how many bytes of values a shard hands over at once.
-// Three such pages a shard are in memory at once: one being merged, one waiting
-// for that, and one being read.
+// time. A shard that reads ahead hands them over in scanParts parts, and asks for
+// the next page while about a page, or scanBytes of values, waits to be merged:
+// two pages a shard are in memory at once.
 const (
-	scanPage  = 640
+	scanPage  = 800
 	scanBytes = 1 << 20
+	scanParts = 8
 )
 
 // Scan yields the live entries whose keys start with prefix, in ascending byte
@@ -173,11 +174,13 @@ func (s *Store) records(ctx context.Context, r Range, want int, full *bool) iter
 		for i := range shards {
 			r := r
 			r.Shard = i
+			waiting, part := scanParts, scanPage/scanParts
 			if !ahead { // the shares are whole numbers that add up to n of them
 				r.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
+				waiting, part = 1, r.Limit
 			}
-			shards[i] = &shardReader{ahead: ahead, pages: make(chan shardPage, 1), more: make(chan struct{})}
-			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, r), r.Limit) })
+			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{})}
+			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, r), part) })
 		}
 		merge(ctx, shards, full, yield)
 	}
@@ -204,12 +207,12 @@ func merge(ctx context.Context, shards []*shardReader, full *bool, yield func(Re
 		}
 		for len(heap) > 0 {
 			first := heap[0]
-			next := first.page[first.at]
-			first.page[first.at] = shardRecord{} // for the garbage collector
+			next := first.part[first.at]
+			first.part[first.at] = shardRecord{} // for the garbage collector
 			if !yield(next.Record, next.err) {
 				return
 			}
-			if first.at++; first.at == len(first.page) {
+			if first.at++; first.at == len(first.part) {
 				empty = append(empty, first)
 				heap[0] = heap[len(heap)-1]
 				heap = heap[:len(heap)-1]
@@ -240,15 +243,15 @@ func siftDown(heap []*shardReader, i int) {
 }
 
 // shardReader hands the records of one shard from the goroutine that reads them
-// to the one that merges them, a page at a time.
+// to the one that merges them, a part of a page at a time.
 type shardReader struct {
-	ahead bool // read the next page before it is asked for
-	pages chan shardPage
-	more  chan struct{} // asks for the next page, unless ahead
+	ahead bool // read the next part before it is asked for
+	parts chan shardPart
+	more  chan struct{} // asks for the next part, unless ahead
 
 	// What follows is the merging side's.
-	page  []shardRecord
-	at    int // the next record of page
+	part  []shardRecord
+	at    int // the next record of part
 	begun bool
 	ended bool
 	err   error // why the shard ended early
@@ -259,44 +262,44 @@ type shardRecord struct {
 	err error // about this record alone
 }
 
-type shardPage struct {
+type shardPart struct {
 	records []shardRecord
 	last    bool
 	err     error // why it is the last
 }
 
-// read sends the records in pages of size, or of scanBytes, until their end, an
-// error or the end of ctx.
+// read sends the records in parts of size, or of their share of scanBytes, until
+// their end, an error or the end of ctx.
 func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error], size int) {
-	var page []shardRecord
+	var part []shardRecord
 	bytes := 0
 	for rec, err := range records {
 		if err != nil && rec.Key == "" {
-			r.send(ctx, shardPage{records: page, last: true, err: err})
+			r.send(ctx, shardPart{records: part, last: true, err: err})
 			return
 		}
-		page = append(page, shardRecord{rec, err})
+		part = append(part, shardRecord{rec, err})
 		bytes += len(rec.Value)
-		if len(page) == size || bytes >= scanBytes {
-			if !r.send(ctx, shardPage{records: page}) || !r.wait(ctx) {
+		if len(part) == size || bytes >= scanBytes/cap(r.parts) {
+			if !r.send(ctx, shardPart{records: part}) || !r.wait(ctx) {
 				return
 			}
-			page, bytes = make([]shardRecord, 0, len(page)), 0
+			part, bytes = make([]shardRecord, 0, len(part)), 0
 		}
 	}
-	r.send(ctx, shardPage{records: page, last: true})
+	r.send(ctx, shardPart{records: part, last: true})
 }
 
-func (r *shardReader) send(ctx context.Context, page shardPage) bool {
+func (r *shardReader) send(ctx context.Context, part shardPart) bool {
 	select {
-	case r.pages <- page:
+	case r.parts <- part:
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// wait returns when the next page is wanted, or false when none is any more.
+// wait returns when the next part is wanted, or false when none is any more.
 func (r *shardReader) wait(ctx context.Context) bool {
 	if r.ahead {
 		return true
@@ -309,11 +312,11 @@ func (r *shardReader) wait(ctx context.Context) bool {
 	}
 }
 
-// fill gets the next page, and reports whether it has a record. Without one the
+// fill gets the next part, and reports whether it has a record. Without one the
 // shard has ended, by err if that is set.
 func (r *shardReader) fill(ctx context.Context) bool {
-	r.page, r.at = nil, 0
-	for len(r.page) == 0 && !r.ended {
+	r.part, r.at = nil, 0
+	for len(r.part) == 0 && !r.ended {
 		if r.begun && !r.ahead {
 			select {
 			case r.more <- struct{}{}:
@@ -322,13 +325,13 @@ func (r *shardReader) fill(ctx context.Context) bool {
 		}
 		r.begun = true
 		select {
-		case page := <-r.pages:
-			r.page, r.ended, r.err = page.records, page.last, page.err
+		case part := <-r.parts:
+			r.part, r.ended, r.err = part.records, part.last, part.err
 		case <-ctx.Done():
 			r.ended, r.err = true, ctx.Err()
 		}
 	}
-	return len(r.page) > 0
+	return len(r.part) > 0
 }
 
-func (r *shardReader) key() string { return r.page[r.at].Key }
+func (r *shardReader) key() string { return r.part[r.at].Key }

@@ -198,9 +198,9 @@ func TestScanReadsAheadWithinBounds(t *testing.T) {
 	t.Parallel()
 	const (
 		shards  = 4
-		page    = 640
+		page    = 800
 		perMiB  = 43 // of the largest values
-		inShard = 3  // pages in memory
+		inShard = 2  // pages in memory
 	)
 	for _, c := range []struct{ valueLen, entries, page int }{
 		{0, 12_000, page},

@@ -12,9 +12,10 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
+// The turns are long enough for the garbage collector to have its share in them.
 var memoryWorks = []work{
-	{name: "Get/service=memory", turns: 40, ops: 1000, open: memoryContenders(true)},
-	{name: "Put/service=memory", turns: 40, ops: 1000, open: memoryContenders(false)},
+	{name: "Get/service=memory", turns: 10, ops: 50_000, open: memoryContenders(true)},
+	{name: "Put/service=memory", turns: 10, ops: 50_000, open: memoryContenders(false)},
 }
 
 // oneKey is the key of works that need no more.

@@ -21,12 +21,9 @@ type work struct {
 	// name is a benchmark's, such as Get/service=dynamodb/delay=5ms.
 	name string
 
-	// In a round, each contender has so many turns of so many operations.
+	// In a round, whose time is the median, each contender has so many turns of so
+	// many operations.
 	turns, ops int
-
-	// A round's time is the median of its turns, or with best the shortest: that
-	// in which nobody else had the processors.
-	best bool
 
 	// heap: a turn's greatest heap is reported.
 	heap bool
@@ -98,9 +95,6 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 				return median(all)
 			}
 			ns := of(func(t turn) float64 { return t.ns })
-			if w.best {
-				ns = slices.MinFunc(turns[i], func(a, b turn) int { return int(a.ns - b.ns) }).ns
-			}
 			values := []benchfmt.Value{
 				{Value: ns, Unit: "ns/op"},
 				{Value: of(func(t turn) float64 { return t.bytes }), Unit: "B/op"},
