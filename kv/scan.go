@@ -13,7 +13,7 @@ import (
 // the next page while about a page, or scanBytes of values, waits to be merged:
 // two pages a shard are in memory at once.
 const (
-	scanPage  = 800
+	scanPage  = 640
 	scanBytes = 1 << 20
 	scanParts = 8
 )

@@ -198,7 +198,7 @@ func TestScanReadsAheadWithinBounds(t *testing.T) {
 	t.Parallel()
 	const (
 		shards  = 4
-		page    = 800
+		page    = 640
 		perMiB  = 43 // of the largest values
 		inShard = 2  // pages in memory
 	)
