@@ -104,6 +104,6 @@ func (u *URL) Endpoint(name string) (string, error) {
 func (u *URL) Errorf(format string, args ...any) error {
 	return &kv.Error{
 		Op: "open", Provider: u.provider, Kind: kv.ErrInvalidOption,
-		Err: fmt.Errorf("%s; the URL is to be %s", fmt.Sprintf(format, args...), u.form),
+		Err: fmt.Errorf("%s; allowed are URLs of the form %s", fmt.Sprintf(format, args...), u.form),
 	}
 }

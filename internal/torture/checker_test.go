@@ -374,3 +374,29 @@ func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {
 		})
 	}
 }
+
+// A repeat of a conditional write is allowed where a repeat of the write whose version
+// it asks for has brought that version back, and nowhere else.
+func TestRepeatsOfConditionalWrites(t *testing.T) {
+	t.Parallel()
+	history := func(requests int) *History {
+		return &History{Calls: []Call{
+			{ID: "a", Key: "k", In: input{Act: actPut, Write: "a"}, Out: output{Result: resOK, Version: "va"}, Begin: 0, End: 1, Requests: requests, Through: 10},
+			{ID: "b", Key: "k", In: input{Act: actPut, Write: "b", Cond: condVersion, Of: "a", Version: "va"}, Out: output{Result: resOK, Version: "vb"}, Begin: 2, End: 3, Requests: 2, Through: 20},
+			{ID: "c", Key: "k", In: input{Act: actPut, Write: "c"}, Out: output{Result: resOK, Version: "vc"}, Begin: 4, End: 5, Requests: 1},
+			{ID: "d", Key: "k", In: input{Act: actGet}, Out: output{Result: resOK, Write: "c", Version: "vc"}, Begin: 6, End: 7},
+			{ID: "e", Key: "k", In: input{Act: actGet}, Out: output{Result: resOK, Write: "b", Version: "vb"}, Begin: 30, End: 31},
+		}}
+	}
+	for _, c := range []struct {
+		requests int // of the write whose version is asked for
+		recurs   bool
+		allowed  bool
+	}{{2, true, true}, {1, true, false}, {2, false, false}} {
+		h := history(c.requests)
+		h.Recurs = c.recurs
+		if err := h.Check(t.TempDir(), "repeats"); (err == nil) != c.allowed {
+			t.Errorf("with %d requests of the first write, and versions that recur: %t, the check gives %v", c.requests, c.recurs, err)
+		}
+	}
+}

@@ -31,7 +31,10 @@ import (
 //   - So does a put-if-absent, if at each of those moments the key was absent, or
 //     expired by the clock's reading of the call; and no more often than answers
 //     were lost, plus one.
-//   - IfVersion takes effect once at most, however many requests there were.
+//   - IfVersion takes effect once at most, however many requests there were. There is
+//     one exception, where a version is that of the write (DynamoDB): a write that is
+//     repeated, as above, brings its version back, and with it the chance of a
+//     repeated request that asks for this version. See History.Recurs.
 //   - A state has one version. A repeat of a write has the version of the first
 //     time or another one, whatever the service makes of it, but a version never
 //     names the states of two writes.

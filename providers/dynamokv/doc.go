@@ -82,6 +82,9 @@
 //     kv.ErrIncompatible to every operation on their key, and Put and Delete
 //     leave them alone. PutMany and DeleteMany do not see them: the service's
 //     batches take no conditions.
+//   - An entry that the late repeat of an unconditional Put, PutMany or
+//     put-if-absent brings back has its old version back: IfVersion, and a repeat
+//     of a write with IfVersion that is late as well, then hold for it once more.
 //   - The retries are the SDK's, and the client's own where New was given one: as
 //     a rule three attempts. kv.ErrThrottled and kv.ErrUnavailable mean that they
 //     were used up. What a batch leaves unprocessed is sent again with pauses,
