@@ -59,6 +59,9 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 	in := new(faults.Injector)
 	store := opened.With(kv.Wrap(faults.Driver(in, attempts)))
 	decoder, encoder := json.NewDecoder(orders), json.NewEncoder(reports)
+	if err := encoder.Encode(report{}); err != nil { // ready
+		return err
+	}
 	for {
 		var o order
 		if err := decoder.Decode(&o); err == io.EOF {
@@ -76,10 +79,16 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 }
 
 // monotonic gives the moment of a wall clock's reading a little ago, as one that
-// changes of the wall clock do not move.
+// changes of the wall clock do not move. The time that a process lost its processor
+// while it read its two clocks would shift all that it reports, against the others.
 func monotonic(wall time.Time) time.Time {
-	now := time.Now()
-	return now.Add(-time.Duration(now.UnixNano() - wall.UnixNano()))
+	for {
+		before := time.Now()
+		now := time.Now()
+		if time.Since(before) < 20*time.Microsecond {
+			return now.Add(-time.Duration(now.UnixNano() - wall.UnixNano()))
+		}
+	}
 }
 
 // inProcesses starts processes, and gives the function that runs a round with a third
@@ -115,6 +124,11 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 				}
 			})
 			children = append(children, &child{json.NewEncoder(orders), json.NewDecoder(bufio.NewReader(reports)), 0})
+		}
+		for _, c := range children { // the first round is to begin in all of them at once
+			if err := c.Decode(new(report)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return children
 	})
