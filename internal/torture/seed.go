@@ -8,16 +8,24 @@ import (
 	"testing"
 )
 
+// shortSeed is that of the short runs of go test: the same calls and faults each time,
+// so that a change is judged by what it changed. New ones are make torture's to try.
+const shortSeed = 1
+
 // seed is the one of the whole test binary.
 var seed = sync.OnceValues(func() (uint64, error) {
-	if text := os.Getenv("SKYKV_SEED"); text != "" {
+	switch text := os.Getenv("SKYKV_SEED"); {
+	case text != "":
 		return strconv.ParseUint(text, 10, 64)
+	case os.Getenv("SKYKV_TORTURE") == "":
+		return shortSeed, nil
 	}
 	return rand.Uint64() >> 32, nil
 })
 
 // Seed gives the seed of the run: SKYKV_SEED from the environment, to run the same
-// calls and faults again, or else a new one. A failing test shows it.
+// calls and faults again, or else a new one for a long run, and always the same for
+// a short one. A failing test shows it.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	s, err := seed()
