@@ -28,10 +28,12 @@ race: ## Run all tests under the race detector
 	$(GO) test -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: lint
-lint: ## Check formatting, go vet and staticcheck
+lint: ## Check formatting, go vet, staticcheck and go mod tidy
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	@set -e; for folder in $(NESTED) internal/tools; do echo "tidy $$folder"; (cd $$folder && $(GO) mod tidy -diff); done
 	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./...); done
 
 .PHONY: cover

@@ -58,7 +58,8 @@
 // the call returned. So may a put-if-absent whose key was removed meanwhile. A
 // write with [IfVersion] is applied at most once: use it where this matters. On
 // DynamoDB a write that is applied again brings its version back: a counter or
-// lock is safe when all its writes have IfVersion, and its keys are not deleted.
+// lock is safe there if it is created with [IfNotExists], changed with IfVersion
+// alone, and never deleted.
 //
 // Expiry is judged by the clock of the host that asks. Hosts whose clocks differ
 // by a second disagree for a second about whether an entry has expired.

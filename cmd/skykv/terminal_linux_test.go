@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,8 +21,11 @@ import (
 func openTerminal(t *testing.T) (person, process *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("no terminal is to be had: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { person.Close() })
 	fd := int(person.Fd())
@@ -34,8 +39,11 @@ func openTerminal(t *testing.T) (person, process *os.File) {
 	if err == nil {
 		process, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) { // /dev/pts is not mounted
 		t.Skip("no terminal is to be had: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return person, process
 }

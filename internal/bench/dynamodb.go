@@ -173,13 +173,21 @@ func dynamoOne(op dynamoOperation) func(*bed) ([]contender, error) {
 	}
 }
 
-func dynamoStores(b *bed, endpoint string, op dynamoOperation) ([]contender, error) {
+// openDynamo opens a store, and gives the SDK's client that it shares with its peers.
+func openDynamo(b *bed, endpoint string) (*dynamodb.Client, *kv.Store, error) {
 	client := steadyClient(dynamoConfig(), endpoint)
 	store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
+	if err == nil {
+		b.onClose(store.Close)
+	}
+	return client, store, err
+}
+
+func dynamoStores(b *bed, endpoint string, op dynamoOperation) ([]contender, error) {
+	client, store, err := openDynamo(b, endpoint)
 	if err != nil {
 		return nil, err
 	}
-	b.onClose(store.Close)
 	coll, err := openDocstoreDynamo(b, client)
 	if err != nil {
 		return nil, err
@@ -292,8 +300,7 @@ func dynamoGetMany(b *bed) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := steadyClient(dynamoConfig(), "http://"+s.addr)
-	store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
+	client, store, err := openDynamo(b, "http://"+s.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -314,8 +321,7 @@ func dynamoScanFew(b *bed) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := steadyClient(dynamoConfig(), "http://"+s.addr)
-	store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
+	client, store, err := openDynamo(b, "http://"+s.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -401,8 +407,7 @@ func dynamoScan(entries int, delay time.Duration) func(*bed) ([]contender, error
 		if err != nil {
 			return nil, err
 		}
-		client := steadyClient(dynamoConfig(), "http://"+s.addr)
-		store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
+		client, store, err := openDynamo(b, "http://"+s.addr)
 		if err != nil {
 			return nil, err
 		}

@@ -25,10 +25,10 @@ func (es *emulators) works() []work {
 		{name: "Get/service=dynamodb-local", turns: turns, ops: ops, open: es.dynamo(dynamoGet)},
 		{name: "Put/service=dynamodb-local", turns: turns, ops: ops, open: es.dynamo(dynamoPut)},
 		{name: "Scan-2000/service=dynamodb-local", turns: 1, ops: 1, open: es.dynamoScan},
-		{name: "Get/service=firestore-emulator", turns: turns, ops: ops, open: es.firestore(true)},
-		{name: "Put/service=firestore-emulator", turns: turns, ops: ops, open: es.firestore(false)},
-		{name: "Get/service=azurite", turns: turns, ops: ops, open: es.azure(true)},
-		{name: "Put/service=azurite", turns: turns, ops: ops, open: es.azure(false)},
+		{name: "Get/service=firestore-emulator", turns: turns, ops: ops, open: es.filled(emulator.KindFirestore, firestoreStores, true)},
+		{name: "Put/service=firestore-emulator", turns: turns, ops: ops, open: es.filled(emulator.KindFirestore, firestoreStores, false)},
+		{name: "Get/service=azurite", turns: turns, ops: ops, open: es.filled(emulator.KindAzureTables, azureStores, true)},
+		{name: "Put/service=azurite", turns: turns, ops: ops, open: es.filled(emulator.KindAzureTables, azureStores, false)},
 	}
 }
 
@@ -126,30 +126,18 @@ func (es *emulators) dynamoScan(b *bed) ([]contender, error) {
 	}, nil
 }
 
-func (es *emulators) firestore(get bool) func(*bed) ([]contender, error) {
+// filled gives the contenders of stores on the emulator of kind, once each has put
+// what the gets find.
+func (es *emulators) filled(kind emulator.Kind, stores func(b *bed, endpoint string, get bool) ([]contender, error), get bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
-		addr, err := es.endpoint(b.ctx, emulator.KindFirestore)
+		endpoint, err := es.endpoint(b.ctx, kind)
 		if err != nil {
 			return nil, err
 		}
-		puts, err := firestoreStores(b, addr, false)
+		puts, err := stores(b, endpoint, false)
 		if err := putOnce(b.ctx, puts, err); err != nil || !get {
 			return puts, err
 		}
-		return firestoreStores(b, addr, true)
-	}
-}
-
-func (es *emulators) azure(get bool) func(*bed) ([]contender, error) {
-	return func(b *bed) ([]contender, error) {
-		endpoint, err := es.endpoint(b.ctx, emulator.KindAzureTables)
-		if err != nil {
-			return nil, err
-		}
-		puts, err := azureStores(b, endpoint, false)
-		if err := putOnce(b.ctx, puts, err); err != nil || !get {
-			return puts, err
-		}
-		return azureStores(b, endpoint, true)
+		return stores(b, endpoint, true)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/firestorekv"
 )
 
@@ -137,12 +138,22 @@ func sdkFirestorePut(ctx context.Context, client *apiv1.Client) error {
 	return err
 }
 
-func openDocstoreFirestore(b *bed, client *apiv1.Client) (*docstore.Collection, error) {
+// openFirestore opens a store and a collection of docstore's over one client of the SDK.
+func openFirestore(b *bed, opts []option.ClientOption) (*apiv1.Client, *kv.Store, *docstore.Collection, error) {
+	client, err := apiv1.NewClient(b.ctx, opts...)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	store, err := firestorekv.New(b.ctx, client, firestoreProject, "skykv", nil)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b.onClose(store.Close)
 	coll, err := gcpfirestore.OpenCollection(client, gcpfirestore.CollectionResourceID(firestoreProject, "peers"), "k", nil)
 	if err == nil {
 		b.onClose(coll.Close)
 	}
-	return coll, err
+	return client, store, coll, err
 }
 
 // firestoreOne makes single operations, one after the other, on one connection.
@@ -172,15 +183,7 @@ func firestoreStores(b *bed, addr string, get bool) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := apiv1.NewClient(b.ctx, opts...)
-	if err != nil {
-		return nil, err
-	}
-	store, err := firestorekv.New(b.ctx, client, firestoreProject, "skykv", nil)
-	if err != nil {
-		return nil, err
-	}
-	coll, err := openDocstoreFirestore(b, client)
+	client, store, coll, err := openFirestore(b, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -233,15 +236,7 @@ func firestoreGetMany(b *bed) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := apiv1.NewClient(b.ctx, opts...)
-	if err != nil {
-		return nil, err
-	}
-	store, err := firestorekv.New(b.ctx, client, firestoreProject, "skykv", nil)
-	if err != nil {
-		return nil, err
-	}
-	coll, err := openDocstoreFirestore(b, client)
+	client, store, coll, err := openFirestore(b, opts)
 	if err != nil {
 		return nil, err
 	}
