@@ -181,10 +181,12 @@ type clock struct {
 	at time.Time
 }
 
-// newClock starts a clock at the real time, in whole milliseconds: services
-// delete expired entries by their own clocks.
+// newClock starts a clock within a second of the real time: services delete
+// expired entries by their own clocks. Its milliseconds are always the same, and
+// none from which a TTL of the cases leads to a whole second: at that instant no
+// case would notice a driver that keeps whole seconds.
 func newClock() *clock {
-	return &clock{at: time.Now().Truncate(time.Millisecond)}
+	return &clock{at: time.Now().Truncate(time.Second).Add(123 * time.Millisecond)}
 }
 
 func (c *clock) now() time.Time {
