@@ -89,12 +89,14 @@ type Record struct {
 
 	// Token is drawn at random for every write (22 characters of the base64url
 	// alphabet) and stored with the record: it lets the store recognise its own
-	// write after a lost response.
+	// write after a lost response. The last characters may differ between the
+	// attempts of a write: see [AttemptToken].
 	Token string
 
 	// Version is the service's own name for this state of the record, such as an
-	// ETag, or the Token where the service has none. It is set on records that a
-	// driver returns, and not looked at on those it is given.
+	// ETag, or the Token where the service has none; what to heed then, AttemptToken
+	// says. It is set on records that a driver returns, and not looked at on those
+	// it is given.
 	Version string
 }
 

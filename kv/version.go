@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -118,13 +117,4 @@ func (s *Store) checkVersion(v Version, key string) *Error {
 
 func invalidVersion(why string) *Error {
 	return &Error{Kind: ErrInvalidVersion, Err: fmt.Errorf("%s", why)}
-}
-
-// newToken draws a Record's Token: 128 random bits.
-func newToken() string {
-	var raw [16]byte
-	rand.Read(raw[:]) // never fails
-	var text [22]byte
-	base64.RawURLEncoding.Encode(text[:], raw[:])
-	return string(text[:])
 }

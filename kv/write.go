@@ -40,9 +40,10 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 // put has the driver write rec under cond, and decides what its answers mean.
 func (s *Store) put(ctx context.Context, rec Record, cond Condition) (Version, error) {
 	const op = "put"
-	ifAbsent, now := cond.Absent, cond.Now
+	token, ifAbsent, now := rec.Token, cond.Absent, cond.Now
 	applied := false // an earlier attempt may have been applied
-	for range maxRounds {
+	for round := range maxRounds {
+		rec.Token = AttemptToken(token, round*roundAttempts)
 		out, err := s.driver.Put(ctx, rec, cond)
 		if err != nil {
 			return Version{}, s.failWrite(op, rec.Key, applied, err)
@@ -52,7 +53,7 @@ func (s *Store) put(ctx context.Context, rec Record, cond Condition) (Version, e
 		}
 		applied = applied || out.Retried
 		switch {
-		case out.Exists && out.Found.Token == rec.Token:
+		case out.Exists && sameWrite(out.Found.Token, token):
 			// Our own write, whose response was lost.
 			return s.version(rec.Key, rec.Expires, out.Found.Version), nil
 		case ifAbsent && !out.Exists:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -30,7 +31,7 @@ var (
 )
 
 func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	rec, _, err := call(d, ctx, "Get", false, func(ctx context.Context) (kv.Record, error) {
+	rec, _, err := call(d, ctx, "Get", false, func(ctx context.Context, _ int) (kv.Record, error) {
 		rec, ok, err := d.Driver.Get(ctx, key, withValue)
 		if !ok {
 			rec = kv.Record{}
@@ -41,21 +42,21 @@ func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record
 }
 
 func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	recs, _, err := call(d, ctx, "GetMany", false, func(ctx context.Context) ([]kv.Record, error) {
+	recs, _, err := call(d, ctx, "GetMany", false, func(ctx context.Context, _ int) ([]kv.Record, error) {
 		return d.Driver.GetMany(ctx, keys)
 	})
 	return recs, err
 }
 
 func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	out, applied, err := call(d, ctx, "Put", true, func(ctx context.Context) (kv.Outcome, error) {
-		return d.Driver.Put(ctx, rec, cond)
+	out, applied, err := call(d, ctx, "Put", true, func(ctx context.Context, attempt int) (kv.Outcome, error) {
+		return d.Driver.Put(ctx, retoken(rec, attempt), cond)
 	})
 	return retried(out, applied), err
 }
 
 func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	out, applied, err := call(d, ctx, "Delete", true, func(ctx context.Context) (kv.Outcome, error) {
+	out, applied, err := call(d, ctx, "Delete", true, func(ctx context.Context, _ int) (kv.Outcome, error) {
 		return d.Driver.Delete(ctx, key, cond)
 	})
 	return retried(out, applied), err
@@ -67,10 +68,20 @@ func retried(out kv.Outcome, applied bool) kv.Outcome {
 }
 
 func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
-	_, _, err := call(d, ctx, "WriteMany", true, func(ctx context.Context) (struct{}, error) {
+	_, _, err := call(d, ctx, "WriteMany", true, func(ctx context.Context, attempt int) (struct{}, error) {
+		writes := slices.Clone(writes)
+		for i, w := range writes {
+			writes[i].Record = retoken(w.Record, attempt)
+		}
 		return struct{}{}, d.Driver.WriteMany(ctx, writes)
 	})
 	return err
+}
+
+// retoken is what an attempt stores: the versions of memkv and localkv are tokens.
+func retoken(rec kv.Record, attempt int) kv.Record {
+	rec.Token = kv.AttemptToken(rec.Token, attempt)
+	return rec
 }
 
 // Scan breaks off before the records or, by Truncate, in the midst of them, and goes
@@ -130,14 +141,14 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, r *kv.Range, y
 
 // call makes the attempts of one call. Applied means that one of those before the
 // last may have been applied.
-func call[T any](d *driver, ctx context.Context, method string, write bool, act func(context.Context) (T, error)) (result T, applied bool, err error) {
+func call[T any](d *driver, ctx context.Context, method string, write bool, act func(ctx context.Context, attempt int) (T, error)) (result T, applied bool, err error) {
 	var none T
 	in := d.in
-	for range d.attempts {
+	for n := range d.attempts {
 		a := in.begin(Request{Op: opOf(ctx), Method: method, Write: write})
 		switch {
 		case a.Kind.Delivered():
-			in.forward(a, func() error { result, err = act(ctx); return nil })
+			in.forward(a, func() error { result, err = act(ctx, n); return nil })
 			in.end()
 			if err != nil && applied && write {
 				err = &kv.Error{Kind: kind(err), Indeterminate: true, Err: err}
@@ -147,11 +158,11 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 			applied = true
 			go func() {
 				defer in.end()
-				in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx)); return err })
+				in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx), n); return err })
 			}()
 		case a.Kind.Forwarded():
 			applied = true
-			in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx)); return err })
+			in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx), n); return err })
 			in.end()
 		default:
 			// A client whose connection breaks does not know that nothing was done.

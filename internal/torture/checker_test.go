@@ -195,6 +195,12 @@ var bugs = []struct {
 			return d.Put(ctx, rec, cond)
 		}}
 	}},
+	{name: "keeps the version when a put is repeated", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+			rec.Token = rec.Token[:18] + "same"
+			return d.Put(ctx, rec, cond)
+		}}
+	}},
 	{name: "tears values", below: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, get: func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
 			rec, ok, err := d.Get(ctx, key, withValue)
@@ -375,28 +381,47 @@ func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {
 	}
 }
 
-// A repeat of a conditional write is allowed where a repeat of the write whose version
-// it asks for has brought that version back, and nowhere else.
-func TestRepeatsOfConditionalWrites(t *testing.T) {
+// TestRepeats: what the repeat of a put may do, and what not.
+func TestRepeats(t *testing.T) {
 	t.Parallel()
-	history := func(requests int) *History {
-		return &History{Calls: []Call{
-			{ID: "a", Key: "k", In: input{Act: actPut, Write: "a"}, Out: output{Result: resOK, Version: "va"}, Begin: 0, End: 1, Requests: requests, Through: 10},
-			{ID: "b", Key: "k", In: input{Act: actPut, Write: "b", Cond: condVersion, Of: "a", Version: "va"}, Out: output{Result: resOK, Version: "vb"}, Begin: 2, End: 3, Requests: 2, Through: 20},
-			{ID: "c", Key: "k", In: input{Act: actPut, Write: "c"}, Out: output{Result: resOK, Version: "vc"}, Begin: 4, End: 5, Requests: 1},
-			{ID: "d", Key: "k", In: input{Act: actGet}, Out: output{Result: resOK, Write: "c", Version: "vc"}, Begin: 6, End: 7},
-			{ID: "e", Key: "k", In: input{Act: actGet}, Out: output{Result: resOK, Write: "b", Version: "vb"}, Begin: 30, End: 31},
-		}}
+	put := func(write, version string, begin int64, requests int) Call {
+		return Call{ID: write, Key: "k", In: input{Act: actPut, Write: write}, Out: output{Result: resOK, Version: version}, Begin: begin, End: begin + 1, Requests: requests, Through: 100}
+	}
+	swap := func(write, version string, begin int64, of, asked string) Call {
+		c := put(write, version, begin, 2)
+		c.In.Cond, c.In.Of, c.In.Version = condVersion, of, asked
+		return c
+	}
+	get := func(write, version string, begin int64) Call {
+		return Call{Key: "k", In: input{Act: actGet}, Out: output{Result: resOK, Write: write, Version: version}, Begin: begin, End: begin + 1}
 	}
 	for _, c := range []struct {
-		requests int // of the write whose version is asked for
-		recurs   bool
-		allowed  bool
-	}{{2, true, true}, {1, true, false}, {2, false, false}} {
-		h := history(c.requests)
-		h.Recurs = c.recurs
+		what    string
+		allowed bool
+		calls   []Call
+	}{
+		{"the repeat of a put brings it back, with another version", true,
+			[]Call{put("a", "a2", 0, 2), put("b", "b1", 10, 1), get("a", "a1", 20)}},
+		{"it was there before, and what was acknowledged comes back", false,
+			[]Call{put("a", "a2", 0, 2), get("a", "a1", 0), put("b", "b1", 10, 1), get("a", "a2", 20)}},
+		{"it brings the version back", false,
+			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a1", 20)}},
+		{"it brings back the version that somebody read", false,
+			[]Call{put("a", "a1", 0, 3), get("a", "a1", 2), put("b", "b1", 10, 1), get("a", "a2", 20), put("c", "c1", 30, 1), get("a", "a1", 40)}},
+		{"there was no repeat", false,
+			[]Call{put("a", "a1", 0, 1), put("b", "b1", 10, 1), get("a", "a2", 20)}},
+		{"a compare-and-swap holds for what a repeat brought back", true,
+			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a2", 20), swap("c", "c1", 30, "a", "a2"), get("c", "c1", 40)}},
+		{"it holds for the version that went before", false,
+			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a2", 20), swap("c", "c1", 30, "a", "a1")}},
+		{"it is repeated", false,
+			[]Call{put("a", "a1", 0, 1), swap("b", "b1", 10, "a", "a1"), put("c", "c1", 20, 1), get("b", "b2", 30)}},
+		{"it is repeated when a repeat brought back what it asks for", false,
+			[]Call{put("a", "a1", 0, 2), swap("b", "b1", 10, "a", "a1"), put("c", "c1", 20, 1), get("c", "c1", 25), get("b", "b1", 30)}},
+	} {
+		h := History{Calls: c.calls}
 		if err := h.Check(t.TempDir(), "repeats"); (err == nil) != c.allowed {
-			t.Errorf("with %d requests of the first write, and versions that recur: %t, the check gives %v", c.requests, c.recurs, err)
+			t.Errorf("%s: allowed is %t, and the check gives %v", c.what, c.allowed, err)
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/skykv/skykv/internal/faults"
-	"github.com/skykv/skykv/kv"
 )
 
 // Call is what one client did to one key, and what it was told. A call that reads
@@ -37,22 +36,7 @@ type Call struct {
 }
 
 // History is what happened in one round.
-type History struct {
-	Calls []Call
-
-	// Recurs: the versions of the store are those of writes, so that an entry which
-	// the repeat of a write brings back has its old version back. See the model.
-	Recurs bool
-}
-
-// recurs reports whether the versions of a provider's stores are the tokens of writes.
-func recurs(store *kv.Store) bool {
-	switch store.Info().Name {
-	case "firestore", "aztables":
-		return false // the service makes a new one with each change
-	}
-	return true
-}
+type History struct{ Calls []Call }
 
 // checkTimeout is for one round; a valid one takes some ten milliseconds.
 const checkTimeout = 20 * time.Second
@@ -66,7 +50,7 @@ func (h *History) Check(folder, name string) error {
 	}
 	byKey := make(map[string][]porcupine.Operation)
 	for key, calls := range h.byKey() {
-		byKey[key] = h.operations(calls)
+		byKey[key] = operations(calls)
 	}
 	for key, operations := range byKey {
 		verdict, info := porcupine.CheckOperationsVerbose(model, operations, checkTimeout)
@@ -156,51 +140,31 @@ func (h *History) Maybes() int {
 	return n
 }
 
-// repeats is how often the call may have taken effect again. The writes whose version
-// may come back are recurring.
-func (c *Call) repeats(recurring map[string]bool) int {
+// repeats is how often the call may have taken effect again.
+func (c *Call) repeats() int {
 	switch {
 	case c.Out.Result == resError, c.Out.Result == resFailed, c.In.Act != actPut && c.In.Act != actDelete:
 	case c.In.Cond == condNone:
 		return max(c.Requests-1, 0)
 	case c.In.Cond == condAbsent:
 		return max(min(c.Requests-1, c.Lost), 0)
-	case recurring[c.In.Of]:
-		return max(c.Requests-1, 0)
 	}
 	return 0
 }
 
-// recurring are the writes of a key that a repeat may bring back with the version
-// that they had, among them those which ask for the version of such a write.
-func (h *History) recurring(calls []Call) map[string]bool {
-	writes := make(map[string]bool)
-	for found := h.Recurs; found; {
-		found = false
-		for _, c := range calls {
-			if c.In.Act == actPut && !writes[c.In.Write] && c.repeats(writes) > 0 {
-				writes[c.In.Write], found = true, true
-			}
-		}
-	}
-	return writes
-}
-
 // operations is the history of one key for porcupine: a call is one operation, and
 // one more that may be for each repeat that the contract allows.
-func (h *History) operations(calls []Call) []porcupine.Operation {
+func operations(calls []Call) []porcupine.Operation {
 	var operations []porcupine.Operation
 	clients := 0
 	for _, c := range calls {
 		clients = max(clients, c.Client+1)
 	}
-	recurring := h.recurring(calls)
 	for _, c := range calls {
 		n, end := c.Requests, max(c.End, c.Through)
 		if c.Out.Result == resMaybe && n == 0 {
 			continue // the service saw none of it
 		}
-		repeats := c.repeats(recurring)
 		if c.Out.Result == resError {
 			continue
 		}
@@ -209,7 +173,7 @@ func (h *History) operations(calls []Call) []porcupine.Operation {
 			op.Return = end
 		}
 		operations = append(operations, op)
-		for range repeats {
+		for range c.repeats() {
 			op.Output = output{Result: resMaybe}
 			op.Return = end
 			op.Metadata = c.ID + " (repeat)"

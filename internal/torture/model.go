@@ -5,6 +5,7 @@ package torture
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/anishathalye/porcupine"
@@ -31,13 +32,9 @@ import (
 //   - So does a put-if-absent, if at each of those moments the key was absent, or
 //     expired by the clock's reading of the call; and no more often than answers
 //     were lost, plus one.
-//   - IfVersion takes effect once at most, however many requests there were. There is
-//     one exception, where a version is that of the write (DynamoDB): a write that is
-//     repeated, as above, brings its version back, and with it the chance of a
-//     repeated request that asks for this version. See History.Recurs.
-//   - A state has one version. A repeat of a write has the version of the first
-//     time or another one, whatever the service makes of it, but a version never
-//     names the states of two writes.
+//   - IfVersion takes effect once at most, however many requests there were.
+//   - A version names one state: never those of two writes, nor those that a write
+//     and its repeat made.
 //   - A read of several keys reads each of them at a moment of its own.
 //
 // Without faults, a call makes one request that changes something (a put-if-absent
@@ -98,6 +95,8 @@ type state struct {
 	Write   string // who wrote it
 	Version string // "": not known, a repeat or a maybe wrote it
 	Expires int64
+
+	Past string // the known versions of states before this one, sorted, with a line each
 }
 
 func (s state) live(now int64) bool {
@@ -106,7 +105,22 @@ func (s state) live(now int64) bool {
 
 // named reports whether the version can be that of s.
 func (s state) named(version string) bool {
-	return s.Version == "" || s.Version == version
+	return s.Version == version || s.Version == "" && !s.had(version)
+}
+
+// had reports whether the version was that of a state before s.
+func (s state) had(version string) bool {
+	return version != "" && strings.Contains("\n"+s.Past, "\n"+version+"\n")
+}
+
+// past is Past of the states that follow s.
+func (s state) past() string {
+	if s.Version == "" {
+		return s.Past
+	}
+	lines := append(slices.Collect(strings.Lines(s.Past)), s.Version+"\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 // step gives the states that may follow s.
@@ -127,9 +141,12 @@ func step(s state, in input, out output) []state {
 		}
 		return nil
 	}
-	var next state
+	next := state{Past: s.past()}
 	if in.Act == actPut {
-		next = state{Write: in.Write, Version: out.Version, Expires: in.Expires}
+		if next.had(out.Version) {
+			return nil
+		}
+		next.Write, next.Version, next.Expires = in.Write, out.Version, in.Expires
 	}
 	holds, fails := true, false
 	switch in.Cond {

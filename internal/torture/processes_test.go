@@ -143,7 +143,7 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 				t.Fatal(err)
 			}
 		}
-		h := &History{Calls: workload.Run(t.Context(), round, others*share, workload.Clients, monotonic(wall), w.stores...), Recurs: recurs(w.stores[0])}
+		h := &History{Calls: workload.Run(t.Context(), round, others*share, workload.Clients, monotonic(wall), w.stores...)}
 		w.faults = 0
 		for _, c := range children {
 			var r report

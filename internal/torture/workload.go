@@ -45,7 +45,7 @@ var Rates = faults.Rates{
 // versions that they have seen.
 func (w Workload) Round(ctx context.Context, round int, stores ...*kv.Store) *History {
 	start := time.Now()
-	return &History{Calls: w.Run(ctx, round, 0, w.Clients, start, stores...), Recurs: recurs(stores[0])}
+	return &History{Calls: w.Run(ctx, round, 0, w.Clients, start, stores...)}
 }
 
 // Run is the part in a round of the clients with the numbers from first to last-1. Their

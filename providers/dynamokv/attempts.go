@@ -1,18 +1,29 @@
 package dynamokv
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net/http/httptrace"
 	"sync/atomic"
 
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/skykv/skykv/kv"
 )
 
 // attempts watches the requests that the SDK makes for one call: its retries are
-// invisible from outside, and decide what an error says about a write.
+// invisible from outside, and decide what an error says about a write and which
+// version it stores.
 type attempts struct {
+	records int // how many records each attempt stores, with tokens of its own
+	number  int // of the next attempt's tokens, as kv.AttemptToken has it
+
 	sent    int   // requests that were handed to the HTTP client
 	unknown bool  // one of them failed, and may have been carried out all the same
 	last    error // what the latest of them ended with
@@ -40,7 +51,11 @@ var watched = []func(*dynamodb.Options){func(o *dynamodb.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		// Everything of the Deserialize step is inside the loop of retries; in
 		// front of it, the error is the decoded one.
-		return stack.Deserialize.Add(watcher{}, middleware.Before)
+		if err := stack.Deserialize.Add(watcher{}, middleware.Before); err != nil {
+			return err
+		}
+		// Inside the loop as well, and the last moment before the body is signed.
+		return stack.Finalize.Insert(tokens{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
 	})
 }}
 
@@ -86,4 +101,56 @@ func (a *attempts) refused(out middleware.DeserializeOutput) bool {
 		return resp.StatusCode >= 300 && resp.StatusCode < 500 && resp.StatusCode != 408
 	}
 	return a.connection.Load() == connectionPending
+}
+
+// tokens is the middleware that gives the records of each attempt tokens of their
+// own. The SDK has encoded the request by then, once for all attempts.
+type tokens struct{}
+
+func (tokens) ID() string { return "skykv:Tokens" }
+
+func (tokens) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
+) {
+	if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && a.records > 0 {
+		if a.number > 0 {
+			if in.Request, err = a.retoken(in.Request); err != nil {
+				return out, metadata, err
+			}
+		}
+		a.number++
+	}
+	return next.HandleFinalize(ctx, in)
+}
+
+// stored is the token that the latest attempt stored in place of token.
+func (a *attempts) stored(token string) string {
+	return kv.AttemptToken(token, max(a.number-1, 0))
+}
+
+// retoken gives the request with the tokens of this attempt.
+func (a *attempts) retoken(request any) (any, error) {
+	r, ok := request.(*smithyhttp.Request)
+	if !ok {
+		return nil, fmt.Errorf("the request is a %T", request)
+	}
+	body, err := io.ReadAll(r.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	// Quotes within keys and values are none: those are of other letters, or base64.
+	const before = `"` + attrToken + `":{"S":"`
+	found := 0
+	for rest := body; ; found++ {
+		_, token, ok := bytes.Cut(rest, []byte(before))
+		if !ok {
+			break
+		}
+		token, rest, _ = bytes.Cut(token, []byte(`"`))
+		copy(token, kv.AttemptToken(string(token), a.number))
+	}
+	if found != a.records {
+		return nil, errors.New("the SDK encodes requests in a way that is not known, so that the write cannot be repeated")
+	}
+	return r.SetStream(bytes.NewReader(body))
 }

@@ -168,14 +168,22 @@ func (d *driver) writeChunk(ctx context.Context, writes []kv.Write) (failed map[
 		}
 		return failed
 	}
+	attempt := 0 // all requests count on: each may be carried out late
 	for pauses := 0; ; {
 		a, watchedCtx := watch(ctx)
+		a.number = attempt
+		for _, r := range requests {
+			if r.PutRequest != nil {
+				a.records++
+			}
+		}
 		out, err := d.client.BatchWriteItem(watchedCtx, &dynamodb.BatchWriteItemInput{
 			RequestItems: map[string][]types.WriteRequest{*d.table: slices.Collect(maps.Values(requests))},
 		}, watched...)
 		if err != nil {
 			return fail(d.failWrite(ctx, a, err))
 		}
+		attempt = a.number
 		left := make(map[string]types.WriteRequest)
 		for _, unprocessed := range out.UnprocessedItems {
 			for _, r := range unprocessed {

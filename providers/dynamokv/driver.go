@@ -47,6 +47,7 @@ func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record
 func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
 	expr, values := condition(cond)
 	a, watchedCtx := watch(ctx)
+	a.records = 1
 	_, err := d.client.PutItem(watchedCtx, &dynamodb.PutItemInput{
 		TableName:                           d.table,
 		Item:                                d.item(rec),
@@ -57,7 +58,7 @@ func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.
 	if err != nil {
 		return d.conditionFailed(ctx, a, rec.Key, cond, err)
 	}
-	return kv.Outcome{Done: true, Version: rec.Token}, nil
+	return kv.Outcome{Done: true, Version: a.stored(rec.Token)}, nil
 }
 
 func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {

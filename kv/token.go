@@ -1,0 +1,50 @@
+package kv
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+)
+
+// A token is 22 characters of the base64url alphabet, drawn from 128 random bits.
+// The last four count the requests of one write; what is before them, of 108 bits,
+// they have in common, and with no other write.
+const (
+	tokenLen  = 22
+	countFrom = tokenLen - 4
+
+	// roundAttempts is how many attempts of a driver each round of a Put has room for.
+	roundAttempts = 1 << 12
+)
+
+// newToken draws a Record's Token.
+func newToken() string {
+	var raw [16]byte
+	rand.Read(raw[:]) // never fails
+	var text [tokenLen]byte
+	base64.RawURLEncoding.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+// AttemptToken returns the token that attempt n of a write stores, given the Token
+// of its Record, which is that of attempt 0. The tokens of the first 4,096 attempts
+// are distinct, and the store knows each of them for that write's.
+//
+// It is for drivers whose versions are tokens, and which repeat requests that may
+// be carried out yet: only if every attempt stores a token of its own does a record
+// that a delayed request brings back have a version which it never had before, so
+// that a write which asks for a version is applied at most once.
+func AttemptToken(token string, n int) string {
+	if n == 0 || len(token) != tokenLen {
+		return token
+	}
+	var count [4]byte
+	_, _ = base64.RawURLEncoding.Decode(count[1:], []byte(token[countFrom:]))
+	binary.BigEndian.PutUint32(count[:], binary.BigEndian.Uint32(count[:])+uint32(n))
+	return token[:countFrom] + base64.RawURLEncoding.EncodeToString(count[1:])
+}
+
+// sameWrite reports whether two tokens are those of attempts of one write.
+func sameWrite(a, b string) bool {
+	return len(a) == tokenLen && len(b) == tokenLen && a[:countFrom] == b[:countFrom]
+}
