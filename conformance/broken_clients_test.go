@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"testing"
 	"time"
 
@@ -233,14 +234,38 @@ func brokenClients() []fault {
 			},
 		},
 		{
+			name: "has one version for all attempts of a write",
+			wrap: replacing(func(d *driver) {
+				common := func(rec kv.Record) kv.Record {
+					rec.Token = rec.Token[:18] + "same"
+					return rec
+				}
+				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+					return d.Driver.Put(ctx, common(rec), cond)
+				}
+				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
+					writes = slices.Clone(writes)
+					for i, w := range writes {
+						if !w.Delete {
+							writes[i].Record = common(w.Record)
+						}
+					}
+					return d.Driver.WriteMany(ctx, writes)
+				}
+			}),
+			must: []string{"faults/*/version-after-retry"},
+			only: true,
+		},
+		{
 			name: "takes a repeated request for an attack",
 			wrap: replacing(func(d *driver) {
 				seen := make(map[string]bool)
 				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if seen[rec.Token] && cond.Version == "" {
+					write := rec.Token[:18]
+					if seen[write] && cond.Version == "" {
 						return kv.Outcome{}, &kv.Error{Kind: kv.ErrIncompatible}
 					}
-					seen[rec.Token] = true
+					seen[write] = true
 					return d.Driver.Put(ctx, rec, cond)
 				}
 			}),

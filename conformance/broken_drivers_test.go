@@ -340,7 +340,7 @@ func conditionFaults() []fault {
 			wrap: replacing(func(d *driver) {
 				var seen sync.Map
 				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if _, twice := seen.LoadOrStore(rec.Token, true); twice && cond.Version == "" && !cond.Absent {
+					if _, twice := seen.LoadOrStore(rec.Token[:18], true); twice && cond.Version == "" && !cond.Absent {
 						return kv.Outcome{}, &kv.Error{Kind: kv.ErrIncompatible}
 					}
 					return d.Driver.Put(ctx, rec, cond)

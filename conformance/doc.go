@@ -39,8 +39,9 @@
 // them that breaks when it is told to: an HTTP transport, a gRPC interceptor, a proxy.
 // With it the suite has the cases of [FaultCases] as well: a conditional write that
 // landed is reported as stored though its response was lost and the client repeated it,
-// one that did not land is not, what cannot be known is ErrIndeterminate, batches forget
-// no key, scans no entry, throttling is ErrThrottled, and a client pauses and gives up.
+// one that did not land is not, what cannot be known is ErrIndeterminate, a repeat brings
+// back no version, batches forget no key, scans no entry, throttling is ErrThrottled, and
+// a client pauses and gives up.
 //
 // Without it none of these cases is run, and passing says nothing about faults: a
 // provider without a network may play one, or leave it at that.

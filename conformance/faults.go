@@ -21,7 +21,10 @@ type losesResponses struct {
 
 func (d *losesResponses) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
 	out, err := d.Driver.Put(ctx, rec, cond)
-	return d.again(out, err, func() (kv.Outcome, error) { return d.Driver.Put(ctx, rec, cond) })
+	return d.again(out, err, func() (kv.Outcome, error) {
+		rec.Token = kv.AttemptToken(rec.Token, 1)
+		return d.Driver.Put(ctx, rec, cond)
+	})
 }
 
 func (d *losesResponses) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {

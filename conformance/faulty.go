@@ -186,6 +186,48 @@ func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
 	}
 }
 
+// testVersionAfterRetry has somebody else act between a write of "key", whose response
+// is lost, and its repeat. If the repeat brings the entry back, then not its version.
+func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context) error) {
+	var first kv.Version
+	p := responseLost.plan(true)
+	p.again = func() {
+		first = t.get("key").Version
+		act()
+	}
+	_, err := t.meet(p, write)
+	if known(err) {
+		t.Errorf("the error is %v, which says that nothing was written; it was", err)
+	}
+	if first == (kv.Version{}) {
+		return // the client did not repeat it
+	}
+	if is := t.situation(); is.exists && is.entry.Version == first {
+		t.Errorf("the version of what the repeat brought back is the one that the entry had before")
+	}
+	_, err = t.Put(t.ctx, "key", []byte("newer"), kv.IfVersion(first))
+	t.wantError("a compare-and-swap with the version that was replaced", err, kv.ErrConditionFailed)
+}
+
+func versionAfterRetryCases() []testCase {
+	const says = " the entry before the client repeats it, what the repeat brings back has another version, and a compare-and-swap with the first one fails."
+	version := func(name, words, act string, do func(*trial), write func(*trial, context.Context) error) testCase {
+		return rule("faults/"+name+"/version-after-retry", fmt.Sprintf(responseLost.words, words)+" and somebody else "+act+says, func(t *trial) {
+			testVersionAfterRetry(t, func() { do(t) }, func(ctx context.Context) error { return write(t, ctx) })
+		})
+	}
+	return []testCase{
+		version("put", "an unconditional Put", "replaces", func(t *trial) { t.put("key", "somebody else's") },
+			func(t *trial, ctx context.Context) error { _, err := t.putNew(ctx); return err }),
+		version("put-if-not-exists", "a put-if-absent", "deletes", func(t *trial) { t.delete("key") },
+			func(t *trial, ctx context.Context) error { _, err := t.putNew(ctx, kv.IfNotExists()); return err }),
+		version("put-many", "a PutMany", "replaces", func(t *trial) { t.put("key", "somebody else's") },
+			func(t *trial, ctx context.Context) error {
+				return t.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}})
+			}),
+	}
+}
+
 func faultyWriteCases() []testCase {
 	var cases []testCase
 	for _, w := range faultyWrites {

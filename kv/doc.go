@@ -56,10 +56,8 @@
 // the retry of a Put may overwrite a later Put of somebody else, and the retry of
 // a Delete may erase what was re-created; a delayed request may do so even after
 // the call returned. So may a put-if-absent whose key was removed meanwhile. A
-// write with [IfVersion] is applied at most once: use it where this matters. On
-// DynamoDB a write that is applied again brings its version back: a counter or
-// lock is safe there if it is created with [IfNotExists], changed with IfVersion
-// alone, and never deleted.
+// write with [IfVersion] is applied at most once, since no repeat brings a version
+// back: use it where this matters.
 //
 // Expiry is judged by the clock of the host that asks. Hosts whose clocks differ
 // by a second disagree for a second about whether an entry has expired.

@@ -3,6 +3,7 @@ package kv_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,12 +18,14 @@ type scripted struct {
 	t       *testing.T
 	answers []answer
 	conds   []kv.Condition
+	tokens  []string
 }
 
 type answer struct {
-	out kv.Outcome
-	own bool // the record found is the one this very call wrote
-	err error
+	out     kv.Outcome
+	own     bool // the record found is the one this very call wrote
+	attempt int  // the attempt that wrote it
+	err     error
 }
 
 func (d *scripted) next(rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
@@ -30,9 +33,9 @@ func (d *scripted) next(rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
 		d.t.Fatalf("rule: a call sends no more than it must; request %d was not expected", len(d.conds)+1)
 	}
 	a := d.answers[len(d.conds)]
-	d.conds = append(d.conds, cond)
+	d.conds, d.tokens = append(d.conds, cond), append(d.tokens, rec.Token)
 	if a.own {
-		a.out.Found.Token = rec.Token
+		a.out.Found.Token = kv.AttemptToken(rec.Token, a.attempt)
 	}
 	return a.out, a.err
 }
@@ -172,6 +175,29 @@ func TestTakeoverReplacesTheVersionFound(t *testing.T) {
 		if cond != want[i] {
 			t.Errorf("rule: an expired entry is replaced only in the state it was found in; request %d has %+v, want %+v", i, cond, want[i])
 		}
+	}
+}
+
+// Each round of a Put may have a request that is carried out late.
+func TestEachRoundHasItsToken(t *testing.T) {
+	t.Parallel()
+	gone := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Token: "other", Version: "v1", Expires: now.UnixMilli() - 1}}}
+	none := answer{}
+	store, d := scriptedStore(t, gone, none, gone, answer{out: kv.Outcome{Done: true, Version: "v2"}})
+	if _, err := store.Put(t.Context(), "k", nil, kv.IfNotExists()); err != nil {
+		t.Fatal(err)
+	}
+	for i, token := range d.tokens {
+		if i > 0 && (slices.Contains(d.tokens[:i], token) || kv.AttemptToken(d.tokens[0], i<<12) != token) {
+			t.Errorf("rule: each round has a token of its own for the same write; the tokens are %q", d.tokens)
+		}
+	}
+	// The write of any attempt is the store's own.
+	lost := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v7"}, Retried: true}, own: true, attempt: 2}
+	store, _ = scriptedStore(t, none, lost)
+	version, err := store.Put(t.Context(), "k", nil, kv.IfNotExists())
+	if err != nil || version == (kv.Version{}) {
+		t.Errorf("rule: what an earlier attempt wrote is recognised; got %v, %v", version, err)
 	}
 }
 

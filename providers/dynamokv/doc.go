@@ -11,7 +11,7 @@
 //	pk   S  the shard, "0" to "15" with 16 shards; the partition key
 //	sk   S  the key; the sort key
 //	v    B  the value
-//	t    S  22 random characters, new with every write: the version
+//	t    S  22 random characters, new with every attempt of a write: the version
 //	x    N  the expiry in milliseconds since 1970, absent if there is none
 //	ttl  N  the expiry in seconds, rounded up, and one hour; beside x only
 //
@@ -30,7 +30,9 @@
 // conditional write is one request, also where it takes over an expired entry:
 // DynamoDB judges the condition, and sends the item that made it fail along. When
 // the SDK has repeated a request, of which an earlier attempt may have been
-// carried out, the token tells whether the item is the call's own.
+// carried out, the token tells whether the item is the call's own. The attempts
+// differ in its last characters, so that one that is carried out late does not
+// bring an old version back.
 //
 // In a global table with eventual consistency between regions, all this holds
 // within one region alone: writers in two regions may both win, and the later
@@ -82,15 +84,14 @@
 //     kv.ErrIncompatible to every operation on their key, and Put and Delete
 //     leave them alone. PutMany and DeleteMany do not see them: the service's
 //     batches take no conditions.
-//   - An entry that the late repeat of an unconditional Put, PutMany or
-//     put-if-absent brings back has its old version back: IfVersion, and a repeat
-//     of a write with IfVersion that is late as well, then hold for it once more.
 //   - The retries are the SDK's, and the client's own where New was given one: as
 //     a rule three attempts. kv.ErrThrottled and kv.ErrUnavailable mean that they
 //     were used up. What a batch leaves unprocessed is sent again with pauses,
 //     until nothing has been processed eleven times in a row.
 //   - The SDK sets no limit to the time that a request takes: contexts should
 //     have deadlines.
+//   - An HTTP client that repeats requests by itself, below the SDK, repeats
+//     versions as well, and skykv does not see it.
 //   - Put replaces whole items: attributes that other programs added are gone.
 //   - A client for New that many goroutines use should keep more idle connections
 //     than the SDK's 10; a scan alone uses as many as there are shards. The
