@@ -59,6 +59,9 @@ func FuzzDecode(f *testing.F) {
 			if rec.Key != name || rec.Token == "" || rec.Version == "" || rec.Expires < 0 {
 				t.Fatalf("the record of %v is %+v", it, rec)
 			}
+			if tk%8 != 0 || rec.Token != string(token) || withValue && (vk%8 != 2 || string(rec.Value) != string(value)) {
+				t.Fatalf("the record of %v, whose token is of kind %d and value of kind %d, is %+v", it, tk%8, vk%8, rec)
+			}
 		}
 	})
 }

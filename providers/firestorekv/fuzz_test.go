@@ -20,6 +20,7 @@ func FuzzDecode(f *testing.F) {
 		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", tokenLen)},
 		{Key: "..", Value: []byte{}, Token: strings.Repeat("t", tokenLen), Expires: 1_700_000_000_000},
 		{Key: "__x__", Value: []byte("value"), Token: "short"},
+		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", tokenLen), Expires: -1},
 	} {
 		wire, err := proto.Marshal(fuzzDriver.encode(rec))
 		if err != nil {

@@ -84,6 +84,9 @@ func FuzzDecode(f *testing.F) {
 			if rec.Key != key || rec.Token == "" || rec.Version != rec.Token || rec.Expires < 0 || (rec.Value != nil) != (column >= 0) {
 				t.Fatalf("the record is %+v", rec)
 			}
+			if column >= 0 && (vk%5 != 1 || string(rec.Value) != string(value)) {
+				t.Fatalf("the value is %q, from kind %d", rec.Value, vk%5)
+			}
 			if expired(all, 1<<62) != (rec.Expires != 0 && rec.Expires <= 1<<62) {
 				t.Fatalf("expired does not see the expiry %d", rec.Expires)
 			}
