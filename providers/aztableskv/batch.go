@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
+	"github.com/skykv/skykv/internal/parallel"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -45,7 +45,7 @@ func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
 		chunks = slices.AppendSeq(chunks, slices.Chunk(group, maxTransaction))
 	}
 	failures := make([]map[string]error, len(chunks))
-	parallel(len(chunks), parallelTransactions, func(i int) {
+	parallel.Do(len(chunks), parallelTransactions, func(i int) {
 		t := &transaction{single: d.writeSingle}
 		for _, w := range chunks[i] {
 			t.add(d.partition(w.Key), w, "")
@@ -160,7 +160,7 @@ func (a answer) faultOfOne() bool {
 // singles makes the writes of t one by one.
 func singles(ctx context.Context, t *transaction) map[string]error {
 	errs := make([]error, len(t.writes))
-	parallel(len(t.writes), parallelSingles, func(i int) {
+	parallel.Do(len(t.writes), parallelSingles, func(i int) {
 		errs[i] = t.single(ctx, t.writes[i], t.actions[i])
 	})
 	failed := make(map[string]error)
@@ -190,18 +190,4 @@ func merge(failed, errs map[string]error, uncertain bool) map[string]error {
 		failed[key] = err
 	}
 	return failed
-}
-
-// parallel calls f for 0 to n-1, at most limit at once.
-func parallel(n, limit int, f func(int)) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, limit)
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			f(i)
-		})
-	}
-	wg.Wait()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/skykv/skykv/internal/parallel"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -50,8 +51,9 @@ func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error
 	recs := make([]kv.Record, 0, len(keys))
 	failed := make(map[string]error)
 	var mu sync.Mutex
-	inChunks(keys, maxBatchGet, func(keys []string) {
-		found, errs := d.getChunk(ctx, keys)
+	chunks := slices.Collect(slices.Chunk(keys, maxBatchGet))
+	parallel.Do(len(chunks), batchParallel, func(i int) {
+		found, errs := d.getChunk(ctx, chunks[i])
 		mu.Lock()
 		defer mu.Unlock()
 		recs = append(recs, found...)
@@ -63,8 +65,9 @@ func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error
 func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
 	failed := make(map[string]error)
 	var mu sync.Mutex
-	inChunks(writes, maxBatchWrite, func(writes []kv.Write) {
-		errs := d.writeChunk(ctx, writes)
+	chunks := slices.Collect(slices.Chunk(writes, maxBatchWrite))
+	parallel.Do(len(chunks), batchParallel, func(i int) {
+		errs := d.writeChunk(ctx, chunks[i])
 		mu.Lock()
 		defer mu.Unlock()
 		maps.Copy(failed, errs)
@@ -77,24 +80,6 @@ func batchError(failed map[string]error) error {
 		return nil
 	}
 	return &kv.BatchError{Failed: failed}
-}
-
-// inChunks calls f for all of s in chunks of size, batchParallel of them at once.
-func inChunks[E any](s []E, size int, f func([]E)) {
-	chunks := make(chan []E)
-	var wg sync.WaitGroup
-	for range min((len(s)+size-1)/size, batchParallel) {
-		wg.Go(func() {
-			for chunk := range chunks {
-				f(chunk)
-			}
-		})
-	}
-	for chunk := range slices.Chunk(s, size) {
-		chunks <- chunk
-	}
-	close(chunks)
-	wg.Wait()
 }
 
 // getChunk reads up to maxBatchGet keys.

@@ -3,13 +3,14 @@ package firestorekv
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
-	"sync/atomic"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/skykv/skykv/internal/parallel"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -31,10 +32,8 @@ const (
 // still owes is asked for again.
 func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
 	var b batch
-	n := (len(keys) + groupReads - 1) / groupReads
-	b.run(n, func(i int) {
-		d.getGroup(ctx, keys[i*groupReads:min((i+1)*groupReads, len(keys))], &b)
-	})
+	groups := slices.Collect(slices.Chunk(keys, groupReads))
+	parallel.Do(len(groups), parallelGroups, func(i int) { d.getGroup(ctx, groups[i], &b) })
 	return b.recs, b.err()
 }
 
@@ -59,20 +58,6 @@ func (b *batch) err() error {
 		return nil
 	}
 	return &kv.BatchError{Failed: b.failed}
-}
-
-// run calls group for 0 to n-1, some at once.
-func (b *batch) run(n int, group func(int)) {
-	var next atomic.Int64
-	var running sync.WaitGroup
-	for range min(n, parallelGroups) {
-		running.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				group(i)
-			}
-		})
-	}
-	running.Wait()
 }
 
 func (d *driver) getGroup(ctx context.Context, keys []string, b *batch) {
@@ -149,7 +134,7 @@ func (d *driver) getOwed(a *attempts, owed map[string]struct{}, b *batch) error 
 func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
 	var b batch
 	groups := groupsOf(writes)
-	b.run(len(groups), func(i int) { d.writeGroup(ctx, groups[i], &b) })
+	parallel.Do(len(groups), parallelGroups, func(i int) { d.writeGroup(ctx, groups[i], &b) })
 	return b.err()
 }
 

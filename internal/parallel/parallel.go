@@ -1,0 +1,19 @@
+// Package parallel makes the requests of a batch side by side.
+package parallel
+
+import "sync"
+
+// Do calls f for 0 to n-1, at most limit of them at once, and returns when all calls
+// have.
+func Do(n, limit int, f func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, limit)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
