@@ -28,7 +28,7 @@ func newToken() string {
 
 // AttemptToken returns the token that attempt n of a write stores, given the Token
 // of its Record, which is that of attempt 0. The tokens of the first 4,096 attempts
-// are distinct, and the store knows each of them for that write's.
+// are distinct, and the store recognises each of them as that write's.
 //
 // It is for drivers whose versions are tokens, and which repeat requests that may
 // be carried out yet: only if every attempt stores a token of its own does a record

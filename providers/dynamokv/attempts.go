@@ -138,7 +138,7 @@ func (a *attempts) retoken(request any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Quotes within keys and values are none: those are of other letters, or base64.
+	// No key and no value can look like this: keys have no quotes, values are in base64.
 	const before = `"` + attrToken + `":{"S":"`
 	found := 0
 	for rest := body; ; found++ {
