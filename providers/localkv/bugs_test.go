@@ -82,7 +82,7 @@ func TestProcessesFindBugs(t *testing.T) {
 	for name, find := range map[string]func(t *testing.T, bug string) bool{
 		"acknowledges before it writes": func(t *testing.T, bug string) bool {
 			_, _, failure := killRounds(t, bug, 50)
-			return failure != ""
+			return failure != "" && raceToRead(t, bug, 20) != ""
 		},
 		"writes a value in two steps": func(t *testing.T, bug string) bool {
 			_, _, failure := killRounds(t, bug, 50)

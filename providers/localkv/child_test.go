@@ -20,6 +20,7 @@ var children = map[string]func(c *child, args []string) error{
 	"holdLock": holdLock,
 	"create":   createInRace,
 	"count":    count,
+	"relay":    relay,
 	"write":    writeUntilStopped,
 	"work":     workUntilKilled,
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -177,6 +178,103 @@ func raceToCount(t *testing.T, bug string) (got, want string) {
 		t.Fatal(err)
 	}
 	return string(entry.Value), strconv.Itoa(len(counters) * counts)
+}
+
+// relay hears a number, reads it in every way, stores the next one and says it. It
+// opens the file anew now and then; meanwhile others of its clients read and write.
+func relay(c *child, args []string) error {
+	store, err := openWithBug(args[0])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var others sync.WaitGroup
+	for i := range 2 {
+		others.Go(func() {
+			for key := args[1] + strconv.Itoa(i); ctx.Err() == nil; {
+				_, _ = store.Put(ctx, key, make([]byte, 2000))
+				_, _ = store.Get(ctx, "relay")
+			}
+		})
+	}
+	defer func() { cancel(); others.Wait(); store.Close() }()
+	c.say("ready")
+	for n, hops := c.hear(), 0; n != ""; n, hops = c.hear(), hops+1 {
+		if n != "0" {
+			if err := wantRelayed(ctx, store, n); err != nil {
+				c.say("%v", err)
+				continue
+			}
+		}
+		next, err := strconv.Atoi(n)
+		if err != nil {
+			return err
+		}
+		if hops%20 == 19 { // the others close the file they have
+			again, err := openWithBug(args[0])
+			if err != nil {
+				return err
+			}
+			if err := wantRelayed(ctx, again, n); err != nil {
+				c.say("%v, after opening it anew", err)
+			}
+			again.Close()
+		}
+		if _, err := store.Put(ctx, "relay", []byte(strconv.Itoa(next+1))); err != nil {
+			return err
+		}
+		c.say("%d", next+1)
+	}
+	return nil
+}
+
+// wantRelayed reads "relay" by each kind of read.
+func wantRelayed(ctx context.Context, store *kv.Store, want string) error {
+	entry, err := store.Get(ctx, "relay")
+	if err != nil || string(entry.Value) != want {
+		return fmt.Errorf("Get gives %q, %v, when %s was acknowledged", entry.Value, err, want)
+	}
+	entries, err := store.GetMany(ctx, []string{"relay"})
+	if got := string(entries["relay"].Value); err != nil || got != want {
+		return fmt.Errorf("GetMany gives %q, %v, when %s was acknowledged", got, err, want)
+	}
+	page, err := store.ScanPage(ctx, "relay", 1, "")
+	if err != nil || len(page.Entries) != 1 || string(page.Entries[0].Value) != want {
+		return fmt.Errorf("ScanPage gives %d entries, %v, when %s was acknowledged", len(page.Entries), err, want)
+	}
+	return nil
+}
+
+// What one process has acknowledged every other one reads at once. No clock is needed to
+// see it: the number goes from process to process.
+func TestProcessesReadWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	if failure := raceToRead(t, "", 60); failure != "" {
+		t.Error(failure)
+	}
+}
+
+// raceToRead gives what went wrong.
+func raceToRead(t *testing.T, bug string, rounds int) string {
+	_, path := newStore(t)
+	relays := []*child{startWithBug(t, bug, "relay", path, "a"), startWithBug(t, bug, "relay", path, "b"), startWithBug(t, bug, "relay", path, "c")}
+	for _, c := range relays {
+		c.expect(t, "ready")
+	}
+	n := 0
+	for range rounds {
+		for _, c := range relays {
+			c.say("%d", n)
+			n++
+			if got := c.hear(); got != strconv.Itoa(n) {
+				return got
+			}
+		}
+	}
+	for _, c := range relays {
+		c.finish(t)
+	}
+	return ""
 }
 
 // writeUntilStopped puts without a break, saying so, until it hears something.
