@@ -109,6 +109,13 @@ func (a *attempts) again(err error) bool {
 	}
 }
 
+// past reports whether the deadline has passed. The context may not know it yet,
+// since its timer waits for a processor, when the service, which was told of the
+// deadline, has cancelled the request already.
+func (a *attempts) past() bool {
+	return !a.deadline.IsZero() && !time.Now().Before(a.deadline)
+}
+
 // succeeded starts the count anew, after progress in a longer answer.
 func (a *attempts) succeeded(d *driver) {
 	a.failed, a.pause = 0, d.firstPause

@@ -71,13 +71,14 @@ func (a *attempts) failAs(err error, applied bool) *kv.Error {
 	}
 	c := code(err)
 	e := &kv.Error{Kind: kind(c), Indeterminate: applied, Err: err}
+	late := a.late || c == codes.Canceled && a.past()
 	why := a.ctx.Err()
-	if why == nil && a.late {
+	if why == nil && late {
 		why = context.DeadlineExceeded
 	}
 	switch {
 	case why == nil:
-	case a.own && (a.late || context.Cause(a.ctx) == errTimeout{}):
+	case a.own && (late || context.Cause(a.ctx) == errTimeout{}):
 		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
 	default:
 		if c == codes.Canceled || c == codes.DeadlineExceeded {

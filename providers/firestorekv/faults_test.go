@@ -406,6 +406,31 @@ func TestHangingServer(t *testing.T) {
 	}
 }
 
+// TestServiceSeesDeadlineFirst: the service was told of the deadline, and may cancel a
+// request before the timer of the caller's context gets a processor. With time left it
+// has other reasons.
+func TestServiceSeesDeadlineFirst(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		left time.Duration
+		late bool
+		kind error
+	}{
+		{-time.Nanosecond, true, nil},
+		{time.Hour, false, kv.ErrUnavailable},
+	} {
+		a := attempts{ctx: t.Context(), deadline: time.Now().Add(test.left), pause: time.Microsecond}
+		err := status.Error(codes.Canceled, "context canceled")
+		if a.again(err) {
+			t.Errorf("rule: a request that the service cancelled is not sent again; it was, with %v left", test.left)
+		}
+		got := a.failAs(err, true)
+		if got.Kind != test.kind || errors.Is(got, context.DeadlineExceeded) != test.late || !errors.Is(got, kv.ErrIndeterminate) {
+			t.Errorf("rule: a request cancelled behind its deadline ends by the deadline, and only then; with %v left it is %v", test.left, got)
+		}
+	}
+}
+
 // TestDeadlineLeavesNoTime: an attempt that could not end in time is not begun.
 func TestDeadlineLeavesNoTime(t *testing.T) {
 	t.Parallel()
