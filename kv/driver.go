@@ -87,10 +87,10 @@ type Record struct {
 	// now >= Expires; only the store judges that.
 	Expires int64
 
-	// Token is drawn at random for every write (22 characters of the base64url
-	// alphabet) and stored with the record: it lets the store recognise its own
-	// write after a lost response. The last characters may differ between the
-	// attempts of a write: see [AttemptToken].
+	// Token is drawn at random for every write ([TokenLen] characters of the
+	// base64url alphabet) and stored with the record: it lets the store recognise
+	// its own write after a lost response. The last characters may differ between
+	// the attempts of a write: see [AttemptToken].
 	Token string
 
 	// Version is the service's own name for this state of the record, such as an

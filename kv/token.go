@@ -6,12 +6,14 @@ import (
 	"encoding/binary"
 )
 
-// A token is 22 characters of the base64url alphabet, drawn from 128 random bits.
-// The last four count the requests of one write; what is before them, of 108 bits,
-// they have in common, and with no other write.
+// TokenLen is the length of a [Record]'s Token: 128 random bits in the base64url
+// alphabet. Drivers may tell by it what skykv stored from what others did.
+const TokenLen = 22
+
 const (
-	tokenLen  = 22
-	countFrom = tokenLen - 4
+	// countFrom is where the characters begin that count the requests of one write.
+	// What is before them, of 108 bits, they have in common, and with no other write.
+	countFrom = TokenLen - 4
 
 	// roundAttempts is how many attempts of a driver each round of a Put has room for.
 	roundAttempts = 1 << 12
@@ -21,7 +23,7 @@ const (
 func newToken() string {
 	var raw [16]byte
 	rand.Read(raw[:]) // never fails
-	var text [tokenLen]byte
+	var text [TokenLen]byte
 	base64.RawURLEncoding.Encode(text[:], raw[:])
 	return string(text[:])
 }
@@ -35,7 +37,7 @@ func newToken() string {
 // that a delayed request brings back have a version which it never had before, so
 // that a write which asks for a version is applied at most once.
 func AttemptToken(token string, n int) string {
-	if n == 0 || len(token) != tokenLen {
+	if n == 0 || len(token) != TokenLen {
 		return token
 	}
 	var count [4]byte
@@ -46,5 +48,5 @@ func AttemptToken(token string, n int) string {
 
 // sameWrite reports whether two tokens are those of attempts of one write.
 func sameWrite(a, b string) bool {
-	return len(a) == tokenLen && len(b) == tokenLen && a[:countFrom] == b[:countFrom]
+	return len(a) == TokenLen && len(b) == TokenLen && a[:countFrom] == b[:countFrom]
 }

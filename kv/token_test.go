@@ -7,7 +7,7 @@ import (
 
 func TestAttemptTokens(t *testing.T) {
 	t.Parallel()
-	for _, token := range []string{newToken(), strings.Repeat("A", tokenLen), strings.Repeat("_", tokenLen)} {
+	for _, token := range []string{newToken(), strings.Repeat("A", TokenLen), strings.Repeat("_", TokenLen)} {
 		seen := make(map[string]int)
 		for _, round := range []int{0, 1, maxRounds - 1} {
 			for attempt := range roundAttempts {

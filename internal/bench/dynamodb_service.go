@@ -59,7 +59,7 @@ const manyPrefix = "many:"
 
 var (
 	encodedValue = base64.StdEncoding.EncodeToString(oneValue)
-	anyToken     = strings.Repeat("t", 22)
+	anyToken     = strings.Repeat("t", kv.TokenLen)
 )
 
 // answer answers one request. What it needs of the request it finds by looking

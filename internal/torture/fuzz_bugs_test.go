@@ -46,7 +46,7 @@ var fuzzBugs = []struct {
 	{"the item of a key is in another shard than reads look at", "providers/dynamokv", "FuzzRecord", "record.go",
 		`return item{attrShard: d.partitions[kv.Shard(key, len(d.partitions))]`, `return item{attrShard: d.partitions[kv.Shard(key+"x", len(d.partitions))]`},
 	{"a document with a token of another length is taken for skykv's", "providers/firestorekv", "FuzzDecode", "record.go",
-		` || len(token.StringValue) != tokenLen`, ``},
+		` || len(token.StringValue) != kv.TokenLen`, ``},
 	{"a document with an expiry before 1970 is taken for skykv's", "providers/firestorekv", "FuzzDecode", "record.go",
 		`rec.Expires <= 0`, `rec.Expires == 0`},
 	{"keys that differ in case have one document", "providers/firestorekv", "FuzzRecord", "record.go",

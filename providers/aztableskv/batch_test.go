@@ -246,7 +246,7 @@ func TestManyShards(t *testing.T) {
 	want := make(map[string]bool)
 	for i := range 2500 {
 		key := fmt.Sprintf("k%d", i)
-		w := kv.Write{Record: kv.Record{Key: key, Value: []byte{}, Token: strings.Repeat("t", tokenLen)}}
+		w := kv.Write{Record: kv.Record{Key: key, Value: []byte{}, Token: strings.Repeat("t", kv.TokenLen)}}
 		if w.Delete = i%3 == 0; !w.Delete {
 			want[key] = true
 		}

@@ -20,7 +20,7 @@ import (
 // cannedClient is that of a server which answers every request alike: reads with an entity, writes with an ETag.
 func cannedClient(b testing.TB, value []byte) *aztables.ServiceClient {
 	b.Helper()
-	rec := kv.Record{Key: benchKey, Value: value, Token: strings.Repeat("t", tokenLen)}
+	rec := kv.Record{Key: benchKey, Value: value, Token: strings.Repeat("t", kv.TokenLen)}
 	body := bytes.Replace(encode("00", rec), []byte("{"), []byte(
 		`{"odata.metadata":"https://account.table.core.windows.net/$metadata#kv/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"","Timestamp":"2026-01-01T00:00:00.0000001Z",`), 1)
 	layout := []byte(`{"PartitionKey":"skykv","RowKey":"layout","format":1,"shards":16}`)

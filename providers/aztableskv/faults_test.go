@@ -297,7 +297,7 @@ func TestLostAnswerThenOverwritten(t *testing.T) {
 			_, s, lose := lossy(t, name, func(f *fake) {
 				for key, e := range f.entities {
 					if key.row == "a" {
-						e.properties["t"] = quoted(strings.Repeat("o", tokenLen))
+						e.properties["t"] = quoted(strings.Repeat("o", kv.TokenLen))
 						f.write(key, e.properties)
 					}
 				}

@@ -51,9 +51,6 @@ func encodeKey(partition, key string) []byte {
 	return append(b, `"}`...)
 }
 
-// tokenLen is the length of every token that a store draws.
-const tokenLen = 22
-
 // entity is what the JSON of an entity holds, as literals in it; absent ones are
 // empty.
 type entity struct {
@@ -91,7 +88,7 @@ func (e *entity) record(key string, withValue bool) (kv.Record, error) {
 	if rec.Expires, err = strconv.ParseInt(string(text), 10, 64); err != nil || rec.Expires < 0 {
 		return rec, errForeign("property x is not an instant")
 	}
-	if text, ok = unescaped(e.token); !ok || len(text) != tokenLen {
+	if text, ok = unescaped(e.token); !ok || len(text) != kv.TokenLen {
 		return rec, errForeign("property t is not a token")
 	}
 	rec.Token = string(text)

@@ -21,10 +21,10 @@ func TestEntityRoundTrip(t *testing.T) {
 		all[i] = byte(i)
 	}
 	for _, rec := range []kv.Record{
-		{Key: "a", Value: []byte{}, Token: strings.Repeat("_", tokenLen)},
+		{Key: "a", Value: []byte{}, Token: strings.Repeat("_", kv.TokenLen)},
 		{Key: "..", Value: []byte(`"\<>&` + "\u2028"), Expires: 1, Token: "ABCDEFGHIJKLMNOPQRST-_"},
 		{Key: strings.Repeat("z", kv.MaxKeyLen), Value: all, Expires: kv.MaxExpiry.UnixMilli(), Token: "0123456789abcdefghijkl"},
-		{Key: kv.KeyAlphabet, Value: bytes.Repeat([]byte{0xff, 0xfb}, kv.MaxValueLen/2), Expires: 1 << 53, Token: strings.Repeat("t", tokenLen)},
+		{Key: kv.KeyAlphabet, Value: bytes.Repeat([]byte{0xff, 0xfb}, kv.MaxValueLen/2), Expires: 1 << 53, Token: strings.Repeat("t", kv.TokenLen)},
 	} {
 		body := encode("0f", rec)
 		var sdk aztables.EDMEntity
@@ -66,7 +66,7 @@ func TestEntityRoundTrip(t *testing.T) {
 // The rule: values decoded from one answer share no memory with it.
 func TestDecodedValueIsACopy(t *testing.T) {
 	t.Parallel()
-	text := encode("00", kv.Record{Key: "a", Value: []byte("value"), Token: strings.Repeat("t", tokenLen)})
+	text := encode("00", kv.Record{Key: "a", Value: []byte("value"), Token: strings.Repeat("t", kv.TokenLen)})
 	e, err := parse(text)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestDecodedValueIsACopy(t *testing.T) {
 	for i := range text {
 		text[i] = 0
 	}
-	if string(rec.Value) != "value" || rec.Token != strings.Repeat("t", tokenLen) {
+	if string(rec.Value) != "value" || rec.Token != strings.Repeat("t", kv.TokenLen) {
 		t.Errorf("the record changed to %q, %q with the answer", rec.Value, rec.Token)
 	}
 }
@@ -102,7 +102,7 @@ func FuzzParse(f *testing.F) {
 			if failure, ok := errors.AsType[*kv.Error](err); err != nil && (!ok || failure.Kind != kv.ErrIncompatible) {
 				t.Fatalf("the error is %v; want ErrIncompatible", err)
 			}
-			if err == nil && (rec.Key != "k" || len(rec.Token) != tokenLen || rec.Expires < 0 || (rec.Value != nil) != withValue) {
+			if err == nil && (rec.Key != "k" || len(rec.Token) != kv.TokenLen || rec.Expires < 0 || (rec.Value != nil) != withValue) {
 				t.Fatalf("the record is %+v", rec)
 			}
 		}
@@ -136,7 +136,7 @@ func FuzzRecord(f *testing.F) {
 		if kv.ValidateKey(key) != nil || expires < 0 || value == nil {
 			return
 		}
-		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", tokenLen)}
+		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", kv.TokenLen)}
 		e, err := parse(encode("0f", in))
 		if err != nil || text(e.rowKey) != key {
 			t.Fatalf("the row key of %q is %q, %v", key, e.rowKey, err)
@@ -158,9 +158,9 @@ func FuzzRecord(f *testing.F) {
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
 	for _, properties := range append(foreign, map[string]any{
-		"v": "not base64: " + secretValue, "v@odata.type": typeBinary, "x": "0", "x@odata.type": typeInt64, "t": strings.Repeat("t", tokenLen),
+		"v": "not base64: " + secretValue, "v@odata.type": typeBinary, "x": "0", "x@odata.type": typeInt64, "t": strings.Repeat("t", kv.TokenLen),
 	}, map[string]any{
-		"v": "dg==", "v@odata.type": typeBinary, "x": secretValue, "x@odata.type": typeInt64, "t": strings.Repeat("t", tokenLen),
+		"v": "dg==", "v@odata.type": typeBinary, "x": secretValue, "x@odata.type": typeInt64, "t": strings.Repeat("t", kv.TokenLen),
 	}) {
 		e, err := parse(entityJSON(t, "00", "a", properties))
 		if err != nil {

@@ -110,7 +110,7 @@ func TestScanFiltersExpired(t *testing.T) {
 	d.setShards(1)
 	now := time.Now().UnixMilli()
 	for key, expires := range map[string]int64{"never": 0, "past": now - 1, "now": now, "next": now + 1, "long-ago": 1, "last": kv.MaxExpiry.UnixMilli()} {
-		rec := kv.Record{Key: key, Value: []byte{}, Expires: expires, Token: strings.Repeat("t", tokenLen)}
+		rec := kv.Record{Key: key, Value: []byte{}, Expires: expires, Token: strings.Repeat("t", kv.TokenLen)}
 		if _, err := d.Put(t.Context(), rec, kv.Condition{Now: now}); err != nil {
 			t.Fatal(err)
 		}
@@ -139,19 +139,19 @@ var foreign = []map[string]any{
 	{"name": "Ann"},
 	{"v": "dg==", "v@odata.type": "Edm.Binary"},
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64"},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "t": strings.Repeat("t", tokenLen)},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "-1", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "t": strings.Repeat("t", kv.TokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "-1", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", kv.TokenLen)},
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": "short"},
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": 7},
-	{"V": "dg==", "V@odata.type": "Edm.Binary", "X": "1", "X@odata.type": "Edm.Int64", "T": strings.Repeat("t", tokenLen)},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": 1, "t": strings.Repeat("t", tokenLen)},
-	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)},
+	{"V": "dg==", "V@odata.type": "Edm.Binary", "X": "1", "X@odata.type": "Edm.Int64", "T": strings.Repeat("t", kv.TokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": 1, "t": strings.Repeat("t", kv.TokenLen)},
+	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", kv.TokenLen)},
 }
 
 // foreignExpired are such entities that look expired long ago; the first does so
 // to Azurite, which compares strings with numbers.
 var foreignExpired = []map[string]any{
-	{"x": "1", "t": strings.Repeat("t", tokenLen)},
+	{"x": "1", "t": strings.Repeat("t", kv.TokenLen)},
 	{"x": "1", "x@odata.type": "Edm.Int64"},
 	{"x": "1", "x@odata.type": "Edm.Int64", "t": "short"},
 	{"x": "1", "x@odata.type": "Edm.Int64", "t": 7},
@@ -218,7 +218,7 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 	// a name that is no key.
 	moved := "f:moved"
 	want[moved] = true
-	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", tokenLen)}
+	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", kv.TokenLen)}
 	plant(t, table, []string{"01", "00"}[kv.Shard(moved, 2)], moved, ours)
 	plant(t, table, "00", "f:no key", ours)
 
@@ -308,7 +308,7 @@ func TestPageSizes(t *testing.T) {
 		d.setShards(1)
 		var writes []kv.Write
 		for i := range 300 {
-			writes = append(writes, kv.Write{Record: kv.Record{Key: fmt.Sprintf("k%03d", i), Value: make([]byte, test.value), Token: strings.Repeat("t", tokenLen)}})
+			writes = append(writes, kv.Write{Record: kv.Record{Key: fmt.Sprintf("k%03d", i), Value: make([]byte, test.value), Token: strings.Repeat("t", kv.TokenLen)}})
 		}
 		if err := d.WriteMany(t.Context(), writes); err != nil {
 			t.Fatal(err)

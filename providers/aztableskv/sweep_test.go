@@ -118,7 +118,7 @@ func TestSweepKeepsRecreated(t *testing.T) {
 		f.setFault(func(r *http.Request) fault {
 			if !planted && r.URL.Path == "/$batch" {
 				planted = true
-				rec := kv.Record{Key: key, Value: []byte("new"), Token: strings.Repeat("n", tokenLen)}
+				rec := kv.Record{Key: key, Value: []byte("new"), Token: strings.Repeat("n", kv.TokenLen)}
 				var properties map[string]json.RawMessage
 				if err := json.Unmarshal(encode("03", rec), &properties); err != nil {
 					t.Error(err)

@@ -142,14 +142,13 @@ func (d *driver) writeChunk(ctx context.Context, writes []kv.Write) (failed map[
 			requests[w.Key] = types.WriteRequest{PutRequest: &types.PutRequest{Item: d.item(w.Record)}}
 		}
 	}
-	// uncertain: an attempt may have carried out a write that a later one reports
-	// unprocessed.
-	uncertain := make(map[string]bool)
+	// uncertain: an attempt may have carried out writes that a later one reports
+	// unprocessed. What is left of the requests was in all of them.
+	uncertain := false
 	fail := func(err *kv.Error) map[string]error {
+		err.Indeterminate = err.Indeterminate || uncertain
 		for key := range requests {
-			e := *err
-			e.Indeterminate = e.Indeterminate || uncertain[key]
-			failed[key] = &e
+			failed[key] = err
 		}
 		return failed
 	}
@@ -168,7 +167,7 @@ func (d *driver) writeChunk(ctx context.Context, writes []kv.Write) (failed map[
 		if err != nil {
 			return fail(d.failWrite(ctx, a, err))
 		}
-		attempt = a.number
+		attempt, uncertain = a.number, uncertain || a.unknown
 		left := make(map[string]types.WriteRequest)
 		for _, unprocessed := range out.UnprocessedItems {
 			for _, r := range unprocessed {
@@ -176,7 +175,6 @@ func (d *driver) writeChunk(ctx context.Context, writes []kv.Write) (failed map[
 				key := writeKey(r)
 				if own, ok := requests[key]; ok {
 					left[key] = own
-					uncertain[key] = uncertain[key] || a.unknown
 				}
 			}
 		}

@@ -106,7 +106,7 @@ func TestStoredDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	fields := doc.GetFields()
-	if len(fields) != 3 || string(fields["v"].GetBytesValue()) != "value" || len(fields["t"].GetStringValue()) != tokenLen ||
+	if len(fields) != 3 || string(fields["v"].GetBytesValue()) != "value" || len(fields["t"].GetStringValue()) != kv.TokenLen ||
 		!fields["x"].GetTimestampValue().AsTime().Equal(expires) {
 		t.Errorf("stored is %v, not what the package comment says", fields)
 	}

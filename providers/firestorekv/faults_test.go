@@ -80,7 +80,7 @@ func TestLostResponseThenOverwritten(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	s := newStore(t, f)
-	other := kv.Record{Key: "a", Value: []byte("theirs"), Token: strings.Repeat("x", tokenLen)}
+	other := kv.Record{Key: "a", Value: []byte("theirs"), Token: strings.Repeat("x", kv.TokenLen)}
 	f.lose = func(_ context.Context, method string, n int) error {
 		if method != "Commit" || n != 0 {
 			return nil

@@ -17,10 +17,10 @@ var fuzzDriver = &driver{prefix: "projects/p/databases/(default)/documents/c/" +
 // ErrIncompatible. The input is a document as it comes from the wire.
 func FuzzDecode(f *testing.F) {
 	for _, rec := range []kv.Record{
-		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", tokenLen)},
-		{Key: "..", Value: []byte{}, Token: strings.Repeat("t", tokenLen), Expires: 1_700_000_000_000},
+		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", kv.TokenLen)},
+		{Key: "..", Value: []byte{}, Token: strings.Repeat("t", kv.TokenLen), Expires: 1_700_000_000_000},
 		{Key: "__x__", Value: []byte("value"), Token: "short"},
-		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", tokenLen), Expires: -1},
+		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", kv.TokenLen), Expires: -1},
 	} {
 		wire, err := proto.Marshal(fuzzDriver.encode(rec))
 		if err != nil {
@@ -42,7 +42,7 @@ func FuzzDecode(f *testing.F) {
 				}
 				continue
 			}
-			if rec.Key != key || len(rec.Token) != tokenLen || rec.Expires < 0 || withValue && rec.Value == nil {
+			if rec.Key != key || len(rec.Token) != kv.TokenLen || rec.Expires < 0 || withValue && rec.Value == nil {
 				t.Fatalf("the record is %+v", rec)
 			}
 		}
@@ -68,7 +68,7 @@ func FuzzRecord(f *testing.F) {
 		if expires < 0 || expires > kv.MaxExpiry.UnixMilli() || value == nil {
 			return
 		}
-		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", tokenLen)}
+		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", kv.TokenLen)}
 		doc := fuzzDriver.encode(in)
 		out, err := decode(fuzzDriver.keyOf(doc.GetName()), doc, true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {

@@ -30,10 +30,6 @@ const (
 	tokenField   = "t" // string
 )
 
-// tokenLen is the length of a record's token, by which skykv's documents are told
-// from others.
-const tokenLen = 22
-
 var (
 	// metadataMask selects everything but the value.
 	metadataMask = &pb.DocumentMask{FieldPaths: []string{expiresField, tokenField}}
@@ -73,7 +69,7 @@ func (d *driver) encode(rec kv.Record) *pb.Document {
 func decode(key string, doc *pb.Document, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key, Version: formatVersion(doc.GetUpdateTime())}
 	token, ok := doc.GetFields()[tokenField].GetValueType().(*pb.Value_StringValue)
-	if !ok || len(token.StringValue) != tokenLen {
+	if !ok || len(token.StringValue) != kv.TokenLen {
 		return kv.Record{}, errForeign(tokenField)
 	}
 	rec.Token = token.StringValue

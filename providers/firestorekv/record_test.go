@@ -14,7 +14,7 @@ import (
 )
 
 // testToken has the length of a token.
-var testToken = strings.Repeat("t", tokenLen)
+var testToken = strings.Repeat("t", kv.TokenLen)
 
 func testDriver() *driver { return newDriver(nil, testProject, testCollection, Options{}) }
 
