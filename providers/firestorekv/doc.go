@@ -9,7 +9,11 @@
 // does not give away the apiv1 client inside. An apiv1 client is made with the
 // same options, such as credentials, interceptors and connections:
 //
-//	client, err := apiv1.NewClient(ctx, option.WithCredentials(creds), option.WithGRPCConnectionPool(4))
+//	client, err := apiv1.NewClient(ctx, option.WithCredentials(creds), option.WithGRPCConnectionPool(4),
+//		option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second})))
+//
+// This is what Open does. Without the pings, calls hang until their deadlines on a
+// connection that the network has forgotten, and nothing makes another one.
 //
 // # Layout of the stored data
 //
@@ -28,7 +32,7 @@
 //
 // A document under "k" + key without these fields was not written by skykv:
 // reads, conditional writes and scans report it with an error that matches
-// [kv.ErrIncompatible] and names the key, scans go on behind it, and DeletePrefix
+// [kv.ErrIncompatible] and names the key, scans go on after it, and DeletePrefix
 // leaves it alone. An unconditional Put replaces it and an unconditional Delete
 // removes it, as Firestore has no precondition that could prevent that without
 // another request.
@@ -37,7 +41,7 @@
 //
 // All reads are strongly consistent, those of scans too. A scan consists of queries
 // of up to 1000 documents, each of which sees one moment. A query that breaks off
-// is followed by one that starts behind the last document received.
+// is followed by one that starts after the last document received.
 //
 // The client's own retries are switched off call by call, whatever its
 // CallOptions say of them; skykv makes up to 8 attempts with pauses that are

@@ -3,6 +3,7 @@ package firestorekv
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -13,11 +14,36 @@ import (
 
 // code is the gRPC code of err.
 func code(err error) codes.Code {
-	if s, ok := status.FromError(err); ok {
-		return s.Code()
+	s, ok := status.FromError(err)
+	switch {
+	case !ok:
+		return status.FromContextError(err).Code() // of an interceptor, for example
+	case strings.Contains(s.Message(), "per-RPC creds failed"):
+		return tokenCode(s.Message())
 	}
-	return status.FromContextError(err).Code() // of an interceptor, for example
+	return s.Code()
 }
+
+// tokenCode is the code for a call that was not made because there is no access
+// token for it. gRPC has one code for that whatever the reason, of which it keeps no
+// more than the text.
+func tokenCode(text string) codes.Code {
+	switch {
+	case strings.HasSuffix(text, context.Canceled.Error()):
+		return codes.Canceled
+	case strings.HasSuffix(text, context.DeadlineExceeded.Error()):
+		return codes.DeadlineExceeded
+	case noToken.MatchString(text):
+		return codes.Unavailable
+	}
+	return codes.Unauthenticated
+}
+
+// noToken matches the texts which say that the service that makes tokens could not be
+// reached, or failed: those of url.Error and net.OpError, and those of
+// cloud.google.com/go/auth and cloud.google.com/go/compute/metadata for an answer of
+// status 429 or 5xx.
+var noToken = regexp.MustCompile(`(Get|Post|Put) "https?://[^"]*": |dial tcp|(cannot fetch token: |compute: Received )(429|5\d\d)\b`)
 
 // refused reports whether err is an answer which says that the write was not
 // applied. Every other failure of a write that was sent leaves its fate open:

@@ -39,13 +39,14 @@ type fake struct {
 
 	// Faults, each called with the number of calls of the method before this one.
 	// refuse fails a call before, lose after it was carried out; both may block.
-	// cut ends the answer of a stream with Unavailable after some documents, when
-	// not negative. status replaces the status of a write of a BatchWrite, which is
-	// then not carried out.
-	refuse func(ctx context.Context, method string, n int) error
-	lose   func(ctx context.Context, method string, n int) error
-	cut    func(method string, n int) int
-	status func(docName string, n int) codes.Code
+	// cut ends the answer of a stream after some documents, when not negative, with
+	// cutWith or else errCut. status replaces the status of a write of a BatchWrite,
+	// which is then not carried out.
+	refuse  func(ctx context.Context, method string, n int) error
+	lose    func(ctx context.Context, method string, n int) error
+	cut     func(method string, n int) int
+	cutWith error
+	status  func(docName string, n int) codes.Code
 }
 
 // call is one request that a fake received.
@@ -83,9 +84,9 @@ func (f *fake) start(t testing.TB) string {
 }
 
 // connect gives a client as a user would make one for addr.
-func connect(t testing.TB, addr string) *firestore.Client {
+func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Client {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+addr, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +285,7 @@ func (f *fake) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, stream pb.Fir
 	cut := f.cutAt("BatchGetDocuments", n)
 	for i, docName := range req.GetDocuments() {
 		if i == cut {
-			return errCut
+			return cmp.Or(f.cutWith, errCut)
 		}
 		f.mu.Lock()
 		doc := f.docs[docName]
@@ -298,7 +299,7 @@ func (f *fake) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, stream pb.Fir
 		}
 	}
 	if len(req.GetDocuments()) == cut {
-		return errCut
+		return cmp.Or(f.cutWith, errCut)
 	}
 	return nil
 }
@@ -339,14 +340,14 @@ func (f *fake) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQuerySer
 	cut := f.cutAt("RunQuery", n)
 	for i, doc := range docs {
 		if i == cut {
-			return errCut
+			return cmp.Or(f.cutWith, errCut)
 		}
 		if err := stream.Send(&pb.RunQueryResponse{Document: doc}); err != nil {
 			return err
 		}
 	}
 	if len(docs) == cut {
-		return errCut
+		return cmp.Or(f.cutWith, errCut)
 	}
 	return nil
 }

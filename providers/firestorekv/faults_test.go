@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -406,6 +408,89 @@ func TestHangingServer(t *testing.T) {
 	}
 }
 
+// tokens are credentials of a client that are not to be had, for some calls.
+type tokens struct {
+	fetch func(ctx context.Context, n int32) error
+	calls atomic.Int32
+}
+
+func (c *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	return nil, c.fetch(ctx, c.calls.Add(1))
+}
+
+func (*tokens) RequireTransportSecurity() bool { return false }
+
+// TestNoToken: whoever makes access tokens is out of reach, or refuses. The texts are
+// those of the auth library.
+func TestNoToken(t *testing.T) {
+	t.Parallel()
+	hang := func(ctx context.Context, _ int32) error {
+		<-ctx.Done()
+		return &url.Error{Op: "Post", URL: "https://tokens.example", Err: ctx.Err()}
+	}
+	fails := func(text string) func(context.Context, int32) error {
+		return func(context.Context, int32) error { return errors.New(text) }
+	}
+	const wait = 200 * time.Millisecond
+	tests := []struct {
+		name     string
+		fetch    func(context.Context, int32) error
+		ctx      func(context.Context) (context.Context, context.CancelFunc)
+		timeout  time.Duration
+		is       error // nil: the call succeeds
+		isNot    error
+		attempts int32
+	}{
+		{"the caller's deadline", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, wait)
+		}, time.Minute, context.DeadlineExceeded, kv.ErrUnavailable, 1},
+		{"the caller's cancellation", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(wait, cancel)
+			return ctx, cancel
+		}, time.Minute, context.Canceled, kv.ErrUnavailable, 1},
+		{"the store's timeout", hang, context.WithCancel, wait, kv.ErrUnavailable, context.Canceled, 1},
+		{"no network, once", func(_ context.Context, n int32) error {
+			if n > 1 {
+				return nil
+			}
+			return errors.New(`auth: cannot fetch token: Post "https://oauth2.example/token": dial tcp: lookup oauth2.example: i/o timeout`)
+		}, context.WithCancel, time.Minute, nil, nil, 2},
+		{"no network", fails(`credentials: cannot fetch token: Get "http://metadata/token": dial tcp 169.254.169.254:80: connect: no route to host`),
+			context.WithCancel, time.Minute, kv.ErrUnavailable, kv.ErrPermission, maxAttempts},
+		{"an answer of 503", fails("auth: cannot fetch token: 503\nResponse: busy"),
+			context.WithCancel, time.Minute, kv.ErrUnavailable, kv.ErrPermission, maxAttempts},
+		{"an answer of 400", fails(`auth: "invalid_grant" "Token has been expired or revoked."`),
+			context.WithCancel, time.Minute, kv.ErrPermission, kv.ErrUnavailable, 1},
+		{"an answer of 401", fails("auth: cannot fetch token: 401\nResponse: 503 times no"),
+			context.WithCancel, time.Minute, kv.ErrPermission, kv.ErrUnavailable, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := &fake{}
+			creds := &tokens{fetch: test.fetch}
+			d := newDriver(connect(t, f.start(t), grpc.WithPerRPCCredentials(creds)), testProject, testCollection, Options{Timeout: test.timeout})
+			d.firstPause = time.Microsecond
+			ctx, cancel := test.ctx(t.Context())
+			defer cancel()
+			_, err := kv.New(d).Put(ctx, "a", nil)
+			if !errors.Is(err, test.is) || test.isNot != nil && errors.Is(err, test.isNot) {
+				t.Errorf("rule: a token that cannot be fetched is an outage, one that is refused a lack of permission; got %v, want %v", err, test.is)
+			}
+			if errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("rule: without a token nothing was sent, so a put is not indeterminate; got %v", err)
+			}
+			if errors.Is(err, kv.ErrPermission) != (test.is == kv.ErrPermission) {
+				t.Errorf("rule: only a refusal is ErrPermission; got %v", err)
+			}
+			if got := creds.calls.Load(); got != test.attempts {
+				t.Errorf("%d attempts, want %d", got, test.attempts)
+			}
+		})
+	}
+}
+
 // TestServiceSeesDeadlineFirst: the service was told of the deadline, and may cancel a
 // request before the timer of the caller's context gets a processor. With time left it
 // has other reasons.
@@ -426,7 +511,7 @@ func TestServiceSeesDeadlineFirst(t *testing.T) {
 		}
 		got := a.failAs(err, true)
 		if got.Kind != test.kind || errors.Is(got, context.DeadlineExceeded) != test.late || !errors.Is(got, kv.ErrIndeterminate) {
-			t.Errorf("rule: a request cancelled behind its deadline ends by the deadline, and only then; with %v left it is %v", test.left, got)
+			t.Errorf("rule: a request cancelled after its deadline ends by the deadline, and only then; with %v left it is %v", test.left, got)
 		}
 	}
 }
@@ -476,20 +561,24 @@ func fill(t *testing.T, s *kv.Store, n int) (keys []string) {
 // TestScanResumes breaks every query after some documents.
 func TestScanResumes(t *testing.T) {
 	t.Parallel()
-	for _, every := range []int{1, 7, 100} {
-		f := &fake{cut: func(string, int) int { return every }}
+	tooOld := status.Error(codes.FailedPrecondition, "The requested snapshot version is too old.")
+	for _, test := range []struct {
+		every int
+		with  error
+	}{{1, errCut}, {7, errCut}, {100, errCut}, {7, tooOld}} {
+		f := &fake{cut: func(string, int) int { return test.every }, cutWith: test.with}
 		s := newStore(t, f)
 		want := fill(t, s, 25)
 		got, errs := keysOf(t.Context(), s, "")
 		if !slices.Equal(got, want) || errs != nil {
-			t.Errorf("rule: a broken scan goes on behind the last key, each key once; with breaks after %d: %q, %v", every, got, errs)
+			t.Errorf("rule: a broken scan goes on after the last key, each key once; with %v after %d: %q, %v", test.with, test.every, got, errs)
 		}
 		last := ""
 		for _, req := range received[*pb.RunQueryRequest](f) {
 			start := req.GetStructuredQuery().GetStartAt()
 			at := start.GetValues()[0].GetReferenceValue()
 			if at <= last || last != "" && start.GetBefore() {
-				t.Errorf("a query starts at %q, before=%v, not behind the last one's, at %q", at, start.GetBefore(), last)
+				t.Errorf("a query starts at %q, before=%v, not after the last one's, at %q", at, start.GetBefore(), last)
 			}
 			last = at
 		}
@@ -599,6 +688,29 @@ func TestScanOutlivesTimeout(t *testing.T) {
 	}
 	if n != len(items) {
 		t.Errorf("got %d entries, want %d", n, len(items))
+	}
+}
+
+// TestScanTimeoutIncludesRetries: the service answers every attempt, too late for many
+// of them.
+func TestScanTimeoutIncludesRetries(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	f := &fake{refuse: func(ctx context.Context, _ string, _ int) error {
+		select {
+		case <-time.After(timeout * 2 / 3): // what is slow here is the service
+		case <-ctx.Done():
+		}
+		return status.Error(codes.Unavailable, "overloaded")
+	}}
+	d := driverAt(t, f.start(t))
+	d.timeout = timeout
+	_, errs := keysOf(t.Context(), kv.New(d), "")
+	if len(errs) != 1 || !errors.Is(errs[0], kv.ErrUnavailable) || !errors.Is(errs[0], context.DeadlineExceeded) {
+		t.Errorf("rule: a wait that takes longer than the store's timeout is ErrUnavailable and context.DeadlineExceeded; got %v", errs)
+	}
+	if n := len(received[*pb.RunQueryRequest](f)); n > 2 {
+		t.Errorf("rule: all retries of a wait lie within the timeout; %d attempts were made that take two thirds of it", n)
 	}
 }
 

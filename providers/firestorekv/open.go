@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
@@ -62,6 +63,13 @@ const urlForm = "firestore://PROJECT/COLLECTION?database=ID&endpoint=URL"
 // Google's front ends take about 100 calls at a time on each.
 const connections = 4
 
+// alive finds connections that swallow what is sent, as those of a network that
+// forgot them do, within 40 seconds of a call's wait. Google's front ends take pings
+// this often; an emulator's server may not.
+var alive = option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
+	Time: 30 * time.Second, Timeout: 10 * time.Second,
+}))
+
 // Open opens the store named by a URL such as
 //
 //	firestore://my-project/kv
@@ -105,11 +113,11 @@ func Open(ctx context.Context, rawURL string) (*kv.Store, error) {
 func dial(ctx context.Context, endpoint string) (*firestore.Client, error) {
 	var opts []option.ClientOption
 	if u, err := url.Parse(endpoint); err != nil || endpoint == "" {
-		opts = []option.ClientOption{option.WithGRPCConnectionPool(connections)}
+		opts = []option.ClientOption{alive, option.WithGRPCConnectionPool(connections)}
 	} else if strings.Trim(u.Path, "/") != "" {
 		return nil, openError(kv.ErrInvalidOption, errors.New(`parameter "endpoint" has a path; allowed is a URL such as http://localhost:8080`))
 	} else if u.Scheme == "https" {
-		opts = []option.ClientOption{option.WithGRPCConnectionPool(connections), option.WithEndpoint(hostPort(u, "443"))}
+		opts = []option.ClientOption{alive, option.WithGRPCConnectionPool(connections), option.WithEndpoint(hostPort(u, "443"))}
 	} else {
 		conn, err := grpc.NewClient("dns:///"+hostPort(u, "80"),
 			grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -86,7 +86,7 @@ func ensureFields(ctx context.Context, client *admin.FirestoreAdminClient, group
 		if len(update.UpdateMask.Paths) == 0 {
 			continue
 		}
-		op, err := client.UpdateField(ctx, update)
+		op, err := updateField(ctx, client, update, pauses)
 		if err != nil {
 			return err
 		}
@@ -98,6 +98,20 @@ func ensureFields(ctx context.Context, client *admin.FirestoreAdminClient, group
 		}
 	}
 	return waitForTTL(ctx, client, group, pauses)
+}
+
+// updateField starts a change, which Firestore refuses as Aborted while it works on
+// another one of the same database: "Please retry, underlying data changed".
+func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update *adminpb.UpdateFieldRequest, pauses gax.Backoff) (*admin.UpdateFieldOperation, error) {
+	for attempt := 1; ; attempt++ {
+		op, err := client.UpdateField(ctx, update)
+		if err == nil || code(err) != codes.Aborted || attempt == maxAttempts {
+			return op, err
+		}
+		if err := gax.Sleep(ctx, pauses.Pause()); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // fields are the settings of the fields, as they should be.

@@ -34,6 +34,7 @@ type fakeAdmin struct {
 	fields  map[string]*adminpb.Field // those with settings of their own
 	updates []*adminpb.UpdateFieldRequest
 	polls   int
+	busy    int            // how many changes are refused for another one
 	fail    error          // of every call
 	opError *status.Status // of every operation
 }
@@ -85,6 +86,10 @@ func (f *fakeAdmin) UpdateField(_ context.Context, req *adminpb.UpdateFieldReque
 	defer f.mu.Unlock()
 	if f.fail != nil {
 		return nil, f.fail
+	}
+	if f.busy > 0 {
+		f.busy--
+		return nil, status.Error(codes.Aborted, "Please retry, underlying data changed")
 	}
 	f.updates = append(f.updates, req)
 	field := f.fields[req.GetField().GetName()]
@@ -138,7 +143,7 @@ var quick = gax.Backoff{Initial: time.Microsecond}
 
 func TestEnsureCollection(t *testing.T) {
 	t.Parallel()
-	f := &fakeAdmin{}
+	f := &fakeAdmin{busy: 3} // as Firestore is with the change before
 	client := f.start(t)
 	if err := ensureFields(t.Context(), client, testGroup, quick); err != nil {
 		t.Fatal(err)
@@ -228,7 +233,11 @@ func TestEnsureCollectionFails(t *testing.T) {
 			t.Errorf("%s: %v, want kind %v", code, err, want)
 		}
 	}
-	f := &fakeAdmin{opError: status.New(codes.FailedPrecondition, "another field has the TTL policy")}
+	f := &fakeAdmin{busy: 100}
+	if err := ensureFields(t.Context(), f.start(t), testGroup, quick); status.Code(err) != codes.Aborted || f.busy != 100-maxAttempts {
+		t.Errorf("rule: retries are bounded; %d were made, and ended with %v", 100-f.busy, err)
+	}
+	f = &fakeAdmin{opError: status.New(codes.FailedPrecondition, "another field has the TTL policy")}
 	if err := EnsureCollection(t.Context(), f.start(t), testProject, testCollection, nil); err == nil || !strings.Contains(err.Error(), "another field") {
 		t.Errorf("a failed operation: %v, want its error", err)
 	}

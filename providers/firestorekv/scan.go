@@ -7,6 +7,8 @@ import (
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/skykv/skykv/kv"
@@ -17,7 +19,7 @@ const largestPage = 1000
 
 // Scan runs queries over the range of document names, each limited to a page, and
 // yields while their answers stream in. A query that breaks off is followed by one
-// that starts behind the last document received.
+// that starts after the last document received.
 //
 // An index on x would be needed to leave out what expired, and would cost more
 // with every write than it saves here: the store sorts it out.
@@ -74,7 +76,7 @@ func (s *scan) run(yield func(kv.Record, error) bool) {
 func (s *scan) page(yield func(kv.Record, error) bool) (n int, goOn bool, err error) {
 	s.query.Limit = wrapperspb.Int32(int32(s.limit))
 	if s.last != "" {
-		s.query.StartAt = &pb.Cursor{Values: reference(s.last)} // behind it
+		s.query.StartAt = &pb.Cursor{Values: reference(s.last)} // after it
 	}
 	s.wait(true)
 	stream, err := s.client.RunQuery(s.ctx, &pb.RunQueryRequest{
@@ -85,11 +87,11 @@ func (s *scan) page(yield func(kv.Record, error) bool) (n int, goOn bool, err er
 		var resp *pb.RunQueryResponse
 		s.wait(true)
 		resp, err = stream.Recv()
-		s.wait(false)
 		doc := resp.GetDocument()
 		if err != nil || doc == nil { // without a document it is the query's progress
 			continue
 		}
+		s.wait(false)
 		n++
 		s.succeeded(s.driver)
 		s.last = doc.GetName()
@@ -103,21 +105,26 @@ func (s *scan) page(yield func(kv.Record, error) bool) (n int, goOn bool, err er
 			return n, false, nil
 		}
 	}
-	s.wait(false)
-	if err == io.EOF {
-		err = nil
+	switch {
+	case err == io.EOF:
+		s.wait(false)
+		return n, true, nil
+	case s.last != "" && code(err) == codes.FailedPrecondition:
+		// The database is there, since it has answered. This is how Firestore ends a
+		// query that is open for long: its snapshot is "too old". The next has its own.
+		err = status.Error(codes.Unavailable, err.Error())
 	}
 	return n, true, err
 }
 
-// wait starts or stops the timeout of a wait for the service.
+// wait starts or stops the timeout of a wait for the service, all attempts included.
 func (s *scan) wait(begins bool) {
 	switch {
 	case s.timer == nil:
-	case begins:
-		s.timer.Reset(s.timeout)
-	default:
+	case !begins:
 		s.timer.Stop()
+	case s.failed == 0:
+		s.timer.Reset(s.timeout)
 	}
 }
 
