@@ -201,6 +201,91 @@ func TestLockWait(t *testing.T) {
 	}
 }
 
+// What waits in one queue waits for another process at the same time, not in turn.
+func TestLockWaitIsShared(t *testing.T) {
+	t.Parallel()
+	d, _ := newTestDriver(t)
+	other, err := connect(t.Context(), d.rs.path, sqlite.OpenReadWrite, "BEGIN IMMEDIATE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	const hour = time.Hour
+	d.w.wait = hour
+	for _, test := range []struct {
+		name           string
+		queued, locked time.Duration // how long ago
+		waits          bool
+	}{
+		{"queued an hour ago, locked before", hour, 2 * hour, false},
+		{"locked an hour ago, queued before", 2 * hour, hour, false},
+		{"queued now, locked long ago", 0, 2 * hour, true},
+		{"locked now, queued long ago", 2 * hour, 0, true},
+	} {
+		short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+		if !test.waits {
+			short = ctx
+		}
+		now := time.Now()
+		d.w.stuck = now.Add(-test.locked)
+		err := d.w.lock(short, now.Add(-test.queued))
+		cancel()
+		if isBusy(err) == test.waits || errors.Is(err, context.DeadlineExceeded) != test.waits {
+			t.Errorf("rule: a write waits %v in which it was queued and the lock was held; %s: %v", hour, test.name, err)
+		}
+	}
+	if err := run(t.Context(), other, "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.w.lock(ctx, time.Now().Add(-2*hour)); err != nil || !d.w.stuck.IsZero() {
+		t.Errorf("rule: a lock that is free is had, however long the wait was; got %v", err)
+	}
+	if err := exec(d.w.rollback); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// There is always a scan under way, so that SQLite's own checkpoints hardly ever get to
+// the end of the log.
+func TestLogIsBounded(t *testing.T) {
+	t.Parallel()
+	d, store := newTestDriver(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var scans sync.WaitGroup
+	defer scans.Wait()
+	defer cancel()
+	const written = 48 << 20
+	items := make([]kv.Item, 1000)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprint("k", i), Value: make([]byte, 4000)}
+	}
+	for n := 0; n < written; n += len(items) * 4000 {
+		if err := store.PutMany(ctx, items); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			for range 6 {
+				scans.Go(func() {
+					for ctx.Err() == nil {
+						for range store.Scan(ctx, "", kv.KeysOnly()) {
+						}
+					}
+				})
+			}
+		}
+	}
+	info, err := os.Stat(d.w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("after %d MiB the log has %d", written>>20, info.Size()>>20)
+	if info.Size() > written/2 {
+		t.Errorf("rule: the log starts over when it is long, also if somebody is always reading; after %d MiB it has %d", written>>20, info.Size()>>20)
+	}
+}
+
 // A file that may not grow (as on a full disk, while the transaction runs) fails
 // writes as a whole, definitely, and for as long as that lasts.
 func TestFull(t *testing.T) {

@@ -55,8 +55,8 @@
 // One process writes at a time. The others try twice every millisecond, and a
 // process that writes without a break lets them in every ten; in trials with two
 // and three processes writing at full speed, each got its share and the longest
-// wait was 53 ms. A wait ends with the context, at once, or after a
-// minute with [kv.ErrUnavailable]; nothing was written then. Once a transaction
+// wait was 53 ms. A wait ends with the context, at once, or after a minute with
+// [kv.ErrUnavailable]; nothing was written then. Once a transaction
 // has begun the call waits for its end, which the disk decides, rather than leave
 // its fate open.
 //
@@ -71,10 +71,13 @@
 //
 // A Get reads one row through an index; the value is copied once. Its speed is
 // that of SQLite, and so is that of a Put: one sync of the disk. Exists and
-// KeysOnly do not read the pages of large values. A scan reads pages of up to 500
+// KeysOnly do not read the pages of large values. A scan reads pages of up to 640
 // entries or 1 MiB, each in a transaction of its own that is over before the
 // loop's body runs, so that a slow loop holds nothing up. Every reading connection
-// ([Options].Readers) caches up to 2 MiB.
+// ([Options].Readers) caches up to 2 MiB. The log starts over when it has some 8 MiB;
+// where somebody is always reading, writes wait up to 0.1 s for that now and then, and
+// where somebody reads for long, such as an open transaction of the sqlite3 shell, it
+// gets longer.
 //
 // # Permissions
 //

@@ -49,7 +49,7 @@ func classify(err error) error {
 		e.Kind = kv.ErrPermission
 	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
 		e.Kind = kv.ErrIncompatible
-		e.Err = fmt.Errorf("the file is damaged, or no SQLite database: %w", err)
+		e.Err = fmt.Errorf("the file is damaged, or not an SQLite database: %w", err)
 	case sqlite.ResultError: // such as a table that somebody dropped
 		e.Kind = kv.ErrIncompatible
 	}

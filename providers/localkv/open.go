@@ -155,7 +155,7 @@ func inspect(ctx context.Context, path string) (string, error) {
 			return "", err
 		}
 	}
-	// SQLite would open it for reading, leave a log behind, and fail later.
+	// SQLite would open it for reading, leave a log, and fail later.
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return "", classifyFile(err)
@@ -177,7 +177,7 @@ func inspectHeader(path string) error {
 		return classifyFile(err)
 	}
 	if err != nil || !bytes.HasPrefix(header[:], []byte("SQLite format 3\x00")) {
-		return errFile("it is no SQLite database")
+		return errFile("it is not an SQLite database")
 	}
 	return checkFormat(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
 }
@@ -233,7 +233,7 @@ func checkPragmas(ctx context.Context, c *sqlite.Conn) error {
 func checkFormat(application, version uint32) error {
 	switch {
 	case application != applicationID:
-		return errFile("it is an SQLite database of somebody else: its application_id is %#x, skykv's is %#x", application, applicationID)
+		return errFile("it is an SQLite database of another program: its application_id is %#x, skykv's is %#x", application, applicationID)
 	case version != format:
 		return errFile("it has format (user_version) %d; this version of skykv knows %d", version, format)
 	}

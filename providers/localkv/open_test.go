@@ -100,15 +100,15 @@ func TestForeignFile(t *testing.T) {
 		make func(t *testing.T, path string)
 		says string
 	}{
-		{"text", bytes([]byte("call mother\n")), "is no SQLite database"},
-		{"one byte", bytes([]byte{0}), "is no SQLite database"},
-		{"99 bytes of a header", bytes(append([]byte("SQLite format 3\x00"), make([]byte, 83)...)), "is no SQLite database"},
-		{"garbage", bytes(garbage), "is no SQLite database"},
-		{"zeros", bytes(make([]byte, 8192)), "is no SQLite database"},
+		{"text", bytes([]byte("call mother\n")), "is not an SQLite database"},
+		{"one byte", bytes([]byte{0}), "is not an SQLite database"},
+		{"99 bytes of a header", bytes(append([]byte("SQLite format 3\x00"), make([]byte, 83)...)), "is not an SQLite database"},
+		{"garbage", bytes(garbage), "is not an SQLite database"},
+		{"zeros", bytes(make([]byte, 8192)), "is not an SQLite database"},
 		{"text with a log beside it", func(t *testing.T, path string) {
 			bytes(garbage)(t, path)
 			bytes([]byte("not a log"))(t, path+"-wal")
-		}, "no SQLite database"},
+		}, "not an SQLite database"},
 		{"another database", script(someTable), "application_id is 0x0"},
 		{"another application's database", script("PRAGMA application_id = 252006673", someTable), "application_id is 0xf055111"},
 		{"another database in WAL mode", script("PRAGMA journal_mode = WAL", someTable), "application_id is 0x0"},

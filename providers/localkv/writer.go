@@ -2,12 +2,14 @@ package localkv
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 )
 
 const (
@@ -30,6 +32,13 @@ const (
 	// milliseconds of the store's clock.
 	grace      = 60 * 60 * 1000
 	sweepEvery = 60 * 1000
+
+	// logSize is how long the log gets, in bytes, before it is made to start over,
+	// logWait how long the readers of its older parts have for that, and logLook how
+	// much is written between two looks at it.
+	logSize = 8 << 20
+	logWait = 100 * time.Millisecond
+	logLook = 1 << 20
 )
 
 // writer is the one connection that writes, and the queue in front of it. What
@@ -49,7 +58,10 @@ type writer struct {
 	deleteAlways, deleteVersion, sweep     *sqlite.Stmt
 	nextSweep                              int64     // when to look for expired rows, by the store's clock
 	contended                              time.Time // when another process last was in the way
+	stuck                                  time.Time // since when it has been in the way without a break, or zero
 	turnBegan, released                    time.Time
+	log                                    string // the log's path
+	unlooked, longLog                      int64  // bytes written since the last look at it; how long it may get
 }
 
 // job is a piece of work for one transaction.
@@ -58,8 +70,9 @@ type job struct {
 	writes, bytes int
 	do            func(*writer) error // its errors undo the whole transaction
 
-	done chan struct{} // closed when the transaction ended, with err
-	err  error
+	queued time.Time
+	done   chan struct{} // closed when the transaction ended, with err
+	err    error
 }
 
 func openWriter(ctx context.Context, path string) (*writer, error) {
@@ -67,7 +80,7 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: c, wait: lockWait, lead: make(chan struct{}, 1), closed: make(chan struct{})}
+	w := &writer{conn: c, wait: lockWait, log: path + "-wal", longLog: logSize, lead: make(chan struct{}, 1), closed: make(chan struct{})}
 	if err := w.open(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -101,7 +114,7 @@ func (w *writer) open(ctx context.Context) error {
 // write has j done in a transaction, and returns when it is on the disk. Errors
 // are *kv.Error values. Only those of a commit leave its fate open.
 func (w *writer) write(ctx context.Context, j *job) error {
-	j.done = make(chan struct{})
+	j.queued, j.done = time.Now(), make(chan struct{})
 	w.mu.Lock()
 	w.waiting = append(w.waiting, j)
 	w.mu.Unlock()
@@ -142,7 +155,7 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 			return j.err
 		default:
 		}
-		if err := w.lock(ctx); err != nil {
+		if err := w.lock(ctx, j.queued); err != nil {
 			return w.withdraw(j, classify(err))
 		}
 		group := w.take()
@@ -152,11 +165,13 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 			member.err = err
 			close(member.done)
 		}
+		w.boundLog(group)
 	}
 }
 
-// lock begins a transaction.
-func (w *writer) lock(ctx context.Context) error {
+// lock begins a transaction, unless since queued another process has held the lock
+// for as long as a write waits.
+func (w *writer) lock(ctx context.Context, queued time.Time) error {
 	now := time.Now()
 	switch {
 	case now.Sub(w.released) > pause:
@@ -169,7 +184,11 @@ func (w *writer) lock(ctx context.Context) error {
 		}
 		w.turnBegan = now.Add(pause)
 	}
-	return whenFree(ctx, w.wait, func() error {
+	left := w.wait
+	if !w.stuck.IsZero() {
+		left -= min(now.Sub(queued), now.Sub(w.stuck))
+	}
+	return whenFree(ctx, left, func() error {
 		select {
 		case <-w.closed:
 			return errClosed
@@ -179,6 +198,11 @@ func (w *writer) lock(ctx context.Context) error {
 		if isBusy(err) {
 			w.contended = time.Now()
 			w.turnBegan = w.contended
+			if w.stuck.IsZero() {
+				w.stuck = w.contended
+			}
+		} else {
+			w.stuck = time.Time{}
 		}
 		return err
 	})
@@ -243,6 +267,36 @@ func (w *writer) removeExpired(now int64, limit int) error {
 		w.nextSweep += sweepEvery
 	}
 	return nil
+}
+
+// boundLog makes the log start over when it is long. SQLite does so by itself as long
+// as there are moments without a reader; for others, new readers are kept to what
+// is in the file until the last of the older ones has gone.
+func (w *writer) boundLog(group []*job) {
+	for _, j := range group {
+		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each
+	}
+	if w.unlooked < logLook {
+		return
+	}
+	w.unlooked = 0
+	info, err := os.Stat(w.log)
+	if err != nil || info.Size() <= w.longLog {
+		return
+	}
+	busy := int64(1)
+	w.conn.SetBusyTimeout(logWait)
+	// An error is that of a later commit, or nobody's.
+	_ = sqlitex.ExecuteTransient(w.conn, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error {
+			busy = stmt.ColumnInt64(0)
+			return nil
+		},
+	})
+	w.conn.SetBusyTimeout(0)
+	if w.longLog = logSize; busy != 0 {
+		w.longLog = info.Size() * 3 / 2 // somebody reads for long: writers do not wait for that often
+	}
 }
 
 // put writes rec under cond.

@@ -3,7 +3,7 @@
 //
 // It has the full contract of [kv.Store]; its consistency is that of a mutex.
 // The entries are gone with the store. Records that expired more than an hour
-// ago are dropped in passing, two of them at most with each write of a key.
+// ago are dropped in passing, two of them at most with each Put.
 package memkv
 
 import (
@@ -31,7 +31,7 @@ func Open(_ context.Context, url string) (*kv.Store, error) {
 		return nil, err
 	}
 	if u.Host != "" || u.Path != "" {
-		return nil, u.Errorf("something stands behind the colon")
+		return nil, u.Errorf("there is something after the colon")
 	}
 	return New(), nil
 }
