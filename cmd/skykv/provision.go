@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -83,6 +82,7 @@ A Firestore database, and an Azure storage account, must exist.`,
 	cmd.Flags().StringVar(&print, "print", "", "print the settings for another tool instead: terraform")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the steps as JSON")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "print")
+	cmd.MarkFlagsMutuallyExclusive("json", "print")
 	_ = cmd.RegisterFlagCompletionFunc("print", cobra.FixedCompletions([]string{"terraform"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -165,10 +165,10 @@ func printCheck(c service.Check, asJSON bool) error {
 	if asJSON {
 		return printJSON(c)
 	}
-	_, err := fmt.Printf("%-4s  %-12s %s\n", c.Status, c.Name, c.Detail)
+	text := fmt.Sprintf("%-4s  %-12s %s\n", c.Status, c.Name, c.Detail)
 	if c.Mend != "" {
-		_, err2 := fmt.Printf("      %-12s -> %s\n", "", c.Mend)
-		err = errors.Join(err, err2)
+		text += fmt.Sprintf("      %-12s -> %s\n", "", c.Mend)
 	}
+	_, err := fmt.Print(text)
 	return err
 }

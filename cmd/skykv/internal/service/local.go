@@ -61,6 +61,10 @@ func (f file) Settings(context.Context) []Check {
 		})
 	case err != nil:
 		return append(checks, failed("file", err, "see the message"))
+	case info.Mode().IsRegular() && info.Size() == 0: // opening it would make it a store
+		return append(checks, Check{
+			Name: "file", Status: Fail, Detail: "the file " + f.path + " is empty", Mend: provision + ", or put something", Step: "make a store of the empty file " + f.path,
+		})
 	case !info.Mode().IsRegular():
 		return append(checks, Check{Name: "file", Status: Fail, Detail: f.path + " is no file", Mend: "mend the path in the URL"})
 	}
