@@ -253,6 +253,47 @@ func TestWrongUse(t *testing.T) {
 	}
 }
 
+// The rule: no message holds a value, also where one is taken for a flag.
+func TestValuesThatBeginAsFlags(t *testing.T) {
+	t.Parallel()
+	url := fileStore(t)
+	for value, says := range map[string]string{
+		"-s3cret":                             "unknown flag -s; see: skykv put --help",
+		"--s3cret":                            "unknown flag; see: skykv put --help",
+		"--=s3cret":                           "unknown flag; see: skykv put --help",
+		"-----BEGIN PRIVATE KEY-----\ns3cret": "unknown flag; see: skykv put --help",
+	} {
+		if o := bad(t, exitUsage, says, "put", url, "a", value); strings.Contains(o.stderr, "3cret") {
+			t.Errorf("put %q says %q", value, o.stderr)
+		}
+		good(t, "put", url, "a", "--", value)
+		if got := good(t, "get", url, "a"); got != value {
+			t.Errorf("what is put after -- is stored as %q; want %q", got, value)
+		}
+	}
+}
+
+// Of a command that failed the exit code is that of the failure, and all is told.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{quiet(exitFindings), exitFindings, ""},
+		{errors.Join(quiet(exitFindings), errors.New("close failed")), exitFailure, "close failed"},
+		{kv.ErrInvalidKey, exitUsage, "invalid key"},
+		{transferError{kv.ErrInvalidKey}, exitFailure, "invalid key"},
+		{kv.ErrIndeterminate, exitUnknown, "Read the key"},
+		{transferError{kv.ErrIndeterminate}, exitFailure, "indeterminate"},
+	} {
+		if code, message := explain(t.Context(), c.err); code != c.code || !strings.Contains(message, c.says) || (c.says == "") != (message == "") {
+			t.Errorf("%v is explained as %d and %q; want %d and %q", c.err, code, message, c.code, c.says)
+		}
+	}
+}
+
 // The rule: the README and the command agree about what there is.
 func TestReadme(t *testing.T) {
 	t.Parallel()

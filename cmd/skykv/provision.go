@@ -100,11 +100,11 @@ func provision(ctx context.Context, s service.Service, url string, dryRun bool) 
 		} else if c.Status == service.Fail {
 			switch {
 			case c.Name == "credentials":
-				return nil, &kv.Error{Op: "provision", Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Mend)}
+				return nil, &kv.Error{Op: "provision", Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Fix)}
 			case c.Err != nil:
 				return nil, fmt.Errorf("provision: %s: %w", c.Name, c.Err)
 			}
-			return nil, &kv.Error{Op: "provision", Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Mend)}
+			return nil, &kv.Error{Op: "provision", Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Fix)}
 		}
 	}
 	if dryRun || len(steps) == 0 {
@@ -129,7 +129,7 @@ ok, warn or fail, and what to do about it. Nothing is changed.
 
 Exits with 7 if anything fails. With --json, print lines of JSON.`,
 		Example: `  skykv doctor dynamodb://cache?region=eu-central-1
-  skykv doctor --json | jq -r 'select(.status != "ok") | .mend'   # with KV_URL set`,
+  skykv doctor --json | jq -r 'select(.status != "ok") | .fix'   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, _, err := splitURL(args, 0)
@@ -166,8 +166,8 @@ func printCheck(c service.Check, asJSON bool) error {
 		return printJSON(c)
 	}
 	text := fmt.Sprintf("%-4s  %-12s %s\n", c.Status, c.Name, c.Detail)
-	if c.Mend != "" {
-		text += fmt.Sprintf("      %-12s -> %s\n", "", c.Mend)
+	if c.Fix != "" {
+		text += fmt.Sprintf("      %-12s -> %s\n", "", c.Fix)
 	}
 	_, err := fmt.Print(text)
 	return err

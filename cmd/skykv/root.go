@@ -82,12 +82,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		message := err.Error()
-		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() != "" {
-			// It may be a value that begins with -, which is nobody's business.
-			message, _, _ = strings.Cut(message, " in -")
-		}
-		return usagef("%s; see: %s --help", message, cmd.CommandPath())
+		return usagef("%s; see: %s --help", flagError(err), cmd.CommandPath())
 	})
 	root.AddGroup(
 		&cobra.Group{ID: "entries", Title: "Look into a store:"},
@@ -107,6 +102,25 @@ func newRoot() *cobra.Command {
 	}
 	strictDefaults(root)
 	return root
+}
+
+// flagError says what is wrong with a flag, and not what may be a value that
+// begins with -: the text of a private key does.
+func flagError(err error) string {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := unknown.GetSpecifiedName()
+		switch {
+		case unknown.GetSpecifiedShortnames() != "":
+			return "unknown flag -" + name
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "":
+			return "unknown flag --" + name
+		}
+		return "unknown flag"
+	}
+	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return "unknown flag"
+	}
+	return err.Error()
 }
 
 // checkEmpty refuses empty values, which mostly are variables that are not set.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"math/rand/v2"
 	"os"
@@ -303,6 +304,13 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 		if _, _, err := ReadCheckpoint(path, other); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("a checkpoint of another %s gives %v", says, err)
 		}
+	}
+	folder := t.TempDir()
+	if err := WriteCheckpoint(folder, job, state); err == nil {
+		t.Error("a folder is replaced by a checkpoint")
+	}
+	if _, err := os.Stat(NextCheckpoint(folder)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("rule: a checkpoint that cannot be written leaves no file; there is %v", err)
 	}
 	whole, err := os.ReadFile(path)
 	if err != nil {
