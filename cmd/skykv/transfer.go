@@ -286,7 +286,7 @@ func closeExport(file *os.File, output string, err error, keep bool) error {
 		err = os.Rename(partial(output), output)
 		transfer.SyncFolder(output)
 	case !keep && os.Remove(partial(output)) == nil: // it is of no use to anybody
-		err = fmt.Errorf("%w\nThe unfinished file was removed.", err)
+		err = fmt.Errorf("%w\nThe unfinished %s was removed", err, partial(output))
 	}
 	return err
 }

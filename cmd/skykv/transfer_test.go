@@ -435,7 +435,7 @@ func TestExportFailsMidway(t *testing.T) {
 		says string
 		left []string
 	}{
-		{nil, "\nThe unfinished file was removed.\n", nil},
+		{nil, "\nThe unfinished out.partial was removed\n", nil},
 		{[]string{"--checkpoint", "state"}, "To go on from there, run the same command again.\n", []string{"out.partial", "state"}},
 	} {
 		cmd := command(t, append([]string{"export", store, "--output", "out"}, c.args...)...)
