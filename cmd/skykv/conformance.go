@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -41,6 +42,8 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 			if err != nil {
 				return err
 			}
+			_, statErr := os.Stat(page)
+			made := page != "" && errors.Is(statErr, fs.ErrNotExist)
 			if page != "" { // before hours of work
 				f, err := os.OpenFile(page, os.O_WRONLY|os.O_CREATE, 0o644)
 				if err == nil {
@@ -52,20 +55,18 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 			}
 			results, err := runSuite(ctx, url, !asJSON)
 			if err != nil {
-				if info, statErr := os.Stat(page); statErr == nil && info.Size() == 0 {
+				if made {
 					err = errors.Join(err, os.Remove(page))
 				}
 				return err
-			}
-			if page != "" {
-				if err := os.WriteFile(page, results.HTML(), 0o644); err != nil {
-					return err
-				}
 			}
 			if asJSON {
 				err = printJSON(results)
 			} else {
 				_, err = fmt.Printf("%s: %d of %d cases passed in %s\n", results.Provider, results.Passed, len(results.Cases), results.Duration().Round(time.Millisecond))
+			}
+			if page != "" { // after the results, which are not to be lost by it
+				err = errors.Join(err, os.WriteFile(page, results.HTML(), 0o644))
 			}
 			if err == nil && results.Failed > 0 {
 				err = quiet(exitFindings)

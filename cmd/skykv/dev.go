@@ -46,7 +46,8 @@ of this machine, set up a store in each, print the KV_URLs, and stop them all on
 What the stores hold is gone then.
 
 With --json, print one line of JSON when all are ready: the URL by kind. The environment
-variable SKYKV_EMULATOR=docker or process forces one way.`,
+variable SKYKV_EMULATOR=docker or process forces one way. Ctrl-C is how it ends: it then
+exits with 0.`,
 		Example: `  skykv dev
   skykv dev --only dynamodb
   skykv dev --only dynamodb,aztables --json | jq -r .dynamodb.url`,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,8 +19,8 @@ func newGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get [URL] KEY",
 		Short: "Print the value of an entry",
-		Long: `Print the value under KEY, byte by byte and with nothing added; on a terminal, with a
-new line behind it. Exits with 3 if there is no such entry, or if it has expired.
+		Long: `Print the value under KEY, byte by byte and with nothing added; on a terminal, followed by
+a newline. Exits with 3 if there is no such entry, or if it has expired.
 
 With --json, print one line of JSON: the key, the "value" (or "base64", when it is not
 UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
@@ -65,6 +64,7 @@ func newPut() *cobra.Command {
 		Short: "Store an entry",
 		Long: `Store VALUE under KEY, in place of what was there, its expiry included. Without VALUE
 the value is read from standard input, or from the file that --file names, byte by byte.
+Put -- before a VALUE that begins with -: put URL KEY -- VALUE.
 
 With KV_URL set and two arguments, the first is taken for a URL if it begins as one:
 to store under a key that begins with file: or mem:, give the URL as well.
@@ -93,10 +93,10 @@ was written. With --json, print the key and the new version.`,
 			if cmd.Flags().Changed("ttl") {
 				opts = append(opts, kv.TTL(ttl))
 			}
-			if at != "" {
+			if cmd.Flags().Changed("expire-at") {
 				t, err := time.Parse(time.RFC3339Nano, at)
 				if err != nil || t.IsZero() {
-					return usagef("--expire-at is no instant; allowed is the form 2027-01-31T12:00:00Z")
+					return usagef("--expire-at is not an instant; allowed is the form 2027-01-31T12:00:00Z")
 				}
 				opts = append(opts, kv.ExpireAt(t))
 			}
@@ -106,7 +106,7 @@ was written. With --json, print the key and the new version.`,
 			if cmd.Flags().Changed("if-version") {
 				version, err := kv.ParseVersion(ifVersion)
 				if err != nil {
-					return err
+					return errIfVersion
 				}
 				opts = append(opts, kv.IfVersion(version))
 			}
@@ -143,6 +143,9 @@ was written. With --json, print the key and the new version.`,
 	_ = cmd.MarkFlagFilename("file")
 	return cmd
 }
+
+// errIfVersion says what kv.ParseVersion does, in terms of the command.
+var errIfVersion = usagef("invalid version: --if-version takes the version that get --json or put --json printed")
 
 // readValue reads a value from a file, or from standard input when path is empty,
 // and no more than a value can hold.
@@ -202,7 +205,7 @@ was removed.`,
 			if cmd.Flags().Changed("if-version") {
 				version, err := kv.ParseVersion(ifVersion)
 				if err != nil {
-					return err
+					return errIfVersion
 				}
 				opts = append(opts, kv.IfVersion(version))
 			}
@@ -306,7 +309,11 @@ without values.`,
 			}
 			return withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
 				out := newOutput()
-				defer func() { err = errors.Join(err, out.Flush()) }()
+				defer func() {
+					if flushErr := out.Flush(); err == nil { // else it is likely the same
+						err = flushErr
+					}
+				}()
 				enc := entryline.NewEncoder(out, true)
 				return eachEntry(store.Scan(cmd.Context(), prefix, opts...), func(entry kv.Entry) error {
 					var err error
@@ -315,14 +322,17 @@ without values.`,
 					} else {
 						err = enc.Encode(entry)
 					}
-					return errors.Join(err, out.line())
+					if err != nil {
+						return err
+					}
+					return out.line()
 				})
 			})
 		},
 	}
 	cmd.Flags().StringVar(&prefix, "prefix", "", "only keys that begin with this")
-	cmd.Flags().StringVar(&after, "after", "", "only keys behind this one")
-	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many entries")
+	cmd.Flags().StringVar(&after, "after", "", "only keys after this one")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most this many entries")
 	cmd.Flags().BoolVar(&keysOnly, "keys-only", false, "keys without values")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON, also with --keys-only")
 	return cmd

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -84,7 +85,7 @@ func TestEntries(t *testing.T) {
 			t.Errorf("scan --keys-only prints %q", got)
 		}
 		if got := good(t, "scan", url, "--keys-only", "--after", "b", "--limit", "2"); got != "c\nd\n" {
-			t.Errorf("scan behind b with a limit prints %q", got)
+			t.Errorf("scan after b with a limit prints %q", got)
 		}
 		lines := strings.SplitAfter(good(t, "scan", url, "--limit", "2"), "\n")
 		if len(lines) != 3 {
@@ -157,6 +158,11 @@ func TestWrongUse(t *testing.T) {
 	if err := os.WriteFile(big, make([]byte, kv.MaxValueLen+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link, linkedFolder, empty := filepath.Join(t.TempDir(), "link.db"), filepath.Join(t.TempDir(), "folder"), filepath.Join(t.TempDir(), "empty.db")
+	path := strings.TrimPrefix(url, "file:")
+	if err := errors.Join(os.Symlink(path, link), os.Symlink(filepath.Dir(path), linkedFolder), os.WriteFile(empty, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		says string
 		code int
@@ -175,7 +181,16 @@ func TestWrongUse(t *testing.T) {
 		{"invalid key", exitUsage, []string{"get", url, ""}},
 		{"invalid key", exitUsage, []string{"scan", url, "--prefix", "ü"}},
 		{"invalid version", exitUsage, []string{"put", url, "a", "1", "--if-version", "x"}},
-		{"invalid version", exitUsage, []string{"delete", url, "a", "--if-version", ""}},
+		{"get --json", exitUsage, []string{"delete", url, "a", "--if-version", "x"}},
+		{"--if-version is empty", exitUsage, []string{"delete", url, "a", "--if-version", ""}},
+		{"--expire-at is empty", exitUsage, []string{"put", url, "b", "x", "--expire-at", ""}},
+		{"--file is empty", exitUsage, []string{"put", url, "b", "--file", ""}},
+		{"--checkpoint is empty", exitUsage, []string{"copy", url, "mem:", "--checkpoint", ""}},
+		{"--output is empty", exitUsage, []string{"export", url, "--output", ""}},
+		{"--input is empty", exitUsage, []string{"import", url, "--input", ""}},
+		{"--report is empty", exitUsage, []string{"conformance", url, "--report", ""}},
+		{"--print is empty", exitUsage, []string{"provision", url, "--print", ""}},
+		{"--only is empty", exitUsage, []string{"dev", "--only", ""}},
 		{"value too large", exitUsage, []string{"put", url, "b", strings.Repeat("x", kv.MaxValueLen+1)}},
 		{"more than 24576 bytes", exitUsage, []string{"put", url, "b", "--file", big}},
 		{"more than 24576 bytes", exitUsage, []string{"put", url, "b", "--file", "/dev/zero"}},
@@ -185,15 +200,29 @@ func TestWrongUse(t *testing.T) {
 		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--ttl", "-1s"}},
 		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--ttl", "0"}},
 		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--expire-at", "1999-01-01T00:00:00Z"}},
-		{"no instant", exitUsage, []string{"put", url, "b", "x", "--expire-at", "tomorrow"}},
-		{"[ttl expire-at]", exitUsage, []string{"put", url, "b", "x", "--ttl", "1s", "--expire-at", "2099-01-01T00:00:00Z"}},
-		{"[if-not-exists if-version]", exitUsage, []string{"put", url, "b", "x", "--if-not-exists", "--if-version", "x"}},
+		{"not an instant", exitUsage, []string{"put", url, "b", "x", "--expire-at", "tomorrow"}},
+		{"--ttl and --expire-at exclude each other", exitUsage, []string{"put", url, "b", "x", "--ttl", "1s", "--expire-at", "2099-01-01T00:00:00Z"}},
+		{"--if-not-exists and --if-version exclude each other", exitUsage, []string{"put", url, "b", "x", "--if-not-exists", "--if-version", "x"}},
 		{"invalid option", exitUsage, []string{"scan", url, "--limit", "0"}},
 		{"there is no file", exitUnusable, []string{"get", "file:" + filepath.Join(dir, "typo.db"), "a"}},
 		{"there is no file", exitUnusable, []string{"copy", "file:" + filepath.Join(dir, "typo.db"), url}},
 		{"provision", exitUnusable, []string{"put", "file:" + filepath.Join(dir, "absent", "x.db"), "a", "1"}},
 		{"incompatible", exitUnusable, []string{"get", "file:" + big, "a"}},
 		{"same store", exitUsage, []string{"copy", url, url}},
+		{"same store", exitUsage, []string{"copy", url, url + "?readers=2"}},
+		{"same store", exitUsage, []string{"copy", url, "file://" + path}},
+		{"same store", exitUsage, []string{"copy", url, "file:" + filepath.Dir(path) + "/./store.db"}},
+		{"same file", exitUsage, []string{"copy", url, "file:" + link}},
+		{"same file", exitUsage, []string{"copy", "file:" + linkedFolder + "/store.db", url}},
+		{"same file", exitUsage, []string{"export", url, "--output", link, "--force"}},
+		{"there is no file", exitUnusable, []string{"copy", url, "file:" + filepath.Join(dir, "typo.db"), "--verify-only"}},
+		{"is empty", exitUnusable, []string{"get", "file:" + empty, "a"}},
+		{"is empty", exitUnusable, []string{"copy", url, "file:" + empty, "--verify-only"}},
+		{"unknown command \"frobnicate\"", exitUsage, []string{"help", "frobnicate"}},
+		{"unknown command \"get frobnicate\"", exitUsage, []string{"help", "get", "frobnicate"}},
+		{"wrong number of arguments", exitUsage, []string{"completion", "tcsh"}},
+		{"wrong number of arguments", exitUsage, []string{"completion", "bash", "extra"}},
+		{"--json and --print exclude each other", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
 		{"--parallel", exitUsage, []string{"copy", url, "mem:", "--parallel", "0"}},
 		{"only Azure Tables", exitUsage, []string{"sweep", url}},
 		{"refused", exitFailure, []string{"provision", "dynamodb://cache?endpoint=http://127.0.0.1:1"}},
@@ -216,8 +245,52 @@ func TestWrongUse(t *testing.T) {
 	if got := good(t, "scan", url, "--keys-only"); got != "a\n" {
 		t.Errorf("rule: what is refused changes nothing; the store holds %q", got)
 	}
+	if info, err := os.Stat(empty); err != nil || info.Size() != 0 {
+		t.Errorf("rule: reading makes no store of an empty file; there is %v, %v", info, err)
+	}
 	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) != 1 {
 		t.Errorf("rule: reading makes no file; there are %q", names)
+	}
+}
+
+// The rule: no message holds a value, also where one is taken for a flag.
+func TestValuesThatBeginAsFlags(t *testing.T) {
+	t.Parallel()
+	url := fileStore(t)
+	for value, says := range map[string]string{
+		"-s3cret":                             "unknown flag -s; see: skykv put --help",
+		"--s3cret":                            "unknown flag; see: skykv put --help",
+		"--=s3cret":                           "unknown flag; see: skykv put --help",
+		"-----BEGIN PRIVATE KEY-----\ns3cret": "unknown flag; see: skykv put --help",
+	} {
+		if o := bad(t, exitUsage, says, "put", url, "a", value); strings.Contains(o.stderr, "3cret") {
+			t.Errorf("put %q says %q", value, o.stderr)
+		}
+		good(t, "put", url, "a", "--", value)
+		if got := good(t, "get", url, "a"); got != value {
+			t.Errorf("what is put after -- is stored as %q; want %q", got, value)
+		}
+	}
+}
+
+// Of a command that failed the exit code is that of the failure, and all is told.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{quiet(exitFindings), exitFindings, ""},
+		{errors.Join(quiet(exitFindings), errors.New("close failed")), exitFailure, "close failed"},
+		{kv.ErrInvalidKey, exitUsage, "invalid key"},
+		{transferError{kv.ErrInvalidKey}, exitFailure, "invalid key"},
+		{kv.ErrIndeterminate, exitUnknown, "Read the key"},
+		{transferError{kv.ErrIndeterminate}, exitFailure, "indeterminate"},
+	} {
+		if code, message := explain(t.Context(), c.err); code != c.code || !strings.Contains(message, c.says) || (c.says == "") != (message == "") {
+			t.Errorf("%v is explained as %d and %q; want %d and %q", c.err, code, message, c.code, c.says)
+		}
 	}
 }
 

@@ -69,3 +69,34 @@ func waitUntilRead(t *testing.T, r *os.File) {
 	}
 	t.Fatal("the process does not read its input")
 }
+
+// Where a command waits for its output to be taken, a further signal ends it.
+func TestInterruptedWhileWriting(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	good(t, "import", store, "--input", lines(t, 20_000)) // more than a pipe holds
+	cmd := command(t, "export", store)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, stdout, "key:000001")
+	ended := make(chan error)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case <-ended:
+			state, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			killed, stopped := ok && state.Signal() == syscall.SIGTERM, cmd.ProcessState.ExitCode() == exitSignal+int(syscall.SIGTERM)
+			if !killed && !stopped { // it had not begun to wait
+				t.Errorf("rule: a signal after the first one ends a command at once; it ends with %v", cmd.ProcessState)
+			}
+			return
+		case <-time.After(10 * time.Millisecond): // the first has been taken by then, or the next one is
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+		}
+	}
+}

@@ -36,7 +36,7 @@ func newOutput() *output {
 	return out
 }
 
-// line is to be called behind every line.
+// line is to be called after every line.
 func (o *output) line() error {
 	if time.Since(o.flushed) < o.every {
 		return nil

@@ -137,7 +137,7 @@ func (m *meter) count(ctx context.Context, store *kv.Store, prefix, after string
 	}()
 }
 
-// countLines is count for the lines of a file behind an offset.
+// countLines is count for the lines of a file after an offset.
 func (m *meter) countLines(ctx context.Context, path string, offset int64) {
 	if m.bar == nil {
 		return

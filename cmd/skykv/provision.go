@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -83,6 +82,7 @@ A Firestore database, and an Azure storage account, must exist.`,
 	cmd.Flags().StringVar(&print, "print", "", "print the settings for another tool instead: terraform")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the steps as JSON")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "print")
+	cmd.MarkFlagsMutuallyExclusive("json", "print")
 	_ = cmd.RegisterFlagCompletionFunc("print", cobra.FixedCompletions([]string{"terraform"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -100,11 +100,11 @@ func provision(ctx context.Context, s service.Service, url string, dryRun bool) 
 		} else if c.Status == service.Fail {
 			switch {
 			case c.Name == "credentials":
-				return nil, &kv.Error{Op: "provision", Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Mend)}
+				return nil, &kv.Error{Op: "provision", Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Fix)}
 			case c.Err != nil:
 				return nil, fmt.Errorf("provision: %s: %w", c.Name, c.Err)
 			}
-			return nil, &kv.Error{Op: "provision", Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Mend)}
+			return nil, &kv.Error{Op: "provision", Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Fix)}
 		}
 	}
 	if dryRun || len(steps) == 0 {
@@ -129,7 +129,7 @@ ok, warn or fail, and what to do about it. Nothing is changed.
 
 Exits with 7 if anything fails. With --json, print lines of JSON.`,
 		Example: `  skykv doctor dynamodb://cache?region=eu-central-1
-  skykv doctor --json | jq -r 'select(.status != "ok") | .mend'   # with KV_URL set`,
+  skykv doctor --json | jq -r 'select(.status != "ok") | .fix'   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, _, err := splitURL(args, 0)
@@ -165,10 +165,10 @@ func printCheck(c service.Check, asJSON bool) error {
 	if asJSON {
 		return printJSON(c)
 	}
-	_, err := fmt.Printf("%-4s  %-12s %s\n", c.Status, c.Name, c.Detail)
-	if c.Mend != "" {
-		_, err2 := fmt.Printf("      %-12s -> %s\n", "", c.Mend)
-		err = errors.Join(err, err2)
+	text := fmt.Sprintf("%-4s  %-12s %s\n", c.Status, c.Name, c.Detail)
+	if c.Fix != "" {
+		text += fmt.Sprintf("      %-12s -> %s\n", "", c.Fix)
 	}
+	_, err := fmt.Print(text)
 	return err
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -13,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
@@ -31,20 +34,23 @@ A store is named by its URL, as first argument or in the environment variable KV
   mem:                                        memory, gone with the command
 
 Every URL but mem: and file: takes endpoint=URL, such as that of an emulator.
-Credentials never stand in the URL: they are those of the service's own tools.
+Credentials never go in the URL: they are those of the service's own tools.
 
 Exit codes:
 
   0    it worked
-  1    it failed: the service, the network, a file
-  2    wrong use: flags, arguments, keys, values and options that cannot be
+  1    it failed: the service, the network, a file or a line in it
+  2    wrong use: invalid flags, arguments, keys, values or options
   3    get, exists: there is no such entry
   4    put, delete: the condition did not hold, nothing was written
   5    it is unknown whether the write was applied
   6    the store is not there, is not skykv's, or the credentials do not suffice
   7    a check found something: copy --verify, doctor, conformance
-  130  interrupted by Ctrl-C (143: by SIGTERM)
-  141  what reads the output ended early, as head does`
+  130  interrupted by Ctrl-C (143: by SIGTERM); dev, which is ended by it: 0
+  141  the output's reader went early, as head does
+
+After the first Ctrl-C or SIGTERM a command ends in good order, once the output it is
+writing has been taken; the second one ends it at once.`
 
 // The exit codes that rootHelp lists.
 const (
@@ -71,9 +77,12 @@ func newRoot() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return checkEmpty(cmd.Flags())
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see: %s --help", err, cmd.CommandPath())
+		return usagef("%s; see: %s --help", flagError(err), cmd.CommandPath())
 	})
 	root.AddGroup(
 		&cobra.Group{ID: "entries", Title: "Look into a store:"},
@@ -91,7 +100,63 @@ func newRoot() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
+	strictDefaults(root)
 	return root
+}
+
+// flagError says what is wrong with a flag, and not what may be a value that
+// begins with -: the text of a private key does.
+func flagError(err error) string {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := unknown.GetSpecifiedName()
+		switch {
+		case unknown.GetSpecifiedShortnames() != "":
+			return "unknown flag -" + name
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "":
+			return "unknown flag --" + name
+		}
+		return "unknown flag"
+	}
+	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return "unknown flag"
+	}
+	return err.Error()
+}
+
+// checkEmpty refuses empty values, which mostly are variables that are not set.
+// As a prefix or a key to begin after, nothing has a meaning.
+func checkEmpty(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		list, isList := f.Value.(pflag.SliceValue)
+		empty := f.Value.String() == "" || isList && len(list.GetSlice()) == 0
+		if empty && f.Name != "prefix" && f.Name != "after" {
+			err = usagef("--%s is empty", f.Name)
+		}
+	})
+	return err
+}
+
+// strictDefaults makes cobra's own commands refuse what they do not know.
+func strictDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return usagef("unknown command %q; see: skykv help", strings.Join(args, " "))
+				}
+				return nil
+			}
+		case "completion":
+			cmd.Args = noArgs
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 }
 
 // version is that of the module, as go install recorded it.
@@ -108,7 +173,12 @@ func run(args []string) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
+	out := &checkedWriter{w: os.Stdout}
+	root.SetOut(out)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	if err == nil {
 		return 0
 	}
@@ -117,6 +187,18 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "skykv: "+message)
 	}
 	return code
+}
+
+// checkedWriter keeps the error of writing help, which cobra drops.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.err = cmp.Or(c.err, err)
+	return n, err
 }
 
 // interrupted is the cause of a context that a signal ended.
@@ -163,7 +245,7 @@ func (quiet) Error() string { return "a check found something" }
 // explain gives an error's exit code, and what to tell.
 func explain(ctx context.Context, err error) (code int, message string) {
 	message = strings.TrimPrefix(err.Error(), "kv: ")
-	if code, ok := errors.AsType[quiet](err); ok {
+	if code, ok := err.(quiet); ok { // and nothing else, such as the error of closing
 		return int(code), ""
 	}
 	if by, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
@@ -172,17 +254,18 @@ func explain(ctx context.Context, err error) (code int, message string) {
 		}
 		return exitSignal + int(by.signal), message
 	}
-	if _, ok := errors.AsType[usageError](err); ok || is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {
+	_, again := errors.AsType[transferError](err) // whose keys and values are those of a file
+	if _, ok := errors.AsType[usageError](err); ok || !again && is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {
 		return exitUsage, message
 	}
-	if strings.HasPrefix(message, "if any flags in the group ") { // cobra has no type for it
-		return exitUsage, message
+	if group, ok := strings.CutPrefix(message, "if any flags in the group ["); ok { // cobra has no type for it
+		group, _, _ = strings.Cut(group, "]")
+		return exitUsage, "--" + strings.ReplaceAll(group, " ", " and --") + " exclude each other"
 	}
-	_, again := errors.AsType[transferError](err)
 	advise := func(advice string) string { return message + "\n" + advice }
 	switch {
 	case is(err, syscall.EPIPE):
-		return exitOutputEnded, "stopped: what reads the output has ended"
+		return exitOutputEnded, "stopped: the output's reader has gone"
 	case is(err, kv.ErrIndeterminate) && !again:
 		return exitUnknown, advise("Read the key to see; where an unconditional write may be repeated, run the command again.")
 	case is(err, kv.ErrNotFound):
@@ -214,7 +297,7 @@ func isURL(text string) bool {
 	return slices.ContainsFunc(schemes, func(scheme string) bool { return strings.HasPrefix(text, scheme) })
 }
 
-// splitURL separates the store's URL from the n arguments behind it. The URL is
+// splitURL separates the store's URL from the n arguments after it. The URL is
 // KV_URL where there are only n.
 func splitURL(args []string, n int) (url string, rest []string, err error) {
 	if len(args) == n+1 {
@@ -233,21 +316,44 @@ func withStore(ctx context.Context, url string, f func(*kv.Store) error) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() {
+		if closeErr := store.Close(); closeErr != nil {
+			err = errors.Join(err, closeErr)
+		}
+	}()
 	return f(store)
 }
 
 // withExisting is withStore for commands that only read or remove: they do not
 // make the file that a URL names.
 func withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
-	if strings.HasPrefix(url, "file:") {
-		if u, err := storeurl.Parse("file", "file:PATH?readers=N", url); err == nil && u.Path != "" {
-			if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
-				return &kv.Error{Op: "open", Provider: "file", Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("there is no file %s; put and import make it", u.Path)}
-			}
+	if path := filePath(url); path != "" {
+		if why := noStore(path); why != "" {
+			return &kv.Error{Op: "open", Provider: "file", Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
 		}
 	}
 	return withStore(ctx, url, f)
+}
+
+// filePath is the path in a file: URL, and empty for any other.
+func filePath(url string) string {
+	if u, err := storeurl.Parse("file", "file:PATH?readers=N", url); err == nil {
+		return u.Path
+	}
+	return "" // opening it says what is wrong
+}
+
+// noStore says why there is no store at path, or nothing if there may be one. An
+// empty file is none yet: opening makes it one.
+func noStore(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no file " + path
+	case err == nil && info.Mode().IsRegular() && info.Size() == 0:
+		return "the file " + path + " is empty"
+	}
+	return ""
 }
 
 func noArgs(cmd *cobra.Command, args []string) error { return rangeArgs(0, 0)(cmd, args) }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -35,7 +36,7 @@ func TestProvisionAndDoctor(t *testing.T) {
 		o := skykv(t, "", "doctor", url)
 		absent := b.name != "firestore" // whose emulator has every database and collection
 		if absent && (o.code != exitFindings || !strings.Contains(o.stdout, "\nfail  ") || !strings.Contains(o.stdout, "-> run: skykv provision URL")) {
-			t.Errorf("rule: a dry run and doctor change nothing, and doctor names the mend; got %+v", o)
+			t.Errorf("rule: a dry run and doctor change nothing, and doctor names the fix; got %+v", o)
 		}
 		if absent {
 			bad(t, exitUnusable, "skykv provision URL", "get", url, "a")
@@ -77,7 +78,12 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "text"), []byte("not a database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for url, says := range map[string]string{
+		"file:" + empty:                "is empty",
 		"redis://x":                    "the scheme \"redis\" is unknown",
 		"file:" + dir + "/absent/x.db": "there is no folder",
 		"file:" + dir:                  "is no file",
@@ -88,9 +94,14 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	} {
 		o := skykv(t, "", "doctor", url)
 		if o.code != exitFindings || !strings.Contains(o.stdout, says) || !strings.Contains(o.stdout, "->") {
-			t.Errorf("doctor %s exits with %d and\n%s%swant %d, %q and a mend", url, o.code, o.stdout, o.stderr, exitFindings, says)
+			t.Errorf("doctor %s exits with %d and\n%s%swant %d, %q and a fix", url, o.code, o.stdout, o.stderr, exitFindings, says)
 		}
 	}
+	if text := read(t, empty); text != "" {
+		t.Errorf("rule: doctor changes nothing; an empty file has %d bytes", len(text))
+	}
+	good(t, "provision", "file:"+empty)
+	good(t, "doctor", "file:"+empty)
 	t.Run("clock", func(t *testing.T) {
 		// A service whose clock is an hour ahead.
 		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -162,6 +173,21 @@ func TestSweepCommand(t *testing.T) {
 	if code := interrupt(t, cmd, syscall.SIGTERM); code != 143 {
 		t.Errorf("sweep --interval exits with %d after SIGTERM; want 143", code)
 	}
+
+	// Or until nobody reads what it prints.
+	cmd = command(t, "sweep", url, "--interval", "1ms")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = w
+	if err := errors.Join(r.Close(), cmd.Start(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the code says it
+	if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded {
+		t.Errorf("rule: sweep --interval ends with the reader of its output; it exits with %d, want %d", code, exitOutputEnded)
+	}
 }
 
 func TestConformanceCommand(t *testing.T) {
@@ -187,6 +213,22 @@ func TestConformanceCommand(t *testing.T) {
 		t.Errorf("the report is %.200s", html)
 	}
 	bad(t, exitFailure, "no such file", "conformance", fileStore(t), "--report", filepath.Join(t.TempDir(), "absent", "x.html"))
+
+	o = bad(t, exitFailure, "no space left", "conformance", "mem:", "--json", "--report", "/dev/full")
+	if !json.Valid([]byte(o.stdout)) {
+		t.Errorf("rule: a report that cannot be written does not lose the results; got %q", o.stdout)
+	}
+	good(t, "put", url, "precious", "data")
+	empty := filepath.Join(t.TempDir(), "empty.html")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(t.TempDir(), "fresh.html")
+	bad(t, exitFailure, "not empty", "conformance", url, "--report", empty)
+	bad(t, exitFailure, "not empty", "conformance", url, "--report", fresh)
+	if missing(empty) || !missing(fresh) {
+		t.Errorf("rule: a refused run removes the report that it made, and no other; there is empty.html: %t, fresh.html: %t", !missing(empty), !missing(fresh))
+	}
 }
 
 // On the services: what is not empty is refused, and Ctrl-C in the midst leaves the

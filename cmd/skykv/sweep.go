@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -42,25 +42,30 @@ With --interval it goes on until it is interrupted, and prints a line for each p
 				return err
 			}
 			defer conn.Close()
+			ctx, cancel := context.WithCancelCause(cmd.Context())
+			defer cancel(nil)
 			opts := &aztableskv.SweepOptions{Interval: interval, Rate: rate}
-			var printed error
 			opts.Progress = func(p aztableskv.SweepProgress) {
-				if p.Done && interval > 0 {
-					printed = errors.Join(printed, printSweep(p, asJSON))
+				if p.Done && interval > 0 && ctx.Err() == nil {
+					if err := printSweep(p, asJSON); err != nil {
+						cancel(err) // nobody reads of the next pass
+					}
 				}
 			}
-			p, err := aztableskv.Sweep(cmd.Context(), conn.Client, conn.Table, opts)
-			if err == nil && interval == 0 {
-				printed = printSweep(p, asJSON)
+			p, err := aztableskv.Sweep(ctx, conn.Client, conn.Table, opts)
+			switch {
+			case interval > 0 && ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err == nil:
+				return printSweep(p, asJSON)
+			case p.Deleted > 0:
+				fmt.Fprintf(os.Stderr, "deleted %s before that\n", entries(int64(p.Deleted)))
 			}
-			if err != nil && interval == 0 && p.Deleted > 0 {
-				fmt.Fprintf(os.Stderr, "deleted %s until then\n", entries(int64(p.Deleted)))
-			}
-			return errors.Join(err, printed)
+			return err
 		},
 	}
-	cmd.Flags().DurationVar(&interval, "interval", 0, "start a pass so often, until interrupted, instead of one pass")
-	cmd.Flags().IntVar(&rate, "rate", aztableskv.DefaultSweepRate, "delete at most so many entries a second")
+	cmd.Flags().DurationVar(&interval, "interval", 0, "start a pass this often until interrupted, instead of one")
+	cmd.Flags().IntVar(&rate, "rate", aztableskv.DefaultSweepRate, "delete at most this many entries a second")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
 	return cmd
 }

@@ -89,7 +89,7 @@ func TestTerminal(t *testing.T) {
 				t.Errorf("after Ctrl-C copy exits with %d and shows %q", code, seen)
 			}
 		case "done":
-			if code != 0 || !bytes.Contains(seen, []byte("going on behind ")) || !strings.HasPrefix(last, "[Kcopied 30,000 entries in ") {
+			if code != 0 || !bytes.Contains(seen, []byte("resuming after ")) || !strings.HasPrefix(last, "[Kcopied 30,000 entries in ") {
 				t.Errorf("the next copy exits with %d and shows %q", code, seen)
 			}
 		}

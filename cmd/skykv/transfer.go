@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +23,9 @@ const saveEvery = 250 * time.Millisecond
 
 const checkpointHelp = `With --checkpoint, the state is kept in a file, a few times a second and in one step: after
 an interruption of any kind, kill -9 and power cuts included, the same command goes on
-where it stopped. The file is removed at the end.`
+where it stopped. The file is removed at the end. It belongs to the two sides as they are:
+delete it if one of them is replaced, or the URL comes to mean another, as a table does
+when AWS_REGION changes.`
 
 func newCopy() *cobra.Command {
 	var (
@@ -52,19 +56,20 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 		Args: rangeArgs(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			job.Command, job.From, job.To = "copy", args[0], args[1]
-			if job.From == job.To {
-				return usagef("FROM and TO are the same store")
-			}
-			if err := checkTransfer(job, parallel); err != nil {
+			job.Command, job.From, job.To = "copy", identity(args[0]), identity(args[1])
+			if err := checkTransfer(job, checkpoint, parallel); err != nil {
 				return err
 			}
 			state, resumed, err := readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
-			return withExisting(ctx, job.From, func(from *kv.Store) error {
-				return withStore(ctx, job.To, func(to *kv.Store) error {
+			openTo := withStore
+			if verifyOnly {
+				openTo = withExisting
+			}
+			return withExisting(ctx, args[0], func(from *kv.Store) error {
+				return openTo(ctx, args[1], func(to *kv.Store) error {
 					r := result{Command: "copy", Resumed: resumed, Counts: state.Counts}
 					if !verifyOnly {
 						m := newMeter("copied", "entries", state.Counts.Done())
@@ -80,12 +85,14 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 						if err != nil {
 							return err
 						}
-						if err := removeCheckpoint(checkpoint); err != nil {
-							return err
-						}
 					}
 					if verify || verifyOnly {
 						if err := r.compare(ctx, from, to, job.Prefix, asJSON); err != nil {
+							return err
+						}
+					}
+					if !verifyOnly { // only now: who is interrupted while comparing need not copy again
+						if err := removeCheckpoint(checkpoint); err != nil {
 							return err
 						}
 					}
@@ -116,7 +123,8 @@ func newExport() *cobra.Command {
 standard output, or to the file that --output names: the key, the "value" (or "base64",
 when it is not UTF-8 text), and "expiresAt" if it expires.
 
-The file appears under its name when it is complete; until then it is NAME.partial.
+The file appears under its name when it is complete; until then it is NAME.partial. What
+is there under either name is replaced with --force only.
 
 ` + checkpointHelp,
 		Example: `  skykv export file:app.db --output app.jsonl
@@ -132,21 +140,36 @@ The file appears under its name when it is complete; until then it is NAME.parti
 			if output == "" && (checkpoint != "" || asJSON) {
 				return usagef("--checkpoint and --json need --output")
 			}
-			job.Command, job.From, job.To = "export", url, output
-			if err := checkTransfer(job, 1); err != nil {
+			job.Command, job.From = "export", identity(url)
+			if output != "" {
+				if job.To, err = filepath.Abs(output); err != nil {
+					return err
+				}
+			}
+			if err := checkTransfer(job, checkpoint, 1); err != nil {
 				return err
 			}
 			state, resumed, err := readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
+			complete, err := checkExport(output, state.Mark, resumed, force, checkpoint != "")
+			if err != nil {
+				return err
+			}
 			return withExisting(ctx, url, func(from *kv.Store) error {
-				file, complete, err := openExport(output, state, resumed, force, checkpoint != "")
-				if err != nil {
-					return err
-				}
 				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
 				if !complete {
+					if checkpoint != "" && !resumed {
+						// Before there is a partial file, which the next run would refuse otherwise.
+						if err := transfer.WriteCheckpoint(checkpoint, job, state); err != nil {
+							return err
+						}
+					}
+					file, err := openExport(output, state.Mark)
+					if err != nil {
+						return err
+					}
 					m := newMeter("exported", "entries", state.Counts.Done())
 					if output == "" && isTerminal(os.Stdout) {
 						m.bar = nil // the entries are on the screen themselves
@@ -182,47 +205,64 @@ The file appears under its name when it is complete; until then it is NAME.parti
 // partial is the name of an export's file while it is not complete.
 func partial(output string) string { return output + ".partial" }
 
-// openExport opens what an export writes to, at the place where state was saved.
-// It may turn out to be complete: only the checkpoint was left behind.
-func openExport(output string, state transfer.State, resumed, force, keep bool) (file *os.File, complete bool, err error) {
+// checkExport looks at what is where an export is to go. It may turn out to be
+// complete: only the checkpoint was left.
+func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (complete bool, err error) {
 	if output == "" {
-		return os.Stdout, false, nil
+		return false, nil
 	}
 	info, statErr := os.Stat(output)
 	_, partialErr := os.Stat(partial(output))
+	begun := !errors.Is(partialErr, fs.ErrNotExist)
 	switch {
-	case resumed && errors.Is(partialErr, fs.ErrNotExist) && statErr == nil && info.Size() == state.Mark:
-		return nil, true, nil
 	case statErr == nil && !info.Mode().IsRegular():
 		// A pipe or a device takes what it gets, and has no other name meanwhile.
 		if keep {
-			return nil, false, usagef("--checkpoint needs an --output that is a file")
+			return false, usagef("--checkpoint needs an --output that is a file")
 		}
-		file, err = os.OpenFile(output, os.O_WRONLY, 0)
-		return file, false, err
+		return false, nil
+	case statErr == nil && resumed && !begun && mark.Length > 0 && info.Size() == mark.Length:
+		file, err := os.Open(output)
+		if err != nil {
+			return false, err
+		}
+		defer file.Close()
+		if mark.Check(file) == nil {
+			return true, nil
+		}
+	}
+	switch {
 	case statErr == nil && !force:
-		return nil, false, usagef("%s exists already; replace it by --force, or name another file", output)
+		return false, usagef("%s exists already; replace it by --force, or name another file", output)
+	case begun && !resumed && !force:
+		return false, usagef("%s exists already, perhaps of an export that was killed; replace it by --force, or name another file", partial(output))
+	case resumed && !begun && mark.Length > 0:
+		return false, fmt.Errorf("%s is not there any more; delete the checkpoint to start over", partial(output))
 	}
-	flags := os.O_WRONLY | os.O_CREATE
-	if !resumed {
-		flags |= os.O_TRUNC
+	return false, nil
+}
+
+// openExport opens what an export writes to, at mark.
+func openExport(output string, mark transfer.Mark) (*os.File, error) {
+	if output == "" {
+		return os.Stdout, nil
 	}
-	if file, err = os.OpenFile(partial(output), flags, 0o600); err != nil || !resumed {
-		return file, false, err
+	if info, err := os.Stat(output); err == nil && !info.Mode().IsRegular() {
+		return os.OpenFile(output, os.O_WRONLY, 0)
 	}
-	if info, err = file.Stat(); err == nil && info.Size() < state.Mark {
-		err = fmt.Errorf("%s has %d bytes, of which the checkpoint knows %d; delete both to start over", partial(output), info.Size(), state.Mark)
+	file, err := os.OpenFile(partial(output), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = file.Truncate(state.Mark) // what was written behind the last checkpoint
-	}
-	if err == nil {
-		_, err = file.Seek(state.Mark, io.SeekStart)
+	if err = mark.Check(file); err != nil {
+		err = fmt.Errorf("%s is not what the checkpoint belongs to: %w; delete both to start over", partial(output), err)
+	} else {
+		err = file.Truncate(mark.Length) // what was written after the last checkpoint
 	}
 	if err != nil {
-		return nil, false, errors.Join(err, file.Close())
+		return nil, errors.Join(err, file.Close())
 	}
-	return file, false, nil
+	return file, nil
 }
 
 // closeExport gives a complete file its name. One that an error cut off stays for
@@ -236,15 +276,17 @@ func closeExport(file *os.File, output string, err error, keep bool) error {
 	if err == nil && regular {
 		err = file.Sync()
 	}
-	err = errors.Join(err, file.Close())
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
 	switch {
 	case !regular:
 		return err
 	case err == nil:
 		err = os.Rename(partial(output), output)
 		transfer.SyncFolder(output)
-	case !keep:
-		_ = os.Remove(partial(output)) // of no use to anybody, and the first error matters
+	case !keep && os.Remove(partial(output)) == nil: // it is of no use to anybody
+		err = fmt.Errorf("%w\nThe unfinished %s was removed", err, partial(output))
 	}
 	return err
 }
@@ -262,8 +304,8 @@ func newImport() *cobra.Command {
 		Long: `Store the entries that export or scan wrote, or anybody else in their format, from
 standard input or the file that --input names: an object of JSON a line, with the "key",
 the "value" (or "base64"), and "expiresAt", an instant, if it expires. Of several lines
-with one key the last one wins, with --if-absent the first one. Entries that have expired
-by now are left out.
+with one key the last one wins, with --if-absent the first one, of those that have not
+expired by now: these are left out.
 
 A line that is no entry ends the import with its number; those before it are stored.
 
@@ -278,7 +320,7 @@ A line that is no entry ends the import with its number; those before it are sto
 			if err != nil {
 				return err
 			}
-			job.Command, job.To = "import", url
+			job.Command, job.To = "import", identity(url)
 			open := func(int64) (io.Reader, error) { return interruptible(ctx, os.Stdin), nil }
 			if input != "" {
 				file, err := os.Open(input)
@@ -308,7 +350,7 @@ A line that is no entry ends the import with its number; those before it are sto
 			} else if checkpoint != "" {
 				return usagef("--checkpoint needs --input: standard input cannot be read again")
 			}
-			if err := checkTransfer(job, parallel); err != nil {
+			if err := checkTransfer(job, checkpoint, parallel); err != nil {
 				return err
 			}
 			state, resumed, err := readCheckpoint(checkpoint, job)
@@ -358,18 +400,87 @@ func addTransferFlags(cmd *cobra.Command, job *transfer.Job, checkpoint *string,
 	_ = cmd.MarkFlagFilename("checkpoint")
 }
 
-func checkTransfer(job transfer.Job, parallel int) error {
+// checkTransfer refuses what can be told to be wrong before anything is opened.
+func checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
 	if parallel < 1 || parallel > 64 {
 		return usagef("--parallel is %d; allowed are 1 to 64", parallel)
 	}
-	return kv.ValidatePrefix(job.Prefix)
+	if err := kv.ValidatePrefix(job.Prefix); err != nil {
+		return err
+	}
+	if job.From == job.To {
+		return usagef("the source and the destination are the same store")
+	}
+	sources, targets := filesOf(job.From), filesOf(job.To)
+	for _, source := range sources {
+		if slices.ContainsFunc(targets, func(target string) bool { return sameFile(source, target) }) {
+			return usagef("the source and the destination are the same file, %s", source)
+		}
+	}
+	if checkpoint == "" {
+		return nil
+	}
+	for _, path := range slices.Concat(sources, targets) {
+		if sameFile(checkpoint, path) || sameFile(transfer.NextCheckpoint(checkpoint), path) {
+			return usagef("--checkpoint would overwrite %s, which this command reads or writes; name another file", path)
+		}
+	}
+	return nil
 }
 
+// identity is what a checkpoint keeps of a store's URL. That of a file is its
+// absolute path: a relative one names another file in another folder.
+func identity(store string) string {
+	path := filePath(store)
+	if path == "" {
+		return store
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String()
+}
+
+// filesOf are the files of one side of a job: those of a store, or of lines of JSON.
+func filesOf(side string) []string {
+	path := filePath(side)
+	switch {
+	case path != "":
+		return []string{path, path + "-wal", path + "-shm", path + "-journal"}
+	case side == "" || isURL(side):
+		return nil
+	}
+	return []string{side, partial(side)}
+}
+
+// sameFile tells whether two paths lead to one file, which may be absent.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA == nil && errB == nil {
+		return os.SameFile(infoA, infoB)
+	}
+	if filepath.Base(a) != filepath.Base(b) {
+		return false
+	}
+	infoA, errA = os.Stat(filepath.Dir(a))
+	infoB, errB = os.Stat(filepath.Dir(b))
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// readCheckpoint reads the state of job, if there is one. A store that was filled
+// up to there must still be there.
 func readCheckpoint(path string, job transfer.Job) (transfer.State, bool, error) {
 	if path == "" {
 		return transfer.State{}, false, nil
 	}
-	return transfer.ReadCheckpoint(path, job)
+	state, resumed, err := transfer.ReadCheckpoint(path, job)
+	if to := filePath(job.To); err == nil && resumed && to != "" {
+		if why := noStore(to); why != "" {
+			return state, resumed, fmt.Errorf("the checkpoint %s is of a run into %s, but %s; delete the checkpoint to start over", path, to, why)
+		}
+	}
+	return state, resumed, err
 }
 
 func removeCheckpoint(path string) error {
@@ -396,7 +507,7 @@ type result struct {
 // run runs a transfer, tells how it goes, and says what can be done when it ends early.
 func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint string, c transfer.Config) error {
 	if r.Resumed {
-		m.say("going on behind %s of an earlier run", entries(c.From.Counts.Done()))
+		m.say("resuming after %s of an earlier run", entries(c.From.Counts.Done()))
 	}
 	c.SaveEvery = saveEvery
 	c.Progress = func(s transfer.State) { m.update(s.Counts.Done()) }
@@ -408,11 +519,14 @@ func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint
 	m.hide()
 	r.Counts, r.Seconds = state.Counts, time.Since(m.begun).Seconds()
 	if err != nil {
-		next := "Entries that were written stay written; to start over does no harm. With --checkpoint FILE, a run can go on where it was cut off."
-		if checkpoint != "" {
-			next = "To go on from there, run the same command again."
+		next := ""
+		switch {
+		case checkpoint != "":
+			next = " To go on from there, run the same command again."
+		case job.Command != "export":
+			next = " Entries that were written stay written; to start over does no harm. With --checkpoint FILE, a run can go on where it was cut off."
 		}
-		return transferError{fmt.Errorf("%w\n%s %s until then. %s", err, m.verb, entries(state.Counts.Done()), next)}
+		return transferError{fmt.Errorf("%w\n%s %s before that.%s", err, m.verb, entries(state.Counts.Done()), next)}
 	}
 	m.done = state.Counts.Done()
 	m.say("%s %s in %s, %s/s%s", m.verb, entries(r.Written), time.Since(m.begun).Round(time.Millisecond), thousands(m.rate()), r.others())
@@ -458,7 +572,7 @@ func (r *result) compare(ctx context.Context, from, to *kv.Store, prefix string,
 		return err
 	}, m.update)
 	if err != nil {
-		return fmt.Errorf("comparing, behind %s: %w", entries(keys), err)
+		return fmt.Errorf("comparing, after %s: %w", entries(keys), err)
 	}
 	r.Compared, r.Differences = &keys, &differences
 	m.say("compared %s: %s differ", entries(keys), thousands(differences))

@@ -15,6 +15,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skykv/skykv/cmd/skykv/internal/transfer"
 	"github.com/skykv/skykv/conformance/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers"
@@ -96,7 +98,7 @@ func TestCopyExportImport(t *testing.T) {
 			t.Errorf("export --prefix prints %d lines; want 10", strings.Count(got, "\n"))
 		}
 
-		// What differs is found, each kind of it, and mended by another copy.
+		// What differs is found, each kind of it, and gone after another copy.
 		good(t, "put", back, "key:000001", "other")
 		good(t, "delete", back, "key:000002")
 		goodWith(t, string([]byte{0xff, 0}), "put", back, "key:000030")
@@ -128,7 +130,7 @@ func missing(path string) bool {
 }
 
 // killing runs args again and again, ends it with signal, and returns when it
-// ended by itself: the first run is hit when it has saved its checkpoint, the
+// ended by itself: the first run is hit when it has saved how far it came, the
 // others at random, three of them unless many entries are moved. It reports how
 // many runs went on from a checkpoint.
 func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (resumed int) {
@@ -154,7 +156,7 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 			when := time.After(time.Duration(50+rand.IntN(400+100*runs)) * time.Millisecond)
 			switch {
 			case runs == 1:
-				when = appears(checkpoint, ended)
+				when = progress(checkpoint, ended)
 			case spared:
 				when = nil
 			}
@@ -167,7 +169,7 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 		err := cmd.Wait()
 		close(ended)
 		killer.Wait()
-		if strings.Contains(stderr.String(), "going on behind") {
+		if strings.Contains(stderr.String(), "resuming after") {
 			resumed++
 		}
 		if err == nil {
@@ -189,8 +191,9 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 	}
 }
 
-// appears gives a channel that tells when there is a file, or when nobody waits any more.
-func appears(path string, ended <-chan struct{}) <-chan time.Time {
+// progress gives a channel that tells when a checkpoint counts entries, or when
+// nobody waits any more.
+func progress(checkpoint string, ended <-chan struct{}) <-chan time.Time {
 	there := make(chan time.Time)
 	go func() {
 		defer close(there)
@@ -200,7 +203,7 @@ func appears(path string, ended <-chan struct{}) <-chan time.Time {
 				return
 			default:
 			}
-			if _, err := os.Stat(path); err == nil {
+			if text, err := os.ReadFile(checkpoint); err == nil && !bytes.Contains(text, []byte(`"written":0,`)) {
 				return
 			}
 		}
@@ -223,7 +226,7 @@ func entriesToMove(t *testing.T, few int) int {
 	return n
 }
 
-// Everything that can go on from a checkpoint, one behind the other.
+// Everything that can go on from a checkpoint, one after the other.
 func TestInterruptedAtRandom(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
@@ -308,8 +311,8 @@ func TestDestinationFailsMidway(t *testing.T) {
 	bad(t, exitFailure, "is of another run: its destination", "import", "mem:", "--input", input, "--checkpoint", checkpoint)
 	left.Store(1 << 40)
 	if o := skykv(t, "", "import", store, "--input", input, "--checkpoint", checkpoint, "--json"); o.code != 0 ||
-		!strings.Contains(o.stdout, `"resumed":true,"written":3000,`) || !strings.Contains(o.stderr, "going on behind 500 entries") {
-		t.Errorf("rule: the next run goes on behind the last complete batch; got %+v", o)
+		!strings.Contains(o.stdout, `"resumed":true,"written":3000,`) || !strings.Contains(o.stderr, "resuming after 500 entries") {
+		t.Errorf("rule: the next run resumes after the last complete batch; got %+v", o)
 	}
 	wantSame(t, "the store", good(t, "export", store), read(t, input))
 }
@@ -331,38 +334,269 @@ func TestExportToFile(t *testing.T) {
 	bad(t, exitFailure, "no space left", "export", store, "--output", "/dev/full")
 	bad(t, exitUsage, "--output", "export", store, "--checkpoint", filepath.Join(dir, "state"))
 	bad(t, exitFailure, "the checkpoint cannot be written", "export", store, "--output", filepath.Join(dir, "new"), "--checkpoint", filepath.Join(dir, "absent", "state"))
-	if names, _ := filepath.Glob(filepath.Join(dir, "*")); fmt.Sprint(names) != fmt.Sprint([]string{filepath.Join(dir, "new.partial"), out}) {
-		t.Errorf("a failed export with a checkpoint leaves its partial file, and nothing else; there are %q", names)
-	}
-
-	// The last step of all: the file has its name, the checkpoint is still there.
-	checkpoint := filepath.Join(dir, "state")
-	crash(t, store, out, checkpoint, dir)
-	if o := skykv(t, "", "export", store, "--output", filepath.Join(dir, "x.jsonl"), "--checkpoint", checkpoint); o.code != 0 {
-		t.Fatalf("an export of which only the checkpoint is left: %+v", o)
-	}
-	if _, err := os.Stat(checkpoint); err == nil {
-		t.Error("the checkpoint is still there")
+	if names, _ := filepath.Glob(filepath.Join(dir, "*")); fmt.Sprint(names) != fmt.Sprint([]string{out}) {
+		t.Errorf("rule: an export that could not begin leaves no file; there are %q", names)
 	}
 }
 
-// crash makes what a crash between the last two steps of an export leaves.
-func crash(t *testing.T, store, complete, checkpoint, dir string) {
+// saveExport writes the checkpoint of an export of store that has written text, and
+// key last.
+func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	t.Helper()
-	output := filepath.Join(dir, "x.jsonl")
-	// Stopped at its very end: SIGINT while the output is a pipe nobody reads is
-	// hard to time, so the state is written as the command writes it.
-	info, err := os.Stat(complete)
+	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: identity(store), To: output}, transfer.State{
+		Position: transfer.Position{Key: key},
+		Counts:   transfer.Counts{Written: int64(strings.Count(text, "\n"))},
+		Mark:     transfer.Mark{Length: int64(len(text)), Sum: crc32.ChecksumIEEE([]byte(text))},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Link(complete, output); err != nil {
+}
+
+// What a killed export left is what the next one goes on with, or is left alone.
+func TestExportGoesOn(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	good(t, "import", store, "--input", lines(t, 30))
+	whole := good(t, "export", store)
+	at := strings.Index(whole, `{"key":"key:000010"`)
+	half, other := whole[:at], strings.Replace(whole[:at], "value 1 ", "value 9 ", 1)
+	const none = "none"
+	for name, c := range map[string]struct {
+		partial, output string // what the files hold, or none
+		from            string // what the checkpoint's run has written, or none for no checkpoint
+		force           bool
+		code            int
+		says            string
+	}{
+		"cut off":                          {half, none, half, false, 0, "resuming after 10 entries"},
+		"cut off after the checkpoint":     {half + `{"key":"ha`, none, half, false, 0, "resuming after 10 entries"},
+		"cut off before anything":          {none, none, "", false, 0, "resuming after 0 entries"},
+		"cut off, over an output":          {half, "old", half, true, 0, "resuming after 10 entries"},
+		"all but the checkpoint's removal": {none, whole, whole, false, 0, ""},
+		"another export's partial file":    {other, none, half, false, exitFailure, "its first"},
+		"too short":                        {half[:at-1], none, half, false, exitFailure, "bytes, which should be"},
+		"no partial file":                  {none, none, half, false, exitFailure, "is not there any more; delete the checkpoint"},
+		"another output of that length":    {none, strings.ToUpper(whole), whole, false, exitUsage, "exists already"},
+		"an output before anything":        {none, "", "", false, exitUsage, "exists already"},
+		"no checkpoint":                    {half, none, none, false, exitUsage, ".partial exists already"},
+		"no checkpoint, by force":          {half, none, none, true, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			output, checkpoint := filepath.Join(dir, "out.jsonl"), filepath.Join(dir, "state")
+			for path, text := range map[string]string{output: c.output, partial(output): c.partial} {
+				if text == none {
+					continue
+				}
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.from != none {
+				key := ""
+				if c.from != "" {
+					key = "key:000009"
+				}
+				if c.from == whole {
+					key = "key:000029"
+				}
+				saveExport(t, checkpoint, store, output, c.from, key)
+			}
+			args := []string{"export", store, "--output", output, "--checkpoint", checkpoint}
+			if c.force {
+				args = append(args, "--force")
+			}
+			o := bad(t, c.code, c.says, args...)
+			if o.code != 0 {
+				for path, want := range map[string]string{output: c.output, partial(output): c.partial} {
+					if want != none && read(t, path) != want || want == none && !missing(path) {
+						t.Errorf("rule: an export that is refused changes no file; %s is not what it was", path)
+					}
+				}
+				return
+			}
+			wantSame(t, "the export", read(t, output), whole)
+			if !missing(checkpoint) || !missing(partial(output)) {
+				t.Error("rule: a complete export leaves neither a checkpoint nor a partial file")
+			}
+		})
+	}
+}
+
+// A limit to the size of files is as good as a disk that gets full.
+func TestExportFailsMidway(t *testing.T) {
+	t.Parallel()
+	store, dir := fileStore(t), t.TempDir()
+	good(t, "import", store, "--input", lines(t, 8000))
+	for _, c := range []struct {
+		args []string
+		says string
+		left []string
+	}{
+		{nil, "\nThe unfinished out.partial was removed\n", nil},
+		{[]string{"--checkpoint", "state"}, "To go on from there, run the same command again.\n", []string{"out.partial", "state"}},
+	} {
+		cmd := command(t, append([]string{"export", store, "--output", "out"}, c.args...)...)
+		cmd.Dir, cmd.Path = dir, "/bin/sh"
+		cmd.Args = append([]string{"sh", "-c", `ulimit -f 256; trap '' XFSZ; exec "$0" "$@"`, binary}, cmd.Args[1:]...)
+		if o := process(t, cmd); o.code != exitFailure || !strings.HasSuffix(o.stderr, c.says) || strings.Contains(o.stderr, "stay written") {
+			t.Errorf("rule: the message says what became of the output; export %v exits with %d and\n%s", c.args, o.code, o.stderr)
+		}
+		names, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for i := range names {
+			names[i] = filepath.Base(names[i])
+		}
+		if !slices.Equal(names, c.left) {
+			t.Errorf("export %v leaves %q; want %q", c.args, names, c.left)
+		}
+	}
+}
+
+// The rule: a checkpoint is a file of its own, or nothing is done.
+func TestCheckpointIsNoOtherFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	good(t, "import", "file:"+path("m.db"), "--input", lines(t, 3))
+	good(t, "copy", "file:"+path("m.db"), "file:"+path("d.db"))
+	good(t, "export", "file:"+path("m.db"), "--output", path("in.jsonl"))
+	if err := errors.Join(os.Symlink(path("m.db"), path("link.db")), os.Symlink(path("in.jsonl"), path("link.new"))); err != nil {
 		t.Fatal(err)
 	}
-	state := fmt.Sprintf(`{"job":{"command":"export","from":%q,"to":%q,"prefix":"","ifAbsent":false},"state":{"position":{"key":"zzz"},"counts":{"written":2001,"skipped":0,"expired":0,"failed":0},"mark":%d}}`, store, output, info.Size())
-	text := fmt.Sprintf(`{"format":1,"sum":%d,"body":%s}`, crc32.ChecksumIEEE([]byte(state)), state)
-	if err := os.WriteFile(checkpoint, []byte(text), 0o600); err != nil {
+	state := func() string {
+		var all strings.Builder
+		for _, name := range []string{"m.db", "d.db", "in.jsonl"} {
+			all.WriteString(read(t, path(name)))
+		}
+		names, _ := filepath.Glob(path("*"))
+		fmt.Fprintf(&all, "%q", names)
+		return all.String()
+	}
+	before := state()
+	for _, args := range [][]string{
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "x.jsonl"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "x.jsonl.partial"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", path("x.jsonl")},
+		{"export", "file:m.db", "--output", "x.jsonl.new", "--checkpoint", "x.jsonl"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "m.db"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "link.db"},
+		{"copy", "file:m.db", "file:d.db", "--checkpoint", "d.db"},
+		{"copy", "file:m.db", "file:d.db", "--checkpoint", "./m.db"},
+		{"copy", "file:m.db", "file:new.db", "--checkpoint", "new.db"},
+		{"copy", "file:m.db", "file:new.db", "--checkpoint", "new.db-wal"},
+		{"import", "file:d.db", "--input", "in.jsonl", "--checkpoint", "in.jsonl"},
+		{"import", "file:d.db", "--input", "in.jsonl", "--checkpoint", "link"},
+		{"import", "file:d.db", "--input", "in.jsonl", "--checkpoint", "d.db-shm"},
+	} {
+		cmd := command(t, args...)
+		cmd.Dir = dir
+		if o := process(t, cmd); o.code != exitUsage || !strings.Contains(o.stderr, "--checkpoint would overwrite "+dir) {
+			t.Errorf("%v exits with %d and\n%s; want %d and the file", args, o.code, o.stderr, exitUsage)
+		}
+		if state() != before {
+			t.Fatalf("rule: a checkpoint in the place of another file is refused before anything is done; %v changed a file", args)
+		}
+	}
+}
+
+// The rule: a checkpoint belongs to its two stores. One that is gone is not filled
+// from the middle on, and a relative path is another store in another folder.
+func TestCheckpointBelongsToItsStores(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	input := lines(t, 1000)
+	good(t, "import", "file:"+path("a.db"), "--input", input)
+	good(t, "import", "file:"+filepath.Join(elsewhere, "a.db"), "--input", input)
+	whole := good(t, "export", "file:"+path("a.db"))
+	at := strings.Index(whole, `{"key":"key:000500"`)
+	info, err := os.Stat(input)
+	if err != nil {
 		t.Fatal(err)
+	}
+	state := transfer.State{Position: transfer.Position{Key: "key:000499"}, Counts: transfer.Counts{Written: 500}}
+	save := func(t *testing.T, command string) {
+		t.Helper()
+		job, state := transfer.Job{Command: command, From: identity("file:" + path("a.db")), To: identity("file:" + path("b.db"))}, state
+		if command == "import" {
+			job.From, job.Size, job.Modified = input, info.Size(), info.ModTime().UnixNano()
+			state.Position = transfer.Position{Offset: int64(at), Line: 500}
+		}
+		if err := transfer.WriteCheckpoint(path("state"), job, state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := func(folder string, args ...string) outcome {
+		cmd := command(t, append(args, "--checkpoint", path("state"))...)
+		cmd.Dir = folder
+		return process(t, cmd)
+	}
+	for _, args := range [][]string{{"copy", "file:a.db", "file:b.db"}, {"import", "file:b.db", "--input", input}} {
+		save(t, args[0])
+		if o := in(dir, args...); o.code != exitFailure || !strings.Contains(o.stderr, "delete the checkpoint to start over") || !missing(path("b.db")) {
+			t.Errorf("rule: a destination that is gone is not made anew from the middle on; %v gives %+v", args, o)
+		}
+		if err := os.WriteFile(path("b.db"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o := in(dir, args...); o.code != exitFailure || !strings.Contains(o.stderr, "b.db is empty; delete the checkpoint") {
+			t.Errorf("rule: nor is an empty file; %v gives %+v", args, o)
+		}
+		if err := os.Remove(path("b.db")); err != nil {
+			t.Fatal(err)
+		}
+		if o := in(elsewhere, args...); o.code != exitFailure || !strings.Contains(o.stderr, "is of another run") {
+			t.Errorf("rule: a relative path is another store in another folder; %v gives %+v", args, o)
+		}
+	}
+	save(t, "copy")
+	goodWith(t, whole[:at], "import", "file:"+path("b.db"))
+	if o := in(elsewhere, "copy", "file:"+path("a.db")+"?readers=1", "file:"+dir+"/./b.db"); o.code != 0 || !strings.Contains(o.stderr, "resuming after 500 entries") {
+		t.Errorf("rule: the same stores by other URLs are the same; copy gives %+v", o)
+	}
+	wantSame(t, "the copy", good(t, "export", "file:"+path("b.db")), whole)
+}
+
+// The rule: who is interrupted while both sides are compared need not copy again.
+func TestInterruptedWhileComparing(t *testing.T) {
+	t.Parallel()
+	dir, input := t.TempDir(), lines(t, 20_000)
+	good(t, "import", "file:"+filepath.Join(dir, "to.db"), "--input", input) // more than a pipe holds of what is extra
+	goodWith(t, `{"key":"a","value":""}`, "import", "file:"+filepath.Join(dir, "from.db"))
+	run := func() *exec.Cmd {
+		cmd := command(t, "copy", "file:from.db", "file:to.db", "--checkpoint", "state", "--verify")
+		cmd.Dir = dir
+		return cmd
+	}
+	cmd := run()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, stdout, "extra")
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, stdout); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the code says it
+	if code := cmd.ProcessState.ExitCode(); code != exitSignal+int(syscall.SIGINT) || missing(filepath.Join(dir, "state")) {
+		t.Fatalf("copy --verify exits with %d after SIGINT, and\n%s; want %d and the checkpoint", code, &stderr, exitSignal+int(syscall.SIGINT))
+	}
+	o := process(t, run())
+	if o.code != exitFindings || !strings.Contains(o.stderr, "resuming after 1 entry") || strings.Count(o.stdout, "extra") != 20_000 {
+		t.Errorf("rule: the next run only compares; it exits with %d and\n%s", o.code, o.stderr)
+	}
+	if !missing(filepath.Join(dir, "state")) {
+		t.Error("rule: the checkpoint is removed at the end")
 	}
 }
 
@@ -375,6 +609,7 @@ func TestImportRefuses(t *testing.T) {
 		{"no JSON", secret + "\n", "line 1"},
 		{"too large", `{"key":"a","value":"` + strings.Repeat("x", kv.MaxValueLen+1) + `"}`, "value too large"},
 		{"bad key", `{"key":"a b","value":""}`, "invalid key"},
+		{"bad key under way", `{"key":"a","value":"1"}` + "\n" + `{"key":"a b","value":""}`, "line 2: "},
 		{"unknown field", `{"key":"a","value":"","ttl":5}`, `field "ttl"`},
 	} {
 		path := filepath.Join(dir, "in")
@@ -382,8 +617,8 @@ func TestImportRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, o := range []outcome{skykv(t, "", "import", store, "--input", path), skykv(t, c.text, "import", store)} {
-			if o.code == 0 || !strings.Contains(o.stderr, c.says) || strings.Contains(o.stderr, secret) {
-				t.Errorf("%s: import gives %d and %q; want %q and no value", c.name, o.code, o.stderr, c.says)
+			if o.code != exitFailure || !strings.Contains(o.stderr, c.says) || strings.Contains(o.stderr, secret) {
+				t.Errorf("%s: import gives %d and %q; want %d, %q and no value", c.name, o.code, o.stderr, exitFailure, c.says)
 			}
 		}
 	}
@@ -396,7 +631,7 @@ func TestImportRefuses(t *testing.T) {
 	if err := os.WriteFile(half, []byte(`{"format":1,"sum":12`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bad(t, exitFailure, "is damaged or is none; delete it to start over", "copy", store, fileStore(t), "--checkpoint", half)
+	bad(t, exitFailure, "is damaged or not a checkpoint; if it is one, delete it to start over", "copy", store, fileStore(t), "--checkpoint", half)
 	expired := `{"key":"old","value":"","expiresAt":"2020-01-01T00:00:00Z"}`
 	if got := goodWith(t, expired, "import", store, "--json"); !strings.Contains(got, `"written":0,"skipped":0,"expired":1`) {
 		t.Errorf("import of an expired entry prints %s", got)
@@ -426,7 +661,7 @@ func TestOutputEndsEarly(t *testing.T) {
 		}
 		r.Close()
 		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded || !strings.Contains(stderr.String(), "what reads the output has ended") {
+		if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded || !strings.Contains(stderr.String(), "the output's reader has gone") {
 			t.Errorf("%v exits with %d and\n%s; want %d and a message", args, code, &stderr, exitOutputEnded)
 		}
 	}
@@ -439,7 +674,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	good(t, "put", store, "a", "1")
 	for _, args := range [][]string{
 		{"get", store, "a"}, {"get", store, "a", "--json"}, {"put", store, "a", "1", "--json"}, {"exists", store, "a"}, {"scan", store}, {"count", store},
-		{"export", store}, {"copy", store, "mem:", "--json"}, {"provision", store}, {"doctor", store}, {"delete", store, "--prefix", "b"}, {"conformance", "mem:"},
+		{"export", store}, {"copy", store, "mem:", "--json"}, {"provision", store}, {"doctor", store}, {"delete", store, "--prefix", "b"}, {"conformance", "mem:"}, {"help"}, {"get", "--help"}, {"--version"}, {"completion", "zsh"},
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -451,8 +686,8 @@ func TestOutputCannotBeWritten(t *testing.T) {
 		defer full.Close()
 		cmd := command(t, args...)
 		cmd.Stdout = full
-		if o := process(t, cmd); o.code != exitFailure || !strings.Contains(o.stderr, "no space left") {
-			t.Errorf("%v exits with %d and %q; want %d and the reason", args, o.code, o.stderr, exitFailure)
+		if o := process(t, cmd); o.code != exitFailure || strings.Count(o.stderr, "no space left") != 1 {
+			t.Errorf("%v exits with %d and %q; want %d and the reason, once", args, o.code, o.stderr, exitFailure)
 		}
 	}
 }

@@ -73,7 +73,7 @@ type Decoder struct {
 	offset int64
 }
 
-// NewDecoder returns a decoder of text that begins at offset, behind line.
+// NewDecoder returns a decoder of text that begins at offset, after line.
 func NewDecoder(r io.Reader, offset, line int64) *Decoder {
 	return &Decoder{bufio.NewReaderSize(r, maxLine), line, offset}
 }
@@ -105,7 +105,7 @@ func (d *Decoder) Decode() (kv.Entry, error) {
 
 func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	if !utf8.Valid(text) {
-		return kv.Entry{}, d.errorf("is not valid UTF-8; a value that is not text belongs into \"base64\"")
+		return kv.Entry{}, d.errorf("is not valid UTF-8; a value that is not text belongs in \"base64\"")
 	}
 	var l line
 	dec := json.NewDecoder(bytes.NewReader(text))
@@ -117,18 +117,18 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 		}
 		return kv.Entry{}, d.errorf("is not a complete JSON object of an entry")
 	}
-	if dec.More() {
-		return kv.Entry{}, d.errorf("goes on behind the JSON object")
+	if _, err := dec.Token(); err != io.EOF { // More takes a } for the end
+		return kv.Entry{}, d.errorf("has text after the JSON object")
 	}
 	entry := kv.Entry{Key: l.Key}
 	switch {
 	case l.Value != nil && l.Base64 != nil:
 		return kv.Entry{}, d.errorf("has both a \"value\" and a \"base64\"")
 	case l.Value != nil:
-		// Half of a surrogate pair would silently become another character.
-		if strings.ContainsRune(*l.Value, utf8.RuneError) && !bytes.ContainsRune(text, utf8.RuneError) &&
-			!bytes.Contains(bytes.ToLower(text), []byte(`\ufffd`)) {
-			return kv.Entry{}, d.errorf("has a value that is not valid text; such a value belongs into \"base64\"")
+		// Half of a surrogate pair has silently become another character, which then
+		// is there more often than it was written.
+		if n := strings.Count(*l.Value, "\ufffd"); n > 0 && n > replacements(text) {
+			return kv.Entry{}, d.errorf("has a value that is not valid text; such a value belongs in \"base64\"")
 		}
 		entry.Value = []byte(*l.Value)
 	case l.Base64 != nil:
@@ -145,10 +145,17 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	if l.ExpiresAt != nil {
 		entry.ExpiresAt = l.ExpiresAt.UTC()
 		if entry.ExpiresAt.IsZero() || entry.ExpiresAt.After(kv.MaxExpiry) {
-			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is not between the years 1 and 9999")
+			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is not after 0001-01-01T00:00:00Z and before the year 10000")
 		}
 	}
 	return entry, nil
+}
+
+// replacements counts the replacement characters in a line of JSON, as they are or
+// escaped. In \\ufffd it is the backslash that is escaped.
+func replacements(text []byte) int {
+	escapes := bytes.ToLower(bytes.ReplaceAll(text, []byte(`\\`), nil))
+	return bytes.Count(text, []byte("\ufffd")) + bytes.Count(escapes, []byte(`\ufffd`))
 }
 
 func (d *Decoder) errorf(format string, args ...any) error {

@@ -47,15 +47,21 @@ func TestRefused(t *testing.T) {
 		{`{"key":"a","base64":"` + secret + `!"}`, "not a complete JSON object"},
 		{`{"key":"a","value":5}`, "not a complete JSON object"},
 		{`{"key":"a","value":"` + secret + `","ttl":5}`, `field "ttl"`},
-		{`{"key":"a","value":"` + secret + `"} {}`, "behind"},
+		{`{"key":"a","value":"` + secret + `"} {}`, "after the JSON object"},
+		{`{"key":"a","value":"` + secret + `"}}`, "after the JSON object"},
+		{`{"key":"a","value":"` + secret + `"}]`, "after the JSON object"},
+		{`{"key":"a","value":"` + secret + `"} x`, "after the JSON object"},
 		{`{"key":"a/b","value":""}`, "invalid key"},
 		{`{"value":"` + secret + `"}`, "invalid key"},
 		{`{"key":"a","value":"\ud800` + secret + `"}`, "not valid text"},
+		{`{"key":"a","value":"\\ufffd \ud800` + secret + `"}`, "not valid text"},
+		{`{"key":"a","value":"\uFFFD \udfff` + secret + `"}`, "not valid text"},
+		{`{"key":"a","value":"` + "\ufffd" + ` \ud800\u0041` + secret + `"}`, "not valid text"},
 		{`{"key":"a","value":"` + "\xff" + secret + `"}`, "UTF-8"},
 		{`{"key":"a","value":"` + strings.Repeat("x", kv.MaxValueLen+1) + `"}`, "value too large"},
 		{`{"key":"a","value":"` + strings.Repeat("x", maxLine) + `"}`, "longer than"},
 		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "not a complete JSON object"},
-		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "expiresAt"},
+		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "not after 0001-01-01T00:00:00Z"},
 	} {
 		d := NewDecoder(strings.NewReader("\n"+c.line+"\n"), 0, 0)
 		_, err := d.Decode()
@@ -63,6 +69,23 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%.60s gives %v; want an error that says %q and \"line 2\"", c.line, err, c.says)
 		} else if strings.Contains(err.Error(), secret) {
 			t.Errorf("rule: no message holds a value; got %v", err)
+		}
+	}
+}
+
+// The rule: a replacement character that was written is text as any other.
+func TestReplacementCharacters(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"\ufffd":       "\ufffd",
+		`\ufffd\uFFFD`: "\ufffd\ufffd",
+		`\\ufffd`:      `\ufffd`,
+		`\\\ufffd`:     "\\\ufffd",
+		`\"\\\uFffd\\`: "\"\\\ufffd\\",
+	} {
+		line := `{"key":"a","value":"` + text + `"}`
+		if got, err := NewDecoder(strings.NewReader(line), 0, 0).Decode(); err != nil || string(got.Value) != want {
+			t.Errorf("%s is read as %q, %v; want %q", line, got.Value, err, want)
 		}
 	}
 }
@@ -75,7 +98,7 @@ func TestPositionsContinue(t *testing.T) {
 		offset, line := d.Position()
 		for _, d := range []*Decoder{d, NewDecoder(strings.NewReader(text[offset:]), offset, line)} {
 			if entry, err := d.Decode(); err != nil || entry.Key != want {
-				t.Fatalf("behind byte %d there is %q, %v; want %q", offset, entry.Key, err, want)
+				t.Fatalf("after byte %d there is %q, %v; want %q", offset, entry.Key, err, want)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (a *azureTables) Settings(ctx context.Context) []Check {
 	case answered && azErr.ErrorCode == string(aztables.TableNotFound):
 		return []Check{
 			accepted,
-			{Name: "table", Status: Fail, Detail: "there is no table " + a.Table + " in account " + a.account, Mend: provision, Step: "create table " + a.Table},
+			{Name: "table", Status: Fail, Detail: "there is no table " + a.Table + " in account " + a.account, Fix: provision, Step: "create table " + a.Table},
 			layout(false, ""),
 		}
 	case answered && azErr.ErrorCode == string(aztables.ResourceNotFound):
@@ -74,7 +74,7 @@ func (a *azureTables) Settings(ctx context.Context) []Check {
 		Shards int `json:"shards"`
 	}
 	if json.Unmarshal(resp.Value, &record) != nil || record.Shards == 0 {
-		return []Check{accepted, there, {Name: "layout", Status: Fail, Detail: "the layout record is not skykv's", Mend: "name another table"}}
+		return []Check{accepted, there, {Name: "layout", Status: Fail, Detail: "the layout record is not skykv's", Fix: "name another table"}}
 	}
 	checks := []Check{accepted, there, sharded(record.Shards, a.Options.Shards)}
 
@@ -84,7 +84,7 @@ func (a *azureTables) Settings(ctx context.Context) []Check {
 	expired := Check{Name: "sweep", Status: OK, Detail: "no expired entries wait to be deleted, as far as one request tells"}
 	pager := table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter, Top: &one, Select: &keys})
 	if page, err := pager.NextPage(ctx); err == nil && len(page.Entities) > 0 {
-		expired = Check{Name: "sweep", Status: Warn, Detail: "expired entries wait to be deleted: Azure Tables does not do that by itself", Mend: "run, every day or so: skykv sweep URL"}
+		expired = Check{Name: "sweep", Status: Warn, Detail: "expired entries wait to be deleted: Azure Tables does not do that by itself", Fix: "run, every day or so: skykv sweep URL"}
 	}
 	return append(checks, expired)
 }

@@ -36,7 +36,7 @@ func newDynamoDB(ctx context.Context, url string) (*dynamoDB, error) {
 		return nil, err
 	}
 	if u.Host == "" || u.Path != "" {
-		return nil, u.Errorf("it must name a table and nothing behind it")
+		return nil, u.Errorf("it must name a table and nothing after it")
 	}
 	d := &dynamoDB{table: u.Host}
 	if d.opts.Shards, err = u.Int("shards", dynamokv.DefaultShards, 1, dynamokv.MaxShards); err != nil {
@@ -96,9 +96,9 @@ func (d *dynamoDB) Credentials(context.Context) []Check {
 
 func (d *dynamoDB) Settings(ctx context.Context) (checks []Check) {
 	steps := []Check{
-		{Name: "table", Status: Fail, Detail: fmt.Sprintf("there is no table %q in %s", d.table, d.region), Mend: provision,
+		{Name: "table", Status: Fail, Detail: fmt.Sprintf("there is no table %q in %s", d.table, d.region), Fix: provision,
 			Step: fmt.Sprintf("create table %q with partition key pk (S), sort key sk (S) and on-demand billing", d.table)},
-		{Name: "ttl", Status: Warn, Detail: "off: expired entries stay, and cost, for ever", Mend: provision,
+		{Name: "ttl", Status: Warn, Detail: "off: expired entries stay, and cost, for ever", Fix: provision,
 			Step: "switch on the TTL of attribute \"ttl\""},
 	}
 	out, err := d.client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &d.table})
@@ -107,7 +107,7 @@ func (d *dynamoDB) Settings(ctx context.Context) (checks []Check) {
 	}
 	switch {
 	case denied(err): // a store works without
-		checks = append(checks, Check{Name: "table", Status: Warn, Detail: "cannot be looked at: dynamodb:DescribeTable is not allowed", Mend: "allow it to those who provision"})
+		checks = append(checks, Check{Name: "table", Status: Warn, Detail: "cannot be looked at: dynamodb:DescribeTable is not allowed", Fix: "allow it to those who provision"})
 	case err != nil:
 		return []Check{failed("table", err, "see the message")}
 	default:
@@ -122,9 +122,9 @@ func (d *dynamoDB) Settings(ctx context.Context) (checks []Check) {
 		c := Check{Name: "table", Status: OK, Detail: fmt.Sprintf("%q is %s, %s", d.table, out.Table.TableStatus, billing)}
 		switch {
 		case keys != " HASH pk RANGE sk":
-			c.Status, c.Detail, c.Mend = Fail, "its primary key is"+keys+", not HASH pk RANGE sk: it belongs to another program", "name another table"
+			c.Status, c.Detail, c.Fix = Fail, "its primary key is"+keys+", not HASH pk RANGE sk: it belongs to another program", "name another table"
 		case out.Table.TableStatus != types.TableStatusActive && out.Table.TableStatus != types.TableStatusUpdating:
-			c.Status, c.Mend = Fail, "wait until it is ACTIVE"
+			c.Status, c.Fix = Fail, "wait until it is ACTIVE"
 		}
 		if checks = append(checks, c); c.Status == Fail {
 			return checks
@@ -133,7 +133,7 @@ func (d *dynamoDB) Settings(ctx context.Context) (checks []Check) {
 	ttl, err := d.client.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &d.table})
 	switch {
 	case denied(err):
-		checks = append(checks, Check{Name: "ttl", Status: Warn, Detail: "cannot be looked at: dynamodb:DescribeTimeToLive is not allowed", Mend: "allow it to those who provision"})
+		checks = append(checks, Check{Name: "ttl", Status: Warn, Detail: "cannot be looked at: dynamodb:DescribeTimeToLive is not allowed", Fix: "allow it to those who provision"})
 	case err != nil:
 		return append(checks, failed("ttl", err, "see the message"))
 	default:
@@ -142,11 +142,11 @@ func (d *dynamoDB) Settings(ctx context.Context) (checks []Check) {
 	item, err := d.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.table, ConsistentRead: aws.Bool(true),
 		Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "layout"}, "sk": &types.AttributeValueMemberS{Value: "skykv"}}})
 	if err != nil {
-		mend := "see the message"
+		fix := "see the message"
 		if denied(err) {
-			mend = "allow dynamodb:GetItem, and what else the package documentation of dynamokv lists"
+			fix = "allow dynamodb:GetItem, and what else the package documentation of dynamokv lists"
 		}
-		return append(checks, failed("layout", err, mend))
+		return append(checks, failed("layout", err, fix))
 	}
 	shards, _ := item.Item["shards"].(*types.AttributeValueMemberN)
 	if shards == nil {
@@ -154,7 +154,7 @@ func (d *dynamoDB) Settings(ctx context.Context) (checks []Check) {
 	}
 	n, err := strconv.Atoi(shards.Value)
 	if err != nil {
-		return append(checks, Check{Name: "layout", Status: Fail, Detail: "the layout record is not skykv's", Mend: "name another table"})
+		return append(checks, Check{Name: "layout", Status: Fail, Detail: "the layout record is not skykv's", Fix: "name another table"})
 	}
 	return append(checks, sharded(n, d.opts.Shards))
 }
@@ -166,11 +166,11 @@ func checkTTL(ttl *types.TimeToLiveDescription, off Check) Check {
 	switch attr := aws.ToString(ttl.AttributeName); ttl.TimeToLiveStatus {
 	case types.TimeToLiveStatusEnabled, types.TimeToLiveStatusEnabling:
 		if attr != "ttl" {
-			return Check{Name: "ttl", Status: Fail, Detail: fmt.Sprintf("is on attribute %q, not on \"ttl\"", attr), Mend: "switch that off, and provision an hour later"}
+			return Check{Name: "ttl", Status: Fail, Detail: fmt.Sprintf("is on attribute %q, not on \"ttl\"", attr), Fix: "switch that off, and provision an hour later"}
 		}
 		return Check{Name: "ttl", Status: OK, Detail: strings.ToLower(string(ttl.TimeToLiveStatus)) + ", on attribute \"ttl\""}
 	case types.TimeToLiveStatusDisabling:
-		return Check{Name: "ttl", Status: Warn, Detail: "is being switched off", Mend: "wait up to an hour, then " + provision}
+		return Check{Name: "ttl", Status: Warn, Detail: "is being switched off", Fix: "wait up to an hour, then " + provision}
 	}
 	return off
 }
@@ -215,7 +215,7 @@ resource "aws_dynamodb_table" "kv" {
     type = "S"
   }
 
-  # DynamoDB deletes entries some time after this, an hour behind their expiry.
+  # DynamoDB deletes entries some time after this, an hour after their expiry.
   ttl {
     attribute_name = "ttl"
     enabled        = true

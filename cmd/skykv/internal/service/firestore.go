@@ -89,7 +89,7 @@ func (f *firestore) Close() {
 	}
 }
 
-// firestoreLogin is the mend of missing and of refused credentials.
+// firestoreLogin is the fix of missing and of refused credentials.
 const firestoreLogin = "log in by gcloud auth application-default login, with the role roles/datastore.user"
 
 // Credentials checks that there are some; whether they are good shows in Settings.
@@ -141,7 +141,7 @@ func (f *firestore) layout(ctx context.Context) (Check, error) {
 			return Check{}, err
 		case resp.GetFound() != nil:
 			if _, ok := resp.GetFound().GetFields()["format"]; !ok {
-				return Check{Name: "layout", Status: Fail, Detail: "the document skykv-layout is not skykv's", Mend: "name another collection"}, nil
+				return Check{Name: "layout", Status: Fail, Detail: "the document skykv-layout is not skykv's", Fix: "name another collection"}, nil
 			}
 			return layout(true, "a record of skykv"), nil
 		case resp.GetMissing() != "":
@@ -159,7 +159,7 @@ func (f *firestore) fields(ctx context.Context) (checks []Check) {
 		case codes.Unimplemented:
 			return []Check{{Name: "fields", Status: OK, Detail: "an emulator has no TTL policies and index settings"}}
 		case codes.PermissionDenied:
-			return []Check{{Name: "fields", Status: Warn, Detail: "the settings cannot be looked at", Mend: "allow datastore.indexes.get, of the role roles/datastore.indexAdmin"}}
+			return []Check{{Name: "fields", Status: Warn, Detail: "the settings cannot be looked at", Fix: "allow datastore.indexes.get, of the role roles/datastore.indexAdmin"}}
 		default:
 			return append(checks, failed("fields", err, "see the message"))
 		}
@@ -169,7 +169,7 @@ func (f *firestore) fields(ctx context.Context) (checks []Check) {
 		index := Check{Name: "index " + field, Status: OK, Detail: "field " + field + " is exempt from indexes"}
 		if config := have.GetIndexConfig(); config == nil || len(config.GetIndexes()) > 0 || config.GetUsesAncestorConfig() {
 			index.Status, index.Detail = Warn, "field "+field+" is indexed, which makes writes dearer and limits their rate"
-			index.Mend, index.Step = provision, "exempt field "+field+" from indexes"
+			index.Fix, index.Step = provision, "exempt field "+field+" from indexes"
 		}
 		checks = append(checks, index)
 	}
@@ -178,7 +178,7 @@ func (f *firestore) fields(ctx context.Context) (checks []Check) {
 
 func ttlPolicy(have *adminpb.Field_TtlConfig) Check {
 	off := Check{
-		Name: "ttl", Status: Warn, Detail: "no policy on field x: expired entries stay, and cost, for ever", Mend: provision,
+		Name: "ttl", Status: Warn, Detail: "no policy on field x: expired entries stay, and cost, for ever", Fix: provision,
 		Step: "set a TTL policy on field x, with an expiration offset of one hour",
 	}
 	switch {

@@ -50,19 +50,23 @@ func (file) Close()                              {}
 func (f file) Settings(context.Context) []Check {
 	folder := filepath.Dir(f.path)
 	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-		return []Check{{Name: "folder", Status: Fail, Detail: "there is no folder " + folder, Mend: "make it, or mend the path in the URL"}}
+		return []Check{{Name: "folder", Status: Fail, Detail: "there is no folder " + folder, Fix: "make it, or fix the path in the URL"}}
 	}
 	checks := []Check{{Name: "folder", Status: OK, Detail: folder + " is there"}}
 	info, err := os.Stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return append(checks, Check{
-			Name: "file", Status: Fail, Detail: "there is no file " + f.path, Mend: provision + ", or put something", Step: "make the file " + f.path,
+			Name: "file", Status: Fail, Detail: "there is no file " + f.path, Fix: provision + ", or put something", Step: "make the file " + f.path,
 		})
 	case err != nil:
 		return append(checks, failed("file", err, "see the message"))
+	case info.Mode().IsRegular() && info.Size() == 0: // opening it would make it a store
+		return append(checks, Check{
+			Name: "file", Status: Fail, Detail: "the file " + f.path + " is empty", Fix: provision + ", or put something", Step: "make a store of the empty file " + f.path,
+		})
 	case !info.Mode().IsRegular():
-		return append(checks, Check{Name: "file", Status: Fail, Detail: f.path + " is no file", Mend: "mend the path in the URL"})
+		return append(checks, Check{Name: "file", Status: Fail, Detail: f.path + " is no file", Fix: "fix the path in the URL"})
 	}
 	return append(checks, Check{Name: "file", Status: OK, Detail: f.path + " is there"})
 }

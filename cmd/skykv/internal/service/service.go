@@ -28,8 +28,8 @@ const (
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
-	Detail string `json:"detail"`         // what was found
-	Mend   string `json:"mend,omitempty"` // what to do about it
+	Detail string `json:"detail"`        // what was found
+	Fix    string `json:"fix,omitempty"` // what to do about it
 
 	// Step is what Provision does about it, empty where it can do nothing.
 	Step string `json:"-"`
@@ -83,7 +83,7 @@ func New(ctx context.Context, url string) (Service, error) {
 	return nil, err
 }
 
-// provision is the mend of all that Provision sets up.
+// provision is the fix of all that Provision sets up.
 const provision = "run: skykv provision URL"
 
 // Diagnose makes all checks, one after the other, and hands each on when it is made.
@@ -130,7 +130,7 @@ func reach(ctx context.Context, endpoint string) []Check {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
-		return []Check{failed("reachable", err, "mend the endpoint in the URL")}
+		return []Check{failed("reachable", err, "fix the endpoint in the URL")}
 	}
 	begun := time.Now()
 	resp, err := http.DefaultTransport.RoundTrip(req) // no redirects: the answer is of no interest
@@ -165,14 +165,14 @@ func clock(there, begun time.Time, took time.Duration) Check {
 		direction = "ahead of"
 	}
 	c.Detail = fmt.Sprintf("this host is %s %s the service", skew.Abs().Round(100*time.Millisecond), direction)
-	c.Mend = "synchronise this host's clock: entries expire by it"
+	c.Fix = "synchronise this host's clock: entries expire by it"
 	switch {
 	case skew.Abs() >= skewFail:
 		c.Status = Fail
 	case skew.Abs() >= skewWarn:
 		c.Status = Warn
 	default:
-		c.Mend = ""
+		c.Fix = ""
 	}
 	return c
 }
@@ -200,7 +200,7 @@ func roundTrips(ctx context.Context, url string) []Check {
 	}
 	c := Check{Name: "latency", Status: OK, Detail: fmt.Sprintf("a read takes %s, the fastest of five", threeDigits(best))}
 	if best > latencyWarn {
-		c.Status, c.Mend = Warn, "run in the store's own region"
+		c.Status, c.Fix = Warn, "run in the store's own region"
 	}
 	return append(checks, c)
 }
@@ -223,8 +223,8 @@ func threeDigits(d time.Duration) time.Duration {
 // accepted is the check of credentials that the service has answered to.
 var accepted = Check{Name: "credentials", Status: OK, Detail: "accepted by the service"}
 
-func failed(name string, err error, mend string) Check {
-	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Mend: mend, Err: err}
+func failed(name string, err error, fix string) Check {
+	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Fix: fix, Err: err}
 }
 
 // sharded checks the shards of a layout record against those of the URL.
@@ -232,7 +232,7 @@ func sharded(found, wanted int) Check {
 	if found != wanted {
 		return Check{
 			Name: "layout", Status: Fail, Detail: fmt.Sprintf("a record of skykv with %s; the URL says %d", shards(found), wanted),
-			Mend: fmt.Sprintf("add shards=%d to the URL's parameters", found),
+			Fix: fmt.Sprintf("add shards=%d to the URL's parameters", found),
 		}
 	}
 	return layout(true, "a record of skykv, "+shards(found))
@@ -243,7 +243,7 @@ func layout(found bool, detail string) Check {
 	if !found {
 		return Check{
 			Name: "layout", Status: Warn, Detail: "there is no layout record yet: no store was ever opened here",
-			Mend: provision + ", or open the store once", Step: "write the layout record",
+			Fix: provision + ", or open the store once", Step: "write the layout record",
 		}
 	}
 	return Check{Name: "layout", Status: OK, Detail: detail}

@@ -41,7 +41,7 @@ func TestClock(t *testing.T) {
 		{begun.Add(time.Hour), time.Second, Fail, "behind"},
 	} {
 		got := clock(c.there, begun, c.took)
-		if got.Status != c.want || !strings.Contains(got.Detail, c.says) || (got.Status == OK) != (got.Mend == "") {
+		if got.Status != c.want || !strings.Contains(got.Detail, c.says) || (got.Status == OK) != (got.Fix == "") {
 			t.Errorf("a service at %s, this host at %s, after %s: %+v; want %s and %q", c.there, begun, c.took, got, c.want, c.says)
 		}
 	}
@@ -162,7 +162,7 @@ func TestFirestoreSettings(t *testing.T) {
 }
 
 // want checks checks against lines of a status, a name and words of the detail.
-// What provision can mend says so, and so does every warning or failure.
+// What provision can fix says so, and so does every warning or failure.
 func want(t *testing.T, checks []Check, lines ...string) {
 	t.Helper()
 	got := slices.Collect(func(yield func(string) bool) {
@@ -177,10 +177,10 @@ func want(t *testing.T, checks []Check, lines ...string) {
 		status, rest, _ := strings.Cut(lines[i], " ")
 		c := checks[i]
 		ok = string(c.Status) == status && (strings.HasPrefix(rest, c.Name) && strings.Contains(c.Detail, strings.TrimSpace(strings.TrimPrefix(rest, c.Name)))) &&
-			(c.Status == OK) == (c.Mend == "")
+			(c.Status == OK) == (c.Fix == "")
 	}
 	if !ok {
-		t.Errorf("the checks are\n%s\nwant\n%s, and a mend for all but ok", strings.Join(got, "\n"), strings.Join(lines, "\n"))
+		t.Errorf("the checks are\n%s\nwant\n%s, and a fix for all but ok", strings.Join(got, "\n"), strings.Join(lines, "\n"))
 	}
 }
 

@@ -79,8 +79,12 @@ func ReadCheckpoint(path string, job Job) (State, bool, error) {
 }
 
 func damagedCheckpoint(path string) error {
-	return fmt.Errorf("the checkpoint %s is damaged or is none; delete it to start over, which writes the same entries again and loses nothing", path)
+	return fmt.Errorf("the checkpoint %s is damaged or not a checkpoint; if it is one, delete it to start over", path)
 }
+
+// NextCheckpoint is the file that is to replace the one at path. It is always the
+// same, so that killed runs do not leave a trail of files.
+func NextCheckpoint(path string) string { return path + ".new" }
 
 // WriteCheckpoint replaces the file at path in one step: whatever happens
 // meanwhile, it holds the old state or the new one.
@@ -98,8 +102,7 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 	if err != nil {
 		return err
 	}
-	// Always the same name, so that killed runs do not leave a trail of files.
-	next := path + ".new"
+	next := NextCheckpoint(path)
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -108,18 +111,14 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		_ = os.Remove(next) // the first error matters
 		return err
 	}
-	return replace(next, path)
-}
-
-// replace renames a file and makes that durable.
-func replace(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	SyncFolder(to)
+	SyncFolder(path)
 	return nil
 }
 

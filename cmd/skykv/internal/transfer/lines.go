@@ -3,6 +3,8 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"os"
@@ -40,20 +42,41 @@ func FromLines(open func(offset int64) (io.Reader, error)) Source {
 	}
 }
 
-// ToLines writes entries as lines to w, in their order. Its marks are the number
-// of bytes written, on top of offset.
-func ToLines(w io.Writer, offset int64) Sink {
-	return &lineSink{w, offset}
+// Mark is a place in a file of lines: what comes before it is known by its length
+// and its CRC-32. The zero Mark is the beginning.
+type Mark struct {
+	Length int64  `json:"length"`
+	Sum    uint32 `json:"sum"`
+}
+
+// Check reads r up to the mark, and fails where that is not what was written.
+func (m Mark) Check(r io.Reader) error {
+	sum := crc32.NewIEEE()
+	n, err := io.CopyN(sum, r, m.Length)
+	switch {
+	case err == io.EOF:
+		return fmt.Errorf("it has %d bytes, which should be %d at least", n, m.Length)
+	case err != nil:
+		return err
+	case sum.Sum32() != m.Sum:
+		return fmt.Errorf("its first %d bytes are others", n)
+	}
+	return nil
+}
+
+// ToLines writes entries as lines to w, in their order, from a mark on.
+func ToLines(w io.Writer, from Mark) Sink {
+	return &lineSink{w, from}
 }
 
 type lineSink struct {
-	w      io.Writer
-	offset int64
+	w  io.Writer
+	at Mark
 }
 
 func (s *lineSink) Parallel() int { return 1 }
 
-func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, mark int64, err error) {
+func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, mark Mark, err error) {
 	var lines bytes.Buffer
 	enc := entryline.NewEncoder(&lines, false)
 	now := time.Now().UnixMilli()
@@ -63,14 +86,14 @@ func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, ma
 			continue
 		}
 		if err := enc.Encode(entry); err != nil {
-			return done, 0, err
+			return done, mark, err
 		}
 		done.Written++
 	}
 	// One call for a whole batch: nothing of a batch that failed to encode is out.
 	n, err := s.w.Write(lines.Bytes())
-	s.offset += int64(n)
-	return done, s.offset, err
+	s.at = Mark{s.at.Length + int64(n), crc32.Update(s.at.Sum, crc32.IEEETable, lines.Bytes()[:n])}
+	return done, s.at, err
 }
 
 // Sync makes a file's content durable; pipes and terminals have nothing to sync.

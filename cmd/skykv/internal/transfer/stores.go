@@ -39,7 +39,7 @@ func (s *storeSink) Parallel() int { return s.parallel }
 
 func (s *storeSink) Sync() error { return nil } // a store's writes are durable
 
-func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts, _ int64, _ error) {
+func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts, none Mark, _ error) {
 	// What expires between this look at the clock and the store's own would
 	// refuse the whole batch: the store is to go by this look.
 	now := time.Now()
@@ -55,10 +55,10 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 	if s.ifAbsent {
 		written, err := putAbsent(ctx, store, items)
 		done.Written, done.Skipped = written, int64(len(items))-written
-		return done, 0, err
+		return done, none, err
 	}
 	done.Written = int64(len(items))
-	return done, 0, store.PutMany(ctx, items)
+	return done, none, store.PutMany(ctx, items)
 }
 
 // putAbsent writes the items whose keys are absent, and counts them.

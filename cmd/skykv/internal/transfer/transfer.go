@@ -21,14 +21,15 @@ type Position struct {
 	Line   int64  `json:"line,omitempty"`
 }
 
-// Record is an entry, and the position behind it.
+// Record is an entry, and the position after it.
 type Record struct {
 	kv.Entry
 	Next Position
 }
 
-// Source yields the entries behind a position, and ends soon when ctx does. As in [kv.Store.Scan], an error
-// beside a Key concerns that entry alone, any other ends the source.
+// Source yields the entries after a position, and ends soon when ctx does. As in
+// [kv.Store.Scan], an error beside a Key concerns that entry alone, any other ends
+// the source.
 type Source func(ctx context.Context, from Position) iter.Seq2[Record, error]
 
 // Counts says what became of entries.
@@ -53,8 +54,8 @@ func (c *Counts) add(d Counts) {
 type Sink interface {
 	// Write takes a batch of entries with distinct keys. With an error, any of
 	// them may have been written; writing them again must do no harm. The mark
-	// names the sink's state behind the batch, where it has one.
-	Write(ctx context.Context, entries []kv.Entry) (done Counts, mark int64, err error)
+	// says where the batch ends, in a sink of lines.
+	Write(ctx context.Context, entries []kv.Entry) (done Counts, mark Mark, err error)
 
 	// Sync makes durable all that was written.
 	Sync() error
@@ -67,7 +68,7 @@ type Sink interface {
 type State struct {
 	Position Position `json:"position"`
 	Counts   Counts   `json:"counts"`
-	Mark     int64    `json:"mark,omitempty"`
+	Mark     Mark     `json:"mark,omitzero"`
 }
 
 // Config describes a transfer. All functions are called by Run's goroutine.
@@ -76,7 +77,7 @@ type Config struct {
 	Sink   Sink
 	From   State // where to go on, the zero State for a new transfer
 
-	// Save, when set, is called with the sink synced, behind the first batch, every
+	// Save, when set, is called with the sink synced, after the first batch, every
 	// SaveEvery and at the end, also at one by an error.
 	Save      func(State) error
 	SaveEvery time.Duration
@@ -99,7 +100,7 @@ type batch struct {
 
 	done   chan struct{} // closed when what follows is set
 	counts Counts
-	mark   int64
+	mark   Mark
 	err    error
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"math/rand/v2"
 	"os"
@@ -30,13 +31,13 @@ type flaky struct {
 
 var errFlaky = errors.New("the sink failed")
 
-func (f *flaky) Write(ctx context.Context, entries []kv.Entry) (Counts, int64, error) {
+func (f *flaky) Write(ctx context.Context, entries []kv.Entry) (Counts, Mark, error) {
 	f.mu.Lock()
 	fails, part := f.chance.Float64() < f.rate, f.chance.IntN(len(entries)+1)
 	f.mu.Unlock()
 	if fails {
 		_, _, _ = f.Sink.Write(ctx, entries[:part])
-		return Counts{}, 0, errFlaky
+		return Counts{}, Mark{}, errFlaky
 	}
 	return f.Sink.Write(ctx, entries)
 }
@@ -91,7 +92,7 @@ func TestResumed(t *testing.T) {
 					t.Fatal(err)
 				}
 				if state.Counts.Done() < done {
-					t.Fatalf("seed %d: run %d begins behind %d entries, %d were durable", seed, runs, state.Counts.Done(), done)
+					t.Fatalf("seed %d: run %d begins after %d entries, %d were durable", seed, runs, state.Counts.Done(), done)
 				}
 				end, err := Run(t.Context(), Config{
 					Source: FromStore(from, ""), Sink: sink, From: state, Failed: unexpected(t),
@@ -156,7 +157,7 @@ func TestLastOfDuplicatesWins(t *testing.T) {
 // delayed lets batches overtake each other.
 type delayed struct{ Sink }
 
-func (d *delayed) Write(ctx context.Context, entries []kv.Entry) (Counts, int64, error) {
+func (d *delayed) Write(ctx context.Context, entries []kv.Entry) (Counts, Mark, error) {
 	var spin []byte
 	for range rand.IntN(20) {
 		spin = append(spin, bytes.Repeat([]byte("x"), 10_000)...)
@@ -283,7 +284,7 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "checkpoint")
 	job := Job{Command: "copy", From: "file:a", To: "file:b", Prefix: "p"}
-	state := State{Position: Position{Key: "p:1"}, Counts: Counts{Written: 7}, Mark: 9}
+	state := State{Position: Position{Key: "p:1"}, Counts: Counts{Written: 7}, Mark: Mark{9, 1}}
 	if got, resumed, err := ReadCheckpoint(path, job); got != (State{}) || resumed || err != nil {
 		t.Errorf("without a file there is %v, %t, %v; want the beginning", got, resumed, err)
 	}
@@ -303,6 +304,13 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 		if _, _, err := ReadCheckpoint(path, other); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("a checkpoint of another %s gives %v", says, err)
 		}
+	}
+	folder := t.TempDir()
+	if err := WriteCheckpoint(folder, job, state); err == nil {
+		t.Error("a folder is replaced by a checkpoint")
+	}
+	if _, err := os.Stat(NextCheckpoint(folder)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("rule: a checkpoint that cannot be written leaves no file; there is %v", err)
 	}
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -352,7 +360,7 @@ type exported struct {
 	bytes    []byte
 }
 
-// export goes on with an export from state, and breaks it off behind limit
+// export goes on with an export from state, and breaks it off after limit
 // entries, with rubbish at the end of the file as a crash leaves it.
 func export(t *testing.T, from *kv.Store, path string, state State, limit int64) exported {
 	t.Helper()
@@ -361,7 +369,7 @@ func export(t *testing.T, from *kv.Store, path string, state State, limit int64)
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := errors.Join(file.Truncate(state.Mark), func() error { _, err := file.Seek(state.Mark, io.SeekStart); return err }()); err != nil {
+	if err := errors.Join(state.Mark.Check(file), file.Truncate(state.Mark.Length)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
