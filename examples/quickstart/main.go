@@ -1,4 +1,4 @@
-// Quickstart shows the whole API on the store that KV_URL names, and on a file
+// Quickstart is a tour of the API on the store that KV_URL names, and on a file
 // in the temporary folder when it names none:
 //
 //	go run ./examples/quickstart
