@@ -263,6 +263,25 @@ func batchCases() []testCase {
 				t.put("a", "new", kv.IfNotExists())
 				t.wantError("Delete with IfVersion, after DeleteMany", t.Delete(t.ctx, "b", kv.IfVersion(v)), kv.ErrConditionFailed)
 			}),
+		rule("batch/puts-and-deletes",
+			"A driver's WriteMany takes puts and deletes together, as middleware may hand them on, and does with each what it says.",
+			func(t *trial) {
+				keys := numbered("key:", 30)
+				t.fillKeys(keys...)
+				var items []kv.Item
+				for _, key := range keys {
+					items = append(items, kv.Item{Key: key, Value: []byte("new")})
+				}
+				if err := t.with(kv.Wrap(deletingInstead(keys[0], keys[17]))).PutMany(t.ctx, items); err != nil {
+					t.Fatalf("PutMany, of which two items become deletes: %v", err)
+				}
+				left := slices.DeleteFunc(keys, func(key string) bool { return key == items[0].Key || key == items[17].Key })
+				entries := t.scan("")
+				t.wantKeys("Scan", entries, left)
+				for _, e := range entries {
+					t.wantEntry("Scan", e, e.Key, want{value: "new"})
+				}
+			}),
 		rule("batch/partial-failure/get-many",
 			"A GetMany of which some keys fail returns the others, and a *BatchError that holds exactly the failed keys.",
 			func(t *trial) {
@@ -337,6 +356,20 @@ func batchCases() []testCase {
 				}
 				t.wantContent("b")
 				t.clock.set(t.clock.now().Add(-time.Second)) // where nothing has expired yet
+				t.wantContent("b")
+			}),
+		rule("batch/delete-prefix/expired-by-other-clocks",
+			"DeletePrefix removes entries whichever clock they have expired by: also a store whose clock is slow has none of them left.",
+			func(t *trial) {
+				slow := time.Now().Truncate(time.Millisecond).Add(-30 * time.Minute)
+				t.clock.set(slow)
+				t.fill(kv.Item{Key: "a:1", TTL: time.Second}, kv.Item{Key: "a:2"}, kv.Item{Key: "b"})
+				t.clock.advance(time.Second)
+				n, err := t.DeletePrefix(t.ctx, "a:")
+				if err != nil || n != 1 {
+					t.Errorf("DeletePrefix = %d, %v; want 1", n, err)
+				}
+				t.clock.set(slow)
 				t.wantContent("b")
 			}),
 		rule("batch/delete-prefix/empty",

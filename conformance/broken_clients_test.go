@@ -38,8 +38,9 @@ func TestSoundClients(t *testing.T) {
 		"four attempts":            unreliable(4, nil, nil),
 		"one attempt":              unreliable(1, nil, nil),
 		"two attempts, 16 shards":  unreliable(2, nil, sharded),
-		"four attempts, in pages":  unreliable(4, paged(false), nil),
-		"one attempt, in pages":    unreliable(1, paged(false), sharded),
+		"four attempts, in pages":  unreliable(4, paged(20, nil), nil),
+		"one attempt, long pages":  unreliable(1, paged(1000, nil), nil),
+		"one attempt, in pages":    unreliable(1, paged(20, nil), sharded),
 		"batches key by key":       unreliable(4, keyByKey, nil),
 		"no condition with a time": unreliable(4, nil, clockless),
 	} {
@@ -69,9 +70,10 @@ func TestWithoutFaults(t *testing.T) {
 	}
 }
 
-// paged reads a scan page by page, each page a request. Restart goes on from the
-// beginning after a failure.
-func paged(restart bool) func(kv.Driver) kv.Driver {
+// paged reads a scan page by page, each page a request for the size or, if that is
+// less, for as many records as the store asks for. When a page behind the first one
+// fails, failed may change where the scan goes on and says whether it does.
+func paged(size int, failed func(from *kv.Range, begin kv.Range) bool) func(kv.Driver) kv.Driver {
 	return replacing(func(d *driver) {
 		d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
@@ -79,15 +81,15 @@ func paged(restart bool) func(kv.Driver) kv.Driver {
 					n := 0
 					more = false
 					for rec, err := range d.Driver.Scan(ctx, from) {
-						if err != nil && restart && ctx.Err() == nil {
-							from, more = r, true
+						if err != nil && failed != nil && from.From != r.From && ctx.Err() == nil {
+							more = failed(&from, r)
 							break
 						}
 						if !yield(rec, err) || err != nil {
 							return
 						}
 						from.From = rec.Key + "-"
-						if n++; n == 20 {
+						if n++; n == min(size, r.Limit) {
 							more = true
 							break
 						}
@@ -358,8 +360,27 @@ func brokenClients() []fault {
 		{
 			name:     "begins a scan anew when a request fails",
 			attempts: 1,
-			client:   paged(true),
+			client:   paged(20, func(from *kv.Range, begin kv.Range) bool { *from = begin; return true }),
 			must:     []string{"faults/scan/later-request-lost"},
+		},
+		{
+			name:     "takes a page that fails for the end of the scan",
+			attempts: 1,
+			client:   paged(1000, func(*kv.Range, kv.Range) bool { return false }),
+			must:     []string{"faults/scan/later-request-lost"},
+			only:     true,
+		},
+		{
+			name: "takes an entry that is gone when it repeats a delete for its own work",
+			client: replacing(func(d *driver) {
+				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+					out, err := d.Driver.Delete(ctx, key, cond)
+					out.Done = out.Done || out.Retried && !out.Exists
+					return out, err
+				}
+			}),
+			must: []string{"faults/delete-if-version/deleted-before-retry"},
+			only: true,
 		},
 		{
 			name: "names one of the keys that failed",

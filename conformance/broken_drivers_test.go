@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"iter"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -188,6 +189,51 @@ func expiryFaults() []fault {
 				})
 			}),
 			must: []string{"expiry/later-for-a-slow-clock"},
+			only: true,
+		},
+		{
+			name: "scans remove what expired more than half an hour ago",
+			wrap: replacing(func(d *driver) {
+				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
+					if rec.Expires != 0 && rec.Expires+31*60*1000 <= r.Now {
+						_, _ = d.Driver.Delete(context.Background(), rec.Key, kv.Condition{Now: r.Now})
+					}
+					return rec, true
+				})
+			}),
+			must: []string{"expiry/later-for-a-slow-clock"},
+			only: true,
+		},
+		{
+			name: "scans leave out what has expired by the driver's own clock, where the store gives none",
+			wrap: replacing(func(d *driver) {
+				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
+					return rec, rec.Expires == 0 || r.Now != 0 || rec.Expires > time.Now().UnixMilli()
+				})
+			}),
+			must: []string{"batch/delete-prefix/expired-by-other-clocks"},
+			only: true,
+		},
+		{
+			name: "Get leaves out what expired two seconds ago by the driver's own clock",
+			wrap: replacing(func(d *driver) {
+				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+					rec, ok, err := d.Driver.Get(ctx, key, withValue)
+					return rec, ok && (rec.Expires == 0 || rec.Expires+2000 > time.Now().UnixMilli()), err
+				}
+			}),
+			must: []string{"expiry/slow-clock"},
+			only: true,
+		},
+		{
+			name: "creates over what expired two seconds ago by the driver's own clock",
+			wrap: onPut(func(cond kv.Condition) kv.Condition {
+				if cond.Absent {
+					cond.Now = max(cond.Now, time.Now().UnixMilli()-2000)
+				}
+				return cond
+			}),
+			must: []string{"expiry/slow-clock"},
 			only: true,
 		},
 		{
@@ -1365,6 +1411,15 @@ func batchFaults() []fault {
 				return d.Driver.WriteMany(ctx, writes)
 			},
 			"batch/put-many/101", "batch/put-many/1000", "batch/get-many/1000", "batch/delete-many/1000"),
+		writes("a batch does with all what it does with the first",
+			func(ctx context.Context, d *driver, writes []kv.Write) error {
+				writes = slices.Clone(writes)
+				for i := range writes {
+					writes[i].Delete = writes[0].Delete
+				}
+				return d.Driver.WriteMany(ctx, writes)
+			},
+			"batch/puts-and-deletes"),
 		writes("a batch does not delete",
 			func(ctx context.Context, d *driver, writes []kv.Write) error {
 				return d.Driver.WriteMany(ctx, slices.DeleteFunc(slices.Clone(writes), func(w kv.Write) bool { return w.Delete }))
@@ -1739,6 +1794,77 @@ func otherDriverFaults() []fault {
 				}
 			}),
 			must: []string{"close/unused", "close/twice", "close/with-derived", "close/then-*"},
+		},
+		{
+			name: "reads find nothing when the connections are closed",
+			wrap: replacing(func(d *driver) {
+				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+					rec, ok, err := d.Driver.Get(ctx, key, withValue)
+					if errors.Is(err, kv.ErrClosed) {
+						return kv.Record{}, false, nil
+					}
+					return rec, ok, err
+				}
+				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
+					recs, err := d.Driver.GetMany(ctx, keys)
+					if errors.Is(err, kv.ErrClosed) {
+						return nil, nil
+					}
+					return recs, err
+				}
+				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+					return func(yield func(kv.Record, error) bool) {
+						for rec, err := range d.Driver.Scan(ctx, r) {
+							if errors.Is(err, kv.ErrClosed) || !yield(rec, err) {
+								return
+							}
+						}
+					}
+				}
+			}),
+			must: []string{
+				"close/on-the-way/get", "close/on-the-way/exists", "close/on-the-way/get-many", "close/on-the-way/scan", "close/on-the-way/scan-page",
+			},
+			only: true,
+		},
+		{
+			name: "hands the errors of closed connections on as they are",
+			wrap: replacing(func(d *driver) {
+				raw := func(err error) error {
+					if errors.Is(err, kv.ErrClosed) {
+						return &kv.Error{Err: net.ErrClosed}
+					}
+					return err
+				}
+				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+					rec, ok, err := d.Driver.Get(ctx, key, withValue)
+					return rec, ok, raw(err)
+				}
+				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+					out, err := d.Driver.Put(ctx, rec, cond)
+					return out, raw(err)
+				}
+				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+					out, err := d.Driver.Delete(ctx, key, cond)
+					return out, raw(err)
+				}
+				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
+					recs, err := d.Driver.GetMany(ctx, keys)
+					return recs, raw(err)
+				}
+				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+					return func(yield func(kv.Record, error) bool) {
+						for rec, err := range d.Driver.Scan(ctx, r) {
+							if !yield(rec, raw(err)) {
+								return
+							}
+						}
+					}
+				}
+				d.writeMany = func(ctx context.Context, writes []kv.Write) error { return raw(d.Driver.WriteMany(ctx, writes)) }
+			}),
+			must: []string{"close/on-the-way/*"},
+			only: true,
 		},
 	}
 }

@@ -1104,7 +1104,7 @@ func frontBatchFaults() []fault {
 					return 0, err
 				}
 			}),
-			must: []string{"batch/delete-prefix/removes", "batch/delete-prefix/many", "batch/delete-prefix/expired", "batch/delete-prefix/damaged-entry", "keys/special/*"},
+			must: []string{"batch/delete-prefix/removes", "batch/delete-prefix/many", "batch/delete-prefix/expired", "batch/delete-prefix/expired-by-other-clocks", "batch/delete-prefix/damaged-entry", "keys/special/*"},
 			only: true,
 		},
 		{
@@ -1263,7 +1263,7 @@ func lifecycleFaults() []fault {
 		{
 			name: "a closed store is unavailable",
 			with: failing(instead(kv.ErrClosed, kv.ErrUnavailable)),
-			must: []string{"close/then-*", "close/with-derived", "close/during-scan"},
+			must: []string{"close/then-*", "close/on-the-way/*", "close/with-derived", "close/during-scan"},
 			only: true,
 		},
 	}

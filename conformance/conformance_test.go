@@ -5,9 +5,11 @@ import (
 	"errors"
 	"iter"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
@@ -246,6 +248,62 @@ func TestPanicIsFailure(t *testing.T) {
 		if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), "index out of range") {
 			t.Errorf("rule: a driver that panics fails the case; got %v, %v", result.Err(), err)
 		}
+	}
+}
+
+// A Config.Faulty that is wrong lets what a case does before a repeat fail, in a
+// goroutine that is not the case's own.
+func TestWrongFaulty(t *testing.T) {
+	t.Parallel()
+	panics := replacing(func(d *driver) {
+		d.get = func(context.Context, string, bool) (kv.Record, bool, error) { panic("index out of range") }
+	})
+	// Before the repeat this reads what must be there.
+	retried := faultSuite[slices.IndexFunc(faultSuite, func(c testCase) bool { return c.Name == "faults/put-if-not-exists/version-after-retry" })]
+	for _, c := range []struct {
+		name  string
+		below func(kv.Driver) kv.Driver
+		wrong func(Fault) Fault
+		says  string
+	}{
+		{"loses requests instead of responses", nil, func(f Fault) Fault { return map[Fault]Fault{Pass: Pass, Lose: Drop}[f] }, "Get(\"key\"): kv: get"},
+		{"panics", panics, func(f Fault) Fault { return f }, "index out of range"},
+	} {
+		config := Config{New: newMem, Faulty: func(ctx context.Context, decide func(bool) Fault) (*kv.Store, error) {
+			return unreliable(4, nil, c.below)(ctx, func(write bool) Fault { return c.wrong(decide(write)) })
+		}}
+		for result, err := range check(t.Context(), config, []testCase{retried}) {
+			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
+				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s gives %v, %v", c.name, result.Name, result.Err(), err)
+			}
+		}
+	}
+}
+
+// A driver that does not return fails its case, and the suite goes on.
+func TestDriverThatDoesNotReturn(t *testing.T) {
+	t.Parallel()
+	for _, shared := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			forever := make(chan struct{})
+			defer close(forever) // for the test to end
+			config := Config{Shared: shared, New: func(context.Context) (*kv.Store, error) {
+				return memkv.New().With(kv.Wrap(replacing(func(d *driver) {
+					d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+						<-forever
+						return d.Driver.Get(context.WithoutCancel(ctx), key, withValue)
+					}
+				}))), nil
+			}}
+			c := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
+			result, err := c.try(t.Context(), config)
+			if result.Err() == nil || !strings.Contains(result.Err().Error(), "does not return") || result.Duration != caseTimeout+goingOn {
+				t.Errorf("rule: a call that does not return fails the case after %v; it gives %v after %v", caseTimeout+goingOn, result.Err(), result.Duration)
+			}
+			if (err != nil) != shared {
+				t.Errorf("rule: a shared store is of no use while a case is under way there; with Shared %v the error is %v", shared, err)
+			}
+		})
 	}
 }
 

@@ -231,12 +231,26 @@ func expiryCases() []testCase {
 				slow := t.clock.now()
 				v := t.put("key", "value", kv.TTL(time.Second))
 				at := t.clock.now().Add(time.Second)
-				t.clock.advance(30 * time.Minute)
+				t.clock.advance(59 * time.Minute)
 				t.wantGone("key")
 				t.put("another", "value")
 				t.wantError("Delete", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
 				t.clock.set(slow)
 				t.wantLive("key", want{"value", v, at})
+			}),
+		rule("expiry/slow-clock",
+			"An entry is live until its expiry by the store's clock, and to conditions too, though that be almost an hour behind the clocks of driver and service.",
+			func(t *trial) {
+				t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))
+				at := t.clock.now().Add(time.Minute)
+				v := t.put("key", "value", kv.TTL(time.Minute))
+				t.fill(kv.Item{Key: "batch", Value: []byte("value"), TTL: time.Minute})
+				t.wantLive("key", want{"value", v, at})
+				t.wantLive("batch", want{value: "value", expiresAt: at})
+				for _, key := range []string{"key", "batch"} {
+					_, err := t.Put(t.ctx, key, []byte("new"), kv.IfNotExists())
+					t.wantError("Put with IfNotExists of "+key, err, kv.ErrConditionFailed)
+				}
 			}),
 		rule("expiry/read-once",
 			"A call reads the clock once, at its start, and judges by that reading.",
@@ -304,6 +318,7 @@ func expiryCases() []testCase {
 		{"before-the-epoch", func(time.Time) []kv.PutOption {
 			return []kv.PutOption{kv.ExpireAt(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))}
 		}},
+		{"so-early-that-it-overflows", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(-1<<54, 0))} }},
 		{"too-late", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(kv.MaxExpiry.Add(1))} }},
 		{"overflowing", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(1<<60, 0))} }},
 		{"ttl-and-expire-at", func(now time.Time) []kv.PutOption {
@@ -335,6 +350,7 @@ func expiryCases() []testCase {
 		{"negative-ttl", func(time.Time) kv.Item { return kv.Item{TTL: -1} }},
 		{"now", func(now time.Time) kv.Item { return kv.Item{ExpiresAt: now} }},
 		{"past", func(now time.Time) kv.Item { return kv.Item{ExpiresAt: now.Add(-time.Hour)} }},
+		{"so-early-that-it-overflows", func(time.Time) kv.Item { return kv.Item{ExpiresAt: time.Unix(-1<<54, 0)} }},
 		{"too-late", func(time.Time) kv.Item { return kv.Item{ExpiresAt: kv.MaxExpiry.Add(1)} }},
 		{"ttl-and-expires-at", func(now time.Time) kv.Item { return kv.Item{TTL: time.Second, ExpiresAt: now.Add(time.Second)} }},
 	} {

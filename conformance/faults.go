@@ -136,3 +136,23 @@ func (d *failsKey) WriteMany(ctx context.Context, writes []kv.Write) error {
 func (d *failsKey) failure() error {
 	return &kv.BatchError{Failed: map[string]error{d.key: &kv.Error{Kind: kv.ErrThrottled}}}
 }
+
+// deletingInstead makes deletes of the puts of keys in a batch.
+func deletingInstead(keys ...string) func(kv.Driver) kv.Driver {
+	return func(d kv.Driver) kv.Driver { return &deletesInstead{d, keys} }
+}
+
+type deletesInstead struct {
+	kv.Driver
+	keys []string
+}
+
+func (d *deletesInstead) WriteMany(ctx context.Context, writes []kv.Write) error {
+	changed := slices.Clone(writes)
+	for i, w := range changed {
+		if slices.Contains(d.keys, w.Key) {
+			changed[i] = kv.Write{Record: kv.Record{Key: w.Key}, Delete: true}
+		}
+	}
+	return d.Driver.WriteMany(ctx, changed)
+}

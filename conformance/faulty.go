@@ -246,6 +246,19 @@ func faultyWriteCases() []testCase {
 			}))
 		switch {
 		case w.delete:
+			// Had the response been lost, nobody could delete the entry: here it is the request.
+			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
+				fmt.Sprintf(requestLost.words, w.words)+" and somebody else deletes the entry before the client repeats it, the error is ErrIndeterminate or ErrConditionFailed: of several such Deletes one succeeds.",
+				func(t *trial) {
+					call := w.prepare(t)
+					version := t.get("key").Version
+					p := requestLost.plan(true)
+					p.again = func() { t.delete("key", kv.IfVersion(version)) }
+					requests, err := t.meet(p, func(ctx context.Context) error { _, err := call(ctx); return err })
+					if requests > 1 && !isFailed(err) && !isUnknown(err) {
+						t.Errorf("the error is %v; want ErrIndeterminate or ErrConditionFailed", err)
+					}
+				}))
 		case w.name == "put-if-version":
 			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
 				lost+" and somebody else deletes the entry before the client repeats it, the error is ErrIndeterminate, and the entry does not come back.",
@@ -418,7 +431,7 @@ func faultyReadCases() []testCase {
 				t.wantRead("Exists", tr, requests, err, ok)
 			}),
 			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
-				testFaultyScan(t, tr, tr.plan(false))
+				testFaultyScan(t, tr, tr.plan(false), 150)
 			}),
 			rule("faults/page/"+tr.name, fmt.Sprintf(tr.words, "a ScanPage")+", what it read goes on from its cursor without a gap.", func(t *trial) {
 				testFaultyPages(t, tr)
@@ -429,7 +442,7 @@ func faultyReadCases() []testCase {
 	cases = append(cases, rule("faults/scan/"+late.name, fmt.Sprintf(late.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
 		p := late.plan(false)
 		p.faults = []Fault{Pass, Pass, Drop}
-		testFaultyScan(t, late, p)
+		testFaultyScan(t, late, p, 1400) // more than two pages of one shard
 	}))
 	return cases
 }
@@ -463,8 +476,8 @@ func (t *trial) wantNext(how string, entries []kv.Entry, keys []string, at int) 
 	return at
 }
 
-func testFaultyScan(t *trial, tr trouble, p plan) {
-	keys := numbered("key:", 150)
+func testFaultyScan(t *trial, tr trouble, p plan, n int) {
+	keys := numbered("key:", n)
 	t.fillKeys(keys...)
 	got := 0
 	requests, err := t.meet(p, func(ctx context.Context) error {

@@ -2,38 +2,60 @@ package conformance
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"github.com/skykv/skykv/kv"
 )
 
-// An operation is one method of the store, called as it should succeed where
-// there is an entry under "key", of version v, and "key" is the prefix of others.
+// An operation is one method of the store, called as it should succeed where all
+// there is is an entry under "key", of version v and with the value "old".
 type operation struct {
 	name string
-	call func(ctx context.Context, s store, v kv.Version) error
+	call func(ctx context.Context, s store, v kv.Version) error // errWrong is for a wrong answer
 
 	// writes: the operation changes "key", or stores "new".
 	writes bool
 }
 
+var errWrong = errors.New("no error, and the answer is wrong")
+
+// answered is err, or errWrong when there is none and the answer is not right.
+func answered(right bool, err error) error {
+	if err == nil && !right {
+		return errWrong
+	}
+	return err
+}
+
 var operations = []operation{
-	{"get", func(ctx context.Context, s store, _ kv.Version) error { _, err := s.Get(ctx, "key"); return err }, false},
-	{"exists", func(ctx context.Context, s store, _ kv.Version) error { _, err := s.Exists(ctx, "key"); return err }, false},
+	{"get", func(ctx context.Context, s store, _ kv.Version) error {
+		e, err := s.Get(ctx, "key")
+		return answered(string(e.Value) == "old", err)
+	}, false},
+	{"exists", func(ctx context.Context, s store, _ kv.Version) error {
+		ok, err := s.Exists(ctx, "key")
+		return answered(ok, err)
+	}, false},
 	{"get-many", func(ctx context.Context, s store, _ kv.Version) error {
-		_, err := s.GetMany(ctx, []string{"key", "absent"})
-		return err
+		entries, err := s.GetMany(ctx, []string{"key", "absent"})
+		return answered(len(entries) == 1 && string(entries["key"].Value) == "old", err)
 	}, false},
 	{"scan", func(ctx context.Context, s store, _ kv.Version) error {
-		for _, err := range s.Scan(ctx, "") {
+		n := 0
+		for e, err := range s.Scan(ctx, "") {
 			if err != nil {
 				return err
 			}
+			if n++; string(e.Value) != "old" {
+				return errWrong
+			}
 		}
-		return nil
+		return answered(n == 1, nil)
 	}, false},
 	{"scan-page", func(ctx context.Context, s store, _ kv.Version) error {
-		_, err := s.ScanPage(ctx, "", 100, "")
-		return err
+		page, err := s.ScanPage(ctx, "", 100, "")
+		return answered(len(page.Entries) == 1 && string(page.Entries[0].Value) == "old" && page.Next == "", err)
 	}, false},
 	{"put", func(ctx context.Context, s store, _ kv.Version) error {
 		_, err := s.Put(ctx, "key", []byte("new"))
@@ -56,8 +78,8 @@ var operations = []operation{
 		return s.DeleteMany(ctx, []string{"key", "absent"})
 	}, true},
 	{"delete-prefix", func(ctx context.Context, s store, _ kv.Version) error {
-		_, err := s.DeletePrefix(ctx, "key")
-		return err
+		n, err := s.DeletePrefix(ctx, "key")
+		return answered(n == 1, err)
 	}, true},
 }
 
@@ -72,6 +94,23 @@ func closeCases() []testCase {
 					t.Errorf("Close: %v", err)
 				}
 				t.wantRefused("the operation after Close", kv.ErrClosed, func() error { return op.call(t.ctx, t.store, v) })
+			}))
+	}
+	for _, op := range operations {
+		cases = append(cases, rule("close/on-the-way/"+op.name,
+			"An operation that is on its way to the service when the store is closed gives the right answer or ErrClosed, never an absence that is none.",
+			func(t *trial) {
+				v := t.put("key", "old")
+				t.driver.before = sync.OnceFunc(func() {
+					if err := t.Close(); err != nil {
+						t.Errorf("Close: %v", err)
+					}
+				})
+				err := op.call(t.ctx, t.store, v)
+				t.driver.before = nil
+				if err != nil && !errors.Is(err, kv.ErrClosed) {
+					t.Errorf("the operation: %v; want the right answer, or an error that matches ErrClosed", err)
+				}
 			}))
 	}
 	return append(cases,

@@ -140,6 +140,9 @@ func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
+	if again := p.again; again != nil {
+		p.again = func() { <-t.apart(again) } // the request that it comes before is the client's
+	}
 	begin := time.Now()
 	requests = t.network.during(p, func() { err = call(ctx) })
 	took := time.Since(begin)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,9 +16,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// caseTimeout bounds a case, so that a driver which never returns fails it. The
-// slowest takes seconds.
-const caseTimeout = 5 * time.Minute
+const (
+	// caseTimeout bounds a case, so that a driver which never returns fails it. The
+	// slowest takes seconds.
+	caseTimeout = 5 * time.Minute
+
+	// goingOn is how long a case may go on when its context has ended, to close
+	// what it opened.
+	goingOn = 10 * time.Second
+)
 
 // testCase is a Case with what it does. It begins with an empty store.
 type testCase struct {
@@ -64,7 +71,8 @@ type trial struct {
 	failures []string
 }
 
-// try runs the case. The error says that a shared store could not be cleared.
+// try runs the case. The error says that a shared store could not be cleared. A
+// case that does not end is left behind.
 func (c testCase) try(ctx context.Context, config Config) (Result, error) {
 	begin := time.Now()
 	if config.Shared {
@@ -75,28 +83,51 @@ func (c testCase) try(ctx context.Context, config Config) (Result, error) {
 	bounded, cancel := context.WithTimeoutCause(ctx, caseTimeout, fmt.Errorf("conformance: the case takes longer than %v", caseTimeout))
 	defer cancel()
 	t := &trial{ctx: bounded, config: config, clock: newClock(), driver: new(observer)}
-	// In a goroutine of its own, which Fatalf can end.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	done := t.apart(func() {
 		defer t.close()
+		t.opened = t.open(c.faulty)
+		t.store = t.with()
+		c.run(t)
+	})
+	ended := true
+	select {
+	case <-done:
+	case <-bounded.Done():
+		select {
+		case <-done:
+		case <-time.After(goingOn):
+			ended = false
+			t.Errorf("a call of the store, or the constructor, does not return, though its context has ended: %v", context.Cause(bounded))
+		}
+	}
+	var err error
+	switch {
+	case config.Shared && !ended:
+		err = fmt.Errorf("conformance: the case %s does not end, and may still write to the shared store", c.Name)
+	case config.Shared:
+		ctx, cancel := context.WithTimeout(ctx, caseTimeout)
+		defer cancel()
+		err = wipe(ctx, config)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Result{Case: c.Case, Failures: slices.Clone(t.failures), Duration: time.Since(begin)}, err
+}
+
+// apart runs f in a goroutine of its own, which Fatalf can end, and a panic fails
+// the case. The channel is closed when f has ended.
+func (t *trial) apart(f func()) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		defer func() {
 			if p := recover(); p != nil {
 				t.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
-		t.opened = t.open(c.faulty)
-		t.store = t.with()
-		c.run(t)
+		f()
 	}()
-	<-done
-	var err error
-	if config.Shared {
-		ctx, cancel := context.WithTimeout(ctx, caseTimeout)
-		defer cancel()
-		err = wipe(ctx, config)
-	}
-	return Result{Case: c.Case, Failures: t.failures, Duration: time.Since(begin)}, err
+	return ended
 }
 
 func (t *trial) open(faulty bool) *kv.Store {
@@ -153,7 +184,7 @@ func (t *trial) Errorf(format string, args ...any) {
 	t.failures = append(t.failures, failure)
 }
 
-// Fatalf reports a failure and ends the case; only its own goroutine may call it.
+// Fatalf reports a failure and ends the case; only what runs apart may call it.
 func (t *trial) Fatalf(format string, args ...any) {
 	t.Errorf(format, args...)
 	runtime.Goexit()

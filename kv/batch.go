@@ -115,7 +115,7 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 // many live ones it removed; entries created meanwhile may remain. The empty
 // prefix is refused with ErrInvalidKey. Records in the way that skykv did not
 // write are left alone and named in a *[BatchError] at the end; any other
-// failure stops it, with the number removed until then.
+// failure stops it, with the number of those that are certain to be removed.
 func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	const op = "delete prefix"
 	if prefix == "" {
@@ -127,15 +127,18 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	if err := s.begin(ctx); err != nil {
 		return 0, s.fail(op, prefix, err)
 	}
-	var removed, live int
+	removed := 0
 	foreign := make(map[string]error)
-	group := make([]string, 0, deleteGroup)
+	group, live := make([]string, 0, deleteGroup), make([]string, 0, deleteGroup)
 	flush := func() error {
 		err := s.writeMany(ctx, op, deletes(group))
-		if err == nil {
-			removed += live
+		batch, partial := err.(*BatchError)
+		for _, key := range live {
+			if err == nil || partial && batch.Failed[key] == nil {
+				removed++
+			}
 		}
-		group, live = group[:0], 0
+		group, live = group[:0], live[:0]
 		return err
 	}
 	// The expired are removed as well: they are under the prefix until the service
@@ -150,7 +153,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 		}
 		group = append(group, rec.Key)
 		if !expired(rec.Expires, s.now().UnixMilli()) {
-			live++
+			live = append(live, rec.Key)
 		}
 		if len(group) == deleteGroup {
 			if err := flush(); err != nil {

@@ -114,6 +114,52 @@ func TestBatchesReportEachKey(t *testing.T) {
 	}
 }
 
+func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		fail  map[string]error
+		whole error
+		want  int // of 1,000 live keys, among which are 10 expired ones, in groups of 500
+	}{
+		{"nothing fails", nil, nil, 1000},
+		{"a live key fails", map[string]error{"k:0250": &kv.Error{Kind: kv.ErrThrottled}}, nil, 499 - 5},
+		{"an expired key fails", map[string]error{"k:0300x": &kv.Error{Kind: kv.ErrThrottled}}, nil, 500 - 5},
+		{"a key of the second group fails", map[string]error{"k:0700": &kv.Error{Kind: kv.ErrThrottled}}, nil, 1000 - 10 - 1},
+		{"everything fails", nil, errReset, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			clock := time.Now()
+			d := &failing{fail: c.fail, whole: c.whole}
+			base := memkv.New().With(kv.Clock(func() time.Time { return clock }))
+			store := base.With(kv.Wrap(func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+			var items []kv.Item
+			for i := range 1000 {
+				items = append(items, kv.Item{Key: fmt.Sprintf("k:%04d", i)})
+				if i%100 == 0 {
+					items = append(items, kv.Item{Key: fmt.Sprintf("k:%04dx", i), TTL: time.Second})
+				}
+			}
+			if err := base.PutMany(t.Context(), items); err != nil {
+				t.Fatal(err)
+			}
+			clock = clock.Add(time.Minute)
+			removed, err := store.DeletePrefix(t.Context(), "k:")
+			left := 0
+			for _, err := range base.Scan(t.Context(), "k:", kv.KeysOnly()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				left++
+			}
+			if removed != 1000-left || removed != c.want || (err == nil) != (c.fail == nil && c.whole == nil) {
+				t.Errorf("rule: DeletePrefix counts the live entries that it removed; it gives %d, %v, with %d of 1,000 left", removed, err, left)
+			}
+		})
+	}
+}
+
 func TestGetManyMarksExpiredAsRead(t *testing.T) {
 	t.Parallel()
 	clock := time.Now()

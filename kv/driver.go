@@ -58,14 +58,15 @@ type Driver interface {
 	WriteMany(ctx context.Context, writes []Write) error
 
 	// Close releases what the driver opened itself, and nothing it was given.
-	// The store calls it once.
+	// The store calls it once at most; of middleware see [Wrap].
 	Close() error
 }
 
 // Info describes a driver to its store.
 type Info struct {
 	// Name is the provider's name in errors, and part of every version: two
-	// drivers with one name must agree on what their native versions mean.
+	// drivers with one name must agree on what their native versions mean. It has
+	// at most 255 bytes.
 	Name string
 
 	// Shards is the number of shards that a scan reads and merges, at least 1.
@@ -111,7 +112,8 @@ type Condition struct {
 	Version string
 
 	// Now is the clock's reading at the start of the call, in milliseconds since
-	// the Unix epoch. It is always set.
+	// the Unix epoch. The store always sets it; in the writes of [WriteEach], which
+	// have no condition, it is zero.
 	Now int64
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"reflect"
 	"time"
 )
 
@@ -180,8 +181,7 @@ func (j *JSONStore[T]) decode(op string, e Entry, withValue bool) (JSONEntry[T],
 		return entry, nil
 	}
 	if err := json.Unmarshal(e.Value, &entry.Value); err != nil {
-		var zero T
-		return JSONEntry[T]{Key: e.Key}, j.store.fail(op, e.Key, &Error{Kind: ErrInvalidJSON, Err: fmt.Errorf("the value of %d bytes is not JSON of type %T", len(e.Value), zero)})
+		return JSONEntry[T]{Key: e.Key}, j.store.fail(op, e.Key, &Error{Kind: ErrInvalidJSON, Err: fmt.Errorf("the value of %d bytes is not JSON of type %v", len(e.Value), reflect.TypeFor[T]())})
 	}
 	return entry, nil
 }

@@ -70,6 +70,22 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 	}
 }
 
+func TestJSONNamesItsType(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	if _, err := store.Put(t.Context(), "k", []byte("no JSON")); err != nil {
+		t.Fatal(err)
+	}
+	for want, get := range map[string]func() error{
+		"interface {}": func() error { _, err := kv.JSON[any](store).Get(t.Context(), "k"); return err },
+		"kv_test.user": func() error { _, err := kv.JSON[user](store).Get(t.Context(), "k"); return err },
+	} {
+		if err := get(); err == nil || !strings.HasSuffix(err.Error(), "is not JSON of type "+want) {
+			t.Errorf("rule: an ErrInvalidJSON names the type that the value is not of, %s; got %v", want, err)
+		}
+	}
+}
+
 func TestJSONRefusesWhatCannotBeEncoded(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()

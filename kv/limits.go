@@ -94,6 +94,8 @@ func checkInstant(at time.Time, now int64) (int64, *Error) {
 		ms++
 	}
 	switch {
+	case !at.After(time.UnixMilli(0)): // which in a record stands for no expiry, or is far enough back to overflow
+		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the expiry is not later than %s", formatMillis(0))}
 	case at.After(MaxExpiry):
 		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the expiry is later than %s", MaxExpiry.Format(time.RFC3339Nano))}
 	case ms <= now:

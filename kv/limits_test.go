@@ -83,6 +83,7 @@ func TestExpiryOptions(t *testing.T) {
 		{"instant of now", []kv.PutOption{kv.ExpireAt(at(123))}, time.Time{}},
 		{"past instant", []kv.PutOption{kv.ExpireAt(at(-1))}, time.Time{}},
 		{"instant before the epoch", []kv.PutOption{kv.ExpireAt(time.Unix(-1, 0))}, time.Time{}},
+		{"instant so long ago that it overflows", []kv.PutOption{kv.ExpireAt(time.Unix(-1<<54, 0))}, time.Time{}},
 		{"last instant", []kv.PutOption{kv.ExpireAt(kv.MaxExpiry)}, kv.MaxExpiry},
 		{"instant after the last", []kv.PutOption{kv.ExpireAt(kv.MaxExpiry.Add(1))}, time.Time{}},
 		{"instant that overflows", []kv.PutOption{kv.ExpireAt(time.Unix(math.MaxInt64/2, 0))}, time.Time{}},
@@ -108,5 +109,31 @@ func TestExpiryOptions(t *testing.T) {
 				t.Errorf("rule: the instant is ceil to the millisecond of now + ttl; got %s, want %s", entry.ExpiresAt, c.want)
 			}
 		})
+	}
+}
+
+// A record's expiry of zero stands for none: no clock may lead there.
+func TestExpiryIsBehindTheEpoch(t *testing.T) {
+	t.Parallel()
+	store := memkv.New().With(kv.Clock(func() time.Time { return time.UnixMilli(-1000) }))
+	for _, c := range []struct {
+		item kv.Item
+		want error
+	}{
+		{kv.Item{TTL: time.Millisecond}, kv.ErrInvalidOption},
+		{kv.Item{TTL: time.Second}, kv.ErrInvalidOption},
+		{kv.Item{TTL: time.Second + 1}, nil},
+		{kv.Item{ExpiresAt: time.UnixMilli(-1)}, kv.ErrInvalidOption},
+		{kv.Item{ExpiresAt: time.UnixMilli(0)}, kv.ErrInvalidOption},
+		{kv.Item{ExpiresAt: time.UnixMilli(1)}, nil},
+	} {
+		c.item.Key = "k"
+		if err := store.PutMany(t.Context(), []kv.Item{c.item}); !errors.Is(err, c.want) {
+			t.Errorf("rule: an instant of expiry is later than the Unix epoch; PutMany of %+v gives %v, want %v", c.item, err, c.want)
+		}
+		entry, err := store.Get(t.Context(), "k")
+		if c.want == nil && (err != nil || !entry.ExpiresAt.Equal(time.UnixMilli(1))) {
+			t.Errorf("rule: the first instant of expiry is a millisecond behind the Unix epoch; Get gives %v, %v", entry.ExpiresAt, err)
+		}
 	}
 }

@@ -21,12 +21,13 @@ type ScanOption interface{ scanOption() }
 type PageOption interface{ pageOption() }
 
 // TTL lets the entry expire d from now, rounded up to the millisecond. Unless d
-// is positive and the instant at most [MaxExpiry], Put returns ErrInvalidOption.
+// is positive and the instant one that [ExpireAt] takes, Put returns
+// ErrInvalidOption.
 func TTL(d time.Duration) PutOption { return ttlOption(d) }
 
 // ExpireAt lets the entry expire at t, rounded up to the millisecond. Unless t
-// is later than the store's clock and at most [MaxExpiry], Put returns
-// ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does not expire,
+// is later than the store's clock and the Unix epoch, and at most [MaxExpiry],
+// Put returns ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does not expire,
 // stands for no expiry.
 func ExpireAt(t time.Time) PutOption { return expireAtOption(t) }
 

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -39,6 +40,10 @@ func Clock(now func() time.Time) StoreOption {
 
 // Wrap puts middleware between the store and its driver. The first is the
 // outermost: Wrap(a, b) makes calls pass a, then b, then the driver.
+//
+// Of a store and those that With makes of it, Close is handed to the drivers of the
+// one that is closed first: a middleware's own Close is not called when that is one
+// without it.
 func Wrap(middleware ...func(Driver) Driver) StoreOption {
 	return func(s *Store) {
 		for i := len(middleware) - 1; i >= 0; i-- {
@@ -72,11 +77,15 @@ func (s *Store) readInfo() {
 	if s.info.Shards < 1 {
 		panic("kv: driver " + s.info.Name + " must have at least one shard")
 	}
+	if len(s.info.Name) > maxNameLen {
+		panic(fmt.Sprintf("kv: the name of driver %.40s… has %d bytes; allowed are at most %d", s.info.Name, len(s.info.Name), maxNameLen))
+	}
 }
 
 // Close releases what skykv opened for the store, and nothing that the program
-// handed in. Every later call, of the stores made by With as well, returns
-// ErrClosed, but Close itself returns nil. So may calls that are under way.
+// handed in. Every later call with valid arguments, of the stores made by With as
+// well, returns ErrClosed, and so may calls that are under way; a later Close
+// returns nil.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil

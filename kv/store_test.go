@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"strings"
 	"testing"
 
 	"github.com/skykv/skykv/kv"
@@ -57,5 +58,42 @@ func TestCallsUnderWayAtClose(t *testing.T) {
 		if wrote := name == "put" || name == "put many"; wrote && !errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("rule: a write that was sent stays ErrIndeterminate; %s gives %v", name, err)
 		}
+	}
+}
+
+// described is a driver with another Info.
+type described struct {
+	kv.Driver
+	info kv.Info
+}
+
+func (d described) Info() kv.Info { return d.info }
+
+func TestInfoIsChecked(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rule  string
+		info  kv.Info
+		legal bool
+	}{
+		{"a name has at most 255 bytes, those that a version's text can hold", kv.Info{Name: strings.Repeat("n", 255), Shards: 1}, true},
+		{"a name has at most 255 bytes, those that a version's text can hold", kv.Info{Name: strings.Repeat("n", 256), Shards: 1}, false},
+		{"a driver has at least one shard", kv.Info{Name: "n"}, false},
+	} {
+		func() {
+			defer func() {
+				if p := recover(); (p == nil) != c.legal {
+					t.Errorf("rule: %s; with %d bytes and %d shards the panic is %v", c.rule, len(c.info.Name), c.info.Shards, p)
+				}
+			}()
+			store := memkv.New().With(kv.Wrap(func(d kv.Driver) kv.Driver { return described{d, c.info} }))
+			version, err := store.Put(t.Context(), "k", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if parsed, err := kv.ParseVersion(version.String()); parsed != version {
+				t.Errorf("rule: a version's text gives the version again; got %v, %v", parsed, err)
+			}
+		}()
 	}
 }

@@ -107,6 +107,8 @@ func (s *Store) checkVersion(v Version, key string) *Error {
 	switch {
 	case v == (Version{}):
 		return invalidVersion("the version is empty; allowed is what Get, Put or a scan returned")
+	case v.native == "": // which would be no condition at all
+		return invalidVersion("the version names no state; the driver that it is from reported none")
 	case v.provider != s.info.Name:
 		return invalidVersion(fmt.Sprintf("the version is of a %q store; this one is %q", v.provider, s.info.Name))
 	case v.key != hash(key):

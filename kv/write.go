@@ -59,6 +59,12 @@ func (s *Store) put(ctx context.Context, rec Record, cond Condition) (Version, e
 		case ifAbsent && !out.Exists:
 			cond = Condition{Absent: true, Now: now}
 		case ifAbsent && expired(out.Found.Expires, now):
+			if out.Found.Version == "" { // which would be no condition at all
+				return Version{}, s.fail(op, rec.Key, &Error{
+					Indeterminate: applied,
+					Err:           errors.New("the driver reported no version of the expired entry, so that it cannot be replaced in the state it was found in"),
+				})
+			}
 			cond = Condition{Version: out.Found.Version, Now: now}
 		default:
 			return Version{}, s.errCondition(op, rec.Key, applied)

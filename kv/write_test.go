@@ -178,6 +178,55 @@ func TestTakeoverReplacesTheVersionFound(t *testing.T) {
 	}
 }
 
+// nameless is a driver that never says which version a record has.
+type nameless struct{ kv.Driver }
+
+func (d nameless) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+	rec, ok, err := d.Driver.Get(ctx, key, withValue)
+	rec.Version = ""
+	return rec, ok, err
+}
+
+func (d nameless) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+	if cond.Absent {
+		cond.Now = 0 // the store is to judge the expiry
+	}
+	out, err := d.Driver.Put(ctx, rec, cond)
+	out.Version, out.Found.Version = "", ""
+	return out, err
+}
+
+func TestNoVersionIsNoCondition(t *testing.T) {
+	t.Parallel()
+	store := memkv.New().With(kv.Wrap(func(d kv.Driver) kv.Driver { return nameless{d} }))
+	written, err := store.Put(t.Context(), "k", []byte("old"), kv.TTL(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := store.Get(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for how, version := range map[string]kv.Version{"Put": written, "Get": read.Version} {
+		if _, err := store.Put(t.Context(), "k", []byte("new"), kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidVersion) {
+			t.Errorf("rule: a version that names no state is ErrInvalidVersion, and not a Put without a condition; with that of %s it gave %v", how, err)
+		}
+		if err := store.Delete(t.Context(), "k", kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidVersion) {
+			t.Errorf("rule: a version that names no state is ErrInvalidVersion, and not a Delete without a condition; with that of %s it gave %v", how, err)
+		}
+	}
+	if entry, err := store.Get(t.Context(), "k"); err != nil || string(entry.Value) != "old" {
+		t.Errorf("rule: a refused write changes nothing; Get gives %q, %v", entry.Value, err)
+	}
+	later := store.With(kv.Clock(func() time.Time { return time.Now().Add(2 * time.Hour) }))
+	if _, err := later.Put(t.Context(), "k", []byte("new"), kv.IfNotExists()); err == nil || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: an expired entry is replaced only in the state it was found in, and not at all when that has no version; Put gave %v", err)
+	}
+	if entry, err := store.Get(t.Context(), "k"); err != nil || string(entry.Value) != "old" {
+		t.Errorf("rule: an error that is not ErrIndeterminate means that nothing was written; Get gives %q, %v", entry.Value, err)
+	}
+}
+
 // Each round of a Put may have a request that is carried out late.
 func TestEachRoundHasItsToken(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@
 //
 // # Where an emulator comes from
 //
-// The first of these that is to be had:
+// The first of these that is available:
 //
 //  1. The environment names one that already runs: SKYKV_DYNAMODB_ENDPOINT=http://localhost:8000,
 //     SKYKV_FIRESTORE_ENDPOINT=localhost:8080, SKYKV_AZTABLES_ENDPOINT=http://localhost:10002/devstoreaccount1.
@@ -69,7 +69,7 @@ const (
 
 // ErrUnavailable is matched by the error of [Start] when there is no way to run the emulator here, or
 // SKYKV_EMULATOR=off forbids it: a test skips. Every other error is the failure of something that should have worked.
-var ErrUnavailable = errors.New("no emulator to be had")
+var ErrUnavailable = errors.New("no emulator available")
 
 // An Emulator is a running emulator. Its fields are not to be changed.
 type Emulator struct {
@@ -78,7 +78,7 @@ type Emulator struct {
 	// "HOST:PORT" (gRPC without TLS) for Firestore, "http://HOST:PORT/devstoreaccount1" for Azure Tables.
 	// It accepts any credentials, except Azure Tables, which wants AzureAccount and AzureKey.
 	Endpoint string
-	// Way is how it was had: "environment", "docker" or "process".
+	// Way is how it was obtained: "environment", "docker" or "process".
 	Way string
 
 	id   string // of the container or of the process group, for this package's tests

@@ -13,7 +13,7 @@ import (
 // DynamoDB returns the endpoint URL of a DynamoDB Local, such as "http://127.0.0.1:49153", for the AWS client's
 // BaseEndpoint. Any region and credentials do; all of them see the same tables.
 //
-// It skips the test when no emulator is to be had and fails it when one should have been, as the package comment
+// It skips the test when no emulator is available and fails it when one should have been, as the package comment
 // describes. The emulator is shared by the whole test binary: use table names of your own.
 func DynamoDB(t testing.TB) string {
 	t.Helper()

@@ -151,7 +151,7 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 			in.forward(a, func() error { result, err = act(ctx, n); return nil })
 			in.end()
 			if err != nil && applied && write {
-				err = &kv.Error{Kind: kind(err), Indeterminate: true, Err: err}
+				err = uncertain(err)
 			}
 			return result, applied, err
 		case a.Kind == Late:
@@ -177,6 +177,19 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 		}
 	}
 	return none, applied, err
+}
+
+// uncertain is the error of a write of which an earlier attempt may have been applied:
+// each of a batch's, since the keys that it does not name are written.
+func uncertain(err error) error {
+	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
+		failed := make(map[string]error, len(batch.Failed))
+		for key, err := range batch.Failed {
+			failed[key] = uncertain(err)
+		}
+		return &kv.BatchError{Failed: failed}
+	}
+	return &kv.Error{Kind: kind(err), Indeterminate: true, Err: err}
 }
 
 // unanswered is the error of an attempt of which the client heard nothing good.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -240,6 +241,36 @@ func TestDriver(t *testing.T) {
 	}
 	if n := len(in.Take()); n != 4 {
 		t.Errorf("%d attempts", n)
+	}
+}
+
+// refusing is a driver that turns one key of every batch away.
+type refusing struct {
+	kv.Driver
+	key string
+}
+
+func (d refusing) WriteMany(ctx context.Context, writes []kv.Write) error {
+	others := slices.DeleteFunc(slices.Clone(writes), func(w kv.Write) bool { return w.Key == d.key })
+	if err := d.Driver.WriteMany(ctx, others); err != nil || len(others) == len(writes) {
+		return err
+	}
+	return &kv.BatchError{Failed: map[string]error{d.key: &kv.Error{Kind: kv.ErrThrottled}}}
+}
+
+// TestDriverBatch: a key that fails at last may have been written by an attempt whose
+// answer was lost; the others were.
+func TestDriverBatch(t *testing.T) {
+	in := new(Injector)
+	store := memkv.New().With(kv.Wrap(Driver(in, 2), func(d kv.Driver) kv.Driver { return refusing{d, "b"} }))
+	for kind, indeterminate := range map[Kind]bool{Pass: false, Throttle: false, Lose: true} {
+		in.Use(Writes(kind))
+		err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}, {Key: "c"}})
+		in.Take()
+		batch, ok := errors.AsType[*kv.BatchError](err)
+		if !ok || len(batch.Failed) != 1 || !errors.Is(batch.Failed["b"], kv.ErrThrottled) || errors.Is(batch.Failed["b"], kv.ErrIndeterminate) != indeterminate {
+			t.Errorf("%s: %v; want ErrThrottled of b alone, indeterminate: %v", kind, err, indeterminate)
+		}
 	}
 }
 
