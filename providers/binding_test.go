@@ -23,9 +23,13 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cret"
 	for url, says := range map[string]string{
-		"":                                        "no scheme",
-		secret:                                    "no scheme",
-		"app.db":                                  "no scheme",
+		"":                                      "no scheme",
+		secret:                                  "no scheme",
+		"app.db":                                "no scheme",
+		":" + secret:                            "no scheme",
+		secret + "=:x":                          "no scheme",
+		"AKIAIOSFODNN7EXAMPLE/" + secret + ":x": "no scheme",
+		"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=" + secret + "==;TableEndpoint=https://acc.table.core.windows.net": "no scheme",
 		"redis://:" + secret + "@host":            `scheme "redis" is unknown`,
 		"MEM:":                                    `scheme "MEM" is unknown`,
 		"mem":                                     "no scheme",
