@@ -17,10 +17,11 @@ import (
 )
 
 type driver struct {
-	table *aztables.Client
-	name  string
-	retry policy.RetryOptions
-	close func() // nil for a client that was handed in
+	table  *aztables.Client
+	name   string
+	retry  policy.RetryOptions
+	traces bool   // the client's transport is a tracer
+	close  func() // nil for a client that was handed in
 
 	shards     int
 	partitions []string // the PartitionKey of every shard
