@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -40,7 +41,7 @@ const BindingFile = "skykv.db"
 // A variable that is unset, a service that skykv has no provider for ("redis"), a
 // field that is unknown or missing, and a reference to a secret or an expression
 // where a value is expected are errors that match [kv.ErrInvalidOption]. None
-// repeats a value of the binding.
+// repeats a value of the binding that may be a secret.
 func OpenBinding(ctx context.Context, name string) (*kv.Store, error) {
 	variable, err := bindingVariable(name)
 	if err != nil {
@@ -146,6 +147,9 @@ func parseBinding(text string) (binding, error) {
 	case "tablestorage":
 		u.Scheme, u.Host, u.Path = "aztables", values["accountName"], "/"+values["tableName"]
 	case "local-kv":
+		if err := kv.ValidatePrefix(values["keyPrefix"]); err != nil {
+			return binding{}, fmt.Errorf("field \"keyPrefix\": %w", err)
+		}
 		return binding{dataDir: values["dataDir"], keyPrefix: values["keyPrefix"]}, nil
 	}
 	u.RawQuery = query.Encode()
@@ -183,7 +187,7 @@ func readObject(text string) (map[string]json.RawMessage, error) {
 	if _, err := dec.Token(); err != nil {
 		return nil, errors.New("the text is not valid JSON")
 	}
-	if dec.More() {
+	if _, err := dec.Token(); err != io.EOF { // More is false at a stray brace as well
 		return nil, errors.New("something stands behind the JSON object")
 	}
 	return fields, nil

@@ -23,9 +23,13 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cret"
 	for url, says := range map[string]string{
-		"":                                        "no scheme",
-		secret:                                    "no scheme",
-		"app.db":                                  "no scheme",
+		"":                                      "no scheme",
+		secret:                                  "no scheme",
+		"app.db":                                "no scheme",
+		":" + secret:                            "no scheme",
+		secret + "=:x":                          "no scheme",
+		"AKIAIOSFODNN7EXAMPLE/" + secret + ":x": "no scheme",
+		"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=" + secret + "==;TableEndpoint=https://acc.table.core.windows.net": "no scheme",
 		"redis://:" + secret + "@host":            `scheme "redis" is unknown`,
 		"MEM:":                                    `scheme "MEM" is unknown`,
 		"mem":                                     "no scheme",
@@ -133,9 +137,13 @@ func TestOpenBindingLocal(t *testing.T) {
 	if _, err := providers.OpenBinding(ctx, "nowhere"); !errors.Is(err, kv.ErrNotProvisioned) {
 		t.Errorf("with a dataDir that does not exist: %v; want ErrNotProvisioned", err)
 	}
-	t.Setenv("ALIEN_BADPREFIX_BINDING", fmt.Sprintf(`{"service":"local-kv","dataDir":%q,"keyPrefix":"a/b"}`, dir))
+	empty := t.TempDir()
+	t.Setenv("ALIEN_BADPREFIX_BINDING", fmt.Sprintf(`{"service":"local-kv","dataDir":%q,"keyPrefix":"a/b"}`, empty))
 	if _, err := providers.OpenBinding(ctx, "badprefix"); !errors.Is(err, kv.ErrInvalidOption) || !errors.Is(err, kv.ErrInvalidKey) {
 		t.Errorf("with a keyPrefix that is no prefix: %v; want ErrInvalidOption and ErrInvalidKey", err)
+	}
+	if _, err := os.Stat(filepath.Join(empty, providers.BindingFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("rule: a binding is refused before any I/O; the file of one with a keyPrefix that is no prefix gives %v", err)
 	}
 }
 
@@ -157,6 +165,9 @@ func TestOpenBindingRefuses(t *testing.T) {
 		{"cut off", `{"service":"dynamodb","tableName":"` + secret, "not valid JSON"},
 		{"cut off behind a field", `{"service":"dynamodb"`, "not valid JSON"},
 		{"two objects", `{"service":"local-kv","dataDir":"` + secret + `"} {}`, "behind the JSON object"},
+		{"a stray brace", `{"service":"local-kv","dataDir":"` + secret + `"}}`, "behind the JSON object"},
+		{"a stray bracket", `{"service":"local-kv","dataDir":"` + secret + `"}]`, "behind the JSON object"},
+		{"a stray quote", `{"service":"local-kv","dataDir":"` + secret + `"}"`, "behind the JSON object"},
 		{"a field twice", `{"service":"local-kv","dataDir":"a","dataDir":"` + secret + `"}`, `"dataDir" is there twice`},
 		{"no service", `{"tableName":"t"}`, `"service" is missing`},
 		{"redis", `{"service":"redis","connectionUrl":"redis://:` + secret + `@cache"}`, `"redis", which skykv has no provider for`},

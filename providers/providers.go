@@ -7,8 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/aztableskv"
 	"github.com/skykv/skykv/providers/dynamokv"
@@ -17,8 +17,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// Open opens the store that url names. These are all URLs that there are; each
-// parameter may be left out:
+// Open opens the store that url names. These are all the URLs; every parameter is
+// optional:
 //
 //	mem:                               memory of this process
 //	file:PATH                          SQLite in one file, made if absent
@@ -46,11 +46,10 @@ import (
 // be a secret.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	const allowed = "allowed are mem:, file:PATH, dynamodb://TABLE, firestore://PROJECT/COLLECTION and aztables://ACCOUNT/TABLE"
-	scheme, _, found := strings.Cut(url, ":")
-	if !found { // it may be anything, a secret included
-		return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: errors.New("the URL has no scheme; " + allowed)}
-	}
+	scheme := storeurl.Scheme(url)
 	switch scheme {
+	case "": // the text may be anything, such as a connection string with its key
+		return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: errors.New("the URL has no scheme; " + allowed)}
 	case "mem":
 		return memkv.Open(ctx, url)
 	case "file":

@@ -22,6 +22,25 @@ type URL struct {
 	query    url.Values
 }
 
+// Scheme gives what stands in front of the first colon of raw if it is a scheme,
+// and "" otherwise. What is longer than any scheme of a store is none: it may be
+// the name of a key, with the key behind the colon.
+func Scheme(raw string) string {
+	scheme, _, found := strings.Cut(raw, ":")
+	if !found || len(scheme) > 16 {
+		return ""
+	}
+	for i := range len(scheme) {
+		switch c := scheme[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+		case i > 0 && (c >= '0' && c <= '9' || c == '+' || c == '.' || c == '-'):
+		default:
+			return ""
+		}
+	}
+	return scheme
+}
+
 // Parse reads raw. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
 // users what is allowed, and names the scheme and all parameters; provider is
 // the name in errors, which match [kv.ErrInvalidOption].
@@ -33,6 +52,8 @@ func Parse(provider, form, raw string) (*URL, error) {
 	switch {
 	case err != nil:
 		return nil, u.Errorf("the URL cannot be parsed") // url's own error repeats the URL
+	case Scheme(raw) == "":
+		return nil, u.Errorf("the scheme is missing")
 	case parsed.Scheme != scheme:
 		return nil, u.Errorf("the scheme is %q", parsed.Scheme)
 	case parsed.User != nil:

@@ -46,6 +46,9 @@ func TestParseRefuses(t *testing.T) {
 		"cloud://hunter2:4711@orders":            "credentials",
 		"cloud://orders#4711":                    "fragment",
 		"other://orders":                         `the scheme is "other"`,
+		"":                                       "the scheme is missing",
+		"orders":                                 "the scheme is missing",
+		"AKIA4711AKIA4711AKIA:secret":            "the scheme is missing",
 		"cloud://orders?%zz4711":                 "cannot be parsed",
 		"cloud://[4711":                          "cannot be parsed",
 		"cloud://orders?region=a;shards=4711":    "cannot be parsed",
@@ -70,6 +73,18 @@ func TestParseRefuses(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "4711") {
 			t.Errorf("rule: no message repeats what may be a secret; %q gave %q", raw, err)
+		}
+	}
+}
+
+func TestScheme(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"mem:": "mem", "MEM:": "MEM", "file:a:b": "file", "mongodb+srv://u:p@h": "mongodb+srv", "a1.b-c:": "a1.b-c",
+		"": "", ":": "", "mem": "", "1st:": "", "+x:": "", "a b:": "", "a=b:c": "", "ä:": "", "a/b:c": "", "abcdefghijklmnopq:": "",
+	} {
+		if got := Scheme(raw); got != want {
+			t.Errorf("rule: a scheme is a letter and up to 15 letters, digits, +, . and - in front of a colon; that of %q is %q, got %q", raw, want, got)
 		}
 	}
 }

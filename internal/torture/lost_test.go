@@ -274,9 +274,13 @@ func unavailable(err error) bool {
 	return errors.Is(err, kv.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// vague reports whether a single fault may end a call: the SDKs of AWS and Azure do not
-// ask again when they cannot read an answer, or take its status for all there is to know.
-func vague(kind faults.Kind) bool { return kind == faults.Garbage || kind == faults.Truncate }
+// vague reports whether a single fault may end a call, which inserts or not. The SDKs of
+// AWS and Azure do not ask again when an answer makes no sense, or take its status for all
+// there is to know. AWS's does not either when an answer ends early, nor does Azure's when
+// it is that to an insertion or a transaction.
+func (w *world) vague(kind faults.Kind, inserts bool) bool {
+	return kind == faults.Garbage || kind == faults.Truncate && (w.name == "dynamodb" || w.name == "aztables" && inserts)
+}
 
 func (l *lost) rule() string {
 	extent := "one request of the call"
@@ -289,6 +293,7 @@ func (l *lost) rule() string {
 // exactly gives what the error must be, nil when only the truth of it counts.
 func (l *lost) exactly() func(error) bool {
 	conditionalDelete := l.delete && !l.repeats
+	vague := l.vague(l.kind, strings.HasPrefix(l.lostWrite.name, "put-if-absent"))
 	switch {
 	case l.kind == faults.Hang:
 		return func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
@@ -307,11 +312,11 @@ func (l *lost) exactly() func(error) bool {
 			return succeeds
 		}
 		return fails
-	case !l.holds && vague(l.kind): // that the service refused is known, but not why
+	case !l.holds && vague: // that the service refused is known, but not why
 		return func(err error) bool { return err != nil }
 	case !l.holds:
 		return failsOrUnknown
-	case vague(l.kind), l.kind == faults.Late && conditionalDelete:
+	case vague, l.kind == faults.Late && conditionalDelete:
 		return succeedsOrUnknown
 	case !l.kind.Forwarded():
 		return succeeds
@@ -446,7 +451,7 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 				t.Errorf("%s: %s holds %q", what, key, after[key])
 			}
 		}
-		if err != nil && !always && !vague(kind) && kind != faults.Hang {
+		if err != nil && !always && !w.vague(kind, true) && kind != faults.Hang {
 			t.Errorf("rule: one %s is retried; %s: %.300v", kind, what, err)
 		}
 		if partial && kind == faults.Throttle {
@@ -477,7 +482,7 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 			t.Errorf("rule: no key of a batch is forgotten; GetMany has neither an entry nor an error of %s: %v", key, err)
 		}
 	}
-	if err != nil && !always && !vague(kind) && kind != faults.Hang {
+	if err != nil && !always && !w.vague(kind, false) && kind != faults.Hang {
 		t.Errorf("rule: one %s is retried; GetMany: %.300v", kind, err)
 	}
 
@@ -570,7 +575,7 @@ func testLostScan(t checking, w *world, kind faults.Kind, always bool, keys []st
 			t.Errorf("rule: a scan that ends without an error is complete; %s gave %d of %d", how, got, len(keys))
 		case err == nil && always && kind != faults.Truncate:
 			t.Errorf("%s: all requests failed, but the scan has %d keys", how, got)
-		case err != nil && !always && kind != faults.Hang && !vague(kind):
+		case err != nil && !always && kind != faults.Hang && !w.vague(kind, false):
 			t.Errorf("rule: one %s at a time is retried; %s: %v", kind, how, err)
 		case err != nil && errors.Is(err, kv.ErrIndeterminate):
 			t.Errorf("rule: only writes are indeterminate; %s: %v", how, err)

@@ -28,28 +28,67 @@ type attempts struct {
 	// net/http below the client nobody says when a request is sent, so it stays
 	// set; net/http says so, which is traced.
 	pending, traced atomic.Bool
+
+	// waiting: no request is with the client's tracer, so that what net/http says is
+	// about requests for a token.
+	waiting atomic.Bool
+
+	context.Context // the call's, which leads tracer here
 }
 
 // watch returns the context for one call of the SDK's client.
 func (d *driver) watch(ctx context.Context) (context.Context, *attempts) {
-	a := &attempts{retry: d.retry}
+	a := &attempts{retry: d.retry, Context: ctx}
 	a.pending.Store(true)
 	retry := d.retry
 	retry.ShouldRetry = a.repeat
-	return policy.WithRetryOptions(ctx, retry), a
+	return policy.WithRetryOptions(a, retry), a
 }
 
 // watchWrite is watch for a call that changes something: it learns whether a
 // request was sent at all.
 func (d *driver) watchWrite(ctx context.Context) (context.Context, *attempts) {
 	ctx, a := d.watch(ctx)
+	if d.traces {
+		a.traced.Store(true)
+		a.pending.Store(false)
+		a.waiting.Store(true)
+	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
-			a.traced.Store(true)
-			a.pending.Store(false)
+			if !a.waiting.Load() {
+				a.traced.Store(true)
+				a.pending.Store(false)
+			}
 		},
-		GotConn: func(httptrace.GotConnInfo) { a.pending.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) {
+			if !a.waiting.Load() {
+				a.pending.Store(true)
+			}
+		},
 	}), a
+}
+
+type attemptsKey struct{}
+
+func (a *attempts) Value(key any) any {
+	if key == (attemptsKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// tracer is the transport of Open's client. It tells the requests to the service
+// from the wait for a token of Microsoft Entra ID before them, in which
+// credentials make requests of their own with the same context.
+type tracer struct{ *http.Client }
+
+func (t tracer) Do(r *http.Request) (*http.Response, error) {
+	if a, ok := r.Context().Value(attemptsKey{}).(*attempts); ok && a.waiting.Load() {
+		a.waiting.Store(false)
+		defer a.waiting.Store(true)
+	}
+	return t.Client.Do(r)
 }
 
 // repeat is the ShouldRetry of the call: it is told of the end of every attempt

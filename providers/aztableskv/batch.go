@@ -25,8 +25,10 @@ const (
 
 	// fewApplied is the number of operations in front of the one that made a
 	// transaction fail from which on transactions are still worth while: where more
-	// than one in so many fails, single requests are fewer.
+	// than one in so many fails, single requests are fewer. One absent key says
+	// little of the others, so that it takes fewTries of them.
 	fewApplied = 8
+	fewTries   = 3
 )
 
 // WriteMany applies the writes of each partition in transactions. Deletions are
@@ -107,6 +109,7 @@ func (t *transaction) part(from, to int) *transaction {
 func (d *driver) transact(ctx context.Context, t *transaction) map[string]error {
 	failed := make(map[string]error)
 	uncertain := false // an attempt to apply t may have succeeded after all
+	tries := 0         // that applied few
 	for len(t.writes) > 1 {
 		if err := ctx.Err(); err != nil {
 			failAll(failed, t, &kv.Error{Err: err, Indeterminate: uncertain})
@@ -126,14 +129,21 @@ func (d *driver) transact(ctx context.Context, t *transaction) map[string]error 
 			return failed
 		}
 		at := answer.index
-		if at < fewApplied || at >= len(t.writes) {
+		if at < 0 || at >= len(t.writes) {
 			break
+		}
+		// done: it was to be deleted, and is not there.
+		done := t.writes[at].Delete && t.actions[at].IfMatch == nil && absent(answer.code)
+		if at < fewApplied {
+			if tries++; !done || tries == fewTries {
+				break
+			}
 		}
 		// Those in front of it were fine.
 		failed = merge(failed, d.transact(ctx, t.part(0, at)), uncertain)
-		if w := t.writes[at]; !w.Delete || t.actions[at].IfMatch != nil || !absent(answer.code) {
+		if !done {
 			failed = merge(failed, singles(ctx, t.part(at, at+1)), uncertain)
-		} // else it was to be deleted, and is not there
+		}
 		t = t.part(at+1, len(t.writes))
 	}
 	return merge(failed, singles(ctx, t), uncertain)

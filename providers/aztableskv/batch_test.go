@@ -29,7 +29,10 @@ func TestDeleteManyAbsent(t *testing.T) {
 		most   int // requests
 	}{
 		{"none", func(int) bool { return false }, 3},
-		{"the first", func(i int) bool { return i == 0 }, 103},
+		{"the first", func(i int) bool { return i == 0 }, 4},
+		{"the sixth", func(i int) bool { return i == 5 }, 5},
+		{"two near the front", func(i int) bool { return i == 2 || i == 7 }, 7},
+		{"the first three", func(i int) bool { return i < 3 }, 103},
 		{"the last", func(i int) bool { return i == 299 }, 4},
 		{"one in the middle", func(i int) bool { return i == 150 }, 5},
 		{"every twentieth", func(i int) bool { return i%20 == 10 }, 33},

@@ -63,7 +63,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	}
 	d, err := newDriver("open", c.Client, c.Table, policy.RetryOptions{})
 	if err == nil {
-		d.close = c.Close
+		d.traces, d.close = true, c.Close
 		d.setShards(c.Options.Shards)
 		err = d.checkLayout(ctx)
 	}
@@ -143,7 +143,7 @@ func connect(account, endpoint string, getenv func(string) string, transport *ht
 	if endpoint == "" {
 		endpoint = "https://" + account + ".table.core.windows.net"
 	}
-	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: &http.Client{Transport: transport}}}
+	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{&http.Client{Transport: transport}}}}
 	switch {
 	case key != "":
 		cred, err := aztables.NewSharedKeyCredential(account, key)

@@ -109,6 +109,9 @@
 //     entities whose RowKey is not a key.
 //   - The SDK sets no limit to the time that a request takes: contexts should
 //     have deadlines.
+//   - A client that New is given does not tell whether a write still waits for a
+//     token of Microsoft Entra ID. If the context ends then, the write is
+//     kv.ErrIndeterminate, though nothing was sent. The client of Open tells.
 //   - A client for New that many goroutines use should keep more idle connections
 //     than the SDK's 10; a scan alone uses as many as there are shards. The
 //     client of Open keeps 512.

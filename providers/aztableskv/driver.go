@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -16,10 +17,11 @@ import (
 )
 
 type driver struct {
-	table *aztables.Client
-	name  string
-	retry policy.RetryOptions
-	close func() // nil for a client that was handed in
+	table  *aztables.Client
+	name   string
+	retry  policy.RetryOptions
+	traces bool   // the client's transport is a tracer
+	close  func() // nil for a client that was handed in
 
 	shards     int
 	partitions []string // the PartitionKey of every shard
@@ -199,6 +201,31 @@ func expiredBy(instant int64) string {
 	return propExpires + " gt 0L and " + propExpires + " le " + strconv.FormatInt(instant, 10) + "L"
 }
 
+// ifMatch gives the ETag that cond wants, nil for none. Versions come from
+// outside, as text that anybody can make up, and as a header "*" would match any
+// entity.
+func ifMatch(cond kv.Condition) (*azcore.ETag, error) {
+	if cond.Version == "" {
+		return nil, nil
+	}
+	if !isETag(cond.Version) {
+		return nil, &kv.Error{Kind: kv.ErrInvalidVersion, Err: errors.New("the version holds no ETag; allowed is what Get, Put or a scan returned")}
+	}
+	match := azcore.ETag(cond.Version)
+	return &match, nil
+}
+
+// isETag reports whether s is one entity tag: printable ASCII without quotes and
+// spaces, in quotes, perhaps behind W/.
+// https://www.rfc-editor.org/rfc/rfc9110#name-etag
+func isETag(s string) bool {
+	s = strings.TrimPrefix(s, "W/")
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return false
+	}
+	return !strings.ContainsFunc(s[1:len(s)-1], func(r rune) bool { return r < '!' || r == '"' || r > '~' })
+}
+
 // noContent spares the answer to an insertion, which repeats the entity.
 var noContent = http.Header{"Prefer": {"return-no-content"}}
 
@@ -206,15 +233,17 @@ func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.
 	if err := ctx.Err(); err != nil {
 		return kv.Outcome{}, &kv.Error{Err: err}
 	}
+	match, err := ifMatch(cond)
+	if err != nil {
+		return kv.Outcome{}, err
+	}
 	body := encode(d.partition(rec.Key), rec)
 	callCtx, call := d.watchWrite(ctx)
 	var etag azcore.ETag
-	var err error
 	switch {
-	case cond.Version != "":
-		match := azcore.ETag(cond.Version)
+	case match != nil:
 		var resp aztables.UpdateEntityResponse
-		resp, err = d.table.UpdateEntity(callCtx, body, &aztables.UpdateEntityOptions{IfMatch: &match, UpdateMode: aztables.UpdateModeReplace})
+		resp, err = d.table.UpdateEntity(callCtx, body, &aztables.UpdateEntityOptions{IfMatch: match, UpdateMode: aztables.UpdateModeReplace})
 		etag = resp.ETag
 	case cond.Absent:
 		var resp aztables.AddEntityResponse
@@ -238,13 +267,12 @@ func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.
 	if err := ctx.Err(); err != nil {
 		return kv.Outcome{}, &kv.Error{Err: err}
 	}
-	opts := &aztables.DeleteEntityOptions{}
-	if cond.Version != "" {
-		match := azcore.ETag(cond.Version)
-		opts.IfMatch = &match
+	match, err := ifMatch(cond)
+	if err != nil {
+		return kv.Outcome{}, err
 	}
 	callCtx, call := d.watchWrite(ctx)
-	_, err := d.table.DeleteEntity(callCtx, d.partition(key), key, opts)
+	_, err = d.table.DeleteEntity(callCtx, d.partition(key), key, &aztables.DeleteEntityOptions{IfMatch: match})
 	switch {
 	case err == nil, cond.Version == "" && absent(code(err)):
 		return kv.Outcome{Done: true}, nil

@@ -597,6 +597,106 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
+// The rule: a write that still waits for a token when its context ends was not
+// sent, and is indeterminate only if an earlier attempt may have been applied.
+// Of a client that does not tell, it is so in any case.
+func TestTokensThatAreAwaited(t *testing.T) {
+	t.Parallel()
+	identity := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200) }))
+	t.Cleanup(identity.Close)
+	for _, test := range []struct {
+		name          string
+		traces        bool // as Open's client does
+		sent          int  // requests before
+		fault         fault
+		indeterminate bool
+	}{
+		{"at once", true, 0, fault{}, false},
+		{"after a lost answer", true, 1, fault{serve: true, cut: true}, true},
+		{"after throttling", true, 1, fault{status: 503, code: "ServerBusy"}, false},
+		{"at once, by a client of one's own", false, 0, fault{}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for op := range operations(t.Context(), nil, kv.Version{}) {
+				if !writes(op) || op == "delete prefix" || strings.Contains(op, "version") {
+					continue
+				}
+				f := newFake(t, "kv1")
+				f.setFault(func(*http.Request) fault { return test.fault })
+				server := httptest.NewTLSServer(f)
+				t.Cleanup(server.Close)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				asked := 0
+				cred := tokens(func(ctx context.Context) error {
+					// Credentials have connections of their own, and the call's context.
+					r, err := http.NewRequestWithContext(ctx, "GET", identity.URL, nil)
+					if err != nil {
+						return err
+					}
+					resp, err := http.DefaultClient.Do(r)
+					if err != nil {
+						return err
+					}
+					resp.Body.Close()
+					if asked++; asked > test.sent {
+						cancel()
+						return ctx.Err()
+					}
+					return nil
+				})
+				client, err := aztables.NewServiceClient(server.URL, cred, &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{server.Client()}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, err := newDriver("open", client, "kv1", quick)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.traces = test.traces
+				d.setShards(DefaultShards)
+				err = operations(ctx, kv.New(d), kv.Version{})[op]()
+				if !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != test.indeterminate {
+					t.Errorf("%s: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, test.indeterminate)
+				}
+				if got := len(f.take()); got != test.sent {
+					t.Errorf("%s made %d requests; want %d", op, got, test.sent)
+				}
+			}
+		})
+	}
+}
+
+// The rule: the client of Open tells what was sent: a write whose context ends
+// under way may have been applied.
+func TestOpenTraces(t *testing.T) {
+	f := newFake(t, "kv1")
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	t.Setenv(envConnectionString, "")
+	t.Setenv(envKey, "a2V5")
+	s, err := Open(t.Context(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for op := range operations(t.Context(), s, kv.Version{}) {
+		if !writes(op) || op == "delete prefix" || strings.Contains(op, "version") {
+			continue
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		f.setFault(func(r *http.Request) fault {
+			cancel()
+			<-r.Context().Done() // the client hangs up
+			return fault{}
+		})
+		if err := operations(ctx, s, kv.Version{})[op](); !errors.Is(err, context.Canceled) || !errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("%s, cancelled under way: %v; want context.Canceled and ErrIndeterminate", op, err)
+		}
+	}
+}
+
 type tokens func(context.Context) error
 
 func (get tokens) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {

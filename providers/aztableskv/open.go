@@ -165,7 +165,7 @@ func (d *driver) addLayout(ctx context.Context) (*layout, error) {
 	case code(err) == aztables.EntityAlreadyExists:
 		return nil, nil
 	}
-	return nil, call.read(ctx, err)
+	return nil, d.unprovisioned(call.read(ctx, err))
 }
 
 // unprovisioned tells how the table comes into being.

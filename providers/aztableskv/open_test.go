@@ -49,6 +49,16 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "EnsureTable") {
 		t.Errorf("missing table: %v; want ErrNotProvisioned that names EnsureTable", err)
 	}
+	// Whether the real service says TableNotFound to a read, as Azurite does, is not known.
+	f.setFault(func(r *http.Request) fault {
+		if r.Method == "GET" {
+			return fault{status: 404, code: "ResourceNotFound"}
+		}
+		return fault{status: 404, code: "TableNotFound"}
+	})
+	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "EnsureTable") {
+		t.Errorf("missing table whose entities are said to be missing: %v; want ErrNotProvisioned that names EnsureTable", err)
+	}
 }
 
 // The rule: a table is opened with the layout it was first opened with, or not

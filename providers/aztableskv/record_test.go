@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -172,4 +173,24 @@ func TestForeignRecords(t *testing.T) {
 		}
 		shows(t, err, secretValue)
 	}
+}
+
+// The rule: what is sent as If-Match is one ETag, which matches one state of an
+// entity at most.
+func FuzzVersion(f *testing.F) {
+	etag := regexp.MustCompile(`^(W/)?"[!#-~]*"$`)
+	for _, version := range []string{`W/"datetime'2026-01-01T00%3A00%3A00.0000001Z'"`, `"1"`, "*", `"`, "x\ny", `"a","b"`, "\"\u00e4\"", "\"\xff\""} {
+		f.Add(version)
+	}
+	f.Fuzz(func(t *testing.T, version string) {
+		match, err := ifMatch(kv.Condition{Version: version})
+		switch {
+		case version == "" && (match != nil || err != nil):
+			t.Fatalf("no version gives %v, %v", match, err)
+		case version != "" && etag.MatchString(version) && (err != nil || string(*match) != version):
+			t.Fatalf("version %q gives %v; it is an ETag", version, err)
+		case version != "" && !etag.MatchString(version) && !errors.Is(err, kv.ErrInvalidVersion):
+			t.Fatalf("version %q gives %v; want ErrInvalidVersion: it is no ETag", version, err)
+		}
+	})
 }

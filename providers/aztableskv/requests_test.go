@@ -1,6 +1,7 @@
 package aztableskv
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -115,6 +116,47 @@ func TestValuesAreNotTransferred(t *testing.T) {
 	if f.prefer != "return-no-content" {
 		t.Errorf("put-if-absent asks for %q; it must ask for no content", f.prefer)
 	}
+}
+
+// The rule: a version is a condition on one state of an entry. One that somebody
+// made up is ErrInvalidVersion before any request, and not sent as If-Match, where
+// "*" matches everything.
+func TestForgedVersion(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for _, native := range []string{"*", "x\ny", `"a", "b"`, `"a`, "a"} {
+		f := newFake(t, "kv1")
+		s := f.store(nil)
+		if _, err := s.Put(ctx, "a", []byte("theirs")); err != nil {
+			t.Fatal(err)
+		}
+		version, err := kv.New(forger{native: native}).Put(ctx, "a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.take()
+		if _, err := s.Put(ctx, "a", nil, kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidVersion) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("put with the native version %q: %v; want ErrInvalidVersion alone", native, err)
+		}
+		if err := s.Delete(ctx, "a", kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidVersion) || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("delete with the native version %q: %v; want ErrInvalidVersion alone", native, err)
+		}
+		if requests := f.take(); len(requests) > 0 {
+			t.Errorf("the native version %q is sent: %q", native, requests)
+		}
+	}
+}
+
+// forger is a driver whose versions are made up.
+type forger struct {
+	kv.Driver
+	native string
+}
+
+func (forger) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
+
+func (f forger) Put(context.Context, kv.Record, kv.Condition) (kv.Outcome, error) {
+	return kv.Outcome{Done: true, Version: f.native}, nil
 }
 
 // unless returns nil for an error that matches want, and else says what it is.

@@ -47,7 +47,9 @@
 // for each further page of a shard, which the service ends at 1 MiB.
 //
 // Writes are charged per KiB of item, failed conditions included, and reads per
-// 4 KiB. An item has some 30 bytes more than key and value, 60 with an expiry.
+// 4 KiB. An item has some 30 bytes more than key and value, 48 with an expiry:
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+//
 // Exists and scans of keys alone save the transfer of values, not the charge for
 // reading them. The same goes for expired items before DynamoDB deletes them,
 // which is free of charge.
@@ -70,10 +72,10 @@
 //	DeleteMany         dynamodb:BatchWriteItem
 //	DeletePrefix       dynamodb:Query, dynamodb:BatchWriteItem
 //	EnsureTable        dynamodb:DescribeTable, dynamodb:DescribeTimeToLive,
-//	                   dynamodb:GetItem; to create the table also
-//	                   dynamodb:CreateTable, dynamodb:UpdateTimeToLive,
-//	                   dynamodb:PutItem; to complete an empty one also
-//	                   dynamodb:UpdateTimeToLive, dynamodb:PutItem, dynamodb:Scan
+//	                   dynamodb:GetItem; to complete an empty table also
+//	                   dynamodb:UpdateTimeToLive, dynamodb:PutItem,
+//	                   dynamodb:Scan; to create it all these and
+//	                   dynamodb:CreateTable
 //
 // A table that is encrypted with a key of one's own needs permissions on the key
 // besides.

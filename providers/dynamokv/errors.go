@@ -86,9 +86,15 @@ func (d *driver) failWrite(ctx context.Context, a *attempts, err error) *kv.Erro
 // describe gives the kind of an error of the SDK and a cause that holds no secret.
 func (d *driver) describe(err error) *kv.Error {
 	e := &kv.Error{Err: safe(err)}
+	// An error on the way to credentials may hold an answer of STS, SSO and others,
+	// whose codes mean something else there. The SDK has no type for it.
+	credentials := strings.Contains(err.Error(), "get identity: get credentials: ")
 	api, isAPI := errors.AsType[smithy.APIError](err)
 	if isAPI {
 		e.Kind = kinds[api.ErrorCode()]
+	}
+	if credentials && e.Kind != kv.ErrThrottled && e.Kind != kv.ErrUnavailable {
+		e.Kind = nil
 	}
 	resp, isResp := errors.AsType[*smithyhttp.ResponseError](err)
 	switch {
@@ -103,11 +109,10 @@ func (d *driver) describe(err error) *kv.Error {
 		e.Kind = kv.ErrThrottled
 	case isResp && (resp.HTTPStatusCode() == 408 || resp.HTTPStatusCode() >= 500):
 		e.Kind = kv.ErrUnavailable
-	case isAPI:
+	case isAPI && !credentials:
 	case isSending(err):
 		e.Kind = kv.ErrUnavailable
-	case strings.Contains(err.Error(), "get identity: get credentials: "):
-		// The SDK has no type for it.
+	case credentials:
 		e.Kind = kv.ErrPermission
 	}
 	return e

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -147,6 +148,58 @@ func TestErrorsOfTheService(t *testing.T) {
 				wantError(t, name, err, test.kind, test.fate == unknown, append(test.parts, `"key"`)...)
 			}
 			wantError(t, "Delete", store.Delete(ctx, "key"), test.kind, test.fate == unknown, test.parts...)
+		})
+	}
+}
+
+// The rule: credentials that cannot be had are ErrPermission, whatever STS, SSO or
+// another service calls it, unless that one is busy or out of reach; and nothing
+// was written.
+func TestErrorsOfCredentials(t *testing.T) {
+	t.Parallel()
+	answered := func(status int, code string) error {
+		return &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
+			Err:      &smithy.GenericAPIError{Code: code, Message: "no"},
+		}}
+	}
+	for _, test := range []struct {
+		name string
+		err  error
+		kind error
+	}{
+		{"bad identity", answered(400, "InvalidIdentityToken"), kv.ErrPermission},
+		{"no such session", answered(404, "ResourceNotFoundException"), kv.ErrPermission},
+		{"bad request", answered(400, "ValidationException"), kv.ErrPermission},
+		{"bad request without a status", &smithy.GenericAPIError{Code: "ValidationException"}, kv.ErrPermission},
+		{"denied", answered(403, "AccessDenied"), kv.ErrPermission},
+		{"no provider", errors.New("no EC2 IMDS role found"), kv.ErrPermission},
+		{"throttled", answered(400, "ThrottlingException"), kv.ErrThrottled},
+		{"too many requests", answered(429, "SomeNewException"), kv.ErrThrottled},
+		{"failed", answered(500, "SomeNewException"), kv.ErrUnavailable},
+		{"out of reach", &smithyhttp.RequestSendError{Err: errors.New("connection refused")}, kv.ErrUnavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, ok("{}"))
+			client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
+				o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, test.err })
+			})
+			d, err := newDriver(client, "table", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store := kv.New(d)
+			_, err = store.Get(t.Context(), "key")
+			wantError(t, "Get", err, test.kind, false, "get credentials")
+			_, err = store.Put(t.Context(), "key", []byte("payload"))
+			wantError(t, "Put", err, test.kind, false, "get credentials")
+			for _, part := range []string{"EnsureTable", "primary key"} {
+				if strings.Contains(err.Error(), part) {
+					t.Errorf("rule: what another service says is not said of the table; got %v", err)
+				}
+			}
+			f.wantOps(t)
 		})
 	}
 }

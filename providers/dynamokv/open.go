@@ -46,7 +46,7 @@ type Options struct {
 // New reads the table's layout record once, with strong consistency, and creates
 // it if there is none; it makes no call of the control plane. Besides context
 // errors it returns
-//   - kv.ErrInvalidOption for a client, table or options that cannot be,
+//   - kv.ErrInvalidOption for an invalid client, table or option,
 //   - kv.ErrNotProvisioned if there is no such table,
 //   - kv.ErrIncompatible if the table has another primary key, another number of
 //     shards or another format,
@@ -74,14 +74,14 @@ const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N"
 // All parameters are optional. The region and the credentials come from where
 // the AWS command line finds them too: the environment, the shared files, the
 // role of the machine or container. The endpoint is that of an emulator or of a
-// private connection. What N is, Options.Shards says.
+// private connection. N is [Options].Shards.
 //
 // An endpoint with http, without s, is taken for an emulator: if the environment
 // and the shared files give no region or no credentials, it is reached with
 // "us-east-1" and with placeholders, which DynamoDB Local needs and does not
 // check; the metadata service of EC2 is not asked.
 //
-// The errors are those of [New]. A URL or configuration that cannot be is
+// The errors are those of [New]. An invalid URL or configuration is
 // kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any
 // request to DynamoDB.
 func Open(ctx context.Context, url string) (*kv.Store, error) {

@@ -71,12 +71,11 @@ func (d *driver) ensureKeys(ctx context.Context) (created bool, _ error) {
 		a, watchedCtx := watch(ctx)
 		out, err := d.client.DescribeTable(watchedCtx, &dynamodb.DescribeTableInput{TableName: d.table}, watched...)
 		if _, absent := errors.AsType[*types.ResourceNotFoundException](err); absent {
-			// Once it is created, it may take a moment to be seen.
+			// Once it is created, by whomever, it may take a moment to be seen.
 			if !created {
 				if created, err = d.createTable(ctx); err != nil {
 					return false, err
 				}
-				continue
 			}
 		} else if err != nil {
 			return false, d.failRead(ctx, a, err)
@@ -192,15 +191,20 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 // checkOwner refuses a table that holds items and, even then, no layout record:
 // skykv stores nothing before that record.
 func (d *driver) checkOwner(ctx context.Context) error {
-	a, watchedCtx := watch(ctx)
-	out, err := d.client.Scan(watchedCtx, &dynamodb.ScanInput{
-		TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1), Select: types.SelectCount,
-	}, watched...)
-	if err != nil {
-		return d.failRead(ctx, a, err)
-	}
-	if out.Count == 0 {
-		return nil
+	in := &dynamodb.ScanInput{TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1), Select: types.SelectCount}
+	for {
+		a, watchedCtx := watch(ctx)
+		out, err := d.client.Scan(watchedCtx, in, watched...)
+		if err != nil {
+			return d.failRead(ctx, a, err)
+		}
+		if out.Count > 0 {
+			break
+		}
+		if len(out.LastEvaluatedKey) == 0 {
+			return nil
+		}
+		in.ExclusiveStartKey = out.LastEvaluatedKey // pages may be empty
 	}
 	found, err := d.readLayout(ctx)
 	if err != nil {

@@ -58,6 +58,8 @@ func TestEnsureTableSteps(t *testing.T) {
 		{"taken into use at the same time", []answer{active, on, noLayout, ok(`{"Count":1}`), layout, layout}, []string{describe, ttlOf, get, scan, get, get}, nil, nil},
 		{"created by somebody else at the same time", []answer{missing, inUse, creating, active, on, layout, layout},
 			[]string{describe, create, describe, describe, ttlOf, get, get}, nil, nil},
+		{"being created by somebody else, and not to be seen yet", []answer{missing, inUse, missing, inUse, missing, inUse, active, on, layout, layout},
+			[]string{describe, create, describe, create, describe, create, describe, ttlOf, get, get}, nil, nil},
 		{"TTL switched on by somebody else at the same time", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is already enabled"), on, layout},
 			[]string{describe, ttlOf, get, setTTL, ttlOf, get}, nil, nil},
 		{"busy with another change", []answer{active, off, layout, inUse, off, done, layout},
@@ -71,6 +73,8 @@ func TestEnsureTableSteps(t *testing.T) {
 		{"TTL on another attribute", []answer{active, ttl("ENABLED", "expires")}, []string{describe, ttlOf}, kv.ErrIncompatible, []string{`"expires"`, `"ttl"`}},
 		{"other shards", []answer{active, off, ok(`{"Item":` + layoutJSON(`{"N":"1"}`, `{"N":"4"}`) + `}`)}, []string{describe, ttlOf, get}, kv.ErrIncompatible, []string{"4 shards"}},
 		{"somebody else's", []answer{active, off, noLayout, ok(`{"Count":1}`), noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
+		{"somebody else's, behind an empty page", []answer{active, off, noLayout, ok(`{"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), ok(`{"Count":1}`), noLayout},
+			[]string{describe, ttlOf, get, scan, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
 		{"being deleted", []answer{described("DELETING", "pk", "S", "sk", "S")}, []string{describe}, kv.ErrUnavailable, []string{"DELETING"}},
 		{"TTL being switched off", []answer{active, ttl("DISABLING", "ttl")}, []string{describe, ttlOf}, kv.ErrUnavailable, []string{"switched off"}},
 		{"describing denied", []answer{denied}, []string{describe}, kv.ErrPermission, []string{"not authorized"}},
@@ -83,7 +87,12 @@ func TestEnsureTableSteps(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, test.answers...)
-			err := f.driver(t).ensure(t.Context())
+			d, pauses := f.driver(t), 0
+			d.pause = func(context.Context, int) error { pauses++; return nil }
+			err := d.ensure(t.Context())
+			if n := strings.Count(strings.Join(f.ops(), " "), describe); pauses < n-1 {
+				t.Errorf("rule: EnsureTable pauses before it asks for the table again; it asked %d times with %d pauses", n, pauses)
+			}
 			if test.kind == nil && err != nil {
 				t.Errorf("EnsureTable: %v", err)
 			} else if test.kind != nil {
