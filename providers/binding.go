@@ -188,7 +188,7 @@ func readObject(text string) (map[string]json.RawMessage, error) {
 		return nil, errors.New("the text is not valid JSON")
 	}
 	if _, err := dec.Token(); err != io.EOF { // More is false at a stray brace as well
-		return nil, errors.New("something stands behind the JSON object")
+		return nil, errors.New("there is something after the JSON object")
 	}
 	return fields, nil
 }

@@ -24,7 +24,7 @@ type URL struct {
 
 // Scheme gives what stands in front of the first colon of raw if it is a scheme,
 // and "" otherwise. What is longer than any scheme of a store is none: it may be
-// the name of a key, with the key behind the colon.
+// the name of a key, with the key after the colon.
 func Scheme(raw string) string {
 	scheme, _, found := strings.Cut(raw, ":")
 	if !found || len(scheme) > 16 {
@@ -59,7 +59,7 @@ func Parse(provider, form, raw string) (*URL, error) {
 	case parsed.User != nil:
 		return nil, u.Errorf("credentials do not belong in the URL")
 	case parsed.Fragment != "":
-		return nil, u.Errorf("there is a fragment behind #; write %%23 for the character")
+		return nil, u.Errorf("there is a fragment after #; write %%23 for the character")
 	}
 	if u.query, err = url.ParseQuery(parsed.RawQuery); err != nil {
 		return nil, u.Errorf("the parameters cannot be parsed")
@@ -72,6 +72,8 @@ func Parse(provider, form, raw string) (*URL, error) {
 	}
 	for name, values := range u.query {
 		switch {
+		case !slices.Contains(allowed, name) && (values[0] == "" || Scheme(name+":") == ""):
+			return nil, u.Errorf("a parameter is unknown") // it may be what follows an & in a secret
 		case !slices.Contains(allowed, name):
 			return nil, u.Errorf("parameter %q is unknown", name)
 		case len(values) != 1 || values[0] == "":

@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 	}
 	for raw, path := range map[string]string{"file:app.db": "app.db", "file:///var/app.db": "/var/app.db", "file:a%20b.db": "a b.db", "file:./x/y.db": "./x/y.db"} {
 		if u, err := Parse("local", "file:PATH", raw); err != nil || u.Path != path {
-			t.Errorf("rule: a file's path is what stands behind the colon; %q gave %+v, %v", raw, u, err)
+			t.Errorf("rule: a file's path is what stands after the colon; %q gave %+v, %v", raw, u, err)
 		}
 	}
 }
@@ -41,6 +41,8 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for raw, says := range map[string]string{
 		"cloud://orders?regoin=eu":               `"regoin" is unknown`,
+		"cloud://orders?shards=4&secret4711":     "a parameter is unknown",
+		"cloud://orders?shards=4&Se/cret4711==":  "a parameter is unknown",
 		"cloud://orders?region=":                 `"region" must have one value`,
 		"cloud://orders?region=a&region=b":       `"region" must have one value`,
 		"cloud://hunter2:4711@orders":            "credentials",
