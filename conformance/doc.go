@@ -24,7 +24,7 @@
 // Each case calls it for an empty store of its own, sometimes for a second one,
 // and closes what it got. Cases run in parallel, as many at once as "go test
 // -parallel" says, so the constructor is called concurrently. Making a store
-// should take milliseconds: there are 418 cases. Together they make 4,000 calls
+// should take milliseconds: there are 418 cases. Together they make 3,300 calls
 // of a driver with one shard and 14,000 of one with 16, which an emulator answers
 // within a minute.
 //

@@ -27,8 +27,8 @@ func TTL(d time.Duration) PutOption { return ttlOption(d) }
 
 // ExpireAt lets the entry expire at t, rounded up to the millisecond. Unless t
 // is later than the store's clock and the Unix epoch, and at most [MaxExpiry],
-// Put returns ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does not expire,
-// stands for no expiry.
+// Put returns ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does
+// not expire, stands for no expiry.
 func ExpireAt(t time.Time) PutOption { return expireAtOption(t) }
 
 // IfNotExists lets Put succeed only if the key is absent or expired. Otherwise
