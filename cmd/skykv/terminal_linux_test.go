@@ -22,7 +22,7 @@ func openTerminal(t *testing.T) (person, process *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("no terminal is to be had: ", err)
+		t.Skip("there is no terminal: ", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func openTerminal(t *testing.T) (person, process *os.File) {
 		process, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	}
 	if errors.Is(err, fs.ErrNotExist) { // /dev/pts is not mounted
-		t.Skip("no terminal is to be had: ", err)
+		t.Skip("there is no terminal: ", err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -172,7 +172,7 @@ func outageWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 	w.up = func() error { away.Store(false); return nil }
 	chain := []func(kv.Driver) kv.Driver{wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error {
 		if away.Load() {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // what it takes a host to refuse a connection
 			return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("connection refused")}
 		}
 		return call(ctx)

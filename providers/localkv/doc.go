@@ -75,7 +75,7 @@
 // entries or 1 MiB, each in a transaction of its own that is over before the
 // loop's body runs, so that a slow loop holds nothing up. Every reading connection
 // ([Options].Readers) caches up to 2 MiB. The log starts over when it has some 8 MiB;
-// where somebody is always reading, writes wait up to 0.1 s for that now and then, and
+// where somebody is always reading, writes wait some 0.1 s for that now and then, and
 // where somebody reads for long, such as an open transaction of the sqlite3 shell, it
 // gets longer.
 //

@@ -269,9 +269,9 @@ func (w *writer) removeExpired(now int64, limit int) error {
 	return nil
 }
 
-// boundLog makes the log start over when it is long. SQLite does so by itself as long
-// as there are moments without a reader; for others, new readers are kept to what
-// is in the file until the last of the older ones has gone.
+// boundLog makes the log start over when it is long. SQLite does so by itself where
+// there are moments without a reader of its older parts. Here they are waited for: those
+// who begin meanwhile read the newest part, and do not wait.
 func (w *writer) boundLog(group []*job) {
 	for _, j := range group {
 		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each
