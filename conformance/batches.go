@@ -272,7 +272,7 @@ func batchCases() []testCase {
 				for _, key := range keys {
 					items = append(items, kv.Item{Key: key, Value: []byte("new")})
 				}
-				if err := t.with(kv.Wrap(deletingInstead(keys[0], keys[17]))).PutMany(t.ctx, items); err != nil {
+				if err := t.with(kv.Wrap(kv.Level1, deletingInstead(keys[0], keys[17]))).PutMany(t.ctx, items); err != nil {
 					t.Fatalf("PutMany, of which two items become deletes: %v", err)
 				}
 				left := slices.DeleteFunc(keys, func(key string) bool { return key == items[0].Key || key == items[17].Key })
@@ -287,7 +287,7 @@ func batchCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
-				failing := t.with(kv.Wrap(failingKey(keys[7])))
+				failing := t.with(kv.Wrap(kv.Level1, failingKey(keys[7])))
 				entries, err := failing.GetMany(t.ctx, keys)
 				t.wantFailed("GetMany", err, keys[7])
 				if len(entries) != 29 {
@@ -302,7 +302,7 @@ func batchCases() []testCase {
 				for _, key := range keys {
 					items = append(items, kv.Item{Key: key})
 				}
-				failing := t.with(kv.Wrap(failingKey(keys[7])))
+				failing := t.with(kv.Wrap(kv.Level1, failingKey(keys[7])))
 				t.wantFailed("PutMany", failing.PutMany(t.ctx, items), keys[7])
 				t.wantContent(slices.Delete(keys, 7, 8)...)
 			}),
@@ -311,7 +311,7 @@ func batchCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
-				failing := t.with(kv.Wrap(failingKey(keys[7])))
+				failing := t.with(kv.Wrap(kv.Level1, failingKey(keys[7])))
 				t.wantFailed("DeleteMany", failing.DeleteMany(t.ctx, keys), keys[7])
 				t.wantContent(keys[7])
 			}),
@@ -390,7 +390,7 @@ func batchCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
-				n, err := t.with(kv.Wrap(damaging(keys[4]))).DeletePrefix(t.ctx, "key:")
+				n, err := t.with(kv.Wrap(kv.Level1, damaging(keys[4]))).DeletePrefix(t.ctx, "key:")
 				t.wantFailed("DeletePrefix", err, keys[4])
 				if n != 8 {
 					t.Errorf("DeletePrefix = %d; want 8", n)

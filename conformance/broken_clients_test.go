@@ -27,7 +27,7 @@ func unreliable(attempts int, above, below func(kv.Driver) kv.Driver) func(conte
 		if below != nil {
 			chain = append(chain, below)
 		}
-		return memkv.New().With(kv.Wrap(chain...)), nil
+		return memkv.New().With(kv.Wrap(kv.Level1, chain...)), nil
 	}
 }
 
@@ -181,7 +181,7 @@ func brokenClients() []fault {
 		{
 			name:     "says of every failure that nothing was written",
 			attempts: 1,
-			client:   explained(func(e *kv.Error) { e.Indeterminate = false }),
+			client:   explained(func(e *kv.Error) { e.MayHaveApplied = false }),
 			must: []string{
 				"faults/put/response-lost", "faults/put/every-response-lost", "faults/put-if-not-exists/response-lost", "faults/put-if-not-exists/every-response-lost",
 				"faults/put-if-not-exists-expired/*response-lost", "faults/put-if-version/*response-lost",
@@ -312,7 +312,7 @@ func brokenClients() []fault {
 			name: "hides that a context ended",
 			client: explained(func(e *kv.Error) {
 				if errors.Is(e.Err, context.DeadlineExceeded) {
-					*e = kv.Error{Kind: kv.ErrUnavailable, Indeterminate: e.Indeterminate, Err: errors.New("nobody answered")}
+					*e = kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: e.MayHaveApplied, Err: errors.New("nobody answered")}
 				}
 			}),
 			must: []string{"faults/*/unanswered"},
@@ -332,7 +332,7 @@ func brokenClients() []fault {
 			name: "does not know that what was turned away was not written",
 			client: explained(func(e *kv.Error) {
 				if e.Kind == kv.ErrThrottled {
-					e.Indeterminate = true
+					e.MayHaveApplied = true
 				}
 			}),
 			must: []string{"faults/put/always-throttled", "faults/delete-if-version/always-throttled", "faults/put-many/always-throttled", "faults/delete-many/always-throttled"},

@@ -42,7 +42,7 @@ func (f fault) config() Config {
 			if f.wrap == nil {
 				return memkv.New(), nil
 			}
-			return memkv.New().With(kv.Wrap(f.wrap)), nil
+			return memkv.New().With(kv.Wrap(kv.Level1, f.wrap)), nil
 		},
 		Faulty: unreliable(cmp.Or(f.attempts, 4), f.client, f.wrap),
 		front:  f.with,

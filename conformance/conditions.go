@@ -138,7 +138,7 @@ func putCases() []testCase {
 			got, err := t.Put(t.ctx, "key", []byte("new"), append(opts(v), kv.TTL(time.Hour))...)
 			if !ok {
 				t.wantError("Put", err, kv.ErrConditionFailed)
-				if got != (kv.Version{}) {
+				if !got.IsZero() {
 					t.Errorf("Put failed and returned a version")
 				}
 				t.wantUnchanged(was)
@@ -240,7 +240,7 @@ func putCases() []testCase {
 			"A compare-and-swap whose response is lost and whose retry finds no entry is ErrIndeterminate, not ErrConditionFailed.",
 			func(t *trial) {
 				v := t.put("key", "old")
-				lost := t.with(kv.Wrap(losingResponses(func() { t.delete("key") })))
+				lost := t.with(kv.Wrap(kv.Level1, losingResponses(func() { t.delete("key") })))
 				_, err := lost.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v))
 				t.wantError("Put", err, kv.ErrIndeterminate)
 				t.wantAbsent("key")
@@ -254,7 +254,7 @@ func (t *trial) testResponseLost(cond kv.PutOption) {
 	if cond != nil {
 		opts = append(opts, cond)
 	}
-	lost := t.with(kv.Wrap(losingResponses(nil)))
+	lost := t.with(kv.Wrap(kv.Level1, losingResponses(nil)))
 	v, err := lost.Put(t.ctx, "key", []byte("new"), opts...)
 	if err != nil {
 		t.Fatalf("Put: %v", err)
@@ -266,7 +266,7 @@ func (t *trial) testResponseLost(cond kv.PutOption) {
 // testReplacedBeforeRetry puts under cond, which holds, loses the first response,
 // and has somebody else replace the entry before the retry.
 func (t *trial) testReplacedBeforeRetry(cond kv.PutOption) {
-	lost := t.with(kv.Wrap(losingResponses(func() { t.put("key", "somebody else's") })))
+	lost := t.with(kv.Wrap(kv.Level1, losingResponses(func() { t.put("key", "somebody else's") })))
 	_, err := lost.Put(t.ctx, "key", []byte("new"), cond)
 	t.wantError("Put", err, kv.ErrIndeterminate)
 	if errors.Is(err, kv.ErrConditionFailed) {
@@ -350,7 +350,7 @@ func deleteCases() []testCase {
 			"A conditional delete whose response is lost and whose retry finds the condition failed is ErrIndeterminate: a delete leaves no trace of who made it.",
 			func(t *trial) {
 				v := t.put("key", "old")
-				lost := t.with(kv.Wrap(losingResponses(nil)))
+				lost := t.with(kv.Wrap(kv.Level1, losingResponses(nil)))
 				t.wantError("Delete", lost.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrIndeterminate)
 				t.wantAbsent("key")
 			}),
@@ -358,7 +358,7 @@ func deleteCases() []testCase {
 			"An unconditional delete whose response is lost is applied again by the retry, and is a success.",
 			func(t *trial) {
 				t.put("key", "old")
-				lost := t.with(kv.Wrap(losingResponses(nil)))
+				lost := t.with(kv.Wrap(kv.Level1, losingResponses(nil)))
 				if err := lost.Delete(t.ctx, "key"); err != nil {
 					t.Errorf("Delete: %v", err)
 				}
@@ -376,7 +376,7 @@ var foreignVersions = []struct {
 	{"zero", "the zero Version", func(t *trial) kv.Version { return kv.Version{} }},
 	{"other-key", "another key's version", func(t *trial) kv.Version { return t.put("other", "old") }},
 	{"other-provider", "another provider's version", func(t *trial) kv.Version {
-		other := t.with(kv.Wrap(named("another-provider")))
+		other := t.with(kv.Wrap(kv.Level1, named("another-provider")))
 		v, err := other.Put(t.ctx, "key", []byte("old"))
 		if err != nil {
 			t.Fatalf("Put through a driver of another name: %v", err)
@@ -470,7 +470,7 @@ func versionCases() []testCase {
 		rule("versions/equal-value",
 			"Every Put gives a new version, also of an equal value and expiry, and ends the version before.",
 			func(t *trial) {
-				expiry := kv.ExpireAt(t.clock.now().Add(time.Hour))
+				expiry := kv.ExpiresAt(t.clock.now().Add(time.Hour))
 				seen := make(map[kv.Version]bool)
 				var last kv.Version
 				for i := range 4 {
@@ -501,7 +501,7 @@ func versionCases() []testCase {
 			"A Put that changes the expiry alone gives a new version.",
 			func(t *trial) {
 				v := t.put("key", "same")
-				for _, opt := range []kv.PutOption{kv.TTL(time.Hour), kv.TTL(2 * time.Hour), kv.ExpireAt(time.Time{})} {
+				for _, opt := range []kv.PutOption{kv.TTL(time.Hour), kv.TTL(2 * time.Hour), kv.ExpiresAt(time.Time{})} {
 					next := t.put("key", "same", opt)
 					if next == v {
 						t.Errorf("the version is that from before the expiry changed")
@@ -567,7 +567,7 @@ func versionCases() []testCase {
 					}
 				}
 				for _, text := range damaged {
-					if v, err := kv.ParseVersion(text); !errors.Is(err, kv.ErrInvalidVersion) || v != (kv.Version{}) {
+					if v, err := kv.ParseVersion(text); !errors.Is(err, kv.ErrInvalidVersion) || !v.IsZero() {
 						t.Errorf("ParseVersion(%q) = %v, %v; want ErrInvalidVersion", text, v, err)
 					}
 				}

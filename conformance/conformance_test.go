@@ -67,7 +67,7 @@ func TestSoundDrivers(t *testing.T) {
 		"nothing but cancellation":                replacing(cancelling),
 	} {
 		t.Run(name, func(t *testing.T) {
-			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(wrap)), nil }})
+			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil }})
 		})
 	}
 }
@@ -112,7 +112,7 @@ func cancelling(d *driver) {
 // sharedMem gives stores over one memory, and a way to look at it.
 func sharedMem() (newStore func(context.Context) (*kv.Store, error), opened *atomic.Int64) {
 	var inner kv.Driver
-	memkv.New().With(kv.Wrap(func(d kv.Driver) kv.Driver { inner = d; return d }))
+	memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { inner = d; return d }))
 	opened = new(atomic.Int64)
 	return func(context.Context) (*kv.Store, error) {
 		opened.Add(1)
@@ -185,7 +185,7 @@ func TestCheckBreak(t *testing.T) {
 	var open atomic.Int64
 	config := Config{New: func(context.Context) (*kv.Store, error) {
 		open.Add(1)
-		return memkv.New().With(kv.Wrap(replacing(func(d *driver) {
+		return memkv.New().With(kv.Wrap(kv.Level1, replacing(func(d *driver) {
 			d.close = func() error { open.Add(-1); return d.Driver.Close() }
 		}))), nil
 	}}
@@ -240,7 +240,7 @@ func TestNewFails(t *testing.T) {
 func TestPanicIsFailure(t *testing.T) {
 	t.Parallel()
 	panicking := Config{New: func(context.Context) (*kv.Store, error) {
-		return memkv.New().With(kv.Wrap(replacing(func(d *driver) {
+		return memkv.New().With(kv.Wrap(kv.Level1, replacing(func(d *driver) {
 			d.put = func(context.Context, kv.Record, kv.Condition) (kv.Outcome, error) { panic("index out of range") }
 		}))), nil
 	}}
@@ -288,7 +288,7 @@ func TestDriverThatDoesNotReturn(t *testing.T) {
 			forever := make(chan struct{})
 			defer close(forever) // for the test to end
 			config := Config{Shared: shared, New: func(context.Context) (*kv.Store, error) {
-				return memkv.New().With(kv.Wrap(replacing(func(d *driver) {
+				return memkv.New().With(kv.Wrap(kv.Level1, replacing(func(d *driver) {
 					d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
 						<-forever
 						return d.Driver.Get(context.WithoutCancel(ctx), key, withValue)

@@ -123,7 +123,7 @@ func errorCases() []testCase {
 				t.put("key", "old", kv.TTL(time.Second))
 				t.clock.advance(time.Second)
 				for _, key := range []string{"absent", "key", "no key"} {
-					if e, err := t.Get(t.ctx, key); err == nil || e.Key != "" || e.Value != nil || e.Version != (kv.Version{}) || !e.ExpiresAt.IsZero() {
+					if e, err := t.Get(t.ctx, key); err == nil || e.Key != "" || e.Value != nil || !e.Version.IsZero() || !e.ExpiresAt.IsZero() {
 						t.Errorf("Get(%q) = %+v, %v; want the zero Entry and an error", key, e, err)
 					}
 				}

@@ -34,7 +34,7 @@ func expiryCases() []testCase {
 	}
 	cases = append(cases,
 		rule("expiry/put-many",
-			"TTL and ExpiresAt of a batch's items mean what TTL and ExpireAt mean for Put, each for its own item.",
+			"TTL and ExpiresAt of a batch's items mean what TTL and ExpiresAt mean for Put, each for its own item.",
 			func(t *trial) {
 				now := t.clock.now()
 				t.fill(
@@ -53,10 +53,10 @@ func expiryCases() []testCase {
 				t.wantGone("at")
 			}),
 		rule("expiry/absolute",
-			"ExpireAt sets the instant itself, in any time zone.",
+			"ExpiresAt sets the instant itself, in any time zone.",
 			func(t *trial) {
 				at := t.clock.now().Add(90 * time.Second)
-				v := t.put("key", "value", kv.ExpireAt(at.In(time.FixedZone("somewhere", -7*60*60))))
+				v := t.put("key", "value", kv.ExpiresAt(at.In(time.FixedZone("somewhere", -7*60*60))))
 				t.testExpiry(at, want{"value", v, at})
 			}),
 		rule("expiry/rounded-up/ttl",
@@ -82,7 +82,7 @@ func expiryCases() []testCase {
 			func(t *trial) {
 				at := t.clock.now().Add(time.Second)
 				for _, sub := range []time.Duration{1, 500 * time.Microsecond, time.Millisecond - 1} {
-					v := t.put("key", "value", kv.ExpireAt(at.Add(sub)))
+					v := t.put("key", "value", kv.ExpiresAt(at.Add(sub)))
 					t.wantEntry("Get", t.get("key"), "key", want{"value", v, at.Add(time.Millisecond)})
 				}
 			}),
@@ -90,7 +90,7 @@ func expiryCases() []testCase {
 			"An entry is not absent before its instant of expiry, nor live in the millisecond that it names.",
 			func(t *trial) {
 				at := t.clock.now().Add(time.Second)
-				t.put("key", "value", kv.ExpireAt(at))
+				t.put("key", "value", kv.ExpiresAt(at))
 				t.clock.set(at.Add(-1))
 				t.wantValue("key", "value")
 				t.clock.set(at.Add(time.Millisecond - 1))
@@ -113,10 +113,10 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/none",
-			"Without TTL and ExpireAt an entry does not expire, nor with ExpireAt of the zero time; its ExpiresAt is the zero time.",
+			"Without TTL and ExpiresAt an entry does not expire, nor with ExpiresAt of the zero time; its ExpiresAt is the zero time.",
 			func(t *trial) {
 				t.put("plain", "value")
-				t.put("zero", "value", kv.ExpireAt(time.Time{}))
+				t.put("zero", "value", kv.ExpiresAt(time.Time{}))
 				t.fill(kv.Item{Key: "batch", Value: []byte("value")})
 				for range 2 {
 					for _, key := range []string{"plain", "zero", "batch"} {
@@ -128,13 +128,13 @@ func expiryCases() []testCase {
 		rule("expiry/latest",
 			"kv.MaxExpiry is the last instant that can be asked for, and comes back as it is.",
 			func(t *trial) {
-				v := t.put("key", "value", kv.ExpireAt(kv.MaxExpiry))
+				v := t.put("key", "value", kv.ExpiresAt(kv.MaxExpiry))
 				t.testExpiry(kv.MaxExpiry, want{"value", v, kv.MaxExpiry})
 			}),
 		rule("expiry/utc",
 			"ExpiresAt is in UTC and in whole milliseconds, from every operation that reads.",
 			func(t *trial) {
-				t.put("key", "value", kv.ExpireAt(t.clock.now().Add(time.Hour+1).In(time.FixedZone("somewhere", 5*60*60))))
+				t.put("key", "value", kv.ExpiresAt(t.clock.now().Add(time.Hour+1).In(time.FixedZone("somewhere", 5*60*60))))
 				for how, e := range map[string]kv.Entry{
 					"Get":             t.get("key"),
 					"GetMany":         t.getMany("key")["key"],
@@ -148,7 +148,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/removed",
-			"Put without TTL and ExpireAt removes the expiry that the entry had.",
+			"Put without TTL and ExpiresAt removes the expiry that the entry had.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Second))
 				v := t.put("key", "new")
@@ -165,25 +165,25 @@ func expiryCases() []testCase {
 				t.wantLive("key", want{value: "key"})
 			}),
 		rule("expiry/removed-by-compare-and-swap",
-			"A compare-and-swap without TTL and ExpireAt removes the expiry that the entry had.",
+			"A compare-and-swap without TTL and ExpiresAt removes the expiry that the entry had.",
 			func(t *trial) {
 				v := t.put("key", "new", kv.IfVersion(t.put("key", "old", kv.TTL(time.Second))))
 				t.clock.advance(time.Hour)
 				t.wantLive("key", want{value: "new", version: v})
 			}),
 		rule("expiry/kept",
-			"ExpireAt(entry.ExpiresAt) keeps the expiry exactly, and so it keeps that there is none.",
+			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, and so it keeps that there is none.",
 			func(t *trial) {
 				at := t.clock.now().Add(1234567 * time.Millisecond)
-				t.put("key", "0", kv.ExpireAt(at))
+				t.put("key", "0", kv.ExpiresAt(at))
 				for i := range 3 {
 					e := t.get("key")
-					v := t.put("key", fmt.Sprint(i+1), kv.IfVersion(e.Version), kv.ExpireAt(e.ExpiresAt))
+					v := t.put("key", fmt.Sprint(i+1), kv.IfVersion(e.Version), kv.ExpiresAt(e.ExpiresAt))
 					t.wantEntry("Get", t.get("key"), "key", want{fmt.Sprint(i + 1), v, at})
 					t.clock.advance(time.Second)
 				}
 				t.put("forever", "0")
-				v := t.put("forever", "1", kv.ExpireAt(t.get("forever").ExpiresAt))
+				v := t.put("forever", "1", kv.ExpiresAt(t.get("forever").ExpiresAt))
 				t.wantEntry("Get", t.get("forever"), "forever", want{value: "1", version: v})
 			}),
 		rule("expiry/replaced",
@@ -298,7 +298,7 @@ func expiryCases() []testCase {
 				t.clock.advance(time.Second)
 				_, err := t.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v))
 				t.wantError("Put", err, kv.ErrConditionFailed)
-				_, err = t.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v), kv.ExpireAt(t.clock.now()))
+				_, err = t.Put(t.ctx, "key", []byte("new"), kv.IfVersion(v), kv.ExpiresAt(t.clock.now()))
 				t.wantError("Put with the expiry that has passed", err, kv.ErrConditionFailed)
 				t.wantError("Delete", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
 				t.wantAbsent("key")
@@ -312,20 +312,20 @@ func expiryCases() []testCase {
 		{"zero-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(0)} }},
 		{"negative-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(-1)} }},
 		{"most-negative-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(math.MinInt64)} }},
-		{"now", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(now)} }},
-		{"past", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(now.Add(-time.Millisecond))} }},
-		{"epoch", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(0, 0))} }},
+		{"now", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(now)} }},
+		{"past", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(now.Add(-time.Millisecond))} }},
+		{"epoch", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(time.Unix(0, 0))} }},
 		{"before-the-epoch", func(time.Time) []kv.PutOption {
-			return []kv.PutOption{kv.ExpireAt(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))}
+			return []kv.PutOption{kv.ExpiresAt(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))}
 		}},
-		{"so-early-that-it-overflows", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(-1<<54, 0))} }},
-		{"too-late", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(kv.MaxExpiry.Add(1))} }},
-		{"overflowing", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpireAt(time.Unix(1<<60, 0))} }},
+		{"so-early-that-it-overflows", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(time.Unix(-1<<54, 0))} }},
+		{"too-late", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(kv.MaxExpiry.Add(1))} }},
+		{"overflowing", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(time.Unix(1<<60, 0))} }},
 		{"ttl-and-expire-at", func(now time.Time) []kv.PutOption {
-			return []kv.PutOption{kv.TTL(time.Second), kv.ExpireAt(now.Add(time.Second))}
+			return []kv.PutOption{kv.TTL(time.Second), kv.ExpiresAt(now.Add(time.Second))}
 		}},
 		{"expire-at-zero-and-ttl", func(time.Time) []kv.PutOption {
-			return []kv.PutOption{kv.ExpireAt(time.Time{}), kv.TTL(time.Second)}
+			return []kv.PutOption{kv.ExpiresAt(time.Time{}), kv.TTL(time.Second)}
 		}},
 		{"two-ttls", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(time.Second), kv.TTL(time.Second)} }},
 	} {

@@ -19,28 +19,17 @@ type losesResponses struct {
 	meanwhile func()
 }
 
-func (d *losesResponses) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	out, err := d.Driver.Put(ctx, rec, cond)
-	return d.again(out, err, func() (kv.Outcome, error) {
-		rec.Token = kv.AttemptToken(rec.Token, 1)
-		return d.Driver.Put(ctx, rec, cond)
-	})
-}
-
-func (d *losesResponses) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	out, err := d.Driver.Delete(ctx, key, cond)
-	return d.again(out, err, func() (kv.Outcome, error) { return d.Driver.Delete(ctx, key, cond) })
-}
-
-func (d *losesResponses) again(out kv.Outcome, err error, retry func() (kv.Outcome, error)) (kv.Outcome, error) {
+func (d *losesResponses) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	out, err := d.Driver.Write(ctx, req)
 	if err != nil || !out.Done {
 		return out, err // nothing was applied
 	}
 	if d.meanwhile != nil {
 		d.meanwhile()
 	}
-	out, err = retry()
-	out.Retried = !out.Done
+	req.Token = kv.AttemptToken(req.Token, 1)
+	out, err = d.Driver.Write(ctx, req)
+	out.MayHaveApplied = !out.Done
 	return out, err
 }
 
@@ -91,9 +80,9 @@ type scansOtherwise struct {
 	each func(rec kv.Record, yield func(kv.Record, error) bool) bool
 }
 
-func (d *scansOtherwise) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+func (d *scansOtherwise) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
-		for rec, err := range d.Driver.Scan(ctx, r) {
+		for rec, err := range d.Driver.Scan(ctx, req) {
 			if err != nil {
 				if !yield(rec, err) {
 					return
@@ -115,26 +104,32 @@ type failsKey struct {
 	key string
 }
 
-func (d *failsKey) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	others := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == d.key })
-	recs, err := d.Driver.GetMany(ctx, others)
-	if err == nil && len(others) < len(keys) {
-		err = d.failure()
+func (d *failsKey) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		for found, err := range d.Driver.GetMany(ctx, req) {
+			if found.Key == d.key {
+				found, err = kv.Found{Record: kv.Record{Key: d.key}}, &kv.Error{Kind: kv.ErrThrottled}
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
 	}
-	return recs, err
 }
 
-func (d *failsKey) WriteMany(ctx context.Context, writes []kv.Write) error {
-	others := slices.DeleteFunc(slices.Clone(writes), func(w kv.Write) bool { return w.Key == d.key })
-	err := d.Driver.WriteMany(ctx, others)
-	if err == nil && len(others) < len(writes) {
-		err = d.failure()
+func (d *failsKey) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	others := req
+	others.Writes = slices.DeleteFunc(slices.Clone(req.Writes), func(w kv.Write) bool { return w.Key == d.key })
+	done := d.Driver.WriteMany(ctx, others)
+	results := make([]kv.WriteResult, 0, len(req.Writes))
+	for _, w := range req.Writes {
+		if w.Key == d.key {
+			results = append(results, kv.WriteResult{Err: &kv.Error{Kind: kv.ErrThrottled}})
+			continue
+		}
+		results, done = append(results, done[0]), done[1:]
 	}
-	return err
-}
-
-func (d *failsKey) failure() error {
-	return &kv.BatchError{Failed: map[string]error{d.key: &kv.Error{Kind: kv.ErrThrottled}}}
+	return results
 }
 
 // deletingInstead makes deletes of the puts of keys in a batch.
@@ -147,12 +142,12 @@ type deletesInstead struct {
 	keys []string
 }
 
-func (d *deletesInstead) WriteMany(ctx context.Context, writes []kv.Write) error {
-	changed := slices.Clone(writes)
-	for i, w := range changed {
+func (d *deletesInstead) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	req.Writes = slices.Clone(req.Writes)
+	for i, w := range req.Writes {
 		if slices.Contains(d.keys, w.Key) {
-			changed[i] = kv.Write{Record: kv.Record{Key: w.Key}, Delete: true}
+			req.Writes[i] = kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: w.Key, Token: w.Token}}
 		}
 	}
-	return d.Driver.WriteMany(ctx, changed)
+	return d.Driver.WriteMany(ctx, req)
 }

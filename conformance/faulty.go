@@ -199,7 +199,7 @@ func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context)
 	if known(err) {
 		t.Errorf("the error is %v, which says that nothing was written; it was", err)
 	}
-	if first == (kv.Version{}) {
+	if first.IsZero() {
 		return // the client did not repeat it
 	}
 	if is := t.situation(); is.exists && is.entry.Version == first {

@@ -130,7 +130,7 @@ func closeCases() []testCase {
 		rule("close/with-derived",
 			"A store and those that With made of it close together, whichever is closed.",
 			func(t *trial) {
-				derived := t.with(kv.Wrap(named("another-provider")))
+				derived := t.with(kv.Wrap(kv.Level1, named("another-provider")))
 				t.put("key", "value")
 				if err := derived.Close(); err != nil {
 					t.Errorf("Close of the derived store: %v", err)

@@ -32,36 +32,38 @@ type observed struct {
 	by *observer
 }
 
-func (d *observed) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+func (d *observed) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.by.call()
-	return d.Driver.Get(ctx, key, withValue)
+	return d.Driver.Get(ctx, req)
 }
 
-func (d *observed) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	d.by.call()
-	return d.Driver.Put(ctx, rec, cond)
+func (d *observed) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		d.by.call()
+		d.Driver.GetMany(ctx, req)(yield)
+	}
 }
 
-func (d *observed) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	d.by.call()
-	return d.Driver.Delete(ctx, key, cond)
-}
-
-func (d *observed) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+func (d *observed) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		d.by.call()
 		d.by.scans.Add(1)
 		defer d.by.scans.Add(-1)
-		d.Driver.Scan(ctx, r)(yield)
+		d.Driver.Scan(ctx, req)(yield)
 	}
 }
 
-func (d *observed) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
+func (d *observed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	d.by.call()
-	return d.Driver.GetMany(ctx, keys)
+	return d.Driver.Write(ctx, req)
 }
 
-func (d *observed) WriteMany(ctx context.Context, writes []kv.Write) error {
+func (d *observed) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	d.by.call()
-	return d.Driver.WriteMany(ctx, writes)
+	return d.Driver.WriteMany(ctx, req)
+}
+
+func (d *observed) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	d.by.call()
+	return d.Driver.WriteAtomic(ctx, req)
 }

@@ -278,7 +278,7 @@ func pageCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
-				broken := t.with(kv.Wrap(breakingScans(keys[30])))
+				broken := t.with(kv.Wrap(kv.Level1, breakingScans(keys[30])))
 				cursor := t.page("key:", 5, "").Next
 				page, err := broken.ScanPage(t.ctx, "key:", 100, cursor)
 				t.wantError("ScanPage", err, kv.ErrUnavailable)
@@ -296,7 +296,7 @@ func pageCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
-				damaged := t.with(kv.Wrap(damaging(keys[4])))
+				damaged := t.with(kv.Wrap(kv.Level1, damaging(keys[4])))
 				page, err := damaged.ScanPage(t.ctx, "key:", 7, "")
 				t.wantError("ScanPage", err, kv.ErrIncompatible)
 				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Key != keys[4] {
@@ -442,7 +442,7 @@ func cursorCases() []testCase {
 			"A cursor works on the stores that With makes.",
 			func(t *trial) {
 				keys, cursor := someCursor(t)
-				page, err := t.with(kv.Wrap(named("another-provider"))).ScanPage(t.ctx, "key:", 3, cursor)
+				page, err := t.with(kv.Wrap(kv.Level1, named("another-provider"))).ScanPage(t.ctx, "key:", 3, cursor)
 				if err != nil {
 					t.Fatalf("ScanPage: %v", err)
 				}

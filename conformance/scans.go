@@ -331,7 +331,7 @@ func scanCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
-				damaged := t.with(kv.Wrap(damaging(keys[4])))
+				damaged := t.with(kv.Wrap(kv.Level1, damaging(keys[4])))
 				var seen []kv.Entry
 				failed := 0
 				for e, err := range damaged.Scan(t.ctx, "key:") {
@@ -355,7 +355,7 @@ func scanCases() []testCase {
 			func(t *trial) {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
-				broken := t.with(kv.Wrap(breakingScans(keys[30])))
+				broken := t.with(kv.Wrap(kv.Level1, breakingScans(keys[30])))
 				var seen []kv.Entry
 				ended := false
 				for e, err := range broken.Scan(t.ctx, "") {

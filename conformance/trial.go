@@ -158,7 +158,7 @@ func (t *trial) close() {
 
 // with derives a store over the trial's data; options come on top of its clock.
 func (t *trial) with(opts ...kv.StoreOption) store {
-	opts = append([]kv.StoreOption{kv.Wrap(t.driver.wrap), kv.Clock(t.clock.now)}, opts...)
+	opts = append([]kv.StoreOption{kv.Wrap(kv.Level1, t.driver.wrap), kv.Clock(t.clock.now)}, opts...)
 	return t.fronted(t.opened.With(opts...))
 }
 
@@ -329,9 +329,9 @@ func (t *trial) wantEntry(how string, e kv.Entry, key string, w want) {
 
 // wantMeta checks the version and the expiry of an entry.
 func (t *trial) wantMeta(how string, e kv.Entry, key string, w want) {
-	if e.Version == (kv.Version{}) {
+	if e.Version.IsZero() {
 		t.Errorf("%s of %s: the version is empty", how, short(key))
-	} else if w.version != (kv.Version{}) && e.Version != w.version {
+	} else if !w.version.IsZero() && e.Version != w.version {
 		t.Errorf("%s of %s: the version is not that of the last write", how, short(key))
 	}
 	if w.expiresAt.IsZero() != e.ExpiresAt.IsZero() || !e.ExpiresAt.Equal(w.expiresAt) {

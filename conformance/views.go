@@ -21,7 +21,7 @@ func (d document) equal(e document) bool { return fmt.Sprint(d) == fmt.Sprint(e)
 func jsonCases() []testCase {
 	first := document{"Ærø <&> \u2028", -7, []string{"a", ""}, []byte{0, 255}}
 	second := document{Name: "second", Count: 1 << 50}
-	view := func(t *trial) *kv.JSONStore[document] { return kv.JSON[document](t.opened.With(kv.Clock(t.clock.now))) }
+	view := func(t *trial) *kv.Typed[document] { return kv.JSON[document](t.opened.With(kv.Clock(t.clock.now))) }
 	return []testCase{
 		rule("json/round-trip",
 			"The typed view stores values as JSON and gives them back equal, with version and expiry.",
@@ -64,7 +64,7 @@ func jsonCases() []testCase {
 			"The typed view scans, pages and reads many entries decoded.",
 			func(t *trial) {
 				docs := view(t)
-				if err := docs.PutMany(t.ctx, []kv.JSONItem[document]{{Key: "a", Value: first}, {Key: "b", Value: second, TTL: time.Hour}}); err != nil {
+				if err := docs.PutMany(t.ctx, []kv.ItemOf[document]{{Key: "a", Value: first}, {Key: "b", Value: second, TTL: time.Hour}}); err != nil {
 					t.Fatalf("PutMany: %v", err)
 				}
 				check := func(how, key string, d document) {
@@ -97,14 +97,14 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/no-json",
-			"A value that is not JSON of the view's type is ErrInvalidJSON, and no message quotes it; a scan goes on behind it.",
+			"A value that is not JSON of the view's type is ErrInvalidValue, and no message quotes it; a scan goes on behind it.",
 			func(t *trial) {
 				docs := view(t)
 				t.put("a", `{"Name":"good"}`)
 				t.put("b", "secret-value")
 				t.put("c", `{"Name":"good too"}`)
 				_, err := docs.Get(t.ctx, "b")
-				t.wantError("Get", err, kv.ErrInvalidJSON)
+				t.wantError("Get", err, kv.ErrInvalidValue)
 				t.wantNoSecret("Get", err)
 				_, err = docs.GetMany(t.ctx, []string{"a", "b", "c"})
 				t.wantFailedJSON("GetMany", err)
@@ -124,16 +124,16 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/not-encodable",
-			"A value that cannot be encoded is ErrInvalidJSON before any I/O, and changes nothing.",
+			"A value that cannot be encoded is ErrInvalidValue before any I/O, and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old")
-				channels := kv.JSON[chan int](t.opened.With(kv.Clock(t.clock.now), kv.Wrap(t.driver.wrap)))
-				t.wantRefused("Put", kv.ErrInvalidJSON, func() error {
+				channels := kv.JSON[chan int](t.opened.With(kv.Clock(t.clock.now), kv.Wrap(kv.Level1, t.driver.wrap)))
+				t.wantRefused("Put", kv.ErrInvalidValue, func() error {
 					_, err := channels.Put(t.ctx, "key", make(chan int))
 					return err
 				})
-				t.wantRefused("PutMany", kv.ErrInvalidJSON, func() error {
-					return channels.PutMany(t.ctx, []kv.JSONItem[chan int]{{Key: "key"}, {Key: "other", Value: make(chan int)}})
+				t.wantRefused("PutMany", kv.ErrInvalidValue, func() error {
+					return channels.PutMany(t.ctx, []kv.ItemOf[chan int]{{Key: "key"}, {Key: "other", Value: make(chan int)}})
 				})
 				t.wantContent("key")
 				t.wantValue("key", "old")
@@ -142,6 +142,6 @@ func jsonCases() []testCase {
 }
 
 func (t *trial) wantFailedJSON(what string, err error) {
-	t.wantError(what, err, kv.ErrInvalidJSON)
+	t.wantError(what, err, kv.ErrInvalidValue)
 	t.wantNoSecret(what, err)
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,33 +22,38 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 		return map[string]Entry{}, err
 	}
 	entries := make(map[string]Entry, len(distinct))
-	if err := s.begin(ctx); err != nil {
-		return entries, s.fail(op, "", err)
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return entries, s.fail(op, "", refused)
 	}
+	defer c.end()
 	if len(distinct) == 0 {
 		return entries, nil
 	}
 	now := s.now().UnixMilli()
-	recs, failed := s.driver.GetMany(ctx, distinct)
-	for _, rec := range recs {
-		// What was read is marked as read by its key, expired or not.
-		entries[rec.Key] = s.entry(rec, true)
+	pending := make(map[string]struct{}, len(distinct))
+	for _, key := range distinct {
+		pending[key] = struct{}{}
 	}
-	if failed != nil {
-		failed = s.failBatch(op, failed, func(yield func(string) bool) {
-			for _, key := range distinct {
-				if _, read := entries[key]; !read && !yield(key) {
-					return
-				}
-			}
-		}, s.fail)
-	}
-	for _, rec := range recs {
-		if expired(rec.Expires, now) {
-			delete(entries, rec.Key)
+	failed := make(map[string]error)
+	var broken error = &Error{Kind: ErrUnavailable, Err: errors.New("the driver did not say what is under the key")}
+	for found, err := range s.driver.GetMany(c.ctx, GetManyRequest{Keys: distinct, WithValue: true}) {
+		if err != nil && found.Key == "" {
+			broken = err
+			break
+		}
+		delete(pending, found.Key)
+		switch {
+		case err != nil:
+			failed[found.Key] = s.fail(op, found.Key, c.explain(err))
+		case found.Exists && !expired(found.Expires, now):
+			entries[found.Key] = s.entry(found.Record, true)
 		}
 	}
-	return entries, failed
+	for key := range pending {
+		failed[key] = s.fail(op, key, c.explain(broken))
+	}
+	return entries, batchError(failed)
 }
 
 // PutMany stores items, in any number, without conditions and without
@@ -68,7 +70,7 @@ func (s *Store) PutMany(ctx context.Context, items []Item) error {
 		if err != nil {
 			return s.fail(op, item.Key, atIndex(err, i))
 		}
-		w := Write{Record: Record{Key: item.Key, Value: notNil(item.Value), Expires: expires, Token: newToken()}}
+		w := Write{Kind: KindPut, Record: Record{Key: item.Key, Value: notNil(item.Value), Expires: expires, Token: newToken()}}
 		if at, twice := index[item.Key]; twice {
 			writes[at] = w
 			continue
@@ -76,10 +78,10 @@ func (s *Store) PutMany(ctx context.Context, items []Item) error {
 		index[item.Key] = len(writes)
 		writes = append(writes, w)
 	}
-	return s.writeMany(ctx, op, writes)
+	return s.writeMany(ctx, op, writes, now)
 }
 
-// checkItem validates one item of a batch and gives its expiry.
+// checkItem validates one item of a batch and returns its expiry.
 func (s *Store) checkItem(item Item, now time.Time) (expires int64, err *Error) {
 	if err := checkKey(item.Key, s.info.MaxKeyLen); err != nil {
 		return 0, err
@@ -89,7 +91,7 @@ func (s *Store) checkItem(item Item, now time.Time) (expires int64, err *Error) 
 	}
 	switch {
 	case item.TTL != 0 && !item.ExpiresAt.IsZero():
-		return 0, &Error{Kind: ErrInvalidOption, Err: errors.New("allowed is one of TTL and ExpiresAt")}
+		return 0, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL and ExpiresAt")}
 	case item.TTL != 0:
 		return checkTTL(item.TTL, now)
 	case !item.ExpiresAt.IsZero():
@@ -108,7 +110,7 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	if err != nil {
 		return err
 	}
-	return s.writeMany(ctx, op, deletes(distinct))
+	return s.writeMany(ctx, op, deletes(distinct), s.now())
 }
 
 // DeletePrefix removes every entry whose key starts with prefix, and returns how
@@ -119,19 +121,21 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	const op = "delete prefix"
 	if prefix == "" {
-		return 0, s.fail(op, "", &Error{Kind: ErrInvalidKey, Err: errors.New("the prefix is empty, which would delete everything; allowed is a prefix of at least one byte")})
+		return 0, s.fail(op, "", &Error{Kind: ErrInvalidKey, Err: errors.New("the prefix is empty, which would delete everything; it must have at least one byte")})
 	}
 	if err := checkPrefix(prefix, s.info.MaxKeyLen); err != nil {
 		return 0, s.fail(op, prefix, err)
 	}
-	if err := s.begin(ctx); err != nil {
-		return 0, s.fail(op, prefix, err)
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return 0, s.fail(op, prefix, refused)
 	}
+	defer c.end()
 	removed := 0
 	foreign := make(map[string]error)
 	group, live := make([]string, 0, deleteGroup), make([]string, 0, deleteGroup)
 	flush := func() error {
-		err := s.writeMany(ctx, op, deletes(group))
+		err := s.writeMany(ctx, op, deletes(group), s.now())
 		batch, partial := err.(*BatchError)
 		for _, key := range live {
 			if err == nil || partial && batch.Failed[key] == nil {
@@ -143,12 +147,12 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	}
 	// The expired are removed as well: they are under the prefix until the service
 	// gets to them.
-	for rec, err := range s.records(ctx, scanRange(prefix, ""), 0, nil) {
+	for rec, err := range s.records(c.ctx, s.scanRequest(prefix, ""), 0, nil) {
 		if err != nil {
 			if rec.Key == "" {
-				return removed, s.fail(op, prefix, err)
+				return removed, s.fail(op, prefix, c.explain(err))
 			}
-			foreign[rec.Key] = s.fail(op, rec.Key, err)
+			foreign[rec.Key] = s.fail(op, rec.Key, c.explain(err))
 			continue
 		}
 		group = append(group, rec.Key)
@@ -164,10 +168,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	if err := flush(); err != nil {
 		return removed, err
 	}
-	if len(foreign) > 0 {
-		return removed, &BatchError{Failed: foreign}
-	}
-	return removed, nil
+	return removed, batchError(foreign)
 }
 
 // distinct validates the keys of a batch and drops the duplicates.
@@ -189,45 +190,34 @@ func (s *Store) distinct(op string, keys []string) ([]string, error) {
 func deletes(keys []string) []Write {
 	writes := make([]Write, len(keys))
 	for i, key := range keys {
-		writes[i] = Write{Record: Record{Key: key}, Delete: true}
+		writes[i] = Write{Kind: KindDelete, Record: Record{Key: key, Token: newToken()}}
 	}
 	return writes
 }
 
-func (s *Store) writeMany(ctx context.Context, op string, writes []Write) error {
-	if err := s.begin(ctx); err != nil {
-		return s.fail(op, "", err)
+// writeMany has the driver carry out writes without conditions.
+func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time) error {
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return s.fail(op, "", refused)
 	}
+	defer c.end()
 	if len(writes) == 0 {
 		return nil
 	}
-	err := s.driver.WriteMany(ctx, writes)
-	if err == nil {
-		return nil
-	}
-	return s.failBatch(op, err, func(yield func(string) bool) {
-		for _, w := range writes {
-			if !yield(w.Key) {
-				return
-			}
-		}
-	}, func(op, key string, err error) error { return s.failWrite(op, key, false, err) })
-}
-
-// failBatch completes the error of a driver's batch: a *BatchError names the
-// keys, any other stands for all of keys.
-func (s *Store) failBatch(op string, err error, keys iter.Seq[string], fail func(op, key string, err error) error) error {
+	results := s.driver.WriteMany(c.ctx, WriteManyRequest{Writes: writes, Now: now.UnixMilli()})
 	failed := make(map[string]error)
-	if batch, ok := errors.AsType[*BatchError](err); ok {
-		for key, err := range batch.Failed {
-			failed[key] = fail(op, key, err)
-		}
-	} else {
-		for key := range keys {
-			failed[key] = fail(op, key, err)
+	for i, w := range writes {
+		switch {
+		case i >= len(results): // a driver that forgets a write says nothing of its fate
+			failed[w.Key] = s.failWrite(&c, op, w.Key, true, &Error{Err: errors.New("the driver did not say what became of the write")})
+		case results[i].Err != nil:
+			failed[w.Key] = s.failWrite(&c, op, w.Key, false, results[i].Err)
+		case !results[i].Done:
+			failed[w.Key] = s.errCondition(op, w.Key, results[i].MayHaveApplied)
 		}
 	}
-	return &BatchError{Failed: failed}
+	return batchError(failed)
 }
 
 // atIndex says which element of a batch an error is about.
@@ -236,34 +226,9 @@ func atIndex(e *Error, i int) *Error {
 	return e
 }
 
-// each calls f for 0 to n-1, at most parallel at once, and gives the errors.
-func each(n, parallel int, f func(int) error) []error {
-	errs := make([]error, n)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(n, max(parallel, 1)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				errs[i] = f(i)
-			}
-		})
-	}
-	wg.Wait()
-	return errs
-}
-
-// batchError collects the errors that are not nil.
-func batchError(errs []error, key func(int) string) error {
-	var failed map[string]error
-	for i, err := range errs {
-		if err != nil {
-			if failed == nil {
-				failed = make(map[string]error)
-			}
-			failed[key(i)] = err
-		}
-	}
-	if failed == nil {
+// batchError is the error of a batch of which these keys failed, nil without any.
+func batchError(failed map[string]error) error {
+	if len(failed) == 0 {
 		return nil
 	}
 	return &BatchError{Failed: failed}

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// A cursor is the position behind a key: in base64url, a format byte, a checksum
+// A cursor is the position after a key: in base64url, a format byte, a checksum
 // over the prefix of the scan and the key, and the key. It holds nothing of a
 // session, store or shard count, so that it works wherever the prefix is scanned.
 const cursorFormat = 1
 
 const cursorHeader = 1 + 8
 
-// cursorAfter gives the cursor behind key in the scan of prefix.
+// cursorAfter returns the cursor after key in the scan of prefix.
 func cursorAfter(prefix, key string) string {
 	b := make([]byte, cursorHeader, cursorHeader+len(key))
 	b[0] = cursorFormat
@@ -21,18 +21,18 @@ func cursorAfter(prefix, key string) string {
 	return encodeText(append(b, key...))
 }
 
-// cursorKey gives the key that a cursor stands behind, "" for the empty cursor.
+// cursorKey returns the key that a cursor stands after, "" for the empty cursor.
 func cursorKey(prefix, cursor string) (string, *Error) {
 	if cursor == "" {
 		return "", nil
 	}
 	b, ok := decodeText(cursor)
 	if !ok || len(b) < cursorHeader || b[0] != cursorFormat {
-		return "", &Error{Kind: ErrInvalidCursor, Err: errors.New("the text is not a cursor; allowed is Next of a page of the same prefix, or nothing for the first page")}
+		return "", &Error{Kind: ErrInvalidCursor, Err: errors.New("the text is not a cursor; want Next of a page of the same prefix, or nothing for the first page")}
 	}
 	key := string(b[cursorHeader:])
 	if binary.BigEndian.Uint64(b[1:]) != hash(prefix, key) || !strings.HasPrefix(key, prefix) || checkKey(key, MaxKeyLen) != nil {
-		return "", &Error{Kind: ErrInvalidCursor, Err: errors.New("the cursor is damaged or belongs to another prefix; allowed is Next of a page of the same prefix, or nothing for the first page")}
+		return "", &Error{Kind: ErrInvalidCursor, Err: errors.New("the cursor is damaged or belongs to another prefix; want Next of a page of the same prefix, or nothing for the first page")}
 	}
 	return key, nil
 }

@@ -2,63 +2,108 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"sync"
+	"sync/atomic"
 )
 
-// Driver stores records for a [Store]. It is what a provider implements, and
-// what middleware wraps; programs call the Store.
+// Driver stores records for a [Store]. It is what a provider implements, and what
+// middleware wraps; programs call the Store.
 //
-// The store validates every argument, judges every expiry and chooses every
-// outcome. A driver moves records and reports facts: it may rely on keys,
-// values and ranges being legal, it answers a condition that did not hold with
-// what it found, and it says which of its errors leave the fate of a write
-// open. Methods are called concurrently. A driver neither keeps nor changes the
-// byte slices and slices of records that it is handed, and gives away the ones
-// that it returns.
+// The store validates every argument, judges every expiry and decides every
+// outcome. A driver moves records and reports facts. It may rely on keys, values
+// and ranges being legal. When a condition does not hold it reports what it found.
+// It says which of its errors leave the fate of a write open. The example of this
+// type is a complete driver of fifty lines.
 //
-// Errors are *[Error] values with Kind, Indeterminate and Err set; the store
-// fills in Op, Provider and Key. Context errors are passed on as they are,
-// inside or instead of an *Error.
+// # Rules for every method
+//
+//   - Methods are called concurrently.
+//   - A driver neither keeps nor changes the byte slices, and the slices of writes
+//     and keys, that it is handed. What it returns belongs to the caller.
+//   - A method ends soon after its context ends, with the context's error.
+//   - No lock, transaction or connection from a limited number is held while an
+//     iterator yields: the loop's body may use the store, and may take hours.
+//   - An iterator that is broken off leaves nothing running.
+//   - A driver keeps no clock. A request says what time it is for the call, and no
+//     later request may be judged by that.
+//
+// # Errors
+//
+// Errors are *[Error] values with Kind, MayHaveApplied and Err set; the store fills
+// in Op, Provider and Key. Kind is
+//
+//   - [ErrNotProvisioned] when the table, database or file is missing,
+//   - [ErrIncompatible] for a record that skykv did not write,
+//   - [ErrPermission], [ErrThrottled] and [ErrUnavailable] for what the service says,
+//   - [ErrInvalidVersion] for a native version that cannot be one of the service's,
+//   - [ErrUnsupported] for a kind of write or of condition that the driver does not
+//     know ([UnsupportedWrite] makes it),
+//   - [ErrClosed] when the driver was closed, by itself or by what it is over. The
+//     store refuses calls after Close by itself, so that drivers return ErrClosed
+//     only for calls that were under way,
+//   - nil when none of these describes it.
+//
+// A driver never returns [ErrNotFound], [ErrConditionFailed] or [ErrIndeterminate]:
+// it reports what it found, and sets MayHaveApplied. Context errors are passed on as
+// they are, inside an *Error or instead of one. No message holds a value or a secret.
+//
+// # Expired records
+//
+// Whether a record is expired is for the store to judge: drivers return expired
+// records like all others. A driver, or its service, may remove a record for good
+// once [ExpiryGrace] has passed since its expiry, by the clock of the host or the
+// service and, where a driver does it within a write, by the Now of that write too.
+//
+// # How Driver grows
+//
+// The methods are final. What comes later comes as a kind of [Write] or
+// [Condition], as a field of a request that asks for more than before, or as a field
+// of [Info] that says what a driver can do, and belongs to a [Level]. Drivers answer
+// a kind that they do not know with ErrUnsupported. Middleware is told of nothing
+// above the Level that it was written for: see [Wrap].
 type Driver interface {
 	// Info describes the driver. It is constant and costs nothing.
 	Info() Info
 
-	// Get reads the record under key with strong consistency and reports
-	// whether there is one, expired or not. Unless withValue is set the value is
-	// not wanted, and not transferred where the service can avoid it.
-	Get(ctx context.Context, key string, withValue bool) (Record, bool, error)
+	// Get reads the record under a key with strong consistency.
+	Get(ctx context.Context, req GetRequest) (Found, error)
 
-	// Put writes rec, replacing all that is stored under its key, if cond holds.
-	// An error that is no *Error, or one with Indeterminate set, tells the store
-	// that the record may have been written.
-	Put(ctx context.Context, rec Record, cond Condition) (Outcome, error)
-
-	// Delete removes the record under key if cond holds; cond.Absent is never
-	// set. Without a condition an absent key is Done. Errors are those of Put.
-	Delete(ctx context.Context, key string, cond Condition) (Outcome, error)
-
-	// Scan yields the records of one shard with r.From <= key <= r.To in
-	// ascending byte order of the key, fetching as the loop asks for more.
+	// GetMany reads the records under distinct keys, in any number and order, and
+	// yields each key as soon as its answer is there: one that is throttled must not
+	// hold up the others. Every key is yielded once, also when it has no record.
 	//
-	// An error beside a record with a Key concerns that record alone (skykv did
-	// not write it, or it is damaged): the scan goes on behind it. An error
-	// beside an empty Key ends the scan.
-	Scan(ctx context.Context, r Range) iter.Seq2[Record, error]
-
-	// GetMany reads the records under keys, which are distinct, in any number
-	// and order. It returns all that it could read; a *[BatchError] names the
-	// keys that failed, any other error stands for every key not returned.
+	// An error beside a Found with a Key concerns that key alone. An error beside an
+	// empty Key ends the loop and concerns every key that was not yielded.
 	// [GetEach] is a complete implementation.
-	GetMany(ctx context.Context, keys []string) ([]Record, error)
+	GetMany(ctx context.Context, req GetManyRequest) iter.Seq2[Found, error]
 
-	// WriteMany applies writes, whose keys are distinct, in any number and order
-	// and without atomicity. A *[BatchError] names the keys that failed, any
-	// other error stands for all of them; what Put says of errors holds for each.
-	// [WriteEach] is a complete implementation.
-	WriteMany(ctx context.Context, writes []Write) error
+	// Scan yields the records of one shard with req.From <= key <= req.To in
+	// ascending byte order of the key, and fetches as the loop asks for more.
+	//
+	// An error beside a record with a Key concerns that record alone, which skykv did
+	// not write or which is damaged; the scan goes on after it. An error beside an
+	// empty Key ends the scan.
+	Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error]
 
-	// Close releases what the driver opened itself, and nothing it was given.
-	// The store calls it once at most; of middleware see [Wrap].
+	// Write carries out one write if its condition holds. Deleting a key without a
+	// record is Done unless there is a condition. An error that is no *Error, or one
+	// with MayHaveApplied set, tells the store that the write may have been applied.
+	Write(ctx context.Context, req WriteRequest) (Outcome, error)
+
+	// WriteMany carries out writes of distinct keys, in any number and order, each by
+	// itself. It returns a result for each, in their order. [WriteEach] is a complete
+	// implementation.
+	WriteMany(ctx context.Context, req WriteManyRequest) []WriteResult
+
+	// WriteAtomic carries out all writes, if the conditions of all hold, or none. The
+	// keys are distinct, of one [Group], and at most [Info].MaxAtomicWrites. The
+	// store does not call it when that is 0; the method then returns ErrUnsupported.
+	WriteAtomic(ctx context.Context, req WriteManyRequest) (AtomicOutcome, error)
+
+	// Close releases what the driver opened itself, and nothing that it was given.
+	// The store calls it once. Calls under way may fail.
 	Close() error
 }
 
@@ -70,18 +115,33 @@ type Info struct {
 	Name string
 
 	// Shards is the number of shards that a scan reads and merges, at least 1.
-	// The shard of a key is [Shard](key, Shards).
 	Shards int
 
+	// Shard returns the shard of a key, and ShardOfPrefix the only shard that holds
+	// keys with a prefix, or false when several may. Drivers with several shards set
+	// both, as a rule to [Shard] and [ShardOfPrefix] of their number of shards. Where
+	// ShardOfPrefix is nil, every scan reads all shards.
+	Shard         func(key string) int
+	ShardOfPrefix func(prefix string) (int, bool)
+
 	// MaxKeyLen and MaxValueLen are limits in bytes where they are below
-	// [MaxKeyLen] and [MaxValueLen]; zero stands for those.
+	// [MaxKeyLen] and [MaxValueLen]; zero stands for those. [Store.Info] has them
+	// filled in.
 	MaxKeyLen, MaxValueLen int
+
+	// MaxAtomicWrites is how many writes WriteAtomic takes at most; 0 means that the
+	// driver has no such thing.
+	MaxAtomicWrites int
+
+	// Immediate says that no method ever waits for a network, a disk or another
+	// process. The store then saves what it takes to end calls under way at Close.
+	Immediate bool
 }
 
 // Record is an entry as drivers store it.
 type Record struct {
 	Key   string
-	Value []byte // never nil in a Put or a Write
+	Value []byte // never nil in a put
 
 	// Expires is the instant of expiry in milliseconds since the Unix epoch, and
 	// zero for a record that does not expire. A record is expired when
@@ -94,104 +154,297 @@ type Record struct {
 	// the attempts of a write: see [AttemptToken].
 	Token string
 
+	// Predecessors names the writes that the record's own write replaced, for the
+	// store alone to read: printable ASCII without quotes and backslashes, at most
+	// [MaxPredecessorsLen] bytes, empty for most records. It is stored and returned
+	// with the record, also by reads without values.
+	Predecessors string
+
 	// Version is the service's own name for this state of the record, such as an
-	// ETag, or the Token where the service has none; what to heed then, AttemptToken
-	// says. It is set on records that a driver returns, and not looked at on those
-	// it is given.
+	// ETag, or the Token where the service has none (see AttemptToken). Drivers set
+	// it on records that they return, and do not look at it in a write.
 	Version string
 }
 
-// Condition restricts a write. The zero Condition, but for Now, always holds.
-type Condition struct {
-	// Absent asks for a key without a record, or with one that is expired at
-	// Now. A driver that cannot judge the expiry within the request reports the
-	// record it found, expired or not: the store then replaces it by Version.
-	Absent bool
+// MaxPredecessorsLen is the greatest length of a [Record]'s Predecessors, in bytes.
+const MaxPredecessorsLen = 256
 
-	// Version, when set, asks for a record whose native version equals it.
-	Version string
-
-	// Now is the clock's reading at the start of the call, in milliseconds since
-	// the Unix epoch. The store always sets it; in the writes of [WriteEach], which
-	// have no condition, it is zero.
-	Now int64
-}
-
-// Outcome is what became of a Put or Delete that ended without an error.
-type Outcome struct {
-	// Done: the condition held, and the write is durable.
-	Done bool
-
-	// Version is the native version of the record that a Put wrote, when Done.
-	Version string
-
-	// Exists and Found report the record that made the condition fail (the value
-	// may be left out), read after the failure. Exists is false when there is none.
+// Found is what a read found under a key.
+type Found struct {
+	Record // without a record only Key is set
 	Exists bool
-	Found  Record
-
-	// Retried: the condition failed, but an earlier attempt of this very call was
-	// sent and its answer lost, so that attempt may have been applied.
-	Retried bool
 }
 
-// Range selects a part of one shard. From and To are never empty and need not
-// be keys: To is greater than every key of the range.
-type Range struct {
+// GetRequest asks for the record under a key.
+type GetRequest struct {
+	Key string
+
+	// WithValue is unset when the value is not wanted. It is then not transferred
+	// where the service can avoid it.
+	WithValue bool
+
+	Meter *Meter // counts what the service is asked; may be nil
+}
+
+// GetManyRequest asks for the records under keys, which are distinct.
+type GetManyRequest struct {
+	Keys      []string
+	WithValue bool
+	Meter     *Meter
+}
+
+// ScanRequest asks for a part of one shard. From and To are never empty and need
+// not be keys: To is greater than every key of the range.
+type ScanRequest struct {
 	Shard    int
 	From, To string // From <= key <= To
+
+	// Alone says that the store reads no other shard for this scan, since all keys of
+	// the range are in this one. Drivers need not look at it.
+	Alone bool
 
 	// Limit is about how many records the caller is going to take: a page size
 	// for the service, at least 1. It does not end the scan.
 	Limit int
 
-	// WithValue is unset when values are not wanted, as for Get.
-	WithValue bool
+	WithValue bool // as in GetRequest
 
-	// Now, when set, allows the driver to leave out records that are expired at
-	// Now (milliseconds since the Unix epoch).
+	// Now, when set, lets the driver leave out records that are expired at Now
+	// (milliseconds since the Unix epoch).
 	Now int64
+
+	Meter *Meter
 }
 
-// Write is one element of a batch: a record to put, or a key to delete.
+// WriteKind says what a [Write] does. The zero WriteKind is none.
+type WriteKind uint8
+
+// The kinds of writes. All are of [Level1].
+const (
+	// KindPut stores the record in place of all that is there under its key.
+	KindPut WriteKind = iota + 1
+
+	// KindDelete removes the record under Key.
+	KindDelete
+
+	// KindTouch replaces Expires, Token and Predecessors of the record under Key, and
+	// leaves its value alone. Its condition is CondVersion or CondLive.
+	KindTouch
+
+	// KindCheck changes nothing: it adds a condition to a WriteAtomic, the only method
+	// that it is handed to. A driver whose service cannot check without writing may
+	// write the record back, with the Token of the Write.
+	KindCheck
+)
+
+var kindNames = [...]string{"no write", "a put", "a deletion", "a touch", "a check"}
+
+func (k WriteKind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("a write of kind %d", uint8(k))
+}
+
+// Write is one change of one record.
 type Write struct {
-	Record // for a deletion only Key is set
-	Delete bool
+	Kind WriteKind
+
+	// Record is what to write. For a deletion or a check only Key and Token are set,
+	// for a touch all but Value. The Token is set in every write.
+	Record
+
+	Condition Condition
+}
+
+// ConditionKind says what a [Condition] asks for.
+type ConditionKind uint8
+
+// The kinds of conditions. All are of [Level1].
+const (
+	// CondNone always holds.
+	CondNone ConditionKind = iota
+
+	// CondAbsent asks for a key without a record, or with one that is expired at Now.
+	CondAbsent
+
+	// CondVersion asks for a record whose native version is Condition.Version.
+	CondVersion
+
+	// CondLive asks for a record that is not expired at Now.
+	CondLive
+)
+
+var conditionNames = [...]string{"no condition", "CondAbsent", "CondVersion", "CondLive"}
+
+func (k ConditionKind) String() string {
+	if int(k) < len(conditionNames) {
+		return conditionNames[k]
+	}
+	return fmt.Sprintf("a condition of kind %d", uint8(k))
+}
+
+// Condition restricts a write. The zero Condition always holds.
+//
+// A driver that cannot judge the expiry within its request answers CondAbsent and
+// CondLive with the record that it found, expired or not, as one that failed: the
+// store then judges, and writes under the version of what was found.
+type Condition struct {
+	Kind    ConditionKind
+	Version string // for CondVersion; never empty there
+}
+
+// WriteRequest asks for one write.
+type WriteRequest struct {
+	Write
+
+	// Now is the clock's reading at the start of the call, in milliseconds since the
+	// Unix epoch. It judges this write and nothing else.
+	Now int64
+
+	Meter *Meter
+}
+
+// WriteManyRequest asks for writes of distinct keys.
+type WriteManyRequest struct {
+	Writes []Write
+	Now    int64 // as in WriteRequest
+	Meter  *Meter
+}
+
+// One returns the request for write i alone.
+func (r WriteManyRequest) One(i int) WriteRequest {
+	return WriteRequest{Write: r.Writes[i], Now: r.Now, Meter: r.Meter}
+}
+
+// Outcome is what became of a write that ended without an error.
+type Outcome struct {
+	// Done: the condition held, and the write is durable.
+	Done bool
+
+	// Version is the native version of the record that a put or touch stored, when
+	// Done.
+	Version string
+
+	// Exists and Found report the record that made the condition fail, read after
+	// the failure; the value may be left out. Exists is false when there is none.
+	Exists bool
+	Found  Record
+
+	// MayHaveApplied: the condition failed, but an earlier attempt of this very call
+	// was sent and its answer lost, so that it may have been applied.
+	MayHaveApplied bool
+}
+
+// WriteResult is what became of one write of a batch: an Outcome, or an error as
+// [Driver].Write returns it.
+type WriteResult struct {
+	Outcome
+	Err error
+}
+
+// AtomicOutcome is what became of a [Driver].WriteAtomic that ended without an
+// error.
+type AtomicOutcome struct {
+	// Done: all conditions held, and all writes are durable.
+	Done bool
+
+	// Versions are the native versions of the records that puts and touches stored,
+	// when Done, in the order of the writes; empty for other kinds.
+	Versions []string
+
+	// Found reports, when not Done, what there is under the keys, read after the
+	// failure, in the order of the writes. It is nil for a key that the driver did not
+	// look at. The values may be left out.
+	Found []*Found
+
+	// MayHaveApplied is as in [Outcome]: an earlier attempt may have been, or may yet
+	// be, applied.
+	MayHaveApplied bool
+}
+
+// Meter counts what a service is asked for the calls that carry it, whose answers
+// and errors have no place for that. It is safe for concurrent use. The methods of
+// a nil Meter do nothing.
+type Meter struct {
+	outer              *Meter
+	requests, attempts atomic.Int64
+}
+
+// NewMeter returns a Meter that adds what it counts to outer as well, which may be
+// nil. Middleware that counts puts a new one over that of the request.
+func NewMeter(outer *Meter) *Meter { return &Meter{outer: outer} }
+
+// Add counts requests, and the attempts that they took: the first ones and the
+// repetitions. Drivers call it for every request that ended, however it ended.
+func (m *Meter) Add(requests, attempts int) {
+	for ; m != nil; m = m.outer {
+		m.requests.Add(int64(requests))
+		m.attempts.Add(int64(attempts))
+	}
+}
+
+// Requests returns the number of requests.
+func (m *Meter) Requests() int { return int(m.requests.Load()) }
+
+// Attempts returns the number of attempts at them.
+func (m *Meter) Attempts() int { return int(m.attempts.Load()) }
+
+// UnsupportedWrite returns the error of a driver that does not know the kind of a
+// write or of its condition. Nothing was written.
+func UnsupportedWrite(w Write) *Error {
+	return &Error{Kind: ErrUnsupported, Err: fmt.Errorf("the driver has no way to carry out %s under %s", w.Kind, w.Condition.Kind)}
 }
 
 // GetEach implements [Driver].GetMany by calls of d.Get, at most parallel of
 // them at once.
-func GetEach(ctx context.Context, d Driver, keys []string, parallel int) ([]Record, error) {
-	recs := make([]Record, len(keys))
-	errs := each(len(keys), parallel, func(i int) error {
-		rec, ok, err := d.Get(ctx, keys[i], true)
-		if err == nil && ok {
-			recs[i] = rec
+func GetEach(ctx context.Context, d Driver, req GetManyRequest, parallel int) iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
+		type answer struct {
+			found Found
+			err   error
 		}
-		return err
-	})
-	n := 0
-	for _, rec := range recs {
-		if rec.Key != "" {
-			recs[n] = rec
-			n++
+		ctx, cancel := context.WithCancel(ctx)
+		answers, stop := make(chan answer), make(chan struct{})
+		var reading sync.WaitGroup
+		defer reading.Wait()
+		defer cancel()
+		defer close(stop)
+		var next atomic.Int64
+		for range min(len(req.Keys), max(parallel, 1)) {
+			reading.Go(func() {
+				for i := int(next.Add(1)) - 1; i < len(req.Keys); i = int(next.Add(1)) - 1 {
+					found, err := d.Get(ctx, GetRequest{Key: req.Keys[i], WithValue: req.WithValue, Meter: req.Meter})
+					found.Key = req.Keys[i]
+					select {
+					case answers <- answer{found, err}:
+					case <-stop:
+						return
+					}
+				}
+			})
+		}
+		for range req.Keys {
+			if a := <-answers; !yield(a.found, a.err) {
+				return
+			}
 		}
 	}
-	return recs[:n], batchError(errs, func(i int) string { return keys[i] })
 }
 
-// WriteEach implements [Driver].WriteMany by calls of d.Put and d.Delete, at
-// most parallel of them at once.
-func WriteEach(ctx context.Context, d Driver, writes []Write, parallel int) error {
-	errs := each(len(writes), parallel, func(i int) error {
-		w := writes[i]
-		var err error
-		if w.Delete {
-			_, err = d.Delete(ctx, w.Key, Condition{})
-		} else {
-			_, err = d.Put(ctx, w.Record, Condition{})
-		}
-		return err
-	})
-	return batchError(errs, func(i int) string { return writes[i].Key })
+// WriteEach implements [Driver].WriteMany by calls of d.Write, at most parallel of
+// them at once.
+func WriteEach(ctx context.Context, d Driver, req WriteManyRequest, parallel int) []WriteResult {
+	results := make([]WriteResult, len(req.Writes))
+	var next atomic.Int64
+	var writing sync.WaitGroup
+	for range min(len(results), max(parallel, 1)) {
+		writing.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(results); i = int(next.Add(1)) - 1 {
+				results[i].Outcome, results[i].Err = d.Write(ctx, req.One(i))
+			}
+		})
+	}
+	writing.Wait()
+	return results
 }

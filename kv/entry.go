@@ -3,9 +3,13 @@ package kv
 import "time"
 
 // Entry is a key with its value and what is known about it. The caller owns it.
-type Entry struct {
+// The Value of a store's entry is never nil, but for entries of a [KeysOnly] scan.
+type Entry = EntryOf[[]byte]
+
+// EntryOf is an [Entry] whose value is of type T, as a [Typed] view returns it.
+type EntryOf[T any] struct {
 	Key   string
-	Value []byte // never nil, but for entries of a KeysOnly scan
+	Value T
 
 	// Version names this state of the entry, for [IfVersion].
 	Version Version
@@ -16,19 +20,26 @@ type Entry struct {
 }
 
 // Item is one entry to write with PutMany.
-type Item struct {
+type Item = ItemOf[[]byte]
+
+// ItemOf is an [Item] whose value is of type T, for a [Typed] view.
+type ItemOf[T any] struct {
 	Key   string
-	Value []byte
+	Value T
 
 	// At most one of TTL and ExpiresAt is set: the entry expires TTL from now, or
-	// at ExpiresAt. Without them it does not expire. See [TTL] and [ExpireAt].
+	// at ExpiresAt. Without them it does not expire. They are the options [TTL] and
+	// [ExpiresAt] of a Put.
 	TTL       time.Duration
 	ExpiresAt time.Time
 }
 
 // Page is a part of a scan.
-type Page struct {
-	Entries []Entry
+type Page = PageOf[[]byte]
+
+// PageOf is a [Page] whose values are of type T, as a [Typed] view returns it.
+type PageOf[T any] struct {
+	Entries []EntryOf[T]
 
 	// Next is the cursor of the following page, empty exactly when there is none.
 	// It is a position, not a session: it never expires, and continues the scan of
@@ -47,6 +58,11 @@ func (s *Store) entry(rec Record, withValue bool) Entry {
 	}
 	return e
 }
+
+// ExpiryGrace is how long past its expiry a record is kept at least, so that no entry
+// that lives by one host's clock goes by another's. Services and drivers remove
+// expired records after it.
+const ExpiryGrace = time.Hour
 
 // expired is the one rule of expiry. Both instants are in milliseconds; an
 // expiry of zero stands for none.

@@ -34,8 +34,12 @@ var (
 	// ErrInvalidVersion: a version is malformed, or belongs to another key or provider.
 	ErrInvalidVersion = errors.New("invalid version")
 
-	// ErrInvalidJSON: a value is not JSON of the view's type, or cannot be made so.
-	ErrInvalidJSON = errors.New("invalid JSON")
+	// ErrInvalidValue: the codec of a typed view cannot encode or decode a value.
+	ErrInvalidValue = errors.New("invalid value")
+
+	// ErrUnsupported: the store's driver, or a middleware, has no such operation.
+	// Nothing was read or written.
+	ErrUnsupported = errors.New("unsupported")
 
 	// ErrNotProvisioned: the table, database or collection does not exist.
 	ErrNotProvisioned = errors.New("not provisioned")
@@ -71,9 +75,9 @@ type Error struct {
 	// Kind is the sentinel that the error matches, nil when none describes it.
 	Kind error
 
-	// Indeterminate: a write was sent, and whether it was or will be applied is
+	// MayHaveApplied: a write was sent, and whether it was or will be applied is
 	// unknown. The error then matches [ErrIndeterminate] as well.
-	Indeterminate bool
+	MayHaveApplied bool
 
 	// Err is the cause: the SDK's own error, or a description.
 	Err error
@@ -96,7 +100,7 @@ func (e *Error) Error() string {
 		b.WriteByte(':')
 	}
 	sep := " "
-	if e.Indeterminate {
+	if e.MayHaveApplied {
 		b.WriteString(" it is unknown whether the write was applied")
 		sep = ": "
 	}
@@ -110,10 +114,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the sentinels that the error matches, and its cause.
+// Unwrap returns the sentinels that the error matches, and its cause.
 func (e *Error) Unwrap() []error {
 	errs := make([]error, 0, 3)
-	if e.Indeterminate {
+	if e.MayHaveApplied {
 		errs = append(errs, ErrIndeterminate)
 	}
 	if e.Kind != nil {
@@ -144,7 +148,7 @@ func (e *BatchError) Error() string {
 	return fmt.Sprintf("%v (and %d more keys of the batch failed)", first, len(keys)-1)
 }
 
-// Unwrap gives the errors in ascending order of their keys.
+// Unwrap returns the errors in ascending order of their keys.
 func (e *BatchError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Failed))
 	for _, key := range e.keys() {
@@ -173,9 +177,6 @@ func (s *Store) fail(op, key string, err error) error {
 		e = *own
 	}
 	e.Op, e.Provider = op, s.info.Name
-	if e.Kind == ErrUnavailable && op != "close" && s.closed.Load() {
-		e.Kind = ErrClosed // the call was under way, and Close took its connections
-	}
 	if key != "" {
 		e.Key = key
 	}

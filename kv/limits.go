@@ -40,7 +40,7 @@ var inKey = func() (set [256]bool) {
 
 // ValidateKey reports whether key is legal, 1 to [MaxKeyLen] bytes of
 // [KeyAlphabet], with an error that matches [ErrInvalidKey] and says what is
-// wrong and what is allowed.
+// wrong and what is wanted.
 func ValidateKey(key string) error {
 	return asError(checkKey(key, MaxKeyLen))
 }
@@ -59,7 +59,7 @@ func ValidateValue(value []byte) error {
 
 func checkKey(key string, most int) *Error {
 	if key == "" {
-		return &Error{Kind: ErrInvalidKey, Err: fmt.Errorf("the key is empty; allowed are 1 to %d bytes of %s", most, keyAlphabetText)}
+		return &Error{Kind: ErrInvalidKey, Err: fmt.Errorf("the key is empty; it must have 1 to %d bytes of %s", most, keyAlphabetText)}
 	}
 	return checkKeyBytes("key", key, most)
 }
@@ -70,11 +70,11 @@ func checkPrefix(prefix string, most int) *Error {
 
 func checkKeyBytes(what, s string, most int) *Error {
 	if len(s) > most {
-		return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("the %s has %d bytes; allowed are at most %d", what, len(s), most)}
+		return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("the %s has %d bytes; it must have at most %d", what, len(s), most)}
 	}
 	for i := range len(s) {
 		if !inKey[s[i]] {
-			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; allowed are %s", i, what, s[i:i+1], keyAlphabetText)}
+			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; it must be one of %s", i, what, s[i:i+1], keyAlphabetText)}
 		}
 	}
 	return nil
@@ -82,7 +82,7 @@ func checkKeyBytes(what, s string, most int) *Error {
 
 func checkValue(value []byte, most int) *Error {
 	if len(value) > most {
-		return &Error{Kind: ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; allowed are at most %d", len(value), most)}
+		return &Error{Kind: ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; it must have at most %d", len(value), most)}
 	}
 	return nil
 }

@@ -2,40 +2,45 @@ package kv
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
 )
 
-// Namespace returns a view of store whose keys all begin with prefix, which the
+// Namespace returns a view of the store whose keys all begin with prefix, which the
 // view's users do not see: key "a" of the namespace "tenant-7:" is key
 // "tenant-7:a" of the store. Scans, cursors, batches and DeletePrefix stay within.
-// The empty prefix gives the store itself.
+// The empty prefix stands for the store itself.
 //
-// Keys and prefixes of the view may be shorter by the length of prefix: see
-// [Store.Info]. Its versions are of use to views of the same namespace alone, to
-// others they are ErrInvalidVersion. The view closes together with store. The
-// Provider of its errors is the store's, a slash and prefix; what services
-// themselves say in errors holds the keys as they are stored.
+// Keys and prefixes of the view must be shorter by the length of prefix: see
+// [Store.Info]. Its versions are for views of the same namespace alone, to
+// others they are ErrInvalidVersion. The view closes together with the store, and
+// leaves nothing behind, so that a request may have a view of its own. The Provider
+// of its errors is the store's, a slash and prefix; what services themselves say in
+// errors holds the keys as they are stored.
 //
-// It returns ErrInvalidKey for a prefix that is not legal, or so long that no key
-// fits behind it.
-func Namespace(store *Store, prefix string) (*Store, error) {
+// A key is in the shard of its [Group] as it is stored. A namespace whose prefix
+// holds "::" after its first byte is therefore in one shard as a whole.
+//
+// Namespace returns ErrInvalidKey for a prefix that is not legal, or so long that no
+// key fits after it.
+func (s *Store) Namespace(prefix string) (*Store, error) {
 	const op = "namespace"
 	if prefix == "" {
-		return store, nil
+		return s, nil
 	}
-	if err := checkPrefix(prefix, store.info.MaxKeyLen); err != nil {
-		return nil, store.fail(op, prefix, err)
+	if err := checkPrefix(prefix, s.info.MaxKeyLen); err != nil {
+		return nil, s.fail(op, prefix, err)
 	}
-	if len(prefix) == store.info.MaxKeyLen {
-		return nil, store.fail(op, prefix, &Error{Kind: ErrInvalidKey, Err: fmt.Errorf(
-			"the prefix has %d bytes, which leaves none for keys; allowed are at most %d", len(prefix), store.info.MaxKeyLen-1)})
+	if len(prefix) == s.info.MaxKeyLen {
+		return nil, s.fail(op, prefix, &Error{Kind: ErrInvalidKey, Err: fmt.Errorf(
+			"the prefix has %d bytes, which leaves none for keys; it must have at most %d", len(prefix), s.info.MaxKeyLen-1)})
 	}
-	return store.With(Wrap(func(d Driver) Driver {
-		return newNamespace(d, store.info, prefix)
-	})), nil
+	view := *s
+	// There is nothing to close in it: the link stays that of the store's driver.
+	view.driver = newNamespace(s.driver, s.info, prefix)
+	view.readInfo()
+	return &view, nil
 }
 
 // namespace is a driver that puts prefix in front of every key on the way in, and
@@ -55,35 +60,47 @@ func newNamespace(d Driver, info Info, prefix string) *namespace {
 	if len(name) > maxNameLen {
 		name = fmt.Sprintf("%.64s/%.64s~%016x", info.Name, prefix, hash(info.Name, prefix))
 	}
+	stored := info
 	info.Name = name
 	info.MaxKeyLen -= len(prefix)
+	if stored.Shard != nil {
+		info.Shard = func(key string) int { return stored.Shard(prefix + key) }
+	}
+	if stored.ShardOfPrefix != nil {
+		info.ShardOfPrefix = func(of string) (int, bool) { return stored.ShardOfPrefix(prefix + of) }
+	}
 	return &namespace{driver: d, prefix: prefix, info: info}
 }
 
 func (n *namespace) Info() Info { return n.info }
 
-func (n *namespace) Get(ctx context.Context, key string, withValue bool) (Record, bool, error) {
-	rec, ok, err := n.driver.Get(ctx, n.prefix+key, withValue)
-	return n.strip(rec), ok, n.stripError(err)
+func (n *namespace) Get(ctx context.Context, req GetRequest) (Found, error) {
+	req.Key = n.prefix + req.Key
+	found, err := n.driver.Get(ctx, req)
+	found.Record = n.strip(found.Record)
+	return found, n.stripError(err)
 }
 
-func (n *namespace) Put(ctx context.Context, rec Record, cond Condition) (Outcome, error) {
-	rec.Key = n.prefix + rec.Key
-	out, err := n.driver.Put(ctx, rec, cond)
-	out.Found = n.strip(out.Found)
-	return out, n.stripError(err)
+func (n *namespace) GetMany(ctx context.Context, req GetManyRequest) iter.Seq2[Found, error] {
+	stored := make([]string, len(req.Keys))
+	for i, key := range req.Keys {
+		stored[i] = n.prefix + key
+	}
+	req.Keys = stored
+	return func(yield func(Found, error) bool) {
+		for found, err := range n.driver.GetMany(ctx, req) {
+			found.Record = n.strip(found.Record)
+			if !yield(found, n.stripError(err)) {
+				return
+			}
+		}
+	}
 }
 
-func (n *namespace) Delete(ctx context.Context, key string, cond Condition) (Outcome, error) {
-	out, err := n.driver.Delete(ctx, n.prefix+key, cond)
-	out.Found = n.strip(out.Found)
-	return out, n.stripError(err)
-}
-
-func (n *namespace) Scan(ctx context.Context, r Range) iter.Seq2[Record, error] {
-	r.From, r.To = n.prefix+r.From, n.prefix+r.To
+func (n *namespace) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error] {
+	req.From, req.To = n.prefix+req.From, n.prefix+req.To
 	return func(yield func(Record, error) bool) {
-		for rec, err := range n.driver.Scan(ctx, r) {
+		for rec, err := range n.driver.Scan(ctx, req) {
 			if !yield(n.strip(rec), n.stripError(err)) {
 				return
 			}
@@ -91,25 +108,41 @@ func (n *namespace) Scan(ctx context.Context, r Range) iter.Seq2[Record, error] 
 	}
 }
 
-func (n *namespace) GetMany(ctx context.Context, keys []string) ([]Record, error) {
-	stored := make([]string, len(keys))
-	for i, key := range keys {
-		stored[i] = n.prefix + key
-	}
-	recs, err := n.driver.GetMany(ctx, stored)
-	for i := range recs { // ours: drivers give away the slices that they return
-		recs[i] = n.strip(recs[i])
-	}
-	return recs, n.stripError(err)
+func (n *namespace) Write(ctx context.Context, req WriteRequest) (Outcome, error) {
+	req.Key = n.prefix + req.Key
+	out, err := n.driver.Write(ctx, req)
+	out.Found = n.strip(out.Found)
+	return out, n.stripError(err)
 }
 
-func (n *namespace) WriteMany(ctx context.Context, writes []Write) error {
-	stored := make([]Write, len(writes))
-	for i, w := range writes {
-		w.Key = n.prefix + w.Key
-		stored[i] = w
+func (n *namespace) WriteMany(ctx context.Context, req WriteManyRequest) []WriteResult {
+	results := n.driver.WriteMany(ctx, n.stored(req))
+	for i := range results { // ours: drivers keep none of what they return
+		results[i].Found = n.strip(results[i].Found)
+		results[i].Err = n.stripError(results[i].Err)
 	}
-	return n.stripError(n.driver.WriteMany(ctx, stored))
+	return results
+}
+
+func (n *namespace) WriteAtomic(ctx context.Context, req WriteManyRequest) (AtomicOutcome, error) {
+	out, err := n.driver.WriteAtomic(ctx, n.stored(req))
+	for _, found := range out.Found {
+		if found != nil {
+			found.Record = n.strip(found.Record)
+		}
+	}
+	return out, n.stripError(err)
+}
+
+// stored returns req with the keys as they are stored.
+func (n *namespace) stored(req WriteManyRequest) WriteManyRequest {
+	writes := make([]Write, len(req.Writes))
+	for i, w := range req.Writes {
+		w.Key = n.prefix + w.Key
+		writes[i] = w
+	}
+	req.Writes = writes
+	return req
 }
 
 func (n *namespace) Close() error { return n.driver.Close() }
@@ -119,16 +152,9 @@ func (n *namespace) strip(rec Record) Record {
 	return rec
 }
 
-// stripError strips the keys that a driver's errors name. A value that the
-// driver may return again is left as it is.
+// stripError strips the key that a driver's error names. A value that the driver may
+// return again is left as it is.
 func (n *namespace) stripError(err error) error {
-	if batch, ok := errors.AsType[*BatchError](err); ok {
-		failed := make(map[string]error, len(batch.Failed))
-		for key, err := range batch.Failed {
-			failed[strings.TrimPrefix(key, n.prefix)] = n.stripError(err)
-		}
-		return &BatchError{Failed: failed}
-	}
 	if own, ok := err.(*Error); ok && own.Key != "" {
 		e := *own
 		e.Key = strings.TrimPrefix(e.Key, n.prefix)

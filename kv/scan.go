@@ -26,34 +26,39 @@ const (
 //
 // An error beside an Entry with a Key concerns that entry alone (skykv did not
 // write it, so it matches ErrIncompatible), and the loop may go on. An error
-// beside an empty Key ends the scan; After continues it behind the last key.
+// beside an empty Key ends the scan; After continues it after the last key.
 func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) iter.Seq2[Entry, error] {
 	const op = "scan"
 	return func(yield func(Entry, error) bool) {
 		plan, err := planScan(s.info.MaxKeyLen, opts)
 		if err == nil {
-			err = s.beginScan(ctx, prefix)
+			err = checkPrefix(prefix, s.info.MaxKeyLen)
+		}
+		var c call
+		if err == nil {
+			c, err = s.begin(ctx)
 		}
 		if err != nil {
 			yield(Entry{}, s.fail(op, prefix, err))
 			return
 		}
-		r := scanRange(prefix, plan.after)
-		r.WithValue = plan.withValue
-		r.Now = s.now().UnixMilli()
+		defer c.end()
+		req := s.scanRequest(prefix, plan.after)
+		req.WithValue = plan.withValue
+		req.Now = s.now().UnixMilli()
 		count := 0
-		for rec, err := range s.records(ctx, r, plan.limit, nil) {
+		for rec, err := range s.records(c.ctx, req, plan.limit, nil) {
 			switch {
-			case err == nil && s.closed.Load():
+			case err == nil && s.life.closed.Load():
 				yield(Entry{}, s.fail(op, prefix, &Error{Kind: ErrClosed}))
 				return
 			case err != nil && rec.Key != "":
-				if !yield(Entry{Key: rec.Key}, s.fail(op, rec.Key, err)) {
+				if !yield(Entry{Key: rec.Key}, s.fail(op, rec.Key, c.explain(err))) {
 					return
 				}
 				continue
 			case err != nil:
-				yield(Entry{}, s.fail(op, prefix, err))
+				yield(Entry{}, s.fail(op, prefix, c.explain(err)))
 				return
 			case expired(rec.Expires, s.now().UnixMilli()):
 				continue
@@ -66,13 +71,13 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 	}
 }
 
-// ScanPage returns the first limit entries of a [Store.Scan] behind cursor: the
+// ScanPage returns the first limit entries of a [Store.Scan] after cursor: the
 // Next of the page before, or nothing for the first page. A page is shorter than
 // limit only when the scan ended, and Page.Next is empty exactly then.
 //
 // On an error the page holds the entries read so far and Next the position
-// reached, from which the scan can be tried again; behind an entry that skykv did
-// not write, it is the position after that entry.
+// reached, from which the scan can be tried again. Where an entry that skykv did not
+// write ends the page, Next is the position after that entry.
 func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...PageOption) (Page, error) {
 	const op = "scan"
 	page := Page{Next: cursor}
@@ -81,22 +86,27 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 		err = errLimit(limit)
 	}
 	if err == nil {
-		err = s.beginScan(ctx, prefix)
+		err = checkPrefix(prefix, s.info.MaxKeyLen)
+	}
+	var position string
+	if err == nil {
+		position, err = cursorKey(prefix, cursor)
+	}
+	var c call
+	if err == nil {
+		c, err = s.begin(ctx)
 	}
 	if err != nil {
 		return page, s.fail(op, prefix, err)
 	}
-	position, err := cursorKey(prefix, cursor)
-	if err != nil {
-		return page, s.fail(op, prefix, err)
-	}
-	r := scanRange(prefix, max(position, plan.after))
-	r.WithValue = plan.withValue
-	r.Now = s.now().UnixMilli()
+	defer c.end()
+	req := s.scanRequest(prefix, max(position, plan.after))
+	req.WithValue = plan.withValue
+	req.Now = s.now().UnixMilli()
 	page.Entries = make([]Entry, 0, min(limit, scanPage))
 	// One live record more than limit, whichever it is, tells that the scan goes on.
 	full := false
-	for rec, err := range s.records(ctx, r, limit, &full) {
+	for rec, err := range s.records(c.ctx, req, limit, &full) {
 		gone := err == nil && expired(rec.Expires, s.now().UnixMilli())
 		switch {
 		case full && rec.Key != "":
@@ -112,7 +122,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 			if position != "" {
 				page.Next = cursorAfter(prefix, position)
 			}
-			return page, s.fail(op, cmp.Or(rec.Key, prefix), err)
+			return page, s.fail(op, cmp.Or(rec.Key, prefix), c.explain(err))
 		}
 		if !gone {
 			page.Entries = append(page.Entries, s.entry(rec, plan.withValue))
@@ -123,47 +133,49 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	return page, nil
 }
 
-func (s *Store) beginScan(ctx context.Context, prefix string) *Error {
-	if err := checkPrefix(prefix, s.info.MaxKeyLen); err != nil {
-		return err
-	}
-	return s.begin(ctx)
-}
-
-// scanRange selects the keys that start with prefix and come behind after.
-func scanRange(prefix, after string) Range {
-	from := max(prefix, firstKey)
+// scanRequest asks for the keys that start with prefix and come after another key, of
+// the shard that has them all or else of the first one.
+func (s *Store) scanRequest(prefix, after string) ScanRequest {
+	req := ScanRequest{From: max(prefix, firstKey), To: prefix + afterKeys}
 	if after != "" {
-		// The next key there can be: after with the lowest byte behind it.
-		from = max(from, after+firstKey)
+		// The next key there can be: after with the lowest byte added.
+		req.From = max(req.From, after+firstKey)
 	}
-	return Range{From: from, To: prefix + afterKeys}
+	if s.info.ShardOfPrefix != nil {
+		req.Shard, req.Alone = s.info.ShardOfPrefix(prefix)
+	} else {
+		req.Alone = s.info.Shards == 1
+	}
+	return req
 }
 
-// records yields the records of r from all shards, merged in order of their keys.
-// It reads about want of them, the shards at once; with want 0, all, reading
-// ahead. Errors are as those of [Driver].Scan.
+// records yields the records that req asks for, from all shards unless it is for one
+// alone, merged in order of their keys. It reads about want of them, the shards at
+// once; with want 0, all, reading ahead. Errors are as those of [Driver].Scan.
 //
 // Once the loop has set *full, the order of what follows no longer matters to
 // it, and what was read already comes before anything that must be fetched.
-func (s *Store) records(ctx context.Context, r Range, want int, full *bool) iter.Seq2[Record, error] {
+func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bool) iter.Seq2[Record, error] {
 	n := s.info.Shards
+	if req.Alone {
+		n = 1
+	}
 	mean := float64(want) / float64(n)
 	// Keys are spread at random: with three standard deviations on top of the
 	// mean, few shards run dry before want records are together.
 	share := mean + 3*math.Sqrt(mean)
 	ahead := want == 0 || share > scanPage
-	r.Limit = scanPage
+	req.Limit = scanPage
 	switch {
-	case r.From > r.To: // After lies behind the prefix
+	case req.From > req.To: // After is beyond the prefix
 		return func(func(Record, error) bool) {}
 	case n == 1 && full != nil:
-		r.Limit = min(want, scanPage-1) + 1
+		req.Limit = min(want, scanPage-1) + 1
 	case n == 1 && want > 0:
-		r.Limit = min(want, scanPage)
+		req.Limit = min(want, scanPage)
 	}
 	if n == 1 {
-		return s.driver.Scan(ctx, r)
+		return s.driver.Scan(ctx, req)
 	}
 	return func(yield func(Record, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -172,15 +184,15 @@ func (s *Store) records(ctx context.Context, r Range, want int, full *bool) iter
 		defer cancel()
 		shards := make([]*shardReader, n)
 		for i := range shards {
-			r := r
-			r.Shard = i
+			req := req
+			req.Shard = i
 			waiting, part := scanParts, scanPage/scanParts
 			if !ahead { // the shares are whole numbers that add up to n of them
-				r.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
-				waiting, part = 1, r.Limit
+				req.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
+				waiting, part = 1, req.Limit
 			}
 			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{})}
-			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, r), part) })
+			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, req), part) })
 		}
 		merge(ctx, shards, full, yield)
 	}

@@ -3,7 +3,6 @@ package kv
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,13 +15,15 @@ type Store struct {
 	driver Driver
 	info   Info
 	now    func() time.Time
-	closed *atomic.Bool // shared with the stores made by With
+	life   *life // shared with the stores derived from it
+	link   *link // closes driver
 }
 
 // New returns a store over driver. Programs get their stores from a provider's
 // New or Open; New is for the authors of providers.
 func New(driver Driver) *Store {
-	s := &Store{driver: driver, now: time.Now, closed: new(atomic.Bool)}
+	s := &Store{driver: driver, now: time.Now, life: newLife()}
+	s.link = s.life.add(driver)
 	s.readInfo()
 	return s
 }
@@ -31,30 +32,17 @@ func New(driver Driver) *Store {
 type StoreOption func(*Store)
 
 // Clock replaces the clock by which the store judges and sets expiries, which is
-// time.Now. Services delete expired entries by their own clocks, an hour after
-// their expiry: an entry whose expiry passed more than an hour ago by the
-// service's clock is gone, however slow the replaced clock is.
+// time.Now. Services delete expired entries by their own clocks, [ExpiryGrace] after
+// their expiry: an entry that expired longer ago by the service's clock is gone,
+// however slow the replaced clock is.
 func Clock(now func() time.Time) StoreOption {
 	return func(s *Store) { s.now = now }
 }
 
-// Wrap puts middleware between the store and its driver. The first is the
-// outermost: Wrap(a, b) makes calls pass a, then b, then the driver.
-//
-// Of a store and those that With makes of it, Close is handed to the drivers of the
-// one that is closed first: a middleware's own Close is not called when that is one
-// without it.
-func Wrap(middleware ...func(Driver) Driver) StoreOption {
-	return func(s *Store) {
-		for i := len(middleware) - 1; i >= 0; i-- {
-			s.driver = middleware[i](s.driver)
-		}
-		s.readInfo()
-	}
-}
-
 // With returns a store over the same data with options applied in their order.
-// The receiver is unchanged. Both close together: Close of either closes both.
+// The receiver is unchanged. Both close together: Close of either closes both. With
+// a Clock alone it leaves nothing behind, so that a request may have a store of its
+// own; [Wrap] says what middleware leaves.
 func (s *Store) With(opts ...StoreOption) *Store {
 	derived := *s
 	for _, opt := range opts {
@@ -63,7 +51,8 @@ func (s *Store) With(opts ...StoreOption) *Store {
 	return &derived
 }
 
-// Info describes the store's driver; its limits are filled in.
+// Info describes the store's driver, with the limits of this store filled in:
+// MaxKeyLen and MaxValueLen are never zero.
 func (s *Store) Info() Info { return s.info }
 
 func (s *Store) readInfo() {
@@ -78,33 +67,8 @@ func (s *Store) readInfo() {
 		panic("kv: driver " + s.info.Name + " must have at least one shard")
 	}
 	if len(s.info.Name) > maxNameLen {
-		panic(fmt.Sprintf("kv: the name of driver %.40s… has %d bytes; allowed are at most %d", s.info.Name, len(s.info.Name), maxNameLen))
+		panic(fmt.Sprintf("kv: the name of driver %.40s… has %d bytes; it must have at most %d", s.info.Name, len(s.info.Name), maxNameLen))
 	}
-}
-
-// Close releases what skykv opened for the store, and nothing that the program
-// handed in. Every later call with valid arguments, of the stores made by With as
-// well, returns ErrClosed, and so may calls that are under way; a later Close
-// returns nil.
-func (s *Store) Close() error {
-	if s.closed.Swap(true) {
-		return nil
-	}
-	if err := s.driver.Close(); err != nil {
-		return s.fail("close", "", err)
-	}
-	return nil
-}
-
-// begin refuses calls of a closed store and with a finished context.
-func (s *Store) begin(ctx context.Context) *Error {
-	if s.closed.Load() {
-		return &Error{Kind: ErrClosed}
-	}
-	if err := ctx.Err(); err != nil {
-		return &Error{Err: err}
-	}
-	return nil
 }
 
 // Get reads the entry under key. It returns ErrNotFound when the key is absent
@@ -131,16 +95,18 @@ func (s *Store) get(ctx context.Context, op, key string, withValue bool) (Record
 	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
 		return Record{}, s.fail(op, key, err)
 	}
-	if err := s.begin(ctx); err != nil {
-		return Record{}, s.fail(op, key, err)
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return Record{}, s.fail(op, key, refused)
 	}
+	defer c.end()
 	now := s.now().UnixMilli()
-	rec, ok, err := s.driver.Get(ctx, key, withValue)
+	found, err := s.driver.Get(c.ctx, GetRequest{Key: key, WithValue: withValue})
 	switch {
 	case err != nil:
-		return Record{}, s.fail(op, key, err)
-	case !ok || expired(rec.Expires, now):
+		return Record{}, s.fail(op, key, c.explain(err))
+	case !found.Exists || expired(found.Expires, now):
 		return Record{}, s.fail(op, key, &Error{Kind: ErrNotFound})
 	}
-	return rec, nil
+	return found.Record, nil
 }

@@ -27,10 +27,13 @@ const versionFormat = 1
 
 const versionHeader = 1 + 8 + 8 + 8 + 1
 
-// String gives the version's text, printable ASCII without spaces that is safe
+// IsZero reports whether v is the zero Version, which names no state.
+func (v Version) IsZero() bool { return v == Version{} }
+
+// String returns the version's text, printable ASCII without spaces that is safe
 // in URLs. The zero Version's is empty.
 func (v Version) String() string {
-	if v == (Version{}) {
+	if v.IsZero() {
 		return ""
 	}
 	b := make([]byte, versionHeader, versionHeader+len(v.provider)+len(v.native))
@@ -43,17 +46,17 @@ func (v Version) String() string {
 	return encodeText(b)
 }
 
-// ParseVersion reads the text that String gave. Any other text, the empty one
+// ParseVersion reads the text that String returned. Any other text, the empty one
 // included, is an error that matches [ErrInvalidVersion].
 func ParseVersion(text string) (Version, error) {
 	b, ok := decodeText(text)
 	switch {
 	case !ok || len(b) < versionHeader:
-		return Version{}, invalidVersion("the text is not a version; allowed is what Version.String gave")
+		return Version{}, invalidVersion("the text is not a version; want what Version.String returned")
 	case b[0] != versionFormat:
-		return Version{}, invalidVersion(fmt.Sprintf("the text has format %d; known is %d", b[0], versionFormat))
+		return Version{}, invalidVersion(fmt.Sprintf("the text has format %d; want %d", b[0], versionFormat))
 	case binary.BigEndian.Uint64(b[1:]) != hash(string(b[9:])) || len(b) < versionHeader+int(b[25]):
-		return Version{}, invalidVersion("the text is damaged; allowed is what Version.String gave")
+		return Version{}, invalidVersion("the text is damaged; want what Version.String returned")
 	}
 	name := versionHeader + int(b[25])
 	v := Version{
@@ -63,12 +66,12 @@ func ParseVersion(text string) (Version, error) {
 		native:   string(b[name:]),
 	}
 	if v.native == "" || v.expires < 0 {
-		return Version{}, invalidVersion("the text names no state; allowed is what Version.String gave")
+		return Version{}, invalidVersion("the text names no state; want what Version.String returned")
 	}
 	return v, nil
 }
 
-// encodeText and decodeText give what users carry about, cursors and versions,
+// encodeText and decodeText make what users carry about, cursors and versions,
 // one text each.
 
 func encodeText(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -105,8 +108,8 @@ func (s *Store) version(key string, expires int64, native string) Version {
 // checkVersion refuses a version that cannot be one of key's in this store.
 func (s *Store) checkVersion(v Version, key string) *Error {
 	switch {
-	case v == (Version{}):
-		return invalidVersion("the version is empty; allowed is what Get, Put or a scan returned")
+	case v.IsZero():
+		return invalidVersion("the version is empty; want what Get, Put or a scan returned")
 	case v.native == "": // which would be no condition at all
 		return invalidVersion("the version names no state; the driver that it is from reported none")
 	case v.provider != s.info.Name:

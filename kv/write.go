@@ -10,7 +10,7 @@ import (
 // the doing of another writer, so that no store in use comes near it.
 const maxRounds = 100
 
-// Put stores value under key, with the expiry that [TTL] or [ExpireAt] gives, in
+// Put stores value under key, with the expiry that [TTL] or [ExpiresAt] sets, in
 // place of all that was there. With [IfNotExists] or [IfVersion] it does so only
 // if the condition holds, and otherwise returns ErrConditionFailed. It returns
 // the version of what it stored. Put does not keep value; nil is the empty value.
@@ -27,54 +27,58 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 	if err := checkValue(value, s.info.MaxValueLen); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
-	if err := s.begin(ctx); err != nil {
-		return Version{}, s.fail(op, key, err)
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return Version{}, s.fail(op, key, refused)
 	}
+	defer c.end()
 	plan, err := s.planPut(key, s.now(), opts)
 	if err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
-	return s.put(ctx, Record{Key: key, Value: notNil(value), Expires: plan.expires, Token: newToken()}, plan.cond)
+	rec := Record{Key: key, Value: notNil(value), Expires: plan.expires, Token: newToken()}
+	return s.put(&c, WriteRequest{Write: Write{Kind: KindPut, Record: rec, Condition: plan.cond}, Now: plan.now})
 }
 
-// put has the driver write rec under cond, and decides what its answers mean.
-func (s *Store) put(ctx context.Context, rec Record, cond Condition) (Version, error) {
+// put has the driver write req's record under its condition, and decides what the
+// answers mean.
+func (s *Store) put(c *call, req WriteRequest) (Version, error) {
 	const op = "put"
-	token, ifAbsent, now := rec.Token, cond.Absent, cond.Now
-	applied := false // an earlier attempt may have been applied
+	token, ifAbsent := req.Token, req.Condition.Kind == CondAbsent
+	mayHaveApplied := false // an earlier attempt
 	for round := range maxRounds {
-		rec.Token = AttemptToken(token, round*roundAttempts)
-		out, err := s.driver.Put(ctx, rec, cond)
+		req.Token = AttemptToken(token, round*roundAttempts)
+		out, err := s.driver.Write(c.ctx, req)
 		if err != nil {
-			return Version{}, s.failWrite(op, rec.Key, applied, err)
+			return Version{}, s.failWrite(c, op, req.Key, mayHaveApplied, err)
 		}
 		if out.Done {
-			return s.version(rec.Key, rec.Expires, out.Version), nil
+			return s.version(req.Key, req.Expires, out.Version), nil
 		}
-		applied = applied || out.Retried
+		mayHaveApplied = mayHaveApplied || out.MayHaveApplied
 		switch {
 		case out.Exists && sameWrite(out.Found.Token, token):
 			// Our own write, whose response was lost.
-			return s.version(rec.Key, rec.Expires, out.Found.Version), nil
+			return s.version(req.Key, req.Expires, out.Found.Version), nil
 		case ifAbsent && !out.Exists:
-			cond = Condition{Absent: true, Now: now}
-		case ifAbsent && expired(out.Found.Expires, now):
+			req.Condition = Condition{Kind: CondAbsent}
+		case ifAbsent && expired(out.Found.Expires, req.Now):
 			if out.Found.Version == "" { // which would be no condition at all
-				return Version{}, s.fail(op, rec.Key, &Error{
-					Indeterminate: applied,
-					Err:           errors.New("the driver reported no version of the expired entry, so that it cannot be replaced in the state it was found in"),
+				return Version{}, s.fail(op, req.Key, &Error{
+					MayHaveApplied: mayHaveApplied,
+					Err:            errors.New("the driver reported no version of the expired entry, so that it cannot be replaced in the state it was found in"),
 				})
 			}
-			cond = Condition{Version: out.Found.Version, Now: now}
+			req.Condition = Condition{Kind: CondVersion, Version: out.Found.Version}
 		default:
-			return Version{}, s.errCondition(op, rec.Key, applied)
+			return Version{}, s.errCondition(op, req.Key, mayHaveApplied)
 		}
-		if err := ctx.Err(); err != nil {
-			return Version{}, s.fail(op, rec.Key, &Error{Err: err, Indeterminate: applied})
+		if err := c.ctx.Err(); err != nil {
+			return Version{}, s.failWrite(c, op, req.Key, mayHaveApplied, &Error{Err: err})
 		}
 	}
-	return Version{}, s.fail(op, rec.Key, &Error{
-		Kind: ErrUnavailable, Indeterminate: applied,
+	return Version{}, s.fail(op, req.Key, &Error{
+		Kind: ErrUnavailable, MayHaveApplied: mayHaveApplied,
 		Err: errors.New("the key changed too often while the condition was judged"),
 	})
 }
@@ -93,30 +97,33 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
 		return s.fail(op, key, err)
 	}
-	if err := s.begin(ctx); err != nil {
-		return s.fail(op, key, err)
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return s.fail(op, key, refused)
 	}
-	cond, invalid := s.planDelete(key, s.now(), opts)
+	defer c.end()
+	plan, invalid := s.planDelete(key, s.now(), opts)
 	if invalid != nil {
 		return s.fail(op, key, invalid)
 	}
-	out, err := s.driver.Delete(ctx, key, cond)
+	w := Write{Kind: KindDelete, Record: Record{Key: key, Token: newToken()}, Condition: plan.cond}
+	out, err := s.driver.Write(c.ctx, WriteRequest{Write: w, Now: plan.now})
 	switch {
 	case err != nil:
-		return s.failWrite(op, key, false, err)
+		return s.failWrite(&c, op, key, false, err)
 	case !out.Done:
-		return s.errCondition(op, key, out.Retried)
+		return s.errCondition(op, key, out.MayHaveApplied)
 	}
 	return nil
 }
 
 // errCondition is the error of a condition that failed: just that, unless an
 // attempt that may have been applied came before.
-func (s *Store) errCondition(op, key string, applied bool) error {
-	if applied {
+func (s *Store) errCondition(op, key string, mayHaveApplied bool) error {
+	if mayHaveApplied {
 		return s.fail(op, key, &Error{
-			Indeterminate: true,
-			Err:           errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
+			MayHaveApplied: true,
+			Err:            errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
 		})
 	}
 	return s.fail(op, key, &Error{Kind: ErrConditionFailed})
@@ -125,16 +132,16 @@ func (s *Store) errCondition(op, key string, applied bool) error {
 // failWrite is fail for a write that reached the driver. Its fate is unknown
 // unless the driver says otherwise with an *Error and no earlier attempt may
 // have been applied.
-func (s *Store) failWrite(op, key string, applied bool, err error) error {
+func (s *Store) failWrite(c *call, op, key string, mayHaveApplied bool, err error) error {
 	e, ok := err.(*Error)
 	if !ok {
-		e = &Error{Err: err, Indeterminate: true}
-	} else if applied && !e.Indeterminate {
-		uncertain := *e
-		uncertain.Indeterminate = true
-		e = &uncertain
+		e = &Error{Err: err, MayHaveApplied: true}
+	} else if mayHaveApplied && !e.MayHaveApplied {
+		marked := *e
+		marked.MayHaveApplied = true
+		e = &marked
 	}
-	return s.fail(op, key, e)
+	return s.fail(op, key, c.explain(e))
 }
 
 func notNil(value []byte) []byte {

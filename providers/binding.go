@@ -58,7 +58,7 @@ func OpenBinding(ctx context.Context, name string) (*kv.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	view, err := kv.Namespace(store, b.keyPrefix)
+	view, err := store.Namespace(b.keyPrefix)
 	if err != nil {
 		return nil, errors.Join(invalidBinding(fmt.Errorf("%s: field \"keyPrefix\": %w", variable, err)), store.Close())
 	}

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/aztableskv"
 	"github.com/skykv/skykv/providers/dynamokv"
@@ -46,7 +46,7 @@ import (
 // be a secret.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	const allowed = "allowed are mem:, file:PATH, dynamodb://TABLE, firestore://PROJECT/COLLECTION and aztables://ACCOUNT/TABLE"
-	scheme := storeurl.Scheme(url)
+	scheme := provider.Scheme(url)
 	switch scheme {
 	case "": // the text may be anything, such as a connection string with its key
 		return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: errors.New("the URL has no scheme; " + allowed)}

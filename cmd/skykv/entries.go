@@ -98,7 +98,7 @@ was written. With --json, print the key and the new version.`,
 				if err != nil || t.IsZero() {
 					return usagef("--expire-at is not an instant; allowed is the form 2027-01-31T12:00:00Z")
 				}
-				opts = append(opts, kv.ExpireAt(t))
+				opts = append(opts, kv.ExpiresAt(t))
 			}
 			if ifNotExists {
 				opts = append(opts, kv.IfNotExists())

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers"
 )
@@ -337,7 +337,7 @@ func withExisting(ctx context.Context, url string, f func(*kv.Store) error) erro
 
 // filePath is the path in a file: URL, and empty for any other.
 func filePath(url string) string {
-	if u, err := storeurl.Parse("file", "file:PATH?readers=N", url); err == nil {
+	if u, err := provider.ParseURL("file", "file:PATH?readers=N", url); err == nil {
 		return u.Path
 	}
 	return "" // opening it says what is wrong

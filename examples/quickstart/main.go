@@ -74,7 +74,7 @@ func run(ctx context.Context, url string) error {
 	// Many entries in one go, and an ordered scan over them.
 	type user struct{ Name string }
 	users := kv.JSON[user](store)
-	items := []kv.JSONItem[user]{
+	items := []kv.ItemOf[user]{
 		{Key: "quickstart:user:3", Value: user{"Cleo"}},
 		{Key: "quickstart:user:1", Value: user{"Ann"}},
 		{Key: "quickstart:user:2", Value: user{"Ben"}},
@@ -111,13 +111,13 @@ func run(ctx context.Context, url string) error {
 }
 
 // increment adds one to the number under key, as often as it takes to be first.
-func increment(ctx context.Context, counters *kv.JSONStore[int], key string) error {
+func increment(ctx context.Context, counters *kv.Typed[int], key string) error {
 	for {
 		entry, err := counters.Get(ctx, key)
 		if err != nil {
 			return err
 		}
-		_, err = counters.Put(ctx, key, entry.Value+1, kv.IfVersion(entry.Version), kv.ExpireAt(entry.ExpiresAt))
+		_, err = counters.Put(ctx, key, entry.Value+1, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 		if !errors.Is(err, kv.ErrConditionFailed) {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 // count is an entry that expires with its window; compare-and-swap keeps it right
 // however many processes count at once.
 type limiter struct {
-	counts *kv.JSONStore[int]
+	counts *kv.Typed[int]
 	most   int
 	window time.Duration
 }
@@ -33,7 +33,7 @@ func (l limiter) take(ctx context.Context, client string) (wait time.Duration, e
 		case entry.Value >= l.most:
 			return max(time.Until(entry.ExpiresAt), time.Millisecond), nil
 		default:
-			_, err = l.counts.Put(ctx, key, entry.Value+1, kv.IfVersion(entry.Version), kv.ExpireAt(entry.ExpiresAt))
+			_, err = l.counts.Put(ctx, key, entry.Value+1, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 		}
 		if !errors.Is(err, kv.ErrConditionFailed) {
 			return 0, err // nil, or why it could not be counted

@@ -24,7 +24,7 @@ type link struct {
 }
 
 type service struct {
-	links   *kv.JSONStore[link]
+	links   *kv.Typed[link]
 	clients limiter
 }
 

@@ -30,68 +30,93 @@ var (
 	errNonsense = errors.New("the response makes no sense")
 )
 
-func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	rec, _, err := call(d, ctx, "Get", false, func(ctx context.Context, _ int) (kv.Record, error) {
-		rec, ok, err := d.Driver.Get(ctx, key, withValue)
-		if !ok {
-			rec = kv.Record{}
+func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	found, _, err := call(d, ctx, "Get", false, func(ctx context.Context, _ int) (kv.Found, error) {
+		return d.Driver.Get(ctx, req)
+	})
+	return found, err
+}
+
+func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	type answer struct {
+		found kv.Found
+		err   error
+	}
+	return func(yield func(kv.Found, error) bool) {
+		answers, _, err := call(d, ctx, "GetMany", false, func(ctx context.Context, _ int) (answers []answer, _ error) {
+			for found, err := range d.Driver.GetMany(ctx, req) {
+				answers = append(answers, answer{found, err})
+			}
+			return answers, nil
+		})
+		if err != nil {
+			yield(kv.Found{}, err)
+			return
 		}
-		return rec, err
-	})
-	return rec, rec.Key != "", err
+		for _, a := range answers {
+			if !yield(a.found, a.err) {
+				return
+			}
+		}
+	}
 }
 
-func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	recs, _, err := call(d, ctx, "GetMany", false, func(ctx context.Context, _ int) ([]kv.Record, error) {
-		return d.Driver.GetMany(ctx, keys)
+func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	out, applied, err := call(d, ctx, "Write", true, func(ctx context.Context, attempt int) (kv.Outcome, error) {
+		req := req
+		req.Token = kv.AttemptToken(req.Token, attempt) // the versions of memkv and localkv are tokens
+		return d.Driver.Write(ctx, req)
 	})
-	return recs, err
-}
-
-func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	out, applied, err := call(d, ctx, "Put", true, func(ctx context.Context, attempt int) (kv.Outcome, error) {
-		return d.Driver.Put(ctx, retoken(rec, attempt), cond)
-	})
-	return retried(out, applied), err
-}
-
-func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	out, applied, err := call(d, ctx, "Delete", true, func(ctx context.Context, _ int) (kv.Outcome, error) {
-		return d.Driver.Delete(ctx, key, cond)
-	})
-	return retried(out, applied), err
+	return retried(out, applied), uncertain(err, applied)
 }
 
 func retried(out kv.Outcome, applied bool) kv.Outcome {
-	out.Retried = !out.Done && (out.Retried || applied)
+	out.MayHaveApplied = !out.Done && (out.MayHaveApplied || applied)
 	return out
 }
 
-func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
-	_, _, err := call(d, ctx, "WriteMany", true, func(ctx context.Context, attempt int) (struct{}, error) {
-		writes := slices.Clone(writes)
-		for i, w := range writes {
-			writes[i].Record = retoken(w.Record, attempt)
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	results, applied, err := call(d, ctx, "WriteMany", true, func(ctx context.Context, attempt int) ([]kv.WriteResult, error) {
+		req := req
+		req.Writes = slices.Clone(req.Writes)
+		for i, w := range req.Writes {
+			req.Writes[i].Token = kv.AttemptToken(w.Token, attempt)
 		}
-		return struct{}{}, d.Driver.WriteMany(ctx, writes)
+		return d.Driver.WriteMany(ctx, req), nil
 	})
-	return err
+	if err != nil {
+		results = make([]kv.WriteResult, len(req.Writes))
+	}
+	for i, r := range results {
+		if r.Err == nil {
+			r.Err = err
+		}
+		results[i] = kv.WriteResult{Outcome: retried(r.Outcome, applied), Err: uncertain(r.Err, applied)}
+	}
+	return results
 }
 
-// retoken is what an attempt stores: the versions of memkv and localkv are tokens.
-func retoken(rec kv.Record, attempt int) kv.Record {
-	rec.Token = kv.AttemptToken(rec.Token, attempt)
-	return rec
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	out, applied, err := call(d, ctx, "WriteAtomic", true, func(ctx context.Context, attempt int) (kv.AtomicOutcome, error) {
+		req := req
+		req.Writes = slices.Clone(req.Writes)
+		for i, w := range req.Writes {
+			req.Writes[i].Token = kv.AttemptToken(w.Token, attempt)
+		}
+		return d.Driver.WriteAtomic(ctx, req)
+	})
+	out.MayHaveApplied = !out.Done && (out.MayHaveApplied || applied)
+	return out, uncertain(err, applied)
 }
 
 // Scan breaks off before the records or, by Truncate, in the midst of them, and goes
-// on behind the last one, as drivers do.
-func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+// on after the last one, as drivers do.
+func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		for n := range d.attempts {
 			last := n == d.attempts-1
 			a := d.in.begin(Request{Op: opOf(ctx), Method: "Scan"})
-			ended := d.scan(ctx, a, last, &r, yield)
+			ended := d.scan(ctx, a, last, &req, yield)
 			d.in.end()
 			if ended {
 				return
@@ -101,7 +126,7 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 }
 
 // scan is one attempt. It reports whether the scan has ended.
-func (d *driver) scan(ctx context.Context, a *Attempt, last bool, r *kv.Range, yield func(kv.Record, error) bool) bool {
+func (d *driver) scan(ctx context.Context, a *Attempt, last bool, req *kv.ScanRequest, yield func(kv.Record, error) bool) bool {
 	fail := func(err error) bool {
 		if last {
 			yield(kv.Record{}, err)
@@ -123,7 +148,7 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, r *kv.Range, y
 		}
 		return fail(err)
 	}
-	for rec, err := range d.Driver.Scan(ctx, *r) {
+	for rec, err := range d.Driver.Scan(ctx, *req) {
 		if left == 0 {
 			return fail(&kv.Error{Kind: kv.ErrUnavailable, Err: errReset})
 		}
@@ -131,7 +156,7 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, r *kv.Range, y
 		if !yield(rec, err) || err != nil && rec.Key == "" {
 			return true
 		}
-		r.From = rec.Key + "-"
+		req.From = rec.Key + "-"
 	}
 	if left >= 0 {
 		return fail(&kv.Error{Kind: kv.ErrUnavailable, Err: errReset})
@@ -150,9 +175,6 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 		case a.Kind.Delivered():
 			in.forward(a, func() error { result, err = act(ctx, n); return nil })
 			in.end()
-			if err != nil && applied && write {
-				err = uncertain(err)
-			}
 			return result, applied, err
 		case a.Kind == Late:
 			applied = true
@@ -170,7 +192,7 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 			in.end()
 		}
 		e := a.unanswered(ctx)
-		e.Indeterminate = write && applied
+		e.MayHaveApplied = write && applied
 		err = e
 		if ctx.Err() != nil {
 			break
@@ -179,17 +201,12 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 	return none, applied, err
 }
 
-// uncertain is the error of a write of which an earlier attempt may have been applied:
-// each of a batch's, since the keys that it does not name are written.
-func uncertain(err error) error {
-	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
-		failed := make(map[string]error, len(batch.Failed))
-		for key, err := range batch.Failed {
-			failed[key] = uncertain(err)
-		}
-		return &kv.BatchError{Failed: failed}
+// uncertain is the error of a write of which an earlier attempt may have been applied.
+func uncertain(err error, applied bool) error {
+	if err == nil || !applied {
+		return err
 	}
-	return &kv.Error{Kind: kind(err), Indeterminate: true, Err: err}
+	return &kv.Error{Kind: kind(err), MayHaveApplied: true, Err: err}
 }
 
 // unanswered is the error of an attempt of which the client heard nothing good.

@@ -211,7 +211,7 @@ func TestDriver(t *testing.T) {
 	ctx := t.Context()
 	in := new(Injector)
 	direct := memkv.New()
-	store := direct.With(kv.Wrap(Driver(in, 4)))
+	store := direct.With(kv.Wrap(kv.Level1, Driver(in, 4)))
 	for i, kind := range kinds {
 		key := fmt.Sprint(i)
 		in.Use(Writes(kind))
@@ -262,7 +262,7 @@ func (d refusing) WriteMany(ctx context.Context, writes []kv.Write) error {
 // answer was lost; the others were.
 func TestDriverBatch(t *testing.T) {
 	in := new(Injector)
-	store := memkv.New().With(kv.Wrap(Driver(in, 2), func(d kv.Driver) kv.Driver { return refusing{d, "b"} }))
+	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2), func(d kv.Driver) kv.Driver { return refusing{d, "b"} }))
 	for kind, indeterminate := range map[Kind]bool{Pass: false, Throttle: false, Lose: true} {
 		in.Use(Writes(kind))
 		err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}, {Key: "c"}})

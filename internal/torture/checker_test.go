@@ -70,7 +70,7 @@ var bugs = []struct {
 	{name: "says of a lost response that nothing was written", above: func(d kv.Driver) kv.Driver {
 		definite := func(out kv.Outcome, err error) (kv.Outcome, error) {
 			if e, ok := err.(*kv.Error); ok {
-				e.Indeterminate = false
+				e.MayHaveApplied = false
 			}
 			return out, err
 		}
@@ -295,7 +295,7 @@ var batchBugs = []struct {
 		return brokenBatch{Driver: d, writeMany: func(ctx context.Context, writes []kv.Write) error {
 			err := d.WriteMany(ctx, writes)
 			if e, ok := err.(*kv.Error); ok {
-				e.Indeterminate = false
+				e.MayHaveApplied = false
 			}
 			return err
 		}}

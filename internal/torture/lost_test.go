@@ -210,7 +210,7 @@ func (l *lost) test(t checking) {
 			for _, a := range attempts {
 				t.Logf("request %s: %s", a.Method, a.Kind)
 			}
-			t.Logf("the call: %v, %v; before the lost answers reached nobody, the key held %q; then %q", version != (kv.Version{}), err, l.seen, after)
+			t.Logf("the call: %v, %v; before the lost answers reached nobody, the key held %q; then %q", !version.IsZero(), err, l.seen, after)
 		}
 	}()
 	if l.always && took > patience+tolerance {

@@ -116,8 +116,8 @@ var (
 		defer cancel()
 		return call(own)
 	})
-	readsAreIndeterminate = mistaken(func(e *kv.Error, write bool) { e.Indeterminate = true })
-	nothingWasWritten     = mistaken(func(e *kv.Error, _ bool) { e.Indeterminate = false })
+	readsAreIndeterminate = mistaken(func(e *kv.Error, write bool) { e.MayHaveApplied = true })
+	nothingWasWritten     = mistaken(func(e *kv.Error, _ bool) { e.MayHaveApplied = false })
 	throttlingIsAnOutage  = mistaken(func(e *kv.Error, _ bool) {
 		if e.Kind == kv.ErrThrottled {
 			e.Kind = kv.ErrUnavailable
@@ -180,7 +180,7 @@ func outageWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 	if above != nil {
 		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
 	}
-	w.stores = []*kv.Store{w.direct.With(kv.Wrap(chain...))}
+	w.stores = []*kv.Store{w.direct.With(kv.Wrap(kv.Level1, chain...))}
 	return w.closing(t)
 }
 
@@ -238,7 +238,7 @@ func networkWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 		return brokenWorld(t, above, nil)
 	}
 	w := brokenWorld(t, nil, nil)
-	w.stores = []*kv.Store{w.direct.With(kv.Wrap(faults.Driver(w.Injector, 1)))}
+	w.stores = []*kv.Store{w.direct.With(kv.Wrap(kv.Level1, faults.Driver(w.Injector, 1)))}
 	return w
 }
 
@@ -273,7 +273,7 @@ func TestOutageChecksFindBrokenDrivers(t *testing.T) {
 func TestHangingDriverFindsBrokenDrivers(t *testing.T) {
 	detailed := wrapped(func(ctx context.Context, write bool, call func(context.Context) error) error {
 		call(ctx)
-		return &kv.Error{Err: ctx.Err(), Indeterminate: write}
+		return &kv.Error{Err: ctx.Err(), MayHaveApplied: write}
 	})(hanging{})
 	for name, driver := range map[string]kv.Driver{
 		"is a nanosecond late":          hanging{late: 1},

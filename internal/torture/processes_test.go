@@ -57,7 +57,7 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 	}
 	defer opened.Close()
 	in := new(faults.Injector)
-	store := opened.With(kv.Wrap(faults.Driver(in, attempts)))
+	store := opened.With(kv.Wrap(kv.Level1, faults.Driver(in, attempts)))
 	decoder, encoder := json.NewDecoder(orders), json.NewEncoder(reports)
 	if err := encoder.Encode(report{}); err != nil { // ready
 		return err

@@ -184,9 +184,9 @@ func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time
 		opts = append(opts, kv.TTL(d))
 	case "at":
 		at = p.now.Add(d)
-		opts = append(opts, kv.ExpireAt(at))
+		opts = append(opts, kv.ExpiresAt(at))
 	case "zero":
-		return []kv.PutOption{kv.ExpireAt(time.Time{})}, 0, time.Time{}, 0
+		return []kv.PutOption{kv.ExpiresAt(time.Time{})}, 0, time.Time{}, 0
 	default:
 		return nil, 0, time.Time{}, 0
 	}
@@ -197,7 +197,7 @@ func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time
 func (p *program) version(key string) (kv.Version, error) {
 	switch rapid.SampledFrom([]string{"current", "current", "old", "another key's", "empty"}).Draw(p.T, "version") {
 	case "current":
-		if e := p.entries[key]; e != nil && e.version != (kv.Version{}) {
+		if e := p.entries[key]; e != nil && !e.version.IsZero() {
 			if p.live(key) == nil {
 				return e.version, kv.ErrConditionFailed
 			}
@@ -209,7 +209,7 @@ func (p *program) version(key string) (kv.Version, error) {
 		}
 	case "another key's":
 		for _, other := range slices.Sorted(maps.Keys(p.entries)) {
-			if e := p.entries[other]; other != key && e.version != (kv.Version{}) {
+			if e := p.entries[other]; other != key && !e.version.IsZero() {
 				return e.version, kv.ErrInvalidVersion
 			}
 		}
@@ -223,7 +223,7 @@ func (p *program) set(key string, e *plain) {
 }
 
 func (p *program) gone(key string) {
-	if e := p.entries[key]; e != nil && e.version != (kv.Version{}) {
+	if e := p.entries[key]; e != nil && !e.version.IsZero() {
 		p.old[key] = append(p.old[key], e.version)
 	}
 	delete(p.entries, key)
@@ -267,7 +267,7 @@ func (p *program) refused() {
 	}{
 		{key + "/", nil, kv.ErrInvalidKey},
 		{key, []kv.PutOption{kv.TTL(0)}, kv.ErrInvalidOption},
-		{key, []kv.PutOption{kv.ExpireAt(p.now.Add(-time.Millisecond))}, kv.ErrInvalidOption},
+		{key, []kv.PutOption{kv.ExpiresAt(p.now.Add(-time.Millisecond))}, kv.ErrInvalidOption},
 		{key, []kv.PutOption{kv.IfNotExists(), kv.IfNotExists()}, kv.ErrInvalidOption},
 	} {
 		_, err := p.store.Put(p.ctx, bad.key, []byte("refused"), bad.opts...)
@@ -308,7 +308,7 @@ func (p *program) same(op string, e kv.Entry, withValue bool) {
 	if expires != want.expires {
 		p.Fatalf("%s of %q: it expires at %d; the map says %d", op, e.Key, expires, want.expires)
 	}
-	if want.version == (kv.Version{}) {
+	if want.version.IsZero() {
 		want.version = e.Version
 	}
 	if e.Version != want.version {

@@ -276,7 +276,7 @@ func (c *client) put(ctx context.Context, id, key string, cond condition) {
 		if c.rng.IntN(2) == 0 {
 			opts = append(opts, kv.TTL(ttl))
 		} else {
-			opts = append(opts, kv.ExpireAt(expires))
+			opts = append(opts, kv.ExpiresAt(expires))
 		}
 	}
 	call.In.Cond, opts = c.condition(key, cond, opts, &call)

@@ -104,7 +104,7 @@ func brokenWorld(t testing.TB, above, below func(kv.Driver) kv.Driver) *world {
 		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
 	}
 	for range clients {
-		w.stores = append(w.stores, w.direct.With(kv.Wrap(chain...)))
+		w.stores = append(w.stores, w.direct.With(kv.Wrap(kv.Level1, chain...)))
 	}
 	return w.closing(t)
 }
@@ -120,7 +120,7 @@ func fileWorld(t testing.TB) *world {
 		return s
 	}
 	for range clients {
-		w.stores = append(w.stores, open().With(kv.Wrap(faults.Driver(w.Injector, attempts))))
+		w.stores = append(w.stores, open().With(kv.Wrap(kv.Level1, faults.Driver(w.Injector, attempts))))
 	}
 	w.direct = open()
 	w.round = inProcesses(t, w, path)

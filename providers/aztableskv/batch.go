@@ -112,7 +112,7 @@ func (d *driver) transact(ctx context.Context, t *transaction) map[string]error 
 	tries := 0         // that applied few
 	for len(t.writes) > 1 {
 		if err := ctx.Err(); err != nil {
-			failAll(failed, t, &kv.Error{Err: err, Indeterminate: uncertain})
+			failAll(failed, t, &kv.Error{Err: err, MayHaveApplied: uncertain})
 			return failed
 		}
 		callCtx, call := d.watchWrite(ctx)
@@ -124,7 +124,7 @@ func (d *driver) transact(ctx context.Context, t *transaction) map[string]error 
 		answer := answerOf(err)
 		if !answer.faultOfOne() {
 			e := call.failure(ctx, err)
-			e.Indeterminate = uncertain || call.uncertain(err)
+			e.MayHaveApplied = uncertain || call.uncertain(err)
 			failAll(failed, t, e)
 			return failed
 		}
@@ -192,9 +192,9 @@ func failAll(failed map[string]error, t *transaction, err error) {
 // been applied, none of them means that nothing was written.
 func merge(failed, errs map[string]error, uncertain bool) map[string]error {
 	for key, err := range errs {
-		if e, ok := err.(*kv.Error); ok && uncertain && !e.Indeterminate {
+		if e, ok := err.(*kv.Error); ok && uncertain && !e.MayHaveApplied {
 			marked := *e
-			marked.Indeterminate = true
+			marked.MayHaveApplied = true
 			err = &marked
 		}
 		failed[key] = err

@@ -16,7 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -89,7 +89,7 @@ func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 // Connect reads a store's URL, and the environment, as [Open] does, but sends
 // nothing to the service. Its errors match [kv.ErrInvalidOption].
 func Connect(url string) (*Connection, error) {
-	u, err := storeurl.Parse(name, urlForm, url)
+	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
 		return nil, err
 	}

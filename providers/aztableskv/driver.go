@@ -258,7 +258,7 @@ func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.
 	case err != nil:
 		return d.refused(ctx, call, rec.Key, cond, err)
 	case etag == "":
-		return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, Indeterminate: true, Err: errNoETag}
+		return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errNoETag}
 	}
 	return kv.Outcome{Done: true, Version: string(etag)}, nil
 }
@@ -298,7 +298,7 @@ func (d *driver) refused(ctx context.Context, call *attempts, key string, cond k
 		if own, ok := err.(*kv.Error); ok {
 			e = *own
 		}
-		e.Indeterminate = call.applied
+		e.MayHaveApplied = call.applied
 		return kv.Outcome{}, &e
 	}
 	return kv.Outcome{Exists: exists, Found: found, Retried: call.applied}, nil

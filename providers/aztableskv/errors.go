@@ -36,7 +36,7 @@ func (a *attempts) read(ctx context.Context, err error) error {
 // write is read for a call that may have changed something.
 func (a *attempts) write(ctx context.Context, err error) error {
 	e := a.failure(ctx, err)
-	e.Indeterminate = a.uncertain(err)
+	e.MayHaveApplied = a.uncertain(err)
 	return e
 }
 

@@ -146,7 +146,7 @@ func (d *driver) writeChunk(ctx context.Context, writes []kv.Write) (failed map[
 	// unprocessed. What is left of the requests was in all of them.
 	uncertain := false
 	fail := func(err *kv.Error) map[string]error {
-		err.Indeterminate = err.Indeterminate || uncertain
+		err.MayHaveApplied = err.MayHaveApplied || uncertain
 		for key := range requests {
 			failed[key] = err
 		}

@@ -90,7 +90,7 @@ func (d *driver) conditionFailed(ctx context.Context, a *attempts, key string, c
 		}
 		// All other conditions hold for a key without an item.
 		e := *errNoItem
-		e.Indeterminate = a.uncertain()
+		e.MayHaveApplied = a.uncertain()
 		return kv.Outcome{}, &e
 	}
 	// The value came along, whether it is wanted or not. Without a condition, the
@@ -98,7 +98,7 @@ func (d *driver) conditionFailed(ctx context.Context, a *attempts, key string, c
 	out.Exists = true
 	if out.Found, err = decode(key, failed.Item, true); err != nil {
 		e := *err.(*kv.Error)
-		e.Indeterminate = a.uncertain()
+		e.MayHaveApplied = a.uncertain()
 		return kv.Outcome{}, &e
 	}
 	return out, nil

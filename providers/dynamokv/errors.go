@@ -79,7 +79,7 @@ func (d *driver) failRead(ctx context.Context, a *attempts, err error) *kv.Error
 // failWrite is failRead for a write.
 func (d *driver) failWrite(ctx context.Context, a *attempts, err error) *kv.Error {
 	e := d.failRead(ctx, a, err)
-	e.Indeterminate = a.uncertain()
+	e.MayHaveApplied = a.uncertain()
 	return e
 }
 

@@ -458,7 +458,7 @@ func TestContextEnds(t *testing.T) {
 		cancel()
 		// Below the store, which looks at the context itself.
 		_, err := f.driver(t).Put(ctx, kv.Record{Key: "key", Value: []byte{}, Token: token}, kv.Condition{Now: 1})
-		if e, ok := err.(*kv.Error); !ok || e.Indeterminate || !errors.Is(err, context.Canceled) {
+		if e, ok := err.(*kv.Error); !ok || e.MayHaveApplied || !errors.Is(err, context.Canceled) {
 			t.Errorf("rule: a context done before the first attempt leaves nothing open; got %#v", err)
 		}
 		f.wantOps(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -85,7 +85,7 @@ const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N"
 // kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any
 // request to DynamoDB.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
-	u, err := storeurl.Parse(name, urlForm, url)
+	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
 		return nil, err
 	}

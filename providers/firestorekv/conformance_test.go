@@ -98,7 +98,7 @@ func TestStoredDocument(t *testing.T) {
 	t.Parallel()
 	s, d := emulatorStore(t)
 	expires := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-	if _, err := s.Put(t.Context(), "__x__", []byte("value"), kv.ExpireAt(expires)); err != nil {
+	if _, err := s.Put(t.Context(), "__x__", []byte("value"), kv.ExpiresAt(expires)); err != nil {
 		t.Fatal(err)
 	}
 	doc, err := d.client.GetDocument(t.Context(), &pb.GetDocumentRequest{Name: d.parent + "/" + d.collection + "/k__x__"})

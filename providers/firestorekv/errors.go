@@ -93,10 +93,10 @@ func (a *attempts) fail(err error) *kv.Error { return a.failAs(err, a.applied) }
 // failAs is fail for a write that may have been applied, or not.
 func (a *attempts) failAs(err error, applied bool) *kv.Error {
 	if e, ok := err.(*kv.Error); ok { // about what was read
-		return &kv.Error{Kind: e.Kind, Indeterminate: applied, Err: e.Err}
+		return &kv.Error{Kind: e.Kind, MayHaveApplied: applied, Err: e.Err}
 	}
 	c := code(err)
-	e := &kv.Error{Kind: kind(c), Indeterminate: applied, Err: err}
+	e := &kv.Error{Kind: kind(c), MayHaveApplied: applied, Err: err}
 	late := a.late || c == codes.Canceled && a.past()
 	why := a.ctx.Err()
 	if why == nil && late {

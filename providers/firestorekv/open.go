@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -86,7 +86,7 @@ var alive = option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientP
 //
 // Errors are those of [New], and [kv.ErrInvalidOption] for any other URL.
 func Open(ctx context.Context, rawURL string) (*kv.Store, error) {
-	u, err := storeurl.Parse(name, urlForm, rawURL)
+	u, err := provider.ParseURL(name, urlForm, rawURL)
 	if err != nil {
 		return nil, err
 	}

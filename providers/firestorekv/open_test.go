@@ -239,7 +239,7 @@ func TestOpenRefused(t *testing.T) {
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %v, want %v with %q", err, test.want, test.text)
 			}
-			if e, ok := errors.AsType[*kv.Error](err); !ok || e.Op != "open" || e.Provider != name || e.Indeterminate {
+			if e, ok := errors.AsType[*kv.Error](err); !ok || e.Op != "open" || e.Provider != name || e.MayHaveApplied {
 				t.Errorf("got %#v, want an *kv.Error of open", err)
 			}
 			if f.clock != before {

@@ -60,7 +60,7 @@ const bugVariable = "SKYKV_LOCALKV_TEST_BUG"
 func openWithBug(path string) (*kv.Store, error) {
 	store, err := localkv.New(path, nil)
 	if wrap := bugs[os.Getenv(bugVariable)]; wrap != nil && err == nil {
-		store = store.With(kv.Wrap(wrap))
+		store = store.With(kv.Wrap(kv.Level1, wrap))
 	}
 	return store, err
 }

@@ -265,7 +265,7 @@ func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
 func unwritten(writes []kv.Write, n int, err error) error {
 	failed := make(map[string]error, len(writes))
 	for i, write := range writes {
-		if e, ok := errors.AsType[*kv.Error](err); ok && i >= n && e.Indeterminate {
+		if e, ok := errors.AsType[*kv.Error](err); ok && i >= n && e.MayHaveApplied {
 			err = &kv.Error{Kind: e.Kind, Err: e.Err}
 		}
 		failed[write.Key] = err

@@ -66,7 +66,7 @@ func classifyCommit(err error) error {
 	if !ok {
 		return err
 	}
-	e.Indeterminate = !isBusy(err) && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultFull
+	e.MayHaveApplied = !isBusy(err) && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultFull
 	return e
 }
 

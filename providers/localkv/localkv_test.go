@@ -23,7 +23,7 @@ func TestConformance(t *testing.T) {
 			// There is no network: one is played.
 			in := new(faults.Injector)
 			in.Use(faults.DecidedBy(decide))
-			return store.With(kv.Wrap(faults.Driver(in, 4))), nil
+			return store.With(kv.Wrap(kv.Level1, faults.Driver(in, 4))), nil
 		},
 	})
 }

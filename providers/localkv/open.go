@@ -15,7 +15,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
 )
@@ -55,7 +55,7 @@ func New(path string, opts *Options) (*kv.Store, error) {
 // parameter readers=N sets Options.Readers. Anything else is an error that
 // matches [kv.ErrInvalidOption].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
-	u, err := storeurl.Parse(name, "file:PATH?readers=N", url)
+	u, err := provider.ParseURL(name, "file:PATH?readers=N", url)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func TestPlainSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := store.Put(t.Context(), "b", []byte{}, kv.ExpireAt(at)); err != nil {
+	if _, err := store.Put(t.Context(), "b", []byte{}, kv.ExpiresAt(at)); err != nil {
 		t.Fatal(err)
 	}
 	const query = "SELECT k, x, length(t), typeof(v), CAST(v AS TEXT) FROM kv ORDER BY k"

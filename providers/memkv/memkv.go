@@ -2,8 +2,8 @@
 // examples, and as the driver to read before writing one's own.
 //
 // It has the full contract of [kv.Store]; its consistency is that of a mutex.
-// The entries are gone with the store. Records that expired more than an hour
-// ago are dropped in passing, two of them at most with each Put.
+// The entries are gone with the store. Each write looks at two records and drops them
+// if they expired longer ago than [kv.ExpiryGrace], by its own clock and the host's.
 package memkv
 
 import (
@@ -13,9 +13,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
-	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // New returns an empty store.
@@ -26,7 +27,7 @@ func New() *kv.Store {
 // Open returns an empty store for the URL "mem:". Every call returns another
 // one. Any other URL is an error that matches [kv.ErrInvalidOption].
 func Open(_ context.Context, url string) (*kv.Store, error) {
-	u, err := storeurl.Parse(name, "mem:", url)
+	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +37,15 @@ func Open(_ context.Context, url string) (*kv.Store, error) {
 	return New(), nil
 }
 
-const name = "mem"
+const (
+	name    = "mem"
+	urlForm = "mem:"
+)
 
-// grace is how long past its expiry a record is kept, in milliseconds: as long
-// as the cloud providers keep theirs.
-const grace = 60 * 60 * 1000
+// Provider opens stores by URL.
+func Provider() provider.Provider {
+	return provider.Provider{Scheme: name, Form: urlForm, Open: Open}
+}
 
 type driver struct {
 	mu      sync.RWMutex
@@ -53,50 +58,142 @@ type driver struct {
 
 var errClosed = &kv.Error{Kind: kv.ErrClosed}
 
-func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
+// maxAtomicWrites is as many as the cloud providers take.
+const maxAtomicWrites = 100
 
-func (d *driver) Get(_ context.Context, key string, withValue bool) (kv.Record, bool, error) {
+func (d *driver) Info() kv.Info {
+	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites, Immediate: true}
+}
+
+func (d *driver) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.records == nil {
-		return kv.Record{}, false, errClosed
+		return kv.Found{}, errClosed
 	}
-	rec, ok := d.records[key]
-	return given(rec, withValue), ok, nil
+	return d.find(req.Key, req.WithValue), nil
 }
 
-func (d *driver) Put(_ context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+// find returns what there is under key. The caller holds the lock.
+func (d *driver) find(key string, withValue bool) kv.Found {
+	rec, exists := d.records[key]
+	if !exists {
+		return kv.Found{Record: kv.Record{Key: key}}
+	}
+	return kv.Found{Record: own(rec, withValue), Exists: true}
+}
+
+func (d *driver) GetMany(_ context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		d.mu.RLock()
+		open := d.records != nil
+		found := make([]kv.Found, 0, len(req.Keys))
+		for _, key := range req.Keys {
+			found = append(found, d.find(key, req.WithValue))
+		}
+		d.mu.RUnlock() // before the loop's body runs: it may write
+		if !open {
+			yield(kv.Found{}, errClosed)
+			return
+		}
+		for _, f := range found {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (d *driver) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.records == nil {
 		return kv.Outcome{}, errClosed
 	}
-	if found, exists := d.records[rec.Key]; !holds(cond, found, exists) {
-		return kv.Outcome{Exists: exists, Found: given(found, false)}, nil
-	}
-	d.put(rec)
-	d.dropExpired(cond.Now)
-	return kv.Outcome{Done: true, Version: rec.Token}, nil
+	return d.write(req)
 }
 
-func (d *driver) Delete(_ context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
+// write carries out one write. The caller holds the lock.
+func (d *driver) write(req kv.WriteRequest) (kv.Outcome, error) {
+	found, exists := d.records[req.Key]
+	holds, known := judge(req, found, exists)
+	switch {
+	case !known:
+		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
+	case !holds && !exists:
+		return kv.Outcome{}, nil
+	case !holds:
+		return kv.Outcome{Exists: true, Found: own(found, false)}, nil
+	}
+	d.dropExpired(req.Now)
+	return kv.Outcome{Done: true, Version: d.apply(req.Write)}, nil
+}
+
+// apply carries out a write whose condition holds, and returns the version of what it
+// stored. The caller holds the lock.
+func (d *driver) apply(w kv.Write) string {
+	switch w.Kind {
+	case kv.KindPut:
+		d.put(w.Record)
+		return w.Token
+	case kv.KindTouch:
+		rec := d.records[w.Key]
+		rec.Expires, rec.Token, rec.Predecessors = w.Expires, w.Token, w.Predecessors
+		d.put(rec)
+		return w.Token
+	case kv.KindDelete:
+		d.delete(w.Key)
+	}
+	return ""
+}
+
+func (d *driver) WriteMany(_ context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	results := make([]kv.WriteResult, len(req.Writes))
+	for i := range results {
+		if d.records == nil {
+			results[i].Err = errClosed
+			continue
+		}
+		results[i].Outcome, results[i].Err = d.write(req.One(i))
+	}
+	return results
+}
+
+func (d *driver) WriteAtomic(_ context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.records == nil {
-		return kv.Outcome{}, errClosed
+		return kv.AtomicOutcome{}, errClosed
 	}
-	if found, exists := d.records[key]; !holds(cond, found, exists) {
-		return kv.Outcome{Exists: exists, Found: given(found, false)}, nil
+	out := kv.AtomicOutcome{Done: true, Found: make([]*kv.Found, len(req.Writes))}
+	for i := range req.Writes {
+		w := req.One(i)
+		rec, exists := d.records[w.Key]
+		holds, known := judge(w, rec, exists)
+		if !known && w.Kind != kv.KindCheck {
+			return kv.AtomicOutcome{}, kv.UnsupportedWrite(w.Write)
+		}
+		out.Done = out.Done && holds
+		found := d.find(w.Key, false)
+		out.Found[i] = &found
 	}
-	d.delete(key)
-	return kv.Outcome{Done: true}, nil
+	if !out.Done {
+		return out, nil
+	}
+	out.Found, out.Versions = nil, make([]string, len(req.Writes))
+	for i, w := range req.Writes {
+		out.Versions[i] = d.apply(w)
+	}
+	return out, nil
 }
 
-func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		// The lock is not held while the loop's body runs: it may write.
-		for from := r.From; ; {
-			page, err := d.page(from, r)
+		for from := req.From; ; {
+			page, err := d.page(from, req)
 			if err == nil {
 				err = ctx.Err()
 			}
@@ -109,7 +206,7 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 					return
 				}
 			}
-			if len(page) < r.Limit {
+			if len(page) < req.Limit {
 				return
 			}
 			from = page[len(page)-1].Key + "\x00"
@@ -117,8 +214,8 @@ func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, erro
 	}
 }
 
-// page gives the first r.Limit records from from to r.To.
-func (d *driver) page(from string, r kv.Range) ([]kv.Record, error) {
+// page returns the first req.Limit records from from to req.To.
+func (d *driver) page(from string, req kv.ScanRequest) ([]kv.Record, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.records == nil {
@@ -128,45 +225,14 @@ func (d *driver) page(from string, r kv.Range) ([]kv.Record, error) {
 		d.sorted = slices.Sorted(maps.Keys(d.records))
 	}
 	start, _ := slices.BinarySearch(d.sorted, from)
-	page := make([]kv.Record, 0, min(r.Limit, len(d.sorted)-start))
+	page := make([]kv.Record, 0, min(req.Limit, len(d.sorted)-start))
 	for _, key := range d.sorted[start:] {
-		if key > r.To || len(page) == r.Limit {
+		if key > req.To || len(page) == req.Limit {
 			break
 		}
-		page = append(page, given(d.records[key], r.WithValue))
+		page = append(page, own(d.records[key], req.WithValue))
 	}
 	return page, nil
-}
-
-func (d *driver) GetMany(_ context.Context, keys []string) ([]kv.Record, error) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if d.records == nil {
-		return nil, errClosed
-	}
-	recs := make([]kv.Record, 0, len(keys))
-	for _, key := range keys {
-		if rec, ok := d.records[key]; ok {
-			recs = append(recs, given(rec, true))
-		}
-	}
-	return recs, nil
-}
-
-func (d *driver) WriteMany(_ context.Context, writes []kv.Write) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.records == nil {
-		return errClosed
-	}
-	for _, w := range writes {
-		if w.Delete {
-			d.delete(w.Key)
-		} else {
-			d.put(w.Record)
-		}
-	}
-	return nil
 }
 
 func (d *driver) Close() error {
@@ -179,15 +245,22 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// holds judges cond against what is stored. The token of a record is its version.
-func holds(cond kv.Condition, found kv.Record, exists bool) bool {
-	switch {
-	case cond.Absent:
-		return !exists || found.Expires != 0 && found.Expires <= cond.Now
-	case cond.Version != "":
-		return exists && found.Version == cond.Version
+// judge reports whether the condition of a write holds for what is stored, and
+// whether the driver knows the kinds of both. The token of a record is its version.
+func judge(req kv.WriteRequest, found kv.Record, exists bool) (holds, known bool) {
+	known = req.Kind == kv.KindPut || req.Kind == kv.KindDelete || req.Kind == kv.KindTouch
+	live := exists && (found.Expires == 0 || found.Expires > req.Now)
+	switch req.Condition.Kind {
+	case kv.CondNone:
+		return true, known && req.Kind != kv.KindTouch // of nothing there is nothing to touch
+	case kv.CondAbsent:
+		return !live, known && req.Kind != kv.KindTouch
+	case kv.CondVersion:
+		return exists && found.Version == req.Condition.Version, known
+	case kv.CondLive:
+		return live, known
 	}
-	return true
+	return false, false
 }
 
 // put stores a copy of rec. The caller holds the lock.
@@ -209,11 +282,14 @@ func (d *driver) delete(key string) {
 }
 
 // dropExpired looks at two records, which the map picks at random, so that
-// records nobody reads again do not pile up. The caller holds the lock.
+// records nobody reads again do not pile up. One is dropped when its grace is over
+// by both clocks: a store whose clock is ahead must not decide for the others. The
+// caller holds the lock.
 func (d *driver) dropExpired(now int64) {
+	latest := min(now, time.Now().UnixMilli()) - kv.ExpiryGrace.Milliseconds()
 	looked := 0
 	for key, rec := range d.records {
-		if rec.Expires != 0 && rec.Expires+grace <= now {
+		if rec.Expires != 0 && rec.Expires <= latest {
 			d.delete(key)
 		}
 		if looked++; looked == 2 {
@@ -222,8 +298,8 @@ func (d *driver) dropExpired(now int64) {
 	}
 }
 
-// given is a record for the caller to own: with a copy of the value, or without.
-func given(rec kv.Record, withValue bool) kv.Record {
+// own returns rec for the caller to own: with a copy of the value, or without.
+func own(rec kv.Record, withValue bool) kv.Record {
 	if withValue {
 		rec.Value = append([]byte{}, rec.Value...)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/skykv/skykv/conformance"
@@ -20,7 +21,7 @@ func TestConformance(t *testing.T) {
 			// There is no network: one is played.
 			in := new(faults.Injector)
 			in.Use(faults.DecidedBy(decide))
-			return memkv.New().With(kv.Wrap(faults.Driver(in, 4))), nil
+			return memkv.New().With(kv.Wrap(kv.Level1, faults.Driver(in, 4))), nil
 		},
 	})
 }
@@ -41,44 +42,50 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Records that nobody reads again must not pile up, but stay for the hour that
-// clocks may differ by.
+// Records that nobody reads again must not pile up, but stay for the grace that
+// clocks may differ by, and no clock decides for the others.
 func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
-	store := memkv.New().With(kv.Clock(func() time.Time { return now }))
-	// By a clock at the beginning of time nothing has expired: it sees what is there.
-	all := store.With(kv.Clock(func() time.Time { return time.UnixMilli(0) }))
-	count := func() (n int) {
-		for _, err := range all.Scan(t.Context(), "old:", kv.KeysOnly()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			n++
-		}
-		return n
-	}
-	for i := range 100 {
-		if _, err := store.Put(t.Context(), fmt.Sprintf("old:%d", i), nil, kv.TTL(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write := func() {
-		for i := range 1000 {
-			if _, err := store.Put(t.Context(), fmt.Sprintf("new:%d", i%10), nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	now = now.Add(time.Hour)
-	write()
-	if n := count(); n != 100 {
-		t.Errorf("rule: a record is kept for an hour after its expiry; %d of 100 are left", n)
-	}
-	now = now.Add(2 * time.Minute)
-	write()
-	if n := count(); n > 10 {
-		t.Errorf("rule: records expired for an hour are dropped with later writes; %d of 100 are left", n)
+	for _, c := range []struct {
+		name         string
+		host, caller time.Duration // since the expiry, by the clock of each
+		kept         bool
+	}{
+		{"within the grace", kv.ExpiryGrace - time.Second, kv.ExpiryGrace - time.Second, true},
+		{"after the grace", kv.ExpiryGrace + time.Minute, kv.ExpiryGrace + time.Minute, false},
+		{"after the grace, by a caller whose clock is ahead", 0, 24 * time.Hour, true},
+		{"after the grace, by the host's clock, with a caller whose clock is behind", 24 * time.Hour, 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := memkv.New()
+				for i := range 100 {
+					if _, err := store.Put(t.Context(), fmt.Sprintf("old:%d", i), nil, kv.TTL(time.Minute)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				expiry := time.Now().Add(time.Minute)
+				time.Sleep(time.Minute + c.host)
+				caller := store.With(kv.Clock(func() time.Time { return expiry.Add(c.caller) }))
+				for i := range 1000 {
+					if _, err := caller.Put(t.Context(), fmt.Sprintf("new:%d", i%10), nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// By a clock at the beginning of time nothing has expired: it sees what is there.
+				all := store.With(kv.Clock(func() time.Time { return time.UnixMilli(0) }))
+				left := 0
+				for _, err := range all.Scan(t.Context(), "old:", kv.KeysOnly()) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					left++
+				}
+				if c.kept && left != 100 || !c.kept && left > 10 {
+					t.Errorf("rule: writes drop the records whose grace is over by their own clock and the host's; %d of 100 are left, kept: %t", left, c.kept)
+				}
+			})
+		})
 	}
 }
 

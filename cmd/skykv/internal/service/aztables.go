@@ -11,7 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers"
 	"github.com/skykv/skykv/providers/aztableskv"
 )
@@ -26,7 +26,7 @@ func newAzureTables(url string) (*azureTables, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := storeurl.Parse("aztables", "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N", url)
+	u, err := provider.ParseURL("aztables", "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N", url)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/dynamokv"
 )
@@ -31,7 +31,7 @@ type dynamoDB struct {
 
 // newDynamoDB reads the URL as dynamokv.Open does.
 func newDynamoDB(ctx context.Context, url string) (*dynamoDB, error) {
-	u, err := storeurl.Parse("dynamodb", "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N", url)
+	u, err := provider.ParseURL("dynamodb", "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N", url)
 	if err != nil {
 		return nil, err
 	}

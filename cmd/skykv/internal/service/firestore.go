@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/firestorekv"
 )
 
@@ -35,7 +35,7 @@ type firestore struct {
 
 // newFirestore reads the URL as firestorekv.Open does.
 func newFirestore(ctx context.Context, rawURL string) (*firestore, error) {
-	u, err := storeurl.Parse("firestore", "firestore://PROJECT/COLLECTION?database=ID&endpoint=URL", rawURL)
+	u, err := provider.ParseURL("firestore", "firestore://PROJECT/COLLECTION?database=ID&endpoint=URL", rawURL)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/skykv/skykv/internal/storeurl"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -31,7 +31,7 @@ func (memory) Settings(context.Context) []Check {
 type file struct{ path string }
 
 func newFile(url string) (file, error) {
-	u, err := storeurl.Parse("file", "file:PATH?readers=N", url)
+	u, err := provider.ParseURL("file", "file:PATH?readers=N", url)
 	if err == nil && (u.Host != "" || u.Path == "") {
 		err = u.Errorf("there is no path")
 	}

@@ -79,7 +79,7 @@ func putAbsent(ctx context.Context, store *kv.Store, items []kv.Item) (written i
 				if ctx.Err() != nil {
 					return
 				}
-				_, err := store.Put(ctx, item.Key, item.Value, kv.ExpireAt(item.ExpiresAt), kv.IfNotExists())
+				_, err := store.Put(ctx, item.Key, item.Value, kv.ExpiresAt(item.ExpiresAt), kv.IfNotExists())
 				switch {
 				case err == nil:
 					mu.Lock()

@@ -266,7 +266,7 @@ func TestCompareFindsEveryDifference(t *testing.T) {
 	if got := differences(t, first, second, "key:00001"); len(got) != 2 {
 		t.Errorf("below the prefix Compare finds %v; want two", got)
 	}
-	broken := second.With(kv.Wrap(func(d kv.Driver) kv.Driver { return breaks{d} }))
+	broken := second.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return breaks{d} }))
 	if _, err := Compare(ctx, first, broken, "", func(Difference) error { return nil }, func(int64) {}); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("a scan that breaks gives %v; want its error", err)
 	}

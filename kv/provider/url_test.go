@@ -1,4 +1,4 @@
-package storeurl
+package provider
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 
 const form = "cloud://TABLE?region=R&shards=N&endpoint=URL"
 
-func TestParse(t *testing.T) {
+func TestParseURL(t *testing.T) {
 	t.Parallel()
-	u, err := Parse("cloud", form, "cloud://orders/deep/path?region=eu-west-1&shards=4&endpoint=http://localhost:8000")
+	u, err := ParseURL("cloud", form, "cloud://orders/deep/path?region=eu-west-1&shards=4&endpoint=http://localhost:8000")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestParse(t *testing.T) {
 		shards != 4 || shardsErr != nil || endpoint != "http://localhost:8000" || endpointErr != nil {
 		t.Errorf("got %+v, %d %v, %q %v", u, shards, shardsErr, endpoint, endpointErr)
 	}
-	u, err = Parse("cloud", form, "cloud://orders")
+	u, err = ParseURL("cloud", form, "cloud://orders")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +31,13 @@ func TestParse(t *testing.T) {
 		t.Errorf("rule: an absent parameter has its default; got %d, %v", n, err)
 	}
 	for raw, path := range map[string]string{"file:app.db": "app.db", "file:///var/app.db": "/var/app.db", "file:a%20b.db": "a b.db", "file:./x/y.db": "./x/y.db"} {
-		if u, err := Parse("local", "file:PATH", raw); err != nil || u.Path != path {
+		if u, err := ParseURL("local", "file:PATH", raw); err != nil || u.Path != path {
 			t.Errorf("rule: a file's path is what stands after the colon; %q gave %+v, %v", raw, u, err)
 		}
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseURLRefuses(t *testing.T) {
 	t.Parallel()
 	for raw, says := range map[string]string{
 		"cloud://orders?regoin=eu":               `"regoin" is unknown`,
@@ -59,7 +59,7 @@ func TestParseRefuses(t *testing.T) {
 		"cloud://orders?endpoint=4711":           `"endpoint" must be a URL`,
 		"cloud://orders?endpoint=http://4711@h/": `"endpoint" must be a URL`,
 	} {
-		u, err := Parse("cloud", form, raw)
+		u, err := ParseURL("cloud", form, raw)
 		if err == nil {
 			_, err = u.Int("shards", 16, 1, 99)
 		}
@@ -93,7 +93,7 @@ func TestScheme(t *testing.T) {
 
 func TestNoParametersAreNone(t *testing.T) {
 	t.Parallel()
-	if _, err := Parse("mem", "mem:", "mem:?=x"); !errors.Is(err, kv.ErrInvalidOption) {
+	if _, err := ParseURL("mem", "mem:", "mem:?=x"); !errors.Is(err, kv.ErrInvalidOption) {
 		t.Errorf("rule: what is not known is ErrInvalidOption, a parameter without a name too; got %v", err)
 	}
 }
@@ -104,7 +104,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("cloud://orders/a%2fb?shards=16&endpoint=http://localhost:8000")
 	f.Add("cloud://user:secret@orders#part")
 	f.Fuzz(func(t *testing.T, raw string) {
-		u, err := Parse("cloud", form, raw)
+		u, err := ParseURL("cloud", form, raw)
 		if err != nil && !errors.Is(err, kv.ErrInvalidOption) || err == nil && u == nil {
 			t.Fatalf("%q gave %v, %v", raw, u, err)
 		}

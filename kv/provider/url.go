@@ -1,6 +1,4 @@
-// Package storeurl reads the URLs that stores are opened by, strictly: what it
-// does not know it refuses, and no message repeats what may hold a secret.
-package storeurl
+package provider
 
 import (
 	"fmt"
@@ -12,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// URL is a store's URL whose scheme and parameters are known to be allowed.
+// URL is a store's URL whose scheme and parameters are those of its form.
 type URL struct {
 	Host string // such as a table's name
 	Path string // without the leading slash, but for "file", whose paths may be absolute
@@ -22,7 +20,7 @@ type URL struct {
 	query    url.Values
 }
 
-// Scheme gives what stands in front of the first colon of raw if it is a scheme,
+// Scheme returns what stands before the first colon of raw if it is a scheme,
 // and "" otherwise. What is longer than any scheme of a store is none: it may be
 // the name of a key, with the key after the colon.
 func Scheme(raw string) string {
@@ -41,10 +39,11 @@ func Scheme(raw string) string {
 	return scheme
 }
 
-// Parse reads raw. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
-// users what is allowed, and names the scheme and all parameters; provider is
+// ParseURL reads raw, strictly: what it does not know it refuses, and no message
+// repeats what may hold a secret. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
+// users what is wanted, and names the scheme and all parameters; provider is
 // the name in errors, which match [kv.ErrInvalidOption].
-func Parse(provider, form, raw string) (*URL, error) {
+func ParseURL(provider, form, raw string) (*URL, error) {
 	u := &URL{provider: provider, form: form}
 	scheme, _, _ := strings.Cut(form, ":")
 	_, params, _ := strings.Cut(form, "?")
@@ -92,10 +91,10 @@ func Parse(provider, form, raw string) (*URL, error) {
 	return u, nil
 }
 
-// Get gives the value of a parameter, "" when it is absent.
+// Get returns the value of a parameter, "" when it is absent.
 func (u *URL) Get(name string) string { return u.query.Get(name) }
 
-// Int gives the value of a parameter, or otherwise when it is absent. Anything
+// Int returns the value of a parameter, or otherwise when it is absent. Anything
 // but a decimal number from least to most is an error.
 func (u *URL) Int(name string, otherwise, least, most int) (int, error) {
 	text := u.Get(name)
@@ -109,7 +108,7 @@ func (u *URL) Int(name string, otherwise, least, most int) (int, error) {
 	return n, nil
 }
 
-// Endpoint gives the value of a parameter that must be an http or https URL
+// Endpoint returns the value of a parameter that must be an http or https URL
 // without credentials, "" when it is absent.
 func (u *URL) Endpoint(name string) (string, error) {
 	text := u.Get(name)
@@ -123,10 +122,10 @@ func (u *URL) Endpoint(name string) (string, error) {
 	return text, nil
 }
 
-// Errorf describes what is wrong with the URL and adds what is allowed.
+// Errorf describes what is wrong with the URL and adds what is wanted.
 func (u *URL) Errorf(format string, args ...any) error {
 	return &kv.Error{
 		Op: "open", Provider: u.provider, Kind: kv.ErrInvalidOption,
-		Err: fmt.Errorf("%s; allowed are URLs of the form %s", fmt.Sprintf(format, args...), u.form),
+		Err: fmt.Errorf("%s; want a URL of the form %s", fmt.Sprintf(format, args...), u.form),
 	}
 }

@@ -1,0 +1,142 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+)
+
+// Level is the state of [Driver] that middleware was written for. Each release that
+// adds a kind of write or condition, or a field of [Info], adds a Level.
+type Level int
+
+// Level1 is Driver as of the first release.
+const Level1 Level = 1
+
+// Wrap puts middleware between a store and its driver: a func that returns a Driver
+// over the one it is given. The first is the outermost: Wrap(level, a, b) makes
+// calls pass a, then b, then the driver.
+//
+// Middleware as a rule embeds the Driver that it is given and overrides methods. Those
+// it does not override pass it by: one that changes records overrides Get, GetMany,
+// Scan, Write, WriteMany and WriteAtomic, or uses [GetEach] and [WriteEach]. Kinds of
+// writes that it does not know it answers with ErrUnsupported.
+//
+// Later Levels of Driver would pass it by as well. So the level that the middleware
+// was written for is part of the call: a store keeps from it, and so from what is
+// below it, all that came after that level.
+//
+// Middleware that changes keys returns an [Info] whose Shard and ShardOfPrefix
+// belong to the keys as its callers see them. Where they are forgotten, scans of one
+// group fail with ErrUnsupported instead of reading the wrong shard.
+//
+// The driver that a middleware returns is closed with the store, once, and closing it
+// may close the Driver that it was given or leave that to the store. It stays
+// with the store until then: middleware is for the life of a store, not of a request.
+func Wrap(level Level, middleware ...func(Driver) Driver) StoreOption {
+	if level < Level1 || level > Level1 {
+		panic(fmt.Sprintf("kv: Wrap: the level is %d; known is %d", level, Level1))
+	}
+	return func(s *Store) {
+		for i := len(middleware) - 1; i >= 0; i-- {
+			wrapped := middleware[i](&guard{Driver: s.driver, level: level, link: s.link})
+			if wrapped == nil {
+				panic("kv: Wrap: the middleware returned no driver")
+			}
+			s.driver = wrapped
+			s.link = s.life.add(wrapped)
+		}
+		s.readInfo()
+	}
+}
+
+// guard stands between a middleware and what it is over. It keeps later levels from
+// the middleware, refuses scans and atomic writes whose keys the middleware moved to
+// another shard, and sees to it that what is below is closed once.
+type guard struct {
+	Driver
+	level Level
+	link  *link
+}
+
+// knows reports whether a write is of the guard's level.
+func (g *guard) knows(w Write) bool {
+	return w.Kind >= KindPut && w.Kind <= KindCheck && w.Condition.Kind <= CondLive
+}
+
+// Info leaves out every field that came after the guard's level.
+func (g *guard) Info() Info {
+	info := g.Driver.Info()
+	return Info{
+		Name:            info.Name,
+		Shards:          info.Shards,
+		Shard:           info.Shard,
+		ShardOfPrefix:   info.ShardOfPrefix,
+		MaxKeyLen:       info.MaxKeyLen,
+		MaxValueLen:     info.MaxValueLen,
+		MaxAtomicWrites: info.MaxAtomicWrites,
+		Immediate:       info.Immediate,
+	}
+}
+
+func (g *guard) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error] {
+	if req.Alone {
+		if shard, one := g.shardOfPrefix(commonPrefix(req.From, req.To)); !one || shard != req.Shard {
+			return func(yield func(Record, error) bool) {
+				yield(Record{}, &Error{Kind: ErrUnsupported, Err: errors.New("a middleware changes keys, and its Info.ShardOfPrefix does not say in which shard they are")})
+			}
+		}
+	}
+	return g.Driver.Scan(ctx, req)
+}
+
+func (g *guard) shardOfPrefix(prefix string) (int, bool) {
+	info := g.Driver.Info()
+	if info.ShardOfPrefix == nil {
+		return 0, info.Shards == 1
+	}
+	return info.ShardOfPrefix(prefix)
+}
+
+func (g *guard) Write(ctx context.Context, req WriteRequest) (Outcome, error) {
+	if !g.knows(req.Write) {
+		return Outcome{}, UnsupportedWrite(req.Write)
+	}
+	return g.Driver.Write(ctx, req)
+}
+
+func (g *guard) WriteMany(ctx context.Context, req WriteManyRequest) []WriteResult {
+	for _, w := range req.Writes {
+		if !g.knows(w) {
+			results := make([]WriteResult, len(req.Writes))
+			for i := range results {
+				results[i].Err = UnsupportedWrite(w)
+			}
+			return results
+		}
+	}
+	return g.Driver.WriteMany(ctx, req)
+}
+
+func (g *guard) WriteAtomic(ctx context.Context, req WriteManyRequest) (AtomicOutcome, error) {
+	for _, w := range req.Writes {
+		if !g.knows(w) {
+			return AtomicOutcome{}, UnsupportedWrite(w)
+		}
+		if Group(w.Key) != Group(req.Writes[0].Key) {
+			return AtomicOutcome{}, &Error{Kind: ErrUnsupported, Err: errors.New("a middleware changes keys of one group into keys of several")}
+		}
+	}
+	return g.Driver.WriteAtomic(ctx, req)
+}
+
+func (g *guard) Close() error { return g.link.close() }
+
+func commonPrefix(a, b string) string {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return a[:n]
+}

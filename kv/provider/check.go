@@ -1,0 +1,139 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Status is the outcome of a [Check].
+type Status string
+
+// The outcomes: fine; works, but something should be done; does not work.
+const (
+	OK   Status = "ok"
+	Warn Status = "warn"
+	Fail Status = "fail"
+)
+
+// Check is one finding about a store. No text of it holds a secret.
+type Check struct {
+	Name   string `json:"name"` // what was looked at, such as "ttl"
+	Status Status `json:"status"`
+	Detail string `json:"detail"`        // what was found
+	Fix    string `json:"fix,omitempty"` // what to do about it
+
+	// Step is what Ensure does about it, empty where it can do nothing.
+	Step string `json:"-"`
+
+	// Err is the error that made the check fail, nil where it is what was found.
+	Err error `json:"-"`
+}
+
+// Names of checks that more than one function knows.
+const (
+	checkClock  = "clock"
+	checkLayout = "layout"
+)
+
+// Provision is the Fix of what Ensure sets up.
+const Provision = "run: skykv provision URL"
+
+// Failed is the check of what ended with an error.
+func Failed(name string, err error, fix string) Check {
+	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Fix: fix, Err: err}
+}
+
+// Layout is the check of a layout record that says found shards, where the URL
+// wants others or the same.
+func Layout(found, wanted int) Check {
+	if found != wanted {
+		return Check{
+			Name: checkLayout, Status: Fail, Detail: fmt.Sprintf("a record of skykv with %s; the URL says %d", shards(found), wanted),
+			Fix: fmt.Sprintf("add shards=%d to the URL's parameters", found),
+		}
+	}
+	return Check{Name: checkLayout, Status: OK, Detail: "a record of skykv, " + shards(found)}
+}
+
+// NoLayout is the check of a layout record that is not there yet.
+func NoLayout() Check {
+	return Check{
+		Name: checkLayout, Status: Warn, Detail: "there is no layout record yet: no store was ever opened here",
+		Fix: Provision + ", or open the store once", Step: "write the layout record",
+	}
+}
+
+// ForeignLayout is the check of a layout record that cannot be read.
+func ForeignLayout(err error) Check {
+	return Check{Name: checkLayout, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Fix: "name another table or collection", Err: err}
+}
+
+func shards(n int) string {
+	if n == 1 {
+		return "1 shard"
+	}
+	return fmt.Sprintf("%d shards", n)
+}
+
+// Limits of clocks that are fine.
+const (
+	skewWarn = 2 * time.Second
+	skewFail = 5 * time.Minute // from which on AWS refuses signatures, for one
+)
+
+// Reach makes a request to an endpoint of HTTP without credentials: any answer tells
+// that somebody is there, how far away, and what time it is there.
+func Reach(ctx context.Context, transport http.RoundTripper, endpoint string) []Check {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return []Check{Failed("reachable", err, "fix the endpoint in the URL")}
+	}
+	begun := time.Now()
+	resp, err := transport.RoundTrip(req) // no redirects: the answer is of no interest
+	if err != nil {
+		return []Check{Failed("reachable", err, "check the network, the proxy and the endpoint in the URL")}
+	}
+	resp.Body.Close()
+	took := time.Since(begun)
+	checks := []Check{{Name: "reachable", Status: OK, Detail: fmt.Sprintf("%s answers, in %s", endpoint, took.Round(time.Millisecond))}}
+	there, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return append(checks, Check{Name: checkClock, Status: OK, Detail: "cannot be compared: the service sends no Date, as emulators do"})
+	}
+	return append(checks, clock(there, begun, took))
+}
+
+// clock compares clocks: there was read within took after begun, in whole seconds.
+func clock(there, begun time.Time, took time.Duration) Check {
+	c := Check{Name: checkClock, Status: OK, Detail: "agrees with the service's within its second"}
+	var skew time.Duration
+	switch earliest, latest := there.Add(-took), there.Add(time.Second); {
+	case begun.Before(earliest):
+		skew = earliest.Sub(begun)
+	case begun.After(latest):
+		skew = latest.Sub(begun)
+	}
+	if skew == 0 {
+		return c
+	}
+	direction := "behind"
+	if skew < 0 {
+		direction = "ahead of"
+	}
+	c.Detail = fmt.Sprintf("this host is %s %s the service", skew.Abs().Round(100*time.Millisecond), direction)
+	c.Fix = "synchronise this host's clock: entries expire by it"
+	switch {
+	case skew.Abs() >= skewFail:
+		c.Status = Fail
+	case skew.Abs() >= skewWarn:
+		c.Status = Warn
+	default:
+		c.Fix = ""
+	}
+	return c
+}
