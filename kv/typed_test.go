@@ -28,8 +28,8 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := users.Get(t.Context(), "u:"+key)
-		if !errors.Is(err, kv.ErrInvalidJSON) {
-			t.Errorf("rule: a value that is not JSON of the type is ErrInvalidJSON; %s gave %v", key, err)
+		if !errors.Is(err, kv.ErrInvalidValue) {
+			t.Errorf("rule: a value that is not JSON of the type is ErrInvalidValue; %s gave %v", key, err)
 			continue
 		}
 		for ; err != nil; err = unwrapFirst(err) {
@@ -46,7 +46,7 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 		switch {
 		case err == nil && e.Value == user{"Ann", 3}:
 			good++
-		case errors.Is(err, kv.ErrInvalidJSON) && e.Key != "":
+		case errors.Is(err, kv.ErrInvalidValue) && e.Key != "":
 			bad++
 		}
 	}
@@ -54,14 +54,14 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 		t.Errorf("rule: a scan names a value that is not JSON and goes on past it; %d good, %d bad", good, bad)
 	}
 	entries, err := users.GetMany(t.Context(), []string{"u:good", "u:syntax", "u:absent"})
-	if len(entries) != 1 || !errors.Is(err, kv.ErrInvalidJSON) {
+	if len(entries) != 1 || !errors.Is(err, kv.ErrInvalidValue) {
 		t.Errorf("rule: a batch holds what could be decoded; got %v, %v", entries, err)
 	}
 	page, err := users.ScanPage(t.Context(), "u:", 10, "")
-	if len(page.Entries) != 1 || !errors.Is(err, kv.ErrInvalidJSON) {
+	if len(page.Entries) != 1 || !errors.Is(err, kv.ErrInvalidValue) {
 		t.Fatalf("rule: a page ends at a value that is not JSON; got %v, %v", page.Entries, err)
 	}
-	if page, err = users.ScanPage(t.Context(), "u:", 10, page.Next); !errors.Is(err, kv.ErrInvalidJSON) || !strings.Contains(err.Error(), "u:syntax") {
+	if page, err = users.ScanPage(t.Context(), "u:", 10, page.Next); !errors.Is(err, kv.ErrInvalidValue) || !strings.Contains(err.Error(), "u:syntax") {
 		t.Errorf("rule: Next continues past a value that is not JSON; got %v, %v", page.Entries, err)
 	}
 	keys, err := users.ScanPage(t.Context(), "u:", 10, "", kv.KeysOnly())
@@ -80,8 +80,8 @@ func TestJSONNamesItsType(t *testing.T) {
 		"interface {}": func() error { _, err := kv.JSON[any](store).Get(t.Context(), "k"); return err },
 		"kv_test.user": func() error { _, err := kv.JSON[user](store).Get(t.Context(), "k"); return err },
 	} {
-		if err := get(); err == nil || !strings.HasSuffix(err.Error(), "is not JSON of type "+want) {
-			t.Errorf("rule: an ErrInvalidJSON names the type that the value is not of, %s; got %v", want, err)
+		if err := get(); err == nil || !strings.HasSuffix(err.Error(), "cannot be decoded as "+want) {
+			t.Errorf("rule: an ErrInvalidValue names the type that the value is not of, %s; got %v", want, err)
 		}
 	}
 }
@@ -90,8 +90,8 @@ func TestJSONRefusesWhatCannotBeEncoded(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
 	_, err := kv.JSON[chan int](store).Put(t.Context(), "k", nil)
-	if exists, _ := store.Exists(t.Context(), "k"); !errors.Is(err, kv.ErrInvalidJSON) || exists {
-		t.Errorf("rule: a value that cannot be encoded is ErrInvalidJSON and writes nothing; got %v", err)
+	if exists, _ := store.Exists(t.Context(), "k"); !errors.Is(err, kv.ErrInvalidValue) || exists {
+		t.Errorf("rule: a value that cannot be encoded is ErrInvalidValue and writes nothing; got %v", err)
 	}
 }
 
