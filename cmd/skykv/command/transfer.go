@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -14,8 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/transfer"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // saveEvery is how much of a transfer's work a crash may have to repeat.
@@ -27,7 +28,7 @@ where it stopped. The file is removed at the end. It belongs to the two sides as
 delete it if one of them is replaced, or the URL comes to mean another, as a table does
 when AWS_REGION changes.`
 
-func newCopy() *cobra.Command {
+func (c *cli) newCopy() *cobra.Command {
 	var (
 		job                        transfer.Job
 		checkpoint                 string
@@ -51,22 +52,22 @@ there is any. Both must be at rest for that to say something.
 On a terminal, the total for the bar is counted by a second scan of FROM's keys.`,
 		Example: `  skykv copy file:app.db dynamodb://cache?region=eu-central-1
   skykv copy dynamodb://cache firestore://my-project/kv --checkpoint copy.state --verify
-  skykv copy dynamodb://cache aztables://account/cache --prefix user: --if-absent
+  skykv copy dynamodb://cache aztables://account/cache --prefix user: --if-not-exists
   skykv copy dynamodb://cache file:backup.db --verify-only`,
 		Args: rangeArgs(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			job.Command, job.From, job.To = "copy", identity(args[0]), identity(args[1])
-			if err := checkTransfer(job, checkpoint, parallel); err != nil {
+			job.Command, job.From, job.To = "copy", c.identity(args[0]), c.identity(args[1])
+			if err := c.checkTransfer(job, checkpoint, parallel); err != nil {
 				return err
 			}
-			state, resumed, err := readCheckpoint(checkpoint, job)
+			state, resumed, err := c.readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
-			openTo := withStore
+			openTo := c.withStore
 			if verifyOnly {
-				openTo = withExisting
+				openTo = c.withExisting
 			}
 			return withExisting(ctx, args[0], func(from *kv.Store) error {
 				return openTo(ctx, args[1], func(to *kv.Store) error {
@@ -78,7 +79,7 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 						m.count(counting, from, job.Prefix, state.Position.Key)
 						err := r.run(ctx, m, job, checkpoint, transfer.Config{
 							Source: transfer.FromStore(from, job.Prefix),
-							Sink:   transfer.ToStore(to, parallel, job.IfAbsent),
+							Sink:   transfer.ToStore(to, parallel, job.IfNotExists),
 							From:   state,
 						})
 						cancel()
@@ -103,14 +104,14 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 	}
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
 	cmd.Flags().StringVar(&job.Prefix, "prefix", "", "only keys that begin with this")
-	cmd.Flags().BoolVar(&job.IfAbsent, "if-absent", false, "only entries whose keys TO does not have")
+	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys TO does not have")
 	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
 	cmd.Flags().BoolVar(&verify, "verify", false, "compare both sides at the end, and report differences")
 	cmd.Flags().BoolVar(&verifyOnly, "verify-only", false, "copy nothing, but compare both sides")
 	return cmd
 }
 
-func newExport() *cobra.Command {
+func (c *cli) newExport() *cobra.Command {
 	var (
 		job                transfer.Job
 		checkpoint, output string
@@ -133,23 +134,23 @@ is there under either name is replaced with --force only.
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			url, _, err := splitURL(args, 0)
+			url, _, err := c.splitURL(args, 0)
 			if err != nil {
 				return err
 			}
 			if output == "" && (checkpoint != "" || asJSON) {
 				return usagef("--checkpoint and --json need --output")
 			}
-			job.Command, job.From = "export", identity(url)
+			job.Command, job.From = "export", c.identity(url)
 			if output != "" {
 				if job.To, err = filepath.Abs(output); err != nil {
 					return err
 				}
 			}
-			if err := checkTransfer(job, checkpoint, 1); err != nil {
+			if err := c.checkTransfer(job, checkpoint, 1); err != nil {
 				return err
 			}
-			state, resumed, err := readCheckpoint(checkpoint, job)
+			state, resumed, err := c.readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
@@ -291,7 +292,7 @@ func closeExport(file *os.File, output string, err error, keep bool) error {
 	return err
 }
 
-func newImport() *cobra.Command {
+func (c *cli) newImport() *cobra.Command {
 	var (
 		job               transfer.Job
 		checkpoint, input string
@@ -304,7 +305,7 @@ func newImport() *cobra.Command {
 		Long: `Store the entries that export or scan wrote, or anybody else in their format, from
 standard input or the file that --input names: an object of JSON a line, with the "key",
 the "value" (or "base64"), and "expiresAt", an instant, if it expires. Of several lines
-with one key the last one wins, with --if-absent the first one, of those that have not
+with one key the last one wins, with --if-not-exists the first one, of those that have not
 expired by now: these are left out.
 
 A line that is no entry ends the import with its number; those before it are stored.
@@ -312,15 +313,15 @@ A line that is no entry ends the import with its number; those before it are sto
 ` + checkpointHelp,
 		Example: `  skykv import file:app.db --input app.jsonl
   gunzip < users.jsonl.gz | skykv import dynamodb://cache
-  skykv scan file:a.db --prefix user: | skykv import file:b.db --if-absent`,
+  skykv scan file:a.db --prefix user: | skykv import file:b.db --if-not-exists`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			url, _, err := splitURL(args, 0)
+			url, _, err := c.splitURL(args, 0)
 			if err != nil {
 				return err
 			}
-			job.Command, job.To = "import", identity(url)
+			job.Command, job.To = "import", c.identity(url)
 			open := func(int64) (io.Reader, error) { return interruptible(ctx, os.Stdin), nil }
 			if input != "" {
 				file, err := os.Open(input)
@@ -350,10 +351,10 @@ A line that is no entry ends the import with its number; those before it are sto
 			} else if checkpoint != "" {
 				return usagef("--checkpoint needs --input: standard input cannot be read again")
 			}
-			if err := checkTransfer(job, checkpoint, parallel); err != nil {
+			if err := c.checkTransfer(job, checkpoint, parallel); err != nil {
 				return err
 			}
-			state, resumed, err := readCheckpoint(checkpoint, job)
+			state, resumed, err := c.readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
@@ -370,7 +371,7 @@ A line that is no entry ends the import with its number; those before it are sto
 				}
 				err := r.run(ctx, m, job, checkpoint, transfer.Config{
 					Source: transfer.FromLines(open),
-					Sink:   transfer.ToStore(to, parallel, job.IfAbsent),
+					Sink:   transfer.ToStore(to, parallel, job.IfNotExists),
 					From:   state,
 				})
 				if err != nil {
@@ -388,7 +389,7 @@ A line that is no entry ends the import with its number; those before it are sto
 	}
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read this file instead of standard input")
-	cmd.Flags().BoolVar(&job.IfAbsent, "if-absent", false, "only entries whose keys the store does not have")
+	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys the store does not have")
 	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
 	_ = cmd.MarkFlagFilename("input")
 	return cmd
@@ -401,7 +402,7 @@ func addTransferFlags(cmd *cobra.Command, job *transfer.Job, checkpoint *string,
 }
 
 // checkTransfer refuses what can be told to be wrong before anything is opened.
-func checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
+func (c *cli) checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
 	if parallel < 1 || parallel > 64 {
 		return usagef("--parallel is %d; allowed are 1 to 64", parallel)
 	}
@@ -411,7 +412,7 @@ func checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
 	if job.From == job.To {
 		return usagef("the source and the destination are the same store")
 	}
-	sources, targets := filesOf(job.From), filesOf(job.To)
+	sources, targets := c.filesOf(job.From), c.filesOf(job.To)
 	for _, source := range sources {
 		if slices.ContainsFunc(targets, func(target string) bool { return sameFile(source, target) }) {
 			return usagef("the source and the destination are the same file, %s", source)
@@ -428,27 +429,24 @@ func checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
 	return nil
 }
 
-// identity is what a checkpoint keeps of a store's URL. That of a file is its
+// identity is what a checkpoint keeps of a store's URL. That of a file has its
 // absolute path: a relative one names another file in another folder.
-func identity(store string) string {
-	path := filePath(store)
-	if path == "" {
+func (c *cli) identity(store string) string {
+	files := c.stores.Files(store)
+	if len(files) == 0 {
 		return store
 	}
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
+	path, err := filepath.Abs(files[0])
+	if err != nil {
+		path = files[0]
 	}
-	return (&url.URL{Scheme: "file", Path: path}).String()
+	return (&url.URL{Scheme: provider.Scheme(store), Path: path}).String()
 }
 
 // filesOf are the files of one side of a job: those of a store, or of lines of JSON.
-func filesOf(side string) []string {
-	path := filePath(side)
-	switch {
-	case path != "":
-		return []string{path, path + "-wal", path + "-shm", path + "-journal"}
-	case side == "" || isURL(side):
-		return nil
+func (c *cli) filesOf(side string) []string {
+	if side == "" || c.isURL(side) {
+		return c.stores.Files(side)
 	}
 	return []string{side, partial(side)}
 }
@@ -470,15 +468,13 @@ func sameFile(a, b string) bool {
 
 // readCheckpoint reads the state of job, if there is one. A store that was filled
 // up to there must still be there.
-func readCheckpoint(path string, job transfer.Job) (transfer.State, bool, error) {
+func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, bool, error) {
 	if path == "" {
 		return transfer.State{}, false, nil
 	}
 	state, resumed, err := transfer.ReadCheckpoint(path, job)
-	if to := filePath(job.To); err == nil && resumed && to != "" {
-		if why := noStore(to); why != "" {
-			return state, resumed, fmt.Errorf("the checkpoint %s is of a run into %s, but %s; delete the checkpoint to start over", path, to, why)
-		}
+	if why := noStore(c.stores.Files(job.To)); err == nil && resumed && why != "" {
+		return state, resumed, fmt.Errorf("the checkpoint %s is of a run into %s, but %s; delete the checkpoint to start over", path, job.To, why)
 	}
 	return state, resumed, err
 }

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bufio"
@@ -26,7 +26,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/transfer"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 	"github.com/skykv/skykv/conformance/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers"

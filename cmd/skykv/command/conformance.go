@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"cmp"
@@ -13,13 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/report"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/kv"
-	"github.com/skykv/skykv/providers"
 )
 
-func newConformance() *cobra.Command {
+func (c *cli) newConformance() *cobra.Command {
 	var (
 		asJSON bool
 		page   string
@@ -38,7 +37,7 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			url, _, err := splitURL(args, 0)
+			url, _, err := c.splitURL(args, 0)
 			if err != nil {
 				return err
 			}
@@ -53,7 +52,7 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 					return err
 				}
 			}
-			results, err := runSuite(ctx, url, !asJSON)
+			results, err := c.runSuite(ctx, url, !asJSON)
 			if err != nil {
 				if made {
 					err = errors.Join(err, os.Remove(page))
@@ -81,8 +80,8 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 }
 
 // runSuite runs the suite, and prints the cases that fail if tell is set.
-func runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
-	store, err := providers.Open(ctx, url)
+func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
+	store, err := c.stores.Open(ctx, url)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +90,8 @@ func runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
 		return nil, err
 	}
 	order := make(map[string]int)
-	for i, c := range conformance.Cases() {
-		order[c.Name] = i
+	for i, listed := range conformance.Cases() {
+		order[listed.Name] = i
 	}
 	total := len(order)
 	m := newMeter("checked", "cases", 0)
@@ -100,7 +99,7 @@ func runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
 	m.total(int64(total) + 1)
 	begun := time.Now()
 	for result, err := range conformance.Check(ctx, conformance.Config{
-		New:    func(ctx context.Context) (*kv.Store, error) { return providers.Open(ctx, url) },
+		New:    func(ctx context.Context) (*kv.Store, error) { return c.stores.Open(ctx, url) },
 		Shared: true,
 	}) {
 		if err != nil {

@@ -1,18 +1,20 @@
-package main
+package command
 
 import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/skykv/skykv/providers/aztableskv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
-func newSweep() *cobra.Command {
+// sweepRate is how many entries a second are deleted at most, unless told otherwise.
+const sweepRate = 500
+
+func (c *cli) newSweep() *cobra.Command {
 	var (
 		asJSON   bool
 		interval time.Duration
@@ -30,29 +32,21 @@ With --interval it goes on until it is interrupted, and prints a line for each p
   skykv sweep --interval 6h --rate 200   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			url, _, err := splitURL(args, 0)
+			url, _, err := c.splitURL(args, 0)
 			if err != nil {
 				return err
 			}
-			if isURL(url) && !strings.HasPrefix(url, "aztables:") {
-				return usagef("only Azure Tables needs a sweep; the other services delete expired entries by themselves")
-			}
-			conn, err := aztableskv.Connect(url)
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
 			ctx, cancel := context.WithCancelCause(cmd.Context())
 			defer cancel(nil)
-			opts := &aztableskv.SweepOptions{Interval: interval, Rate: rate}
-			opts.Progress = func(p aztableskv.SweepProgress) {
+			opts := &provider.SweepOptions{Interval: interval, Rate: rate}
+			opts.Progress = func(p provider.SweepProgress) {
 				if p.Done && interval > 0 && ctx.Err() == nil {
 					if err := printSweep(p, asJSON); err != nil {
 						cancel(err) // nobody reads of the next pass
 					}
 				}
 			}
-			p, err := aztableskv.Sweep(ctx, conn.Client, conn.Table, opts)
+			p, err := c.stores.Sweep(ctx, url, opts)
 			switch {
 			case interval > 0 && ctx.Err() != nil:
 				return context.Cause(ctx)
@@ -65,12 +59,12 @@ With --interval it goes on until it is interrupted, and prints a line for each p
 		},
 	}
 	cmd.Flags().DurationVar(&interval, "interval", 0, "start a pass this often until interrupted, instead of one")
-	cmd.Flags().IntVar(&rate, "rate", aztableskv.DefaultSweepRate, "delete at most this many entries a second")
+	cmd.Flags().IntVar(&rate, "rate", sweepRate, "delete at most this many entries a second")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
 	return cmd
 }
 
-func printSweep(p aztableskv.SweepProgress, asJSON bool) error {
+func printSweep(p provider.SweepProgress, asJSON bool) error {
 	if asJSON {
 		message := ""
 		if p.Err != nil {

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/report"
-	"github.com/skykv/skykv/cmd/skykv/internal/service"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/service"
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/conformance/emulator"
 	"github.com/skykv/skykv/kv"

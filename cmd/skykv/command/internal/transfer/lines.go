@@ -10,7 +10,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/entryline"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/entryline"
 	"github.com/skykv/skykv/kv"
 )
 

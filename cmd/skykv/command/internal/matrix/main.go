@@ -17,7 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/report"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
 )
 
 const page = "README.md"

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/entryline"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/entryline"
 	"github.com/skykv/skykv/kv"
 )
 
-func newGet() *cobra.Command {
+func (c *cli) newGet() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "get [URL] KEY",
@@ -29,7 +29,7 @@ UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
   skykv get "$STORE" logo.png > logo.png`,
 		Args: rangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			url, rest, err := splitURL(args, 1)
+			url, rest, err := c.splitURL(args, 1)
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
 	return cmd
 }
 
-func newPut() *cobra.Command {
+func (c *cli) newPut() *cobra.Command {
 	var (
 		asJSON, ifNotExists  bool
 		ttl                  time.Duration
@@ -79,10 +79,10 @@ was written. With --json, print the key and the new version.`,
 		Args: rangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n := len(args) // the arguments that are no URL
-			if n == 3 || n == 2 && (isURL(args[0]) || input != "") {
+			if n == 3 || n == 2 && (c.isURL(args[0]) || input != "") {
 				n--
 			}
-			url, rest, err := splitURL(args, n)
+			url, rest, err := c.splitURL(args, n)
 			if err != nil {
 				return err
 			}
@@ -171,7 +171,7 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 	return value, nil
 }
 
-func newDelete() *cobra.Command {
+func (c *cli) newDelete() *cobra.Command {
 	var (
 		asJSON            bool
 		ifVersion, prefix string
@@ -197,7 +197,7 @@ was removed.`,
 			if len(args) < n || len(args) > n+1 {
 				return usagef("wrong number of arguments: it is %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
 			}
-			url, rest, err := splitURL(args, n)
+			url, rest, err := c.splitURL(args, n)
 			if err != nil {
 				return err
 			}
@@ -238,7 +238,7 @@ was removed.`,
 	return cmd
 }
 
-func newExists() *cobra.Command {
+func (c *cli) newExists() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "exists [URL] KEY",
@@ -248,7 +248,7 @@ func newExists() *cobra.Command {
   skykv exists --json user:42   # with KV_URL set`,
 		Args: rangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			url, rest, err := splitURL(args, 1)
+			url, rest, err := c.splitURL(args, 1)
 			if err != nil {
 				return err
 			}
@@ -276,7 +276,7 @@ func newExists() *cobra.Command {
 	return cmd
 }
 
-func newScan() *cobra.Command {
+func (c *cli) newScan() *cobra.Command {
 	var (
 		asJSON, keysOnly bool
 		limit            int
@@ -296,7 +296,7 @@ without values.`,
   skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			url, _, err := splitURL(args, 0)
+			url, _, err := c.splitURL(args, 0)
 			if err != nil {
 				return err
 			}
@@ -365,7 +365,7 @@ func warnEntry(key string, err error) {
 	fmt.Fprintf(os.Stderr, "skykv: entry %s: %v\n", strconv.Quote(key), err)
 }
 
-func newCount() *cobra.Command {
+func (c *cli) newCount() *cobra.Command {
 	var (
 		asJSON bool
 		prefix string
@@ -379,7 +379,7 @@ them all: it takes, and costs, as much as scan --keys-only.`,
   skykv count --prefix session: --json   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			url, _, err := splitURL(args, 0)
+			url, _, err := c.splitURL(args, 0)
 			if err != nil {
 				return err
 			}

@@ -1,4 +1,10 @@
-package main
+// Package command is the skykv command over any set of providers. Its own program is
+// cmd/skykv; one that serves other providers as well is ten lines:
+//
+//	func main() {
+//		os.Exit(command.Run(append(providers.All(), mykv.Provider()), os.Args[1:]))
+//	}
+package command
 
 import (
 	"cmp"
@@ -17,8 +23,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers"
 )
 
@@ -27,13 +33,7 @@ moves entries between them, sets them up and checks them.
 
 A store is named by its URL, as first argument or in the environment variable KV_URL:
 
-  file:app.db                                 SQLite in one file, made if absent
-  dynamodb://table?region=R                   AWS DynamoDB
-  firestore://project/collection?database=D   Google Cloud Firestore
-  aztables://account/table                    Azure Tables
-  mem:                                        memory, gone with the command
-
-Every URL but mem: and file: takes endpoint=URL, such as that of an emulator.
+%s
 Credentials never go in the URL: they are those of the service's own tools.
 
 Exit codes:
@@ -65,12 +65,15 @@ const (
 	exitOutputEnded = exitSignal + int(syscall.SIGPIPE)
 )
 
-func newRoot() *cobra.Command {
+// cli is the command over its providers.
+type cli struct{ stores provider.Set }
+
+func (c *cli) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "skykv",
 		Version:       version(),
 		Short:         "Look into, move, set up and check key-value stores",
-		Long:          rootHelp,
+		Long:          fmt.Sprintf(rootHelp, c.forms()),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -90,9 +93,9 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
 	)
 	for group, cmds := range map[string][]*cobra.Command{
-		"entries": {newGet(), newPut(), newDelete(), newExists(), newScan(), newCount()},
-		"move":    {newCopy(), newExport(), newImport()},
-		"stores":  {newProvision(), newDoctor(), newSweep(), newConformance(), newDev()},
+		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newExists(), c.newScan(), c.newCount()},
+		"move":    {c.newCopy(), c.newExport(), c.newImport()},
+		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev()},
 	} {
 		for _, cmd := range cmds {
 			cmd.GroupID = group
@@ -167,11 +170,23 @@ func version() string {
 	return "(devel)"
 }
 
-// run runs the command and returns its exit code.
-func run(args []string) int {
+// forms lists the URLs of all providers, for the help.
+func (c *cli) forms() string {
+	var text strings.Builder
+	for _, p := range c.stores {
+		fmt.Fprintf(&text, "  %s\n      %s\n", p.Form, p.Summary)
+	}
+	return text.String()
+}
+
+// Run runs the command with its arguments, over the stores of a set of providers, and
+// returns the exit code that its help lists. It uses the process's standard streams
+// and listens to its signals.
+func Run(stores provider.Set, args []string) int {
+	c := &cli{stores}
 	ctx, stop := withSignals(context.Background())
 	defer stop()
-	root := newRoot()
+	root := c.newRoot()
 	root.SetArgs(args)
 	out := &checkedWriter{w: os.Stdout}
 	root.SetOut(out)
@@ -290,16 +305,15 @@ func is(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
-// schemes are what URLs of stores begin with.
-var schemes = []string{"mem:", "file:", "dynamodb:", "firestore:", "aztables:"}
-
-func isURL(text string) bool {
-	return slices.ContainsFunc(schemes, func(scheme string) bool { return strings.HasPrefix(text, scheme) })
+// isURL reports whether text begins as the URL of a store.
+func (c *cli) isURL(text string) bool {
+	scheme := provider.Scheme(text)
+	return slices.ContainsFunc(c.stores, func(p provider.Provider) bool { return p.Scheme == scheme })
 }
 
 // splitURL separates the store's URL from the n arguments after it. The URL is
 // KV_URL where there are only n.
-func splitURL(args []string, n int) (url string, rest []string, err error) {
+func (c *cli) splitURL(args []string, n int) (url string, rest []string, err error) {
 	if len(args) == n+1 {
 		return args[0], args[1:], nil
 	}
@@ -311,8 +325,8 @@ func splitURL(args []string, n int) (url string, rest []string, err error) {
 }
 
 // withStore opens the store at url, calls f, and closes it.
-func withStore(ctx context.Context, url string, f func(*kv.Store) error) (err error) {
-	store, err := providers.Open(ctx, url)
+func (c *cli) withStore(ctx context.Context, url string, f func(*kv.Store) error) (err error) {
+	store, err := c.stores.Open(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -326,26 +340,20 @@ func withStore(ctx context.Context, url string, f func(*kv.Store) error) (err er
 
 // withExisting is withStore for commands that only read or remove: they do not
 // make the file that a URL names.
-func withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
-	if path := filePath(url); path != "" {
-		if why := noStore(path); why != "" {
-			return &kv.Error{Op: "open", Provider: "file", Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
-		}
+func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
+	if why := noStore(c.stores.Files(url)); why != "" {
+		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
 	}
 	return withStore(ctx, url, f)
 }
 
-// filePath is the path in a file: URL, and empty for any other.
-func filePath(url string) string {
-	if u, err := provider.ParseURL("file", "file:PATH?readers=N", url); err == nil {
-		return u.Path
-	}
-	return "" // opening it says what is wrong
-}
-
-// noStore says why there is no store at path, or nothing if there may be one. An
+// noStore says why there is no store in files, or nothing if there may be one. An
 // empty file is none yet: opening makes it one.
-func noStore(path string) string {
+func noStore(files []string) string {
+	if len(files) == 0 {
+		return ""
+	}
+	path := files[0]
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

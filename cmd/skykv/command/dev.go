@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/testcontainers/testcontainers-go/log"
 
-	"github.com/skykv/skykv/cmd/skykv/internal/service"
 	"github.com/skykv/skykv/conformance/emulator"
 )
 
@@ -33,7 +32,7 @@ var devStores = []struct {
 	}},
 }
 
-func newDev() *cobra.Command {
+func (c *cli) newDev() *cobra.Command {
 	var (
 		asJSON bool
 		only   []string
@@ -65,7 +64,7 @@ exits with 0.`,
 			}
 			log.SetDefault(silent{})
 			fmt.Fprintln(os.Stderr, "starting, which may take minutes the first time…")
-			running, err := startDev(ctx, kinds)
+			running, err := c.startDev(ctx, kinds)
 			defer stopDev(running)
 			if ctx.Err() != nil {
 				return context.Cause(ctx) // and not what it broke off
@@ -95,7 +94,7 @@ type devStore struct {
 }
 
 // startDev starts the emulators at once, and gives those that run, also with an error.
-func startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]devStore, error) {
+func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]devStore, error) {
 	stores := make([]devStore, len(devStores))
 	errs := make([]error, len(devStores))
 	var starting sync.WaitGroup
@@ -110,12 +109,7 @@ func startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]devStore, er
 				return
 			}
 			stores[i] = devStore{store.kind, e, store.url(e.Endpoint)}
-			s, err := service.New(ctx, stores[i].url)
-			if err == nil {
-				defer s.Close()
-				_, err = provision(ctx, s, stores[i].url, false)
-			}
-			errs[i] = err
+			errs[i] = c.stores.Ensure(ctx, stores[i].url)
 		})
 	}
 	starting.Wait()
