@@ -34,7 +34,7 @@ func (b built) Run() int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "skykv")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/skykv/skykv/cmd/skykv").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
 	}

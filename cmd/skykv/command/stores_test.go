@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
-	"github.com/skykv/skykv/cmd/skykv/command/internal/service"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/conformance/emulator"
 	"github.com/skykv/skykv/kv"
@@ -59,9 +59,9 @@ func TestProvisionAndDoctor(t *testing.T) {
 		if !strings.Contains(healthy, "latency") {
 			t.Errorf("doctor measures no latency:\n%s", healthy)
 		}
-		var check service.Check
+		var check provider.Check
 		for line := range strings.Lines(good(t, "doctor", url, "--json")) {
-			if err := json.Unmarshal([]byte(line), &check); err != nil || check.Name == "" || check.Status == service.Fail {
+			if err := json.Unmarshal([]byte(line), &check); err != nil || check.Name == "" || check.Status == provider.Fail {
 				t.Errorf("doctor --json prints %q: %v", line, err)
 			}
 		}
