@@ -2,8 +2,10 @@ package localkv
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 )
@@ -28,6 +30,17 @@ var pragmas = []string{
 	"PRAGMA trusted_schema = OFF",         // nothing that somebody puts into the schema runs
 }
 
+// queryOnly is set on connections that only read.
+const queryOnly = "PRAGMA query_only = ON"
+
+// The statements around transactions.
+const (
+	beginRead  = "BEGIN"
+	beginWrite = "BEGIN IMMEDIATE" // takes the file's write lock
+	commit     = "COMMIT"
+	rollback   = "ROLLBACK"
+)
+
 // connect opens a connection and runs statements on it. The path is absolute, so
 // that SQLite sees neither a URI nor a name with a meaning of its own.
 func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statements ...string) (*sqlite.Conn, error) {
@@ -51,7 +64,7 @@ func run(ctx context.Context, c *sqlite.Conn, statement string) error {
 	return err
 }
 
-// query is run, and gives the first column of the last row.
+// query is run, and returns the first column of the last row.
 func query(ctx context.Context, c *sqlite.Conn, statement string) (answer string, err error) {
 	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
 		answer = stmt.ColumnText(0)
@@ -75,7 +88,7 @@ func prepare(ctx context.Context, c *sqlite.Conn, statements map[string]**sqlite
 	return nil
 }
 
-// exec executes a prepared statement that gives no row.
+// exec executes a prepared statement that returns no row.
 func exec(stmt *sqlite.Stmt) error {
 	if _, err := stmt.Step(); err != nil {
 		return err
@@ -105,4 +118,32 @@ func whenFree(ctx context.Context, wait time.Duration, f func() error) error {
 		}
 	}
 	return err
+}
+
+// useLog switches to write-ahead logging.
+func useLog(ctx context.Context, c *sqlite.Conn) error {
+	mode, err := query(ctx, c, "PRAGMA journal_mode = WAL")
+	if err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("SQLite cannot use write-ahead logging for it, as is the case on network file systems")}
+	}
+	return nil
+}
+
+// restartLog makes the write-ahead log start over, and waits for the readers of its older
+// parts for that. It reports whether it could.
+func restartLog(c *sqlite.Conn, wait time.Duration) bool {
+	busy := int64(1)
+	c.SetBusyTimeout(wait)
+	defer c.SetBusyTimeout(0)
+	// An error is that of a later commit, or nobody's.
+	_ = sqlitex.ExecuteTransient(c, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error {
+			busy = stmt.ColumnInt64(0)
+			return nil
+		},
+	})
+	return busy == 0
 }

@@ -18,7 +18,7 @@ import (
 
 func newTestDriver(t *testing.T) (*driver, *kv.Store) {
 	t.Helper()
-	d, err := openDriver(t.Context(), filepath.Join(t.TempDir(), "app.db"), nil)
+	d, err := newDriver(t.Context(), filepath.Join(t.TempDir(), "app.db"), new(Options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestPragmas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.rs.give(r)
+	defer d.rs.giveBack(r)
 	for name, c := range map[string]*sqlite.Conn{"writer": d.w.conn, "reader": r.conn} {
 		for pragma, want := range map[string]string{
 			"journal_mode":         "wal",
@@ -58,7 +58,7 @@ func TestPragmas(t *testing.T) {
 			"page_size":            "4096",
 			"encoding":             "UTF-8", // so that text compares as the bytes of the keys
 			"application_id":       fmt.Sprint(applicationID),
-			"user_version":         "1",
+			"user_version":         "2",
 			"query_only":           map[string]string{"writer": "0", "reader": "1"}[name],
 		} {
 			if got := mustQuery(t, c, "PRAGMA "+pragma); got != want {
@@ -73,15 +73,12 @@ func TestQueryPlans(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
 	for statement, want := range map[string]string{
-		selectRecord:  "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
-		selectMeta:    "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
-		scanRecords:   "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k>? AND k<?)",
-		scanMeta:      "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k>? AND k<?)",
-		putVersion:    "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
-		deleteAlways:  "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
-		deleteVersion: "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
-		// The outer statement's step comes before that of its subquery.
-		deleteExpired: "SEARCH kv USING COVERING INDEX kv_x (x>? AND x<?)",
+		selectRecord: "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
+		selectMeta:   "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
+		scanRecords:  "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k>? AND k<?)",
+		scanMeta:     "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k>? AND k<?)",
+		scanExpired:  "SEARCH kv USING INDEX kv_x (x>? AND x<?)",
+		deleteRow:    "SEARCH kv USING INDEX sqlite_autoindex_kv_1 (k=?)",
 	} {
 		var steps []string
 		stmt, _, err := d.w.conn.PrepareTransient("EXPLAIN QUERY PLAN " + statement)
