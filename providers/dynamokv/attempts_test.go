@@ -185,7 +185,7 @@ func TestUnknownEncodingIsNotRepeated(t *testing.T) {
 				}), middleware.After)
 		})
 	})
-	d, err := newDriver(client, "table", nil)
+	d, err := newDriver("open", client, "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func TestErrorsOfTheService(t *testing.T) {
 		parts  []string
 	}{
 		{"missing table", refuse(400, "ResourceNotFoundException", "Requested resource not found"), kv.ErrNotProvisioned, refused,
-			[]string{`"table"`, "EnsureTable", "Requested resource not found"}},
+			[]string{`"table"`, "Ensure", "Requested resource not found"}},
 		{"other key schema", refuse(400, "ValidationException", "The provided key element does not match the schema"), kv.ErrIncompatible, refused,
 			[]string{`"table"`, "pk and sk", "does not match the schema"}},
 		{"denied", refuse(400, "AccessDeniedException", "User: arn:aws:iam::1:user/x is not authorized to perform: dynamodb:PutItem"), kv.ErrPermission, refused,
@@ -185,7 +185,7 @@ func TestErrorsOfCredentials(t *testing.T) {
 			client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
 				o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, test.err })
 			})
-			d, err := newDriver(client, "table", nil)
+			d, err := newDriver("open", client, "table", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -194,7 +194,7 @@ func TestErrorsOfCredentials(t *testing.T) {
 			wantError(t, "Get", err, test.kind, false, "get credentials")
 			_, err = store.Put(t.Context(), "key", []byte("payload"))
 			wantError(t, "Put", err, test.kind, false, "get credentials")
-			for _, part := range []string{"EnsureTable", "primary key"} {
+			for _, part := range []string{"Ensure", "primary key"} {
 				if strings.Contains(err.Error(), part) {
 					t.Errorf("rule: what another service says is not said of the table; got %v", err)
 				}
@@ -397,18 +397,18 @@ func retrying(pausing func()) func(*dynamodb.Options) {
 
 func TestUnreachableEndpoint(t *testing.T) {
 	t.Parallel()
-	refusing := func(ctx *endable) error {
+	refusing := func(*endable, context.Context) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 	}
-	silent := func(ctx *endable) error {
+	silent := func(ctx *endable, dial context.Context) error {
 		ctx.end()
-		<-ctx.Done()
-		return ctx.Err()
+		<-dial.Done()
+		return dial.Err()
 	}
 	late := errors.Join(kv.ErrUnavailable, context.DeadlineExceeded)
 	for _, test := range []struct {
 		name   string
-		dial   func(*endable) error
+		dial   func(*endable, context.Context) error
 		pauses bool // so that the deadline passes between two attempts
 		kind   error
 		part   string
@@ -432,11 +432,11 @@ func TestUnreachableEndpoint(t *testing.T) {
 				if test.pauses {
 					pausing = ctx.end
 				}
-				d, err := newDriver(dynamodb.New(dynamodb.Options{
+				d, err := newDriver("open", dynamodb.New(dynamodb.Options{
 					Region: "us-east-1", BaseEndpoint: aws.String("http://dynamodb.invalid"),
 					Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
-					HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-						return nil, test.dial(ctx)
+					HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(dial context.Context, _, _ string) (net.Conn, error) {
+						return nil, test.dial(ctx, dial)
 					}}},
 				}, retrying(pausing)), "table", nil)
 				if err != nil {
@@ -457,7 +457,7 @@ func TestContextEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		// Below the store, which looks at the context itself.
-		_, err := f.driver(t).Put(ctx, kv.Record{Key: "key", Value: []byte{}, Token: token}, kv.Condition{Now: 1})
+		_, err := f.driver(t).Write(ctx, put("key", kv.Condition{}))
 		if e, ok := err.(*kv.Error); !ok || e.MayHaveApplied || !errors.Is(err, context.Canceled) {
 			t.Errorf("rule: a context done before the first attempt leaves nothing open; got %#v", err)
 		}
@@ -481,7 +481,7 @@ func TestContextEnds(t *testing.T) {
 		t.Parallel()
 		ctx := newEndable(t, context.DeadlineExceeded)
 		f := newFake(t, refuse(400, "ThrottlingException", "slow down"))
-		d, err := newDriver(dynamodb.New(f.client().Options(), retrying(ctx.end)), "table", nil)
+		d, err := newDriver("open", dynamodb.New(f.client().Options(), retrying(ctx.end)), "table", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -497,7 +497,7 @@ func TestUnknownHTTPClient(t *testing.T) {
 	client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
 		o.HTTPClient = httpClientFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("who knows") })
 	})
-	d, err := newDriver(client, "table", nil)
+	d, err := newDriver("open", client, "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -516,7 +516,7 @@ func TestErrorBehindASuccess(t *testing.T) {
 	client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
 		o.APIOptions = append(o.APIOptions, failAfterwards)
 	})
-	d, err := newDriver(client, "table", nil)
+	d, err := newDriver("open", client, "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

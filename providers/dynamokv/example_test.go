@@ -59,7 +59,7 @@ func ExampleNew() {
 	defer store.Close()
 }
 
-func ExampleEnsureTable() {
+func ExampleEnsureWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cfg, err := config.LoadDefaultConfig(ctx)
@@ -68,7 +68,7 @@ func ExampleEnsureTable() {
 	}
 	client := dynamodb.NewFromConfig(cfg)
 	opts := &dynamokv.Options{Shards: 4}
-	if err := dynamokv.EnsureTable(ctx, client, "kv", opts); err != nil {
+	if err := dynamokv.EnsureWith(ctx, client, "kv", opts); err != nil {
 		log.Fatal(err)
 	}
 	store, err := dynamokv.New(ctx, client, "kv", opts)

@@ -97,7 +97,7 @@ func (f *fake) client() *dynamodb.Client {
 // driver is one over a table whose layout is taken for granted. It does not wait
 // for what the service left unprocessed.
 func (f *fake) driver(t testing.TB) *driver {
-	d, err := newDriver(f.client(), "table", nil)
+	d, err := newDriver("open", f.client(), "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +150,14 @@ func cut(w http.ResponseWriter, _ *http.Request, _ call) {
 func own(w http.ResponseWriter, r *http.Request, c call) {
 	item, _ := json.Marshal(c.body["Item"])
 	conditionFailed(string(item))(w, r, c)
+}
+
+// put is a request below the store.
+func put(key string, cond kv.Condition) kv.WriteRequest {
+	return kv.WriteRequest{
+		Write: kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("payload"), Token: token}, Condition: cond},
+		Now:   1234,
+	}
 }
 
 const token = "0123456789abcdefghijkl"

@@ -21,7 +21,7 @@ func layoutJSON(format, shards string) string {
 	return fmt.Sprintf(`{"pk":{"S":"layout"},"sk":{"S":"skykv"},"format":%s,"shards":%s}`, format, shards)
 }
 
-var layout16 = layoutJSON(`{"N":"1"}`, `{"N":"16"}`)
+var layout16 = layoutJSON(`{"N":"2"}`, `{"N":"16"}`)
 
 func TestNewChecksTheLayout(t *testing.T) {
 	t.Parallel()
@@ -44,10 +44,11 @@ func TestNewChecksTheLayout(t *testing.T) {
 		{"absent, lost response", 0, []answer{absent, cut, conditionFailed(layout16)}, []string{get, put, put}, nil, nil},
 		{"absent, created otherwise by somebody else", 4, []answer{absent, conditionFailed(layout16)}, []string{get, put}, kv.ErrIncompatible, []string{"16 shards", "opened with 4"}},
 		{"other shards", 4, []answer{found(layout16)}, []string{get}, kv.ErrIncompatible, []string{`"table"`, "16 shards", "opened with 4"}},
-		{"other format", 0, []answer{found(layoutJSON(`{"N":"2"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 2", "knows format 1"}},
+		{"other format", 0, []answer{found(layoutJSON(`{"N":"3"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 3", "knows format 2"}},
+		{"format 1", 0, []answer{found(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 1", "knows format 2"}},
 		{"something else", 0, []answer{found(`{"pk":{"S":"layout"},"sk":{"S":"skykv"}}`)}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
-		{"something else of the same names", 0, []answer{found(layoutJSON(`{"S":"1"}`, `{"S":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
-		{"missing table", 0, []answer{refuse(400, "ResourceNotFoundException", "Requested resource not found")}, []string{get}, kv.ErrNotProvisioned, []string{`"table"`, "EnsureTable"}},
+		{"something else of the same names", 0, []answer{found(layoutJSON(`{"S":"2"}`, `{"S":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
+		{"missing table", 0, []answer{refuse(400, "ResourceNotFoundException", "Requested resource not found")}, []string{get}, kv.ErrNotProvisioned, []string{`"table"`, "Ensure"}},
 		{"other primary key", 0, []answer{refuse(400, "ValidationException", "The provided key element does not match the schema")}, []string{get}, kv.ErrIncompatible, []string{"pk and sk, both strings"}},
 		{"reading denied", 0, []answer{denied}, []string{get}, kv.ErrPermission, []string{"not authorized"}},
 		{"creation denied", 0, []answer{absent, denied}, []string{get, put}, kv.ErrPermission, []string{"no layout record yet", "not authorized"}},
@@ -89,14 +90,14 @@ func TestNewRefusesBeforeIO(t *testing.T) {
 		{"long table", strings.Repeat("t", 256), nil, "3 to 255 bytes"},
 		{"table with a slash", "a/table", nil, `"a/table"`},
 		{"table of another alphabet", "täble", nil, "a-z A-Z 0-9 _ - ."},
-		{"negative shards", "table", &Options{Shards: -1}, "-1; allowed are 1 to 256"},
-		{"many shards", "table", &Options{Shards: 257}, "257; allowed are 1 to 256"},
+		{"negative shards", "table", &Options{Shards: -1}, "-1; want 1 to 256"},
+		{"many shards", "table", &Options{Shards: 257}, "257; want 1 to 256"},
 	} {
 		f := newFake(t, ok("{}"))
 		_, err := New(t.Context(), f.client(), test.table, test.opts)
 		wantError(t, "New with "+test.name, err, kv.ErrInvalidOption, false, test.part)
-		err = EnsureTable(t.Context(), f.client(), test.table, test.opts)
-		wantError(t, "EnsureTable with "+test.name, err, kv.ErrInvalidOption, false, test.part)
+		err = EnsureWith(t.Context(), f.client(), test.table, test.opts)
+		wantError(t, "EnsureWith with "+test.name, err, kv.ErrInvalidOption, false, test.part)
 		f.wantOps(t)
 	}
 	_, err := New(t.Context(), nil, "table", nil)
@@ -192,7 +193,7 @@ func TestOpenWithConfiguration(t *testing.T) {
 	var header http.Header
 	f := newFake(t, func(w http.ResponseWriter, r *http.Request, c call) {
 		header = r.Header.Clone()
-		ok(`{"Item":`+layoutJSON(`{"N":"1"}`, `{"N":"4"}`)+`}`)(w, r, c)
+		ok(`{"Item":`+layoutJSON(`{"N":"2"}`, `{"N":"4"}`)+`}`)(w, r, c)
 	})
 	for params, want := range map[string]string{"": "/eu-central-1/dynamodb/", "&region=ap-south-1": "/ap-south-1/dynamodb/"} {
 		store, err := Open(t.Context(), "dynamodb://table?shards=4&endpoint="+f.url+params)

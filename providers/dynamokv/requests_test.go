@@ -149,7 +149,7 @@ func TestReadRequests(t *testing.T) {
 	store := f.store(t)
 	_, _ = store.Get(t.Context(), "key")
 	_, _ = store.Exists(t.Context(), "key")
-	for i, projection := range []any{nil, "sk, x, t"} {
+	for i, projection := range []any{nil, "sk, x, t, p"} {
 		body := f.call(i).body
 		if body["ConsistentRead"] != true || body["ProjectionExpression"] != projection {
 			t.Errorf("%s: consistent %v, projection %v; want true, %v", []string{"Get", "Exists"}[i], body["ConsistentRead"], body["ProjectionExpression"], projection)
