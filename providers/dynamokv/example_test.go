@@ -59,6 +59,21 @@ func ExampleNew() {
 	defer store.Close()
 }
 
+// Inspect finds out why a store does not work.
+func ExampleInspect() {
+	for check := range dynamokv.Inspect(context.Background(), "dynamodb://kv?region=eu-central-1") {
+		fmt.Println(check.Status, check.Name, check.Detail, check.Fix)
+	}
+}
+
+func ExampleEnsure() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := dynamokv.Ensure(ctx, "dynamodb://kv?region=eu-central-1&shards=4"); err != nil {
+		log.Fatal(err)
+	}
+}
+
 func ExampleEnsureWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

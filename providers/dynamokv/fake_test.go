@@ -122,7 +122,7 @@ func respond(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// refuse answers with an error of the service; more is JSON behind its message.
+// refuse answers with an error of the service; more is JSON after its message.
 func refuse(status int, code, message string, more ...string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		respond(w, status, fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, "")))

@@ -68,6 +68,12 @@ func TestRequests(t *testing.T) {
 			}
 			return nil
 		}, []answer{page("")}, map[string]int{"Query": DefaultShards}},
+		{"Scan of a group", func(_ *testing.T, s *kv.Store) error {
+			for range s.Scan(ctx, "group::") {
+				return fmt.Errorf("an entry of an empty page")
+			}
+			return nil
+		}, []answer{page("")}, map[string]int{"Query": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
