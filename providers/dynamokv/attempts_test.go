@@ -38,7 +38,7 @@ func (s *tokenSeries) add(t *testing.T, token any) {
 	t.Helper()
 	text, _ := token.(string)
 	if n := len(*s); len(text) != 22 || n > 0 && text != kv.AttemptToken((*s)[0], n) {
-		t.Errorf("rule: attempt %d of a write stores the token of this attempt; got %q behind %q", n, text, *s)
+		t.Errorf("rule: attempt %d of a write stores the token of this attempt; got %q after %q", n, text, *s)
 	}
 	*s = append(*s, text)
 }
@@ -185,7 +185,7 @@ func TestUnknownEncodingIsNotRepeated(t *testing.T) {
 				}), middleware.After)
 		})
 	})
-	d, err := newDriver(client, "table", nil)
+	d, err := newDriver("open", client, "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

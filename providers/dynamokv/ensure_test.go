@@ -29,7 +29,7 @@ func ttl(status, attr string) answer {
 	return ok(fmt.Sprintf(`{"TimeToLiveDescription":{"TimeToLiveStatus":%q,"AttributeName":%q}}`, status, attr))
 }
 
-func TestEnsureTableSteps(t *testing.T) {
+func TestEnsureWithSteps(t *testing.T) {
 	t.Parallel()
 	const (
 		describe, create, ttlOf, setTTL = "DescribeTable", "CreateTable", "DescribeTimeToLive", "UpdateTimeToLive"
@@ -71,9 +71,9 @@ func TestEnsureTableSteps(t *testing.T) {
 		{"no sort key", []answer{ok(`{"Table":{"TableStatus":"ACTIVE","KeySchema":[{"AttributeName":"pk","KeyType":"HASH"}],"AttributeDefinitions":[{"AttributeName":"pk","AttributeType":"S"}]}}`)},
 			[]string{describe}, kv.ErrIncompatible, []string{"is HASH pk S; it must be"}},
 		{"TTL on another attribute", []answer{active, ttl("ENABLED", "expires")}, []string{describe, ttlOf}, kv.ErrIncompatible, []string{`"expires"`, `"ttl"`}},
-		{"other shards", []answer{active, off, ok(`{"Item":` + layoutJSON(`{"N":"1"}`, `{"N":"4"}`) + `}`)}, []string{describe, ttlOf, get}, kv.ErrIncompatible, []string{"4 shards"}},
+		{"other shards", []answer{active, off, ok(`{"Item":` + layoutJSON(`{"N":"2"}`, `{"N":"4"}`) + `}`)}, []string{describe, ttlOf, get}, kv.ErrIncompatible, []string{"4 shards"}},
 		{"somebody else's", []answer{active, off, noLayout, ok(`{"Count":1}`), noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
-		{"somebody else's, behind an empty page", []answer{active, off, noLayout, ok(`{"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), ok(`{"Count":1}`), noLayout},
+		{"somebody else's, after an empty page", []answer{active, off, noLayout, ok(`{"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), ok(`{"Count":1}`), noLayout},
 			[]string{describe, ttlOf, get, scan, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
 		{"being deleted", []answer{described("DELETING", "pk", "S", "sk", "S")}, []string{describe}, kv.ErrUnavailable, []string{"DELETING"}},
 		{"TTL being switched off", []answer{active, ttl("DISABLING", "ttl")}, []string{describe, ttlOf}, kv.ErrUnavailable, []string{"switched off"}},
@@ -91,19 +91,19 @@ func TestEnsureTableSteps(t *testing.T) {
 			d.pause = func(context.Context, int) error { pauses++; return nil }
 			err := d.ensure(t.Context())
 			if n := strings.Count(strings.Join(f.ops(), " "), describe); pauses < n-1 {
-				t.Errorf("rule: EnsureTable pauses before it asks for the table again; it asked %d times with %d pauses", n, pauses)
+				t.Errorf("rule: EnsureWith pauses before it asks for the table again; it asked %d times with %d pauses", n, pauses)
 			}
 			if test.kind == nil && err != nil {
-				t.Errorf("EnsureTable: %v", err)
+				t.Errorf("EnsureWith: %v", err)
 			} else if test.kind != nil {
-				wantError(t, "EnsureTable", opError("ensure table", err), test.kind, false, test.parts...)
+				wantError(t, "EnsureWith", opError("ensure", err), test.kind, false, test.parts...)
 			}
 			f.wantOps(t, test.ops...)
 		})
 	}
 }
 
-func TestEnsureTableRequests(t *testing.T) {
+func TestEnsureWithRequests(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, refuse(400, "ResourceNotFoundException", ""), ok("{}"), described("ACTIVE", "pk", "S", "sk", "S"),
 		ok("{}"), ok("{}"), ok("{}"), ok("{}"))
@@ -125,19 +125,19 @@ func TestEnsureTableRequests(t *testing.T) {
 	}
 }
 
-func TestEnsureTableWaitsNoLongerThanTheContext(t *testing.T) {
+func TestEnsureWithWaitsNoLongerThanTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	f := newFake(t, described("CREATING", "pk", "S", "sk", "S"))
-	err := EnsureTable(ctx, f.client(), "table", nil)
+	err := EnsureWith(ctx, f.client(), "table", nil)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "dynamodb") {
-		t.Errorf("rule: EnsureTable ends with its context; got %v", err)
+		t.Errorf("rule: EnsureWith ends with its context; got %v", err)
 	}
 }
 
 // On the real DynamoDB Local.
-func TestEnsureTable(t *testing.T) {
+func TestEnsureWith(t *testing.T) {
 	t.Parallel()
 	client := local(t)
 	ctx := t.Context()
@@ -148,7 +148,7 @@ func TestEnsureTable(t *testing.T) {
 		var group sync.WaitGroup
 		for range 4 {
 			group.Go(func() {
-				if err := EnsureTable(ctx, client, table, &Options{Shards: 4}); err != nil {
+				if err := EnsureWith(ctx, client, table, &Options{Shards: 4}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -174,8 +174,8 @@ func TestEnsureTable(t *testing.T) {
 		if _, err := New(ctx, client, table, &Options{Shards: 4}); err != nil {
 			t.Error(err)
 		}
-		if err := EnsureTable(ctx, client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
-			t.Errorf("EnsureTable with 16 shards over a table of 4: %v; want ErrIncompatible", err)
+		if err := EnsureWith(ctx, client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
+			t.Errorf("EnsureWith with 16 shards over a table of 4: %v; want ErrIncompatible", err)
 		}
 	})
 
@@ -193,7 +193,7 @@ func TestEnsureTable(t *testing.T) {
 			if _, err := client.CreateTable(ctx, schema); err != nil {
 				t.Fatal(err)
 			}
-			wantError(t, "EnsureTable", EnsureTable(ctx, client, table, nil), kv.ErrIncompatible, false, table, "HASH pk S RANGE sk S")
+			wantError(t, "EnsureWith", EnsureWith(ctx, client, table, nil), kv.ErrIncompatible, false, table, "HASH pk S RANGE sk S")
 			_, err := New(ctx, client, table, nil)
 			wantError(t, "New", err, kv.ErrIncompatible, false, table, "pk and sk, both strings")
 			wantUntouched(t, client, table, 0)
@@ -210,13 +210,13 @@ func TestEnsureTable(t *testing.T) {
 		if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: item{"pk": text("a"), "sk": text("b"), "ttl": number(1)}}); err != nil {
 			t.Fatal(err)
 		}
-		wantError(t, "EnsureTable", EnsureTable(ctx, client, table, nil), kv.ErrIncompatible, false, table, "another program")
+		wantError(t, "EnsureWith", EnsureWith(ctx, client, table, nil), kv.ErrIncompatible, false, table, "another program")
 		wantUntouched(t, client, table, 1)
 	})
 	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		_, err := New(ctx, client, "skykv-test-missing", nil)
-		wantError(t, "New", err, kv.ErrNotProvisioned, false, "skykv-test-missing", "EnsureTable")
+		wantError(t, "New", err, kv.ErrNotProvisioned, false, "skykv-test-missing", "Ensure")
 	})
 }
 

@@ -12,9 +12,9 @@ import (
 
 // The items below are what programs in use have stored: a test that must be
 // changed here asks for a new format in the layout record.
-func TestItemsAreOfFormat1(t *testing.T) {
+func TestItemsAreOfFormat2(t *testing.T) {
 	t.Parallel()
-	d := newFake(t, ok("{}")).driver(t)
+	l := newLayout(DefaultShards)
 	for _, test := range []struct {
 		rec  kv.Record
 		want item
@@ -30,31 +30,34 @@ func TestItemsAreOfFormat1(t *testing.T) {
 			"pk": text("14"), "sk": text("__x__"), "v": &types.AttributeValueMemberB{Value: []byte{0}}, "t": text(token),
 			"x": &types.AttributeValueMemberN{Value: "1700000000001"}, "ttl": &types.AttributeValueMemberN{Value: "1700003601"},
 		}},
+		{kv.Record{Key: "user:42::mail", Value: []byte("v"), Token: token, Predecessors: "AAAA BBBB"}, item{
+			"pk": text("5"), "sk": text("user:42::mail"), "v": &types.AttributeValueMemberB{Value: []byte("v")}, "t": text(token), "p": text("AAAA BBBB"),
+		}},
 	} {
-		got := d.item(test.rec)
+		got := l.encode(test.rec)
 		if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("the item of %q is %s; want %s", test.rec.Key, show(got), show(test.want))
 		}
 		want := test.rec
 		want.Version = want.Token
-		back, err := decode(itemKey(got), got, true)
+		back, err := l.decode(l.keyOf(got), got, true)
 		if err != nil || !reflect.DeepEqual(back, want) {
 			t.Errorf("decode of the item of %q: %+v, %v; want %+v", test.rec.Key, back, err, want)
 		}
 		want.Value = nil
-		back, err = decode(itemKey(got), got, false)
+		back, err = l.decode(l.keyOf(got), got, false)
 		if err != nil || !reflect.DeepEqual(back, want) {
 			t.Errorf("decode without value of the item of %q: %+v, %v; want %+v", test.rec.Key, back, err, want)
 		}
-		if key := d.key(test.rec.Key); !reflect.DeepEqual(key, item{"pk": got["pk"], "sk": got["sk"]}) {
+		if key := l.primaryKey(test.rec.Key); !reflect.DeepEqual(key, item{"pk": got["pk"], "sk": got["sk"]}) {
 			t.Errorf("the primary key of %q is %s; want that of its item, %s", test.rec.Key, show(key), show(got))
 		}
 	}
 	want := item{
 		"pk": text("layout"), "sk": text("skykv"),
-		"format": &types.AttributeValueMemberN{Value: "1"}, "shards": &types.AttributeValueMemberN{Value: "16"},
+		"format": &types.AttributeValueMemberN{Value: "2"}, "shards": &types.AttributeValueMemberN{Value: "16"},
 	}
-	if got := d.layout(); !reflect.DeepEqual(got, want) {
+	if got := l.record(); !reflect.DeepEqual(got, want) {
 		t.Errorf("the layout record is %s; want %s", show(got), show(want))
 	}
 }
@@ -69,32 +72,34 @@ func show(it item) map[string]any {
 
 func TestDecodeRefusesForeignItems(t *testing.T) {
 	t.Parallel()
-	d := newFake(t, ok("{}")).driver(t)
+	l := newLayout(DefaultShards)
 	for name, test := range map[string]struct {
 		attr  string
 		value types.AttributeValue
 	}{
-		"no token":           {"t", nil},
-		"empty token":        {"t", text("")},
-		"number as token":    {"t", number(1)},
-		"no value":           {"v", nil},
-		"text as value":      {"v", text("v")},
-		"null as value":      {"v", &types.AttributeValueMemberNULL{Value: true}},
-		"text as expiry":     {"x", text("1700000000000")},
-		"fraction as expiry": {"x", &types.AttributeValueMemberN{Value: "1.5"}},
-		"expiry of zero":     {"x", number(0)},
-		"negative expiry":    {"x", number(-1)},
-		"huge expiry":        {"x", &types.AttributeValueMemberN{Value: "1e30"}},
+		"no token":               {"t", nil},
+		"empty token":            {"t", text("")},
+		"number as token":        {"t", number(1)},
+		"no value":               {"v", nil},
+		"text as value":          {"v", text("v")},
+		"null as value":          {"v", &types.AttributeValueMemberNULL{Value: true}},
+		"text as expiry":         {"x", text("1700000000000")},
+		"fraction as expiry":     {"x", &types.AttributeValueMemberN{Value: "1.5"}},
+		"expiry of zero":         {"x", number(0)},
+		"negative expiry":        {"x", number(-1)},
+		"huge expiry":            {"x", &types.AttributeValueMemberN{Value: "1e30"}},
+		"number as predecessors": {"p", number(1)},
+		"null as predecessors":   {"p", &types.AttributeValueMemberNULL{Value: true}},
 	} {
-		it := d.item(kv.Record{Key: "key", Value: []byte("v"), Token: token, Expires: 5})
+		it := l.encode(kv.Record{Key: "key", Value: []byte("v"), Token: token, Expires: 5})
 		if it[test.attr] = test.value; test.value == nil {
 			delete(it, test.attr)
 		}
-		rec, err := decode("key", it, true)
+		rec, err := l.decode("key", it, true)
 		if !errors.Is(err, kv.ErrIncompatible) || !reflect.DeepEqual(rec, kv.Record{}) {
 			t.Errorf("rule: an item with %s is ErrIncompatible; got %+v, %v", name, rec, err)
 		}
-		if _, err := decode("key", it, false); (err == nil) != (test.attr == "v") {
+		if _, err := l.decode("key", it, false); (err == nil) != (test.attr == "v") {
 			t.Errorf("rule: without the value, an item with %s is judged by its other attributes; got %v", name, err)
 		}
 	}
