@@ -109,8 +109,8 @@ func (t tracer) Do(r *http.Request) (*http.Response, error) {
 }
 
 // repeat is the ShouldRetry of the call: it is told of the end of every attempt
-// but those that the end of the context, a failure to authenticate or an answer to a
-// transaction that breaks off cut short.
+// but those that the end of the context, a failure to authenticate, or an answer to a
+// POST that breaks off cut short.
 func (a *attempts) repeat(resp *http.Response, err error) bool {
 	a.ended++
 	status := 0

@@ -36,7 +36,8 @@ type Connection struct {
 }
 
 // Connect reads a store's URL, and the environment, as [Open] does, but sends
-// nothing to the service. Its errors match [kv.ErrInvalidOption].
+// nothing to the service. Credentials are first used by the first request. Its errors
+// match [kv.ErrInvalidOption].
 func Connect(_ context.Context, url string) (*Connection, error) {
 	at, err := parseURL(url)
 	if err != nil {

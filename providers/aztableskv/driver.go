@@ -44,11 +44,11 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	case err != nil:
 		return none, call.failRead(ctx, err)
 	}
-	e, err := parse(resp.Value)
+	e, err := d.layout.parse(resp.Value)
 	if err != nil {
 		return none, errAnswer(err)
 	}
-	rec, err := e.record(req.Key, true)
+	rec, err := d.layout.record(&e, req.Key, true)
 	if err != nil {
 		return none, err
 	}
@@ -71,6 +71,7 @@ func (d *driver) getMetadata(ctx context.Context, req kv.GetRequest) (kv.Found, 
 // parallelReads is how many requests one GetMany has under way at once.
 const parallelReads = 32
 
+// GetMany makes a request for each key, so that none waits for another.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return kv.GetEach(ctx, d, req, parallelReads)
 }

@@ -715,8 +715,8 @@ func TestClientTimeout(t *testing.T) {
 		client *http.Client
 		retry  policy.RetryOptions
 	}{
-		"of an attempt": {&http.Client{Transport: transport}, policy.RetryOptions{TryTimeout: 10 * time.Millisecond, MaxRetries: -1}},
-		"of the client": {&http.Client{Transport: transport, Timeout: 10 * time.Millisecond}, policy.RetryOptions{MaxRetries: -1}},
+		"of an attempt": {&http.Client{Transport: transport}, policy.RetryOptions{TryTimeout: 300 * time.Millisecond, MaxRetries: -1}},
+		"of the client": {&http.Client{Transport: transport, Timeout: 300 * time.Millisecond}, policy.RetryOptions{MaxRetries: -1}},
 	} {
 		d, err := newDriver("open", fakeClient(t, hanging.URL, service.client), "kv1", &Options{Shards: 1, Retry: service.retry})
 		if err != nil {

@@ -222,10 +222,10 @@ type entity struct {
 }
 
 // parse reads an entity.
-func parse(body []byte) (entity, error) {
+func (l *layout) parse(body []byte) (entity, error) {
 	var e entity
 	err := eachProperty(body, func(name, literal []byte) {
-		if field := e.field(name); field != nil {
+		if field := l.field(&e, name); field != nil {
 			*field = literal
 		}
 	})
@@ -233,7 +233,7 @@ func parse(body []byte) (entity, error) {
 }
 
 // field returns the place of a property, nil for one that is of no interest.
-func (e *entity) field(name []byte) *[]byte {
+func (l *layout) field(e *entity, name []byte) *[]byte {
 	switch string(name) {
 	case "RowKey":
 		return &e.rowKey
@@ -277,9 +277,9 @@ func (e *entity) version() string {
 	return etag
 }
 
-// record returns the entity as the record under key, or an error that says why it
+// record returns an entity as the record under key, or an error that says why it
 // is none.
-func (e *entity) record(key string, withValue bool) (kv.Record, error) {
+func (l *layout) record(e *entity, key string, withValue bool) (kv.Record, error) {
 	none := kv.Record{Key: key}
 	expires, ok := unescaped(e.expires)
 	if !ok || string(e.expiresType) != `"`+typeInt64+`"` {
@@ -322,7 +322,7 @@ func (e *entity) value() ([]byte, error) {
 			return nil, errForeignPart(i, typeBinary)
 		}
 		if len(value) != i*maxPart {
-			return nil, errForeignPart(i, fmt.Sprintf("it after %d parts of %d bytes alone", i, maxPart))
+			return nil, errForeignPart(i, fmt.Sprintf("%d bytes before it", i*maxPart))
 		}
 		var err error
 		if value, err = base64.StdEncoding.AppendDecode(value, content); err != nil {

@@ -53,15 +53,15 @@ func TestEntityRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := parse(body)
+		e, err := newLayout(1).parse(body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := e.record(rec.Key, true)
+		got, err := newLayout(1).record(&e, rec.Key, true)
 		if err != nil || got.Value == nil || !same(got, rec) || e.key() != rec.Key || e.version() != "W/\"datetime'2026'\"" {
 			t.Errorf("%q is read as %v, %v", rec.Key, got, err)
 		}
-		short, err := e.record(rec.Key, false)
+		short, err := newLayout(1).record(&e, rec.Key, false)
 		if err != nil || short.Value != nil || short.Token != rec.Token || short.Predecessors != rec.Predecessors {
 			t.Errorf("%q without its value is read as %v, %v", rec.Key, short, err)
 		}
@@ -112,11 +112,11 @@ func TestValueInParts(t *testing.T) {
 		if !bytes.Equal(whole, value) {
 			t.Errorf("%d bytes: the parts together are not the value", test.size)
 		}
-		e, err := parse(body)
+		e, err := newLayout(1).parse(body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := e.record("a", true); err != nil || !same(got, rec) {
+		if got, err := newLayout(1).record(&e, "a", true); err != nil || !same(got, rec) {
 			t.Errorf("%d bytes come back as %d, %v", test.size, len(got.Value), err)
 		}
 	}
@@ -154,11 +154,11 @@ func TestForeignParts(t *testing.T) {
 			}
 		}
 		maps.Copy(properties, test.parts)
-		e, err := parse(entityJSON(t, "00", "a", properties))
+		e, err := newLayout(1).parse(entityJSON(t, "00", "a", properties))
 		if err != nil {
 			t.Fatal(err)
 		}
-		rec, err := e.record("a", true)
+		rec, err := newLayout(1).record(&e, "a", true)
 		switch {
 		case test.want >= 0 && (err != nil || len(rec.Value) != test.want):
 			t.Errorf("%s: %d bytes, %v; want %d", test.name, len(rec.Value), err, test.want)
@@ -206,11 +206,11 @@ func TestLargestRecord(t *testing.T) {
 func TestDecodedValueIsACopy(t *testing.T) {
 	t.Parallel()
 	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token})
-	e, err := parse(text)
+	e, err := newLayout(1).parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, err := e.record("a", true)
+	rec, err := newLayout(1).record(&e, "a", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,12 +232,12 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		e, err := parse(body)
+		e, err := newLayout(1).parse(body)
 		for _, withValue := range []bool{true, false} {
 			if err != nil {
 				break
 			}
-			rec, err := e.record("k", withValue)
+			rec, err := newLayout(1).record(&e, "k", withValue)
 			if failure, ok := errors.AsType[*kv.Error](err); err != nil && (!ok || failure.Kind != kv.ErrIncompatible) {
 				t.Fatalf("the error is %v; want ErrIncompatible", err)
 			}
@@ -253,7 +253,7 @@ func FuzzParse(f *testing.F) {
 		if want == nil || bytes.ContainsAny(compact[1:len(compact)-1], "{[") {
 			return
 		}
-		if e, err = parse(compact); err != nil {
+		if e, err = newLayout(1).parse(compact); err != nil {
 			t.Fatalf("parse(%s): %v", compact, err)
 		}
 		for name, literal := range map[string][]byte{"RowKey": e.rowKey, "odata.etag": e.etag, "v": e.values[0], "v5": e.values[5], "x": e.expires, "t": e.token, "p": e.predecessors} {
@@ -277,11 +277,11 @@ func FuzzRecord(f *testing.F) {
 		}
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: token}
 		l := newLayout(16)
-		e, err := parse(l.encode(in))
+		e, err := newLayout(1).parse(l.encode(in))
 		if err != nil || e.key() != key {
 			t.Fatalf("the row key of %q is %q, %v", key, e.rowKey, err)
 		}
-		out, err := e.record(key, true)
+		out, err := newLayout(1).record(&e, key, true)
 		if err != nil || out.Value == nil || !same(out, in) {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}
@@ -302,11 +302,11 @@ func TestForeignRecords(t *testing.T) {
 	}, map[string]any{
 		"v": "dg==", "v@odata.type": typeBinary, "x": secretValue, "x@odata.type": typeInt64, "t": token, "p": "",
 	}) {
-		e, err := parse(entityJSON(t, "00", "a", properties))
+		e, err := newLayout(1).parse(entityJSON(t, "00", "a", properties))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = e.record("a", true)
+		_, err = newLayout(1).record(&e, "a", true)
 		if !errors.Is(err, kv.ErrIncompatible) {
 			t.Errorf("%v: %v; want ErrIncompatible", properties, err)
 		}

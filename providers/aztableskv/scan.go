@@ -31,7 +31,7 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 		for body, err := range d.list(ctx, req, filter) {
 			var e entity
 			if err == nil {
-				if e, err = parse(body); err != nil {
+				if e, err = d.layout.parse(body); err != nil {
 					err = errAnswer(err)
 				}
 			}
@@ -43,7 +43,7 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			if kv.ValidateKey(key) != nil {
 				continue // no key of any store: nothing of skykv's ever meets it
 			}
-			rec, err := e.record(key, req.WithValue)
+			rec, err := d.layout.record(&e, key, req.WithValue)
 			if shard := d.layout.shard(key); err == nil && shard != req.Shard {
 				err = errForeign("an entity in partition "+d.layout.partitions[req.Shard], "it in "+d.layout.partitions[shard])
 			}
