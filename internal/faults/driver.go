@@ -203,7 +203,7 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 
 // uncertain is the error of a write of which an earlier attempt may have been applied.
 func uncertain(err error, applied bool) error {
-	if err == nil || !applied {
+	if e, ok := err.(*kv.Error); err == nil || !applied || ok && e.MayHaveApplied {
 		return err
 	}
 	return &kv.Error{Kind: kind(err), MayHaveApplied: true, Err: err}

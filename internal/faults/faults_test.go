@@ -250,12 +250,13 @@ type refusing struct {
 	key string
 }
 
-func (d refusing) WriteMany(ctx context.Context, writes []kv.Write) error {
-	others := slices.DeleteFunc(slices.Clone(writes), func(w kv.Write) bool { return w.Key == d.key })
-	if err := d.Driver.WriteMany(ctx, others); err != nil || len(others) == len(writes) {
-		return err
+func (d refusing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	i := slices.IndexFunc(req.Writes, func(w kv.Write) bool { return w.Key == d.key })
+	if i < 0 {
+		return d.Driver.WriteMany(ctx, req)
 	}
-	return &kv.BatchError{Failed: map[string]error{d.key: &kv.Error{Kind: kv.ErrThrottled}}}
+	req.Writes = slices.Delete(slices.Clone(req.Writes), i, i+1)
+	return slices.Insert(d.Driver.WriteMany(ctx, req), i, kv.WriteResult{Err: &kv.Error{Kind: kv.ErrThrottled}})
 }
 
 // TestDriverBatch: a key that fails at last may have been written by an attempt whose
@@ -270,6 +271,80 @@ func TestDriverBatch(t *testing.T) {
 		batch, ok := errors.AsType[*kv.BatchError](err)
 		if !ok || len(batch.Failed) != 1 || !errors.Is(batch.Failed["b"], kv.ErrThrottled) || errors.Is(batch.Failed["b"], kv.ErrIndeterminate) != indeterminate {
 			t.Errorf("%s: %v; want ErrThrottled of b alone, indeterminate: %v", kind, err, indeterminate)
+		}
+	}
+}
+
+// TestDriverReads: a read that repeats is right, and one that gets no answer has an error
+// for every key.
+func TestDriverReads(t *testing.T) {
+	in := new(Injector)
+	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2)))
+	if err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	keys := []string{"a", "absent", "b"}
+	for _, kind := range kinds {
+		if kind == Hang {
+			continue
+		}
+		in.Use(Reads(kind))
+		if entries, err := store.GetMany(t.Context(), keys); err != nil || len(entries) != 2 {
+			t.Errorf("%s once: %d entries, %v", kind, len(entries), err)
+		}
+		if kind.Delivered() {
+			continue
+		}
+		in.Use(Always(kind))
+		entries, err := store.GetMany(t.Context(), keys)
+		batch, ok := errors.AsType[*kv.BatchError](err)
+		if !ok || len(batch.Failed) != len(keys) || len(entries) != 0 || errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("%s always: %d entries, %v; want an error of each key, which is not indeterminate", kind, len(entries), err)
+		}
+	}
+}
+
+// TestDriverAtomic: several writes at once are told of as a single one is.
+func TestDriverAtomic(t *testing.T) {
+	const token = "the-token-of-the-write"
+	in := new(Injector)
+	var d kv.Driver
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(inner kv.Driver) kv.Driver { d = Driver(in, 2)(inner); return d }))
+	for i, kind := range kinds {
+		if kind == Hang || kind == Late {
+			continue
+		}
+		write := func(plan Plan, keys ...string) (kv.AtomicOutcome, error) {
+			in.Use(plan)
+			var req kv.WriteManyRequest
+			for _, key := range keys {
+				rec := kv.Record{Key: key, Value: []byte{}, Token: token}
+				req.Writes = append(req.Writes, kv.Write{Kind: kv.KindPut, Record: rec, Condition: kv.Condition{Kind: kv.CondAbsent}})
+			}
+			return d.WriteAtomic(t.Context(), req)
+		}
+		lost := kind.Forwarded() && !kind.Delivered()
+		group := fmt.Sprint(i)
+		out, err := write(Writes(kind), group+"::a", group+"::b")
+		switch {
+		case err != nil:
+			t.Errorf("%s once: %v", kind, err)
+		case lost && (out.Done || !out.MayHaveApplied || len(out.Found) != 2 || out.Found[0].Token[:18] != token[:18]):
+			t.Errorf("%s once: %+v; want that the conditions fail, and that an earlier attempt may be why", kind, out)
+		case !lost && (!out.Done || out.MayHaveApplied):
+			t.Errorf("%s once: %+v; want Done", kind, out)
+		}
+		for _, key := range []string{group + "::a", group + "::b"} {
+			if _, err := store.Get(t.Context(), key); err != nil {
+				t.Errorf("%s once: %v", kind, err)
+			}
+		}
+		if kind.Delivered() {
+			continue
+		}
+		_, err = write(Always(kind), group+"::c")
+		if e, ok := errors.AsType[*kv.Error](err); !ok || e.MayHaveApplied != (kind != Throttle) {
+			t.Errorf("%s always: %v; want that it is said whether it may have been applied", kind, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/skykv/skykv/internal/faults"
@@ -17,30 +18,66 @@ import (
 // broken is a driver with one bug. Methods that are set replace those of Driver.
 type broken struct {
 	kv.Driver
-	get    func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error)
-	put    func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error)
-	delete func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error)
+	get       func(ctx context.Context, req kv.GetRequest) (kv.Found, error)
+	scan      func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error]
+	put       func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
+	delete    func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
+	writeMany func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult
 }
 
-func (d broken) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+func (d broken) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	if d.get != nil {
-		return d.get(ctx, key, withValue)
+		return d.get(ctx, req)
 	}
-	return d.Driver.Get(ctx, key, withValue)
+	return d.Driver.Get(ctx, req)
 }
 
-func (d broken) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	if d.put != nil {
-		return d.put(ctx, rec, cond)
+func (d broken) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	if d.scan != nil {
+		return d.scan(ctx, req)
 	}
-	return d.Driver.Put(ctx, rec, cond)
+	return d.Driver.Scan(ctx, req)
 }
 
-func (d broken) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	if d.delete != nil {
-		return d.delete(ctx, key, cond)
+func (d broken) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	switch {
+	case d.put != nil && req.Kind == kv.KindPut:
+		return d.put(ctx, req)
+	case d.delete != nil && req.Kind == kv.KindDelete:
+		return d.delete(ctx, req)
 	}
-	return d.Driver.Delete(ctx, key, cond)
+	return d.Driver.Write(ctx, req)
+}
+
+func (d broken) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	if d.writeMany != nil {
+		return d.writeMany(ctx, req)
+	}
+	return d.Driver.WriteMany(ctx, req)
+}
+
+// putting is a driver of which each put is changed.
+func putting(d kv.Driver, change func(req *kv.WriteRequest)) kv.Driver {
+	return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+		change(&req)
+		return d.Write(ctx, req)
+	}}
+}
+
+// unconditional is req without its condition.
+func unconditional(req kv.WriteRequest) kv.WriteRequest {
+	req.Condition = kv.Condition{}
+	return req
+}
+
+// definite takes from an error what it says of a write's being applied.
+func definite(err error) error {
+	if own, ok := err.(*kv.Error); ok {
+		e := *own
+		e.MayHaveApplied = false
+		return &e
+	}
+	return err
 }
 
 // bugs are drivers that break one promise each. above wraps the unreliable network,
@@ -50,53 +87,40 @@ var bugs = []struct {
 	above, below func(kv.Driver) kv.Driver
 }{
 	{name: "forgets that an earlier attempt may have been applied", above: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d,
-			put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-				out, err := d.Put(ctx, rec, cond)
-				out.Retried, out.Found.Token = false, ""
-				return out, err
-			},
-		}
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			out.MayHaveApplied, out.Found.Token = false, ""
+			return out, err
+		}}
 	}},
 	{name: "forgets that an earlier attempt of a delete may have been applied", above: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d,
-			delete: func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-				out, err := d.Delete(ctx, key, cond)
-				out.Retried = false
-				return out, err
-			},
-		}
+		return broken{Driver: d, delete: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			out.MayHaveApplied = false
+			return out, err
+		}}
 	}},
 	{name: "says of a lost response that nothing was written", above: func(d kv.Driver) kv.Driver {
-		definite := func(out kv.Outcome, err error) (kv.Outcome, error) {
-			if e, ok := err.(*kv.Error); ok {
-				e.MayHaveApplied = false
-			}
-			return out, err
+		write := func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			return out, definite(err)
 		}
-		return broken{Driver: d,
-			put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-				return definite(d.Put(ctx, rec, cond))
-			},
-			delete: func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-				return definite(d.Delete(ctx, key, cond))
-			},
-		}
+		return broken{Driver: d, put: write, delete: write}
 	}},
 	{name: "takes a lost response for a success", above: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			out, err := d.Put(ctx, rec, cond)
-			if out.Retried {
-				return kv.Outcome{Done: true, Version: rec.Token}, nil
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			if out.MayHaveApplied {
+				return kv.Outcome{Done: true, Version: req.Token}, nil
 			}
 			return out, err
 		}}
 	}},
 	{name: "drops the condition of a retry", above: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			out, err := d.Put(ctx, rec, cond)
-			if out.Retried && cond.Version != "" {
-				return d.Put(ctx, rec, kv.Condition{Now: cond.Now})
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			if out.MayHaveApplied && req.Condition.Kind == kv.CondVersion {
+				return d.Write(ctx, unconditional(req))
 			}
 			return out, err
 		}}
@@ -104,117 +128,100 @@ var bugs = []struct {
 	{name: "applies every eighth put again, much later", below: func(d kv.Driver) kv.Driver {
 		var mu sync.Mutex
 		var n int
-		var again kv.Record
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			out, err := d.Put(ctx, rec, cond)
+		var again kv.WriteRequest
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
 			mu.Lock()
 			defer mu.Unlock()
 			switch n++; n % 8 {
 			case 1:
-				again = rec
+				again = unconditional(req)
 			case 0:
-				d.Put(ctx, again, kv.Condition{Now: cond.Now})
+				again.Now = req.Now
+				d.Write(ctx, again)
 			}
 			return out, err
 		}}
 	}},
 	{name: "loses every tenth put", below: func(d kv.Driver) kv.Driver {
-		var mu sync.Mutex
-		var n int
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			mu.Lock()
-			n++
-			lose := n%10 == 0
-			mu.Unlock()
-			if lose && cond.Version == "" && !cond.Absent {
-				return kv.Outcome{Done: true, Version: rec.Token}, nil
+		var n atomic.Int64
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			if n.Add(1)%10 == 0 && req.Condition.Kind == kv.CondNone {
+				return kv.Outcome{Done: true, Version: req.Token}, nil
 			}
-			return d.Put(ctx, rec, cond)
+			return d.Write(ctx, req)
 		}}
 	}},
 	{name: "forgets the expiry", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			rec.Expires = 0
-			return d.Put(ctx, rec, cond)
-		}}
+		return putting(d, func(req *kv.WriteRequest) { req.Expires = 0 })
 	}},
 	{name: "sets the expiry a second late", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			if rec.Expires != 0 {
-				rec.Expires += 1000
+		return putting(d, func(req *kv.WriteRequest) {
+			if req.Expires != 0 {
+				req.Expires += 1000
 			}
-			return d.Put(ctx, rec, cond)
-		}}
+		})
 	}},
 	{name: "takes an expired entry for a live one when it is to be absent", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			if cond.Absent {
-				cond.Now = 1
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			if req.Condition.Kind == kv.CondAbsent {
+				req.Now = 1
 			}
-			out, err := d.Put(ctx, rec, cond)
+			out, err := d.Write(ctx, req)
 			out.Found.Expires = 0
 			return out, err
 		}}
 	}},
 	{name: "judges the condition before it writes, not while", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			if cond.Version == "" && !cond.Absent {
-				return d.Put(ctx, rec, cond)
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			cond := req.Condition
+			if cond.Kind == kv.CondNone {
+				return d.Write(ctx, req)
 			}
-			found, ok, err := d.Get(ctx, rec.Key, false)
+			found, err := d.Get(ctx, kv.GetRequest{Key: req.Key})
 			runtime.Gosched()
-			live := ok && (found.Expires == 0 || found.Expires > cond.Now)
-			if err != nil || cond.Absent && live || cond.Version != "" && (!ok || found.Version != cond.Version) {
-				return kv.Outcome{Exists: ok, Found: found}, err
+			live := found.Exists && (found.Expires == 0 || found.Expires > req.Now)
+			if err != nil || cond.Kind == kv.CondAbsent && live || cond.Kind == kv.CondVersion && (!found.Exists || found.Version != cond.Version) {
+				return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
 			}
-			return d.Put(ctx, rec, kv.Condition{Now: cond.Now})
+			return d.Write(ctx, unconditional(req))
 		}}
 	}},
 	{name: "reads what was there a while ago", below: func(d kv.Driver) kv.Driver {
 		var cache sync.Map
-		var mu sync.Mutex
-		var n int
-		return broken{Driver: d, get: func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-			mu.Lock()
-			n++
-			stale := n%4 == 0
-			mu.Unlock()
-			if old, ok := cache.Load(key); ok && stale {
-				return old.(kv.Record), true, nil
+		var n atomic.Int64
+		return broken{Driver: d, get: func(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+			if old, ok := cache.Load(req.Key); ok && n.Add(1)%4 == 0 {
+				return old.(kv.Found), nil
 			}
-			rec, ok, err := d.Get(ctx, key, true)
-			if ok {
-				cache.Store(key, rec)
+			req.WithValue = true
+			found, err := d.Get(ctx, req)
+			if found.Exists {
+				cache.Store(req.Key, found)
 			}
-			return rec, ok, err
+			return found, err
 		}}
 	}},
 	{name: "keeps the version when the value changes", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			rec.Token = rec.Key
-			return d.Put(ctx, rec, cond)
-		}}
+		return putting(d, func(req *kv.WriteRequest) { req.Token = req.Key })
 	}},
 	{name: "keeps the version when a put is repeated", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			rec.Token = rec.Token[:18] + "same"
-			return d.Put(ctx, rec, cond)
-		}}
+		return putting(d, func(req *kv.WriteRequest) { req.Token = req.Token[:18] + "same" })
 	}},
 	{name: "tears values", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, get: func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-			rec, ok, err := d.Get(ctx, key, withValue)
-			if len(rec.Value) > 1000 {
-				rec.Value = rec.Value[:1000]
+		return broken{Driver: d, get: func(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+			found, err := d.Get(ctx, req)
+			if len(found.Value) > 1000 {
+				found.Value = found.Value[:1000]
 			}
-			return rec, ok, err
+			return found, err
 		}}
 	}},
 	{name: "deletes although the condition fails", below: func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, delete: func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-			out, err := d.Delete(ctx, key, cond)
+		return broken{Driver: d, delete: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
 			if !out.Done {
-				d.Delete(ctx, key, kv.Condition{Now: cond.Now})
+				d.Write(ctx, unconditional(req))
 			}
 			return out, err
 		}}
@@ -286,24 +293,27 @@ var batchBugs = []struct {
 	check func(checking, *world)
 }{
 	{"forgets keys of a batch that failed", func(d kv.Driver) kv.Driver {
-		return brokenBatch{Driver: d, writeMany: func(ctx context.Context, writes []kv.Write) error {
-			d.WriteMany(ctx, writes)
-			return nil
+		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+			results := d.WriteMany(ctx, req)
+			for i := range results {
+				results[i] = kv.WriteResult{Outcome: kv.Outcome{Done: true}}
+			}
+			return results
 		}}
 	}, lostBatchOf(faults.Drop, true)},
 	{"says of a batch whose answer was lost that nothing was written", func(d kv.Driver) kv.Driver {
-		return brokenBatch{Driver: d, writeMany: func(ctx context.Context, writes []kv.Write) error {
-			err := d.WriteMany(ctx, writes)
-			if e, ok := err.(*kv.Error); ok {
-				e.MayHaveApplied = false
+		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+			results := d.WriteMany(ctx, req)
+			for i, r := range results {
+				results[i].Err = definite(r.Err)
 			}
-			return err
+			return results
 		}}
 	}, lostBatchOf(faults.Lose, true)},
 	{"ends a scan that broke off as if it were complete", func(d kv.Driver) kv.Driver {
-		return brokenBatch{Driver: d, scan: func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
-				for rec, err := range d.Scan(ctx, r) {
+				for rec, err := range d.Scan(ctx, req) {
 					if err != nil || !yield(rec, nil) {
 						return
 					}
@@ -312,11 +322,11 @@ var batchBugs = []struct {
 		}}
 	}, lostScanOf(faults.Truncate, true)},
 	{"starts a scan that broke off from the beginning", func(d kv.Driver) kv.Driver {
-		return brokenBatch{Driver: d, scan: func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
 				for again := true; again; {
 					again = false
-					for rec, err := range d.Scan(ctx, r) {
+					for rec, err := range d.Scan(ctx, req) {
 						if again = err != nil && ctx.Err() == nil; again {
 							break
 						}
@@ -340,26 +350,6 @@ func lostScanOf(kind faults.Kind, always bool) func(checking, *world) {
 			return faults.Reads(slices.Repeat([]faults.Kind{kind}, 1000)...)
 		})
 	}
-}
-
-type brokenBatch struct {
-	kv.Driver
-	writeMany func(context.Context, []kv.Write) error
-	scan      func(context.Context, kv.Range) iter.Seq2[kv.Record, error]
-}
-
-func (d brokenBatch) WriteMany(ctx context.Context, writes []kv.Write) error {
-	if d.writeMany != nil {
-		return d.writeMany(ctx, writes)
-	}
-	return d.Driver.WriteMany(ctx, writes)
-}
-
-func (d brokenBatch) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-	if d.scan != nil {
-		return d.scan(ctx, r)
-	}
-	return d.Driver.Scan(ctx, r)
 }
 
 func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {

@@ -30,7 +30,7 @@ var fuzzBugs = []struct {
 	{"a version that is cut off is not noticed", "kv", "FuzzParseVersion", "version.go",
 		`case !ok || len(b) < versionHeader:`, `case !ok:`},
 	{"a namespace shows keys of its neighbours", "kv", "FuzzNamespace", "namespace.go",
-		`r.From, r.To = n.prefix+r.From, n.prefix+r.To`, `r.From, r.To = n.prefix+r.From, r.To`},
+		`req.From, req.To = n.prefix+req.From, n.prefix+req.To`, `req.From, req.To = n.prefix+req.From, req.To`},
 	{"a namespace writes batches into the whole store", "kv", "FuzzNamespace", "namespace.go",
 		`w.Key = n.prefix + w.Key`, `w.Key = n.prefix[:len(n.prefix)-1] + w.Key`},
 	{"an endpoint may have credentials", "kv/provider", "FuzzParse", "url.go",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,54 +23,72 @@ type around struct {
 	do func(ctx context.Context, write bool, call func(context.Context) error) error
 }
 
-func (d around) Get(ctx context.Context, key string, withValue bool) (rec kv.Record, ok bool, err error) {
+func (d around) Get(ctx context.Context, req kv.GetRequest) (found kv.Found, err error) {
 	err = d.do(ctx, false, func(ctx context.Context) (err error) {
-		rec, ok, err = d.Driver.Get(ctx, key, withValue)
+		found, err = d.Driver.Get(ctx, req)
 		return err
 	})
-	return rec, ok, err
+	return found, err
 }
 
-func (d around) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (out kv.Outcome, err error) {
+func (d around) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome, err error) {
 	err = d.do(ctx, true, func(ctx context.Context) (err error) {
-		out, err = d.Driver.Put(ctx, rec, cond)
+		out, err = d.Driver.Write(ctx, req)
 		return err
 	})
 	return out, err
 }
 
-func (d around) Delete(ctx context.Context, key string, cond kv.Condition) (out kv.Outcome, err error) {
-	err = d.do(ctx, true, func(ctx context.Context) (err error) {
-		out, err = d.Driver.Delete(ctx, key, cond)
-		return err
+// GetMany ends at the first error, which is that of all keys not yet read.
+func (d around) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		stopped := false
+		err := d.do(ctx, false, func(ctx context.Context) error {
+			for found, err := range d.Driver.GetMany(ctx, req) {
+				if err != nil {
+					return err
+				}
+				if stopped = !yield(found, nil); stopped {
+					break
+				}
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			yield(kv.Found{}, err)
+		}
+	}
+}
+
+// WriteMany has the first error for that of all writes.
+func (d around) WriteMany(ctx context.Context, req kv.WriteManyRequest) (results []kv.WriteResult) {
+	err := d.do(ctx, true, func(ctx context.Context) error {
+		results = d.Driver.WriteMany(ctx, req)
+		for _, r := range results {
+			if r.Err != nil {
+				return r.Err
+			}
+		}
+		return nil
 	})
-	return out, err
+	if err != nil {
+		return slices.Repeat([]kv.WriteResult{{Err: err}}, len(req.Writes))
+	}
+	return results
 }
 
-func (d around) GetMany(ctx context.Context, keys []string) (recs []kv.Record, err error) {
-	err = d.do(ctx, false, func(ctx context.Context) (err error) {
-		recs, err = d.Driver.GetMany(ctx, keys)
-		return err
-	})
-	return recs, err
-}
-
-func (d around) WriteMany(ctx context.Context, writes []kv.Write) error {
-	return d.do(ctx, true, func(ctx context.Context) error { return d.Driver.WriteMany(ctx, writes) })
-}
-
-func (d around) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+func (d around) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		stopped := false
 		err := d.do(ctx, false, func(ctx context.Context) error {
-			for rec, err := range d.Driver.Scan(ctx, r) {
+			for rec, err := range d.Driver.Scan(ctx, req) {
 				if err != nil && rec.Key == "" {
 					return err
 				}
 				if stopped = !yield(rec, err); stopped {
 					break
 				}
-				r.From = rec.Key + "-"
+				req.From = rec.Key + "-"
 			}
 			return nil
 		})
@@ -79,7 +98,7 @@ func (d around) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error
 	}
 }
 
-// wrapped gives a middleware of around.
+// wrapped makes a middleware of around.
 func wrapped(do func(ctx context.Context, write bool, call func(context.Context) error) error) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return around{d, do} }
 }
@@ -142,7 +161,8 @@ var (
 			own, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			go func() {
 				defer cancel()
-				kv.GetEach(own, hanging{}, []string{"key"}, 1)
+				for range kv.GetEach(own, hanging{}, kv.GetManyRequest{Keys: []string{"key"}}, 1) {
+				}
 			}()
 		}
 		return err

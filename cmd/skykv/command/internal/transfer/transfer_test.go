@@ -274,7 +274,7 @@ func TestCompareFindsEveryDifference(t *testing.T) {
 
 type breaks struct{ kv.Driver }
 
-func (breaks) Scan(context.Context, kv.Range) iter.Seq2[kv.Record, error] {
+func (breaks) Scan(context.Context, kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		_ = yield(kv.Record{Key: "key:000000"}, nil) && yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
 	}
