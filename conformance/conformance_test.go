@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -309,7 +310,7 @@ func TestDriverThatDoesNotReturn(t *testing.T) {
 
 func TestCases(t *testing.T) {
 	t.Parallel()
-	cases := append(Cases(), FaultCases()...)
+	cases := slices.Concat(suite, faultSuite)
 	if len(cases) < 120 {
 		t.Errorf("rule: there are at least 120 cases; there are %d", len(cases))
 	}
@@ -320,6 +321,10 @@ func TestCases(t *testing.T) {
 			t.Errorf("rule: names are unique, in lower case, with dashes and slashes; %q is not", c.Name)
 		}
 		seen[c.Name] = true
+		group, _, _ := strings.Cut(c.Name, "/")
+		if file := filepath.Base(c.file); file != group+".go" {
+			t.Errorf("rule: a case is in the file of its group; %s is in %s", c.Name, file)
+		}
 		if !strings.HasSuffix(c.Rule, ".") || len(c.Rule) < 20 {
 			t.Errorf("rule: a rule is a sentence; that of %s is %q", c.Name, c.Rule)
 		}

@@ -1,0 +1,63 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// Config says how the suite gets its stores.
+type Config struct {
+	// New opens a store for one case, which closes it at its end. The store must
+	// be empty and share its data with no other: a table, collection or file of
+	// its own, under a name that no other call uses. New is called concurrently,
+	// sometimes more than once in a case; ctx ends with the case. What New
+	// creates is its own to remove, in a T.Cleanup for example.
+	New func(ctx context.Context) (*kv.Store, error)
+
+	// Shared says that all stores that New opens have the same data, such as one
+	// table in the cloud: it is opened anew for every case. It must be empty, and
+	// nobody else may use it meanwhile. The cases then run one after the other,
+	// and each removes all there is when it ends.
+	Shared bool
+
+	// Faulty, when set, adds the cases of [FaultCases]; without it there are none of
+	// them, and nothing is said about faults. It opens a store as New does, empty
+	// unless Shared, on a way to its service that breaks when it is told to: decide
+	// says of every request that the store's client sends what is to become of it,
+	// each time that the client repeats it too. Write tells it of a request that may
+	// change something. It is called concurrently, as requests are, and lets the
+	// requests by which the store is opened pass.
+	//
+	// An HTTP transport, a gRPC interceptor or a proxy can do this. The client should
+	// repeat requests as it does in use, with pauses of milliseconds.
+	Faulty func(ctx context.Context, decide func(write bool) Fault) (*kv.Store, error)
+
+	// front breaks the store, in the suite's own tests.
+	front func(store) store
+}
+
+// Case is one case of the suite.
+type Case struct {
+	Name string // such as "put/if-not-exists/expired"
+	Rule string // what it checks, a sentence
+}
+
+// Result is what became of one case.
+type Result struct {
+	Case
+	Failures []string      // each with the place in the suite's source; none when the case passed
+	Duration time.Duration // with opening and closing the store
+}
+
+// Err returns nil when the case passed, and else an error that lists the
+// failures and quotes the rule.
+func (r Result) Err() error {
+	if len(r.Failures) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s\nrule: %s", strings.Join(r.Failures, "\n"), r.Rule)
+}
