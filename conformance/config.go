@@ -36,9 +36,32 @@ type Config struct {
 	// repeat requests as it does in use, with pauses of milliseconds.
 	Faulty func(ctx context.Context, decide func(write bool) Fault) (*kv.Store, error)
 
-	// front breaks the store, in the suite's own tests.
-	front func(store) store
+	// CaseTimeout is how long a case may take, with opening and closing its stores. Then
+	// the context of its calls ends, and the case has failed. A case that does not end
+	// within another fifth of that time is left behind: see the package's documentation.
+	//
+	// Zero stands for 30 seconds, with Shared for 2 minutes. The slowest case on the
+	// slowest emulator takes 4 seconds on two busy cores.
+	CaseTimeout time.Duration
+
+	front    func(store) store // breaks the store, in the suite's own tests
+	parallel int               // how many cases run at once; zero stands for GOMAXPROCS
 }
+
+// caseTimeout is CaseTimeout or what zero stands for.
+func (config Config) caseTimeout() time.Duration {
+	switch {
+	case config.CaseTimeout != 0:
+		return config.CaseTimeout
+	case config.Shared: // it may be on the other side of the world
+		return 2 * time.Minute
+	}
+	return 30 * time.Second
+}
+
+// patience is how long a case may go on after its context has ended, to close what it
+// opened.
+func (config Config) patience() time.Duration { return config.caseTimeout() / 5 }
 
 // Case is one case of the suite.
 type Case struct {

@@ -1,11 +1,14 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
+	"flag"
 	"iter"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -31,32 +34,38 @@ func (config Config) cases() []testCase {
 	return slices.Concat(suite, faultSuite)
 }
 
-// Run runs every case that config allows as a parallel subtest of t, named as the case.
+// Run runs every case that config allows as a parallel subtest of t, named as the case. As many
+// run at once as "go test -parallel" says; with config.Shared one does.
 func Run(t *testing.T, config Config) {
 	t.Helper()
 	if config.Shared {
-		if err := refuseOccupied(t.Context(), config); err != nil {
-			t.Fatal(err)
-		}
+		runShared(t, config)
+		return
 	}
+	// The subtests only wait for the results: a subtest that ran its case itself would
+	// keep others from running as long as its driver hangs.
+	ctx := t.Context()
+	config.parallel = flag.Lookup("test.parallel").Value.(flag.Getter).Get().(int)
+	var chosen []testCase // by go test -run
+	results := make(map[string]chan Result)
+	begin := sync.OnceFunc(func() {
+		go func() {
+			for result := range check(ctx, config, chosen) {
+				results[result.Name] <- result
+			}
+		}()
+	})
 	for _, c := range config.cases() {
-		occupied := false
 		t.Run(c.Name, func(t *testing.T) {
-			if !config.Shared {
-				t.Parallel()
-			}
-			result, err := c.try(t.Context(), config)
-			if failure := result.Err(); failure != nil {
-				t.Error(failure)
-			}
-			if err != nil {
+			chosen = append(chosen, c)
+			result := make(chan Result, 1)
+			results[c.Name] = result
+			t.Parallel() // returns when all have been chosen
+			begin()
+			if err := (<-result).Err(); err != nil {
 				t.Error(err)
-				occupied = true // no further case could trust it
 			}
 		})
-		if occupied {
-			return
-		}
 	}
 }
 
@@ -66,70 +75,52 @@ func Run(t *testing.T, config Config) {
 // not yet begun.
 //
 // An error comes last and says why the suite went no further: the shared store
-// holds a key already or could not be cleared, or ctx was cancelled.
+// holds a key already, could not be cleared or is too slow, or ctx was cancelled.
 func Check(ctx context.Context, config Config) iter.Seq2[Result, error] {
 	return check(ctx, config, config.cases())
 }
 
 func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Result, error] {
+	if config.Shared {
+		return checkShared(ctx, config, cases)
+	}
 	return func(yield func(Result, error) bool) {
-		parallel := runtime.GOMAXPROCS(0)
-		if config.Shared {
-			parallel = 1
-			if err := refuseOccupied(ctx, config); err != nil {
-				yield(Result{}, err)
-				return
-			}
-		}
-		// Cases under way are not cut short by a break of the loop: they clean up.
-		type outcome struct {
-			Result
-			err error
-		}
-		queue, outcomes := make(chan testCase), make(chan outcome)
-		stop := make(chan struct{})
-		var workers sync.WaitGroup
-		for range parallel {
-			workers.Go(func() {
-				for c := range queue {
-					result, err := c.try(ctx, config)
-					select {
-					case outcomes <- outcome{result, err}:
-					case <-stop:
-					}
-				}
-			})
-		}
-		workers.Go(func() {
-			defer close(queue)
+		places := newPlaces(cmp.Or(config.parallel, runtime.GOMAXPROCS(0)))
+		results, stop := make(chan Result), make(chan struct{})
+		var running sync.WaitGroup
+		running.Go(func() {
 			for _, c := range cases {
 				if ctx.Err() != nil {
 					return
 				}
 				select {
-				case queue <- c:
+				case places.taken <- struct{}{}:
 				case <-stop:
 					return
 				case <-ctx.Done():
 					return
 				}
+				running.Go(func() {
+					result := places.try(ctx, config, c)
+					select {
+					case results <- result:
+					case <-stop:
+					}
+				})
 			}
 		})
 		go func() {
-			workers.Wait()
-			close(outcomes)
+			running.Wait()
+			close(results)
 		}()
-		defer workers.Wait()
+		// Cases under way are not cut short by a break of the loop: they clean up.
+		defer running.Wait()
 		defer close(stop)
-		for o := range outcomes {
+		for result := range results {
 			if ctx.Err() != nil {
 				continue // the case may have failed for no other reason
 			}
-			if !yield(o.Result, nil) {
-				return
-			}
-			if o.err != nil {
-				yield(Result{}, o.err)
+			if !yield(result, nil) {
 				return
 			}
 		}
@@ -137,4 +128,40 @@ func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Resul
 			yield(Result{}, err)
 		}
 	}
+}
+
+// mostHanging is how many cases may hang beside those that run.
+const mostHanging = 64
+
+// places bounds how many cases run at once. Once a case has outlived its limit, those in
+// which the driver hangs lend their places to others: if each held its place up to its
+// limit, a driver that hangs in many cases would take longer than "go test" waits.
+type places struct {
+	taken, lent chan struct{} // by whom
+	late        atomic.Bool
+}
+
+func newPlaces(n int) *places {
+	return &places{taken: make(chan struct{}, n), lent: make(chan struct{}, mostHanging)}
+}
+
+// try runs a case that has taken a place.
+func (p *places) try(ctx context.Context, config Config, c testCase) Result {
+	place := p.taken
+	defer func() { <-place }()
+	result, end := c.try(ctx, config, func() {
+		if place == p.lent || !p.late.Load() {
+			return
+		}
+		select {
+		case p.lent <- struct{}{}:
+			place = p.lent
+			<-p.taken
+		default:
+		}
+	})
+	if end != inTime {
+		p.late.Store(true)
+	}
+	return result
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
@@ -278,33 +277,6 @@ func TestWrongFaulty(t *testing.T) {
 				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s gives %v, %v", c.name, result.Name, result.Err(), err)
 			}
 		}
-	}
-}
-
-// A driver that does not return fails its case, and the suite goes on.
-func TestDriverThatDoesNotReturn(t *testing.T) {
-	t.Parallel()
-	for _, shared := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			forever := make(chan struct{})
-			defer close(forever) // for the test to end
-			config := Config{Shared: shared, New: func(context.Context) (*kv.Store, error) {
-				return memkv.New().With(kv.Wrap(replacing(func(d *driver) {
-					d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-						<-forever
-						return d.Driver.Get(context.WithoutCancel(ctx), key, withValue)
-					}
-				}))), nil
-			}}
-			c := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
-			result, err := c.try(t.Context(), config)
-			if result.Err() == nil || !strings.Contains(result.Err().Error(), "does not return") || result.Duration != caseTimeout+goingOn {
-				t.Errorf("rule: a call that does not return fails the case after %v; it gives %v after %v", caseTimeout+goingOn, result.Err(), result.Duration)
-			}
-			if (err != nil) != shared {
-				t.Errorf("rule: a shared store is of no use while a case is under way there; with Shared %v the error is %v", shared, err)
-			}
-		})
 	}
 }
 

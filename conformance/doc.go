@@ -60,10 +60,22 @@
 // wherever it asks for the time. A service that removes expired entries by its
 // own clock does so an hour after their expiry, so none is missing too early.
 //
+// # Limits
+//
+// A case that takes longer than [Config.CaseTimeout] fails and names the calls that are
+// under way. The context of its calls ends. If it still goes on after that, it is left
+// behind: the call that hangs stays under way up to the end of the process, but no later
+// call of the case reaches a driver. The other cases go on, also if the driver hangs in
+// every case: "go test" gets all results within its ten minutes. In a shared store a case
+// that does not end, and the third one that takes too long, end the suite.
+//
+// A scan of a driver that yields 1,000 records more than there are keys fails the case
+// and is broken off.
+//
 // # Reading a failure
 //
 //	--- FAIL: TestConformance/delete/none/absent (0.01s)
-//	    conformance.go:85: conditions.go:292: Delete: kv: delete "key" on mykv: not found
+//	    conformance.go:66: delete.go:14: Delete: kv: delete "key" on mykv: not found
 //	        rule: Delete without a condition removes the entry if there is one; deleting an absent key
 //	        is no error. Here the key never had an entry (the version is of another store).
 //

@@ -6,22 +6,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/skykv/skykv/kv"
 )
 
-const (
-	// caseTimeout bounds a case, so that a driver which never returns fails it. The
-	// slowest takes seconds.
-	caseTimeout = 5 * time.Minute
-
-	// goingOn is how long a case may go on when its context has ended, to close
-	// what it opened.
-	goingOn = 10 * time.Second
-)
+// mostFailures is how many failures of a case are kept.
+const mostFailures = 50
 
 // testCase is a Case with what it does. It begins with an empty store.
 type testCase struct {
@@ -55,47 +47,73 @@ type trial struct {
 	failures []string
 }
 
-// try runs the case. The error says that a shared store could not be cleared. A
-// case that does not end is left behind.
-func (c testCase) try(ctx context.Context, config Config) (Result, error) {
-	begin := time.Now()
-	if config.Shared {
-		// What a request that was cut short still does in the service would come
-		// after the case's leavings are removed.
-		ctx = context.WithoutCancel(ctx)
-	}
-	bounded, cancel := context.WithTimeoutCause(ctx, caseTimeout, fmt.Errorf("conformance: the case takes longer than %v", caseTimeout))
+// ending says how the run of a case ended.
+type ending int
+
+const (
+	inTime ending = iota
+	late
+	leftBehind // its goroutine still runs
+)
+
+// quietFor is how long nothing goes to or comes from a driver that hangs.
+const quietFor = 250 * time.Millisecond
+
+// try runs the case within its limit. It calls hangs, if that is not nil, now and then while
+// the driver does nothing.
+//
+// A case that does not end with its context is left behind. Nothing that it does later
+// reaches its driver, or changes the result.
+func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result, ending) {
+	begin, limit := time.Now(), config.caseTimeout()
+	tooLong := fmt.Errorf("conformance: the case takes longer than %v", limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, tooLong)
 	defer cancel()
-	t := &trial{ctx: bounded, config: config, clock: newClock(), driver: new(observer), file: c.file}
+	t := newTrial(ctx, config, c.file)
 	done := t.apart(func() {
 		defer t.close()
 		t.opened = t.open(c.faulty)
 		t.store = t.with()
 		c.run(t)
 	})
-	ended := true
-	select {
-	case <-done:
-	case <-bounded.Done():
-		select {
-		case <-done:
-		case <-time.After(goingOn):
-			ended = false
-			t.Errorf("a call of the store, or the constructor, does not return, though its context has ended: %v", context.Cause(bounded))
+
+	var end ending
+	var failures []string
+	tooLate := func() {
+		if end == inTime && context.Cause(ctx) == tooLong {
+			end = late
+			failures = append(failures, fmt.Sprintf("the case has not ended after %v; under way: %s", limit, t.driver.doing()))
 		}
 	}
-	var err error
-	switch {
-	case config.Shared && !ended:
-		err = fmt.Errorf("conformance: the case %s does not end, and may still write to the shared store", c.Name)
-	case config.Shared:
-		ctx, cancel := context.WithTimeout(ctx, caseTimeout)
-		defer cancel()
-		err = wipe(ctx, config)
+	over, patience := ctx.Done(), (<-chan time.Time)(nil)
+	quiet := time.NewTicker(quietFor)
+	defer quiet.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+			tooLate()
+		case <-over:
+			over, patience = nil, time.After(config.patience())
+			tooLate()
+		case <-patience:
+			end, waiting = leftBehind, false
+			failures = append(failures, fmt.Sprintf("the case has not ended %v after its context either, and is left behind; under way: %s", config.patience(), t.driver.doing()))
+		case <-quiet.C:
+			if hangs != nil && t.driver.quiet(quietFor) {
+				hangs()
+			}
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Result{Case: c.Case, Failures: slices.Clone(t.failures), Duration: time.Since(begin)}, err
+	return Result{Case: c.Case, Failures: append(failures, t.failures...), Duration: time.Since(begin)}, end
+}
+
+func newTrial(ctx context.Context, config Config, file string) *trial {
+	t := &trial{ctx: ctx, config: config, clock: newClock(), file: file}
+	t.driver = newObserver(ctx, t.Errorf, t.place)
+	return t
 }
 
 // apart runs f in a goroutine of its own, which Fatalf can end, and a panic fails
@@ -115,11 +133,16 @@ func (t *trial) apart(f func()) <-chan struct{} {
 }
 
 func (t *trial) open(faulty bool) *kv.Store {
+	if t.ctx.Err() != nil {
+		t.Fatalf("the case opens a store: %v", context.Cause(t.ctx))
+	}
 	name, open := "Config.New", t.config.New
 	if faulty {
 		name, open = "Config.Faulty", func(ctx context.Context) (*kv.Store, error) { return t.config.Faulty(ctx, t.network.decide) }
 	}
+	end := t.driver.during(name)
 	opened, err := open(t.ctx)
+	end()
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -134,7 +157,10 @@ func (t *trial) close() {
 		if opened == nil {
 			continue
 		}
-		if err := opened.Close(); err != nil {
+		end := t.driver.during("Close after the case")
+		err := opened.Close()
+		end()
+		if err != nil {
 			t.Errorf("Close after the case: %v", err)
 		}
 	}
@@ -142,15 +168,19 @@ func (t *trial) close() {
 
 // with derives a store over the trial's data; options come on top of its clock.
 func (t *trial) with(opts ...kv.StoreOption) store {
-	opts = append([]kv.StoreOption{kv.Wrap(t.driver.wrap), kv.Clock(t.clock.now)}, opts...)
-	return t.fronted(t.opened.With(opts...))
+	return t.fronted(t.observed(t.opened).With(opts...))
+}
+
+// observed is the store with the trial's clock and observer.
+func (t *trial) observed(opened *kv.Store) *kv.Store {
+	return opened.With(kv.Wrap(t.driver.wrap), kv.Clock(t.clock.now))
 }
 
 // another opens one more store: an empty one, unless the stores are shared.
 func (t *trial) another() store {
 	opened := t.open(false)
 	t.others = append(t.others, opened)
-	return t.fronted(opened.With(kv.Clock(t.clock.now)))
+	return t.fronted(t.observed(opened))
 }
 
 func (t *trial) fronted(s store) store {
@@ -166,10 +196,18 @@ func (t *trial) maxValueLen() int { return min(t.Info().MaxValueLen, kv.MaxValue
 
 // Errorf reports a failure of the case.
 func (t *trial) Errorf(format string, args ...any) {
-	failure := t.place() + fmt.Sprintf(format, args...)
+	failure := fmt.Sprintf(format, args...)
+	if place := t.place(); place != "" {
+		failure = place + ": " + failure
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.failures = append(t.failures, failure)
+	switch n := len(t.failures); {
+	case n < mostFailures:
+		t.failures = append(t.failures, failure)
+	case n == mostFailures:
+		t.failures = append(t.failures, "further failures are left out")
+	}
 }
 
 // Fatalf reports a failure and ends the case; only what runs apart may call it.
@@ -185,7 +223,7 @@ func (t *trial) place() string {
 	for {
 		frame, more := frames.Next()
 		if frame.File == t.file {
-			return fmt.Sprintf("%s:%d: ", filepath.Base(frame.File), frame.Line)
+			return fmt.Sprintf("%s:%d", filepath.Base(frame.File), frame.Line)
 		}
 		if !more {
 			return ""
