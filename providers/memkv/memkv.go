@@ -3,7 +3,8 @@
 //
 // It has the full contract of [kv.Store]; its consistency is that of a mutex.
 // The entries are gone with the store. Records that expired more than an hour
-// ago are dropped in passing, two of them at most with each Put.
+// ago are dropped in passing, two of them at most with each Put: an hour by the clock
+// of the host and by that of the call, so that no clock decides for the others.
 package memkv
 
 import (
@@ -13,6 +14,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/skykv/skykv/internal/storeurl"
 	"github.com/skykv/skykv/kv"
@@ -209,11 +211,12 @@ func (d *driver) delete(key string) {
 }
 
 // dropExpired looks at two records, which the map picks at random, so that
-// records nobody reads again do not pile up. The caller holds the lock.
+// records nobody reads again do not pile up. Now is the clock of the call: the record
+// may be live by another one, and so the host's must agree. The caller holds the lock.
 func (d *driver) dropExpired(now int64) {
 	looked := 0
 	for key, rec := range d.records {
-		if rec.Expires != 0 && rec.Expires+grace <= now {
+		if rec.Expires != 0 && rec.Expires+grace <= min(now, time.Now().UnixMilli()) {
 			d.delete(key)
 		}
 		if looked++; looked == 2 {
