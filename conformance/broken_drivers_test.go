@@ -17,7 +17,7 @@ import (
 )
 
 func brokenDrivers() []fault {
-	return slices.Concat(expiryFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
+	return slices.Concat(expiryFaults(), clockFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
 		scanFaults(), staleFaults(), batchFaults(), raceFaults(), contextFaults(), otherDriverFaults())
 }
 
@@ -188,7 +188,7 @@ func expiryFaults() []fault {
 					return rec, true
 				})
 			}),
-			must: []string{"expiry/later-for-a-slow-clock"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
 			only: true,
 		},
 		{
@@ -201,7 +201,7 @@ func expiryFaults() []fault {
 					return rec, true
 				})
 			}),
-			must: []string{"expiry/later-for-a-slow-clock"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
 			only: true,
 		},
 		{

@@ -24,7 +24,7 @@
 // Each case calls it for an empty store of its own, sometimes for a second one,
 // and closes what it got. Cases run in parallel, as many at once as "go test
 // -parallel" says, so the constructor is called concurrently. Making a store
-// should take milliseconds: there are 418 cases. Together they make 3,300 calls
+// should take milliseconds: there are 428 cases. Together they make 3,400 calls
 // of a driver with one shard and 14,000 of one with 16, which an emulator answers
 // within a minute.
 //
@@ -60,6 +60,10 @@
 // wherever it asks for the time. A service that removes expired entries by its
 // own clock does so an hour after their expiry, so none is missing too early.
 //
+// A driver that removes expired records itself removes one only when it has been expired
+// for an hour by the clock of its host and by the clock of the call as well. It never goes
+// by the clock of another call: of two stores over the same data one may be a day ahead.
+//
 // # Limits
 //
 // A case that takes longer than [Config.CaseTimeout] fails and names the calls that are
@@ -80,8 +84,8 @@
 //	        is no error. Here the key never had an entry (the version is of another store).
 //
 // The rule is what the provider broke. The place is the line of the case that saw
-// it; cases are short and can be read from there. "go test -run
-// TestConformance/delete/none/absent" runs the case alone.
+// it, in the file of the case's group; cases are short and can be read from there.
+// "go test -run TestConformance/delete/none/absent" runs the case alone.
 //
 // A bug often fails many cases. Start with the groups in this order: info, keys,
 // values, get, put, delete, versions, expiry, scan, page, cursor, batch, json,

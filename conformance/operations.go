@@ -15,6 +15,9 @@ type operation struct {
 
 	// writes: the operation changes "key", or stores "new".
 	writes bool
+
+	// tellsTime: the driver is told what the store's clock reads.
+	tellsTime bool
 }
 
 var errWrong = errors.New("no error, and the answer is wrong")
@@ -31,15 +34,15 @@ var operations = []operation{
 	{"get", func(ctx context.Context, s store, _ kv.Version) error {
 		e, err := s.Get(ctx, "key")
 		return answered(string(e.Value) == "old", err)
-	}, false},
+	}, false, false},
 	{"exists", func(ctx context.Context, s store, _ kv.Version) error {
 		ok, err := s.Exists(ctx, "key")
 		return answered(ok, err)
-	}, false},
+	}, false, false},
 	{"get-many", func(ctx context.Context, s store, _ kv.Version) error {
 		entries, err := s.GetMany(ctx, []string{"key", "absent"})
 		return answered(len(entries) == 1 && string(entries["key"].Value) == "old", err)
-	}, false},
+	}, false, false},
 	{"scan", func(ctx context.Context, s store, _ kv.Version) error {
 		n := 0
 		for e, err := range s.Scan(ctx, "") {
@@ -51,33 +54,33 @@ var operations = []operation{
 			}
 		}
 		return answered(n == 1, nil)
-	}, false},
+	}, false, true},
 	{"scan-page", func(ctx context.Context, s store, _ kv.Version) error {
 		page, err := s.ScanPage(ctx, "", 100, "")
 		return answered(len(page.Entries) == 1 && string(page.Entries[0].Value) == "old" && page.Next == "", err)
-	}, false},
+	}, false, true},
 	{"put", func(ctx context.Context, s store, _ kv.Version) error {
 		_, err := s.Put(ctx, "key", []byte("new"))
 		return err
-	}, true},
+	}, true, true},
 	{"put-if-not-exists", func(ctx context.Context, s store, _ kv.Version) error {
 		_, err := s.Put(ctx, "new", []byte("new"), kv.IfNotExists())
 		return err
-	}, true},
+	}, true, true},
 	{"put-if-version", func(ctx context.Context, s store, v kv.Version) error {
 		_, err := s.Put(ctx, "key", []byte("new"), kv.IfVersion(v))
 		return err
-	}, true},
-	{"delete", func(ctx context.Context, s store, _ kv.Version) error { return s.Delete(ctx, "key") }, true},
-	{"delete-if-version", func(ctx context.Context, s store, v kv.Version) error { return s.Delete(ctx, "key", kv.IfVersion(v)) }, true},
+	}, true, true},
+	{"delete", func(ctx context.Context, s store, _ kv.Version) error { return s.Delete(ctx, "key") }, true, true},
+	{"delete-if-version", func(ctx context.Context, s store, v kv.Version) error { return s.Delete(ctx, "key", kv.IfVersion(v)) }, true, true},
 	{"put-many", func(ctx context.Context, s store, _ kv.Version) error {
 		return s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
-	}, true},
+	}, true, false},
 	{"delete-many", func(ctx context.Context, s store, _ kv.Version) error {
 		return s.DeleteMany(ctx, []string{"key", "absent"})
-	}, true},
+	}, true, false},
 	{"delete-prefix", func(ctx context.Context, s store, _ kv.Version) error {
 		n, err := s.DeletePrefix(ctx, "key")
 		return answered(n == 1, err)
-	}, true},
+	}, true, false},
 }
