@@ -85,12 +85,13 @@ func (d *listDriver) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, 
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	}
 	next := req.Record
-	switch req.Kind {
-	case kv.KindPut:
+	wantsRecord := req.Condition.Kind == kv.CondVersion || req.Condition.Kind == kv.CondLive
+	switch {
+	case req.Kind == kv.KindPut:
 		next.Value = slices.Clone(next.Value) // what is handed over stays the caller's
-	case kv.KindTouch:
+	case req.Kind == kv.KindTouch && wantsRecord:
 		next.Value = found.Value
-	case kv.KindDelete:
+	case req.Kind == kv.KindDelete:
 	default:
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	}

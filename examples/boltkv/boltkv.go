@@ -242,9 +242,10 @@ func write(tx *bbolt.Tx, req kv.WriteRequest) (kv.Outcome, error) {
 		return kv.Outcome{}, err
 	}
 	next := req.Record
-	switch req.Kind {
-	case kv.KindPut, kv.KindDelete:
-	case kv.KindTouch:
+	wantsRecord := req.Condition.Kind == kv.CondVersion || req.Condition.Kind == kv.CondLive
+	switch {
+	case req.Kind == kv.KindPut, req.Kind == kv.KindDelete:
+	case req.Kind == kv.KindTouch && wantsRecord:
 		whole, err := find(tx, req.Key, true)
 		if err != nil {
 			return kv.Outcome{}, err

@@ -10,44 +10,6 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// numbered gives n keys, from prefix0000 on.
-func numbered(prefix string, n int) []string {
-	keys := make([]string, n)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("%s%04d", prefix, i)
-	}
-	return keys
-}
-
-// fillWithExpired stores live entries under live and entries that have expired
-// under expired.
-func (t *trial) fillWithExpired(live, expired []string) {
-	items := make([]kv.Item, 0, len(live)+len(expired))
-	for _, key := range live {
-		items = append(items, kv.Item{Key: key, Value: []byte(key)})
-	}
-	for _, key := range expired {
-		items = append(items, kv.Item{Key: key, Value: []byte("expired"), TTL: time.Second})
-	}
-	t.fill(items...)
-	t.clock.advance(time.Second)
-}
-
-// family are keys that a scan of a prefix may take for one another, in order.
-var family = slices.Sorted(slices.Values([]string{
-	"-", "-a", ".", "..", "...", "0", "1:a", ":", "::", "A", "AB", "A:b", "Z", "Zz", "_", "__x__",
-	"a", "a-", "a--", "a.", "a.b", "a0", "a:", "a:-", "a:1", "a:1:x", "a:10", "a:2", "a:A", "a:_", "a:z", "a:zz", "aA", "aZ", "a_", "aa", "aa:1",
-	"b", "b:1", "y", "yz", "z", "z-", "zz", "zzz",
-}))
-
-// familyOf gives the keys of the family that start with prefix and are greater
-// than after.
-func familyOf(prefix, after string) []string {
-	return slices.DeleteFunc(slices.Clone(family), func(key string) bool {
-		return !strings.HasPrefix(key, prefix) || key <= after
-	})
-}
-
 func scanCases() []testCase {
 	cases := []testCase{
 		rule("scan/empty-store",

@@ -21,7 +21,7 @@ func (d document) equal(e document) bool { return fmt.Sprint(d) == fmt.Sprint(e)
 func jsonCases() []testCase {
 	first := document{"Ærø <&> \u2028", -7, []string{"a", ""}, []byte{0, 255}}
 	second := document{Name: "second", Count: 1 << 50}
-	view := func(t *trial) *kv.Typed[document] { return kv.JSON[document](t.opened.With(kv.Clock(t.clock.now))) }
+	view := func(t *trial) *kv.Typed[document] { return kv.JSON[document](t.observed(t.opened)) }
 	return []testCase{
 		rule("json/round-trip",
 			"The typed view stores values as JSON and gives them back equal, with version and expiry.",
@@ -127,7 +127,7 @@ func jsonCases() []testCase {
 			"A value that cannot be encoded is ErrInvalidValue before any I/O, and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old")
-				channels := kv.JSON[chan int](t.opened.With(kv.Clock(t.clock.now), kv.Wrap(kv.Level1, t.driver.wrap)))
+				channels := kv.JSON[chan int](t.observed(t.opened))
 				t.wantRefused("Put", kv.ErrInvalidValue, func() error {
 					_, err := channels.Put(t.ctx, "key", make(chan int))
 					return err
