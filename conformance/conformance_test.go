@@ -260,7 +260,7 @@ func TestWrongFaulty(t *testing.T) {
 		}}
 		for result, err := range check(t.Context(), config, []testCase{retried}) {
 			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
-				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s gives %v, %v", c.name, result.Name, result.Err(), err)
+				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
 			}
 		}
 	}
@@ -279,7 +279,7 @@ func TestDriverThatDoesNotReturn(t *testing.T) {
 			c := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
 			result, err := c.try(t.Context(), config)
 			if result.Err() == nil || !strings.Contains(result.Err().Error(), "does not return") || result.Duration != caseTimeout+goingOn {
-				t.Errorf("rule: a call that does not return fails the case after %v; it gives %v after %v", caseTimeout+goingOn, result.Err(), result.Duration)
+				t.Errorf("rule: a call that does not return fails the case after %v; it ends with %v after %v", caseTimeout+goingOn, result.Err(), result.Duration)
 			}
 			if (err != nil) != shared {
 				t.Errorf("rule: a shared store is of no use while a case is under way there; with Shared %v the error is %v", shared, err)
