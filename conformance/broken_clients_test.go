@@ -59,7 +59,7 @@ func TestSoundClients(t *testing.T) {
 	}
 }
 
-// TestWithoutFaults: who gives no injector gets no case that needs one.
+// TestWithoutFaults: a Config without an injector has no case that needs one.
 func TestWithoutFaults(t *testing.T) {
 	t.Parallel()
 	if n := len(Config{New: newMem}.cases()); n != len(Cases()) {
@@ -325,6 +325,11 @@ func brokenClients() []fault {
 				}}.over,
 			),
 			must: []string{"faults/put-many/every-request-lost", "faults/delete-many/every-request-lost", "faults/get-many/every-request-lost", "faults/get-many/unanswered"},
+		},
+		{
+			name:   "waits for the last of its requests before it yields a key",
+			client: chain(getsMany(func(_ []string, found []kv.Found) []kv.Found { return found }), keyByKey),
+			must:   []string{"driver/get-many/unanswered-request"},
 		},
 		{
 			name: "says that a batch failed which did not",

@@ -167,7 +167,7 @@ func expiryFaults() []fault {
 			only: true,
 		},
 		{
-			name: "scans leave out what has expired by the driver's own clock, where the store gives none",
+			name: "scans leave out what has expired by the driver's own clock, where the store names none",
 			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool {
 				return req.Now != 0 || !isExpired(*rec, time.Now().UnixMilli())
 			}),
@@ -648,7 +648,7 @@ func valueFaults() []fault {
 			only: true,
 		},
 		{
-			name: "scans give values where none are wanted, and none where they are",
+			name: "scans return values where none are wanted, and none where they are",
 			wrap: ranges(func(req *kv.ScanRequest) { req.WithValue = !req.WithValue }),
 			must: []string{"scan/entries", "page/entries", "scan/many", "get/own-writes-scan"},
 		},
@@ -673,7 +673,7 @@ func sliceFaults() []fault {
 			must: []string{"values/slice-not-kept/put", "values/slice-not-kept/put-many"},
 		},
 		{
-			name: "gives the same slice to everybody",
+			name: "returns the same slice to everybody",
 			wrap: func(d kv.Driver) kv.Driver {
 				var given sync.Map
 				return reads(func(rec *kv.Record) {
@@ -1262,7 +1262,7 @@ func batchFaults() []fault {
 				}}.over(d)
 			},
 			"batch/delete-many/absent-and-expired"),
-		writes("a batch gives all items the first one's value",
+		writes("a batch stores the first value for all items",
 			batches(func(writes []kv.Write) []kv.Write {
 				for i := range writes {
 					writes[i].Value = writes[0].Value

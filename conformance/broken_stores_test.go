@@ -80,50 +80,105 @@ func (f *front) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	return f.scanPage(ctx, prefix, limit, cursor, opts...)
 }
 
-// failing changes the errors of all methods.
-func failing(change func(err error) error) func(store) store {
-	return fronting(func(f *front) {
-		s := f.store
-		f.get = func(ctx context.Context, key string) (kv.Entry, error) {
-			e, err := s.Get(ctx, key)
-			return e, change(err)
-		}
-		f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-			v, err := s.Put(ctx, key, value, opts...)
-			return v, change(err)
-		}
-		f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
-			return change(s.Delete(ctx, key, opts...))
-		}
-		f.exists = func(ctx context.Context, key string) (bool, error) {
-			ok, err := s.Exists(ctx, key)
-			return ok, change(err)
-		}
-		f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-			return func(yield func(kv.Entry, error) bool) {
-				for e, err := range s.Scan(ctx, prefix, opts...) {
-					if !yield(e, change(err)) {
-						return
-					}
-				}
+// every is a store of which all calls pass through the functions that are set.
+type every struct {
+	store
+	ctx   func(ctx context.Context) context.Context
+	key   func(method, key string) string // of keys and prefixes
+	entry func(e kv.Entry) kv.Entry
+	err   func(err error) error
+}
+
+// with sets the store. What is not set leaves everything as it is.
+func (f every) with(s store) store {
+	f.store = s
+	if f.ctx == nil {
+		f.ctx = func(ctx context.Context) context.Context { return ctx }
+	}
+	if f.key == nil {
+		f.key = func(_, key string) string { return key }
+	}
+	if f.entry == nil {
+		f.entry = func(e kv.Entry) kv.Entry { return e }
+	}
+	if f.err == nil {
+		f.err = func(err error) error { return err }
+	}
+	return f
+}
+
+func (f every) keys(method string, keys []string) []string {
+	keys = slices.Clone(keys)
+	for i, key := range keys {
+		keys[i] = f.key(method, key)
+	}
+	return keys
+}
+
+func (f every) Get(ctx context.Context, key string) (kv.Entry, error) {
+	e, err := f.store.Get(f.ctx(ctx), f.key("Get", key))
+	return f.entry(e), f.err(err)
+}
+
+func (f every) Exists(ctx context.Context, key string) (bool, error) {
+	ok, err := f.store.Exists(f.ctx(ctx), f.key("Exists", key))
+	return ok, f.err(err)
+}
+
+func (f every) Put(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
+	v, err := f.store.Put(f.ctx(ctx), f.key("Put", key), value, opts...)
+	return v, f.err(err)
+}
+
+func (f every) Delete(ctx context.Context, key string, opts ...kv.DeleteOption) error {
+	return f.err(f.store.Delete(f.ctx(ctx), f.key("Delete", key), opts...))
+}
+
+func (f every) Scan(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		for e, err := range f.store.Scan(f.ctx(ctx), f.key("Scan", prefix), opts...) {
+			if !yield(f.entry(e), f.err(err)) {
+				return
 			}
 		}
-		f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
-			page, err := s.ScanPage(ctx, prefix, limit, cursor, opts...)
-			return page, change(err)
-		}
-		f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-			entries, err := s.GetMany(ctx, keys)
-			return entries, change(err)
-		}
-		f.putMany = func(ctx context.Context, items []kv.Item) error { return change(s.PutMany(ctx, items)) }
-		f.deleteMany = func(ctx context.Context, keys []string) error { return change(s.DeleteMany(ctx, keys)) }
-		f.deletePrefix = func(ctx context.Context, prefix string) (int, error) {
-			n, err := s.DeletePrefix(ctx, prefix)
-			return n, change(err)
-		}
-	})
+	}
 }
+
+func (f every) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
+	page, err := f.store.ScanPage(f.ctx(ctx), f.key("ScanPage", prefix), limit, cursor, opts...)
+	for i, e := range page.Entries {
+		page.Entries[i] = f.entry(e)
+	}
+	return page, f.err(err)
+}
+
+func (f every) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
+	entries, err := f.store.GetMany(f.ctx(ctx), f.keys("GetMany", keys))
+	for key, e := range entries {
+		entries[key] = f.entry(e)
+	}
+	return entries, f.err(err)
+}
+
+func (f every) PutMany(ctx context.Context, items []kv.Item) error {
+	items = slices.Clone(items)
+	for i, item := range items {
+		items[i].Key = f.key("PutMany", item.Key)
+	}
+	return f.err(f.store.PutMany(f.ctx(ctx), items))
+}
+
+func (f every) DeleteMany(ctx context.Context, keys []string) error {
+	return f.err(f.store.DeleteMany(f.ctx(ctx), f.keys("DeleteMany", keys)))
+}
+
+func (f every) DeletePrefix(ctx context.Context, prefix string) (int, error) {
+	n, err := f.store.DeletePrefix(f.ctx(ctx), f.key("DeletePrefix", prefix))
+	return n, f.err(err)
+}
+
+// failing changes the errors of all methods.
+func failing(change func(err error) error) func(store) store { return every{err: change}.with }
 
 // instead makes errors that match one sentinel match another.
 func instead(of, target error) func(error) error {
@@ -135,7 +190,7 @@ func instead(of, target error) func(error) error {
 	}
 }
 
-// mended gives the next legal key.
+// mended returns a legal key that is like key.
 func mended(key string) string {
 	if key == "" {
 		return "empty"
@@ -150,70 +205,22 @@ func mended(key string) string {
 
 func validationFaults() []fault {
 	var faults []fault
-	// Each operation in turn takes every key.
-	for name, mend := range map[string]func(f *front){
-		"Get": func(f *front) {
-			f.get = func(ctx context.Context, key string) (kv.Entry, error) { return f.store.Get(ctx, mended(key)) }
-		},
-		"Exists": func(f *front) {
-			f.exists = func(ctx context.Context, key string) (bool, error) { return f.store.Exists(ctx, mended(key)) }
-		},
-		"Put": func(f *front) {
-			f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-				return f.store.Put(ctx, mended(key), value, opts...)
+	// mending makes one method take any key.
+	mending := func(method string) func(store) store {
+		return every{key: func(of, key string) string {
+			if of != method || method == "Scan" && key == "" {
+				return key
 			}
-		},
-		"Delete": func(f *front) {
-			f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
-				return f.store.Delete(ctx, mended(key), opts...)
-			}
-		},
-		"GetMany": func(f *front) {
-			f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-				keys = slices.Clone(keys)
-				for i := range keys {
-					keys[i] = mended(keys[i])
-				}
-				return f.store.GetMany(ctx, keys)
-			}
-		},
-		"PutMany": func(f *front) {
-			f.putMany = func(ctx context.Context, items []kv.Item) error {
-				items = slices.Clone(items)
-				for i := range items {
-					items[i].Key = mended(items[i].Key)
-				}
-				return f.store.PutMany(ctx, items)
-			}
-		},
-		"DeleteMany": func(f *front) {
-			f.deleteMany = func(ctx context.Context, keys []string) error {
-				keys = slices.Clone(keys)
-				for i := range keys {
-					keys[i] = mended(keys[i])
-				}
-				return f.store.DeleteMany(ctx, keys)
-			}
-		},
-		"DeletePrefix": func(f *front) {
-			f.deletePrefix = func(ctx context.Context, prefix string) (int, error) {
-				return f.store.DeletePrefix(ctx, mended(prefix))
-			}
-		},
-	} {
-		faults = append(faults, fault{name: name + " takes any key", with: fronting(mend), must: []string{"keys/invalid/*"}, group: "keys/"})
+			return mended(key)
+		}}.with
+	}
+	for _, method := range []string{"Get", "Exists", "Put", "Delete", "GetMany", "PutMany", "DeleteMany", "DeletePrefix"} {
+		faults = append(faults, fault{name: method + " takes any key", with: mending(method), must: []string{"keys/invalid/*"}, group: "keys/"})
 	}
 	return append(faults,
 		fault{
 			name: "scans take any prefix",
-			with: fronting(func(f *front) {
-				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-					if prefix != "" {
-						prefix = mended(prefix)
-					}
-					return f.store.Scan(ctx, prefix, opts...)
-				}
-			}),
+			with: mending("Scan"),
 			must: []string{"keys/invalid/too-long", "keys/invalid/far-too-long", "keys/invalid/slash", "scan/prefix/longest"},
 		},
 		fault{
@@ -347,38 +354,7 @@ func validationFaults() []fault {
 }
 
 func answerFaults() []fault {
-	// entries changes every entry that is read.
-	entries := func(change func(e kv.Entry) kv.Entry) func(store) store {
-		return fronting(func(f *front) {
-			f.get = func(ctx context.Context, key string) (kv.Entry, error) {
-				e, err := f.store.Get(ctx, key)
-				return change(e), err
-			}
-			f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-				entries, err := f.store.GetMany(ctx, keys)
-				for key, e := range entries {
-					entries[key] = change(e)
-				}
-				return entries, err
-			}
-			f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-				return func(yield func(kv.Entry, error) bool) {
-					for e, err := range f.store.Scan(ctx, prefix, opts...) {
-						if !yield(change(e), err) {
-							return
-						}
-					}
-				}
-			}
-			f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
-				page, err := f.store.ScanPage(ctx, prefix, limit, cursor, opts...)
-				for i, e := range page.Entries {
-					page.Entries[i] = change(e)
-				}
-				return page, err
-			}
-		})
-	}
+	entries := func(change func(e kv.Entry) kv.Entry) func(store) store { return every{entry: change}.with }
 	return []fault{
 		{
 			name: "returns nil for the empty value",
@@ -1004,7 +980,7 @@ func cursorFaults() []fault {
 func frontBatchFaults() []fault {
 	return []fault{
 		{
-			name: "GetMany gives nil for nothing",
+			name: "GetMany returns nil for nothing",
 			with: fronting(func(f *front) {
 				f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
 					entries, err := f.store.GetMany(ctx, keys)
@@ -1160,36 +1136,10 @@ func frontBatchFaults() []fault {
 }
 
 func lifecycleFaults() []fault {
-	// contexts hands another context on to the store.
-	contexts := func(change func(ctx context.Context) context.Context) func(store) store {
-		return fronting(func(f *front) {
-			s := f.store
-			f.get = func(ctx context.Context, key string) (kv.Entry, error) { return s.Get(change(ctx), key) }
-			f.exists = func(ctx context.Context, key string) (bool, error) { return s.Exists(change(ctx), key) }
-			f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-				return s.Put(change(ctx), key, value, opts...)
-			}
-			f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
-				return s.Delete(change(ctx), key, opts...)
-			}
-			f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-				return s.Scan(change(ctx), prefix, opts...)
-			}
-			f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
-				return s.ScanPage(change(ctx), prefix, limit, cursor, opts...)
-			}
-			f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-				return s.GetMany(change(ctx), keys)
-			}
-			f.putMany = func(ctx context.Context, items []kv.Item) error { return s.PutMany(change(ctx), items) }
-			f.deleteMany = func(ctx context.Context, keys []string) error { return s.DeleteMany(change(ctx), keys) }
-			f.deletePrefix = func(ctx context.Context, prefix string) (int, error) { return s.DeletePrefix(change(ctx), prefix) }
-		})
-	}
 	return []fault{
 		{
 			name: "ignores contexts",
-			with: contexts(context.WithoutCancel),
+			with: every{ctx: context.WithoutCancel}.with,
 			must: []string{"context/cancelled/*", "context/deadline", "page/cancelled"},
 			only: true,
 		},

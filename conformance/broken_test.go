@@ -50,7 +50,7 @@ func (f fault) config() Config {
 
 // suite is what the fault is for.
 func (f fault) suite() []testCase {
-	if slices.ContainsFunc(f.must, func(must string) bool { return strings.HasPrefix(must, "faults/") }) {
+	if slices.ContainsFunc(faultSuite, func(c testCase) bool { return f.names(c.Name) }) {
 		return faultSuite
 	}
 	return suite

@@ -260,7 +260,7 @@ func TestWrongFaulty(t *testing.T) {
 		}}
 		for result, err := range check(t.Context(), config, []testCase{retried}) {
 			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
-				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s gives %v, %v", c.name, result.Name, result.Err(), err)
+				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
 			}
 		}
 	}

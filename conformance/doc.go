@@ -56,7 +56,7 @@
 // # Time
 //
 // Cases do not sleep. They move the clock of the store, which begins at the real
-// time, by up to centuries. A driver must go by [kv.Condition] and [kv.Range]
+// time, by up to centuries. A driver must go by the Now of its requests
 // wherever it asks for the time. A service that removes expired entries by its
 // own clock does so an hour after their expiry, so none is missing too early.
 //
@@ -88,9 +88,9 @@
 // "go test -run TestConformance/delete/none/absent" runs the case alone.
 //
 // A bug often fails many cases. Start with the groups in this order: info, keys,
-// values, get, put, delete, versions, expiry, scan, page, cursor, batch, json,
-// errors, close, concurrency, context, faults. The later ones rely on what the earlier
-// ones check.
+// values, get, put, delete, versions, expiry, scan, page, cursor, groups, batch, driver,
+// json, errors, close, concurrency, context, faults. The later ones rely on what the
+// earlier ones check.
 //
 // Some cases put a driver of their own between the store and yours: one that
 // sends a write twice, as an SDK does after a lost response, one that loses a

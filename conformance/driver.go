@@ -1,9 +1,11 @@
 package conformance
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/kv"
@@ -181,6 +183,47 @@ func driverCases() []testCase {
 				}
 				t.wantLive("key", w)
 				t.wantContent("key")
+			}),
+	}
+}
+
+// driverFaultCases are the driverCases that need Config.Faulty.
+func driverFaultCases() []testCase {
+	return []testCase{
+		rule("driver/get-many/unanswered-request",
+			"While one of several requests of a driver's GetMany gets no answer, the keys of the others are yielded.",
+			func(t *trial) {
+				keys := numbered("key:", 450) // more than one request of a service is for
+				t.fillKeys(keys...)
+				d := t.underlying()
+				ctx, cancel := context.WithCancel(t.ctx)
+				defer cancel()
+				var requests atomic.Int64
+				hanging := plan{faults: []Fault{Hang}, concerns: func(write bool) bool {
+					if !write {
+						requests.Add(1)
+					}
+					return !write
+				}}
+				yielded := 0
+				t.network.during(hanging, func() {
+					// A driver that makes one request at a time has nothing to yield.
+					defer time.AfterFunc(briefly, func() {
+						if requests.Load() < 2 {
+							cancel()
+						}
+					}).Stop()
+					defer time.AfterFunc(lateness, cancel).Stop()
+					for _, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: keys, WithValue: true}) {
+						if err == nil && ctx.Err() == nil {
+							yielded++
+							cancel()
+						}
+					}
+				})
+				if n := requests.Load(); n > 1 && yielded == 0 {
+					t.Errorf("the driver's GetMany made %d requests, of which one got no answer for %v, and yields no key in that time", n, lateness)
+				}
 			}),
 	}
 }

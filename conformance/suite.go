@@ -31,7 +31,7 @@ var suite = slices.Concat(
 
 // faultSuite is the table of the cases that need Config.Faulty.
 var faultSuite = func() []testCase {
-	cases := slices.Concat(faultyWriteCases(), versionAfterRetryCases(), faultyBatchCases(), faultyReadCases())
+	cases := slices.Concat(faultyWriteCases(), versionAfterRetryCases(), faultyBatchCases(), faultyReadCases(), driverFaultCases())
 	for i := range cases {
 		cases[i].faulty = true
 	}

@@ -206,7 +206,7 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
-// TestDriver: a driver behind the played network tells what a driver of a service would.
+// TestDriver: a driver over the played network says what a driver of a service would.
 func TestDriver(t *testing.T) {
 	ctx := t.Context()
 	in := new(Injector)

@@ -260,7 +260,7 @@ func TestCheckerAcceptsTheReference(t *testing.T) {
 	}
 }
 
-// tortureMem runs one round against memkv behind an unreliable network.
+// tortureMem runs one round against memkv over an unreliable network.
 func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Driver) kv.Driver) error {
 	w := brokenWorld(t, above, below)
 	w.Use(faults.Seeded(seed, Rates, 10))
@@ -411,7 +411,7 @@ func TestRepeats(t *testing.T) {
 	} {
 		h := History{Calls: c.calls}
 		if err := h.Check(t.TempDir(), "repeats"); (err == nil) != c.allowed {
-			t.Errorf("%s: allowed is %t, and the check gives %v", c.what, c.allowed, err)
+			t.Errorf("%s: allowed is %t, and the check ends with %v", c.what, c.allowed, err)
 		}
 	}
 }

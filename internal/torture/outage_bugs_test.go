@@ -17,7 +17,7 @@ import (
 )
 
 // around is a driver whose calls all pass through one function: what runs the call of
-// the driver within, and gives its error.
+// the driver within, and returns its error.
 type around struct {
 	kv.Driver
 	do func(ctx context.Context, write bool, call func(context.Context) error) error
