@@ -74,4 +74,4 @@ torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a ru
 
 .PHONY: bench
 bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
-	cd internal/bench && $(GO) run . -plots ../docs/bench
+	cd internal/bench && $(GO) run . -plots ../../docs/bench

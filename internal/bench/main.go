@@ -4,7 +4,7 @@
 //	go run . -report [-results FILE] [-plots FOLDER]
 //
 // It writes every measurement to FILE in the format of Go's benchmarks. From
-// there it prints a table by benchstat, the summary that the README shows, and a
+// there it prints a table by benchstat, the summary that docs/figures.md shows, and a
 // line for each goal, and draws the plots; -report does that alone.
 //
 // All stores of one work take turns, so that what else the machine does hits them
