@@ -1,6 +1,6 @@
 // Package docs holds the pages for those who want to know more than the README
-// says. Its tests check the repository's pages: the README's program runs, and every
-// link leads to something.
+// says. Its tests check the repository's pages: the README's program runs, and
+// every link leads to something.
 package docs
 
 import (
