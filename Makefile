@@ -36,6 +36,7 @@ lint: ## Check formatting, go vet, staticcheck, go mod tidy, the workflows and P
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
+	$(TOOL) actionlint -shellcheck= -pyflakes=
 	$(GO) mod tidy -diff
 	@set -e; for folder in $(NESTED); do echo "tidy and vet $$folder"; (cd $$folder && $(GO) mod tidy -diff && $(GO) vet ./...); done
 	cd internal/tools && $(GO) run ./platforms ../.. $(PLATFORMS)
