@@ -11,7 +11,7 @@ import (
 // document is what the cases of the typed view store.
 type document struct {
 	Name  string
-	Count int
+	Count int64
 	Tags  []string
 	Data  []byte
 }

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -118,7 +119,7 @@ func scanCases() []testCase {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
 				t.fillKeys("z")
-				for _, n := range []int{1, 2, 25, 59, 60, 61, 1000, 1 << 40} {
+				for _, n := range []int{1, 2, 25, 59, 60, 61, 1000, math.MaxInt} {
 					t.wantKeys(fmt.Sprintf("Scan with Limit(%d)", n), t.scan("key:", kv.Limit(n)), keys[:min(n, len(keys))])
 				}
 			}),
@@ -133,7 +134,7 @@ func scanCases() []testCase {
 			"A Limit below 1 is ErrInvalidOption, yielded once and before any I/O.",
 			func(t *trial) {
 				t.fillKeys("a")
-				for _, n := range []int{0, -1, -1 << 40} {
+				for _, n := range []int{0, -1, math.MinInt} {
 					t.wantRefused(fmt.Sprintf("Scan with Limit(%d)", n), kv.ErrInvalidOption, func() error { return t.scanError("", kv.Limit(n)) })
 				}
 				t.wantRefused("Scan with a nil option", kv.ErrInvalidOption, func() error { return t.scanError("", nil) })

@@ -273,7 +273,7 @@ func TestValuesThatBeginAsFlags(t *testing.T) {
 	}
 }
 
-// Of a command that failed the exit code is that of the failure, and all is told.
+// A failed command exits with the code of its failure, and prints every error.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -1,5 +1,6 @@
-// Package docs holds the pages about skykv's inner workings. Its tests hold the
-// pages that people read to what is there.
+// Package docs holds the pages for those who want to know more than the README
+// says. Its tests check the repository's pages: the README's program runs, and
+// every link leads to something.
 package docs
 
 import (
@@ -11,7 +12,7 @@ import (
 	"testing"
 )
 
-const root = "../.."
+const root = ".."
 
 // The rule: the README's quickstart compiles as it stands, runs with nothing but
 // Go, and does what it is there to show.

@@ -1,9 +1,9 @@
-package providers
+package alien
 
 import "testing"
 
-// The URLs that cloud bindings stand for.
-func TestBindingURL(t *testing.T) {
+// The rule: the binding of a cloud service becomes the URL of its store.
+func TestURL(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`{"service":"dynamodb","tableName":"my-table","region":"eu-central-1"}`:                               "dynamodb://my-table?region=eu-central-1",
@@ -13,7 +13,7 @@ func TestBindingURL(t *testing.T) {
 		`{"service":"tablestorage","resourceGroupName":"group","accountName":"account","tableName":"cache"}`:  "aztables://account/cache",
 		` {"collectionName":"a b","databaseId":"db","projectId":"my-project", "service":"firestore"} `:        "firestore://my-project/a%20b?database=db",
 	} {
-		if b, err := parseBinding(text); err != nil || b.url != want {
+		if b, err := parse(text); err != nil || b.url != want {
 			t.Errorf("%s is %q, %v; want %q", text, b.url, err, want)
 		}
 	}

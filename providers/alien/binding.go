@@ -1,4 +1,6 @@
-package providers
+// Package alien opens the stores that the reference platform, Alien, binds to a
+// program. It links every provider, as package providers does.
+package alien
 
 import (
 	"bytes"
@@ -16,107 +18,108 @@ import (
 	"strings"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// BindingFile is the name of the store that a local-kv binding keeps in its
-// dataDir: not the name of the reference platform's own database there.
-const BindingFile = "skykv.db"
+// FileName is the name of the file that holds the store of a local-kv binding, in
+// the binding's dataDir. It is not the name of Alien's own database there.
+const FileName = "skykv.db"
 
-// OpenBinding opens the store of a binding of the reference platform, Alien: the
-// JSON in the environment variable ALIEN_NAME_BINDING, where NAME is name in
-// upper case with "_" for "-". OpenBinding(ctx, "cache") reads
-// ALIEN_CACHE_BINDING, which is one of
+// Open opens the store of a binding: the JSON in the environment variable
+// ALIEN_NAME_BINDING, where NAME is name in upper case with "_" for "-".
+// Open(ctx, "cache") reads ALIEN_CACHE_BINDING. The JSON is one of
 //
 //	{"service":"dynamodb","tableName":T,"region":R,"endpointUrl":U}
 //	{"service":"firestore","projectId":P,"databaseId":D,"collectionName":C}
 //	{"service":"tablestorage","resourceGroupName":G,"accountName":A,"tableName":T}
 //	{"service":"local-kv","dataDir":D,"keyPrefix":K}
 //
-// endpointUrl and keyPrefix may be missing or null. The resource group is not
-// needed to reach a table. A local-kv binding keeps its entries in the file
-// [BindingFile] below dataDir, which must exist, in the [kv.Namespace] keyPrefix.
-// The data is skykv's own, in skykv's layout.
+// endpointUrl and keyPrefix may be missing or null. The resource group is not used.
+// A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
+// exist, in the [kv.Namespace] keyPrefix. The data is in skykv's own layout, not in
+// Alien's.
 //
-// A variable that is unset, a service that skykv has no provider for ("redis"), a
-// field that is unknown or missing, and a reference to a secret or an expression
-// where a value is expected are errors that match [kv.ErrInvalidOption]. None
-// repeats a value of the binding that may be a secret.
-func OpenBinding(ctx context.Context, name string) (*kv.Store, error) {
-	variable, err := bindingVariable(name)
+// These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a
+// service that skykv has no provider for ("redis"), a field that is unknown or
+// missing, and a reference to a secret or an expression where a text must be. No
+// message repeats a value of the binding that may be a secret.
+func Open(ctx context.Context, name string) (*kv.Store, error) {
+	variable, err := variableOf(name)
 	if err != nil {
-		return nil, invalidBinding(err)
+		return nil, invalid(err)
 	}
-	b, err := parseBinding(os.Getenv(variable))
+	b, err := parse(os.Getenv(variable))
 	if err != nil {
-		return nil, invalidBinding(fmt.Errorf("%s: %w", variable, err))
+		return nil, invalid(fmt.Errorf("%s: %w", variable, err))
 	}
 	if b.url != "" {
-		return Open(ctx, b.url)
+		return providers.Open(ctx, b.url)
 	}
-	store, err := localkv.New(filepath.Join(b.dataDir, BindingFile), nil)
+	store, err := localkv.New(filepath.Join(b.dataDir, FileName), nil)
 	if err != nil {
 		return nil, err
 	}
 	view, err := store.Namespace(b.keyPrefix)
 	if err != nil {
-		return nil, errors.Join(invalidBinding(fmt.Errorf("%s: field \"keyPrefix\": %w", variable, err)), store.Close())
+		return nil, errors.Join(invalid(fmt.Errorf("%s: field \"keyPrefix\": %w", variable, err)), store.Close())
 	}
 	return view, nil
 }
 
-func invalidBinding(err error) error {
+func invalid(err error) error {
 	return &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: err}
 }
 
-// bindingVariable names the environment variable of a binding.
-func bindingVariable(name string) (string, error) {
+// variableOf returns the name of the environment variable of a binding.
+func variableOf(name string) (string, error) {
+	if name == "" {
+		return "", errors.New("the binding's name is empty; want a name of a-z A-Z 0-9 - _")
+	}
 	for i := range len(name) {
 		switch c := name[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '_', i > 0 && c >= '0' && c <= '9':
 		default:
-			return "", fmt.Errorf("byte %d of the binding's name is %q; allowed are a-z A-Z 0-9 - _", i, c)
+			return "", fmt.Errorf("byte %d of the binding's name is %q; want a-z A-Z 0-9 - _, and no digit first", i, c)
 		}
-	}
-	if name == "" {
-		return "", errors.New("the binding's name is empty; allowed are names of a-z A-Z 0-9 - _")
 	}
 	return "ALIEN_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_") + "_BINDING", nil
 }
 
-// binding is where a binding leads: to a URL, or to a folder.
+// binding says where a store is: the URL of a service's, or the folder and the
+// prefix of a local one's.
 type binding struct {
 	url                string
 	dataDir, keyPrefix string
 }
 
-// bindingFields are the fields of each service, true for those that must be there.
-var bindingFields = map[string]map[string]bool{
+// fieldsOf are the fields of each service's binding, true for the required ones.
+var fieldsOf = map[string]map[string]bool{
 	"dynamodb":     {"tableName": true, "region": true, "endpointUrl": false},
 	"firestore":    {"projectId": true, "databaseId": true, "collectionName": true},
 	"tablestorage": {"resourceGroupName": true, "accountName": true, "tableName": true},
 	"local-kv":     {"dataDir": true, "keyPrefix": false},
 }
 
-func parseBinding(text string) (binding, error) {
+func parse(text string) (binding, error) {
 	if text == "" {
-		return binding{}, errors.New("the variable is not set; allowed is the JSON of a binding, such as {\"service\":\"local-kv\",\"dataDir\":\"/data\"}")
+		return binding{}, errors.New("the variable is not set; want the JSON of a binding, such as {\"service\":\"local-kv\",\"dataDir\":\"/data\"}")
 	}
 	raw, err := readObject(text)
 	if err != nil {
 		return binding{}, err
 	}
-	service, err := bindingText(raw, "service", true)
+	service, err := textOf(raw, "service", true)
 	if err != nil {
 		return binding{}, err
 	}
-	fields, ok := bindingFields[service]
+	fields, ok := fieldsOf[service]
 	if !ok {
-		allowed := strings.Join(slices.Sorted(maps.Keys(bindingFields)), ", ")
+		services := strings.Join(slices.Sorted(maps.Keys(fieldsOf)), ", ")
 		if service == "redis" {
-			return binding{}, errors.New("the service is \"redis\", which skykv has no provider for; allowed are " + allowed)
+			return binding{}, errors.New("the service is \"redis\", which skykv has no provider for; want one of " + services)
 		}
-		return binding{}, errors.New("the service is unknown; allowed are " + allowed)
+		return binding{}, errors.New("the service is unknown; want one of " + services)
 	}
 	values := make(map[string]string)
 	for _, field := range slices.Sorted(maps.Keys(raw)) {
@@ -125,7 +128,7 @@ func parseBinding(text string) (binding, error) {
 		}
 	}
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		if values[field], err = bindingText(raw, field, fields[field]); err != nil {
+		if values[field], err = textOf(raw, field, fields[field]); err != nil {
 			return binding{}, err
 		}
 	}
@@ -154,8 +157,8 @@ func parseBinding(text string) (binding, error) {
 	}
 	u.RawQuery = query.Encode()
 	if strings.ContainsFunc(u.Host, notInHost) {
-		// In the URL it would be something else than a host.
-		return binding{}, fmt.Errorf("the %s binding's table, project or account is not a name; allowed are a-z A-Z 0-9 . _ -", service)
+		// In the URL it would not be the host.
+		return binding{}, fmt.Errorf("the %s binding's table, project or account is not a name; want a-z A-Z 0-9 . _ -", service)
 	}
 	return binding{url: u.String()}, nil
 }
@@ -164,8 +167,8 @@ func notInHost(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
-// readObject reads one JSON object and nothing else. What encoding/json says is
-// left out, since it may quote values.
+// readObject reads a text that is one JSON object. Its errors leave out what
+// encoding/json says, since that may quote values.
 func readObject(text string) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(strings.NewReader(text))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
@@ -193,8 +196,8 @@ func readObject(text string) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// bindingText gives the text of a field, "" for an optional one that is missing.
-func bindingText(fields map[string]json.RawMessage, field string, required bool) (string, error) {
+// textOf returns the text of a field, "" for an optional one that is missing.
+func textOf(fields map[string]json.RawMessage, field string, required bool) (string, error) {
 	raw := bytes.TrimSpace(fields[field])
 	switch first := cmp.Or(string(raw), "null")[0]; {
 	case first == 'n' && required:
@@ -204,17 +207,17 @@ func bindingText(fields map[string]json.RawMessage, field string, required bool)
 	case first == '{':
 		var object map[string]json.RawMessage
 		if json.Unmarshal(raw, &object) == nil && object["secretRef"] != nil {
-			return "", fmt.Errorf("field %q is a reference to a secret; allowed is a text, which the platform is to put there before the program starts", field)
+			return "", fmt.Errorf("field %q is a reference to a secret; want a text, which the platform must put there before the program starts", field)
 		}
-		return "", fmt.Errorf("field %q is an expression that was not resolved; allowed is a text", field)
+		return "", fmt.Errorf("field %q is an expression that was not resolved; want a text", field)
 	case first == '[':
-		return "", fmt.Errorf("field %q is an expression that was not resolved; allowed is a text", field)
+		return "", fmt.Errorf("field %q is an expression that was not resolved; want a text", field)
 	case first != '"':
-		return "", fmt.Errorf("field %q is no text", field)
+		return "", fmt.Errorf("field %q is not a text", field)
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
-		return "", fmt.Errorf("field %q is no text", field)
+		return "", fmt.Errorf("field %q is not a text", field)
 	}
 	if text == "" && required {
 		return "", fmt.Errorf("field %q is empty", field)
