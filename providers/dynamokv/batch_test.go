@@ -134,7 +134,7 @@ func TestGetManyYieldsWhatIsThere(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			released := make(chan struct{})
 			late := func(key string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -12,6 +13,9 @@ import (
 
 // name is the provider's name in errors and versions.
 const name = "dynamodb"
+
+// yes is for requests, which want a pointer.
+var yes = aws.Bool(true)
 
 type driver struct {
 	client *dynamodb.Client

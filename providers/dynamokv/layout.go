@@ -170,8 +170,6 @@ var (
 	typeN = text("N")
 
 	valuesAny = item{":s": typeS, ":b": typeB, ":n": typeN}
-
-	yes = aws.Bool(true)
 )
 
 // condition returns the expression for a condition of a write, and its values. It
