@@ -14,7 +14,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/log"
 
 	"github.com/skykv/skykv/cmd/skykv/internal/service"
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 )
 
 // devStores are the emulators that dev starts, and the URLs of a store in each.

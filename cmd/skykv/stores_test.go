@@ -19,7 +19,7 @@ import (
 	"github.com/skykv/skykv/cmd/skykv/internal/report"
 	"github.com/skykv/skykv/cmd/skykv/internal/service"
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers"
 )
