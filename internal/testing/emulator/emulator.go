@@ -30,11 +30,11 @@ const (
 	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// ErrUnavailable is matched by the error of [Start] when there is no way to run the emulator here, or
-// SKYKV_EMULATOR=off forbids it: a test skips. Every other error is the failure of something that should have worked.
+// ErrUnavailable is matched by the error of [Start] when there is no way to run the emulator here, or when
+// SKYKV_EMULATOR=off: a test skips. Every other error is the failure of something that should have worked.
 var ErrUnavailable = errors.New("no emulator available")
 
-// An Emulator is a running emulator. Its fields are not to be changed.
+// An Emulator is a running emulator. Its fields must not be changed.
 type Emulator struct {
 	Kind Kind
 	// Endpoint is where it listens, in the form that the service's client takes: "http://HOST:PORT" for DynamoDB,
@@ -61,6 +61,7 @@ type service struct {
 	get      string // completes "to get one, start Docker, or "
 
 	run      container                                        // starts the image
+	port     string                                           // serves in the container
 	command  func(context.Context) (commandLine, error)       // finds or installs the local program
 	endpoint func(hostPort string) string                     // what Emulator.Endpoint is for a HOST:PORT
 	probe    func(ctx context.Context, endpoint string) error // one real request
@@ -74,7 +75,7 @@ var services = map[Kind]*service{
 		kind: KindDynamoDB, name: "DynamoDB Local",
 		variable: "SKYKV_DYNAMODB_ENDPOINT", example: "http://localhost:8000",
 		get: "install Java 17 or newer and npm",
-		run: dynamoDBContainer, command: dynamoDBCommand,
+		run: dynamoDBContainer, port: "8000/tcp", command: dynamoDBCommand,
 		endpoint: func(hostPort string) string { return "http://" + hostPort },
 		probe:    probeDynamoDB,
 	},
@@ -83,7 +84,7 @@ var services = map[Kind]*service{
 		variable: "SKYKV_FIRESTORE_ENDPOINT", example: "localhost:8080",
 		get: "install Java 17 or newer and the emulator (gcloud components install cloud-firestore-emulator, " +
 			"apt-get install google-cloud-cli-firestore-emulator, or npm install -g firebase-tools)",
-		run: firestoreContainer, command: firestoreCommand,
+		run: firestoreContainer, port: "8080/tcp", command: firestoreCommand,
 		endpoint: func(hostPort string) string { return hostPort },
 		probe:    probeFirestore,
 	},
@@ -91,7 +92,7 @@ var services = map[Kind]*service{
 		kind: KindAzureTables, name: "Azurite",
 		variable: "SKYKV_AZTABLES_ENDPOINT", example: "http://localhost:10002/" + AzureAccount,
 		get: "install Node.js with npm",
-		run: azureTablesContainer, command: azureTablesCommand,
+		run: azureTablesContainer, port: "10002/tcp", command: azureTablesCommand,
 		endpoint: func(hostPort string) string { return "http://" + hostPort + "/" + AzureAccount },
 		probe:    probeAzureTables,
 	},
