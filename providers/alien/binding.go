@@ -37,7 +37,7 @@ const FileName = "skykv.db"
 //
 // endpointUrl and keyPrefix may be missing or null. The resource group is not used.
 // A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
-// exist, in the [kv.Namespace] keyPrefix. The data is in skykv's own layout, not in
+// exist, in the [kv.Store.Namespace] keyPrefix. The data is in skykv's own layout, not in
 // Alien's.
 //
 // These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/testcontainers/testcontainers-go/log"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 )
 
 // devStores are the emulators that dev starts, and the URLs of a store in each.

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 )
 
 // binary is the command under test, built once.

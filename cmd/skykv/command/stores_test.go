@@ -19,7 +19,7 @@ import (
 	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
 	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers"
 )
@@ -312,30 +312,49 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// Ctrl-C while the emulators start is told as that, and not as what it broke off.
+// Ctrl-C while the emulators start is told as that, and not as what it broke off, and leaves nothing.
 func TestDevInterruptedWhileStarting(t *testing.T) {
 	t.Parallel()
 	emulator.DynamoDB(t) // or skip
-	cmd := command(t, "dev", "--only", "dynamodb")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, stderr, "starting")
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	rest, err := io.ReadAll(stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // the code says it
-	ended := cmd.ProcessState.ExitCode() == 130 && strings.HasSuffix(string(rest), "skykv: interrupted\n")
-	ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was that fast, or runs anyway
-	if !ended && !ready {
-		t.Errorf("dev exits with %d and %q", cmd.ProcessState.ExitCode(), rest)
+	emulator.AzureTables(t)
+	for _, milliseconds := range []int{0, 100, 200, 300, 500} {
+		after := time.Duration(milliseconds) * time.Millisecond
+		t.Run(after.String(), func(t *testing.T) {
+			t.Parallel()
+			cmd := command(t, "dev", "--only", "dynamodb,aztables")
+			folder := t.TempDir()
+			cmd.Env = append(cmd.Env, "TMPDIR="+folder)
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			await(t, stderr, "starting")
+			timer := time.AfterFunc(after, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
+			defer timer.Stop()
+			rest, err := io.ReadAll(stderr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait() // the code says it
+			ended := cmd.ProcessState.ExitCode() == 130 && strings.HasSuffix(string(rest), "skykv: interrupted\n")
+			ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was that fast, or runs anyway
+			if !ended && !ready {
+				t.Errorf("dev exits with %d and %q", cmd.ProcessState.ExitCode(), rest)
+			}
+			containers, err := emulator.ContainersOf(t.Context(), cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files, err := os.ReadDir(folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(containers)+len(files) > 0 {
+				t.Errorf("rule: whenever dev is interrupted, nothing is left; there are %v and %v", containers, files)
+			}
+		})
 	}
 }

@@ -27,7 +27,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers"
 )

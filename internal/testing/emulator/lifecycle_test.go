@@ -32,7 +32,7 @@ func available(t *testing.T, way string, kinds ...Kind) {
 	var err error
 	switch way {
 	case "docker":
-		err = dockerAnswers(t.Context())
+		err = dockerUsable(t.Context())
 	case "process":
 		for _, kind := range kinds {
 			err = errors.Join(err, localProgram[kind]())
@@ -150,6 +150,9 @@ func TestStart(t *testing.T) {
 					t.Errorf("got %s (%s), want %s (%s)", e.Kind, e.Way, kind, way)
 				}
 				roundTrip[kind](t, e.Endpoint)
+				if way == "docker" {
+					publishedOnLoopback(t, e)
+				}
 				if !running(t, e) {
 					t.Errorf("%s %s is not running, as this test sees it: it could not see it end", e.Way, e.id)
 				}
@@ -183,6 +186,47 @@ func TestStart(t *testing.T) {
 				wg.Wait()
 				gone(t, e)
 			})
+		}
+	}
+}
+
+// publishedOnLoopback looks at what the engine did: a port published for all addresses is reachable from other machines.
+func publishedOnLoopback(t *testing.T, e *Emulator) {
+	t.Helper()
+	docker, err := testcontainers.NewDockerClientWithOpts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer docker.Close()
+	inspected, err := docker.ContainerInspect(t.Context(), e.id, client.ContainerInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	published := 0
+	for port, bindings := range inspected.Container.NetworkSettings.Ports {
+		for _, binding := range bindings {
+			published++
+			if !binding.HostIP.IsLoopback() {
+				t.Errorf("rule: no port is published beyond loopback; %s of %s is at %s:%s", port, e.Kind, binding.HostIP, binding.HostPort)
+			}
+		}
+	}
+	if published != 1 {
+		t.Errorf("%s publishes %d ports, want the one that serves: %v", e.Kind, published, inspected.Container.NetworkSettings.Ports)
+	}
+}
+
+// TestDockerElsewhere: an engine that publishes its ports at another address than this machine's own is of no use.
+func TestDockerElsewhere(t *testing.T) {
+	available(t, "docker")
+	for host, want := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "172.17.0.1": false, "docker.example": false, "": false} {
+		t.Setenv("TESTCONTAINERS_HOST_OVERRIDE", host)
+		err := dockerUsable(t.Context())
+		switch {
+		case want && err != nil:
+			t.Errorf("%q: %v", host, err)
+		case !want && (!errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), host)):
+			t.Errorf("%q: got %v; want ErrUnavailable, and the host", host, err)
 		}
 	}
 }
@@ -225,7 +269,7 @@ func TestChild(t *testing.T) {
 				if first != again {
 					t.Errorf("got %s, then %s; a test binary has one emulator of each kind", first, again)
 				}
-				e, err := shared[Kind(kind)]()
+				e, err := shared.get(Kind(kind))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -351,15 +395,13 @@ func TestOneEmulator(t *testing.T) {
 // TestStopFailureIsSeen: a passing run that leaves an emulator behind does not pass.
 func TestStopFailureIsSeen(t *testing.T) {
 	for _, tc := range []struct{ tests, want int }{{0, 1}, {1, 1}, {2, 2}} {
-		started.Lock()
-		mine := started.emulators
-		started.emulators = []*Emulator{{Kind: "test", stop: func() error { return errors.New("as told") }}}
-		started.Unlock()
-		got := runTests(exitCode(tc.tests))
-		started.Lock()
-		started.emulators = mine
-		started.Unlock()
-		if got != tc.want {
+		f := newFleet(func(_ context.Context, kind Kind) (*Emulator, error) {
+			return &Emulator{Kind: kind, stop: func() error { return errors.New("as told") }}, nil
+		})
+		if _, err := f.get("test"); err != nil {
+			t.Fatal(err)
+		}
+		if got := runTests(exitCode(tc.tests), f); got != tc.want {
 			t.Errorf("tests ended with %d and an emulator did not stop: got %d, want %d", tc.tests, got, tc.want)
 		}
 	}

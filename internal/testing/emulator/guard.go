@@ -13,15 +13,24 @@ import (
 // guardScript runs its arguments as a command until the command ends or the script's input does, whichever comes
 // first, and then kills its process group, itself included. The input's other end is held by this program alone,
 // so that the kernel (or Docker) closes it however this program ends. The same script runs local processes, as
-// leader of a process group, and containers, where the end of its process 1 ends everything. It removes the folder
-// that the program works in, if it is told of one.
-const guardScript = `exec 3<&0
+// leader of a process group, and containers, where the end of its process 1 ends everything.
+//
+// If it is told of a folder, it makes it, works in it and removes it: this program may be killed at any moment, and the
+// script is not. A process that still writes into the folder can make a removal fail, but not many times.
+const guardScript = `if [ -n "$SKYKV_EMULATOR_FOLDER" ]; then
+	mkdir -m 700 "$SKYKV_EMULATOR_FOLDER" && cd "$SKYKV_EMULATOR_FOLDER" || exit
+fi
+exec 3<&0
 cat <&3 >/dev/null &
 guard=$!
 { "$@" </dev/null; kill "$guard"; } 3<&- &
 exec 2>/dev/null
 wait "$guard"
-[ -z "$SKYKV_EMULATOR_FOLDER" ] || rm -rf "$SKYKV_EMULATOR_FOLDER"
+tries=0
+while [ -n "$SKYKV_EMULATOR_FOLDER" ] && [ -e "$SKYKV_EMULATOR_FOLDER" ] && [ "$tries" -lt 50 ]; do
+	rm -rf "$SKYKV_EMULATOR_FOLDER"
+	tries=$((tries + 1))
+done
 kill -9 0`
 
 // guarded is the command line that runs args under the script.
@@ -38,15 +47,12 @@ type process struct {
 
 const killWithin = 10 * time.Second
 
-// startGuarded starts a program that prints into output and works in an empty folder, which goes when it goes.
+// startGuarded starts a program that prints into output and works in an empty folder, which is removed when it ends.
 func startGuarded(output io.Writer, args ...string) (*process, error) {
-	folder, err := os.MkdirTemp("", "skykv-emulator-")
+	cmd, folder, err := guardedCommand(args...)
 	if err != nil {
 		return nil, err
 	}
-	cmd := guardedCommand(args...)
-	cmd.Dir = folder
-	cmd.Env = append(os.Environ(), "SKYKV_EMULATOR_FOLDER="+folder)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.WaitDelay = killWithin
 	input, err := cmd.StdinPipe()
@@ -60,7 +66,7 @@ func startGuarded(output io.Writer, args ...string) (*process, error) {
 	go func() {
 		defer close(p.ended)
 		_ = cmd.Wait()           // it is killed, so its status says nothing
-		_ = os.RemoveAll(folder) // there only if there was no guard
+		_ = os.RemoveAll(folder) // there only if the guard could not do it, or there is none
 	}()
 	return p, nil
 }

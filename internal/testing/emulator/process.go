@@ -24,9 +24,10 @@ const (
 var (
 	// The emulators live for seconds or minutes, beside the tests that use them: with the quick compiler alone and
 	// the simple collector DynamoDB Local needed half the processor time to start and for 24,000 requests after.
-	javaFlags     = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
-	dynamoDBJava  = append(javaFlags[:2:2], "-Xmx512m") // its data is outside of the heap, in SQLite
-	firestoreJava = append(javaFlags[:2:2], "-Xmx1g")   // its data is inside
+	// Without performance data there is no file of it in /tmp, which a killed JVM would leave.
+	javaFlags     = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"}
+	dynamoDBJava  = append(slices.Clip(javaFlags), "-Xmx512m") // its data is outside of the heap, in SQLite
+	firestoreJava = append(slices.Clip(javaFlags), "-Xmx1g")   // its data is inside
 	// -sharedDb: one set of tables, whatever region and access key a client has.
 	dynamoDBFlags    = []string{"-inMemory", "-sharedDb", "-disableTelemetry"}
 	azureTablesFlags = []string{"--inMemoryPersistence", "--silent", "--disableTelemetry"}
