@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
 )
 
 func TestEntries(t *testing.T) {
@@ -297,11 +298,11 @@ func TestExplain(t *testing.T) {
 // The rule: the README and the command agree about what there is.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	_, section, _ := strings.Cut(read(t, "../../README.md"), "\n## The command\n")
+	_, section, _ := strings.Cut(read(t, "../../../README.md"), "\n## The command\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	flags := make(map[string]bool)
 	var there []string
-	for _, cmd := range newRoot().Commands() {
+	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { flags["--"+f.Name] = true })
 		if cmd.Name() != "completion" && cmd.Name() != "help" {
 			there = append(there, cmd.Name())
@@ -326,7 +327,7 @@ func TestReadme(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	help := good(t, "help")
-	for _, cmd := range newRoot().Commands() {
+	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
 		if cmd.Name() == "completion" || cmd.Name() == "help" {
 			continue
 		}

@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
-	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers"
 )
 

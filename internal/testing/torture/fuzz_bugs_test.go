@@ -71,7 +71,7 @@ var fuzzBugs = []struct {
 		`base64.StdEncoding.AppendEncode`, `base64.RawStdEncoding.AppendEncode`},
 	{"a version may be several ETags", "providers/aztableskv", "FuzzVersion", "driver.go",
 		` || r == '"'`, ``},
-	{"bytes that are no text become other ones", "cmd/skykv/internal/entryline", "FuzzRoundTrip", "entryline.go",
+	{"bytes that are no text become other ones", "cmd/skykv/command/internal/entryline", "FuzzRoundTrip", "entryline.go",
 		`utf8.Valid(entry.Value)`, `len(entry.Value) > 0`},
 }
 
