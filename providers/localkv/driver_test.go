@@ -272,3 +272,21 @@ func TestLoopsEndWithContext(t *testing.T) {
 		}
 	}
 }
+
+// A Get costs its copies of the value and the token; the checksums cost no allocation.
+func TestGetAllocates(t *testing.T) {
+	d, store := newTestDriver(t)
+	if _, err := store.Put(t.Context(), "key", make([]byte, 1024), kv.TTL(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for withValue, want := range map[bool]float64{false: 1, true: 2} {
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := d.Get(ctx, kv.GetRequest{Key: "key", WithValue: withValue}); err != nil {
+				t.Error(err)
+			}
+		}); n != want {
+			t.Errorf("rule: a Get allocates what it returns; with value %t it makes %v allocations, want %v", withValue, n, want)
+		}
+	}
+}
