@@ -18,7 +18,7 @@ import (
 )
 
 func brokenDrivers() []fault {
-	return slices.Concat(expiryFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
+	return slices.Concat(expiryFaults(), clockFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
 		scanFaults(), groupFaults(), staleFaults(), batchFaults(), driverFaults(), raceFaults(), contextFaults(), otherDriverFaults())
 }
 
@@ -157,13 +157,13 @@ func expiryFaults() []fault {
 		{
 			name: "scans remove what has expired, without an hour's grace",
 			wrap: removing(0),
-			must: []string{"expiry/later-for-a-slow-clock"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
 			only: true,
 		},
 		{
 			name: "scans remove what expired more than half an hour ago",
 			wrap: removing(31 * time.Minute),
-			must: []string{"expiry/later-for-a-slow-clock"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
 			only: true,
 		},
 		{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -320,7 +321,7 @@ func validationFaults() []fault {
 			with: fronting(func(f *front) {
 				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
 					for i, opt := range opts {
-						if opt == nil || opt == kv.Limit(0) || opt == kv.Limit(-1) || opt == kv.Limit(-1<<40) {
+						if opt == nil || opt == kv.Limit(0) || opt == kv.Limit(-1) || opt == kv.Limit(math.MinInt) {
 							opts = slices.Delete(slices.Clone(opts), i, i+1)
 							break
 						}

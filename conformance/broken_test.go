@@ -140,7 +140,7 @@ func (f fault) noticed(t *testing.T, name string) bool {
 			if c.Name != name {
 				break
 			}
-			if result, _ := c.try(t.Context(), f.config()); result.Err() != nil {
+			if result, _ := c.try(t.Context(), f.config(), nil); result.Err() != nil {
 				return true
 			}
 		}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
@@ -266,31 +266,9 @@ func TestWrongFaulty(t *testing.T) {
 	}
 }
 
-// A driver that does not return fails its case, and the suite goes on.
-func TestDriverThatDoesNotReturn(t *testing.T) {
-	t.Parallel()
-	for _, shared := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			forever := make(chan struct{})
-			defer close(forever) // for the test to end
-			config := Config{Shared: shared, New: func(context.Context) (*kv.Store, error) {
-				return memkv.New().With(kv.Wrap(kv.Level1, gets(func(kv.GetRequest, *kv.Found) { <-forever }))), nil
-			}}
-			c := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
-			result, err := c.try(t.Context(), config)
-			if result.Err() == nil || !strings.Contains(result.Err().Error(), "does not return") || result.Duration != caseTimeout+goingOn {
-				t.Errorf("rule: a call that does not return fails the case after %v; it ends with %v after %v", caseTimeout+goingOn, result.Err(), result.Duration)
-			}
-			if (err != nil) != shared {
-				t.Errorf("rule: a shared store is of no use while a case is under way there; with Shared %v the error is %v", shared, err)
-			}
-		})
-	}
-}
-
 func TestCases(t *testing.T) {
 	t.Parallel()
-	cases := append(Cases(), FaultCases()...)
+	cases := slices.Concat(suite, faultSuite)
 	if len(cases) < 120 {
 		t.Errorf("rule: there are at least 120 cases; there are %d", len(cases))
 	}
@@ -301,6 +279,10 @@ func TestCases(t *testing.T) {
 			t.Errorf("rule: names are unique, in lower case, with dashes and slashes; %q is not", c.Name)
 		}
 		seen[c.Name] = true
+		group, _, _ := strings.Cut(c.Name, "/")
+		if file := filepath.Base(c.file); file != group+".go" {
+			t.Errorf("rule: a case is in the file of its group; %s is in %s", c.Name, file)
+		}
 		if !strings.HasSuffix(c.Rule, ".") || len(c.Rule) < 20 {
 			t.Errorf("rule: a rule is a sentence; that of %s is %q", c.Name, c.Rule)
 		}

@@ -133,8 +133,9 @@ type Info struct {
 	// driver has no such thing.
 	MaxAtomicWrites int
 
-	// Immediate says that no method ever waits for a network, a disk or another
-	// process. The store then saves what it takes to end calls under way at Close.
+	// Immediate says that the store need not end calls under way at Close, and so saves
+	// what that takes: no method ever waits for a network, a disk or another process, or
+	// Close of the driver ends the calls by itself, those without a deadline too.
 	Immediate bool
 }
 

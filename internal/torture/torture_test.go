@@ -10,8 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/skykv/skykv/conformance/emulator"
 	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/emulator"
 )
 
 func TestMain(m *testing.M) {

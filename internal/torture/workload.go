@@ -326,7 +326,8 @@ func valueOf(write string, size int) []byte {
 	return []byte(write + "=" + filling)
 }
 
-// writeOf gives the name of the write that a value is of, or says that it is of none.
+// writeOf returns the name of the write that stored value, or a text that says
+// that no write did.
 func writeOf(value []byte) string {
 	write, filling, ok := strings.Cut(string(value), "=")
 	if !ok || strings.ReplaceAll(filling, write+"/", "") != "" || filling == "" {

@@ -16,6 +16,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
+// putting and deleting are writes as the store makes them.
+func putting(key string, cond kv.Condition) kv.Write {
+	return kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("v"), Token: token}, Condition: cond}
+}
+
+func deleting(key string, cond kv.Condition) kv.Write {
+	return kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: key, Token: token}, Condition: cond}
+}
+
 // The rule: deleting absent keys is no error, in any number and mixture, though
 // each makes its transaction fail; and it takes fewer requests than keys where
 // few are absent.
@@ -249,19 +258,21 @@ func TestManyShards(t *testing.T) {
 	want := make(map[string]bool)
 	for i := range 2500 {
 		key := fmt.Sprintf("k%d", i)
-		w := kv.Write{Record: kv.Record{Key: key, Value: []byte{}, Token: strings.Repeat("t", kv.TokenLen)}}
-		if w.Delete = i%3 == 0; !w.Delete {
-			want[key] = true
+		if i%3 == 0 {
+			writes = append(writes, deleting(key, kv.Condition{}))
+			continue
 		}
-		writes = append(writes, w)
+		writes = append(writes, putting(key, kv.Condition{}))
+		want[key] = true
 	}
-	d, err := newDriver("open", f.client(), "kv1", quick)
+	d, err := newDriver("open", f.client(), "kv1", &Options{Retry: quick})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.setShards(DefaultShards)
-	if err := d.WriteMany(t.Context(), writes); err != nil {
-		t.Fatal(err)
+	for i, result := range d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes}) {
+		if result.Err != nil || !result.Done {
+			t.Fatalf("%s: %+v", writes[i].Key, result)
+		}
 	}
 	if requests := f.take(); slices.Contains(requests, "PUT entity") {
 		t.Error("absent keys that were to be deleted made transactions with puts fail")

@@ -11,7 +11,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-var fuzzDriver = &driver{prefix: "projects/p/databases/(default)/documents/c/" + letter}
+var fuzzLayout = testLayout(3)
 
 // The rule: no document makes the decoder panic, and what is not skykv's is
 // ErrIncompatible. The input is a document as it comes from the wire.
@@ -22,7 +22,7 @@ func FuzzDecode(f *testing.F) {
 		{Key: "__x__", Value: []byte("value"), Token: "short"},
 		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", kv.TokenLen), Expires: -1},
 	} {
-		wire, err := proto.Marshal(fuzzDriver.encode(rec))
+		wire, err := proto.Marshal(fuzzLayout.encode(rec))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -33,44 +33,46 @@ func FuzzDecode(f *testing.F) {
 		if proto.Unmarshal(wire, &doc) != nil {
 			return
 		}
-		key := fuzzDriver.keyOf(doc.GetName())
 		for _, withValue := range []bool{true, false} {
-			rec, err := decode(key, &doc, withValue)
+			rec, err := fuzzLayout.scanned(1, &doc, withValue)
 			if err != nil {
-				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible {
-					t.Fatalf("the error is %v; want ErrIncompatible", err)
+				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible || rec.Key == "" {
+					t.Fatalf("the error beside %q is %v; want ErrIncompatible beside a key", rec.Key, err)
 				}
 				continue
 			}
-			if rec.Key != key || len(rec.Token) != kv.TokenLen || rec.Expires < 0 || withValue && rec.Value == nil {
+			if rec.Key == "" {
+				continue
+			}
+			if doc.GetName() != fuzzLayout.docName(rec.Key) || len(rec.Token) != kv.TokenLen || rec.Expires < 0 || withValue && rec.Value == nil {
 				t.Fatalf("the record is %+v", rec)
 			}
 		}
 	})
 }
 
-// The rule: documents are named by their keys, one to one and in the same order; a name
+// The rule: documents are named by their keys, one to one, and in the same order in a shard; a name
 // of another collection or of no legal key is none; and a record comes back as it was.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
 	f.Add(".", "..", []byte{}, int64(0))
 	f.Add("a/b", "projects/p", []byte{}, int64(0))
 	f.Fuzz(func(t *testing.T, key, other string, value []byte, expires int64) {
+		shard := fuzzLayout.shard(key)
 		if kv.ValidateKey(key) != nil {
-			if got := fuzzDriver.keyOf(fuzzDriver.docName(key)); got != "" {
-				t.Fatalf("the document of %q, which is no key, has the key %q", key, got)
+			if got, _ := fuzzLayout.scanned(shard, &pb.Document{Name: fuzzLayout.docName(key)}, true); got.Key != "" {
+				t.Fatalf("the document of %q, which is no key, has the key %q", key, got.Key)
 			}
 			return
 		}
-		if kv.ValidateKey(other) == nil && (fuzzDriver.docName(key) < fuzzDriver.docName(other)) != (key < other) {
-			t.Fatalf("%q and %q are stored in another order", key, other)
+		if kv.ValidateKey(other) == nil && fuzzLayout.shard(other) == shard && (fuzzLayout.docName(key) < fuzzLayout.docName(other)) != (key < other) {
+			t.Fatalf("%q and %q of one shard are stored in another order", key, other)
 		}
 		if expires < 0 || expires > kv.MaxExpiry.UnixMilli() || value == nil {
 			return
 		}
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", kv.TokenLen)}
-		doc := fuzzDriver.encode(in)
-		out, err := decode(fuzzDriver.keyOf(doc.GetName()), doc, true)
+		out, err := fuzzLayout.scanned(shard, fuzzLayout.encode(in), true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}
