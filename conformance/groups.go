@@ -79,6 +79,42 @@ func (t *trial) wantDeleted(keys []string, prefixes ...string) {
 	}
 }
 
+// wantInTheirShards checks that what Info says of shards is true, with no other keys there.
+func (t *trial) wantInTheirShards(keys []string) {
+	d := t.underlying()
+	info := d.Info()
+	seen := make(map[string]int)
+	for shard := range info.Shards {
+		for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "-", To: "~", Limit: 1000}) {
+			if err != nil {
+				t.Fatalf("the driver's Scan of shard %d: %v", shard, err)
+			}
+			seen[rec.Key]++
+			if info.Shard != nil && info.Shard(rec.Key) != shard {
+				t.Errorf("the record of %q is in shard %d; Info.Shard says %d", rec.Key, shard, info.Shard(rec.Key))
+				return
+			}
+			for n := range len(rec.Key) + 1 {
+				if info.ShardOfPrefix == nil {
+					break
+				}
+				if only, one := info.ShardOfPrefix(rec.Key[:n]); one && only != shard {
+					t.Errorf("the record of %q is in shard %d; Info.ShardOfPrefix(%q) says that shard %d alone has such keys", rec.Key, shard, rec.Key[:n], only)
+					return
+				}
+			}
+		}
+	}
+	for _, key := range keys {
+		if seen[key] != 1 {
+			t.Errorf("%d shards have a record of %q; want one", seen[key], key)
+		}
+	}
+	if len(seen) != len(keys) {
+		t.Errorf("the shards have records of %d keys; want %d", len(seen), len(keys))
+	}
+}
+
 func groupCases() []testCase {
 	cases := []testCase{
 		rule("groups/scan",
@@ -130,36 +166,7 @@ func groupCases() []testCase {
 			func(t *trial) {
 				keys := slices.Compact(startingWith("", slices.Concat(groups(), addresses, colons())))
 				t.fillKeys(keys...)
-				d := t.underlying()
-				info := d.Info()
-				seen := make(map[string]int)
-				for shard := range info.Shards {
-					for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "-", To: "~", Limit: 1000}) {
-						if err != nil {
-							t.Fatalf("the driver's Scan of shard %d: %v", shard, err)
-						}
-						seen[rec.Key]++
-						if info.Shard != nil && info.Shard(rec.Key) != shard {
-							t.Fatalf("the record of %q is in shard %d; Info.Shard says %d", rec.Key, shard, info.Shard(rec.Key))
-						}
-						for n := range len(rec.Key) + 1 {
-							if info.ShardOfPrefix == nil {
-								break
-							}
-							if only, one := info.ShardOfPrefix(rec.Key[:n]); one && only != shard {
-								t.Fatalf("the record of %q is in shard %d; Info.ShardOfPrefix(%q) says that shard %d alone has such keys", rec.Key, shard, rec.Key[:n], only)
-							}
-						}
-					}
-				}
-				for _, key := range keys {
-					if seen[key] != 1 {
-						t.Errorf("%d shards have a record of %q; want one", seen[key], key)
-					}
-				}
-				if len(seen) != len(keys) {
-					t.Errorf("the shards have records of %d keys; want %d", len(seen), len(keys))
-				}
+				t.wantInTheirShards(keys)
 			}),
 	}
 	for _, ns := range []struct{ name, prefix string }{
@@ -170,7 +177,7 @@ func groupCases() []testCase {
 		{"within-a-group-colon", "user::tenant:"},
 	} {
 		cases = append(cases, rule("groups/in-namespace/"+ns.name,
-			fmt.Sprintf("In a namespace such as %q, scans, pages and DeletePrefix find the same keys as in a store of its own.", ns.prefix),
+			fmt.Sprintf("In a namespace such as %q, scans, pages and DeletePrefix find the same keys as in a store of its own, and Info knows their shards.", ns.prefix),
 			func(t *trial) {
 				outside := []string{"tenan", "tenant", "tenanu::a", "user::tenans", "user::tenanu", "z"}
 				t.fillKeys(outside...)
@@ -181,13 +188,14 @@ func groupCases() []testCase {
 					t.wantValue(key, key)
 				}
 				t.wantFound(keys, "", "g", "g000", "h:", "g7", "g7:", "g7::", "g17::", "g17::b", "g17::b::")
+				t.wantInTheirShards(keys)
 				t.wantDeleted(keys, "g7::", "h:", "g1", "g")
 				t.store = whole
 				t.wantContent(outside...)
 			}))
 	}
 	return append(cases, rule("groups/in-namespace/colons-meet",
-		"In a namespace whose prefix ends in a colon, and whose keys begin with one, scans, pages and DeletePrefix find the same keys as in a store of its own.",
+		"In a namespace whose prefix ends in a colon, and whose keys begin with one, scans, pages and DeletePrefix find the same keys as in a store of its own, and Info knows their shards.",
 		func(t *trial) {
 			outside := []string{"tenant", "tenant-:", "tenant:", "z"}
 			t.fillKeys(outside...)
@@ -198,6 +206,7 @@ func groupCases() []testCase {
 			}
 			t.fillKeys(keys...)
 			t.wantFound(keys, "", ":", "::", ":::", ":u", "::u", "u", "u:", "u::", ":0", ":001", "::0", "n", "n00", ":k", ":k7", ":k7::", "k7::")
+			t.wantInTheirShards(keys)
 			t.wantDeleted(keys, ":k7::", "k7::", "::", ":", "k", "n", "u")
 			t.store = whole
 			t.wantContent(outside...)
@@ -206,10 +215,12 @@ func groupCases() []testCase {
 
 // inNamespace has what follows go to a namespace of the store, which it returns.
 func (t *trial) inNamespace(prefix string) (whole store) {
-	view, err := t.opened.With(kv.Wrap(kv.Level1, t.driver.wrap), kv.Clock(t.clock.now)).Namespace(prefix)
+	view, err := t.opened.Namespace(prefix)
 	if err != nil {
 		t.Fatalf("Namespace(%q): %v", prefix, err)
 	}
-	whole, t.store = t.store, t.fronted(view)
+	whole = t.store
+	t.opened = view // closes together with the store
+	t.store = t.with()
 	return whole
 }
