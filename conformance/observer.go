@@ -180,7 +180,9 @@ func (d *observed) GetMany(ctx context.Context, keys []string) ([]kv.Record, err
 
 func (d *observed) WriteMany(ctx context.Context, writes []kv.Write) error {
 	for _, w := range writes {
-		d.by.writing(w.Key)
+		if !w.Delete {
+			d.by.writing(w.Key)
+		}
 	}
 	end, err := d.by.call("WriteMany")
 	if err != nil {
