@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Cases lists the cases for every Config, in the order in which [Check] begins them.
@@ -62,7 +63,9 @@ func Run(t *testing.T, config Config) {
 			results[c.Name] = result
 			t.Parallel() // returns when all have been chosen
 			begin()
-			if err := (<-result).Err(); err != nil {
+			r := <-result
+			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // the subtest took less, or more
+			if err := r.Err(); err != nil {
 				t.Error(err)
 			}
 		})
