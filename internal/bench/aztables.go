@@ -52,12 +52,12 @@ func answerAzure(r *canned.Request, to []byte) []byte {
 
 func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {
 	// The account is Azurite's, whose key everybody knows.
-	c, err := aztableskv.Connect("aztables://devstoreaccount1/" + azureTable + "?endpoint=" + endpoint)
+	c, err := aztableskv.Connect(b.ctx, "aztables://devstoreaccount1/"+azureTable+"?endpoint="+endpoint)
 	if err != nil {
 		return nil, nil, err
 	}
 	b.onClose(func() error { c.Close(); return nil })
-	if err := aztableskv.EnsureTable(b.ctx, c.Client, azureTable); err != nil {
+	if err := aztableskv.EnsureWith(b.ctx, c.Client, azureTable, nil); err != nil {
 		return nil, nil, err
 	}
 	store, err := aztableskv.New(b.ctx, c.Client, c.Table, &c.Options)
