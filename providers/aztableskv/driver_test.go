@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -180,4 +183,40 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The rule: Close hangs up on the service where a call of Open's client hangs.
+func TestCloseHangsUp(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv(envKey, "a2V5")
+	f := newFake(t, "kv1")
+	arrived, left := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "PUT" {
+			f.ServeHTTP(w, r)
+			return
+		}
+		io.Copy(io.Discard, r.Body)
+		close(arrived)
+		<-r.Context().Done()
+		close(left)
+	}))
+	t.Cleanup(server.Close)
+	s, err := Open(context.Background(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := s.Put(context.Background(), "a", nil)
+		done <- err
+	}()
+	<-arrived
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, kv.ErrClosed) || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("a put that hangs: %v; want ErrClosed and ErrIndeterminate", err)
+	}
+	<-left
 }
