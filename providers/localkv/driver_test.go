@@ -234,8 +234,22 @@ func TestMeter(t *testing.T) {
 				}
 			}
 		}},
+		{"GetMany of large values", 2, func(m *kv.Meter) { // 43 values of 24 KiB are more than 1 MiB
+			large := make([]kv.Write, 50)
+			keys := make([]string, len(large))
+			for i := range large {
+				keys[i] = fmt.Sprintf("large:%d", i)
+				large[i] = kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: keys[i], Token: "token", Value: make([]byte, kv.MaxValueLen)}}
+			}
+			d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: large, Now: now})
+			for found, err := range d.GetMany(t.Context(), kv.GetManyRequest{Keys: keys, WithValue: true, Meter: m}) {
+				if err != nil || len(found.Value) != kv.MaxValueLen {
+					t.Error(len(found.Value), err)
+				}
+			}
+		}},
 		{"Scan", 3, func(m *kv.Meter) { // 129 rows in pages of 50
-			for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 50, Meter: m}) {
+			for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "key:", To: "key:~", Limit: 50, Meter: m}) {
 				if err != nil {
 					t.Error(err)
 				}
