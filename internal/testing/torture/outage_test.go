@@ -321,7 +321,7 @@ func checkNothingLeft(t checking, moment time.Duration) {
 // of have the name of the package that they are inlined into.
 func stacksLeft() string {
 	_, file, _, _ := runtime.Caller(0)
-	root := strings.TrimSuffix(file, "internal/testing/torture/outage_test.go")
+	root := file[:strings.LastIndex(file, "internal/")] // where the module is
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]
 	var left []string

@@ -206,7 +206,7 @@ func aztablesWorld(t testing.TB) *world {
 	w := &world{name: "aztables", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
 	table := "t" + strings.ToLower(rand.Text())
 	admin := aztablesClient(t, endpoint, nil)
-	if err := aztableskv.EnsureWith(t.Context(), admin, table, nil); err != nil {
+	if err := aztableskv.EnsureWith(t.Context(), admin, table, aztablesOptions); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { admin.DeleteTable(context.Background(), table, nil) })
