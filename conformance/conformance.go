@@ -6,7 +6,6 @@ import (
 	"flag"
 	"iter"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,14 +24,6 @@ func listed(suite []testCase) []Case {
 		cases[i] = c.Case
 	}
 	return cases
-}
-
-// cases are those that config has what they need for.
-func (config Config) cases() []testCase {
-	if config.Faulty == nil {
-		return suite
-	}
-	return slices.Concat(suite, faultSuite)
 }
 
 // Run runs every case that config allows as a parallel subtest of t, named as the case. As many
