@@ -89,7 +89,8 @@ type Driver interface {
 	Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error]
 
 	// Write carries out one write if its condition holds. Deleting a key without a
-	// record is Done unless there is a condition; CondAbsent is none for a deletion. An error that is no *Error, or one
+	// record is Done unless there is a condition. The store deletes under CondNone and
+	// CondVersion only. An error that is no *Error, or one
 	// with MayHaveApplied set, tells the store that the write may have been applied.
 	Write(ctx context.Context, req WriteRequest) (Outcome, error)
 
