@@ -44,7 +44,7 @@ const (
 
 // Provider opens stores by URL.
 func Provider() provider.Provider {
-	return provider.Provider{Scheme: name, Form: urlForm, Open: Open}
+	return provider.Provider{Scheme: name, Form: urlForm, Summary: "memory, gone with the process", Open: Open}
 }
 
 type driver struct {
