@@ -3,12 +3,14 @@ package firestorekv
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+
+	"github.com/skykv/skykv/kv"
 )
 
 // The Firestore client retries a Commit for as long as its deadline allows, and
@@ -21,19 +23,23 @@ const (
 	longestPause = 5 * time.Second
 )
 
-// attempts are those of one request and of the read that may follow a failed
+// attempts are those of a request, and of the read that may follow a failed
 // condition.
 type attempts struct {
-	ctx      context.Context // ends at the deadline
+	driver   *driver
+	timer    *time.Timer             // ends the call when the caller has no deadline
+	cancel   context.CancelCauseFunc // ends the call
+	meter    *kv.Meter
 	deadline time.Time
-	own      bool          // the deadline is the store's, not the caller's
-	limit    *limit        // keeps the store's deadline
-	pause    time.Duration // the upper limit of the next one
-	failed   int
+	own      bool // the deadline is the store's, not the caller's
+	pause    time.Duration
+	made     int  // attempts at the request under way
+	failed   int  // attempts without progress
 	late     bool // the deadline left no time for another attempt
 
-	// applied: a write was sent, and its answer does not say that it had no effect.
-	applied bool
+	// lost: an attempt at a write was sent, and its answer does not say that it had no
+	// effect.
+	lost bool
 }
 
 // errTimeout is the cause of contexts that end by [Options].Timeout.
@@ -42,43 +48,76 @@ type errTimeout struct{}
 func (errTimeout) Error() string { return "no success within the store's timeout" }
 func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
 
-// begin makes the first attempt possible. The caller must call end.
-func (d *driver) begin(ctx context.Context) attempts {
-	a := attempts{ctx: ctx, pause: d.firstPause}
+// watch prepares a call, which is to be made with the returned context: that ends at the
+// caller's deadline or else the store's, and when the driver is closed. The caller must
+// call end.
+//
+// It takes fewer allocations than context.WithTimeout: the timer serves many calls, and
+// the service is not told of the deadline, since it learns that the stream ended.
+func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
+	a, ok := d.idle.Get().(*attempts)
+	if !ok {
+		a = new(attempts)
+		a.timer = time.AfterFunc(time.Hour, func() { a.cancel(errTimeout{}) })
+		a.timer.Stop()
+	}
+	*a = attempts{driver: d, timer: a.timer, meter: meter, pause: d.firstPause}
+	ctx, a.cancel = context.WithCancelCause(ctx)
+	d.underWay.add(a)
 	var callers bool
 	if a.deadline, callers = ctx.Deadline(); !callers {
 		a.own, a.deadline = true, time.Now().Add(d.timeout)
-		a.limit = d.limits.Get().(*limit)
-		a.ctx, a.limit.cancel = context.WithCancelCause(ctx)
-		a.limit.timer.Reset(d.timeout)
+		a.timer.Reset(d.timeout)
 	}
-	return a
+	return ctx, a
 }
 
-func (a *attempts) end(d *driver) {
-	if a.limit == nil {
+// end releases what watch took.
+func (a *attempts) end() {
+	a.driver.underWay.remove(a)
+	unused := !a.own || a.timer.Stop()
+	a.cancel(nil)
+	if unused {
+		idle := &a.driver.idle
+		*a = attempts{timer: a.timer} // keeps nothing of the call alive
+		idle.Put(a)
+	}
+}
+
+// calls are those under way, until close ends them. The zero calls are none.
+type calls struct {
+	mu     sync.Mutex
+	closed bool
+	all    map[*attempts]struct{}
+}
+
+func (c *calls) add(a *attempts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		a.cancel(kv.ErrClosed)
 		return
 	}
-	unused := a.limit.timer.Stop()
-	a.limit.cancel(nil)
-	if unused {
-		d.limits.Put(a.limit)
+	if c.all == nil {
+		c.all = make(map[*attempts]struct{})
 	}
+	c.all[a] = struct{}{}
 }
 
-// limit cancels a context when its time is over. It takes fewer allocations than
-// context.WithTimeout: the timer serves many calls, and the service is not told of
-// the deadline, since it learns that the stream ended.
-type limit struct {
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
+func (c *calls) remove(a *attempts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, a)
 }
 
-func newLimit() any {
-	l := new(limit)
-	l.timer = time.AfterFunc(time.Hour, func() { l.cancel(errTimeout{}) })
-	l.timer.Stop()
-	return l
+// close ends all calls, and those that are added later.
+func (c *calls) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for a := range c.all {
+		a.cancel(kv.ErrClosed)
+	}
 }
 
 // again takes note that an attempt failed with err. If another one makes sense it
@@ -88,14 +127,14 @@ func newLimit() any {
 // writes as for reads: a token recognises the effect of an earlier attempt of a
 // conditional put, a conditional delete that meets it becomes ErrIndeterminate,
 // and kv promises no more than this for unconditional writes.
-func (a *attempts) again(err error) bool {
+func (a *attempts) again(ctx context.Context, err error) bool {
 	a.failed++
-	if a.ctx.Err() != nil || !passing(code(err)) || a.failed >= maxAttempts {
+	if ctx.Err() != nil || !passing(code(err)) || a.failed >= maxAttempts {
 		return false
 	}
 	pause := rand.N(a.pause) + 1
 	a.pause = min(2*a.pause, longestPause)
-	if !a.deadline.IsZero() && time.Until(a.deadline) < pause {
+	if time.Until(a.deadline) < pause {
 		a.late = true
 		return false
 	}
@@ -104,22 +143,30 @@ func (a *attempts) again(err error) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-a.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
 
+// progressed begins the count of failures anew.
+func (a *attempts) progressed() { a.failed, a.pause = 0, a.driver.firstPause }
+
+// ended takes note that the request is over, however it ended. The call may make
+// another one.
+func (a *attempts) ended() {
+	a.meter.Add(1, a.made)
+	a.made = 0
+	a.progressed()
+}
+
+// mayHaveApplied reports whether an attempt at the write may have been, or may yet
+// be, applied.
+func (a *attempts) mayHaveApplied() bool { return a.lost }
+
 // past reports whether the deadline has passed. The context may not know it yet,
 // since its timer waits for a processor, when the service, which was told of the
 // deadline, has cancelled the request already.
-func (a *attempts) past() bool {
-	return !a.deadline.IsZero() && !time.Now().Before(a.deadline)
-}
-
-// succeeded starts the count anew, after progress in a longer answer.
-func (a *attempts) succeeded(d *driver) {
-	a.failed, a.pause = 0, d.firstPause
-}
+func (a *attempts) past() bool { return !time.Now().Before(a.deadline) }
 
 // writing is the call option for the attempts of a write: no retries by the
 // client, and a note of whether gRPC opened a stream. Without a stream nothing was
@@ -148,11 +195,9 @@ func (w *writing) Resolve(s *gax.CallSettings) {
 	}
 }
 
-// mayBeApplied reports whether the write whose last attempt failed with err may
-// have been, or may yet be, applied.
-func (w *writing) mayBeApplied(err error) bool {
-	return w.peer.Addr != nil && !refused(err)
-}
+// lost reports whether the attempt that failed with err was sent, and err does not say
+// that it had no effect.
+func (w *writing) lost(err error) bool { return w.peer.Addr != nil && !refused(err) }
 
 // reading is the call option for the attempts of a read.
 type reading struct{}
@@ -167,17 +212,4 @@ func (reading) Resolve(s *gax.CallSettings) { once(s) }
 func once(s *gax.CallSettings) {
 	s.Retry = nil
 	gax.WithTimeout(0).Resolve(s)
-}
-
-// passing reports whether the same request may succeed later on: the connection
-// was lost or refused, a quota is used up, there is too much contention on the
-// document, or the service, or something on the way to it, failed or was slow. That
-// the caller's own deadline passed is looked at first.
-func passing(c codes.Code) bool {
-	switch c {
-	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted,
-		codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded:
-		return true
-	}
-	return false
 }

@@ -2,12 +2,12 @@ package firestorekv
 
 import (
 	"context"
-	"io"
+	"errors"
+	"iter"
 	"slices"
 	"sync"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/skykv/skykv/internal/parallel"
@@ -24,72 +24,96 @@ const (
 	groupBytes     = 4 << 20
 
 	// writeBytes is about what a write takes beside its value: the document's name
-	// with a long key, the token, the expiry.
+	// with a long key, the token, the expiry, the predecessors.
 	writeBytes = 1024
 )
 
-// GetMany reads groups of documents, some of them at once. What a broken answer
-// still owes is asked for again.
-func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	var b batch
-	groups := slices.Collect(slices.Chunk(keys, groupReads))
-	parallel.Do(len(groups), parallelGroups, func(i int) { d.getGroup(ctx, groups[i], &b) })
-	return b.recs, b.err()
-}
-
-// batch gathers what the groups of a batch found.
-type batch struct {
-	mu     sync.Mutex
-	recs   []kv.Record
-	failed map[string]error
-}
-
-func (b *batch) fail(key string, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failed == nil {
-		b.failed = make(map[string]error)
+// GetMany reads groups of documents, some of them at once.
+func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		groups := slices.Collect(slices.Chunk(req.Keys, groupReads))
+		// There is room for the answers to all groups that are under way: no request
+		// waits for the loop's body.
+		answers := make(chan answer, min(len(req.Keys), parallelGroups*groupReads))
+		var reading sync.WaitGroup
+		defer reading.Wait()
+		defer cancel()
+		begin := func() {
+			if len(groups) == 0 {
+				return
+			}
+			group := req
+			group.Keys, groups = groups[0], groups[1:]
+			reading.Go(func() {
+				left := len(group.Keys)
+				d.getGroup(ctx, group, func(found kv.Found, err error) {
+					left--
+					answers <- answer{found, err, left == 0}
+				})
+			})
+		}
+		for range parallelGroups {
+			begin()
+		}
+		for range req.Keys {
+			a := <-answers
+			if a.last {
+				begin()
+			}
+			if !yield(a.found, a.err) {
+				return
+			}
+		}
 	}
-	b.failed[key] = err
 }
 
-func (b *batch) err() error {
-	if b.failed == nil {
-		return nil
-	}
-	return &kv.BatchError{Failed: b.failed}
+// answer is what there is to say of one key.
+type answer struct {
+	found kv.Found
+	err   error
+	last  bool // of its group
 }
 
-func (d *driver) getGroup(ctx context.Context, keys []string, b *batch) {
-	a := d.begin(ctx)
-	defer a.end(d)
-	owed := make(map[string]struct{}, len(keys)) // names of documents
-	for _, key := range keys {
-		owed[d.docName(key)] = struct{}{}
+// getGroup reads the keys of one request, and calls answered for each as its answer
+// arrives. What a broken answer still owes is asked for again.
+func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, answered func(kv.Found, error)) {
+	ctx, a := d.watch(ctx, req.Meter)
+	defer a.end()
+	defer a.ended()
+	docNames := make([]string, len(req.Keys))
+	owed := make(map[string]string, len(req.Keys)) // names of documents, and their keys
+	for i, key := range req.Keys {
+		docNames[i] = d.layout.docName(key)
+		owed[docNames[i]] = key
 	}
 	for len(owed) > 0 {
 		before := len(owed)
-		err := d.getOwed(&a, owed, b)
+		a.made++
+		err := d.getOwed(ctx, docNames, owed, req.WithValue, answered)
 		if len(owed) < before {
-			a.succeeded(d)
+			a.progressed()
 		}
-		if err != nil && !a.again(err) {
-			for docName := range owed {
-				b.fail(docName[len(d.prefix):], a.fail(err))
+		if err != nil && !a.again(ctx, err) {
+			failed := a.failRead(ctx, err)
+			for _, key := range owed {
+				answered(kv.Found{Record: kv.Record{Key: key}}, failed)
 			}
 			return
 		}
 	}
 }
 
-// getOwed makes one attempt to read the documents owed, and removes from them what
-// it got an answer for. Without an error none is left.
-func (d *driver) getOwed(a *attempts, owed map[string]struct{}, b *batch) error {
-	req := &pb.BatchGetDocumentsRequest{Database: d.database, Documents: make([]string, 0, len(owed))}
-	for docName := range owed {
-		req.Documents = append(req.Documents, docName)
+// getOwed makes one attempt to read those of the documents that are owed, and removes
+// from owed what it got an answer for. Without an error none is left.
+func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string]string, withValue bool, answered func(kv.Found, error)) error {
+	req := &pb.BatchGetDocumentsRequest{Database: d.layout.database, Documents: make([]string, 0, len(owed)), Mask: d.layout.mask(withValue)}
+	for _, docName := range docNames {
+		if _, ok := owed[docName]; ok {
+			req.Documents = append(req.Documents, docName)
+		}
 	}
-	stream, err := d.client.BatchGetDocuments(withHeaders(a.ctx, d.getHeaders), req, readOptions...)
+	stream, err := d.client.BatchGetDocuments(withHeaders(ctx, d.getHeaders), req, readOptions...)
 	if err != nil {
 		return err
 	}
@@ -98,128 +122,169 @@ func (d *driver) getOwed(a *attempts, owed map[string]struct{}, b *batch) error 
 		switch {
 		case len(owed) == 0 && err != nil: // however it ends
 			return nil
-		case err == io.EOF:
-			return io.ErrUnexpectedEOF
 		case err != nil:
-			return err
+			return cutShort(err)
 		}
 		doc := resp.GetFound()
 		docName := doc.GetName()
 		if doc == nil {
 			docName = resp.GetMissing()
 		}
-		if _, ok := owed[docName]; !ok {
+		key, ok := owed[docName]
+		if !ok {
 			continue
 		}
 		delete(owed, docName)
 		if doc == nil {
+			answered(kv.Found{Record: kv.Record{Key: key}}, nil)
 			continue
 		}
-		key := docName[len(d.prefix):]
-		rec, err := decode(key, doc, true)
-		if err != nil {
-			b.fail(key, err)
-			continue
-		}
-		b.mu.Lock()
-		b.recs = append(b.recs, rec)
-		b.mu.Unlock()
+		rec, err := d.layout.decode(key, doc, withValue)
+		answered(kv.Found{Record: rec, Exists: err == nil}, err)
 	}
 }
 
 // WriteMany sends groups of writes by BatchWrite, some at once. Unlike a Commit of
 // several writes, a BatchWrite is not atomic: it says of every write what became
 // of it, one that is refused does not take others along, and no locks are held
-// over the whole group.
-func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
-	var b batch
-	groups := groupsOf(writes)
-	parallel.Do(len(groups), parallelGroups, func(i int) { d.writeGroup(ctx, groups[i], &b) })
-	return b.err()
+// over the whole group. What made conditions fail is read afterwards.
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	results := make([]kv.WriteResult, len(req.Writes))
+	groups := d.groups(req, results)
+	parallel.Do(len(groups), parallelGroups, func(i int) { groups[i].run(ctx) })
+	return results
 }
 
-// groupsOf cuts writes into the groups of one request each.
-func groupsOf(writes []kv.Write) [][]kv.Write {
-	var groups [][]kv.Write
-	start, size := 0, 0
-	for i, w := range writes {
-		bytes := writeBytes + len(w.Value)
-		if i-start == groupWrites || size+bytes > groupBytes {
-			groups = append(groups, writes[start:i])
-			start, size = i, 0
+// writeGroup is the writes of a batch that go into one request.
+type writeGroup struct {
+	*driver
+	req     kv.WriteManyRequest
+	results []kv.WriteResult // of the whole batch
+	pending []pendingWrite   // those whose success is not known
+	refused []pendingWrite   // those whose conditions failed
+}
+
+type pendingWrite struct {
+	at    int // its place in the batch
+	write *pb.Write
+	err   error // of the last attempt
+
+	mayHaveApplied bool // by one of the attempts
+}
+
+// groups cuts the writes of a batch into groups. Those that the driver cannot carry out
+// get their results.
+func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (groups []*writeGroup) {
+	var last *writeGroup
+	size := 0
+	for i, w := range req.Writes {
+		write, err := d.layout.write(w)
+		if err != nil {
+			results[i].Err = err
+			continue
 		}
+		bytes := writeBytes + len(w.Value)
+		if last == nil || len(last.pending) == groupWrites || size+bytes > groupBytes {
+			last, size = &writeGroup{driver: d, req: req, results: results}, 0
+			groups = append(groups, last)
+		}
+		last.pending = append(last.pending, pendingWrite{at: i, write: write})
 		size += bytes
 	}
-	return append(groups, writes[start:])
+	return groups
 }
 
-// pendingWrite is a write of a group whose success is not known.
-type pendingWrite struct {
-	key   string
-	write *pb.Write
-
-	// applied: an earlier attempt may have been applied.
-	applied bool
-	err     error // of the last attempt
-}
-
-func (d *driver) writeGroup(ctx context.Context, writes []kv.Write, b *batch) {
-	a := d.begin(ctx)
-	defer a.end(d)
-	pending := make([]pendingWrite, len(writes))
-	for i, w := range writes {
-		write := &pb.Write{Operation: &pb.Write_Delete{Delete: d.docName(w.Key)}}
-		if !w.Delete {
-			write.Operation = &pb.Write_Update{Update: d.encode(w.Record)}
+// run makes attempts until each write has its result.
+func (g *writeGroup) run(ctx context.Context) {
+	watched, a := g.watch(ctx, g.req.Meter)
+	defer a.end()
+	for len(g.pending) > 0 {
+		before := len(g.pending)
+		g.attempt(watched, a)
+		if len(g.pending) < before {
+			a.progressed()
 		}
-		pending[i] = pendingWrite{key: w.Key, write: write}
-	}
-	for len(pending) > 0 {
-		before := len(pending)
-		pending = d.writeOnce(&a, pending, b)
-		if len(pending) == 0 {
-			return
-		}
-		if len(pending) < before {
-			a.succeeded(d)
-		}
-		if !a.again(pending[0].err) {
-			for _, w := range pending {
-				b.fail(w.key, a.failAs(w.err, w.applied))
+		if len(g.pending) > 0 && !a.again(watched, g.pending[0].err) {
+			for _, w := range g.pending {
+				g.fail(watched, a, w)
 			}
-			return
+			break
 		}
 	}
+	a.ended()
+	g.findRefused(ctx, a)
 }
 
-// writeOnce makes one attempt of the pending writes, and gives those which may be
-// tried again.
-func (d *driver) writeOnce(a *attempts, pending []pendingWrite, b *batch) (again []pendingWrite) {
-	req := &pb.BatchWriteRequest{Database: d.database, Writes: make([]*pb.Write, len(pending))}
-	for i, w := range pending {
+// attempt sends the pending writes once. Those which may be tried again stay pending.
+func (g *writeGroup) attempt(ctx context.Context, a *attempts) {
+	req := &pb.BatchWriteRequest{Database: g.layout.database, Writes: make([]*pb.Write, len(g.pending))}
+	for i, w := range g.pending {
 		req.Writes[i] = w.write
 	}
 	var opt writing
-	resp, err := d.client.BatchWrite(withHeaders(a.ctx, d.headers), req, opt.options()...)
-	for i, w := range pending {
+	a.made++
+	resp, err := g.client.BatchWrite(withHeaders(ctx, g.headers), req, opt.options()...)
+	var again []pendingWrite
+	for i, w := range g.pending {
+		var result *pb.WriteResult
 		switch {
 		case err != nil:
 			w.err = err
-			w.applied = w.applied || opt.mayBeApplied(err)
-		case i >= len(resp.GetStatus()):
-			w.err = status.Error(codes.Unknown, "the response does not say what became of this write")
-			w.applied = true
+			w.mayHaveApplied = w.mayHaveApplied || opt.lost(err)
+		case i >= len(resp.GetStatus()) || i >= len(resp.GetWriteResults()):
+			w.err = errShort
+			w.mayHaveApplied = true
 		default:
-			if w.err = status.ErrorProto(resp.GetStatus()[i]); w.err == nil {
+			result = resp.GetWriteResults()[i]
+			w.err = status.ErrorProto(resp.GetStatus()[i])
+			if conditionFailed(w.write.GetCurrentDocument(), w.err) {
+				g.refused = append(g.refused, w)
 				continue
 			}
-			w.applied = w.applied || !refused(w.err)
+			if w.err == nil && w.write.GetUpdate() != nil && result.GetUpdateTime() == nil {
+				w.err = errNoVersion
+			}
+			w.mayHaveApplied = w.mayHaveApplied || w.err != nil && !refused(w.err)
 		}
-		if passing(code(w.err)) {
+		switch {
+		case w.err == nil:
+			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: formatVersion(result.GetUpdateTime())}
+		case passing(code(w.err)):
 			again = append(again, w)
-		} else {
-			b.fail(w.key, a.failAs(w.err, w.applied))
+		default:
+			g.fail(ctx, a, w)
 		}
 	}
-	return again
+	g.pending = again
+}
+
+var errShort = errors.New("the response does not say what became of this write")
+
+// fail makes the error of w's last attempt its result.
+func (g *writeGroup) fail(ctx context.Context, a *attempts, w pendingWrite) {
+	e := a.failRead(ctx, w.err)
+	e.MayHaveApplied = w.mayHaveApplied
+	g.results[w.at].Err = e
+}
+
+// findRefused makes what is under the keys of refused writes their results.
+func (g *writeGroup) findRefused(ctx context.Context, a *attempts) {
+	refused := make(map[string]pendingWrite, len(g.refused))
+	var keys []string
+	for _, w := range g.refused {
+		key := g.req.Writes[w.at].Key
+		refused[key] = w
+		keys = append(keys, key)
+	}
+	for keys := range slices.Chunk(keys, groupReads) {
+		g.getGroup(ctx, kv.GetManyRequest{Keys: keys, Meter: g.req.Meter}, func(found kv.Found, err error) {
+			w := refused[found.Key]
+			if err != nil {
+				w.err = err
+				g.fail(ctx, a, w)
+				return
+			}
+			g.results[w.at].Outcome = kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: w.mayHaveApplied}
+		})
+	}
 }

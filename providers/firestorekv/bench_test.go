@@ -50,7 +50,7 @@ func (s cannedServer) Commit(context.Context, *pb.CommitRequest) (*pb.CommitResp
 // runCanned serves until its standard input ends, and tells where.
 func runCanned() error {
 	now := timestamppb.Now()
-	doc := testDriver().encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken})
+	doc := testLayout(1).encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken})
 	doc.CreateTime, doc.UpdateTime = now, now
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -137,7 +137,7 @@ func BenchmarkPut(b *testing.B) { put.bench(b) }
 // both gives the call by a store and by the SDK, through one connection, which has
 // found its window sizes.
 func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
-	d := newDriver(connect(t, canned(t)), testProject, testCollection, Options{Timeout: defaultTimeout})
+	d := driverOver(t, connect(t, canned(t)), nil)
 	store := kv.New(d)
 	skykv = func(ctx context.Context) error { return o.skykv(ctx, store) }
 	sdk = func(ctx context.Context) error { return o.sdk(ctx, d) }
@@ -183,8 +183,8 @@ var (
 
 func rawGet(ctx context.Context, client *firestore.Client, d *driver) ([]byte, error) {
 	stream, err := client.BatchGetDocuments(metadata.NewOutgoingContext(ctx, getMetadata), &pb.BatchGetDocumentsRequest{
-		Database:  d.database,
-		Documents: []string{d.prefix + benchKey},
+		Database:  d.layout.database,
+		Documents: []string{d.layout.docName(benchKey)},
 	})
 	if err != nil {
 		return nil, err
@@ -204,9 +204,9 @@ func rawGet(ctx context.Context, client *firestore.Client, d *driver) ([]byte, e
 
 func rawPut(ctx context.Context, client *firestore.Client, d *driver, token string) (*timestamppb.Timestamp, error) {
 	resp, err := client.Commit(metadata.NewOutgoingContext(ctx, putMetadata), &pb.CommitRequest{
-		Database: d.database,
+		Database: d.layout.database,
 		Writes: []*pb.Write{{Operation: &pb.Write_Update{Update: &pb.Document{
-			Name: d.prefix + benchKey,
+			Name: d.layout.docName(benchKey),
 			Fields: map[string]*pb.Value{
 				"v": {ValueType: &pb.Value_BytesValue{BytesValue: benchValue}},
 				"t": {ValueType: &pb.Value_StringValue{StringValue: token}},

@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	admin "cloud.google.com/go/firestore/apiv1/admin"
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/skykv/skykv/conformance"
@@ -35,10 +32,15 @@ func TestMain(m *testing.M) {
 	emulator.Main(m)
 }
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conform(t, 1) }
+
+func TestConformanceWithShards(t *testing.T) { conform(t, 16) }
+
+func conform(t *testing.T, shards int) {
+	t.Helper()
 	endpoint := emulator.Firestore(t)
 	conformance.Run(t, conformance.Config{
-		New: func(ctx context.Context) (*kv.Store, error) { return Open(ctx, emulatorURL(endpoint)) },
+		New: func(ctx context.Context) (*kv.Store, error) { return Open(ctx, emulatorURL(endpoint, shards)) },
 		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
 			proxy, err := faults.NewGRPC(endpoint)
 			if err != nil {
@@ -46,7 +48,7 @@ func TestConformance(t *testing.T) {
 			}
 			t.Cleanup(proxy.Close)
 			proxy.Use(faults.DecidedBy(decide))
-			return Open(ctx, emulatorURL(proxy.Addr))
+			return Open(ctx, emulatorURL(proxy.Addr, shards))
 		},
 	})
 }
@@ -58,33 +60,36 @@ var (
 )
 
 // emulatorURL names a collection that nobody else uses.
-func emulatorURL(endpoint string) string {
-	return fmt.Sprintf("firestore://%s/c%d?endpoint=%s", testRun, collections.Add(1), url.QueryEscape("http://"+endpoint))
+func emulatorURL(endpoint string, shards int) string {
+	return fmt.Sprintf("firestore://%s/c%d?shards=%d&endpoint=%s", testRun, collections.Add(1), shards, url.QueryEscape("http://"+endpoint))
 }
 
-// emulatorStore gives a store of a new collection in the emulator, and its driver.
-func emulatorStore(t *testing.T) (*kv.Store, *driver) {
+// emulatorStore returns a store of a new collection in the emulator, and its driver.
+func emulatorStore(t *testing.T, shards int) (*kv.Store, *driver) {
 	t.Helper()
-	client, err := dial(t.Context(), "http://"+emulator.Firestore(t))
+	c, err := Connect(t.Context(), emulatorURL(emulator.Firestore(t), shards))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
-	collection := fmt.Sprintf("c%d", collections.Add(1))
-	store, err := New(t.Context(), client, testRun, collection, nil)
+	t.Cleanup(c.Close)
+	d, err := newDriver("open", c.Client, c.Project, c.Collection, &c.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return store, newDriver(client, testRun, collection, Options{Timeout: defaultTimeout})
+	store, err := d.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, d
 }
 
 func TestForeignDocumentsOnEmulator(t *testing.T) {
 	t.Parallel()
-	s, d := emulatorStore(t)
+	s, d := emulatorStore(t, 1)
 	foreignDocuments(t, s, func(id string, fields map[string]*pb.Value) {
-		doc := &pb.Document{Name: d.parent + "/" + d.collection + "/" + id, Fields: fields}
+		doc := &pb.Document{Name: d.layout.parent + "/" + d.layout.collection + "/" + id, Fields: fields}
 		_, err := d.client.Commit(t.Context(), &pb.CommitRequest{
-			Database: d.database,
+			Database: d.layout.database,
 			Writes:   []*pb.Write{{Operation: &pb.Write_Update{Update: doc}}},
 		})
 		if err != nil {
@@ -96,12 +101,12 @@ func TestForeignDocumentsOnEmulator(t *testing.T) {
 // TestStoredDocument reads what is stored as another program would.
 func TestStoredDocument(t *testing.T) {
 	t.Parallel()
-	s, d := emulatorStore(t)
+	s, d := emulatorStore(t, 1)
 	expires := time.Now().Add(time.Hour).Truncate(time.Millisecond)
 	if _, err := s.Put(t.Context(), "__x__", []byte("value"), kv.ExpiresAt(expires)); err != nil {
 		t.Fatal(err)
 	}
-	doc, err := d.client.GetDocument(t.Context(), &pb.GetDocumentRequest{Name: d.parent + "/" + d.collection + "/k__x__"})
+	doc, err := d.client.GetDocument(t.Context(), &pb.GetDocumentRequest{Name: d.layout.parent + "/" + d.layout.collection + "/00__x__"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,21 +120,46 @@ func TestStoredDocument(t *testing.T) {
 	}
 }
 
-// TestEmulatorHasNoAdmin is why EnsureCollection is tested with a fake server. If
-// it fails, the emulator has learned what the tests should use.
-func TestEmulatorHasNoAdmin(t *testing.T) {
+// TestEnsureOnEmulator: emulators have no settings, which is why those are tested with a
+// fake server. If it fails, the emulator has learned what the tests should use.
+func TestEnsureOnEmulator(t *testing.T) {
 	t.Parallel()
-	conn, err := grpc.NewClient("passthrough:///"+emulator.Firestore(t), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	storeURL := emulatorURL(emulator.Firestore(t), 16)
+	c, err := Connect(t.Context(), storeURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := admin.NewFirestoreAdminClient(t.Context(), option.WithGRPCConn(conn))
+	defer c.Close()
+	adminClient, err := c.AdminClient(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
-	err = EnsureCollection(t.Context(), client, testRun, "c", nil)
-	if e, ok := errors.AsType[*kv.Error](err); !ok || status.Code(e.Err) != codes.Unimplemented {
-		t.Errorf("got %v, want Unimplemented", err)
+	defer adminClient.Close()
+	err = EnsureWith(t.Context(), c.Client, adminClient, c.Project, c.Collection, &c.Options)
+	if e, ok := errors.AsType[*kv.Error](err); !ok || e.Op != "ensure" || status.Code(e.Err) != codes.Unimplemented {
+		t.Errorf("EnsureWith: %v, want Unimplemented", err)
 	}
+	if err := Ensure(t.Context(), storeURL); err != nil {
+		t.Errorf("rule: Ensure by URL succeeds without settings where there are none; got %v", err)
+	}
+	doc, err := c.Client.GetDocument(t.Context(), &pb.GetDocumentRequest{
+		Name: "projects/" + testRun + "/databases/(default)/documents/" + c.Collection + "/skykv-layout",
+	})
+	fields := doc.GetFields()
+	if err != nil || fields["format"].GetIntegerValue() != 2 || fields["shards"].GetIntegerValue() != 16 {
+		t.Errorf("rule: Ensure writes the layout document; it is %v, %v", doc, err)
+	}
+}
+
+// TestInspectOnEmulator goes through the states of a collection.
+func TestInspectOnEmulator(t *testing.T) {
+	t.Parallel()
+	storeURL := emulatorURL(emulator.Firestore(t), 16)
+	common := []string{"ok reachable", "ok clock", "ok credentials accepted", "ok database answers", "ok fields an emulator has no"}
+	wantChecks(t, storeURL, append(common, "warn layout no layout record")...)
+	if err := Ensure(t.Context(), storeURL); err != nil {
+		t.Fatal(err)
+	}
+	wantChecks(t, storeURL, append(common, "ok layout 16 shards")...)
+	wantChecks(t, strings.Replace(storeURL, "shards=16", "shards=2", 1), append(common, "fail layout 16 shards; the URL says 2")...)
 }

@@ -10,7 +10,6 @@ import (
 	firestore "cloud.google.com/go/firestore/apiv1"
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/googleapis/gax-go/v2/callctx"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/skykv/skykv/kv"
@@ -21,67 +20,67 @@ const name = "firestore"
 
 type driver struct {
 	client *firestore.Client
-	opened bool // the client is skykv's own
-
-	database   string // projects/P/databases/D
-	parent     string // database + "/documents"
-	collection string
-	prefix     string // of the names of records' documents
+	close  func() // closes the client when it is skykv's own, else nil
+	layout *layout
 
 	timeout    time.Duration
 	firstPause time.Duration
-	limits     sync.Pool // of *limit: those whose timers did not fire and no longer will
+	underWay   calls
+	idle       sync.Pool // of *attempts: those whose timers did not fire and no longer will
 
 	// Headers of every request, and of the gets.
 	headers, getHeaders headers
 }
 
-func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
-
-func (d *driver) Close() error {
-	if !d.opened {
-		return nil
+func (d *driver) Info() kv.Info {
+	return kv.Info{
+		Name: name, Shards: d.layout.shards(), Shard: d.layout.shard, ShardOfPrefix: d.layout.shardOfPrefix,
+		Immediate: true, // Close ends the calls under way
 	}
-	return d.client.Close()
 }
 
 // Get is a BatchGetDocuments of one document, as the high-level client's Get:
 // GetDocument's NotFound would not tell a missing document from a missing
 // database.
-func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	a := d.begin(ctx)
-	defer a.end(d)
-	rec, found, err := d.get(&a, key, withValue)
+func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	ctx, a := d.watch(ctx, req.Meter)
+	defer a.end()
+	found, err := d.get(ctx, a, req.Key, req.WithValue)
 	if err != nil {
-		return kv.Record{}, false, a.fail(err)
+		return kv.Found{}, a.failRead(ctx, err)
 	}
-	return rec, found, nil
+	return found, nil
 }
 
 // get reads one record, in as many attempts as a allows.
-func (d *driver) get(a *attempts, key string, withValue bool) (kv.Record, bool, error) {
-	var mask *pb.DocumentMask
-	if !withValue {
-		mask = metadataMask
-	}
-	doc, err := d.read(a, d.docName(key), mask)
+func (d *driver) get(ctx context.Context, a *attempts, key string, withValue bool) (kv.Found, error) {
+	doc, err := d.read(ctx, a, d.layout.docName(key), d.layout.mask(withValue))
 	if doc == nil || err != nil {
-		return kv.Record{}, false, err
+		return kv.Found{Record: kv.Record{Key: key}}, err
 	}
-	rec, err := decode(key, doc, withValue)
-	return rec, err == nil, err
+	rec, err := d.layout.decode(key, doc, withValue)
+	return kv.Found{Record: rec, Exists: err == nil}, err
 }
 
 // read gets one document, nil when it does not exist.
-func (d *driver) read(a *attempts, docName string, mask *pb.DocumentMask) (*pb.Document, error) {
-	req := &pb.BatchGetDocumentsRequest{Database: d.database, Documents: []string{docName}, Mask: mask}
-	ctx := withHeaders(a.ctx, d.getHeaders)
+func (d *driver) read(ctx context.Context, a *attempts, docName string, mask *pb.DocumentMask) (*pb.Document, error) {
+	defer a.ended()
+	req := &getRequest{docName: [1]string{docName}}
+	req.Database, req.Documents, req.Mask = d.layout.database, req.docName[:], mask
+	headed := withHeaders(ctx, d.getHeaders)
 	for {
-		doc, err := d.readOnce(ctx, req)
-		if err == nil || !a.again(err) {
+		a.made++
+		doc, err := d.readOnce(headed, &req.BatchGetDocumentsRequest)
+		if err == nil || !a.again(ctx, err) {
 			return doc, err
 		}
 	}
+}
+
+// getRequest asks for one document, in one allocation.
+type getRequest struct {
+	pb.BatchGetDocumentsRequest
+	docName [1]string
 }
 
 func (d *driver) readOnce(ctx context.Context, req *pb.BatchGetDocumentsRequest) (*pb.Document, error) {
@@ -121,102 +120,70 @@ func drain(stream pb.Firestore_BatchGetDocumentsClient) error {
 	}
 }
 
-// notExists is the precondition of a put-if-absent.
-var notExists = &pb.Precondition{ConditionType: &pb.Precondition_Exists{Exists: false}}
-
-func updateTime(version string) (*pb.Precondition, error) {
-	t, err := parseVersion(version)
+// Write is one Commit, and a read after a condition that failed.
+func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	write, err := d.layout.write(req.Write)
 	if err != nil {
-		return nil, err
+		return kv.Outcome{}, err
 	}
-	return &pb.Precondition{ConditionType: &pb.Precondition_UpdateTime{UpdateTime: t}}, nil
-}
-
-// Put is one Commit, and a read after a condition that failed. An expired record
-// makes the condition Absent fail as any other: the store then replaces it by its
-// version.
-func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	write := &pb.Write{Operation: &pb.Write_Update{Update: d.encode(rec)}}
-	switch {
-	case cond.Absent:
-		write.CurrentDocument = notExists
-	case cond.Version != "":
-		var err error
-		if write.CurrentDocument, err = updateTime(cond.Version); err != nil {
-			return kv.Outcome{}, err
-		}
-	}
-	return d.write(ctx, rec.Key, write)
-}
-
-// Delete is one Commit, and a read after a condition that failed.
-func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	write := &pb.Write{Operation: &pb.Write_Delete{Delete: d.docName(key)}}
-	if cond.Version != "" {
-		var err error
-		if write.CurrentDocument, err = updateTime(cond.Version); err != nil {
-			return kv.Outcome{}, err
-		}
-	}
-	return d.write(ctx, key, write)
-}
-
-func (d *driver) write(ctx context.Context, key string, write *pb.Write) (kv.Outcome, error) {
-	a := d.begin(ctx)
-	defer a.end(d)
-	updated, err := d.commit(&a, write)
+	ctx, a := d.watch(ctx, req.Meter)
+	defer a.end()
+	updated, err := d.commit(ctx, a, write)
 	switch {
 	case err == nil:
 		return kv.Outcome{Done: true, Version: formatVersion(updated)}, nil
 	case !conditionFailed(write.GetCurrentDocument(), err):
-		return kv.Outcome{}, a.fail(err)
+		return kv.Outcome{}, a.failWrite(ctx, err)
 	}
-	// NotFound is said of a missing document and of a missing database: this tells
-	// them apart, and finds documents that are not skykv's.
-	out := kv.Outcome{Retried: a.applied}
-	a.succeeded(d)
-	if out.Found, out.Exists, err = d.get(&a, key, false); err != nil {
-		return kv.Outcome{}, a.fail(err)
+	found, err := d.get(ctx, a, req.Key, false)
+	if err != nil {
+		return kv.Outcome{}, a.failWrite(ctx, err)
 	}
-	return out, nil
+	return kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: a.mayHaveApplied()}, nil
 }
 
-// commit applies one write, in as many attempts as a allows, and gives the update
+// commit applies one write, in as many attempts as a allows, and returns the update
 // time of a document that was put.
-func (d *driver) commit(a *attempts, write *pb.Write) (*timestamppb.Timestamp, error) {
-	req := &pb.CommitRequest{Database: d.database, Writes: []*pb.Write{write}}
-	ctx := withHeaders(a.ctx, d.headers)
+func (d *driver) commit(ctx context.Context, a *attempts, write *pb.Write) (*timestamppb.Timestamp, error) {
+	defer a.ended()
+	req := &pb.CommitRequest{Database: d.layout.database, Writes: []*pb.Write{write}}
+	headed := withHeaders(ctx, d.headers)
 	var opt writing
 	for {
-		resp, err := d.client.Commit(ctx, req, opt.options()...)
+		a.made++
+		resp, err := d.client.Commit(headed, req, opt.options()...)
 		if err == nil {
-			results := resp.GetWriteResults()
-			if write.GetUpdate() == nil {
-				return nil, nil
+			var result *pb.WriteResult
+			if results := resp.GetWriteResults(); len(results) == 1 {
+				result = results[0]
 			}
-			if len(results) == 1 && results[0].GetUpdateTime() != nil {
-				return results[0].GetUpdateTime(), nil
+			if write.GetUpdate() != nil && result.GetUpdateTime() == nil {
+				a.lost = true
+				return nil, errNoVersion
 			}
-			a.applied = true
-			return nil, errors.New("the response to a put names no update time")
+			return result.GetUpdateTime(), nil
 		}
-		a.applied = a.applied || opt.mayBeApplied(err)
-		if !a.again(err) {
+		a.lost = a.lost || opt.lost(err)
+		if !a.again(ctx, err) {
 			return nil, err
 		}
 	}
 }
 
-// conditionFailed reports whether err says that cond did not hold.
-func conditionFailed(cond *pb.Precondition, err error) bool {
-	switch cond.GetConditionType().(type) {
-	case *pb.Precondition_Exists:
-		return code(err) == codes.AlreadyExists
-	case *pb.Precondition_UpdateTime:
-		// Another update time, and no document.
-		return code(err) == codes.FailedPrecondition || code(err) == codes.NotFound
+// errNoVersion is the error of a success that is none: nobody could ask for what was
+// stored by its version.
+var errNoVersion = errors.New("the response to a put has no update time")
+
+func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported, Err: errors.New("firestorekv carries out no atomic writes")}
+}
+
+func (d *driver) Close() error {
+	d.underWay.close()
+	if d.close != nil {
+		d.close()
 	}
-	return false
+	return nil
 }
 
 // headers are those that route requests to their database, the same that the

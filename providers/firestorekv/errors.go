@@ -6,13 +6,114 @@ import (
 	"regexp"
 	"strings"
 
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/skykv/skykv/kv"
 )
 
-// code is the gRPC code of err.
+// failRead returns the error of a call whose last attempt failed with err.
+func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
+	if e, ok := err.(*kv.Error); ok { // about what was read
+		return &kv.Error{Kind: e.Kind, Err: e.Err}
+	}
+	c := code(err)
+	e := &kv.Error{Kind: kindOf(c), Err: err}
+	late := a.late || c == codes.Canceled && a.past()
+	why := ctx.Err()
+	if why == nil && late {
+		why = context.DeadlineExceeded
+	}
+	switch {
+	case why == nil:
+	case a.own && (late || context.Cause(ctx) == errTimeout{}):
+		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
+	default:
+		if c == codes.Canceled || c == codes.DeadlineExceeded {
+			e.Kind = nil // the caller's doing, not the service's
+		}
+		e.Err = fmt.Errorf("%w: %w", why, err)
+	}
+	return e
+}
+
+// failWrite is failRead for a write.
+func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
+	e := a.failRead(ctx, err)
+	e.MayHaveApplied = a.mayHaveApplied()
+	return e
+}
+
+// kindOf returns the sentinel for a code. Conditions that failed are not errors, and
+// looked at before.
+func kindOf(c codes.Code) error {
+	switch c {
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return kv.ErrPermission
+	case codes.ResourceExhausted, codes.Aborted:
+		return kv.ErrThrottled
+	case codes.NotFound, // no such database; a missing document is not an error of a read
+		codes.FailedPrecondition: // a database in Datastore mode, for example
+		return kv.ErrNotProvisioned
+	case codes.Unavailable, codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded, codes.Canceled:
+		return kv.ErrUnavailable
+	}
+	return nil
+}
+
+// passing reports whether the same request may succeed later on: the connection
+// was lost or refused, a quota is used up, there is too much contention on the
+// document, or the service, or something on the way to it, failed or was slow. That
+// the caller's own deadline passed is looked at first.
+func passing(c codes.Code) bool {
+	switch c {
+	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted,
+		codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded:
+		return true
+	}
+	return false
+}
+
+// refused reports whether err is an answer which says that the write was not
+// applied. Every other failure of a write that was sent leaves its fate open:
+//
+//   - Unavailable: the connection broke, or a server on the way was overloaded.
+//     The commit may have been made, only its response is lost.
+//   - DeadlineExceeded, Canceled: nobody waited for the answer.
+//   - Internal, Unknown, DataLoss: nothing is known of what went before.
+//
+// The table of Firestore's errors is at
+// https://cloud.google.com/firestore/docs/understand-error-codes.
+func refused(err error) bool {
+	switch code(err) {
+	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented, // the request is not a legal one
+		codes.PermissionDenied, codes.Unauthenticated,
+		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, // the condition failed, or there is no database
+		codes.Aborted,           // lost against other writers of the document; a commit is atomic
+		codes.ResourceExhausted: // a quota, which is looked at before the write
+		// gRPC gives some of these codes to streams that were reset and to responses
+		// that are too large, too, and then the service has not spoken.
+		text := err.Error()
+		return !strings.Contains(text, "RST_STREAM") && !strings.Contains(text, "received message larger than max")
+	}
+	return false
+}
+
+// conditionFailed reports whether err says that cond did not hold. NotFound is also
+// said of a missing database: who looks at the document then learns which it is.
+func conditionFailed(cond *pb.Precondition, err error) bool {
+	switch cond.GetConditionType().(type) {
+	case *pb.Precondition_Exists:
+		return code(err) == codes.AlreadyExists
+	case *pb.Precondition_UpdateTime:
+		// Another update time, and no document.
+		return code(err) == codes.FailedPrecondition || code(err) == codes.NotFound
+	}
+	return false
+}
+
+// code returns the gRPC code of err.
 func code(err error) codes.Code {
 	s, ok := status.FromError(err)
 	switch {
@@ -45,72 +146,27 @@ func tokenCode(text string) codes.Code {
 // status 429 or 5xx.
 var noToken = regexp.MustCompile(`(Get|Post|Put) "https?://[^"]*": |dial tcp|(cannot fetch token: |compute: Received )(429|5\d\d)\b`)
 
-// refused reports whether err is an answer which says that the write was not
-// applied. Every other failure of a write that was sent leaves its fate open:
-//
-//   - Unavailable: the connection broke, or a server on the way was overloaded.
-//     The commit may have been made, only its response is lost.
-//   - DeadlineExceeded, Canceled: nobody waited for the answer.
-//   - Internal, Unknown, DataLoss: nothing is known of what went before.
-//
-// The table of Firestore's errors is at
-// https://cloud.google.com/firestore/docs/understand-error-codes.
-func refused(err error) bool {
-	switch code(err) {
-	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented, // the request is not a legal one
-		codes.PermissionDenied, codes.Unauthenticated,
-		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, // the condition failed, or there is no database
-		codes.Aborted,           // lost against other writers of the document; a commit is atomic
-		codes.ResourceExhausted: // a quota, which is looked at before the write
-		// gRPC gives some of these codes to streams that were reset and to responses
-		// that are too large, too, and then the service has not spoken.
-		text := err.Error()
-		return !strings.Contains(text, "RST_STREAM") && !strings.Contains(text, "received message larger than max")
-	}
-	return false
+// errForeign is the error of a document that skykv did not write. It repeats nothing
+// of what is stored.
+func errForeign(what, want string) error {
+	return errIncompatible("skykv did not write the document of this key: its %s is not as it must be; want %s", what, want)
 }
 
-// kind is the sentinel for a code. Conditions that failed are not errors, and
-// looked at before.
-func kind(c codes.Code) error {
-	switch c {
-	case codes.PermissionDenied, codes.Unauthenticated:
-		return kv.ErrPermission
-	case codes.ResourceExhausted, codes.Aborted:
-		return kv.ErrThrottled
-	case codes.NotFound, // no such database; a missing document is not an error of a read
-		codes.FailedPrecondition: // a database in Datastore mode, for example
-		return kv.ErrNotProvisioned
-	case codes.Unavailable, codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded, codes.Canceled:
-		return kv.ErrUnavailable
-	}
-	return nil
+// errIncompatible is the error of what is stored in another way.
+func errIncompatible(format string, args ...any) error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf(format, args...)}
 }
 
-// fail makes the error of a request whose last attempt failed with err.
-func (a *attempts) fail(err error) *kv.Error { return a.failAs(err, a.applied) }
+// errInvalid is the error of an argument of op.
+func errInvalid(op, format string, args ...any) error {
+	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
+}
 
-// failAs is fail for a write that may have been applied, or not.
-func (a *attempts) failAs(err error, applied bool) *kv.Error {
-	if e, ok := err.(*kv.Error); ok { // about what was read
-		return &kv.Error{Kind: e.Kind, MayHaveApplied: applied, Err: e.Err}
+// opError completes an error outside the operations of a store.
+func opError(op string, err error) error {
+	e, ok := err.(*kv.Error)
+	if !ok {
+		e = &kv.Error{Err: err}
 	}
-	c := code(err)
-	e := &kv.Error{Kind: kind(c), MayHaveApplied: applied, Err: err}
-	late := a.late || c == codes.Canceled && a.past()
-	why := a.ctx.Err()
-	if why == nil && late {
-		why = context.DeadlineExceeded
-	}
-	switch {
-	case why == nil:
-	case a.own && (late || context.Cause(a.ctx) == errTimeout{}):
-		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
-	default:
-		if c == codes.Canceled || c == codes.DeadlineExceeded {
-			e.Kind = nil // the caller's doing, not the service's
-		}
-		e.Err = fmt.Errorf("%w: %w", why, err)
-	}
-	return e
+	return &kv.Error{Op: op, Provider: name, Kind: e.Kind, MayHaveApplied: e.MayHaveApplied, Err: e.Err}
 }

@@ -50,16 +50,39 @@ func ExampleNew() {
 	fmt.Println(string(entry.Value), err)
 }
 
-// The settings of a collection, once before it is used or at any time later.
-func ExampleEnsureCollection() {
+// A collection with its layout document and its settings, once before it is used. The
+// settings may come at any time later.
+func ExampleEnsureWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	client, err := admin.NewFirestoreAdminClient(ctx)
+	client, err := firestore.NewClient(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	if err := firestorekv.EnsureCollection(ctx, client, "my-project", "kv", nil); err != nil {
+	adminClient, err := admin.NewFirestoreAdminClient(ctx)
+	if err != nil {
 		log.Fatal(err)
+	}
+	defer adminClient.Close()
+	opts := &firestorekv.Options{Shards: 16}
+	if err := firestorekv.EnsureWith(ctx, client, adminClient, "my-project", "kv", opts); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// The same by URL.
+func ExampleEnsure() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer cancel()
+	if err := firestorekv.Ensure(ctx, "firestore://my-project/kv?shards=16"); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// What the collection of a URL needs and does not have yet.
+func ExampleInspect() {
+	for check := range firestorekv.Inspect(context.Background(), "firestore://my-project/kv") {
+		fmt.Println(check.Status, check.Name, check.Detail)
 	}
 }

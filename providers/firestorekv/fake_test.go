@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	firestore "cloud.google.com/go/firestore/apiv1"
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/option"
-	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -47,6 +47,13 @@ type fake struct {
 	cut     func(method string, n int) int
 	cutWith error
 	status  func(docName string, n int) codes.Code
+
+	// between, when set, is called before a document of a BatchGetDocuments is sent, and
+	// ends the stream with its error.
+	between func(ctx context.Context, docName string) error
+
+	open  atomic.Int32  // streams
+	ended chan struct{} // has one element after a stream ended
 }
 
 // call is one request that a fake received.
@@ -62,7 +69,7 @@ const (
 	testCollection = "c"
 )
 
-// serve runs a server of gRPC until the test ends, and gives its address.
+// serve runs a server of gRPC until the test ends, and returns its address.
 func serve(t testing.TB, register func(*grpc.Server)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,14 +83,17 @@ func serve(t testing.TB, register func(*grpc.Server)) string {
 	return listener.Addr().String()
 }
 
-// start runs f and gives its address.
-func (f *fake) start(t testing.TB) string {
+// start runs f and returns its address.
+func (f *fake) start(t testing.TB) string { return serve(t, f.register) }
+
+func (f *fake) register(s *grpc.Server) {
 	f.docs = make(map[string]*pb.Document)
 	f.clock = 1_700_000_000_000_000
-	return serve(t, func(s *grpc.Server) { pb.RegisterFirestoreServer(s, f) })
+	f.ended = make(chan struct{}, 1)
+	pb.RegisterFirestoreServer(s, f)
 }
 
-// connect gives a client as a user would make one for addr.
+// connect returns a client as a user would make one for addr.
 func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Client {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+addr, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
@@ -98,7 +108,7 @@ func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Clie
 	return client
 }
 
-// newStore runs f and gives a store over it that does not pause for long between
+// newStore runs f and returns a store over it that does not pause for long between
 // its attempts.
 func newStore(t testing.TB, f *fake) *kv.Store {
 	t.Helper()
@@ -112,7 +122,16 @@ func storeAt(t testing.TB, addr string) *kv.Store {
 
 func driverAt(t testing.TB, addr string) *driver {
 	t.Helper()
-	d := newDriver(connect(t, addr), testProject, testCollection, Options{Timeout: 30 * time.Second})
+	return driverOver(t, connect(t, addr), &Options{Timeout: 30 * time.Second})
+}
+
+// driverOver returns a driver that does not pause for long between its attempts.
+func driverOver(t testing.TB, client *firestore.Client, opts *Options) *driver {
+	t.Helper()
+	d, err := newDriver("open", client, testProject, testCollection, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.firstPause = time.Microsecond
 	return d
 }
@@ -139,7 +158,7 @@ func (f *fake) countLocked(method string) (n int) {
 	return n
 }
 
-// count gives the number of calls of each method since the last reset.
+// count returns the number of calls of each method since the last reset.
 func (f *fake) count() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,7 +179,7 @@ func (f *fake) reset() {
 	f.calls = nil
 }
 
-// received gives the requests of one method since the last reset.
+// received returns the requests of one method since the last reset.
 func received[R proto.Message](f *fake) (reqs []R) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -248,23 +267,37 @@ func (f *fake) BatchWrite(ctx context.Context, req *pb.BatchWriteRequest) (*pb.B
 	}
 	resp := &pb.BatchWriteResponse{}
 	for _, w := range req.GetWrites() {
-		code := codes.OK
+		var failed error
 		if f.status != nil {
-			code = f.status(cmp.Or(w.GetDelete(), w.GetUpdate().GetName()), n)
+			if code := f.status(cmp.Or(w.GetDelete(), w.GetUpdate().GetName()), n); code != codes.OK {
+				failed = grpcstatus.Error(code, code.String())
+			}
 		}
 		result := &pb.WriteResult{}
-		if code == codes.OK {
+		if failed == nil {
 			f.mu.Lock()
-			result, _ = f.applyLocked(w)
+			result, failed = f.applyLocked(w)
 			f.mu.Unlock()
 		}
 		resp.WriteResults = append(resp.WriteResults, result)
-		resp.Status = append(resp.Status, &status.Status{Code: int32(code), Message: code.String()})
+		resp.Status = append(resp.Status, grpcstatus.Convert(failed).Proto())
 	}
 	if f.lose != nil {
 		err = f.lose(ctx, "BatchWrite", n)
 	}
 	return resp, err
+}
+
+// stream counts an open stream, until the function that it returns is called.
+func (f *fake) stream() func() {
+	f.open.Add(1)
+	return func() {
+		f.open.Add(-1)
+		select {
+		case f.ended <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // cutAt tells after how many documents a stream ends, -1 when it does not.
@@ -278,6 +311,7 @@ func (f *fake) cutAt(method string, n int) int {
 var errCut = grpcstatus.Error(codes.Unavailable, "the stream was cut")
 
 func (f *fake) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, stream pb.Firestore_BatchGetDocumentsServer) error {
+	defer f.stream()()
 	n, err := f.begin(stream.Context(), "BatchGetDocuments", req)
 	if err != nil {
 		return err
@@ -286,6 +320,11 @@ func (f *fake) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, stream pb.Fir
 	for i, docName := range req.GetDocuments() {
 		if i == cut {
 			return cmp.Or(f.cutWith, errCut)
+		}
+		if f.between != nil {
+			if err := f.between(stream.Context(), docName); err != nil {
+				return err
+			}
 		}
 		f.mu.Lock()
 		doc := f.docs[docName]
@@ -314,6 +353,7 @@ func masked(doc *pb.Document, fields []string) *pb.Document {
 }
 
 func (f *fake) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQueryServer) error {
+	defer f.stream()()
 	n, err := f.begin(stream.Context(), "RunQuery", req)
 	if err != nil {
 		return err

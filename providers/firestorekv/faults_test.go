@@ -22,7 +22,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// onCall gives a fault for the n-th call of a method.
+// onCall returns a fault for the n-th call of a method.
 func onCall(method string, n int, err error) func(context.Context, string, int) error {
 	return func(_ context.Context, m string, i int) error {
 		if m == method && i == n {
@@ -32,7 +32,7 @@ func onCall(method string, n int, err error) func(context.Context, string, int) 
 	}
 }
 
-// always gives a fault for every call of a method.
+// always returns a fault for every call of a method.
 func always(method string, err error) func(context.Context, string, int) error {
 	return func(_ context.Context, m string, _ int) error {
 		if m == method {
@@ -87,7 +87,7 @@ func TestLostResponseThenOverwritten(t *testing.T) {
 		if method != "Commit" || n != 0 {
 			return nil
 		}
-		f.put(letter+"a", new(driver).encode(other).GetFields())
+		f.put("00a", testLayout(1).encode(other).GetFields())
 		return errLost
 	}
 	_, err := s.Put(t.Context(), "a", []byte("mine"), kv.IfNotExists())
@@ -132,7 +132,7 @@ func TestReadAfterFailedConditionFails(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		f := &fake{}
 		s := newStore(t, f)
-		f.put(letter+"a", nil)
+		f.put("00a", nil)
 		f.refuse = denied
 		if lost {
 			f.refuse = func(ctx context.Context, method string, n int) error {
@@ -156,7 +156,7 @@ func TestLostResponseThenForeign(t *testing.T) {
 	s := newStore(t, f)
 	f.lose = func(_ context.Context, method string, n int) error {
 		if method == "Commit" && n == 0 {
-			f.put(letter+"a", nil)
+			f.put("00a", nil)
 			return errLost
 		}
 		return nil
@@ -378,7 +378,7 @@ func TestHangingServer(t *testing.T) {
 				t.Parallel()
 				f := &fake{}
 				d := driverAt(t, f.start(t))
-				if _, _, err := d.Get(t.Context(), "a", true); err != nil { // connects
+				if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); err != nil { // connects
 					t.Fatal(err)
 				}
 				f.reset()
@@ -470,8 +470,7 @@ func TestNoToken(t *testing.T) {
 			t.Parallel()
 			f := &fake{}
 			creds := &tokens{fetch: test.fetch}
-			d := newDriver(connect(t, f.start(t), grpc.WithPerRPCCredentials(creds)), testProject, testCollection, Options{Timeout: test.timeout})
-			d.firstPause = time.Microsecond
+			d := driverOver(t, connect(t, f.start(t), grpc.WithPerRPCCredentials(creds)), &Options{Timeout: test.timeout})
 			ctx, cancel := test.ctx(t.Context())
 			defer cancel()
 			_, err := kv.New(d).Put(ctx, "a", nil)
@@ -504,12 +503,12 @@ func TestServiceSeesDeadlineFirst(t *testing.T) {
 		{-time.Nanosecond, true, nil},
 		{time.Hour, false, kv.ErrUnavailable},
 	} {
-		a := attempts{ctx: t.Context(), deadline: time.Now().Add(test.left), pause: time.Microsecond}
+		a := attempts{deadline: time.Now().Add(test.left), pause: time.Microsecond, lost: true}
 		err := status.Error(codes.Canceled, "context canceled")
-		if a.again(err) {
+		if a.again(t.Context(), err) {
 			t.Errorf("rule: a request that the service cancelled is not sent again; it was, with %v left", test.left)
 		}
-		got := a.failAs(err, true)
+		got := a.failWrite(t.Context(), err)
 		if got.Kind != test.kind || errors.Is(got, context.DeadlineExceeded) != test.late || !errors.Is(got, kv.ErrIndeterminate) {
 			t.Errorf("rule: a request cancelled after its deadline ends by the deadline, and only then; with %v left it is %v", test.left, got)
 		}
@@ -533,7 +532,7 @@ func TestDeadlineLeavesNoTime(t *testing.T) {
 	}
 }
 
-// keysOf scans and gives the keys, and the errors.
+// keysOf scans and returns the keys, and the errors.
 func keysOf(ctx context.Context, s *kv.Store, prefix string, opts ...kv.ScanOption) (keys []string, errs []error) {
 	for entry, err := range s.Scan(ctx, prefix, opts...) {
 		if err != nil {
@@ -600,7 +599,7 @@ func TestScanGivesUp(t *testing.T) {
 	if !slices.Equal(got, all[:6]) || len(errs) != 1 || !errors.Is(errs[0], kv.ErrUnavailable) {
 		t.Errorf("got %q, %v; want the first 6 keys and ErrUnavailable", got, errs)
 	}
-	if got, want := f.count(), fmt.Sprintf("1 BatchWrite, %d RunQuery", 2+maxAttempts); got != want {
+	if got, want := f.count(), fmt.Sprintf("1 BatchWrite, %d RunQuery", 3+maxAttempts); got != want {
 		t.Errorf("made %s, want %s", got, want)
 	}
 	f.mu.Lock()
@@ -666,19 +665,10 @@ func TestScanOutlivesTimeout(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	d := driverAt(t, f.start(t))
-	s := kv.New(d)
-	// More than fits into the windows of a connection, so that the query is open
-	// still while the loop's body takes its time.
-	var items []kv.Item
-	for i := range 50 {
-		items = append(items, kv.Item{Key: fmt.Sprintf("%02d", i), Value: make([]byte, kv.MaxValueLen)})
-	}
-	if err := s.PutMany(t.Context(), items); err != nil {
-		t.Fatal(err)
-	}
-	d.timeout = 500 * time.Millisecond
+	want := fill(t, kv.New(d), 5)
+	d.timeout = time.Second
 	n := 0
-	for _, err := range s.Scan(t.Context(), "") {
+	for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 1}) { // more than one page
 		if err != nil {
 			t.Fatalf("rule: the loop's body may take longer than the store's timeout; got %v", err)
 		}
@@ -686,8 +676,8 @@ func TestScanOutlivesTimeout(t *testing.T) {
 			<-time.After(2 * d.timeout) // the body's work, which is what is tested
 		}
 	}
-	if n != len(items) {
-		t.Errorf("got %d entries, want %d", n, len(items))
+	if n != len(want) {
+		t.Errorf("got %d entries, want %d", n, len(want))
 	}
 }
 
@@ -746,17 +736,17 @@ func TestWriteManyByStatus(t *testing.T) {
 		defer mu.Unlock()
 		tries[id]++
 		switch id {
-		case "kdenied":
+		case "00denied":
 			return codes.PermissionDenied
-		case "kthrottled":
+		case "00throttled":
 			return codes.ResourceExhausted
-		case "kbroken":
+		case "00broken":
 			return codes.Internal
-		case "konce":
+		case "00once":
 			if tries[id] == 1 {
 				return codes.Aborted
 			}
-		case "klost-then-denied":
+		case "00lost-then-denied":
 			if tries[id] == 1 {
 				return codes.Unavailable
 			}
@@ -796,11 +786,11 @@ func TestWriteManyByStatus(t *testing.T) {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
-	if got := f.ids(); !slices.Equal(got, []string{"kfine", "konce"}) {
+	if got := f.ids(); !slices.Equal(got, []string{"00fine", "00once"}) {
 		t.Errorf("stored are %q", got)
 	}
 	// The second attempt made progress as the first did, so that the count began anew.
-	if tries["kfine"] != 1 || tries["konce"] != 2 || tries["kdenied"] != 1 || tries["kthrottled"] != maxAttempts+1 {
+	if tries["00fine"] != 1 || tries["00once"] != 2 || tries["00denied"] != 1 || tries["00throttled"] != maxAttempts+1 {
 		t.Errorf("rule: only what may succeed later is sent again; tries were %v", tries)
 	}
 }

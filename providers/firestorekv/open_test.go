@@ -70,13 +70,21 @@ func TestOpenBadURL(t *testing.T) {
 		"firestore://user:pw@p/kv":      "credentials do not belong",
 		"firestore://p/kv?database=a/b": "the database",
 		"firestore://p/kv?database=":    `parameter "database" must have one value`,
+		"firestore://p/kv?shards=0":     `parameter "shards" must be a number from 1 to 256`,
+		"firestore://p/kv?shards=257":   `parameter "shards" must be a number from 1 to 256`,
 		"firestore://p/kv?database=%28default%29&endpoint=http://localhost:1/v1": `"endpoint" has a path`,
 		"firestore://p/kv?endpoint=localhost:8080":                               `parameter "endpoint" must be a URL`,
 		"firestore://p/kv?endpoint=http://a:b@localhost:8080":                    `parameter "endpoint" must be a URL`,
 	} {
 		_, err := Open(t.Context(), url)
-		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "allowed") {
-			t.Errorf("rule: a URL that is not understood is ErrInvalidOption and says what is wrong and what is allowed; %q: %v", url, err)
+		_, terraform := Terraform(url)
+		for op, other := range map[string]error{"Ensure": Ensure(t.Context(), url), "Terraform": terraform} {
+			if fmt.Sprint(other) != fmt.Sprint(err) {
+				t.Errorf("rule: all read a URL alike; Open says %v, %s %v", err, op, other)
+			}
+		}
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "want a URL of the form firestore://PROJECT/COLLECTION") {
+			t.Errorf("rule: a URL that is not understood is ErrInvalidOption and says what is wrong and what is wanted; %q: %v", url, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "pw") {
 			t.Errorf("rule: no message holds a secret; %v", err)
@@ -84,17 +92,24 @@ func TestOpenBadURL(t *testing.T) {
 	}
 }
 
-func TestOpenCredentials(t *testing.T) {
+// userCredentials returns the path of a file with credentials, which have secrets.
+func userCredentials(t *testing.T) string {
+	t.Helper()
+	const secrets = `{"type":"authorized_user","client_id":"id","client_secret":"s3cr3t","refresh_token":"t0k3n"}`
 	file := filepath.Join(t.TempDir(), "credentials.json")
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	if err := os.WriteFile(file, []byte(secrets), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestOpenCredentials(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
 	_, err := Open(t.Context(), "firestore://p/kv")
 	if !errors.Is(err, kv.ErrPermission) {
 		t.Errorf("without credentials: %v, want ErrPermission", err)
 	}
-	const secrets = `{"type":"authorized_user","client_id":"id","client_secret":"s3cr3t","refresh_token":"t0k3n"}`
-	if err := os.WriteFile(file, []byte(secrets), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err = Open(ctx, "firestore://p/kv?endpoint=https://"+nobody)
@@ -125,6 +140,12 @@ func TestNewBadArguments(t *testing.T) {
 		},
 		"the timeout": func() (*kv.Store, error) {
 			return New(t.Context(), client, "p", "c", &Options{Timeout: -time.Second})
+		},
+		"the number of shards is -1": func() (*kv.Store, error) {
+			return New(t.Context(), client, "p", "c", &Options{Shards: -1})
+		},
+		"the number of shards is 257": func() (*kv.Store, error) {
+			return New(t.Context(), client, "p", "c", &Options{Shards: MaxShards + 1})
 		},
 	} {
 		if _, err := open(); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), want) {
@@ -161,18 +182,21 @@ func TestCloseLeavesClient(t *testing.T) {
 func TestCloseClosesOwnClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
-	client, err := dial(t.Context(), "http://"+f.start(t))
+	c, err := Connect(t.Context(), "firestore://p/c?endpoint=http://"+f.start(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := open(t.Context(), client, true, "p", "c", nil) // as Open does
+	if got := f.count(); got != "" {
+		t.Errorf("rule: Connect sends nothing; it made %s", got)
+	}
+	s, err := c.open(t.Context()) // as Open does
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(t.Context(), client, "p", "c", nil); !errors.Is(err, kv.ErrUnavailable) {
+	if _, err := New(t.Context(), c.Client, "p", "c", nil); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("rule: Close closes what skykv opened; the client still works: %v", err)
 	}
 }
@@ -205,9 +229,7 @@ func TestLayoutIsMadeOnce(t *testing.T) {
 
 func TestOpenRefused(t *testing.T) {
 	t.Parallel()
-	number := func(n int64) map[string]*pb.Value {
-		return map[string]*pb.Value{"format": {ValueType: &pb.Value_IntegerValue{IntegerValue: n}}}
-	}
+	number := func(n int64) *pb.Value { return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: n}} }
 	const noDatabase = "The database orders does not exist for project p"
 	tests := []struct {
 		name   string
@@ -222,7 +244,9 @@ func TestOpenRefused(t *testing.T) {
 		{"denied reading", always("BatchGetDocuments", status.Error(codes.PermissionDenied, "denied")), nil, kv.ErrPermission, "denied"},
 		{"expired credentials", always("BatchGetDocuments", status.Error(codes.Unauthenticated, "expired")), nil, kv.ErrPermission, "expired"},
 		{"denied creation", always("Commit", status.Error(codes.PermissionDenied, "denied")), nil, kv.ErrPermission, "denied"},
-		{"newer format", nil, number(2), kv.ErrIncompatible, "format 2; this version of skykv knows format 1"},
+		{"older format", nil, map[string]*pb.Value{"format": number(1)}, kv.ErrIncompatible, "format 1; this version of skykv knows format 2"},
+		{"newer format", nil, map[string]*pb.Value{"format": number(3)}, kv.ErrIncompatible, "format 3; this version of skykv knows format 2"},
+		{"other shards", nil, map[string]*pb.Value{"format": number(2), "shards": number(16)}, kv.ErrIncompatible, "shards=16; the options or the URL say 1"},
 		{"foreign document", nil, map[string]*pb.Value{"name": {}}, kv.ErrIncompatible, layoutID},
 	}
 	for _, test := range tests {
@@ -289,7 +313,7 @@ func foreignDocuments(t *testing.T, s *kv.Store, put func(id string, fields map[
 		t.Fatal(err)
 	}
 	foreign := map[string]*pb.Value{"name": {ValueType: &pb.Value_StringValue{StringValue: "theirs"}}}
-	for _, id := range []string{"ka2", "kä", "k", "ka 2", "a2", "zzz"} {
+	for _, id := range []string{"00a2", "00ä", "00", "00a 2", "01a2", "a2", "zzz"} {
 		put(id, foreign)
 	}
 	named := func(op string, err error) {

@@ -2,6 +2,7 @@ package firestorekv
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,7 +13,9 @@ import (
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/googleapis/gax-go/v2/callctx"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -96,7 +99,7 @@ func TestValuesStayBehind(t *testing.T) {
 		t.Fatalf("put: %v, want ErrConditionFailed", err)
 	}
 	for _, req := range received[*pb.BatchGetDocumentsRequest](f) {
-		if got := req.GetMask().GetFieldPaths(); !slices.Equal(got, []string{"x", "t"}) {
+		if got := req.GetMask().GetFieldPaths(); !slices.Equal(got, []string{"x", "t", "p"}) {
 			t.Errorf("rule: Exists and the look at what made a condition fail transfer no value; the mask is %q", got)
 		}
 	}
@@ -110,7 +113,7 @@ func TestValuesStayBehind(t *testing.T) {
 		for _, field := range req.GetStructuredQuery().GetSelect().GetFields() {
 			got = append(got, field.GetFieldPath())
 		}
-		if !slices.Equal(got, []string{"x", "t"}) {
+		if !slices.Equal(got, []string{"x", "t", "p"}) {
 			t.Errorf("rule: scans of keys transfer no value; the projection is %q", got)
 		}
 	}
@@ -121,8 +124,10 @@ func TestValuesStayBehind(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
-	d := driverAt(t, f.start(t))
-	named := newDriver(d.client, "my-project", "c", Options{Database: "orders", Timeout: time.Minute})
+	named, err := newDriver("open", connect(t, f.start(t)), "my-project", "c", &Options{Database: "orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := kv.New(named)
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-mine", "1")
 	if _, err := s.Put(ctx, "a", nil); err != nil {
@@ -198,4 +203,138 @@ func TestGroups(t *testing.T) {
 			t.Fatalf("value of %q is damaged", key)
 		}
 	}
+}
+
+// TestMeter: callers learn how many requests a call made, and in how many attempts.
+func TestMeter(t *testing.T) {
+	t.Parallel()
+	f := new(fake)
+	d := driverAt(t, f.start(t))
+	keys := manyKeys(150)
+	absent := puts(keys...)
+	for i := range absent.Writes {
+		absent.Writes[i].Condition.Kind = kv.CondAbsent
+	}
+	ops := []struct {
+		name     string
+		requests int // when all goes well in the end
+		do       func(m *kv.Meter) error
+	}{
+		{"WriteMany", 1, func(m *kv.Meter) error {
+			req := puts(keys...)
+			req.Meter = m
+			return d.WriteMany(t.Context(), req)[0].Err
+		}},
+		{"WriteMany, and a look at what made conditions fail", 1 + 2, func(m *kv.Meter) error {
+			absent.Meter = m
+			return d.WriteMany(t.Context(), absent)[0].Err
+		}},
+		{"Get", 1, func(m *kv.Meter) error {
+			_, err := d.Get(t.Context(), kv.GetRequest{Key: keys[0], Meter: m})
+			return err
+		}},
+		{"GetMany", 2, func(m *kv.Meter) error {
+			_, _, failed := getMany(t.Context(), d, kv.GetManyRequest{Keys: keys, Meter: m})
+			return failed[keys[0]]
+		}},
+		{"Scan", 2, func(m *kv.Meter) (err error) {
+			for _, err = range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 100, Meter: m}) {
+			}
+			return err
+		}},
+		{"Write", 1, func(m *kv.Meter) error {
+			req := puts(keys[0]).One(0)
+			req.Meter = m
+			_, err := d.Write(t.Context(), req)
+			return err
+		}},
+		{"Write, and a look at what made the condition fail", 1 + 1, func(m *kv.Meter) error {
+			req := absent.One(0)
+			req.Meter = m
+			_, err := d.Write(t.Context(), req)
+			return err
+		}},
+	}
+	for _, op := range ops {
+		for _, faults := range []struct {
+			name   string
+			refuse func(context.Context, string, int) error
+		}{
+			{"none", nil},
+			{"the first attempt", func(_ context.Context, _ string, n int) error {
+				if n == 0 {
+					return status.Error(codes.Unavailable, "once")
+				}
+				return nil
+			}},
+			{"all", func(context.Context, string, int) error { return status.Error(codes.Unavailable, "always") }},
+		} {
+			f.reset()
+			f.refuse = faults.refuse
+			m := kv.NewMeter(nil)
+			err := op.do(m)
+			if (err != nil) != (faults.name == "all") {
+				t.Fatalf("%s, faults %s: %v", op.name, faults.name, err)
+			}
+			if m.Attempts() != len(f.calls) {
+				t.Errorf("rule: attempts are what the service received; %s, faults %s: %d, received %s", op.name, faults.name, m.Attempts(), f.count())
+			}
+			if err == nil && m.Requests() != op.requests {
+				t.Errorf("rule: requests count once, however often they were tried; %s, faults %s: %d, want %d", op.name, faults.name, m.Requests(), op.requests)
+			}
+			if err != nil && (m.Requests() == 0 || m.Attempts() != m.Requests()*maxAttempts) {
+				t.Errorf("rule: requests that fail count as well; %s: %d requests in %d attempts", op.name, m.Requests(), m.Attempts())
+			}
+		}
+	}
+}
+
+// TestRequestsOfShards: a scan asks every shard, one of a group that of the group alone.
+func TestRequestsOfShards(t *testing.T) {
+	t.Parallel()
+	f := new(fake)
+	d := driverOver(t, connect(t, f.start(t)), &Options{Shards: 16})
+	s := kv.New(d)
+	var items []kv.Item
+	for i := range 500 {
+		items = append(items, kv.Item{Key: fmt.Sprintf("user%d::%d", i%10, i)}, kv.Item{Key: fmt.Sprintf("%d", i)})
+	}
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	shards := make(map[string]bool)
+	for _, id := range f.ids() {
+		shards[id[:2]] = true
+		if key := id[2:]; id[:2] != fmt.Sprintf("%02x", kv.Shard(key, 16)) {
+			t.Errorf("rule: a key is in the shard of its group; %q is in %q", key, id[:2])
+		}
+	}
+	if len(shards) != 16 {
+		t.Errorf("rule: keys are spread over all shards; these 510 groups are in %d of 16", len(shards))
+	}
+	for prefix, want := range map[string]struct{ entries, requests int }{
+		"user7::":  {50, 1},
+		"user7::1": {len(keysUnder(items, "user7::1")), 1},
+		"user7":    {50, 16},
+		"":         {1000, 16},
+	} {
+		f.reset()
+		keys, errs := keysOf(t.Context(), s, prefix)
+		if errs != nil || !slices.Equal(keys, keysUnder(items, prefix)) || len(keys) != want.entries {
+			t.Errorf("a scan of %q yields %d keys, %v; want %d in order", prefix, len(keys), errs, want.entries)
+		}
+		if n := len(received[*pb.RunQueryRequest](f)); n != want.requests {
+			t.Errorf("rule: a scan that is within a group asks one shard, another one all; of %q it makes %d requests, want %d", prefix, n, want.requests)
+		}
+	}
+}
+
+func keysUnder(items []kv.Item, prefix string) (keys []string) {
+	for _, item := range items {
+		if strings.HasPrefix(item.Key, prefix) {
+			keys = append(keys, item.Key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }

@@ -1,0 +1,122 @@
+package firestorekv
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// soon returns what comes next, and fails the test by its rule when nothing does.
+func soon(t *testing.T, next <-chan error, rule string) error {
+	t.Helper()
+	select {
+	case err := <-next:
+		return err
+	case <-time.After(time.Minute):
+		t.Fatalf("rule: %s", rule)
+		return nil
+	}
+}
+
+// TestCloseEndsHangingCalls: whoever brought the client, and whether the caller has a
+// deadline or not.
+func TestCloseEndsHangingCalls(t *testing.T) {
+	t.Parallel()
+	ops := []struct {
+		name  string
+		write bool
+		do    func(ctx context.Context, s *kv.Store) error
+	}{
+		{"get", false, func(ctx context.Context, s *kv.Store) error { _, err := s.Get(ctx, "a"); return err }},
+		{"get many", false, func(ctx context.Context, s *kv.Store) error {
+			_, err := s.GetMany(ctx, manyKeys(250))
+			return err
+		}},
+		{"scan", false, func(ctx context.Context, s *kv.Store) error {
+			for _, err := range s.Scan(ctx, "") {
+				return err
+			}
+			return nil
+		}},
+		{"scan page", false, func(ctx context.Context, s *kv.Store) error { _, err := s.ScanPage(ctx, "", 10, ""); return err }},
+		{"put", true, func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "a", nil); return err }},
+		{"put if not exists", true, func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Put(ctx, "a", nil, kv.IfNotExists())
+			return err
+		}},
+		{"delete", true, func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "a") }},
+		{"put many", true, func(ctx context.Context, s *kv.Store) error { return s.PutMany(ctx, []kv.Item{{Key: "a"}}) }},
+	}
+	limited, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	contexts := map[string]context.Context{
+		"without a deadline": t.Context(), "never cancelled": context.Background(), "with a deadline": limited,
+	}
+	for _, shards := range []int{1, 4} {
+		for under, ctx := range contexts {
+			for _, op := range ops {
+				f := new(fake)
+				d := driverOver(t, connect(t, f.start(t)), &Options{Shards: shards})
+				s := kv.New(d)
+				if _, err := s.Exists(t.Context(), "a"); err != nil { // connects
+					t.Fatal(err)
+				}
+				hung, left := make(chan error, 100), make(chan error, 100)
+				f.refuse = func(ctx context.Context, method string, n int) error {
+					hung <- nil
+					err := hang(ctx, method, n)
+					left <- nil
+					return err
+				}
+				result := make(chan error, 1)
+				go func() { result <- op.do(ctx, s) }()
+				<-hung
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				err := soon(t, result, "a call ends soon after Close; "+op.name+" "+under+" does not")
+				if !errors.Is(err, kv.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrUnavailable) {
+					t.Errorf("rule: a call that Close ended is ErrClosed; %s %s: %v", op.name, under, err)
+				}
+				if errors.Is(err, kv.ErrIndeterminate) != op.write {
+					t.Errorf("rule: a write that was sent is ErrIndeterminate as well; %s %s: %v", op.name, under, err)
+				}
+				if n := len(d.underWay.all); n != 0 {
+					t.Errorf("rule: nothing is left running; after %s, %d calls are under way", op.name, n)
+				}
+				soon(t, left, "the service learns that a call has ended; of "+op.name+" "+under+" it does not")
+			}
+		}
+	}
+}
+
+// TestCloseEndsPauses: a call that waits to try again ends as well, and so does one
+// that comes too late.
+func TestCloseEndsPauses(t *testing.T) {
+	t.Parallel()
+	tried := make(chan struct{}, maxAttempts)
+	f := &fake{refuse: func(context.Context, string, int) error {
+		tried <- struct{}{}
+		return errLost
+	}}
+	d := driverAt(t, f.start(t))
+	d.firstPause, d.timeout = time.Hour, 100*time.Hour
+	result := make(chan error, 1)
+	go func() {
+		_, err := d.Get(t.Context(), kv.GetRequest{Key: "a"})
+		result <- err
+	}()
+	<-tried
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := soon(t, result, "Close ends a call that pauses"); !errors.Is(err, context.Canceled) {
+		t.Errorf("rule: Close ends a call that pauses; got %v", err)
+	}
+	if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("rule: a call after Close ends at once; got %v", err)
+	}
+}

@@ -1,0 +1,216 @@
+package firestorekv
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"net/url"
+	"strings"
+	"time"
+
+	firestore "cloud.google.com/go/firestore/apiv1"
+	admin "cloud.google.com/go/firestore/apiv1/admin"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// urlForm is what the URLs of stores look like.
+const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&endpoint=URL"
+
+// Provider offers what there is to do with stores by URL.
+func Provider() provider.Provider {
+	return provider.Provider{Scheme: name, Form: urlForm, Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform}
+}
+
+// Open opens the store named by a URL such as
+//
+//	firestore://my-project/kv
+//	firestore://my-project/kv?database=orders&shards=16
+//	firestore://any-project/kv?endpoint=http://localhost:8080
+//
+// The database is "(default)" unless given; shards is [Options].Shards. Credentials
+// are the application default ones
+// (https://cloud.google.com/docs/authentication/application-default-credentials).
+//
+// An endpoint of scheme http is an emulator: it is spoken to without TLS and as
+// its "owner", whom security rules do not concern. One of scheme https replaces
+// firestore.googleapis.com. The environment variable FIRESTORE_EMULATOR_HOST is not
+// looked at.
+//
+// Errors are those of [New], and [kv.ErrInvalidOption] for any other URL.
+func Open(ctx context.Context, url string) (*kv.Store, error) {
+	c, err := Connect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	store, err := c.open(ctx)
+	if err != nil {
+		c.Close() // nothing was written through it
+		return nil, err
+	}
+	return store, nil
+}
+
+// Ensure sets up the collection of a store's URL, as [EnsureWith] does. Emulators have no
+// settings: there it writes the layout document alone.
+func Ensure(ctx context.Context, url string) error {
+	c, err := Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.ensure(ctx)
+}
+
+// Inspect looks at the collection of a store's URL through the client that the store
+// uses, and yields what it finds of the endpoint, the credentials, the database, the
+// settings of [EnsureWith] and the layout document. It changes nothing.
+func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
+	return func(yield func(provider.Check) bool) {
+		c, err := Connect(ctx, url)
+		if err != nil {
+			yield(notConnected(err))
+			return
+		}
+		defer c.Close()
+		c.inspect(ctx, yield)
+	}
+}
+
+// Connection is what a store's URL names, with a client for it: the arguments of [New]
+// and [EnsureWith].
+type Connection struct {
+	Client     *firestore.Client
+	Project    string
+	Collection string
+	Options    Options
+
+	endpoint *url.URL // of the URL, nil without one
+}
+
+// Connect reads a store's URL and makes a client for it as [Open] does, but sends nothing
+// to Firestore. It returns [kv.ErrInvalidOption] for a URL that is not one of a store,
+// and [kv.ErrPermission] when there are no credentials.
+func Connect(ctx context.Context, url string) (*Connection, error) {
+	c, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := c.clientOptions()
+	if err != nil {
+		return nil, err
+	}
+	if c.Client, err = firestore.NewClient(ctx, opts...); err != nil {
+		return nil, errNoClient(err)
+	}
+	return c, nil
+}
+
+// AdminClient returns a new client of the settings, with the endpoint and the
+// credentials of c.Client. The caller closes it.
+func (c *Connection) AdminClient(ctx context.Context) (*admin.FirestoreAdminClient, error) {
+	opts, err := c.clientOptions()
+	if err != nil {
+		return nil, err
+	}
+	client, err := admin.NewFirestoreAdminClient(ctx, opts...)
+	if err != nil {
+		return nil, errNoClient(err)
+	}
+	return client, nil
+}
+
+// errNoClient is the error of a client that cannot be made. Nothing was connected yet:
+// it is about the credentials.
+func errNoClient(err error) error {
+	return opError("open", &kv.Error{Kind: kv.ErrPermission, Err: err})
+}
+
+// Close closes c.Client.
+func (c *Connection) Close() { _ = c.Client.Close() }
+
+// open returns a store that closes c.
+func (c *Connection) open(ctx context.Context) (*kv.Store, error) {
+	d, err := newDriver("open", c.Client, c.Project, c.Collection, &c.Options)
+	if err != nil {
+		return nil, err
+	}
+	d.close = c.Close
+	return d.open(ctx)
+}
+
+// parseURL reads a store's URL, and makes no client for it.
+func parseURL(raw string) (*Connection, error) {
+	u, err := provider.ParseURL(name, urlForm, raw)
+	if err != nil {
+		return nil, err
+	}
+	c := &Connection{Project: u.Host, Collection: u.Path, Options: Options{Database: cmp.Or(u.Get("database"), defaultDatabase)}}
+	if err := checkIDs(c.Project, c.Collection, c.Options.Database); err != nil {
+		return nil, u.Errorf("%v", err)
+	}
+	if c.Options.Shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
+		return nil, err
+	}
+	text, err := u.Endpoint("endpoint")
+	if err != nil || text == "" {
+		return c, err
+	}
+	if c.endpoint, err = url.Parse(text); err != nil || strings.Trim(c.endpoint.Path, "/") != "" {
+		return nil, u.Errorf(`parameter "endpoint" has a path; it must be a URL such as http://localhost:8080`)
+	}
+	return c, nil
+}
+
+// emulator reports whether the URL leads to one.
+func (c *Connection) emulator() bool { return c.endpoint != nil && c.endpoint.Scheme == "http" }
+
+// connections is the number of gRPC connections of a client. Google's front ends take
+// about 100 calls at a time on each.
+const connections = 4
+
+// alive finds connections that swallow what is sent, as those of a network that
+// forgot them do, within 40 seconds of a call's wait. Google's front ends take pings
+// this often; an emulator's server may not.
+var alive = option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
+	Time: 30 * time.Second, Timeout: 10 * time.Second,
+}))
+
+// clientOptions are for one client: it closes what they hold.
+func (c *Connection) clientOptions() ([]option.ClientOption, error) {
+	opts := []option.ClientOption{alive, option.WithGRPCConnectionPool(connections)}
+	switch {
+	case c.endpoint == nil:
+		return opts, nil
+	case !c.emulator():
+		return append(opts, option.WithEndpoint(hostPort(c.endpoint, "443"))), nil
+	}
+	conn, err := grpc.NewClient("dns:///"+hostPort(c.endpoint, "80"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(owner{}))
+	if err != nil {
+		return nil, errInvalid("open", `parameter "endpoint" must name a host that can be connected to, such as http://localhost:8080`)
+	}
+	return []option.ClientOption{option.WithGRPCConn(conn)}, nil
+}
+
+func hostPort(u *url.URL, port string) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return u.Host + ":" + port
+}
+
+// owner is what the emulator takes for an administrator.
+type owner struct{}
+
+func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer owner"}, nil
+}
+
+func (owner) RequireTransportSecurity() bool { return false }

@@ -1,0 +1,331 @@
+package firestorekv
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	admin "cloud.google.com/go/firestore/apiv1/admin"
+	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// fakeAdmin is the settings of one database: the emulator has none.
+type fakeAdmin struct {
+	adminpb.UnimplementedFirestoreAdminServer
+	longrunningpb.UnimplementedOperationsServer
+
+	mu      sync.Mutex
+	fields  map[string]*adminpb.Field // those with settings of their own
+	updates []*adminpb.UpdateFieldRequest
+	polls   int
+	busy    int            // how many changes are refused for another one
+	fail    error          // of every call
+	opError *status.Status // of every operation
+}
+
+const testFields = testDatabase + "/collectionGroups/" + testCollection + "/fields/"
+
+func (f *fakeAdmin) register(s *grpc.Server) {
+	if f.fields == nil {
+		f.fields = make(map[string]*adminpb.Field)
+	}
+	adminpb.RegisterFirestoreAdminServer(s, f)
+	longrunningpb.RegisterOperationsServer(s, f)
+}
+
+func (f *fakeAdmin) start(t *testing.T) *admin.FirestoreAdminClient {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+serve(t, f.register), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := admin.NewFirestoreAdminClient(t.Context(), option.WithGRPCConn(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// exemptField is a field without indexes, with a TTL policy or without.
+func exemptField(ttl *adminpb.Field_TtlConfig) *adminpb.Field {
+	return &adminpb.Field{IndexConfig: &adminpb.Field_IndexConfig{}, TtlConfig: ttl}
+}
+
+// activePolicy is the one that skykv sets.
+func activePolicy() *adminpb.Field_TtlConfig {
+	return &adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE, ExpirationOffset: durationpb.New(time.Hour)}
+}
+
+func (f *fakeAdmin) GetField(_ context.Context, req *adminpb.GetFieldRequest) (*adminpb.Field, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	field := f.fields[req.GetName()]
+	if field == nil {
+		return &adminpb.Field{Name: req.GetName(), IndexConfig: &adminpb.Field_IndexConfig{
+			UsesAncestorConfig: true, Indexes: []*adminpb.Index{{}},
+		}}, nil
+	}
+	answer := proto.CloneOf(field)
+	if ttl := field.GetTtlConfig(); ttl.GetState() == adminpb.Field_TtlConfig_CREATING {
+		ttl.State = adminpb.Field_TtlConfig_ACTIVE // by the next look
+	}
+	return answer, nil
+}
+
+func (f *fakeAdmin) UpdateField(_ context.Context, req *adminpb.UpdateFieldRequest) (*longrunningpb.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	if f.busy > 0 {
+		f.busy--
+		return nil, status.Error(codes.Aborted, "Please retry, underlying data changed")
+	}
+	f.updates = append(f.updates, req)
+	field := f.fields[req.GetField().GetName()]
+	if field == nil {
+		field = &adminpb.Field{Name: req.GetField().GetName()}
+		f.fields[field.Name] = field
+	}
+	for _, path := range req.GetUpdateMask().GetPaths() {
+		switch path {
+		case "index_config":
+			field.IndexConfig = req.GetField().GetIndexConfig()
+		case "ttl_config":
+			field.TtlConfig = req.GetField().GetTtlConfig()
+			field.TtlConfig.State = adminpb.Field_TtlConfig_CREATING
+		default:
+			return nil, status.Errorf(codes.InvalidArgument, "no such path: %s", path)
+		}
+	}
+	return &longrunningpb.Operation{Name: field.Name}, nil // not done
+}
+
+func (f *fakeAdmin) GetOperation(_ context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.polls++
+	op := &longrunningpb.Operation{Name: req.GetName(), Done: true}
+	if f.opError != nil {
+		op.Result = &longrunningpb.Operation_Error{Error: f.opError.Proto()}
+		return op, nil
+	}
+	field, err := anypb.New(f.fields[req.GetName()])
+	if err != nil {
+		return nil, err
+	}
+	op.Result = &longrunningpb.Operation_Response{Response: field}
+	return op, nil
+}
+
+// changed lists the changes asked for, such as "x index_config,ttl_config".
+func (f *fakeAdmin) changed() (changes []string) {
+	for _, update := range f.updates {
+		name := update.GetField().GetName()
+		changes = append(changes, name[strings.LastIndexByte(name, '/')+1:]+" "+strings.Join(update.GetUpdateMask().GetPaths(), ","))
+	}
+	slices.Sort(changes)
+	return changes
+}
+
+// quick keeps the tests from waiting.
+var quick = gax.Backoff{Initial: time.Microsecond}
+
+func TestEnsureSettings(t *testing.T) {
+	t.Parallel()
+	f := &fakeAdmin{busy: 3} // as Firestore is with the change before
+	client := f.start(t)
+	if err := ensureSettings(t.Context(), client, testLayout(1), quick); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.changed(), []string{"p index_config", "t index_config", "v index_config", "x index_config,ttl_config"}; !slices.Equal(got, want) {
+		t.Errorf("changed %q, want %q", got, want)
+	}
+	if f.polls != 4 {
+		t.Errorf("rule: Ensure waits for what it started; %d operations were looked at, want 4", f.polls)
+	}
+	for _, field := range []string{"v", "x", "t", "p"} {
+		if config := f.fields[testFields+field].GetIndexConfig(); config == nil || len(config.GetIndexes()) > 0 {
+			t.Errorf("rule: %s has no indexes; got %v", field, config)
+		}
+	}
+	ttl := f.fields[testFields+"x"].GetTtlConfig()
+	if ttl.GetExpirationOffset().AsDuration() != time.Hour || ttl.GetState() != adminpb.Field_TtlConfig_ACTIVE {
+		t.Errorf("rule: Firestore deletes an hour after the expiry, and Ensure waits until it does; got %v", ttl)
+	}
+	f.updates = nil
+	if err := ensureSettings(t.Context(), client, testLayout(1), quick); err != nil {
+		t.Fatal(err)
+	}
+	if f.updates != nil {
+		t.Errorf("rule: what is set up already is not changed; changed %q", f.changed())
+	}
+}
+
+// TestEnsureSettingsRepairs starts from settings that are not quite right.
+func TestEnsureSettingsRepairs(t *testing.T) {
+	t.Parallel()
+	hour := durationpb.New(time.Hour)
+	tests := []struct {
+		name string
+		x    *adminpb.Field
+		want []string
+	}{
+		{"no offset", exemptField(&adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE}), []string{"x ttl_config"}},
+		{"needs repair", exemptField(&adminpb.Field_TtlConfig{
+			State: adminpb.Field_TtlConfig_NEEDS_REPAIR, ExpirationOffset: hour,
+		}), []string{"x ttl_config"}},
+		{"being created by somebody else", exemptField(&adminpb.Field_TtlConfig{
+			State: adminpb.Field_TtlConfig_CREATING, ExpirationOffset: hour,
+		}), nil},
+		{"exempt by the database's default", &adminpb.Field{
+			IndexConfig: &adminpb.Field_IndexConfig{UsesAncestorConfig: true}, TtlConfig: activePolicy(),
+		}, []string{"x index_config"}},
+		{"exemption being reverted", &adminpb.Field{
+			IndexConfig: &adminpb.Field_IndexConfig{Reverting: true}, TtlConfig: activePolicy(),
+		}, []string{"x index_config"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := &fakeAdmin{fields: map[string]*adminpb.Field{
+				testFields + "x": test.x, testFields + "v": exemptField(nil), testFields + "t": exemptField(nil), testFields + "p": exemptField(nil),
+			}}
+			for name, field := range f.fields {
+				field.Name = name
+			}
+			if err := ensureSettings(t.Context(), f.start(t), testLayout(1), quick); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.changed(); !slices.Equal(got, test.want) {
+				t.Errorf("changed %q, want %q", got, test.want)
+			}
+			if got := test.x.GetTtlConfig().GetState(); got != adminpb.Field_TtlConfig_ACTIVE {
+				t.Errorf("the policy is %v at the end", got)
+			}
+		})
+	}
+}
+
+// TestEnsureSettingsIsBounded: somebody who changes settings all the time does not keep
+// it for ever.
+func TestEnsureSettingsIsBounded(t *testing.T) {
+	t.Parallel()
+	f := &fakeAdmin{busy: 100}
+	if err := ensureSettings(t.Context(), f.start(t), testLayout(1), quick); status.Code(err) != codes.Aborted || f.busy != 100-maxAttempts {
+		t.Errorf("rule: retries are bounded; %d were made, and ended with %v", 100-f.busy, err)
+	}
+}
+
+// TestEnsure sets up a collection by URL.
+func TestEnsure(t *testing.T) {
+	t.Parallel()
+	docs := new(fake)
+	settings := &fakeAdmin{fields: map[string]*adminpb.Field{testFields + "x": exemptField(activePolicy())}}
+	storeURL := serveDatabase(t, docs, settings) + "&shards=16"
+	for range 2 {
+		if err := Ensure(t.Context(), storeURL); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := settings.changed(), []string{"p index_config", "t index_config", "v index_config"}; !slices.Equal(got, want) {
+			t.Errorf("rule: Ensure makes the settings that are missing, and no others; changed %q, want %q", got, want)
+		}
+	}
+	if got := docs.ids(); !slices.Equal(got, []string{layoutID}) {
+		t.Errorf("rule: Ensure writes the layout document alone; there are %q", got)
+	}
+	store, err := Open(t.Context(), storeURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if n := store.Info().Shards; n != 16 {
+		t.Errorf("the store has %d shards, want 16", n)
+	}
+	if _, err := Open(t.Context(), strings.Replace(storeURL, "shards=16", "shards=1", 1)); !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: the number of shards is laid down by Ensure; opened with another one: %v, want ErrIncompatible", err)
+	}
+}
+
+// TestEnsureLeavesOthers: the settings of another program's collection stay.
+func TestEnsureLeavesOthers(t *testing.T) {
+	t.Parallel()
+	docs, settings := new(fake), new(fakeAdmin)
+	storeURL := serveDatabase(t, docs, settings)
+	docs.put(layoutID, map[string]*pb.Value{"name": {}})
+	if err := Ensure(t.Context(), storeURL); !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: a collection of another program is refused; got %v, want ErrIncompatible", err)
+	}
+	if settings.updates != nil {
+		t.Errorf("rule: what is refused is left as it is; changed %q", settings.changed())
+	}
+}
+
+func TestEnsureWithFails(t *testing.T) {
+	t.Parallel()
+	docs := new(fake)
+	client := connect(t, docs.start(t))
+	ensure := func(f *fakeAdmin) error {
+		return EnsureWith(t.Context(), client, f.start(t), testProject, testCollection, nil)
+	}
+	for code, want := range map[codes.Code]error{
+		codes.PermissionDenied:  kv.ErrPermission,
+		codes.NotFound:          kv.ErrNotProvisioned,
+		codes.ResourceExhausted: kv.ErrThrottled,
+		codes.Unimplemented:     nil,
+	} {
+		err := ensure(&fakeAdmin{fail: status.Error(code, "told to")})
+		e, ok := errors.AsType[*kv.Error](err)
+		if !ok || e.Kind != want || status.Code(e.Err) != code || e.Provider != name || e.Op != "ensure" {
+			t.Errorf("%s: %v, want kind %v", code, err, want)
+		}
+		if got := docs.ids(); !slices.Equal(got, []string{layoutID}) {
+			t.Errorf("rule: the layout document does not depend on the settings; there are %q", got)
+		}
+	}
+	f := &fakeAdmin{opError: status.New(codes.FailedPrecondition, "another field has the TTL policy")}
+	if err := ensure(f); err == nil || !strings.Contains(err.Error(), "another field") {
+		t.Errorf("a failed operation: %v, want its error", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := EnsureWith(ctx, client, f.start(t), testProject, testCollection, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v, want context.Canceled", err)
+	}
+	docs.reset()
+	for says, err := range map[string]error{
+		"the client is nil":       EnsureWith(t.Context(), nil, f.start(t), testProject, testCollection, nil),
+		"the admin client is nil": EnsureWith(t.Context(), client, nil, testProject, testCollection, nil),
+		"the collection":          EnsureWith(t.Context(), client, f.start(t), testProject, "a/b", &Options{}),
+		"the number of shards":    EnsureWith(t.Context(), client, f.start(t), testProject, testCollection, &Options{Shards: -1}),
+	} {
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), says) {
+			t.Errorf("rule: an argument that cannot be is ErrInvalidOption; got %v, want %q", err, says)
+		}
+	}
+	if got := docs.count(); got != "" {
+		t.Errorf("rule: arguments are checked before any I/O; made %s", got)
+	}
+}

@@ -1,0 +1,155 @@
+package firestorekv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
+	"google.golang.org/grpc/codes"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// login is the fix of missing and of refused credentials.
+const login = "log in by gcloud auth application-default login, with the role roles/datastore.user"
+
+// inspectTimeout bounds the look at the documents, and that at the settings: the clients
+// repeat requests until then.
+const inspectTimeout = 15 * time.Second
+
+// notConnected is the check of a URL that no client can be made for.
+func notConnected(err error) provider.Check {
+	if errors.Is(err, kv.ErrPermission) {
+		return provider.Failed("credentials", err, login)
+	}
+	return provider.Failed("url", err, "see: skykv help")
+}
+
+// inspect yields the checks until one fails without which the rest cannot be looked at.
+func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) bool) {
+	d, err := newDriver("inspect", c.Client, c.Project, c.Collection, &c.Options)
+	if err != nil {
+		yield(notConnected(err))
+		return
+	}
+	transport := newTransport()
+	defer transport.CloseIdleConnections()
+	for _, check := range provider.Reach(ctx, transport, c.address()) {
+		if !yield(check) || check.Status == provider.Fail && check.Name != "clock" {
+			return
+		}
+	}
+	database, record := inspectDatabase(ctx, d)
+	for _, check := range database {
+		if !yield(check) || check.Status == provider.Fail {
+			return
+		}
+	}
+	for _, check := range c.inspectSettings(ctx, d.layout) {
+		if !yield(check) {
+			return
+		}
+	}
+	yield(record)
+}
+
+// newTransport returns a transport with gRPC's choice of proxies: those for https, also
+// where there is no TLS.
+func newTransport() *http.Transport {
+	return &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) {
+		secure := *r.URL
+		secure.Scheme = "https"
+		return http.ProxyFromEnvironment(&http.Request{URL: &secure})
+	}}
+}
+
+// address returns the URL of where the client's requests go.
+func (c *Connection) address() string {
+	target := c.Client.Connection().Target() //lint:ignore SA1019 the connections of a client have one target
+	if _, host, ok := strings.Cut(target, ":///"); ok {
+		target = host
+	}
+	if c.emulator() {
+		return "http://" + target
+	}
+	return "https://" + strings.TrimSuffix(target, ":443")
+}
+
+// inspectDatabase reads the layout document, which tells of the credentials and of the
+// database as well. The last of the checks fails when it could not be read.
+func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, record provider.Check) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	shards, err := d.readLayout(ctx)
+	switch {
+	case errors.Is(err, kv.ErrIncompatible):
+		record = provider.ForeignLayout(err)
+	case errors.Is(err, kv.ErrPermission):
+		return []provider.Check{provider.Failed("credentials", err, login)}, record
+	case errors.Is(err, kv.ErrNotProvisioned):
+		return []provider.Check{provider.Failed("database", err, "create it: gcloud firestore databases create --location LOCATION --database ID")}, record
+	case err != nil:
+		return []provider.Check{provider.Failed("database", err, "see the message")}, record
+	case shards == 0:
+		record = provider.NoLayout()
+	default:
+		record = provider.Layout(shards, d.layout.shards())
+	}
+	return []provider.Check{
+		{Name: "credentials", Status: provider.OK, Detail: "accepted by the service"},
+		{Name: "database", Status: provider.OK, Detail: d.layout.database + " answers"},
+	}, record
+}
+
+// inspectSettings looks at what ensureSettings makes. A store works without it.
+func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []provider.Check) {
+	const name = "fields"
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	client, err := c.AdminClient(ctx)
+	if err != nil {
+		return []provider.Check{provider.Failed(name, err, login)}
+	}
+	defer client.Close()
+	for i, field := range l.fields() {
+		have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(field)})
+		switch code(err) {
+		case codes.OK, codes.NotFound: // NotFound: no settings of its own
+		case codes.Unimplemented:
+			return []provider.Check{{Name: name, Status: provider.OK, Detail: "an emulator has no TTL policies and index settings"}}
+		case codes.PermissionDenied:
+			return []provider.Check{{
+				Name: name, Status: provider.Warn, Detail: "the settings cannot be looked at",
+				Fix: "grant datastore.indexes.get, of the role roles/datastore.indexAdmin",
+			}}
+		default:
+			return append(checks, provider.Failed(name, err, "see the message"))
+		}
+		if i == 0 {
+			checks = append(checks, policyCheck(field, have.GetTtlConfig()))
+		}
+		index := provider.Check{Name: "index " + field, Status: provider.OK, Detail: "field " + field + " is exempt from indexes"}
+		if !exempt(have.GetIndexConfig()) {
+			index.Status, index.Detail = provider.Warn, "field "+field+" is indexed, which makes writes dearer and limits their rate"
+			index.Fix, index.Step = provider.Provision, "exempt field "+field+" from indexes"
+		}
+		checks = append(checks, index)
+	}
+	return checks
+}
+
+func policyCheck(field string, have *adminpb.Field_TtlConfig) provider.Check {
+	if problem := policyProblem(have); problem != "" {
+		return provider.Check{
+			Name: "ttl", Status: provider.Warn, Detail: "on field " + field + " " + problem, Fix: provider.Provision,
+			Step: fmt.Sprintf("set a TTL policy on field %s, with an expiration offset of %s", field, kv.ExpiryGrace),
+		}
+	}
+	return provider.Check{Name: "ttl", Status: provider.OK, Detail: "a policy on field " + field + ", " + strings.ToLower(have.GetState().String())}
+}

@@ -1,0 +1,224 @@
+package firestorekv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// serveDatabase runs a database with its settings, which answers requests of HTTP as the
+// service does, and returns the URL of a store in it.
+func serveDatabase(t *testing.T, docs *fake, settings *fakeAdmin) string {
+	t.Helper()
+	calls := grpc.NewServer()
+	docs.register(calls)
+	settings.register(calls)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 {
+			calls.ServeHTTP(w, r)
+		}
+	})}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return "firestore://" + testProject + "/" + testCollection + "?endpoint=" + url.QueryEscape("http://"+listener.Addr().String())
+}
+
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	integer := func(n int64) *pb.Value { return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: n}} }
+	set := map[string]*adminpb.Field{
+		testFields + "x": exemptField(activePolicy()), testFields + "v": exemptField(nil),
+		testFields + "t": exemptField(nil), testFields + "p": exemptField(nil),
+	}
+	layout := map[string]*pb.Value{"format": integer(2), "shards": integer(1)}
+	answers := []string{"ok reachable", "ok clock agrees", "ok credentials accepted", "ok database answers"}
+	good := append(answers, "ok ttl active", "ok index x", "ok index v", "ok index t", "ok index p")
+	for name, c := range map[string]struct {
+		settings *fakeAdmin
+		layout   map[string]*pb.Value
+		refuse   error
+		want     []string
+	}{
+		"nothing set": {
+			settings: &fakeAdmin{},
+			want:     append(answers, "warn ttl no policy", "warn index x", "warn index v", "warn index t", "warn index p", "warn layout no layout record"),
+		},
+		"all set": {
+			settings: &fakeAdmin{fields: set}, layout: layout,
+			want: append(good, "ok layout 1 shard"),
+		},
+		"half set": {
+			settings: &fakeAdmin{fields: map[string]*adminpb.Field{
+				testFields + "x": exemptField(&adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE}),
+				testFields + "v": {IndexConfig: &adminpb.Field_IndexConfig{UsesAncestorConfig: true}},
+				testFields + "t": {IndexConfig: &adminpb.Field_IndexConfig{Reverting: true}},
+			}},
+			layout: layout,
+			want:   append(answers, "warn ttl offset of 0s; want 1h0m0s", "ok index x", "warn index v", "warn index t", "warn index p", "ok layout"),
+		},
+		"settings denied": {
+			settings: &fakeAdmin{fail: status.Error(codes.PermissionDenied, "not allowed")}, layout: layout,
+			want: append(answers, "warn fields cannot be looked at", "ok layout"),
+		},
+		"settings of an emulator": {
+			settings: &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}, layout: layout,
+			want: append(answers, "ok fields an emulator has no", "ok layout"),
+		},
+		"settings fail": {
+			settings: &fakeAdmin{fail: status.Error(codes.InvalidArgument, "told to")}, layout: layout,
+			want: append(answers, "fail fields told to", "ok layout"),
+		},
+		"other shards": {
+			settings: &fakeAdmin{fields: set}, layout: map[string]*pb.Value{"format": integer(2), "shards": integer(16)},
+			want: append(good, "fail layout 16 shards; the URL says 1"),
+		},
+		"another format": {
+			settings: &fakeAdmin{fields: set}, layout: map[string]*pb.Value{"format": integer(1)},
+			want: append(good, "fail layout format 1; this version of skykv knows format 2"),
+		},
+		"a document of another program": {
+			settings: &fakeAdmin{fields: set}, layout: map[string]*pb.Value{"name": {}},
+			want: append(good, "fail layout skykv did not write"),
+		},
+		"documents denied": {
+			settings: &fakeAdmin{fields: set}, refuse: status.Error(codes.PermissionDenied, "not allowed"),
+			want: []string{"ok reachable", "ok clock", "fail credentials not allowed"},
+		},
+		"no database": {
+			settings: &fakeAdmin{fields: set}, refuse: status.Error(codes.NotFound, "no such database"),
+			want: []string{"ok reachable", "ok clock", "fail database no such database"},
+		},
+		"no such project": {
+			settings: &fakeAdmin{fields: set}, refuse: status.Error(codes.InvalidArgument, "told to"),
+			want: []string{"ok reachable", "ok clock", "fail database told to"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			docs := &fake{}
+			if c.refuse != nil {
+				docs.refuse = func(context.Context, string, int) error { return c.refuse }
+			}
+			storeURL := serveDatabase(t, docs, c.settings)
+			if c.layout != nil {
+				docs.put(layoutID, c.layout)
+			}
+			before := docs.clock
+			wantChecks(t, storeURL, c.want...)
+			if docs.clock != before || c.settings.updates != nil {
+				t.Error("rule: Inspect changes nothing")
+			}
+		})
+	}
+}
+
+// TestInspectAgreesWithEnsure: what Inspect announces is what Ensure does.
+func TestInspectAgreesWithEnsure(t *testing.T) {
+	t.Parallel()
+	docs := new(fake)
+	settings := &fakeAdmin{fields: map[string]*adminpb.Field{
+		testFields + "x": exemptField(activePolicy()),
+		testFields + "v": {IndexConfig: &adminpb.Field_IndexConfig{Reverting: true}},
+		testFields + "t": exemptField(nil),
+	}}
+	storeURL := serveDatabase(t, docs, settings)
+	steps := func() (steps []string) {
+		for check := range Inspect(t.Context(), storeURL) {
+			if check.Step != "" {
+				steps = append(steps, check.Step)
+			}
+		}
+		return steps
+	}
+	want := []string{"exempt field v from indexes", "exempt field p from indexes", "write the layout record"}
+	if got := steps(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the steps are %q, want %q", got, want)
+	}
+	if err := Ensure(t.Context(), storeURL); err != nil {
+		t.Fatal(err)
+	}
+	if got := settings.changed(); fmt.Sprint(got) != "[p index_config v index_config]" {
+		t.Errorf("Ensure changed %q, not what Inspect announced", got)
+	}
+	if got := steps(); got != nil {
+		t.Errorf("rule: after Ensure nothing is left to do; Inspect announces %q", got)
+	}
+}
+
+func TestInspectWithoutService(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", t.TempDir()+"/none.json")
+	wantChecks(t, "firestore://p/kv", "fail credentials none.json")
+	wantChecks(t, "firestore://p/kv?shards=0", `fail url parameter "shards" must be`)
+	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
+}
+
+// TestAddress: what is tested is where the client's requests go.
+func TestAddress(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
+	for storeURL, want := range map[string]string{
+		"firestore://p/kv": "https://firestore.googleapis.com",
+		"firestore://p/kv?endpoint=https://firestore.example.com":      "https://firestore.example.com",
+		"firestore://p/kv?endpoint=https://firestore.example.com:8443": "https://firestore.example.com:8443",
+		"firestore://p/kv?endpoint=http://localhost:8080":              "http://localhost:8080",
+		"firestore://p/kv?endpoint=http://localhost":                   "http://localhost:80",
+	} {
+		c, err := Connect(t.Context(), storeURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := c.address(); got != want {
+			t.Errorf("rule: Inspect asks the host that the store asks; of %s it is %s, want %s", storeURL, got, want)
+		}
+	}
+	t.Setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "universe.example")
+	c, err := Connect(t.Context(), "firestore://p/kv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := c.address(); got != "https://firestore.universe.example" {
+		t.Errorf("rule: Inspect asks the host that the store asks; in another universe it is %s", got)
+	}
+}
+
+// wantChecks compares what Inspect says of a store with lines of a status, a name and
+// words of the detail. Every warning and failure, and nothing else, must come with a
+// fix.
+func wantChecks(t *testing.T, storeURL string, lines ...string) {
+	t.Helper()
+	var checks []provider.Check
+	var got []string
+	for check := range Inspect(t.Context(), storeURL) {
+		checks = append(checks, check)
+		got = append(got, fmt.Sprintf("%s %s %s", check.Status, check.Name, check.Detail))
+	}
+	ok := len(got) == len(lines)
+	for i := 0; ok && i < len(lines); i++ {
+		status, rest, _ := strings.Cut(lines[i], " ")
+		detail, named := strings.CutPrefix(rest, checks[i].Name)
+		ok = string(checks[i].Status) == status && named && strings.Contains(checks[i].Detail, strings.TrimSpace(detail)) &&
+			(checks[i].Status == provider.OK) == (checks[i].Fix == "")
+	}
+	if !ok {
+		t.Errorf("the checks are\n%s\nwant\n%s\nand a fix for all but ok", strings.Join(got, "\n"), strings.Join(lines, "\n"))
+	}
+}

@@ -1,0 +1,330 @@
+package firestorekv
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// Names in what is stored; the package comment describes it for users. No other
+// file knows them.
+const (
+	valueField        = "v" // bytes
+	expiryField       = "x" // timestamp of whole milliseconds, absent without an expiry
+	tokenField        = "t" // string
+	predecessorsField = "p" // string, absent when empty
+
+	// layoutID is the ID of the layout document. It does not begin with two
+	// hexadecimal digits, so that no key and no scan meets it.
+	layoutID    = "skykv-layout"
+	formatField = "format" // integer
+	shardsField = "shards" // integer
+	format      = 2
+)
+
+// layout says how the records of one collection are stored: which document has a
+// key, what its fields are, and what a condition or a range of keys is in terms of
+// Firestore.
+type layout struct {
+	database   string // projects/P/databases/D
+	parent     string // of the collection
+	collection string
+	prefixes   []string // what the documents' names of each shard begin with
+}
+
+func newLayout(project, database, collection string, shards int) *layout {
+	l := &layout{database: "projects/" + project + "/databases/" + database, collection: collection}
+	l.parent = l.database + "/documents"
+	for shard := range shards {
+		l.prefixes = append(l.prefixes, fmt.Sprintf("%s/%s/%02x", l.parent, collection, shard))
+	}
+	return l
+}
+
+func (l *layout) shards() int { return len(l.prefixes) }
+
+func (l *layout) shard(key string) int { return kv.Shard(key, len(l.prefixes)) }
+
+func (l *layout) shardOfPrefix(prefix string) (int, bool) {
+	return kv.ShardOfPrefix(prefix, len(l.prefixes))
+}
+
+// docName returns the resource name of the document of key. The digits of the shard
+// make every key a legal ID, also ".", ".." and "__x__", and keep the order of the
+// keys of a shard.
+func (l *layout) docName(key string) string { return l.prefixes[l.shard(key)] + key }
+
+// metadata selects everything but the value, for reads and for queries.
+var (
+	metadataMask   = &pb.DocumentMask{FieldPaths: []string{expiryField, tokenField, predecessorsField}}
+	metadataFields = &pb.StructuredQuery_Projection{Fields: []*pb.StructuredQuery_FieldReference{
+		{FieldPath: expiryField}, {FieldPath: tokenField}, {FieldPath: predecessorsField},
+	}}
+)
+
+// mask returns what a read transfers of a document.
+func (l *layout) mask(withValue bool) *pb.DocumentMask {
+	if withValue {
+		return nil // all of it
+	}
+	return metadataMask
+}
+
+// query returns the query of the documents that a scan asks for, in ascending order
+// of their names. Expired ones are among them: to leave them out would take an index
+// on x, which costs more with every write than it saves here.
+func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
+	prefix := l.prefixes[req.Shard]
+	q := &pb.StructuredQuery{
+		From: []*pb.StructuredQuery_CollectionSelector{{CollectionId: l.collection}},
+		OrderBy: []*pb.StructuredQuery_Order{{
+			Field:     &pb.StructuredQuery_FieldReference{FieldPath: "__name__"},
+			Direction: pb.StructuredQuery_ASCENDING,
+		}},
+		StartAt: &pb.Cursor{Values: reference(prefix + req.From), Before: true},
+		EndAt:   &pb.Cursor{Values: reference(prefix + req.To)},
+	}
+	if !req.WithValue {
+		q.Select = metadataFields
+	}
+	return q
+}
+
+// startAfter has a query begin after a document.
+func startAfter(q *pb.StructuredQuery, docName string) {
+	q.StartAt = &pb.Cursor{Values: reference(docName)}
+}
+
+func reference(docName string) []*pb.Value {
+	return []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: docName}}}
+}
+
+// scanned returns the record of a document that a query of a shard found. The Key is
+// empty when the document's name is none of a record's. An error beside a Key is
+// about that record.
+func (l *layout) scanned(shard int, doc *pb.Document, withValue bool) (kv.Record, error) {
+	key, ok := strings.CutPrefix(doc.GetName(), l.prefixes[shard])
+	if !ok || kv.ValidateKey(key) != nil {
+		return kv.Record{}, nil
+	}
+	if own := l.shard(key); own != shard { // where no read looks for it
+		return kv.Record{Key: key}, errForeign("shard", fmt.Sprintf("%02x", own))
+	}
+	return l.decode(key, doc, withValue)
+}
+
+// decode returns the record of key's document. Its value is the document's own. An
+// error is beside a record with the Key alone.
+func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record, error) {
+	rec := kv.Record{Key: key, Version: formatVersion(doc.GetUpdateTime())}
+	fields := doc.GetFields()
+	token, ok := fields[tokenField].GetValueType().(*pb.Value_StringValue)
+	if !ok || len(token.StringValue) != kv.TokenLen {
+		return kv.Record{Key: key}, errForeign(quoted(tokenField), fmt.Sprintf("a string of %d bytes", kv.TokenLen))
+	}
+	rec.Token = token.StringValue
+	if x, ok := fields[expiryField]; ok {
+		at, ok := x.GetValueType().(*pb.Value_TimestampValue)
+		if ok {
+			rec.Expires = at.TimestampValue.AsTime().UnixMilli()
+		}
+		if rec.Expires <= 0 {
+			return kv.Record{Key: key}, errForeign(quoted(expiryField), "absent, or a timestamp after 1970 began")
+		}
+	}
+	if p, ok := fields[predecessorsField]; ok {
+		names, ok := p.GetValueType().(*pb.Value_StringValue)
+		if !ok || len(names.StringValue) > kv.MaxPredecessorsLen {
+			return kv.Record{Key: key}, errForeign(quoted(predecessorsField), fmt.Sprintf("absent, or a string of at most %d bytes", kv.MaxPredecessorsLen))
+		}
+		rec.Predecessors = names.StringValue
+	}
+	if withValue {
+		v, ok := fields[valueField].GetValueType().(*pb.Value_BytesValue)
+		if !ok {
+			return kv.Record{Key: key}, errForeign(quoted(valueField), "bytes")
+		}
+		if rec.Value = v.BytesValue; rec.Value == nil {
+			rec.Value = []byte{}
+		}
+	}
+	return rec, nil
+}
+
+func quoted(field string) string { return fmt.Sprintf("field %q", field) }
+
+// encoded is a document with what every record has, in one allocation.
+type encoded struct {
+	doc          pb.Document
+	value, token pb.Value
+	bytes        pb.Value_BytesValue
+	text         pb.Value_StringValue
+}
+
+// encode returns the document of rec. It shares rec's value.
+func (l *layout) encode(rec kv.Record) *pb.Document {
+	e := &encoded{bytes: pb.Value_BytesValue{BytesValue: rec.Value}, text: pb.Value_StringValue{StringValue: rec.Token}}
+	e.value.ValueType, e.token.ValueType = &e.bytes, &e.text
+	e.doc.Name = l.docName(rec.Key)
+	e.doc.Fields = make(map[string]*pb.Value, 4)
+	e.doc.Fields[valueField], e.doc.Fields[tokenField] = &e.value, &e.token
+	if rec.Expires != 0 {
+		e.doc.Fields[expiryField] = &pb.Value{ValueType: &pb.Value_TimestampValue{
+			TimestampValue: timestamppb.New(time.UnixMilli(rec.Expires)),
+		}}
+	}
+	if rec.Predecessors != "" {
+		e.doc.Fields[predecessorsField] = &pb.Value{ValueType: &pb.Value_StringValue{StringValue: rec.Predecessors}}
+	}
+	return &e.doc
+}
+
+// write returns the request for w. The error says that the driver has no way to
+// carry it out, or that its version cannot be one of Firestore's.
+func (l *layout) write(w kv.Write) (*pb.Write, error) {
+	var write pb.Write
+	switch w.Kind {
+	case kv.KindPut:
+		write.Operation = &pb.Write_Update{Update: l.encode(w.Record)}
+	case kv.KindDelete:
+		write.Operation = &pb.Write_Delete{Delete: l.docName(w.Key)}
+	default:
+		return nil, kv.UnsupportedWrite(w)
+	}
+	switch w.Condition.Kind {
+	case kv.CondNone:
+	case kv.CondAbsent: // an expired record makes it fail as any other: the store replaces it by its version
+		write.CurrentDocument = notExists
+	case kv.CondVersion:
+		at, err := parseVersion(w.Condition.Version)
+		if err != nil {
+			return nil, err
+		}
+		write.CurrentDocument = &pb.Precondition{ConditionType: &pb.Precondition_UpdateTime{UpdateTime: at}}
+	default:
+		return nil, kv.UnsupportedWrite(w)
+	}
+	return &write, nil
+}
+
+var notExists = &pb.Precondition{ConditionType: &pb.Precondition_Exists{Exists: false}}
+
+// formatVersion returns the native version of a document: its update time, which
+// Firestore counts in microseconds, as a decimal number of them since the epoch. That
+// of nil is empty.
+func formatVersion(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return strconv.FormatInt(t.GetSeconds()*1e6+int64(t.GetNanos())/1e3, 10)
+}
+
+// parseVersion returns the update time that formatVersion wrote.
+func parseVersion(version string) (*timestamppb.Timestamp, error) {
+	us, err := strconv.ParseInt(version, 10, 64)
+	if err != nil || us <= 0 || strconv.FormatInt(us, 10) != version {
+		return nil, &kv.Error{Kind: kv.ErrInvalidVersion, Err: fmt.Errorf("the native version is %q; want an update time in microseconds", version)}
+	}
+	return &timestamppb.Timestamp{Seconds: us / 1e6, Nanos: int32(us % 1e6 * 1e3)}, nil
+}
+
+// fields returns the names of the fields. The TTL policy is on the first, and none has
+// indexes.
+func (l *layout) fields() []string {
+	return []string{expiryField, valueField, tokenField, predecessorsField}
+}
+
+// fieldName returns the resource name of a field's settings.
+func (l *layout) fieldName(field string) string {
+	return l.database + "/collectionGroups/" + l.collection + "/fields/" + field
+}
+
+// recordName returns the resource name of the layout document.
+func (l *layout) recordName() string { return l.parent + "/" + l.collection + "/" + layoutID }
+
+// record returns the layout document.
+func (l *layout) record() *pb.Document {
+	integer := func(n int) *pb.Value { return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: int64(n)}} }
+	return &pb.Document{Name: l.recordName(), Fields: map[string]*pb.Value{
+		formatField: integer(format), shardsField: integer(l.shards()),
+	}}
+}
+
+// shardsOf returns the number of shards that a layout document tells of. The error says
+// that it is none of this format.
+func (l *layout) shardsOf(doc *pb.Document) (int, error) {
+	found, ok := doc.GetFields()[formatField].GetValueType().(*pb.Value_IntegerValue)
+	if !ok {
+		return 0, errIncompatible("skykv did not write the document %q of collection %q", layoutID, l.collection)
+	}
+	if found.IntegerValue != format {
+		return 0, errIncompatible("collection %q has format %d; this version of skykv knows format %d", l.collection, found.IntegerValue, format)
+	}
+	shards := doc.GetFields()[shardsField].GetIntegerValue()
+	if shards < 1 || shards > MaxShards {
+		return 0, errIncompatible("the document %q of collection %q is damaged: its field %q is %d; want 1 to %d", layoutID, l.collection, shardsField, shards, MaxShards)
+	}
+	return int(shards), nil
+}
+
+// checkLayout compares the collection's layout document with the driver's layout, and
+// creates it if there is none.
+func (d *driver) checkLayout(ctx context.Context) error {
+	shards, err := d.readLayout(ctx)
+	if err == nil && shards == 0 {
+		if shards, err = d.addLayout(ctx); err == nil && shards == 0 { // somebody was faster
+			shards, err = d.readLayout(ctx)
+		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case shards == 0:
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the document %q of collection %q vanished", layoutID, d.layout.collection)}
+	case shards != d.layout.shards():
+		return errIncompatible("collection %q has shards=%d; the options or the URL say %d", d.layout.collection, shards, d.layout.shards())
+	}
+	return nil
+}
+
+// readLayout returns the number of shards of the collection, 0 when there is no layout
+// document.
+func (d *driver) readLayout(ctx context.Context) (shards int, err error) {
+	ctx, a := d.watch(ctx, nil)
+	defer a.end()
+	doc, err := d.read(ctx, a, d.layout.recordName(), nil)
+	switch {
+	case err != nil:
+		e := a.failRead(ctx, err)
+		if code(err) == codes.InvalidArgument {
+			e.Kind = kv.ErrInvalidOption // the ID of the project or of the database
+		}
+		return 0, e
+	case doc == nil:
+		return 0, nil
+	}
+	return d.layout.shardsOf(doc)
+}
+
+// addLayout creates the layout document, and returns the number of shards in it, 0 when
+// there is one already.
+func (d *driver) addLayout(ctx context.Context) (shards int, err error) {
+	ctx, a := d.watch(ctx, nil)
+	defer a.end()
+	_, err = d.commit(ctx, a, &pb.Write{Operation: &pb.Write_Update{Update: d.layout.record()}, CurrentDocument: notExists})
+	switch {
+	case err == nil:
+		return d.layout.shards(), nil
+	case conditionFailed(notExists, err):
+		return 0, nil
+	}
+	return 0, a.failRead(ctx, err) // not failWrite: whoever opens the store again learns what became of it
+}
