@@ -1,5 +1,6 @@
 # A Firestore database and the settings of one collection that skykv keeps its
-# entries in: the same as firestorekv.EnsureCollection makes.
+# entries in: the settings that firestorekv.Ensure makes. The store writes its layout
+# document when it is first opened.
 #
 #   terraform init
 #   terraform apply -var project=my-project
@@ -83,7 +84,7 @@ resource "google_firestore_field" "expiry" {
 }
 
 resource "google_firestore_field" "unindexed" {
-  for_each = toset(["v", "t"])
+  for_each = toset(["v", "t", "p"])
 
   database   = var.database
   collection = var.collection
