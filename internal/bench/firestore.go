@@ -27,7 +27,7 @@ const (
 	firestoreProject  = "skykv-bench"
 	firestoreDatabase = "projects/" + firestoreProject + "/databases/(default)"
 	firestoreParent   = firestoreDatabase + "/documents/"
-	firestoreDocs     = firestoreParent + "skykv/k" // begins the names of skykv's documents
+	firestoreDocs     = firestoreParent + "skykv/00" // begins the names of skykv's documents
 )
 
 var firestoreWorks = []work{
@@ -61,7 +61,10 @@ func (s firestoreService) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, st
 		doc := &pb.Document{Name: name, Fields: s.fields, CreateTime: s.now, UpdateTime: s.now}
 		switch {
 		case strings.HasSuffix(name, "/skykv-layout"):
-			doc.Fields = map[string]*pb.Value{"format": {ValueType: &pb.Value_IntegerValue{IntegerValue: 1}}}
+			doc.Fields = map[string]*pb.Value{
+				"format": {ValueType: &pb.Value_IntegerValue{IntegerValue: 2}},
+				"shards": {ValueType: &pb.Value_IntegerValue{IntegerValue: 1}},
+			}
 		case !strings.HasPrefix(name, firestoreDocs):
 			doc.Fields = map[string]*pb.Value{"v": s.fields["v"]}
 		}
