@@ -6,9 +6,13 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # Modules of their own, so that a user's go.mod has none of what they need.
-NESTED := $(patsubst %/go.mod,%,$(wildcard internal/bench/go.mod examples/*/go.mod))
+NESTED := $(patsubst %/go.mod,%,$(wildcard internal/*/go.mod examples/*/go.mod))
 
-STATICCHECK = $(GO) tool -modfile=internal/tools/go.mod staticcheck
+# What skykv and its tests must compile for, besides the platform that make runs on.
+PLATFORMS ?= linux/386 darwin/arm64 windows/amd64 freebsd/amd64
+
+# TOOL NAME runs a tool of internal/tools.
+TOOL = $(GO) tool -modfile=internal/tools/go.mod
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -19,22 +23,23 @@ help: ## Print this list
 	@echo 'at all. SKYKV_EMULATOR=docker, process or off decides instead; see conformance/emulator.'
 
 .PHONY: test
-test: ## Run all tests, and build and vet the nested modules
+test: ## Run all tests, and vet and test the nested modules
 	$(GO) test -timeout 15m $(TESTFLAGS) $(PACKAGES)
-	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./...); done
+	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./... && $(GO) test ./...); done
 
 .PHONY: race
 race: ## Run all tests under the race detector
 	$(GO) test -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: lint
-lint: ## Check formatting, go vet, staticcheck and go mod tidy
+lint: ## Check formatting, go vet, staticcheck, go mod tidy, the workflows and PLATFORMS
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
-	$(STATICCHECK) ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) actionlint -shellcheck= -pyflakes=
 	$(GO) mod tidy -diff
-	@set -e; for folder in $(NESTED) internal/tools; do echo "tidy $$folder"; (cd $$folder && $(GO) mod tidy -diff); done
-	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./...); done
+	@set -e; for folder in $(NESTED); do echo "tidy and vet $$folder"; (cd $$folder && $(GO) mod tidy -diff && $(GO) vet ./...); done
+	cd internal/tools && $(GO) run ./platforms ../.. $(PLATFORMS)
 
 .PHONY: cover
 cover: ## Run all tests and print what they cover, by package and in all
@@ -59,7 +64,7 @@ fuzz: ## Run every fuzz target FUZZTIME times, such as 1000000x, or so long, suc
 
 .PHONY: matrix
 matrix: ## Run the suite on every kind of store, and write the README's matrix of providers
-	$(GO) run ./cmd/skykv/internal/matrix
+	$(GO) run ./cmd/skykv/command/internal/matrix
 
 # Calls of each provider in the check of linearizability.
 OPERATIONS ?= 20000
@@ -70,8 +75,8 @@ torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a ru
 	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/(killed|interrupt|file|dynamodb|aztables)' ./cmd/skykv
 	@# Firestore's emulator looks at all documents in every query.
 	SKYKV_ENTRIES=20000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/firestore' ./cmd/skykv
-	cd internal/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
+	cd internal/testing/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
 
 .PHONY: bench
 bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
-	cd internal/bench && $(GO) run . -plots ../docs/bench
+	cd internal/bench && $(GO) run . -plots ../../docs/bench

@@ -4,30 +4,31 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// unreliable gives the Config.Faulty of memkv, behind a network that is played and a
+// unreliable makes the Config.Faulty of memkv, beyond a network that is played and a
 // client that makes so many attempts. Above stands over the client, as the code of a
 // provider does, below on the service's side of the network.
-func unreliable(attempts int, above, below func(kv.Driver) kv.Driver) func(context.Context, func(bool) Fault) (*kv.Store, error) {
+func unreliable(attempts int, above, below middleware) func(context.Context, func(bool) Fault) (*kv.Store, error) {
 	return func(_ context.Context, decide func(bool) Fault) (*kv.Store, error) {
 		in := new(faults.Injector)
 		in.Use(faults.DecidedBy(decide))
-		chain := []func(kv.Driver) kv.Driver{faults.Driver(in, attempts)}
+		parts := []middleware{faults.Driver(in, attempts)}
 		if above != nil {
-			chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
+			parts = append([]middleware{above}, parts...)
 		}
 		if below != nil {
-			chain = append(chain, below)
+			parts = append(parts, below)
 		}
-		return memkv.New().With(kv.Wrap(kv.Level1, chain...)), nil
+		return memkv.New().With(kv.Wrap(kv.Level1, parts...)), nil
 	}
 }
 
@@ -58,7 +59,7 @@ func TestSoundClients(t *testing.T) {
 	}
 }
 
-// TestWithoutFaults: who gives no injector gets no case that needs one.
+// TestWithoutFaults: a Config without an injector has no case that needs one.
 func TestWithoutFaults(t *testing.T) {
 	t.Parallel()
 	if n := len(Config{New: newMem}.cases()); n != len(Cases()) {
@@ -71,79 +72,42 @@ func TestWithoutFaults(t *testing.T) {
 }
 
 // paged reads a scan page by page, each page a request for the size or, if that is
-// less, for as many records as the store asks for. When a page behind the first one
+// less, for as many records as the store asks for. When a page after the first one
 // fails, failed may change where the scan goes on and says whether it does.
-func paged(size int, failed func(from *kv.Range, begin kv.Range) bool) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
-		d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-			return func(yield func(kv.Record, error) bool) {
-				for from, more := r, true; more; {
-					n := 0
-					more = false
-					for rec, err := range d.Driver.Scan(ctx, from) {
-						if err != nil && failed != nil && from.From != r.From && ctx.Err() == nil {
-							more = failed(&from, r)
-							break
-						}
-						if !yield(rec, err) || err != nil {
-							return
-						}
-						from.From = rec.Key + "-"
-						if n++; n == min(size, r.Limit) {
-							more = true
-							break
-						}
+func paged(size int, failed func(from *kv.ScanRequest, begin kv.ScanRequest) bool) middleware {
+	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+		return func(yield func(kv.Record, error) bool) {
+			for from, more := req, true; more; {
+				n := 0
+				more = false
+				for rec, err := range d.Scan(ctx, from) {
+					if err != nil && failed != nil && from.From != req.From && ctx.Err() == nil {
+						more = failed(&from, req)
+						break
+					}
+					if !yield(rec, err) || err != nil {
+						return
+					}
+					from.From = rec.Key + "-"
+					if n++; n == min(size, req.Limit) {
+						more = true
+						break
 					}
 				}
 			}
 		}
-	})
-}
-
-// judged changes what a client says of its writes.
-func judged(change func(out kv.Outcome, err error) (kv.Outcome, error)) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			return change(d.Driver.Put(ctx, rec, cond))
-		}
-		d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-			return change(d.Driver.Delete(ctx, key, cond))
-		}
-		d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-			_, err := change(kv.Outcome{}, d.Driver.WriteMany(ctx, writes))
-			return err
-		}
-	})
+	}}.over
 }
 
 // explained changes the errors of a client.
-func explained(change func(err *kv.Error)) func(kv.Driver) kv.Driver {
-	changed := func(err error) error {
-		if e, ok := errors.AsType[*kv.Error](err); ok {
-			change(e)
+func explained(change func(err *kv.Error)) middleware {
+	return failures(func(err error) error {
+		if e, ok := err.(*kv.Error); ok {
+			changed := *e
+			change(&changed)
+			return &changed
 		}
 		return err
-	}
-	return replacing(func(d *driver) {
-		d.Driver = judged(func(out kv.Outcome, err error) (kv.Outcome, error) { return out, changed(err) })(d.Driver)
-		d.put, d.delete, d.writeMany = d.Driver.Put, d.Driver.Delete, d.Driver.WriteMany
-		d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-			rec, ok, err := d.Driver.Get(ctx, key, withValue)
-			return rec, ok, changed(err)
-		}
-		d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-			recs, err := d.Driver.GetMany(ctx, keys)
-			return recs, changed(err)
-		}
-		d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-			return func(yield func(kv.Record, error) bool) {
-				for rec, err := range d.Driver.Scan(ctx, r) {
-					if !yield(rec, changed(err)) {
-						return
-					}
-				}
-			}
-		}
 	})
 }
 
@@ -153,12 +117,8 @@ func brokenClients() []fault {
 	return []fault{
 		{
 			name: "forgets that an earlier attempt of a put may have been applied",
-			client: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					out.Retried, out.Found.Token = false, ""
-					return out, err
-				}
+			client: after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) {
+				out.MayHaveApplied, out.Found.Token = false, ""
 			}),
 			must: []string{
 				"faults/put-if-not-exists/response-lost", "faults/put-if-not-exists-expired/response-lost", "faults/put-if-version/response-lost",
@@ -167,16 +127,10 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "forgets that an earlier attempt of a delete may have been applied",
-			client: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Delete(ctx, key, cond)
-					out.Retried = false
-					return out, err
-				}
-			}),
-			must: []string{"faults/delete-if-version/response-lost", "faults/delete-if-version/replaced-before-retry"},
-			only: true,
+			name:   "forgets that an earlier attempt of a delete may have been applied",
+			client: after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) { out.MayHaveApplied = false }),
+			must:   []string{"faults/delete-if-version/response-lost", "faults/delete-if-version/replaced-before-retry"},
+			only:   true,
 		},
 		{
 			name:     "says of every failure that nothing was written",
@@ -191,8 +145,8 @@ func brokenClients() []fault {
 		},
 		{
 			name: "takes a condition that fails when it repeats a write for its own success",
-			client: judged(func(out kv.Outcome, err error) (kv.Outcome, error) {
-				if out.Retried {
+			client: outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
+				if out.MayHaveApplied {
 					return kv.Outcome{Done: true, Version: out.Found.Version}, nil
 				}
 				return out, err
@@ -206,30 +160,13 @@ func brokenClients() []fault {
 			name:     "takes every failure for a success",
 			attempts: 1,
 			wrap:     sharded,
-			client: replacing(func(d *driver) {
-				d.Driver = judged(func(out kv.Outcome, err error) (kv.Outcome, error) {
+			client: chain(
+				outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
 					out.Done = out.Done || err != nil
 					return out, nil
-				})(d.Driver)
-				d.put, d.delete, d.writeMany = d.Driver.Put, d.Driver.Delete, d.Driver.WriteMany
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, _ := d.Driver.Get(ctx, key, withValue)
-					return rec, ok, nil
-				}
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, _ := d.Driver.GetMany(ctx, keys)
-					return recs, nil
-				}
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						for rec, err := range d.Driver.Scan(ctx, r) {
-							if err != nil || !yield(rec, nil) {
-								return
-							}
-						}
-					}
-				}
-			}),
+				}),
+				readFailures(func(error) error { return nil }),
+			),
 			must: []string{
 				"faults/*/request-lost", "faults/*/throttled", "faults/*/every-request-lost", "faults/*/always-throttled", "faults/put*/unanswered", "faults/get/unanswered",
 				"faults/scan/later-request-lost", "faults/*-stale/*", "faults/put-if-not-exists-live/*",
@@ -237,75 +174,48 @@ func brokenClients() []fault {
 		},
 		{
 			name: "has one version for all attempts of a write",
-			wrap: replacing(func(d *driver) {
-				common := func(rec kv.Record) kv.Record {
-					rec.Token = rec.Token[:18] + "same"
-					return rec
-				}
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					return d.Driver.Put(ctx, common(rec), cond)
-				}
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					writes = slices.Clone(writes)
-					for i, w := range writes {
-						if !w.Delete {
-							writes[i].Record = common(w.Record)
-						}
-					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-			}),
+			wrap: puts(func(rec *kv.Record) { rec.Token = rec.Token[:18] + "same" }),
 			must: []string{"faults/*/version-after-retry"},
 			only: true,
 		},
 		{
 			name: "takes a repeated request for an attack",
-			wrap: replacing(func(d *driver) {
-				seen := make(map[string]bool)
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					write := rec.Token[:18]
-					if seen[write] && cond.Version == "" {
+			wrap: func(d kv.Driver) kv.Driver {
+				var seen sync.Map
+				return onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+					if _, twice := seen.LoadOrStore(req.Token[:18], true); twice && req.Condition.Kind != kv.CondVersion {
 						return kv.Outcome{}, &kv.Error{Kind: kv.ErrIncompatible}
 					}
-					seen[write] = true
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+					return d.Write(ctx, req)
+				})(d)
+			},
 			must: []string{"faults/put/response-lost", "faults/put-if-not-exists/deleted-before-retry", "faults/put-if-not-exists-expired/deleted-before-retry"},
 		},
 		{
 			name: "repeats what was turned away at once, and without end",
-			client: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					for {
-						rec, ok, err := d.Driver.Get(ctx, key, withValue)
-						if err == nil || ctx.Err() != nil {
-							return rec, ok, err
-						}
+			client: methods{
+				get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (found kv.Found, err error) {
+					for found, err = d.Get(ctx, req); err != nil && ctx.Err() == nil; found, err = d.Get(ctx, req) {
 					}
-				}
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					for {
-						out, err := d.Driver.Put(ctx, rec, cond)
-						if err == nil || ctx.Err() != nil {
-							return out, err
-						}
+					return found, err
+				},
+				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (out kv.Outcome, err error) {
+					for out, err = d.Write(ctx, req); err != nil && ctx.Err() == nil; out, err = d.Write(ctx, req) {
 					}
-				}
-			}),
+					return out, err
+				},
+			}.over,
 			must: []string{"faults/put-if-version/always-throttled", "faults/get/always-throttled", "faults/exists/always-throttled"},
 		},
 		{
 			name: "is late",
-			client: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					if ctx.Err() != nil {
-						time.Sleep(lateness + 100*time.Millisecond)
-					}
-					return rec, ok, err
+			client: methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+				found, err := d.Get(ctx, req)
+				if ctx.Err() != nil {
+					time.Sleep(lateness + 100*time.Millisecond)
 				}
-			}),
+				return found, err
+			}}.over,
 			must: []string{"faults/get/unanswered"},
 		},
 		{
@@ -339,78 +249,97 @@ func brokenClients() []fault {
 		},
 		{
 			name: "is of no use after a failure",
-			client: func(inner kv.Driver) kv.Driver {
-				failed := false
-				return replacing(func(d *driver) {
-					d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-						out, err := d.Driver.Put(ctx, rec, cond)
-						failed = failed || err != nil
-						return out, err
-					}
-					d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-						if failed {
-							return kv.Record{}, false, &kv.Error{Kind: kv.ErrUnavailable}
+			client: func(d kv.Driver) kv.Driver {
+				var failed atomic.Bool
+				return methods{
+					write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+						out, err := d.Write(ctx, req)
+						if err != nil && req.Kind == kv.KindPut {
+							failed.Store(true)
 						}
-						return d.Driver.Get(ctx, key, withValue)
-					}
-				})(inner)
+						return out, err
+					},
+					get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+						if failed.Load() {
+							return kv.Found{}, &kv.Error{Kind: kv.ErrUnavailable}
+						}
+						return d.Get(ctx, req)
+					},
+				}.over(d)
 			},
 			must: []string{"faults/put/every-request-lost", "faults/put-if-version/unanswered", "faults/put-if-not-exists/every-response-lost"},
 		},
 		{
 			name:     "begins a scan anew when a request fails",
 			attempts: 1,
-			client:   paged(20, func(from *kv.Range, begin kv.Range) bool { *from = begin; return true }),
+			client:   paged(20, func(from *kv.ScanRequest, begin kv.ScanRequest) bool { *from = begin; return true }),
 			must:     []string{"faults/scan/later-request-lost"},
 		},
 		{
 			name:     "takes a page that fails for the end of the scan",
 			attempts: 1,
-			client:   paged(1000, func(*kv.Range, kv.Range) bool { return false }),
+			client:   paged(1000, func(*kv.ScanRequest, kv.ScanRequest) bool { return false }),
 			must:     []string{"faults/scan/later-request-lost"},
 			only:     true,
 		},
 		{
 			name: "takes an entry that is gone when it repeats a delete for its own work",
-			client: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Delete(ctx, key, cond)
-					out.Done = out.Done || out.Retried && !out.Exists
-					return out, err
-				}
+			client: after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) {
+				out.Done = out.Done || out.MayHaveApplied && !out.Exists
 			}),
 			must: []string{"faults/delete-if-version/deleted-before-retry"},
 			only: true,
 		},
 		{
 			name: "names one of the keys that failed",
-			client: replacing(func(d *driver) {
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					err := d.Driver.WriteMany(ctx, writes)
-					if err != nil {
-						err = &kv.BatchError{Failed: map[string]error{writes[0].Key: err}}
+			client: chain(
+				results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+					for i := range results[1:] {
+						if results[0].Err != nil {
+							results[1+i] = kv.WriteResult{Outcome: kv.Outcome{Done: true}}
+						}
 					}
-					return err
-				}
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, err := d.Driver.GetMany(ctx, keys)
-					if err != nil {
-						err = &kv.BatchError{Failed: map[string]error{keys[0]: err}}
+					return results
+				}),
+				methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+					return func(yield func(kv.Found, error) bool) {
+						for found, err := range d.GetMany(ctx, req) {
+							if err == nil {
+								if !yield(found, nil) {
+									return
+								}
+								continue
+							}
+							all := nothing(req.Keys)
+							if !yield(all[0], err) {
+								return
+							}
+							for _, found := range all[1:] {
+								if !yield(found, nil) {
+									return
+								}
+							}
+							return
+						}
 					}
-					return recs, err
-				}
-			}),
+				}}.over,
+			),
 			must: []string{"faults/put-many/every-request-lost", "faults/delete-many/every-request-lost", "faults/get-many/every-request-lost", "faults/get-many/unanswered"},
 		},
 		{
+			name:   "waits for the last of its requests before it yields a key",
+			client: chain(getsMany(func(_ []string, found []kv.Found) []kv.Found { return found }), keyByKey),
+			must:   []string{"driver/get-many/unanswered-request"},
+		},
+		{
 			name: "says that a batch failed which did not",
-			client: replacing(func(d *driver) {
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					if err := d.Driver.WriteMany(ctx, writes); err != nil {
-						return err
+			client: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i, r := range results {
+					if r.Err == nil {
+						results[i].Err = &kv.Error{Kind: kv.ErrThrottled}
 					}
-					return &kv.Error{Kind: kv.ErrThrottled}
 				}
+				return results
 			}),
 			must: []string{"faults/put-many/response-lost", "faults/delete-prefix/request-lost"},
 		},

@@ -11,21 +11,33 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/kv"
 )
 
 func brokenDrivers() []fault {
-	return slices.Concat(expiryFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
-		scanFaults(), staleFaults(), batchFaults(), raceFaults(), contextFaults(), otherDriverFaults())
+	return slices.Concat(expiryFaults(), clockFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
+		scanFaults(), groupFaults(), staleFaults(), batchFaults(), driverFaults(), raceFaults(), contextFaults(), otherDriverFaults())
 }
 
 func expiryFaults() []fault {
+	// removing makes scans remove what expired at least so long ago.
+	removing := func(age time.Duration) middleware {
+		return func(d kv.Driver) kv.Driver {
+			return scans(func(req kv.ScanRequest, rec *kv.Record) bool {
+				if isExpired(*rec, req.Now-age.Milliseconds()) {
+					_, _ = force(d, kv.KindDelete, *rec, req.Now)
+				}
+				return true
+			})(d)
+		}
+	}
 	return []fault{
 		{
 			name: "forgets expiry",
-			wrap: writing(func(rec kv.Record) kv.Record { rec.Expires = 0; return rec }),
+			wrap: puts(func(rec *kv.Record) { rec.Expires = 0 }),
 			must: []string{
 				"expiry/ttl/*", "expiry/absolute", "expiry/put-many", "expiry/rounded-up/*", "expiry/kept", "expiry/latest",
 				"put/if-not-exists/expired", "get/expired", "get/expired-for-long", "get/re-created-after-expiry", "scan/expired-runs", "scan/only-expired", "page/expired-runs", "batch/get-many/absent-and-expired",
@@ -33,104 +45,82 @@ func expiryFaults() []fault {
 		},
 		{
 			name: "forgets expiry in batches",
-			wrap: replacing(func(d *driver) {
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					writes = slices.Clone(writes)
-					for i := range writes {
-						writes[i].Expires = 0
-					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-			}),
+			wrap: inBatches(func(w *kv.Write) { w.Expires = 0 }),
 			must: []string{"expiry/put-many", "expiry/every-millisecond", "batch/put-many/duplicates", "scan/limit-counts-live", "batch/delete-prefix/expired"},
 		},
 		{
 			name: "lets entries live a millisecond longer",
-			wrap: writing(func(rec kv.Record) kv.Record {
+			wrap: puts(func(rec *kv.Record) {
 				if rec.Expires != 0 {
 					rec.Expires++
 				}
-				return rec
 			}),
 			must: []string{"expiry/ttl/*", "expiry/absolute", "expiry/judged-below-the-millisecond", "expiry/put-many", "expiry/latest"},
 		},
 		{
 			name: "keeps whole seconds of expiry",
-			wrap: writing(func(rec kv.Record) kv.Record { rec.Expires -= rec.Expires % 1000; return rec }),
+			wrap: puts(func(rec *kv.Record) { rec.Expires -= rec.Expires % 1000 }),
 			must: []string{"expiry/every-millisecond", "expiry/rounded-up/ttl", "expiry/rounded-up/absolute", "expiry/kept", "expiry/ttl/999ms"},
 		},
 		{
 			name: "keeps 32 bits of expiry in seconds",
-			wrap: writing(func(rec kv.Record) kv.Record {
+			wrap: puts(func(rec *kv.Record) {
 				if rec.Expires > 1<<32*1000 {
 					rec.Expires = 0
 				}
-				return rec
 			}),
 			must: []string{"expiry/latest", "expiry/ttl/longest"},
 		},
 		{
 			name: "puts merge, and keep an expiry that is gone",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if old, ok, _ := d.Driver.Get(ctx, rec.Key, false); ok && rec.Expires == 0 {
-						rec.Expires = old.Expires
+			wrap: func(d kv.Driver) kv.Driver {
+				return before(kv.KindPut, func(req *kv.WriteRequest) {
+					if old, ok := find(d, req.Key); ok && req.Expires == 0 {
+						req.Expires = old.Expires
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+				})(d)
+			},
 			must: []string{"expiry/removed", "expiry/removed-by-compare-and-swap", "expiry/of-re-created"},
 		},
 		{
 			name: "batches merge, and keep an expiry that is gone",
-			wrap: replacing(func(d *driver) {
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					writes = slices.Clone(writes)
-					for i, w := range writes {
-						if old, ok, _ := d.Driver.Get(ctx, w.Key, false); ok && w.Expires == 0 {
-							writes[i].Expires = old.Expires
-						}
+			wrap: func(d kv.Driver) kv.Driver {
+				return inBatches(func(w *kv.Write) {
+					if old, ok := find(d, w.Key); ok && w.Expires == 0 {
+						w.Expires = old.Expires
 					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-			}),
+				})(d)
+			},
 			must: []string{"expiry/removed-by-put-many", "batch/put-many/over-expired"},
 		},
 		{
 			name: "puts do not replace a later expiry",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if old, ok, _ := d.Driver.Get(ctx, rec.Key, false); ok && rec.Expires != 0 {
-						rec.Expires = max(rec.Expires, old.Expires)
+			wrap: func(d kv.Driver) kv.Driver {
+				return before(kv.KindPut, func(req *kv.WriteRequest) {
+					if old, ok := find(d, req.Key); ok && req.Expires != 0 {
+						req.Expires = max(req.Expires, old.Expires)
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+				})(d)
+			},
 			must: []string{"expiry/replaced"},
 		},
 		{
 			name: "failed conditions touch the expiry",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					if err == nil && !out.Done && out.Exists {
-						old, _, _ := d.Driver.Get(ctx, rec.Key, true)
-						old.Expires = rec.Expires
-						_, err = d.Driver.Put(ctx, old, kv.Condition{Now: cond.Now})
+			wrap: func(d kv.Driver) kv.Driver {
+				return after(kv.KindPut, func(req kv.WriteRequest, out *kv.Outcome) {
+					if old, ok := find(d, req.Key); ok && !out.Done {
+						old.Expires = req.Expires
+						_, _ = force(d, kv.KindPut, old, req.Now)
 					}
-					return out, err
-				}
-			}),
+				})(d)
+			},
 			must: []string{"expiry/unchanged-by-failed-condition", "put/if-not-exists/live", "put/if-version/replaced"},
 		},
 		{
 			name: "creates over entries that live another second",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if cond.Absent {
-						cond.Now += 1000
-					}
-					return d.Driver.Put(ctx, rec, cond)
+			wrap: before(kv.KindPut, func(req *kv.WriteRequest) {
+				if req.Condition.Kind == kv.CondAbsent {
+					req.Now += 1000
 				}
 			}),
 			must: []string{"put/if-not-exists/live-with-expiry"},
@@ -138,136 +128,100 @@ func expiryFaults() []fault {
 		},
 		{
 			name: "creates over no expired entries, and does not say when they expired",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					cond.Now = 0
-					out, err := d.Driver.Put(ctx, rec, cond)
-					out.Found.Expires = 0
-					return out, err
-				}
-			}),
+			wrap: chain(
+				before(kv.KindPut, func(req *kv.WriteRequest) { req.Now = 0 }),
+				after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Found.Expires = 0 }),
+			),
 			must: []string{"put/if-not-exists/expired", "put/if-not-exists/expired-for-long", "expiry/ttl/1ms", "put/if-not-exists/response-lost-of-takeover", "concurrency/takeover"},
 		},
 		{
 			name: "creates over no expired entries, and does not say their version",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					cond.Now = 0
-					out, err := d.Driver.Put(ctx, rec, cond)
-					out.Found.Version = "unknown"
-					return out, err
-				}
-			}),
+			wrap: chain(
+				before(kv.KindPut, func(req *kv.WriteRequest) { req.Now = 0 }),
+				after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Found.Version = "unknown" }),
+			),
 			must: []string{"put/if-not-exists/expired", "expiry/ttl/10y"},
 		},
 		{
 			name: "scans leave out what expires in a minute",
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-					return rec, rec.Expires == 0 || r.Now == 0 || rec.Expires > r.Now+60_000
-				})
-			}),
+			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool { return req.Now == 0 || !isExpired(*rec, req.Now+60_000) }),
 			must: []string{"expiry/ttl/1ms", "expiry/ttl/1s", "expiry/put-many", "get/live-with-expiry"},
 		},
 		{
 			name: "scans leave out what has expired by the driver's own clock",
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, _ kv.Range) (kv.Record, bool) {
-					return rec, rec.Expires == 0 || rec.Expires > time.Now().Add(24*time.Hour).UnixMilli()
-				})
+			wrap: scans(func(_ kv.ScanRequest, rec *kv.Record) bool {
+				return !isExpired(*rec, time.Now().Add(24*time.Hour).UnixMilli())
 			}),
 			must: []string{"expiry/ttl/1s", "expiry/absolute", "scan/entries", "page/entries"},
 		},
 		{
 			name: "scans remove what has expired, without an hour's grace",
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-					if rec.Expires != 0 && rec.Expires <= r.Now {
-						_, _ = d.Driver.Delete(context.Background(), rec.Key, kv.Condition{Now: r.Now})
-					}
-					return rec, true
-				})
-			}),
-			must: []string{"expiry/later-for-a-slow-clock"},
+			wrap: removing(0),
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
 			only: true,
 		},
 		{
 			name: "scans remove what expired more than half an hour ago",
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-					if rec.Expires != 0 && rec.Expires+31*60*1000 <= r.Now {
-						_, _ = d.Driver.Delete(context.Background(), rec.Key, kv.Condition{Now: r.Now})
-					}
-					return rec, true
-				})
-			}),
-			must: []string{"expiry/later-for-a-slow-clock"},
+			wrap: removing(31 * time.Minute),
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
 			only: true,
 		},
 		{
-			name: "scans leave out what has expired by the driver's own clock, where the store gives none",
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-					return rec, rec.Expires == 0 || r.Now != 0 || rec.Expires > time.Now().UnixMilli()
-				})
+			name: "scans leave out what has expired by the driver's own clock, where the store names none",
+			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool {
+				return req.Now != 0 || !isExpired(*rec, time.Now().UnixMilli())
 			}),
 			must: []string{"batch/delete-prefix/expired-by-other-clocks"},
 			only: true,
 		},
 		{
 			name: "Get leaves out what expired two seconds ago by the driver's own clock",
-			wrap: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					return rec, ok && (rec.Expires == 0 || rec.Expires+2000 > time.Now().UnixMilli()), err
-				}
+			wrap: gets(func(_ kv.GetRequest, found *kv.Found) {
+				found.Exists = found.Exists && !isExpired(found.Record, time.Now().UnixMilli()-2000)
 			}),
 			must: []string{"expiry/slow-clock"},
 			only: true,
 		},
 		{
 			name: "creates over what expired two seconds ago by the driver's own clock",
-			wrap: onPut(func(cond kv.Condition) kv.Condition {
-				if cond.Absent {
-					cond.Now = max(cond.Now, time.Now().UnixMilli()-2000)
+			wrap: before(kv.KindPut, func(req *kv.WriteRequest) {
+				if req.Condition.Kind == kv.CondAbsent {
+					req.Now = max(req.Now, time.Now().UnixMilli()-2000)
 				}
-				return cond
 			}),
 			must: []string{"expiry/slow-clock"},
 			only: true,
 		},
 		{
 			name: "writes remove what has expired, without an hour's grace",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					for old := range d.Driver.Scan(ctx, kv.Range{From: "-", To: "~", Limit: 100}) {
-						if old.Expires != 0 && old.Expires <= cond.Now {
-							_, _ = d.Driver.Delete(ctx, old.Key, kv.Condition{Now: cond.Now, Version: old.Version})
+			wrap: func(d kv.Driver) kv.Driver {
+				return after(kv.KindPut, func(req kv.WriteRequest, _ *kv.Outcome) {
+					for old := range d.Scan(context.Background(), kv.ScanRequest{From: "-", To: "~", Limit: 100}) {
+						if isExpired(old, req.Now) {
+							w := kv.Write{Kind: kv.KindDelete, Record: old, Condition: kv.Condition{Kind: kv.CondVersion, Version: old.Version}}
+							_, _ = d.Write(context.Background(), kv.WriteRequest{Write: w, Now: req.Now})
 						}
 					}
-					return out, err
-				}
-			}),
+				})(d)
+			},
 			must: []string{"expiry/later-for-a-slow-clock"},
 		},
 	}
 }
 
-// onPut changes the condition of a Put.
-func onPut(change func(cond kv.Condition) kv.Condition) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			return d.Driver.Put(ctx, rec, change(cond))
-		}
-	})
-}
-
 func conditionFaults() []fault {
+	// ignoring leaves a kind of condition out.
+	ignoring := func(write kv.WriteKind, cond kv.ConditionKind) middleware {
+		return before(write, func(req *kv.WriteRequest) {
+			if req.Condition.Kind == cond {
+				req.Condition = kv.Condition{}
+			}
+		})
+	}
 	return []fault{
 		{
 			name: "ignores that an entry exists",
-			wrap: onPut(func(cond kv.Condition) kv.Condition { cond.Absent = false; return cond }),
+			wrap: ignoring(kv.KindPut, kv.CondAbsent),
 			must: []string{
 				"put/if-not-exists/live", "put/if-not-exists/live-with-expiry", "put/if-not-exists/replaced", "put/if-not-exists/re-created",
 				"put/if-not-exists/re-created-after-expiry", "put/if-not-exists/replaced-by-batch", "put/if-not-exists/replaced-by-equal",
@@ -276,7 +230,7 @@ func conditionFaults() []fault {
 		},
 		{
 			name: "puts ignore the version",
-			wrap: onPut(func(cond kv.Condition) kv.Condition { cond.Version = ""; return cond }),
+			wrap: ignoring(kv.KindPut, kv.CondVersion),
 			must: []string{
 				"put/if-version/absent", "put/if-version/replaced", "put/if-version/replaced-by-batch", "put/if-version/replaced-by-equal",
 				"put/if-version/deleted", "put/if-version/deleted-by-batch", "put/if-version/re-created",
@@ -286,12 +240,7 @@ func conditionFaults() []fault {
 		},
 		{
 			name: "deletes ignore the version",
-			wrap: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					cond.Version = ""
-					return d.Driver.Delete(ctx, key, cond)
-				}
-			}),
+			wrap: ignoring(kv.KindDelete, kv.CondVersion),
 			must: []string{
 				"delete/if-version/absent", "delete/if-version/replaced", "delete/if-version/replaced-by-batch", "delete/if-version/replaced-by-equal",
 				"delete/if-version/deleted", "delete/if-version/deleted-by-batch", "delete/if-version/re-created",
@@ -300,247 +249,184 @@ func conditionFaults() []fault {
 		},
 		{
 			name: "puts with a version create absent entries",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					if cond.Version != "" && err == nil && !out.Done && !out.Exists {
-						cond.Version = ""
-						return d.Driver.Put(ctx, rec, cond)
-					}
-					return out, err
+			wrap: onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				out, err := d.Write(ctx, req)
+				if req.Condition.Kind == kv.CondVersion && err == nil && !out.Done && !out.Exists {
+					return force(d, kv.KindPut, req.Record, req.Now)
 				}
+				return out, err
 			}),
 			must: []string{"put/if-version/absent", "put/if-version/deleted", "put/if-version/deleted-by-batch", "put/if-version/deleted-before-retry"},
 		},
 		{
 			name: "deletes of an absent entry hold every condition",
-			wrap: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Delete(ctx, key, cond)
-					return kv.Outcome{Done: out.Done || !out.Exists, Exists: out.Exists, Found: out.Found}, err
-				}
-			}),
+			wrap: after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) { out.Done = out.Done || !out.Exists }),
 			must: []string{"delete/if-version/absent", "delete/if-version/deleted", "delete/if-version/deleted-by-batch", "delete/if-version/response-lost", "delete/twice", "concurrency/delete"},
 		},
 		{
 			name: "refuses to delete an absent entry",
-			wrap: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					if _, ok, _ := d.Driver.Get(ctx, key, false); !ok {
-						return kv.Outcome{}, &kv.Error{Kind: kv.ErrNotFound}
-					}
-					return d.Driver.Delete(ctx, key, cond)
+			wrap: onWrite(kv.KindDelete, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				if _, ok := find(d, req.Key); !ok {
+					return kv.Outcome{}, &kv.Error{Kind: kv.ErrNotFound}
 				}
+				return d.Write(ctx, req)
 			}),
 			must: []string{"delete/none/absent", "delete/none/deleted", "delete/none/deleted-by-batch", "delete/none/response-lost", "delete/twice"},
 		},
 		{
 			name: "fails, instead of saying that a condition failed",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					if err == nil && !out.Done {
-						return kv.Outcome{}, fmt.Errorf("412 precondition failed: %s", rec.Value)
-					}
-					return out, err
+			wrap: onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				out, err := d.Write(ctx, req)
+				if err == nil && !out.Done {
+					return kv.Outcome{}, fmt.Errorf("412 precondition failed: %s", req.Value)
 				}
+				return out, err
 			}),
 			must: []string{"put/if-not-exists/live", "put/if-version/replaced", "errors/one-meaning", "errors/no-value-in-them", "put/other-keys-untouched"},
 		},
 		{
 			name: "drops the token",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					out.Found.Token = ""
-					return out, err
-				}
-			}),
+			wrap: after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Found.Token = "" }),
 			must: []string{"put/if-not-exists/response-lost", "put/if-not-exists/response-lost-of-takeover", "put/if-version/response-lost"},
 			only: true,
 		},
 		{
 			name: "finds its own token wherever a condition fails",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					out.Found.Token = rec.Token
-					return out, err
-				}
-			}),
+			wrap: after(kv.KindPut, func(req kv.WriteRequest, out *kv.Outcome) { out.Found.Token = req.Token }),
 			must: []string{"put/if-not-exists/live", "put/if-not-exists/replaced-before-retry", "put/if-version/replaced-before-retry", "concurrency/creators"},
 		},
 		{
 			name: "does not say that a failed condition found an entry",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					out.Exists, out.Found = false, kv.Record{}
-					return out, err
-				}
-			}),
+			wrap: after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Exists, out.Found = false, kv.Record{} }),
 			must: []string{"put/if-not-exists/live", "put/if-not-exists/response-lost"},
 		},
 		{
 			name: "takes a repeated request for an attack",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var seen sync.Map
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if _, twice := seen.LoadOrStore(rec.Token[:18], true); twice && cond.Version == "" && !cond.Absent {
+				return onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+					if _, twice := seen.LoadOrStore(req.Token[:18], true); twice && req.Condition.Kind == kv.CondNone {
 						return kv.Outcome{}, &kv.Error{Kind: kv.ErrIncompatible}
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+					return d.Write(ctx, req)
+				})(d)
+			},
 			must: []string{"put/none/response-lost"},
 			only: true,
 		},
 		{
 			name: "writes touch the neighbour",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if next, ok, _ := d.Driver.Get(ctx, rec.Key+"1", true); ok {
+			wrap: func(d kv.Driver) kv.Driver {
+				return before(kv.KindPut, func(req *kv.WriteRequest) {
+					if next, ok := find(d, req.Key+"1"); ok {
 						next.Value = append(next.Value, '!')
-						_, _ = d.Driver.Put(ctx, next, kv.Condition{Now: cond.Now})
+						_, _ = force(d, kv.KindPut, next, req.Now)
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+				})(d)
+			},
 			must: []string{"put/other-keys-untouched"},
 		},
 		{
 			name: "deletes take the longer keys along",
-			wrap: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					_, _ = d.Driver.Delete(ctx, key+"1", kv.Condition{Now: cond.Now})
-					_, _ = d.Driver.Delete(ctx, key+"a", kv.Condition{Now: cond.Now})
-					return d.Driver.Delete(ctx, key, cond)
-				}
-			}),
+			wrap: func(d kv.Driver) kv.Driver {
+				return before(kv.KindDelete, func(req *kv.WriteRequest) {
+					_, _ = force(d, kv.KindDelete, kv.Record{Key: req.Key + "1"}, req.Now)
+					_, _ = force(d, kv.KindDelete, kv.Record{Key: req.Key + "a"}, req.Now)
+				})(d)
+			},
 			must: []string{"delete/none/absent", "delete/none/live", "delete/none/live-with-expiry", "delete/none/replaced", "delete/none/expired", "delete/none/expired-for-long", "delete/none/re-created-after-expiry", "keys/one-begins-another"},
 		},
 		{
 			name: "does not create over what was deleted",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var gone sync.Map
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if at, ok := gone.Load(rec.Key); cond.Absent && ok {
-						return kv.Outcome{Exists: true, Found: kv.Record{Key: rec.Key, Version: at.(string)}}, nil
-					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Delete(ctx, key, cond)
-					if out.Done {
-						gone.Store(key, "tombstone")
-					}
-					return out, err
-				}
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					for _, w := range writes {
-						if w.Delete {
-							gone.Store(w.Key, "tombstone")
+				return chain(
+					onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+						if _, ok := gone.Load(req.Key); ok && req.Condition.Kind == kv.CondAbsent {
+							return kv.Outcome{Exists: true, Found: kv.Record{Key: req.Key, Version: "tombstone"}}, nil
 						}
-					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-			}),
+						return d.Write(ctx, req)
+					}),
+					after(kv.KindDelete, func(req kv.WriteRequest, out *kv.Outcome) {
+						if out.Done {
+							gone.Store(req.Key, true)
+						}
+					}),
+					inBatches(func(w *kv.Write) {
+						if w.Kind == kv.KindDelete {
+							gone.Store(w.Key, true)
+						}
+					}),
+				)(d)
+			},
 			must: []string{"put/if-not-exists/deleted", "put/if-not-exists/deleted-by-batch", "put/if-not-exists/re-created", "get/re-created", "delete/none/re-created", "batch/then-conditions"},
 		},
 	}
 }
 
 // versioned makes name the version of every record that is read or written.
-func versioned(name func(rec kv.Record) string) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
+func versioned(name func(rec kv.Record) string) middleware {
+	return func(inner kv.Driver) kv.Driver {
 		// The driver beneath knows the token alone: conditions are judged here.
 		var mu sync.Mutex
-		change := func(rec kv.Record) kv.Record {
-			if rec.Key != "" {
-				rec.Version = name(rec)
-			}
-			return rec
-		}
-		named := reading(change)(d.Driver).(*driver)
-		d.get, d.getMany, d.scan, d.writeMany = named.get, named.getMany, named.scan, named.writeMany
-		native := func(ctx context.Context, key string, cond kv.Condition) kv.Condition {
-			if cond.Version == "" {
-				return cond
-			}
-			rec, ok, _ := d.Driver.Get(ctx, key, true)
-			if ok && name(rec) == cond.Version {
-				cond.Version = rec.Version
-			} else {
-				cond.Version = "none"
-			}
-			return cond
-		}
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+		write := methods{write: func(ctx context.Context, _ kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			out, err := d.Driver.Put(ctx, rec, native(ctx, rec.Key, cond))
+			old, ok := find(inner, req.Key)
+			if req.Condition.Kind == kv.CondVersion && ok && name(old) == req.Condition.Version {
+				req.Condition.Version = old.Version
+			}
+			out, err := inner.Write(ctx, req)
 			if out.Done {
-				out.Version = name(rec)
+				out.Version = name(req.Record)
 			} else if out.Exists {
-				found, _, _ := d.Driver.Get(ctx, rec.Key, true)
-				out.Found = change(found)
+				out.Found = old
+				out.Found.Version = name(old)
 			}
 			return out, err
-		}
-		d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return d.Driver.Delete(ctx, key, native(ctx, key, cond))
-		}
-	})
+		}}.over
+		return chain(keyByKey, write, reads(func(rec *kv.Record) { rec.Version = name(*rec) }))(inner)
+	}
 }
 
 func versionFaults() []fault {
-	wrongFrom := func(how string, must ...string) fault {
-		f := fault{name: "wrong version from " + how, must: must}
-		wrong := func(rec kv.Record) kv.Record { rec.Version += "?"; return rec }
-		f.wrap = replacing(func(d *driver) {
-			switch how {
-			case "Put":
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					if out.Done {
-						out.Version += "?"
-					}
-					return out, err
-				}
-			case "Get":
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					return wrong(rec), ok, err
-				}
-			case "GetMany":
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, err := d.Driver.GetMany(ctx, keys)
-					for i := range recs {
-						recs[i] = wrong(recs[i])
-					}
-					return recs, err
-				}
-			case "scans":
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) { return wrong(rec), true })
-			case "scans without values":
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-					if !r.WithValue {
-						rec = wrong(rec)
-					}
-					return rec, true
-				})
-			}
-		})
-		return f
-	}
+	wrong := func(rec *kv.Record) { rec.Version += "?" }
 	return []fault{
-		wrongFrom("Put", "versions/usable-from/put", "versions/chain", "put/none/*", "put/if-not-exists/absent", "versions/stable", "json/round-trip", "concurrency/compare-and-swap"),
-		wrongFrom("Get", "versions/usable-from/get", "versions/stable", "get/own-writes", "versions/one-per-key"),
-		wrongFrom("GetMany", "versions/usable-from/get-many", "versions/stable"),
-		wrongFrom("scans", "versions/usable-from/scan", "versions/usable-from/scan-page", "scan/entries", "page/entries", "get/own-writes-scan", "page/own-writes", "scan/loop-uses-store"),
-		wrongFrom("scans without values", "versions/usable-from/scan-keys-only", "scan/keys-only"),
+		{
+			name: "wrong version from Put",
+			wrap: after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Version += "?" }),
+			must: []string{"versions/usable-from/put", "versions/chain", "put/none/*", "put/if-not-exists/absent", "versions/stable", "json/round-trip", "concurrency/compare-and-swap"},
+		},
+		{
+			name: "wrong version from Get",
+			wrap: gets(func(_ kv.GetRequest, found *kv.Found) { wrong(&found.Record) }),
+			must: []string{"versions/usable-from/get", "versions/stable", "get/own-writes", "versions/one-per-key"},
+		},
+		{
+			name: "wrong version from GetMany",
+			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found {
+				for i := range found {
+					wrong(&found[i].Record)
+				}
+				return found
+			}),
+			must: []string{"versions/usable-from/get-many", "versions/stable"},
+		},
+		{
+			name: "wrong version from scans",
+			wrap: scans(func(_ kv.ScanRequest, rec *kv.Record) bool { wrong(rec); return true }),
+			must: []string{"versions/usable-from/scan", "versions/usable-from/scan-page", "scan/entries", "page/entries", "get/own-writes-scan", "page/own-writes", "scan/loop-uses-store"},
+		},
+		{
+			name: "wrong version from scans without values",
+			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool {
+				if !req.WithValue {
+					wrong(rec)
+				}
+				return true
+			}),
+			must: []string{"versions/usable-from/scan-keys-only", "scan/keys-only"},
+		},
 		{
 			name: "the version is a hash of the value",
 			wrap: versioned(func(rec kv.Record) string {
@@ -561,74 +447,54 @@ func versionFaults() []fault {
 		},
 		{
 			name: "a batch keeps the version",
-			wrap: replacing(func(d *driver) {
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					writes = slices.Clone(writes)
-					for i, w := range writes {
-						if old, ok, _ := d.Driver.Get(ctx, w.Key, false); ok {
-							writes[i].Token = old.Token
-						}
+			wrap: func(d kv.Driver) kv.Driver {
+				return inBatches(func(w *kv.Write) {
+					if old, ok := find(d, w.Key); ok {
+						w.Token = old.Token
 					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-			}),
+				})(d)
+			},
 			must: []string{"versions/equal-value-by-batch", "put/if-version/replaced-by-batch", "delete/if-version/replaced-by-batch"},
 		},
 	}
 }
 
 // naming changes the keys on their way to the driver and back.
-func naming(to, from func(key string) string) func(kv.Driver) kv.Driver {
-	back := func(rec kv.Record) kv.Record { rec.Key = from(rec.Key); return rec }
-	return replacing(func(d *driver) {
-		d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-			rec, ok, err := d.Driver.Get(ctx, to(key), withValue)
-			return back(rec), ok, err
-		}
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			rec.Key = to(rec.Key)
-			return d.Driver.Put(ctx, rec, cond)
-		}
-		d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-			return d.Driver.Delete(ctx, to(key), cond)
-		}
-		d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-			keys = slices.Clone(keys)
-			for i := range keys {
-				keys[i] = to(keys[i])
+func naming(to, from func(key string) string) middleware {
+	there := func(req *kv.WriteRequest) { req.Key = to(req.Key) }
+	return chain(
+		reads(func(rec *kv.Record) { rec.Key = from(rec.Key) }),
+		methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+			return func(yield func(kv.Found, error) bool) {
+				for _, key := range req.Keys {
+					found, err := d.Get(ctx, kv.GetRequest{Key: key, WithValue: req.WithValue})
+					if !found.Exists {
+						found.Key = key
+					}
+					if !yield(found, err) {
+						return
+					}
+				}
 			}
-			recs, err := d.Driver.GetMany(ctx, keys)
-			for i := range recs {
-				recs[i] = back(recs[i])
-			}
-			return recs, err
-		}
-		d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-			writes = slices.Clone(writes)
-			for i := range writes {
-				writes[i].Key = to(writes[i].Key)
-			}
-			return d.Driver.WriteMany(ctx, writes)
-		}
-		d.scan = scanning(d, func(rec kv.Record, _ kv.Range) (kv.Record, bool) { return back(rec), true })
-	})
+		}}.over,
+		keyByKey, before(kv.KindPut, there), before(kv.KindDelete, there),
+		methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+			req.Key = to(req.Key)
+			return d.Get(ctx, req)
+		}}.over,
+	)
 }
 
 func same(key string) string { return key }
 
-// refusing refuses writes of some keys.
-func refusing(bad func(key string) bool) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			if bad(rec.Key) {
-				return kv.Outcome{}, &kv.Error{Kind: kv.ErrInvalidKey}
-			}
-			return d.Driver.Put(ctx, rec, cond)
+// refusing refuses puts under some keys.
+func refusing(bad func(key string) bool) middleware {
+	return chain(keyByKey, onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+		if bad(req.Key) {
+			return kv.Outcome{}, &kv.Error{Kind: kv.ErrInvalidKey}
 		}
-		d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-			return kv.WriteEach(ctx, d, writes, 1)
-		}
-	})
+		return d.Write(ctx, req)
+	}))
 }
 
 func keyFaults() []fault {
@@ -676,41 +542,27 @@ func keyFaults() []fault {
 		},
 		{
 			name: "refuses keys that begin others",
-			wrap: replacing(func(d *driver) {
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					for rec := range d.Driver.Scan(ctx, kv.Range{From: key + "-", To: key + "~", Limit: 1}) {
-						return kv.Outcome{}, &kv.Error{Kind: kv.ErrInvalidKey, Key: rec.Key}
-					}
-					return d.Driver.Delete(ctx, key, cond)
+			wrap: onWrite(kv.KindDelete, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				for rec := range d.Scan(ctx, kv.ScanRequest{From: req.Key + "-", To: req.Key + "~", Limit: 1}) {
+					return kv.Outcome{}, &kv.Error{Kind: kv.ErrInvalidKey, Key: rec.Key}
 				}
+				return d.Write(ctx, req)
 			}),
 			must: []string{"keys/one-begins-another"},
 		},
 		{
 			name: "raises the limits",
-			wrap: replacing(func(d *driver) {
-				info := d.Driver.Info()
-				info.MaxKeyLen, info.MaxValueLen = 1024, 400<<10
-				d.info = func() kv.Info { return info }
-			}),
+			wrap: infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = 1024, 400<<10 }),
 			must: []string{"info/limits", "keys/invalid/too-long", "values/too-long", "batch/put-many/invalid", "batch/get-many/invalid", "scan/prefix/longest", "scan/after/the-longest", "errors/one-meaning"},
 		},
 		{
 			name: "lowers the limits too far",
-			wrap: replacing(func(d *driver) {
-				info := d.Driver.Info()
-				info.MaxKeyLen, info.MaxValueLen = 63, 1023
-				d.info = func() kv.Info { return info }
-			}),
+			wrap: infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = 63, 1023 }),
 			must: []string{"info/limits"},
 		},
 		{
 			name: "has no name",
-			wrap: replacing(func(d *driver) {
-				info := d.Driver.Info()
-				info.Name = ""
-				d.info = func() kv.Info { return info }
-			}),
+			wrap: infos(func(info *kv.Info) { info.Name = "" }),
 			must: []string{"info/constant"},
 		},
 	}
@@ -720,7 +572,7 @@ func valueFaults() []fault {
 	storing := func(name string, change func(value []byte) []byte, must ...string) fault {
 		return fault{
 			name: name,
-			wrap: writing(func(rec kv.Record) kv.Record { rec.Value = change(rec.Value); return rec }),
+			wrap: puts(func(rec *kv.Record) { rec.Value = change(rec.Value) }),
 			must: must,
 		}
 	}
@@ -762,52 +614,42 @@ func valueFaults() []fault {
 			"json/no-json"),
 		{
 			name: "refuses the empty value",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if len(rec.Value) == 0 {
-						return kv.Outcome{}, &kv.Error{Kind: kv.ErrIncompatible}
-					}
-					return d.Driver.Put(ctx, rec, cond)
+			wrap: onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				if len(req.Value) == 0 {
+					return kv.Outcome{}, &kv.Error{Kind: kv.ErrIncompatible}
 				}
+				return d.Write(ctx, req)
 			}),
 			must: []string{"values/nil", "values/empty", "values/replaced-by-shorter"},
 		},
 		{
 			name: "writes over the old value without cutting it",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if old, ok, _ := d.Driver.Get(ctx, rec.Key, true); ok && len(old.Value) > len(rec.Value) {
-						rec.Value = slices.Concat(rec.Value, old.Value[len(rec.Value):])
+			wrap: func(d kv.Driver) kv.Driver {
+				return before(kv.KindPut, func(req *kv.WriteRequest) {
+					if old, ok := find(d, req.Key); ok && len(old.Value) > len(req.Value) {
+						req.Value = slices.Concat(req.Value, old.Value[len(req.Value):])
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+				})(d)
+			},
 			must: []string{"values/replaced-by-shorter"},
 		},
 		{
 			name: "takes a megabyte at once",
-			wrap: replacing(func(d *driver) {
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					size := 0
-					for _, w := range writes {
-						if size += len(w.Value); size > 1<<20 {
-							return &kv.Error{Kind: kv.ErrValueTooLarge}
-						}
+			wrap: refusingBatches(func(writes []kv.Write) error {
+				size := 0
+				for _, w := range writes {
+					if size += len(w.Value); size > 1<<20 {
+						return &kv.Error{Kind: kv.ErrValueTooLarge}
 					}
-					return d.Driver.WriteMany(ctx, writes)
 				}
+				return nil
 			}),
 			must: []string{"values/many-of-the-longest"},
 			only: true,
 		},
 		{
-			name: "scans give values where none are wanted, and none where they are",
-			wrap: replacing(func(d *driver) {
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					r.WithValue = !r.WithValue
-					return d.Driver.Scan(ctx, r)
-				}
-			}),
+			name: "scans return values where none are wanted, and none where they are",
+			wrap: ranges(func(req *kv.ScanRequest) { req.WithValue = !req.WithValue }),
 			must: []string{"scan/entries", "page/entries", "scan/many", "get/own-writes-scan"},
 		},
 	}
@@ -817,117 +659,83 @@ func sliceFaults() []fault {
 	return []fault{
 		{
 			name: "keeps the slices that it is given",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var kept sync.Map
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					kept.Store(rec.Token, rec.Value)
-					return d.Driver.Put(ctx, rec, cond)
-				}
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					for _, w := range writes {
-						kept.Store(w.Token, w.Value)
-					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					if value, held := kept.Load(rec.Token); held {
-						rec.Value = slices.Clone(value.([]byte))
-					}
-					return rec, ok, err
-				}
-			}),
+				return chain(
+					puts(func(rec *kv.Record) { kept.Store(rec.Token, rec.Value) }),
+					gets(func(_ kv.GetRequest, found *kv.Found) {
+						if value, held := kept.Load(found.Token); held {
+							found.Value = slices.Clone(value.([]byte))
+						}
+					}),
+				)(d)
+			},
 			must: []string{"values/slice-not-kept/put", "values/slice-not-kept/put-many"},
 		},
 		{
-			name: "gives the same slice to everybody",
-			wrap: replacing(func(d *driver) {
+			name: "returns the same slice to everybody",
+			wrap: func(d kv.Driver) kv.Driver {
 				var given sync.Map
-				share := func(rec kv.Record) kv.Record {
-					if value, ok := given.LoadOrStore(rec.Token, rec.Value); ok {
+				return reads(func(rec *kv.Record) {
+					if rec.Value != nil {
+						value, _ := given.LoadOrStore(rec.Token, rec.Value)
 						rec.Value = value.([]byte)
 					}
-					return rec
-				}
-				shared := reading(func(rec kv.Record) kv.Record {
-					if rec.Value == nil {
-						return rec
-					}
-					return share(rec)
-				})(d.Driver).(*driver)
-				d.get, d.getMany, d.scan = shared.get, shared.getMany, shared.scan
-			}),
+				})(d)
+			},
 			must: []string{"values/slice-owned/get", "values/slice-owned/get-many", "values/slice-owned/scan"},
 		},
 		{
 			name: "cuts the values of a batch from one buffer",
-			wrap: replacing(func(d *driver) {
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, err := d.Driver.GetMany(ctx, keys)
-					oneBuffer(recs)
-					return recs, err
-				}
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
-					if r.WithValue {
-						oneBuffer(recs)
+			wrap: chain(
+				getsMany(func(_ []string, found []kv.Found) []kv.Found {
+					oneBuffer(len(found), func(i int) *[]byte { return &found[i].Value })
+					return found
+				}),
+				wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
+					if req.WithValue {
+						oneBuffer(len(recs), func(i int) *[]byte { return &recs[i].Value })
 					}
 					return recs
-				})
-			}),
+				}),
+			),
 			must: []string{"values/slice-owned/get-many", "values/slice-owned/scan"},
 			only: true,
 		},
 		{
 			name: "writes into the slices that it is given",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					_ = append(rec.Value, "trailer"...)
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+			wrap: before(kv.KindPut, func(req *kv.WriteRequest) { _ = append(req.Value, "trailer"...) }),
 			must: []string{"values/slice-unchanged"},
 			only: true,
 		},
 	}
 }
 
-// oneBuffer moves the values of recs into one slice.
-func oneBuffer(recs []kv.Record) {
+// oneBuffer moves n values into one slice.
+func oneBuffer(n int, value func(i int) *[]byte) {
 	size := 0
-	for _, rec := range recs {
-		size += len(rec.Value)
+	for i := range n {
+		size += len(*value(i))
 	}
 	buffer := make([]byte, 0, size)
-	for i, rec := range recs {
+	for i := range n {
 		at := len(buffer)
-		buffer = append(buffer, rec.Value...)
-		recs[i].Value = buffer[at:]
+		buffer = append(buffer, *value(i)...)
+		*value(i) = buffer[at:]
 	}
 }
 
 func scanFaults() []fault {
-	// ranged changes the range of scans.
-	ranged := func(change func(r kv.Range) kv.Range) func(kv.Driver) kv.Driver {
-		return replacing(func(d *driver) {
-			d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-				return d.Driver.Scan(ctx, change(r))
-			}
-		})
-	}
-	ordered := func(compare func(a, b kv.Record) int) func(kv.Driver) kv.Driver {
-		return replacing(func(d *driver) {
-			d.scan = rescanning(d, func(recs []kv.Record, _ kv.Range) []kv.Record {
-				slices.SortStableFunc(recs, compare)
-				return recs
-			})
+	ordered := func(compare func(a, b kv.Record) int) middleware {
+		return wholeScans(func(_ kv.ScanRequest, recs []kv.Record) []kv.Record {
+			slices.SortStableFunc(recs, compare)
+			return recs
 		})
 	}
 	leavingOut := func(prefix, name string) fault {
 		return fault{
 			name: "scans leave out keys that start with " + prefix,
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, _ kv.Range) (kv.Record, bool) { return rec, !strings.HasPrefix(rec.Key, prefix) })
-			}),
+			wrap: scans(func(_ kv.ScanRequest, rec *kv.Record) bool { return !strings.HasPrefix(rec.Key, prefix) }),
 			must: []string{name, "scan/prefix/all", "page/prefix"},
 		}
 	}
@@ -957,206 +765,168 @@ func scanFaults() []fault {
 		},
 		{
 			name: "repeats at page borders",
-			wrap: replacing(func(d *driver) {
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
-					var repeated []kv.Record
-					for i, rec := range recs {
+			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
+				var repeated []kv.Record
+				for i, rec := range recs {
+					repeated = append(repeated, rec)
+					if (i+1)%req.Limit == 0 {
 						repeated = append(repeated, rec)
-						if (i+1)%r.Limit == 0 {
-							repeated = append(repeated, rec)
-						}
 					}
-					return repeated
-				})
+				}
+				return repeated
 			}),
 			must: []string{"scan/many", "page/size-1000/of-1100"},
 		},
 		{
 			name: "skips at page borders",
-			wrap: replacing(func(d *driver) {
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
-					var kept []kv.Record
-					for i, rec := range recs {
-						if i == 0 || i%r.Limit != 0 {
-							kept = append(kept, rec)
-						}
+			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
+				var kept []kv.Record
+				for i, rec := range recs {
+					if i == 0 || i%req.Limit != 0 {
+						kept = append(kept, rec)
 					}
-					return kept
-				})
+				}
+				return kept
 			}),
 			must: []string{"scan/many", "page/size-1000/of-1100", "batch/delete-prefix/many"},
 		},
 		{
 			name: "scans end after one page",
-			wrap: replacing(func(d *driver) {
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record { return recs[:min(len(recs), r.Limit)] })
-			}),
+			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record { return recs[:min(len(recs), req.Limit)] }),
 			must: []string{"scan/many", "scan/expired-runs", "scan/limit-counts-live", "page/expired-runs", "page/size-1000/of-1100", "batch/delete-prefix/many", "batch/put-many/1000"},
 		},
 		{
-			name: "scans go on behind the prefix",
-			wrap: ranged(func(r kv.Range) kv.Range { r.To = "~"; return r }),
+			name: "scans go on after the prefix",
+			wrap: ranges(func(req *kv.ScanRequest) { req.To = "~" }),
 			must: []string{"scan/prefix/with-separator", "scan/prefix/is-a-key", "scan/prefix/whole-key", "page/prefix", "scan/limit", "batch/delete-prefix/removes"},
 		},
 		{
 			name: "scans begin before the prefix",
-			wrap: ranged(func(r kv.Range) kv.Range { r.From = "-"; return r }),
+			wrap: ranges(func(req *kv.ScanRequest) { req.From = "-" }),
 			must: []string{"scan/prefix/with-separator", "scan/after/a-key", "page/size-1/of-5", "cursor/never-widens", "scan/nested"},
 		},
 		{
 			name: "scans end before the highest byte",
-			wrap: ranged(func(r kv.Range) kv.Range { r.To = strings.TrimSuffix(r.To, "~") + "z"; return r }),
+			wrap: ranges(func(req *kv.ScanRequest) { req.To = strings.TrimSuffix(req.To, "~") + "z" }),
 			must: []string{"scan/prefix/highest-byte", "scan/prefix/all"},
 		},
 		{
 			name: "scans leave out the prefix itself",
-			wrap: replacing(func(d *driver) {
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) { return rec, rec.Key != r.From })
-			}),
+			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool { return rec.Key != req.From }),
 			must: []string{"scan/prefix/is-a-key", "scan/prefix/whole-key", "keys/special/*", "batch/delete-prefix/removes"},
 		},
 		leavingOut(".", "scan/prefix/dot"), leavingOut("__", "scan/prefix/underscores"), leavingOut(":", "scan/prefix/colon"),
 		leavingOut("-", "scan/prefix/lowest-byte"), leavingOut("A", "scan/prefix/upper-case"), leavingOut("a:10", "scan/prefix/within-a-word"),
 		{
 			name: "yields something from an empty store",
-			wrap: replacing(func(d *driver) {
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
-					if len(recs) == 0 {
-						return []kv.Record{{Key: r.From, Token: "token", Version: "version"}}
-					}
-					return recs
-				})
+			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
+				if len(recs) == 0 {
+					return []kv.Record{{Key: req.From, Token: "token", Version: "version"}}
+				}
+				return recs
 			}),
 			must: []string{"scan/empty-store", "page/empty-store", "page/no-match", "scan/prefix/none", "scan/prefix/beyond-all", "scan/prefix/before-all",
 				"scan/after/the-last", "scan/after/beyond-all", "scan/after/the-prefix-s-last"},
 		},
 		{
 			name: "yields the first and the last record of all in every scan",
-			wrap: replacing(func(d *driver) {
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						whole := r
-						whole.From, whole.To = "-", "~"
-						var all []kv.Record
-						for rec, err := range d.Driver.Scan(ctx, whole) {
-							if err != nil {
-								yield(rec, err)
-								return
-							}
-							all = append(all, rec)
-						}
-						for i, rec := range all {
-							if (i == 0 || i == len(all)-1 || rec.Key >= r.From && rec.Key <= r.To) && !yield(rec, nil) {
-								return
-							}
+			wrap: methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+				whole := req
+				whole.From, whole.To = "-", "~"
+				return wholeScans(func(_ kv.ScanRequest, all []kv.Record) []kv.Record {
+					var found []kv.Record
+					for i, rec := range all {
+						if i == 0 || i == len(all)-1 || rec.Key >= req.From && rec.Key <= req.To {
+							found = append(found, rec)
 						}
 					}
-				}
-			}),
+					return found
+				})(d).Scan(ctx, whole)
+			}}.over,
 			must: []string{"scan/after/a-key", "scan/after/an-absent-key", "scan/after/a-key-of-the-prefix", "scan/after/before-the-prefix", "scan/after/a-prefix-of-keys",
 				"scan/after/the-prefix-itself", "page/after", "page/same-cursor-twice", "page/other-limit", "cursor/other-store", "cursor/derived-store", "scan/options-together"},
 		},
 		{
 			name: "leaves out the second record of all",
-			wrap: replacing(func(d *driver) {
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
-					if r.From <= "-" && len(recs) > 1 {
-						return slices.Delete(recs, 1, 2)
-					}
-					return recs
-				})
+			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
+				if req.From <= "-" && len(recs) > 1 {
+					return slices.Delete(recs, 1, 2)
+				}
+				return recs
 			}),
 			must: []string{"scan/after/the-start"},
 		},
 		{
-			name: "finds nothing behind a position before all keys",
-			wrap: replacing(func(d *driver) {
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
-					if strings.HasPrefix(r.From, "--") {
-						return nil
-					}
-					return recs
-				})
-			}),
+			name: "finds nothing after a position before all keys",
+			wrap: scans(func(req kv.ScanRequest, _ *kv.Record) bool { return !strings.HasPrefix(req.From, "--") }),
 			must: []string{"scan/after/before-all"},
 		},
 		{
 			name: "scans lock writers out",
-			wrap: replacing(func(d *driver) {
-				var mu sync.Mutex
-				scans := 0
-				count := func(n int) int {
-					mu.Lock()
-					defer mu.Unlock()
-					scans += n
-					return scans
-				}
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						defer count(-1)
-						if count(1) > 1 {
-							yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
-							return
+			wrap: func(d kv.Driver) kv.Driver {
+				var underWay atomic.Int64
+				return methods{
+					scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+						return func(yield func(kv.Record, error) bool) {
+							defer underWay.Add(-1)
+							if underWay.Add(1) > 1 {
+								yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
+								return
+							}
+							d.Scan(ctx, req)(yield)
 						}
-						d.Driver.Scan(ctx, r)(yield)
-					}
-				}
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if count(0) > 0 {
-						return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable}
-					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+					},
+					write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+						if underWay.Load() > 0 && req.Kind == kv.KindPut {
+							return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable}
+						}
+						return d.Write(ctx, req)
+					},
+				}.over(d)
+			},
 			must: []string{"scan/loop-uses-store", "scan/nested", "scan/live-throughout"},
 		},
 		{
 			name: "scans in pages by offset",
-			wrap: replacing(func(d *driver) {
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						for offset := 0; ; offset += 10 {
-							var page []kv.Record
-							n := 0
-							for rec, err := range d.Driver.Scan(ctx, r) {
-								if err != nil {
-									yield(rec, err)
-									return
-								}
-								if n++; n > offset && n <= offset+10 {
-									page = append(page, rec)
-								}
+			wrap: methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+				return func(yield func(kv.Record, error) bool) {
+					for offset := 0; ; offset += 10 {
+						var page []kv.Record
+						n := 0
+						for rec, err := range d.Scan(ctx, req) {
+							if err != nil {
+								yield(rec, err)
+								return
 							}
-							for _, rec := range page {
-								if !yield(rec, nil) {
-									return
-								}
+							if n++; n > offset && n <= offset+10 {
+								page = append(page, rec)
 							}
-							if len(page) < 10 {
+						}
+						for _, rec := range page {
+							if !yield(rec, nil) {
 								return
 							}
 						}
+						if len(page) < 10 {
+							return
+						}
 					}
 				}
-			}),
+			}}.over,
 			must: []string{"scan/live-throughout", "scan/loop-uses-store"},
 		},
 		{
 			name: "scans break after fifty records and do not come back",
-			wrap: replacing(func(d *driver) {
-				var broken bool
-				var mu sync.Mutex
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+			wrap: func(d kv.Driver) kv.Driver {
+				var broken atomic.Bool
+				return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 					return func(yield func(kv.Record, error) bool) {
 						n := 0
-						for rec, err := range d.Driver.Scan(ctx, r) {
-							mu.Lock()
+						for rec, err := range d.Scan(ctx, req) {
 							if n++; n == 50 {
-								broken = true
+								broken.Store(true)
 							}
-							dead := broken
-							mu.Unlock()
-							if dead {
+							if broken.Load() {
 								yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
 								return
 							}
@@ -1165,128 +935,179 @@ func scanFaults() []fault {
 							}
 						}
 					}
-				}
-			}),
+				}}.over(d)
+			},
 			must: []string{"scan/break", "scan/limit", "scan/expired-runs"},
 		},
 		{
 			name: "a broken loop leaves the driver closed",
-			wrap: replacing(func(d *driver) {
-				var mu sync.Mutex
-				closed := false
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+			wrap: func(d kv.Driver) kv.Driver {
+				var closed atomic.Bool
+				return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 					return func(yield func(kv.Record, error) bool) {
-						mu.Lock()
-						dead := closed
-						mu.Unlock()
-						if dead {
+						if closed.Load() {
 							yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
 							return
 						}
-						n := 0
-						for rec, err := range d.Driver.Scan(ctx, r) {
-							if n++; !yield(rec, err) {
-								mu.Lock()
-								closed = true
-								mu.Unlock()
+						for rec, err := range d.Scan(ctx, req) {
+							if !yield(rec, err) {
+								closed.Store(true)
 								return
 							}
 						}
 					}
-				}
-			}),
+				}}.over(d)
+			},
 			must: []string{"scan/break", "context/others-unaffected", "page/keys-only"},
 		},
 		{
 			name: "the first scan of a range is remembered",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var remembered sync.Map
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						all := r
-						all.From = "-"
-						var recs []kv.Record
-						for rec, err := range d.Driver.Scan(ctx, all) {
-							if err != nil {
-								yield(rec, err)
-								return
-							}
-							recs = append(recs, rec)
-						}
-						if old, ok := remembered.LoadOrStore(fmt.Sprint(r.To, r.WithValue), recs); ok {
-							recs = old.([]kv.Record)
-						}
-						for _, rec := range recs {
-							if rec.Key >= r.From && !yield(rec, nil) {
-								return
-							}
-						}
-					}
-				}
-			}),
+				return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+					all := req
+					all.From = "-"
+					return wholeScans(func(_ kv.ScanRequest, recs []kv.Record) []kv.Record {
+						first, _ := remembered.LoadOrStore(fmt.Sprint(req.To, req.WithValue), recs)
+						return slices.DeleteFunc(slices.Clone(first.([]kv.Record)), func(rec kv.Record) bool { return rec.Key < req.From })
+					})(d).Scan(ctx, all)
+				}}.over(d)
+			},
 			must: []string{"page/deleted-ahead", "page/inserted-between", "page/replaced-between", "page/own-writes", "get/own-writes-scan", "cursor/emptied-store"},
 		},
 	}
 }
 
-func staleFaults() []fault {
-	// memory remembers what was there before the last write of each key, and lets
-	// one read of it see that.
-	type memory struct {
-		mu  sync.Mutex
-		old map[string]*kv.Record // nil: absent
+const shards = 16
+
+// inShards makes shards of a driver that has one. Stored says where a record is, shard
+// and ofPrefix what Info says.
+func inShards(stored, shard func(key string) int, ofPrefix func(prefix string) (int, bool)) middleware {
+	return chain(
+		infos(func(info *kv.Info) { info.Shards, info.Shard, info.ShardOfPrefix = shards, shard, ofPrefix }),
+		methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+			of := req.Shard
+			req.Shard, req.Alone = 0, true
+			return scans(func(_ kv.ScanRequest, rec *kv.Record) bool { return stored(rec.Key) == of })(d).Scan(ctx, req)
+		}}.over,
+	)
+}
+
+func shardOf(key string) int                  { return kv.Shard(key, shards) }
+func shardOfPrefix(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, shards) }
+
+// shardWithoutGroup is what shardOf would be if keys had no groups.
+func shardWithoutGroup(key string) int { return kv.Shard(strings.ReplaceAll(key, "::", "="), shards) }
+
+// groupFaults are of drivers with several shards whose Shard or ShardOfPrefix is not
+// where they store.
+func groupFaults() []fault {
+	return []fault{
+		{
+			name: "spreads the keys of a group over all shards",
+			wrap: inShards(shardWithoutGroup, shardWithoutGroup, shardOfPrefix),
+			must: []string{"groups/*"},
+			only: true,
+		},
+		{
+			name: "looks for a prefix in the shard of a key of that name",
+			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) { return shardOf(prefix), prefix != "" }),
+			must: []string{"groups/scan", "groups/pages", "groups/addresses", "groups/colons", "groups/shard-of-key",
+				"groups/in-namespace/word", "groups/in-namespace/colon", "groups/in-namespace/colons-meet", "scan/prefix/with-separator", "page/prefix"},
+		},
+		{
+			name: "takes colons that begin a prefix for the end of a group",
+			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) { return shardOf(prefix), strings.Contains(prefix, "::") }),
+			must: []string{"groups/colons", "groups/addresses", "groups/shard-of-key"},
+		},
+		{
+			name: "takes one colon for the end of a group",
+			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) {
+				return shardOf(strings.TrimRight(prefix, ":")), strings.HasSuffix(prefix, ":")
+			}),
+			must: []string{"groups/scan", "groups/addresses", "groups/colons", "groups/in-namespace/colon", "groups/in-namespace/colons-meet", "scan/prefix/with-separator"},
+		},
+		{
+			name: "looks for the prefix of a namespace without the namespace",
+			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) {
+				if _, within, found := strings.Cut(prefix, "tenant"); found {
+					prefix = strings.TrimLeft(within, ":")
+				}
+				return shardOfPrefix(prefix)
+			}),
+			must: []string{"groups/in-namespace/*"},
+			only: true,
+		},
+		{
+			name: "says of keys that they are in another shard",
+			wrap: inShards(shardOf, shardWithoutGroup, shardOfPrefix),
+			must: []string{"groups/shard-of-key", "groups/in-namespace/*"},
+			only: true,
+		},
+		{
+			name: "counts shards from one",
+			wrap: inShards(shardOf, func(key string) int { return 1 + shardOf(key) }, shardOfPrefix),
+			must: []string{"groups/shard-of-key", "groups/in-namespace/*"},
+			only: true,
+		},
+		{
+			name: "has every record in every shard",
+			wrap: chain(
+				infos(func(info *kv.Info) { info.Shards, info.Shard, info.ShardOfPrefix = shards, shardOf, shardOfPrefix }),
+				ranges(func(req *kv.ScanRequest) { req.Shard, req.Alone = 0, true }),
+			),
+			must: []string{"groups/shard-of-key", "groups/colons", "scan/many", "page/size-7/of-30"},
+		},
 	}
-	before := func(d *driver) *memory {
-		m := &memory{old: make(map[string]*kv.Record)}
-		remember := func(key string) {
-			rec, ok, _ := d.Driver.Get(context.Background(), key, true)
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.old[key] = nil
-			if ok {
-				m.old[key] = &rec
-			}
-		}
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			remember(rec.Key)
-			return d.Driver.Put(ctx, rec, cond)
-		}
-		d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-			remember(key)
-			return d.Driver.Delete(ctx, key, cond)
-		}
-		d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-			for _, w := range writes {
-				remember(w.Key)
-			}
-			return d.Driver.WriteMany(ctx, writes)
-		}
-		return m
-	}
-	take := func(m *memory, key string) (rec *kv.Record, stale bool) {
+}
+
+// memory is what was there before the last write of each key. One read of the key sees
+// that.
+type memory struct {
+	mu  sync.Mutex
+	old map[string]kv.Found
+}
+
+// before is the middleware that remembers.
+func (m *memory) before(d kv.Driver) kv.Driver {
+	remember := func(key string) {
+		rec, exists := find(d, key)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		rec, stale = m.old[key]
-		delete(m.old, key)
-		return rec, stale
+		if m.old == nil {
+			m.old = make(map[string]kv.Found)
+		}
+		m.old[key] = kv.Found{Record: rec, Exists: exists}
 	}
+	return chain(
+		before(kv.KindPut, func(req *kv.WriteRequest) { remember(req.Key) }),
+		before(kv.KindDelete, func(req *kv.WriteRequest) { remember(req.Key) }),
+		inBatches(func(w *kv.Write) { remember(w.Key) }),
+	)(d)
+}
+
+// take replaces what is found under a key by what was there before, once.
+func (m *memory) take(key string, found *kv.Found) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old, stale := m.old[key]; stale {
+		*found = old
+		delete(m.old, key)
+	}
+}
+
+func staleFaults() []fault {
 	get := func(name string, withValue bool, must ...string) fault {
 		return fault{
 			name: name,
-			wrap: replacing(func(d *driver) {
-				m := before(d)
-				d.get = func(ctx context.Context, key string, with bool) (kv.Record, bool, error) {
-					if with == withValue {
-						if rec, stale := take(m, key); stale {
-							if rec == nil {
-								return kv.Record{}, false, nil
-							}
-							return *rec, true, nil
-						}
+			wrap: func(d kv.Driver) kv.Driver {
+				var m memory
+				return chain(gets(func(req kv.GetRequest, found *kv.Found) {
+					if req.WithValue == withValue {
+						m.take(req.Key, found)
 					}
-					return d.Driver.Get(ctx, key, with)
-				}
-			}),
+				}), m.before)(d)
+			},
 			must: must,
 		}
 	}
@@ -1295,70 +1116,54 @@ func staleFaults() []fault {
 		get("Exists is stale once", false, "get/own-writes-exists", "get/live"),
 		{
 			name: "GetMany is stale once",
-			wrap: replacing(func(d *driver) {
-				m := before(d)
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, err := d.Driver.GetMany(ctx, keys)
-					for _, key := range keys {
-						old, stale := take(m, key)
-						if !stale {
-							continue
-						}
-						recs = slices.DeleteFunc(recs, func(rec kv.Record) bool { return rec.Key == key })
-						if old != nil {
-							recs = append(recs, *old)
-						}
+			wrap: func(d kv.Driver) kv.Driver {
+				var m memory
+				return chain(getsMany(func(_ []string, found []kv.Found) []kv.Found {
+					for i := range found {
+						m.take(found[i].Key, &found[i])
 					}
-					return recs, err
-				}
-			}),
+					return found
+				}), m.before)(d)
+			},
 			must: []string{"get/own-writes-get-many", "get/live", "batch/get-many/1", "get/deleted"},
 		},
 		{
 			name: "scans are stale once",
-			wrap: replacing(func(d *driver) {
-				m := before(d)
-				d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-					old, stale := take(m, rec.Key)
-					if !stale {
-						return rec, true
-					}
-					if old == nil {
-						return rec, false
-					}
-					return *old, true
-				})
-			}),
+			wrap: func(d kv.Driver) kv.Driver {
+				var m memory
+				return chain(scans(func(_ kv.ScanRequest, rec *kv.Record) bool {
+					found := kv.Found{Record: *rec, Exists: true}
+					m.take(rec.Key, &found)
+					*rec = found.Record
+					return found.Exists
+				}), m.before)(d)
+			},
 			must: []string{"get/own-writes-scan", "page/own-writes", "get/live", "scan/many", "page/size-7/of-7"},
 		},
 		{
 			name: "scans see what was deleted once more",
-			wrap: replacing(func(d *driver) {
-				m := before(d)
-				d.scan = rescanning(d, func(recs []kv.Record, r kv.Range) []kv.Record {
+			wrap: func(d kv.Driver) kv.Driver {
+				var m memory
+				return chain(wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
 					m.mu.Lock()
 					defer m.mu.Unlock()
 					for key, old := range m.old {
-						if old != nil && key >= r.From && key <= r.To && !slices.ContainsFunc(recs, func(rec kv.Record) bool { return rec.Key == key }) {
-							recs = append(recs, *old)
+						if old.Exists && key >= req.From && key <= req.To && !slices.ContainsFunc(recs, func(rec kv.Record) bool { return rec.Key == key }) {
+							recs = append(recs, old.Record)
 							delete(m.old, key)
 						}
 					}
 					slices.SortFunc(recs, func(a, b kv.Record) int { return strings.Compare(a.Key, b.Key) })
 					return recs
-				})
-			}),
+				}), m.before)(d)
+			},
 			must: []string{"get/deleted", "get/deleted-by-batch", "delete/none/live", "delete/none/live-with-expiry", "batch/delete-many/25", "cursor/emptied-store", "page/deleted-ahead"},
 		},
 		{
 			name: "Get and Exists find expired entries for another second",
-			wrap: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, with bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, with)
-					if ok && rec.Expires != 0 {
-						rec.Expires += 1000
-					}
-					return rec, ok, err
+			wrap: gets(func(_ kv.GetRequest, found *kv.Found) {
+				if found.Expires != 0 {
+					found.Expires += 1000
 				}
 			}),
 			must: []string{"get/expired", "get/live-with-expiry", "errors/nothing-beside-them"},
@@ -1367,15 +1172,11 @@ func staleFaults() []fault {
 }
 
 func batchFaults() []fault {
-	writes := func(name string, change func(ctx context.Context, d *driver, writes []kv.Write) error, must ...string) fault {
-		return fault{name: name, must: must, wrap: replacing(func(d *driver) {
-			d.writeMany = func(ctx context.Context, writes []kv.Write) error { return change(ctx, d, writes) }
-		})}
+	writes := func(name string, wrap middleware, must ...string) fault {
+		return fault{name: name, wrap: wrap, must: must}
 	}
-	reads := func(name string, change func(ctx context.Context, d *driver, keys []string) ([]kv.Record, error), must ...string) fault {
-		return fault{name: name, must: must, wrap: replacing(func(d *driver) {
-			d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) { return change(ctx, d, keys) }
-		})}
+	reads := func(name string, change func(keys []string, found []kv.Found) []kv.Found, must ...string) fault {
+		return fault{name: name, wrap: getsMany(change), must: must}
 	}
 	sizes := func(group string, from int) (names []string) {
 		for _, n := range batchSizes {
@@ -1385,126 +1186,371 @@ func batchFaults() []fault {
 		}
 		return names
 	}
-	// forgets loses the puts, or the deletes, that come behind the first n.
-	forgets := func(deletes bool, n func(writes int) int) func(context.Context, *driver, []kv.Write) error {
-		return func(ctx context.Context, d *driver, writes []kv.Write) error {
-			if len(writes) > 0 && writes[0].Delete == deletes {
+	// forgets loses the writes of a batch of a kind that come after the first n.
+	forgets := func(kind kv.WriteKind, n func(writes int) int) middleware {
+		return batches(func(writes []kv.Write) []kv.Write {
+			if len(writes) > 0 && writes[0].Kind == kind {
 				writes = writes[:min(len(writes), n(len(writes)))]
 			}
-			return d.Driver.WriteMany(ctx, writes)
-		}
+			return writes
+		})
 	}
 	last := func(writes int) int { return writes - 1 }
 	upTo := func(n int) func(int) int { return func(int) int { return n } }
+	// misses takes the keys after the first n for absent.
+	misses := func(n func(keys int) int) func([]string, []kv.Found) []kv.Found {
+		return func(keys []string, found []kv.Found) []kv.Found {
+			from := min(len(keys), n(len(keys)))
+			return slices.Concat(found[:from], nothing(keys[from:]))
+		}
+	}
 	return []fault{
-		writes("PutMany forgets all behind the 25th item", forgets(false, upTo(25)), append(sizes("put-many", 26), "batch/put-many/duplicates", "concurrency/other-keys")...),
-		writes("PutMany forgets all behind the 100th item", forgets(false, upTo(100)), append(sizes("put-many", 101), "batch/put-many/duplicates")...),
-		writes("PutMany forgets the last item", forgets(false, last), append(sizes("put-many", 1), "batch/partial-failure/put-many")...),
-		writes("DeleteMany forgets all behind the 25th key", forgets(true, upTo(25)), append(sizes("delete-many", 26), "batch/delete-prefix/many")...),
-		writes("DeleteMany forgets all behind the 100th key", forgets(true, upTo(100)), append(sizes("delete-many", 101), "batch/delete-prefix/many")...),
-		writes("DeleteMany forgets the last key", forgets(true, last), append(sizes("delete-many", 1), "batch/partial-failure/delete-many", "batch/delete-prefix/removes", "batch/delete-prefix/damaged-entry")...),
+		writes("PutMany forgets all after the 25th item", forgets(kv.KindPut, upTo(25)), append(sizes("put-many", 26), "batch/put-many/duplicates", "concurrency/other-keys")...),
+		writes("PutMany forgets all after the 100th item", forgets(kv.KindPut, upTo(100)), append(sizes("put-many", 101), "batch/put-many/duplicates")...),
+		writes("PutMany forgets the last item", forgets(kv.KindPut, last), append(sizes("put-many", 1), "batch/partial-failure/put-many")...),
+		writes("DeleteMany forgets all after the 25th key", forgets(kv.KindDelete, upTo(25)), append(sizes("delete-many", 26), "batch/delete-prefix/many")...),
+		writes("DeleteMany forgets all after the 100th key", forgets(kv.KindDelete, upTo(100)), append(sizes("delete-many", 101), "batch/delete-prefix/many")...),
+		writes("DeleteMany forgets the last key", forgets(kv.KindDelete, last), append(sizes("delete-many", 1), "batch/partial-failure/delete-many", "batch/delete-prefix/removes", "batch/delete-prefix/damaged-entry")...),
 		writes("a batch refuses more than 100 writes",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
+			refusingBatches(func(writes []kv.Write) error {
 				if len(writes) > 100 {
 					return &kv.Error{Kind: kv.ErrInvalidOption}
 				}
-				return d.Driver.WriteMany(ctx, writes)
-			},
+				return nil
+			}),
 			"batch/put-many/101", "batch/put-many/1000", "batch/get-many/1000", "batch/delete-many/1000"),
 		writes("a batch does with all what it does with the first",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
-				writes = slices.Clone(writes)
+			batches(func(writes []kv.Write) []kv.Write {
 				for i := range writes {
-					writes[i].Delete = writes[0].Delete
+					writes[i].Kind = writes[0].Kind
 				}
-				return d.Driver.WriteMany(ctx, writes)
-			},
+				return writes
+			}),
 			"batch/puts-and-deletes"),
 		writes("a batch does not delete",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
-				return d.Driver.WriteMany(ctx, slices.DeleteFunc(slices.Clone(writes), func(w kv.Write) bool { return w.Delete }))
-			},
+			batches(func(writes []kv.Write) []kv.Write {
+				return slices.DeleteFunc(writes, func(w kv.Write) bool { return w.Kind == kv.KindDelete })
+			}),
 			append(sizes("delete-many", 1), "batch/delete-many/absent-and-expired", "batch/delete-prefix/removes", "batch/delete-prefix/many", "put/if-not-exists/deleted-by-batch",
 				"delete/if-version/deleted-by-batch", "get/deleted-by-batch", "put/none/deleted-by-batch", "delete/none/deleted-by-batch")...),
 		writes("a batch does not replace",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
-				return d.Driver.WriteMany(ctx, slices.DeleteFunc(slices.Clone(writes), func(w kv.Write) bool {
-					_, ok, _ := d.Driver.Get(ctx, w.Key, false)
-					return ok && !w.Delete
-				}))
+			func(d kv.Driver) kv.Driver {
+				return batches(func(writes []kv.Write) []kv.Write {
+					return slices.DeleteFunc(writes, func(w kv.Write) bool {
+						_, ok := find(d, w.Key)
+						return ok && w.Kind == kv.KindPut
+					})
+				})(d)
 			},
 			"put/none/replaced-by-batch", "put/if-not-exists/replaced-by-batch", "delete/none/replaced-by-batch", "delete/if-version/replaced-by-batch", "get/replaced-by-batch",
 			"batch/put-many/1", "batch/put-many/over-expired", "expiry/removed-by-put-many"),
 		writes("a batch fails where a key to delete is absent",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
-				for _, w := range writes {
-					if _, ok, _ := d.Driver.Get(ctx, w.Key, false); w.Delete && !ok {
-						return &kv.BatchError{Failed: map[string]error{w.Key: &kv.Error{Kind: kv.ErrNotFound}}}
+			func(d kv.Driver) kv.Driver {
+				return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+					absent := make(map[string]bool)
+					for _, w := range req.Writes {
+						_, ok := find(d, w.Key)
+						absent[w.Key] = w.Kind == kv.KindDelete && !ok
 					}
-				}
-				return d.Driver.WriteMany(ctx, writes)
+					results := d.WriteMany(ctx, req)
+					for i, w := range req.Writes {
+						if absent[w.Key] {
+							results[i] = kv.WriteResult{Err: &kv.Error{Kind: kv.ErrNotFound}}
+						}
+					}
+					return results
+				}}.over(d)
 			},
 			"batch/delete-many/absent-and-expired"),
-		writes("a batch gives all items the first one's value",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
-				writes = slices.Clone(writes)
+		writes("a batch stores the first value for all items",
+			batches(func(writes []kv.Write) []kv.Write {
 				for i := range writes {
 					writes[i].Value = writes[0].Value
 				}
-				return d.Driver.WriteMany(ctx, writes)
-			},
+				return writes
+			}),
 			append(sizes("put-many", 2), "batch/put-many/values-of-all-sizes", "values/slice-not-kept/put-many")...),
 		writes("an empty batch is an error, and one of one key too",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
+			refusingBatches(func(writes []kv.Write) error {
 				if len(writes) < 2 {
 					return &kv.Error{Kind: kv.ErrIncompatible}
 				}
-				return d.Driver.WriteMany(ctx, writes)
-			},
+				return nil
+			}),
 			"batch/put-many/1", "batch/delete-many/1"),
 		writes("one failed key fails the batch",
-			func(ctx context.Context, d *driver, writes []kv.Write) error {
+			refusingBatches(func(writes []kv.Write) error {
 				if len(writes) == 29 {
 					return &kv.Error{Kind: kv.ErrThrottled}
 				}
-				return d.Driver.WriteMany(ctx, writes)
-			},
+				return nil
+			}),
 			"batch/partial-failure/put-many", "batch/partial-failure/delete-many"),
-		reads("GetMany reads 100 keys",
-			func(ctx context.Context, d *driver, keys []string) ([]kv.Record, error) {
-				return d.Driver.GetMany(ctx, keys[:min(len(keys), 100)])
-			},
-			sizes("get-many", 101)...),
-		reads("GetMany reads 25 keys",
-			func(ctx context.Context, d *driver, keys []string) ([]kv.Record, error) {
-				return d.Driver.GetMany(ctx, keys[:min(len(keys), 25)])
-			},
+		reads("GetMany reads 100 keys", misses(upTo(100)), sizes("get-many", 101)...),
+		reads("GetMany reads 25 keys", misses(upTo(25)),
 			append(sizes("get-many", 26), "batch/get-many/absent-and-expired", "batch/get-many/duplicates", "batch/get-many/keys-of-all-kinds")...),
-		reads("GetMany loses the last key",
-			func(ctx context.Context, d *driver, keys []string) ([]kv.Record, error) {
-				return d.Driver.GetMany(ctx, keys[:max(0, len(keys)-1)])
-			},
+		reads("GetMany loses the last key", misses(last),
 			append(sizes("get-many", 1), "keys/alphabet", "values/slice-owned/get-many", "batch/partial-failure/get-many")...),
 		reads("GetMany makes up what is absent",
-			func(ctx context.Context, d *driver, keys []string) ([]kv.Record, error) {
-				recs, err := d.Driver.GetMany(ctx, keys)
-				for _, key := range keys {
-					if !slices.ContainsFunc(recs, func(rec kv.Record) bool { return rec.Key == key }) {
-						recs = append(recs, kv.Record{Key: key, Version: "none"})
+			func(_ []string, found []kv.Found) []kv.Found {
+				for i := range found {
+					if !found[i].Exists {
+						found[i].Exists, found[i].Version = true, "none"
 					}
 				}
-				return recs, err
+				return found
 			},
 			"batch/get-many/nothing-there", "get/absent", "get/deleted", "get/deleted-by-batch", "batch/get-many/absent-and-expired"),
 		reads("GetMany mixes two values up",
-			func(ctx context.Context, d *driver, keys []string) ([]kv.Record, error) {
-				recs, err := d.Driver.GetMany(ctx, keys)
-				if len(recs) > 1 {
-					recs[0].Value, recs[1].Value = recs[1].Value, recs[0].Value
+			func(_ []string, found []kv.Found) []kv.Found {
+				if len(found) > 1 {
+					found[0].Value, found[1].Value = found[1].Value, found[0].Value
 				}
-				return recs, err
+				return found
 			},
 			"batch/get-many/25", "batch/get-many/keys-of-all-kinds"),
+	}
+}
+
+// driverFaults break rules of kv.Driver that callers of a store may not feel.
+func driverFaults() []fault {
+	// taking makes a driver take one kind of write for another.
+	taking := func(kind, other kv.WriteKind) middleware {
+		take := func(w *kv.Write) {
+			if w.Kind == kind {
+				w.Kind = other
+			}
+		}
+		return chain(before(kind, func(req *kv.WriteRequest) { take(&req.Write) }), inBatches(take))
+	}
+	return []fault{
+		{
+			name: "GetMany says nothing of keys without a record",
+			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found {
+				return slices.DeleteFunc(found, func(f kv.Found) bool { return !f.Exists })
+			}),
+			must: []string{"driver/get-many/every-key-once", "batch/get-many/nothing-there", "batch/get-many/absent-and-expired", "get/absent", "get/deleted"},
+		},
+		{
+			name: "GetMany says nothing of the last key",
+			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found { return found[:len(found)-1] }),
+			must: []string{"driver/get-many/every-key-once", "batch/get-many/1", "batch/get-many/1000", "get/live"},
+		},
+		{
+			name: "GetMany yields a key twice",
+			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found { return append(found, found[0]) }),
+			must: []string{"driver/get-many/every-key-once"},
+			only: true,
+		},
+		{
+			name: "GetMany yields a key without a record twice",
+			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found {
+				for _, f := range found {
+					if !f.Exists {
+						return append(found, f)
+					}
+				}
+				return found
+			}),
+			must: []string{"driver/get-many/every-key-once"},
+			only: true,
+		},
+		{
+			name: "GetMany yields another key too",
+			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found {
+				return append(found, kv.Found{Record: kv.Record{Key: "another"}})
+			}),
+			must: []string{"driver/get-many/every-key-once"},
+			only: true,
+		},
+		{
+			name: "GetMany locks others out while it yields",
+			wrap: func(d kv.Driver) kv.Driver {
+				var mu sync.RWMutex
+				unavailable := &kv.Error{Kind: kv.ErrUnavailable}
+				return methods{
+					getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+						return func(yield func(kv.Found, error) bool) {
+							mu.RLock()
+							defer mu.RUnlock()
+							d.GetMany(ctx, req)(yield)
+						}
+					},
+					write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+						if !mu.TryLock() { // a real one would wait for ever
+							return kv.Outcome{}, unavailable
+						}
+						defer mu.Unlock()
+						return d.Write(ctx, req)
+					},
+				}.over(d)
+			},
+			must:  []string{"driver/get-many/loop-uses-driver"},
+			only:  true,
+			group: "driver/",
+		},
+		{
+			name: "a broken loop over GetMany leaves the driver closed",
+			wrap: func(d kv.Driver) kv.Driver {
+				var closed atomic.Bool
+				return methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+					return func(yield func(kv.Found, error) bool) {
+						if closed.Load() {
+							yield(kv.Found{}, &kv.Error{Kind: kv.ErrUnavailable})
+							return
+						}
+						for found, err := range d.GetMany(ctx, req) {
+							if !yield(found, err) {
+								closed.Store(true)
+								return
+							}
+						}
+					}
+				}}.over(d)
+			},
+			must: []string{"driver/get-many/loop-uses-driver"},
+			only: true,
+		},
+		{
+			name: "WriteMany says nothing of the last write",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				return results[:len(results)-1]
+			}),
+			must: []string{"driver/write-many/results", "driver/write-many/conditions", "batch/put-many/1", "batch/delete-many/1", "batch/delete-prefix/removes"},
+		},
+		{
+			name: "WriteMany says more than it was asked",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				return append(results, results[0])
+			}),
+			must: []string{"driver/write-many/results", "driver/write-many/conditions", "driver/unsupported"},
+			only: true,
+		},
+		{
+			name: "WriteMany returns its results in another order",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				slices.Reverse(results)
+				return results
+			}),
+			must: []string{"driver/write-many/results", "driver/write-many/conditions"},
+		},
+		{
+			name: "WriteMany returns its results in the order of the keys",
+			wrap: results(func(req kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				order := make([]int, len(results))
+				for i := range order {
+					order[i] = i
+				}
+				slices.SortFunc(order, func(a, b int) int { return strings.Compare(req.Writes[a].Key, req.Writes[b].Key) })
+				sorted := make([]kv.WriteResult, len(results))
+				for i, at := range order {
+					sorted[i] = results[at]
+				}
+				return sorted
+			}),
+			must: []string{"driver/write-many/results"},
+		},
+		{
+			name: "WriteMany returns versions that are not those of its records",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i := range results {
+					results[i].Version += "?"
+				}
+				return results
+			}),
+			must: []string{"driver/write-many/results"},
+		},
+		{
+			name: "WriteMany returns no versions",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i := range results {
+					results[i].Version = ""
+				}
+				return results
+			}),
+			must: []string{"driver/write-many/results"},
+		},
+		{
+			name: "WriteMany ignores conditions",
+			wrap: inBatches(func(w *kv.Write) { w.Condition = kv.Condition{} }),
+			must: []string{"driver/write-many/conditions"},
+		},
+		{
+			name: "WriteMany ignores the condition of a deletion",
+			wrap: inBatches(func(w *kv.Write) {
+				if w.Kind == kv.KindDelete {
+					w.Condition = kv.Condition{}
+				}
+			}),
+			must: []string{"driver/write-many/conditions"},
+			only: true,
+		},
+		{
+			name: "WriteMany carries nothing out where one condition fails",
+			wrap: func(d kv.Driver) kv.Driver {
+				return batches(func(writes []kv.Write) []kv.Write {
+					for _, w := range writes {
+						if _, exists := find(d, w.Key); exists && w.Kind == kv.KindPut && w.Condition.Kind == kv.CondAbsent {
+							return nil
+						}
+					}
+					return writes
+				})(d)
+			},
+			must: []string{"driver/write-many/conditions"},
+			only: true,
+		},
+		{
+			name: "WriteMany does not say what made a condition fail",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i := range results {
+					results[i].Exists, results[i].Found = false, kv.Record{}
+				}
+				return results
+			}),
+			must: []string{"driver/write-many/conditions"},
+			only: true,
+		},
+		{
+			name: "takes what it does not know for a put",
+			wrap: taking(kv.KindCheck, kv.KindPut),
+			must: []string{"driver/unsupported"},
+			only: true,
+		},
+		{
+			name: "takes what it does not know for a deletion",
+			wrap: taking(kv.KindCheck, kv.KindDelete),
+			must: []string{"driver/unsupported"},
+			only: true,
+		},
+		{
+			name: "carries out a write whose condition it does not know",
+			wrap: before(kv.KindTouch, func(req *kv.WriteRequest) { req.Condition = kv.Condition{Kind: kv.CondLive} }),
+			must: []string{"driver/unsupported"},
+			only: true,
+		},
+		{
+			name: "says that it did what it does not know",
+			wrap: outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
+				if errors.Is(err, kv.ErrUnsupported) {
+					return kv.Outcome{Done: true}, nil
+				}
+				return out, err
+			}),
+			must: []string{"driver/unsupported"},
+			only: true,
+		},
+		{
+			name: "says of what it does not know that it may have done it",
+			wrap: failures(func(err error) error {
+				if errors.Is(err, kv.ErrUnsupported) {
+					return &kv.Error{Kind: kv.ErrUnsupported, MayHaveApplied: true}
+				}
+				return err
+			}),
+			must: []string{"driver/unsupported"},
+			only: true,
+		},
 	}
 }
 
@@ -1545,116 +1591,100 @@ func (r *rendezvous) meet(key string) (met bool) {
 
 func raceFaults() []fault {
 	// checking judges conditions of a kind first and writes afterwards.
-	checking := func(kind func(cond kv.Condition) bool) func(kv.Driver) kv.Driver {
-		return replacing(func(d *driver) {
+	checking := func(kind kv.ConditionKind) middleware {
+		return func(d kv.Driver) kv.Driver {
 			var r rendezvous
-			holds := func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, bool) {
-				rec, ok, _ := d.Driver.Get(ctx, key, false)
-				expired := ok && rec.Expires != 0 && rec.Expires <= cond.Now
-				if cond.Absent && ok && !expired || cond.Version != "" && (!ok || rec.Version != cond.Version) {
-					return kv.Outcome{Exists: ok, Found: rec}, false
-				}
-				r.meet(key)
-				return kv.Outcome{}, true
-			}
-			d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-				if kind(cond) {
-					if out, ok := holds(ctx, rec.Key, cond); !ok {
-						return out, nil
+			return methods{write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				if cond := req.Condition; cond.Kind == kind {
+					rec, ok := find(d, req.Key)
+					if kind == kv.CondAbsent && ok && !isExpired(rec, req.Now) || kind == kv.CondVersion && (!ok || rec.Version != cond.Version) {
+						return kv.Outcome{Exists: ok, Found: rec}, nil
 					}
-					cond = kv.Condition{Now: cond.Now}
+					r.meet(req.Key)
+					req.Condition = kv.Condition{}
 				}
-				return d.Driver.Put(ctx, rec, cond)
-			}
-			d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-				if kind(cond) {
-					if out, ok := holds(ctx, key, cond); !ok {
-						return out, nil
-					}
-					cond = kv.Condition{Now: cond.Now}
-				}
-				return d.Driver.Delete(ctx, key, cond)
-			}
-		})
+				return d.Write(ctx, req)
+			}}.over(d)
+		}
 	}
 	return []fault{
 		{
 			name:  "looks first and creates afterwards",
-			wrap:  checking(func(cond kv.Condition) bool { return cond.Absent }),
+			wrap:  checking(kv.CondAbsent),
 			must:  []string{"concurrency/creators", "concurrency/takeover"},
 			only:  true,
 			group: "concurrency/",
 		},
 		{
 			name:  "looks first and compares versions before it writes",
-			wrap:  checking(func(cond kv.Condition) bool { return cond.Version != "" }),
+			wrap:  checking(kv.CondVersion),
 			must:  []string{"concurrency/compare-and-swap", "concurrency/delete", "concurrency/put-and-delete", "concurrency/counter"},
 			only:  true,
 			group: "concurrency/",
 		},
 		{
 			name: "a rush of writes is lost",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if strings.HasPrefix(rec.Key, "single:") && r.meet("") {
-						return kv.Outcome{Done: true, Version: rec.Token}, nil
+				return onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+					if strings.HasPrefix(req.Key, "single:") && r.meet("") {
+						return kv.Outcome{Done: true, Version: req.Token}, nil
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+					return d.Write(ctx, req)
+				})(d)
+			},
 			must:  []string{"concurrency/other-keys"},
 			only:  true,
 			group: "concurrency/",
 		},
 		{
 			name: "values written at once are mixed",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if len(rec.Value) > 1000 && r.meet(rec.Key) {
-						rec.Value = slices.Clone(rec.Value)
-						rec.Value[len(rec.Value)/2] = '!'
+				return before(kv.KindPut, func(req *kv.WriteRequest) {
+					if len(req.Value) > 1000 && r.meet(req.Key) {
+						req.Value = slices.Clone(req.Value)
+						req.Value[len(req.Value)/2] = '!'
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-			}),
+				})(d)
+			},
 			must:  []string{"concurrency/whole-values"},
 			only:  true,
 			group: "concurrency/",
 		},
 		{
 			name: "scans yield what was replaced meanwhile once more",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var mu sync.Mutex
 				var replaced []string
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					mu.Lock()
-					replaced = append(replaced, rec.Key)
-					mu.Unlock()
-					return d.Driver.Put(ctx, rec, cond)
-				}
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
+				return chain(
+					before(kv.KindPut, func(req *kv.WriteRequest) {
 						mu.Lock()
-						begin := len(replaced)
-						mu.Unlock()
-						for rec, err := range d.Driver.Scan(ctx, r) {
-							if !yield(rec, err) {
-								return
+						defer mu.Unlock()
+						replaced = append(replaced, req.Key)
+					}),
+					methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+						return func(yield func(kv.Record, error) bool) {
+							mu.Lock()
+							begin := len(replaced)
+							mu.Unlock()
+							for rec, err := range d.Scan(ctx, req) {
+								if !yield(rec, err) {
+									return
+								}
+							}
+							mu.Lock()
+							again := slices.Clone(replaced[begin:])
+							mu.Unlock()
+							for _, key := range again {
+								if rec, ok := find(d, key); ok && !yield(rec, nil) {
+									return
+								}
 							}
 						}
-						mu.Lock()
-						again := slices.Clone(replaced[begin:])
-						mu.Unlock()
-						for _, key := range again {
-							if rec, ok, _ := d.Driver.Get(ctx, key, true); ok && !yield(rec, nil) {
-								return
-							}
-						}
-					}
-				}
-			}),
+					}}.over,
+				)(d)
+			},
 			must:  []string{"concurrency/scan-among-writers"},
 			group: "concurrency/",
 		},
@@ -1665,58 +1695,57 @@ func contextFaults() []fault {
 	return []fault{
 		{
 			name: "a cancelled scan ends as if it were complete",
-			wrap: replacing(func(d *driver) {
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						for rec, err := range d.Driver.Scan(context.WithoutCancel(ctx), r) {
-							if ctx.Err() != nil || !yield(rec, err) {
-								return
-							}
+			wrap: methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+				return func(yield func(kv.Record, error) bool) {
+					for rec, err := range d.Scan(context.WithoutCancel(ctx), req) {
+						if ctx.Err() != nil || !yield(rec, err) {
+							return
 						}
 					}
 				}
-			}),
+			}}.over,
 			must: []string{"context/cancelled-during-scan", "context/cancelled-on-the-way/reads"},
 		},
 		{
 			name: "a cancelled read finds nothing",
-			wrap: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+			wrap: methods{
+				get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 					if ctx.Err() != nil {
-						return kv.Record{}, false, nil
+						return kv.Found{}, nil
 					}
-					return d.Driver.Get(ctx, key, withValue)
-				}
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					if ctx.Err() != nil {
-						return nil, nil
-					}
-					return d.Driver.GetMany(ctx, keys)
-				}
-			}),
+					return d.Get(ctx, req)
+				},
+				getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+					return getsMany(func(keys []string, found []kv.Found) []kv.Found {
+						if ctx.Err() != nil {
+							return nothing(keys)
+						}
+						return found
+					})(d).GetMany(ctx, req)
+				},
+			}.over,
 			must: []string{"context/cancelled-on-the-way/reads"},
 		},
 		{
 			name: "a cancelled write is said to have been stopped, and was not",
-			wrap: replacing(func(d *driver) {
-				stopped := func(ctx context.Context, err error) error {
+			wrap: methods{
+				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+					out, err := d.Write(ctx, req)
 					if ctx.Err() != nil {
-						return &kv.Error{Err: ctx.Err()}
+						err = &kv.Error{Err: ctx.Err()}
 					}
-					return err
-				}
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					return out, stopped(ctx, err)
-				}
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Delete(ctx, key, cond)
-					return out, stopped(ctx, err)
-				}
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-					return stopped(ctx, d.Driver.WriteMany(ctx, writes))
-				}
-			}),
+					return out, err
+				},
+				writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+					results := d.WriteMany(ctx, req)
+					for i := range results {
+						if ctx.Err() != nil {
+							results[i].Err = &kv.Error{Err: ctx.Err()}
+						}
+					}
+					return results
+				},
+			}.over,
 			must: []string{
 				"context/cancelled-on-the-way/put", "context/cancelled-on-the-way/put-if-not-exists", "context/cancelled-on-the-way/put-if-version", "context/cancelled-on-the-way/delete",
 				"context/cancelled-on-the-way/delete-if-version", "context/cancelled-on-the-way/put-many", "context/cancelled-on-the-way/delete-many",
@@ -1724,60 +1753,60 @@ func contextFaults() []fault {
 		},
 		{
 			name: "a cancelled write is said to be done, and was stopped",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if ctx.Err() != nil {
-						return kv.Outcome{Done: true, Version: rec.Token}, nil
+			wrap: methods{
+				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+					if ctx.Err() != nil && req.Kind == kv.KindPut {
+						return kv.Outcome{Done: true, Version: req.Token}, nil
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return d.Driver.Scan(context.WithoutCancel(ctx), r)
-				}
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error {
+					return d.Write(ctx, req)
+				},
+				scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+					return d.Scan(context.WithoutCancel(ctx), req)
+				},
+				writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 					if ctx.Err() != nil {
-						return nil
+						return slices.Repeat([]kv.WriteResult{{Outcome: kv.Outcome{Done: true}}}, len(req.Writes))
 					}
-					return d.Driver.WriteMany(ctx, writes)
-				}
-			}),
+					return d.WriteMany(ctx, req)
+				},
+			}.over,
 			must: []string{"context/cancelled-on-the-way/put", "context/cancelled-on-the-way/put-many", "context/cancelled-on-the-way/delete-many"},
 		},
 		{
 			name: "a cancelled call says that the service is unavailable",
-			wrap: replacing(func(d *driver) {
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					if ctx.Err() != nil {
+			wrap: methods{
+				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+					if ctx.Err() != nil && req.Kind == kv.KindPut {
 						return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable}
 					}
-					return d.Driver.Put(ctx, rec, cond)
-				}
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+					return d.Write(ctx, req)
+				},
+				get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 					if ctx.Err() != nil {
-						return kv.Record{}, false, &kv.Error{Kind: kv.ErrUnavailable}
+						return kv.Found{}, &kv.Error{Kind: kv.ErrUnavailable}
 					}
-					return d.Driver.Get(ctx, key, withValue)
-				}
-			}),
+					return d.Get(ctx, req)
+				},
+			}.over,
 			must: []string{"context/cancelled-on-the-way/put", "context/cancelled-on-the-way/reads"},
 		},
 		{
 			name: "the end of a context ends the driver",
-			wrap: replacing(func(d *driver) {
+			wrap: func(d kv.Driver) kv.Driver {
 				var mu sync.Mutex
 				var first context.Context
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+				return methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					if first == nil {
 						first = ctx
 					}
 					if first.Err() != nil {
-						return kv.Record{}, false, first.Err()
+						return kv.Found{}, first.Err()
 					}
-					return d.Driver.Get(ctx, key, withValue)
-				}
-			}),
+					return d.Get(ctx, req)
+				}}.over(d)
+			},
 			must: []string{"context/others-unaffected"},
 		},
 	}
@@ -1787,40 +1816,19 @@ func otherDriverFaults() []fault {
 	return []fault{
 		{
 			name: "cannot be closed",
-			wrap: replacing(func(d *driver) {
-				d.close = func() error {
-					_ = d.Driver.Close()
-					return errors.New("connections are open")
-				}
-			}),
+			wrap: methods{close: func(d kv.Driver) error {
+				_ = d.Close()
+				return errors.New("connections are open")
+			}}.over,
 			must: []string{"close/unused", "close/twice", "close/with-derived", "close/then-*"},
 		},
 		{
 			name: "reads find nothing when the connections are closed",
-			wrap: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					if errors.Is(err, kv.ErrClosed) {
-						return kv.Record{}, false, nil
-					}
-					return rec, ok, err
+			wrap: readFailures(func(err error) error {
+				if errors.Is(err, kv.ErrClosed) {
+					return nil
 				}
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, err := d.Driver.GetMany(ctx, keys)
-					if errors.Is(err, kv.ErrClosed) {
-						return nil, nil
-					}
-					return recs, err
-				}
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						for rec, err := range d.Driver.Scan(ctx, r) {
-							if errors.Is(err, kv.ErrClosed) || !yield(rec, err) {
-								return
-							}
-						}
-					}
-				}
+				return err
 			}),
 			must: []string{
 				"close/on-the-way/get", "close/on-the-way/exists", "close/on-the-way/get-many", "close/on-the-way/scan", "close/on-the-way/scan-page",
@@ -1829,39 +1837,11 @@ func otherDriverFaults() []fault {
 		},
 		{
 			name: "hands the errors of closed connections on as they are",
-			wrap: replacing(func(d *driver) {
-				raw := func(err error) error {
-					if errors.Is(err, kv.ErrClosed) {
-						return &kv.Error{Err: net.ErrClosed}
-					}
-					return err
+			wrap: failures(func(err error) error {
+				if errors.Is(err, kv.ErrClosed) {
+					return &kv.Error{Err: net.ErrClosed}
 				}
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					return rec, ok, raw(err)
-				}
-				d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Put(ctx, rec, cond)
-					return out, raw(err)
-				}
-				d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-					out, err := d.Driver.Delete(ctx, key, cond)
-					return out, raw(err)
-				}
-				d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-					recs, err := d.Driver.GetMany(ctx, keys)
-					return recs, raw(err)
-				}
-				d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-					return func(yield func(kv.Record, error) bool) {
-						for rec, err := range d.Driver.Scan(ctx, r) {
-							if !yield(rec, raw(err)) {
-								return
-							}
-						}
-					}
-				}
-				d.writeMany = func(ctx context.Context, writes []kv.Write) error { return raw(d.Driver.WriteMany(ctx, writes)) }
+				return err
 			}),
 			must: []string{"close/on-the-way/*"},
 			only: true,

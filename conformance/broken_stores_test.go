@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,50 +81,105 @@ func (f *front) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	return f.scanPage(ctx, prefix, limit, cursor, opts...)
 }
 
-// failing changes the errors of all methods.
-func failing(change func(err error) error) func(store) store {
-	return fronting(func(f *front) {
-		s := f.store
-		f.get = func(ctx context.Context, key string) (kv.Entry, error) {
-			e, err := s.Get(ctx, key)
-			return e, change(err)
-		}
-		f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-			v, err := s.Put(ctx, key, value, opts...)
-			return v, change(err)
-		}
-		f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
-			return change(s.Delete(ctx, key, opts...))
-		}
-		f.exists = func(ctx context.Context, key string) (bool, error) {
-			ok, err := s.Exists(ctx, key)
-			return ok, change(err)
-		}
-		f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-			return func(yield func(kv.Entry, error) bool) {
-				for e, err := range s.Scan(ctx, prefix, opts...) {
-					if !yield(e, change(err)) {
-						return
-					}
-				}
+// every is a store of which all calls pass through the functions that are set.
+type every struct {
+	store
+	ctx   func(ctx context.Context) context.Context
+	key   func(method, key string) string // of keys and prefixes
+	entry func(e kv.Entry) kv.Entry
+	err   func(err error) error
+}
+
+// with sets the store. What is not set leaves everything as it is.
+func (f every) with(s store) store {
+	f.store = s
+	if f.ctx == nil {
+		f.ctx = func(ctx context.Context) context.Context { return ctx }
+	}
+	if f.key == nil {
+		f.key = func(_, key string) string { return key }
+	}
+	if f.entry == nil {
+		f.entry = func(e kv.Entry) kv.Entry { return e }
+	}
+	if f.err == nil {
+		f.err = func(err error) error { return err }
+	}
+	return f
+}
+
+func (f every) keys(method string, keys []string) []string {
+	keys = slices.Clone(keys)
+	for i, key := range keys {
+		keys[i] = f.key(method, key)
+	}
+	return keys
+}
+
+func (f every) Get(ctx context.Context, key string) (kv.Entry, error) {
+	e, err := f.store.Get(f.ctx(ctx), f.key("Get", key))
+	return f.entry(e), f.err(err)
+}
+
+func (f every) Exists(ctx context.Context, key string) (bool, error) {
+	ok, err := f.store.Exists(f.ctx(ctx), f.key("Exists", key))
+	return ok, f.err(err)
+}
+
+func (f every) Put(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
+	v, err := f.store.Put(f.ctx(ctx), f.key("Put", key), value, opts...)
+	return v, f.err(err)
+}
+
+func (f every) Delete(ctx context.Context, key string, opts ...kv.DeleteOption) error {
+	return f.err(f.store.Delete(f.ctx(ctx), f.key("Delete", key), opts...))
+}
+
+func (f every) Scan(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		for e, err := range f.store.Scan(f.ctx(ctx), f.key("Scan", prefix), opts...) {
+			if !yield(f.entry(e), f.err(err)) {
+				return
 			}
 		}
-		f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
-			page, err := s.ScanPage(ctx, prefix, limit, cursor, opts...)
-			return page, change(err)
-		}
-		f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-			entries, err := s.GetMany(ctx, keys)
-			return entries, change(err)
-		}
-		f.putMany = func(ctx context.Context, items []kv.Item) error { return change(s.PutMany(ctx, items)) }
-		f.deleteMany = func(ctx context.Context, keys []string) error { return change(s.DeleteMany(ctx, keys)) }
-		f.deletePrefix = func(ctx context.Context, prefix string) (int, error) {
-			n, err := s.DeletePrefix(ctx, prefix)
-			return n, change(err)
-		}
-	})
+	}
 }
+
+func (f every) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
+	page, err := f.store.ScanPage(f.ctx(ctx), f.key("ScanPage", prefix), limit, cursor, opts...)
+	for i, e := range page.Entries {
+		page.Entries[i] = f.entry(e)
+	}
+	return page, f.err(err)
+}
+
+func (f every) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
+	entries, err := f.store.GetMany(f.ctx(ctx), f.keys("GetMany", keys))
+	for key, e := range entries {
+		entries[key] = f.entry(e)
+	}
+	return entries, f.err(err)
+}
+
+func (f every) PutMany(ctx context.Context, items []kv.Item) error {
+	items = slices.Clone(items)
+	for i, item := range items {
+		items[i].Key = f.key("PutMany", item.Key)
+	}
+	return f.err(f.store.PutMany(f.ctx(ctx), items))
+}
+
+func (f every) DeleteMany(ctx context.Context, keys []string) error {
+	return f.err(f.store.DeleteMany(f.ctx(ctx), f.keys("DeleteMany", keys)))
+}
+
+func (f every) DeletePrefix(ctx context.Context, prefix string) (int, error) {
+	n, err := f.store.DeletePrefix(f.ctx(ctx), f.key("DeletePrefix", prefix))
+	return n, f.err(err)
+}
+
+// failing changes the errors of all methods.
+func failing(change func(err error) error) func(store) store { return every{err: change}.with }
 
 // instead makes errors that match one sentinel match another.
 func instead(of, target error) func(error) error {
@@ -134,7 +191,7 @@ func instead(of, target error) func(error) error {
 	}
 }
 
-// mended gives the next legal key.
+// mended returns a legal key that is like key.
 func mended(key string) string {
 	if key == "" {
 		return "empty"
@@ -149,70 +206,22 @@ func mended(key string) string {
 
 func validationFaults() []fault {
 	var faults []fault
-	// Each operation in turn takes every key.
-	for name, mend := range map[string]func(f *front){
-		"Get": func(f *front) {
-			f.get = func(ctx context.Context, key string) (kv.Entry, error) { return f.store.Get(ctx, mended(key)) }
-		},
-		"Exists": func(f *front) {
-			f.exists = func(ctx context.Context, key string) (bool, error) { return f.store.Exists(ctx, mended(key)) }
-		},
-		"Put": func(f *front) {
-			f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-				return f.store.Put(ctx, mended(key), value, opts...)
+	// mending makes one method take any key.
+	mending := func(method string) func(store) store {
+		return every{key: func(of, key string) string {
+			if of != method || method == "Scan" && key == "" {
+				return key
 			}
-		},
-		"Delete": func(f *front) {
-			f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
-				return f.store.Delete(ctx, mended(key), opts...)
-			}
-		},
-		"GetMany": func(f *front) {
-			f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-				keys = slices.Clone(keys)
-				for i := range keys {
-					keys[i] = mended(keys[i])
-				}
-				return f.store.GetMany(ctx, keys)
-			}
-		},
-		"PutMany": func(f *front) {
-			f.putMany = func(ctx context.Context, items []kv.Item) error {
-				items = slices.Clone(items)
-				for i := range items {
-					items[i].Key = mended(items[i].Key)
-				}
-				return f.store.PutMany(ctx, items)
-			}
-		},
-		"DeleteMany": func(f *front) {
-			f.deleteMany = func(ctx context.Context, keys []string) error {
-				keys = slices.Clone(keys)
-				for i := range keys {
-					keys[i] = mended(keys[i])
-				}
-				return f.store.DeleteMany(ctx, keys)
-			}
-		},
-		"DeletePrefix": func(f *front) {
-			f.deletePrefix = func(ctx context.Context, prefix string) (int, error) {
-				return f.store.DeletePrefix(ctx, mended(prefix))
-			}
-		},
-	} {
-		faults = append(faults, fault{name: name + " takes any key", with: fronting(mend), must: []string{"keys/invalid/*"}, group: "keys/"})
+			return mended(key)
+		}}.with
+	}
+	for _, method := range []string{"Get", "Exists", "Put", "Delete", "GetMany", "PutMany", "DeleteMany", "DeletePrefix"} {
+		faults = append(faults, fault{name: method + " takes any key", with: mending(method), must: []string{"keys/invalid/*"}, group: "keys/"})
 	}
 	return append(faults,
 		fault{
 			name: "scans take any prefix",
-			with: fronting(func(f *front) {
-				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-					if prefix != "" {
-						prefix = mended(prefix)
-					}
-					return f.store.Scan(ctx, prefix, opts...)
-				}
-			}),
+			with: mending("Scan"),
 			must: []string{"keys/invalid/too-long", "keys/invalid/far-too-long", "keys/invalid/slash", "scan/prefix/longest"},
 		},
 		fault{
@@ -312,7 +321,7 @@ func validationFaults() []fault {
 			with: fronting(func(f *front) {
 				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
 					for i, opt := range opts {
-						if opt == nil || opt == kv.Limit(0) || opt == kv.Limit(-1) || opt == kv.Limit(-1<<40) {
+						if opt == nil || opt == kv.Limit(0) || opt == kv.Limit(-1) || opt == kv.Limit(math.MinInt) {
 							opts = slices.Delete(slices.Clone(opts), i, i+1)
 							break
 						}
@@ -346,38 +355,7 @@ func validationFaults() []fault {
 }
 
 func answerFaults() []fault {
-	// entries changes every entry that is read.
-	entries := func(change func(e kv.Entry) kv.Entry) func(store) store {
-		return fronting(func(f *front) {
-			f.get = func(ctx context.Context, key string) (kv.Entry, error) {
-				e, err := f.store.Get(ctx, key)
-				return change(e), err
-			}
-			f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-				entries, err := f.store.GetMany(ctx, keys)
-				for key, e := range entries {
-					entries[key] = change(e)
-				}
-				return entries, err
-			}
-			f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-				return func(yield func(kv.Entry, error) bool) {
-					for e, err := range f.store.Scan(ctx, prefix, opts...) {
-						if !yield(change(e), err) {
-							return
-						}
-					}
-				}
-			}
-			f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
-				page, err := f.store.ScanPage(ctx, prefix, limit, cursor, opts...)
-				for i, e := range page.Entries {
-					page.Entries[i] = change(e)
-				}
-				return page, err
-			}
-		})
-	}
+	entries := func(change func(e kv.Entry) kv.Entry) func(store) store { return every{entry: change}.with }
 	return []fault{
 		{
 			name: "returns nil for the empty value",
@@ -573,6 +551,9 @@ func changingScan(change func(yield func(kv.Entry, error) bool, scan iter.Seq2[k
 	})
 }
 
+// isAfter reports whether an option is one that kv.After returned.
+func isAfter[O kv.ScanOption](opt O) bool { return reflect.TypeOf(opt) == reflect.TypeOf(kv.After("")) }
+
 func frontScanFaults() []fault {
 	dropping := func(drop func(opt kv.ScanOption) bool) func(store) store {
 		return fronting(func(f *front) {
@@ -590,15 +571,12 @@ func frontScanFaults() []fault {
 		},
 		{
 			name: "scans ignore limits",
-			with: dropping(func(opt kv.ScanOption) bool {
-				_, after := opt.(kv.AfterOption)
-				return opt != nil && !after && opt != kv.KeysOnly()
-			}),
+			with: dropping(func(opt kv.ScanOption) bool { return opt != nil && !isAfter(opt) && opt != kv.KeysOnly() }),
 			must: []string{"scan/limit", "scan/limit-counts-live", "scan/limit-invalid", "scan/expired-runs", "scan/options-together"},
 		},
 		{
 			name: "scans ignore After",
-			with: dropping(func(opt kv.ScanOption) bool { _, after := opt.(kv.AfterOption); return after }),
+			with: dropping(isAfter[kv.ScanOption]),
 			must: []string{"scan/after/a-key", "scan/after/the-longest", "scan/after/behind-the-prefix", "scan/options-together", "scan/nested", "scan/broken-off", "keys/invalid/too-long"},
 		},
 		{
@@ -606,13 +584,14 @@ func frontScanFaults() []fault {
 			with: fronting(func(f *front) {
 				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
 					for _, opt := range opts {
-						if after, ok := opt.(kv.AfterOption); ok {
-							for _, key := range append(family, numbered("key:", 60)...) {
-								if e, err := f.store.Get(ctx, key); err == nil && after == kv.After(key) {
-									return func(yield func(kv.Entry, error) bool) {
-										if yield(e, nil) {
-											f.store.Scan(ctx, prefix, opts...)(yield)
-										}
+						for _, key := range append(family, numbered("key:", 60)...) {
+							if opt != kv.After(key) {
+								continue
+							}
+							if e, err := f.store.Get(ctx, key); err == nil {
+								return func(yield func(kv.Entry, error) bool) {
+									if yield(e, nil) {
+										f.store.Scan(ctx, prefix, opts...)(yield)
 									}
 								}
 							}
@@ -812,7 +791,7 @@ func pageFaults() []fault {
 			with: fronting(func(f *front) {
 				f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 					if cursor != "" {
-						opts = slices.DeleteFunc(slices.Clone(opts), func(opt kv.PageOption) bool { _, after := opt.(kv.AfterOption); return after })
+						opts = slices.DeleteFunc(slices.Clone(opts), isAfter)
 					}
 					return f.store.ScanPage(ctx, prefix, limit, cursor, opts...)
 				}
@@ -857,7 +836,7 @@ func ownCursors(encode func(s store, prefix string, page kv.Page, cursor string)
 				if after, err = decode(f.store, prefix, cursor); err != nil {
 					return kv.Page{Next: cursor}, &kv.Error{Op: "scan", Key: prefix, Kind: kv.ErrInvalidCursor, Err: err}
 				}
-				opts = append(slices.DeleteFunc(slices.Clone(opts), func(opt kv.PageOption) bool { _, ok := opt.(kv.AfterOption); return ok }), kv.After(after))
+				opts = append(slices.DeleteFunc(slices.Clone(opts), isAfter), kv.After(after))
 			}
 			page, err := f.store.ScanPage(ctx, prefix, limit, "", opts...)
 			if page.Next != "" {
@@ -1002,7 +981,7 @@ func cursorFaults() []fault {
 func frontBatchFaults() []fault {
 	return []fault{
 		{
-			name: "GetMany gives nil for nothing",
+			name: "GetMany returns nil for nothing",
 			with: fronting(func(f *front) {
 				f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
 					entries, err := f.store.GetMany(ctx, keys)
@@ -1104,7 +1083,8 @@ func frontBatchFaults() []fault {
 					return 0, err
 				}
 			}),
-			must: []string{"batch/delete-prefix/removes", "batch/delete-prefix/many", "batch/delete-prefix/expired", "batch/delete-prefix/expired-by-other-clocks", "batch/delete-prefix/damaged-entry", "keys/special/*"},
+			must: []string{"batch/delete-prefix/removes", "batch/delete-prefix/many", "batch/delete-prefix/expired", "batch/delete-prefix/expired-by-other-clocks", "batch/delete-prefix/damaged-entry", "keys/special/*",
+				"groups/delete-prefix", "groups/addresses", "groups/in-namespace/*"},
 			only: true,
 		},
 		{
@@ -1146,13 +1126,9 @@ func frontBatchFaults() []fault {
 		},
 		{
 			name: "a document that cannot be encoded is stored as nothing",
-			wrap: replacing(func(d *driver) {
-				d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-					rec, ok, err := d.Driver.Get(ctx, key, withValue)
-					if string(rec.Value) == "old" {
-						rec.Value = []byte{}
-					}
-					return rec, ok, err
+			wrap: gets(func(_ kv.GetRequest, found *kv.Found) {
+				if string(found.Value) == "old" {
+					found.Value = []byte{}
 				}
 			}),
 			must: []string{"json/not-encodable"},
@@ -1161,36 +1137,10 @@ func frontBatchFaults() []fault {
 }
 
 func lifecycleFaults() []fault {
-	// contexts hands another context on to the store.
-	contexts := func(change func(ctx context.Context) context.Context) func(store) store {
-		return fronting(func(f *front) {
-			s := f.store
-			f.get = func(ctx context.Context, key string) (kv.Entry, error) { return s.Get(change(ctx), key) }
-			f.exists = func(ctx context.Context, key string) (bool, error) { return s.Exists(change(ctx), key) }
-			f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-				return s.Put(change(ctx), key, value, opts...)
-			}
-			f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
-				return s.Delete(change(ctx), key, opts...)
-			}
-			f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
-				return s.Scan(change(ctx), prefix, opts...)
-			}
-			f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
-				return s.ScanPage(change(ctx), prefix, limit, cursor, opts...)
-			}
-			f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
-				return s.GetMany(change(ctx), keys)
-			}
-			f.putMany = func(ctx context.Context, items []kv.Item) error { return s.PutMany(change(ctx), items) }
-			f.deleteMany = func(ctx context.Context, keys []string) error { return s.DeleteMany(change(ctx), keys) }
-			f.deletePrefix = func(ctx context.Context, prefix string) (int, error) { return s.DeletePrefix(change(ctx), prefix) }
-		})
-	}
 	return []fault{
 		{
 			name: "ignores contexts",
-			with: contexts(context.WithoutCancel),
+			with: every{ctx: context.WithoutCancel}.with,
 			must: []string{"context/cancelled/*", "context/deadline", "page/cancelled"},
 			only: true,
 		},

@@ -3,7 +3,6 @@ package conformance
 import (
 	"cmp"
 	"context"
-	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -16,12 +15,12 @@ import (
 // A fault is a way to break a store, and the cases that must notice.
 type fault struct {
 	name string
-	wrap func(kv.Driver) kv.Driver // breaks the driver
-	with func(store) store         // breaks the store
+	wrap middleware        // breaks the driver
+	with func(store) store // breaks the store
 
 	// client breaks the client of an unreliable network, which makes attempts, four
 	// unless set. Such a fault is for the cases that need Config.Faulty.
-	client   func(kv.Driver) kv.Driver
+	client   middleware
 	attempts int
 
 	// must names the cases that have to fail; "scan/*" stands for all of a group, and
@@ -51,7 +50,7 @@ func (f fault) config() Config {
 
 // suite is what the fault is for.
 func (f fault) suite() []testCase {
-	if slices.ContainsFunc(f.must, func(must string) bool { return strings.HasPrefix(must, "faults/") }) {
+	if slices.ContainsFunc(faultSuite, func(c testCase) bool { return f.names(c.Name) }) {
 		return faultSuite
 	}
 	return suite
@@ -141,148 +140,10 @@ func (f fault) noticed(t *testing.T, name string) bool {
 			if c.Name != name {
 				break
 			}
-			if result, _ := c.try(t.Context(), f.config()); result.Err() != nil {
+			if result, _ := c.try(t.Context(), f.config(), nil); result.Err() != nil {
 				return true
 			}
 		}
 	}
 	return false
-}
-
-// driver is a kv.Driver of which methods can be replaced one by one.
-type driver struct {
-	kv.Driver
-	info      func() kv.Info
-	get       func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error)
-	put       func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error)
-	delete    func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error)
-	scan      func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error]
-	getMany   func(ctx context.Context, keys []string) ([]kv.Record, error)
-	writeMany func(ctx context.Context, writes []kv.Write) error
-	close     func() error
-}
-
-// replacing makes a wrapper of replace, which replaces methods of d, whose
-// originals are d.Driver's.
-func replacing(replace func(d *driver)) func(kv.Driver) kv.Driver {
-	return func(inner kv.Driver) kv.Driver {
-		d := &driver{
-			Driver: inner, info: inner.Info, get: inner.Get, put: inner.Put, delete: inner.Delete,
-			scan: inner.Scan, getMany: inner.GetMany, writeMany: inner.WriteMany, close: inner.Close,
-		}
-		replace(d)
-		return d
-	}
-}
-
-func (d *driver) Info() kv.Info { return d.info() }
-
-func (d *driver) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	return d.get(ctx, key, withValue)
-}
-
-func (d *driver) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	return d.put(ctx, rec, cond)
-}
-
-func (d *driver) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	return d.delete(ctx, key, cond)
-}
-
-func (d *driver) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-	return d.scan(ctx, r)
-}
-
-func (d *driver) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	return d.getMany(ctx, keys)
-}
-
-func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
-	return d.writeMany(ctx, writes)
-}
-
-func (d *driver) Close() error { return d.close() }
-
-// writing changes every record that is written, by Put and WriteMany.
-func writing(change func(rec kv.Record) kv.Record) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			return d.Driver.Put(ctx, change(rec), cond)
-		}
-		d.writeMany = func(ctx context.Context, writes []kv.Write) error {
-			changed := slices.Clone(writes)
-			for i, w := range changed {
-				if !w.Delete {
-					changed[i].Record = change(w.Record)
-				}
-			}
-			return d.Driver.WriteMany(ctx, changed)
-		}
-	})
-}
-
-// reading changes every record that is read, by Get, GetMany, Scan and in the
-// outcome of a condition that failed.
-func reading(change func(rec kv.Record) kv.Record) func(kv.Driver) kv.Driver {
-	return replacing(func(d *driver) {
-		d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-			rec, ok, err := d.Driver.Get(ctx, key, withValue)
-			return change(rec), ok, err
-		}
-		d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) {
-			recs, err := d.Driver.GetMany(ctx, keys)
-			for i, rec := range recs {
-				recs[i] = change(rec)
-			}
-			return recs, err
-		}
-		d.scan = scanning(d, func(rec kv.Record, _ kv.Range) (kv.Record, bool) { return change(rec), true })
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			out, err := d.Driver.Put(ctx, rec, cond)
-			if out.Exists {
-				out.Found = change(out.Found)
-			}
-			return out, err
-		}
-	})
-}
-
-// scanning changes the records of a scan, or leaves them out.
-func scanning(d *driver, change func(rec kv.Record, r kv.Range) (kv.Record, bool)) func(context.Context, kv.Range) iter.Seq2[kv.Record, error] {
-	return func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-		return func(yield func(kv.Record, error) bool) {
-			for rec, err := range d.Driver.Scan(ctx, r) {
-				if err == nil {
-					var ok bool
-					if rec, ok = change(rec, r); !ok {
-						continue
-					}
-				}
-				if !yield(rec, err) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// rescanning changes the records of a scan as a whole.
-func rescanning(d *driver, change func(recs []kv.Record, r kv.Range) []kv.Record) func(context.Context, kv.Range) iter.Seq2[kv.Record, error] {
-	return func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
-		return func(yield func(kv.Record, error) bool) {
-			var recs []kv.Record
-			for rec, err := range d.Driver.Scan(ctx, r) {
-				if err != nil {
-					yield(rec, err)
-					return
-				}
-				recs = append(recs, rec)
-			}
-			for _, rec := range change(recs, r) {
-				if !yield(rec, nil) {
-					return
-				}
-			}
-		}
-	}
 }

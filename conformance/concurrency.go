@@ -12,71 +12,6 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// atOnce calls f for 0 to n-1, all at the same time, and gives their errors.
-func atOnce(n int, f func(i int) error) []error {
-	errs := make([]error, n)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			<-start
-			errs[i] = f(i)
-		})
-	}
-	close(start)
-	wg.Wait()
-	return errs
-}
-
-// persist repeats a call that failed for reasons of the service's, before it did
-// anything: under a rush an emulator may turn calls away.
-func persist(call func() error) error {
-	var err error
-	for range 20 {
-		err = call()
-		if errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrThrottled) && !errors.Is(err, kv.ErrUnavailable) {
-			return err
-		}
-	}
-	return err
-}
-
-// winner checks the errors of conditional writes of which one can win, and gives
-// the winner's index: -1 when it cannot be told, since a call's fate is unknown.
-func (t *trial) winner(errs []error) int {
-	winner, unknown := -1, 0
-	for i, err := range errs {
-		switch {
-		case err == nil && winner >= 0:
-			t.Errorf("two of %d writers were told that their condition held, %d and %d", len(errs), winner, i)
-		case err == nil:
-			winner = i
-		case errors.Is(err, kv.ErrIndeterminate):
-			unknown++
-		case !errors.Is(err, kv.ErrConditionFailed):
-			t.Errorf("writer %d: %v; want success or ErrConditionFailed", i, err)
-		}
-	}
-	if winner < 0 && unknown == 0 {
-		t.Errorf("none of %d writers was told that its condition held", len(errs))
-	}
-	return winner
-}
-
-// race has n writers put their numbers under "key" at once, of whom one wins.
-func (t *trial) race(n int, cond kv.PutOption) {
-	versions := make([]kv.Version, n)
-	errs := atOnce(n, func(i int) error {
-		return persist(func() (err error) {
-			versions[i], err = t.Put(t.ctx, "key", []byte(strconv.Itoa(i)), cond)
-			return err
-		})
-	})
-	if i := t.winner(errs); i >= 0 {
-		t.wantEntry("Get", t.get("key"), "key", want{value: strconv.Itoa(i), version: versions[i]})
-	}
-}
-
 func concurrencyCases() []testCase {
 	return []testCase{
 		rule("concurrency/creators",
@@ -335,5 +270,54 @@ func concurrencyCases() []testCase {
 					}
 				}
 			}),
+	}
+}
+
+// persist repeats a call that failed for reasons of the service's, before it did
+// anything: under a rush an emulator may turn calls away.
+func persist(call func() error) error {
+	var err error
+	for range 20 {
+		err = call()
+		if errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrThrottled) && !errors.Is(err, kv.ErrUnavailable) {
+			return err
+		}
+	}
+	return err
+}
+
+// winner checks the errors of conditional writes of which one can win, and gives
+// the winner's index: -1 when it cannot be told, since a call's fate is unknown.
+func (t *trial) winner(errs []error) int {
+	winner, unknown := -1, 0
+	for i, err := range errs {
+		switch {
+		case err == nil && winner >= 0:
+			t.Errorf("two of %d writers were told that their condition held, %d and %d", len(errs), winner, i)
+		case err == nil:
+			winner = i
+		case errors.Is(err, kv.ErrIndeterminate):
+			unknown++
+		case !errors.Is(err, kv.ErrConditionFailed):
+			t.Errorf("writer %d: %v; want success or ErrConditionFailed", i, err)
+		}
+	}
+	if winner < 0 && unknown == 0 {
+		t.Errorf("none of %d writers was told that its condition held", len(errs))
+	}
+	return winner
+}
+
+// race has n writers put their numbers under "key" at once, of whom one wins.
+func (t *trial) race(n int, cond kv.PutOption) {
+	versions := make([]kv.Version, n)
+	errs := atOnce(n, func(i int) error {
+		return persist(func() (err error) {
+			versions[i], err = t.Put(t.ctx, "key", []byte(strconv.Itoa(i)), cond)
+			return err
+		})
+	})
+	if i := t.winner(errs); i >= 0 {
+		t.wantEntry("Get", t.get("key"), "key", want{value: strconv.Itoa(i), version: versions[i]})
 	}
 }

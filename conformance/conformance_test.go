@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
@@ -23,48 +23,46 @@ func TestConformance(t *testing.T) {
 
 // Sound drivers.
 var (
-	sharded = replacing(func(d *driver) {
-		info := d.Driver.Info()
-		info.Shards = 16
-		d.info = func() kv.Info { return info }
-		d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) { return rec, kv.Shard(rec.Key, 16) == r.Shard })
-	})
-	clockless = replacing(func(d *driver) {
-		d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			if cond.Absent {
-				if found, ok, err := d.Driver.Get(ctx, rec.Key, false); ok || err != nil {
-					return kv.Outcome{Exists: ok, Found: found}, err
-				}
-				cond.Now = 0
+	sharded   = inShards(shardOf, shardOf, shardOfPrefix)
+	clockless = onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+		if req.Condition.Kind == kv.CondAbsent {
+			found, err := d.Get(ctx, kv.GetRequest{Key: req.Key})
+			if found.Exists || err != nil {
+				return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
 			}
-			return d.Driver.Put(ctx, rec, cond)
+			req.Now = 0
 		}
+		return d.Write(ctx, req)
 	})
-	keyByKey = replacing(func(d *driver) {
-		d.getMany = func(ctx context.Context, keys []string) ([]kv.Record, error) { return kv.GetEach(ctx, d, keys, 4) }
-		d.writeMany = func(ctx context.Context, writes []kv.Write) error { return kv.WriteEach(ctx, d, writes, 4) }
-	})
+	keyByKey = methods{
+		getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+			return kv.GetEach(ctx, d, req, 4)
+		},
+		writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+			return kv.WriteEach(ctx, d, req, 4)
+		},
+	}.over
 )
 
 // TestSoundDrivers runs the suite against drivers that go about things otherwise
 // than memkv does, and are right.
 func TestSoundDrivers(t *testing.T) {
-	for name, wrap := range map[string]func(kv.Driver) kv.Driver{
-		"16 shards":                  sharded,
-		"conditions without a clock": clockless,
-		"scans without expired records": replacing(func(d *driver) {
-			d.scan = scanning(d, func(rec kv.Record, r kv.Range) (kv.Record, bool) {
-				return rec, rec.Expires == 0 || r.Now == 0 || rec.Expires > r.Now
-			})
+	for name, wrap := range map[string]middleware{
+		"16 shards": sharded,
+		"16 shards of which any may have a prefix": inShards(shardOf, shardOf, nil),
+		"16 shards without groups":                 inShards(shardWithoutGroup, shardWithoutGroup, nil),
+		"conditions without a clock":               clockless,
+		"scans without expired records": scans(func(req kv.ScanRequest, rec *kv.Record) bool {
+			return req.Now == 0 || !isExpired(*rec, req.Now)
 		}),
 		"batches key by key": keyByKey,
-		"the lowest limits": replacing(func(d *driver) {
-			info := d.Driver.Info()
-			info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen
-			d.info = func() kv.Info { return info }
+		"batches in no order": getsMany(func(_ []string, found []kv.Found) []kv.Found {
+			slices.Reverse(found)
+			return found
 		}),
+		"the lowest limits":                       infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
 		"a hash of value and token for a version": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
-		"nothing but cancellation":                replacing(cancelling),
+		"nothing but cancellation":                cancelling,
 	} {
 		t.Run(name, func(t *testing.T) {
 			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil }})
@@ -73,30 +71,26 @@ func TestSoundDrivers(t *testing.T) {
 }
 
 // cancelling looks at the context wherever a network driver would.
-func cancelling(d *driver) {
-	inner := d.Driver
-	d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
+var cancelling = methods{
+	get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 		if err := ctx.Err(); err != nil {
-			return kv.Record{}, false, err
+			return kv.Found{}, err
 		}
-		return inner.Get(ctx, key, withValue)
-	}
-	d.put = func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-		if err := ctx.Err(); err != nil {
+		return d.Get(ctx, req)
+	},
+	write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+		if err := ctx.Err(); err != nil && req.Kind == kv.KindPut {
 			return kv.Outcome{}, &kv.Error{Err: err}
 		}
-		return inner.Put(ctx, rec, cond)
-	}
-	d.delete = func(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-		out, err := inner.Delete(ctx, key, cond)
+		out, err := d.Write(ctx, req)
 		if ctx.Err() != nil {
 			return kv.Outcome{}, ctx.Err() // no *kv.Error: its fate is unknown
 		}
 		return out, err
-	}
-	d.scan = func(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+	},
+	scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
-			for rec, err := range inner.Scan(ctx, r) {
+			for rec, err := range d.Scan(ctx, req) {
 				if err := ctx.Err(); err != nil {
 					yield(kv.Record{}, err)
 					return
@@ -106,19 +100,17 @@ func cancelling(d *driver) {
 				}
 			}
 		}
-	}
-}
+	},
+}.over
 
-// sharedMem gives stores over one memory, and a way to look at it.
+// sharedMem makes stores over one memory, and a way to look at it.
 func sharedMem() (newStore func(context.Context) (*kv.Store, error), opened *atomic.Int64) {
 	var inner kv.Driver
 	memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { inner = d; return d }))
 	opened = new(atomic.Int64)
 	return func(context.Context) (*kv.Store, error) {
 		opened.Add(1)
-		return kv.New(replacing(func(d *driver) {
-			d.close = func() error { opened.Add(-1); return nil }
-		})(inner)), nil
+		return kv.New(methods{close: func(kv.Driver) error { opened.Add(-1); return nil }}.over(inner)), nil
 	}, opened
 }
 
@@ -185,9 +177,7 @@ func TestCheckBreak(t *testing.T) {
 	var open atomic.Int64
 	config := Config{New: func(context.Context) (*kv.Store, error) {
 		open.Add(1)
-		return memkv.New().With(kv.Wrap(kv.Level1, replacing(func(d *driver) {
-			d.close = func() error { open.Add(-1); return d.Driver.Close() }
-		}))), nil
+		return memkv.New().With(kv.Wrap(kv.Level1, methods{close: func(d kv.Driver) error { open.Add(-1); return d.Close() }}.over)), nil
 	}}
 	for _, err := range Check(t.Context(), config) {
 		if err != nil {
@@ -240,9 +230,7 @@ func TestNewFails(t *testing.T) {
 func TestPanicIsFailure(t *testing.T) {
 	t.Parallel()
 	panicking := Config{New: func(context.Context) (*kv.Store, error) {
-		return memkv.New().With(kv.Wrap(kv.Level1, replacing(func(d *driver) {
-			d.put = func(context.Context, kv.Record, kv.Condition) (kv.Outcome, error) { panic("index out of range") }
-		}))), nil
+		return memkv.New().With(kv.Wrap(kv.Level1, before(kv.KindPut, func(*kv.WriteRequest) { panic("index out of range") }))), nil
 	}}
 	for result, err := range check(t.Context(), panicking, []testCase{rule("put", "Put works.", func(t *trial) { t.put("key", "value") })}) {
 		if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), "index out of range") {
@@ -255,14 +243,12 @@ func TestPanicIsFailure(t *testing.T) {
 // goroutine that is not the case's own.
 func TestWrongFaulty(t *testing.T) {
 	t.Parallel()
-	panics := replacing(func(d *driver) {
-		d.get = func(context.Context, string, bool) (kv.Record, bool, error) { panic("index out of range") }
-	})
+	panics := gets(func(kv.GetRequest, *kv.Found) { panic("index out of range") })
 	// Before the repeat this reads what must be there.
 	retried := faultSuite[slices.IndexFunc(faultSuite, func(c testCase) bool { return c.Name == "faults/put-if-not-exists/version-after-retry" })]
 	for _, c := range []struct {
 		name  string
-		below func(kv.Driver) kv.Driver
+		below middleware
 		wrong func(Fault) Fault
 		says  string
 	}{
@@ -274,42 +260,15 @@ func TestWrongFaulty(t *testing.T) {
 		}}
 		for result, err := range check(t.Context(), config, []testCase{retried}) {
 			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
-				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s gives %v, %v", c.name, result.Name, result.Err(), err)
+				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
 			}
 		}
 	}
 }
 
-// A driver that does not return fails its case, and the suite goes on.
-func TestDriverThatDoesNotReturn(t *testing.T) {
-	t.Parallel()
-	for _, shared := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			forever := make(chan struct{})
-			defer close(forever) // for the test to end
-			config := Config{Shared: shared, New: func(context.Context) (*kv.Store, error) {
-				return memkv.New().With(kv.Wrap(kv.Level1, replacing(func(d *driver) {
-					d.get = func(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-						<-forever
-						return d.Driver.Get(context.WithoutCancel(ctx), key, withValue)
-					}
-				}))), nil
-			}}
-			c := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
-			result, err := c.try(t.Context(), config)
-			if result.Err() == nil || !strings.Contains(result.Err().Error(), "does not return") || result.Duration != caseTimeout+goingOn {
-				t.Errorf("rule: a call that does not return fails the case after %v; it gives %v after %v", caseTimeout+goingOn, result.Err(), result.Duration)
-			}
-			if (err != nil) != shared {
-				t.Errorf("rule: a shared store is of no use while a case is under way there; with Shared %v the error is %v", shared, err)
-			}
-		})
-	}
-}
-
 func TestCases(t *testing.T) {
 	t.Parallel()
-	cases := append(Cases(), FaultCases()...)
+	cases := slices.Concat(suite, faultSuite)
 	if len(cases) < 120 {
 		t.Errorf("rule: there are at least 120 cases; there are %d", len(cases))
 	}
@@ -320,6 +279,10 @@ func TestCases(t *testing.T) {
 			t.Errorf("rule: names are unique, in lower case, with dashes and slashes; %q is not", c.Name)
 		}
 		seen[c.Name] = true
+		group, _, _ := strings.Cut(c.Name, "/")
+		if file := filepath.Base(c.file); file != group+".go" {
+			t.Errorf("rule: a case is in the file of its group; %s is in %s", c.Name, file)
+		}
 		if !strings.HasSuffix(c.Rule, ".") || len(c.Rule) < 20 {
 			t.Errorf("rule: a rule is a sentence; that of %s is %q", c.Name, c.Rule)
 		}

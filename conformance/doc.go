@@ -24,7 +24,7 @@
 // Each case calls it for an empty store of its own, sometimes for a second one,
 // and closes what it got. Cases run in parallel, as many at once as "go test
 // -parallel" says, so the constructor is called concurrently. Making a store
-// should take milliseconds: there are 418 cases. Together they make 3,300 calls
+// should take milliseconds: there are 428 cases. Together they make 3,400 calls
 // of a driver with one shard and 14,000 of one with 16, which an emulator answers
 // within a minute.
 //
@@ -56,25 +56,41 @@
 // # Time
 //
 // Cases do not sleep. They move the clock of the store, which begins at the real
-// time, by up to centuries. A driver must go by [kv.Condition] and [kv.Range]
+// time, by up to centuries. A driver must go by the Now of its requests
 // wherever it asks for the time. A service that removes expired entries by its
 // own clock does so an hour after their expiry, so none is missing too early.
+//
+// A driver that removes expired records itself removes one only when it has been expired
+// for an hour by the clock of its host and by the clock of the call as well. It never goes
+// by the clock of another call: of two stores over the same data one may be a day ahead.
+//
+// # Limits
+//
+// A case that takes longer than [Config.CaseTimeout] fails and names the calls that are
+// under way. The context of its calls ends. If it still goes on after that, it is left
+// behind: the call that hangs stays under way up to the end of the process, but no later
+// call of the case reaches a driver. The other cases go on, also if the driver hangs in
+// every case: "go test" gets all results within its ten minutes. In a shared store a case
+// that does not end, and the third one that takes too long, end the suite.
+//
+// A scan of a driver that yields 1,000 records more than there are keys fails the case
+// and is broken off.
 //
 // # Reading a failure
 //
 //	--- FAIL: TestConformance/delete/none/absent (0.01s)
-//	    conformance.go:85: conditions.go:292: Delete: kv: delete "key" on mykv: not found
+//	    conformance.go:66: delete.go:14: Delete: kv: delete "key" on mykv: not found
 //	        rule: Delete without a condition removes the entry if there is one; deleting an absent key
 //	        is no error. Here the key never had an entry (the version is of another store).
 //
 // The rule is what the provider broke. The place is the line of the case that saw
-// it; cases are short and can be read from there. "go test -run
-// TestConformance/delete/none/absent" runs the case alone.
+// it, in the file of the case's group; cases are short and can be read from there.
+// "go test -run TestConformance/delete/none/absent" runs the case alone.
 //
 // A bug often fails many cases. Start with the groups in this order: info, keys,
-// values, get, put, delete, versions, expiry, scan, page, cursor, batch, json,
-// errors, close, concurrency, context, faults. The later ones rely on what the earlier
-// ones check.
+// values, get, put, delete, versions, expiry, scan, page, cursor, groups, batch, driver,
+// json, errors, close, concurrency, context, faults. The later ones rely on what the
+// earlier ones check.
 //
 // Some cases put a driver of their own between the store and yours: one that
 // sends a write twice, as an SDK does after a lost response, one that loses a

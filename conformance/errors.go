@@ -8,42 +8,6 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// secret is in values that no message may hold.
-const secret = "secret-value"
-
-// wantNoSecret looks for the secret in err and in all that it wraps.
-func (t *trial) wantNoSecret(what string, err error) {
-	if err == nil {
-		return
-	}
-	if strings.Contains(err.Error(), secret) {
-		t.Errorf("%s: the message %q holds the value", what, err)
-	}
-	switch err := err.(type) {
-	case interface{ Unwrap() error }:
-		t.wantNoSecret(what, err.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, wrapped := range err.Unwrap() {
-			t.wantNoSecret(what, wrapped)
-		}
-	}
-}
-
-// wantDescribed checks that err is a *kv.Error of the key.
-func (t *trial) wantDescribed(what string, err error, key string) {
-	e, ok := errors.AsType[*kv.Error](err)
-	if !ok {
-		t.Errorf("%s: the error %v is no *kv.Error", what, err)
-		return
-	}
-	if e.Op == "" || e.Provider != t.Info().Name || e.Key != key {
-		t.Errorf("%s: the error has Op %q, Provider %q, Key %q; want the operation, %q and %q", what, e.Op, e.Provider, e.Key, t.Info().Name, key)
-	}
-	if key != "" && !strings.Contains(err.Error(), key) {
-		t.Errorf("%s: the message %q does not name the key %q", what, err, key)
-	}
-}
-
 func errorCases() []testCase {
 	return []testCase{
 		rule("errors/described",
@@ -131,5 +95,20 @@ func errorCases() []testCase {
 					t.Errorf("Exists of an invalid key = %v, %v; want false and an error", ok, err)
 				}
 			}),
+	}
+}
+
+// wantDescribed checks that err is a *kv.Error of the key.
+func (t *trial) wantDescribed(what string, err error, key string) {
+	e, ok := errors.AsType[*kv.Error](err)
+	if !ok {
+		t.Errorf("%s: the error %v is no *kv.Error", what, err)
+		return
+	}
+	if e.Op == "" || e.Provider != t.Info().Name || e.Key != key {
+		t.Errorf("%s: the error has Op %q, Provider %q, Key %q; want the operation, %q and %q", what, e.Op, e.Provider, e.Key, t.Info().Name, key)
+	}
+	if key != "" && !strings.Contains(err.Error(), key) {
+		t.Errorf("%s: the message %q does not name the key %q", what, err, key)
 	}
 }

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -367,6 +368,33 @@ func expiryCases() []testCase {
 				t.wantValue("key", "old")
 			}))
 	}
+	fastClock := func(name string, want error, call func(t *trial, fast store, current, stale kv.Version) error) {
+		cases = append(cases, rule("expiry/fast-clock/"+name,
+			"A driver removes no entry that has not been expired for an hour by the clock of its host or service, whatever clock a call brings: what a store does whose clock is a day ahead costs no other store a live entry.",
+			func(t *trial) {
+				t.testFastClock(func(fast store, current, stale kv.Version) {
+					if err := call(t, fast, current, stale); !errors.Is(err, want) {
+						t.Errorf("the call of the store with the fast clock: %v; want %v", err, want)
+					}
+				})
+			}))
+	}
+	for _, op := range operations {
+		if op.tellsTime {
+			fastClock(op.name, nil, func(t *trial, fast store, current, _ kv.Version) error { return op.call(t.ctx, fast, current) })
+		}
+	}
+	fastClock("failed-put-if-not-exists", kv.ErrConditionFailed, func(t *trial, fast store, _, _ kv.Version) error {
+		_, err := fast.Put(t.ctx, "key", []byte("new"), kv.IfNotExists())
+		return err
+	})
+	fastClock("failed-put-if-version", kv.ErrConditionFailed, func(t *trial, fast store, _, stale kv.Version) error {
+		_, err := fast.Put(t.ctx, "key", []byte("new"), kv.IfVersion(stale))
+		return err
+	})
+	fastClock("failed-delete-if-version", kv.ErrConditionFailed, func(t *trial, fast store, _, stale kv.Version) error {
+		return fast.Delete(t.ctx, "key", kv.IfVersion(stale))
+	})
 	return cases
 }
 
@@ -386,4 +414,39 @@ func (t *trial) testExpiry(at time.Time, w want) {
 		t.Fatalf("Put with IfNotExists, on expiry: %v", err)
 	}
 	t.wantEntry("Get", t.get("key"), "key", want{"next", v, at.Add(time.Hour)})
+}
+
+// testFastClock has a store whose clock is a day ahead make a call. Then it looks for the
+// entries that are live by the trial's clock and have expired by the fast one.
+func (t *trial) testFastClock(call func(fast store, current, stale kv.Version)) {
+	live := numbered("live:", 20)
+	items := make([]kv.Item, len(live))
+	for i, key := range live {
+		items[i] = kv.Item{Key: key, Value: []byte(key), TTL: 2 * time.Hour}
+	}
+	t.fill(items...)
+	at := t.clock.now().Add(2 * time.Hour)
+	stale := t.put("key", "older")
+	current := t.put("key", "old")
+	ahead := t.clock.now().Add(24 * time.Hour)
+	call(t.with(kv.Clock(func() time.Time { return ahead })), current, stale)
+
+	// Any write may be what removes. The batches come first: they bring no clock, by which
+	// a driver could forget the fast one.
+	t.fillKeys("passing")
+	if err := t.DeleteMany(t.ctx, []string{"passing"}); err != nil {
+		t.Errorf("DeleteMany: %v", err)
+	}
+	t.put("passing", "value")
+	t.delete("passing")
+	entries := t.scan("live:")
+	t.wantKeys("Scan", entries, live)
+	for _, e := range entries {
+		t.wantEntry("Scan", e, e.Key, want{value: e.Key, expiresAt: at})
+	}
+	if n := len(t.getMany(live...)); n != len(live) {
+		t.Errorf("GetMany returns %d entries; want %d", n, len(live))
+	}
+	_, err := t.Put(t.ctx, live[0], []byte("new"), kv.IfNotExists())
+	t.wantError("Put with IfNotExists of a live key", err, kv.ErrConditionFailed)
 }

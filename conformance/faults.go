@@ -2,152 +2,525 @@ package conformance
 
 import (
 	"context"
-	"iter"
-	"slices"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
 
-// losingResponses stands for an SDK that gets no response to a write that was
-// applied, and sends it again; between the two, meanwhile is called if it is set.
-func losingResponses(meanwhile func()) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver { return &losesResponses{d, meanwhile} }
+// known reports whether err says for sure that nothing was written.
+func known(err error) bool { return err != nil && !errors.Is(err, kv.ErrIndeterminate) }
+
+func isFailed(err error) bool  { return errors.Is(err, kv.ErrConditionFailed) }
+func isUnknown(err error) bool { return errors.Is(err, kv.ErrIndeterminate) && !isFailed(err) }
+
+// faultyWrite is a write of "key" whose requests meet trouble.
+type faultyWrite struct {
+	name, words string
+	before      string // what the key has: "" for no entry, live or expired
+	holds       bool   // the condition
+	delete      bool
+	run         func(t *trial, ctx context.Context, current, stale kv.Version) (kv.Version, error)
 }
 
-type losesResponses struct {
-	kv.Driver
-	meanwhile func()
+var faultyWrites = []faultyWrite{
+	{name: "put", words: "an unconditional Put", before: "live", holds: true,
+		run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
+			return t.putNew(ctx)
+		}},
+	{name: "put-if-not-exists", words: "a put-if-absent", holds: true,
+		run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
+			return t.putNew(ctx, kv.IfNotExists())
+		}},
+	{name: "put-if-not-exists-expired", words: "a put-if-absent that takes over an expired entry", before: "expired", holds: true,
+		run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
+			return t.putNew(ctx, kv.IfNotExists())
+		}},
+	{name: "put-if-not-exists-live", words: "a put-if-absent of a key that has an entry", before: "live",
+		run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
+			return t.putNew(ctx, kv.IfNotExists())
+		}},
+	{name: "put-if-version", words: "a compare-and-swap", before: "live", holds: true,
+		run: func(t *trial, ctx context.Context, current, _ kv.Version) (kv.Version, error) {
+			return t.putNew(ctx, kv.IfVersion(current))
+		}},
+	{name: "put-if-version-stale", words: "a compare-and-swap with an old version", before: "live",
+		run: func(t *trial, ctx context.Context, _, stale kv.Version) (kv.Version, error) {
+			return t.putNew(ctx, kv.IfVersion(stale))
+		}},
+	{name: "delete", words: "an unconditional Delete", before: "live", holds: true,
+		delete: true, run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
+			return kv.Version{}, t.Delete(ctx, "key")
+		}},
+	{name: "delete-if-version", words: "a conditional Delete", before: "live", holds: true,
+		delete: true, run: func(t *trial, ctx context.Context, current, _ kv.Version) (kv.Version, error) {
+			return kv.Version{}, t.Delete(ctx, "key", kv.IfVersion(current))
+		}},
+	{name: "delete-if-version-stale", words: "a conditional Delete with an old version", before: "live",
+		delete: true, run: func(t *trial, ctx context.Context, _, stale kv.Version) (kv.Version, error) {
+			return kv.Version{}, t.Delete(ctx, "key", kv.IfVersion(stale))
+		}},
 }
 
-func (d *losesResponses) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	out, err := d.Driver.Write(ctx, req)
-	if err != nil || !out.Done {
-		return out, err // nothing was applied
+// prepare brings "key" into the state before, and returns the call.
+func (w faultyWrite) prepare(t *trial) func(context.Context) (kv.Version, error) {
+	var current, stale kv.Version
+	switch w.before {
+	case "live":
+		stale = t.put("key", "older")
+		current = t.put("key", "old")
+	case "expired":
+		t.put("key", "old", kv.TTL(time.Second))
+		t.clock.advance(time.Second)
 	}
-	if d.meanwhile != nil {
-		d.meanwhile()
+	return func(ctx context.Context) (kv.Version, error) { return w.run(t, ctx, current, stale) }
+}
+
+// putNew is the call of a Put that meets trouble.
+func (t *trial) putNew(ctx context.Context, opts ...kv.PutOption) (kv.Version, error) {
+	return t.Put(ctx, "key", []byte("new"), append(opts, kv.TTL(time.Hour))...)
+}
+
+// rule says what must come of the write under trouble.
+func (w faultyWrite) rule(tr trouble) string {
+	says := "and the client repeats it, the write succeeds"
+	switch {
+	case tr.fault == Hang:
+		says = "the call ends with it, and nothing is written"
+	case tr.fault == Throttle && tr.always:
+		says = "it pauses between a bounded number of attempts and fails as ErrThrottled or by its deadline, and nothing is written"
+	case tr.fault == Drop && tr.always:
+		says = "it fails as ErrUnavailable or by its deadline, and nothing is written"
+	case tr.fault == Lose && tr.always && w.holds:
+		says = "it is done, and the error is ErrIndeterminate, unless the client found out"
+	case tr.fault == Lose && tr.always:
+		says = "it is no success, and nothing is written"
+	case tr.fault == Throttle && !w.holds:
+		says = "and the client repeats it, the error is ErrConditionFailed, and nothing is written"
+	case !w.holds:
+		says = "and the client repeats it, the error is ErrConditionFailed or ErrIndeterminate, and nothing is written"
+	case tr.fault == Lose && w.name == "delete-if-version":
+		says = "it is done, and the error is ErrIndeterminate, unless the client found out"
+	case tr.fault == Lose:
+		says = "and the client repeats it, which finds its own write, the write succeeds; without a repeat it is ErrIndeterminate"
 	}
-	req.Token = kv.AttemptToken(req.Token, 1)
-	out, err = d.Driver.Write(ctx, req)
-	out.MayHaveApplied = !out.Done
-	return out, err
+	return fmt.Sprintf(tr.words, w.words) + ", " + says + "."
 }
 
-// named gives a driver another name.
-func named(name string) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver { return &renamed{d, name} }
-}
+func (w faultyWrite) test(t *trial, tr trouble) {
+	call := w.prepare(t)
+	was := t.situation()
+	var version kv.Version
+	requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) { version, err = call(ctx); return err })
+	t.wantBounded(tr, requests)
+	is := t.situation()
 
-type renamed struct {
-	kv.Driver
-	name string
-}
-
-func (d *renamed) Info() kv.Info {
-	info := d.Driver.Info()
-	info.Name = d.name
-	return info
-}
-
-// damaging makes scans find a record under key that cannot be read.
-func damaging(key string) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver {
-		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
-			if rec.Key == key {
-				return yield(kv.Record{Key: key}, &kv.Error{Kind: kv.ErrIncompatible})
-			}
-			return yield(rec, nil)
-		}}
+	// What is always true.
+	applied := is.exists && string(is.entry.Value) == "new"
+	if w.delete {
+		applied = was.exists && !is.exists
 	}
-}
-
-// breakingScans ends the scans that come to key with an error.
-func breakingScans(key string) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver {
-		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
-			if rec.Key == key {
-				yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
-				return false
-			}
-			return yield(rec, nil)
-		}}
+	switch {
+	case isFailed(err) && errors.Is(err, kv.ErrIndeterminate):
+		t.Errorf("the error %v matches ErrConditionFailed and ErrIndeterminate", err)
+	case isFailed(err) && w.holds:
+		t.Errorf("the error is %v, though the condition held", err)
+	case known(err) && applied:
+		t.Errorf("the error is %v, which says that nothing was written; it was", err)
+	case err == nil && !w.holds:
+		t.Errorf("the call succeeded, though the condition did not hold")
+	case err == nil && !applied:
+		t.Errorf("the call succeeded, and was not applied")
+	case err == nil && !w.delete:
+		t.wantEntry("Get", is.entry, "key", want{"new", version, t.clock.now().Add(time.Hour)})
+	case err != nil && (!w.holds || tr.fault != Lose):
+		t.wantUnchanged(was)
 	}
-}
 
-// scansOtherwise hands the records of a scan on as each says.
-type scansOtherwise struct {
-	kv.Driver
-	each func(rec kv.Record, yield func(kv.Record, error) bool) bool
-}
-
-func (d *scansOtherwise) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
-	return func(yield func(kv.Record, error) bool) {
-		for rec, err := range d.Driver.Scan(ctx, req) {
-			if err != nil {
-				if !yield(rec, err) {
-					return
-				}
-			} else if !d.each(rec, yield) {
-				return
-			}
+	// What is known in this case.
+	repeated := requests > 1
+	switch {
+	case tr.always && tr.fault == Lose:
+		// On a busy machine the deadline may pass before there is a request.
+		if err == nil && !w.holds || known(err) && w.holds && requests > 0 {
+			t.Errorf("the error is %v; want ErrIndeterminate", err)
 		}
+	case tr.always:
+		t.wantTrouble("the call", tr, err)
+	case !repeated && tr.fault == Throttle:
+		t.wantError("the call, which the client did not repeat", err, kv.ErrThrottled)
+	case !repeated && tr.fault == Drop && !errors.Is(err, kv.ErrUnavailable) && !isUnknown(err):
+		t.Errorf("the error of the call, which the client did not repeat, is %v; want ErrUnavailable or ErrIndeterminate", err)
+	case !repeated && tr.fault == Lose && err != nil && !isUnknown(err):
+		t.Errorf("the error of the call, which the client did not repeat, is %v; want ErrIndeterminate", err)
+	case !repeated:
+	case !w.holds && tr.fault == Throttle:
+		t.wantError("the call", err, kv.ErrConditionFailed)
+	case !w.holds && !isFailed(err) && !isUnknown(err):
+		t.Errorf("the error is %v; want ErrConditionFailed or ErrIndeterminate", err)
+	case !w.holds:
+	case err != nil && (!isUnknown(err) || w.name != "delete-if-version" || tr.fault != Lose):
+		t.Errorf("the error is %v, though the client repeated what failed; want none", err)
 	}
 }
 
-// failingKey makes key fail in every batch that it is in.
-func failingKey(key string) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver { return &failsKey{d, key} }
+// testMeanwhile has somebody else act between a write, whose response is lost, and
+// its repeat. Unknown says that the outcome cannot be known, else it is a success.
+func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
+	call := w.prepare(t)
+	p := responseLost.plan(true)
+	p.again = act
+	requests, err := t.meet(p, func(ctx context.Context) error { _, err := call(ctx); return err })
+	switch repeated := requests > 1; {
+	case repeated && !unknown && err != nil:
+		t.Errorf("the error is %v; want none", err)
+	case repeated && unknown && !isUnknown(err):
+		t.Errorf("the error is %v; want ErrIndeterminate", err)
+	case !repeated && err != nil && !isUnknown(err):
+		t.Errorf("the error of the call, which the client did not repeat, is %v; want ErrIndeterminate", err)
+	}
+	if requests < 2 {
+		act() // for what is checked behind this
+	}
 }
 
-type failsKey struct {
-	kv.Driver
-	key string
+// testVersionAfterRetry has somebody else act between a write of "key", whose response
+// is lost, and its repeat. If the repeat brings the entry back, then not its version.
+func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context) error) {
+	var first kv.Version
+	p := responseLost.plan(true)
+	p.again = func() {
+		first = t.get("key").Version
+		act()
+	}
+	_, err := t.meet(p, write)
+	if known(err) {
+		t.Errorf("the error is %v, which says that nothing was written; it was", err)
+	}
+	if first.IsZero() {
+		return // the client did not repeat it
+	}
+	if is := t.situation(); is.exists && is.entry.Version == first {
+		t.Errorf("the version of what the repeat brought back is the one that the entry had before")
+	}
+	_, err = t.Put(t.ctx, "key", []byte("newer"), kv.IfVersion(first))
+	t.wantError("a compare-and-swap with the version that was replaced", err, kv.ErrConditionFailed)
 }
 
-func (d *failsKey) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
-	return func(yield func(kv.Found, error) bool) {
-		for found, err := range d.Driver.GetMany(ctx, req) {
-			if found.Key == d.key {
-				found, err = kv.Found{Record: kv.Record{Key: d.key}}, &kv.Error{Kind: kv.ErrThrottled}
-			}
-			if !yield(found, err) {
-				return
-			}
+func versionAfterRetryCases() []testCase {
+	const says = " the entry before the client repeats it, what the repeat brings back has another version, and a compare-and-swap with the first one fails."
+	version := func(name, words, act string, do func(*trial), write func(*trial, context.Context) error) testCase {
+		return rule("faults/"+name+"/version-after-retry", fmt.Sprintf(responseLost.words, words)+" and somebody else "+act+says, func(t *trial) {
+			testVersionAfterRetry(t, func() { do(t) }, func(ctx context.Context) error { return write(t, ctx) })
+		})
+	}
+	return []testCase{
+		version("put", "an unconditional Put", "replaces", func(t *trial) { t.put("key", "somebody else's") },
+			func(t *trial, ctx context.Context) error { _, err := t.putNew(ctx); return err }),
+		version("put-if-not-exists", "a put-if-absent", "deletes", func(t *trial) { t.delete("key") },
+			func(t *trial, ctx context.Context) error { _, err := t.putNew(ctx, kv.IfNotExists()); return err }),
+		version("put-many", "a PutMany", "replaces", func(t *trial) { t.put("key", "somebody else's") },
+			func(t *trial, ctx context.Context) error {
+				return t.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}})
+			}),
+	}
+}
+
+func faultyWriteCases() []testCase {
+	var cases []testCase
+	for _, w := range faultyWrites {
+		for _, tr := range troubles {
+			cases = append(cases, rule("faults/"+w.name+"/"+tr.name, w.rule(tr), func(t *trial) { w.test(t, tr) }))
 		}
-	}
-}
-
-func (d *failsKey) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
-	others := req
-	others.Writes = slices.DeleteFunc(slices.Clone(req.Writes), func(w kv.Write) bool { return w.Key == d.key })
-	done := d.Driver.WriteMany(ctx, others)
-	results := make([]kv.WriteResult, 0, len(req.Writes))
-	for _, w := range req.Writes {
-		if w.Key == d.key {
-			results = append(results, kv.WriteResult{Err: &kv.Error{Kind: kv.ErrThrottled}})
+		if !w.holds || w.name == "put" || w.name == "delete" {
 			continue
 		}
-		results, done = append(results, done[0]), done[1:]
-	}
-	return results
-}
-
-// deletingInstead makes deletes of the puts of keys in a batch.
-func deletingInstead(keys ...string) func(kv.Driver) kv.Driver {
-	return func(d kv.Driver) kv.Driver { return &deletesInstead{d, keys} }
-}
-
-type deletesInstead struct {
-	kv.Driver
-	keys []string
-}
-
-func (d *deletesInstead) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
-	req.Writes = slices.Clone(req.Writes)
-	for i, w := range req.Writes {
-		if slices.Contains(d.keys, w.Key) {
-			req.Writes[i] = kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: w.Key, Token: w.Token}}
+		lost := fmt.Sprintf(responseLost.words, w.words)
+		cases = append(cases, rule("faults/"+w.name+"/replaced-before-retry",
+			lost+" and somebody else replaces the entry before the client repeats it, the error is ErrIndeterminate, and the entry stays.",
+			func(t *trial) {
+				w.testMeanwhile(t, func() { t.put("key", "somebody else's") }, true)
+				t.wantValue("key", "somebody else's")
+			}))
+		switch {
+		case w.delete:
+			// Had the response been lost, nobody could delete the entry: here it is the request.
+			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
+				fmt.Sprintf(requestLost.words, w.words)+" and somebody else deletes the entry before the client repeats it, the error is ErrIndeterminate or ErrConditionFailed: of several such Deletes one succeeds.",
+				func(t *trial) {
+					call := w.prepare(t)
+					version := t.get("key").Version
+					p := requestLost.plan(true)
+					p.again = func() { t.delete("key", kv.IfVersion(version)) }
+					requests, err := t.meet(p, func(ctx context.Context) error { _, err := call(ctx); return err })
+					if requests > 1 && !isFailed(err) && !isUnknown(err) {
+						t.Errorf("the error is %v; want ErrIndeterminate or ErrConditionFailed", err)
+					}
+				}))
+		case w.name == "put-if-version":
+			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
+				lost+" and somebody else deletes the entry before the client repeats it, the error is ErrIndeterminate, and the entry does not come back.",
+				func(t *trial) {
+					w.testMeanwhile(t, func() { t.delete("key") }, true)
+					t.wantAbsent("key")
+				}))
+		default:
+			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
+				lost+" and somebody else deletes the entry before the client repeats it, the put is applied again and a success.",
+				func(t *trial) {
+					repeated := false
+					w.testMeanwhile(t, func() { t.delete("key"); repeated = true }, false)
+					if repeated && t.situation().exists {
+						t.wantValue("key", "new")
+					}
+				}))
 		}
 	}
-	return d.Driver.WriteMany(ctx, req)
+	return cases
+}
+
+// testBatchWrite has a batch of writes meet trouble, and judges by what is there
+// afterwards. Before and after are the values that a write leads from and to, ""
+// when there is no entry.
+func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) error) {
+	keys := numbered("key:", 120)
+	if before != "" {
+		items := make([]kv.Item, len(keys))
+		for i, key := range keys {
+			items[i] = kv.Item{Key: key, Value: []byte(before)}
+		}
+		t.fill(items...)
+	}
+	requests, err := t.meet(tr.plan(true), func(ctx context.Context) error { return write(ctx, keys) })
+	// On a busy machine the deadline may pass before the batch has begun.
+	if _, partial := errors.AsType[*kv.BatchError](err); err != nil && !partial && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the error is %v; want a *BatchError, which names the keys", err)
+		return
+	}
+	entries := t.getMany(keys...)
+	for _, key := range keys {
+		failure := errorOf(err, key)
+		value := string(entries[key].Value)
+		switch {
+		case failure == nil && value != after:
+			t.Fatalf("the batch said nothing of %s, which has the value %q; want %q", key, value, after)
+		case known(failure) && value != before:
+			t.Fatalf("the error of %s is %v, which says that nothing was written; the value is %q", key, failure, value)
+		case value != before && value != after:
+			t.Fatalf("%s has the value %q", key, value)
+		case failure == nil:
+		case tr.always && tr.fault != Lose:
+			t.wantTrouble("the batch, of "+key, tr, failure)
+		case tr.fault == Throttle:
+			t.wantError("the batch, of "+key, failure, kv.ErrThrottled)
+		}
+	}
+	if tr.always && tr.fault != Lose && len(entries) != len(keys) == (before != "") {
+		t.Errorf("%d of %d keys have an entry; no request got through", len(entries), len(keys))
+	}
+	if requests == 0 && !tr.always {
+		t.Errorf("the batch made no request that writes")
+	}
+}
+
+func faultyBatchCases() []testCase {
+	var cases []testCase
+	for _, tr := range troubles {
+		names := "every key whose write may not have been applied is named with an error that is true, and every other is as it should be."
+		cases = append(cases,
+			rule("faults/put-many/"+tr.name, fmt.Sprintf(tr.words, "a PutMany")+", "+names, func(t *trial) {
+				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) error {
+					items := make([]kv.Item, len(keys))
+					for i, key := range keys {
+						items[i] = kv.Item{Key: key, Value: []byte("new")}
+					}
+					return t.PutMany(ctx, items)
+				})
+			}),
+			rule("faults/delete-many/"+tr.name, fmt.Sprintf(tr.words, "a DeleteMany")+", "+names, func(t *trial) {
+				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) error { return t.DeleteMany(ctx, keys) })
+			}),
+		)
+		if tr.fault == Lose {
+			continue // nobody sees a difference to a request that is lost
+		}
+		cases = append(cases,
+			rule("faults/get-many/"+tr.name, fmt.Sprintf(tr.words, "a GetMany")+", every key has either its entry or an error.", func(t *trial) {
+				testGetMany(t, tr)
+			}),
+			rule("faults/delete-prefix/"+tr.name, fmt.Sprintf(tr.words, "the reads of a DeletePrefix")+", it ends with an error, or has removed everything.", func(t *trial) {
+				keys := numbered("key:", 50)
+				t.fillKeys(keys...)
+				n := 0
+				_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { n, err = t.DeletePrefix(ctx, "key:"); return err })
+				switch {
+				case tr.always:
+					t.wantTrouble("DeletePrefix", tr, err)
+					t.wantContent(keys...)
+				case err == nil:
+					t.wantContent()
+					if n != len(keys) {
+						t.Errorf("DeletePrefix removed %d entries; want %d", n, len(keys))
+					}
+				default:
+					t.wantPassing("DeletePrefix", tr, err)
+				}
+			}),
+		)
+	}
+	return cases
+}
+
+func testGetMany(t *trial, tr trouble) {
+	keys := numbered("key:", 120)
+	t.fillKeys(keys[:60]...)
+	var entries map[string]kv.Entry
+	_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { entries, err = t.GetMany(ctx, keys); return err })
+	batch, partial := errors.AsType[*kv.BatchError](err)
+	for i, key := range keys {
+		e, ok := entries[key]
+		failed := err != nil && (!partial || batch.Failed[key] != nil)
+		switch {
+		case ok && (i >= 60 || string(e.Value) != key):
+			t.Fatalf("GetMany gave %s the value %s", key, short(string(e.Value)))
+		case ok && failed:
+			t.Fatalf("GetMany gave %s an entry and an error", key)
+		case !ok && !failed && i < 60:
+			t.Fatalf("GetMany gave %s neither an entry nor an error: %v", key, err)
+		case !failed:
+		case tr.always:
+			t.wantTrouble("GetMany, of "+key, tr, errorOf(err, key))
+		default:
+			t.wantPassing("GetMany, of "+key, tr, errorOf(err, key))
+		}
+	}
+	if tr.always && err == nil {
+		t.Errorf("GetMany: no error; want one, as no request got through")
+	}
+}
+
+// errorOf is what the error of a batch, if there is one, says of key.
+func errorOf(err error, key string) error {
+	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
+		return batch.Failed[key]
+	}
+	return err
+}
+
+// readTroubles are those of calls that read: a lost response differs from a lost
+// request in nothing that anybody could see.
+var readTroubles = []trouble{requestLost, throttled, everyRequestLost, alwaysThrottled, unanswered}
+
+func faultyReadCases() []testCase {
+	var cases []testCase
+	for _, tr := range readTroubles {
+		rest := ", the answer is right or an error, never an absence that is none."
+		cases = append(cases,
+			rule("faults/get/"+tr.name, fmt.Sprintf(tr.words, "a Get")+rest, func(t *trial) {
+				t.put("key", "value")
+				var e kv.Entry
+				requests, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { e, err = t.Get(ctx, "key"); return err })
+				t.wantRead("Get", tr, requests, err, string(e.Value) == "value")
+			}),
+			rule("faults/exists/"+tr.name, fmt.Sprintf(tr.words, "an Exists")+rest, func(t *trial) {
+				t.put("key", "value")
+				ok := false
+				requests, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { ok, err = t.Exists(ctx, "key"); return err })
+				t.wantRead("Exists", tr, requests, err, ok)
+			}),
+			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
+				testFaultyScan(t, tr, tr.plan(false), 150)
+			}),
+			rule("faults/page/"+tr.name, fmt.Sprintf(tr.words, "a ScanPage")+", what it read goes on from its cursor without a gap.", func(t *trial) {
+				testFaultyPages(t, tr)
+			}),
+		)
+	}
+	late := trouble{"later-request-lost", Drop, false, "When the connection breaks before the service gets the third request of %s"}
+	cases = append(cases, rule("faults/scan/"+late.name, fmt.Sprintf(late.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
+		p := late.plan(false)
+		p.faults = []Fault{Pass, Pass, Drop}
+		testFaultyScan(t, late, p, 1400) // more than two pages of one shard
+	}))
+	return cases
+}
+
+// wantRead checks what a read of one entry, which is there, answered.
+func (t *trial) wantRead(what string, tr trouble, requests int, err error, right bool) {
+	t.wantBounded(tr, requests)
+	switch {
+	case tr.always:
+		t.wantTrouble(what, tr, err)
+	case requests > 1 && err != nil:
+		t.Errorf("%s: the error is %v, though the client repeated what failed; want none", what, err)
+	case err != nil:
+		t.wantPassing(what+", which the client did not repeat", tr, err)
+	case !right:
+		t.Errorf("%s: the answer is wrong", what)
+	}
+	if errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("%s: the error %v matches ErrIndeterminate, which is for writes", what, err)
+	}
+}
+
+// wantNext checks that entries go on with keys from the place at.
+func (t *trial) wantNext(how string, entries []kv.Entry, keys []string, at int) int {
+	for _, e := range entries {
+		if at == len(keys) || e.Key != keys[at] || string(e.Value) != e.Key {
+			t.Fatalf("%s: entry %d is %s; want every entry once, in order", how, at, short(e.Key))
+		}
+		at++
+	}
+	return at
+}
+
+func testFaultyScan(t *trial, tr trouble, p plan, n int) {
+	keys := numbered("key:", n)
+	t.fillKeys(keys...)
+	got := 0
+	requests, err := t.meet(p, func(ctx context.Context) error {
+		for e, err := range t.Scan(ctx, "key:") {
+			if err != nil {
+				return err
+			}
+			got = t.wantNext("Scan", []kv.Entry{e}, keys, got)
+		}
+		return nil
+	})
+	switch {
+	case tr.always:
+		t.wantTrouble("Scan", tr, err)
+	case err == nil && got != len(keys):
+		t.Errorf("Scan ended without an error after %d of %d entries", got, len(keys))
+	case err != nil && strings.HasPrefix(tr.name, "later") && requests < 3:
+		t.Errorf("Scan: %v, though nothing was in its way", err)
+	case err != nil:
+		t.wantPassing("Scan", tr, err)
+	}
+}
+
+func testFaultyPages(t *trial, tr trouble) {
+	keys := numbered("key:", 150)
+	t.fillKeys(keys...)
+	got := 0
+	var page kv.Page
+	_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { page, err = t.ScanPage(ctx, "key:", 40, ""); return err })
+	switch {
+	case tr.always:
+		t.wantTrouble("ScanPage", tr, err)
+	case err != nil:
+		t.wantPassing("ScanPage", tr, err)
+	case len(page.Entries) != 40:
+		t.Errorf("ScanPage gave %d entries without an error; want 40", len(page.Entries))
+	}
+	got = t.wantNext("ScanPage", page.Entries, keys, got)
+	for page.Next != "" || got == 0 {
+		page = t.page("key:", 40, page.Next)
+		got = t.wantNext("ScanPage", page.Entries, keys, got)
+	}
+	if got != len(keys) {
+		t.Errorf("the pages have %d entries; want %d", got, len(keys))
+	}
 }

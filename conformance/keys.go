@@ -8,48 +8,6 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The suite works with any limits from these on.
-const (
-	leastMaxKeyLen   = 64
-	leastMaxValueLen = 1024
-)
-
-func infoCases() []testCase {
-	return []testCase{
-		rule("info/constant",
-			"Info names the driver, which has at least one shard, and says the same whenever it is asked.",
-			func(t *trial) {
-				info := t.Info()
-				if info.Name == "" {
-					t.Errorf("Info().Name is empty")
-				}
-				if info.Shards < 1 {
-					t.Errorf("Info().Shards is %d; want at least 1", info.Shards)
-				}
-				t.put("key", "value")
-				again := t.Info()
-				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
-					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites || again.Immediate != info.Immediate {
-					t.Errorf("Info() is %+v; it was %+v", again, info)
-				}
-			}),
-		rule("info/limits",
-			fmt.Sprintf("A driver may lower the limits, to no less than %d bytes of key and %d of value, and cannot raise them.", leastMaxKeyLen, leastMaxValueLen),
-			func(t *trial) {
-				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {
-					t.Errorf("Info().MaxKeyLen is %d; want %d to %d", n, leastMaxKeyLen, kv.MaxKeyLen)
-				}
-				if n := t.Info().MaxValueLen; n < leastMaxValueLen || n > kv.MaxValueLen {
-					t.Errorf("Info().MaxValueLen is %d; want %d to %d", n, leastMaxValueLen, kv.MaxValueLen)
-				}
-			}),
-	}
-}
-
-// maxKeyLen and maxValueLen are the limits that the suite holds the store to.
-func (t *trial) maxKeyLen() int   { return min(t.Info().MaxKeyLen, kv.MaxKeyLen) }
-func (t *trial) maxValueLen() int { return min(t.Info().MaxValueLen, kv.MaxValueLen) }
-
 func keyCases() []testCase {
 	cases := []testCase{
 		rule("keys/alphabet",
@@ -239,25 +197,4 @@ func (t *trial) wantKeyRefused(key string) {
 	} {
 		t.wantRefused(fmt.Sprintf("%s of %s", call.name, short(key)), kv.ErrInvalidKey, call.call)
 	}
-}
-
-// scanError runs a scan that must yield an error, once and alone.
-func (t *trial) scanError(prefix string, opts ...kv.ScanOption) error {
-	var first error
-	n := 0
-	for e, err := range t.Scan(t.ctx, prefix, opts...) {
-		n++
-		if err == nil {
-			t.Errorf("Scan(%s) yields an entry, %s", short(prefix), short(e.Key))
-			continue
-		}
-		if e.Key != "" {
-			t.Errorf("Scan(%s): beside the error that ends it there is an entry, %s", short(prefix), short(e.Key))
-		}
-		first = err
-	}
-	if n > 1 {
-		t.Errorf("Scan(%s) yields %d times; want the error alone", short(prefix), n)
-	}
-	return first
 }

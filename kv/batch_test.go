@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"testing"
@@ -20,45 +21,42 @@ type failing struct {
 	whole error // the error of every batch
 }
 
-func (d *failing) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	if err := d.fail[key]; err != nil {
-		return kv.Record{}, false, err
+func (d *failing) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	if err := d.fail[req.Key]; err != nil {
+		return kv.Found{}, err
 	}
-	return d.Driver.Get(ctx, key, withValue)
+	return d.Driver.Get(ctx, req)
 }
 
-func (d *failing) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	if err := d.fail[rec.Key]; err != nil {
+func (d *failing) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	if d.whole != nil {
+		return func(yield func(kv.Found, error) bool) { yield(kv.Found{}, d.whole) }
+	}
+	return kv.GetEach(ctx, d, req, 4)
+}
+
+func (d *failing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if err := d.fail[req.Key]; err != nil {
 		return kv.Outcome{}, err
 	}
-	return d.Driver.Put(ctx, rec, cond)
+	return d.Driver.Write(ctx, req)
 }
 
-func (d *failing) Delete(ctx context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	if err := d.fail[key]; err != nil {
-		return kv.Outcome{}, err
+func (d *failing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	if d.whole == nil {
+		return kv.WriteEach(ctx, d, req, 4)
 	}
-	return d.Driver.Delete(ctx, key, cond)
-}
-
-func (d *failing) GetMany(ctx context.Context, keys []string) ([]kv.Record, error) {
-	if d.whole != nil {
-		return nil, d.whole
+	results := make([]kv.WriteResult, len(req.Writes))
+	for i := range results {
+		results[i].Err = d.whole
 	}
-	return kv.GetEach(ctx, d, keys, 4)
-}
-
-func (d *failing) WriteMany(ctx context.Context, writes []kv.Write) error {
-	if d.whole != nil {
-		return d.whole
-	}
-	return kv.WriteEach(ctx, d, writes, 4)
+	return results
 }
 
 func TestBatchesReportEachKey(t *testing.T) {
 	t.Parallel()
 	d := &failing{fail: map[string]error{}}
-	store := memkv.New().With(kv.Wrap(func(next kv.Driver) kv.Driver {
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver {
 		d.Driver = next
 		return d
 	}))
@@ -107,10 +105,15 @@ func TestBatchesReportEachKey(t *testing.T) {
 	}
 
 	d.whole = errReset
-	err = store.PutMany(t.Context(), items)
+	_, err = store.GetMany(t.Context(), keys)
 	batch, ok := errors.AsType[*kv.BatchError](err)
-	if !ok || len(batch.Failed) != 20 || !errors.Is(err, kv.ErrIndeterminate) {
+	if !ok || len(batch.Failed) != 20 || !errors.Is(err, errReset) {
 		t.Errorf("rule: an error that names no key stands for all of them; got %v", err)
+	}
+	err = store.PutMany(t.Context(), items)
+	batch, ok = errors.AsType[*kv.BatchError](err)
+	if !ok || len(batch.Failed) != 20 || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: a driver's plain error leaves the fate of a write open; got %v", err)
 	}
 }
 
@@ -133,7 +136,7 @@ func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
 			clock := time.Now()
 			d := &failing{fail: c.fail, whole: c.whole}
 			base := memkv.New().With(kv.Clock(func() time.Time { return clock }))
-			store := base.With(kv.Wrap(func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+			store := base.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
 			var items []kv.Item
 			for i := range 1000 {
 				items = append(items, kv.Item{Key: fmt.Sprintf("k:%04d", i)})
@@ -164,7 +167,7 @@ func TestGetManyMarksExpiredAsRead(t *testing.T) {
 	t.Parallel()
 	clock := time.Now()
 	d := &failing{fail: map[string]error{"b": &kv.Error{Kind: kv.ErrUnavailable}}}
-	store := memkv.New().With(kv.Clock(func() time.Time { return clock }), kv.Wrap(func(next kv.Driver) kv.Driver {
+	store := memkv.New().With(kv.Clock(func() time.Time { return clock }), kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver {
 		d.Driver = next
 		return d
 	}))

@@ -8,7 +8,7 @@
 //	store, err := providers.Open(ctx, os.Getenv("KV_URL"))
 //	version, err := store.Put(ctx, "lock:job-7", value, kv.TTL(30*time.Second), kv.IfNotExists())
 //	entry, err := store.Get(ctx, "user:42") // errors.Is(err, kv.ErrNotFound)
-//	_, err = store.Put(ctx, entry.Key, next, kv.IfVersion(entry.Version), kv.ExpireAt(entry.ExpiresAt))
+//	_, err = store.Put(ctx, entry.Key, next, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 //	for entry, err := range store.Scan(ctx, "user:", kv.Limit(100)) { … }
 //	users := kv.JSON[User](store) // the same verbs over values of one type
 //
@@ -18,15 +18,18 @@
 // such string is legal, "." and ".." and "__x__" too. Values are 0 to 24,576
 // bytes; nil is the empty value, and no read returns nil for it. A Put replaces
 // value and expiry together: without an expiry option the entry loses the one it
-// had. Callers own what they are given, and stores keep nothing that they are
-// handed.
+// had. What a store returns belongs to the caller, and a store keeps nothing that it
+// is handed.
+//
+// The part of a key before its first "::" is its [Group]. Keys of one group are in
+// one partition of the service: a scan of the prefix "user42::" asks that one alone.
 //
 // Expiry is exact and logical: the instant is now plus TTL rounded up to the
 // millisecond, an entry is expired when now >= ExpiresAt, and from then on it is
 // absent to every operation, whether or not the service has deleted it yet. "Now"
 // is the store's clock ([Clock] replaces it), read once at the start of each call
-// and once for each entry that a scan yields. Services delete expired entries an
-// hour later, so that no live entry is lost to clocks that differ.
+// and once for each entry that a scan yields. Services and drivers delete expired
+// entries after [ExpiryGrace], so that no live entry is lost to clocks that differ.
 //
 // # Consistency
 //
@@ -85,8 +88,8 @@
 // Implement [Driver], whose methods move records and report facts; validation,
 // expiry, cursors, versions and the meaning of outcomes are the store's. Return
 // New(driver) from your constructor, read providers/memkv, the reference driver,
-// and run the suite of package conformance against it: it says which rule you
-// broke.
+// and run the suite of package conformance against it: a case that fails quotes the
+// rule. Package provider below has what makes a URL open it.
 //
 // Cross-cutting work (metrics, encryption, caches) is middleware over drivers, a
 // func(Driver) Driver, put in place by [Store.With] and [Wrap].

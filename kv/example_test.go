@@ -41,8 +41,8 @@ func ExampleIfVersion() {
 		if err != nil {
 			panic(err)
 		}
-		// ExpireAt keeps the entry's expiry; a Put without one would remove it.
-		_, err = counters.Put(ctx, "visits", entry.Value+1, kv.IfVersion(entry.Version), kv.ExpireAt(entry.ExpiresAt))
+		// ExpiresAt keeps the entry's expiry; a Put without one would remove it.
+		_, err = counters.Put(ctx, "visits", entry.Value+1, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 		if errors.Is(err, kv.ErrConditionFailed) {
 			continue
 		}

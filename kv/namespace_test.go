@@ -37,7 +37,7 @@ func TestNamespaceConformance(t *testing.T) {
 				}
 				var err error
 				for _, prefix := range prefixes {
-					if store, err = kv.Namespace(store, prefix); err != nil {
+					if store, err = store.Namespace(prefix); err != nil {
 						return nil, err
 					}
 				}
@@ -67,7 +67,7 @@ func TestNamespaceMapsKeys(t *testing.T) {
 		t.Errorf("rule: a namespace shows its own keys, without prefix; Scan yields %q", got)
 	}
 	if got := scanned(t, ns.Scan(ctx, "", kv.After("zzzz"))); len(got) != 0 {
-		t.Errorf("rule: a scan stays within its namespace; behind its last key it yields %q", got)
+		t.Errorf("rule: a scan stays within its namespace; after its last key it yields %q", got)
 	}
 	entries, err := ns.GetMany(ctx, []string{"a", "ns:c", "nsa", "z"})
 	if err != nil || !slices.Equal(slices.Sorted(maps.Keys(entries)), []string{"a", "ns:c"}) {
@@ -97,11 +97,11 @@ func TestNamespaceBudget(t *testing.T) {
 	}
 	put(t, namespace(t, store, strings.Repeat("p", kv.MaxKeyLen-1)), "k", "the only byte")
 	for _, prefix := range []string{"a/b", "ü", strings.Repeat("p", kv.MaxKeyLen), strings.Repeat("p", kv.MaxKeyLen+1)} {
-		if _, err := kv.Namespace(store, prefix); !errors.Is(err, kv.ErrInvalidKey) {
+		if _, err := store.Namespace(prefix); !errors.Is(err, kv.ErrInvalidKey) {
 			t.Errorf("Namespace with the prefix %.20q of %d bytes gives %v; want ErrInvalidKey", prefix, len(prefix), err)
 		}
 	}
-	if same, err := kv.Namespace(store, ""); same != store || err != nil {
+	if same, err := store.Namespace(""); same != store || err != nil {
 		t.Errorf("the empty prefix gives %v, %v; want the store itself", same, err)
 	}
 }
@@ -160,7 +160,7 @@ func TestNamespaceCursors(t *testing.T) {
 	for name, view := range map[string]*kv.Store{"its own view": a, "another": b} {
 		page, err := view.ScanPage(ctx, "", 10, page.Next)
 		if err != nil || len(page.Entries) != 2 || page.Entries[0].Key != "3" || page.Next != "" {
-			t.Errorf("the page behind 2 in %s is %v, %v; want 3 and 4", name, page, err)
+			t.Errorf("the page after 2 in %s is %v, %v; want 3 and 4", name, page, err)
 		}
 	}
 	whole, err := store.ScanPage(ctx, "", 7, "") // up to b:3
@@ -177,26 +177,30 @@ type storedErrors struct{ kv.Driver }
 
 var errStored = &kv.Error{Key: "ns:a", Kind: kv.ErrThrottled}
 
-func (storedErrors) Get(context.Context, string, bool) (kv.Record, bool, error) {
-	return kv.Record{}, false, errStored
+func (storedErrors) Get(context.Context, kv.GetRequest) (kv.Found, error) {
+	return kv.Found{}, errStored
 }
 
-func (storedErrors) GetMany(_ context.Context, keys []string) ([]kv.Record, error) {
-	return nil, &kv.BatchError{Failed: map[string]error{keys[0]: errStored}}
+func (storedErrors) GetMany(_ context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		if yield(kv.Found{Record: kv.Record{Key: req.Keys[0]}}, errStored) {
+			yield(kv.Found{Record: kv.Record{Key: req.Keys[1]}}, nil)
+		}
+	}
 }
 
-func (storedErrors) WriteMany(_ context.Context, writes []kv.Write) error {
-	return &kv.BatchError{Failed: map[string]error{writes[0].Key: errStored}}
+func (storedErrors) WriteMany(context.Context, kv.WriteManyRequest) []kv.WriteResult {
+	return []kv.WriteResult{{Err: errStored}}
 }
 
-func (storedErrors) Scan(context.Context, kv.Range) iter.Seq2[kv.Record, error] {
+func (storedErrors) Scan(context.Context, kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) { yield(kv.Record{Key: "ns:a"}, errStored) }
 }
 
 func TestNamespaceErrors(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	ns := namespace(t, memkv.New().With(kv.Wrap(func(d kv.Driver) kv.Driver { return storedErrors{d} })), "ns:")
+	ns := namespace(t, memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return storedErrors{d} })), "ns:")
 	_, getErr := ns.Get(ctx, "a")
 	_, manyErr := ns.GetMany(ctx, []string{"a", "b"})
 	var scanKey string
@@ -247,7 +251,7 @@ func FuzzNamespace(f *testing.F) {
 	alphabet := []string{"-", ".", "0", ":", "A", "_", "a", "z", "zz", "ns:", "a-", "z-"}
 	f.Fuzz(func(t *testing.T, prefix string, program []byte) {
 		store, model := memkv.New(), memkv.New()
-		ns, err := kv.Namespace(store, prefix)
+		ns, err := store.Namespace(prefix)
 		if err != nil {
 			if kv.ValidatePrefix(prefix) == nil && len(prefix) < kv.MaxKeyLen {
 				t.Fatalf("Namespace(%q): %v", prefix, err)
@@ -347,7 +351,7 @@ func kindOf(err error) error {
 
 func namespace(t *testing.T, store *kv.Store, prefix string) *kv.Store {
 	t.Helper()
-	ns, err := kv.Namespace(store, prefix)
+	ns, err := store.Namespace(prefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,9 +28,15 @@ type sharded struct {
 	scanning atomic.Int64
 }
 
-func (d *sharded) Info() kv.Info { return kv.Info{Name: "sharded", Shards: d.shards} }
+func (d *sharded) Info() kv.Info {
+	return kv.Info{
+		Name: "sharded", Shards: d.shards,
+		Shard:         func(key string) int { return kv.Shard(key, d.shards) },
+		ShardOfPrefix: func(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, d.shards) },
+	}
+}
 
-func (d *sharded) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, error] {
+func (d *sharded) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		d.scanning.Add(1)
 		defer d.scanning.Add(-1)
@@ -48,18 +54,18 @@ func (d *sharded) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, err
 		if !fetch() {
 			return
 		}
-		all := r
-		all.Limit = 10_000
+		all := req
+		all.Shard, all.Limit = 0, 10_000
 		for rec, err := range d.Driver.Scan(ctx, all) {
 			if err != nil {
 				yield(rec, err)
 				return
 			}
-			if kv.Shard(rec.Key, d.shards) != r.Shard {
+			if kv.Shard(rec.Key, d.shards) != req.Shard {
 				continue
 			}
 			if d.broken != nil {
-				if err := d.broken(r.Shard, rec); err != nil {
+				if err := d.broken(req.Shard, rec); err != nil {
 					yield(kv.Record{}, err)
 					return
 				}
@@ -67,7 +73,7 @@ func (d *sharded) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, err
 			if d.damaged != nil && d.damaged(rec) {
 				rec, err = kv.Record{Key: rec.Key}, &kv.Error{Kind: kv.ErrIncompatible}
 			}
-			if inPage == r.Limit {
+			if inPage == req.Limit {
 				inPage = 0
 				if !fetch() {
 					return
@@ -84,7 +90,7 @@ func (d *sharded) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Record, err
 
 func shardedStore(t *testing.T, d *sharded, entries int) *kv.Store {
 	t.Helper()
-	store := memkv.New().With(kv.Wrap(func(next kv.Driver) kv.Driver {
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver {
 		d.Driver = next
 		return d
 	}))

@@ -19,22 +19,24 @@ type closing struct {
 
 func (d *closing) lost() error {
 	d.store.Close()
-	return &kv.Error{Kind: kv.ErrUnavailable, Indeterminate: true, Err: errors.New("the connection is closing")}
+	return &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errors.New("the connection is closing")}
 }
 
-func (d *closing) Get(context.Context, string, bool) (kv.Record, bool, error) {
-	return kv.Record{}, false, d.lost()
+func (d *closing) Get(context.Context, kv.GetRequest) (kv.Found, error) {
+	return kv.Found{}, d.lost()
 }
 
-func (d *closing) Put(context.Context, kv.Record, kv.Condition) (kv.Outcome, error) {
+func (d *closing) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{}, d.lost()
 }
 
-func (d *closing) Scan(context.Context, kv.Range) iter.Seq2[kv.Record, error] {
+func (d *closing) Scan(context.Context, kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) { yield(kv.Record{}, d.lost()) }
 }
 
-func (d *closing) WriteMany(context.Context, []kv.Write) error { return d.lost() }
+func (d *closing) WriteMany(context.Context, kv.WriteManyRequest) []kv.WriteResult {
+	return []kv.WriteResult{{Err: d.lost()}}
+}
 
 func TestCallsUnderWayAtClose(t *testing.T) {
 	t.Parallel()
@@ -50,7 +52,7 @@ func TestCallsUnderWayAtClose(t *testing.T) {
 		"put many": func(s *kv.Store) error { return s.PutMany(t.Context(), []kv.Item{{Key: "a"}}) },
 	} {
 		d := new(closing)
-		d.store = memkv.New().With(kv.Wrap(func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+		d.store = memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
 		err := call(d.store)
 		if !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrUnavailable) {
 			t.Errorf("rule: a call that loses its connection to Close is ErrClosed; %s gives %v", name, err)
@@ -86,7 +88,7 @@ func TestInfoIsChecked(t *testing.T) {
 					t.Errorf("rule: %s; with %d bytes and %d shards the panic is %v", c.rule, len(c.info.Name), c.info.Shards, p)
 				}
 			}()
-			store := memkv.New().With(kv.Wrap(func(d kv.Driver) kv.Driver { return described{d, c.info} }))
+			store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return described{d, c.info} }))
 			version, err := store.Put(t.Context(), "k", nil)
 			if err != nil {
 				t.Fatal(err)

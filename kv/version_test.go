@@ -16,7 +16,7 @@ func TestVersionText(t *testing.T) {
 	} {
 		text := v.String()
 		if parsed, err := ParseVersion(text); err != nil || parsed != v {
-			t.Errorf("rule: ParseVersion reads what String gave; %q gave %v, %v", text, parsed, err)
+			t.Errorf("rule: ParseVersion reads what String returned; %q is read as %v, %v", text, parsed, err)
 		}
 		if text != strings.Trim(text, " \t\n\"+/=") {
 			t.Errorf("rule: a version's text is safe in URLs and headers; got %q", text)
@@ -94,8 +94,8 @@ func FuzzCursor(f *testing.F) {
 			if !strings.HasPrefix(key, prefix) || checkKey(key, MaxKeyLen) != nil {
 				t.Fatalf("rule: no cursor leaves the prefix; %q leads from %q to %q", cursor, prefix, key)
 			}
-			if r := scanRange(prefix, key); r.From <= key || r.From < prefix || r.To != prefix+afterKeys {
-				t.Fatalf("rule: no cursor widens a scan; behind %q it reads from %q to %q", key, r.From, r.To)
+			if r := new(Store).scanRequest(prefix, key); r.From <= key || r.From < prefix || r.To != prefix+afterKeys {
+				t.Fatalf("rule: no cursor widens a scan; after %q it reads from %q to %q", key, r.From, r.To)
 			}
 			if cursorAfter(prefix, key) != cursor {
 				t.Fatalf("rule: a position has one cursor; %q came back as %q", cursor, cursorAfter(prefix, key))
@@ -108,7 +108,7 @@ func TestCursors(t *testing.T) {
 	t.Parallel()
 	cursor := cursorAfter("user:", "user:42")
 	if key, err := cursorKey("user:", cursor); err != nil || key != "user:42" {
-		t.Errorf("rule: a cursor is the position behind a key; got %q, %v", key, err)
+		t.Errorf("rule: a cursor is the position after a key; got %q, %v", key, err)
 	}
 	for _, other := range []string{"", "u", "user", "user:4", "user:42", "order:"} {
 		if _, err := cursorKey(other, cursor); err == nil || err.Kind != ErrInvalidCursor {

@@ -17,8 +17,7 @@ type scripted struct {
 	kv.Driver
 	t       *testing.T
 	answers []answer
-	conds   []kv.Condition
-	tokens  []string
+	asked   []kv.WriteRequest
 }
 
 type answer struct {
@@ -28,31 +27,23 @@ type answer struct {
 	err     error
 }
 
-func (d *scripted) next(rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	if len(d.conds) == len(d.answers) {
-		d.t.Fatalf("rule: a call sends no more than it must; request %d was not expected", len(d.conds)+1)
+func (d *scripted) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if len(d.asked) == len(d.answers) {
+		d.t.Fatalf("rule: a call sends no more than it must; request %d was not expected", len(d.asked)+1)
 	}
-	a := d.answers[len(d.conds)]
-	d.conds, d.tokens = append(d.conds, cond), append(d.tokens, rec.Token)
+	a := d.answers[len(d.asked)]
+	d.asked = append(d.asked, req)
 	if a.own {
-		a.out.Found.Token = kv.AttemptToken(rec.Token, a.attempt)
+		a.out.Found.Token = kv.AttemptToken(req.Token, a.attempt)
 	}
 	return a.out, a.err
-}
-
-func (d *scripted) Put(_ context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	return d.next(rec, cond)
-}
-
-func (d *scripted) Delete(_ context.Context, key string, cond kv.Condition) (kv.Outcome, error) {
-	return d.next(kv.Record{Key: key}, cond)
 }
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
 
 func scriptedStore(t *testing.T, answers ...answer) (*kv.Store, *scripted) {
 	d := &scripted{t: t, answers: answers}
-	store := memkv.New().With(kv.Clock(func() time.Time { return now }), kv.Wrap(func(next kv.Driver) kv.Driver {
+	store := memkv.New().With(kv.Clock(func() time.Time { return now }), kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver {
 		d.Driver = next
 		return d
 	}))
@@ -63,7 +54,7 @@ func scriptedStore(t *testing.T, answers ...answer) (*kv.Store, *scripted) {
 func anyVersion(t *testing.T, expires time.Time) kv.Version {
 	t.Helper()
 	store := memkv.New()
-	version, err := store.Put(t.Context(), "k", nil, kv.ExpireAt(expires))
+	version, err := store.Put(t.Context(), "k", nil, kv.ExpiresAt(expires))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,11 +69,11 @@ func TestOutcomesOfWrites(t *testing.T) {
 	gone := kv.Record{Key: "k", Token: "other", Version: "v1", Expires: now.UnixMilli()}
 	version := anyVersion(t, time.Time{})
 	done := answer{out: kv.Outcome{Done: true, Version: "v9"}}
-	found := func(rec kv.Record, retried bool) answer {
-		return answer{out: kv.Outcome{Exists: true, Found: rec, Retried: retried}}
+	found := func(rec kv.Record, mayHaveApplied bool) answer {
+		return answer{out: kv.Outcome{Exists: true, Found: rec, MayHaveApplied: mayHaveApplied}}
 	}
-	own := answer{own: true, out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v9"}, Retried: true}}
-	vanished := func(retried bool) answer { return answer{out: kv.Outcome{Retried: retried}} }
+	own := answer{own: true, out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v9"}, MayHaveApplied: true}}
+	vanished := func(mayHaveApplied bool) answer { return answer{out: kv.Outcome{MayHaveApplied: mayHaveApplied}} }
 	put := func(opts ...kv.PutOption) func(context.Context, *kv.Store) error {
 		return func(ctx context.Context, s *kv.Store) error {
 			_, err := s.Put(ctx, "k", []byte("v"), opts...)
@@ -123,7 +114,7 @@ func TestOutcomesOfWrites(t *testing.T) {
 			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
 		{"put-refused", "an error that says so means that nothing was written", put(), []answer{{err: &kv.Error{Kind: kv.ErrPermission, Err: errReset}}},
 			[]error{kv.ErrPermission, errReset}, []error{kv.ErrIndeterminate}},
-		{"put-unknown", "an error whose fate is unknown matches its cause as well", put(), []answer{{err: &kv.Error{Kind: kv.ErrUnavailable, Indeterminate: true, Err: errReset}}},
+		{"put-unknown", "an error whose fate is unknown matches its cause as well", put(), []answer{{err: &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errReset}}},
 			[]error{kv.ErrIndeterminate, kv.ErrUnavailable, errReset}, nil},
 		{"put-plain", "a driver's plain error leaves the fate of a write open", put(), []answer{{err: context.DeadlineExceeded}},
 			[]error{kv.ErrIndeterminate, context.DeadlineExceeded}, nil},
@@ -151,12 +142,12 @@ func TestOutcomesOfWrites(t *testing.T) {
 					t.Errorf("rule: %s; error %q matches %q", c.rule, err, unwanted)
 				}
 			}
-			if len(d.conds) != len(c.answers) {
-				t.Errorf("rule: %s; %d requests were made, want %d", c.rule, len(d.conds), len(c.answers))
+			if len(d.asked) != len(c.answers) {
+				t.Errorf("rule: %s; %d requests were made, want %d", c.rule, len(d.asked), len(c.answers))
 			}
-			for _, cond := range d.conds {
-				if cond.Now != now.UnixMilli() {
-					t.Errorf("rule: a call judges by the clock reading at its start; a request carries %d, want %d", cond.Now, now.UnixMilli())
+			for _, req := range d.asked {
+				if req.Now != now.UnixMilli() {
+					t.Errorf("rule: a call judges by the clock reading at its start; a request carries %d, want %d", req.Now, now.UnixMilli())
 				}
 			}
 		})
@@ -170,10 +161,10 @@ func TestTakeoverReplacesTheVersionFound(t *testing.T) {
 	if _, err := store.Put(t.Context(), "k", nil, kv.IfNotExists()); err != nil {
 		t.Fatal(err)
 	}
-	want := []kv.Condition{{Absent: true, Now: now.UnixMilli()}, {Version: "v1", Now: now.UnixMilli()}}
-	for i, cond := range d.conds {
-		if cond != want[i] {
-			t.Errorf("rule: an expired entry is replaced only in the state it was found in; request %d has %+v, want %+v", i, cond, want[i])
+	want := []kv.Condition{{Kind: kv.CondAbsent}, {Kind: kv.CondVersion, Version: "v1"}}
+	for i, req := range d.asked {
+		if req.Condition != want[i] {
+			t.Errorf("rule: an expired entry is replaced only in the state it was found in; request %d has %+v, want %+v", i, req.Condition, want[i])
 		}
 	}
 }
@@ -181,24 +172,24 @@ func TestTakeoverReplacesTheVersionFound(t *testing.T) {
 // nameless is a driver that never says which version a record has.
 type nameless struct{ kv.Driver }
 
-func (d nameless) Get(ctx context.Context, key string, withValue bool) (kv.Record, bool, error) {
-	rec, ok, err := d.Driver.Get(ctx, key, withValue)
-	rec.Version = ""
-	return rec, ok, err
+func (d nameless) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	found, err := d.Driver.Get(ctx, req)
+	found.Version = ""
+	return found, err
 }
 
-func (d nameless) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	if cond.Absent {
-		cond.Now = 0 // the store is to judge the expiry
+func (d nameless) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if req.Condition.Kind == kv.CondAbsent {
+		req.Now = 0 // the store is to judge the expiry
 	}
-	out, err := d.Driver.Put(ctx, rec, cond)
+	out, err := d.Driver.Write(ctx, req)
 	out.Version, out.Found.Version = "", ""
 	return out, err
 }
 
 func TestNoVersionIsNoCondition(t *testing.T) {
 	t.Parallel()
-	store := memkv.New().With(kv.Wrap(func(d kv.Driver) kv.Driver { return nameless{d} }))
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return nameless{d} }))
 	written, err := store.Put(t.Context(), "k", []byte("old"), kv.TTL(time.Hour))
 	if err != nil {
 		t.Fatal(err)
@@ -236,16 +227,18 @@ func TestEachRoundHasItsToken(t *testing.T) {
 	if _, err := store.Put(t.Context(), "k", nil, kv.IfNotExists()); err != nil {
 		t.Fatal(err)
 	}
-	for i, token := range d.tokens {
-		if i > 0 && (slices.Contains(d.tokens[:i], token) || kv.AttemptToken(d.tokens[0], i<<12) != token) {
-			t.Errorf("rule: each round has a token of its own for the same write; the tokens are %q", d.tokens)
+	var tokens []string
+	for i, req := range d.asked {
+		tokens = append(tokens, req.Token)
+		if i > 0 && (slices.Contains(tokens[:i], req.Token) || kv.AttemptToken(tokens[0], i<<12) != req.Token) {
+			t.Errorf("rule: each round has a token of its own for the same write; the tokens are %q", tokens)
 		}
 	}
 	// The write of any attempt is the store's own.
-	lost := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v7"}, Retried: true}, own: true, attempt: 2}
+	lost := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v7"}, MayHaveApplied: true}, own: true, attempt: 2}
 	store, _ = scriptedStore(t, none, lost)
 	version, err := store.Put(t.Context(), "k", nil, kv.IfNotExists())
-	if err != nil || version == (kv.Version{}) {
+	if err != nil || version.IsZero() {
 		t.Errorf("rule: what an earlier attempt wrote is recognised; got %v, %v", version, err)
 	}
 }
@@ -267,15 +260,15 @@ func TestExpiredVersionIsRefusedWithoutIO(t *testing.T) {
 	store = store.With(kv.Clock(func() time.Time { return soon }))
 	// A compare-and-swap hands on the expiry it read, which has passed as well:
 	// that somebody was faster is what it must hear.
-	_, err := store.Put(t.Context(), "k", nil, kv.IfVersion(version), kv.ExpireAt(soon))
+	_, err := store.Put(t.Context(), "k", nil, kv.IfVersion(version), kv.ExpiresAt(soon))
 	if !errors.Is(err, kv.ErrConditionFailed) {
 		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Put gave %v", err)
 	}
 	if err := store.Delete(t.Context(), "k", kv.IfVersion(version)); !errors.Is(err, kv.ErrConditionFailed) {
 		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Delete gave %v", err)
 	}
-	if len(d.conds) != 0 {
-		t.Errorf("rule: what the version tells needs no request; %d were made", len(d.conds))
+	if len(d.asked) != 0 {
+		t.Errorf("rule: what the version tells needs no request; %d were made", len(d.asked))
 	}
 }
 

@@ -5,8 +5,13 @@
 //	skykv help
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/skykv/skykv/cmd/skykv/command"
+	"github.com/skykv/skykv/providers"
+)
 
 func main() {
-	os.Exit(run(os.Args[1:]))
+	os.Exit(command.Run(providers.All(), os.Args[1:]))
 }

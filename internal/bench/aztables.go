@@ -9,7 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/internal/testing/canned"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/aztableskv"
 )
@@ -35,8 +35,8 @@ func azureAnswer(body string) []byte {
 var (
 	azureEntity = azureAnswer(`{"odata.metadata":"http://127.0.0.1/$metadata#` + azureTable + `/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"",` +
 		`"PartitionKey":"00","RowKey":"` + oneKey + `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
-		`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `"}`)
-	azureLayout = azureAnswer(`{"PartitionKey":"skykv","RowKey":"layout","format":1,"shards":16}`)
+		`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`)
+	azureLayout = azureAnswer(`{"PartitionKey":"skykv","RowKey":"layout","format":2,"shards":16}`)
 )
 
 // answerAzure answers reads with an entity and writes with an ETag.
@@ -52,12 +52,12 @@ func answerAzure(r *canned.Request, to []byte) []byte {
 
 func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {
 	// The account is Azurite's, whose key everybody knows.
-	c, err := aztableskv.Connect("aztables://devstoreaccount1/" + azureTable + "?endpoint=" + endpoint)
+	c, err := aztableskv.Connect(b.ctx, "aztables://devstoreaccount1/"+azureTable+"?endpoint="+endpoint)
 	if err != nil {
 		return nil, nil, err
 	}
 	b.onClose(func() error { c.Close(); return nil })
-	if err := aztableskv.EnsureTable(b.ctx, c.Client, azureTable); err != nil {
+	if err := aztableskv.EnsureWith(b.ctx, c.Client, c.Table, &c.Options); err != nil {
 		return nil, nil, err
 	}
 	store, err := aztableskv.New(b.ctx, c.Client, c.Table, &c.Options)
@@ -74,6 +74,7 @@ func sdkAzureGet(ctx context.Context, table *aztables.Client, key string) ([]byt
 		V []byte `json:"v"`
 		X string `json:"x"`
 		T string `json:"t"`
+		P string `json:"p"`
 	}
 	err = json.Unmarshal(resp.Value, &e)
 	return e.V, err
@@ -91,7 +92,8 @@ func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error 
 		X                    string `json:"x"`
 		XType                string `json:"x@odata.type"`
 		T                    string `json:"t"`
-	}{azurePartition(key), key, oneValue, "Edm.Binary", "0", "Edm.Int64", anyToken})
+		P                    string `json:"p"`
+	}{azurePartition(key), key, oneValue, "Edm.Binary", "0", "Edm.Int64", anyToken, ""})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/internal/testing/canned"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -74,7 +74,7 @@ func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 	case "GetItem":
 		to = append(to, `{"Item":`...)
 		if bytes.Contains(r.Body, []byte(`"layout"`)) {
-			to = fmt.Appendf(to, `{"pk":{"S":"layout"},"sk":{"S":"skykv"},"format":{"N":"1"},"shards":{"N":"%d"}}`, dynamoShards)
+			to = fmt.Appendf(to, `{"pk":{"S":"layout"},"sk":{"S":"skykv"},"format":{"N":"2"},"shards":{"N":"%d"}}`, dynamoShards)
 		} else {
 			to = appendItem(to, []byte(oneKey), ofPeer, true)
 		}

@@ -69,7 +69,7 @@ func (es *emulators) dynamoClient(b *bed) (client *dynamodb.Client, endpoint str
 		return nil, "", err
 	}
 	client = steadyClient(dynamoConfig(), endpoint)
-	return client, endpoint, dynamokv.EnsureTable(b.ctx, client, skykvTable, nil)
+	return client, endpoint, dynamokv.EnsureWith(b.ctx, client, skykvTable, nil)
 }
 
 func (es *emulators) dynamo(op dynamoOperation) func(*bed) ([]contender, error) {

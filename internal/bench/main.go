@@ -4,14 +4,14 @@
 //	go run . -report [-results FILE] [-plots FOLDER]
 //
 // It writes every measurement to FILE in the format of Go's benchmarks. From
-// there it prints a table by benchstat, the summary that the README shows, and a
+// there it prints a table by benchstat, the summary that docs/figures.md shows, and a
 // line for each goal, and draws the plots; -report does that alone.
 //
-// All stores of one work take turns, so that what else the machine does hits them
-// alike. Services are servers of this program's in a process of its own, which
-// answer with next to no work, some of them late, as if they were far away; the
-// emulators are had from conformance/emulator. It is a module of its own, so that
-// users of skykv never see its dependencies.
+// All stores of one work take turns, so that other load on the machine slows all
+// of them alike. The services are servers that this program runs in another
+// process. They do next to no work. Some answer late, as if they were far away.
+// Package conformance/emulator starts the emulators. The program is a module of
+// its own, so that users of skykv never see its dependencies.
 package main
 
 import (

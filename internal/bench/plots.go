@@ -33,7 +33,7 @@ var colors = map[string]int{
 	"sdk": 0, "sdk-default": 0, "skykv": 1, "docstore": 2, "docstore-512-idle": 2, "gokv": 3, "sdk-512-idle": 4,
 }
 
-// writePlots draws what the README shows.
+// writePlots draws what docs/figures.md shows.
 func writePlots(m measurements, folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err

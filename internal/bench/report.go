@@ -107,7 +107,7 @@ func (m measurements) base(work string) string {
 	return ""
 }
 
-// printSummary prints the table of the README.
+// printSummary prints the table of docs/figures.md.
 func printSummary(m measurements, out io.Writer) {
 	fmt.Fprint(out, "| Work | beside |")
 	for _, peer := range peers {

@@ -32,7 +32,10 @@ type Check struct {
 	Err error `json:"-"`
 }
 
-// Names of checks that more than one function knows.
+// CheckCredentials is the Name of the check of credentials: where it fails, so does
+// Ensure, with [kv.ErrPermission].
+const CheckCredentials = "credentials"
+
 const (
 	checkClock  = "clock"
 	checkLayout = "layout"

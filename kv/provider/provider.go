@@ -25,6 +25,9 @@ type Provider struct {
 	// Form shows what the URLs look like, such as "dynamodb://TABLE?region=R&shards=N".
 	Form string
 
+	// Summary says in a few words what the stores are, such as "AWS DynamoDB".
+	Summary string
+
 	// Open returns the store of a URL.
 	Open func(ctx context.Context, url string) (*kv.Store, error)
 
@@ -40,6 +43,11 @@ type Provider struct {
 	// the first one without which the rest cannot be looked at. Where it is nil,
 	// there is nothing to look at before the store is opened.
 	Inspect func(ctx context.Context, url string) iter.Seq[Check]
+
+	// Files returns the paths of the files that hold the store of a URL, the one first
+	// that Open makes if it is absent or empty. It is nil for stores that are no files
+	// of this host, and returns nothing for an invalid URL.
+	Files func(url string) []string
 
 	// Terraform returns what Ensure creates as a configuration of Terraform, without
 	// any I/O. It is nil where there is no such thing.
@@ -140,6 +148,43 @@ func (s Set) Ensure(ctx context.Context, url string) error {
 		return err
 	}
 	return store.Close()
+}
+
+// Plan returns the steps that Ensure would take, none where everything is set up, and
+// changes nothing. The error says why Ensure would fail, or that it cannot be told.
+func (s Set) Plan(ctx context.Context, url string) (steps []string, _ error) {
+	const op = "provision"
+	p, err := s.Find(url)
+	if err != nil {
+		return nil, err
+	}
+	steps = []string{}
+	if p.Inspect == nil {
+		return steps, nil
+	}
+	for c := range p.Inspect(ctx, url) {
+		switch {
+		case c.Step != "":
+			steps = append(steps, c.Step)
+		case c.Status != Fail || c.Name == checkClock:
+		case c.Name == CheckCredentials:
+			return nil, &kv.Error{Op: op, Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Fix)}
+		case c.Err != nil:
+			return nil, fmt.Errorf("%s: %s: %w", op, c.Name, c.Err)
+		default:
+			return nil, &kv.Error{Op: op, Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s: %s; %s", c.Name, c.Detail, c.Fix)}
+		}
+	}
+	return steps, nil
+}
+
+// Files returns the paths of the files that hold the store of a URL, if there are any.
+func (s Set) Files(url string) []string {
+	p, err := s.Find(url)
+	if err != nil || p.Files == nil {
+		return nil
+	}
+	return p.Files(url)
 }
 
 // Terraform returns what Ensure creates as a configuration of Terraform.

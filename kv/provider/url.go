@@ -13,7 +13,7 @@ import (
 // URL is a store's URL whose scheme and parameters are those of its form.
 type URL struct {
 	Host string // such as a table's name
-	Path string // without the leading slash, but for "file", whose paths may be absolute
+	Path string // without the leading slash where the form has a host; else it may be absolute
 
 	provider string
 	form     string
@@ -85,7 +85,7 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 		if u.Path, err = url.PathUnescape(parsed.Opaque); err != nil {
 			return nil, u.Errorf("the path cannot be parsed")
 		}
-	case scheme != "file":
+	case strings.Contains(form, "://"):
 		u.Path = strings.TrimPrefix(u.Path, "/")
 	}
 	return u, nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"github.com/skykv/skykv/kv"
 )
 
 // attempts watches the requests that one call of the SDK's client makes, in
@@ -17,12 +19,18 @@ import (
 // the client, and so sees how each of them ended.
 type attempts struct {
 	retry policy.RetryOptions
+	meter *kv.Meter
 
-	// applied: an attempt that has ended may have been applied by the service.
-	applied bool
+	ended int // attempts whose end repeat has seen
+
+	// someMayHaveApplied: the service may have carried out one of those.
+	someMayHaveApplied bool
 
 	// last is the failure of the last attempt that was to be repeated.
 	last error
+
+	// transaction is the last answer that was one to a transaction.
+	transaction answer
 
 	// pending: a request may be under way whose end repeat has not seen. Without
 	// net/http below the client nobody says when a request is sent, so it stays
@@ -36,37 +44,46 @@ type attempts struct {
 	context.Context // the call's, which leads tracer here
 }
 
-// watch returns the context for one call of the SDK's client.
-func (d *driver) watch(ctx context.Context) (context.Context, *attempts) {
-	a := &attempts{retry: d.retry, Context: ctx}
+// watch returns the context for one call of the SDK's client. A call with a meter is
+// followed by end.
+func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
+	a := new(attempts)
+	return a.watch(ctx, d.retry, meter), a
+}
+
+func (a *attempts) watch(ctx context.Context, retry policy.RetryOptions, meter *kv.Meter) context.Context {
+	a.Context, a.retry, a.meter = ctx, retry, meter
 	a.pending.Store(true)
-	retry := d.retry
 	retry.ShouldRetry = a.repeat
-	return policy.WithRetryOptions(a, retry), a
+	return policy.WithRetryOptions(a, retry)
 }
 
 // watchWrite is watch for a call that changes something: it learns whether a
 // request was sent at all.
-func (d *driver) watchWrite(ctx context.Context) (context.Context, *attempts) {
-	ctx, a := d.watch(ctx)
+func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
+	both := new(struct { // in one allocation
+		attempts
+		trace httptrace.ClientTrace
+	})
+	a := &both.attempts
+	ctx = a.watch(ctx, d.retry, meter)
 	if d.traces {
 		a.traced.Store(true)
 		a.pending.Store(false)
 		a.waiting.Store(true)
 	}
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) {
-			if !a.waiting.Load() {
-				a.traced.Store(true)
-				a.pending.Store(false)
-			}
-		},
-		GotConn: func(httptrace.GotConnInfo) {
-			if !a.waiting.Load() {
-				a.pending.Store(true)
-			}
-		},
-	}), a
+	both.trace.GetConn = func(string) {
+		if !a.waiting.Load() {
+			a.traced.Store(true)
+			a.pending.Store(false)
+		}
+	}
+	both.trace.GotConn = func(httptrace.GotConnInfo) {
+		if !a.waiting.Load() {
+			a.pending.Store(true)
+		}
+	}
+	return httptrace.WithClientTrace(ctx, &both.trace), a
 }
 
 type attemptsKey struct{}
@@ -92,14 +109,21 @@ func (t tracer) Do(r *http.Request) (*http.Response, error) {
 }
 
 // repeat is the ShouldRetry of the call: it is told of the end of every attempt
-// but those that the end of the context or a failure to authenticate cut short.
+// but those that the end of the context, a failure to authenticate, or an answer to a
+// POST that breaks off cut short.
 func (a *attempts) repeat(resp *http.Response, err error) bool {
+	a.ended++
+	status := 0
 	if err == nil {
-		a.applied = a.applied || mayHaveApplied(resp)
+		if status = resp.StatusCode; status == http.StatusAccepted {
+			a.transaction = readTransaction(resp)
+			status = a.transaction.status
+		}
+		a.someMayHaveApplied = a.someMayHaveApplied || mayHaveApplied(resp, status)
 	} else {
-		a.applied = a.applied || a.pending.Load()
+		a.someMayHaveApplied = a.someMayHaveApplied || a.pending.Load()
 	}
-	again := a.wanted(resp, err)
+	again := a.wanted(resp, status, err)
 	if again {
 		if a.last = err; err == nil {
 			a.last = runtime.NewResponseError(resp)
@@ -112,22 +136,16 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 // wanted reports whether an attempt is to be repeated: by the options' own
 // ShouldRetry or status codes, else like the SDK after every failure to send
 // and the status codes that its documentation lists.
-func (a *attempts) wanted(resp *http.Response, err error) bool {
-	if a.retry.ShouldRetry != nil {
+func (a *attempts) wanted(resp *http.Response, status int, err error) bool {
+	switch {
+	case a.retry.ShouldRetry != nil:
 		return a.retry.ShouldRetry(resp, err)
-	}
-	if err != nil {
+	case err != nil:
 		return true
+	case a.retry.StatusCodes != nil:
+		return slices.Contains(a.retry.StatusCodes, status)
 	}
-	codes := a.retry.StatusCodes
-	if codes == nil {
-		codes = repeatedStatus
-	}
-	status := resp.StatusCode
-	if status == http.StatusAccepted {
-		status = transactionAnswer(resp).status
-	}
-	return slices.Contains(codes, status)
+	return slices.Contains(repeatedStatus, status)
 }
 
 // repeatedStatus are the status codes that policy.RetryOptions names as default.
@@ -136,13 +154,9 @@ var repeatedStatus = []int{
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// mayHaveApplied reports whether a request that was answered by resp may have
-// changed something, or may yet.
-func mayHaveApplied(resp *http.Response) bool {
-	status := resp.StatusCode
-	if status == http.StatusAccepted {
-		status = transactionAnswer(resp).status
-	}
+// mayHaveApplied reports whether a request that was answered by resp, with status, may
+// have changed something, or may yet.
+func mayHaveApplied(resp *http.Response, status int) bool {
 	switch {
 	case status < 300, status == http.StatusRequestTimeout:
 		return true
@@ -150,16 +164,32 @@ func mayHaveApplied(resp *http.Response) bool {
 		// The service turns requests away with this code before it executes them; a
 		// proxy's 503 says nothing of the kind.
 		// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
-		return code(runtime.NewResponseError(resp)) != codeServerBusy
+		return codeOf(runtime.NewResponseError(resp)) != codeServerBusy
 	}
 	return status >= 500
 }
 
-// uncertain reports whether the call, which ended with err, may have changed
+// mayHaveApplied reports whether the call, which ended with err, may have changed
 // something.
-func (a *attempts) uncertain(err error) bool {
-	if answerOf(err).status != 0 || a.last != nil && errors.Is(err, a.last) || refusedCredential(err) {
-		return a.applied // repeat has seen the last attempt, or there was none
+func (a *attempts) mayHaveApplied(err error) bool { return a.someMayHaveApplied || a.underWay(err) }
+
+// underWay reports whether an attempt may have been under way when the call ended with
+// err: one whose end repeat has not seen.
+func (a *attempts) underWay(err error) bool {
+	if err == nil || answerOf(err).status != 0 || a.last != nil && errors.Is(err, a.last) || refusedCredential(err) {
+		return false // repeat has seen the last attempt, or there was none
 	}
-	return a.applied || a.pending.Load()
+	return a.pending.Load()
+}
+
+// end counts the call, which ended with err, as one request.
+func (a *attempts) end(err error) {
+	if a.meter == nil {
+		return
+	}
+	n := a.ended
+	if a.underWay(err) {
+		n++
+	}
+	a.meter.Add(1, max(n, 1))
 }

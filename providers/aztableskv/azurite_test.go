@@ -10,7 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 )
 
 func TestMain(m *testing.M) { emulator.Main(m) }
@@ -37,11 +37,11 @@ func azuriteAt(t testing.TB, endpoint string) *aztables.ServiceClient {
 	return client
 }
 
-// newTable returns the name of a new table.
+// newTable returns the name of a new table, which no store was opened on yet.
 func newTable(t testing.TB, client *aztables.ServiceClient) string {
 	t.Helper()
 	table := newTableName()
-	if err := EnsureTable(t.Context(), client, table); err != nil {
+	if _, err := client.CreateTable(t.Context(), table, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

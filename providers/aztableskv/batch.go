@@ -3,9 +3,7 @@ package aztableskv
 import (
 	"context"
 	"errors"
-	"slices"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/internal/parallel"
@@ -23,7 +21,7 @@ const (
 	parallelTransactions = 16
 	parallelSingles      = 8
 
-	// fewApplied is the number of operations in front of the one that made a
+	// fewApplied is the number of operations before the one that made a
 	// transaction fail from which on transactions are still worth while: where more
 	// than one in so many fails, single requests are fewer. One absent key says
 	// little of the others, so that it takes fewTries of them.
@@ -31,173 +29,167 @@ const (
 	fewTries   = 3
 )
 
-// WriteMany applies the writes of each partition in transactions. Deletions are
-// kept apart from puts, since an absent key makes a transaction fail.
-func (d *driver) WriteMany(ctx context.Context, writes []kv.Write) error {
-	groups := make(map[[2]int][]kv.Write) // by shard, and whether they delete
-	for _, w := range writes {
-		group := [2]int{kv.Shard(w.Key, d.shards)}
-		if w.Delete {
-			group[1] = 1
-		}
-		groups[group] = append(groups[group], w)
-	}
-	var chunks [][]kv.Write
-	for _, group := range groups {
-		chunks = slices.AppendSeq(chunks, slices.Chunk(group, maxTransaction))
-	}
-	failures := make([]map[string]error, len(chunks))
-	parallel.Do(len(chunks), parallelTransactions, func(i int) {
-		t := &transaction{single: d.writeSingle}
-		for _, w := range chunks[i] {
-			t.add(d.partition(w.Key), w, "")
-		}
-		failures[i] = d.transact(ctx, t)
-	})
-	failed := make(map[string]error)
-	for _, f := range failures {
-		for key, err := range f {
-			failed[key] = err
-		}
-	}
-	if len(failed) > 0 {
-		return &kv.BatchError{Failed: failed}
-	}
-	return nil
-}
+var (
+	errNoAtomicWrites = errors.New("the driver has no atomic writes")
+	errTransaction    = errors.New("the answer to a transaction cannot be read")
+)
 
-func (d *driver) writeSingle(ctx context.Context, w kv.Write, _ aztables.TransactionAction) error {
-	var err error
-	if w.Delete {
-		_, err = d.Delete(ctx, w.Key, kv.Condition{})
-	} else {
-		_, err = d.Put(ctx, w.Record, kv.Condition{})
+// WriteMany carries out the writes of each partition in transactions. Deletions
+// without a condition, puts without one, and writes with one are kept apart, since an
+// absent key and a condition that does not hold make a transaction fail.
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	type group struct {
+		shard       int
+		kind        kv.WriteKind
+		conditional bool
 	}
-	return err
+	results := make([]kv.WriteResult, len(req.Writes))
+	open := make(map[group]*transaction)
+	var transactions []*transaction
+	for i, w := range req.Writes {
+		action, err := d.layout.action(w)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		if action.ActionType == aztables.TransactionTypeDelete {
+			action.Entity = d.layout.encodeKey(w.Key)
+		}
+		g := group{shard: d.layout.shard(w.Key), kind: w.Kind}
+		if w.Condition.Kind != kv.CondNone {
+			g = group{shard: g.shard, conditional: true}
+		}
+		t := open[g]
+		if t == nil || len(t.actions) == maxTransaction {
+			t = &transaction{req: kv.WriteManyRequest{Now: req.Now, Meter: req.Meter}}
+			open[g], transactions = t, append(transactions, t)
+		}
+		t.at, t.actions, t.req.Writes = append(t.at, i), append(t.actions, action), append(t.req.Writes, w)
+	}
+	parallel.Do(len(transactions), parallelTransactions, func(i int) {
+		t := transactions[i]
+		for n, result := range d.transact(ctx, t) {
+			results[t.at[n]] = result
+		}
+	})
+	return results
 }
 
 // transaction is a list of writes to one partition, with what the SDK wants for
-// each, and how to make one of them alone.
+// each.
 type transaction struct {
-	writes  []kv.Write
+	at      []int // the place of each write in the batch
+	req     kv.WriteManyRequest
 	actions []aztables.TransactionAction
-	single  func(context.Context, kv.Write, aztables.TransactionAction) error
-}
-
-// add appends a write: a deletion or, without an ETag, a put.
-func (t *transaction) add(partition string, w kv.Write, etag string) {
-	action := aztables.TransactionAction{ActionType: aztables.TransactionTypeInsertReplace}
-	if w.Delete {
-		action.ActionType, action.Entity = aztables.TransactionTypeDelete, encodeKey(partition, w.Key)
-	} else {
-		action.Entity = encode(partition, w.Record)
-	}
-	if etag != "" {
-		match := azcore.ETag(etag)
-		action.IfMatch = &match
-	}
-	t.writes, t.actions = append(t.writes, w), append(t.actions, action)
 }
 
 func (t *transaction) part(from, to int) *transaction {
-	return &transaction{writes: t.writes[from:to], actions: t.actions[from:to], single: t.single}
+	part := &transaction{at: t.at[from:to], req: t.req, actions: t.actions[from:to]}
+	part.req.Writes = t.req.Writes[from:to]
+	return part
 }
 
-// transact applies t, and returns the errors of the writes that failed by their
-// keys. A transaction is applied as a whole or not at all; one that a single
-// write makes fail is split, so that the others are applied.
-func (d *driver) transact(ctx context.Context, t *transaction) map[string]error {
-	failed := make(map[string]error)
-	uncertain := false // an attempt to apply t may have succeeded after all
-	tries := 0         // that applied few
-	for len(t.writes) > 1 {
+// transact carries out t, and returns what became of its writes, in their order. A
+// transaction is carried out as a whole or not at all; one that a single write makes
+// fail is split, so that the others are carried out.
+func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult {
+	results := make([]kv.WriteResult, 0, len(t.actions))
+	mayHaveApplied := false // an attempt at what is left
+	tries := 0              // that applied few
+	for len(t.actions) > 1 {
 		if err := ctx.Err(); err != nil {
-			failAll(failed, t, &kv.Error{Err: err, MayHaveApplied: uncertain})
-			return failed
+			return append(results, t.fail(&kv.Error{Err: err, MayHaveApplied: mayHaveApplied})...)
 		}
-		callCtx, call := d.watchWrite(ctx)
-		err := d.submit(callCtx, t.actions)
+		callCtx, call := d.watchWrite(ctx, t.req.Meter)
+		etags, err := d.submit(callCtx, call, t.actions)
+		call.end(err)
 		if err == nil {
-			return failed
+			for _, etag := range etags {
+				results = append(results, kv.WriteResult{Outcome: kv.Outcome{Done: true, Version: etag}})
+			}
+			return results
 		}
-		uncertain = uncertain || call.applied
+		mayHaveApplied = mayHaveApplied || call.mayHaveApplied(err)
 		answer := answerOf(err)
 		if !answer.faultOfOne() {
-			e := call.failure(ctx, err)
-			e.MayHaveApplied = uncertain || call.uncertain(err)
-			failAll(failed, t, e)
-			return failed
+			e := call.failWrite(ctx, err)
+			e.MayHaveApplied = mayHaveApplied
+			return append(results, t.fail(e)...)
 		}
 		at := answer.index
-		if at < 0 || at >= len(t.writes) {
+		if at < 0 || at >= len(t.actions) {
 			break
 		}
-		// done: it was to be deleted, and is not there.
-		done := t.writes[at].Delete && t.actions[at].IfMatch == nil && absent(answer.code)
 		if at < fewApplied {
-			if tries++; !done || tries == fewTries {
+			if tries++; tries == fewTries {
 				break
 			}
 		}
-		// Those in front of it were fine.
-		failed = merge(failed, d.transact(ctx, t.part(0, at)), uncertain)
-		if !done {
-			failed = merge(failed, singles(ctx, t.part(at, at+1)), uncertain)
+		// Those before it were fine.
+		results = append(results, after(mayHaveApplied, d.transact(ctx, t.part(0, at)))...)
+		if result, ok := d.refusal(ctx, t.req.One(at), answer.code, mayHaveApplied); ok {
+			results = append(results, result)
+		} else {
+			results = append(results, after(mayHaveApplied, d.singles(ctx, t.part(at, at+1)))...)
 		}
-		t = t.part(at+1, len(t.writes))
+		t = t.part(at+1, len(t.actions))
 	}
-	return merge(failed, singles(ctx, t), uncertain)
+	return append(results, after(mayHaveApplied, d.singles(ctx, t))...)
 }
 
-// submit is SubmitTransaction, whose panic it makes an error: the client (v1.4.1)
-// slices the first line out of an answer that was cut off before its end.
-func (d *driver) submit(ctx context.Context, actions []aztables.TransactionAction) (err error) {
+// submit has the service carry out a transaction, and returns the ETags of what it
+// stored. The SDK (v1.4.1) takes the answer to a failed transaction that was cut off
+// within its part for a success, and panics where it was cut off within the first line.
+func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.TransactionAction) (etags []string, err error) {
 	defer func() {
 		if recover() != nil {
-			err = errors.New("the answer to a transaction cannot be read")
+			err = errTransaction
 		}
 	}()
-	_, err = d.table.SubmitTransaction(ctx, actions, nil)
-	return err
+	if _, err = d.table.SubmitTransaction(ctx, actions, nil); err != nil {
+		return nil, err
+	}
+	if !call.transaction.carriedOut(actions) {
+		return nil, errTransaction
+	}
+	return call.transaction.etags, nil
 }
 
-// faultOfOne reports whether the service refused a transaction for what is wrong
-// with a single write, so that the others have a chance without it.
-func (a answer) faultOfOne() bool {
-	return a.status >= 400 && a.status < 500 && a.kind() == nil
+// singles carries out the writes of t one by one.
+func (d *driver) singles(ctx context.Context, t *transaction) []kv.WriteResult {
+	return kv.WriteEach(ctx, d, t.req, parallelSingles)
 }
 
-// singles makes the writes of t one by one.
-func singles(ctx context.Context, t *transaction) map[string]error {
-	errs := make([]error, len(t.writes))
-	parallel.Do(len(t.writes), parallelSingles, func(i int) {
-		errs[i] = t.single(ctx, t.writes[i], t.actions[i])
-	})
-	failed := make(map[string]error)
-	for i, err := range errs {
-		if err != nil {
-			failed[t.writes[i].Key] = err
+// fail returns err for every write of t.
+func (t *transaction) fail(err error) []kv.WriteResult {
+	results := make([]kv.WriteResult, len(t.actions))
+	for i := range results {
+		results[i].Err = err
+	}
+	return results
+}
+
+// after returns results as those of writes of which an earlier attempt may have been
+// applied, or not.
+func after(mayHaveApplied bool, results []kv.WriteResult) []kv.WriteResult {
+	for i := range results {
+		r := &results[i]
+		if r.Err != nil {
+			r.Err = withMayHaveApplied(r.Err, mayHaveApplied)
+		} else if !r.Done {
+			r.MayHaveApplied = r.MayHaveApplied || mayHaveApplied
 		}
 	}
-	return failed
+	return results
 }
 
-func failAll(failed map[string]error, t *transaction, err error) {
-	for _, w := range t.writes {
-		failed[w.Key] = err
+// withMayHaveApplied returns the error of a write, of which an earlier attempt may have
+// been applied or not.
+func withMayHaveApplied(err error, mayHaveApplied bool) error {
+	e := kv.Error{Err: err}
+	if own, ok := err.(*kv.Error); ok {
+		e = *own
 	}
-}
-
-// merge adds errors to failed. When an earlier attempt at those writes may have
-// been applied, none of them means that nothing was written.
-func merge(failed, errs map[string]error, uncertain bool) map[string]error {
-	for key, err := range errs {
-		if e, ok := err.(*kv.Error); ok && uncertain && !e.MayHaveApplied {
-			marked := *e
-			marked.MayHaveApplied = true
-			err = &marked
-		}
-		failed[key] = err
-	}
-	return failed
+	e.MayHaveApplied = e.MayHaveApplied || mayHaveApplied
+	return &e
 }

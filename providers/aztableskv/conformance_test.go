@@ -9,8 +9,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/conformance/emulator"
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 	client := azurite(t)
 	open := func(ctx context.Context, through *aztables.ServiceClient, opts *Options) (*kv.Store, error) {
 		table := newTableName()
-		if err := EnsureTable(ctx, client, table); err != nil {
+		if err := EnsureWith(ctx, client, table, opts); err != nil {
 			return nil, err
 		}
 		t.Cleanup(func() { client.DeleteTable(context.Background(), table, nil) })

@@ -16,27 +16,63 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
-// The variables that credentials come from, named as the Azure CLI names them.
-// https://learn.microsoft.com/cli/azure/storage#az-storage
 const (
-	envConnectionString = "AZURE_STORAGE_CONNECTION_STRING"
-	envKey              = "AZURE_STORAGE_KEY"
-	envSAS              = "AZURE_STORAGE_SAS_TOKEN"
+	name    = "aztables"
+	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N"
 )
 
-// The account that every Azurite has, with its public key.
-// https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
-const (
-	azuriteAccount  = "devstoreaccount1"
-	azuriteEndpoint = "http://127.0.0.1:10002/devstoreaccount1"
-	azuriteKey      = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-)
+// Connection is what a store's URL names, for [New], [EnsureWith] and [SweepWith].
+type Connection struct {
+	Client  *aztables.ServiceClient
+	Table   string
+	Options Options
 
-const urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N"
+	account   account
+	transport *http.Transport
+}
+
+// Connect reads a store's URL, and the environment, as [Open] does, but sends
+// nothing to the service. Credentials are first used by the first request. Its errors
+// match [kv.ErrInvalidOption].
+func Connect(_ context.Context, url string) (*Connection, error) {
+	at, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	c := &Connection{Table: at.table, Options: Options{Shards: at.shards}, transport: newTransport()}
+	if c.account, err = findAccount(at.account, at.endpoint, os.Getenv); err == nil {
+		c.Client, err = c.account.client(c.transport)
+	}
+	if err != nil {
+		return nil, errInvalid("open", "%w", redact(err))
+	}
+	return c, nil
+}
+
+// Close closes the connections to the service that are idle.
+func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+
+// driver returns the driver that the functions by URL work with.
+func (c *Connection) driver(op string) (*driver, error) {
+	d, err := newDriver(op, c.Client, c.Table, &c.Options)
+	if err != nil {
+		return nil, err
+	}
+	d.traces = true
+	return d, nil
+}
+
+// Provider opens, sets up, looks at and sweeps stores by URL.
+func Provider() provider.Provider {
+	return provider.Provider{
+		Scheme: name, Form: urlForm,
+		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform, Sweep: Sweep,
+	}
+}
 
 // Open opens the store that a URL of the form
 //
@@ -57,107 +93,116 @@ const urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N"
 // A URL or variable that is malformed is an error that matches
 // [kv.ErrInvalidOption]; the other errors are those of New.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
-	c, err := Connect(url)
+	const op = "open"
+	c, err := Connect(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDriver("open", c.Client, c.Table, policy.RetryOptions{})
+	d, err := c.driver(op)
 	if err == nil {
-		d.traces, d.close = true, c.Close
-		d.setShards(c.Options.Shards)
+		d.close = c.Close
 		err = d.checkLayout(ctx)
 	}
 	if err != nil {
 		c.Close()
-		return nil, failed("open", err)
+		return nil, opError(op, err)
 	}
 	return kv.New(d), nil
 }
 
-// Connection is what a store's URL names, for [EnsureTable] and [Sweep].
-type Connection struct {
-	Client  *aztables.ServiceClient
-	Table   string
-	Options Options
-
-	transport *http.Transport
+// address is what a URL says.
+type address struct {
+	account, table string
+	endpoint       string // "" when the URL does not say
+	shards         int
 }
 
-// Close closes the connections to the service that are idle.
-func (c *Connection) Close() { c.transport.CloseIdleConnections() }
-
-// Connect reads a store's URL, and the environment, as [Open] does, but sends
-// nothing to the service. Its errors match [kv.ErrInvalidOption].
-func Connect(url string) (*Connection, error) {
+func parseURL(url string) (address, error) {
 	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
-		return nil, err
+		return address{}, err
 	}
+	at := address{account: u.Host, table: u.Path}
 	switch {
-	case !accountName.MatchString(u.Host):
-		return nil, u.Errorf("the account's name is %q; it must be 3 to 24 lower-case letters and digits", u.Host)
-	case !tableName.MatchString(u.Path):
-		return nil, u.Errorf("the table's name is %q; it must be %s", u.Path, tableNameRule)
+	case !accountName.MatchString(at.account):
+		return address{}, u.Errorf("the account's name is %q; it must be 3 to 24 lower-case letters and digits", at.account)
+	case !tableName.MatchString(at.table):
+		return address{}, u.Errorf("the table's name is %q; it must be %s", at.table, tableNameRule)
 	}
-	shards, err := u.Int("shards", DefaultShards, 1, MaxShards)
-	if err != nil {
-		return nil, err
+	if at.shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
+		return address{}, err
 	}
-	endpoint, err := u.Endpoint("endpoint")
-	if err != nil {
-		return nil, err
+	if at.endpoint, err = u.Endpoint("endpoint"); err != nil {
+		return address{}, err
 	}
-	transport := newTransport()
-	client, err := connect(u.Host, endpoint, os.Getenv, transport)
-	if err != nil {
-		return nil, invalid("open", "%w", redact(err))
-	}
-	return &Connection{Client: client, Table: u.Path, Options: Options{Shards: shards}, transport: transport}, nil
+	return at, nil
 }
 
 // accountName is the service's rule.
 // https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-name
 var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
-// connect makes the client for account out of what the environment offers.
+// account is a storage account, the URL of its table service, and the first of its key
+// and its SAS that is set. Without either, tokens of Microsoft Entra ID are used.
+type account struct{ name, endpoint, key, sas string }
+
+// The variables that credentials come from, named as the Azure CLI names them.
+// https://learn.microsoft.com/cli/azure/storage#az-storage
+const (
+	envConnectionString = "AZURE_STORAGE_CONNECTION_STRING"
+	envKey              = "AZURE_STORAGE_KEY"
+	envSAS              = "AZURE_STORAGE_SAS_TOKEN"
+)
+
+// azuriteAccount is the account that every Azurite has, with its public key.
+// https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
+var azuriteAccount = account{
+	name:     "devstoreaccount1",
+	endpoint: "http://127.0.0.1:10002/devstoreaccount1",
+	key:      "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+}
+
+// findAccount completes what a URL says of an account by what the environment offers.
 // Nothing in its errors repeats the text of a variable.
-func connect(account, endpoint string, getenv func(string) string, transport *http.Transport) (*aztables.ServiceClient, error) {
-	key, sas := getenv(envKey), getenv(envSAS)
+func findAccount(name, endpoint string, getenv func(string) string) (account, error) {
+	found := account{name: name, key: getenv(envKey), sas: getenv(envSAS)}
 	if text := getenv(envConnectionString); text != "" {
-		conn, err := parseConnectionString(text)
-		switch {
-		case err != nil:
-			return nil, err
-		case conn.account != account:
-			return nil, errors.New(envConnectionString + " is for account " + conn.account + ", the URL for " + account)
-		case endpoint == "":
-			endpoint = conn.endpoint
+		var err error
+		if found, err = parseConnectionString(text); err != nil {
+			return account{}, err
 		}
-		key, sas = conn.key, conn.sas
-	} else if key == "" && sas == "" && account == azuriteAccount {
-		key = azuriteKey
-		if endpoint == "" {
-			endpoint = azuriteEndpoint
+		if found.name != name {
+			return account{}, errors.New(envConnectionString + " is for account " + found.name + ", the URL for " + name)
 		}
+	} else if found.key == "" && found.sas == "" && name == azuriteAccount.name {
+		found = azuriteAccount
 	}
-	if endpoint == "" {
-		endpoint = "https://" + account + ".table.core.windows.net"
+	if endpoint != "" {
+		found.endpoint = endpoint
 	}
+	if found.endpoint == "" {
+		found.endpoint = "https://" + name + ".table.core.windows.net"
+	}
+	return found, nil
+}
+
+// client returns a client of the account's table service.
+func (a account) client(transport *http.Transport) (*aztables.ServiceClient, error) {
 	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{&http.Client{Transport: transport}}}}
 	switch {
-	case key != "":
-		cred, err := aztables.NewSharedKeyCredential(account, key)
+	case a.key != "":
+		cred, err := aztables.NewSharedKeyCredential(a.name, a.key)
 		if err != nil {
 			return nil, errors.New("the account key is not base64")
 		}
-		return aztables.NewServiceClientWithSharedKey(endpoint, cred, opts)
-	case sas != "":
-		sas = strings.TrimPrefix(sas, "?")
+		return aztables.NewServiceClientWithSharedKey(a.endpoint, cred, opts)
+	case a.sas != "":
+		sas := strings.TrimPrefix(a.sas, "?")
 		if params, err := url.ParseQuery(sas); err != nil || params.Get("sig") == "" {
-			return nil, errors.New("the shared access signature has no sig parameter; allowed is the query of a SAS URL")
+			return nil, errors.New("the shared access signature has no sig parameter; want the query of a SAS URL")
 		}
-		return aztables.NewServiceClientWithNoCredential(endpoint+"?"+sas, opts)
-	case !strings.HasPrefix(endpoint, "https:"):
+		return aztables.NewServiceClientWithNoCredential(a.endpoint+"?"+sas, opts)
+	case !strings.HasPrefix(a.endpoint, "https:"):
 		return nil, errors.New("the environment has no key and no SAS (" + envConnectionString + ", " + envKey + ", " + envSAS +
 			"), and tokens of Microsoft Entra ID are sent to https endpoints only")
 	}
@@ -165,44 +210,40 @@ func connect(account, endpoint string, getenv func(string) string, transport *ht
 	if err != nil {
 		return nil, err
 	}
-	return aztables.NewServiceClient(endpoint, cred, opts)
+	return aztables.NewServiceClient(a.endpoint, cred, opts)
 }
-
-// connectionString is what a connection string says about tables.
-type connectionString struct{ account, endpoint, key, sas string }
 
 // parseConnectionString reads text by the rules of
 // https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string.
 // The SDK's own function knows neither Azurite nor another endpoint for a SAS.
-func parseConnectionString(text string) (connectionString, error) {
-	var c connectionString
+func parseConnectionString(text string) (account, error) {
 	fields := make(map[string]string)
 	for field := range strings.SplitSeq(text, ";") {
 		name, value, ok := strings.Cut(field, "=")
 		if !ok && strings.TrimSpace(field) != "" {
-			return c, errors.New(envConnectionString + " is malformed; allowed are NAME=VALUE pairs with semicolons between them")
+			return account{}, errors.New(envConnectionString + " is malformed; want NAME=VALUE pairs with semicolons between them")
 		}
 		fields[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
 	}
 	if strings.EqualFold(fields["usedevelopmentstorage"], "true") {
-		return connectionString{account: azuriteAccount, endpoint: azuriteEndpoint, key: azuriteKey}, nil
+		return azuriteAccount, nil
 	}
-	c = connectionString{
-		account:  fields["accountname"],
+	a := account{
+		name:     fields["accountname"],
 		endpoint: fields["tableendpoint"],
 		key:      fields["accountkey"],
 		sas:      fields["sharedaccesssignature"],
 	}
-	if c.account == "" {
+	if a.name == "" {
 		// A SAS is shown with endpoints and without the account that they belong to.
-		if u, err := url.Parse(c.endpoint); err == nil {
-			c.account, _, _ = strings.Cut(u.Host, ".")
+		if u, err := url.Parse(a.endpoint); err == nil {
+			a.name, _, _ = strings.Cut(u.Host, ".")
 		}
 	}
-	if !accountName.MatchString(c.account) || c.key == "" && c.sas == "" {
-		return c, errors.New(envConnectionString + " lacks something; allowed are an AccountName (3 to 24 lower-case letters and digits) or a TableEndpoint, with an AccountKey or a SharedAccessSignature")
+	if !accountName.MatchString(a.name) || a.key == "" && a.sas == "" {
+		return account{}, errors.New(envConnectionString + " lacks something; want an AccountName (3 to 24 lower-case letters and digits) or a TableEndpoint, with an AccountKey or a SharedAccessSignature")
 	}
-	if c.endpoint == "" {
+	if a.endpoint == "" {
 		protocol, suffix := fields["defaultendpointsprotocol"], fields["endpointsuffix"]
 		if protocol == "" {
 			protocol = "https"
@@ -210,13 +251,13 @@ func parseConnectionString(text string) (connectionString, error) {
 		if suffix == "" {
 			suffix = "core.windows.net"
 		}
-		c.endpoint = protocol + "://" + c.account + ".table." + suffix
+		a.endpoint = protocol + "://" + a.name + ".table." + suffix
 	}
-	c.endpoint = strings.TrimSuffix(c.endpoint, "/")
-	if u, err := url.Parse(c.endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-		return c, errors.New(envConnectionString + " names an endpoint that is none; allowed is a URL such as https://ACCOUNT.table.core.windows.net")
+	a.endpoint = strings.TrimSuffix(a.endpoint, "/")
+	if u, err := url.Parse(a.endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return account{}, errors.New(envConnectionString + " names an endpoint that is none; want a URL such as https://ACCOUNT.table.core.windows.net")
 	}
-	return c, nil
+	return a, nil
 }
 
 // newTransport is the SDK's transport with room for idle connections: net/http

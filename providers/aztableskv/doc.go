@@ -1,23 +1,25 @@
 // Package aztableskv keeps entries in a table of Azure Table storage.
 //
-//	err := aztableskv.EnsureTable(ctx, client, "kv1") // once, or by another tool
-//	store, err := aztableskv.New(ctx, client, "kv1", nil)
+//	err := aztableskv.Ensure(ctx, "aztables://myaccount/kv1") // once, or by another tool
 //	store, err := aztableskv.Open(ctx, "aztables://myaccount/kv1")
+//	store, err := aztableskv.New(ctx, client, "kv1", nil) // with the program's own client
 //
 // # Layout of the table
 //
-// An entry is one entity:
+// This is format 2. An entry is one entity:
 //
 //	PartitionKey  String  the shard in two hexadecimal digits, "00" to "0f" with 16 shards
 //	RowKey        String  the key
-//	v             Binary  the value
+//	v             Binary  the value, or its first 64 KiB
+//	v1 to v5      Binary  the following 64 KiB each, where there are any
 //	x             Int64   the expiry in milliseconds since 1970, 0 if there is none
 //	t             String  22 random characters, new with every write
+//	p             String  the writes that this one replaced, empty for most entries
 //
-// The shard of a key is kv.Shard(key, shards). One more entity, with PartitionKey
-// "skykv" and RowKey "layout", holds the version of this layout in "format" and
-// the number of shards in "shards", both Int32. The version of an entry is the
-// entity's ETag.
+// The shard of a key is kv.Shard(key, shards), so that keys of one group are in one
+// partition. One more entity, with PartitionKey "skykv" and RowKey "layout", holds the
+// format in "format" and the number of shards in "shards", both Int32. A table of
+// another format is refused. The version of an entry is the entity's ETag.
 //
 // Table storage deletes nothing by itself. Exact expiry is the store's doing:
 // reads, conditions and scans go by x. What has expired stays until it is
@@ -45,7 +47,8 @@
 // that is to delete it. It is then split around that key, which takes two
 // requests more, or made key by key when many are absent. A scan makes one request
 // per shard to begin with, all at once, and one for each further page of a shard,
-// which has up to 1,000 entities, and about 1 MiB of them with their values.
+// which has up to 1,000 entities, and about 1 MiB of them with their values. A scan
+// within one group makes that of one shard.
 //
 // Azure charges by request, a transaction or a page being one, and for storage. It
 // stores values as they are, not in base64, and an entity has some 150 bytes
@@ -55,14 +58,17 @@
 //
 // # Permissions
 //
-// Of Microsoft Entra ID, the role Storage Table Data Contributor allows all of it,
+// Of Microsoft Entra ID, the role Storage Table Data Contributor permits all of it,
 // and Storage Table Data Reader all that reads; they can be given for a single
 // table. As data actions below
 // Microsoft.Storage/storageAccounts/tableServices/tables/, and as the permissions
 // of a SAS, operations need:
 //
-//	New, Open          entities/read                        r
-//	  of a new table   and entities/add/action              ra
+//	New, Open, Ensure,
+//	Inspect            entities/read                        r
+//	  a new table      and entities/add/action, but not     ra
+//	                   for Inspect
+//	  no table         for Ensure the action tables/write   c, of an account SAS
 //	Get, GetMany,
 //	Exists, Scan       entities/read                        r
 //	Put, PutMany       entities/write                       au
@@ -76,25 +82,26 @@
 //	                   entities/read                        rd
 //	DeletePrefix,
 //	Sweep              entities/read, entities/delete       rd
-//	EnsureTable        the action tables/write              c, of an account SAS
 //
-// An account key allows everything. A SAS for one table works with a client for
+// An account key permits everything. A SAS for one table works with a client for
 // the account's URL, and as AZURE_STORAGE_SAS_TOKEN; one for the account has to
 // be for the table service (ss=t), containers and objects (srt=co). New roles take
 // some minutes to have an effect, in which operations are kv.ErrPermission.
 //
 // # Retries
 //
-// A store has to know of every attempt that the SDK makes at a write, and the SDK
-// shows that only to who decides on them. Options.Retry therefore stands in for
-// the retry options of the client, which are hidden, and for those that a context
-// carries. Its zero value is the SDK's default: four attempts, after failures to
-// send of any kind and the status codes 408, 429, 500, 502, 503 and 504, with
+// A store must know of every attempt that the SDK makes at a write, and the SDK
+// tells that to the function alone that decides on repetitions. Options.Retry
+// therefore takes the place of the retry options of the client, which are hidden, and of
+// those that a context carries. Its zero value is the SDK's default: four attempts, after
+// failures to send of any kind and the status codes 408, 429, 500, 502, 503 and 504, with
 // pauses of about 1, 3 and 6 seconds. All other options and policies of the
 // client stay in effect, but for headers that a context carries into a
 // put-if-absent, which asks for an empty answer that way.
 //
-// kv.ErrThrottled and kv.ErrUnavailable mean that these attempts were used up.
+// kv.ErrThrottled and kv.ErrUnavailable mean that these attempts were used up, or
+// that an answer cannot be the service's. An answer to a transaction that is not complete
+// leaves the fate of its writes open, and the transaction is not repeated.
 //
 // # Caveats
 //
@@ -102,7 +109,7 @@
 //     kv.ErrIncompatible to every operation that reads them, and to conditional
 //     writes that meet them. Put, PutMany, Delete and DeleteMany without a
 //     condition do not read: they replace and delete them. DeletePrefix and Sweep
-//     leave them alone. An entity that has x and t as skykv writes them, and only
+//     leave them alone. An entity that has x, t and p as skykv writes them, and only
 //     v differs, cannot be told by what does not read values: Exists, scans of
 //     keys alone, DeletePrefix and Sweep take it for an entry; and one whose x has
 //     passed is left out of scans as expired entries are. Scans pass over

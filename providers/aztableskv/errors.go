@@ -1,11 +1,15 @@
 package aztableskv
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -19,8 +23,6 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-const name = "aztables"
-
 // Error codes beside those that aztables declares.
 // https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 const (
@@ -28,57 +30,28 @@ const (
 	codeInvalidAuthenticationInfo = "InvalidAuthenticationInfo"
 )
 
-// read gives the error of a failed read as the store wants it.
-func (a *attempts) read(ctx context.Context, err error) error {
-	return a.failure(ctx, err)
-}
-
-// write is read for a call that may have changed something.
-func (a *attempts) write(ctx context.Context, err error) error {
-	e := a.failure(ctx, err)
-	e.MayHaveApplied = a.uncertain(err)
-	return e
-}
-
-func (a *attempts) failure(ctx context.Context, err error) *kv.Error {
+// failRead returns the error of a failed read as the store wants it.
+func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
 	if ended := ctx.Err(); ended == nil || !errors.Is(err, ended) {
-		return &kv.Error{Kind: kind(err), Err: redact(err)}
+		return &kv.Error{Kind: kindOf(err), Err: redact(err)}
 	}
 	if a.last == nil {
 		return &kv.Error{Err: redact(err)}
 	}
 	// The end of the context hides why the call took that long.
-	return &kv.Error{Kind: kind(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", redact(err), redact(a.last))}
+	return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", redact(err), redact(a.last))}
 }
 
-// failed is the error of an operation outside of any store.
-func failed(op string, err error) error {
-	e := &kv.Error{Err: err}
-	if own, ok := err.(*kv.Error); ok {
-		e = own
-	}
-	e.Op, e.Provider = op, name
+// failWrite is failRead for a call that may have changed something.
+func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
+	e := a.failRead(ctx, err)
+	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
 
-// invalid is the error of an argument.
-func invalid(op, format string, args ...any) error {
-	return failed(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
-}
-
-// code gives the service's error code behind err, "" when there is none.
-func code(err error) aztables.TableErrorCode {
-	return answerOf(err).code
-}
-
-// absent reports whether code says that there is no such entity.
-func absent(code aztables.TableErrorCode) bool {
-	return code == aztables.ResourceNotFound || code == aztables.EntityNotFound
-}
-
-// kind gives the sentinel that an error of the SDK matches, when it is not the
+// kindOf returns the sentinel that an error of the SDK matches, when it is not the
 // end of the call's context.
-func kind(err error) error {
+func kindOf(err error) error {
 	answer := answerOf(err)
 	switch {
 	case answer.status != 0:
@@ -89,24 +62,37 @@ func kind(err error) error {
 	return kv.ErrUnavailable
 }
 
-func (a answer) kind() error {
-	switch a.code {
-	case aztables.TableNotFound, aztables.TableBeingDeleted:
-		return kv.ErrNotProvisioned
-	case codeServerBusy:
-		return kv.ErrThrottled
-	case codeInvalidAuthenticationInfo:
-		return kv.ErrPermission
+// opError is the error of an operation outside of any store.
+func opError(op string, err error) error {
+	e := kv.Error{Err: err}
+	if own, ok := err.(*kv.Error); ok {
+		e = *own
 	}
-	switch {
-	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
-		return kv.ErrPermission
-	case a.status == http.StatusTooManyRequests:
-		return kv.ErrThrottled
-	case a.status == http.StatusRequestTimeout, a.status >= 500:
-		return kv.ErrUnavailable
+	e.Op, e.Provider = op, name
+	return &e
+}
+
+// errInvalid is the error of an argument.
+func errInvalid(op, format string, args ...any) error {
+	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
+}
+
+// errForeign is the error of something that skykv did not write.
+func errForeign(what, want string) error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s is not what skykv writes; want %s", what, want)}
+}
+
+// errAnswer is the error of an answer to a read that the service never gives.
+func errAnswer(err error) error { return &kv.Error{Kind: kv.ErrUnavailable, Err: err} }
+
+var errNoETag = errors.New("the service's answer has no ETag")
+
+// errNotProvisioned adds to an error that there is no table what creates it.
+func (d *driver) errNotProvisioned(err *kv.Error) error {
+	if err.Kind == kv.ErrNotProvisioned {
+		err.Err = fmt.Errorf("there is no table %s, Ensure creates it: %w", d.name, err.Err)
 	}
-	return nil
+	return err
 }
 
 // refusedCredential reports whether err says that there is no token for the
@@ -131,56 +117,166 @@ var credentialUnavailable = reflect.TypeOf(azidentity.NewCredentialUnavailableEr
 type answer struct {
 	status int // 0 without an answer
 	code   aztables.TableErrorCode
-	index  int // of the operation that made a transaction fail, or -1
+
+	// Of the answer to a transaction:
+	index int      // of the operation that made it fail, or -1
+	etags []string // of its operations, "" for a deletion
 }
 
-// answerOf gives the answer that err describes.
+// answerOf returns the answer that err describes.
 func answerOf(err error) answer {
 	e, ok := errors.AsType[*azcore.ResponseError](err)
 	if !ok {
 		return answer{index: -1}
 	}
 	if e.StatusCode == http.StatusAccepted && e.RawResponse != nil {
-		return transactionAnswer(e.RawResponse)
+		return readTransaction(e.RawResponse)
 	}
 	return answer{status: e.StatusCode, code: aztables.TableErrorCode(e.ErrorCode), index: -1}
 }
 
-// transactionAnswer reads the answer to a transaction, which has the status 202
-// in any case: what became of it stands in the first part of the body.
+// codeOf returns the service's error code behind err, "" when there is none.
+func codeOf(err error) aztables.TableErrorCode { return answerOf(err).code }
+
+// absent reports whether code says that there is no such entity.
+func absent(code aztables.TableErrorCode) bool {
+	return code == aztables.ResourceNotFound || code == aztables.EntityNotFound
+}
+
+// refused reports whether code says that a condition does not hold.
+func refused(code aztables.TableErrorCode, cond kv.ConditionKind) bool {
+	switch cond {
+	case kv.CondAbsent:
+		return code == aztables.EntityAlreadyExists
+	case kv.CondVersion:
+		return code == aztables.UpdateConditionNotSatisfied || absent(code)
+	}
+	return false
+}
+
+func (a answer) kind() error {
+	switch a.code {
+	case aztables.TableNotFound, aztables.TableBeingDeleted:
+		return kv.ErrNotProvisioned
+	case codeServerBusy:
+		return kv.ErrThrottled
+	case codeInvalidAuthenticationInfo:
+		return kv.ErrPermission
+	}
+	switch {
+	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
+		return kv.ErrPermission
+	case a.status == http.StatusTooManyRequests:
+		return kv.ErrThrottled
+	case a.status < 300, a.status == http.StatusRequestTimeout, a.status >= 500:
+		return kv.ErrUnavailable // a success among errors is an answer that cannot be read
+	}
+	return nil
+}
+
+// faultOfOne reports whether the service refused a transaction for what is wrong
+// with a single write, so that the others have a chance without it.
+func (a answer) faultOfOne() bool {
+	return a.status >= 400 && a.status < 500 && a.kind() == nil
+}
+
+// readTransaction reads the answer to a transaction, which has the status 202 in any
+// case: what became of it is in the parts of the body. Nothing is believed of an answer
+// that is not complete, and it keeps the status 202.
 // https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
-func transactionAnswer(resp *http.Response) answer {
-	a := answer{status: resp.StatusCode, index: -1}
-	body, _ := runtime.Payload(resp) // the SDK has read it already
-	if bytes.HasPrefix(body, []byte("{")) {
-		a.status = http.StatusBadRequest // the transaction itself was malformed
-	} else if _, part, ok := bytes.Cut(body, []byte("HTTP/1.1 ")); ok && len(part) > 3 {
-		if status, err := strconv.Atoi(string(part[:3])); err == nil {
-			a.status, body = status, part
+func readTransaction(resp *http.Response) answer {
+	unreadable := answer{status: resp.StatusCode, index: -1}
+	body, err := runtime.Payload(resp) // the SDK has read it already
+	if err != nil {
+		return unreadable
+	}
+	if bytes.HasPrefix(body, []byte("{")) { // the transaction itself was malformed
+		return answer{status: http.StatusBadRequest, code: readError(body).Code, index: -1}
+	}
+	// The operations' answers are the parts of the one part that there is. What comes
+	// after their closing boundary is of no interest: Azure Cosmos DB sends nothing.
+	whole, err := multipartReader(resp.Header, body).NextPart()
+	if err != nil {
+		return unreadable
+	}
+	if body, err = io.ReadAll(whole); err != nil && err != io.ErrUnexpectedEOF {
+		return unreadable
+	}
+	a := answer{index: -1}
+	parts, buffer := multipartReader(http.Header(whole.Header), body), bufio.NewReaderSize(nil, 1<<10)
+	for {
+		part, err := parts.NextPart()
+		if err == io.EOF && a.status != 0 { // exactly this error tells that the last boundary was there
+			return a
+		}
+		if err != nil {
+			return unreadable
+		}
+		buffer.Reset(part)
+		one, err := http.ReadResponse(buffer, nil)
+		if err != nil {
+			return unreadable
+		}
+		text, err := io.ReadAll(one.Body)
+		switch status := one.StatusCode; {
+		case err != nil, status < 200, status >= 300 && status < 400:
+			return unreadable
+		case status >= 400: // the failure of one is that of all
+			told := readError(text)
+			a.status, a.code, a.index = status, told.Code, told.index()
+		case a.status == 0:
+			a.status = status
+		}
+		a.etags = append(a.etags, one.Header.Get("ETag"))
+	}
+}
+
+// carriedOut reports whether the answer tells that a transaction of these operations was
+// carried out: as many parts as operations, each a success, and an ETag in all but
+// those of deletions.
+func (a answer) carriedOut(actions []aztables.TransactionAction) bool {
+	if a.status >= 300 || len(a.etags) != len(actions) {
+		return false
+	}
+	for i, etag := range a.etags {
+		if etag == "" && actions[i].ActionType != aztables.TransactionTypeDelete {
+			return false
 		}
 	}
-	if a.status < 300 {
-		return a
-	}
+	return true
+}
+
+// multipartReader reads the parts of a body, of which there are none unless its header
+// names a boundary.
+func multipartReader(header http.Header, body []byte) *multipart.Reader {
+	_, params, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	return multipart.NewReader(bytes.NewReader(body), params["boundary"])
+}
+
+// serviceError is an error as the service writes it.
+type serviceError struct {
+	Code    aztables.TableErrorCode `json:"code"`
+	Message struct {
+		Value string `json:"value"`
+	} `json:"message"`
+}
+
+func readError(body []byte) serviceError {
 	var told struct {
-		Error struct {
-			Code    aztables.TableErrorCode `json:"code"`
-			Message struct {
-				Value string `json:"value"`
-			} `json:"message"`
-		} `json:"odata.error"`
+		Error serviceError `json:"odata.error"`
 	}
-	if _, object, ok := bytes.Cut(body, []byte("{")); ok {
-		// Behind the object comes the end of the multipart body.
-		object = body[len(body)-len(object)-1:]
-		if json.NewDecoder(bytes.NewReader(object)).Decode(&told) == nil {
-			a.code = told.Error.Code
-		}
+	if json.Unmarshal(body, &told) != nil {
+		return serviceError{}
 	}
-	// The message starts with the index: "3:The specified resource does not exist."
-	at, _, _ := strings.Cut(told.Error.Message.Value, ":")
+	return told.Error
+}
+
+// index returns the index of an operation that the message starts with, such as
+// "3:The specified resource does not exist.", or -1.
+func (e serviceError) index() int {
+	at, _, _ := strings.Cut(e.Message.Value, ":")
 	if n, err := strconv.Atoi(at); err == nil && n >= 0 {
-		a.index = n
+		return n
 	}
-	return a
+	return -1
 }

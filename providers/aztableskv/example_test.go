@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/aztableskv"
 )
 
@@ -29,11 +30,12 @@ func ExampleOpen() {
 
 // A store in Azurite, which needs no credentials in the environment.
 func ExampleOpen_azurite() {
-	store, err := aztableskv.Open(context.Background(),
-		"aztables://devstoreaccount1/kv1?endpoint=http://127.0.0.1:10002/devstoreaccount1")
-	if errors.Is(err, kv.ErrNotProvisioned) {
-		log.Fatal("create the table first, see EnsureTable")
+	ctx := context.Background()
+	const url = "aztables://devstoreaccount1/kv1?endpoint=http://127.0.0.1:10002/devstoreaccount1"
+	if err := aztableskv.Ensure(ctx, url); err != nil { // creates the table unless it is there
+		log.Fatal(err)
 	}
+	store, err := aztableskv.Open(ctx, url)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -51,10 +53,11 @@ func ExampleNew() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := aztableskv.EnsureTable(ctx, client, "kv1"); err != nil {
+	opts := &aztableskv.Options{Shards: 64}
+	if err := aztableskv.EnsureWith(ctx, client, "kv1", opts); err != nil { // once, or by another tool
 		log.Fatal(err)
 	}
-	store, err := aztableskv.New(ctx, client, "kv1", &aztableskv.Options{Shards: 64})
+	store, err := aztableskv.New(ctx, client, "kv1", opts)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -65,15 +68,10 @@ func ExampleNew() {
 func ExampleSweep() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	c, err := aztableskv.Connect("aztables://myaccount/kv1")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer c.Close()
-	go aztableskv.Sweep(ctx, c.Client, c.Table, &aztableskv.SweepOptions{
+	go aztableskv.Sweep(ctx, "aztables://myaccount/kv1", &provider.SweepOptions{
 		Interval: time.Hour,
 		Rate:     100,
-		Progress: func(p aztableskv.SweepProgress) {
+		Progress: func(p provider.SweepProgress) {
 			if p.Done {
 				log.Printf("sweep %d: %d entities deleted, error: %v", p.Pass, p.Deleted, p.Err)
 			}

@@ -74,6 +74,7 @@ type fault struct {
 	index   int    // of the operation that fails a transaction
 	plain   bool   // answer with plain text, as a proxy does
 	headers http.Header
+	edit    func(body string) string // changes the answer that was served
 }
 
 func newFake(t testing.TB, table string) *fake {
@@ -235,16 +236,14 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	what := "table"
+	what := "entity"
 	switch {
+	case r.URL.Path == "/Tables":
+		what = "table"
 	case r.URL.Path == "/$batch":
 		what = "batch"
-	case entityPath.MatchString(r.URL.Path):
-		what = "entity"
 	case strings.HasSuffix(r.URL.Path, "()"):
 		what = "list"
-	case r.URL.Path == "/"+f.table && r.Method == "POST":
-		what = "entity"
 	}
 	f.requests = append(f.requests, r.Method+" "+what)
 	f.largest = max(f.largest, len(body))
@@ -272,7 +271,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "list":
 		f.list(answer, r)
 	case "entity":
-		etag, body, refused := f.entity(r)
+		_, etag, body, refused := f.entity(r)
 		f.answer(answer, r, etag, body, refused)
 	default:
 		f.create(answer, body)
@@ -286,9 +285,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case fault.noETag:
 		answer.Header().Del("ETag")
 	}
+	body = answer.Body.Bytes()
+	if fault.edit != nil {
+		body = []byte(fault.edit(string(body)))
+	}
 	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
-	w.Write(answer.Body.Bytes())
+	w.Write(body)
 }
 
 // refuse answers with the failure of a fault, which for a transaction is one of
@@ -300,7 +303,7 @@ func (f *fake) refuse(w http.ResponseWriter, fault fault, batch bool) {
 	case fault.plain:
 		http.Error(w, fault.text, fault.status)
 	case batch && fault.index >= 0 && fault.code != "" && fault.headers == nil:
-		f.answerBatch(w, []*failure{refused}, strconv.Itoa(fault.index)+":")
+		f.answerBatch(w, []part{{refused: refused}}, strconv.Itoa(fault.index)+":")
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("x-ms-request-id", "request-1")
@@ -349,19 +352,18 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, etag string, body 
 }
 
 // entity serves a request for one entity.
-func (f *fake) entity(r *http.Request) (etag string, body []byte, refused *failure) {
-	var key fakeKey
+func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, refused *failure) {
 	table := strings.TrimPrefix(r.URL.Path, "/")
 	if match := entityPath.FindStringSubmatch(r.URL.Path); match != nil {
 		table, key = match[1], fakeKey{match[2], match[3]}
 	}
 	if f.table == "" || table != f.table {
-		return "", nil, errNoTable
+		return key, "", nil, errNoTable
 	}
 	var properties map[string]json.RawMessage
 	if r.Method == "POST" || r.Method == "PUT" {
 		if err := json.NewDecoder(r.Body).Decode(&properties); err != nil {
-			return "", nil, &failure{400, "InvalidInput", "no JSON"}
+			return key, "", nil, &failure{400, "InvalidInput", "no JSON"}
 		}
 		var inBody fakeKey
 		json.Unmarshal(properties["PartitionKey"], &inBody.partition)
@@ -374,23 +376,23 @@ func (f *fake) entity(r *http.Request) (etag string, body []byte, refused *failu
 	found, match := f.entities[key], r.Header.Get("If-Match")
 	switch {
 	case f.refused[key.row] != nil:
-		return "", nil, f.refused[key.row]
+		return key, "", nil, f.refused[key.row]
 	case r.Method == "POST" && found != nil:
-		return "", nil, errEntityThere
+		return key, "", nil, errEntityThere
 	case r.Method != "POST" && found == nil && (r.Method != "PUT" || match != ""):
-		return "", nil, errNoEntity
+		return key, "", nil, errNoEntity
 	case match != "" && match != "*" && match != found.etag:
-		return "", nil, errStaleETag
+		return key, "", nil, errStaleETag
 	}
 	switch r.Method {
 	case "GET":
 		text, _ := json.Marshal(found.properties)
-		return found.etag, text, nil
+		return key, found.etag, text, nil
 	case "DELETE":
 		delete(f.entities, key)
-		return "", nil, nil
+		return key, "", nil, nil
 	}
-	return f.write(key, properties), nil, nil
+	return key, f.write(key, properties), nil, nil
 }
 
 var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le) (?:'([^']*)'|(\d+)L)`)
@@ -537,46 +539,56 @@ func (f *fake) batch(w http.ResponseWriter, r *http.Request) {
 		f.t.Errorf("a transaction has %d operations; allowed are 100", len(requests))
 	}
 	before := maps.Clone(f.entities)
-	var answers []*failure
+	var answers []part
 	partitions := make(map[string]bool)
 	for i, in := range requests {
 		if u, err := url.Parse(in.RequestURI); err == nil {
 			in.URL = u
 		}
 		match := entityPath.FindStringSubmatch(in.URL.Path)
-		if match == nil {
+		if match == nil && (in.Method != "POST" || in.URL.Path != "/"+f.table) { // which adds an entity
 			f.t.Errorf("operation on %q", in.URL.Path)
 			continue
 		}
-		partitions[match[2]] = true
-		if _, _, refused := f.entity(in); refused != nil {
+		key, etag, _, refused := f.entity(in)
+		partitions[key.partition] = true
+		if refused != nil {
 			f.entities = before
 			index := strconv.Itoa(i) + ":"
 			if f.noIndex {
 				index = ""
 			}
-			f.answerBatch(w, []*failure{refused}, index)
+			f.answerBatch(w, []part{{refused: refused}}, index)
 			return
 		}
-		answers = append(answers, nil)
+		answers = append(answers, part{etag: etag})
 	}
 	if len(partitions) != 1 {
-		f.t.Errorf("a transaction is on %d partitions", len(partitions))
+		f.t.Errorf("a transaction is on %d partitions; it must be on one", len(partitions))
 	}
 	f.answerBatch(w, answers, "")
 }
 
+// part is the answer to one operation of a transaction.
+type part struct {
+	etag    string // "" for a deletion
+	refused *failure
+}
+
 // answerBatch writes the answer to a transaction, with status 202 in any case.
-func (f *fake) answerBatch(w http.ResponseWriter, answers []*failure, index string) {
+func (f *fake) answerBatch(w http.ResponseWriter, answers []part, index string) {
 	var b bytes.Buffer
 	b.WriteString("--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_1\r\n\r\n")
 	for _, answer := range answers {
 		b.WriteString("--changesetresponse_1\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n")
-		if answer == nil {
+		switch refused := answer.refused; {
+		case refused != nil:
+			fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n\r\n%s\r\n", refused.status, http.StatusText(refused.status), refused.body(index))
+		case answer.etag != "":
+			fmt.Fprintf(&b, "HTTP/1.1 204 No Content\r\nDataServiceVersion: 3.0;\r\nETag: %s\r\n\r\n\r\n", answer.etag)
+		default:
 			b.WriteString("HTTP/1.1 204 No Content\r\nDataServiceVersion: 1.0;\r\n\r\n\r\n")
-			continue
 		}
-		fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n\r\n%s\r\n", answer.status, http.StatusText(answer.status), answer.body(index))
 	}
 	b.WriteString("--changesetresponse_1--\r\n--batchresponse_1--\r\n")
 	w.Header().Set("Content-Type", "multipart/mixed; boundary=batchresponse_1")

@@ -410,11 +410,10 @@ func TestDeadEndpoint(t *testing.T) {
 			if ends { // after the first attempt
 				retry.ShouldRetry = func(*http.Response, error) bool { cancel(); return true }
 			}
-			d, err := newDriver("open", client, "kv1", retry)
+			d, err := newDriver("open", client, "kv1", &Options{Retry: retry})
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.setShards(DefaultShards)
 			err = operations(ctx, kv.New(d), kv.Version{})[op]()
 			cancel()
 			if ends && !errors.Is(err, context.Canceled) {
@@ -583,11 +582,10 @@ func TestRefusedTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := newDriver("open", client, "kv1", quick)
+		d, err := newDriver("open", client, "kv1", &Options{Retry: quick})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.setShards(DefaultShards)
 		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrPermission) || errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("%s: %v; want ErrPermission alone", name, err)
 		}
@@ -650,12 +648,11 @@ func TestTokensThatAreAwaited(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				d, err := newDriver("open", client, "kv1", quick)
+				d, err := newDriver("open", client, "kv1", &Options{Retry: quick})
 				if err != nil {
 					t.Fatal(err)
 				}
 				d.traces = test.traces
-				d.setShards(DefaultShards)
 				err = operations(ctx, kv.New(d), kv.Version{})[op]()
 				if !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != test.indeterminate {
 					t.Errorf("%s: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, test.indeterminate)
@@ -718,14 +715,13 @@ func TestClientTimeout(t *testing.T) {
 		client *http.Client
 		retry  policy.RetryOptions
 	}{
-		"of an attempt": {&http.Client{Transport: transport}, policy.RetryOptions{TryTimeout: 10 * time.Millisecond, MaxRetries: -1}},
-		"of the client": {&http.Client{Transport: transport, Timeout: 10 * time.Millisecond}, policy.RetryOptions{MaxRetries: -1}},
+		"of an attempt": {&http.Client{Transport: transport}, policy.RetryOptions{TryTimeout: 300 * time.Millisecond, MaxRetries: -1}},
+		"of the client": {&http.Client{Transport: transport, Timeout: 300 * time.Millisecond}, policy.RetryOptions{MaxRetries: -1}},
 	} {
-		d, err := newDriver("open", fakeClient(t, hanging.URL, service.client), "kv1", service.retry)
+		d, err := newDriver("open", fakeClient(t, hanging.URL, service.client), "kv1", &Options{Shards: 1, Retry: service.retry})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.setShards(1)
 		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("timeout %s: %v; want ErrUnavailable and ErrIndeterminate", name, err)
 		}

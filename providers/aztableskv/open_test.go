@@ -13,14 +13,14 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 )
 
 var discard = log.New(io.Discard, "", 0)
 
 // The rule: New refuses what it cannot work with, says what is wrong and what is
-// allowed, and writes nothing.
+// wanted, and writes nothing.
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -33,8 +33,8 @@ func TestNewRefuses(t *testing.T) {
 		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), tableNameRule) {
 			t.Errorf("table %q: %v; want ErrInvalidOption with the rule", table, err)
 		}
-		if err := EnsureTable(t.Context(), client, table); !errors.Is(err, kv.ErrInvalidOption) {
-			t.Errorf("EnsureTable of %q: %v; want ErrInvalidOption", table, err)
+		if err := EnsureWith(t.Context(), client, table, nil); !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("EnsureWith of %q: %v; want ErrInvalidOption", table, err)
 		}
 	}
 	for _, shards := range []int{-1, MaxShards + 1} {
@@ -46,8 +46,8 @@ func TestNewRefuses(t *testing.T) {
 	if requests := f.take(); len(requests) > 0 {
 		t.Errorf("invalid arguments make the requests %q", requests)
 	}
-	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "EnsureTable") {
-		t.Errorf("missing table: %v; want ErrNotProvisioned that names EnsureTable", err)
+	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "Ensure") {
+		t.Errorf("missing table: %v; want ErrNotProvisioned that names Ensure", err)
 	}
 	// Whether the real service says TableNotFound to a read, as Azurite does, is not known.
 	f.setFault(func(r *http.Request) fault {
@@ -56,8 +56,8 @@ func TestNewRefuses(t *testing.T) {
 		}
 		return fault{status: 404, code: "TableNotFound"}
 	})
-	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "EnsureTable") {
-		t.Errorf("missing table whose entities are said to be missing: %v; want ErrNotProvisioned that names EnsureTable", err)
+	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "Ensure") {
+		t.Errorf("missing table whose entities are said to be missing: %v; want ErrNotProvisioned that names Ensure", err)
 	}
 }
 
@@ -82,21 +82,24 @@ func TestLayout(t *testing.T) {
 	if _, err := New(t.Context(), client, table, &Options{Shards: 4}); err != nil {
 		t.Errorf("opening again: %v", err)
 	}
-	if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards; asked for were 16") {
+	if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards; want 16") {
 		t.Errorf("opening with another number of shards: %v; want ErrIncompatible with both numbers", err)
 	}
 	if got := stored(); got != before {
 		t.Errorf("the layout record changed from %s to %s", before, got)
 	}
 	for _, properties := range []map[string]any{
-		{}, {"format": 2, "shards": 16}, {"format": 1}, {"format": "1", "shards": "16"}, {"format": 1, "shards": 0}, {"format": 1, "shards": 257}, {"format": 1, "shards": 1.5},
+		{}, {"format": 1, "shards": 16}, {"format": 3, "shards": 16}, {"format": 2}, {"format": "2", "shards": "16"}, {"format": 2, "shards": 0}, {"format": 2, "shards": 257}, {"format": 2, "shards": 1.5},
 	} {
 		plant(t, raw, layoutPartition, layoutRow, properties)
 		before := stored()
 		if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
 			t.Errorf("layout record %v: %v; want ErrIncompatible", properties, err)
 		}
-		if _, err := Sweep(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
+		if err := EnsureWith(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
+			t.Errorf("EnsureWith over the layout record %v: %v; want ErrIncompatible", properties, err)
+		}
+		if _, err := SweepWith(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) {
 			t.Errorf("sweeping under the layout record %v: %v; want ErrIncompatible", properties, err)
 		}
 		if got := stored(); got != before {
@@ -113,7 +116,7 @@ func TestOpenRace(t *testing.T) {
 	client := f.client()
 	f.setFault(func(r *http.Request) fault {
 		if r.Method == "POST" { // somebody else is faster
-			f.entities[fakeKey{layoutPartition, layoutRow}] = &fakeEntity{etag: "W/\"1\"", properties: rawProperties(t, map[string]any{"format": 1, "shards": 16})}
+			f.entities[fakeKey{layoutPartition, layoutRow}] = &fakeEntity{etag: "W/\"1\"", properties: rawProperties(t, map[string]any{"format": 2, "shards": 16})}
 		}
 		return fault{}
 	})
@@ -148,39 +151,6 @@ func TestReadOnly(t *testing.T) {
 	f.setFault(denied)
 	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
 		t.Errorf("opening a table that has its layout record: %v", err)
-	}
-}
-
-// The rule: EnsureTable creates what is missing, and only that.
-func TestEnsureTable(t *testing.T) {
-	t.Parallel()
-	client := azurite(t)
-	table := newTable(t, client)
-	s, err := New(t.Context(), client, table, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Put(t.Context(), "a", []byte("1")); err != nil {
-		t.Fatal(err)
-	}
-	if err := EnsureTable(t.Context(), client, table); err != nil {
-		t.Errorf("the second time: %v", err)
-	}
-	if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != "1" {
-		t.Errorf("behind EnsureTable the entry is %q, %v", e.Value, err)
-	}
-	f := newFake(t, "")
-	f.setFault(func(*http.Request) fault { return fault{status: 409, code: "TableBeingDeleted"} })
-	if err := EnsureTable(t.Context(), f.client(), "kv1"); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrNotProvisioned) {
-		t.Errorf("while the table is being deleted: %v; want ErrUnavailable", err)
-	}
-	f.setFault(func(*http.Request) fault { return fault{status: 403, code: "AuthorizationPermissionMismatch"} })
-	if err := EnsureTable(t.Context(), f.client(), "kv1"); !errors.Is(err, kv.ErrPermission) {
-		t.Errorf("denied: %v; want ErrPermission", err)
-	}
-	f.setFault(nil)
-	if err := EnsureTable(t.Context(), f.client(), "kv1"); err != nil || f.table != "kv1" {
-		t.Errorf("on the fake: %v", err)
 	}
 }
 
@@ -291,7 +261,7 @@ func TestConnect(t *testing.T) {
 		for _, name := range []string{envConnectionString, envKey, envSAS} {
 			t.Setenv(name, test.env[name])
 		}
-		c, err := Connect(test.url + shardsParam(test.url))
+		c, err := Connect(t.Context(), test.url+shardsParam(test.url))
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
@@ -302,11 +272,10 @@ func TestConnect(t *testing.T) {
 		var sent *http.Request
 		c.transport.RegisterProtocol("https", tripper(func(r *http.Request) { sent = r }))
 		c.transport.RegisterProtocol("http", tripper(func(r *http.Request) { sent = r }))
-		d, err := newDriver("open", c.Client, c.Table, quick)
+		d, err := newDriver("open", c.Client, c.Table, &Options{Shards: 1, Retry: quick})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.setShards(1)
 		kv.New(d).Get(t.Context(), "a")
 		if sent == nil || !strings.HasPrefix(sent.URL.String(), test.endpoint+"kv1(") {
 			t.Errorf("%s: the request is %v; want it to start with %s", test.name, sent, test.endpoint)
@@ -329,10 +298,8 @@ func shardsParam(address string) string {
 // The rule: without credentials in the environment, azidentity's chain is asked;
 // it needs no network to be made.
 func TestConnectDefaultCredential(t *testing.T) {
-	for _, name := range []string{envConnectionString, envKey, envSAS} {
-		t.Setenv(name, "")
-	}
-	c, err := Connect("aztables://account/kv1")
+	clearEnvironment(t)
+	c, err := Connect(t.Context(), "aztables://account/kv1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,9 +318,7 @@ func TestOpen(t *testing.T) {
 	endpoint := emulator.AzureTables(t)
 	client := azurite(t)
 	table := newTable(t, client)
-	for _, name := range []string{envConnectionString, envKey, envSAS} {
-		t.Setenv(name, "")
-	}
+	clearEnvironment(t)
 	address := "aztables://" + emulator.AzureAccount + "/" + table + "?shards=3&endpoint=" + endpoint
 	s, err := Open(t.Context(), address)
 	if err != nil {
@@ -421,9 +386,13 @@ func TestSAS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		limited, err := connect(emulator.AzureAccount, endpoint, func(name string) string {
+		found, err := findAccount(emulator.AzureAccount, endpoint, func(name string) string {
 			return map[string]string{envSAS: sas}[name]
-		}, newTransport())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		limited, err := found.client(newTransport())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -450,12 +419,15 @@ func TestSAS(t *testing.T) {
 		if err := s.Delete(t.Context(), "a", kv.IfVersion(version)); err != nil {
 			t.Error(err)
 		}
-		if _, err := Sweep(t.Context(), limited, table, nil); err != nil {
+		if _, err := SweepWith(t.Context(), limited, table, nil); err != nil {
 			t.Error(err)
 		}
-		err = EnsureTable(t.Context(), limited, table+"2")
+		if err := EnsureWith(t.Context(), limited, table, &Options{Shards: 2}); err != nil {
+			t.Errorf("EnsureWith of what is there, with the SAS of the %s: %v", scope, err)
+		}
+		err = EnsureWith(t.Context(), limited, table+"2", nil)
 		if !errors.Is(err, kv.ErrPermission) {
-			t.Errorf("EnsureTable with the SAS of the %s: %v; want ErrPermission", scope, err)
+			t.Errorf("EnsureWith with the SAS of the %s: %v; want ErrPermission", scope, err)
 		}
 		shows(t, err, params.Get("sig"))
 		shows(t, err, url.QueryEscape(params.Get("sig")))

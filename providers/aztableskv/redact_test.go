@@ -100,16 +100,15 @@ func TestAnswersAreNotQuoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDriver("open", client, "kv1", quick)
+	d, err := newDriver("open", client, "kv1", &Options{Retry: quick})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.setShards(DefaultShards)
 	quoting, err := aztables.NewServiceClientWithNoCredential(server.URL+"/?quote=1&sig="+secret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = EnsureTable(t.Context(), quoting, "kv1")
+	err = EnsureWith(t.Context(), quoting, "kv1", nil)
 	if !errors.Is(err, kv.ErrPermission) {
 		t.Errorf("%v; want ErrPermission", err)
 	}
@@ -145,11 +144,10 @@ func TestBrokenTLS(t *testing.T) {
 	t.Cleanup(self.Close)
 	for _, address := range []string{strings.Replace(plain.URL, "http:", "https:", 1), self.URL} {
 		client := fakeClient(t, address, &http.Client{Transport: newTransport()})
-		d, err := newDriver("open", client, "kv1", quick)
+		d, err := newDriver("open", client, "kv1", &Options{Shards: 1, Retry: quick})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.setShards(1)
 		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("%v; want ErrUnavailable alone", err)
 		}

@@ -3,6 +3,7 @@ package aztableskv
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func TestOneRequestPerOperation(t *testing.T) {
 			t.Errorf("%s: %v", step.name, err)
 		}
 		if got := f.take(); !slices.Equal(got, step.want) {
-			t.Errorf("%s makes the requests %q; allowed are %q", step.name, got, step.want)
+			t.Errorf("%s makes the requests %q; want %q", step.name, got, step.want)
 		}
 	}
 }
@@ -74,7 +75,7 @@ func TestOpeningReadsOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := f.take(); !slices.Equal(got, want) {
-			t.Errorf("opening for time %d makes the requests %q; allowed are %q", i+1, got, want)
+			t.Errorf("opening for time %d makes the requests %q; want %q", i+1, got, want)
 		}
 	}
 }
@@ -97,7 +98,7 @@ func TestValuesAreNotTransferred(t *testing.T) {
 			t.Errorf("%s made no query", what)
 		}
 		for _, query := range f.queries {
-			if got := query.Get("$select"); got != "PartitionKey,RowKey,x,t" {
+			if got := query.Get("$select"); got != "PartitionKey,RowKey,x,t,p" {
 				t.Errorf("%s selects %q; it must leave out v", what, got)
 			}
 		}
@@ -155,7 +156,7 @@ type forger struct {
 
 func (forger) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
 
-func (f forger) Put(context.Context, kv.Record, kv.Condition) (kv.Outcome, error) {
+func (f forger) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{Done: true, Version: f.native}, nil
 }
 
@@ -165,4 +166,99 @@ func unless(err, want error) error {
 		return nil
 	}
 	return errors.Join(errors.New("want: "+want.Error()), err)
+}
+
+// The rule: every request that ended is counted, however it ended, with its attempts.
+func TestMeter(t *testing.T) {
+	t.Parallel()
+	keys := oneShard(3)
+	get := func(d *driver, m *kv.Meter) {
+		d.Get(t.Context(), kv.GetRequest{Key: keys[0], WithValue: true, Meter: m})
+	}
+	write := func(w kv.Write) func(*driver, *kv.Meter) {
+		return func(d *driver, m *kv.Meter) { d.Write(t.Context(), kv.WriteRequest{Write: w, Meter: m}) }
+	}
+	scan := func(d *driver, m *kv.Meter) {
+		for range d.Scan(t.Context(), kv.ScanRequest{Shard: 3, From: "-", To: "~", Limit: 2, WithValue: true, Meter: m}) {
+		}
+	}
+	batch := func(writes ...kv.Write) func(*driver, *kv.Meter) {
+		return func(d *driver, m *kv.Meter) { d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes, Meter: m}) }
+	}
+	for _, test := range []struct {
+		name     string
+		do       func(*driver, *kv.Meter)
+		requests int // of them, the first fails once
+	}{
+		{"Get", get, 1},
+		{"Get of metadata", func(d *driver, m *kv.Meter) { d.Get(t.Context(), kv.GetRequest{Key: keys[0], Meter: m}) }, 1},
+		{"GetMany", func(d *driver, m *kv.Meter) {
+			for range d.GetMany(t.Context(), kv.GetManyRequest{Keys: keys, Meter: m}) {
+			}
+		}, 3},
+		{"Scan in two pages", scan, 2},
+		{"Put", write(putting(keys[0], kv.Condition{})), 1},
+		{"Put if absent, which fails", write(putting(keys[0], ifAbsent)), 2},
+		{"Put by version, which fails", write(putting(keys[0], ifVersion(noSuchTag))), 2},
+		{"Delete", write(deleting(keys[0], kv.Condition{})), 1},
+		{"an unknown write", write(kv.Write{}), 0},
+		{"a transaction", batch(putting(keys[0], kv.Condition{}), putting(keys[1], kv.Condition{})), 1},
+		{"a split transaction", batch(putting("k1", kv.Condition{}), deleting(keys[1], ifVersion(noSuchTag)), putting(keys[2], ifAbsent)), 5},
+	} {
+		f := newFake(t, "kv1")
+		d := fakeDriver(t, f)
+		batch(putting(keys[0], kv.Condition{}), putting(keys[1], kv.Condition{}), putting(keys[2], kv.Condition{}))(d, nil)
+		n := 0
+		f.setFault(func(*http.Request) fault {
+			if n++; n == 1 {
+				return fault{status: 503, code: "ServerBusy"}
+			}
+			return fault{}
+		})
+		meter := kv.NewMeter(nil)
+		test.do(d, meter)
+		attempts := test.requests
+		if attempts > 0 {
+			attempts++
+		}
+		if meter.Requests() != test.requests || meter.Attempts() != attempts || n != attempts {
+			t.Errorf("%s counts %d requests and %d attempts; want %d and %d, as the service has %d", test.name, meter.Requests(), meter.Attempts(), test.requests, attempts, n)
+		}
+		// A request that fails in the end, and one that its context ends.
+		if test.requests == 0 {
+			continue
+		}
+		f.setFault(func(*http.Request) fault { return fault{cut: true} })
+		meter = kv.NewMeter(nil)
+		test.do(d, meter)
+		if meter.Requests() == 0 || meter.Attempts() != 4*meter.Requests() {
+			t.Errorf("%s, of which every attempt fails, counts %d requests and %d attempts; want four attempts of each", test.name, meter.Requests(), meter.Attempts())
+		}
+	}
+}
+
+// The rule: an attempt that the end of its context cut short counts as one.
+func TestMeterOfCancelledRequests(t *testing.T) {
+	t.Parallel()
+	for _, w := range []kv.Write{putting("a", kv.Condition{}), putting("a", ifAbsent), deleting("a", kv.Condition{})} {
+		f := newFake(t, "kv1")
+		d := fakeDriver(t, f)
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		f.setFault(func(r *http.Request) fault {
+			if n++; n == 1 {
+				return fault{status: 503, code: "ServerBusy"}
+			}
+			cancel()
+			<-r.Context().Done() // the client hangs up
+			return fault{}
+		})
+		meter := kv.NewMeter(nil)
+		if _, err := d.Write(ctx, kv.WriteRequest{Write: w, Meter: meter}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if meter.Requests() != 1 || meter.Attempts() != 2 {
+			t.Errorf("%s under %s: %d requests, %d attempts; want 1 and 2", w.Kind, w.Condition.Kind, meter.Requests(), meter.Attempts())
+		}
+	}
 }

@@ -103,21 +103,20 @@ func TestScanVersions(t *testing.T) {
 func TestScanFiltersExpired(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
-	d, err := newDriver("open", client, newTable(t, client), quick)
+	d, err := newDriver("open", client, newTable(t, client), &Options{Shards: 1, Retry: quick})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.setShards(1)
 	now := time.Now().UnixMilli()
 	for key, expires := range map[string]int64{"never": 0, "past": now - 1, "now": now, "next": now + 1, "long-ago": 1, "last": kv.MaxExpiry.UnixMilli()} {
-		rec := kv.Record{Key: key, Value: []byte{}, Expires: expires, Token: strings.Repeat("t", kv.TokenLen)}
-		if _, err := d.Put(t.Context(), rec, kv.Condition{Now: now}); err != nil {
+		w := putting(key, kv.Condition{})
+		w.Expires = expires
+		if _, err := d.Write(t.Context(), kv.WriteRequest{Write: w, Now: now}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	list := func(r kv.Range) (keys []string) {
-		r.From, r.To, r.Limit = "-", "~", 10
-		for rec, err := range d.Scan(t.Context(), r) {
+	list := func(now int64) (keys []string) {
+		for rec, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 10, Now: now}) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -125,36 +124,43 @@ func TestScanFiltersExpired(t *testing.T) {
 		}
 		return keys
 	}
-	if got, want := list(kv.Range{Now: now}), []string{"last", "never", "next"}; !slices.Equal(got, want) {
+	if got, want := list(now), []string{"last", "never", "next"}; !slices.Equal(got, want) {
 		t.Errorf("the service returns %q, want %q", got, want)
 	}
-	if got, want := list(kv.Range{}), []string{"last", "long-ago", "never", "next", "now", "past"}; !slices.Equal(got, want) {
+	if got, want := list(0), []string{"last", "long-ago", "never", "next", "now", "past"}; !slices.Equal(got, want) {
 		t.Errorf("without an instant the service returns %q, want %q", got, want)
 	}
 }
+
+// token is one as the store draws it.
+var token = strings.Repeat("t", kv.TokenLen)
 
 // foreign are entities that skykv did not write, all but the last such that a
 // listing without values tells it.
 var foreign = []map[string]any{
 	{"name": "Ann"},
 	{"v": "dg==", "v@odata.type": "Edm.Binary"},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64"},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "t": strings.Repeat("t", kv.TokenLen)},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "-1", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", kv.TokenLen)},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": "short"},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": 7},
-	{"V": "dg==", "V@odata.type": "Edm.Binary", "X": "1", "X@odata.type": "Edm.Int64", "T": strings.Repeat("t", kv.TokenLen)},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": 1, "t": strings.Repeat("t", kv.TokenLen)},
-	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", kv.TokenLen)},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "p": ""},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "t": token, "p": ""},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "-1", "x@odata.type": "Edm.Int64", "t": token, "p": ""},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": "short", "p": ""},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": 7, "p": ""},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token}, // as format 1 had it
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": 7},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": strings.Repeat("p", kv.MaxPredecessorsLen+1)},
+	{"V": "dg==", "V@odata.type": "Edm.Binary", "X": "1", "X@odata.type": "Edm.Int64", "T": token, "P": ""},
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": 1, "t": token, "p": ""},
+	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": ""},
 }
 
 // foreignExpired are such entities that look expired long ago; the first does so
 // to Azurite, which compares strings with numbers.
 var foreignExpired = []map[string]any{
-	{"x": "1", "t": strings.Repeat("t", kv.TokenLen)},
+	{"x": "1", "t": token, "p": ""},
 	{"x": "1", "x@odata.type": "Edm.Int64"},
-	{"x": "1", "x@odata.type": "Edm.Int64", "t": "short"},
-	{"x": "1", "x@odata.type": "Edm.Int64", "t": 7},
+	{"x": "1", "x@odata.type": "Edm.Int64", "t": "short", "p": ""},
+	{"x": "1", "x@odata.type": "Edm.Int64", "t": 7, "p": ""},
+	{"x": "1", "x@odata.type": "Edm.Int64", "t": token},
 	{"x": "1", "x@odata.type": "Edm.Int64", "name": "Ann"},
 }
 
@@ -218,7 +224,7 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 	// a name that is no key.
 	moved := "f:moved"
 	want[moved] = true
-	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": strings.Repeat("t", kv.TokenLen)}
+	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": ""}
 	plant(t, table, []string{"01", "00"}[kv.Shard(moved, 2)], moved, ours)
 	plant(t, table, "00", "f:no key", ours)
 
@@ -301,19 +307,22 @@ func TestPageSizes(t *testing.T) {
 		{500, kv.MaxValueLen, true, []string{"100", "31", "31"}},
 	} {
 		f := newFake(t, "kv1")
-		d, err := newDriver("open", f.client(), "kv1", quick)
+		d, err := newDriver("open", f.client(), "kv1", &Options{Shards: 1, Retry: quick})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.setShards(1)
 		var writes []kv.Write
 		for i := range 300 {
-			writes = append(writes, kv.Write{Record: kv.Record{Key: fmt.Sprintf("k%03d", i), Value: make([]byte, test.value), Token: strings.Repeat("t", kv.TokenLen)}})
+			w := putting(fmt.Sprintf("k%03d", i), kv.Condition{})
+			w.Value = make([]byte, test.value)
+			writes = append(writes, w)
 		}
-		if err := d.WriteMany(t.Context(), writes); err != nil {
-			t.Fatal(err)
+		for _, result := range d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes}) {
+			if result.Err != nil {
+				t.Fatal(result.Err)
+			}
 		}
-		for _, err := range d.Scan(t.Context(), kv.Range{From: "-", To: "~", Limit: test.limit, WithValue: test.withValue}) {
+		for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: test.limit, WithValue: test.withValue}) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,85 +2,70 @@ package aztableskv
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
-
-// sweepGrace is how long past its expiry an entity is left alone, so that no
-// entry is deleted early for a program whose clock is behind.
-const sweepGrace = time.Hour
 
 // DefaultSweepRate is the number of entities that [Sweep] deletes per second
 // unless its options say otherwise.
 const DefaultSweepRate = 500
 
-// SweepOptions adjusts [Sweep]. The zero SweepOptions is the default.
-type SweepOptions struct {
-	// Interval is the time from the start of one pass over the table to the start
-	// of the next. Zero stands for a single pass.
-	Interval time.Duration
-
-	// Rate is how many entities are deleted per second at most; zero stands for
-	// [DefaultSweepRate]. They are deleted in transactions of up to 100.
-	Rate int
-
-	// Clock tells what has expired; nil stands for time.Now. It is read once a pass.
-	Clock func() time.Time
-
-	// Progress, when set, is called after every transaction, partition and pass,
-	// by the goroutine that called Sweep.
-	Progress func(SweepProgress)
+// Sweep is [SweepWith] for the table of a URL, with the credentials of [Open].
+func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
+	const op = "sweep"
+	c, err := Connect(ctx, url)
+	if err != nil {
+		return provider.SweepProgress{}, err
+	}
+	defer c.Close()
+	d, err := c.driver(op)
+	if err != nil {
+		return provider.SweepProgress{}, err
+	}
+	return d.sweep(ctx, op, opts)
 }
 
-// SweepProgress says how far one pass of [Sweep] has come.
-type SweepProgress struct {
-	Pass   int // 1 for the first
-	Shards int // partitions the pass has finished
-	Of     int // partitions there are
-
-	// What became of the expired entities that the pass met:
-	Deleted int
-	Kept    int // replaced, deleted or re-created before their turn came
-	Foreign int // not written by skykv, and left alone
-
-	// Done is set at the end of the pass, with the error that ended it, if one did.
-	Done bool
-	Err  error
-}
-
-// Sweep deletes the entities of table that expired more than an hour ago, which
-// the service does not do by itself. Stores treat them as absent all the same: a
+// SweepWith deletes the entities of table that expired [kv.ExpiryGrace] ago or longer,
+// which the service does not do by itself. Stores treat them as absent all the same: a
 // table that nobody sweeps costs more, and nothing else. Any number of sweepers,
 // and stores, may be at work at once.
 //
 // An entity is deleted only in the state in which it was found, by its ETag, so
 // that a key that was re-created meanwhile keeps its entry. Entities that skykv
-// did not write are left alone.
+// did not write are left alone. They are deleted in transactions of up to 100, and the
+// progress is reported after each of them, each partition and each pass. A Rate of zero
+// stands for [DefaultSweepRate].
 //
-// Without an interval Sweep returns after one pass, with its error. With one it
+// Without an interval SweepWith returns after one pass, with its error. With one it
 // goes on until ctx ends, and returns the context's error: a pass that fails is
 // reported to Progress, and the next one tries again. It returns
 // [kv.ErrInvalidOption] for options out of range, and before the first pass
 // [kv.ErrNotProvisioned] when there is no table and [kv.ErrIncompatible] when no
 // store was ever opened on it. The last pass is returned in any case.
-func Sweep(ctx context.Context, client *aztables.ServiceClient, table string, opts *SweepOptions) (SweepProgress, error) {
+func SweepWith(ctx context.Context, client *aztables.ServiceClient, table string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
 	const op = "sweep"
-	if opts == nil {
-		opts = &SweepOptions{}
+	d, err := newDriver(op, client, table, nil)
+	if err != nil {
+		return provider.SweepProgress{}, err
 	}
-	s := sweeper{clock: opts.Clock, report: opts.Progress, rate: opts.Rate}
+	return d.sweep(ctx, op, opts)
+}
+
+func (d *driver) sweep(ctx context.Context, op string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
+	if opts == nil {
+		opts = &provider.SweepOptions{}
+	}
+	s := sweeper{driver: d, op: op, clock: opts.Clock, report: opts.Progress, rate: opts.Rate}
 	switch {
 	case opts.Rate < 0:
-		return s.progress, invalid(op, "Rate is %d; it must be positive, or 0 for %d", opts.Rate, DefaultSweepRate)
+		return s.progress, errInvalid(op, "Rate is %d; it must be positive, or 0 for %d", opts.Rate, DefaultSweepRate)
 	case opts.Interval < 0:
-		return s.progress, invalid(op, "Interval is %s; it must be positive, or 0 for a single pass", opts.Interval)
+		return s.progress, errInvalid(op, "Interval is %s; it must be positive, or 0 for a single pass", opts.Interval)
 	case opts.Rate == 0:
 		s.rate = DefaultSweepRate
 	}
@@ -88,21 +73,16 @@ func Sweep(ctx context.Context, client *aztables.ServiceClient, table string, op
 		s.clock = time.Now
 	}
 	if s.report == nil {
-		s.report = func(SweepProgress) {}
+		s.report = func(provider.SweepProgress) {}
 	}
-	d, err := newDriver(op, client, table, policy.RetryOptions{})
-	if err != nil {
-		return s.progress, err
-	}
-	s.driver = d
 	found, err := d.readLayout(ctx)
 	if err == nil && found == nil {
-		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has no layout record: no store was ever opened on it", table)}
+		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has no layout record: no store was ever opened on it", d.name)}
 	}
 	if err != nil {
-		return s.progress, failed(op, err)
+		return s.progress, opError(op, err)
 	}
-	d.setShards(found.Shards)
+	d.setLayout(found)
 	if opts.Interval == 0 {
 		err := s.pass(ctx)
 		return s.progress, err
@@ -114,28 +94,29 @@ func Sweep(ctx context.Context, client *aztables.ServiceClient, table string, op
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return s.progress, failed(op, ctx.Err())
+			return s.progress, opError(op, ctx.Err())
 		}
 	}
 }
 
 type sweeper struct {
 	driver   *driver
+	op       string
 	clock    func() time.Time
-	report   func(SweepProgress)
+	report   func(provider.SweepProgress)
 	rate     int
-	progress SweepProgress
+	progress provider.SweepProgress
 	next     time.Time // before which nothing is deleted
 }
 
-// pass sweeps all partitions once.
+// pass sweeps all shards once.
 func (s *sweeper) pass(ctx context.Context) error {
-	s.progress = SweepProgress{Pass: s.progress.Pass + 1, Of: s.driver.shards}
-	deadline := s.clock().Add(-sweepGrace).UnixMilli()
+	s.progress = provider.SweepProgress{Pass: s.progress.Pass + 1, Of: s.driver.layout.shards}
+	now := s.clock()
 	var err error
-	for shard := range s.driver.shards {
-		if err = s.sweep(ctx, shard, deadline); err != nil {
-			err = failed("sweep", err)
+	for shard := range s.progress.Of {
+		if err = s.shard(ctx, shard, now); err != nil {
+			err = opError(s.op, err)
 			break
 		}
 		s.progress.Shards++
@@ -146,75 +127,55 @@ func (s *sweeper) pass(ctx context.Context) error {
 	return err
 }
 
-// sweep deletes what expired in one partition until deadline.
-func (s *sweeper) sweep(ctx context.Context, shard int, deadline int64) error {
-	d := s.driver
+// shard sweeps one shard.
+func (s *sweeper) shard(ctx context.Context, shard int, now time.Time) error {
 	size := min(maxTransaction, s.rate)
-	t := &transaction{single: s.deleteSingle}
-	// Entities without x do not match: they are not even read.
-	filter := "PartitionKey eq '" + d.partitions[shard] + "' and " + expiredBy(deadline)
-	for e, err := range d.list(ctx, filter, false, maxPage) {
-		if err != nil {
+	var expired []kv.Write
+	for rec, err := range s.driver.records(ctx, kv.ScanRequest{Shard: shard, Limit: maxPage}, s.driver.layout.sweepFilter(shard, now)) {
+		switch {
+		case err != nil && rec.Key == "":
 			return err
-		}
-		key := text(e.rowKey)
-		_, foreign := e.record(key, false)
-		if foreign != nil || kv.ValidateKey(key) != nil || kv.Shard(key, d.shards) != shard {
+		case err != nil:
 			s.progress.Foreign++
 			continue
+		case !s.driver.layout.unswept(rec, now): // re-created since it was listed
+			s.progress.Kept++
+			continue
 		}
-		etag := text(e.etag)
-		if etag == "" {
-			return errAnswer(errNoETag)
-		}
-		t.add(d.partitions[shard], kv.Write{Record: kv.Record{Key: key}, Delete: true}, etag)
-		if len(t.writes) == size {
-			if err := s.delete(ctx, t); err != nil {
+		expired = append(expired, kv.Write{
+			Kind: kv.KindDelete, Record: kv.Record{Key: rec.Key}, Condition: kv.Condition{Kind: kv.CondVersion, Version: rec.Version},
+		})
+		if len(expired) == size {
+			if err := s.delete(ctx, expired); err != nil {
 				return err
 			}
-			t = &transaction{single: s.deleteSingle}
+			expired = nil
 		}
 	}
-	return s.delete(ctx, t)
+	return s.delete(ctx, expired)
 }
 
-// delete makes the deletions of t when their turn has come.
-func (s *sweeper) delete(ctx context.Context, t *transaction) error {
-	if len(t.writes) == 0 {
+// delete makes deletions when their turn has come, and returns the first error.
+func (s *sweeper) delete(ctx context.Context, expired []kv.Write) error {
+	if len(expired) == 0 {
 		return nil
 	}
-	if err := s.pace(ctx, len(t.writes)); err != nil {
+	if err := s.pace(ctx, len(expired)); err != nil {
 		return err
 	}
-	failed := s.driver.transact(ctx, t)
 	var first error
-	kept := 0
-	for _, err := range failed {
-		if errors.Is(err, kv.ErrConditionFailed) {
-			kept++
-		} else if first == nil {
-			first = err
+	for _, result := range s.driver.WriteMany(ctx, kv.WriteManyRequest{Writes: expired}) {
+		switch {
+		case result.Done:
+			s.progress.Deleted++
+		case result.Err == nil:
+			s.progress.Kept++
+		case first == nil:
+			first = result.Err
 		}
 	}
-	s.progress.Kept += kept
-	s.progress.Deleted += len(t.writes) - len(failed)
 	s.report(s.progress)
 	return first
-}
-
-// deleteSingle deletes one entity, unless it changed.
-func (s *sweeper) deleteSingle(ctx context.Context, w kv.Write, action aztables.TransactionAction) error {
-	callCtx, call := s.driver.watchWrite(ctx)
-	match := azcore.ETag(*action.IfMatch)
-	_, err := s.driver.table.DeleteEntity(callCtx, s.driver.partition(w.Key), w.Key, &aztables.DeleteEntityOptions{IfMatch: &match})
-	code := code(err)
-	switch {
-	case err == nil:
-		return nil
-	case absent(code), code == aztables.UpdateConditionNotSatisfied:
-		return &kv.Error{Kind: kv.ErrConditionFailed}
-	}
-	return call.write(ctx, err)
 }
 
 // pace waits until n more entities may be deleted.

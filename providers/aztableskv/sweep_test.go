@@ -13,7 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 func entityJSON(t testing.TB, partition, row string, properties map[string]any) []byte {
@@ -62,11 +64,11 @@ func TestSweep(t *testing.T) {
 			plant(t, raw, partition(key), key, properties)
 		}
 	}
-	var reports []SweepProgress
-	last, err := Sweep(ctx, client, table, &SweepOptions{
+	var reports []provider.SweepProgress
+	last, err := SweepWith(ctx, client, table, &provider.SweepOptions{
 		Rate:     100_000,
 		Clock:    func() time.Time { return start.Add(time.Hour + time.Minute) },
-		Progress: func(p SweepProgress) { reports = append(reports, p) },
+		Progress: func(p provider.SweepProgress) { reports = append(reports, p) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -120,14 +122,14 @@ func TestSweepKeepsRecreated(t *testing.T) {
 				planted = true
 				rec := kv.Record{Key: key, Value: []byte("new"), Token: strings.Repeat("n", kv.TokenLen)}
 				var properties map[string]json.RawMessage
-				if err := json.Unmarshal(encode("03", rec), &properties); err != nil {
+				if err := json.Unmarshal(newLayout(DefaultShards).encode(rec), &properties); err != nil {
 					t.Error(err)
 				}
 				f.write(fakeKey{"03", key}, properties)
 			}
 			return fault{}
 		})
-		last, err := Sweep(ctx, f.client(), "kv1", &SweepOptions{Rate: 1e6})
+		last, err := SweepWith(ctx, f.client(), "kv1", &provider.SweepOptions{Rate: 1e6})
 		if err != nil || last.Deleted != 99 || last.Kept != 1 {
 			t.Errorf("entity %d of 100 re-created: %+v, %v; want 99 deleted and 1 kept", recreated, last, err)
 		}
@@ -137,6 +139,46 @@ func TestSweepKeepsRecreated(t *testing.T) {
 		if n := len(f.entities); n != 2 {
 			t.Errorf("%d entities are left; want the layout record and the re-created one", n)
 		}
+	}
+}
+
+// The rule: where a listing has no ETags, an entity is read again, and is deleted only if
+// it still waits for that.
+func TestSweepWithoutETags(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	ctx := t.Context()
+	past := s.With(kv.Clock(func() time.Time { return time.Now().Add(-3 * time.Hour) }))
+	keys := oneShard(3)
+	for _, key := range keys {
+		if _, err := past.Put(ctx, key, nil, kv.TTL(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.noETags = true
+	f.setFault(func(r *http.Request) fault {
+		if r.Method != "GET" || strings.HasSuffix(r.URL.Path, "()") {
+			return fault{}
+		}
+		switch { // between the listing and this read
+		case strings.Contains(r.URL.Path, "'"+keys[0]+"'"):
+			var properties map[string]json.RawMessage
+			if err := json.Unmarshal(newLayout(DefaultShards).encode(putting(keys[0], kv.Condition{}).Record), &properties); err != nil {
+				t.Error(err)
+			}
+			f.write(fakeKey{"03", keys[0]}, properties)
+		case strings.Contains(r.URL.Path, "'"+keys[1]+"'"):
+			delete(f.entities, fakeKey{"03", keys[1]})
+		}
+		return fault{}
+	})
+	last, err := SweepWith(ctx, f.client(), "kv1", nil)
+	if err != nil || last.Deleted != 1 || last.Kept != 1 {
+		t.Errorf("of three entities, one re-created and one deleted since they were listed: %+v, %v; want 1 deleted and 1 kept", last, err)
+	}
+	if !f.has("03", keys[0]) || f.has("03", keys[2]) {
+		t.Errorf("the re-created entity is there: %t, the expired one: %t", f.has("03", keys[0]), f.has("03", keys[2]))
 	}
 }
 
@@ -159,7 +201,7 @@ func TestSweepPace(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour) // of the bubble
 		start := time.Now()
-		if last, err := Sweep(t.Context(), client, "kv1", &SweepOptions{Rate: 10}); err != nil || last.Deleted != 250 {
+		if last, err := SweepWith(t.Context(), client, "kv1", &provider.SweepOptions{Rate: 10}); err != nil || last.Deleted != 250 {
 			t.Fatalf("%+v, %v", last, err)
 		}
 		// The first ten go at once, and the last at the end of the 24th second.
@@ -172,7 +214,7 @@ func TestSweepPace(t *testing.T) {
 		start = time.Now()
 		var starts []time.Duration
 		var failures int
-		last, err := Sweep(ctx, client, "kv1", &SweepOptions{Interval: time.Minute, Progress: func(p SweepProgress) {
+		last, err := SweepWith(ctx, client, "kv1", &provider.SweepOptions{Interval: time.Minute, Progress: func(p provider.SweepProgress) {
 			if !p.Done {
 				return
 			}
@@ -194,29 +236,29 @@ func TestSweepPace(t *testing.T) {
 	})
 }
 
-// The rule: Sweep says what is wrong before it deletes anything.
+// The rule: SweepWith says what is wrong before it deletes anything.
 func TestSweepRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
 	client := f.client()
 	for _, test := range []struct {
 		name, table string
-		opts        *SweepOptions
+		opts        *provider.SweepOptions
 		want        error
 		says        string
 	}{
 		{"no layout record", "kv1", nil, kv.ErrIncompatible, "no layout record"},
 		{"missing table", "other", nil, kv.ErrNotProvisioned, "other"},
 		{"bad name", "a-b", nil, kv.ErrInvalidOption, "letters and digits"},
-		{"negative rate", "kv1", &SweepOptions{Rate: -1}, kv.ErrInvalidOption, "Rate"},
-		{"negative interval", "kv1", &SweepOptions{Interval: -1}, kv.ErrInvalidOption, "Interval"},
+		{"negative rate", "kv1", &provider.SweepOptions{Rate: -1}, kv.ErrInvalidOption, "Rate"},
+		{"negative interval", "kv1", &provider.SweepOptions{Interval: -1}, kv.ErrInvalidOption, "Interval"},
 	} {
-		_, err := Sweep(t.Context(), client, test.table, test.opts)
+		_, err := SweepWith(t.Context(), client, test.table, test.opts)
 		if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) || !strings.HasPrefix(err.Error(), "kv: sweep on aztables:") {
 			t.Errorf("%s: %v; want %v that says %q", test.name, err, test.want, test.says)
 		}
 	}
-	if _, err := Sweep(t.Context(), nil, "kv1", nil); !errors.Is(err, kv.ErrInvalidOption) {
+	if _, err := SweepWith(t.Context(), nil, "kv1", nil); !errors.Is(err, kv.ErrInvalidOption) {
 		t.Errorf("nil client: %v; want ErrInvalidOption", err)
 	}
 	s := f.store(nil)
@@ -229,8 +271,30 @@ func TestSweepRefuses(t *testing.T) {
 		}
 		return fault{}
 	})
-	last, err := Sweep(t.Context(), client, "kv1", nil)
+	last, err := SweepWith(t.Context(), client, "kv1", nil)
 	if !errors.Is(err, kv.ErrPermission) || last.Deleted != 0 || last.Err == nil {
 		t.Errorf("denied: %+v, %v; want ErrPermission", last, err)
+	}
+}
+
+// The rule: Sweep does the same by URL, with the shards that the layout record says.
+func TestSweepByURL(t *testing.T) {
+	clearEnvironment(t)
+	client := azurite(t)
+	table := newTable(t, client)
+	s, err := New(t.Context(), client, table, &Options{Shards: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := s.With(kv.Clock(func() time.Time { return time.UnixMilli(1) }))
+	if err := old.PutMany(t.Context(), []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", TTL: time.Second}, {Key: "live"}}); err != nil {
+		t.Fatal(err)
+	}
+	last, err := Sweep(t.Context(), "aztables://"+emulator.AzureAccount+"/"+table+"?shards=3&endpoint="+emulator.AzureTables(t), nil)
+	if err != nil || last.Deleted != 3 || last.Of != 3 {
+		t.Errorf("%+v, %v; want 3 entries deleted, in 3 shards", last, err)
+	}
+	if _, err := Sweep(t.Context(), "aztables://account/a-b", nil); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("a malformed URL: %v; want ErrInvalidOption", err)
 	}
 }

@@ -17,16 +17,19 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// attempts watches the requests that the SDK makes for one call: its retries are
-// invisible from outside, and decide what an error says about a write and which
+// attempts watches the attempts that the SDK makes at one request. Its retries are
+// invisible from outside, and they decide what an error says about a write and which
 // version it stores.
 type attempts struct {
+	driver *driver
+	meter  *kv.Meter
+
 	records int // how many records each attempt stores, with tokens of its own
 	number  int // of the next attempt's tokens, as kv.AttemptToken has it
 
-	sent    int   // requests that were handed to the HTTP client
-	unknown bool  // one of them failed, and may have been carried out all the same
-	last    error // what the latest of them ended with
+	sent int   // attempts that were handed to the HTTP client
+	lost bool  // one of them failed, and may have been applied all the same
+	last error // what the latest of them ended with
 
 	connection atomic.Int32 // how far the latest of them got
 }
@@ -39,14 +42,14 @@ const (
 
 type attemptsKey struct{}
 
-// watch prepares a call, which is to be made with the returned context and the
-// options of watched.
-func watch(ctx context.Context) (*attempts, context.Context) {
-	a := new(attempts)
-	return a, context.WithValue(ctx, attemptsKey{}, a)
+// watch prepares a request, which is to be made with the returned context and the
+// options of watched. The meter, which may be nil, counts the request and its attempts.
+func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
+	a := &attempts{driver: d, meter: meter}
+	return context.WithValue(ctx, attemptsKey{}, a), a
 }
 
-// watched are the options of a watched call. They work in clients of any make.
+// watched are the options of a watched request. They work in clients of any make.
 var watched = []func(*dynamodb.Options){func(o *dynamodb.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		// Everything of the Deserialize step is inside the loop of retries; in
@@ -71,7 +74,12 @@ func (watcher) HandleDeserialize(ctx context.Context, in middleware.DeserializeI
 	if !ok {
 		return next.HandleDeserialize(ctx, in)
 	}
-	a.unknown = a.uncertain() // somebody repeats what has succeeded
+	requests := 0
+	if a.sent == 0 {
+		requests = 1
+	} else if a.last == nil {
+		a.lost = true // somebody repeats what has succeeded
+	}
 	a.sent++
 	a.connection.Store(connectionUntold)
 	out, metadata, err := next.HandleDeserialize(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -79,20 +87,21 @@ func (watcher) HandleDeserialize(ctx context.Context, in middleware.DeserializeI
 		GotConn: func(httptrace.GotConnInfo) { a.connection.Store(connectionMade) },
 	}), in)
 	if a.last = err; err != nil && !a.refused(out) {
-		a.unknown = true
+		a.lost = true
 	}
+	a.meter.Add(requests, 1)
 	return out, metadata, err
 }
 
-// uncertain reports whether the call, which ended with an error, may have been
-// carried out by one of its attempts.
-func (a *attempts) uncertain() bool {
+// mayHaveApplied reports whether an attempt may have been applied of which the
+// request, which ended with err, does not tell.
+func (a *attempts) mayHaveApplied(err error) bool {
 	// A success that ends as an error is the doing of the client's middleware.
-	return a.unknown || a.sent > 0 && a.last == nil
+	return a.lost || err != nil && a.sent > 0 && a.last == nil
 }
 
 // refused reports whether an attempt that failed is known not to have been
-// carried out: it never had a connection, or the answer says so.
+// applied: it never had a connection, or the answer says so.
 func (a *attempts) refused(out middleware.DeserializeOutput) bool {
 	if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp.StatusCode != 0 {
 		// 408 is a timeout, and 5xx says nothing about what was done. All other
@@ -123,12 +132,12 @@ func (tokens) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, n
 	return next.HandleFinalize(ctx, in)
 }
 
-// stored is the token that the latest attempt stored in place of token.
+// stored returns the token that the latest attempt stored in place of token.
 func (a *attempts) stored(token string) string {
 	return kv.AttemptToken(token, max(a.number-1, 0))
 }
 
-// retoken gives the request with the tokens of this attempt.
+// retoken returns the request with the tokens of this attempt.
 func (a *attempts) retoken(request any) (any, error) {
 	r, ok := request.(*smithyhttp.Request)
 	if !ok {
@@ -138,18 +147,7 @@ func (a *attempts) retoken(request any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// No key and no value can look like this: keys have no quotes, values are in base64.
-	const before = `"` + attrToken + `":{"S":"`
-	found := 0
-	for rest := body; ; found++ {
-		_, token, ok := bytes.Cut(rest, []byte(before))
-		if !ok {
-			break
-		}
-		token, rest, _ = bytes.Cut(token, []byte(`"`))
-		copy(token, kv.AttemptToken(string(token), a.number))
-	}
-	if found != a.records {
+	if a.driver.layout.retoken(body, a.number) != a.records {
 		return nil, errors.New("the SDK encodes requests in a way that is not known, so that the write cannot be repeated")
 	}
 	return r.SetStream(bytes.NewReader(body))

@@ -38,7 +38,7 @@ func (s *tokenSeries) add(t *testing.T, token any) {
 	t.Helper()
 	text, _ := token.(string)
 	if n := len(*s); len(text) != 22 || n > 0 && text != kv.AttemptToken((*s)[0], n) {
-		t.Errorf("rule: attempt %d of a write stores the token of this attempt; got %q behind %q", n, text, *s)
+		t.Errorf("rule: attempt %d of a write stores the token of this attempt; got %q after %q", n, text, *s)
 	}
 	*s = append(*s, text)
 }
@@ -113,9 +113,11 @@ func TestEachAttemptOfABatchHasItsTokens(t *testing.T) {
 	t.Parallel()
 	// Attempts of one request, and of the requests for what was left.
 	f := newFake(t, properly(t, cut), properly(t, batch(func(key string, _ int) bool { return key != "key-0" })), properly(t, cut), properly(t, batch(func(string, int) bool { return false })))
-	if err := f.store(t).PutMany(t.Context(), items(names(3))); err != nil {
-		t.Fatal(err)
+	var req kv.WriteManyRequest
+	for _, key := range names(3) {
+		req.Writes = append(req.Writes, put(key, kv.Condition{}).Write)
 	}
+	results := f.driver(t).WriteMany(t.Context(), req)
 	f.wantOps(t, "BatchWriteItem", "BatchWriteItem", "BatchWriteItem", "BatchWriteItem")
 	tokens := make(map[string]*tokenSeries)
 	for n := range f.ops() {
@@ -128,9 +130,14 @@ func TestEachAttemptOfABatchHasItsTokens(t *testing.T) {
 			tokens[key].add(t, at(request, "PutRequest", "Item", "t", "S"))
 		}
 	}
-	for key, want := range map[string]int{"key-0": 2, "key-1": 4, "key-2": 4} {
+	for i, want := range []int{2, 4, 4} {
+		key := req.Writes[i].Key
 		if tokens[key] == nil || len(*tokens[key]) != want {
 			t.Errorf("%s was sent with tokens %v; want %d", key, tokens[key], want)
+			continue
+		}
+		if r := results[i]; r.Err != nil || !r.Done || r.Version != (*tokens[key])[want-1] {
+			t.Errorf("rule: a batch reports the version that the last attempt stored; got %+v for %s, which was sent with %v", r, key, *tokens[key])
 		}
 	}
 }
@@ -185,7 +192,7 @@ func TestUnknownEncodingIsNotRepeated(t *testing.T) {
 				}), middleware.After)
 		})
 	})
-	d, err := newDriver(client, "table", nil)
+	d, err := newDriver("open", client, "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

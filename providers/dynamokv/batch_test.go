@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,6 +117,151 @@ func writes(c call) (n int) {
 		n += len(asked.([]any))
 	}
 	return n
+}
+
+// A key is yielded when its answer is there, whatever holds up the others.
+func TestGetManyYieldsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		keys int
+		late int  // how many of the first keys are held up
+		slow bool // by a request without an answer, instead of throttling
+	}{
+		{"throttled keys of an answer", 5, 1, false},
+		{"throttled requests, more than are made at once", (batchParallel + 3) * maxBatchGet, (batchParallel + 2) * maxBatchGet, false},
+		{"slow requests, all but one of those that are made at once", (batchParallel + 3) * maxBatchGet, (batchParallel - 1) * maxBatchGet, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			released := make(chan struct{})
+			late := func(key string) bool {
+				var n int
+				_, _ = fmt.Sscanf(key, "key-%d", &n)
+				return n < test.late
+			}
+			all := batch(func(string, int) bool { return false })
+			throttling := batch(func(key string, _ int) bool {
+				select {
+				case <-released:
+					return false
+				default:
+					return late(key)
+				}
+			})
+			f := newFake(t, func(w http.ResponseWriter, r *http.Request, c call) {
+				first := at(c.body, "RequestItems", "table", "Keys").([]any)[0]
+				switch {
+				case !test.slow:
+					throttling(w, r, c)
+					return
+				case late(at(first, "sk", "S").(string)):
+					select {
+					case <-released:
+					case <-r.Context().Done():
+						return
+					}
+				}
+				all(w, r, c)
+			})
+			d := f.driver(t)
+			d.pause = func(ctx context.Context, _ int) error {
+				select {
+				case <-released:
+				case <-ctx.Done():
+				}
+				return ctx.Err()
+			}
+			seen := make(map[string]int)
+			for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: names(test.keys), WithValue: true}) {
+				if err != nil || !found.Exists || string(found.Value) != "value" {
+					t.Fatalf("rule: keys that are held up do not hold up the others; after %d of %d others there is %+v, %v", len(seen), test.keys-test.late, found, err)
+				}
+				if seen[found.Key]++; len(seen) == test.keys-test.late {
+					close(released)
+				}
+			}
+			for _, key := range names(test.keys) {
+				if seen[key] != 1 {
+					t.Errorf("rule: every key is yielded once; %q was %d times", key, seen[key])
+				}
+			}
+		})
+	}
+}
+
+func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
+	t.Parallel()
+	twice, other := itemJSON("key-0", "value", token, 0), itemJSON("other", "value", token, 0)
+	for name, test := range map[string]struct {
+		answer answer
+		want   string // of each key in ascending order: whether it exists, or the error
+	}{
+		"an item twice":                 {ok(`{"Responses":{"table":[` + twice + `,` + twice + `]}}`), "key-0 true, key-1 false, key-2 false"},
+		"an item that nobody asked for": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]}}`), "key-0 true, key-1 false, key-2 false"},
+		"an item that is left as well": {
+			ok(`{"Responses":{"table":[` + twice + `]},"UnprocessedKeys":{"table":{"Keys":[{"pk":{"S":"0"},"sk":{"S":"key-0"}}]}}}`),
+			"key-0 true, key-1 false, key-2 false"},
+		"no items":  {ok(`{}`), "key-0 false, key-1 false, key-2 false"},
+		"an error":  {refuse(400, "AccessDeniedException", "no"), "key-0 permission denied, key-1 permission denied, key-2 permission denied"},
+		"no answer": {cut, "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
+	} {
+		var got []string
+		for found, err := range newFake(t, test.answer).driver(t).GetMany(t.Context(), kv.GetManyRequest{Keys: names(3), WithValue: true}) {
+			if e, ok := err.(*kv.Error); ok {
+				got = append(got, fmt.Sprint(found.Key, " ", e.Kind))
+			} else {
+				got = append(got, fmt.Sprint(found.Key, " ", found.Exists))
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, ", ") != test.want {
+			t.Errorf("rule: every key is yielded once; after %s the keys are %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+// Values that are not wanted are not transferred.
+func TestGetManyWithoutValues(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, ok(`{"Responses":{"table":[{"sk":{"S":"key-0"},"t":{"S":"`+token+`"}}]}}`))
+	for found, err := range f.driver(t).GetMany(t.Context(), kv.GetManyRequest{Keys: names(1)}) {
+		if err != nil || !found.Exists || found.Token != token {
+			t.Errorf("rule: a record without its value is found; got %+v, %v", found, err)
+		}
+	}
+	if got := at(f.call(0).body, "RequestItems", "table", "ProjectionExpression"); got != "sk, x, t, p" {
+		t.Errorf("rule: without values only the metadata is asked for; the projection is %v", got)
+	}
+}
+
+// The rule: what a driver does not know it answers with ErrUnsupported, before any I/O.
+func TestUnsupportedWrites(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, ok("{}"))
+	d := f.driver(t)
+	for kind := range kv.WriteKind(10) {
+		for cond := range kv.ConditionKind(10) {
+			if (kind == kv.KindPut || kind == kv.KindDelete) && cond <= kv.CondVersion {
+				continue
+			}
+			w := put("key", kv.Condition{Kind: cond, Version: token})
+			w.Kind = kind
+			_, err := d.Write(t.Context(), w)
+			results := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w.Write}, Now: w.Now})
+			for _, err := range []error{err, results[0].Err} {
+				if e, ok := err.(*kv.Error); !ok || e.Kind != kv.ErrUnsupported || e.MayHaveApplied {
+					t.Errorf("rule: an unknown kind of write or condition is ErrUnsupported; %s under %s gave %v", kind, cond, err)
+				}
+			}
+		}
+	}
+	if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{}); !errors.Is(err, kv.ErrUnsupported) || d.Info().MaxAtomicWrites != 0 {
+		t.Errorf("rule: a driver whose MaxAtomicWrites is 0 has no WriteAtomic; got %v", err)
+	}
+	f.wantOps(t)
 }
 
 func TestUnprocessedForever(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/internal/testing/canned"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -29,11 +29,11 @@ type benchPair struct{ raw, skykv func(context.Context) error }
 func newBenchPairs(t testing.TB) (get, put benchPair) {
 	value := bytes.Repeat([]byte("v"), 1024)
 	body := `{"Item":` + itemJSON("user:42", string(value), token, 0) + `}`
-	client, closeIdle := newClient(aws.Config{
+	client, transport := newClient(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
 	}, cannedURL(t, map[string]string{"GetItem": body, "PutItem": "{}"}))
-	t.Cleanup(closeIdle)
-	d, err := newDriver(client, "table", nil)
+	t.Cleanup(transport.CloseIdleConnections)
+	d, err := newDriver("open", client, "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

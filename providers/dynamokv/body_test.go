@@ -33,7 +33,7 @@ func TestConnectionsOutliveEarlyAnswers(t *testing.T) {
 		client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
 			o.HTTPClient = lateClient{wrap(&http.Client{Transport: transport}), &current}
 		})
-		d, err := newDriver(client, "table", nil)
+		d, err := newDriver("open", client, "table", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

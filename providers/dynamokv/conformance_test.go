@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/conformance/emulator"
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	client := local(t)
 	open := func(ctx context.Context, through *dynamodb.Client) (*kv.Store, error) {
 		table := newTable(t, client)
-		if err := EnsureTable(ctx, client, table, nil); err != nil {
+		if err := EnsureWith(ctx, client, table, nil); err != nil {
 			return nil, err
 		}
 		return New(ctx, through, table, nil)
@@ -50,10 +50,10 @@ func TestConformance(t *testing.T) {
 // local is a client for DynamoDB Local, as Open makes it. DynamoDB Local takes any
 // credentials, and may keep the tables of each apart.
 func local(t testing.TB) *dynamodb.Client {
-	client, closeIdle := newClient(aws.Config{
+	client, transport := newClient(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
 	}, emulator.DynamoDB(t))
-	t.Cleanup(closeIdle)
+	t.Cleanup(transport.CloseIdleConnections)
 	return client
 }
 

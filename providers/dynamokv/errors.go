@@ -58,16 +58,16 @@ var kinds = func() map[string]error {
 	return kinds
 }()
 
-// failRead turns the error of a watched call into the one to return.
-func (d *driver) failRead(ctx context.Context, a *attempts, err error) *kv.Error {
+// failRead returns the error of a request that ended with err.
+func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
 	stopped := ctx.Err()
 	if stopped == nil || !errors.Is(err, stopped) {
-		return d.describe(err)
+		return a.describe(err)
 	}
 	switch {
 	case a.last != nil && !errors.Is(a.last, stopped):
 		// Stopped on the way to another attempt: the last one tells why it took so long.
-		e := d.describe(a.last)
+		e := a.describe(a.last)
 		e.Err = fmt.Errorf("%w, the last attempt having ended with: %w", stopped, e.Err)
 		return e
 	case errors.Is(stopped, context.DeadlineExceeded) && a.sent > 0 && a.connection.Load() == connectionPending:
@@ -77,45 +77,60 @@ func (d *driver) failRead(ctx context.Context, a *attempts, err error) *kv.Error
 }
 
 // failWrite is failRead for a write.
-func (d *driver) failWrite(ctx context.Context, a *attempts, err error) *kv.Error {
-	e := d.failRead(ctx, a, err)
-	e.MayHaveApplied = a.uncertain()
+func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
+	e := a.failRead(ctx, err)
+	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
 
-// describe gives the kind of an error of the SDK and a cause that holds no secret.
-func (d *driver) describe(err error) *kv.Error {
-	e := &kv.Error{Err: safe(err)}
+// describe returns an error of the SDK with its kind, and with a cause that says what
+// to do and holds no secret.
+func (a *attempts) describe(err error) *kv.Error {
+	e := &kv.Error{Kind: kindOf(err), Err: safe(err)}
+	switch e.Kind {
+	case kv.ErrNotProvisioned:
+		e.Err = fmt.Errorf("there is no table %q in this account and region; Ensure creates it: %w", *a.driver.table, e.Err)
+	case kv.ErrIncompatible:
+		e.Err = fmt.Errorf(keyRule+": %w", *a.driver.table, e.Err)
+	}
+	return e
+}
+
+// kindOf returns the sentinel of an error of the SDK, nil when none describes it.
+func kindOf(err error) error {
 	// An error on the way to credentials may hold an answer of STS, SSO and others,
 	// whose codes mean something else there. The SDK has no type for it.
 	credentials := strings.Contains(err.Error(), "get identity: get credentials: ")
 	api, isAPI := errors.AsType[smithy.APIError](err)
 	if isAPI {
-		e.Kind = kinds[api.ErrorCode()]
-	}
-	if credentials && e.Kind != kv.ErrThrottled && e.Kind != kv.ErrUnavailable {
-		e.Kind = nil
+		kind := kinds[api.ErrorCode()]
+		if kind != nil && (!credentials || kind == kv.ErrThrottled || kind == kv.ErrUnavailable) {
+			return kind
+		}
 	}
 	resp, isResp := errors.AsType[*smithyhttp.ResponseError](err)
 	switch {
-	case e.Kind == kv.ErrNotProvisioned:
-		e.Err = fmt.Errorf("there is no table %q in this account and region; EnsureTable creates it: %w", *d.table, e.Err)
-	case e.Kind == kv.ErrIncompatible:
-		e.Err = fmt.Errorf("the primary key of table %q must be pk and sk, both strings: %w", *d.table, e.Err)
-	case e.Kind != nil:
 	case isResp && (resp.HTTPStatusCode() == 401 || resp.HTTPStatusCode() == 403):
-		e.Kind = kv.ErrPermission
+		return kv.ErrPermission
 	case isResp && resp.HTTPStatusCode() == 429:
-		e.Kind = kv.ErrThrottled
+		return kv.ErrThrottled
 	case isResp && (resp.HTTPStatusCode() == 408 || resp.HTTPStatusCode() >= 500):
-		e.Kind = kv.ErrUnavailable
+		return kv.ErrUnavailable
 	case isAPI && !credentials:
+		return nil
 	case isSending(err):
-		e.Kind = kv.ErrUnavailable
+		return kv.ErrUnavailable
 	case credentials:
-		e.Kind = kv.ErrPermission
+		return kv.ErrPermission
 	}
-	return e
+	return nil
+}
+
+// isDenied reports whether the service refused what was asked for because the
+// credentials, which it knows, do not permit it.
+func isDenied(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && api.ErrorCode() == "AccessDeniedException"
 }
 
 // isSending reports whether err is about sending the request or reading the
@@ -126,7 +141,7 @@ func isSending(err error) bool {
 	return sending || reading
 }
 
-// safe gives err, or another in its place if its message may hold a value or a
+// safe returns err, or another in its place if its message may hold a value or a
 // secret.
 func safe(err error) error {
 	request := "no request ID"
@@ -155,4 +170,30 @@ func safe(err error) error {
 		}
 	}
 	return err
+}
+
+// errNoItem is a failed condition whose item the service did not send along.
+var errNoItem = &kv.Error{
+	Kind: kv.ErrIncompatible,
+	Err:  errors.New("the service reported a failed condition without the item: it must support ReturnValuesOnConditionCheckFailure"),
+}
+
+// errForeign says why an item is none of skykv's.
+func errForeign(attr, want string) *kv.Error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("skykv did not write the item under this key: its attribute %q is not %s", attr, want)}
+}
+
+// errInvalid refuses an argument.
+func errInvalid(op, format string, args ...any) *kv.Error {
+	return &kv.Error{Op: op, Provider: name, Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
+}
+
+// opError completes an error of what is no operation of a store.
+func opError(op string, err error) error {
+	e := kv.Error{Err: err}
+	if own, ok := err.(*kv.Error); ok {
+		e = *own
+	}
+	e.Op, e.Provider = op, name
+	return &e
 }

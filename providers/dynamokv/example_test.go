@@ -59,7 +59,22 @@ func ExampleNew() {
 	defer store.Close()
 }
 
-func ExampleEnsureTable() {
+// Inspect finds out why a store does not work.
+func ExampleInspect() {
+	for check := range dynamokv.Inspect(context.Background(), "dynamodb://kv?region=eu-central-1") {
+		fmt.Println(check.Status, check.Name, check.Detail, check.Fix)
+	}
+}
+
+func ExampleEnsure() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := dynamokv.Ensure(ctx, "dynamodb://kv?region=eu-central-1&shards=4"); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func ExampleEnsureWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cfg, err := config.LoadDefaultConfig(ctx)
@@ -68,7 +83,7 @@ func ExampleEnsureTable() {
 	}
 	client := dynamodb.NewFromConfig(cfg)
 	opts := &dynamokv.Options{Shards: 4}
-	if err := dynamokv.EnsureTable(ctx, client, "kv", opts); err != nil {
+	if err := dynamokv.EnsureWith(ctx, client, "kv", opts); err != nil {
 		log.Fatal(err)
 	}
 	store, err := dynamokv.New(ctx, client, "kv", opts)

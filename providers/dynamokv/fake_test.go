@@ -97,7 +97,7 @@ func (f *fake) client() *dynamodb.Client {
 // driver is one over a table whose layout is taken for granted. It does not wait
 // for what the service left unprocessed.
 func (f *fake) driver(t testing.TB) *driver {
-	d, err := newDriver(f.client(), "table", nil)
+	d, err := newDriver("open", f.client(), "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func respond(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// refuse answers with an error of the service; more is JSON behind its message.
+// refuse answers with an error of the service; more is JSON after its message.
 func refuse(status int, code, message string, more ...string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		respond(w, status, fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, "")))
@@ -150,6 +150,14 @@ func cut(w http.ResponseWriter, _ *http.Request, _ call) {
 func own(w http.ResponseWriter, r *http.Request, c call) {
 	item, _ := json.Marshal(c.body["Item"])
 	conditionFailed(string(item))(w, r, c)
+}
+
+// put is a request below the store.
+func put(key string, cond kv.Condition) kv.WriteRequest {
+	return kv.WriteRequest{
+		Write: kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("payload"), Token: token}, Condition: cond},
+		Now:   1234,
+	}
 }
 
 const token = "0123456789abcdefghijkl"

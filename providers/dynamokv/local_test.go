@@ -7,13 +7,16 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -21,7 +24,7 @@ import (
 func provisioned(t *testing.T) (*dynamodb.Client, string) {
 	client := local(t)
 	table := newTable(t, client)
-	if err := EnsureTable(t.Context(), client, table, nil); err != nil {
+	if err := EnsureWith(t.Context(), client, table, nil); err != nil {
 		t.Fatal(err)
 	}
 	return client, table
@@ -46,6 +49,8 @@ func TestForeignItemsInATable(t *testing.T) {
 		// Past expiries do not make them skykv's, to be taken over.
 		"f": {"x": number(1)},
 		"g": {"x": number(1), "v": text("payload"), "t": text(token)},
+		"i": {"v": &types.AttributeValueMemberB{Value: []byte("payload")}, "t": text(token), "p": number(1)},
+		"j": {"v": &types.AttributeValueMemberB{Value: []byte("payload")}, "t": text(token), "p": number(1), "x": number(1)},
 	}
 	for key, attrs := range kind {
 		attrs[attrShard], attrs[attrKey] = text(fmt.Sprint(kv.Shard(key, DefaultShards))), text(key)
@@ -75,13 +80,169 @@ func TestForeignItemsInATable(t *testing.T) {
 	for entry, err := range store.Scan(ctx, "") {
 		seen[entry.Key] = err
 	}
-	for _, key := range []string{"a", "b", "c", "d", "e"} {
+	for _, key := range []string{"a", "b", "c", "d", "e", "i"} {
 		if err := seen[key]; !errors.Is(err, kv.ErrIncompatible) {
 			t.Errorf("rule: a scan reports foreign items; for %q it said %v", key, err)
 		}
 	}
 	if err, ok := seen["h"]; !ok || err != nil {
-		t.Errorf("rule: a scan goes on behind foreign items; for the entry behind them it said %v, %v", ok, err)
+		t.Errorf("rule: a scan goes on after foreign items; for the entry after them it said %v, %v", ok, err)
+	}
+}
+
+// An item of skykv's that another program changed is none any more, though it has
+// the token of a version that somebody knows.
+func TestDamagedItems(t *testing.T) {
+	t.Parallel()
+	client, table := provisioned(t)
+	store, err := New(t.Context(), client, table, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for attr, value := range map[string]types.AttributeValue{"v": text("payload"), "x": text("1"), "p": number(1)} {
+		key := "damaged-" + attr
+		version, err := store.Put(ctx, key, []byte("old"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+			TableName: &table, Key: newLayout(DefaultShards).primaryKey(key),
+			UpdateExpression:          aws.String("SET #a = :a"),
+			ExpressionAttributeNames:  map[string]string{"#a": attr},
+			ExpressionAttributeValues: item{":a": value},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for name, do := range map[string]func() error{
+			"Put":            func() error { _, err := store.Put(ctx, key, nil); return err },
+			"Put if absent":  func() error { _, err := store.Put(ctx, key, nil, kv.IfNotExists()); return err },
+			"Put if version": func() error { _, err := store.Put(ctx, key, nil, kv.IfVersion(version)); return err },
+			"Delete":         func() error { return store.Delete(ctx, key, kv.IfVersion(version)) },
+		} {
+			wantError(t, name+" "+key, do(), kv.ErrIncompatible, false, fmt.Sprintf("%q", key), "skykv did not write", fmt.Sprintf("%q", attr))
+		}
+	}
+}
+
+// What the store alone reads is stored with the record, and returned by all reads.
+func TestPredecessorsAreKept(t *testing.T) {
+	t.Parallel()
+	client, table := provisioned(t)
+	d, err := newDriver("open", client, table, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for _, predecessors := range []string{"", "AAAAAAAAAAAAAAAAAAAAAA:1", strings.Repeat("~", kv.MaxPredecessorsLen)} {
+		w := put("key", kv.Condition{})
+		w.Predecessors = predecessors
+		if out, err := d.Write(ctx, w); err != nil || !out.Done {
+			t.Fatal(out, err)
+		}
+		for _, withValue := range []bool{true, false} {
+			found, err := d.Get(ctx, kv.GetRequest{Key: "key", WithValue: withValue})
+			got := []string{found.Predecessors}
+			for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: []string{"key"}, WithValue: withValue}) {
+				if err != nil {
+					t.Error(err)
+				}
+				got = append(got, found.Predecessors)
+			}
+			for rec, err := range d.Scan(ctx, kv.ScanRequest{Shard: d.layout.shard("key"), From: "k", To: "l", Limit: 1, WithValue: withValue}) {
+				if err != nil {
+					t.Error(err)
+				}
+				got = append(got, rec.Predecessors)
+			}
+			if want := []string{predecessors, predecessors, predecessors}; err != nil || !slices.Equal(got, want) {
+				t.Errorf("rule: predecessors are stored, and returned with and without the value; got %q, %v, want %q", got, err, predecessors)
+			}
+		}
+		failed, err := d.Write(ctx, put("key", kv.Condition{Kind: kv.CondAbsent}))
+		if err != nil || failed.Done || failed.Found.Predecessors != predecessors {
+			t.Errorf("rule: a failed condition reports the predecessors of what it found; got %+v, %v, want %q", failed, err, predecessors)
+		}
+	}
+}
+
+// A batch with conditions is as exact as single writes.
+func TestConditionsInBatches(t *testing.T) {
+	t.Parallel()
+	client, table := provisioned(t)
+	d, err := newDriver("open", client, table, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	if _, err := d.Write(ctx, put("taken", kv.Condition{})); err != nil {
+		t.Fatal(err)
+	}
+	expired := put("expired", kv.Condition{})
+	expired.Expires = expired.Now
+	if _, err := d.Write(ctx, expired); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: d.layout.primaryKey("foreign")}); err != nil {
+		t.Fatal(err)
+	}
+	// Several keys for each outcome, so that results in another order are seen.
+	req := kv.WriteManyRequest{Now: put("", kv.Condition{}).Now}
+	var want []string
+	add := func(kind kv.WriteKind, key string, cond kv.Condition, outcome string) {
+		rec := kv.Record{Key: key, Value: []byte("new"), Token: fmt.Sprintf("batch-token-%010d", len(want))}
+		if kind == kv.KindDelete {
+			rec = kv.Record{Key: key, Token: rec.Token}
+		}
+		req.Writes = append(req.Writes, kv.Write{Kind: kind, Record: rec, Condition: cond})
+		want = append(want, outcome)
+	}
+	absent := kv.Condition{Kind: kv.CondAbsent}
+	version := func(v string) kv.Condition { return kv.Condition{Kind: kv.CondVersion, Version: v} }
+	for i := range 30 {
+		add(kv.KindPut, fmt.Sprintf("plain-%d", i), kv.Condition{}, "done")
+		add(kv.KindPut, fmt.Sprintf("absent-%d", i), absent, "done")
+		add(kv.KindPut, fmt.Sprintf("missing-%d", i), version(token), "nothing there")
+		add(kv.KindDelete, fmt.Sprintf("deleted-%d", i), kv.Condition{}, "done")
+	}
+	add(kv.KindPut, "taken", absent, "found "+token)
+	add(kv.KindPut, "expired", absent, "done")
+	add(kv.KindPut, "foreign", absent, "incompatible")
+	add(kv.KindTouch, "touched", version(token), "unsupported")
+	outcomes := func(results []kv.WriteResult) (got []string) {
+		for i, r := range results {
+			switch {
+			case errors.Is(r.Err, kv.ErrIncompatible):
+				got = append(got, "incompatible")
+			case errors.Is(r.Err, kv.ErrUnsupported):
+				got = append(got, "unsupported")
+			case r.Err != nil:
+				got = append(got, r.Err.Error())
+			case r.Exists:
+				got = append(got, "found "+r.Found.Version)
+			case !r.Done:
+				got = append(got, "nothing there")
+			default:
+				got = append(got, "done")
+				found, err := d.Get(ctx, kv.GetRequest{Key: req.Writes[i].Key, WithValue: true})
+				if err != nil || found.Exists != (req.Writes[i].Kind == kv.KindPut) || found.Version != r.Version || string(found.Value) != string(req.Writes[i].Value) {
+					t.Errorf("rule: a batch reports the version of what it stored; %q has %+v, %v, and the batch said %q", req.Writes[i].Key, found, err, r.Version)
+				}
+			}
+		}
+		return got
+	}
+	if got := outcomes(d.WriteMany(ctx, req)); !slices.Equal(got, want) {
+		t.Errorf("rule: each result of a batch is that of a single write, in their order; got\n%q, want\n%q", got, want)
+	}
+
+	// Under the versions that it reported, the same keys are deleted.
+	req.Writes, want = nil, nil
+	add(kv.KindDelete, "taken", version(token), "done")
+	add(kv.KindDelete, "absent-0", version(fmt.Sprintf("batch-token-%010d", 1)), "done")
+	add(kv.KindDelete, "absent-1", version(token), fmt.Sprintf("found batch-token-%010d", 5))
+	if got := outcomes(d.WriteMany(ctx, req)); !slices.Equal(got, want) {
+		t.Errorf("rule: each result of a batch is that of a single write, in their order; got\n%q, want\n%q", got, want)
 	}
 }
 
@@ -198,7 +359,7 @@ func TestNativeTTL(t *testing.T) {
 		}
 		left := make(map[string]bool)
 		for _, it := range out.Items {
-			left[itemKey(it)] = true
+			left[newLayout(1).keyOf(it)] = true
 		}
 		if !left["lately"] {
 			t.Fatal("rule: the service deletes nothing within an hour of its expiry")

@@ -68,6 +68,12 @@ func TestRequests(t *testing.T) {
 			}
 			return nil
 		}, []answer{page("")}, map[string]int{"Query": DefaultShards}},
+		{"Scan of a group", func(_ *testing.T, s *kv.Store) error {
+			for range s.Scan(ctx, "group::") {
+				return fmt.Errorf("an entry of an empty page")
+			}
+			return nil
+		}, []answer{page("")}, map[string]int{"Query": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -149,7 +155,7 @@ func TestReadRequests(t *testing.T) {
 	store := f.store(t)
 	_, _ = store.Get(t.Context(), "key")
 	_, _ = store.Exists(t.Context(), "key")
-	for i, projection := range []any{nil, "sk, x, t"} {
+	for i, projection := range []any{nil, "sk, x, t, p"} {
 		body := f.call(i).body
 		if body["ConsistentRead"] != true || body["ProjectionExpression"] != projection {
 			t.Errorf("%s: consistent %v, projection %v; want true, %v", []string{"Get", "Exists"}[i], body["ConsistentRead"], body["ProjectionExpression"], projection)

@@ -18,7 +18,7 @@ func page(last string, items ...string) answer {
 	return ok(fmt.Sprintf(`{"Items":[%s],"Count":%d%s}`, strings.Join(items, ","), len(items), last))
 }
 
-var all = kv.Range{Shard: 3, From: "a", To: "z~", Limit: 7, WithValue: true}
+var all = kv.ScanRequest{Shard: 3, From: "a", To: "z~", Limit: 7, WithValue: true}
 
 func TestScanRequest(t *testing.T) {
 	t.Parallel()
@@ -44,7 +44,7 @@ func TestScanRequest(t *testing.T) {
 	}
 	values[":now"], values[":n"] = object{"N": "1234"}, object{"S": "N"}
 	want["FilterExpression"] = "attribute_not_exists(x) OR x > :now OR NOT attribute_type(x, :n)"
-	want["ProjectionExpression"] = "sk, x, t"
+	want["ProjectionExpression"] = "sk, x, t, p"
 	if got := f.call(1).body; !reflect.DeepEqual(got, want) {
 		t.Errorf("request without values and the expired:\n%v; want\n%v", got, want)
 	}
@@ -77,7 +77,7 @@ func TestScanCrossesEmptyPages(t *testing.T) {
 		}
 	}
 	if fmt.Sprint(starts) != "[b c d e f g h i j k l]" {
-		t.Errorf("pages started behind %v", starts)
+		t.Errorf("pages started after %v", starts)
 	}
 	if want := "[7 7 14 28 56 112 224 448 896 1000 1000 1000]"; fmt.Sprint(limits) != want {
 		t.Errorf("rule: runs of expired items are crossed in longer steps; page sizes %v, want %v", limits, want)

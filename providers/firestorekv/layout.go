@@ -115,9 +115,6 @@ func (l *layout) scanned(shard int, doc *pb.Document, withValue bool) (kv.Record
 	if !ok || kv.ValidateKey(key) != nil {
 		return kv.Record{}, nil
 	}
-	if own := l.shard(key); own != shard { // where no read looks for it
-		return kv.Record{Key: key}, errForeign("shard", fmt.Sprintf("%02x", own))
-	}
 	return l.decode(key, doc, withValue)
 }
 

@@ -111,7 +111,7 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 		layout: l,
 		info: kv.Info{
 			Name: name, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-			Immediate: true, // Close ends the calls under way
+			EndsCalls: true, // Close ends the calls under way
 		},
 		timeout:    o.Timeout,
 		firstPause: firstPause,

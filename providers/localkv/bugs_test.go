@@ -14,44 +14,50 @@ import (
 // them.
 var bugs = map[string]func(kv.Driver) kv.Driver{
 	"acknowledges before it writes": func(d kv.Driver) kv.Driver {
-		return bug{Driver: d, put: func(_ context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
+		return bug{Driver: d, put: func(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 			go func() {
 				time.Sleep(time.Millisecond)
-				_, _ = d.Put(context.Background(), rec, cond)
+				_, _ = d.Write(context.Background(), req)
 			}()
-			return kv.Outcome{Done: true, Version: rec.Token}, nil
+			return kv.Outcome{Done: true, Version: req.Token}, nil
 		}}
 	},
 	"writes a value in two steps": func(d kv.Driver) kv.Driver {
-		return bug{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			half := rec
-			half.Value = rec.Value[:len(rec.Value)/2]
-			if out, err := d.Put(ctx, half, cond); err != nil || !out.Done {
+		return bug{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			half := req
+			half.Value = req.Value[:len(req.Value)/2]
+			if out, err := d.Write(ctx, half); err != nil || !out.Done {
 				return out, err
 			}
-			return d.Put(ctx, rec, kv.Condition{Now: cond.Now})
+			req.Condition = kv.Condition{}
+			return d.Write(ctx, req)
 		}}
 	},
 	"judges the condition before it writes": func(d kv.Driver) kv.Driver {
-		return bug{Driver: d, put: func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-			found, ok, err := d.Get(ctx, rec.Key, false)
-			live := ok && (found.Expires == 0 || found.Expires > cond.Now)
-			if err != nil || cond.Absent && live || cond.Version != "" && found.Version != cond.Version {
-				return kv.Outcome{Exists: ok, Found: found}, err
+		return bug{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			found, err := d.Get(ctx, kv.GetRequest{Key: req.Key})
+			live := found.Exists && (found.Expires == 0 || found.Expires > req.Now)
+			cond := req.Condition
+			if err != nil || cond.Kind == kv.CondAbsent && live || cond.Kind == kv.CondVersion && found.Version != cond.Version {
+				return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
 			}
-			return d.Put(ctx, rec, kv.Condition{Now: cond.Now})
+			req.Condition = kv.Condition{}
+			return d.Write(ctx, req)
 		}}
 	},
 }
 
-// bug is a driver with another Put.
+// bug is a driver with other puts.
 type bug struct {
 	kv.Driver
-	put func(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error)
+	put func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
 }
 
-func (d bug) Put(ctx context.Context, rec kv.Record, cond kv.Condition) (kv.Outcome, error) {
-	return d.put(ctx, rec, cond)
+func (d bug) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if req.Kind != kv.KindPut {
+		return d.Driver.Write(ctx, req)
+	}
+	return d.put(ctx, req)
 }
 
 const bugVariable = "SKYKV_LOCALKV_TEST_BUG"

@@ -13,6 +13,34 @@ import (
 
 var errClosed = &kv.Error{Kind: kv.ErrClosed}
 
+// opError is the error of an operation that has no store to complete its errors.
+func opError(op string, err error) *kv.Error {
+	if e, ok := errors.AsType[*kv.Error](err); ok {
+		return &kv.Error{Op: op, Provider: name, Kind: e.Kind, Err: e.Err}
+	}
+	return &kv.Error{Op: op, Provider: name, Err: err}
+}
+
+// errInvalid is the error of an argument that cannot be.
+func errInvalid(op, format string, args ...any) *kv.Error {
+	return &kv.Error{Op: op, Provider: name, Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
+}
+
+// errFile is the error of a file that is not skykv's to use.
+func errFile(format string, args ...any) *kv.Error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf(format, args...)}
+}
+
+// errForeign is the error of a row that skykv did not write.
+func errForeign(what, want string) *kv.Error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("skykv did not write the row under this key: want %s to be %s", what, want)}
+}
+
+// errDamaged is the error of a row whose content is not what a checksum says.
+func errDamaged(sum string) *kv.Error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("the row under this key is damaged, or another program changed it: its content does not match its checksum " + sum)}
+}
+
 // errDone is the error of a call whose context ended before anything was written.
 func errDone(ctx context.Context) error {
 	return &kv.Error{Err: ctx.Err()}
@@ -28,6 +56,11 @@ func isBusy(err error) bool {
 		return true
 	}
 	return false
+}
+
+// isDamage reports whether SQLite found that parts of the file do not fit together.
+func isDamage(err error) bool {
+	return err != nil && sqlite.ErrCode(err).ToPrimary() == sqlite.ResultCorrupt
 }
 
 // classify turns SQLite's errors into the store's. Those that it knows are of

@@ -1,6 +1,7 @@
 package localkv
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"testing"
@@ -9,8 +10,8 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// fuzzTable is a table as in a file, but in memory.
-func fuzzTable(f *testing.F) *sqlite.Conn {
+// fuzzTable is a table as in a file, but in memory, to read and to write.
+func fuzzTable(f *testing.F) (read, write *table) {
 	c, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite, sqlite.OpenCreate)
 	if err != nil {
 		f.Fatal(err)
@@ -21,10 +22,16 @@ func fuzzTable(f *testing.F) *sqlite.Conn {
 			f.Fatal(err)
 		}
 	}
-	return c
+	if read, err = tableToRead(f.Context(), c); err != nil {
+		f.Fatal(err)
+	}
+	if write, err = tableToWrite(f.Context(), c); err != nil {
+		f.Fatal(err)
+	}
+	return read, write
 }
 
-// fuzzPrepare gives a statement of c.
+// fuzzPrepare returns a statement of c.
 func fuzzPrepare(f *testing.F, c *sqlite.Conn, sql string) *sqlite.Stmt {
 	stmt, err := c.Prepare(sql)
 	if err != nil {
@@ -49,20 +56,37 @@ func fuzzBind(stmt *sqlite.Stmt, param int, kind uint8, value []byte, number int
 	}
 }
 
-// The rule: no row makes the decoder panic, and what is not skykv's is ErrIncompatible.
+// The rule: no row makes the decoder panic, and what is not skykv's, or does not match its
+// checksums, is ErrIncompatible. The row has the checksums that skykv would have
+// written; spoil flips a bit of c, of d or of both.
 func FuzzDecode(f *testing.F) {
-	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"))
-	f.Add(uint8(0), []byte("key"), uint8(2), []byte{}, int64(1_700_000_000_000), uint8(0), []byte("token"), uint8(1), []byte{})
-	f.Add(uint8(1), []byte("\x00"), uint8(3), []byte("soon"), int64(-1), uint8(1), []byte{}, uint8(0), []byte("text"))
-	c := fuzzTable(f)
-	insert := fuzzPrepare(f, c, "INSERT INTO kv (k, x, t, v) VALUES (?1, ?2, ?3, ?4)")
+	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(0))
+	f.Add(uint8(0), []byte("key"), uint8(2), []byte{}, int64(1_700_000_000_000), uint8(0), []byte("token"), uint8(1), []byte{}, uint8(0), []byte("a,b"), uint8(0))
+	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(1))
+	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(1), []byte("a"), uint8(2))
+	f.Add(uint8(0), []byte("key"), uint8(2), []byte{}, int64(-1), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(0))
+	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(0), []byte("value"), uint8(4), []byte{}, uint8(0))
+	f.Add(uint8(1), []byte("\x00"), uint8(3), []byte("soon"), int64(-1), uint8(1), []byte{}, uint8(0), []byte("text"), uint8(2), []byte{}, uint8(0))
+	table, _ := fuzzTable(f)
+	c := table.conn
+	insert := fuzzPrepare(f, c, "INSERT INTO kv (k, x, t, p, c, d, v) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
 	remove := fuzzPrepare(f, c, "DELETE FROM kv")
-	all := fuzzPrepare(f, c, "SELECT x, t, k, v FROM kv")
-	f.Fuzz(func(t *testing.T, kk uint8, k []byte, xk uint8, x []byte, number int64, tk uint8, token []byte, vk uint8, value []byte) {
+	all := fuzzPrepare(f, c, "SELECT x, t, p, c, d, v, k FROM kv")
+	f.Fuzz(func(t *testing.T, kk uint8, k []byte, xk uint8, x []byte, number int64, tk uint8, token []byte, vk uint8, value []byte, pk uint8, predecessors []byte, spoil uint8) {
+		in := kv.Record{Key: string(k), Token: string(token), Value: value}
+		if xk%5 == 2 {
+			in.Expires = number
+		}
+		if pk%5 == 0 {
+			in.Predecessors = string(predecessors)
+		}
 		fuzzBind(insert, 1, kk, k, number)
 		fuzzBind(insert, 2, xk, x, number)
 		fuzzBind(insert, 3, tk, token, number)
-		fuzzBind(insert, 4, vk, value, number)
+		fuzzBind(insert, 4, pk, predecessors, number)
+		insert.BindInt64(5, int64(table.metaSum(&in))^int64(spoil&1))
+		insert.BindInt64(6, int64(table.valueSum(&in))^int64(spoil>>1&1))
+		fuzzBind(insert, 7, vk, value, number)
 		err := exec(insert)
 		_ = insert.Reset() // an error that there was already
 		if err != nil {
@@ -72,23 +96,34 @@ func FuzzDecode(f *testing.F) {
 		if !found || err != nil {
 			t.Fatalf("the row is not there: %v", err)
 		}
-		key := all.ColumnText(2)
-		for _, column := range []int{3, -1} {
-			rec, err := decode(all, key, column)
+		key := all.ColumnText(6)
+		ours := kk%5 <= 1 && (xk%5 == 4 || xk%5 == 2 && number > 0) && tk%5 == 0 && len(token) > 0 && (pk%5 == 0 || pk%5 == 4) && kv.ValidateKey(in.Key) == nil
+		for _, withValue := range []bool{true, false} {
+			rec, expired, err := table.scanned(all, withValue, 1<<62)
+			readsValue := withValue && !expired
+			if want := ours && spoil&1 == 0 && (!readsValue || vk%5 == 1 && spoil&2 == 0); want && err != nil {
+				t.Fatalf("what skykv wrote is %v", err)
+			}
+			if rec.Key != key {
+				t.Fatalf("the key %q is %q", key, rec.Key)
+			}
 			if err != nil {
-				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible {
-					t.Fatalf("the error is %v; want ErrIncompatible", err)
+				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible || expired {
+					t.Fatalf("the error is %v, expired %t; want ErrIncompatible", err, expired)
 				}
 				continue
 			}
-			if rec.Key != key || rec.Token == "" || rec.Version != rec.Token || rec.Expires < 0 || (rec.Value != nil) != (column >= 0) {
+			if rec.Token == "" || rec.Version != rec.Token || rec.Expires < 0 || rec.Predecessors != in.Predecessors || (rec.Value != nil) != readsValue {
 				t.Fatalf("the record is %+v", rec)
 			}
-			if column >= 0 && (vk%5 != 1 || string(rec.Value) != string(value)) {
+			if readsValue && (vk%5 != 1 || !bytes.Equal(rec.Value, value)) {
 				t.Fatalf("the value is %q, from kind %d", rec.Value, vk%5)
 			}
-			if expired(all, 1<<62) != (rec.Expires != 0 && rec.Expires <= 1<<62) {
-				t.Fatalf("expired does not see the expiry %d", rec.Expires)
+			if expired != (rec.Expires != 0 && rec.Expires <= 1<<62) {
+				t.Fatalf("the expiry is %d, and expired %t", rec.Expires, expired)
+			}
+			if spoil&1 != 0 || readsValue && spoil&2 != 0 {
+				t.Fatal("a wrong checksum is not noticed")
 			}
 		}
 		if err := all.Reset(); err != nil {
@@ -103,50 +138,51 @@ func FuzzDecode(f *testing.F) {
 // The rule: a record comes back as it was stored, under a key of its own, and keys sort
 // by their bytes.
 func FuzzRecord(f *testing.F) {
-	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
-	f.Add(".", "..", []byte{}, int64(0))
-	f.Add("a-", "a", []byte{0}, int64(1))
-	f.Add("A", "a", []byte{}, int64(0))
-	c := fuzzTable(f)
-	put, remove := fuzzPrepare(f, c, putAlways), fuzzPrepare(f, c, "DELETE FROM kv")
-	record, page := fuzzPrepare(f, c, selectRecord), fuzzPrepare(f, c, scanMeta)
-	f.Fuzz(func(t *testing.T, key, other string, value []byte, expires int64) {
+	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000), "a,b")
+	f.Add(".", "..", []byte{}, int64(0), "")
+	f.Add("a-", "a", []byte{0}, int64(1), "")
+	f.Add("A", "a", []byte{}, int64(0), "")
+	read, write := fuzzTable(f)
+	remove := fuzzPrepare(f, read.conn, "DELETE FROM kv")
+	f.Fuzz(func(t *testing.T, key, other string, value []byte, expires int64, predecessors string) {
 		if kv.ValidateKey(key) != nil || kv.ValidateKey(other) != nil || expires < 0 || value == nil {
 			return
 		}
-		in := kv.Record{Key: key, Value: value, Expires: expires, Token: "token"}
+		in := kv.Record{Key: key, Value: value, Expires: expires, Token: "token", Predecessors: predecessors}
 		another := kv.Record{Key: other, Value: []byte("another"), Token: "another"}
 		for _, rec := range []*kv.Record{&another, &in} {
-			bind(put, rec)
-			if err := exec(put); err != nil {
+			if err := write.put(rec); err != nil {
 				t.Fatal(err)
 			}
 		}
-		out, found, err := lookup(record, key, true)
-		if err != nil || !found || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != "token" {
-			t.Fatalf("%+v came back as %+v, %v, %v", in, out, found, err)
+		out, err := read.get(key, true)
+		if err != nil || !out.Exists || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != "token" || out.Predecessors != predecessors {
+			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}
-		if out, found, err = lookup(record, other, true); err != nil || !found || key != other && out.Token != "another" {
-			t.Fatalf("the record of %q is %+v, %v, %v, after one was put under %q", other, out, found, err, key)
+		if out, err = read.get(other, true); err != nil || !out.Exists || key != other && out.Token != "another" {
+			t.Fatalf("the record of %q is %+v, %v, after one was put under %q", other, out, err, key)
 		}
-		page.BindText(1, min(key, other))
-		page.BindText(2, max(key, other))
+		rows := read.scan(min(key, other), max(key, other), false)
 		var keys []string
 		for {
-			more, err := page.Step()
+			more, err := rows.Step()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !more {
 				break
 			}
-			keys = append(keys, page.ColumnText(2))
+			rec, _, err := read.scanned(rows, false, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, rec.Key)
 		}
 		want := slices.Compact([]string{min(key, other), max(key, other)})
 		if !slices.Equal(keys, want) {
 			t.Fatalf("the keys come as %q; want %q", keys, want)
 		}
-		if err := page.Reset(); err != nil {
+		if err := rows.Reset(); err != nil {
 			t.Fatal(err)
 		}
 		if err := exec(remove); err != nil {

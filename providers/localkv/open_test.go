@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// contents gives the hash of every file in dir.
+// contents returns the hash of every file in dir.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -139,14 +139,16 @@ func TestForeignFile(t *testing.T) {
 			}
 		}, "application_id is 0x0"},
 		{"a database without anything", script("PRAGMA journal_mode = DELETE", "VACUUM"), "application_id is 0x0"},
-		{"a later format", ours(script("PRAGMA user_version = 2")), "format (user_version) 2; this version of skykv knows 1"},
+		{"a later format", ours(script("PRAGMA user_version = 3")), "format (user_version) 3; this version of skykv knows 2"},
 		{"no format", ours(script("PRAGMA user_version = 0")), "format (user_version) 0"},
 		{"a later format in use", ours(func(t *testing.T, path string) {
 			c := openSQL(t, path)
-			ask(t, c, "PRAGMA user_version = 2")
-		}), "format (user_version) 2"},
+			ask(t, c, "PRAGMA user_version = 3")
+		}), "format (user_version) 3"},
+		{"format 1", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 1",
+			"CREATE TABLE kv (k TEXT NOT NULL PRIMARY KEY, x INTEGER, t TEXT NOT NULL, v BLOB NOT NULL)"), "format (user_version) 1; this version of skykv knows 2"},
 		{"no table", ours(script("DROP TABLE kv")), "no such table"},
-		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 1", "CREATE TABLE kv (key TEXT, value BLOB)"), "column"},
+		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2", "CREATE TABLE kv (key TEXT, value BLOB)"), "column"},
 		{"truncated", ours(func(t *testing.T, path string) {
 			if err := os.Truncate(path, 4096*5); err != nil {
 				t.Fatal(err)
@@ -157,7 +159,7 @@ func TestForeignFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}), "damaged"},
-		{"garbage behind the header", ours(func(t *testing.T, path string) {
+		{"garbage after the header", ours(func(t *testing.T, path string) {
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -305,7 +307,7 @@ func TestOpenURL(t *testing.T) {
 }
 
 // A URL or option that cannot be is refused, with a message that says what is
-// allowed, before anything is created.
+// wanted, before anything is created.
 func TestOpenInvalid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -4,30 +4,44 @@ import (
 	"context"
 	"sync"
 
+	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
 )
 
 // reader is a connection that reads.
 type reader struct {
-	conn                         *sqlite.Conn
-	record, meta, page, pageMeta *sqlite.Stmt
-	begin, end                   *sqlite.Stmt
+	conn       *sqlite.Conn
+	table      *table
+	begin, end *sqlite.Stmt
 }
 
 func openReader(ctx context.Context, path string) (*reader, error) {
-	c, err := connect(ctx, path, sqlite.OpenReadWrite, append([]string{"PRAGMA query_only = ON"}, pragmas...)...)
+	c, err := connect(ctx, path, sqlite.OpenReadWrite, append([]string{queryOnly}, pragmas...)...)
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{conn: c}
-	if err := prepare(ctx, c, map[string]**sqlite.Stmt{
-		selectRecord: &r.record, selectMeta: &r.meta, scanRecords: &r.page, scanMeta: &r.pageMeta,
-		"BEGIN": &r.begin, "ROLLBACK": &r.end,
-	}); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+func (r *reader) prepare(ctx context.Context) (err error) {
+	if r.table, err = tableToRead(ctx, r.conn); err != nil {
+		return err
+	}
+	return prepare(ctx, r.conn, map[string]**sqlite.Stmt{beginRead: &r.begin, rollback: &r.end})
+}
+
+// get reads the record under a key, as soon as no other process is in the way.
+func (r *reader) get(ctx context.Context, key string, withValue bool) (found kv.Found, err error) {
+	err = whenFree(ctx, lockWait, func() error {
+		found, err = r.table.get(key, withValue)
+		return err
+	})
+	return found, classify(err)
 }
 
 // readers lends connections. The one used last is lent first: its cache is warm.
@@ -44,8 +58,11 @@ func newReaders(path string, n int) *readers {
 	return &readers{path: path, places: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
-// borrow gives a connection, which give takes back.
+// borrow returns a connection, which giveBack takes again.
 func (rs *readers) borrow(ctx context.Context) (*reader, error) {
+	if ctx.Err() != nil {
+		return nil, errDone(ctx)
+	}
 	select {
 	case rs.places <- struct{}{}:
 	default:
@@ -79,7 +96,7 @@ func (rs *readers) borrow(ctx context.Context) (*reader, error) {
 	return r, nil
 }
 
-func (rs *readers) give(r *reader) {
+func (rs *readers) giveBack(r *reader) {
 	rs.mu.Lock()
 	rs.idle = append(rs.idle, r)
 	rs.mu.Unlock()

@@ -1,17 +1,30 @@
 package localkv_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/skykv/skykv/kv"
 )
+
+// metaSum and valueSum are the checksums as doc.go describes them.
+func metaSum(key string, expires int64, token, predecessors string) uint32 {
+	x := binary.BigEndian.AppendUint64(nil, uint64(expires))
+	return crc32.Checksum([]byte(key+"\x00"+string(x)+token+"\x00"+predecessors), crc32.MakeTable(crc32.Castagnoli))
+}
+
+func valueSum(key string, value []byte) uint32 {
+	return crc32.Checksum([]byte(key+"\x00"+string(value)), crc32.MakeTable(crc32.Castagnoli))
+}
 
 // The file holds what doc.go says, for any SQLite tool to read.
 func TestPlainSQL(t *testing.T) {
@@ -26,13 +39,24 @@ func TestPlainSQL(t *testing.T) {
 	if _, err := store.Put(t.Context(), "b", []byte{}, kv.ExpiresAt(at)); err != nil {
 		t.Fatal(err)
 	}
-	const query = "SELECT k, x, length(t), typeof(v), CAST(v AS TEXT) FROM kv ORDER BY k"
+	const query = "SELECT k, x, length(t), p, typeof(v), CAST(v AS TEXT) FROM kv ORDER BY k"
 	want := strings.Join([]string{
-		"-||22|blob|value of -", ".||22|blob|value of .", "B||22|blob|value of B", "a||22|blob|value of a",
-		fmt.Sprintf("b|%d|22|blob|", at.UnixMilli()), "z||22|blob|value of z",
+		"-||22||blob|value of -", ".||22||blob|value of .", "B||22||blob|value of B", "a||22||blob|value of a",
+		fmt.Sprintf("b|%d|22||blob|", at.UnixMilli()), "z||22||blob|value of z",
 	}, "\n")
-	if got := ask(t, openSQL(t, path), query); got != want {
+	c := openSQL(t, path)
+	if got := ask(t, c, query); got != want {
 		t.Errorf("the table holds\n%s\nwant\n%s", got, want)
+	}
+	for _, row := range strings.Split(ask(t, c, "SELECT k, coalesce(x, 0), t, CAST(v AS TEXT), c, d FROM kv"), "\n") {
+		col := strings.Split(row, "|")
+		x, err := strconv.ParseInt(col[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sums := fmt.Sprint(metaSum(col[0], x, col[2], ""), "|", valueSum(col[0], []byte(col[3]))); sums != col[4]+"|"+col[5] {
+			t.Errorf("the checksums of %s are %s|%s; want %s", col[0], col[4], col[5], sums)
+		}
 	}
 	if shell, err := exec.LookPath("sqlite3"); err == nil {
 		out, err := exec.CommandContext(t.Context(), shell, path, query).CombinedOutput()
@@ -45,15 +69,16 @@ func TestPlainSQL(t *testing.T) {
 // Rows that skykv cannot have written are errors of their keys, and of these alone.
 func TestForeignRows(t *testing.T) {
 	t.Parallel()
-	rows := map[string]string{ // columns k, x, t, v
-		"text":        "'text', NULL, 'token', 'secret'",
-		"number":      "'number', NULL, 'token', 4711",
-		"no-token":    "'no-token', NULL, '', x'00'",
-		"blob-token":  "'blob-token', NULL, x'00', x'00'",
-		"text-expiry": "'text-expiry', 'tomorrow', 'token', x'00'",
-		"zero-expiry": "'zero-expiry', 0, 'token', x'00'",
-		"key/slash":   "'key/slash', NULL, 'token', x'00'",
-		"kéy":         "'kéy', NULL, 'token', x'00'",
+	rows := map[string]string{ // columns x, t, p, v
+		"text":         "NULL, 'token', NULL, 'secret'",
+		"number":       "NULL, 'token', NULL, 4711",
+		"no-token":     "NULL, '', NULL, x'00'",
+		"blob-token":   "NULL, x'00', NULL, x'00'",
+		"text-expiry":  "'tomorrow', 'token', NULL, x'00'",
+		"zero-expiry":  "0, 'token', NULL, x'00'",
+		"predecessors": "NULL, 'token', x'11', x'00'",
+		"key/slash":    "NULL, 'token', NULL, x'00'",
+		"kéy":          "NULL, 'token', NULL, x'00'",
 	}
 	store, path := newStore(t)
 	version, err := store.Put(t.Context(), "text", nil)
@@ -64,12 +89,14 @@ func TestForeignRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := openSQL(t, path)
-	for _, row := range rows {
-		ask(t, c, "INSERT OR REPLACE INTO kv (k, x, t, v) VALUES ("+row+")")
+	for key, row := range rows {
+		ask(t, c, fmt.Sprintf("INSERT OR REPLACE INTO kv (k, x, t, p, v, c, d) VALUES ('%s', %s, %d, %d)",
+			key, row, metaSum(key, 0, "token", ""), valueSum(key, []byte{0})))
 	}
 	check := func(what, key string, err error) {
 		t.Helper()
 		if !errors.Is(err, kv.ErrIncompatible) || errors.Is(err, kv.ErrIndeterminate) || !strings.Contains(err.Error(), key) ||
+			!strings.Contains(err.Error(), "skykv did not write") ||
 			strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "4711") {
 			t.Errorf("%s of %q: %v; want ErrIncompatible with the key and without the value", what, key, err)
 		}
@@ -113,7 +140,7 @@ func TestForeignRows(t *testing.T) {
 		t.Errorf("Scan yielded %d of %d rows", seen, len(rows)+1)
 	}
 
-	// Unconditional writes do away with them.
+	// Unconditional writes replace or remove them.
 	for i, key := range legal {
 		if i%2 == 0 {
 			_, err = store.Put(t.Context(), key, []byte("new"))
@@ -169,12 +196,18 @@ func TestScanWhileWriting(t *testing.T) {
 // A run of expired rows longer than a page is passed over.
 func TestScanExpiredRun(t *testing.T) {
 	t.Parallel()
-	store, path := newStore(t)
+	store, _ := newStore(t)
 	if err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "z"}}); err != nil {
 		t.Fatal(err)
 	}
-	ask(t, openSQL(t, path), "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i < 10000) "+
-		"INSERT INTO kv (k, x, t, v) SELECT 'm:' || i, 1000, 'token', x'00' FROM n")
+	items := make([]kv.Item, 10_000)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprint("m:", i), TTL: time.Minute}
+	}
+	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-2 * time.Minute) }))
+	if err := past.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
 	var keys []string
 	for entry, err := range store.Scan(t.Context(), "") {
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 )
 
 const (
@@ -27,11 +26,9 @@ const (
 	pause      = 2 * time.Millisecond
 	contention = time.Second
 
-	// grace is how long past its expiry a row is kept, and sweepEvery the time
-	// between two looks for such rows when the last one found few, in
-	// milliseconds of the store's clock.
-	grace      = 60 * 60 * 1000
-	sweepEvery = 60 * 1000
+	// sweepEvery is the time between two looks for expired rows when the last one
+	// found few.
+	sweepEvery = time.Minute
 
 	// logSize is how long the log gets, in bytes, before it is made to start over,
 	// logWait how long the readers of its older parts have for that, and logLook how
@@ -52,23 +49,27 @@ type writer struct {
 	waiting []*job
 
 	// What follows is the lead's.
-	conn                                   *sqlite.Conn
-	begin, commit, rollback                *sqlite.Stmt
-	putAlways, putAbsent, putVersion, meta *sqlite.Stmt
-	deleteAlways, deleteVersion, sweep     *sqlite.Stmt
-	nextSweep                              int64     // when to look for expired rows, by the store's clock
-	contended                              time.Time // when another process last was in the way
-	stuck                                  time.Time // since when it has been in the way without a break, or zero
-	turnBegan, released                    time.Time
-	log                                    string // the log's path
-	unlooked, longLog                      int64  // bytes written since the last look at it; how long it may get
+	conn                    *sqlite.Conn
+	table                   *table
+	begin, commit, rollback *sqlite.Stmt
+	nextSweep               time.Time // when to look for expired rows
+	rebuilt                 bool      // the index of expiries was made anew
+	contended               time.Time // when another process last was in the way
+	stuck                   time.Time // since when it has been in the way without a break, or zero
+	turnBegan, released     time.Time
+	log                     string // the log's path
+	unlooked, longLog       int64  // bytes written since the last look at it; how long it may get
 }
 
 // job is a piece of work for one transaction.
 type job struct {
-	now           int64 // the store's clock
+	now           int64 // what the clock of its store reads
 	writes, bytes int
-	do            func(*writer) error // its errors undo the whole transaction
+	meter         *kv.Meter
+
+	// do works on the table, and may be called again after the transaction was rolled
+	// back. Its errors undo the whole transaction.
+	do func(*table) error
 
 	queued time.Time
 	done   chan struct{} // closed when the transaction ended, with err
@@ -92,20 +93,20 @@ func (w *writer) open(ctx context.Context) error {
 	if err := initialize(ctx, w.conn); err != nil {
 		return err
 	}
-	if err := prepare(ctx, w.conn, map[string]**sqlite.Stmt{
-		"BEGIN IMMEDIATE": &w.begin, "COMMIT": &w.commit, "ROLLBACK": &w.rollback,
-		putAlways: &w.putAlways, putAbsent: &w.putAbsent, putVersion: &w.putVersion, selectMeta: &w.meta,
-		deleteAlways: &w.deleteAlways, deleteVersion: &w.deleteVersion, deleteExpired: &w.sweep,
-	}); err != nil {
+	var err error
+	if w.table, err = tableToWrite(ctx, w.conn); err != nil {
+		return err
+	}
+	if err := prepare(ctx, w.conn, map[string]**sqlite.Stmt{beginWrite: &w.begin, commit: &w.commit, rollback: &w.rollback}); err != nil {
 		return err
 	}
 	if err := useLog(ctx, w.conn); err != nil {
 		return err
 	}
 	// SQLite opens a file that it may not write for reading without a word: try to
-	// write, no matter what. This also makes the log, by which inspect sees that the
+	// write, no matter what. This also makes the log, by which checkFile sees that the
 	// file is in use.
-	if _, err := w.delete("", &kv.Condition{}); err != nil && !isBusy(err) {
+	if err := w.table.delete(""); err != nil && !isBusy(err) {
 		return err
 	}
 	return nil
@@ -163,6 +164,7 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 		w.released = time.Now()
 		for _, member := range group {
 			member.err = err
+			member.meter.Add(1, 1)
 			close(member.done)
 		}
 		w.boundLog(group)
@@ -226,6 +228,9 @@ func (w *writer) take() []*job {
 // transact does group in the transaction that lock began, and ends it.
 func (w *writer) transact(group []*job) error {
 	err := w.do(group)
+	if isDamage(err) {
+		err = w.doAgain(group)
+	}
 	if err == nil {
 		if err = exec(w.commit); err == nil {
 			return nil
@@ -240,33 +245,57 @@ func (w *writer) transact(group []*job) error {
 	return err
 }
 
+// do does group and removes expired rows. These must have expired by all clocks, the
+// host's and those of the stores that write: one that is ahead does not decide for the
+// others.
 func (w *writer) do(group []*job) error {
-	writes := 0
+	writes, now := 0, time.Now()
+	earliest := now.UnixMilli()
 	for _, j := range group {
-		if err := j.do(w); err != nil {
+		if err := j.do(w.table); err != nil {
 			return err
 		}
 		writes += j.writes
+		earliest = min(earliest, j.now)
 	}
-	return w.removeExpired(group[len(group)-1].now, 2*writes+2)
-}
-
-// removeExpired removes the rows that expired first, if at now that was longer
-// than grace ago, at most limit of them.
-func (w *writer) removeExpired(now int64, limit int) error {
-	if now < w.nextSweep && now > w.nextSweep-sweepEvery {
+	if now.Before(w.nextSweep) {
 		return nil
 	}
-	w.sweep.BindInt64(1, now-grace)
-	w.sweep.BindInt64(2, int64(limit))
-	if err := exec(w.sweep); err != nil {
+	w.nextSweep = now.Add(sweepEvery) // also if it fails, so that doAgain goes without
+	limit := 2*writes + 2
+	n, err := w.table.deleteExpired(earliest-kv.ExpiryGrace.Milliseconds(), limit)
+	if n == limit {
+		w.nextSweep = now
+	}
+	return err
+}
+
+// doAgain does group once more, in a transaction of its own, after damage was found in the
+// file. Where a bit of an expiry has flipped, in a row or in the index of expiries, the
+// two do not agree, and SQLite refuses to change that row. The index is made anew then,
+// once: it takes its time in a large file. If it was the removal of expired rows that
+// failed, group is done without it: no write must fail for the sake of another key.
+func (w *writer) doAgain(group []*job) error {
+	restart := func() error {
+		if !w.conn.AutocommitEnabled() {
+			if err := exec(w.rollback); err != nil {
+				return err
+			}
+		}
+		return whenFree(context.Background(), w.wait, func() error { return exec(w.begin) })
+	}
+	if err := restart(); err != nil {
 		return err
 	}
-	w.nextSweep = now
-	if w.conn.Changes() < limit {
-		w.nextSweep += sweepEvery
+	if !w.rebuilt {
+		w.rebuilt = true
+		if err := run(context.Background(), w.conn, rebuildIndex); err != nil {
+			if err := restart(); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return w.do(group)
 }
 
 // boundLog makes the log start over when it is long. SQLite does so by itself where
@@ -284,51 +313,10 @@ func (w *writer) boundLog(group []*job) {
 	if err != nil || info.Size() <= w.longLog {
 		return
 	}
-	busy := int64(1)
-	w.conn.SetBusyTimeout(logWait)
-	// An error is that of a later commit, or nobody's.
-	_ = sqlitex.ExecuteTransient(w.conn, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
-		ResultFunc: func(stmt *sqlite.Stmt) error {
-			busy = stmt.ColumnInt64(0)
-			return nil
-		},
-	})
-	w.conn.SetBusyTimeout(0)
-	if w.longLog = logSize; busy != 0 {
+	w.longLog = logSize
+	if !restartLog(w.conn, logWait) {
 		w.longLog = info.Size() * 3 / 2 // somebody reads for long: writers do not wait for that often
 	}
-}
-
-// put writes rec under cond.
-func (w *writer) put(rec *kv.Record, cond *kv.Condition) (bool, error) {
-	stmt := w.putAlways
-	switch {
-	case cond.Absent:
-		stmt = w.putAbsent
-		stmt.BindInt64(5, cond.Now)
-	case cond.Version != "":
-		stmt = w.putVersion
-		stmt.BindText(5, cond.Version)
-	}
-	bind(stmt, rec)
-	if err := exec(stmt); err != nil {
-		return false, err
-	}
-	return w.conn.Changes() > 0, nil
-}
-
-// delete removes key under cond.
-func (w *writer) delete(key string, cond *kv.Condition) (bool, error) {
-	stmt := w.deleteAlways
-	if cond.Version != "" {
-		stmt = w.deleteVersion
-		stmt.BindText(2, cond.Version)
-	}
-	stmt.BindText(1, key)
-	if err := exec(stmt); err != nil {
-		return false, err
-	}
-	return cond.Version == "" || w.conn.Changes() > 0, nil
 }
 
 // close waits for the transaction under way. Jobs that wait are refused.

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )
@@ -102,5 +103,66 @@ func TestGetAllocatesTheValueAlone(t *testing.T) {
 		}
 	}); n != 1 {
 		t.Errorf("rule: a Get allocates the copy of the value alone; it made %v allocations", n)
+	}
+}
+
+// driverOf returns the driver of a store, as middleware gets it.
+func driverOf(store *kv.Store) (driver kv.Driver) {
+	store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver = d; return d }))
+	return driver
+}
+
+func TestWriteAtomic(t *testing.T) {
+	t.Parallel()
+	token := func(n int) string { return fmt.Sprintf("token-%016d", n) }
+	write := func(kind kv.WriteKind, key string, n int, cond kv.Condition) kv.Write {
+		return kv.Write{Kind: kind, Record: kv.Record{Key: key, Value: []byte(key), Token: token(n)}, Condition: cond}
+	}
+	version := func(n int) kv.Condition { return kv.Condition{Kind: kv.CondVersion, Version: token(n)} }
+	absent, live := kv.Condition{Kind: kv.CondAbsent}, kv.Condition{Kind: kv.CondLive}
+	for _, c := range []struct {
+		rule   string
+		writes []kv.Write
+		done   bool
+		keys   []string // afterwards; before, there are g::a of token 1 and g::old, which has expired
+	}{
+		{"all is written", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(1))}, true, []string{"g::a", "g::b", "g::old"}},
+		{"one condition that fails undoes all", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(9))}, false, []string{"g::a", "g::old"}},
+		{"a check writes nothing", []kv.Write{write(kv.KindCheck, "g::a", 2, version(1)), write(kv.KindDelete, "g::old", 3, kv.Condition{})}, true, []string{"g::a"}},
+		{"a check that fails undoes all", []kv.Write{write(kv.KindCheck, "g::a", 2, absent), write(kv.KindDelete, "g::old", 3, kv.Condition{})}, false, []string{"g::a", "g::old"}},
+		{"an expired record is absent", []kv.Write{write(kv.KindPut, "g::old", 2, absent)}, true, []string{"g::a", "g::old"}},
+		{"an expired record is not touched", []kv.Write{write(kv.KindTouch, "g::old", 2, live), write(kv.KindDelete, "g::a", 3, kv.Condition{})}, false, []string{"g::a", "g::old"}},
+		{"a live record is touched", []kv.Write{write(kv.KindTouch, "g::a", 2, live)}, true, []string{"g::a", "g::old"}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			d := driverOf(memkv.New())
+			const now = 1000
+			for _, rec := range []kv.Record{{Key: "g::a", Value: []byte("1"), Token: token(1)}, {Key: "g::old", Value: []byte("1"), Token: token(0), Expires: now}} {
+				if out, err := d.Write(t.Context(), kv.WriteRequest{Write: kv.Write{Kind: kv.KindPut, Record: rec}, Now: 1}); err != nil || !out.Done {
+					t.Fatal(out, err)
+				}
+			}
+			out, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: c.writes, Now: now})
+			if err != nil || out.Done != c.done {
+				t.Fatalf("rule: %s; got %+v, %v", c.rule, out, err)
+			}
+			if out.Done && len(out.Versions) != len(c.writes) || !out.Done && (len(out.Found) != len(c.writes) || out.Found[0] == nil) {
+				t.Errorf("rule: an atomic write reports a version of each write, or what it found; got %+v", out)
+			}
+			var keys []string
+			for rec, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 10, WithValue: true}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				keys = append(keys, rec.Key)
+				if c.writes[0].Kind == kv.KindTouch && rec.Key == "g::a" && (string(rec.Value) != "1" || c.done != (rec.Version == token(2))) {
+					t.Errorf("rule: a touch leaves the value alone and gives the record a new version; got %+v", rec)
+				}
+			}
+			if !slices.Equal(keys, c.keys) {
+				t.Errorf("rule: %s; the keys are %q, want %q", c.rule, keys, c.keys)
+			}
+		})
 	}
 }

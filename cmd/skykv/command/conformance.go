@@ -1,0 +1,124 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
+	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/kv"
+)
+
+func (c *cli) newConformance() *cobra.Command {
+	var (
+		asJSON bool
+		page   string
+	)
+	cmd := &cobra.Command{
+		Use:   "conformance [URL]",
+		Short: "Prove that a store keeps the whole contract",
+		Long: `Run the public conformance suite against a store, the real clouds included. The store
+must be empty, and nobody else may use it meanwhile: one that holds a key is refused. The
+suite leaves it empty. Every case checks one rule; those that fail are quoted.
+
+Exits with 7 if a case fails. With --json, print the results as one JSON document.`,
+		Example: `  skykv conformance dynamodb://test?region=eu-central-1
+  skykv conformance file:/tmp/empty.db --report report.html
+  skykv conformance --json | jq .failed   # with KV_URL set`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			url, _, err := c.splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			_, statErr := os.Stat(page)
+			made := page != "" && errors.Is(statErr, fs.ErrNotExist)
+			if page != "" { // before hours of work
+				f, err := os.OpenFile(page, os.O_WRONLY|os.O_CREATE, 0o644)
+				if err == nil {
+					err = f.Close()
+				}
+				if err != nil {
+					return err
+				}
+			}
+			results, err := c.runSuite(ctx, url, !asJSON)
+			if err != nil {
+				if made {
+					err = errors.Join(err, os.Remove(page))
+				}
+				return err
+			}
+			if asJSON {
+				err = printJSON(results)
+			} else {
+				_, err = fmt.Printf("%s: %d of %d cases passed in %s\n", results.Provider, results.Passed, len(results.Cases), results.Duration().Round(time.Millisecond))
+			}
+			if page != "" { // after the results, which are not to be lost by it
+				err = errors.Join(err, os.WriteFile(page, results.HTML(), 0o644))
+			}
+			if err == nil && results.Failed > 0 {
+				err = quiet(exitFindings)
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as one JSON document")
+	cmd.Flags().StringVar(&page, "report", "", "write a page of HTML about the run to this file")
+	_ = cmd.MarkFlagFilename("report", "html")
+	return cmd
+}
+
+// runSuite runs the suite, and prints the cases that fail if tell is set.
+func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
+	store, err := c.stores.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	run := &report.Run{Suite: version(), URL: url, Provider: store.Info().Name, Shards: store.Info().Shards, Started: time.Now().UTC().Truncate(time.Second)}
+	if err := store.Close(); err != nil {
+		return nil, err
+	}
+	order := make(map[string]int)
+	for i, listed := range conformance.Cases() {
+		order[listed.Name] = i
+	}
+	total := len(order)
+	m := newMeter("checked", "cases", 0)
+	defer m.hide()
+	m.total(int64(total) + 1)
+	begun := time.Now()
+	for result, err := range conformance.Check(ctx, conformance.Config{
+		New:    func(ctx context.Context) (*kv.Store, error) { return c.stores.Open(ctx, url) },
+		Shared: true,
+	}) {
+		if err != nil {
+			return nil, errors.New(strings.TrimPrefix(err.Error(), "conformance: "))
+		}
+		run.Add(result.Name, result.Rule, result.Failures, result.Duration)
+		m.update(int64(len(run.Cases)))
+		if failure := result.Err(); failure != nil && tell {
+			m.hide()
+			if _, err := fmt.Printf("FAIL %s\n%s\n", result.Name, indent(failure.Error())); err != nil {
+				return nil, err
+			}
+		}
+	}
+	run.Seconds = time.Since(begun).Seconds()
+	slices.SortFunc(run.Cases, func(a, b report.Case) int { return cmp.Compare(order[a.Name], order[b.Name]) })
+	return run, nil
+}
+
+func indent(text string) string {
+	return "     " + strings.ReplaceAll(text, "\n", "\n     ")
+}

@@ -1,0 +1,142 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/testcontainers/testcontainers-go/log"
+
+	"github.com/skykv/skykv/conformance/emulator"
+)
+
+// devKinds are the emulators that dev starts, and devStoreName the name of the store in each.
+var devKinds = []emulator.Kind{emulator.KindDynamoDB, emulator.KindFirestore, emulator.KindAzureTables}
+
+const devStoreName = "skykvdev"
+
+func (c *cli) newDev() *cobra.Command {
+	var (
+		asJSON bool
+		only   []string
+	)
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run the services' emulators, each with a store",
+		Long: `Start the emulators of DynamoDB, Firestore and Azure Tables, in Docker, else as processes
+of this machine, set up a store in each, print the KV_URLs, and stop them all on Ctrl-C.
+What the stores hold is gone then.
+
+With --json, print one line of JSON when all are ready: the URL by kind. The environment
+variable SKYKV_EMULATOR=docker or process forces one way. Ctrl-C is how it ends: it then
+exits with 0.`,
+		Example: `  skykv dev
+  skykv dev --only dynamodb
+  skykv dev --only dynamodb,aztables --json | jq -r .dynamodb.url`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			kinds := make(map[emulator.Kind]bool)
+			for _, kind := range devKinds {
+				kinds[kind] = len(only) == 0 || slices.Contains(only, string(kind))
+			}
+			for _, kind := range only {
+				if _, known := kinds[emulator.Kind(kind)]; !known {
+					return usagef("--only is %q; it must be dynamodb, firestore or aztables", kind)
+				}
+			}
+			log.SetDefault(silent{})
+			fmt.Fprintln(os.Stderr, "starting, which may take minutes the first time…")
+			running, err := c.startDev(ctx, kinds)
+			defer stopDev(running)
+			if ctx.Err() != nil {
+				return context.Cause(ctx) // and not what it broke off
+			}
+			if err != nil {
+				return err
+			}
+			if err := printDev(running, asJSON); err != nil {
+				return err
+			}
+			fmt.Fprintln(os.Stderr, "ready; Ctrl-C stops them, and all they hold is gone")
+			<-ctx.Done()
+			fmt.Fprintln(os.Stderr, "stopping…")
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&only, "only", nil, "start these only: dynamodb, firestore, aztables")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the URLs as one line of JSON")
+	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions([]string{"dynamodb", "firestore", "aztables"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+type devStore struct {
+	kind     emulator.Kind
+	emulator *emulator.Emulator
+	url      string
+}
+
+// startDev starts the emulators at once, and returns those that run, also with an error.
+func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]devStore, error) {
+	stores := make([]devStore, len(devKinds))
+	errs := make([]error, len(devKinds))
+	var starting sync.WaitGroup
+	for i, kind := range devKinds {
+		if !kinds[kind] {
+			continue
+		}
+		starting.Go(func() {
+			e, err := emulator.Start(ctx, kind)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			stores[i] = devStore{kind, e, e.StoreURL(devStoreName)}
+			errs[i] = c.stores.Ensure(ctx, stores[i].url)
+		})
+	}
+	starting.Wait()
+	return slices.DeleteFunc(stores, func(s devStore) bool { return s.emulator == nil }), errors.Join(errs...)
+}
+
+func stopDev(running []devStore) {
+	var stopping sync.WaitGroup
+	for _, store := range running {
+		stopping.Go(func() {
+			if err := store.emulator.Stop(); err != nil {
+				fmt.Fprintf(os.Stderr, "skykv: stopping %s: %v\n", store.kind, err)
+			}
+		})
+	}
+	stopping.Wait()
+}
+
+func printDev(running []devStore, asJSON bool) error {
+	if asJSON {
+		type line struct {
+			URL string `json:"url"`
+			Way string `json:"way"`
+		}
+		lines := make(map[emulator.Kind]line)
+		for _, store := range running {
+			lines[store.kind] = line{store.url, store.emulator.Way}
+		}
+		return printJSON(lines)
+	}
+	var text strings.Builder
+	for _, store := range running {
+		fmt.Fprintf(&text, "export KV_URL='%s'\n", store.url)
+	}
+	_, err := fmt.Print(text.String())
+	return err
+}
+
+// silent swallows what testcontainers would print.
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}

@@ -1,0 +1,409 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/entryline"
+	"github.com/skykv/skykv/kv"
+)
+
+func (c *cli) newGet() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "get [URL] KEY",
+		Short: "Print the value of an entry",
+		Long: `Print the value under KEY, byte by byte and with nothing added; on a terminal, followed by
+a newline. Exits with 3 if there is no such entry, or if it has expired.
+
+With --json, print one line of JSON: the key, the "value" (or "base64", when it is not
+UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
+		Example: `  skykv get file:app.db user:42
+  skykv get --json user:42 | jq -r .version   # with KV_URL set
+  skykv get "$STORE" logo.png > logo.png`,
+		Args: rangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, rest, err := c.splitURL(args, 1)
+			if err != nil {
+				return err
+			}
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				entry, err := store.Get(cmd.Context(), rest[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return entryline.NewEncoder(os.Stdout, true).Encode(entry)
+				}
+				if isTerminal(os.Stdout) {
+					entry.Value = append(entry.Value, '\n')
+				}
+				_, err = os.Stdout.Write(entry.Value)
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the whole entry as JSON")
+	return cmd
+}
+
+func (c *cli) newPut() *cobra.Command {
+	var (
+		asJSON, ifNotExists  bool
+		ttl                  time.Duration
+		at, ifVersion, input string
+	)
+	cmd := &cobra.Command{
+		Use:   "put [URL] KEY [VALUE]",
+		Short: "Store an entry",
+		Long: `Store VALUE under KEY, in place of what was there, its expiry included. Without VALUE
+the value is read from standard input, or from the file that --file names, byte by byte.
+Put -- before a VALUE that begins with -: put URL KEY -- VALUE.
+
+With KV_URL set and two arguments, the first is taken for a URL if it begins as one:
+to store under a key that begins with file: or mem:, give the URL as well.
+
+Exits with 4 if a condition did not hold, and with 5 if it is unknown whether the entry
+was written. With --json, print the key and the new version.`,
+		Example: `  skykv put file:app.db user:42 Ann
+  skykv put file:app.db logo.png --file logo.png
+  echo '{"n":1}' | skykv put counter                      # with KV_URL set
+  skykv put lock:job-7 "$HOSTNAME" --ttl 90s --if-not-exists || echo taken
+  skykv put counter 2 --if-version "$(skykv get --json counter | jq -r .version)"`,
+		Args: rangeArgs(1, 3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := len(args) // the arguments that are no URL
+			if n == 3 || n == 2 && (c.isURL(args[0]) || input != "") {
+				n--
+			}
+			url, rest, err := c.splitURL(args, n)
+			if err != nil {
+				return err
+			}
+			if len(rest) == 2 && input != "" {
+				return usagef("give the value as an argument or by --file, not both")
+			}
+			var opts []kv.PutOption
+			if cmd.Flags().Changed("ttl") {
+				opts = append(opts, kv.TTL(ttl))
+			}
+			if cmd.Flags().Changed("expire-at") {
+				t, err := time.Parse(time.RFC3339Nano, at)
+				if err != nil || t.IsZero() {
+					return usagef("--expire-at is not an instant; allowed is the form 2027-01-31T12:00:00Z")
+				}
+				opts = append(opts, kv.ExpiresAt(t))
+			}
+			if ifNotExists {
+				opts = append(opts, kv.IfNotExists())
+			}
+			if cmd.Flags().Changed("if-version") {
+				version, err := kv.ParseVersion(ifVersion)
+				if err != nil {
+					return errIfVersion
+				}
+				opts = append(opts, kv.IfVersion(version))
+			}
+			if err := kv.ValidateKey(rest[0]); err != nil {
+				return err // before anything is read
+			}
+			var value []byte
+			if len(rest) == 2 {
+				value = []byte(rest[1])
+			} else if value, err = readValue(cmd.Context(), input); err != nil {
+				return err
+			}
+			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
+				version, err := store.Put(cmd.Context(), rest[0], value, opts...)
+				if err != nil || !asJSON {
+					return err
+				}
+				return printJSON(struct {
+					Key     string     `json:"key"`
+					Version kv.Version `json:"version"`
+				}{rest[0], version})
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&ttl, "ttl", 0, "let the entry expire after this time, such as 90s or 36h")
+	f.StringVar(&at, "expire-at", "", "let the entry expire at this instant, such as 2027-01-31T12:00:00Z")
+	f.BoolVar(&ifNotExists, "if-not-exists", false, "only if there is no such entry")
+	f.StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
+	f.StringVarP(&input, "file", "f", "", "read the value from this file")
+	f.BoolVar(&asJSON, "json", false, "print the key and the new version as JSON")
+	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at")
+	cmd.MarkFlagsMutuallyExclusive("if-not-exists", "if-version")
+	_ = cmd.MarkFlagFilename("file")
+	return cmd
+}
+
+// errIfVersion says what kv.ParseVersion does, in terms of the command.
+var errIfVersion = usagef("invalid version: --if-version takes the version that get --json or put --json printed")
+
+// readValue reads a value from a file, or from standard input when path is empty,
+// and no more than a value can hold.
+func readValue(ctx context.Context, path string) ([]byte, error) {
+	what, r := "the value on standard input", io.Reader(os.Stdin)
+	if path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		what, r = path, f
+	} else if isTerminal(os.Stdin) {
+		fmt.Fprintln(os.Stderr, "skykv: type the value, then Ctrl-D")
+	}
+	value, err := io.ReadAll(io.LimitReader(interruptible(ctx, r), kv.MaxValueLen+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", what, err)
+	case len(value) > kv.MaxValueLen:
+		return nil, usagef("%s has more than %d bytes, the most that a value can have", what, kv.MaxValueLen)
+	}
+	return value, nil
+}
+
+func (c *cli) newDelete() *cobra.Command {
+	var (
+		asJSON            bool
+		ifVersion, prefix string
+	)
+	cmd := &cobra.Command{
+		Use:   "delete [URL] KEY | --prefix PREFIX",
+		Short: "Remove an entry, or all with a prefix",
+		Long: `Remove the entry under KEY; it is no error if there is none. With --prefix, remove every
+entry whose key begins with PREFIX, and print how many there were.
+
+Exits with 4 if --if-version did not hold, and with 5 if it is unknown whether the entry
+was removed.`,
+		Example: `  skykv delete file:app.db user:42
+  skykv delete user:42 --if-version "$VERSION"   # with KV_URL set
+  skykv delete file:app.db --prefix session:`,
+		Args: rangeArgs(0, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			many := cmd.Flags().Changed("prefix")
+			n := 1
+			if many {
+				n = 0
+			}
+			if len(args) < n || len(args) > n+1 {
+				return usagef("wrong number of arguments: it is %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
+			}
+			url, rest, err := c.splitURL(args, n)
+			if err != nil {
+				return err
+			}
+			var opts []kv.DeleteOption
+			if cmd.Flags().Changed("if-version") {
+				version, err := kv.ParseVersion(ifVersion)
+				if err != nil {
+					return errIfVersion
+				}
+				opts = append(opts, kv.IfVersion(version))
+			}
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				if many {
+					n, err := store.DeletePrefix(cmd.Context(), prefix)
+					if err != nil && n > 0 {
+						err = fmt.Errorf("%w\n%s were removed", err, entries(int64(n)))
+					}
+					if err != nil {
+						return err
+					}
+					if asJSON {
+						return printJSON(map[string]any{"prefix": prefix, "deleted": n})
+					}
+					_, err = fmt.Println(n)
+					return err
+				}
+				if err := store.Delete(cmd.Context(), rest[0], opts...); err != nil || !asJSON {
+					return err
+				}
+				return printJSON(map[string]any{"key": rest[0]})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
+	cmd.Flags().StringVar(&prefix, "prefix", "", "remove all entries whose keys begin with this")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
+	cmd.MarkFlagsMutuallyExclusive("prefix", "if-version")
+	return cmd
+}
+
+func (c *cli) newExists() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "exists [URL] KEY",
+		Short: "Tell whether there is an entry",
+		Long:  `Print true and exit with 0 if there is an entry under KEY, else print false and exit with 3.`,
+		Example: `  if skykv exists file:app.db user:42 > /dev/null; then echo known; fi
+  skykv exists --json user:42   # with KV_URL set`,
+		Args: rangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, rest, err := c.splitURL(args, 1)
+			if err != nil {
+				return err
+			}
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				exists, err := store.Exists(cmd.Context(), rest[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					err = printJSON(struct {
+						Key    string `json:"key"`
+						Exists bool   `json:"exists"`
+					}{rest[0], exists})
+				} else {
+					_, err = fmt.Println(exists)
+				}
+				if err == nil && !exists {
+					err = quiet(exitNotFound)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
+	return cmd
+}
+
+func (c *cli) newScan() *cobra.Command {
+	var (
+		asJSON, keysOnly bool
+		limit            int
+		prefix, after    string
+	)
+	cmd := &cobra.Command{
+		Use:   "scan [URL]",
+		Short: "Print entries in order of their keys",
+		Long: `Print the entries in ascending byte order of their keys as lines of JSON: the key, the
+"value" (or "base64", when it is not UTF-8 text), "expiresAt" if it expires, and the
+"version" for put and delete. import reads these lines as well.
+
+With --keys-only, print the keys alone, one a line; with --json too, as lines of JSON
+without values.`,
+		Example: `  skykv scan file:app.db --prefix user: --limit 10
+  skykv scan --keys-only | wc -l   # with KV_URL set
+  skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, _, err := c.splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			opts := []kv.ScanOption{kv.After(after)}
+			if cmd.Flags().Changed("limit") {
+				opts = append(opts, kv.Limit(limit))
+			}
+			if keysOnly {
+				opts = append(opts, kv.KeysOnly())
+			}
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
+				out := newOutput()
+				defer func() {
+					if flushErr := out.Flush(); err == nil { // else it is likely the same
+						err = flushErr
+					}
+				}()
+				enc := entryline.NewEncoder(out, true)
+				return eachEntry(store.Scan(cmd.Context(), prefix, opts...), func(entry kv.Entry) error {
+					var err error
+					if keysOnly && !asJSON {
+						_, err = out.WriteString(entry.Key + "\n")
+					} else {
+						err = enc.Encode(entry)
+					}
+					if err != nil {
+						return err
+					}
+					return out.line()
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only keys that begin with this")
+	cmd.Flags().StringVar(&after, "after", "", "only keys after this one")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most this many entries")
+	cmd.Flags().BoolVar(&keysOnly, "keys-only", false, "keys without values")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON, also with --keys-only")
+	return cmd
+}
+
+// eachEntry calls f for the entries of a scan. Entries that cannot be read are
+// told on standard error and make it fail at the end.
+func eachEntry(entries func(func(kv.Entry, error) bool), f func(kv.Entry) error) error {
+	damaged := 0
+	for entry, err := range entries {
+		if err != nil && entry.Key != "" {
+			damaged++
+			warnEntry(entry.Key, err)
+			continue
+		}
+		if err == nil {
+			err = f(entry)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if damaged > 0 {
+		return fmt.Errorf("%d entries could not be read", damaged)
+	}
+	return nil
+}
+
+func warnEntry(key string, err error) {
+	fmt.Fprintf(os.Stderr, "skykv: entry %s: %v\n", strconv.Quote(key), err)
+}
+
+func (c *cli) newCount() *cobra.Command {
+	var (
+		asJSON bool
+		prefix string
+	)
+	cmd := &cobra.Command{
+		Use:   "count [URL]",
+		Short: "Count entries",
+		Long: `Count the entries, expired ones excepted. No service can count them without reading
+them all: it takes, and costs, as much as scan --keys-only.`,
+		Example: `  skykv count file:app.db
+  skykv count --prefix session: --json   # with KV_URL set`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, _, err := c.splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				n := 0
+				err := eachEntry(store.Scan(cmd.Context(), prefix, kv.KeysOnly()), func(kv.Entry) error {
+					n++
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(struct {
+						Prefix string `json:"prefix"`
+						Count  int    `json:"count"`
+					}{prefix, n})
+				}
+				_, err = fmt.Println(n)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only keys that begin with this")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the number as JSON")
+	return cmd
+}

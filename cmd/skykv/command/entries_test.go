@@ -1,0 +1,361 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
+)
+
+func TestEntries(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		url := b.open(t)
+		path := filepath.Join(t.TempDir(), "value")
+		binary := string([]byte{0, 0xff, '\n', 0x80})
+		if err := os.WriteFile(path, []byte(binary), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good(t, "put", url, "a", "from an argument")
+		goodWith(t, "from\nstandard input\n", "put", url, "b", "--ttl", "1h")
+		good(t, "put", url, "c", "--file", path)
+		good(t, "put", url, "d", "", "--expire-at", "2099-01-31T12:00:00.125Z")
+		goodWith(t, strings.Repeat("x", kv.MaxValueLen), "put", url, "z")
+		for key, want := range map[string]string{"a": "from an argument", "b": "from\nstandard input\n", "c": binary, "d": "", "z": strings.Repeat("x", kv.MaxValueLen)} {
+			if got := good(t, "get", url, key); got != want {
+				t.Errorf("rule: raw bytes out; get %s prints %.40q, want %.40q", key, got, want)
+			}
+		}
+
+		var entry struct {
+			Key, Value, Base64, Version string
+			ExpiresAt                   time.Time
+		}
+		decode := func(text string) {
+			t.Helper()
+			entry.Value, entry.Base64, entry.ExpiresAt = "", "", time.Time{}
+			if err := json.Unmarshal([]byte(text), &entry); err != nil || strings.Count(text, "\n") != 1 {
+				t.Fatalf("one line of JSON is wanted; got %q: %v", text, err)
+			}
+		}
+		decode(good(t, "get", "--json", url, "c"))
+		if entry.Base64 != "AP8KgA==" || entry.Value != "" || !entry.ExpiresAt.IsZero() {
+			t.Errorf("rule: what is no text is base64; got %+v", entry)
+		}
+		decode(good(t, "get", "--json", url, "d"))
+		if !entry.ExpiresAt.Equal(time.Date(2099, 1, 31, 12, 0, 0, 125e6, time.UTC)) {
+			t.Errorf("rule: expiries are exact; got %s", entry.ExpiresAt)
+		}
+		decode(good(t, "get", "--json", url, "b"))
+		if left := time.Until(entry.ExpiresAt); left < 50*time.Minute || left > time.Hour {
+			t.Errorf("--ttl 1h leaves %s", left)
+		}
+
+		bad(t, exitCondition, "condition failed", "put", url, "a", "x", "--if-not-exists")
+		good(t, "put", url, "e", "x", "--if-not-exists")
+		decode(good(t, "get", "--json", url, "a"))
+		stale := entry.Version
+		decode(good(t, "put", "--json", url, "a", "2", "--if-version", stale))
+		bad(t, exitCondition, "condition failed", "put", url, "a", "3", "--if-version", stale)
+		bad(t, exitCondition, "condition failed", "delete", url, "a", "--if-version", stale)
+		bad(t, exitUsage, "invalid version", "put", url, "b", "3", "--if-version", entry.Version)
+		good(t, "delete", url, "a", "--if-version", entry.Version)
+		good(t, "delete", url, "a")
+		bad(t, exitNotFound, "not found", "get", url, "a")
+		if o := skykv(t, "", "exists", url, "a"); o.code != exitNotFound || o.stdout != "false\n" || o.stderr != "" {
+			t.Errorf("exists of an absent key gives %+v", o)
+		}
+		if got := good(t, "exists", url, "b"); got != "true\n" {
+			t.Errorf("exists prints %q", got)
+		}
+		if got := good(t, "exists", url, "b", "--json"); got != "{\"key\":\"b\",\"exists\":true}\n" {
+			t.Errorf("exists --json prints %q", got)
+		}
+
+		if got := good(t, "scan", url, "--keys-only"); got != "b\nc\nd\ne\nz\n" {
+			t.Errorf("scan --keys-only prints %q", got)
+		}
+		if got := good(t, "scan", url, "--keys-only", "--after", "b", "--limit", "2"); got != "c\nd\n" {
+			t.Errorf("scan after b with a limit prints %q", got)
+		}
+		lines := strings.SplitAfter(good(t, "scan", url, "--limit", "2"), "\n")
+		if len(lines) != 3 {
+			t.Fatalf("scan prints %q", lines)
+		}
+		if decode(lines[1]); entry.Key != "c" || entry.Base64 != "AP8KgA==" || entry.Version == "" {
+			t.Errorf("scan prints %q", lines[1])
+		}
+		if got := good(t, "count", url); got != "5\n" {
+			t.Errorf("count prints %q", got)
+		}
+		if got := good(t, "count", url, "--json", "--prefix", "z"); got != "{\"prefix\":\"z\",\"count\":1}\n" {
+			t.Errorf("count --json prints %q", got)
+		}
+		if got := good(t, "delete", url, "--prefix", "c"); got != "1\n" {
+			t.Errorf("delete --prefix prints %q", got)
+		}
+		bad(t, exitUsage, "would delete everything", "delete", url, "--prefix", "")
+	})
+}
+
+func TestURLFromEnvironment(t *testing.T) {
+	t.Parallel()
+	url := fileStore(t)
+	with := func(stdin string, args ...string) outcome {
+		cmd := command(t, args...)
+		cmd.Env = append(cmd.Env, "KV_URL="+url)
+		cmd.Stdin = strings.NewReader(stdin)
+		return process(t, cmd)
+	}
+	if o := with("", "put", "a", "argument"); o.code != 0 {
+		t.Fatalf("put KEY VALUE: %+v", o)
+	}
+	if o := with("input", "put", "b"); o.code != 0 {
+		t.Fatalf("put KEY: %+v", o)
+	}
+	for key, want := range map[string]string{"a": "argument", "b": "input"} {
+		if o := with("", "get", key); o.stdout != want {
+			t.Errorf("get %s prints %+v; want %q", key, o, want)
+		}
+	}
+	// An argument wins, also where a key could be meant.
+	other := fileStore(t)
+	if o := with("other", "put", other, "a"); o.code != 0 {
+		t.Fatalf("put URL KEY: %+v", o)
+	}
+	if got := good(t, "get", other, "a"); got != "other" {
+		t.Errorf("the URL as an argument holds %q", got)
+	}
+	if o := with("", "put", url, "file:x", "a key that looks like a URL"); o.code != 0 {
+		t.Fatalf("put URL KEY VALUE: %+v", o)
+	}
+	if o := with("", "get", "file:x"); o.stdout != "a key that looks like a URL" {
+		t.Errorf("get of a key that looks like a URL: %+v", o)
+	}
+	for _, args := range [][]string{{"count"}, {"scan", "--keys-only"}, {"export"}, {"doctor"}, {"provision"}, {"exists", "a"}} {
+		if o := with("", args...); o.code != 0 {
+			t.Errorf("%v: %+v", args, o)
+		}
+	}
+	bad(t, exitUsage, "KV_URL", "get", "a")
+	bad(t, exitUsage, "KV_URL", "count")
+}
+
+func TestWrongUse(t *testing.T) {
+	t.Parallel()
+	url, dir := fileStore(t), t.TempDir()
+	good(t, "put", url, "a", "1")
+	big := filepath.Join(dir, "big")
+	if err := os.WriteFile(big, make([]byte, kv.MaxValueLen+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link, linkedFolder, empty := filepath.Join(t.TempDir(), "link.db"), filepath.Join(t.TempDir(), "folder"), filepath.Join(t.TempDir(), "empty.db")
+	path := strings.TrimPrefix(url, "file:")
+	if err := errors.Join(os.Symlink(path, link), os.Symlink(filepath.Dir(path), linkedFolder), os.WriteFile(empty, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		says string
+		code int
+		args []string
+	}{
+		{"unknown command", exitUsage, []string{"frobnicate"}},
+		{"unknown flag", exitUsage, []string{"get", "--frobnicate", url, "a"}},
+		{"wrong number of arguments", exitUsage, []string{"get"}},
+		{"wrong number of arguments", exitUsage, []string{"get", url, "a", "b"}},
+		{"wrong number of arguments", exitUsage, []string{"copy", url}},
+		{"wrong number of arguments", exitUsage, []string{"delete", url, "a", "--prefix", "b"}},
+		{"the scheme \"redis\" is unknown", exitUsage, []string{"get", "redis://x", "a"}},
+		{"no scheme", exitUsage, []string{"get", "app.db", "a"}},
+		{"parameter \"shards\" is unknown", exitUsage, []string{"get", "file:x?shards=2", "a"}},
+		{"invalid key", exitUsage, []string{"put", url, "a/b", "1"}},
+		{"invalid key", exitUsage, []string{"get", url, ""}},
+		{"invalid key", exitUsage, []string{"scan", url, "--prefix", "ü"}},
+		{"invalid version", exitUsage, []string{"put", url, "a", "1", "--if-version", "x"}},
+		{"get --json", exitUsage, []string{"delete", url, "a", "--if-version", "x"}},
+		{"--if-version is empty", exitUsage, []string{"delete", url, "a", "--if-version", ""}},
+		{"--expire-at is empty", exitUsage, []string{"put", url, "b", "x", "--expire-at", ""}},
+		{"--file is empty", exitUsage, []string{"put", url, "b", "--file", ""}},
+		{"--checkpoint is empty", exitUsage, []string{"copy", url, "mem:", "--checkpoint", ""}},
+		{"--output is empty", exitUsage, []string{"export", url, "--output", ""}},
+		{"--input is empty", exitUsage, []string{"import", url, "--input", ""}},
+		{"--report is empty", exitUsage, []string{"conformance", url, "--report", ""}},
+		{"--print is empty", exitUsage, []string{"provision", url, "--print", ""}},
+		{"--only is empty", exitUsage, []string{"dev", "--only", ""}},
+		{"value too large", exitUsage, []string{"put", url, "b", strings.Repeat("x", kv.MaxValueLen+1)}},
+		{"more than 24576 bytes", exitUsage, []string{"put", url, "b", "--file", big}},
+		{"more than 24576 bytes", exitUsage, []string{"put", url, "b", "--file", "/dev/zero"}},
+		{"no such file", exitFailure, []string{"put", url, "b", "--file", filepath.Join(dir, "absent")}},
+		{"is a directory", exitFailure, []string{"put", url, "b", "--file", dir}},
+		{"both", exitUsage, []string{"put", url, "b", "x", "--file", big}},
+		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--ttl", "-1s"}},
+		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--ttl", "0"}},
+		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--expire-at", "1999-01-01T00:00:00Z"}},
+		{"not an instant", exitUsage, []string{"put", url, "b", "x", "--expire-at", "tomorrow"}},
+		{"--ttl and --expire-at exclude each other", exitUsage, []string{"put", url, "b", "x", "--ttl", "1s", "--expire-at", "2099-01-01T00:00:00Z"}},
+		{"--if-not-exists and --if-version exclude each other", exitUsage, []string{"put", url, "b", "x", "--if-not-exists", "--if-version", "x"}},
+		{"invalid option", exitUsage, []string{"scan", url, "--limit", "0"}},
+		{"there is no file", exitUnusable, []string{"get", "file:" + filepath.Join(dir, "typo.db"), "a"}},
+		{"there is no file", exitUnusable, []string{"copy", "file:" + filepath.Join(dir, "typo.db"), url}},
+		{"provision", exitUnusable, []string{"put", "file:" + filepath.Join(dir, "absent", "x.db"), "a", "1"}},
+		{"incompatible", exitUnusable, []string{"get", "file:" + big, "a"}},
+		{"same store", exitUsage, []string{"copy", url, url}},
+		{"same store", exitUsage, []string{"copy", url, url + "?readers=2"}},
+		{"same store", exitUsage, []string{"copy", url, "file://" + path}},
+		{"same store", exitUsage, []string{"copy", url, "file:" + filepath.Dir(path) + "/./store.db"}},
+		{"same file", exitUsage, []string{"copy", url, "file:" + link}},
+		{"same file", exitUsage, []string{"copy", "file:" + linkedFolder + "/store.db", url}},
+		{"same file", exitUsage, []string{"export", url, "--output", link, "--force"}},
+		{"there is no file", exitUnusable, []string{"copy", url, "file:" + filepath.Join(dir, "typo.db"), "--verify-only"}},
+		{"is empty", exitUnusable, []string{"get", "file:" + empty, "a"}},
+		{"is empty", exitUnusable, []string{"copy", url, "file:" + empty, "--verify-only"}},
+		{"unknown command \"frobnicate\"", exitUsage, []string{"help", "frobnicate"}},
+		{"unknown command \"get frobnicate\"", exitUsage, []string{"help", "get", "frobnicate"}},
+		{"wrong number of arguments", exitUsage, []string{"completion", "tcsh"}},
+		{"wrong number of arguments", exitUsage, []string{"completion", "bash", "extra"}},
+		{"--json and --print exclude each other", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
+		{"--parallel", exitUsage, []string{"copy", url, "mem:", "--parallel", "0"}},
+		{"only Azure Tables", exitUsage, []string{"sweep", url}},
+		{"refused", exitFailure, []string{"provision", "dynamodb://cache?endpoint=http://127.0.0.1:1"}},
+		{"refused", exitFailure, []string{"get", "dynamodb://cache?endpoint=http://127.0.0.1:1", "a"}},
+		{"there is no folder", exitUnusable, []string{"provision", "file:" + filepath.Join(dir, "absent", "x.db")}},
+		{"nothing for Terraform", exitUsage, []string{"provision", url, "--print", "terraform"}},
+		{"allowed is terraform", exitUsage, []string{"provision", url, "--print", "yaml"}},
+		{"--only", exitUsage, []string{"dev", "--only", "redis"}},
+		{"not empty, it holds \"a\"", exitFailure, []string{"conformance", url}},
+	} {
+		o := bad(t, c.code, c.says, c.args...)
+		if o.stdout != "" || !strings.HasPrefix(o.stderr, "skykv: ") {
+			t.Errorf("%v: errors are on standard error, after the command's name; got %q and %q", c.args, o.stdout, o.stderr)
+		}
+		if len(o.stderr) > 2000 {
+			t.Errorf("%v: the message has %d bytes", c.args, len(o.stderr))
+		}
+	}
+	badWith(t, strings.Repeat("x", kv.MaxValueLen+1), exitUsage, "more than 24576 bytes", "put", url, "b")
+	if got := good(t, "scan", url, "--keys-only"); got != "a\n" {
+		t.Errorf("rule: what is refused changes nothing; the store holds %q", got)
+	}
+	if info, err := os.Stat(empty); err != nil || info.Size() != 0 {
+		t.Errorf("rule: reading makes no store of an empty file; there is %v, %v", info, err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) != 1 {
+		t.Errorf("rule: reading makes no file; there are %q", names)
+	}
+}
+
+// The rule: no message holds a value, also where one is taken for a flag.
+func TestValuesThatBeginAsFlags(t *testing.T) {
+	t.Parallel()
+	url := fileStore(t)
+	for value, says := range map[string]string{
+		"-s3cret":                             "unknown flag -s; see: skykv put --help",
+		"--s3cret":                            "unknown flag; see: skykv put --help",
+		"--=s3cret":                           "unknown flag; see: skykv put --help",
+		"-----BEGIN PRIVATE KEY-----\ns3cret": "unknown flag; see: skykv put --help",
+	} {
+		if o := bad(t, exitUsage, says, "put", url, "a", value); strings.Contains(o.stderr, "3cret") {
+			t.Errorf("put %q says %q", value, o.stderr)
+		}
+		good(t, "put", url, "a", "--", value)
+		if got := good(t, "get", url, "a"); got != value {
+			t.Errorf("what is put after -- is stored as %q; want %q", got, value)
+		}
+	}
+}
+
+// A failed command exits with the code of its failure, and prints every error.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{quiet(exitFindings), exitFindings, ""},
+		{errors.Join(quiet(exitFindings), errors.New("close failed")), exitFailure, "close failed"},
+		{kv.ErrInvalidKey, exitUsage, "invalid key"},
+		{transferError{kv.ErrInvalidKey}, exitFailure, "invalid key"},
+		{kv.ErrIndeterminate, exitUnknown, "Read the key"},
+		{transferError{kv.ErrIndeterminate}, exitFailure, "indeterminate"},
+	} {
+		if code, message := explain(t.Context(), c.err); code != c.code || !strings.Contains(message, c.says) || (c.says == "") != (message == "") {
+			t.Errorf("%v is explained as %d and %q; want %d and %q", c.err, code, message, c.code, c.says)
+		}
+	}
+}
+
+// The rule: the README and the command agree about what there is.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(read(t, "../../../README.md"), "\n## The command\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	flags := make(map[string]bool)
+	var there []string
+	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { flags["--"+f.Name] = true })
+		if cmd.Name() != "completion" && cmd.Name() != "help" {
+			there = append(there, cmd.Name())
+		}
+	}
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `skykv ([^ `]+)").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, strings.Split(row[1], `\|`)...)
+	}
+	slices.Sort(there)
+	slices.Sort(listed)
+	if !slices.Equal(there, listed) {
+		t.Errorf("the README lists the commands\n%q; there are\n%q", listed, there)
+	}
+	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(section, -1) {
+		if !flags[flag] {
+			t.Errorf("the README names %s, which no command has", flag)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	help := good(t, "help")
+	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
+		if cmd.Name() == "completion" || cmd.Name() == "help" {
+			continue
+		}
+		if !strings.Contains(help, "\n  "+cmd.Name()+" ") {
+			t.Errorf("skykv help does not list %s", cmd.Name())
+		}
+		if cmd.Example == "" || cmd.Long == "" {
+			t.Errorf("%s has no example or no description", cmd.Name())
+		}
+		if cmd.Flags().Lookup("json") == nil {
+			t.Errorf("%s has no --json", cmd.Name())
+		}
+		own := good(t, cmd.Name(), "--help")
+		if !strings.Contains(own, cmd.Example) {
+			t.Errorf("%s --help does not show the examples", cmd.Name())
+		}
+		for line := range strings.SplitSeq(cmd.Long, "\n") {
+			if len([]rune(line)) > 92 {
+				t.Errorf("%s: a line of the help is wider than 92 columns: %q", cmd.Name(), line)
+			}
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if !strings.Contains(good(t, "completion", shell), "skykv") {
+			t.Errorf("there is no completion for %s", shell)
+		}
+	}
+	if got := good(t, "__complete", "dev", "--only", ""); !strings.HasPrefix(got, "dynamodb\n") {
+		t.Errorf("the values of --only are completed as %q", got)
+	}
+}

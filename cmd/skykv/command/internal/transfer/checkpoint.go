@@ -1,0 +1,133 @@
+package transfer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Job is what a checkpoint belongs to: another job cannot go on from it.
+type Job struct {
+	Command     string `json:"command"`
+	From        string `json:"from"`
+	To          string `json:"to"`
+	Prefix      string `json:"prefix"`
+	IfNotExists bool   `json:"ifNotExists"`
+	Size        int64  `json:"size,omitempty"`     // of an input file
+	Modified    int64  `json:"modified,omitempty"` // when that was, in ns since 1970
+}
+
+// checkpointFormat is the version of the file's format.
+const checkpointFormat = 1
+
+// checkpoint is the file's content: what Sum is the checksum of, as it was written.
+type checkpoint struct {
+	Format int             `json:"format"`
+	Sum    uint32          `json:"sum"`
+	Body   json.RawMessage `json:"body"`
+}
+
+type checkpointBody struct {
+	Job   Job   `json:"job"`
+	State State `json:"state"`
+}
+
+// ReadCheckpoint reads the state of job at path. No file is the zero State of a
+// new transfer, and false. A file that is damaged, of another format or of
+// another job is an error that says so.
+func ReadCheckpoint(path string, job Job) (State, bool, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, false, nil
+	}
+	if err != nil {
+		return State{}, false, fmt.Errorf("the checkpoint cannot be read: %w", err)
+	}
+	var c checkpoint
+	var body checkpointBody
+	if json.Unmarshal(text, &c) != nil {
+		return State{}, false, damagedCheckpoint(path)
+	}
+	if c.Format != checkpointFormat {
+		return State{}, false, fmt.Errorf("the checkpoint %s has format %d; this version of skykv knows format %d", path, c.Format, checkpointFormat)
+	}
+	if crc32.ChecksumIEEE(c.Body) != c.Sum || json.Unmarshal(c.Body, &body) != nil {
+		return State{}, false, damagedCheckpoint(path)
+	}
+	for _, field := range []struct {
+		name        string
+		found, want any
+	}{
+		{"command", body.Job.Command, job.Command},
+		{"source", body.Job.From, job.From},
+		{"destination", body.Job.To, job.To},
+		{"prefix", body.Job.Prefix, job.Prefix},
+		{"--if-not-exists", body.Job.IfNotExists, job.IfNotExists},
+		{"input's size", body.Job.Size, job.Size},
+		{"input's time of change", body.Job.Modified, job.Modified},
+	} {
+		if field.found != field.want {
+			return State{}, false, fmt.Errorf("the checkpoint %s is of another run: its %s is %#v, this one's %#v; name another file, or delete it to start over",
+				path, field.name, field.found, field.want)
+		}
+	}
+	return body.State, true, nil
+}
+
+func damagedCheckpoint(path string) error {
+	return fmt.Errorf("the checkpoint %s is damaged or not a checkpoint; if it is one, delete it to start over", path)
+}
+
+// NextCheckpoint is the file that is to replace the one at path. It is always the
+// same, so that killed runs do not leave a trail of files.
+func NextCheckpoint(path string) string { return path + ".new" }
+
+// WriteCheckpoint replaces the file at path in one step: whatever happens
+// meanwhile, it holds the old state or the new one.
+func WriteCheckpoint(path string, job Job, state State) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("the checkpoint cannot be written: %w", err)
+		}
+	}()
+	body, err := json.Marshal(checkpointBody{job, state})
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(checkpoint{checkpointFormat, crc32.ChecksumIEEE(body), body})
+	if err != nil {
+		return err
+	}
+	next := NextCheckpoint(path)
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		_ = os.Remove(next) // the first error matters
+		return err
+	}
+	SyncFolder(path)
+	return nil
+}
+
+// SyncFolder makes durable that path was created, renamed or removed, where the
+// system can do that. Where it cannot, an older state may come back after a loss
+// of power, which is safe to go on from.
+func SyncFolder(path string) {
+	if folder, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = folder.Sync()
+		_ = folder.Close()
+	}
+}

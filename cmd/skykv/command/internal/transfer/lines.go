@@ -1,0 +1,109 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/entryline"
+	"github.com/skykv/skykv/kv"
+)
+
+// FromLines reads the lines that open gives from a byte offset on.
+func FromLines(open func(offset int64) (io.Reader, error)) Source {
+	return func(_ context.Context, from Position) iter.Seq2[Record, error] {
+		return func(yield func(Record, error) bool) {
+			r, err := open(from.Offset)
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			lines := entryline.NewDecoder(r, from.Offset, from.Line)
+			for {
+				entry, err := lines.Decode()
+				if err == io.EOF {
+					return
+				}
+				if err != nil {
+					yield(Record{}, err)
+					return
+				}
+				offset, line := lines.Position()
+				if !yield(Record{entry, Position{Offset: offset, Line: line}}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Mark is a place in a file of lines: what comes before it is known by its length
+// and its CRC-32. The zero Mark is the beginning.
+type Mark struct {
+	Length int64  `json:"length"`
+	Sum    uint32 `json:"sum"`
+}
+
+// Check reads r up to the mark, and fails where that is not what was written.
+func (m Mark) Check(r io.Reader) error {
+	sum := crc32.NewIEEE()
+	n, err := io.CopyN(sum, r, m.Length)
+	switch {
+	case err == io.EOF:
+		return fmt.Errorf("it has %d bytes, which should be %d at least", n, m.Length)
+	case err != nil:
+		return err
+	case sum.Sum32() != m.Sum:
+		return fmt.Errorf("its first %d bytes are others", n)
+	}
+	return nil
+}
+
+// ToLines writes entries as lines to w, in their order, from a mark on.
+func ToLines(w io.Writer, from Mark) Sink {
+	return &lineSink{w, from}
+}
+
+type lineSink struct {
+	w  io.Writer
+	at Mark
+}
+
+func (s *lineSink) Parallel() int { return 1 }
+
+func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, mark Mark, err error) {
+	var lines bytes.Buffer
+	enc := entryline.NewEncoder(&lines, false)
+	now := time.Now().UnixMilli()
+	for _, entry := range entries {
+		if !entry.ExpiresAt.IsZero() && entry.ExpiresAt.UnixMilli() <= now {
+			done.Expired++
+			continue
+		}
+		if err := enc.Encode(entry); err != nil {
+			return done, mark, err
+		}
+		done.Written++
+	}
+	// One call for a whole batch: nothing of a batch that failed to encode is out.
+	n, err := s.w.Write(lines.Bytes())
+	s.at = Mark{s.at.Length + int64(n), crc32.Update(s.at.Sum, crc32.IEEETable, lines.Bytes()[:n])}
+	return done, s.at, err
+}
+
+// Sync makes a file's content durable; pipes and terminals have nothing to sync.
+func (s *lineSink) Sync() error {
+	f, ok := s.w.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	return f.Sync()
+}

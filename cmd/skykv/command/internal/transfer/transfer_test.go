@@ -1,0 +1,396 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// flaky is a sink that fails now and then, sometimes after it wrote a part.
+type flaky struct {
+	Sink
+	mu     sync.Mutex
+	chance *rand.Rand
+	rate   float64
+}
+
+var errFlaky = errors.New("the sink failed")
+
+func (f *flaky) Write(ctx context.Context, entries []kv.Entry) (Counts, Mark, error) {
+	f.mu.Lock()
+	fails, part := f.chance.Float64() < f.rate, f.chance.IntN(len(entries)+1)
+	f.mu.Unlock()
+	if fails {
+		_, _, _ = f.Sink.Write(ctx, entries[:part])
+		return Counts{}, Mark{}, errFlaky
+	}
+	return f.Sink.Write(ctx, entries)
+}
+
+func store(t *testing.T, n int) *kv.Store {
+	t.Helper()
+	s := memkv.New()
+	items := make([]kv.Item, n)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("key:%06d", i), Value: fmt.Appendf(nil, "value %d", i)}
+		if i%3 == 0 {
+			items[i].ExpiresAt = time.Now().Add(time.Hour + time.Duration(i)*time.Millisecond)
+		}
+	}
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// differences gives what Compare finds.
+func differences(t *testing.T, first, second *kv.Store, prefix string) []Difference {
+	t.Helper()
+	var found []Difference
+	if _, err := Compare(t.Context(), first, second, prefix, func(d Difference) error {
+		found = append(found, d)
+		return nil
+	}, func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func unexpected(t *testing.T) func(string, error) {
+	return func(key string, err error) { t.Errorf("entry %q failed: %v", key, err) }
+}
+
+// Whatever fails, going on from the last checkpoint ends with all entries there.
+func TestResumed(t *testing.T) {
+	t.Parallel()
+	for _, ifNotExists := range []bool{false, true} {
+		for seed := range uint64(6) {
+			from, to := store(t, 5_000), memkv.New()
+			path := filepath.Join(t.TempDir(), "checkpoint")
+			job := Job{Command: "copy", From: "a", To: "b", IfNotExists: ifNotExists}
+			sink := &flaky{Sink: ToStore(to, 4, ifNotExists), chance: rand.New(rand.NewPCG(seed, 1)), rate: 0.3}
+			runs, done := 0, int64(0)
+			for {
+				runs++
+				state, resumed, err := ReadCheckpoint(path, job)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if state.Counts.Done() < done {
+					t.Fatalf("seed %d: run %d begins after %d entries, %d were durable", seed, runs, state.Counts.Done(), done)
+				}
+				end, err := Run(t.Context(), Config{
+					Source: FromStore(from, ""), Sink: sink, From: state, Failed: unexpected(t),
+					Save: func(s State) error { return WriteCheckpoint(path, job, s) },
+				})
+				if done = end.Counts.Done(); err == nil {
+					if done != 5_000 {
+						t.Errorf("seed %d: %d entries are counted; resumed: %t", seed, done, resumed)
+					}
+					break
+				}
+				if !errors.Is(err, errFlaky) {
+					t.Fatal(err)
+				}
+			}
+			if found := differences(t, from, to, ""); len(found) > 0 {
+				t.Fatalf("seed %d, after %d runs: rule: every entry is there with its expiry; %v differ", seed, runs, found[:1])
+			}
+		}
+	}
+}
+
+// Of several lines with one key the last one wins, however many batches are under
+// way; with if-absent the first one.
+func TestLastOfDuplicatesWins(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		chance := rand.New(rand.NewPCG(seed, 2))
+		var lines strings.Builder
+		first, last := make(map[string]string), make(map[string]string)
+		for i := range 8_000 {
+			key, value := fmt.Sprintf("key:%d", chance.IntN(1500)), fmt.Sprint(i)
+			if _, twice := first[key]; !twice {
+				first[key] = value
+			}
+			last[key] = value
+			fmt.Fprintf(&lines, "{\"key\":%q,\"value\":%q}\n", key, value)
+		}
+		for ifNotExists, want := range map[bool]map[string]string{false: last, true: first} {
+			to := memkv.New()
+			slow := &delayed{ToStore(to, 8, ifNotExists)}
+			_, err := Run(t.Context(), Config{
+				Source: FromLines(func(int64) (io.Reader, error) { return strings.NewReader(lines.String()), nil }),
+				Sink:   slow, Failed: unexpected(t),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for entry, err := range to.Scan(t.Context(), "") {
+				if n++; err != nil || string(entry.Value) != want[entry.Key] {
+					t.Fatalf("seed %d, ifNotExists %t: %s is %s, %v; want %s", seed, ifNotExists, entry.Key, entry.Value, err, want[entry.Key])
+				}
+			}
+			if n != len(want) {
+				t.Errorf("%d keys are there; want %d", n, len(want))
+			}
+		}
+	}
+}
+
+// delayed lets batches overtake each other.
+type delayed struct{ Sink }
+
+func (d *delayed) Write(ctx context.Context, entries []kv.Entry) (Counts, Mark, error) {
+	var spin []byte
+	for range rand.IntN(20) {
+		spin = append(spin, bytes.Repeat([]byte("x"), 10_000)...)
+	}
+	_ = spin
+	return d.Sink.Write(ctx, entries)
+}
+
+func TestExpiredMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		from, to := memkv.New(), memkv.New()
+		for key, ttl := range map[string]time.Duration{"short": 10 * time.Millisecond, "long": time.Hour} {
+			if _, err := from.Put(t.Context(), key, nil, kv.TTL(ttl)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		source := FromStore(from, "")
+		state, err := Run(t.Context(), Config{
+			Source: func(ctx context.Context, p Position) iter.Seq2[Record, error] {
+				return func(yield func(Record, error) bool) {
+					for rec, err := range source(ctx, p) {
+						if !yield(rec, err) {
+							return
+						}
+					}
+					time.Sleep(10 * time.Millisecond) // fake time: the last moment of "short"
+				}
+			},
+			Sink: ToStore(to, 1, false), Failed: unexpected(t),
+		})
+		if err != nil || state.Counts != (Counts{Written: 1, Expired: 1}) {
+			t.Errorf("the run ends with %+v, %v; want one written and one expired", state.Counts, err)
+		}
+		if found := differences(t, from, to, ""); len(found) > 0 {
+			t.Errorf("rule: what expired is no difference; got %v", found)
+		}
+	})
+}
+
+func TestIfAbsentKeepsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	from, to := store(t, 1000), memkv.New()
+	if _, err := to.Put(t.Context(), "key:000500", []byte("own")); err != nil {
+		t.Fatal(err)
+	}
+	state, err := Run(t.Context(), Config{Source: FromStore(from, ""), Sink: ToStore(to, 2, true), Failed: unexpected(t)})
+	if err != nil || state.Counts != (Counts{Written: 999, Skipped: 1}) {
+		t.Errorf("the run ends with %+v, %v; want 999 written and one skipped", state.Counts, err)
+	}
+	if found := differences(t, from, to, ""); len(found) != 1 || found[0] != (Difference{"key:000500", Value}) {
+		t.Errorf("the stores differ in %v; want the value of key:000500", found)
+	}
+}
+
+// A source that waits for ever, as a terminal does, does not hold up the end.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("Ctrl-C")
+	to := memkv.New()
+	saved := 0
+	state, err := Run(ctx, Config{
+		Source: func(ctx context.Context, _ Position) iter.Seq2[Record, error] {
+			return func(yield func(Record, error) bool) {
+				for i := range batchEntries + 1 {
+					key := fmt.Sprintf("k%d", i)
+					if !yield(Record{kv.Entry{Key: key}, Position{Key: key}}, nil) {
+						return
+					}
+				}
+				<-ctx.Done()
+			}
+		},
+		Sink: ToStore(to, 2, false), Failed: unexpected(t),
+		Save:     func(State) error { saved++; return nil },
+		Progress: func(State) { cancel(why) },
+	})
+	if !errors.Is(err, why) || state.Counts.Written != batchEntries || saved == 0 {
+		t.Errorf("the run ends with %+v, %v and %d checkpoints; want %d written, the cause, and one at least", state.Counts, err, saved, batchEntries)
+	}
+}
+
+func TestCompareFindsEveryDifference(t *testing.T) {
+	t.Parallel()
+	ctx, first, second := t.Context(), store(t, 100), memkv.New()
+	if _, err := Run(ctx, Config{Source: FromStore(first, ""), Sink: ToStore(second, 1, false), Failed: unexpected(t)}); err != nil {
+		t.Fatal(err)
+	}
+	change := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(nil, second.Delete(ctx, "key:000007"))
+	change(second.Put(ctx, "key:000008", []byte("other")))
+	change(second.Put(ctx, "key:000010", []byte("value 10"), kv.TTL(time.Minute)))
+	change(second.Put(ctx, "key:000012", []byte("value 12")))
+	change(second.Put(ctx, "a", nil))
+	change(second.Put(ctx, "z", nil))
+	want := []Difference{{"a", Extra}, {"key:000007", Missing}, {"key:000008", Value}, {"key:000010", Expiry}, {"key:000012", Expiry}, {"z", Extra}}
+	if got := fmt.Sprint(differences(t, first, second, "")); got != fmt.Sprint(want) {
+		t.Errorf("Compare finds\n%v; want\n%v", got, want)
+	}
+	if got := differences(t, first, second, "key:00001"); len(got) != 2 {
+		t.Errorf("below the prefix Compare finds %v; want two", got)
+	}
+	broken := second.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return breaks{d} }))
+	if _, err := Compare(ctx, first, broken, "", func(Difference) error { return nil }, func(int64) {}); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("a scan that breaks gives %v; want its error", err)
+	}
+}
+
+type breaks struct{ kv.Driver }
+
+func (breaks) Scan(context.Context, kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		_ = yield(kv.Record{Key: "key:000000"}, nil) && yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable})
+	}
+}
+
+func TestCheckpointRefusesOthers(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	job := Job{Command: "copy", From: "file:a", To: "file:b", Prefix: "p"}
+	state := State{Position: Position{Key: "p:1"}, Counts: Counts{Written: 7}, Mark: Mark{9, 1}}
+	if got, resumed, err := ReadCheckpoint(path, job); got != (State{}) || resumed || err != nil {
+		t.Errorf("without a file there is %v, %t, %v; want the beginning", got, resumed, err)
+	}
+	if err := WriteCheckpoint(path, job, state); err != nil {
+		t.Fatal(err)
+	}
+	if got, resumed, err := ReadCheckpoint(path, job); got != state || !resumed || err != nil {
+		t.Errorf("what was written comes back as %+v, %t, %v", got, resumed, err)
+	}
+	for says, other := range map[string]Job{
+		"command": {Command: "export", From: job.From, To: job.To, Prefix: "p"}, "source": {Command: "copy", From: "x", To: job.To, Prefix: "p"},
+		"destination": {Command: "copy", From: job.From, To: "x", Prefix: "p"}, "prefix": {Command: "copy", From: job.From, To: job.To},
+		"--if-not-exists": {Command: "copy", From: job.From, To: job.To, Prefix: "p", IfNotExists: true},
+		"size":            {Command: "copy", From: job.From, To: job.To, Prefix: "p", Size: 1},
+		"time":            {Command: "copy", From: job.From, To: job.To, Prefix: "p", Modified: 1},
+	} {
+		if _, _, err := ReadCheckpoint(path, other); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("a checkpoint of another %s gives %v", says, err)
+		}
+	}
+	folder := t.TempDir()
+	if err := WriteCheckpoint(folder, job, state); err == nil {
+		t.Error("a folder is replaced by a checkpoint")
+	}
+	if _, err := os.Stat(NextCheckpoint(folder)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("rule: a checkpoint that cannot be written leaves no file; there is %v", err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range whole {
+		// Cut off anywhere, or with any byte changed. The last is a new line.
+		changed := bytes.Clone(whole)
+		changed[i] ^= 1
+		for _, text := range [][]byte{whole[:i], changed} {
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, _, err := ReadCheckpoint(path, job); err == nil && got != state {
+				t.Fatalf("the damaged checkpoint %q is read as %+v", text, got)
+			} else if err == nil && i < len(whole)-1 && len(text) == i {
+				t.Fatalf("half of a checkpoint, %q, is read", text)
+			}
+		}
+	}
+}
+
+func TestLinesGoOnAtTheMark(t *testing.T) {
+	t.Parallel()
+	from := store(t, 3000)
+	path := filepath.Join(t.TempDir(), "out")
+	whole := export(t, from, path, State{}, -1)
+	for _, stopAfter := range []int64{1, 700, 1500, 2999} {
+		path := filepath.Join(t.TempDir(), "out")
+		var state State
+		for {
+			piece := export(t, from, path, state, stopAfter)
+			if state = piece.state; piece.complete {
+				break
+			}
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, whole.bytes) {
+			t.Errorf("in pieces of %d the export has %d bytes, %v; want the same %d", stopAfter, len(got), err, len(whole.bytes))
+		}
+	}
+}
+
+type exported struct {
+	state    State
+	complete bool
+	bytes    []byte
+}
+
+// export goes on with an export from state, and breaks it off after limit
+// entries, with rubbish at the end of the file as a crash leaves it.
+func export(t *testing.T, from *kv.Store, path string, state State, limit int64) exported {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := errors.Join(state.Mark.Check(file), file.Truncate(state.Mark.Length)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	end, err := Run(ctx, Config{Source: FromStore(from, ""), Sink: ToLines(file, state.Mark), From: state, Failed: unexpected(t), Progress: func(s State) {
+		if limit > 0 && s.Counts.Written-state.Counts.Written >= limit {
+			cancel()
+		}
+	}})
+	complete := err == nil
+	if !complete {
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString("{\"key\":\"ha"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exported{end, complete, text}
+}

@@ -1,0 +1,94 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+)
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// printJSON prints one line of JSON to standard output.
+func printJSON(v any) error {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// output is standard output for many lines: gathered, but never held back for
+// long while more of them come.
+type output struct {
+	*bufio.Writer
+	flushed time.Time
+	every   time.Duration
+}
+
+func newOutput() *output {
+	out := &output{Writer: bufio.NewWriterSize(os.Stdout, 1<<16), every: 100 * time.Millisecond}
+	if isTerminal(os.Stdout) {
+		out.every = 0
+	}
+	return out
+}
+
+// line is to be called after every line.
+func (o *output) line() error {
+	if time.Since(o.flushed) < o.every {
+		return nil
+	}
+	o.flushed = time.Now()
+	return o.Flush()
+}
+
+// interruptible reads from r until ctx ends, even while r waits for input that
+// does not come: from a terminal, for example.
+func interruptible(ctx context.Context, r io.Reader) io.Reader {
+	c := &contextReader{ctx: ctx, chunks: make(chan chunk)}
+	go func() {
+		for {
+			buf := make([]byte, 64<<10)
+			n, err := r.Read(buf)
+			select {
+			case c.chunks <- chunk{buf[:n], err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+type chunk struct {
+	data []byte
+	err  error
+}
+
+type contextReader struct {
+	ctx    context.Context
+	chunks chan chunk
+	rest   chunk
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	for len(c.rest.data) == 0 {
+		if c.rest.err != nil {
+			return 0, c.rest.err
+		}
+		select {
+		case c.rest = <-c.chunks:
+		case <-c.ctx.Done():
+			return 0, context.Cause(c.ctx)
+		}
+	}
+	n := copy(p, c.rest.data)
+	c.rest.data = c.rest.data[n:]
+	return n, nil
+}

@@ -1,0 +1,380 @@
+// Package command is the skykv command over any set of providers. Its own program is
+// cmd/skykv; one that serves other providers as well is ten lines:
+//
+//	func main() {
+//		os.Exit(command.Run(append(providers.All(), mykv.Provider()), os.Args[1:]))
+//	}
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+	"github.com/skykv/skykv/providers"
+)
+
+const rootHelp = `Skykv looks into key-value stores on DynamoDB, Firestore, Azure Tables and SQLite,
+moves entries between them, sets them up and checks them.
+
+A store is named by its URL, as first argument or in the environment variable KV_URL:
+
+%s
+Credentials never go in the URL: they are those of the service's own tools.
+
+Exit codes:
+
+  0    it worked
+  1    it failed: the service, the network, a file or a line in it
+  2    wrong use: invalid flags, arguments, keys, values or options
+  3    get, exists: there is no such entry
+  4    put, delete: the condition did not hold, nothing was written
+  5    it is unknown whether the write was applied
+  6    the store is not there, is not skykv's, or the credentials do not suffice
+  7    a check found something: copy --verify, doctor, conformance
+  130  interrupted by Ctrl-C (143: by SIGTERM); dev, which is ended by it: 0
+  141  the output's reader went early, as head does
+
+After the first Ctrl-C or SIGTERM a command ends in good order, once the output it is
+writing has been taken; the second one ends it at once.`
+
+// The exit codes that rootHelp lists.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitCondition   = 4
+	exitUnknown     = 5
+	exitUnusable    = 6
+	exitFindings    = 7
+	exitSignal      = 128 // and the signal's number
+	exitOutputEnded = exitSignal + int(syscall.SIGPIPE)
+)
+
+// cli is the command over its providers.
+type cli struct{ stores provider.Set }
+
+func (c *cli) newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "skykv",
+		Version:       version(),
+		Short:         "Look into, move, set up and check key-value stores",
+		Long:          fmt.Sprintf(rootHelp, c.forms()),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return checkEmpty(cmd.Flags())
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s; see: %s --help", flagError(err), cmd.CommandPath())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "entries", Title: "Look into a store:"},
+		&cobra.Group{ID: "move", Title: "Move entries:"},
+		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
+	)
+	for group, cmds := range map[string][]*cobra.Command{
+		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newExists(), c.newScan(), c.newCount()},
+		"move":    {c.newCopy(), c.newExport(), c.newImport()},
+		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev()},
+	} {
+		for _, cmd := range cmds {
+			cmd.GroupID = group
+			cmd.DisableFlagsInUseLine = true
+			root.AddCommand(cmd)
+		}
+	}
+	strictDefaults(root)
+	return root
+}
+
+// flagError says what is wrong with a flag, and not what may be a value that
+// begins with -: the text of a private key does.
+func flagError(err error) string {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := unknown.GetSpecifiedName()
+		switch {
+		case unknown.GetSpecifiedShortnames() != "":
+			return "unknown flag -" + name
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "":
+			return "unknown flag --" + name
+		}
+		return "unknown flag"
+	}
+	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return "unknown flag"
+	}
+	return err.Error()
+}
+
+// checkEmpty refuses empty values, which mostly are variables that are not set.
+// As a prefix or a key to begin after, nothing has a meaning.
+func checkEmpty(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		list, isList := f.Value.(pflag.SliceValue)
+		empty := f.Value.String() == "" || isList && len(list.GetSlice()) == 0
+		if empty && f.Name != "prefix" && f.Name != "after" {
+			err = usagef("--%s is empty", f.Name)
+		}
+	})
+	return err
+}
+
+// strictDefaults makes cobra's own commands refuse what they do not know.
+func strictDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return usagef("unknown command %q; see: skykv help", strings.Join(args, " "))
+				}
+				return nil
+			}
+		case "completion":
+			cmd.Args = noArgs
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
+}
+
+// version is that of the module, as go install recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// forms lists the URLs of all providers, for the help.
+func (c *cli) forms() string {
+	var text strings.Builder
+	for _, p := range c.stores {
+		fmt.Fprintf(&text, "  %s\n      %s\n", p.Form, p.Summary)
+	}
+	return text.String()
+}
+
+// Run runs the command with its arguments, over the stores of a set of providers, and
+// returns the exit code that its help lists. It uses the process's standard streams
+// and listens to its signals.
+func Run(stores provider.Set, args []string) int {
+	c := &cli{stores}
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	root := c.newRoot()
+	root.SetArgs(args)
+	out := &checkedWriter{w: os.Stdout}
+	root.SetOut(out)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
+	if err == nil {
+		return 0
+	}
+	code, message := explain(ctx, err)
+	if message != "" {
+		fmt.Fprintln(os.Stderr, "skykv: "+message)
+	}
+	return code
+}
+
+// checkedWriter keeps the error of writing help, which cobra drops.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.err = cmp.Or(c.err, err)
+	return n, err
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal syscall.Signal }
+
+func (i interrupted) Error() string {
+	if i.signal == syscall.SIGINT {
+		return "interrupted"
+	}
+	return "terminated"
+}
+
+// withSignals gives a context that ends with the first SIGINT or SIGTERM; the
+// second one kills the process, as if nobody had listened.
+func withSignals(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		if s, ok := (<-signals).(syscall.Signal); ok {
+			signal.Stop(signals)
+			cancel(interrupted{s})
+		}
+	}()
+	// Where somebody listens, writing to a closed pipe is an error and not the end.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return ctx, func() { cancel(nil) }
+}
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// quiet ends the command with an exit code whose reason has been told.
+type quiet int
+
+func (quiet) Error() string { return "a check found something" }
+
+// explain gives an error's exit code, and what to tell.
+func explain(ctx context.Context, err error) (code int, message string) {
+	message = strings.TrimPrefix(err.Error(), "kv: ")
+	if code, ok := err.(quiet); ok { // and nothing else, such as the error of closing
+		return int(code), ""
+	}
+	if by, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
+		if is(err, context.Canceled) && !is(err, kv.ErrIndeterminate) {
+			message = by.Error()
+		}
+		return exitSignal + int(by.signal), message
+	}
+	_, again := errors.AsType[transferError](err) // whose keys and values are those of a file
+	if _, ok := errors.AsType[usageError](err); ok || !again && is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {
+		return exitUsage, message
+	}
+	if group, ok := strings.CutPrefix(message, "if any flags in the group ["); ok { // cobra has no type for it
+		group, _, _ = strings.Cut(group, "]")
+		return exitUsage, "--" + strings.ReplaceAll(group, " ", " and --") + " exclude each other"
+	}
+	advise := func(advice string) string { return message + "\n" + advice }
+	switch {
+	case is(err, syscall.EPIPE):
+		return exitOutputEnded, "stopped: the output's reader has gone"
+	case is(err, kv.ErrIndeterminate) && !again:
+		return exitUnknown, advise("Read the key to see; where an unconditional write may be repeated, run the command again.")
+	case is(err, kv.ErrNotFound):
+		return exitNotFound, message
+	case is(err, kv.ErrConditionFailed):
+		return exitCondition, message
+	case is(err, kv.ErrNotProvisioned):
+		return exitUnusable, advise("To create what is missing: skykv provision URL")
+	case is(err, kv.ErrPermission):
+		return exitUnusable, advise("To see what the credentials allow: skykv doctor URL")
+	case is(err, kv.ErrIncompatible):
+		return exitUnusable, advise("To see what is there: skykv doctor URL")
+	case is(err, kv.ErrThrottled):
+		return exitFailure, advise("The service asks to slow down: try again later, or with a smaller --parallel.")
+	case is(err, kv.ErrUnavailable):
+		return exitFailure, advise("To see what is wrong: skykv doctor URL")
+	}
+	return exitFailure, message
+}
+
+func is(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+// isURL reports whether text begins as the URL of a store.
+func (c *cli) isURL(text string) bool {
+	scheme := provider.Scheme(text)
+	return slices.ContainsFunc(c.stores, func(p provider.Provider) bool { return p.Scheme == scheme })
+}
+
+// splitURL separates the store's URL from the n arguments after it. The URL is
+// KV_URL where there are only n.
+func (c *cli) splitURL(args []string, n int) (url string, rest []string, err error) {
+	if len(args) == n+1 {
+		return args[0], args[1:], nil
+	}
+	url = os.Getenv(providers.EnvURL)
+	if url == "" {
+		return "", nil, usagef("no store: give its URL, such as file:app.db, as the first argument, or set %s", providers.EnvURL)
+	}
+	return url, args, nil
+}
+
+// withStore opens the store at url, calls f, and closes it.
+func (c *cli) withStore(ctx context.Context, url string, f func(*kv.Store) error) (err error) {
+	store, err := c.stores.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := store.Close(); closeErr != nil {
+			err = errors.Join(err, closeErr)
+		}
+	}()
+	return f(store)
+}
+
+// withExisting is withStore for commands that only read or remove: they do not
+// make the file that a URL names.
+func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
+	if why := noStore(c.stores.Files(url)); why != "" {
+		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
+	}
+	return c.withStore(ctx, url, f)
+}
+
+// noStore says why there is no store in files, or nothing if there may be one. An
+// empty file is none yet: opening makes it one.
+func noStore(files []string) string {
+	if len(files) == 0 {
+		return ""
+	}
+	path := files[0]
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no file " + path
+	case err == nil && info.Mode().IsRegular() && info.Size() == 0:
+		return "the file " + path + " is empty"
+	}
+	return ""
+}
+
+func noArgs(cmd *cobra.Command, args []string) error { return rangeArgs(0, 0)(cmd, args) }
+
+// rangeArgs is cobra.RangeArgs with the exit code of wrong use.
+func rangeArgs(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if !cmd.HasParent() && len(args) > 0 {
+			return usagef("unknown command %q; see: skykv help", args[0])
+		}
+		if len(args) < least || len(args) > most {
+			return usagef("wrong number of arguments: it is %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
+		}
+		return nil
+	}
+}

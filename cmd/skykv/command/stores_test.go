@@ -1,0 +1,360 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
+	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+	"github.com/skykv/skykv/providers"
+)
+
+// From nothing to a store in use, as doctor and provision see it.
+func TestProvisionAndDoctor(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		url := b.fresh(t)
+		steps := good(t, "provision", url, "--dry-run")
+		if !strings.HasPrefix(steps, "would ") {
+			t.Errorf("provision --dry-run of what is not there prints %q", steps)
+		}
+		o := skykv(t, "", "doctor", url)
+		absent := b.name != "firestore" // whose emulator has every database and collection
+		if absent && (o.code != exitFindings || !strings.Contains(o.stdout, "\nfail  ") || !strings.Contains(o.stdout, "-> run: skykv provision URL")) {
+			t.Errorf("rule: a dry run and doctor change nothing, and doctor names the fix; got %+v", o)
+		}
+		if absent {
+			bad(t, exitUnusable, "skykv provision URL", "get", url, "a")
+		}
+		if got := good(t, "provision", url); got != strings.ReplaceAll(steps, "would ", "") {
+			t.Errorf("provision does\n%s; announced was\n%s", got, steps)
+		}
+		if got := good(t, "provision", url); got != "nothing to do: everything is set up\n" {
+			t.Errorf("provision the second time prints %q", got)
+		}
+		if got := good(t, "provision", url, "--json"); !strings.HasSuffix(got, `"dryRun":false,"steps":[]}`+"\n") {
+			t.Errorf("provision --json prints %q", got)
+		}
+		healthy := good(t, "doctor", url)
+		for line := range strings.Lines(healthy) {
+			if !strings.HasPrefix(line, "ok    ") && !strings.HasPrefix(line, "warn  latency") && !strings.HasPrefix(line, "     ") {
+				t.Errorf("doctor of a healthy store says %q", line)
+			}
+		}
+		if !strings.Contains(healthy, "latency") {
+			t.Errorf("doctor measures no latency:\n%s", healthy)
+		}
+		var check provider.Check
+		for line := range strings.Lines(good(t, "doctor", url, "--json")) {
+			if err := json.Unmarshal([]byte(line), &check); err != nil || check.Name == "" || check.Status == provider.Fail {
+				t.Errorf("doctor --json prints %q: %v", line, err)
+			}
+		}
+		terraform := skykv(t, "", "provision", url, "--print", "terraform")
+		if b.name != "file" && (terraform.code != 0 || !strings.Contains(terraform.stdout, "resource \"")) {
+			t.Errorf("provision --print terraform: %+v", terraform)
+		}
+	})
+}
+
+func TestDoctorFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "text"), []byte("not a database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for url, says := range map[string]string{
+		"file:" + empty:                "is empty",
+		"redis://x":                    "the scheme \"redis\" is unknown",
+		"file:" + dir + "/absent/x.db": "there is no folder",
+		"file:" + dir:                  "is no file",
+		"file:" + dir + "/text":        "incompatible",
+		"dynamodb://cache?endpoint=http://127.0.0.1:1":                                             "refused",
+		"firestore://p/kv?endpoint=http://127.0.0.1:1":                                             "refused",
+		"aztables://devstoreaccount1/cache?endpoint=http%3A%2F%2F127.0.0.1%3A1%2Fdevstoreaccount1": "refused",
+	} {
+		o := skykv(t, "", "doctor", url)
+		if o.code != exitFindings || !strings.Contains(o.stdout, says) || !strings.Contains(o.stdout, "->") {
+			t.Errorf("doctor %s exits with %d and\n%s%swant %d, %q and a fix", url, o.code, o.stdout, o.stderr, exitFindings, says)
+		}
+	}
+	if text := read(t, empty); text != "" {
+		t.Errorf("rule: doctor changes nothing; an empty file has %d bytes", len(text))
+	}
+	good(t, "provision", "file:"+empty)
+	good(t, "doctor", "file:"+empty)
+	t.Run("clock", func(t *testing.T) {
+		// A service whose clock is an hour ahead.
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			w.WriteHeader(http.StatusForbidden)
+		}))
+		defer service.Close()
+		for _, b := range []string{"dynamodb://cache?endpoint=", "aztables://devstoreaccount1/cache?endpoint="} {
+			o := skykv(t, "", "doctor", b+url.QueryEscape(service.URL))
+			if o.code != exitFindings || !strings.Contains(o.stdout, "ok    reachable") || !strings.Contains(o.stdout, "fail  clock") || !strings.Contains(o.stdout, "behind the service") {
+				t.Errorf("doctor of a service with another clock: %+v", o)
+			}
+		}
+	})
+	t.Run("dynamodb", func(t *testing.T) {
+		// Somebody else's number of shards.
+		url := backends[1].open(t)
+		o := skykv(t, "", "doctor", url+"&shards=3")
+		if o.code != exitFindings || !strings.Contains(o.stdout, "shards=16") {
+			t.Errorf("doctor with another number of shards: %+v", o)
+		}
+		bad(t, exitUnusable, "shards", "provision", url+"&shards=3")
+	})
+}
+
+func TestSweepCommand(t *testing.T) {
+	t.Parallel()
+	url := backends[3].open(t)
+	store, err := providers.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	earlier := store.With(kv.Clock(func() time.Time { return time.Now().Add(-3 * time.Hour) }))
+	items := []kv.Item{{Key: "live", TTL: 24 * time.Hour}, {Key: "for-ever"}, {Key: "lately", TTL: 2*time.Hour + 30*time.Minute}}
+	for _, key := range []string{"a", "b", "c"} {
+		items = append(items, kv.Item{Key: key, TTL: time.Minute})
+	}
+	if err := earlier.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	if got := good(t, "doctor", url); !strings.Contains(got, "warn  sweep") || !strings.Contains(got, "skykv sweep URL") {
+		t.Errorf("doctor of a table that wants a sweep prints\n%s", got)
+	}
+	if got := good(t, "sweep", url); !strings.HasPrefix(got, "deleted 3 entries;") {
+		t.Errorf("sweep prints %q; want the three that expired over an hour ago deleted", got)
+	}
+	if got := good(t, "sweep", url, "--json"); got != `{"pass":1,"deleted":0,"kept":0,"foreign":0}`+"\n" {
+		t.Errorf("the second sweep prints %q", got)
+	}
+	if exists, err := earlier.Exists(t.Context(), "lately"); err != nil || !exists {
+		t.Errorf("rule: what expired within the hour stays; got %t, %v", exists, err)
+	}
+	bad(t, exitUnusable, "skykv provision URL", "sweep", backends[3].fresh(t))
+	for _, other := range backends[:3] {
+		bad(t, exitUsage, "only Azure Tables needs a sweep", "sweep", other.fresh(t))
+	}
+
+	// Again and again, until it is stopped.
+	cmd := command(t, "sweep", url, "--interval", "1ms")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, out, "deleted 0 entries; 0 changed meanwhile, 0 were not skykv's\ndeleted 0 entries")
+	if code := interrupt(t, cmd, syscall.SIGTERM); code != 143 {
+		t.Errorf("sweep --interval exits with %d after SIGTERM; want 143", code)
+	}
+
+	// Or until nobody reads what it prints.
+	cmd = command(t, "sweep", url, "--interval", "1ms")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = w
+	if err := errors.Join(r.Close(), cmd.Start(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the code says it
+	if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded {
+		t.Errorf("rule: sweep --interval ends with the reader of its output; it exits with %d, want %d", code, exitOutputEnded)
+	}
+}
+
+func TestConformanceCommand(t *testing.T) {
+	t.Parallel()
+	url, page := fileStore(t), filepath.Join(t.TempDir(), "report.html")
+	o := skykv(t, "", "conformance", url, "--json", "--report", page)
+	var results report.Run
+	if err := json.Unmarshal([]byte(o.stdout), &results); err != nil || o.code != 0 {
+		t.Fatalf("conformance exits with %d: %v\n%s", o.code, err, o.stderr)
+	}
+	cases := conformance.Cases()
+	if results.Passed != len(cases) || results.Failed != 0 || len(results.Cases) != len(cases) || results.Provider != "file" {
+		t.Errorf("of %d cases %d passed and %d failed", len(cases), results.Passed, results.Failed)
+	}
+	if !slices.EqualFunc(results.Cases, cases, func(a report.Case, b conformance.Case) bool { return a.Name == b.Name && a.Rule == b.Rule }) {
+		t.Error("the cases are not in the suite's order")
+	}
+	if got := good(t, "count", url); got != "0\n" {
+		t.Errorf("rule: the suite leaves the store empty; count prints %q", got)
+	}
+	html := read(t, page)
+	if !strings.Contains(html, "All ") || !strings.Contains(html, cases[0].Name[strings.Index(cases[0].Name, "/")+1:]) || strings.Contains(html, "://fonts") {
+		t.Errorf("the report is %.200s", html)
+	}
+	bad(t, exitFailure, "no such file", "conformance", fileStore(t), "--report", filepath.Join(t.TempDir(), "absent", "x.html"))
+
+	o = bad(t, exitFailure, "no space left", "conformance", "mem:", "--json", "--report", "/dev/full")
+	if !json.Valid([]byte(o.stdout)) {
+		t.Errorf("rule: a report that cannot be written does not lose the results; got %q", o.stdout)
+	}
+	good(t, "put", url, "precious", "data")
+	empty := filepath.Join(t.TempDir(), "empty.html")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(t.TempDir(), "fresh.html")
+	bad(t, exitFailure, "not empty", "conformance", url, "--report", empty)
+	bad(t, exitFailure, "not empty", "conformance", url, "--report", fresh)
+	if missing(empty) || !missing(fresh) {
+		t.Errorf("rule: a refused run removes the report that it made, and no other; there is empty.html: %t, fresh.html: %t", !missing(empty), !missing(fresh))
+	}
+}
+
+// On the services: what is not empty is refused, and Ctrl-C in the midst leaves the
+// store empty. That the suite passes is each provider's own test.
+func TestConformanceCommandOnServices(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		url := b.open(t)
+		good(t, "put", url, "precious", "data")
+		bad(t, exitFailure, `not empty, it holds "precious"`, "conformance", url)
+		if got := good(t, "get", url, "precious"); got != "data" {
+			t.Fatalf("the refused store holds %q", got)
+		}
+		good(t, "delete", url, "precious")
+		cmd := command(t, "conformance", url, "--json")
+		var stdout bytes.Buffer
+		cmd.Stdout = &stdout
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		store, err := providers.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		for seen := false; !seen; { // until a case has written something
+			for range store.Scan(t.Context(), "", kv.KeysOnly()) {
+				seen = true
+			}
+			if cmd.ProcessState != nil || t.Context().Err() != nil {
+				t.Fatal("the suite never wrote anything")
+			}
+		}
+		if code := interrupt(t, cmd, syscall.SIGINT); code != 130 || stdout.Len() != 0 {
+			t.Errorf("conformance exits with %d after Ctrl-C and prints %q", code, &stdout)
+		}
+		if got := good(t, "count", url); got != "0\n" {
+			t.Errorf("rule: the suite leaves the store empty, Ctrl-C or not; count prints %q", got)
+		}
+	})
+}
+
+func TestDev(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]string{"dynamodb": emulator.DynamoDB(t), "firestore": emulator.Firestore(t), "aztables": emulator.AzureTables(t)} // or skip
+	cmd := command(t, "dev", "--json")
+	var stderr bytes.Buffer
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var emulators map[string]struct{ URL, Way string }
+	if err := json.NewDecoder(stdout).Decode(&emulators); err != nil || len(emulators) != len(kinds) {
+		t.Fatalf("dev --json prints %v: %v\n%s", emulators, err, &stderr)
+	}
+	for kind := range kinds {
+		good(t, "put", emulators[kind].URL, "a", kind)
+		if got := good(t, "get", emulators[kind].URL, "a"); got != kind {
+			t.Errorf("the %s store of dev holds %q", kind, got)
+		}
+	}
+	if code := interrupt(t, cmd, syscall.SIGINT); code != 0 || !strings.HasSuffix(stderr.String(), "stopping…\n") {
+		t.Errorf("rule: Ctrl-C is how dev ends; it exits with %d and\n%s", code, &stderr)
+	}
+	for kind, e := range emulators {
+		if e.Way == "environment" {
+			continue // it is left running
+		}
+		u, err := url.Parse(e.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := http.Get(u.Query().Get("endpoint")); err == nil {
+			resp.Body.Close()
+			t.Errorf("rule: dev stops what it started; %s still answers", kind)
+		}
+	}
+}
+
+// Ctrl-C while the emulators start is told as that, and not as what it broke off, and leaves nothing.
+func TestDevInterruptedWhileStarting(t *testing.T) {
+	t.Parallel()
+	emulator.DynamoDB(t) // or skip
+	emulator.AzureTables(t)
+	for _, milliseconds := range []int{0, 100, 200, 300, 500} {
+		after := time.Duration(milliseconds) * time.Millisecond
+		t.Run(after.String(), func(t *testing.T) {
+			t.Parallel()
+			cmd := command(t, "dev", "--only", "dynamodb,aztables")
+			folder := t.TempDir()
+			cmd.Env = append(cmd.Env, "TMPDIR="+folder)
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			await(t, stderr, "starting")
+			timer := time.AfterFunc(after, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
+			defer timer.Stop()
+			rest, err := io.ReadAll(stderr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait() // the code says it
+			ended := cmd.ProcessState.ExitCode() == 130 && strings.HasSuffix(string(rest), "skykv: interrupted\n")
+			ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was that fast, or runs anyway
+			if !ended && !ready {
+				t.Errorf("dev exits with %d and %q", cmd.ProcessState.ExitCode(), rest)
+			}
+			containers, err := emulator.ContainersOf(t.Context(), cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files, err := os.ReadDir(folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(containers)+len(files) > 0 {
+				t.Errorf("rule: whenever dev is interrupted, nothing is left; there are %v and %v", containers, files)
+			}
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// sweepRate is how many entries a second are deleted at most, unless told otherwise.
+const sweepRate = 500
+
+func (c *cli) newSweep() *cobra.Command {
+	var (
+		asJSON   bool
+		interval time.Duration
+		rate     int
+	)
+	cmd := &cobra.Command{
+		Use:   "sweep [URL]",
+		Short: "Delete expired entries from Azure Tables",
+		Long: `Delete the entries of an Azure table that expired more than an hour ago, which the
+service does not do by itself. Stores treat them as absent all the same; they only cost.
+An entry that was re-created meanwhile stays. Other services delete by themselves.
+
+With --interval it goes on until it is interrupted, and prints a line for each pass.`,
+		Example: `  skykv sweep aztables://account/cache
+  skykv sweep --interval 6h --rate 200   # with KV_URL set`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, _, err := c.splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancelCause(cmd.Context())
+			defer cancel(nil)
+			opts := &provider.SweepOptions{Interval: interval, Rate: rate}
+			opts.Progress = func(p provider.SweepProgress) {
+				if p.Done && interval > 0 && ctx.Err() == nil {
+					if err := printSweep(p, asJSON); err != nil {
+						cancel(err) // nobody reads of the next pass
+					}
+				}
+			}
+			p, err := c.stores.Sweep(ctx, url, opts)
+			switch {
+			case interval > 0 && ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err == nil:
+				return printSweep(p, asJSON)
+			case p.Deleted > 0:
+				fmt.Fprintf(os.Stderr, "deleted %s before that\n", entries(int64(p.Deleted)))
+			}
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&interval, "interval", 0, "start a pass this often until interrupted, instead of one")
+	cmd.Flags().IntVar(&rate, "rate", sweepRate, "delete at most this many entries a second")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
+	return cmd
+}
+
+func printSweep(p provider.SweepProgress, asJSON bool) error {
+	if asJSON {
+		message := ""
+		if p.Err != nil {
+			message = p.Err.Error()
+		}
+		return printJSON(struct {
+			Pass    int    `json:"pass"`
+			Deleted int    `json:"deleted"`
+			Kept    int    `json:"kept"`
+			Foreign int    `json:"foreign"`
+			Error   string `json:"error,omitempty"`
+		}{p.Pass, p.Deleted, p.Kept, p.Foreign, message})
+	}
+	if p.Err != nil {
+		fmt.Fprintf(os.Stderr, "skykv: pass %d: %v\n", p.Pass, p.Err)
+	}
+	_, err := fmt.Printf("deleted %s; %d changed meanwhile, %d were not skykv's\n", entries(int64(p.Deleted)), p.Kept, p.Foreign)
+	return err
+}

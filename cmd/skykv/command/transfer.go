@@ -1,0 +1,592 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// saveEvery is how much of a transfer's work a crash may have to repeat.
+const saveEvery = 250 * time.Millisecond
+
+const checkpointHelp = `With --checkpoint, the state is kept in a file, a few times a second and in one step: after
+an interruption of any kind, kill -9 and power cuts included, the same command goes on
+where it stopped. The file is removed at the end. It belongs to the two sides as they are:
+delete it if one of them is replaced, or the URL comes to mean another, as a table does
+when AWS_REGION changes.`
+
+func (c *cli) newCopy() *cobra.Command {
+	var (
+		job                        transfer.Job
+		checkpoint                 string
+		parallel                   int
+		verify, verifyOnly, asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "copy FROM TO",
+		Short: "Copy entries from one store to another",
+		Long: `Copy all entries, or those with --prefix, from one store to another of whatever kind,
+while both are in use. Entries expire in TO at the same instant as in FROM, to the
+millisecond. What TO holds under other keys stays. Of an entry that is written meanwhile,
+the old state or the new one is copied.
+
+` + checkpointHelp + `
+
+With --verify, compare both sides at the end and print every key in which they differ:
+missing (in FROM only), extra (in TO only), value, expiry, or unreadable. Exits with 7 if
+there is any. Both must be at rest for that to say something.
+
+On a terminal, the total for the bar is counted by a second scan of FROM's keys.`,
+		Example: `  skykv copy file:app.db dynamodb://cache?region=eu-central-1
+  skykv copy dynamodb://cache firestore://my-project/kv --checkpoint copy.state --verify
+  skykv copy dynamodb://cache aztables://account/cache --prefix user: --if-not-exists
+  skykv copy dynamodb://cache file:backup.db --verify-only`,
+		Args: rangeArgs(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			job.Command, job.From, job.To = "copy", c.identity(args[0]), c.identity(args[1])
+			if err := c.checkTransfer(job, checkpoint, parallel); err != nil {
+				return err
+			}
+			state, resumed, err := c.readCheckpoint(checkpoint, job)
+			if err != nil {
+				return err
+			}
+			openTo := c.withStore
+			if verifyOnly {
+				openTo = c.withExisting
+			}
+			return c.withExisting(ctx, args[0], func(from *kv.Store) error {
+				return openTo(ctx, args[1], func(to *kv.Store) error {
+					r := result{Command: "copy", Resumed: resumed, Counts: state.Counts}
+					if !verifyOnly {
+						m := newMeter("copied", "entries", state.Counts.Done())
+						counting, cancel := context.WithCancel(ctx)
+						defer cancel()
+						m.count(counting, from, job.Prefix, state.Position.Key)
+						err := r.run(ctx, m, job, checkpoint, transfer.Config{
+							Source: transfer.FromStore(from, job.Prefix),
+							Sink:   transfer.ToStore(to, parallel, job.IfNotExists),
+							From:   state,
+						})
+						cancel()
+						if err != nil {
+							return err
+						}
+					}
+					if verify || verifyOnly {
+						if err := r.compare(ctx, from, to, job.Prefix, asJSON); err != nil {
+							return err
+						}
+					}
+					if !verifyOnly { // only now: who is interrupted while comparing need not copy again
+						if err := removeCheckpoint(checkpoint); err != nil {
+							return err
+						}
+					}
+					return r.print(asJSON)
+				})
+			})
+		},
+	}
+	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
+	cmd.Flags().StringVar(&job.Prefix, "prefix", "", "only keys that begin with this")
+	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys TO does not have")
+	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
+	cmd.Flags().BoolVar(&verify, "verify", false, "compare both sides at the end, and report differences")
+	cmd.Flags().BoolVar(&verifyOnly, "verify-only", false, "copy nothing, but compare both sides")
+	return cmd
+}
+
+func (c *cli) newExport() *cobra.Command {
+	var (
+		job                transfer.Job
+		checkpoint, output string
+		force, asJSON      bool
+	)
+	cmd := &cobra.Command{
+		Use:   "export [URL]",
+		Short: "Write entries to a file, as lines of JSON",
+		Long: `Write all entries, or those with --prefix, in order of their keys as lines of JSON to
+standard output, or to the file that --output names: the key, the "value" (or "base64",
+when it is not UTF-8 text), and "expiresAt" if it expires.
+
+The file appears under its name when it is complete; until then it is NAME.partial. What
+is there under either name is replaced with --force only.
+
+` + checkpointHelp,
+		Example: `  skykv export file:app.db --output app.jsonl
+  skykv export dynamodb://cache --prefix user: | gzip > users.jsonl.gz
+  skykv export dynamodb://cache -o kv.jsonl --checkpoint export.state`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			url, _, err := c.splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			if output == "" && (checkpoint != "" || asJSON) {
+				return usagef("--checkpoint and --json need --output")
+			}
+			job.Command, job.From = "export", c.identity(url)
+			if output != "" {
+				if job.To, err = filepath.Abs(output); err != nil {
+					return err
+				}
+			}
+			if err := c.checkTransfer(job, checkpoint, 1); err != nil {
+				return err
+			}
+			state, resumed, err := c.readCheckpoint(checkpoint, job)
+			if err != nil {
+				return err
+			}
+			complete, err := checkExport(output, state.Mark, resumed, force, checkpoint != "")
+			if err != nil {
+				return err
+			}
+			return c.withExisting(ctx, url, func(from *kv.Store) error {
+				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
+				if !complete {
+					if checkpoint != "" && !resumed {
+						// Before there is a partial file, which the next run would refuse otherwise.
+						if err := transfer.WriteCheckpoint(checkpoint, job, state); err != nil {
+							return err
+						}
+					}
+					file, err := openExport(output, state.Mark)
+					if err != nil {
+						return err
+					}
+					m := newMeter("exported", "entries", state.Counts.Done())
+					if output == "" && isTerminal(os.Stdout) {
+						m.bar = nil // the entries are on the screen themselves
+					}
+					counting, cancel := context.WithCancel(ctx)
+					defer cancel()
+					m.count(counting, from, job.Prefix, state.Position.Key)
+					err = r.run(ctx, m, job, checkpoint, transfer.Config{
+						Source: transfer.FromStore(from, job.Prefix),
+						Sink:   transfer.ToLines(file, state.Mark),
+						From:   state,
+					})
+					cancel()
+					if err := closeExport(file, output, err, checkpoint != ""); err != nil {
+						return err
+					}
+				}
+				if err := removeCheckpoint(checkpoint); err != nil {
+					return err
+				}
+				return r.print(asJSON)
+			})
+		},
+	}
+	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
+	cmd.Flags().StringVar(&job.Prefix, "prefix", "", "only keys that begin with this")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output")
+	cmd.Flags().BoolVar(&force, "force", false, "replace the output file if it exists")
+	_ = cmd.MarkFlagFilename("output")
+	return cmd
+}
+
+// partial is the name of an export's file while it is not complete.
+func partial(output string) string { return output + ".partial" }
+
+// checkExport looks at what is where an export is to go. It may turn out to be
+// complete: only the checkpoint was left.
+func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (complete bool, err error) {
+	if output == "" {
+		return false, nil
+	}
+	info, statErr := os.Stat(output)
+	_, partialErr := os.Stat(partial(output))
+	begun := !errors.Is(partialErr, fs.ErrNotExist)
+	switch {
+	case statErr == nil && !info.Mode().IsRegular():
+		// A pipe or a device takes what it gets, and has no other name meanwhile.
+		if keep {
+			return false, usagef("--checkpoint needs an --output that is a file")
+		}
+		return false, nil
+	case statErr == nil && resumed && !begun && mark.Length > 0 && info.Size() == mark.Length:
+		file, err := os.Open(output)
+		if err != nil {
+			return false, err
+		}
+		defer file.Close()
+		if mark.Check(file) == nil {
+			return true, nil
+		}
+	}
+	switch {
+	case statErr == nil && !force:
+		return false, usagef("%s exists already; replace it by --force, or name another file", output)
+	case begun && !resumed && !force:
+		return false, usagef("%s exists already, perhaps of an export that was killed; replace it by --force, or name another file", partial(output))
+	case resumed && !begun && mark.Length > 0:
+		return false, fmt.Errorf("%s is not there any more; delete the checkpoint to start over", partial(output))
+	}
+	return false, nil
+}
+
+// openExport opens what an export writes to, at mark.
+func openExport(output string, mark transfer.Mark) (*os.File, error) {
+	if output == "" {
+		return os.Stdout, nil
+	}
+	if info, err := os.Stat(output); err == nil && !info.Mode().IsRegular() {
+		return os.OpenFile(output, os.O_WRONLY, 0)
+	}
+	file, err := os.OpenFile(partial(output), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err = mark.Check(file); err != nil {
+		err = fmt.Errorf("%s is not what the checkpoint belongs to: %w; delete both to start over", partial(output), err)
+	} else {
+		err = file.Truncate(mark.Length) // what was written after the last checkpoint
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// closeExport gives a complete file its name. One that an error cut off stays for
+// the next run if keep is set.
+func closeExport(file *os.File, output string, err error, keep bool) error {
+	if output == "" {
+		return err
+	}
+	info, statErr := file.Stat()
+	regular := statErr == nil && info.Mode().IsRegular()
+	if err == nil && regular {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	switch {
+	case !regular:
+		return err
+	case err == nil:
+		err = os.Rename(partial(output), output)
+		transfer.SyncFolder(output)
+	case !keep && os.Remove(partial(output)) == nil: // it is of no use to anybody
+		err = fmt.Errorf("%w\nThe unfinished %s was removed", err, partial(output))
+	}
+	return err
+}
+
+func (c *cli) newImport() *cobra.Command {
+	var (
+		job               transfer.Job
+		checkpoint, input string
+		parallel          int
+		asJSON            bool
+	)
+	cmd := &cobra.Command{
+		Use:   "import [URL]",
+		Short: "Store the entries of a file of lines of JSON",
+		Long: `Store the entries that export or scan wrote, or anybody else in their format, from
+standard input or the file that --input names: an object of JSON a line, with the "key",
+the "value" (or "base64"), and "expiresAt", an instant, if it expires. Of several lines
+with one key the last one wins, with --if-not-exists the first one, of those that have not
+expired by now: these are left out.
+
+A line that is no entry ends the import with its number; those before it are stored.
+
+` + checkpointHelp,
+		Example: `  skykv import file:app.db --input app.jsonl
+  gunzip < users.jsonl.gz | skykv import dynamodb://cache
+  skykv scan file:a.db --prefix user: | skykv import file:b.db --if-not-exists`,
+		Args: rangeArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			url, _, err := c.splitURL(args, 0)
+			if err != nil {
+				return err
+			}
+			job.Command, job.To = "import", c.identity(url)
+			open := func(int64) (io.Reader, error) { return interruptible(ctx, os.Stdin), nil }
+			if input != "" {
+				file, err := os.Open(input)
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				info, err := file.Stat()
+				if err != nil {
+					return err
+				}
+				if checkpoint != "" && !info.Mode().IsRegular() {
+					return usagef("--checkpoint needs an --input that is a file")
+				}
+				if job.From, err = filepath.Abs(input); err != nil {
+					return err
+				}
+				job.Size, job.Modified = info.Size(), info.ModTime().UnixNano()
+				open = func(offset int64) (io.Reader, error) {
+					if offset > 0 {
+						if _, err := file.Seek(offset, io.SeekStart); err != nil {
+							return nil, err
+						}
+					}
+					return interruptible(ctx, file), nil
+				}
+			} else if checkpoint != "" {
+				return usagef("--checkpoint needs --input: standard input cannot be read again")
+			}
+			if err := c.checkTransfer(job, checkpoint, parallel); err != nil {
+				return err
+			}
+			state, resumed, err := c.readCheckpoint(checkpoint, job)
+			if err != nil {
+				return err
+			}
+			return c.withStore(ctx, url, func(to *kv.Store) error {
+				if input == "" && isTerminal(os.Stdin) {
+					fmt.Fprintln(os.Stderr, "skykv: type lines of JSON, then Ctrl-D")
+				}
+				r := result{Command: "import", Resumed: resumed, Counts: state.Counts}
+				m := newMeter("imported", "entries", state.Counts.Done())
+				counting, cancel := context.WithCancel(ctx)
+				defer cancel()
+				if input != "" {
+					m.countLines(counting, input, state.Position.Offset)
+				}
+				err := r.run(ctx, m, job, checkpoint, transfer.Config{
+					Source: transfer.FromLines(open),
+					Sink:   transfer.ToStore(to, parallel, job.IfNotExists),
+					From:   state,
+				})
+				if err != nil {
+					if input != "" {
+						err = fmt.Errorf("%s: %w", input, err)
+					}
+					return err
+				}
+				if err := removeCheckpoint(checkpoint); err != nil {
+					return err
+				}
+				return r.print(asJSON)
+			})
+		},
+	}
+	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read this file instead of standard input")
+	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys the store does not have")
+	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
+	_ = cmd.MarkFlagFilename("input")
+	return cmd
+}
+
+func addTransferFlags(cmd *cobra.Command, job *transfer.Job, checkpoint *string, asJSON *bool) {
+	cmd.Flags().StringVar(checkpoint, "checkpoint", "", "keep the state in this file, and go on from it")
+	cmd.Flags().BoolVar(asJSON, "json", false, "print the result as JSON")
+	_ = cmd.MarkFlagFilename("checkpoint")
+}
+
+// checkTransfer refuses what can be told to be wrong before anything is opened.
+func (c *cli) checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
+	if parallel < 1 || parallel > 64 {
+		return usagef("--parallel is %d; allowed are 1 to 64", parallel)
+	}
+	if err := kv.ValidatePrefix(job.Prefix); err != nil {
+		return err
+	}
+	if job.From == job.To {
+		return usagef("the source and the destination are the same store")
+	}
+	sources, targets := c.filesOf(job.From), c.filesOf(job.To)
+	for _, source := range sources {
+		if slices.ContainsFunc(targets, func(target string) bool { return sameFile(source, target) }) {
+			return usagef("the source and the destination are the same file, %s", source)
+		}
+	}
+	if checkpoint == "" {
+		return nil
+	}
+	for _, path := range slices.Concat(sources, targets) {
+		if sameFile(checkpoint, path) || sameFile(transfer.NextCheckpoint(checkpoint), path) {
+			return usagef("--checkpoint would overwrite %s, which this command reads or writes; name another file", path)
+		}
+	}
+	return nil
+}
+
+// identity is what a checkpoint keeps of a store's URL. That of a file has its
+// absolute path: a relative one names another file in another folder.
+func (c *cli) identity(store string) string {
+	files := c.stores.Files(store)
+	if len(files) == 0 {
+		return store
+	}
+	path, err := filepath.Abs(files[0])
+	if err != nil {
+		path = files[0]
+	}
+	return (&url.URL{Scheme: provider.Scheme(store), Path: path}).String()
+}
+
+// filesOf are the files of one side of a job: those of a store, or of lines of JSON.
+func (c *cli) filesOf(side string) []string {
+	if side == "" || c.isURL(side) {
+		return c.stores.Files(side)
+	}
+	return []string{side, partial(side)}
+}
+
+// sameFile tells whether two paths lead to one file, which may be absent.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA == nil && errB == nil {
+		return os.SameFile(infoA, infoB)
+	}
+	if filepath.Base(a) != filepath.Base(b) {
+		return false
+	}
+	infoA, errA = os.Stat(filepath.Dir(a))
+	infoB, errB = os.Stat(filepath.Dir(b))
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// readCheckpoint reads the state of job, if there is one. A store that was filled
+// up to there must still be there.
+func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, bool, error) {
+	if path == "" {
+		return transfer.State{}, false, nil
+	}
+	state, resumed, err := transfer.ReadCheckpoint(path, job)
+	if why := noStore(c.stores.Files(job.To)); err == nil && resumed && why != "" {
+		return state, resumed, fmt.Errorf("the checkpoint %s is of a run into %s, but %s; delete the checkpoint to start over", path, job.To, why)
+	}
+	return state, resumed, err
+}
+
+func removeCheckpoint(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	transfer.SyncFolder(path)
+	return nil
+}
+
+// result is what a transfer prints at its end.
+type result struct {
+	Command string `json:"command"`
+	Resumed bool   `json:"resumed"`
+	transfer.Counts
+	Seconds     float64 `json:"seconds"`
+	Compared    *int64  `json:"compared,omitempty"`
+	Differences *int64  `json:"differences,omitempty"`
+}
+
+// run runs a transfer, tells how it goes, and says what can be done when it ends early.
+func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint string, c transfer.Config) error {
+	if r.Resumed {
+		m.say("resuming after %s of an earlier run", entries(c.From.Counts.Done()))
+	}
+	c.SaveEvery = saveEvery
+	c.Progress = func(s transfer.State) { m.update(s.Counts.Done()) }
+	c.Failed = func(key string, err error) { m.say("skykv: entry %q: %v", key, err) }
+	if checkpoint != "" {
+		c.Save = func(s transfer.State) error { return transfer.WriteCheckpoint(checkpoint, job, s) }
+	}
+	state, err := transfer.Run(ctx, c)
+	m.hide()
+	r.Counts, r.Seconds = state.Counts, time.Since(m.begun).Seconds()
+	if err != nil {
+		next := ""
+		switch {
+		case checkpoint != "":
+			next = " To go on from there, run the same command again."
+		case job.Command != "export":
+			next = " Entries that were written stay written; to start over does no harm. With --checkpoint FILE, a run can go on where it was cut off."
+		}
+		return transferError{fmt.Errorf("%w\n%s %s before that.%s", err, m.verb, entries(state.Counts.Done()), next)}
+	}
+	m.done = state.Counts.Done()
+	m.say("%s %s in %s, %s/s%s", m.verb, entries(r.Written), time.Since(m.begun).Round(time.Millisecond), thousands(m.rate()), r.others())
+	return nil
+}
+
+// transferError is the error of a transfer. Whether its last writes were applied
+// is of no interest: the next run makes them again.
+type transferError struct{ error }
+
+func (e transferError) Unwrap() error { return e.error }
+
+// others tells what became of the entries that were not written.
+func (r *result) others() (text string) {
+	for _, other := range []struct {
+		n   int64
+		how string
+	}{
+		{r.Skipped, "were there already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"},
+	} {
+		if other.n > 0 {
+			text += fmt.Sprintf("; %s %s", thousands(other.n), other.how)
+		}
+	}
+	return text
+}
+
+// compare compares both sides, and prints the differences.
+func (r *result) compare(ctx context.Context, from, to *kv.Store, prefix string, asJSON bool) error {
+	m := newMeter("compared", "entries", 0)
+	defer m.hide()
+	counting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.count(counting, from, prefix, "")
+	var differences int64
+	keys, err := transfer.Compare(ctx, from, to, prefix, func(d transfer.Difference) error {
+		differences++
+		m.hide()
+		if asJSON {
+			return printJSON(d)
+		}
+		_, err := fmt.Printf("%-10s %s\n", d.Kind, d.Key)
+		return err
+	}, m.update)
+	if err != nil {
+		return fmt.Errorf("comparing, after %s: %w", entries(keys), err)
+	}
+	r.Compared, r.Differences = &keys, &differences
+	m.say("compared %s: %s differ", entries(keys), thousands(differences))
+	return nil
+}
+
+// print prints the result as JSON if asked to, and gives the exit code.
+func (r *result) print(asJSON bool) error {
+	if asJSON {
+		if err := printJSON(r); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.Failed > 0:
+		return fmt.Errorf("%s could not be read, see above", entries(r.Failed))
+	case r.Differences != nil && *r.Differences > 0:
+		return quiet(exitFindings)
+	}
+	return nil
+}

@@ -1,0 +1,726 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
+)
+
+// lines writes n entries in export's format: of all kinds of values, every third
+// with an expiry of its own millisecond.
+func lines(t *testing.T, n int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "entries.jsonl")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriter(f)
+	at := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Millisecond)
+	for i := range n {
+		fmt.Fprintf(w, `{"key":"key:%06d"`, i)
+		if i%5 == 0 {
+			fmt.Fprint(w, `,"base64":"/wA="`)
+		} else {
+			fmt.Fprintf(w, `,"value":"value %d ü %s"`, i, strings.Repeat("x", i%100))
+		}
+		if i%3 == 0 {
+			fmt.Fprintf(w, `,"expiresAt":"%s"`, at.Add(time.Duration(i)*time.Millisecond).Format(time.RFC3339Nano))
+		}
+		fmt.Fprintln(w, "}")
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func wantSame(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("rule: %s has every entry, with its expiry; it has %d lines of %d bytes, want %d of %d",
+			what, strings.Count(got, "\n"), len(got), strings.Count(want, "\n"), len(want))
+	}
+}
+
+// There and back again: file, store, store, file.
+func TestCopyExportImport(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		const n = 1200
+		input, url, back := lines(t, n), b.open(t), fileStore(t)
+		want := read(t, input)
+		if o := skykv(t, "", "import", url, "--input", input, "--json"); o.code != 0 || !strings.Contains(o.stdout, fmt.Sprintf(`"written":%d,`, n)) {
+			t.Fatalf("import: %+v", o)
+		}
+		wantSame(t, "the export of an import", good(t, "export", url), want)
+		good(t, "copy", url, back, "--verify")
+		wantSame(t, "a copy", good(t, "export", back), want)
+		if got := good(t, "export", back, "--prefix", "key:00001"); strings.Count(got, "\n") != 10 {
+			t.Errorf("export --prefix prints %d lines; want 10", strings.Count(got, "\n"))
+		}
+
+		// What differs is found, each kind of it, and gone after another copy.
+		good(t, "put", back, "key:000001", "other")
+		good(t, "delete", back, "key:000002")
+		goodWith(t, string([]byte{0xff, 0}), "put", back, "key:000030")
+		good(t, "put", back, "zzz", "")
+		o := skykv(t, "", "copy", url, back, "--verify-only")
+		if want := "value      key:000001\nmissing    key:000002\nexpiry     key:000030\nextra      zzz\n"; o.code != exitFindings || o.stdout != want {
+			t.Errorf("rule: --verify reports every difference; got %d and\n%s", o.code, o.stdout)
+		}
+		if got := good(t, "copy", url, back, "--if-not-exists", "--json"); !strings.Contains(got, `"written":1,"skipped":1199,`) {
+			t.Errorf("copy --if-not-exists prints %s; want the one that is missing written", got)
+		}
+		if got := good(t, "get", back, "key:000001"); got != "other" {
+			t.Errorf("rule: --if-not-exists leaves alone what is there; it holds %q", got)
+		}
+		good(t, "delete", back, "zzz")
+		good(t, "copy", url, back, "--verify", "--prefix", "key:")
+
+		// From a file store back to the service, with everything already there.
+		if got := good(t, "copy", back, url, "--verify", "--json"); !strings.Contains(got, `"differences":0`) {
+			t.Errorf("copy --verify --json prints %s", got)
+		}
+	})
+}
+
+// missing reports that there is no file at path.
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// killing runs args again and again, ends it with signal, and returns when it
+// ended by itself: the first run is hit when it has saved how far it came, the
+// others at random, three of them unless many entries are moved. It reports how
+// many runs went on from a checkpoint.
+func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (resumed int) {
+	t.Helper()
+	checkpoint := filepath.Join(dir, args[slices.Index(args, "--checkpoint")+1])
+	for runs := 1; ; runs++ {
+		if runs > 300 {
+			t.Fatal("after 300 runs it is still not done")
+		}
+		spared := runs > 4 && os.Getenv("SKYKV_ENTRIES") == ""
+		cmd := command(t, args...)
+		cmd.Dir = dir
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		var killer sync.WaitGroup
+		killer.Go(func() {
+			// At random within what was seen to take a run, longer and longer so that it
+			// ends on a busy machine too.
+			when := time.After(time.Duration(50+rand.IntN(400+100*runs)) * time.Millisecond)
+			switch {
+			case runs == 1:
+				when = progress(checkpoint, ended)
+			case spared:
+				when = nil
+			}
+			select {
+			case <-when:
+				_ = cmd.Process.Signal(signal)
+			case <-ended:
+			}
+		})
+		err := cmd.Wait()
+		close(ended)
+		killer.Wait()
+		if strings.Contains(stderr.String(), "resuming after") {
+			resumed++
+		}
+		if err == nil {
+			t.Logf("%s: %d runs, of which %d went on from a checkpoint", args[0], runs, resumed)
+			return resumed
+		}
+		state := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		killed := state.Signaled() && state.Signal() == signal
+		stopped := state.ExitStatus() == exitSignal+int(signal)
+		if at := slices.Index(args, "--output"); at >= 0 && killed && missing(checkpoint) && !missing(filepath.Join(dir, args[at+1])) {
+			return // killed when all was done
+		}
+		if !killed && !stopped {
+			t.Fatalf("run %d ends with %v:\n%s", runs, err, &stderr)
+		}
+		if strings.Contains(stderr.String(), "goroutine ") {
+			t.Fatalf("rule: no stack trace; got\n%s", &stderr)
+		}
+	}
+}
+
+// progress gives a channel that tells when a checkpoint counts entries, or when
+// nobody waits any more.
+func progress(checkpoint string, ended <-chan struct{}) <-chan time.Time {
+	there := make(chan time.Time)
+	go func() {
+		defer close(there)
+		for range time.Tick(time.Millisecond) {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			if text, err := os.ReadFile(checkpoint); err == nil && !bytes.Contains(text, []byte(`"written":0,`)) {
+				return
+			}
+		}
+	}()
+	return there
+}
+
+// entriesToMove is how many entries the tests of interruptions move: few, but for
+// those who set SKYKV_ENTRIES=100000 and have a while.
+func entriesToMove(t *testing.T, few int) int {
+	t.Helper()
+	text := os.Getenv("SKYKV_ENTRIES")
+	if text == "" {
+		return few
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("SKYKV_ENTRIES is %q; it must be a number of entries", text)
+	}
+	return n
+}
+
+// Everything that can go on from a checkpoint, one after the other.
+func TestInterruptedAtRandom(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			input, dir := lines(t, entriesToMove(t, 15_000)), t.TempDir()
+			path := func(name string) string { return filepath.Join(dir, name) }
+			resumed := killing(t, dir, signal, "import", "file:a.db", "--input", input, "--checkpoint", "import.state")
+			resumed += killing(t, dir, signal, "copy", "file:a.db", "file:b.db", "--checkpoint", "copy.state", "--parallel", "3")
+			resumed += killing(t, dir, signal, "copy", "file:b.db", "file:c.db", "--checkpoint", "copy.state", "--if-not-exists")
+			resumed += killing(t, dir, signal, "export", "file:c.db", "--output", "out.jsonl", "--checkpoint", "export.state")
+			if resumed == 0 {
+				t.Error("all was done before it could be interrupted: nothing was tested")
+			}
+			wantSame(t, "the end of import, two copies and an export, killed at random,", read(t, path("out.jsonl")), read(t, input))
+			if names, _ := filepath.Glob(path("*.state*")); len(names) > 0 {
+				t.Errorf("rule: the checkpoint is removed at the end; there are %q", names)
+			}
+			if names, _ := filepath.Glob(path("*.partial")); len(names) > 0 {
+				t.Errorf("rule: the export has its own name at the end; there are %q", names)
+			}
+		})
+	}
+}
+
+// There and back again, killed on both ways.
+func TestCopyKilledAtRandom(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		few := 2000
+		if b.name == "file" {
+			few = 15_000 // it is that much faster
+		}
+		input, url, dir := lines(t, entriesToMove(t, few)), b.open(t), t.TempDir()
+		from := fileStore(t)
+		good(t, "import", from, "--input", input)
+		resumed := killing(t, dir, syscall.SIGKILL, "copy", from, url, "--checkpoint", "there.state", "--parallel", "1")
+		resumed += killing(t, dir, syscall.SIGKILL, "copy", url, "file:back.db", "--checkpoint", "back.state", "--parallel", "1")
+		if resumed == 0 {
+			t.Error("all was done before it could be interrupted: nothing was tested")
+		}
+		wantSame(t, "what was copied there and back, killed at random,", good(t, "export", "file:"+filepath.Join(dir, "back.db")), read(t, input))
+		good(t, "copy", from, url, "--verify-only")
+	})
+}
+
+// A service that fails midway: what was written is known, and the next run goes on.
+func TestDestinationFailsMidway(t *testing.T) {
+	t.Parallel()
+	target, err := url.Parse(emulator.DynamoDB(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if left.Add(-1) < 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		r.Host = target.Host
+		proxy.ServeHTTP(w, r)
+	})}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+
+	input, dir := lines(t, 3000), t.TempDir()
+	store := fmt.Sprintf("dynamodb://cli-%d-%d?endpoint=%s", began, stores.Add(1), url.QueryEscape("http://"+listener.Addr().String()))
+	left.Store(1000)
+	good(t, "provision", store)
+	checkpoint := filepath.Join(dir, "state")
+	left.Store(40)
+	o := bad(t, exitFailure, "run the same command again", "import", store, "--input", input, "--checkpoint", checkpoint, "--parallel", "1")
+	if !strings.Contains(o.stderr, "imported ") || !strings.Contains(o.stderr, "skykv doctor URL") {
+		t.Errorf("rule: the message says how far it came and what to do; got\n%s", o.stderr)
+	}
+	bad(t, exitFailure, "is of another run: its destination", "import", "mem:", "--input", input, "--checkpoint", checkpoint)
+	left.Store(1 << 40)
+	if o := skykv(t, "", "import", store, "--input", input, "--checkpoint", checkpoint, "--json"); o.code != 0 ||
+		!strings.Contains(o.stdout, `"resumed":true,"written":3000,`) || !strings.Contains(o.stderr, "resuming after 500 entries") {
+		t.Errorf("rule: the next run resumes after the last complete batch; got %+v", o)
+	}
+	wantSame(t, "the store", good(t, "export", store), read(t, input))
+}
+
+func TestExportToFile(t *testing.T) {
+	t.Parallel()
+	store, dir := fileStore(t), t.TempDir()
+	good(t, "import", store, "--input", lines(t, 2000))
+	out := filepath.Join(dir, "out.jsonl")
+	good(t, "export", store, "--output", out)
+	whole := read(t, out)
+	bad(t, exitUsage, "exists already", "export", store, "--output", out)
+	good(t, "put", store, "zzz", "more")
+	good(t, "export", store, "--output", out, "--force")
+	if got := read(t, out); len(got) <= len(whole) || !strings.HasPrefix(got, whole) {
+		t.Errorf("export --force leaves %d bytes; want more than %d", len(got), len(whole))
+	}
+	bad(t, exitFailure, "no such file", "export", store, "--output", filepath.Join(dir, "absent", "out"))
+	bad(t, exitFailure, "no space left", "export", store, "--output", "/dev/full")
+	bad(t, exitUsage, "--output", "export", store, "--checkpoint", filepath.Join(dir, "state"))
+	bad(t, exitFailure, "the checkpoint cannot be written", "export", store, "--output", filepath.Join(dir, "new"), "--checkpoint", filepath.Join(dir, "absent", "state"))
+	if names, _ := filepath.Glob(filepath.Join(dir, "*")); fmt.Sprint(names) != fmt.Sprint([]string{out}) {
+		t.Errorf("rule: an export that could not begin leaves no file; there are %q", names)
+	}
+}
+
+// saveExport writes the checkpoint of an export of store that has written text, and
+// key last.
+func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
+	t.Helper()
+	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: (&cli{providers.All()}).identity(store), To: output}, transfer.State{
+		Position: transfer.Position{Key: key},
+		Counts:   transfer.Counts{Written: int64(strings.Count(text, "\n"))},
+		Mark:     transfer.Mark{Length: int64(len(text)), Sum: crc32.ChecksumIEEE([]byte(text))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a killed export left is what the next one goes on with, or is left alone.
+func TestExportGoesOn(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	good(t, "import", store, "--input", lines(t, 30))
+	whole := good(t, "export", store)
+	at := strings.Index(whole, `{"key":"key:000010"`)
+	half, other := whole[:at], strings.Replace(whole[:at], "value 1 ", "value 9 ", 1)
+	const none = "none"
+	for name, c := range map[string]struct {
+		partial, output string // what the files hold, or none
+		from            string // what the checkpoint's run has written, or none for no checkpoint
+		force           bool
+		code            int
+		says            string
+	}{
+		"cut off":                          {half, none, half, false, 0, "resuming after 10 entries"},
+		"cut off after the checkpoint":     {half + `{"key":"ha`, none, half, false, 0, "resuming after 10 entries"},
+		"cut off before anything":          {none, none, "", false, 0, "resuming after 0 entries"},
+		"cut off, over an output":          {half, "old", half, true, 0, "resuming after 10 entries"},
+		"all but the checkpoint's removal": {none, whole, whole, false, 0, ""},
+		"another export's partial file":    {other, none, half, false, exitFailure, "its first"},
+		"too short":                        {half[:at-1], none, half, false, exitFailure, "bytes, which should be"},
+		"no partial file":                  {none, none, half, false, exitFailure, "is not there any more; delete the checkpoint"},
+		"another output of that length":    {none, strings.ToUpper(whole), whole, false, exitUsage, "exists already"},
+		"an output before anything":        {none, "", "", false, exitUsage, "exists already"},
+		"no checkpoint":                    {half, none, none, false, exitUsage, ".partial exists already"},
+		"no checkpoint, by force":          {half, none, none, true, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			output, checkpoint := filepath.Join(dir, "out.jsonl"), filepath.Join(dir, "state")
+			for path, text := range map[string]string{output: c.output, partial(output): c.partial} {
+				if text == none {
+					continue
+				}
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.from != none {
+				key := ""
+				if c.from != "" {
+					key = "key:000009"
+				}
+				if c.from == whole {
+					key = "key:000029"
+				}
+				saveExport(t, checkpoint, store, output, c.from, key)
+			}
+			args := []string{"export", store, "--output", output, "--checkpoint", checkpoint}
+			if c.force {
+				args = append(args, "--force")
+			}
+			o := bad(t, c.code, c.says, args...)
+			if o.code != 0 {
+				for path, want := range map[string]string{output: c.output, partial(output): c.partial} {
+					if want != none && read(t, path) != want || want == none && !missing(path) {
+						t.Errorf("rule: an export that is refused changes no file; %s is not what it was", path)
+					}
+				}
+				return
+			}
+			wantSame(t, "the export", read(t, output), whole)
+			if !missing(checkpoint) || !missing(partial(output)) {
+				t.Error("rule: a complete export leaves neither a checkpoint nor a partial file")
+			}
+		})
+	}
+}
+
+// A limit to the size of files is as good as a disk that gets full.
+func TestExportFailsMidway(t *testing.T) {
+	t.Parallel()
+	store, dir := fileStore(t), t.TempDir()
+	good(t, "import", store, "--input", lines(t, 8000))
+	for _, c := range []struct {
+		args []string
+		says string
+		left []string
+	}{
+		{nil, "\nThe unfinished out.partial was removed\n", nil},
+		{[]string{"--checkpoint", "state"}, "To go on from there, run the same command again.\n", []string{"out.partial", "state"}},
+	} {
+		cmd := command(t, append([]string{"export", store, "--output", "out"}, c.args...)...)
+		cmd.Dir, cmd.Path = dir, "/bin/sh"
+		cmd.Args = append([]string{"sh", "-c", `ulimit -f 256; trap '' XFSZ; exec "$0" "$@"`, binary}, cmd.Args[1:]...)
+		if o := process(t, cmd); o.code != exitFailure || !strings.HasSuffix(o.stderr, c.says) || strings.Contains(o.stderr, "stay written") {
+			t.Errorf("rule: the message says what became of the output; export %v exits with %d and\n%s", c.args, o.code, o.stderr)
+		}
+		names, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for i := range names {
+			names[i] = filepath.Base(names[i])
+		}
+		if !slices.Equal(names, c.left) {
+			t.Errorf("export %v leaves %q; want %q", c.args, names, c.left)
+		}
+	}
+}
+
+// The rule: a checkpoint is a file of its own, or nothing is done.
+func TestCheckpointIsNoOtherFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	good(t, "import", "file:"+path("m.db"), "--input", lines(t, 3))
+	good(t, "copy", "file:"+path("m.db"), "file:"+path("d.db"))
+	good(t, "export", "file:"+path("m.db"), "--output", path("in.jsonl"))
+	if err := errors.Join(os.Symlink(path("m.db"), path("link.db")), os.Symlink(path("in.jsonl"), path("link.new"))); err != nil {
+		t.Fatal(err)
+	}
+	state := func() string {
+		var all strings.Builder
+		for _, name := range []string{"m.db", "d.db", "in.jsonl"} {
+			all.WriteString(read(t, path(name)))
+		}
+		names, _ := filepath.Glob(path("*"))
+		fmt.Fprintf(&all, "%q", names)
+		return all.String()
+	}
+	before := state()
+	for _, args := range [][]string{
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "x.jsonl"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "x.jsonl.partial"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", path("x.jsonl")},
+		{"export", "file:m.db", "--output", "x.jsonl.new", "--checkpoint", "x.jsonl"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "m.db"},
+		{"export", "file:m.db", "--output", "x.jsonl", "--checkpoint", "link.db"},
+		{"copy", "file:m.db", "file:d.db", "--checkpoint", "d.db"},
+		{"copy", "file:m.db", "file:d.db", "--checkpoint", "./m.db"},
+		{"copy", "file:m.db", "file:new.db", "--checkpoint", "new.db"},
+		{"copy", "file:m.db", "file:new.db", "--checkpoint", "new.db-wal"},
+		{"import", "file:d.db", "--input", "in.jsonl", "--checkpoint", "in.jsonl"},
+		{"import", "file:d.db", "--input", "in.jsonl", "--checkpoint", "link"},
+		{"import", "file:d.db", "--input", "in.jsonl", "--checkpoint", "d.db-shm"},
+	} {
+		cmd := command(t, args...)
+		cmd.Dir = dir
+		if o := process(t, cmd); o.code != exitUsage || !strings.Contains(o.stderr, "--checkpoint would overwrite "+dir) {
+			t.Errorf("%v exits with %d and\n%s; want %d and the file", args, o.code, o.stderr, exitUsage)
+		}
+		if state() != before {
+			t.Fatalf("rule: a checkpoint in the place of another file is refused before anything is done; %v changed a file", args)
+		}
+	}
+}
+
+// The rule: a checkpoint belongs to its two stores. One that is gone is not filled
+// from the middle on, and a relative path is another store in another folder.
+func TestCheckpointBelongsToItsStores(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	input := lines(t, 1000)
+	good(t, "import", "file:"+path("a.db"), "--input", input)
+	good(t, "import", "file:"+filepath.Join(elsewhere, "a.db"), "--input", input)
+	whole := good(t, "export", "file:"+path("a.db"))
+	at := strings.Index(whole, `{"key":"key:000500"`)
+	info, err := os.Stat(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := transfer.State{Position: transfer.Position{Key: "key:000499"}, Counts: transfer.Counts{Written: 500}}
+	save := func(t *testing.T, command string) {
+		t.Helper()
+		job, state := transfer.Job{Command: command, From: (&cli{providers.All()}).identity("file:" + path("a.db")), To: (&cli{providers.All()}).identity("file:" + path("b.db"))}, state
+		if command == "import" {
+			job.From, job.Size, job.Modified = input, info.Size(), info.ModTime().UnixNano()
+			state.Position = transfer.Position{Offset: int64(at), Line: 500}
+		}
+		if err := transfer.WriteCheckpoint(path("state"), job, state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := func(folder string, args ...string) outcome {
+		cmd := command(t, append(args, "--checkpoint", path("state"))...)
+		cmd.Dir = folder
+		return process(t, cmd)
+	}
+	for _, args := range [][]string{{"copy", "file:a.db", "file:b.db"}, {"import", "file:b.db", "--input", input}} {
+		save(t, args[0])
+		if o := in(dir, args...); o.code != exitFailure || !strings.Contains(o.stderr, "delete the checkpoint to start over") || !missing(path("b.db")) {
+			t.Errorf("rule: a destination that is gone is not made anew from the middle on; %v gives %+v", args, o)
+		}
+		if err := os.WriteFile(path("b.db"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o := in(dir, args...); o.code != exitFailure || !strings.Contains(o.stderr, "b.db is empty; delete the checkpoint") {
+			t.Errorf("rule: nor is an empty file; %v gives %+v", args, o)
+		}
+		if err := os.Remove(path("b.db")); err != nil {
+			t.Fatal(err)
+		}
+		if o := in(elsewhere, args...); o.code != exitFailure || !strings.Contains(o.stderr, "is of another run") {
+			t.Errorf("rule: a relative path is another store in another folder; %v gives %+v", args, o)
+		}
+	}
+	save(t, "copy")
+	goodWith(t, whole[:at], "import", "file:"+path("b.db"))
+	if o := in(elsewhere, "copy", "file:"+path("a.db")+"?readers=1", "file:"+dir+"/./b.db"); o.code != 0 || !strings.Contains(o.stderr, "resuming after 500 entries") {
+		t.Errorf("rule: the same stores by other URLs are the same; copy gives %+v", o)
+	}
+	wantSame(t, "the copy", good(t, "export", "file:"+path("b.db")), whole)
+}
+
+// The rule: who is interrupted while both sides are compared need not copy again.
+func TestInterruptedWhileComparing(t *testing.T) {
+	t.Parallel()
+	dir, input := t.TempDir(), lines(t, 20_000)
+	good(t, "import", "file:"+filepath.Join(dir, "to.db"), "--input", input) // more than a pipe holds of what is extra
+	goodWith(t, `{"key":"a","value":""}`, "import", "file:"+filepath.Join(dir, "from.db"))
+	run := func() *exec.Cmd {
+		cmd := command(t, "copy", "file:from.db", "file:to.db", "--checkpoint", "state", "--verify")
+		cmd.Dir = dir
+		return cmd
+	}
+	cmd := run()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, stdout, "extra")
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, stdout); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the code says it
+	if code := cmd.ProcessState.ExitCode(); code != exitSignal+int(syscall.SIGINT) || missing(filepath.Join(dir, "state")) {
+		t.Fatalf("copy --verify exits with %d after SIGINT, and\n%s; want %d and the checkpoint", code, &stderr, exitSignal+int(syscall.SIGINT))
+	}
+	o := process(t, run())
+	if o.code != exitFindings || !strings.Contains(o.stderr, "resuming after 1 entry") || strings.Count(o.stdout, "extra") != 20_000 {
+		t.Errorf("rule: the next run only compares; it exits with %d and\n%s", o.code, o.stderr)
+	}
+	if !missing(filepath.Join(dir, "state")) {
+		t.Error("rule: the checkpoint is removed at the end")
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	t.Parallel()
+	store, dir := fileStore(t), t.TempDir()
+	const secret = "s3cret"
+	for _, c := range []struct{ name, text, says string }{
+		{"cut off", `{"key":"a","value":"1"}` + "\n" + `{"key":"b","value":"` + secret, "line 2"},
+		{"no JSON", secret + "\n", "line 1"},
+		{"too large", `{"key":"a","value":"` + strings.Repeat("x", kv.MaxValueLen+1) + `"}`, "value too large"},
+		{"bad key", `{"key":"a b","value":""}`, "invalid key"},
+		{"bad key under way", `{"key":"a","value":"1"}` + "\n" + `{"key":"a b","value":""}`, "line 2: "},
+		{"unknown field", `{"key":"a","value":"","ttl":5}`, `field "ttl"`},
+	} {
+		path := filepath.Join(dir, "in")
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []outcome{skykv(t, "", "import", store, "--input", path), skykv(t, c.text, "import", store)} {
+			if o.code != exitFailure || !strings.Contains(o.stderr, c.says) || strings.Contains(o.stderr, secret) {
+				t.Errorf("%s: import gives %d and %q; want %d, %q and no value", c.name, o.code, o.stderr, exitFailure, c.says)
+			}
+		}
+	}
+	if got := good(t, "get", store, "a"); got != "1" {
+		t.Errorf("rule: the lines before a bad one are stored; a is %q", got)
+	}
+	bad(t, exitFailure, "no such file", "import", store, "--input", filepath.Join(dir, "absent"))
+	bad(t, exitUsage, "standard input cannot be read again", "import", store, "--checkpoint", filepath.Join(dir, "state"))
+	half := filepath.Join(dir, "half")
+	if err := os.WriteFile(half, []byte(`{"format":1,"sum":12`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bad(t, exitFailure, "is damaged or not a checkpoint; if it is one, delete it to start over", "copy", store, fileStore(t), "--checkpoint", half)
+	expired := `{"key":"old","value":"","expiresAt":"2020-01-01T00:00:00Z"}`
+	if got := goodWith(t, expired, "import", store, "--json"); !strings.Contains(got, `"written":0,"skipped":0,"expired":1`) {
+		t.Errorf("import of an expired entry prints %s", got)
+	}
+}
+
+// A reader that ends early, as head does, is no failure of anything but the output.
+func TestOutputEndsEarly(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	good(t, "import", store, "--input", lines(t, 20_000))
+	for _, args := range [][]string{{"scan", store}, {"scan", store, "--keys-only"}, {"export", store}, {"copy", store, "mem:", "--verify-only"}} {
+		cmd := command(t, args...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stdout = w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if _, err := io.ReadFull(r, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded || !strings.Contains(stderr.String(), "the output's reader has gone") {
+			t.Errorf("%v exits with %d and\n%s; want %d and a message", args, code, &stderr, exitOutputEnded)
+		}
+	}
+}
+
+// What cannot be printed is no success.
+func TestOutputCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	good(t, "put", store, "a", "1")
+	for _, args := range [][]string{
+		{"get", store, "a"}, {"get", store, "a", "--json"}, {"put", store, "a", "1", "--json"}, {"exists", store, "a"}, {"scan", store}, {"count", store},
+		{"export", store}, {"copy", store, "mem:", "--json"}, {"provision", store}, {"doctor", store}, {"delete", store, "--prefix", "b"}, {"conformance", "mem:"}, {"help"}, {"get", "--help"}, {"--version"}, {"completion", "zsh"},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Skip("there is no /dev/full: ", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer full.Close()
+		cmd := command(t, args...)
+		cmd.Stdout = full
+		if o := process(t, cmd); o.code != exitFailure || strings.Count(o.stderr, "no space left") != 1 {
+			t.Errorf("%v exits with %d and %q; want %d and the reason, once", args, o.code, o.stderr, exitFailure)
+		}
+	}
+}
+
+// The format is a promise: other programs read and write it.
+func TestExportFormat(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	s, err := providers.Open(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutMany(t.Context(), []kv.Item{
+		{Key: "a", Value: []byte("text \"<&>\" ü")}, {Key: "b", Value: []byte{0xff}}, {Key: "c"},
+		{Key: "d", ExpiresAt: time.Date(2099, 12, 31, 23, 59, 59, 1e6, time.UTC)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"key":"a","value":"text \"<&>\" ü"}
+{"key":"b","base64":"/w=="}
+{"key":"c","value":""}
+{"key":"d","value":"","expiresAt":"2099-12-31T23:59:59.001Z"}
+`
+	if got := good(t, "export", store); got != want {
+		t.Errorf("export prints\n%s; want\n%s", got, want)
+	}
+	for line := range strings.Lines(good(t, "scan", store)) {
+		if !json.Valid([]byte(line)) || !strings.Contains(line, `"version":`) {
+			t.Errorf("scan prints %q", line)
+		}
+	}
+	goodWith(t, good(t, "scan", store), "import", fileStore(t))
+}

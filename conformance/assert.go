@@ -1,0 +1,198 @@
+package conformance
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// want is what an entry should be. A zero Version is not compared.
+type want struct {
+	value     string
+	version   kv.Version
+	expiresAt time.Time
+}
+
+// wantEntry checks one entry, read by the operation named how.
+func (t *trial) wantEntry(how string, e kv.Entry, key string, w want) {
+	if e.Key != key {
+		t.Errorf("%s: the entry's key is %s; want %s", how, short(e.Key), short(key))
+	}
+	if e.Value == nil {
+		t.Errorf("%s of %s: the value is nil; want %s", how, short(key), short(w.value))
+	} else if string(e.Value) != w.value {
+		t.Errorf("%s of %s: the value is %s; want %s", how, short(key), short(string(e.Value)), short(w.value))
+	}
+	t.wantMeta(how, e, key, w)
+}
+
+// wantMeta checks the version and the expiry of an entry.
+func (t *trial) wantMeta(how string, e kv.Entry, key string, w want) {
+	if e.Version.IsZero() {
+		t.Errorf("%s of %s: the version is empty", how, short(key))
+	} else if !w.version.IsZero() && e.Version != w.version {
+		t.Errorf("%s of %s: the version is not that of the last write", how, short(key))
+	}
+	if w.expiresAt.IsZero() != e.ExpiresAt.IsZero() || !e.ExpiresAt.Equal(w.expiresAt) {
+		t.Errorf("%s of %s: it expires at %s; want %s", how, short(key), instant(e.ExpiresAt), instant(w.expiresAt))
+	}
+}
+
+// wantLive checks an entry through every operation that reads.
+func (t *trial) wantLive(key string, w want) {
+	if e, err := t.Get(t.ctx, key); err != nil {
+		t.Errorf("Get(%s): %v", short(key), err)
+	} else {
+		t.wantEntry("Get", e, key, w)
+	}
+	if ok, err := t.Exists(t.ctx, key); err != nil || !ok {
+		t.Errorf("Exists(%s) = %v, %v; want true", short(key), ok, err)
+	}
+	if e, ok := t.getMany(key)[key]; !ok {
+		t.Errorf("GetMany of %s: the entry is missing", short(key))
+	} else {
+		t.wantEntry("GetMany", e, key, w)
+	}
+	if entries := t.scan(key, kv.Limit(1)); len(entries) == 0 {
+		t.Errorf("Scan of %s: the entry is missing", short(key))
+	} else {
+		t.wantEntry("Scan", entries[0], key, w)
+	}
+	if page := t.page(key, 1, "", kv.KeysOnly()); len(page.Entries) == 0 || page.Entries[0].Key != key {
+		t.Errorf("ScanPage of %s: the entry is missing", short(key))
+	} else {
+		t.wantMeta("ScanPage", page.Entries[0], key, w)
+	}
+}
+
+// wantGone checks through every operation that reads that key has no entry.
+func (t *trial) wantGone(key string) {
+	if _, err := t.Get(t.ctx, key); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("Get(%s): %v; want ErrNotFound", short(key), err)
+	}
+	if ok, err := t.Exists(t.ctx, key); err != nil || ok {
+		t.Errorf("Exists(%s) = %v, %v; want false", short(key), ok, err)
+	}
+	if _, ok := t.getMany(key)[key]; ok {
+		t.Errorf("GetMany of %s: there is an entry", short(key))
+	}
+	if entries := t.scan(key, kv.Limit(1)); len(entries) > 0 && entries[0].Key == key {
+		t.Errorf("Scan of %s: there is an entry", short(key))
+	}
+	if page := t.page(key, 1, "", kv.KeysOnly()); len(page.Entries) > 0 && page.Entries[0].Key == key {
+		t.Errorf("ScanPage of %s: there is an entry", short(key))
+	}
+}
+
+// wantValue checks by a Get alone.
+func (t *trial) wantValue(key, value string) {
+	e, err := t.Get(t.ctx, key)
+	switch {
+	case err != nil:
+		t.Errorf("Get(%s): %v", short(key), err)
+	case string(e.Value) != value:
+		t.Errorf("Get(%s): the value is %s; want %s", short(key), short(string(e.Value)), short(value))
+	}
+}
+
+// wantAbsent checks by a Get alone.
+func (t *trial) wantAbsent(key string) {
+	if _, err := t.Get(t.ctx, key); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("Get(%s): %v; want ErrNotFound", short(key), err)
+	}
+}
+
+// wantKeys compares the keys of entries.
+func (t *trial) wantKeys(how string, entries []kv.Entry, keys []string) {
+	for i, e := range entries {
+		if i == len(keys) {
+			t.Errorf("%s: %d entries; want %d: %s is too much", how, len(entries), len(keys), short(e.Key))
+			return
+		}
+		if e.Key != keys[i] {
+			t.Errorf("%s: entry %d of %d is %s; want %s", how, i, len(entries), short(e.Key), short(keys[i]))
+			return
+		}
+	}
+	if len(entries) < len(keys) {
+		t.Errorf("%s: %d entries; want %d: %s is missing", how, len(entries), len(keys), short(keys[len(entries)]))
+	}
+}
+
+// wantContent checks by a scan which keys are in the store.
+func (t *trial) wantContent(keys ...string) {
+	t.wantKeys("Scan of everything", t.scan("", kv.KeysOnly()), keys)
+}
+
+// wantError checks an error; what names the call that gave it. A definite
+// answer must not be called indeterminate.
+func (t *trial) wantError(what string, err, target error) {
+	switch {
+	case !errors.Is(err, target):
+		t.Errorf("%s: the error is %v; want one that matches %q", what, err, target)
+	case target != kv.ErrIndeterminate && errors.Is(err, kv.ErrIndeterminate):
+		t.Errorf("%s: the error %v matches ErrIndeterminate as well", what, err)
+	}
+}
+
+// wantRefused checks that call returns an error that matches target and does not
+// reach the driver.
+func (t *trial) wantRefused(what string, target error, call func() error) {
+	before := t.driver.calls.Load()
+	err := call()
+	t.wantError(what, err, target)
+	if t.driver.calls.Load() != before {
+		t.Errorf("%s: the call reached the driver, though it could be refused before any I/O", what)
+	}
+}
+
+// scanError runs a scan that must yield an error, once and alone.
+func (t *trial) scanError(prefix string, opts ...kv.ScanOption) error {
+	var first error
+	n := 0
+	for e, err := range t.Scan(t.ctx, prefix, opts...) {
+		n++
+		if err == nil {
+			t.Errorf("Scan(%s) yields an entry, %s", short(prefix), short(e.Key))
+			continue
+		}
+		if e.Key != "" {
+			t.Errorf("Scan(%s): beside the error that ends it there is an entry, %s", short(prefix), short(e.Key))
+		}
+		first = err
+	}
+	if n > 1 {
+		t.Errorf("Scan(%s) yields %d times; want the error alone", short(prefix), n)
+	}
+	return first
+}
+
+// secret is in values that no message may hold.
+const secret = "secret-value"
+
+// wantNoSecret looks for the secret in err and in all that it wraps.
+func (t *trial) wantNoSecret(what string, err error) {
+	if err == nil {
+		return
+	}
+	if strings.Contains(err.Error(), secret) {
+		t.Errorf("%s: the message %q holds the value", what, err)
+	}
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		t.wantNoSecret(what, err.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, wrapped := range err.Unwrap() {
+			t.wantNoSecret(what, wrapped)
+		}
+	}
+}
+
+func only(t *trial, entries []kv.Entry) kv.Entry {
+	if len(entries) != 1 {
+		t.Fatalf("%d entries; want 1", len(entries))
+	}
+	return entries[0]
+}

@@ -1,0 +1,94 @@
+package conformance
+
+import (
+	"context"
+	"iter"
+	"sync/atomic"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// clockFaults are drivers that remove or hide what has been expired for an hour by the clock of
+// some call alone.
+func clockFaults() []fault {
+	const (
+		puts    = "expiry/fast-clock/put*"
+		deletes = "expiry/fast-clock/delete*"
+		failed  = "expiry/fast-clock/failed-*"
+	)
+	remove := func(d kv.Driver, now int64) {
+		for rec := range d.Scan(context.Background(), kv.ScanRequest{From: "-", To: "~", Limit: 1000}) {
+			if isExpired(rec, now-kv.ExpiryGrace.Milliseconds()) {
+				_, _ = force(d, kv.KindDelete, kv.Record{Key: rec.Key}, now)
+			}
+		}
+	}
+	// removing makes a driver that removes after the writes for which it should, at the time
+	// of their clock.
+	removing := func(should func(done bool) bool) middleware {
+		return methods{write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			if should(out.Done) {
+				remove(d, req.Now)
+			}
+			return out, err
+		}}.over
+	}
+	return []fault{
+		{
+			name: "writes remove by the clock of the call",
+			wrap: removing(func(done bool) bool { return done }),
+			must: []string{puts, deletes},
+		},
+		{
+			name: "conditions that fail remove by the clock of the call",
+			wrap: removing(func(done bool) bool { return !done }),
+			must: []string{failed},
+		},
+		{
+			name: "batches remove by a clock learned from scans",
+			wrap: func(d kv.Driver) kv.Driver {
+				var learned atomic.Int64
+				return methods{
+					scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+						learned.Store(req.Now)
+						return d.Scan(ctx, req)
+					},
+					writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+						remove(d, learned.Load())
+						return d.WriteMany(ctx, req)
+					},
+				}.over(d)
+			},
+			must: []string{"expiry/fast-clock/scan*"},
+		},
+		{
+			name: "batches remove by a clock learned from writes",
+			wrap: func(d kv.Driver) kv.Driver {
+				var learned atomic.Int64
+				return methods{
+					write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+						learned.Store(req.Now)
+						return d.Write(ctx, req)
+					},
+					writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+						remove(d, learned.Load())
+						return d.WriteMany(ctx, req)
+					},
+				}.over(d)
+			},
+			must: []string{puts, deletes, failed},
+		},
+		{
+			name: "scans leave out what has expired by the fastest clock",
+			wrap: func(d kv.Driver) kv.Driver {
+				var fastest atomic.Int64
+				return scans(func(req kv.ScanRequest, rec *kv.Record) bool {
+					fastest.Store(max(fastest.Load(), req.Now))
+					return !isExpired(*rec, fastest.Load())
+				})(d)
+			},
+			must: []string{"expiry/fast-clock/scan*"},
+		},
+	}
+}

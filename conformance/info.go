@@ -1,0 +1,45 @@
+package conformance
+
+import (
+	"fmt"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The suite works with any limits from these on.
+const (
+	leastMaxKeyLen   = 64
+	leastMaxValueLen = 1024
+)
+
+func infoCases() []testCase {
+	return []testCase{
+		rule("info/constant",
+			"Info names the driver, which has at least one shard, and says the same whenever it is asked.",
+			func(t *trial) {
+				info := t.Info()
+				if info.Name == "" {
+					t.Errorf("Info().Name is empty")
+				}
+				if info.Shards < 1 {
+					t.Errorf("Info().Shards is %d; want at least 1", info.Shards)
+				}
+				t.put("key", "value")
+				again := t.Info()
+				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
+					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites || again.EndsCalls != info.EndsCalls {
+					t.Errorf("Info() is %+v; it was %+v", again, info)
+				}
+			}),
+		rule("info/limits",
+			fmt.Sprintf("A driver may lower the limits, to no less than %d bytes of key and %d of value, and cannot raise them.", leastMaxKeyLen, leastMaxValueLen),
+			func(t *trial) {
+				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {
+					t.Errorf("Info().MaxKeyLen is %d; want %d to %d", n, leastMaxKeyLen, kv.MaxKeyLen)
+				}
+				if n := t.Info().MaxValueLen; n < leastMaxValueLen || n > kv.MaxValueLen {
+					t.Errorf("Info().MaxValueLen is %d; want %d to %d", n, leastMaxValueLen, kv.MaxValueLen)
+				}
+			}),
+	}
+}

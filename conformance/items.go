@@ -1,0 +1,44 @@
+package conformance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// numbered gives n keys, from prefix0000 on.
+func numbered(prefix string, n int) []string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%s%04d", prefix, i)
+	}
+	return keys
+}
+
+// family are keys that a scan of a prefix may take for one another, in order.
+var family = slices.Sorted(slices.Values([]string{
+	"-", "-a", ".", "..", "...", "0", "1:a", ":", "::", "A", "AB", "A:b", "Z", "Zz", "_", "__x__",
+	"a", "a-", "a--", "a.", "a.b", "a0", "a:", "a:-", "a:1", "a:1:x", "a:10", "a:2", "a:A", "a:_", "a:z", "a:zz", "aA", "aZ", "a_", "aa", "aa:1",
+	"b", "b:1", "y", "yz", "z", "z-", "zz", "zzz",
+}))
+
+// familyOf gives the keys of the family that start with prefix and are greater
+// than after.
+func familyOf(prefix, after string) []string {
+	return slices.DeleteFunc(slices.Clone(family), func(key string) bool {
+		return !strings.HasPrefix(key, prefix) || key <= after
+	})
+}
+
+// bytesOf gives n bytes that repeat nothing short and are no text.
+func bytesOf(n int) []byte {
+	b := make([]byte, n)
+	x := uint32(2463534242)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b[i] = byte(x)
+	}
+	return b
+}

@@ -1,0 +1,394 @@
+package conformance
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// middleware is what kv.Wrap takes. In these tests it alters, and mostly breaks, a driver.
+// Where it has a state or needs the driver itself, it is a func around one of those below.
+type middleware = func(kv.Driver) kv.Driver
+
+// methods are a driver of which some methods are replaced. Those get the driver that
+// they are over.
+type methods struct {
+	kv.Driver
+	info      func(d kv.Driver) kv.Info
+	get       func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error)
+	getMany   func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error]
+	scan      func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error]
+	write     func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error)
+	writeMany func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult
+	close     func(d kv.Driver) error
+}
+
+// over is the middleware of the methods that are set.
+func (m methods) over(d kv.Driver) kv.Driver {
+	m.Driver = d
+	return m
+}
+
+func (m methods) Info() kv.Info {
+	if m.info == nil {
+		return m.Driver.Info()
+	}
+	return m.info(m.Driver)
+}
+
+func (m methods) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	if m.get == nil {
+		return m.Driver.Get(ctx, req)
+	}
+	return m.get(ctx, m.Driver, req)
+}
+
+func (m methods) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	if m.getMany == nil {
+		return m.Driver.GetMany(ctx, req)
+	}
+	return m.getMany(ctx, m.Driver, req)
+}
+
+func (m methods) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	if m.scan == nil {
+		return m.Driver.Scan(ctx, req)
+	}
+	return m.scan(ctx, m.Driver, req)
+}
+
+func (m methods) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if m.write == nil {
+		return m.Driver.Write(ctx, req)
+	}
+	return m.write(ctx, m.Driver, req)
+}
+
+func (m methods) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	if m.writeMany == nil {
+		return m.Driver.WriteMany(ctx, req)
+	}
+	return m.writeMany(ctx, m.Driver, req)
+}
+
+func (m methods) Close() error {
+	if m.close == nil {
+		return m.Driver.Close()
+	}
+	return m.close(m.Driver)
+}
+
+// chain joins middleware into one. The first is the outermost.
+func chain(parts ...middleware) middleware {
+	return func(d kv.Driver) kv.Driver {
+		for _, part := range slices.Backward(parts) {
+			d = part(d)
+		}
+		return d
+	}
+}
+
+// infos changes what a driver says of itself.
+func infos(change func(info *kv.Info)) middleware {
+	return methods{info: func(d kv.Driver) kv.Info {
+		info := d.Info()
+		change(&info)
+		return info
+	}}.over
+}
+
+// puts changes every record that is stored.
+func puts(change func(rec *kv.Record)) middleware {
+	return chain(
+		before(kv.KindPut, func(req *kv.WriteRequest) { change(&req.Record) }),
+		inBatches(func(w *kv.Write) {
+			if w.Kind == kv.KindPut {
+				change(&w.Record)
+			}
+		}),
+	)
+}
+
+// onWrite replaces Write for the writes of a kind.
+func onWrite(kind kv.WriteKind, do func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error)) middleware {
+	return methods{write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+		if req.Kind != kind {
+			return d.Write(ctx, req)
+		}
+		return do(ctx, d, req)
+	}}.over
+}
+
+// before changes the requests for a write of a kind.
+func before(kind kv.WriteKind, change func(req *kv.WriteRequest)) middleware {
+	return onWrite(kind, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+		change(&req)
+		return d.Write(ctx, req)
+	})
+}
+
+// after changes the outcomes of the writes of a kind.
+func after(kind kv.WriteKind, change func(req kv.WriteRequest, out *kv.Outcome)) middleware {
+	return onWrite(kind, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+		out, err := d.Write(ctx, req)
+		change(req, &out)
+		return out, err
+	})
+}
+
+// batches changes which writes of a batch are carried out. Of the others it is said that
+// they were.
+func batches(carryOut func(writes []kv.Write) []kv.Write) middleware {
+	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+		asked := req.Writes
+		req.Writes = carryOut(slices.Clone(asked))
+		carriedOut := make(map[string]kv.WriteResult)
+		for i, r := range d.WriteMany(ctx, req) {
+			carriedOut[req.Writes[i].Key] = r
+		}
+		results := make([]kv.WriteResult, len(asked))
+		for i, w := range asked {
+			r, ok := carriedOut[w.Key]
+			if !ok {
+				r.Outcome = kv.Outcome{Done: true, Version: w.Token}
+			}
+			results[i] = r
+		}
+		return results
+	}}.over
+}
+
+// inBatches changes every write of a batch.
+func inBatches(change func(w *kv.Write)) middleware {
+	return batches(func(writes []kv.Write) []kv.Write {
+		for i := range writes {
+			change(&writes[i])
+		}
+		return writes
+	})
+}
+
+// results changes what a driver says of a batch that it carried out.
+func results(change func(req kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult) middleware {
+	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+		return change(req, d.WriteMany(ctx, req))
+	}}.over
+}
+
+// refusingBatches refuses the batches for which there is an error.
+func refusingBatches(refuse func(writes []kv.Write) error) middleware {
+	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+		if err := refuse(req.Writes); err != nil {
+			return slices.Repeat([]kv.WriteResult{{Err: err}}, len(req.Writes))
+		}
+		return d.WriteMany(ctx, req)
+	}}.over
+}
+
+// reads changes every record that is read, also for an outcome.
+func reads(change func(rec *kv.Record)) middleware {
+	found := func(out *kv.Outcome) {
+		if out.Exists {
+			change(&out.Found)
+		}
+	}
+	return chain(
+		gets(func(_ kv.GetRequest, f *kv.Found) {
+			if f.Exists {
+				change(&f.Record)
+			}
+		}),
+		getsMany(func(_ []string, all []kv.Found) []kv.Found {
+			for i := range all {
+				if all[i].Exists {
+					change(&all[i].Record)
+				}
+			}
+			return all
+		}),
+		scans(func(_ kv.ScanRequest, rec *kv.Record) bool { change(rec); return true }),
+		after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { found(out) }),
+		after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) { found(out) }),
+		results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+			for i := range results {
+				found(&results[i].Outcome)
+			}
+			return results
+		}),
+	)
+}
+
+// gets changes what Get finds.
+func gets(change func(req kv.GetRequest, found *kv.Found)) middleware {
+	return methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+		found, err := d.Get(ctx, req)
+		if err == nil {
+			change(req, &found)
+		}
+		return found, err
+	}}.over
+}
+
+// getsMany changes what GetMany finds, as a whole.
+func getsMany(change func(keys []string, found []kv.Found) []kv.Found) middleware {
+	return methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+		return func(yield func(kv.Found, error) bool) {
+			var found []kv.Found
+			for f, err := range d.GetMany(ctx, req) {
+				if err != nil {
+					yield(f, err)
+					return
+				}
+				found = append(found, f)
+			}
+			for _, f := range change(req.Keys, found) {
+				if !yield(f, nil) {
+					return
+				}
+			}
+		}
+	}}.over
+}
+
+// nothing is that there are no records under keys.
+func nothing(keys []string) []kv.Found {
+	found := make([]kv.Found, len(keys))
+	for i, key := range keys {
+		found[i].Key = key
+	}
+	return found
+}
+
+// ranges changes what scans are for.
+func ranges(change func(req *kv.ScanRequest)) middleware {
+	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+		change(&req)
+		return d.Scan(ctx, req)
+	}}.over
+}
+
+// scans changes the records of scans, and leaves out those for which it is not true.
+func scans(change func(req kv.ScanRequest, rec *kv.Record) bool) middleware {
+	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+		return func(yield func(kv.Record, error) bool) {
+			for rec, err := range d.Scan(ctx, req) {
+				if (err != nil || change(req, &rec)) && !yield(rec, err) {
+					return
+				}
+			}
+		}
+	}}.over
+}
+
+// wholeScans changes the records of a scan as a whole.
+func wholeScans(change func(req kv.ScanRequest, recs []kv.Record) []kv.Record) middleware {
+	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+		return func(yield func(kv.Record, error) bool) {
+			var recs []kv.Record
+			for rec, err := range d.Scan(ctx, req) {
+				if err != nil {
+					yield(rec, err)
+					return
+				}
+				recs = append(recs, rec)
+			}
+			for _, rec := range change(req, recs) {
+				if !yield(rec, nil) {
+					return
+				}
+			}
+		}
+	}}.over
+}
+
+// failures changes the errors of all methods.
+func failures(change func(err error) error) middleware {
+	return chain(readFailures(change), outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
+		if err != nil {
+			err = change(err)
+		}
+		return out, err
+	}))
+}
+
+// readFailures changes the errors of reads. Where it takes one away, the keys that the
+// error was about have no record, and a scan ends.
+func readFailures(change func(err error) error) middleware {
+	return methods{
+		get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+			found, err := d.Get(ctx, req)
+			if err != nil {
+				err = change(err)
+			}
+			return found, err
+		},
+		getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+			return func(yield func(kv.Found, error) bool) {
+				left := slices.Clone(req.Keys)
+				for found, err := range d.GetMany(ctx, req) {
+					if err != nil {
+						err = change(err)
+					}
+					if err == nil && found.Key == "" {
+						break
+					}
+					left = slices.DeleteFunc(left, func(key string) bool { return key == found.Key })
+					if !yield(found, err) || found.Key == "" {
+						return
+					}
+				}
+				for _, found := range nothing(left) {
+					if !yield(found, nil) {
+						return
+					}
+				}
+			}
+		},
+		scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+			return func(yield func(kv.Record, error) bool) {
+				for rec, err := range d.Scan(ctx, req) {
+					if err != nil {
+						if err = change(err); err == nil {
+							return
+						}
+					}
+					if !yield(rec, err) {
+						return
+					}
+				}
+			}
+		},
+	}.over
+}
+
+// outcomes changes what a driver says of writes, alone and in batches.
+func outcomes(change func(out kv.Outcome, err error) (kv.Outcome, error)) middleware {
+	return methods{
+		write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+			return change(d.Write(ctx, req))
+		},
+		writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+			results := d.WriteMany(ctx, req)
+			for i, r := range results {
+				results[i].Outcome, results[i].Err = change(r.Outcome, r.Err)
+			}
+			return results
+		},
+	}.over
+}
+
+// find returns the record under a key.
+func find(d kv.Driver, key string) (rec kv.Record, exists bool) {
+	found, _ := d.Get(context.Background(), kv.GetRequest{Key: key, WithValue: true})
+	return found.Record, found.Exists
+}
+
+// force carries out a write of rec without a condition.
+func force(d kv.Driver, kind kv.WriteKind, rec kv.Record, now int64) (kv.Outcome, error) {
+	return d.Write(context.Background(), kv.WriteRequest{Write: kv.Write{Kind: kind, Record: rec}, Now: now})
+}
+
+// isExpired reports whether rec has expired at now, in milliseconds since the Unix epoch.
+func isExpired(rec kv.Record, now int64) bool { return rec.Expires != 0 && rec.Expires <= now }

@@ -1,0 +1,86 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// An operation is one method of the store, called as it should succeed where all
+// there is is an entry under "key", of version v and with the value "old".
+type operation struct {
+	name string
+	call func(ctx context.Context, s store, v kv.Version) error // errWrong is for a wrong answer
+
+	// writes: the operation changes "key", or stores "new".
+	writes bool
+
+	// tellsTime: the driver is told what the store's clock reads.
+	tellsTime bool
+}
+
+var errWrong = errors.New("no error, and the answer is wrong")
+
+// answered is err, or errWrong when there is none and the answer is not right.
+func answered(right bool, err error) error {
+	if err == nil && !right {
+		return errWrong
+	}
+	return err
+}
+
+var operations = []operation{
+	{"get", func(ctx context.Context, s store, _ kv.Version) error {
+		e, err := s.Get(ctx, "key")
+		return answered(string(e.Value) == "old", err)
+	}, false, false},
+	{"exists", func(ctx context.Context, s store, _ kv.Version) error {
+		ok, err := s.Exists(ctx, "key")
+		return answered(ok, err)
+	}, false, false},
+	{"get-many", func(ctx context.Context, s store, _ kv.Version) error {
+		entries, err := s.GetMany(ctx, []string{"key", "absent"})
+		return answered(len(entries) == 1 && string(entries["key"].Value) == "old", err)
+	}, false, false},
+	{"scan", func(ctx context.Context, s store, _ kv.Version) error {
+		n := 0
+		for e, err := range s.Scan(ctx, "") {
+			if err != nil {
+				return err
+			}
+			if n++; string(e.Value) != "old" {
+				return errWrong
+			}
+		}
+		return answered(n == 1, nil)
+	}, false, true},
+	{"scan-page", func(ctx context.Context, s store, _ kv.Version) error {
+		page, err := s.ScanPage(ctx, "", 100, "")
+		return answered(len(page.Entries) == 1 && string(page.Entries[0].Value) == "old" && page.Next == "", err)
+	}, false, true},
+	{"put", func(ctx context.Context, s store, _ kv.Version) error {
+		_, err := s.Put(ctx, "key", []byte("new"))
+		return err
+	}, true, true},
+	{"put-if-not-exists", func(ctx context.Context, s store, _ kv.Version) error {
+		_, err := s.Put(ctx, "new", []byte("new"), kv.IfNotExists())
+		return err
+	}, true, true},
+	{"put-if-version", func(ctx context.Context, s store, v kv.Version) error {
+		_, err := s.Put(ctx, "key", []byte("new"), kv.IfVersion(v))
+		return err
+	}, true, true},
+	{"delete", func(ctx context.Context, s store, _ kv.Version) error { return s.Delete(ctx, "key") }, true, true},
+	{"delete-if-version", func(ctx context.Context, s store, v kv.Version) error { return s.Delete(ctx, "key", kv.IfVersion(v)) }, true, true},
+	{"put-many", func(ctx context.Context, s store, _ kv.Version) error {
+		return s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
+	}, true, false},
+	{"delete-many", func(ctx context.Context, s store, _ kv.Version) error {
+		return s.DeleteMany(ctx, []string{"key", "absent"})
+	}, true, false},
+	{"delete-prefix", func(ctx context.Context, s store, _ kv.Version) error {
+		n, err := s.DeletePrefix(ctx, "key")
+		return answered(n == 1, err)
+	}, true, false},
+}

@@ -1,0 +1,422 @@
+package conformance
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func scanCases() []testCase {
+	cases := []testCase{
+		rule("scan/empty-store",
+			"A scan of an empty store yields nothing, and no error.",
+			func(t *trial) {
+				t.wantContent()
+				t.wantKeys("Scan", t.scan("a"), nil)
+				t.wantKeys("Scan", t.scan("", kv.Limit(5)), nil)
+				t.wantKeys("Scan", t.scan("", kv.After("a")), nil)
+			}),
+		rule("scan/order/alphabet",
+			"Scans yield keys in ascending order of their bytes, for all 66 characters: - . 0-9 : A-Z _ a-z.",
+			func(t *trial) {
+				keys := strings.Split(kv.KeyAlphabet, "")
+				shuffled := slices.Clone(keys)
+				rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+				t.fillKeys(shuffled...)
+				t.wantKeys("Scan", t.scan(""), keys)
+			}),
+		rule("scan/order/behind-a-prefix",
+			"Within a prefix, too, keys are in ascending order of their bytes, for all 66 characters.",
+			func(t *trial) {
+				keys := []string{"k"}
+				for _, c := range strings.Split(kv.KeyAlphabet, "") {
+					keys = append(keys, "k"+c)
+				}
+				reversed := slices.Clone(keys)
+				slices.Reverse(reversed)
+				t.fillKeys(reversed...)
+				t.wantKeys("Scan", t.scan("k"), keys)
+				t.wantKeys("Scan of everything", t.scan(""), keys)
+			}),
+		rule("scan/order/random",
+			"Scans yield keys in ascending order of their bytes, whatever their lengths and the order of their writing.",
+			func(t *trial) {
+				random := rand.New(rand.NewPCG(3, 4))
+				set := make(map[string]bool)
+				for len(set) < 200 {
+					key := make([]byte, 1+random.IntN(12))
+					for i := range key {
+						key[i] = kv.KeyAlphabet[random.IntN(len(kv.KeyAlphabet))]
+					}
+					set[string(key)] = true
+				}
+				var keys []string
+				for key := range set {
+					keys = append(keys, key)
+				}
+				t.fillKeys(keys...)
+				slices.Sort(keys)
+				t.wantKeys("Scan", t.scan(""), keys)
+			}),
+		rule("scan/entries",
+			"A scan's entries are complete and equal to what Get returns: key, value, version and expiry.",
+			func(t *trial) {
+				t.put("a", "one")
+				t.put("b", "two", kv.TTL(time.Hour))
+				t.put("c", "")
+				entries := t.scan("")
+				t.wantKeys("Scan", entries, []string{"a", "b", "c"})
+				for _, e := range entries {
+					got := t.get(e.Key)
+					t.wantEntry("Scan", e, e.Key, want{string(got.Value), got.Version, got.ExpiresAt})
+				}
+			}),
+		rule("scan/keys-only",
+			"KeysOnly leaves the values nil and fills all else.",
+			func(t *trial) {
+				v := t.put("a", "one")
+				w := t.put("b", "two", kv.TTL(time.Hour))
+				t.fillWithExpired(nil, []string{"aa", "c"})
+				at := t.clock.now().Add(time.Hour - time.Second)
+				page := t.page("", 5, "", kv.KeysOnly())
+				for how, entries := range map[string][]kv.Entry{"Scan": t.scan("", kv.KeysOnly()), "ScanPage": page.Entries} {
+					t.wantKeys(how, entries, []string{"a", "b"})
+					for _, e := range entries {
+						if e.Value != nil {
+							t.Errorf("%s: the value of %q is %q; want nil", how, e.Key, e.Value)
+						}
+						switch e.Key {
+						case "a":
+							t.wantMeta(how, e, "a", want{version: v})
+						case "b":
+							t.wantMeta(how, e, "b", want{version: w, expiresAt: at})
+						}
+					}
+				}
+			}),
+		rule("scan/many",
+			"A scan yields every key exactly once and in order, beyond what one page of a service holds.",
+			func(t *trial) {
+				keys := numbered("key:", 1100)
+				t.fillKeys(keys...)
+				entries := t.scan("key:")
+				t.wantKeys("Scan", entries, keys)
+				for _, e := range entries {
+					if string(e.Value) != e.Key {
+						t.Fatalf("Scan: the value of %s is %s; want its key", short(e.Key), short(string(e.Value)))
+					}
+				}
+				t.wantKeys("Scan, keys only", t.scan("", kv.KeysOnly()), keys)
+			}),
+		rule("scan/limit",
+			"Limit(n) ends the scan after n entries, or earlier at its end.",
+			func(t *trial) {
+				keys := numbered("key:", 60)
+				t.fillKeys(keys...)
+				t.fillKeys("z")
+				for _, n := range []int{1, 2, 25, 59, 60, 61, 1000, math.MaxInt} {
+					t.wantKeys(fmt.Sprintf("Scan with Limit(%d)", n), t.scan("key:", kv.Limit(n)), keys[:min(n, len(keys))])
+				}
+			}),
+		rule("scan/limit-counts-live",
+			"Limit counts live entries only.",
+			func(t *trial) {
+				live := numbered("b", 5)
+				t.fillWithExpired(live, append(numbered("a", 40), numbered("b0002x", 40)...))
+				t.wantKeys("Scan with Limit(4)", t.scan("", kv.Limit(4)), live[:4])
+			}),
+		rule("scan/limit-invalid",
+			"A Limit below 1 is ErrInvalidOption, yielded once and before any I/O.",
+			func(t *trial) {
+				t.fillKeys("a")
+				for _, n := range []int{0, -1, math.MinInt} {
+					t.wantRefused(fmt.Sprintf("Scan with Limit(%d)", n), kv.ErrInvalidOption, func() error { return t.scanError("", kv.Limit(n)) })
+				}
+				t.wantRefused("Scan with a nil option", kv.ErrInvalidOption, func() error { return t.scanError("", nil) })
+			}),
+		rule("scan/options-together",
+			"Limit, After and KeysOnly work together, with a prefix.",
+			func(t *trial) {
+				keys := numbered("key:", 30)
+				t.fillKeys(append([]string{"a", "z"}, keys...)...)
+				entries := t.scan("key:", kv.KeysOnly(), kv.After(keys[4]), kv.Limit(10))
+				t.wantKeys("Scan", entries, keys[5:15])
+				for _, e := range entries {
+					if e.Value != nil {
+						t.Errorf("Scan with KeysOnly: the value of %q is not nil", e.Key)
+					}
+				}
+			}),
+		rule("scan/break",
+			"The loop over a scan may break at any entry: nothing is read any more, and the store works on.",
+			func(t *trial) {
+				keys := numbered("key:", 100)
+				t.fillKeys(keys...)
+				for _, stop := range []int{1, 2, 50} {
+					n := 0
+					for e, err := range t.Scan(t.ctx, "") {
+						if err != nil {
+							t.Fatalf("Scan: %v", err)
+						}
+						if e.Key != keys[n] {
+							t.Errorf("Scan: entry %d is %s; want %s", n, short(e.Key), short(keys[n]))
+						}
+						if n++; n == stop {
+							break
+						}
+					}
+					if left := t.driver.scans.Load(); left > 0 {
+						t.Errorf("after a break, %d scans of the driver are still under way", left)
+					}
+					t.put(keys[0], keys[0])
+				}
+				t.wantContent(keys...)
+			}),
+		rule("scan/loop-uses-store",
+			"The loop over a scan may use the store: read, replace and delete the entry at hand.",
+			func(t *trial) {
+				keys := numbered("key:", 40)
+				t.fillKeys(keys...)
+				var seen []kv.Entry
+				for e, err := range t.Scan(t.ctx, "key:") {
+					if err != nil {
+						t.Fatalf("Scan: %v", err)
+					}
+					seen = append(seen, e)
+					t.wantValue(e.Key, e.Key)
+					if len(seen)%2 == 0 {
+						t.delete(e.Key, kv.IfVersion(e.Version))
+					} else {
+						t.put(e.Key, "next", kv.IfVersion(e.Version))
+					}
+				}
+				t.wantKeys("Scan", seen, keys)
+				var left []string
+				for i, key := range keys {
+					if i%2 == 0 {
+						left = append(left, key)
+					}
+				}
+				t.wantContent(left...)
+			}),
+		rule("scan/nested",
+			"Scans may run within scans.",
+			func(t *trial) {
+				keys := numbered("key:", 6)
+				t.fillKeys(keys...)
+				n := 0
+				for e, err := range t.Scan(t.ctx, "") {
+					if err != nil {
+						t.Fatalf("Scan: %v", err)
+					}
+					t.wantKeys("the inner Scan", t.scan("", kv.After(e.Key)), keys[n+1:])
+					n++
+				}
+				if n != len(keys) {
+					t.Errorf("the outer Scan yields %d entries; want %d", n, len(keys))
+				}
+			}),
+		rule("scan/live-throughout",
+			"Every key that is live throughout a scan is yielded exactly once and in order, whatever is written and deleted around it meanwhile.",
+			func(t *trial) {
+				stay := numbered("key:", 60)
+				var leaving []string
+				for _, key := range stay {
+					leaving = append(leaving, key+"x")
+				}
+				t.fillKeys(slices.Concat(stay, leaving)...)
+				var seen []kv.Entry
+				last, n := "", 0
+				for e, err := range t.Scan(t.ctx, "key:") {
+					if err != nil {
+						t.Fatalf("Scan: %v", err)
+					}
+					if e.Key <= last {
+						t.Errorf("Scan yields %s behind %s", short(e.Key), short(last))
+					}
+					last = e.Key
+					if slices.Contains(stay, e.Key) {
+						seen = append(seen, e)
+						// Replacing an entry does not make it another key.
+						t.put(e.Key, "replaced")
+						if n < len(leaving) {
+							t.delete(leaving[len(leaving)-1-n])
+							t.put(stay[n]+"y", "new")
+						}
+						n++
+					}
+				}
+				t.wantKeys("Scan, of the keys that stayed", seen, stay)
+			}),
+		rule("scan/expired-runs",
+			"Expired entries are left out of scans, long runs of them at the beginning, in the middle and at the end included.",
+			func(t *trial) {
+				live := []string{"b0", "b1", "d0", "d1"}
+				t.fillWithExpired(live, slices.Concat(numbered("a", 120), numbered("c", 120), numbered("e", 120)))
+				t.wantKeys("Scan", t.scan(""), live)
+				t.wantKeys("Scan, keys only", t.scan("", kv.KeysOnly()), live)
+				t.wantKeys("Scan with Limit(3)", t.scan("", kv.Limit(3)), live[:3])
+			}),
+		rule("scan/only-expired",
+			"A scan over nothing but expired entries yields nothing.",
+			func(t *trial) {
+				t.fillWithExpired(nil, numbered("a", 60))
+				t.wantKeys("Scan", t.scan(""), nil)
+				t.wantKeys("Scan with Limit(1)", t.scan("a", kv.Limit(1)), nil)
+			}),
+		rule("scan/expires-meanwhile",
+			"A scan judges each entry when it yields it: what expires while the loop runs is left out from then on.",
+			func(t *trial) {
+				t.fill(
+					kv.Item{Key: "a"},
+					kv.Item{Key: "b", TTL: time.Second},
+					kv.Item{Key: "c"},
+					kv.Item{Key: "d", TTL: 2 * time.Second},
+					kv.Item{Key: "e"},
+				)
+				var seen []kv.Entry
+				for e, err := range t.Scan(t.ctx, "") {
+					if err != nil {
+						t.Fatalf("Scan: %v", err)
+					}
+					seen = append(seen, e)
+					t.clock.advance(time.Second)
+				}
+				t.wantKeys("Scan", seen, []string{"a", "c", "e"})
+			}),
+		rule("scan/damaged-entry",
+			"A record that cannot be read is yielded as an error beside an entry with its key; the loop may go on, and the rest follows.",
+			func(t *trial) {
+				keys := numbered("key:", 9)
+				t.fillKeys(keys...)
+				damaged := t.with(kv.Wrap(kv.Level1, damaging(keys[4])))
+				var seen []kv.Entry
+				failed := 0
+				for e, err := range damaged.Scan(t.ctx, "key:") {
+					if err != nil {
+						failed++
+						t.wantError("Scan", err, kv.ErrIncompatible)
+						if e.Key != keys[4] || !strings.Contains(err.Error(), keys[4]) {
+							t.Errorf("Scan: the error %q is beside the key %q; want %q beside it and in it", err, e.Key, keys[4])
+						}
+						continue
+					}
+					seen = append(seen, e)
+				}
+				if failed != 1 {
+					t.Errorf("Scan yields %d errors; want 1", failed)
+				}
+				t.wantKeys("Scan", seen, slices.Concat(keys[:4], keys[5:]))
+			}),
+		rule("scan/broken-off",
+			"An error that ends a scan is its last: what came before it is complete and in order, and After continues from there.",
+			func(t *trial) {
+				keys := numbered("key:", 60)
+				t.fillKeys(keys...)
+				broken := t.with(kv.Wrap(kv.Level1, breakingScans(keys[30])))
+				var seen []kv.Entry
+				ended := false
+				for e, err := range broken.Scan(t.ctx, "") {
+					if ended {
+						t.Fatalf("Scan goes on behind the error that ended it")
+					}
+					if err != nil {
+						ended = true
+						t.wantError("Scan", err, kv.ErrUnavailable)
+						if e.Key != "" {
+							t.Errorf("Scan: beside the error that ends it there is the key %q", e.Key)
+						}
+						continue
+					}
+					seen = append(seen, e)
+				}
+				if !ended {
+					t.Errorf("Scan ends without the error that broke it off")
+				}
+				if len(seen) > 30 {
+					t.Fatalf("Scan yields %d entries; only 30 lie before the break", len(seen))
+				}
+				t.wantKeys("Scan", seen, keys[:len(seen)])
+				if len(seen) > 0 {
+					t.wantKeys("Scan with After", t.scan("", kv.After(seen[len(seen)-1].Key)), keys[len(seen):])
+				}
+			}),
+	}
+
+	for _, p := range []struct{ name, prefix, why string }{
+		{"all", "", "The empty prefix stands for all keys."},
+		{"none", "a:3", "A prefix that no key has yields nothing."},
+		{"beyond-all", "zzzz", "A prefix behind all keys yields nothing."},
+		{"before-all", "--", "A prefix before all keys yields nothing."},
+		{"is-a-key", "a", "A prefix that is a key itself yields that key first."},
+		{"with-separator", "a:", "Keys that only sort close to the prefix do not have it."},
+		{"within-a-word", "a:1", "A prefix may end within a word."},
+		{"upper-case", "A", "Prefixes are case-sensitive."},
+		{"lowest-byte", "-", "The prefix of the lowest byte."},
+		{"highest-byte", "z", "The prefix of the highest byte, which has no successor."},
+		{"dot", ".", "The prefix of a dot."},
+		{"underscores", "__", "The prefix of two underscores."},
+		{"colon", ":", "The prefix of a colon."},
+		{"whole-key", "a:1:x", "A prefix that is one key in full."},
+	} {
+		cases = append(cases, rule("scan/prefix/"+p.name,
+			p.why+" A scan yields exactly the keys that start with its prefix.",
+			func(t *trial) {
+				t.fillKeys(family...)
+				keys := familyOf(p.prefix, "")
+				t.wantKeys("Scan", t.scan(p.prefix), keys)
+				t.wantKeys("ScanPage", t.page(p.prefix, len(family), "").Entries, keys)
+			}))
+	}
+	cases = append(cases, rule("scan/prefix/longest",
+		"A prefix may be as long as a key; one byte more is ErrInvalidKey.",
+		func(t *trial) {
+			long := strings.Repeat("z", t.maxKeyLen())
+			t.fillKeys("z", long[1:], long)
+			t.wantKeys("Scan", t.scan(long), []string{long})
+			t.wantKeys("Scan", t.scan(long[1:]), []string{long[1:], long})
+			t.wantRefused("Scan", kv.ErrInvalidKey, func() error { return t.scanError(long + "z") })
+		}))
+
+	for _, a := range []struct {
+		name, prefix, after, why string
+	}{
+		{"a-key", "", "a:1", "After(key) starts behind that key."},
+		{"an-absent-key", "", "a:11", "After(key) need not name a key that exists."},
+		{"a-prefix-of-keys", "", "a", "After(key) starts with the keys that begin with it and go on."},
+		{"the-start", "", "", "After of the empty key stands for the start."},
+		{"before-all", "", "--", "After a position before all keys everything follows."},
+		{"the-last", "", "zzz", "After the last key nothing follows."},
+		{"beyond-all", "", "zzzz", "After a position behind all keys nothing follows."},
+		{"a-key-of-the-prefix", "a:", "a:1", "After and a prefix hold both."},
+		{"the-prefix-itself", "a:", "a:", "After the prefix itself its longer keys follow."},
+		{"before-the-prefix", "a:", "A", "After may lie before the prefix."},
+		{"behind-the-prefix", "a:", "b", "After may lie behind the prefix: nothing follows."},
+		{"the-prefix-s-last", "a:", "a:zz", "After the last key of a prefix nothing follows."},
+	} {
+		cases = append(cases, rule("scan/after/"+a.name,
+			a.why+" A scan yields exactly the keys that have its prefix and are greater.",
+			func(t *trial) {
+				t.fillKeys(family...)
+				keys := familyOf(a.prefix, a.after)
+				t.wantKeys("Scan", t.scan(a.prefix, kv.After(a.after)), keys)
+				t.wantKeys("ScanPage", t.page(a.prefix, len(family), "", kv.After(a.after)).Entries, keys)
+			}))
+	}
+	return append(cases, rule("scan/after/the-longest",
+		"After takes keys of the greatest length, and no longer ones.",
+		func(t *trial) {
+			long := strings.Repeat("k", t.maxKeyLen())
+			below := long[:len(long)-1] + "j"
+			t.fillKeys("a", below, long, "l")
+			t.wantKeys("Scan", t.scan("", kv.After(below)), []string{long, "l"})
+			t.wantKeys("Scan", t.scan("", kv.After(long)), []string{"l"})
+			t.wantKeys("Scan", t.scan("k", kv.After(long)), nil)
+			t.wantRefused("Scan", kv.ErrInvalidKey, func() error { return t.scanError("", kv.After(long+"k")) })
+		}))
+}

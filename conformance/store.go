@@ -1,0 +1,25 @@
+package conformance
+
+import (
+	"context"
+	"iter"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// store is what the cases call: a *kv.Store, or one that the suite's own tests
+// broke on purpose.
+type store interface {
+	Info() kv.Info
+	Get(ctx context.Context, key string) (kv.Entry, error)
+	Put(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error)
+	Delete(ctx context.Context, key string, opts ...kv.DeleteOption) error
+	Exists(ctx context.Context, key string) (bool, error)
+	Scan(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error]
+	ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error)
+	GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error)
+	PutMany(ctx context.Context, items []kv.Item) error
+	DeleteMany(ctx context.Context, keys []string) error
+	DeletePrefix(ctx context.Context, prefix string) (int, error)
+	Close() error
+}

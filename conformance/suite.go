@@ -1,0 +1,47 @@
+package conformance
+
+import "slices"
+
+// The cases of a group are in the file of its name: "get/absent" is in get.go. What several
+// groups use is in files of its own, each named by what it holds.
+
+// suite is the table of the cases for every Config. Those whose writes a service may still apply
+// after the case come last, since the cases of a shared store would meet them.
+var suite = slices.Concat(
+	infoCases(),
+	keyCases(),
+	valueCases(),
+	getCases(),
+	putCases(),
+	deleteCases(),
+	versionCases(),
+	expiryCases(),
+	scanCases(),
+	pageCases(),
+	cursorCases(),
+	groupCases(),
+	batchCases(),
+	driverCases(),
+	jsonCases(),
+	errorCases(),
+	closeCases(),
+	concurrencyCases(),
+	contextCases(),
+)
+
+// faultSuite is the table of the cases that need Config.Faulty.
+var faultSuite = func() []testCase {
+	cases := slices.Concat(faultyWriteCases(), versionAfterRetryCases(), faultyBatchCases(), faultyReadCases(), driverFaultCases())
+	for i := range cases {
+		cases[i].faulty = true
+	}
+	return cases
+}()
+
+// cases are those that config has what they need for.
+func (config Config) cases() []testCase {
+	if config.Faulty == nil {
+		return suite
+	}
+	return slices.Concat(suite, faultSuite)
+}

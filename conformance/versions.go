@@ -1,0 +1,149 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func versionCases() []testCase {
+	cases := []testCase{
+		rule("versions/stable",
+			"Reading changes no version: whatever reads the entry returns that of the last write.",
+			func(t *trial) {
+				v := t.put("key", "value", kv.TTL(time.Hour))
+				w := want{"value", v, t.clock.now().Add(time.Hour)}
+				t.wantLive("key", w)
+				t.wantLive("key", w)
+			}),
+		rule("versions/equal-value",
+			"Every Put gives a new version, also of an equal value and expiry, and ends the version before.",
+			func(t *trial) {
+				expiry := kv.ExpiresAt(t.clock.now().Add(time.Hour))
+				seen := make(map[kv.Version]bool)
+				var last kv.Version
+				for i := range 4 {
+					v := t.put("key", "same", expiry)
+					if seen[v] {
+						t.Errorf("Put %d returned a version that an earlier one returned", i)
+					}
+					if i > 0 {
+						_, err := t.Put(t.ctx, "key", []byte("same"), expiry, kv.IfVersion(last))
+						t.wantError("Put with IfVersion of the version before", err, kv.ErrConditionFailed)
+					}
+					seen[v], last = true, v
+				}
+			}),
+		rule("versions/equal-value-by-batch",
+			"Every PutMany gives new versions, also of equal values, and ends the versions before.",
+			func(t *trial) {
+				t.fillKeys("key")
+				v := t.get("key").Version
+				t.fillKeys("key")
+				if t.get("key").Version == v {
+					t.Errorf("the version after PutMany of an equal value is that from before")
+				}
+				_, err := t.Put(t.ctx, "key", nil, kv.IfVersion(v))
+				t.wantError("Put with IfVersion of the version before", err, kv.ErrConditionFailed)
+			}),
+		rule("versions/expiry-alone",
+			"A Put that changes the expiry alone gives a new version.",
+			func(t *trial) {
+				v := t.put("key", "same")
+				for _, opt := range []kv.PutOption{kv.TTL(time.Hour), kv.TTL(2 * time.Hour), kv.ExpiresAt(time.Time{})} {
+					next := t.put("key", "same", opt)
+					if next == v {
+						t.Errorf("the version is that from before the expiry changed")
+					}
+					t.wantError("Delete with IfVersion of the version before", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
+					v = next
+				}
+			}),
+		rule("versions/chain",
+			"The version that a Put returns serves the next one.",
+			func(t *trial) {
+				v := t.put("key", "0", kv.IfNotExists())
+				for i := range 8 {
+					v = t.put("key", fmt.Sprint(i+1), kv.IfVersion(v))
+				}
+				t.wantEntry("Get", t.get("key"), "key", want{value: "8", version: v})
+				t.delete("key", kv.IfVersion(v))
+				t.wantAbsent("key")
+			}),
+		rule("versions/one-per-key",
+			"A version belongs to its key: entries of equal value that were written together have different ones.",
+			func(t *trial) {
+				t.fill(kv.Item{Key: "a", Value: []byte("same")}, kv.Item{Key: "b", Value: []byte("same")})
+				a, b := t.get("a").Version, t.get("b").Version
+				if a == b || a.String() == b.String() {
+					t.Errorf("two keys have one version")
+				}
+				t.put("a", "next", kv.IfVersion(a))
+				t.put("b", "next", kv.IfVersion(b))
+			}),
+		rule("versions/text",
+			"A version's text is printable ASCII without spaces, and ParseVersion gives the same version back.",
+			func(t *trial) {
+				for _, opts := range [][]kv.PutOption{nil, {kv.TTL(time.Hour)}} {
+					v := t.put("key", "value", opts...)
+					text := v.String()
+					if text == "" {
+						t.Errorf("the version's text is empty")
+					}
+					for i := range len(text) {
+						if text[i] <= ' ' || text[i] > '~' {
+							t.Errorf("the version's text %q has byte %#x", text, text[i])
+						}
+					}
+					parsed, err := kv.ParseVersion(text)
+					if err != nil || parsed != v {
+						t.Errorf("ParseVersion(%q) = %v, %v; want the version it came from", text, parsed, err)
+					}
+					t.put("key", "next", kv.IfVersion(parsed))
+				}
+			}),
+		rule("versions/damaged-text",
+			"Text of a version that was cut, extended or changed is ErrInvalidVersion, and so is the empty text.",
+			func(t *trial) {
+				text := t.put("key", "value").String()
+				damaged := []string{"", " ", text + "A", text + " ", " " + text, text + "\n", text + text, "version", "1", "é"}
+				for i := range len(text) {
+					damaged = append(damaged, text[:i])
+					for bit := range 7 {
+						flipped := []byte(text)
+						flipped[i] ^= 1 << bit
+						damaged = append(damaged, string(flipped))
+					}
+				}
+				for _, text := range damaged {
+					if v, err := kv.ParseVersion(text); !errors.Is(err, kv.ErrInvalidVersion) || !v.IsZero() {
+						t.Errorf("ParseVersion(%q) = %v, %v; want ErrInvalidVersion", text, v, err)
+					}
+				}
+			}),
+	}
+	for _, from := range []struct {
+		name string
+		read func(t *trial) kv.Version
+	}{
+		{"put", func(t *trial) kv.Version { return t.put("key", "value") }},
+		{"get", func(t *trial) kv.Version { return t.get("key").Version }},
+		{"get-many", func(t *trial) kv.Version { return t.getMany("key")["key"].Version }},
+		{"scan", func(t *trial) kv.Version { return only(t, t.scan("")).Version }},
+		{"scan-keys-only", func(t *trial) kv.Version { return only(t, t.scan("", kv.KeysOnly())).Version }},
+		{"scan-page", func(t *trial) kv.Version { return only(t, t.page("", 5, "").Entries).Version }},
+	} {
+		cases = append(cases, rule("versions/usable-from/"+from.name,
+			"The version serves IfVersion whatever operation it came from, for Put and for Delete.",
+			func(t *trial) {
+				t.fillKeys("key")
+				t.put("key", "next", kv.IfVersion(from.read(t)))
+				t.wantValue("key", "next")
+				t.delete("key", kv.IfVersion(from.read(t)))
+				t.wantAbsent("key")
+			}))
+	}
+	return cases
+}

@@ -1,0 +1,329 @@
+package emulator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	containertypes "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/modules/azure/azurite"
+	"github.com/testcontainers/testcontainers-go/modules/dynamodb"
+	"github.com/testcontainers/testcontainers-go/modules/gcloud/firestore"
+	"github.com/testcontainers/testcontainers-go/wait"
+)
+
+const (
+	dynamoDBImage    = "amazon/dynamodb-local:3.3.0"
+	firestoreImage   = "gcr.io/google.com/cloudsdktool/google-cloud-cli:528.0.0-emulators"
+	azureTablesImage = "mcr.microsoft.com/azure-storage/azurite:3.37.0"
+)
+
+// A container runs an image with the module made for it. The container may be non-nil in spite of an error.
+type container func(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error)
+
+func dynamoDBContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
+	java := slices.Concat([]string{"java"}, dynamoDBJava, []string{"-Djava.library.path=./DynamoDBLocal_lib"})
+	opts = append(opts,
+		testcontainers.WithEntrypoint(guarded(java...)...),
+		testcontainers.WithCmdArgs(dynamoDBFlags...),
+	)
+	c, err := dynamodb.Run(ctx, dynamoDBImage, opts...)
+	if c == nil {
+		return nil, err
+	}
+	return c.Container, err
+}
+
+func firestoreContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
+	opts = append(opts,
+		testcontainers.WithEntrypoint(guarded()...), // before the module's command, which runs gcloud
+		testcontainers.WithEnv(map[string]string{"JAVA_TOOL_OPTIONS": strings.Join(firestoreJava, " ")}),
+	)
+	c, err := firestore.Run(ctx, firestoreImage, opts...)
+	if c == nil {
+		return nil, err
+	}
+	return c.Container, err
+}
+
+func azureTablesContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
+	opts = append(opts,
+		azurite.WithEnabledServices(azurite.TableService),
+		// Given one service the module still starts all three.
+		testcontainers.WithEntrypoint(guarded("azurite-table")...),
+		testcontainers.WithCmdArgs(azureTablesFlags...),
+	)
+	c, err := azurite.Run(ctx, azureTablesImage, opts...)
+	if c == nil {
+		return nil, err
+	}
+	return c.Container, err
+}
+
+// containerLabel marks the containers of this package. Its value is the process id of the program that made it.
+const containerLabel = "skykv.emulator"
+
+// ContainersOf lists the containers of the program with a process id, in any state, for tests that there are none left.
+// Without Docker there are none.
+func ContainersOf(ctx context.Context, pid int) ([]string, error) {
+	if dockerUsable(ctx) != nil {
+		return nil, nil
+	}
+	docker, err := testcontainers.NewDockerClientWithOpts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer docker.Close()
+	list, err := docker.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelOf(pid))})
+	if err != nil {
+		return nil, err
+	}
+	var containers []string
+	for _, c := range list.Items {
+		containers = append(containers, fmt.Sprintf("container %s, %s, %s", strings.Join(c.Names, " "), c.State, c.Status))
+	}
+	return containers, nil
+}
+
+func labelOf(pid int) string { return containerLabel + "=" + strconv.Itoa(pid) }
+
+// startContainer runs the service's image in Docker.
+func (s *service) startContainer(ctx context.Context) (*Emulator, error) {
+	if err := dockerUsable(ctx); err != nil {
+		return nil, err
+	}
+	docker, err := testcontainers.NewDockerClientWithOpts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer docker.Close()
+	_ = removeUnstarted(ctx, docker, unstartedAfter, containerLabel) // the next start tries again
+
+	// The name is chosen here, so that the container can be removed even if Docker's answer to its creation is lost.
+	name := "skykv-" + string(s.kind) + "-" + strings.ToLower(rand.Text())
+	port := network.MustParsePort(s.port)
+	output := new(tail)
+	ended := make(chan struct{})
+	var attached *client.ContainerAttachResult
+	creation := newCreation(ctx)
+	defer creation.end()
+	c, err := s.run(creation.ctx,
+		testcontainers.WithName(name),
+		testcontainers.WithLabels(map[string]string{containerLabel: strconv.Itoa(os.Getpid())}),
+		testcontainers.WithLogger(output),
+		testcontainers.WithWaitStrategy(noWait), // in place of the module's: what counts is ready, below
+		testcontainers.WithConfigModifier(func(config *containertypes.Config) {
+			// Docker ends the container's input when the one connection attached to it ends.
+			config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
+		}),
+		testcontainers.WithHostConfigModifier(func(config *containertypes.HostConfig) {
+			config.AutoRemove = true // also where nobody is left to remove it
+			// An emulator takes anybody's requests, and must not take those of other machines.
+			config.PortBindings = network.PortMap{port: {{HostIP: loopback}}}
+		}),
+		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
+			// After the image was pulled, and right before the container is created.
+			PreCreates: []testcontainers.ContainerRequestHook{func(context.Context, testcontainers.ContainerRequest) error {
+				return creation.begin()
+			}},
+			PreStarts: []testcontainers.ContainerHook{func(ctx context.Context, c testcontainers.Container) error {
+				if creation.caller.Err() != nil { // nobody wants it any more
+					return context.Cause(creation.caller)
+				}
+				result, err := docker.ContainerAttach(context.WithoutCancel(ctx), c.GetContainerID(), client.ContainerAttachOptions{
+					Stream: true, Stdin: true, Stdout: true, Stderr: true,
+				})
+				if err != nil {
+					return fmt.Errorf("attaching to the container: %w", err)
+				}
+				attached = &result
+				go func() {
+					defer close(ended)
+					// It ends when the container does, with nothing to report but that.
+					_, _ = stdcopy.StdCopy(output, output, result.Reader)
+				}()
+				return nil
+			}},
+		}),
+	)
+	if c == nil {
+		if creation.begun && answerLost(err) {
+			err = errors.Join(err, removeContainer(name, appearWithin))
+		}
+		return nil, unavailable("Docker runs no %s: %w", s.name, err) // say, its image cannot be pulled
+	}
+	stop := func() error {
+		// With no time to stop it is killed at once: there is nothing to save.
+		err := testcontainers.TerminateContainer(c, testcontainers.StopTimeout(0))
+		if attached != nil {
+			attached.Close()
+			<-ended
+		}
+		return errors.Join(err, removeContainer(name, 0))
+	}
+	if err != nil && attached == nil { // it was never started
+		return nil, unavailable("Docker runs no %s: %w", s.name, errors.Join(err, stop()))
+	}
+	var hostPort string
+	if err == nil {
+		var published network.Port
+		published, err = c.MappedPort(ctx, s.port)
+		// Not localhost, which may be ::1, where the same number may be another container's.
+		hostPort = net.JoinHostPort(loopback.String(), published.Port())
+	}
+	if err == nil {
+		err = ready(ctx, ended, func(ctx context.Context) error { return s.probe(ctx, s.endpoint(hostPort)) })
+	}
+	if err != nil {
+		return nil, errors.Join(output.explain(err), stop())
+	}
+	return &Emulator{Kind: s.kind, Endpoint: s.endpoint(hostPort), Way: "docker", id: c.GetContainerID(), stop: sync.OnceValue(stop)}, nil
+}
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// createGrace is how long Docker gets to complete a container that nobody wants any more. Creating and starting one takes
+// half a second on an idle machine.
+const createGrace = 30 * time.Second
+
+// A creation is the context of making one container. Docker completes a creation whose request was cancelled, and tells
+// nobody. So the context ends with the caller's before the creation has begun, and outlives it by createGrace after.
+type creation struct {
+	ctx    context.Context
+	caller context.Context
+	cancel context.CancelFunc
+	begun  bool
+	detach func() bool // from the caller's context; false if that has ended
+}
+
+func newCreation(caller context.Context) *creation {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(caller))
+	return &creation{ctx: ctx, caller: caller, cancel: cancel, detach: context.AfterFunc(caller, cancel)}
+}
+
+// begin is called right before Docker is asked to create the container.
+func (c *creation) begin() error {
+	if !c.detach() {
+		return context.Cause(c.caller)
+	}
+	c.begun = true
+	c.detach = context.AfterFunc(c.caller, func() { time.AfterFunc(createGrace, c.cancel) })
+	return nil
+}
+
+func (c *creation) end() {
+	c.detach()
+	c.cancel()
+}
+
+// answerLost reports whether Docker may have created, or may still create, a container in spite of err.
+func answerLost(err error) bool {
+	return client.IsErrConnectionFailed(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+const (
+	removeWithin = 30 * time.Second // for Docker to remove a container
+	appearWithin = 10 * time.Second // for a container to appear whose creation was not answered
+)
+
+// removeContainer removes a container, in whatever state, and returns when it is gone. It waits as long as appearing
+// for a container that Docker may still be creating.
+func removeContainer(name string, appearing time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), appearing+removeWithin)
+	defer cancel()
+	docker, err := testcontainers.NewDockerClientWithOpts(ctx)
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	began := time.Now()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := docker.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		switch {
+		case err == nil:
+			appearing = 0 // and ask again: the answer may come before the container is gone
+		case errdefs.IsNotFound(err) && time.Since(began) >= appearing:
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("removing container %s: %w", name, errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+// unstartedAfter is far longer than any container takes from its creation to its start.
+const unstartedAfter = 5 * time.Minute
+
+// removeUnstarted removes the containers with all of the labels that were created, that long ago by Docker's clock, and
+// do not run: those of programs that were killed between the two. The guard ends the ones that run. It is an error when
+// Docker does the same for somebody else at the moment.
+func removeUnstarted(ctx context.Context, docker *testcontainers.DockerClient, age time.Duration, labels ...string) error {
+	filters := client.Filters{}.Add("until", age.String()).Add("label", labels...)
+	_, err := docker.ContainerPrune(ctx, client.ContainerPruneOptions{Filters: filters})
+	return err
+}
+
+var noWait = wait.ForNop(func(context.Context, wait.StrategyTarget) error { return nil })
+
+// dockerUsable says what keeps this machine from running containers, in an error that matches ErrUnavailable.
+func dockerUsable(ctx context.Context) error {
+	host, err := dockerHost(ctx)
+	if err != nil {
+		return unavailable("Docker does not answer: %w", err)
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return unavailable("Docker publishes ports at %s, and the emulators are for this machine alone; "+
+			"if Docker does run here, set TESTCONTAINERS_HOST_OVERRIDE=%s", host, loopback)
+	}
+	return nil
+}
+
+// dockerHost asks the engine whether it is there, and returns the host where it publishes ports.
+func dockerHost(ctx context.Context) (host string, err error) {
+	defer func() {
+		// testcontainers panics when it cannot make out the engine's socket.
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	// testcontainers would go on to other engines if the one that DOCKER_HOST names does not answer.
+	if host := os.Getenv(client.EnvOverrideHost); host != "" {
+		named, err := client.New(client.FromEnv)
+		if err != nil {
+			return "", err
+		}
+		defer named.Close()
+		if _, err := named.Ping(ctx, client.PingOptions{}); err != nil {
+			return "", err
+		}
+	}
+	provider, err := testcontainers.NewDockerProvider()
+	if err != nil {
+		return "", err
+	}
+	defer provider.Close()
+	if err := provider.Health(ctx); err != nil {
+		return "", err
+	}
+	return provider.DaemonHost(ctx)
+}

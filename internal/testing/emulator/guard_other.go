@@ -1,0 +1,24 @@
+//go:build !unix
+
+package emulator
+
+import (
+	"os"
+	"os/exec"
+)
+
+// stopPatience is none: nothing here watches the program's input.
+const stopPatience = 0
+
+// guardedCommand runs args in a new folder.
+func guardedCommand(args ...string) (cmd *exec.Cmd, folder string, err error) {
+	folder, err = os.MkdirTemp("", "skykv-emulator-")
+	if err != nil {
+		return nil, "", err
+	}
+	cmd = exec.Command(args[0], args[1:]...)
+	cmd.Dir = folder
+	return cmd, folder, nil
+}
+
+func kill(cmd *exec.Cmd) { _ = cmd.Process.Kill() }

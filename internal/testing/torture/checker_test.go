@@ -1,0 +1,417 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/skykv/skykv/internal/testing/faults"
+	"github.com/skykv/skykv/kv"
+)
+
+// broken is a driver with one bug. Methods that are set replace those of Driver.
+type broken struct {
+	kv.Driver
+	get       func(ctx context.Context, req kv.GetRequest) (kv.Found, error)
+	scan      func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error]
+	put       func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
+	delete    func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
+	writeMany func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult
+}
+
+func (d broken) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	if d.get != nil {
+		return d.get(ctx, req)
+	}
+	return d.Driver.Get(ctx, req)
+}
+
+func (d broken) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	if d.scan != nil {
+		return d.scan(ctx, req)
+	}
+	return d.Driver.Scan(ctx, req)
+}
+
+func (d broken) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	switch {
+	case d.put != nil && req.Kind == kv.KindPut:
+		return d.put(ctx, req)
+	case d.delete != nil && req.Kind == kv.KindDelete:
+		return d.delete(ctx, req)
+	}
+	return d.Driver.Write(ctx, req)
+}
+
+func (d broken) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	if d.writeMany != nil {
+		return d.writeMany(ctx, req)
+	}
+	return d.Driver.WriteMany(ctx, req)
+}
+
+// putting is a driver of which each put is changed.
+func putting(d kv.Driver, change func(req *kv.WriteRequest)) kv.Driver {
+	return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+		change(&req)
+		return d.Write(ctx, req)
+	}}
+}
+
+// unconditional is req without its condition.
+func unconditional(req kv.WriteRequest) kv.WriteRequest {
+	req.Condition = kv.Condition{}
+	return req
+}
+
+// definite takes from an error what it says of a write's being applied.
+func definite(err error) error {
+	if own, ok := err.(*kv.Error); ok {
+		e := *own
+		e.MayHaveApplied = false
+		return &e
+	}
+	return err
+}
+
+// bugs are drivers that break one promise each. above wraps the unreliable network,
+// as the code of a provider does, below is wrapped by it, as a service is.
+var bugs = []struct {
+	name         string
+	above, below func(kv.Driver) kv.Driver
+}{
+	{name: "forgets that an earlier attempt may have been applied", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			out.MayHaveApplied, out.Found.Token = false, ""
+			return out, err
+		}}
+	}},
+	{name: "forgets that an earlier attempt of a delete may have been applied", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, delete: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			out.MayHaveApplied = false
+			return out, err
+		}}
+	}},
+	{name: "says of a lost response that nothing was written", above: func(d kv.Driver) kv.Driver {
+		write := func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			return out, definite(err)
+		}
+		return broken{Driver: d, put: write, delete: write}
+	}},
+	{name: "takes a lost response for a success", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			if out.MayHaveApplied {
+				return kv.Outcome{Done: true, Version: req.Token}, nil
+			}
+			return out, err
+		}}
+	}},
+	{name: "drops the condition of a retry", above: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			if out.MayHaveApplied && req.Condition.Kind == kv.CondVersion {
+				return d.Write(ctx, unconditional(req))
+			}
+			return out, err
+		}}
+	}},
+	{name: "applies every eighth put again, much later", below: func(d kv.Driver) kv.Driver {
+		var mu sync.Mutex
+		var n int
+		var again kv.WriteRequest
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			mu.Lock()
+			defer mu.Unlock()
+			switch n++; n % 8 {
+			case 1:
+				again = unconditional(req)
+			case 0:
+				again.Now = req.Now
+				d.Write(ctx, again)
+			}
+			return out, err
+		}}
+	}},
+	{name: "loses every tenth put", below: func(d kv.Driver) kv.Driver {
+		var n atomic.Int64
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			if n.Add(1)%10 == 0 && req.Condition.Kind == kv.CondNone {
+				return kv.Outcome{Done: true, Version: req.Token}, nil
+			}
+			return d.Write(ctx, req)
+		}}
+	}},
+	{name: "forgets the expiry", below: func(d kv.Driver) kv.Driver {
+		return putting(d, func(req *kv.WriteRequest) { req.Expires = 0 })
+	}},
+	{name: "sets the expiry a second late", below: func(d kv.Driver) kv.Driver {
+		return putting(d, func(req *kv.WriteRequest) {
+			if req.Expires != 0 {
+				req.Expires += 1000
+			}
+		})
+	}},
+	{name: "takes an expired entry for a live one when it is to be absent", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			if req.Condition.Kind == kv.CondAbsent {
+				req.Now = 1
+			}
+			out, err := d.Write(ctx, req)
+			out.Found.Expires = 0
+			return out, err
+		}}
+	}},
+	{name: "judges the condition before it writes, not while", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			cond := req.Condition
+			if cond.Kind == kv.CondNone {
+				return d.Write(ctx, req)
+			}
+			found, err := d.Get(ctx, kv.GetRequest{Key: req.Key})
+			runtime.Gosched()
+			live := found.Exists && (found.Expires == 0 || found.Expires > req.Now)
+			if err != nil || cond.Kind == kv.CondAbsent && live || cond.Kind == kv.CondVersion && (!found.Exists || found.Version != cond.Version) {
+				return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
+			}
+			return d.Write(ctx, unconditional(req))
+		}}
+	}},
+	{name: "reads what was there a while ago", below: func(d kv.Driver) kv.Driver {
+		var cache sync.Map
+		var n atomic.Int64
+		return broken{Driver: d, get: func(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+			if old, ok := cache.Load(req.Key); ok && n.Add(1)%4 == 0 {
+				return old.(kv.Found), nil
+			}
+			req.WithValue = true
+			found, err := d.Get(ctx, req)
+			if found.Exists {
+				cache.Store(req.Key, found)
+			}
+			return found, err
+		}}
+	}},
+	{name: "keeps the version when the value changes", below: func(d kv.Driver) kv.Driver {
+		return putting(d, func(req *kv.WriteRequest) { req.Token = req.Key })
+	}},
+	{name: "keeps the version when a put is repeated", below: func(d kv.Driver) kv.Driver {
+		return putting(d, func(req *kv.WriteRequest) { req.Token = req.Token[:18] + "same" })
+	}},
+	{name: "tears values", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, get: func(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+			found, err := d.Get(ctx, req)
+			if len(found.Value) > 1000 {
+				found.Value = found.Value[:1000]
+			}
+			return found, err
+		}}
+	}},
+	{name: "deletes although the condition fails", below: func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, delete: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+			out, err := d.Write(ctx, req)
+			if !out.Done {
+				d.Write(ctx, unconditional(req))
+			}
+			return out, err
+		}}
+	}},
+}
+
+// checkerRounds are enough for every bug; most are found in the first round, the rarest
+// in one of six.
+const checkerRounds = 100
+
+// TestCheckerFindsBrokenDrivers: a checker that cannot fail proves nothing.
+func TestCheckerFindsBrokenDrivers(t *testing.T) {
+	seed := Seed(t)
+	for _, bug := range bugs {
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			for round := range checkerRounds {
+				if err := tortureMem(t, seed, round, bug.below, bug.above); err != nil {
+					t.Logf("found in round %d: %.200s", round, err)
+					return
+				}
+			}
+			t.Errorf("rule: the checker finds a driver that %s; it found nothing in %d rounds", bug.name, checkerRounds)
+		})
+	}
+}
+
+// TestCheckerAcceptsTheReference: and one that always fails proves nothing either.
+func TestCheckerAcceptsTheReference(t *testing.T) {
+	t.Parallel()
+	seed := Seed(t)
+	for round := range 30 {
+		if err := tortureMem(t, seed, round, nil, nil); err != nil {
+			t.Fatalf("seed %d, round %d: %v", seed, round, err)
+		}
+	}
+}
+
+// tortureMem runs one round against memkv over an unreliable network.
+func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Driver) kv.Driver) error {
+	w := brokenWorld(t, above, below)
+	w.Use(faults.Seeded(seed, Rates, 10))
+	h := Default(seed, w.Injector).Round(t.Context(), round, w.stores...)
+	return h.Check(t.TempDir(), fmt.Sprintf("round %d", round))
+}
+
+// TestLostResponsesFindBrokenDrivers: the bugs that only a lost response brings to
+// light are found by the cases for them as well.
+func TestLostResponsesFindBrokenDrivers(t *testing.T) {
+	for _, bug := range bugs[:5] {
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			w := brokenWorld(t, bug.above, bug.below)
+			for name, l := range lostCases(w) {
+				if failures := failuresOf(t.Context(), func(t checking) { l.test(t) }); failures != nil {
+					t.Logf("found by %s: %s", name, failures[0])
+					return
+				}
+			}
+			t.Errorf("rule: the cases find a driver that %s", bug.name)
+		})
+	}
+}
+
+// batchBugs are those of batches and scans.
+var batchBugs = []struct {
+	name  string
+	above func(kv.Driver) kv.Driver
+	check func(checking, *world)
+}{
+	{"forgets keys of a batch that failed", func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+			results := d.WriteMany(ctx, req)
+			for i := range results {
+				results[i] = kv.WriteResult{Outcome: kv.Outcome{Done: true}}
+			}
+			return results
+		}}
+	}, lostBatchOf(faults.Drop, true)},
+	{"says of a batch whose answer was lost that nothing was written", func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+			results := d.WriteMany(ctx, req)
+			for i, r := range results {
+				results[i].Err = definite(r.Err)
+			}
+			return results
+		}}
+	}, lostBatchOf(faults.Lose, true)},
+	{"ends a scan that broke off as if it were complete", func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+			return func(yield func(kv.Record, error) bool) {
+				for rec, err := range d.Scan(ctx, req) {
+					if err != nil || !yield(rec, nil) {
+						return
+					}
+				}
+			}
+		}}
+	}, lostScanOf(faults.Truncate, true)},
+	{"starts a scan that broke off from the beginning", func(d kv.Driver) kv.Driver {
+		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+			return func(yield func(kv.Record, error) bool) {
+				for again := true; again; {
+					again = false
+					for rec, err := range d.Scan(ctx, req) {
+						if again = err != nil && ctx.Err() == nil; again {
+							break
+						}
+						if !yield(rec, err) || err != nil {
+							return
+						}
+					}
+				}
+			}
+		}}
+	}, lostScanOf(faults.Truncate, true)},
+}
+
+func lostBatchOf(kind faults.Kind, always bool) func(checking, *world) {
+	return func(t checking, w *world) { testLostBatch(t, w, kind, always, "batch:") }
+}
+
+func lostScanOf(kind faults.Kind, always bool) func(checking, *world) {
+	return func(t checking, w *world) {
+		testLostScan(t, w, kind, always, fillForScan(t, w), func() faults.Plan {
+			return faults.Reads(slices.Repeat([]faults.Kind{kind}, 1000)...)
+		})
+	}
+}
+
+func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {
+	for _, bug := range batchBugs {
+		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			if failures := failuresOf(t.Context(), func(c checking) { bug.check(c, memWorld(t)) }); failures != nil {
+				t.Fatalf("without the bug: %s", failures[0])
+			}
+			for range 3 { // on a busy machine a deadline may pass before the bug shows
+				failures := failuresOf(t.Context(), func(c checking) { bug.check(c, brokenWorld(t, bug.above, nil)) })
+				if failures != nil {
+					t.Log(failures[0])
+					return
+				}
+			}
+			t.Errorf("rule: the cases find a driver that %s", bug.name)
+		})
+	}
+}
+
+// TestRepeats: what the repeat of a put may do, and what not.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	put := func(write, version string, begin int64, requests int) Call {
+		return Call{ID: write, Key: "k", In: input{Act: actPut, Write: write}, Out: output{Result: resOK, Version: version}, Begin: begin, End: begin + 1, Requests: requests, Through: 100}
+	}
+	swap := func(write, version string, begin int64, of, asked string) Call {
+		c := put(write, version, begin, 2)
+		c.In.Cond, c.In.Of, c.In.Version = condVersion, of, asked
+		return c
+	}
+	get := func(write, version string, begin int64) Call {
+		return Call{Key: "k", In: input{Act: actGet}, Out: output{Result: resOK, Write: write, Version: version}, Begin: begin, End: begin + 1}
+	}
+	for _, c := range []struct {
+		what    string
+		allowed bool
+		calls   []Call
+	}{
+		{"the repeat of a put brings it back, with another version", true,
+			[]Call{put("a", "a2", 0, 2), put("b", "b1", 10, 1), get("a", "a1", 20)}},
+		{"it was there before, and what was acknowledged comes back", false,
+			[]Call{put("a", "a2", 0, 2), get("a", "a1", 0), put("b", "b1", 10, 1), get("a", "a2", 20)}},
+		{"it brings the version back", false,
+			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a1", 20)}},
+		{"it brings back the version that somebody read", false,
+			[]Call{put("a", "a1", 0, 3), get("a", "a1", 2), put("b", "b1", 10, 1), get("a", "a2", 20), put("c", "c1", 30, 1), get("a", "a1", 40)}},
+		{"there was no repeat", false,
+			[]Call{put("a", "a1", 0, 1), put("b", "b1", 10, 1), get("a", "a2", 20)}},
+		{"a compare-and-swap holds for what a repeat brought back", true,
+			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a2", 20), swap("c", "c1", 30, "a", "a2"), get("c", "c1", 40)}},
+		{"it holds for the version that went before", false,
+			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a2", 20), swap("c", "c1", 30, "a", "a1")}},
+		{"it is repeated", false,
+			[]Call{put("a", "a1", 0, 1), swap("b", "b1", 10, "a", "a1"), put("c", "c1", 20, 1), get("b", "b2", 30)}},
+		{"it is repeated when a repeat brought back what it asks for", false,
+			[]Call{put("a", "a1", 0, 2), swap("b", "b1", 10, "a", "a1"), put("c", "c1", 20, 1), get("c", "c1", 25), get("b", "b1", 30)}},
+	} {
+		h := History{Calls: c.calls}
+		if err := h.Check(t.TempDir(), "repeats"); (err == nil) != c.allowed {
+			t.Errorf("%s: allowed is %t, and the check ends with %v", c.what, c.allowed, err)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fuzzBugs are changes of the code that the fuzz targets must find.
+var fuzzBugs = []struct {
+	name     string
+	pkg      string
+	target   string
+	file     string
+	old, new string
+}{
+	{"a cursor has a second text", "kv", "FuzzCursor", "version.go",
+		`base64.RawURLEncoding.Strict()`, `base64.RawURLEncoding`},
+	{"a page begins at the cursor's key once more", "kv", "FuzzCursor", "scan.go",
+		`after+firstKey`, `after`},
+	{"a version that is cut off is not noticed", "kv", "FuzzParseVersion", "version.go",
+		`case !ok || len(b) < versionHeader:`, `case !ok:`},
+	{"a namespace shows keys of its neighbours", "kv", "FuzzNamespace", "namespace.go",
+		`req.From, req.To = n.prefix+req.From, n.prefix+req.To`, `req.From, req.To = n.prefix+req.From, req.To`},
+	{"a namespace writes batches into the whole store", "kv", "FuzzNamespace", "namespace.go",
+		`w.Key = n.prefix + w.Key`, `w.Key = n.prefix[:len(n.prefix)-1] + w.Key`},
+	{"any prefix has a shard of its own", "kv", "FuzzGroup", "group.go",
+		`return key, false`, `return key, true`},
+	{"an endpoint may have credentials", "kv/provider", "FuzzParse", "url.go",
+		` || e.User != nil`, ``},
+	{"a number of shards above the limit is allowed", "kv/provider", "FuzzParse", "url.go",
+		` || n > most`, ``},
+	{"an item without a token is taken for skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
+		` || token.Value == ""`, ``},
+	{"an expiry before 1970 is taken for skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
+		` || n <= 0`, ``},
+	{"an expiry loses its milliseconds", "providers/dynamokv", "FuzzRecord", "layout.go",
+		`number(rec.Expires)`, `number(rec.Expires/1000*1000)`},
+	{"the item of a key is in another shard than reads look at", "providers/dynamokv", "FuzzRecord", "layout.go",
+		`return item{attrShard: l.partitions[l.shard(key)]`, `return item{attrShard: l.partitions[l.shard(key+"x")]`},
+	{"a document with a token of another length is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
+		` || len(token.StringValue) != kv.TokenLen`, ``},
+	{"a document with an expiry before 1970 is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
+		`rec.Expires <= 0`, `rec.Expires == 0`},
+	{"keys that differ in case have one document", "providers/firestorekv", "FuzzRecord", "layout.go",
+		`return l.prefixes[l.shard(key)] + key }`, `return l.prefixes[l.shard(key)] + strings.ToLower(key) }`},
+	{"a document that is no record's has a key", "providers/firestorekv", "FuzzRecord", "layout.go",
+		` || kv.ValidateKey(key) != nil`, ``},
+	{"a version has a second text", "providers/firestorekv", "FuzzVersion", "layout.go",
+		` || strconv.FormatInt(us, 10) != version`, ``},
+	{"a row with an expiry before 1970 is taken for skykv's", "providers/localkv", "FuzzDecode", "layout.go",
+		`rec.Expires <= 0`, `rec.Expires == 0`},
+	{"a row whose value is text is taken for skykv's", "providers/localkv", "FuzzDecode", "layout.go",
+		`stmt.ColumnType(columnValue) != sqlite.TypeBlob`, `stmt.ColumnType(columnValue) == sqlite.TypeNull`},
+	{"keys that differ in case are one", "providers/localkv", "FuzzRecord", "layout.go",
+		`k TEXT NOT NULL PRIMARY KEY`, `k TEXT NOT NULL PRIMARY KEY COLLATE NOCASE`},
+	{"a scan is in no order", "providers/localkv", "FuzzRecord", "layout.go",
+		`"SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"`, `"SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k DESC"`},
+	{"an answer that is cut off makes the parser panic", "providers/aztableskv", "FuzzParse", "json.go",
+		`len(value)+1 >= len(rest)`, `len(value)+1 > len(rest)`},
+	{"an escaped backslash hides the end of a string", "providers/aztableskv", "FuzzParse", "json.go",
+		`slashes%2 == 0`, `slashes == 0`},
+	{"the value's base64 has no padding", "providers/aztableskv", "FuzzRecord", "layout.go",
+		`base64.StdEncoding.AppendEncode`, `base64.RawStdEncoding.AppendEncode`},
+	{"a version may be several ETags", "providers/aztableskv", "FuzzVersion", "layout.go",
+		` || r == '"'`, ``},
+	{"bytes that are no text become other ones", "cmd/skykv/command/internal/entryline", "FuzzRoundTrip", "entryline.go",
+		`utf8.Valid(entry.Value)`, `len(entry.Value) > 0`},
+}
+
+var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
+
+// TestFuzzTargetsFindBugs: the short run sees to it that every target has a bug to find,
+// and that the bugs still fit the code. It is not parallel, since the long one leaves
+// others no time.
+func TestFuzzTargetsFindBugs(t *testing.T) {
+	const root = "../../.."
+	missing := make(map[string]bool)
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(filepath.Join(root, name))
+		for _, m := range fuzzTarget.FindAllSubmatch(source, -1) {
+			missing[path.Dir(name)+" "+string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if long() {
+		copyModule(t, root, dir)
+	}
+	for _, bug := range fuzzBugs {
+		delete(missing, bug.pkg+" "+bug.target)
+		name := filepath.Join(root, bug.pkg, bug.file)
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), bug.old); n != 1 {
+			t.Errorf("%s has %q %d times; want it once, for the bug that %s", name, bug.old, n, bug.name)
+			continue
+		}
+		if !long() {
+			continue
+		}
+		changed := strings.Replace(string(source), bug.old, bug.new, 1)
+		in := filepath.Join(dir, bug.pkg, bug.file)
+		if err := os.WriteFile(in, []byte(changed), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		out := fuzz(t, filepath.Join(dir, bug.pkg), bug.target)
+		if !strings.Contains(out, "--- FAIL: "+bug.target) {
+			t.Errorf("rule: %s of %s finds that %s; it says\n%s", bug.target, bug.pkg, bug.name, out)
+		}
+		t.Logf("%s of %s: %s, in %v", bug.target, bug.pkg, bug.name, time.Since(begin).Round(time.Second))
+		// Take the bug out, and what was found from the corpus.
+		if err := errors.Join(os.RemoveAll(filepath.Dir(in)), os.CopyFS(filepath.Dir(in), os.DirFS(filepath.Dir(name)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for target := range missing {
+		t.Errorf("rule: every fuzz target is shown to find a bug; there is none for %s", target)
+	}
+}
+
+// fuzz runs a target as make fuzz does, until it finds something.
+func fuzz(t *testing.T, dir, target string) string {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", "1000000x", "-fuzzminimizetime", "1x")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatal(ctx.Err(), err)
+	}
+	return string(out)
+}
+
+// copyModule copies what the module is built of.
+func copyModule(t *testing.T, from, to string) {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case e.IsDir():
+			if err := os.CopyFS(filepath.Join(to, e.Name()), os.DirFS(filepath.Join(from, e.Name()))); err != nil {
+				t.Fatal(err)
+			}
+		case slices.Contains([]string{"go.mod", "go.sum"}, e.Name()):
+			source, err := os.ReadFile(filepath.Join(from, e.Name()))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(to, e.Name()), source, 0o666)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

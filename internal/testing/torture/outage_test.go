@@ -1,0 +1,405 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/internal/testing/faults"
+	"github.com/skykv/skykv/kv"
+)
+
+// call is a method of a store that makes requests.
+type call struct {
+	name  string
+	write bool
+	run   func(ctx context.Context, s *kv.Store, key string) error
+}
+
+// calls are all of them.
+var calls = []call{
+	{"Get", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Get(ctx, key)
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		return err
+	}},
+	{"Exists", false, func(ctx context.Context, s *kv.Store, key string) error { _, err := s.Exists(ctx, key); return err }},
+	{"Put", true, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Put(ctx, key, []byte("value"))
+		return err
+	}},
+	{"Put IfNotExists", true, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Put(ctx, key+":new", []byte("value"), kv.IfNotExists(), kv.TTL(time.Minute))
+		if errors.Is(err, kv.ErrConditionFailed) {
+			return nil
+		}
+		return err
+	}},
+	{"Delete", true, func(ctx context.Context, s *kv.Store, key string) error { return s.Delete(ctx, key) }},
+	{"Scan", false, func(ctx context.Context, s *kv.Store, key string) error {
+		for _, err := range s.Scan(ctx, key) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{"ScanPage", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.ScanPage(ctx, key, 10, "")
+		return err
+	}},
+	{"GetMany", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.GetMany(ctx, many(key))
+		return err
+	}},
+	{"PutMany", true, func(ctx context.Context, s *kv.Store, key string) error {
+		var items []kv.Item
+		for _, key := range many(key) {
+			items = append(items, kv.Item{Key: key})
+		}
+		return s.PutMany(ctx, items)
+	}},
+	{"DeleteMany", true, func(ctx context.Context, s *kv.Store, key string) error { return s.DeleteMany(ctx, many(key)) }},
+	{"DeletePrefix", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.DeletePrefix(ctx, key) // which fails at its first read
+		return err
+	}},
+}
+
+func many(key string) []string {
+	keys := make([]string, 150)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%s:%03d", key, i)
+	}
+	return keys
+}
+
+// TestDeadlines: a call of a service that hangs ends within 100 ms of its deadline or
+// cancellation. It runs alone.
+func TestDeadlines(t *testing.T) {
+	for _, each := range worlds {
+		t.Run(each.name, func(t *testing.T) {
+			w := each.make(t)
+			kinds := []faults.Kind{faults.Hang, faults.Throttle, faults.Drop, faults.Refuse, faults.Fail}
+			for _, kind := range some(kinds, 1) {
+				for _, call := range calls {
+					for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+						t.Run(fmt.Sprintf("%s/%s/%v", kind, call.name, end), func(t *testing.T) { checkDeadline(t, w, kind, call, end, 20) })
+					}
+				}
+			}
+		})
+	}
+}
+
+// checkDeadline makes several tries if need be: what a call adds to its deadline it adds
+// each time, what others do on the same processors comes and goes.
+func checkDeadline(t checking, w *world, kind faults.Kind, call call, end error, tries int) {
+	const wait, late = 50 * time.Millisecond, 100 * time.Millisecond
+	w.Use(faults.Always(kind))
+	defer w.Use(nil)
+	least := time.Hour
+	for range tries {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		if end == context.Canceled {
+			ctx, cancel = context.WithCancel(t.Context())
+			time.AfterFunc(wait, cancel)
+		}
+		begin := time.Now()
+		err := call.run(ctx, w.stores[0], "deadline")
+		least = min(least, time.Since(begin)-wait)
+		cancel()
+		if err == nil {
+			t.Fatalf("all requests failed, the call did not")
+		}
+		if kind == faults.Hang && !errors.Is(err, end) {
+			t.Errorf("rule: the error is the context's; it is %v", err)
+		}
+		if !call.write && errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("rule: only writes are indeterminate: %v", err)
+		}
+		if least <= late || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("rule: deadlines and cancellation are honoured within %v; of %d calls none was, the best by %v", late, tries, least)
+}
+
+// single reports whether a call is for one key, and so one request if all goes well.
+func (c call) single() bool {
+	return !strings.Contains(c.name, "Many") && !strings.Contains(c.name, "Scan") && c.name != "DeletePrefix"
+}
+
+// TestRetriesAreBounded: a service that never has time gets some requests of a call, not
+// more and more.
+func TestRetriesAreBounded(t *testing.T) {
+	t.Parallel()
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		kinds := []faults.Kind{faults.Throttle, faults.Fail, faults.Refuse, faults.Drop}
+		for _, kind := range some(kinds, 2) {
+			for _, call := range calls {
+				if call.single() && (long() || call.name == "Get" || call.name == "Put") {
+					checkBounded(t, w, kind, call)
+				}
+			}
+		}
+	})
+}
+
+func checkBounded(t checking, w *world, kind faults.Kind, call call) {
+	w.Use(faults.Always(kind))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	begin := time.Now()
+	err := call.run(ctx, w.stores[0], "bounded")
+	n, took := len(w.Take()), time.Since(begin)
+	w.Use(nil)
+	if n > 10 || err == nil {
+		t.Errorf("rule: retries are bounded; %s made %d requests in %v and ended with %v", call.name, n, took, err)
+	}
+	want := kv.ErrUnavailable
+	if kind == faults.Throttle {
+		want = kv.ErrThrottled
+	}
+	if !errors.Is(err, want) {
+		t.Errorf("rule: %s ends as %v; %s: %v", kind, want, call.name, err)
+	}
+	if errors.Is(err, kv.ErrIndeterminate) != (call.write && kind != faults.Throttle) {
+		t.Errorf("rule: a write that may have been sent is indeterminate, one that was throttled is not; %s after %s: %v", call.name, kind, err)
+	}
+}
+
+// TestBurstsPass: some refusals in a row, as many as an SDK bears, are not noticed.
+func TestBurstsPass(t *testing.T) {
+	t.Parallel()
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		kinds := []faults.Kind{faults.Throttle, faults.Drop, faults.Refuse}
+		for _, kind := range some(kinds, 1) {
+			for _, call := range calls {
+				checkBurst(t, w, kind, call)
+			}
+		}
+	})
+}
+
+func checkBurst(t checking, w *world, kind faults.Kind, call call) {
+	const burst = attempts - 2
+	w.Use(faults.Reads(slices.Repeat([]faults.Kind{kind}, burst)...))
+	if call.write {
+		w.Use(faults.Writes(slices.Repeat([]faults.Kind{kind}, burst)...))
+	}
+	defer w.Use(nil)
+	if err := call.run(t.Context(), w.stores[0], "burst"); err != nil {
+		t.Errorf("rule: %d times %s is retried; %s: %v", burst, kind, call.name, err)
+	}
+}
+
+// TestOutage: a service that goes away makes calls fail as unavailable, and is used again
+// when it is back.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	away := time.Second
+	if long() {
+		away = 10 * time.Second
+	}
+	inCloudWorlds(t, func(t *testing.T, w *world) { checkOutage(t, w, away, time.Minute) })
+}
+
+// checkOutage lets the service be away for a time, and wants it to be used again within
+// recovery.
+func checkOutage(t checking, w *world, away, recovery time.Duration) {
+	store := w.stores[0]
+	if _, err := store.Put(t.Context(), "outage", []byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	w.down()
+	known := make(map[string]bool) // calls that could say that nothing was written
+	began := time.Now()
+	for round := 0; round < 2 || time.Since(began) < away; round++ {
+		for _, call := range calls {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			begin := time.Now()
+			err := call.run(ctx, store, "away")
+			cancel()
+			if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("rule: a service that is away is ErrUnavailable; %s: %v", call.name, err)
+			}
+			// In the first round there are connections that are about to break, and on a
+			// busy machine a deadline may pass at a moment when a client cannot tell.
+			if !errors.Is(err, kv.ErrIndeterminate) {
+				known[call.name] = true
+			} else if round > 0 && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("rule: a write that had no connection was not sent; %s: %v", call.name, err)
+			}
+			if took := time.Since(begin); took > patience+tolerance {
+				t.Errorf("rule: a deadline is honoured; %s took %v", call.name, took)
+			}
+		}
+	}
+	for _, call := range calls {
+		if !known[call.name] {
+			t.Errorf("rule: a write that had no connection was not sent; %s was indeterminate each time", call.name)
+		}
+	}
+	if err := w.up(); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		entry, err := store.Get(ctx, "outage")
+		cancel()
+		if err == nil && string(entry.Value) == "before" {
+			break
+		}
+		if time.Since(back) > recovery {
+			t.Fatalf("rule: a service that is back is used again; %v later: %v", recovery, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("used again after %v", time.Since(back))
+	for _, call := range calls {
+		if err := call.run(t.Context(), store, "back"); err != nil {
+			t.Errorf("rule: a service that is back is used again; %s: %v", call.name, err)
+		}
+	}
+}
+
+// TestNoGoroutineIsLeft: calls that end early leave nothing running.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	for _, each := range worlds {
+		t.Run(each.name, func(t *testing.T) {
+			t.Run("use", func(t *testing.T) { endEarly(t, each.make(t)) })
+			checkNothingLeft(t, 10*time.Second)
+		})
+	}
+}
+
+// endEarly makes calls that end before they are through.
+func endEarly(t checking, w *world) {
+	keys := fillForScan(t, w)
+	for range w.stores[0].Scan(t.Context(), "scan:") {
+		break
+	}
+	for range w.stores[0].Scan(t.Context(), "scan:", kv.Limit(len(keys)/2)) {
+	}
+	for _, kind := range []faults.Kind{faults.Hang, faults.Truncate, faults.Throttle} {
+		w.Use(faults.Always(kind))
+		for _, call := range calls {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			if err := call.run(ctx, w.stores[0], "scan:"); err == nil && kind != faults.Truncate {
+				t.Errorf("%s did not fail", call.name)
+			}
+			cancel()
+		}
+		w.Use(nil)
+	}
+}
+
+// checkNothingLeft waits for a moment, which goroutines that were told to end need.
+func checkNothingLeft(t checking, moment time.Duration) {
+	var left string
+	for begin := time.Now(); time.Since(begin) < moment; time.Sleep(10 * time.Millisecond) {
+		if left = stacksLeft(); left == "" {
+			return
+		}
+	}
+	t.Errorf("rule: no goroutine is left when the stores are closed; there is\n%s", left)
+}
+
+// stacksLeft returns the stacks of goroutines in the code of kv and the providers, but for
+// those of tests and proxies. It goes by the files: the functions that iterators are made
+// of have the name of the package that they are inlined into.
+func stacksLeft() string {
+	_, file, _, _ := runtime.Caller(0)
+	root := file[:strings.LastIndex(file, "internal/")] // where the module is
+	buf := make([]byte, 1<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	var left []string
+	for stack := range strings.SplitSeq(string(buf), "\n\n") {
+		if strings.Contains(stack, "created by testing.") || strings.Contains(stack, "faults.(*HTTP)") || strings.Contains(stack, "faults.(*GRPC)") {
+			continue
+		}
+		if strings.Contains(stack, root+"kv/") || strings.Contains(stack, root+"providers/") {
+			left = append(left, stack)
+		}
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// hanging is a driver of 16 shards that answers when the context ends, and never else;
+// after that it takes the time late.
+type hanging struct {
+	kv.Driver
+	late time.Duration
+}
+
+func (hanging) Info() kv.Info { return kv.Info{Name: "hanging", Shards: 16} }
+func (hanging) Close() error  { return nil }
+
+func (d hanging) wait(ctx context.Context) error {
+	<-ctx.Done()
+	time.Sleep(d.late)
+	return ctx.Err()
+}
+
+func (d hanging) Get(ctx context.Context, _ kv.GetRequest) (kv.Found, error) {
+	return kv.Found{}, d.wait(ctx)
+}
+
+func (d hanging) Write(ctx context.Context, _ kv.WriteRequest) (kv.Outcome, error) {
+	return kv.Outcome{}, d.wait(ctx)
+}
+
+func (d hanging) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		if req.Shard%2 == 0 { // some have begun
+			for i := range 10 {
+				if !yield(kv.Record{Key: fmt.Sprintf("deadline:%d-%d", req.Shard, i)}, nil) {
+					return
+				}
+			}
+		}
+		yield(kv.Record{}, d.wait(ctx))
+	}
+}
+
+func (d hanging) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return kv.GetEach(ctx, d, req, 8)
+}
+
+func (d hanging) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	return kv.WriteEach(ctx, d, req, 8)
+}
+
+// TestHangingDriver: the store adds no time of its own to a deadline, and leaves no
+// goroutine: in the bubble's time, exactly.
+func TestHangingDriver(t *testing.T) {
+	for _, call := range calls {
+		t.Run(call.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { checkHanging(t, kv.New(hanging{}), call) })
+		})
+	}
+}
+
+func checkHanging(t checking, store *kv.Store, call call) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	begin := time.Now()
+	err := call.run(ctx, store, "deadline")
+	if took := time.Since(begin); took != time.Second || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("rule: a call ends with its deadline; it took %v: %v", took, err)
+	}
+	if errors.Is(err, kv.ErrIndeterminate) != call.write {
+		t.Errorf("rule: a write whose fate the driver does not know is indeterminate, and a read never: %v", err)
+	}
+}

@@ -1,0 +1,125 @@
+package torture
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/testing/faults"
+)
+
+func TestMain(m *testing.M) {
+	if runChild() {
+		return
+	}
+	// Most of what these tests do is wait, for an emulator, a pause or a deadline.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	emulator.Main(reporting{m})
+}
+
+// reporting prints the table of a long run behind the tests.
+type reporting struct{ *testing.M }
+
+func (r reporting) Run() int {
+	code := r.M.Run()
+	printTable()
+	return code
+}
+
+// row is what became of a provider in TestTorture.
+type row struct {
+	operations, faults, maybes, violations int
+	slowest                                time.Duration // check
+}
+
+var table struct {
+	sync.Mutex
+	rows map[string]row
+}
+
+func printTable() {
+	if len(table.rows) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "name\toperations\tfaults\tindeterminate\tviolations\tslowest check\t")
+	for _, each := range worlds {
+		if r, ok := table.rows[each.name]; ok {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t\n", each.name, r.operations, r.faults, r.maybes, r.violations, r.slowest.Round(time.Millisecond))
+		}
+	}
+	w.Flush()
+}
+
+// long reports whether this is make torture's run: SKYKV_TORTURE is the number of calls
+// that a provider gets in TestTorture, and all other tests try all that they can.
+func long() bool { return os.Getenv("SKYKV_TORTURE") != "" }
+
+func tortureOperations(t *testing.T) int {
+	if !long() {
+		return 400
+	}
+	n, err := strconv.Atoi(os.Getenv("SKYKV_TORTURE"))
+	if err != nil || n < 1 {
+		t.Fatal("SKYKV_TORTURE must be a number of operations")
+	}
+	return n
+}
+
+// pictures is where failing histories are saved.
+func pictures() string {
+	if dir := os.Getenv("SKYKV_PICTURES"); dir != "" {
+		return dir
+	}
+	return "testdata/failures"
+}
+
+// TestTorture: calls of concurrent clients, each key for itself, are linearizable under
+// faults, but for the repeats that the contract allows and the model describes.
+func TestTorture(t *testing.T) {
+	seed, operations := Seed(t), tortureOperations(t)
+	fmt.Printf("torture: SKYKV_SEED=%d, %d operations for each provider\n", seed, operations)
+	inAllWorlds(t, func(t *testing.T, w *world) {
+		var r row
+		workload := Default(seed, w.Injector)
+		for round := 0; r.operations < operations && r.violations < 3; round++ {
+			w.Use(faults.Seeded(seed, Rates, 10))
+			h := &History{}
+			if w.round != nil {
+				h = w.round(t, workload, round)
+			} else {
+				h = workload.Round(t.Context(), round, w.stores...)
+			}
+			begin := time.Now()
+			err := h.Check(pictures(), fmt.Sprintf("%s-%d-%d", w.name, seed, round))
+			r.slowest = max(r.slowest, time.Since(begin))
+			if err != nil {
+				r.violations++
+				t.Errorf("rule: calls of one key are linearizable; round %d: %v", round, err)
+			}
+			r.operations += h.Count()
+			r.maybes += h.Maybes()
+		}
+		r.faults = w.Faults() + w.faults
+		t.Logf("%d operations, %d faults %v, %d indeterminate, slowest check %v", r.operations, r.faults, w.Counts(), r.maybes, r.slowest)
+		if r.faults < r.operations/20 {
+			t.Errorf("%d faults in %d operations: the proxy is not in the way", r.faults, r.operations)
+		}
+		if long() {
+			table.Lock()
+			defer table.Unlock()
+			if table.rows == nil {
+				table.rows = make(map[string]row)
+			}
+			table.rows[w.name] = r
+		}
+	})
+}

@@ -1,0 +1,337 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skykv/skykv/internal/testing/faults"
+	"github.com/skykv/skykv/kv"
+)
+
+// Workload is what the clients of a round do.
+type Workload struct {
+	Seed    uint64
+	Clients int
+	Keys    int
+	Calls   int // by each client
+
+	// Impatient is the share of calls with a deadline of some milliseconds.
+	Impatient float64
+
+	// Injector stands between the stores and their service; nil when nothing does.
+	Injector *faults.Injector
+}
+
+// Default is the workload of all tests but those of the checker.
+func Default(seed uint64, in *faults.Injector) Workload {
+	return Workload{Seed: seed, Clients: 6, Keys: 16, Calls: 45, Impatient: 0.02, Injector: in}
+}
+
+// Rates are the faults of a run.
+var Rates = faults.Rates{
+	faults.Drop: 0.02, faults.Refuse: 0.02, faults.Throttle: 0.02,
+	faults.Lose: 0.06, faults.Truncate: 0.03, faults.Fail: 0.03, faults.Late: 0.03,
+	faults.Delay: 0.06,
+}
+
+// Round has all clients call stores, which have the same data, under keys that no other
+// round uses. The calls depend on seed and round, not on their timing, but for the
+// versions that they have seen.
+func (w Workload) Round(ctx context.Context, round int, stores ...*kv.Store) *History {
+	start := time.Now()
+	return &History{Calls: w.Run(ctx, round, 0, w.Clients, start, stores...)}
+}
+
+// Run is the part in a round of the clients with the numbers from first to last-1. Their
+// clock starts at start.
+func (w Workload) Run(ctx context.Context, round, first, last int, start time.Time, stores ...*kv.Store) []Call {
+	calls := make([][]Call, last-first)
+	var running sync.WaitGroup
+	for i := range calls {
+		running.Go(func() {
+			calls[i] = w.client(ctx, round, first+i, stores[i%len(stores)], func() int64 { return time.Since(start).Nanoseconds() })
+		})
+	}
+	running.Wait()
+	all := slices.Concat(calls...)
+	if w.Injector != nil {
+		account(all, w.Injector.Take(), start)
+		return all
+	}
+	for i := range all {
+		all[i].Requests = 1
+	}
+	return all
+}
+
+// client makes the calls of one client of a round.
+func (w Workload) client(ctx context.Context, round, number int, store *kv.Store, elapsed func() int64) []Call {
+	prefix := fmt.Sprintf("r%d:", round)
+	c := &client{
+		Workload: w, number: number, elapsed: elapsed, prefix: prefix,
+		rng:  faults.Rand(w.Seed, prefix, fmt.Sprint(number)),
+		seen: make(map[string]seen),
+	}
+	// A service deletes by its own clock what expired an hour ago.
+	c.base = time.Now().Truncate(time.Millisecond)
+	c.store = store.With(kv.Clock(func() time.Time { return c.now }))
+	for i := range w.Calls {
+		c.call(ctx, i)
+	}
+	return c.calls
+}
+
+type client struct {
+	Workload
+	number  int
+	store   *kv.Store
+	elapsed func() int64
+	prefix  string
+	rng     *rand.Rand
+	base    time.Time
+	now     time.Time // the clock's reading for the call
+	seen    map[string]seen
+	calls   []Call
+}
+
+// seen is the last that a client knows of a key.
+type seen struct {
+	write   string
+	version kv.Version
+}
+
+func (c *client) key() string {
+	// Some keys are hotter than others.
+	n := c.rng.IntN(c.Keys)
+	if c.rng.IntN(3) == 0 {
+		n = c.rng.IntN(1 + c.Keys/4)
+	}
+	return fmt.Sprintf("%sk%02d", c.prefix, n)
+}
+
+func (c *client) call(ctx context.Context, i int) {
+	id := fmt.Sprintf("%sc%d.%d", c.prefix, c.number, i)
+	// Time goes by from call to call, and the clocks of clients differ.
+	c.now = c.base.Add(time.Duration(i)*100*time.Millisecond + time.Duration(c.rng.IntN(2000))*time.Millisecond)
+	impatient := c.rng.Float64() < c.Impatient
+	patience := 30 * time.Second
+	if wait := time.Duration(1+c.rng.IntN(30)) * time.Millisecond; impatient {
+		patience = wait
+	}
+	ctx, cancel := context.WithTimeout(faults.WithOp(ctx, id), patience)
+	defer cancel()
+	key := c.key()
+	switch draw := c.rng.IntN(100); {
+	case draw < 22:
+		c.get(ctx, id, key)
+	case draw < 25:
+		c.exists(ctx, id, key)
+	case draw < 30:
+		c.getMany(ctx, id)
+	case draw < 34:
+		c.scan(ctx, id)
+	case draw < 50:
+		c.put(ctx, id, key, condNone)
+	case draw < 68:
+		c.put(ctx, id, key, condAbsent)
+	case draw < 84:
+		c.put(ctx, id, key, condVersion)
+	case draw < 92:
+		c.delete(ctx, id, key, condNone)
+	default:
+		c.delete(ctx, id, key, condVersion)
+	}
+}
+
+// begin starts the account of a call to key; end completes and keeps it.
+func (c *client) begin(id, key string, act action) Call {
+	return Call{ID: id, Client: c.number, Key: key, In: input{Act: act, Now: c.now.UnixMilli()}, Begin: c.elapsed()}
+}
+
+func (c *client) end(call Call) {
+	call.End = c.elapsed()
+	c.calls = append(c.calls, call)
+}
+
+// failed gives the outcome of a call that ended with an error.
+func failed(call *Call, err error) {
+	call.Err = err.Error()
+	switch {
+	case errors.Is(err, kv.ErrIndeterminate):
+		call.Out = output{Result: resMaybe}
+	case errors.Is(err, kv.ErrConditionFailed):
+		call.Out = output{Result: resFailed}
+	default:
+		call.Out = output{Result: resError}
+	}
+}
+
+func (c *client) get(ctx context.Context, id, key string) {
+	call := c.begin(id, key, actGet)
+	entry, err := c.store.Get(ctx, key)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		call.Out = output{Result: resAbsent}
+	case err != nil:
+		failed(&call, err)
+	default:
+		call.Out = c.found(entry)
+	}
+	c.end(call)
+}
+
+func (c *client) exists(ctx context.Context, id, key string) {
+	call := c.begin(id, key, actExists)
+	ok, err := c.store.Exists(ctx, key)
+	call.Out = output{Result: resAbsent}
+	switch {
+	case err != nil:
+		failed(&call, err)
+	case ok:
+		call.Out = output{Result: resOK}
+	}
+	c.end(call)
+}
+
+// getMany reads some keys at once.
+func (c *client) getMany(ctx context.Context, id string) {
+	keys := make([]string, 5)
+	for i := range keys {
+		keys[i] = c.key()
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	call := c.begin(id, "", actGet)
+	entries, err := c.store.GetMany(ctx, keys)
+	batch, partial := errors.AsType[*kv.BatchError](err)
+	for _, key := range keys {
+		call.Key, call.Err = key, ""
+		entry, ok := entries[key]
+		switch {
+		case ok:
+			call.Out = c.found(entry)
+		case err != nil && (!partial || batch.Failed[key] != nil):
+			failed(&call, err)
+		default:
+			call.Out = output{Result: resAbsent}
+		}
+		c.end(call)
+	}
+}
+
+// scan reads all keys of the round.
+func (c *client) scan(ctx context.Context, id string) {
+	call := c.begin(id, "", actGet)
+	found := make(map[string]kv.Entry)
+	var failure error
+	for entry, err := range c.store.Scan(ctx, c.prefix) {
+		if err != nil {
+			failure = err
+			break
+		}
+		found[entry.Key] = entry
+	}
+	for n := range c.Keys {
+		key := fmt.Sprintf("%sk%02d", c.prefix, n)
+		call.Key, call.Err = key, ""
+		entry, ok := found[key]
+		switch {
+		case ok:
+			call.Out = c.found(entry)
+		case failure != nil:
+			failed(&call, failure)
+		default:
+			call.Out = output{Result: resAbsent}
+		}
+		c.end(call)
+	}
+}
+
+// found is the outcome of a read that found entry.
+func (c *client) found(entry kv.Entry) output {
+	write := writeOf(entry.Value)
+	c.seen[entry.Key] = seen{write, entry.Version}
+	out := output{Result: resOK, Write: write, Version: entry.Version.String()}
+	if !entry.ExpiresAt.IsZero() {
+		out.Expires = entry.ExpiresAt.UnixMilli()
+	}
+	return out
+}
+
+func (c *client) put(ctx context.Context, id, key string, cond condition) {
+	value := valueOf(id, c.rng.IntN(8))
+	var opts []kv.PutOption
+	call := c.begin(id, key, actPut)
+	call.In.Write = id
+	if c.rng.IntN(2) == 0 {
+		ttl := time.Duration(1 + c.rng.Int64N(int64(4*time.Second)))
+		expires := c.now.Add(ttl)
+		call.In.Expires = expires.Add(time.Millisecond - 1).UnixMilli()
+		if c.rng.IntN(2) == 0 {
+			opts = append(opts, kv.TTL(ttl))
+		} else {
+			opts = append(opts, kv.ExpiresAt(expires))
+		}
+	}
+	call.In.Cond, opts = c.condition(key, cond, opts, &call)
+	version, err := c.store.Put(ctx, key, value, opts...)
+	if err != nil {
+		failed(&call, err)
+	} else {
+		call.Out = output{Result: resOK, Version: version.String()}
+		c.seen[key] = seen{id, version}
+	}
+	c.end(call)
+}
+
+// condition adds the option for cond. A client that has seen no version of the key
+// asks for its absence instead.
+func (c *client) condition(key string, cond condition, opts []kv.PutOption, call *Call) (condition, []kv.PutOption) {
+	last, known := c.seen[key]
+	switch {
+	case cond == condNone:
+		return cond, opts
+	case cond == condVersion && known:
+		call.In.Of, call.In.Version = last.write, last.version.String()
+		return cond, append(opts, kv.IfVersion(last.version))
+	}
+	return condAbsent, append(opts, kv.IfNotExists())
+}
+
+func (c *client) delete(ctx context.Context, id, key string, cond condition) {
+	call := c.begin(id, key, actDelete)
+	var opts []kv.DeleteOption
+	if last, known := c.seen[key]; known && cond == condVersion {
+		call.In.Cond, call.In.Of, call.In.Version = cond, last.write, last.version.String()
+		opts = append(opts, kv.IfVersion(last.version))
+	}
+	if err := c.store.Delete(ctx, key, opts...); err != nil {
+		failed(&call, err)
+	} else {
+		call.Out = output{Result: resOK}
+	}
+	c.end(call)
+}
+
+// valueOf is the value of a write: its name, and a filling that shows torn and mixed
+// values. Sizes are from some bytes to some kilobytes.
+func valueOf(write string, size int) []byte {
+	filling := strings.Repeat(write+"/", 1+size*size*size)
+	return []byte(write + "=" + filling)
+}
+
+// writeOf returns the name of the write that stored value, or a text that says
+// that no write did.
+func writeOf(value []byte) string {
+	write, filling, ok := strings.Cut(string(value), "=")
+	if !ok || strings.ReplaceAll(filling, write+"/", "") != "" || filling == "" {
+		return fmt.Sprintf("torn value of %d bytes: %.40q", len(value), value)
+	}
+	return write
+}

@@ -1,0 +1,280 @@
+package torture
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	firestore "cloud.google.com/go/firestore/apiv1"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/testing/faults"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/aztableskv"
+	"github.com/skykv/skykv/providers/dynamokv"
+	"github.com/skykv/skykv/providers/firestorekv"
+	"github.com/skykv/skykv/providers/localkv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// world is a provider's service, real or emulated, with faults in front of it.
+type world struct {
+	name string
+
+	// Injector decides on the requests of stores, and lets them pass until told.
+	*faults.Injector
+
+	// stores have the same data, and each a client of its own where there is one.
+	stores []*kv.Store
+
+	// direct has the same data, and no faults.
+	direct *kv.Store
+
+	// down and up begin and end an outage, where there is a network.
+	down func()
+	up   func() error
+
+	// round is set where the clients of a round are in several processes; faults are
+	// those in the others.
+	round  func(t *testing.T, workload Workload, round int) *History
+	faults int
+}
+
+// worlds make an empty world of each provider. They end with the test.
+var worlds = []struct {
+	name string
+	make func(t testing.TB) *world
+}{
+	{"mem", memWorld},
+	{"file", fileWorld},
+	{"dynamodb", dynamoWorld},
+	{"firestore", firestoreWorld},
+	{"aztables", aztablesWorld},
+}
+
+// inAllWorlds runs test for every provider, in parallel.
+func inAllWorlds(t *testing.T, test func(t *testing.T, w *world)) {
+	inWorlds(t, func(string) bool { return true }, test)
+}
+
+// inCloudWorlds leaves out the worlds without a network that could go away.
+func inCloudWorlds(t *testing.T, test func(t *testing.T, w *world)) {
+	inWorlds(t, func(name string) bool { return name != "mem" && name != "file" }, test)
+}
+
+func inWorlds(t *testing.T, wanted func(name string) bool, test func(t *testing.T, w *world)) {
+	for _, each := range worlds {
+		if !wanted(each.name) {
+			continue
+		}
+		t.Run(each.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, each.make(t))
+		})
+	}
+}
+
+// clients is the number of stores of a world.
+const clients = 3
+
+func memWorld(t testing.TB) *world { return brokenWorld(t, nil, nil) }
+
+// brokenWorld is memkv with a bug above or below the network.
+func brokenWorld(t testing.TB, above, below func(kv.Driver) kv.Driver) *world {
+	w := &world{name: "mem", Injector: new(faults.Injector), direct: memkv.New()}
+	chain := []func(kv.Driver) kv.Driver{faults.Driver(w.Injector, attempts)}
+	if below != nil {
+		chain = append(chain, below)
+	}
+	if above != nil {
+		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
+	}
+	for range clients {
+		w.stores = append(w.stores, w.direct.With(kv.Wrap(kv.Level1, chain...)))
+	}
+	return w.closing(t)
+}
+
+func fileWorld(t testing.TB) *world {
+	w := &world{name: "file", Injector: new(faults.Injector)}
+	path := filepath.Join(t.TempDir(), "app.db")
+	open := func() *kv.Store {
+		s, err := localkv.New(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for range clients {
+		w.stores = append(w.stores, open().With(kv.Wrap(kv.Level1, faults.Driver(w.Injector, attempts))))
+	}
+	w.direct = open()
+	w.round = inProcesses(t, w, path)
+	return w.closing(t)
+}
+
+// The SDKs wait between attempts as for a service in use. Here that would be all that
+// a run does, so the waits are short; the numbers of attempts are those of the SDKs.
+const (
+	attempts    = 4
+	shortPause  = 2 * time.Millisecond
+	longestWait = 20 * time.Millisecond
+)
+
+func dynamoClient(endpoint string, rt http.RoundTripper) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		BaseEndpoint: &endpoint,
+		Region:       "us-east-1",
+		Credentials:  credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
+		HTTPClient:   &http.Client{Transport: faults.Transport(rt)},
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff = attempts, longestWait
+			o.RateLimiter = ratelimit.None // it would end all retries for some time
+		}),
+	})
+}
+
+func dynamoWorld(t testing.TB) *world {
+	endpoint := emulator.DynamoDB(t)
+	proxy, err := faults.NewHTTP(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	w := &world{name: "dynamodb", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
+	table := "torture-" + rand.Text()
+	admin := dynamoClient(endpoint, nil)
+	if err := dynamokv.EnsureWith(t.Context(), admin, table, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		admin.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: aws.String(table)})
+	})
+	open := func(client *dynamodb.Client) *kv.Store {
+		s, err := dynamokv.New(t.Context(), client, table, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for range clients {
+		w.stores = append(w.stores, open(dynamoClient(proxy.URL, nil)))
+	}
+	w.direct = open(admin)
+	return w.closing(t)
+}
+
+func aztablesClient(t testing.TB, endpoint string, rt http.RoundTripper) *aztables.ServiceClient {
+	cred, err := aztables.NewSharedKeyCredential(emulator.AzureAccount, emulator.AzureKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := aztables.NewServiceClientWithSharedKey(endpoint, cred, &aztables.ClientOptions{
+		ClientOptions: policy.ClientOptions{Transport: &http.Client{Transport: faults.Transport(rt)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+var aztablesOptions = &aztableskv.Options{Retry: policy.RetryOptions{
+	MaxRetries: attempts - 1, RetryDelay: shortPause, MaxRetryDelay: longestWait,
+}}
+
+func aztablesWorld(t testing.TB) *world {
+	endpoint := emulator.AzureTables(t)
+	proxy, err := faults.NewHTTP(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	w := &world{name: "aztables", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
+	table := "t" + strings.ToLower(rand.Text())
+	admin := aztablesClient(t, endpoint, nil)
+	if err := aztableskv.EnsureWith(t.Context(), admin, table, aztablesOptions); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { admin.DeleteTable(context.Background(), table, nil) })
+	open := func(client *aztables.ServiceClient) *kv.Store {
+		s, err := aztableskv.New(t.Context(), client, table, aztablesOptions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for range clients {
+		w.stores = append(w.stores, open(aztablesClient(t, proxy.URL, nil)))
+	}
+	w.direct = open(admin)
+	return w.closing(t)
+}
+
+// owner is what the emulator takes for an administrator.
+type owner struct{}
+
+func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer owner"}, nil
+}
+
+func (owner) RequireTransportSecurity() bool { return false }
+
+func firestoreClient(t testing.TB, addr string) *firestore.Client {
+	conn, err := grpc.NewClient("passthrough:///"+addr, append(faults.DialOptions(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(owner{}))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := firestore.NewClient(t.Context(), option.WithGRPCConn(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func firestoreWorld(t testing.TB) *world {
+	addr := emulator.Firestore(t)
+	proxy, err := faults.NewGRPC(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	w := &world{name: "firestore", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
+	collection := "torture-" + rand.Text()
+	open := func(addr string) *kv.Store {
+		s, err := firestorekv.New(t.Context(), firestoreClient(t, addr), "torture", collection, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for range clients {
+		w.stores = append(w.stores, open(proxy.Addr))
+	}
+	w.direct = open(addr)
+	return w.closing(t)
+}
+
+func (w *world) closing(t testing.TB) *world {
+	t.Cleanup(func() {
+		for _, s := range append(w.stores, w.direct) {
+			s.Close()
+		}
+	})
+	return w
+}

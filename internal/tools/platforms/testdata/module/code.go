@@ -1,0 +1,3 @@
+package module
+
+const Big int = 1 << 40

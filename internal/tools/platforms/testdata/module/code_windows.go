@@ -1,0 +1,5 @@
+package module
+
+import "syscall"
+
+var Kill = syscall.Kill

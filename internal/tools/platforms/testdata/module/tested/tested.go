@@ -1,0 +1,5 @@
+package tested
+
+import "strings"
+
+func Upper(text string) string { return strings.ToUpper(text) }

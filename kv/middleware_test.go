@@ -1,0 +1,466 @@
+package kv_test
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/conformance"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// The middleware of this file proves that Driver can be built on: each passes the
+// whole suite, or fails closed.
+
+// sealing stores values encrypted, bound to their keys.
+type sealing struct {
+	kv.Driver
+	aead cipher.AEAD
+}
+
+func sealed(d kv.Driver) kv.Driver {
+	block, err := aes.NewCipher(make([]byte, 32))
+	if err != nil {
+		panic(err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return &sealing{d, aead}
+}
+
+func (d *sealing) Info() kv.Info {
+	info := d.Driver.Info()
+	info.Name += "+sealed"
+	info.MaxValueLen = kv.MaxValueLen - d.aead.Overhead()
+	return info
+}
+
+func (d *sealing) open(rec kv.Record, withValue bool) (kv.Record, error) {
+	if !withValue || rec.Value == nil {
+		return rec, nil
+	}
+	value, err := d.aead.Open([]byte{}, nil, rec.Value, []byte(rec.Key))
+	if err != nil {
+		return kv.Record{Key: rec.Key}, &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("the value is not sealed for this key")}
+	}
+	rec.Value = value
+	return rec, nil
+}
+
+// seal knows two kinds of writes, and answers every other one itself.
+func (d *sealing) seal(w kv.Write) (kv.Write, error) {
+	switch w.Kind {
+	case kv.KindPut:
+		w.Value = d.aead.Seal(nil, nil, w.Value, []byte(w.Key))
+	case kv.KindDelete, kv.KindTouch, kv.KindCheck:
+	default:
+		return w, kv.UnsupportedWrite(w)
+	}
+	return w, nil
+}
+
+func (d *sealing) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	found, err := d.Driver.Get(ctx, req)
+	if err == nil && found.Exists {
+		found.Record, err = d.open(found.Record, req.WithValue)
+	}
+	return found, err
+}
+
+func (d *sealing) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		for found, err := range d.Driver.GetMany(ctx, req) {
+			if err == nil && found.Exists {
+				found.Record, err = d.open(found.Record, req.WithValue)
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *sealing) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		for rec, err := range d.Driver.Scan(ctx, req) {
+			if err == nil {
+				rec, err = d.open(rec, req.WithValue)
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *sealing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	w, err := d.seal(req.Write)
+	if err != nil {
+		return kv.Outcome{}, err
+	}
+	req.Write = w
+	out, err := d.Driver.Write(ctx, req)
+	out.Found.Value = nil
+	return out, err
+}
+
+func (d *sealing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	return kv.WriteEach(ctx, d, req, 4)
+}
+
+func (d *sealing) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	req.Writes = slices.Clone(req.Writes)
+	for i, w := range req.Writes {
+		var err error
+		if req.Writes[i], err = d.seal(w); err != nil {
+			return kv.AtomicOutcome{}, err
+		}
+	}
+	return d.Driver.WriteAtomic(ctx, req)
+}
+
+// caching answers a Get of what it has itself, and learns from writes what is there.
+type caching struct {
+	kv.Driver
+	mu      sync.Mutex
+	records map[string]kv.Record
+}
+
+func (d *caching) keep(key string, rec *kv.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if delete(d.records, key); rec != nil {
+		d.records[key] = *rec
+	}
+}
+
+func (d *caching) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.mu.Lock()
+	rec, ok := d.records[req.Key]
+	d.mu.Unlock()
+	if !ok {
+		return d.Driver.Get(ctx, req)
+	}
+	rec.Value = append([]byte{}, rec.Value...)
+	return kv.Found{Record: rec, Exists: true}, nil
+}
+
+func (d *caching) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	out, err := d.Driver.Write(ctx, req)
+	d.learn(req.Write, kv.WriteResult{Outcome: out, Err: err})
+	return out, err
+}
+
+func (d *caching) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	results := d.Driver.WriteMany(ctx, req)
+	for i, w := range req.Writes {
+		d.learn(w, results[i])
+	}
+	return results
+}
+
+func (d *caching) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	for _, w := range req.Writes {
+		d.keep(w.Key, nil)
+	}
+	return d.Driver.WriteAtomic(ctx, req)
+}
+
+func (d *caching) learn(w kv.Write, r kv.WriteResult) {
+	if w.Kind != kv.KindPut || !r.Done || r.Version == "" {
+		d.keep(w.Key, nil)
+		return
+	}
+	rec := w.Record
+	rec.Version, rec.Value = r.Version, append([]byte{}, rec.Value...)
+	d.keep(w.Key, &rec)
+}
+
+// hedging asks twice, and takes the answer that comes first.
+type hedging struct{ kv.Driver }
+
+func (d hedging) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	type answer struct {
+		found kv.Found
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer, 2)
+	for range 2 {
+		go func() {
+			found, err := d.Driver.Get(ctx, req)
+			answers <- answer{found, err}
+		}()
+	}
+	first := <-answers
+	return first.found, first.err
+}
+
+// prefixing stores keys under a prefix, as Namespace does. Unless it composes
+// ShardOfPrefix as well, its callers' groups are in other shards than they think.
+type prefixing struct {
+	kv.Driver
+	prefix   string
+	composes bool
+}
+
+func (d prefixing) Info() kv.Info {
+	info := d.Driver.Info()
+	info.MaxKeyLen = kv.MaxKeyLen - len(d.prefix)
+	if d.composes {
+		shard, ofPrefix := info.Shard, info.ShardOfPrefix
+		info.Shard = func(key string) int { return shard(d.prefix + key) }
+		info.ShardOfPrefix = func(prefix string) (int, bool) { return ofPrefix(d.prefix + prefix) }
+	}
+	return info
+}
+
+func (d prefixing) strip(rec kv.Record) kv.Record {
+	rec.Key = strings.TrimPrefix(rec.Key, d.prefix)
+	return rec
+}
+
+func (d prefixing) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	req.Key = d.prefix + req.Key
+	found, err := d.Driver.Get(ctx, req)
+	found.Record = d.strip(found.Record)
+	return found, err
+}
+
+func (d prefixing) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return kv.GetEach(ctx, d, req, 4)
+}
+
+func (d prefixing) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	req.From, req.To = d.prefix+req.From, d.prefix+req.To
+	return func(yield func(kv.Record, error) bool) {
+		for rec, err := range d.Driver.Scan(ctx, req) {
+			if !yield(d.strip(rec), err) {
+				return
+			}
+		}
+	}
+}
+
+func (d prefixing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	req.Key = d.prefix + req.Key
+	out, err := d.Driver.Write(ctx, req)
+	out.Found = d.strip(out.Found)
+	return out, err
+}
+
+func (d prefixing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	return kv.WriteEach(ctx, d, req, 4)
+}
+
+// writing embeds Driver and overrides Write alone, as the simplest middleware does.
+type writing struct {
+	kv.Driver
+	seen *[]kv.WriteKind
+}
+
+func (d writing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	*d.seen = append(*d.seen, req.Kind)
+	return d.Driver.Write(ctx, req)
+}
+
+func TestMiddlewarePassesTheSuite(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(kv.Driver) kv.Driver{
+		"sealing":   sealed,
+		"caching":   func(d kv.Driver) kv.Driver { return &caching{Driver: d, records: make(map[string]kv.Record)} },
+		"hedging":   func(d kv.Driver) kv.Driver { return hedging{d} },
+		"prefixing": func(d kv.Driver) kv.Driver { return prefixing{d, "p::", true} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) {
+				return memkv.New().With(spread(4), kv.Wrap(kv.Level1, wrap)), nil
+			}})
+		})
+	}
+}
+
+// spread makes a driver of several shards of one that has a single one.
+func spread(shards int) kv.StoreOption {
+	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &sharded{Driver: d, shards: shards} })
+}
+
+func TestSealingSealsEveryWayIn(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2-4711"
+	below := memkv.New()
+	store := below.With(kv.Wrap(kv.Level1, sealed))
+	put(t, store, "a", secret)
+	if err := store.PutMany(t.Context(), []kv.Item{{Key: "b", Value: []byte(secret)}}); err != nil {
+		t.Fatal(err)
+	}
+	atomic := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "c", Value: []byte(secret), Token: "AAAAAAAAAAAAAAAAAAAAAA"}}
+	if out, err := driverOf(store).WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{atomic}}); err != nil || !out.Done {
+		t.Fatal(out, err)
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		stored, err := below.Get(t.Context(), key)
+		if err != nil || strings.Contains(string(stored.Value), secret) {
+			t.Errorf("rule: one place to stand in sees every write; what is stored under %s is %q, %v", key, stored.Value, err)
+		}
+		if entry, err := store.Get(t.Context(), key); err != nil || string(entry.Value) != secret {
+			t.Errorf("%s is read as %q, %v", key, entry.Value, err)
+		}
+	}
+}
+
+func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {
+	t.Parallel()
+	for prefix, groups := range map[string]string{"p:": "user42::", "p::": "user42::"} {
+		d := prefixing{prefix: prefix}
+		store := memkv.New().With(spread(16), kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+		lost := 0
+		for i := range 20 {
+			group := strings.Replace(groups, "42", strings.Repeat("4", i+1), 1)
+			put(t, store, group+"a", "1")
+			found := false
+			var failed error
+			for entry, err := range store.Scan(t.Context(), group) {
+				found, failed = found || entry.Key == group+"a", err
+			}
+			if !found {
+				lost++
+				if !errors.Is(failed, kv.ErrUnsupported) {
+					t.Errorf("rule: a scan never loses entries in silence; that of %q over a middleware that prefixes %q ends with %v", group, prefix, failed)
+				}
+			}
+		}
+		if lost == 0 {
+			t.Errorf("no group of 20 moved to another shard: the test tests nothing")
+		}
+	}
+	// A group may become several.
+	d := driverOf(memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return prefixing{Driver: d} })))
+	writes := []kv.Write{{Kind: kv.KindDelete, Record: kv.Record{Key: "a::1"}}, {Kind: kv.KindDelete, Record: kv.Record{Key: "b::1"}}}
+	if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: writes}); !errors.Is(err, kv.ErrUnsupported) {
+		t.Errorf("rule: writes of two groups are never atomic; got %v", err)
+	}
+}
+
+// What comes after a middleware's level must not pass it by: here a kind of write that
+// no release knows yet, through every method, over a middleware that embeds Driver.
+func TestMiddlewareIsToldOfNothingAboveItsLevel(t *testing.T) {
+	t.Parallel()
+	var below, seen []kv.WriteKind
+	store := memkv.New().With(
+		kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &accepting{d, &below} }),
+		kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return writing{d, &seen} }),
+	)
+	d := driverOf(store)
+	later := map[string]kv.Write{
+		"a later kind":      {Kind: 250, Record: kv.Record{Key: "a", Token: "AAAAAAAAAAAAAAAAAAAAAA"}},
+		"a later condition": {Kind: kv.KindPut, Record: kv.Record{Key: "a", Value: []byte{}, Token: "AAAAAAAAAAAAAAAAAAAAAA"}, Condition: kv.Condition{Kind: 250}},
+		"no kind":           {Record: kv.Record{Key: "a"}},
+	}
+	for name, w := range later {
+		_, err := d.Write(t.Context(), kv.WriteRequest{Write: w})
+		results := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w}})
+		_, atomicErr := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w}})
+		for method, err := range map[string]error{"Write": err, "WriteMany": results[0].Err, "WriteAtomic": atomicErr} {
+			if !errors.Is(err, kv.ErrUnsupported) {
+				t.Errorf("rule: what came after a middleware's level is ErrUnsupported; %s of %s returns %v", method, name, err)
+			}
+		}
+	}
+	if len(below) != 0 {
+		t.Errorf("rule: nothing above a middleware's level reaches what is below it; %v did", below)
+	}
+	if _, err := store.Put(t.Context(), "a", nil); err != nil || len(below) != 1 || len(seen) != 1 {
+		t.Errorf("what the middleware knows passes it: %v, %v, %v", err, below, seen)
+	}
+}
+
+// accepting accepts every kind of write, as a later driver would.
+type accepting struct {
+	kv.Driver
+	kinds *[]kv.WriteKind
+}
+
+func (d *accepting) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	*d.kinds = append(*d.kinds, req.Kind)
+	return kv.Outcome{Done: true, Version: req.Token}, nil
+}
+
+func (d *accepting) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	return kv.WriteEach(ctx, d, req, 1)
+}
+
+func (d *accepting) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	for i := range req.Writes {
+		_, _ = d.Write(ctx, req.One(i))
+	}
+	return kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}, nil
+}
+
+// Info's fields of Level1 reach a store through middleware of Level1: a field that is
+// added must be given a level.
+func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
+	t.Parallel()
+	full := kv.Info{
+		Name: "full", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, EndsCalls: true,
+		Shard: func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
+	}
+	if v := reflect.ValueOf(full); v.NumField() != 8 {
+		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 8", v.NumField())
+	}
+	for i := range 8 {
+		if reflect.ValueOf(full).Field(i).IsZero() {
+			t.Fatalf("field %d of the test's Info is not set", i)
+		}
+	}
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return described{d, full} }))
+	got := reflect.ValueOf(store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return d })).Info())
+	for i := range got.NumField() {
+		if got.Field(i).IsZero() {
+			t.Errorf("rule: what a middleware knows of Info it is told; field %s is lost", got.Type().Field(i).Name)
+		}
+	}
+}
+
+func TestWrapRefusesUnknownLevels(t *testing.T) {
+	t.Parallel()
+	for _, level := range []kv.Level{0, kv.Level1 + 1} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("rule: a level that this release does not know is refused; %d was taken", level)
+				}
+			}()
+			kv.Wrap(level)
+		}()
+	}
+}
+
+// A cached answer is the caller's own, and hides no expiry.
+func TestCachingKeepsExpiry(t *testing.T) {
+	t.Parallel()
+	clock := time.Now().Truncate(time.Millisecond)
+	store := memkv.New().With(
+		kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &caching{Driver: d, records: make(map[string]kv.Record)} }),
+		kv.Clock(func() time.Time { return clock }))
+	if _, err := store.Put(t.Context(), "a", nil, kv.TTL(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	clock = clock.Add(time.Second)
+	if _, err := store.Get(t.Context(), "a"); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("rule: the store judges the expiry, whoever answers; got %v", err)
+	}
+}

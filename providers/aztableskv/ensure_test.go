@@ -1,0 +1,143 @@
+package aztableskv
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/kv"
+)
+
+// The rule: EnsureWith creates the table and its layout record, leaves what is there as it
+// is, and refuses another number of shards.
+func TestEnsureWith(t *testing.T) {
+	t.Parallel()
+	client := azurite(t)
+	table := newTableName()
+	opts := &Options{Shards: 4}
+	if err := EnsureWith(t.Context(), client, table, opts); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.DeleteTable(context.Background(), table, nil) })
+	if _, err := client.NewClient(table).GetEntity(t.Context(), layoutPartition, layoutRow, nil); err != nil {
+		t.Errorf("the layout record: %v", err)
+	}
+	s, err := New(t.Context(), client, table, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := EnsureWith(t.Context(), client, table, opts); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != "1" {
+		t.Errorf("after EnsureWith the entry is %q, %v", e.Value, err)
+	}
+	if err := EnsureWith(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards; want 16") {
+		t.Errorf("with another number of shards: %v; want ErrIncompatible with both numbers", err)
+	}
+}
+
+// The rule: EnsureWith asks for nothing that is there already, so that credentials that
+// may not create a table do for one that exists. Where the service says that a table's
+// entity is missing, and not that the table is, it finds out all the same.
+func TestEnsureWithRequests(t *testing.T) {
+	t.Parallel()
+	noEntity := func(r *http.Request) fault {
+		if r.Method == "GET" {
+			return fault{status: 404, code: "ResourceNotFound"}
+		}
+		return fault{}
+	}
+	for _, test := range []struct {
+		name  string
+		table string // that is there
+		fault func(*http.Request) fault
+		want  []string
+	}{
+		{"no table", "", nil, []string{"GET entity", "POST table", "GET entity", "POST entity"}},
+		{"no table, whose entities are said to be missing", "", noEntity, []string{"GET entity", "POST entity", "POST table", "GET entity", "POST entity"}},
+		{"no layout record", "kv1", nil, []string{"GET entity", "POST entity"}},
+	} {
+		f := newFake(t, test.table)
+		f.setFault(test.fault)
+		if err := EnsureWith(t.Context(), f.client(), "kv1", &Options{Retry: quick}); err != nil || f.table != "kv1" {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if got := f.take(); !slices.Equal(got, test.want) {
+			t.Errorf("%s: the requests are %q, want %q", test.name, got, test.want)
+		}
+		f.setFault(nil)
+		if err := EnsureWith(t.Context(), f.client(), "kv1", nil); err != nil {
+			t.Errorf("%s, the second time: %v", test.name, err)
+		}
+		if got := f.take(); !slices.Equal(got, []string{"GET entity"}) {
+			t.Errorf("%s, the second time: the requests are %q; want one read", test.name, got)
+		}
+	}
+}
+
+// The rule: what stands in the way has its sentinel.
+func TestEnsureWithFails(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		fault fault
+		want  error
+	}{
+		{fault{status: 409, code: "TableBeingDeleted"}, kv.ErrUnavailable},
+		{fault{status: 403, code: "AuthorizationPermissionMismatch"}, kv.ErrPermission},
+	} {
+		f := newFake(t, "")
+		f.setFault(func(r *http.Request) fault {
+			if r.Method == "POST" {
+				return test.fault
+			}
+			return fault{}
+		})
+		err := EnsureWith(t.Context(), f.client(), "kv1", nil)
+		if !errors.Is(err, test.want) || errors.Is(err, kv.ErrNotProvisioned) || !strings.HasPrefix(err.Error(), "kv: ensure on aztables:") {
+			t.Errorf("%s: %v; want %v", test.fault.code, err, test.want)
+		}
+	}
+}
+
+// The rule: Ensure does the same by URL.
+func TestEnsure(t *testing.T) {
+	clearEnvironment(t)
+	endpoint := emulator.AzureTables(t)
+	table := newTableName()
+	url := "aztables://" + emulator.AzureAccount + "/" + table + "?shards=3&endpoint=" + endpoint
+	for range 2 {
+		if err := Ensure(t.Context(), url); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { azurite(t).DeleteTable(context.Background(), table, nil) })
+	s, err := Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := Ensure(t.Context(), strings.Replace(url, "shards=3", "shards=5", 1)); !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("with another number of shards: %v; want ErrIncompatible", err)
+	}
+	if err := Ensure(t.Context(), "aztables://account/a-b"); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("a malformed URL: %v; want ErrInvalidOption", err)
+	}
+}
+
+// clearEnvironment leaves the environment without credentials.
+func clearEnvironment(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{envConnectionString, envKey, envSAS} {
+		t.Setenv(name, "")
+	}
+}

@@ -1,0 +1,81 @@
+package aztableskv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// Inspect looks at the endpoint, the credentials, the table, its layout record and
+// what waits for a sweep, through the client of [Open]. It changes nothing: see
+// [provider.Provider].
+func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
+	return func(yield func(provider.Check) bool) {
+		c, err := Connect(ctx, url)
+		if err != nil {
+			yield(provider.Failed("url", err, "see: skykv help"))
+			return
+		}
+		defer c.Close()
+		d, err := c.driver("inspect")
+		if err != nil {
+			yield(provider.Failed("url", err, "see: skykv help"))
+			return
+		}
+		for _, check := range provider.Reach(ctx, c.transport, c.account.endpoint) {
+			if !yield(check) || check.Err != nil {
+				return
+			}
+		}
+		for _, check := range d.inspect(ctx, c.account.name) {
+			if !yield(check) {
+				return
+			}
+		}
+	}
+}
+
+// inspect looks at what the service shows of the table, and ends at the first thing
+// without which the rest cannot be looked at.
+func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
+	accepted := provider.Check{Name: "credentials", Status: provider.OK, Detail: "accepted by the service"}
+	there := provider.Check{Name: "table", Status: provider.OK, Detail: d.name + " is there"}
+	found, err := d.readLayout(ctx)
+	switch {
+	case errors.Is(err, kv.ErrNotProvisioned):
+		return []provider.Check{accepted, {
+			Name: "table", Status: provider.Fail, Detail: fmt.Sprintf("there is no table %s in account %s", d.name, account),
+			Fix: provider.Provision, Step: "create table " + d.name,
+		}, provider.NoLayout()}
+	case errors.Is(err, kv.ErrIncompatible):
+		return []provider.Check{accepted, there, provider.ForeignLayout(err)}
+	case errors.Is(err, kv.ErrPermission):
+		return []provider.Check{provider.Failed("credentials", err,
+			"log in as for the az command, or set "+envKey+" or "+envConnectionString+"; the role is Storage Table Data Contributor")}
+	case err != nil:
+		return []provider.Check{provider.Failed("table", err, "see the message")}
+	case found == nil:
+		return []provider.Check{accepted, there, provider.NoLayout()}
+	}
+	return []provider.Check{accepted, there, provider.Layout(found.shards, d.layout.shards), d.inspectSweep(ctx)}
+}
+
+// inspectSweep looks for an entity that a sweep would delete, in one request.
+func (d *driver) inspectSweep(ctx context.Context) provider.Check {
+	c := provider.Check{Name: "sweep", Status: provider.OK, Detail: "no expired entries wait to be deleted, as far as one request tells"}
+	callCtx, call := d.watch(ctx, nil)
+	page, err := d.table.NewListEntitiesPager(d.listOptions(d.layout.unsweptFilter(time.Now()), false, 1)).NextPage(callCtx)
+	switch {
+	case err != nil:
+		return provider.Failed(c.Name, call.failRead(ctx, err), "see the message")
+	case len(page.Entities) > 0:
+		c.Status, c.Detail = provider.Warn, "expired entries wait to be deleted: Azure Tables does not do that by itself"
+		c.Fix = "run, every day or so: skykv sweep URL"
+	}
+	return c
+}

@@ -1,0 +1,164 @@
+package aztableskv
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// inspected returns the checks of a URL, each as its status, name and detail.
+func inspected(t *testing.T, url string) []string {
+	t.Helper()
+	var lines []string
+	for c := range Inspect(t.Context(), url) {
+		lines = append(lines, string(c.Status)+" "+c.Name+" "+c.Detail)
+		if (c.Status == provider.OK) != (c.Fix == "") {
+			t.Errorf("rule: what is not ok has a fix, and only that; %+v", c)
+		}
+		if (c.Step != "") != (c.Fix == provider.Provision || strings.HasPrefix(c.Fix, provider.Provision+",")) {
+			t.Errorf("rule: what provision sets up has a step, and only that; %+v", c)
+		}
+	}
+	return lines
+}
+
+// The rule: Inspect says what is there and what is not, in the order in which one thing needs
+// the other, asks only where the store itself goes, and changes nothing.
+func TestInspect(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv(envKey, "a2V5")
+	const gone, soon = 1, 4_000_000_000_000
+	entry := func(expires int64) map[string]any {
+		var properties map[string]any
+		w := putting("a", kv.Condition{})
+		w.Expires = expires
+		if err := json.Unmarshal(newLayout(16).encode(w.Record), &properties); err != nil {
+			t.Fatal(err)
+		}
+		return properties
+	}
+	record := map[string]any{"format": 2, "shards": 16}
+	reached := []string{"ok reachable http", "ok clock agrees"}
+	denied := func(r *http.Request) fault {
+		if r.URL.Path == "/" {
+			return fault{}
+		}
+		return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+	}
+	failing := func(r *http.Request) fault {
+		if strings.HasSuffix(r.URL.Path, "()") {
+			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+		}
+		return fault{}
+	}
+	for _, test := range []struct {
+		name   string
+		table  string
+		record map[string]any // the layout record
+		entry  map[string]any
+		fault  func(*http.Request) fault
+		want   []string // after those of reached
+	}{
+		{"no table", "", nil, nil, nil, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
+		{"new table", "kv1", nil, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "warn layout there is no layout record"}},
+		{"empty store", "kv1", record, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "ok layout a record of skykv, 16 shards", "ok sweep no expired entries"}},
+		{"entry for ever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
+		{"entry that will expire", "kv1", record, entry(soon), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
+		{"entry within the grace", "kv1", record, entry(time.Now().Add(-kv.ExpiryGrace / 2).UnixMilli()), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
+		{"entry that a sweep deletes", "kv1", record, entry(gone), nil, []string{"ok credentials", "ok table", "ok layout", "warn sweep expired entries wait"}},
+		{"other shards", "kv1", map[string]any{"format": 2, "shards": 4}, nil, nil, []string{"ok credentials", "ok table", "fail layout a record of skykv with 4 shards; the URL says 16", "ok sweep"}},
+		{"format 1", "kv1", map[string]any{"format": 1, "shards": 16}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible: format 1 of table kv1 is not what skykv writes; want format 2"}},
+		{"foreign record", "kv1", map[string]any{"name": "Ann"}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible"}},
+		{"no permission", "kv1", record, nil, denied, []string{"fail credentials permission denied"}},
+		{"no permission to list", "kv1", record, nil, failing, []string{"ok credentials", "ok table", "ok layout", "fail sweep permission denied"}},
+	} {
+		f := newFake(t, test.table)
+		if test.record != nil {
+			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, test.record))
+		}
+		if test.entry != nil {
+			f.write(fakeKey{"00", "a"}, rawProperties(t, test.entry))
+		}
+		f.setFault(test.fault)
+		server := httptest.NewServer(f)
+		t.Cleanup(server.Close)
+		address := "aztables://account/kv1?endpoint=" + url.QueryEscape(server.URL)
+		got, want := inspected(t, address), slices.Concat(reached, test.want)
+		ok := len(got) == len(want)
+		for i := 0; ok && i < len(got); i++ {
+			ok = strings.HasPrefix(got[i], want[i])
+		}
+		if !ok {
+			t.Errorf("%s: the checks are\n%s\nwant\n%s", test.name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if requests := f.take(); slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "GET ") }) {
+			t.Errorf("rule: Inspect changes nothing; the requests are %q", requests)
+		}
+		// What Inspect finds wrong with the layout, Ensure refuses.
+		refuses := slices.ContainsFunc(got, func(line string) bool {
+			return strings.HasPrefix(line, "fail layout") || strings.HasPrefix(line, "fail credentials")
+		})
+		if err := Ensure(t.Context(), address); (err != nil) != refuses {
+			t.Errorf("%s: Ensure says %v; want an error: %t", test.name, err, refuses)
+		}
+	}
+}
+
+// The rule: Inspect ends at the first thing without which the rest cannot be looked at,
+// and stops when the loop does.
+func TestInspectEnds(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv(envKey, "a2V5")
+	if got := inspected(t, "aztables://account/a-b"); len(got) != 1 || !strings.HasPrefix(got[0], "fail url") {
+		t.Errorf("a malformed URL: %q", got)
+	}
+	if got := inspected(t, "aztables://account/kv1?endpoint=http://127.0.0.1:1"); len(got) != 1 || !strings.HasPrefix(got[0], "fail reachable") {
+		t.Errorf("an endpoint that nobody is at: %q", got)
+	}
+	f := newFake(t, "kv1")
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	n := 0
+	for range Inspect(t.Context(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL)) {
+		if n++; n == 3 {
+			break
+		}
+	}
+	if n != 3 {
+		t.Errorf("a loop that ends after three checks has %d", n)
+	}
+}
+
+// The rule: Inspect asks at the endpoint that the store's requests go to, without a SAS.
+func TestInspectAsksTheStoresEndpoint(t *testing.T) {
+	clearEnvironment(t)
+	f := newFake(t, "kv1")
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.String())
+		f.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	// The URL does not say it: the connection string does.
+	t.Setenv(envConnectionString, "AccountName=account;TableEndpoint="+server.URL+";SharedAccessSignature="+someSAS)
+	got := inspected(t, "aztables://account/kv1")
+	if len(got) == 0 || !strings.HasPrefix(got[0], "ok reachable "+server.URL+" answers") {
+		t.Errorf("the checks are %q; want the first to say that %s answers", got, server.URL)
+	}
+	if len(asked) < 2 || asked[0] != "/" || !strings.Contains(asked[1], "sig=") {
+		t.Errorf("the requests are %q; want one without the signature first", asked)
+	}
+	for _, line := range got {
+		if strings.Contains(line, "s3cr3t") {
+			t.Errorf("a check shows the signature: %s", line)
+		}
+	}
+}

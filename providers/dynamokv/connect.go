@@ -1,0 +1,294 @@
+package dynamokv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// urlForm is what the URLs look like.
+const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N"
+
+// Provider opens, sets up and looks at tables by URL.
+func Provider() provider.Provider {
+	return provider.Provider{Scheme: name, Form: urlForm, Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform}
+}
+
+// Open returns a store over the table that a URL names:
+//
+//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N
+//
+// All parameters are optional. The region and the credentials come from where
+// the AWS command line finds them too: the environment, the shared files, the
+// role of the machine or container. The endpoint is that of an emulator or of a
+// private connection. N is [Options].Shards.
+//
+// An endpoint with http, without s, is taken for an emulator: if the environment
+// and the shared files have no region or no credentials, it is reached with
+// "us-east-1" and with placeholders, which DynamoDB Local needs and does not
+// check; the metadata service of EC2 is not asked.
+//
+// The errors are those of [New]. An invalid URL or configuration is
+// kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any
+// request to DynamoDB.
+func Open(ctx context.Context, url string) (*kv.Store, error) {
+	c, err := Connect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDriver("open", c.Client, c.Table, &c.Options)
+	if err == nil {
+		d.close = c.Close
+		var store *kv.Store
+		if store, err = d.open(ctx); err == nil {
+			return store, nil
+		}
+	}
+	c.Close()
+	return nil, err
+}
+
+// Ensure is [EnsureWith] for the table that a URL names: see [Open].
+func Ensure(ctx context.Context, url string) error {
+	c, err := Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return EnsureWith(ctx, c.Client, c.Table, &c.Options)
+}
+
+// Inspect looks at all that the store of a URL needs: whether the service answers,
+// its clock, the credentials, the table, its TTL and the layout record. It uses the
+// client that [Open] uses, and changes nothing. See [provider.Provider].
+func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
+	return func(yield func(provider.Check) bool) {
+		c, err := connect(ctx, url)
+		if err != nil {
+			yield(provider.Failed("url", err, "see: skykv help"))
+			return
+		}
+		defer c.Close()
+		c.inspect(ctx, yield)
+	}
+}
+
+// Connection is what the URL of a store and the environment lead to. Its fields are
+// arguments of [New] and [EnsureWith].
+type Connection struct {
+	Client  *dynamodb.Client
+	Table   string
+	Options Options
+
+	endpoint  string // where the client sends its requests
+	transport *http.Transport
+	missing   error // why there are no credentials
+}
+
+// Close closes the connections to the service that are idle.
+func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+
+// Connect reads a URL and the environment as [Open] does, and makes the client. It
+// sends nothing to DynamoDB. Looking for credentials may be I/O. The errors are those
+// of Open before it sends a request.
+func Connect(ctx context.Context, url string) (*Connection, error) {
+	c, err := connect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	if c.missing != nil {
+		return nil, opError("open", c.missing)
+	}
+	return c, nil
+}
+
+// connect is Connect that leaves missing credentials for later.
+func connect(ctx context.Context, url string) (*Connection, error) {
+	u, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := u.config(ctx)
+	if err != nil {
+		return nil, opError("open", err)
+	}
+	c := &Connection{Table: u.table, Options: Options{Shards: u.shards}}
+	if cfg.Credentials, err = findCredentials(ctx, cfg.Credentials, u.emulator()); err != nil {
+		if ctx.Err() != nil {
+			return nil, opError("open", err)
+		}
+		c.missing, cfg.Credentials = err, placeholder
+	}
+	c.Client, c.transport = newClient(cfg, u.endpoint)
+	if c.endpoint, err = endpointOf(ctx, c.Client, c.Table); err != nil {
+		return nil, errInvalid("open", "the AWS configuration leads to no endpoint: %w", safe(err))
+	}
+	return c, nil
+}
+
+// storeURL is the content of a store's URL.
+type storeURL struct {
+	table, region, endpoint string
+	shards                  int
+}
+
+func parseURL(url string) (storeURL, error) {
+	u, err := provider.ParseURL(name, urlForm, url)
+	if err != nil {
+		return storeURL{}, err
+	}
+	if u.Path != "" {
+		return storeURL{}, u.Errorf("there is a path after the table")
+	}
+	if problem := checkTable(u.Host); problem != "" {
+		return storeURL{}, u.Errorf("%s", problem)
+	}
+	s := storeURL{table: u.Host, region: u.Get("region")}
+	if !isRegion(s.region) {
+		return storeURL{}, u.Errorf(`parameter "region" must be the name of a region such as us-east-1`)
+	}
+	if s.shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
+		return storeURL{}, err
+	}
+	if s.endpoint, err = u.Endpoint("endpoint"); err != nil {
+		return storeURL{}, err
+	}
+	return s, nil
+}
+
+// isRegion refuses what cannot be part of a host name.
+func isRegion(region string) bool {
+	return len(region) <= 63 && !strings.ContainsFunc(region, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
+	})
+}
+
+func (u storeURL) emulator() bool { return strings.HasPrefix(u.endpoint, "http:") }
+
+// config returns the configuration of the environment and the shared files, with a
+// region.
+func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) error) (aws.Config, error) {
+	// The SDK's own logger warns on standard error of every failed condition: that
+	// the checksum of its body, which nobody read, is not the one of the header.
+	opts = append(opts, config.WithRegion(u.region), config.WithLogger(logging.Nop{}))
+	if u.emulator() {
+		opts = append(opts, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, opts...)
+	if err != nil {
+		return cfg, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the AWS configuration cannot be loaded: %w", err)}
+	}
+	if cfg.Region == "" {
+		if !u.emulator() {
+			return cfg, &kv.Error{Kind: kv.ErrInvalidOption, Err: errors.New(`there is no region; want parameter "region", AWS_REGION, or a region in the shared AWS files`)}
+		}
+		cfg.Region = "us-east-1"
+	}
+	return cfg, nil
+}
+
+// placeholder stands for credentials where none are needed.
+var placeholder = credentials.NewStaticCredentialsProvider("skykv", "skykv", "")
+
+// findCredentials returns found if it has credentials.
+func findCredentials(ctx context.Context, found aws.CredentialsProvider, emulator bool) (aws.CredentialsProvider, error) {
+	_, err := found.Retrieve(ctx)
+	switch {
+	case err == nil:
+		return found, nil
+	case ctx.Err() != nil:
+		return nil, &kv.Error{Err: fmt.Errorf("no AWS credentials were found in time: %w", err)}
+	case emulator:
+		return placeholder, nil
+	}
+	return nil, &kv.Error{Kind: kv.ErrPermission, Err: fmt.Errorf("no AWS credentials were found in the environment, the shared files or the role: %w", err)}
+}
+
+// idleConns is how many idle connections are kept, where the SDK keeps 10: more
+// than a scan's shards and a batch's requests, so that concurrent ones do not
+// dial anew all the time.
+const idleConns = 512
+
+// newClient returns a client and the transport that it uses alone.
+func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transport) {
+	var transport *http.Transport
+	client := dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
+		if endpoint != "" {
+			o.BaseEndpoint = &endpoint
+		}
+		// The configuration may hold a client with the certificates of AWS_CA_BUNDLE.
+		sdk, ok := o.HTTPClient.(*awshttp.BuildableClient)
+		if !ok {
+			sdk = awshttp.NewBuildableClient()
+		}
+		transport = sdk.GetTransport()
+		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConns, idleConns
+		o.HTTPClient = plainBody{&http.Client{
+			Transport: transport,
+			Timeout:   sdk.GetTimeout(),
+			// Requests are signed for one host.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}}
+	})
+	return client, transport
+}
+
+// plainBody is an HTTP client that hides the WriteTo method of request bodies.
+//
+// The SDK closes the body of a request when the answer is there. By then
+// net/http may not have looked yet whether more of the body follows; it does so
+// by WriteTo, which the SDK's closed body answers with an error where its Read
+// ends in peace. net/http then drops the connection, at times with the answer
+// still on it, which makes the SDK repeat the request.
+type plainBody struct{ aws.HTTPClient }
+
+func (c plainBody) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
+}
+
+// endpointOf returns the URL that a client sends the requests for a table to. Only the
+// client knows it: it depends on the region, on the account of the credentials, on
+// FIPS and dual stack, and on the endpoints in the URL, the environment and the shared
+// files. So the client prepares a request, which is not sent.
+func endpointOf(ctx context.Context, client *dynamodb.Client, table string) (string, error) {
+	endpoint := ""
+	prepare := func(_ context.Context, in middleware.DeserializeInput, _ middleware.DeserializeHandler) (
+		out middleware.DeserializeOutput, metadata middleware.Metadata, err error,
+	) {
+		if r, ok := in.Request.(*smithyhttp.Request); ok {
+			endpoint = strings.TrimSuffix(r.URL.String(), "/")
+		}
+		out.Result = new(dynamodb.GetItemOutput)
+		return out, metadata, nil
+	}
+	_, err := client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &table, Key: item{}}, func(o *dynamodb.Options) {
+		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled // which asks the service
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("skykv:Endpoint", prepare), middleware.Before)
+		})
+	})
+	if err == nil && endpoint == "" {
+		err = errors.New("the SDK prepares requests in a way that is not known")
+	}
+	return endpoint, err
+}

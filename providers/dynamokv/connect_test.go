@@ -1,0 +1,194 @@
+package dynamokv
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func TestOpenRefusesBeforeIO(t *testing.T) {
+	t.Parallel()
+	for url, part := range map[string]string{
+		"dynamo://table":                            "scheme",
+		"dynamodb:table":                            "dynamodb://TABLE?",
+		"dynamodb://":                               "3 to 255 bytes",
+		"dynamodb://ab":                             "3 to 255 bytes",
+		"dynamodb://table:8000":                     `"table:8000"`,
+		"dynamodb://table/path":                     "path",
+		"dynamodb://key:session@table":              "credentials",
+		"dynamodb://table?shard=4":                  `"shard" is unknown`,
+		"dynamodb://table?region=":                  `"region" must have one value`,
+		"dynamodb://table?region=us/east":           `"region"`,
+		"dynamodb://table?region=US-EAST-1":         `"region"`,
+		"dynamodb://table?region=a.example.com%23":  `"region"`,
+		"dynamodb://table?shards=0":                 "1 to 256",
+		"dynamodb://table?shards=257":               "1 to 256",
+		"dynamodb://table?shards=many":              "1 to 256",
+		"dynamodb://table?endpoint=localhost:8000":  `"endpoint"`,
+		"dynamodb://table?endpoint=http://a:b@host": `"endpoint"`,
+		"dynamodb://table?shards=4&shards=5":        "one value",
+		"dynamodb://table?accessKeyId=session":      "unknown",
+	} {
+		store, err := Open(t.Context(), url)
+		if store != nil {
+			t.Errorf("Open(%q) returned a store", url)
+		}
+		wantError(t, url, err, kv.ErrInvalidOption, false, "open", part, urlForm)
+	}
+}
+
+// clearAWS hides the AWS configuration of the machine from Open.
+func clearAWS(t *testing.T, set map[string]string) {
+	for _, name := range []string{
+		"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN",
+		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL",
+		"AWS_ENDPOINT_URL_DYNAMODB", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CA_BUNDLE",
+		"AWS_ACCOUNT_ID", "AWS_ACCOUNT_ID_ENDPOINT_MODE", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
+		"AWS_ENABLE_ENDPOINT_DISCOVERY", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+	} {
+		t.Setenv(name, set[name])
+	}
+	nowhere := filepath.Join(t.TempDir(), "none")
+	t.Setenv("AWS_CONFIG_FILE", nowhere)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", nowhere)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+func TestOpenWithoutConfiguration(t *testing.T) {
+	clearAWS(t, nil)
+	_, err := Open(t.Context(), "dynamodb://table")
+	wantError(t, "Open without a region", err, kv.ErrInvalidOption, false, "no region", "AWS_REGION", `"region"`)
+	_, err = Open(t.Context(), "dynamodb://table?region=eu-west-1")
+	wantError(t, "Open without credentials", err, kv.ErrPermission, false, "no AWS credentials")
+
+	// An emulator needs neither.
+	var header http.Header
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request, c call) {
+		header = r.Header.Clone()
+		ok(`{"Item":`+layout16+`}`)(w, r, c)
+	})
+	store, err := Open(t.Context(), "dynamodb://table?endpoint="+f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if auth := header.Get("Authorization"); !strings.Contains(auth, "Credential=skykv/") || !strings.Contains(auth, "/us-east-1/dynamodb/") {
+		t.Errorf("rule: an emulator gets placeholders where there are no credentials and no region; got %s", auth)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenWithConfiguration(t *testing.T) {
+	clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"})
+	var header http.Header
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request, c call) {
+		header = r.Header.Clone()
+		ok(`{"Item":`+layoutJSON(`{"N":"2"}`, `{"N":"4"}`)+`}`)(w, r, c)
+	})
+	for params, want := range map[string]string{"": "/eu-central-1/dynamodb/", "&region=ap-south-1": "/ap-south-1/dynamodb/"} {
+		store, err := Open(t.Context(), "dynamodb://table?shards=4&endpoint="+f.url+params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := store.Info().Shards; got != 4 {
+			t.Errorf("%d shards; want 4", got)
+		}
+		if auth := header.Get("Authorization"); !strings.Contains(auth, "Credential=AKIDOWN/") || !strings.Contains(auth, want) {
+			t.Errorf("rule: the environment's credentials and region are used, and the URL's region before it; got %s", auth)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := Open(t.Context(), "dynamodb://table?endpoint="+f.url)
+	wantError(t, "Open with other shards", err, kv.ErrIncompatible, false, "4 shards", "opened with 16")
+}
+
+func TestOpenUnreachable(t *testing.T) {
+	clearAWS(t, nil)
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := Open(ctx, "dynamodb://table?endpoint=http://127.0.0.1:1")
+	wantError(t, "Open", err, kv.ErrUnavailable, false, "connection refused")
+}
+
+// What is looked at must be what the client uses.
+func TestConnectKnowsTheEndpoint(t *testing.T) {
+	for _, test := range []struct {
+		name, url string
+		env       map[string]string
+		want      string
+	}{
+		{"region", "dynamodb://table?region=eu-central-1", nil, "https://dynamodb.eu-central-1.amazonaws.com"},
+		{"region of another partition", "dynamodb://table?region=cn-north-1", nil, "https://dynamodb.cn-north-1.amazonaws.com.cn"},
+		{"account", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ACCOUNT_ID": "123456789012"}, "https://123456789012.ddb.us-east-1.amazonaws.com"},
+		{"account, not wanted", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled"}, "https://dynamodb.us-east-1.amazonaws.com"},
+		{"FIPS", "dynamodb://table?region=us-east-1", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true"}, "https://dynamodb-fips.us-east-1.amazonaws.com"},
+		{"dual stack", "dynamodb://table?region=us-east-1", map[string]string{"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "https://dynamodb.us-east-1.api.aws"},
+		{"environment", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, "http://proxy.internal:8000"},
+		{"environment, for DynamoDB", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000", "AWS_ENDPOINT_URL_DYNAMODB": "https://dynamodb.internal/path"}, "https://dynamodb.internal/path"},
+		{"URL", "dynamodb://table?region=us-east-1&endpoint=https://vpce-1.example.com", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, "https://vpce-1.example.com"},
+		{"discovery", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENABLE_ENDPOINT_DISCOVERY": "true"}, "https://dynamodb.us-east-1.amazonaws.com"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret"})
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			c, err := Connect(t.Context(), test.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if c.endpoint != test.want {
+				t.Errorf("rule: Inspect looks at the endpoint that the client uses; it is %s, want %s", c.endpoint, test.want)
+			}
+			// The client agrees.
+			sent := make(chan string, 10)
+			client := dynamodb.New(c.Client.Options(), retrying(nil), func(o *dynamodb.Options) {
+				o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
+					sent <- strings.TrimSuffix(r.URL.String(), "/")
+					return nil, context.Canceled
+				})
+			})
+			if _, err := client.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &c.Table, Key: newLayout(1).primaryKey("key")}); err == nil {
+				t.Error("the request was not sent")
+			}
+			if got := <-sent; got != test.want {
+				t.Errorf("the client sends to %q; want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestConnectRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		env  map[string]string
+		kind error
+		part string
+	}{
+		{"no credentials", map[string]string{"AWS_ACCESS_KEY_ID": ""}, kv.ErrPermission, "no AWS credentials"},
+		{"FIPS and another endpoint", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true", "AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, kv.ErrInvalidOption, "leads to no endpoint"},
+		{"an account that nobody knows", map[string]string{"AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"}, kv.ErrInvalidOption, "leads to no endpoint"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"})
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			_, err := Connect(t.Context(), "dynamodb://table")
+			wantError(t, "Connect", err, test.kind, false, "open", test.part)
+		})
+	}
+}

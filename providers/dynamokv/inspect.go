@@ -1,0 +1,143 @@
+package dynamokv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// inspect makes the checks of [Inspect], one after the other. It refuses what
+// EnsureWith refuses, by the same functions.
+func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) bool) {
+	reached := provider.Reach(ctx, c.transport, c.endpoint)
+	for _, check := range reached {
+		if !yield(check) {
+			return
+		}
+	}
+	if reached[0].Status == provider.Fail {
+		return
+	}
+	region := c.Client.Options().Region
+	if c.missing != nil {
+		yield(provider.Failed("credentials", c.missing, "log in as for the aws command, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))
+		return
+	}
+	if !yield(provider.Check{Name: "credentials", Status: provider.OK, Detail: "found, for region " + region}) {
+		return
+	}
+	d, err := newDriver("inspect", c.Client, c.Table, &c.Options)
+	if err != nil {
+		yield(provider.Failed("url", err, "see: skykv help"))
+		return
+	}
+	described, err := d.describeTable(ctx)
+	if err == nil && described == nil {
+		for _, check := range []provider.Check{d.noTable(region), ttlOff, provider.NoLayout()} {
+			if !yield(check) {
+				return
+			}
+		}
+		return
+	}
+	if check := d.inspectTable(described, err); !yield(check) || check.Status == provider.Fail {
+		return
+	}
+	ttl, err := d.describeTTL(ctx)
+	if !yield(d.inspectTTL(ttl, err)) || err != nil && !isDenied(err) {
+		return
+	}
+	yield(d.inspectLayout(ctx))
+}
+
+func (d *driver) noTable(region string) provider.Check {
+	return provider.Check{
+		Name: "table", Status: provider.Fail, Detail: fmt.Sprintf("there is no table %q in %s", *d.table, region), Fix: provider.Provision,
+		Step: fmt.Sprintf("create table %q with primary key %s and on-demand billing", *d.table, keyText(keySchema, keyAttributes)),
+	}
+}
+
+// notPermitted is the check of a setting that the credentials may not look at. A store
+// works without that.
+func notPermitted(name, action string) provider.Check {
+	return provider.Check{
+		Name: name, Status: provider.Warn, Detail: "cannot be looked at: " + action + " is not permitted",
+		Fix: "permit it to those who provision",
+	}
+}
+
+// inspectTable judges what describeTable returned.
+func (d *driver) inspectTable(described *types.TableDescription, err error) provider.Check {
+	switch {
+	case isDenied(err):
+		return notPermitted("table", "dynamodb:DescribeTable")
+	case err != nil:
+		return provider.Failed("table", err, "see the message")
+	}
+	if err := d.layout.checkTable(*d.table, described); err != nil {
+		return provider.Failed("table", err, "name another table")
+	}
+	billing := types.BillingModeProvisioned
+	if described.BillingModeSummary != nil {
+		billing = described.BillingModeSummary.BillingMode
+	}
+	check := provider.Check{Name: "table", Status: provider.OK, Detail: fmt.Sprintf("%q is %s, %s", *d.table, described.TableStatus, billing)}
+	switch ready, err := d.checkStatus(described); {
+	case err != nil:
+		return provider.Failed("table", err, "wait until it is ACTIVE, or name another table")
+	case !ready:
+		check.Status, check.Fix, check.Step = provider.Fail, "wait until it is ACTIVE", fmt.Sprintf("wait until table %q is ACTIVE", *d.table)
+	}
+	return check
+}
+
+var ttlOff = provider.Check{
+	Name: "ttl", Status: provider.Warn, Detail: "off: expired entries stay, and cost, for ever", Fix: provider.Provision,
+	Step: fmt.Sprintf("switch on the TTL of attribute %q", attrTTL),
+}
+
+// inspectTTL judges what describeTTL returned.
+func (d *driver) inspectTTL(described *types.TimeToLiveDescription, err error) provider.Check {
+	switch {
+	case isDenied(err):
+		return notPermitted("ttl", "dynamodb:DescribeTimeToLive")
+	case err != nil:
+		return provider.Failed("ttl", err, "see the message")
+	}
+	switch off, err := d.checkTTL(described); {
+	case errors.Is(err, kv.ErrUnavailable): // the store works meanwhile
+		return provider.Check{Name: "ttl", Status: provider.Warn, Detail: "is being switched off", Fix: "wait up to an hour, then " + provider.Provision}
+	case err != nil:
+		return provider.Failed("ttl", err, "switch that off, and provision an hour later")
+	case off:
+		return ttlOff
+	}
+	return provider.Check{Name: "ttl", Status: provider.OK, Detail: fmt.Sprintf("%s, on attribute %q", strings.ToLower(string(described.TimeToLiveStatus)), attrTTL)}
+}
+
+func (d *driver) inspectLayout(ctx context.Context) provider.Check {
+	found, err := d.readLayout(ctx)
+	switch {
+	case isDenied(err):
+		return provider.Failed("layout", err, "permit dynamodb:GetItem, and what else the package documentation of dynamokv lists")
+	case err != nil:
+		return provider.Failed("layout", err, "see the message")
+	case found == nil:
+		// Who may not look for the items of others takes it that there are none.
+		if err := d.checkOwner(ctx); err != nil && !isDenied(err) {
+			return provider.ForeignLayout(err)
+		}
+		return provider.NoLayout()
+	}
+	shards, err := d.layout.shardsOf(*d.table, found)
+	if err != nil {
+		return provider.ForeignLayout(err)
+	}
+	return provider.Layout(shards, d.layout.shards())
+}

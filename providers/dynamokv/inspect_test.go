@@ -1,0 +1,262 @@
+package dynamokv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+// byOp answers each operation in its way, and with an empty success what has none.
+func byOp(answers map[string]answer) answer {
+	return func(w http.ResponseWriter, r *http.Request, c call) {
+		if next := answers[c.op]; next != nil {
+			next(w, r, c)
+			return
+		}
+		ok("{}")(w, r, c)
+	}
+}
+
+// wantChecks compares checks with lines of a status, a name and words of the detail.
+// What Ensure can fix says so, and so does every warning or failure.
+func wantChecks(t *testing.T, checks []provider.Check, lines ...string) {
+	t.Helper()
+	shown := make([]string, len(checks))
+	for i, c := range checks {
+		shown[i] = fmt.Sprintf("%s %s %s", c.Status, c.Name, c.Detail)
+	}
+	good := len(checks) == len(lines)
+	for i := 0; good && i < len(lines); i++ {
+		start, words, _ := strings.Cut(lines[i], ": ")
+		c := checks[i]
+		good = start == fmt.Sprintf("%s %s", c.Status, c.Name) && strings.Contains(c.Detail, words) && (c.Status == provider.OK) == (c.Fix == "")
+	}
+	if !good {
+		t.Errorf("the checks are\n%s\nwant\n%s, and a fix for all but ok", strings.Join(shown, "\n"), strings.Join(lines, "\n"))
+	}
+}
+
+// Inspect and Ensure know the same tables: what one reports as beyond repair the other
+// refuses, and what one has a step for the other does.
+func TestInspectAgreesWithEnsure(t *testing.T) {
+	t.Parallel()
+	active := described("ACTIVE", "pk", "S", "sk", "S")
+	item := func(json string) answer { return ok(`{"Item":` + json + `}`) }
+	denied := refuse(400, "AccessDeniedException", "not authorized")
+	none := refuse(400, "ResourceNotFoundException", "Requested resource not found")
+	const reached, clock, credentials, table, on, layout = "ok reachable: answers", "ok clock: ", "ok credentials: us-east-1", "ok table: ACTIVE", `ok ttl: enabled, on attribute "ttl"`, "ok layout: 16 shards"
+	for name, test := range map[string]struct {
+		answers map[string]answer
+		want    []string
+		refused error // by Ensure, nil where it succeeds
+	}{
+		"complete": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layout16)},
+			[]string{table, on, layout}, nil},
+		"without TTL": {map[string]answer{"DescribeTable": active, "GetItem": item(layout16)},
+			[]string{table, "warn ttl: off", layout}, nil},
+		"TTL on another attribute": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "x"), "GetItem": item(layout16)},
+			[]string{table, `fail ttl: is on attribute "x"; it must be on "ttl"`, layout}, kv.ErrIncompatible},
+		"TTL being switched off": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("DISABLING", "ttl"), "GetItem": item(layout16)},
+			[]string{table, "warn ttl: being switched off", layout}, kv.ErrUnavailable},
+		"no layout record": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl")},
+			[]string{table, on, "warn layout: no layout record yet"}, nil},
+		"items of others": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Count":1}`)},
+			[]string{table, on, "fail layout: belongs to another program"}, kv.ErrIncompatible},
+		"other shards": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"N":"4"}`))},
+			[]string{table, on, "fail layout: 4 shards; the URL says 16"}, kv.ErrIncompatible},
+		"format 1": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))},
+			[]string{table, on, "fail layout: format 1"}, kv.ErrIncompatible},
+		"no record of skykv's": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"S":"16"}`))},
+			[]string{table, on, "fail layout: is no layout record"}, kv.ErrIncompatible},
+		"other attributes as the key": {map[string]answer{"DescribeTable": described("ACTIVE", "id", "S", "sk", "S")},
+			[]string{"fail table: is HASH id S RANGE sk S; it must be HASH pk S RANGE sk S"}, kv.ErrIncompatible},
+		"other types of the key": {map[string]answer{"DescribeTable": described("ACTIVE", "pk", "S", "sk", "B")},
+			[]string{"fail table: is HASH pk S RANGE sk B"}, kv.ErrIncompatible},
+		"being deleted": {map[string]answer{"DescribeTable": described("DELETING", "pk", "S", "sk", "S")},
+			[]string{"fail table: DELETING"}, kv.ErrUnavailable},
+		"describing denied": {map[string]answer{"DescribeTable": denied, "DescribeTimeToLive": denied, "GetItem": item(layout16)},
+			[]string{"warn table: dynamodb:DescribeTable", "warn ttl: dynamodb:DescribeTimeToLive", layout}, kv.ErrPermission},
+		"reading denied": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": denied},
+			[]string{table, on, "fail layout: not authorized"}, kv.ErrPermission},
+		"looking for items of others denied": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": denied},
+			[]string{table, on, "warn layout: no layout record yet"}, kv.ErrPermission},
+		"unknown credentials": {map[string]answer{"DescribeTable": refuse(400, "UnrecognizedClientException", "The security token included in the request is invalid.")},
+			[]string{"fail table: security token"}, kv.ErrPermission},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, byOp(test.answers))
+			checks := slices.Collect(Inspect(t.Context(), "dynamodb://table?region=us-east-1&endpoint="+url.QueryEscape(f.url)))
+			wantChecks(t, checks, append([]string{reached, clock, credentials}, test.want...)...)
+			for _, op := range f.ops() {
+				if strings.HasPrefix(op, "Create") || strings.HasPrefix(op, "Update") || strings.HasPrefix(op, "Put") {
+					t.Errorf("rule: Inspect changes nothing; it asked for %s", op)
+				}
+			}
+			beyond := slices.ContainsFunc(checks, func(c provider.Check) bool { return c.Status == provider.Fail && c.Step == "" })
+			err := f.driver(t).ensure(t.Context())
+			if test.refused == nil && err != nil || !errors.Is(err, test.refused) {
+				t.Errorf("Ensure: %v; want %v", err, test.refused)
+			}
+			if incompatible := errors.Is(err, kv.ErrIncompatible); incompatible && !beyond || err == nil && beyond {
+				t.Errorf("rule: Inspect fails where Ensure refuses; there are the checks %+v and the error %v", checks, err)
+			}
+		})
+	}
+
+	// Of these Ensure makes what is missing.
+	for name, test := range map[string]struct {
+		answer answer
+		want   []string
+		steps  []string
+	}{
+		"no table": {none, []string{`fail table: there is no table "table" in us-east-1`, "warn ttl: off", "warn layout: no layout record"},
+			[]string{`create table "table" with primary key HASH pk S RANGE sk S and on-demand billing`, `switch on the TTL of attribute "ttl"`, "write the layout record"}},
+		"a table being created": {described("CREATING", "pk", "S", "sk", "S"), []string{"fail table: CREATING"}, []string{`wait until table "table" is ACTIVE`}},
+	} {
+		f := newFake(t, byOp(map[string]answer{"DescribeTable": test.answer}))
+		checks := slices.Collect(Inspect(t.Context(), "dynamodb://table?region=us-east-1&endpoint="+url.QueryEscape(f.url)))
+		wantChecks(t, checks, append([]string{reached, clock, credentials}, test.want...)...)
+		var steps []string
+		for _, c := range checks {
+			if c.Step != "" {
+				steps = append(steps, c.Step)
+			}
+		}
+		if !slices.Equal(steps, test.steps) {
+			t.Errorf("rule: a check says what Ensure does about it; with %s the steps are %q, want %q", name, steps, test.steps)
+		}
+	}
+}
+
+func TestInspectTTL(t *testing.T) {
+	t.Parallel()
+	d := newFake(t, ok("{}")).driver(t)
+	for _, c := range []struct {
+		ttl  *types.TimeToLiveDescription
+		want provider.Status
+		step bool
+	}{
+		{nil, provider.Warn, true},
+		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusDisabled}, provider.Warn, true},
+		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabled, AttributeName: aws.String("ttl")}, provider.OK, false},
+		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabling, AttributeName: aws.String("ttl")}, provider.OK, false},
+		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabled, AttributeName: aws.String("x")}, provider.Fail, false},
+		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusDisabling, AttributeName: aws.String("ttl")}, provider.Warn, false},
+	} {
+		if got := d.inspectTTL(c.ttl, nil); got.Status != c.want || (got.Step != "") != c.step {
+			t.Errorf("a TTL of %+v is %+v; want %s, with a step: %t", c.ttl, got, c.want, c.step)
+		}
+	}
+}
+
+// Inspect looks at the host that the store goes to, by the store's own client.
+func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
+	clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"})
+	f := newFake(t, byOp(map[string]answer{
+		"DescribeTable": described("ACTIVE", "pk", "S", "sk", "S"), "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": ok(`{"Item":` + layout16 + `}`),
+	}))
+	t.Setenv("AWS_ENDPOINT_URL", f.url)
+	checks := slices.Collect(Inspect(t.Context(), "dynamodb://table"))
+	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "ok credentials: eu-central-1", "ok table: ", "ok ttl: ", "ok layout: ")
+	f.wantOps(t, "", "DescribeTable", "DescribeTimeToLive", "GetItem")
+
+	// Without credentials the host is reached all the same.
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	f = newFake(t, ok("{}"))
+	t.Setenv("AWS_ENDPOINT_URL", f.url)
+	checks = slices.Collect(Inspect(t.Context(), "dynamodb://table"))
+	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "fail credentials: no AWS credentials")
+	if last := checks[len(checks)-1]; !errors.Is(last.Err, kv.ErrPermission) {
+		t.Errorf("rule: missing credentials are ErrPermission; got %v", last.Err)
+	}
+	f.wantOps(t, "")
+}
+
+func TestInspectEndsEarly(t *testing.T) {
+	clearAWS(t, nil)
+	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table?shards=0")), "fail url: 1 to 256")
+	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table")), "fail url: no region")
+	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table?endpoint=http://127.0.0.1:1")), "fail reachable: connection refused")
+	f := newFake(t, byOp(map[string]answer{"DescribeTable": described("ACTIVE", "pk", "S", "sk", "S")}))
+	for most := 1; most <= 6; most++ {
+		n := 0
+		for range Inspect(t.Context(), "dynamodb://table?endpoint="+f.url) {
+			if n++; n == most {
+				break
+			}
+		}
+		if n != most {
+			t.Errorf("rule: Inspect ends with the loop; it yielded %d checks, want %d", n, most)
+		}
+	}
+}
+
+// By URL, on the real DynamoDB Local: from no table to a store.
+func TestProvider(t *testing.T) {
+	t.Parallel()
+	client := local(t)
+	table := newTable(t, client)
+	set := provider.Set{Provider()}
+	url := fmt.Sprintf("dynamodb://%s?region=us-east-1&shards=4&endpoint=%s", table, url.QueryEscape(emulator.DynamoDB(t)))
+	ctx := t.Context()
+	wantChecks(t, slices.Collect(set.Inspect(ctx, url)), "ok reachable: ", "ok clock: ", "ok credentials: ", "fail table: no table", "warn ttl: off", "warn layout: no layout record")
+	if _, err := set.Open(ctx, url); !errors.Is(err, kv.ErrNotProvisioned) {
+		t.Errorf("Open without a table: %v; want ErrNotProvisioned", err)
+	}
+	for range 2 {
+		if err := set.Ensure(ctx, url); err != nil {
+			t.Fatal(err)
+		}
+		wantChecks(t, slices.Collect(set.Inspect(ctx, url)), "ok reachable: ", "ok clock: ", "ok credentials: ", "ok table: ACTIVE, PAY_PER_REQUEST", "ok ttl: ", "ok layout: 4 shards", "ok open: 4 shards", "ok latency: ")
+	}
+	store, err := set.Open(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Put(ctx, "key", nil); err != nil {
+		t.Error(err)
+	}
+	c, err := Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := EnsureWith(context.WithoutCancel(ctx), c.Client, c.Table, &c.Options); err != nil || c.Table != table || c.Options.Shards != 4 {
+		t.Errorf("rule: what Connect returns are the arguments of EnsureWith; got %+v, %v", c, err)
+	}
+}
+
+func TestTerraform(t *testing.T) {
+	clearAWS(t, nil)
+	got, err := Terraform("dynamodb://cache?region=eu-central-1&endpoint=http://localhost:1")
+	if err != nil || strings.Count(got, "{") != strings.Count(got, "}") {
+		t.Errorf("%v\n%s", err, got)
+	}
+	for _, want := range []string{`name         = "cache"`, `region = "eu-central-1"`, `attribute_name = "ttl"`, `hash_key     = "pk"`, `range_key    = "sk"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the configuration lacks %q:\n%s", want, got)
+		}
+	}
+	_, err = Terraform("dynamodb://cache")
+	wantError(t, "Terraform without a region", err, kv.ErrInvalidOption, false, "no region")
+	_, err = Terraform("dynamodb://cache?shards=0")
+	wantError(t, "Terraform", err, kv.ErrInvalidOption, false, "1 to 256")
+	t.Setenv("AWS_REGION", "ap-south-1")
+	if got, err := Terraform("dynamodb://cache"); err != nil || !strings.Contains(got, `region = "ap-south-1"`) {
+		t.Errorf("rule: the region may come from the environment; got %v\n%s", err, got)
+	}
+}

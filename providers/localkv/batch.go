@@ -1,0 +1,112 @@
+package localkv
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// A transaction that reads ends after readGroup keys, or with the record that brings its
+// values to pageBytes: one that lasts would keep the log from starting over.
+const readGroup = 256
+
+// GetMany reads in a few transactions, which saves the locking of each key. None is open
+// while the loop's body runs.
+func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		var group []read
+		for keys := req.Keys; len(keys) > 0; keys = keys[len(group):] {
+			var err error
+			group, err = d.readGroup(ctx, &req, keys, group[:0])
+			for i := range group {
+				if !yield(group[i].found, group[i].err) {
+					return
+				}
+			}
+			if err != nil {
+				yield(kv.Found{}, err)
+				return
+			}
+		}
+	}
+}
+
+type read struct {
+	found kv.Found
+	err   error // about this key alone
+}
+
+// readGroup appends what there is under the first of keys, as many as one transaction is for.
+func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []string, group []read) ([]read, error) {
+	r, err := d.rs.borrow(ctx)
+	if err != nil {
+		return group, err
+	}
+	defer d.rs.giveBack(r)
+	req.Meter.Add(1, 1)
+	if err := exec(r.begin); err != nil {
+		return group, classify(err)
+	}
+	for bytes := 0; len(group) < min(len(keys), readGroup) && bytes < pageBytes; {
+		found, err := r.get(ctx, keys[len(group)], req.WithValue)
+		group = append(group, read{found, err})
+		bytes += len(found.Value)
+	}
+	if !r.conn.AutocommitEnabled() { // some errors end the transaction by themselves
+		if err := exec(r.end); err != nil {
+			return group, classify(err)
+		}
+	}
+	return group, nil
+}
+
+// WriteMany writes in several transactions, so that other processes get their
+// turn. When one fails, those before it stay, and the rest is not tried.
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	results := make([]kv.WriteResult, len(req.Writes))
+	left := make([]int, 0, len(req.Writes)) // the writes to do, by their places
+	for i := range req.Writes {
+		if knows(&req.Writes[i]) {
+			left = append(left, i)
+		} else {
+			results[i].Err = kv.UnsupportedWrite(req.Writes[i])
+		}
+	}
+	for len(left) > 0 {
+		n, bytes := 0, 0
+		for n < len(left) && n < groupWrites && bytes < groupBytes {
+			bytes += len(req.Writes[left[n]].Value)
+			n++
+		}
+		group := left[:n]
+		err := d.w.write(ctx, &job{now: req.Now, writes: n, bytes: bytes, meter: req.Meter, do: func(t *table) (err error) {
+			for _, i := range group {
+				if results[i], err = write(t, &req.Writes[i], req.Now); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+		if err != nil {
+			for _, i := range group {
+				results[i] = kv.WriteResult{Err: err}
+			}
+			for _, i := range left[n:] {
+				results[i].Err = untried(err)
+			}
+			return results
+		}
+		left = left[n:]
+	}
+	return results
+}
+
+// untried is the error of writes that were not tried, since one before them failed with err.
+func untried(err error) error {
+	if e, ok := errors.AsType[*kv.Error](err); ok && e.MayHaveApplied {
+		return &kv.Error{Kind: e.Kind, Err: e.Err}
+	}
+	return err
+}

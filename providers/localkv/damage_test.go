@@ -1,0 +1,365 @@
+package localkv
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"zombiezen.com/go/sqlite"
+)
+
+// The record that the tests damage, and its neighbours.
+var (
+	whole = kv.Record{
+		Key: "key:5", Value: []byte("the value"), Expires: 4_000_000_000_000,
+		Token: "AAAAAAAAAAAAAAAAAAAAA5", Version: "AAAAAAAAAAAAAAAAAAAAA5", Predecessors: "p1,p2",
+	}
+	neighbours = []kv.Record{
+		{Key: "key:4", Value: []byte("VALUE 4"), Token: "AAAAAAAAAAAAAAAAAAAAA4", Version: "AAAAAAAAAAAAAAAAAAAAA4"},
+		{Key: "key:6", Value: []byte("VALUE 6"), Expires: 4_000_000_000_006, Token: "AAAAAAAAAAAAAAAAAAAAA6", Version: "AAAAAAAAAAAAAAAAAAAAA6"},
+	}
+)
+
+func newWriteRequest(kind kv.WriteKind, rec kv.Record, cond kv.Condition) kv.WriteRequest {
+	return kv.WriteRequest{Write: kv.Write{Kind: kind, Record: rec, Condition: cond}, Now: time.Now().UnixMilli()}
+}
+
+// damageable makes a file with whole and its neighbours, and returns its path and content.
+func damageable(t *testing.T) (path string, content []byte) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "app.db")
+	d, err := newDriver(t.Context(), path, new(Options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range append([]kv.Record{whole}, neighbours...) {
+		if out, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, rec, kv.Condition{})); err != nil || !out.Done {
+			t.Fatal(out, err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if content, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	return path, content
+}
+
+// openChanged opens a file of damageable that another program changed, and still has open.
+func openChanged(t *testing.T, statement string) (*driver, *sqlite.Conn) {
+	t.Helper()
+	path, _ := damageable(t)
+	other, err := connect(t.Context(), path, sqlite.OpenReadWrite, statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	d, err := newDriver(t.Context(), path, new(Options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d, other
+}
+
+// reading is what reads of one key found: damage, or a record.
+type reading struct {
+	what   string
+	damage error // nil, or ErrIncompatible
+}
+
+// readDamaged reads whole in every way. What it finds is right or ErrIncompatible; an error
+// says what is not.
+func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong error) {
+	check := func(what string, rec kv.Record, exists, withValue bool, err error) {
+		want := whole
+		if !withValue {
+			want.Value = nil
+		}
+		switch {
+		case errors.Is(err, kv.ErrIncompatible):
+			readings = append(readings, reading{what, err})
+			return
+		case err != nil:
+			wrong = errors.Join(wrong, fmt.Errorf("%s: the error is %w; want ErrIncompatible", what, err))
+		case !exists:
+			wrong = errors.Join(wrong, fmt.Errorf("%s finds nothing", what))
+		case fmt.Sprintf("%+v", rec) != fmt.Sprintf("%+v", want):
+			wrong = errors.Join(wrong, fmt.Errorf("%s returns %+v; want %+v", what, rec, want))
+		}
+		readings = append(readings, reading{what, nil})
+	}
+	for _, withValue := range []bool{true, false} {
+		found, err := d.Get(ctx, kv.GetRequest{Key: whole.Key, WithValue: withValue})
+		check(fmt.Sprintf("Get with value %t", withValue), found.Record, found.Exists, withValue, err)
+
+		what := fmt.Sprintf("GetMany with value %t", withValue)
+		yielded := 0
+		for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: []string{"key:4", whole.Key, "key:6"}, WithValue: withValue}) {
+			if yielded++; found.Key == whole.Key || found.Key == "" {
+				check(what, found.Record, found.Exists, withValue, err)
+			}
+		}
+		if yielded == 0 {
+			wrong = errors.Join(wrong, fmt.Errorf("%s yields nothing", what))
+		}
+
+		// It has not expired: also a scan that leaves out what has expired must have it.
+		for _, now := range []int64{0, time.Now().UnixMilli()} {
+			what := fmt.Sprintf("Scan with value %t and now %d", withValue, now)
+			seen := false
+			for rec, err := range d.Scan(ctx, kv.ScanRequest{From: "-", To: "~", Limit: 10, WithValue: withValue, Now: now}) {
+				if rec.Key == whole.Key || rec.Key == "" {
+					check(what, rec, true, withValue, err)
+					seen = true
+				}
+			}
+			if !seen {
+				check(what, kv.Record{}, false, withValue, nil)
+			}
+		}
+	}
+	// It is there: none of these may hold.
+	for what, req := range map[string]kv.WriteRequest{
+		"a put under CondAbsent":                    newWriteRequest(kv.KindPut, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondAbsent}),
+		"a put under CondVersion of another one":    newWriteRequest(kv.KindPut, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondVersion, Version: "other"}),
+		"a delete under CondVersion of another one": newWriteRequest(kv.KindDelete, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondVersion, Version: "other"}),
+	} {
+		out, err := d.Write(ctx, req)
+		if out.Done {
+			wrong = errors.Join(wrong, fmt.Errorf("%s is done", what))
+		}
+		check(what, out.Found, out.Exists, false, err)
+		if many := d.WriteMany(ctx, kv.WriteManyRequest{Writes: []kv.Write{req.Write}, Now: req.Now}); many[0].Done {
+			wrong = errors.Join(wrong, fmt.Errorf("%s is done, in a batch", what))
+		} else {
+			check(what+" in a batch", many[0].Found, many[0].Exists, false, many[0].Err)
+		}
+	}
+	return readings, wrong
+}
+
+// mend puts or deletes whole without a condition, and reads it.
+func mend(ctx context.Context, d kv.Driver, kind kv.WriteKind) error {
+	rec := kv.Record{Key: whole.Key, Value: []byte("new"), Token: "new", Version: "new"}
+	if out, err := d.Write(ctx, newWriteRequest(kind, rec, kv.Condition{})); err != nil || !out.Done {
+		return fmt.Errorf("%s: done %t, %w", kind, out.Done, err)
+	}
+	found, err := d.Get(ctx, kv.GetRequest{Key: whole.Key, WithValue: true})
+	if put := kind == kv.KindPut; err != nil || found.Exists != put || put && fmt.Sprintf("%+v", found.Record) != fmt.Sprintf("%+v", rec) {
+		return fmt.Errorf("after %s there is %+v, %v", kind, found, err)
+	}
+	return nil
+}
+
+// A row that does not match its checksums is an error under its key, and of this key alone. A
+// write without a condition replaces or removes it.
+func TestDamagedRow(t *testing.T) {
+	t.Parallel()
+	swap := func(columns string) string {
+		return "UPDATE kv SET (" + columns + ") = (SELECT " + columns + " FROM kv WHERE k = 'key:6') WHERE k = 'key:5'"
+	}
+	for name, test := range map[string]struct {
+		sql       string
+		valueOnly bool // reads without the value do not notice
+		says      string
+	}{
+		"x":                         {"UPDATE kv SET x = x + 1 WHERE k = 'key:5'", false, "checksum c"},
+		"x in the past":             {"UPDATE kv SET x = 1 WHERE k = 'key:5'", false, "checksum c"},
+		"no x":                      {"UPDATE kv SET x = NULL WHERE k = 'key:5'", false, "checksum c"},
+		"t":                         {"UPDATE kv SET t = 'AAAAAAAAAAAAAAAAAAAAA6' WHERE k = 'key:5'", false, "checksum c"},
+		"p":                         {"UPDATE kv SET p = 'p1,p3' WHERE k = 'key:5'", false, "checksum c"},
+		"no p":                      {"UPDATE kv SET p = NULL WHERE k = 'key:5'", false, "checksum c"},
+		"between t and p":           {"UPDATE kv SET t = t || 'p1,', p = 'p2' WHERE k = 'key:5'", false, "checksum c"},
+		"c":                         {"UPDATE kv SET c = c + 1 WHERE k = 'key:5'", false, "checksum c"},
+		"c that is no number":       {"UPDATE kv SET c = x'00' WHERE k = 'key:5'", false, "checksum c"},
+		"c beyond 32 bits":          {"UPDATE kv SET c = c + (1 << 32) WHERE k = 'key:5'", false, "checksum c"},
+		"c of another row":          {swap("c"), false, "checksum c"},
+		"all but the value's parts": {swap("x, t, p, c"), false, "checksum c"},
+		"v":                         {"UPDATE kv SET v = CAST('the valuf' AS BLOB) WHERE k = 'key:5'", true, "checksum d"},
+		"v empty":                   {"UPDATE kv SET v = x'' WHERE k = 'key:5'", true, "checksum d"},
+		"v longer":                  {"UPDATE kv SET v = CAST(v || x'00' AS BLOB) WHERE k = 'key:5'", true, "checksum d"},
+		"d":                         {"UPDATE kv SET d = d + 1 WHERE k = 'key:5'", true, "checksum d"},
+		"v and d of another row":    {swap("v, d"), true, "checksum d"},
+		"all of another row":        {swap("x, t, p, c, d, v"), false, "checksum c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, kind := range []kv.WriteKind{kv.KindPut, kv.KindDelete} {
+				d, _ := openChanged(t, test.sql)
+				readings, wrong := readDamaged(t.Context(), d)
+				if wrong != nil {
+					t.Error(wrong)
+				}
+				for _, r := range readings {
+					want := !test.valueOnly || strings.Contains(r.what, "with value true")
+					if (r.damage != nil) != want || want && (!strings.Contains(r.damage.Error(), "damaged") || !strings.Contains(r.damage.Error(), test.says)) {
+						t.Errorf("rule: reads check what they read; %s: %v; want an error: %t, that says %q", r.what, r.damage, want, test.says)
+					}
+				}
+				for _, rec := range neighbours {
+					if found, err := d.Get(t.Context(), kv.GetRequest{Key: rec.Key, WithValue: true}); err != nil || fmt.Sprintf("%+v", found.Record) != fmt.Sprintf("%+v", rec) {
+						t.Errorf("rule: damage concerns its key alone; %q: %+v, %v", rec.Key, found, err)
+					}
+				}
+				if err := mend(t.Context(), d, kind); err != nil {
+					t.Errorf("rule: a write without a condition mends a damaged row; %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A row whose expiry may be what is wrong is not removed in passing.
+func TestDamagedRowIsNoExpiredRow(t *testing.T) {
+	t.Parallel()
+	d, other := openChanged(t, "UPDATE kv SET x = 1 WHERE k = 'key:5'")
+	old := kv.Record{Key: "old", Expires: 2, Token: "old"}
+	for _, rec := range []kv.Record{old, neighbours[0]} {
+		if _, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, rec, kv.Condition{})); err != nil {
+			t.Fatal(err)
+		}
+		d.w.nextSweep = time.Time{}
+	}
+	if got := mustQuery(t, other, "SELECT group_concat(k) FROM (SELECT k FROM kv ORDER BY k)"); got != "key:4,key:5,key:6" {
+		t.Errorf("rule: writes remove rows that have expired, and none that are damaged; left are %s", got)
+	}
+}
+
+// cell finds the row of whole in the content of a file: where the cell, its body and the body's
+// columns after the key begin, and where it ends.
+// https://www.sqlite.org/fileformat2.html#b_tree_pages
+func cell(t *testing.T, content []byte) (start, body, columns, end int) {
+	t.Helper()
+	x := binary.BigEndian.AppendUint64(nil, uint64(whole.Expires))[2:] // SQLite stores it in 6 bytes
+	row := append(append([]byte(whole.Key), x...), whole.Token...)
+	if n := bytes.Count(content, row); n != 1 {
+		t.Fatalf("the row is there %d times", n)
+	}
+	body = bytes.Index(content, row)
+	// The payload's length, the row's number, the header's length, and a type for each of
+	// seven columns: each is one byte here, but that of t (22 bytes of text: 57).
+	start = body - (1 + 1 + 1 + 7)
+	columns = body + len(whole.Key)
+	end = start + 2 + int(content[start])
+	if !bytes.HasSuffix(content[:end], whole.Value) {
+		t.Fatalf("the row ends with %q", content[body:end])
+	}
+	return start, body, columns, end
+}
+
+// Whichever bit of a row flips on the disk, its header's included: a read is right, or
+// ErrIncompatible. It is never wrong, and others are not concerned.
+func TestFlippedBits(t *testing.T) {
+	t.Parallel()
+	_, content := damageable(t)
+	start, body, columns, end := cell(t, content)
+	for at := start; at < end; at++ {
+		t.Run(fmt.Sprint("byte ", at-start), func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "app.db")
+			for bit := range 8 {
+				kind := []kv.WriteKind{kv.KindPut, kv.KindDelete}[bit%2]
+				d := openFlipped(t, path, content, at, bit)
+				readings, wrong := readDamaged(t.Context(), d)
+				if wrong != nil {
+					t.Errorf("rule: after bit %d flipped a read is right or ErrIncompatible; %v", bit, wrong)
+				}
+				if !slices.ContainsFunc(readings, func(r reading) bool { return r.damage != nil }) && at >= columns {
+					t.Errorf("rule: bit %d flipped, and no read notices", bit)
+				}
+				for _, rec := range neighbours {
+					found, err := d.Get(t.Context(), kv.GetRequest{Key: rec.Key, WithValue: true})
+					if right := err == nil && fmt.Sprintf("%+v", found.Record) == fmt.Sprintf("%+v", rec); !right && (at >= body || !errors.Is(err, kv.ErrIncompatible)) {
+						t.Errorf("after bit %d flipped %q is %+v, %v", bit, rec.Key, found, err)
+					}
+				}
+				if err := mend(t.Context(), d, kind); err != nil && (at >= columns || !errors.Is(err, kv.ErrIncompatible)) {
+					t.Errorf("rule: a write without a condition mends what bit %d spoiled; %v", bit, err)
+				}
+				if err := d.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// openFlipped opens a file of this content with a bit flipped.
+func openFlipped(t *testing.T, path string, content []byte, at, bit int) *driver {
+	t.Helper()
+	flipped := bytes.Clone(content)
+	flipped[at] ^= 1 << bit
+	if err := os.WriteFile(path, flipped, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDriver(t.Context(), path, &Options{Readers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// A row that has expired, and whose key or expiry no longer agrees with an index, makes no
+// write of another key fail that would remove it in passing.
+func TestFlippedBitsOfExpiredRow(t *testing.T) {
+	t.Parallel()
+	path, _ := damageable(t)
+	d, err := newDriver(t.Context(), path, new(Options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.w.nextSweep = time.Now().Add(time.Hour)
+	old := kv.Record{Key: "key:0", Value: []byte("old"), Expires: 1_000_000_000_000, Token: "AAAAAAAAAAAAAAAAAAAAA0"}
+	if _, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, old, kv.Condition{})); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := binary.BigEndian.AppendUint64(nil, uint64(old.Expires))[2:]
+	var places []int
+	for _, part := range [][]byte{[]byte(old.Key), x} { // each is in the row and in an index
+		if n := bytes.Count(content, part); n != 2 {
+			t.Fatalf("a part of the row is there %d times; want 2", n)
+		}
+		for _, first := range []int{bytes.Index(content, part), bytes.LastIndex(content, part)} {
+			for i := range part {
+				places = append(places, first+i)
+			}
+		}
+	}
+	for _, at := range places {
+		t.Run(fmt.Sprint("byte ", at), func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "app.db")
+			for bit := range 8 {
+				d := openFlipped(t, path, content, at, bit)
+				d.w.rebuilt = bit%2 == 1 // by damage found before
+				for _, rec := range neighbours {
+					if out, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, rec, kv.Condition{})); err != nil || !out.Done {
+						t.Errorf("rule: damage concerns its key alone; after bit %d flipped a put of %q is done %t, %v", bit, rec.Key, out.Done, err)
+					}
+					d.w.nextSweep = time.Time{}
+				}
+				if err := d.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,354 @@
+package localkv
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+
+	"github.com/skykv/skykv/kv"
+	"zombiezen.com/go/sqlite"
+)
+
+// This file owns the layout: no other one names the table, its columns or its index.
+
+// The file's header says whose it is and of which format: SQLite's
+// application_id and user_version.
+const (
+	applicationID = 0x536b4b56 // "SkKV"
+	format        = 2
+)
+
+// createTable makes the table. The value comes last: SQLite reads a row from its
+// front, so that the other columns of a large row cost one page. A table with a
+// rowid keeps rows of 1 KiB in their leaf page, where WITHOUT ROWID moves all
+// beyond a quarter of a page to a page of their own; measured with pages of 4 to
+// 16 KiB, that makes gets up to four and puts up to three times as slow.
+const createTable = `
+CREATE TABLE kv (
+  k TEXT NOT NULL PRIMARY KEY, -- key, in byte order
+  x INTEGER,                   -- expiry in ms since 1970, or NULL
+  t TEXT NOT NULL,             -- token of the write
+  p TEXT,                      -- predecessors of the write, or NULL
+  c INTEGER NOT NULL,          -- checksum of k, x, t and p
+  d INTEGER NOT NULL,          -- checksum of k and v
+  v BLOB NOT NULL              -- value
+)`
+
+// createIndex is for the removal of expired rows. Rows without an expiry are not in it.
+const createIndex = "CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"
+
+// rebuildIndex makes the index of createIndex anew.
+const rebuildIndex = "REINDEX kv_x"
+
+const (
+	selectMeta   = "SELECT x, t, p, c FROM kv WHERE k = ?1"
+	selectRecord = "SELECT x, t, p, c, d, v FROM kv WHERE k = ?1"
+
+	scanMeta    = "SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
+	scanRecords = "SELECT x, t, p, c, d, v, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
+
+	scanExpired = "SELECT x, t, p, c, k FROM kv WHERE x BETWEEN 1 AND ?1 ORDER BY x"
+
+	putRow = "INSERT INTO kv (k, x, t, p, c, d, v) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (k) DO UPDATE " +
+		"SET x = excluded.x, t = excluded.t, p = excluded.p, c = excluded.c, d = excluded.d, v = excluded.v"
+
+	deleteRow = "DELETE FROM kv WHERE k = ?1"
+)
+
+// The columns of all SELECT statements. Scans have the key in their last one.
+const (
+	columnExpires = iota
+	columnToken
+	columnPredecessors
+	columnMetaSum
+	columnValueSum
+	columnValue
+)
+
+// table is the table as one connection sees it.
+type table struct {
+	conn *sqlite.Conn
+
+	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // readers have these,
+	scanExpired, putRow, deleteRow                  *sqlite.Stmt // the writer these and selectMeta
+
+	summed []byte // what a checksum is made of; kept, since a new one would be allocated
+}
+
+// tableToRead prepares the statements that read.
+func tableToRead(ctx context.Context, c *sqlite.Conn) (*table, error) {
+	t := &table{conn: c}
+	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
+		selectMeta: &t.selectMeta, selectRecord: &t.selectRecord, scanMeta: &t.scanMeta, scanRecords: &t.scanRecords,
+	})
+}
+
+// tableToWrite prepares the statements that write.
+func tableToWrite(ctx context.Context, c *sqlite.Conn) (*table, error) {
+	t := &table{conn: c}
+	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
+		selectMeta: &t.selectMeta, scanExpired: &t.scanExpired, putRow: &t.putRow, deleteRow: &t.deleteRow,
+	})
+}
+
+// get returns the record under a key. A row that skykv did not write, or that is
+// damaged, is an *kv.Error, which leaves the transaction alone.
+func (t *table) get(key string, withValue bool) (found kv.Found, err error) {
+	stmt := t.selectMeta
+	if withValue {
+		stmt = t.selectRecord
+	}
+	found.Key = key
+	stmt.BindText(1, key)
+	exists, err := stmt.Step()
+	if err != nil {
+		return found, err
+	}
+	if exists {
+		found.Record, err = t.decode(stmt, key)
+		if err == nil && withValue {
+			err = t.decodeValue(stmt, &found.Record)
+		}
+	}
+	stmt.Reset() // ends the read transaction; Step returned no error that this could repeat
+	if err != nil {
+		return kv.Found{Record: kv.Record{Key: key}}, err
+	}
+	found.Exists = exists
+	return found, nil
+}
+
+// scan returns a statement whose rows are those with from <= key <= to in the order of
+// their keys, for scanned to read.
+func (t *table) scan(from, to string, withValue bool) *sqlite.Stmt {
+	stmt := t.scanMeta
+	if withValue {
+		stmt = t.scanRecords
+	}
+	stmt.BindText(1, from)
+	stmt.BindText(2, to)
+	return stmt
+}
+
+// scanned returns the record of the row that a scan has come to. Of one that is expired
+// at now, unless that is 0, it reads no value. An error concerns this row alone; the
+// record then has its key.
+func (t *table) scanned(stmt *sqlite.Stmt, withValue bool, now int64) (rec kv.Record, expired bool, err error) {
+	key := stmt.ColumnText(stmt.ColumnCount() - 1)
+	if kv.ValidateKey(key) != nil {
+		return kv.Record{Key: key}, false, errForeign("its key k", "a legal key")
+	}
+	rec, err = t.decode(stmt, key)
+	expired = err == nil && now != 0 && rec.Expires != 0 && rec.Expires <= now
+	if err == nil && withValue && !expired {
+		err = t.decodeValue(stmt, &rec)
+	}
+	if err != nil {
+		return kv.Record{Key: key}, false, err
+	}
+	return rec, expired, nil
+}
+
+// decode reads the row of stmt without its value.
+func (t *table) decode(stmt *sqlite.Stmt, key string) (kv.Record, error) {
+	rec := kv.Record{Key: key}
+	switch stmt.ColumnType(columnExpires) {
+	case sqlite.TypeNull:
+	case sqlite.TypeInteger:
+		rec.Expires = stmt.ColumnInt64(columnExpires)
+		if rec.Expires <= 0 {
+			return rec, errForeign("its expiry x", "a number above 0, or NULL")
+		}
+	default:
+		return rec, errForeign("its expiry x", "a number above 0, or NULL")
+	}
+	if stmt.ColumnType(columnToken) == sqlite.TypeText {
+		rec.Token = stmt.ColumnText(columnToken)
+	}
+	if rec.Token == "" {
+		return rec, errForeign("its token t", "a text that is not empty")
+	}
+	rec.Version = rec.Token
+	switch stmt.ColumnType(columnPredecessors) {
+	case sqlite.TypeNull:
+	case sqlite.TypeText:
+		rec.Predecessors = stmt.ColumnText(columnPredecessors)
+	default:
+		return rec, errForeign("p", "a text, or NULL")
+	}
+	if stmt.ColumnInt64(columnMetaSum) != int64(t.metaSum(&rec)) {
+		return rec, errDamaged("c")
+	}
+	return rec, nil
+}
+
+// decodeValue reads the value of the row of stmt, and copies it once.
+func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
+	if stmt.ColumnType(columnValue) != sqlite.TypeBlob {
+		return errForeign("its value v", "a blob")
+	}
+	rec.Value = make([]byte, stmt.ColumnLen(columnValue))
+	stmt.ColumnBytes(columnValue, rec.Value)
+	if stmt.ColumnInt64(columnValueSum) != int64(t.valueSum(rec)) {
+		return errDamaged("d")
+	}
+	return nil
+}
+
+// put stores rec in place of all that is there under its key.
+func (t *table) put(rec *kv.Record) error {
+	stmt := t.putRow
+	stmt.BindText(1, rec.Key)
+	if rec.Expires == 0 {
+		stmt.BindNull(2)
+	} else {
+		stmt.BindInt64(2, rec.Expires)
+	}
+	stmt.BindText(3, rec.Token)
+	if rec.Predecessors == "" {
+		stmt.BindNull(4)
+	} else {
+		stmt.BindText(4, rec.Predecessors)
+	}
+	stmt.BindInt64(5, int64(t.metaSum(rec)))
+	stmt.BindInt64(6, int64(t.valueSum(rec)))
+	stmt.BindBytes(7, rec.Value)
+	return exec(stmt)
+}
+
+// delete removes the row of a key, if there is one.
+func (t *table) delete(key string) error {
+	t.deleteRow.BindText(1, key)
+	return exec(t.deleteRow)
+}
+
+// deleteExpired deletes the first limit of the rows that expired at latest or before,
+// and returns how many it found. It leaves those alone that are damaged: their expiry may be
+// what is wrong.
+func (t *table) deleteExpired(latest int64, limit int) (int, error) {
+	stmt := t.scanExpired
+	stmt.BindInt64(1, latest)
+	var keys []string
+	for len(keys) < limit {
+		more, err := stmt.Step()
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+		if rec, expired, err := t.scanned(stmt, false, latest); err == nil && expired {
+			keys = append(keys, rec.Key)
+		}
+	}
+	if err := stmt.Reset(); err != nil {
+		return 0, err
+	}
+	for _, key := range keys {
+		if err := t.delete(key); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), nil
+}
+
+// The checksums are CRC-32C (Castagnoli), as numbers from 0 to 2^32-1. Both cover the key,
+// so that parts of two rows that changed places are noticed, and d covers nothing else
+// beside the value, so that x, t, p and c can be replaced by who does not read it.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// metaSum returns the checksum c: of the key, a zero byte, the expiry (8 bytes, the
+// highest first, 0 for none), the token, a zero byte and the predecessors.
+func (t *table) metaSum(rec *kv.Record) uint32 {
+	b := append(t.summed[:0], rec.Key...)
+	b = append(b, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(rec.Expires))
+	b = append(b, rec.Token...)
+	b = append(b, 0)
+	b = append(b, rec.Predecessors...)
+	t.summed = b
+	return crc32.Checksum(b, castagnoli)
+}
+
+// valueSum returns the checksum d: of the key, a zero byte and the value.
+func (t *table) valueSum(rec *kv.Record) uint32 {
+	b := append(t.summed[:0], rec.Key...)
+	b = append(b, 0)
+	t.summed = b
+	return crc32.Update(crc32.Checksum(b, castagnoli), castagnoli, rec.Value)
+}
+
+// initialize makes a file that is empty a store, and checks any other.
+func initialize(ctx context.Context, c *sqlite.Conn) error {
+	pages, err := query(ctx, c, "PRAGMA page_count")
+	if err != nil {
+		return err
+	}
+	if pages == "0" {
+		if err := create(ctx, c); err != nil {
+			return err
+		}
+	}
+	return checkHeader(ctx, c)
+}
+
+// create makes the table, unless another process was faster, in one transaction
+// and before write-ahead logging, so that the header has it all whenever the file
+// is not empty.
+func create(ctx context.Context, c *sqlite.Conn) error {
+	for _, statement := range []string{"PRAGMA page_size = 4096", "BEGIN EXCLUSIVE"} {
+		if err := run(ctx, c, statement); err != nil {
+			return err
+		}
+	}
+	// The transaction made the first page already: look for what is on it.
+	objects, err := query(ctx, c, "SELECT count(*) FROM sqlite_schema")
+	if err == nil && objects == "0" {
+		for _, statement := range []string{
+			fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+			fmt.Sprintf("PRAGMA user_version = %d", format),
+			createTable,
+			createIndex,
+		} {
+			if err = run(ctx, c, statement); err != nil {
+				break
+			}
+		}
+	}
+	if err == nil {
+		err = run(ctx, c, commit)
+	}
+	if err != nil && !c.AutocommitEnabled() {
+		run(context.WithoutCancel(ctx), c, rollback)
+	}
+	return err
+}
+
+// checkHeader reads the header by way of SQLite.
+func checkHeader(ctx context.Context, c *sqlite.Conn) error {
+	var header [2]uint32
+	for i, pragma := range []string{"PRAGMA application_id", "PRAGMA user_version"} {
+		answer, err := query(ctx, c, pragma)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(answer, 10, 32)
+		if err != nil {
+			return err
+		}
+		header[i] = uint32(n)
+	}
+	return checkFormat(header[0], header[1])
+}
+
+func checkFormat(application, version uint32) error {
+	switch {
+	case application != applicationID:
+		return errFile("it is an SQLite database of another program: its application_id is %#x, skykv's is %#x", application, applicationID)
+	case version != format:
+		return errFile("it has format (user_version) %d; this version of skykv knows %d", version, format)
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package localkv
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+const (
+	// lockWait is how long a call waits at most for a lock that another process
+	// holds, if its context lets it.
+	lockWait = time.Minute
+
+	// pollEvery is the time between two tries to get a lock. SQLite's own busy
+	// handler is off: it waits up to a tenth of a second between tries, and no
+	// context ends its wait without a goroutine for each call.
+	pollEvery = 500 * time.Microsecond
+)
+
+// pragmas are set on every connection.
+var pragmas = []string{
+	"PRAGMA synchronous = FULL",           // a commit returns when it is on the disk,
+	"PRAGMA fullfsync = ON",               // on macOS too, where fsync alone leaves it in the disk's cache
+	"PRAGMA checkpoint_fullfsync = ON",    //
+	"PRAGMA journal_size_limit = 8388608", // a log that grew in a burst shrinks again
+	"PRAGMA trusted_schema = OFF",         // nothing that somebody puts into the schema runs
+}
+
+// queryOnly is set on connections that only read.
+const queryOnly = "PRAGMA query_only = ON"
+
+// The statements around transactions.
+const (
+	beginRead  = "BEGIN"
+	beginWrite = "BEGIN IMMEDIATE" // takes the file's write lock
+	commit     = "COMMIT"
+	rollback   = "ROLLBACK"
+)
+
+// connect opens a connection and runs statements on it. The path is absolute, so
+// that SQLite sees neither a URI nor a name with a meaning of its own.
+func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statements ...string) (*sqlite.Conn, error) {
+	c, err := sqlite.OpenConn(path, flags)
+	if err != nil {
+		return nil, err
+	}
+	c.SetBusyTimeout(0)
+	for _, statement := range statements {
+		if err := run(ctx, c, statement); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// run executes a statement once, as soon as no other connection is in its way.
+func run(ctx context.Context, c *sqlite.Conn, statement string) error {
+	_, err := query(ctx, c, statement)
+	return err
+}
+
+// query is run, and returns the first column of the last row.
+func query(ctx context.Context, c *sqlite.Conn, statement string) (answer string, err error) {
+	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		answer = stmt.ColumnText(0)
+		return nil
+	}}
+	err = whenFree(ctx, lockWait, func() error { return sqlitex.ExecuteTransient(c, statement, &options) })
+	return answer, err
+}
+
+// prepare prepares statements for the life of the connection.
+func prepare(ctx context.Context, c *sqlite.Conn, statements map[string]**sqlite.Stmt) error {
+	for sql, stmt := range statements {
+		err := whenFree(ctx, lockWait, func() (err error) {
+			*stmt, err = c.Prepare(sql)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exec executes a prepared statement that returns no row.
+func exec(stmt *sqlite.Stmt) error {
+	if _, err := stmt.Step(); err != nil {
+		return err
+	}
+	return stmt.Reset()
+}
+
+// whenFree calls f until no other connection is in its way, but not after ctx
+// ended or wait has passed.
+func whenFree(ctx context.Context, wait time.Duration, f func() error) error {
+	err := f()
+	if !isBusy(err) {
+		return err
+	}
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	tooLong := time.NewTimer(wait)
+	defer tooLong.Stop()
+	for isBusy(err) {
+		select {
+		case <-poll.C:
+			err = f()
+		case <-tooLong.C:
+			return err
+		case <-ctx.Done():
+			return errDone(ctx)
+		}
+	}
+	return err
+}
+
+// useLog switches to write-ahead logging.
+func useLog(ctx context.Context, c *sqlite.Conn) error {
+	mode, err := query(ctx, c, "PRAGMA journal_mode = WAL")
+	if err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("SQLite cannot use write-ahead logging for it, as is the case on network file systems")}
+	}
+	return nil
+}
+
+// restartLog makes the write-ahead log start over, and waits for the readers of its older
+// parts for that. It reports whether it could.
+func restartLog(c *sqlite.Conn, wait time.Duration) bool {
+	busy := int64(1)
+	c.SetBusyTimeout(wait)
+	defer c.SetBusyTimeout(0)
+	// An error is that of a later commit, or nobody's.
+	_ = sqlitex.ExecuteTransient(c, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error {
+			busy = stmt.ColumnInt64(0)
+			return nil
+		},
+	})
+	return busy == 0
+}
