@@ -325,7 +325,7 @@ func TestRequestsOfConditions(t *testing.T) {
 }
 
 // TestLostBatchOfConditions: after an attempt whose answer was lost, a condition that
-// fails leaves the fate of its write open.
+// fails reports MayHaveApplied.
 func TestLostBatchOfConditions(t *testing.T) {
 	t.Parallel()
 	f := &fake{lose: onCall("BatchWrite", 0, errLost)}

@@ -92,7 +92,7 @@ func TestLostResponseThenOverwritten(t *testing.T) {
 	}
 	_, err := s.Put(t.Context(), "a", []byte("mine"), kv.IfNotExists())
 	if !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
-		t.Errorf("rule: a condition that fails after an attempt of unknown fate is ErrIndeterminate; got %v", err)
+		t.Errorf("rule: a condition that fails after an attempt that may have been applied is ErrIndeterminate; got %v", err)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestRefusedThenConditionFailed(t *testing.T) {
 	}
 	_, err := s.Put(t.Context(), "a", nil, kv.IfNotExists())
 	if !errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("rule: without an attempt of unknown fate a failed condition is just that; got %v", err)
+		t.Errorf("rule: without an attempt that may have been applied, a failed condition is ErrConditionFailed alone; got %v", err)
 	}
 }
 
@@ -247,7 +247,7 @@ func TestLostThenDenied(t *testing.T) {
 	}
 }
 
-// TestRecovers: passing faults of one attempt are nobody's business.
+// TestRecovers: the caller does not see faults that pass.
 func TestRecovers(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unavailable, codes.Aborted, codes.Internal} {
@@ -736,7 +736,7 @@ func TestGetManyResumes(t *testing.T) {
 	}
 }
 
-// TestWriteManyByStatus: every write has a fate of its own.
+// TestWriteManyByStatus: every write has its own result.
 func TestWriteManyByStatus(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

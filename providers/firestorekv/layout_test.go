@@ -138,7 +138,7 @@ func TestLayoutDocument(t *testing.T) {
 		t.Errorf("the layout document has %v, not what the package comment says", fields)
 	}
 	if shards, err := l.shardsOf(l.record()); shards != 16 || err != nil {
-		t.Errorf("rule: a layout document tells the number of shards; got %d, %v", shards, err)
+		t.Errorf("rule: a layout document has the number of shards; got %d, %v", shards, err)
 	}
 	integer := func(n int64) *pb.Value { return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: n}} }
 	for says, fields := range map[string]map[string]*pb.Value{
