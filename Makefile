@@ -64,7 +64,7 @@ fuzz: ## Run every fuzz target FUZZTIME times, such as 1000000x, or so long, suc
 
 .PHONY: matrix
 matrix: ## Run the suite on every kind of store, and write the README's matrix of providers
-	$(GO) run ./cmd/skykv/internal/matrix
+	$(GO) run ./cmd/skykv/command/internal/matrix
 
 # Calls of each provider in the check of linearizability.
 OPERATIONS ?= 20000
@@ -75,7 +75,7 @@ torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a ru
 	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/(killed|interrupt|file|dynamodb|aztables)' ./cmd/skykv
 	@# Firestore's emulator looks at all documents in every query.
 	SKYKV_ENTRIES=20000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/firestore' ./cmd/skykv
-	cd internal/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
+	cd internal/testing/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
 
 .PHONY: bench
 bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots

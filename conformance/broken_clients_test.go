@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )

@@ -6,10 +6,10 @@ import (
 	"flag"
 	"iter"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Cases lists the cases for every Config, in the order in which [Check] begins them.
@@ -24,14 +24,6 @@ func listed(suite []testCase) []Case {
 		cases[i] = c.Case
 	}
 	return cases
-}
-
-// cases are those that config has what they need for.
-func (config Config) cases() []testCase {
-	if config.Faulty == nil {
-		return suite
-	}
-	return slices.Concat(suite, faultSuite)
 }
 
 // Run runs every case that config allows as a parallel subtest of t, named as the case. As many
@@ -62,7 +54,9 @@ func Run(t *testing.T, config Config) {
 			results[c.Name] = result
 			t.Parallel() // returns when all have been chosen
 			begin()
-			if err := (<-result).Err(); err != nil {
+			r := <-result
+			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // the subtest took less, or more
+			if err := r.Err(); err != nil {
 				t.Error(err)
 			}
 		})

@@ -27,7 +27,7 @@ func infoCases() []testCase {
 				t.put("key", "value")
 				again := t.Info()
 				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
-					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites || again.Immediate != info.Immediate {
+					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites || again.EndsCalls != info.EndsCalls {
 					t.Errorf("Info() is %+v; it was %+v", again, info)
 				}
 			}),

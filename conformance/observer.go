@@ -178,7 +178,9 @@ func (d *observed) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Re
 }
 
 func (d *observed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	d.by.writing(req.Key)
+	if req.Kind != kv.KindDelete {
+		d.by.writing(req.Key)
+	}
 	end, err := d.by.call("Write")
 	if err != nil {
 		return kv.Outcome{}, err
@@ -189,7 +191,9 @@ func (d *observed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, 
 
 func (d *observed) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	for _, w := range req.Writes {
-		d.by.writing(w.Key)
+		if w.Kind != kv.KindDelete {
+			d.by.writing(w.Key)
+		}
 	}
 	end, err := d.by.call("WriteMany")
 	if err != nil {

@@ -37,3 +37,11 @@ var faultSuite = func() []testCase {
 	}
 	return cases
 }()
+
+// cases are those that config has what they need for.
+func (config Config) cases() []testCase {
+	if config.Faulty == nil {
+		return suite
+	}
+	return slices.Concat(suite, faultSuite)
+}

@@ -95,7 +95,7 @@ func (s *Store) begin(ctx context.Context) (call, *Error) {
 	}
 	c := call{ctx: ctx, caller: ctx, life: s.life}
 	switch {
-	case s.info.Immediate:
+	case s.info.EndsCalls:
 	case ctx.Done() == nil:
 		c.ctx = storeContext{s.life.ctx, ctx}
 	default:

@@ -64,7 +64,8 @@ import (
 // a kind that they do not know with ErrUnsupported. Middleware is told of nothing
 // above the Level that it was written for: see [Wrap].
 type Driver interface {
-	// Info describes the driver. It is constant and costs nothing.
+	// Info describes the driver. It is constant and costs nothing: it is called often, so
+	// that its functions are made once.
 	Info() Info
 
 	// Get reads the record under a key with strong consistency.
@@ -88,7 +89,8 @@ type Driver interface {
 	Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error]
 
 	// Write carries out one write if its condition holds. Deleting a key without a
-	// record is Done unless there is a condition. An error that is no *Error, or one
+	// record is Done unless there is a condition. The store deletes under CondNone and
+	// CondVersion only. An error that is no *Error, or one
 	// with MayHaveApplied set, tells the store that the write may have been applied.
 	Write(ctx context.Context, req WriteRequest) (Outcome, error)
 
@@ -133,10 +135,11 @@ type Info struct {
 	// driver has no such thing.
 	MaxAtomicWrites int
 
-	// Immediate says that the store need not end calls under way at Close, and so saves
-	// what that takes: no method ever waits for a network, a disk or another process, or
-	// Close of the driver ends the calls by itself, those without a deadline too.
-	Immediate bool
+	// EndsCalls says that the store need not end the calls under way at Close, and may
+	// save what that takes: no method ever waits for a network, a disk or another
+	// process, or the driver's Close ends the calls by itself, those without a deadline
+	// too. Middleware that waits by itself clears it.
+	EndsCalls bool
 }
 
 // Record is an entry as drivers store it.

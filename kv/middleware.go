@@ -76,7 +76,7 @@ func (g *guard) Info() Info {
 		MaxKeyLen:       info.MaxKeyLen,
 		MaxValueLen:     info.MaxValueLen,
 		MaxAtomicWrites: info.MaxAtomicWrites,
-		Immediate:       info.Immediate,
+		EndsCalls:       info.EndsCalls,
 	}
 }
 

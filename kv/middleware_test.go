@@ -415,7 +415,7 @@ func (d *accepting) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (k
 func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	t.Parallel()
 	full := kv.Info{
-		Name: "full", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, Immediate: true,
+		Name: "full", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, EndsCalls: true,
 		Shard: func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
 	}
 	if v := reflect.ValueOf(full); v.NumField() != 8 {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
-	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/internal/testing/canned"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/aztableskv"
 )

@@ -23,7 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/skykv/skykv/internal/canned"
+	"github.com/skykv/skykv/internal/testing/canned"
 )
 
 // serveCommand makes this program a service, in a process of its own so that

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/alien"
 	"github.com/skykv/skykv/providers/localkv"

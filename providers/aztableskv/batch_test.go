@@ -292,3 +292,350 @@ func TestManyShards(t *testing.T) {
 		t.Errorf("GetMany returns %d entries, %v; want %d", len(entries), err, len(want))
 	}
 }
+
+// fakeDriver returns a driver on the fake's table.
+func fakeDriver(t testing.TB, f *fake) *driver {
+	t.Helper()
+	d, err := newDriver("open", f.client(), f.table, &Options{Retry: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// oneShard returns n keys of one shard.
+func oneShard(n int) []string { return keysOf(sameShard(n, nil)) }
+
+var (
+	ifAbsent  = kv.Condition{Kind: kv.CondAbsent}
+	noSuchTag = `W/"datetime'2001-01-01T00%3A00%3A00.0000000Z'"`
+)
+
+func ifVersion(version string) kv.Condition {
+	return kv.Condition{Kind: kv.CondVersion, Version: version}
+}
+
+// mixedBatch is a batch of every kind of write under every condition, those that
+// hold and those that do not, on a table that it prepares; each kind often enough that
+// single failures are among many others. Every write has a token of its own.
+func mixedBatch(t *testing.T, d *driver) []kv.Write {
+	t.Helper()
+	var writes []kv.Write
+	key := func(kind string, i int) string { return fmt.Sprintf("%s-%02d", kind, i) }
+	version := func(key string) string {
+		found, err := d.Get(t.Context(), kv.GetRequest{Key: key})
+		if err != nil || !found.Exists {
+			t.Fatalf("%s: %+v, %v", key, found, err)
+		}
+		return found.Version
+	}
+	var before []kv.Write
+	for i := range 12 {
+		for _, kind := range []string{"there", "stale", "there-del", "stale-del", "replaced", "deleted"} {
+			before = append(before, putting(key(kind, i), kv.Condition{}))
+		}
+		expired := putting(key("expired", i), kv.Condition{})
+		expired.Expires = 1
+		before = append(before, expired)
+	}
+	for i, result := range d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: before}) {
+		if !result.Done || result.Err != nil {
+			t.Fatalf("%s: %+v", before[i].Key, result)
+		}
+	}
+	for i := range 12 {
+		writes = append(writes, putting(key("absent", i), ifAbsent), putting(key("there", i), ifVersion(version(key("there", i)))), putting(key("new", i), kv.Condition{}),
+			deleting(key("there-del", i), ifVersion(version(key("there-del", i)))), putting(key("replaced", i), kv.Condition{}), deleting(key("deleted", i), kv.Condition{}))
+		if i%4 == 3 { // those fail
+			writes = append(writes, putting(key("expired", i), ifAbsent), putting(key("stale", i), ifVersion(noSuchTag)), deleting(key("stale-del", i), ifVersion(noSuchTag)),
+				putting(key("gone", i), ifVersion(noSuchTag)), deleting(key("gone-del", i), ifVersion(noSuchTag)), deleting(key("gone-any", i), kv.Condition{}))
+		}
+	}
+	for i := range writes {
+		writes[i].Token = fmt.Sprintf("%0*d", kv.TokenLen, i)
+	}
+	return writes
+}
+
+// The rule: in a batch, each write under its condition does what it does by itself, and
+// is answered the same, with the version that a read finds.
+func TestWriteManyUnderConditions(t *testing.T) {
+	t.Parallel()
+	drivers := map[string]func(t *testing.T) *driver{
+		"fake": func(t *testing.T) *driver { return fakeDriver(t, newFake(t, "kv1")) },
+		"azurite": func(t *testing.T) *driver {
+			client := azurite(t)
+			d, err := newDriver("open", client, newTable(t, client), &Options{Shards: 2, Retry: quick})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+	}
+	for name, open := range drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			batch, single := open(t), open(t)
+			writes, alone := mixedBatch(t, batch), mixedBatch(t, single)
+			for i, got := range batch.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes}) {
+				out, err := single.Write(t.Context(), kv.WriteRequest{Write: alone[i]})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := writes[i]
+				if got.Err != nil || got.Done != out.Done || got.Exists != out.Exists || got.Found.Key != out.Found.Key ||
+					got.Found.Token != out.Found.Token || got.Found.Expires != out.Found.Expires || got.MayHaveApplied != out.MayHaveApplied {
+					t.Errorf("%s of %s under %s is %+v in a batch, %+v by itself", w.Kind, w.Key, w.Condition.Kind, got, out)
+				}
+				found, err := batch.Get(t.Context(), kv.GetRequest{Key: w.Key})
+				if err != nil {
+					t.Fatal(err)
+				}
+				written := got.Done && w.Kind == kv.KindPut
+				if (found.Token == w.Token) != written || written && (got.Version == "" || got.Version != found.Version) || !written && got.Version != "" {
+					t.Errorf("%s of %s under %s: done %t, version %q; a read finds token %s, version %q", w.Kind, w.Key, w.Condition.Kind, got.Done, got.Version, found.Token, found.Version)
+				}
+				if !got.Done && (got.Found.Version != found.Version || got.Exists != found.Exists) {
+					t.Errorf("%s of %s under %s failed over %+v; a read finds %+v", w.Kind, w.Key, w.Condition.Kind, got.Found, found)
+				}
+			}
+		})
+	}
+}
+
+// The rule: writes under conditions that hold go in transactions, and each one that does
+// not hold costs three requests: the transaction of those before it, what is there instead, and
+// the transaction of those after it. Where many fail they are made one by one.
+func TestWriteManyUnderConditionsRequests(t *testing.T) {
+	t.Parallel()
+	keys := oneShard(100)
+	for _, test := range []struct {
+		name  string
+		there func(i int) bool
+		want  int
+	}{
+		{"all hold", func(int) bool { return false }, 1},
+		{"one in the middle fails", func(i int) bool { return i == 50 }, 4},
+		{"the first fails", func(i int) bool { return i == 0 }, 3},
+		{"all fail", func(int) bool { return true }, 3 + 2 + 2*98},
+	} {
+		f := newFake(t, "kv1")
+		d := fakeDriver(t, f)
+		var before, writes []kv.Write
+		for i, key := range keys {
+			if test.there(i) {
+				before = append(before, putting(key, kv.Condition{}))
+			}
+			writes = append(writes, putting(key, ifAbsent))
+		}
+		d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: before})
+		f.take()
+		results := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes})
+		if got := f.take(); len(got) != test.want {
+			t.Errorf("%s: %d requests, want %d", test.name, len(got), test.want)
+		}
+		for i, result := range results {
+			if result.Err != nil || result.Done == test.there(i) || result.Exists != test.there(i) {
+				t.Errorf("%s: write %d is %+v", test.name, i, result)
+			}
+		}
+	}
+}
+
+// The rule: a put under a condition whose transaction landed, and whose answer was lost,
+// is answered with its own token, and that it may have been applied.
+func TestWriteManyUnderConditionsLostAnswer(t *testing.T) {
+	t.Parallel()
+	for name, fault1 := range lost {
+		if name == "transport's fail" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, "kv1")
+			d := fakeDriver(t, f)
+			keys := oneShard(20)
+			results := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{putting(keys[0], kv.Condition{}), putting(keys[1], kv.Condition{})}})
+			writes := []kv.Write{putting(keys[0], ifVersion(results[0].Version)), deleting(keys[1], ifVersion(results[1].Version))}
+			for _, key := range keys[2:] {
+				writes = append(writes, putting(key, ifAbsent))
+			}
+			for i := range writes {
+				writes[i].Token = fmt.Sprintf("%0*d", kv.TokenLen, i)
+			}
+			n := 0
+			f.setFault(func(*http.Request) fault {
+				if n++; n == 1 {
+					return fault1
+				}
+				return fault{}
+			})
+			for i, result := range d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes}) {
+				w := writes[i]
+				own := result.Found.Token == w.Token
+				if result.Err != nil || result.Done || !result.MayHaveApplied || own != (w.Kind == kv.KindPut) || result.Exists != own {
+					t.Errorf("%s of %s under %s: %+v; want the outcome of one that may have been applied, with its own token", w.Kind, w.Key, w.Condition.Kind, result)
+				}
+			}
+		})
+	}
+}
+
+// The rule: a write that the driver does not know, or with a version that is none,
+// is refused before any request, alone or in a batch, whose other writes are carried out.
+func TestUnknownWrites(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	d := fakeDriver(t, f)
+	var writes []kv.Write
+	for kind := range kv.WriteKind(8) {
+		for cond := range kv.ConditionKind(8) {
+			if kind == kv.KindPut && cond <= kv.CondVersion || kind == kv.KindDelete && (cond == kv.CondNone || cond == kv.CondVersion) {
+				continue
+			}
+			w := putting(fmt.Sprintf("k-%d-%d", kind, cond), kv.Condition{Kind: cond, Version: noSuchTag})
+			w.Kind = kind
+			writes = append(writes, w)
+		}
+	}
+	for _, w := range writes {
+		if out, err := d.Write(t.Context(), kv.WriteRequest{Write: w}); !errors.Is(err, kv.ErrUnsupported) || errors.Is(err, kv.ErrIndeterminate) || out.Done {
+			t.Errorf("%s under %s: %+v, %v; want ErrUnsupported", w.Kind, w.Condition.Kind, out, err)
+		}
+	}
+	writes = append(writes, putting("forged", ifVersion("*")))
+	good := putting("good", kv.Condition{})
+	results := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: append(slices.Clone(writes), good)})
+	for i, w := range writes {
+		want := kv.ErrUnsupported
+		if w.Key == "forged" {
+			want = kv.ErrInvalidVersion
+		}
+		if r := results[i]; !errors.Is(r.Err, want) || errors.Is(r.Err, kv.ErrIndeterminate) || r.Done {
+			t.Errorf("in a batch, %s under %s: %+v; want %v", w.Kind, w.Condition.Kind, r, want)
+		}
+	}
+	if last := results[len(writes)]; !last.Done || last.Err != nil {
+		t.Errorf("a put beside them: %+v", last)
+	}
+	if got := f.take(); !slices.Equal(got, []string{"PUT entity"}) {
+		t.Errorf("the requests are %q; want that of the put", got)
+	}
+	if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{good}}); !errors.Is(err, kv.ErrUnsupported) || d.Info().MaxAtomicWrites != 0 {
+		t.Errorf("WriteAtomic: %v; want ErrUnsupported, and no atomic writes in Info", err)
+	}
+}
+
+// The rule: a transaction was carried out if its answer has as many parts as it has
+// operations, each a success and with an ETag, but for deletions, and the closing
+// boundary. It failed if such an answer has the failure. Any other answer leaves its
+// fate open.
+func TestTransactionAnswers(t *testing.T) {
+	t.Parallel()
+	keys := oneShard(3)
+	puts := []kv.Write{putting(keys[0], ifAbsent), putting(keys[1], ifAbsent), putting(keys[2], ifAbsent)}
+	deletes := []kv.Write{deleting(keys[0], kv.Condition{}), deleting(keys[1], kv.Condition{})}
+	// submit carries out a transaction whose answer is changed.
+	submit := func(writes []kv.Write, there []string, edit func(string) string) (results []kv.WriteResult, requests []string) {
+		f := newFake(t, "kv1")
+		d := fakeDriver(t, f)
+		for _, key := range there {
+			d.Write(t.Context(), kv.WriteRequest{Write: putting(key, kv.Condition{})})
+		}
+		f.take()
+		f.setFault(func(r *http.Request) fault {
+			if r.URL.Path == "/$batch" {
+				return fault{edit: edit}
+			}
+			return fault{}
+		})
+		results = d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes})
+		return results, f.take()
+	}
+	open := func(what string, results []kv.WriteResult, requests []string) {
+		t.Helper()
+		for i, r := range results {
+			if r.Done || !errors.Is(r.Err, kv.ErrUnavailable) || !errors.Is(r.Err, kv.ErrIndeterminate) {
+				t.Errorf("%s: write %d is %+v; want ErrUnavailable and ErrIndeterminate", what, i, r)
+			}
+		}
+		if !slices.Equal(requests, []string{"POST batch"}) {
+			t.Errorf("%s: the requests are %q; want the transaction alone", what, requests)
+		}
+	}
+
+	// Cut off anywhere.
+	for _, there := range [][]string{nil, {keys[1]}} { // carried out, and failed
+		var whole string
+		submit(puts, there, func(body string) string { whole = body; return body })
+		closing := strings.LastIndex(whole, "--changesetresponse_1--") + len("--changesetresponse_1--")
+		if closing < 100 {
+			t.Fatalf("the answer is %q", whole)
+		}
+		for n := range len(whole) + 1 {
+			if n > 40 && n < closing-60 && n%7 != 0 { // there is nothing to see
+				continue
+			}
+			results, requests := submit(puts, there, func(body string) string { return body[:n] })
+			if n < closing {
+				open(fmt.Sprintf("an answer of %d bytes, cut after %d", len(whole), n), results, requests)
+				continue
+			}
+			for i, r := range results {
+				if holds := !slices.Contains(there, keys[i]); r.Err != nil || r.Done != holds || (r.Version != "") != holds {
+					t.Errorf("an answer of %d bytes, cut after %d, after its parts: write %d is %+v", len(whole), n, i, r)
+				}
+			}
+		}
+	}
+
+	etag := func(body string, i int) string { return strings.SplitAfter(body, "ETag: ")[i+1] }
+	for _, test := range []struct {
+		name   string
+		writes []kv.Write
+		edit   func(string) string
+	}{
+		{"a part is missing", puts, func(body string) string {
+			parts := strings.SplitAfter(body, "--changesetresponse_1\r\n")
+			return strings.Join(slices.Delete(parts, 1, 2), "")
+		}},
+		{"a part is there twice", puts, func(body string) string {
+			parts := strings.SplitAfter(body, "--changesetresponse_1\r\n")
+			return strings.Join(slices.Insert(parts, 1, parts[1]), "")
+		}},
+		{"no parts", puts, func(body string) string {
+			head, _, _ := strings.Cut(body, "--changesetresponse_1\r\n")
+			return head + "--changesetresponse_1--\r\n--batchresponse_1--\r\n"
+		}},
+		{"an ETag is missing", puts, func(body string) string { return strings.Replace(body, "ETag:", "X-Tag:", 1) }},
+		{"an ETag is empty", puts, func(body string) string {
+			tag, _, _ := strings.Cut(etag(body, 1), "\r\n")
+			return strings.Replace(body, tag, "", 1)
+		}},
+		{"a redirection", puts, func(body string) string { return strings.Replace(body, "204 No Content", "302 Found", 1) }},
+		{"to be continued", puts, func(body string) string { return strings.Replace(body, "204 No Content", "100 Continue", 1) }},
+		{"no HTTP", puts, func(body string) string { return strings.Replace(body, "HTTP/1.1", "SMTP", 1) }},
+		{"another boundary", puts, func(body string) string {
+			return strings.Replace(body, "boundary=changesetresponse_1", "boundary=changesetresponse_2", 1)
+		}},
+		{"no boundary", puts, func(body string) string { return strings.Replace(body, "; boundary=changesetresponse_1", "", 1) }},
+		{"a deletion too few", deletes, func(body string) string {
+			parts := strings.SplitAfter(body, "--changesetresponse_1\r\n")
+			return strings.Join(slices.Delete(parts, 1, 2), "")
+		}},
+	} {
+		there := keys[:2]
+		if test.writes[0].Kind == kv.KindPut {
+			there = nil
+		}
+		results, requests := submit(test.writes, there, test.edit)
+		open(test.name, results, requests)
+	}
+	for i, r := range first(submit(deletes, keys[:2], func(body string) string { return body })) {
+		if !r.Done || r.Err != nil || r.Version != "" {
+			t.Errorf("deletion %d, whose part has no ETag, is %+v; want it done", i, r)
+		}
+	}
+}
+
+func first(results []kv.WriteResult, _ []string) []kv.WriteResult { return results }

@@ -69,7 +69,7 @@ func (c *Connection) driver(op string) (*driver, error) {
 // Provider opens, sets up, looks at and sweeps stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
-		Scheme: name, Form: urlForm,
+		Scheme: name, Form: urlForm, Summary: "Azure Tables",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform, Sweep: Sweep,
 	}
 }

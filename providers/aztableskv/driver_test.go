@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,72 +67,74 @@ func TestShards(t *testing.T) {
 // are errors.
 func TestGetManyDoesNotWait(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, "kv1")
-	release := make(chan struct{})
-	client := fakeClient(t, "http://account.example", transport(func(r *http.Request) (*http.Response, error) {
-		if strings.Contains(r.URL.Path, "hot") {
-			select {
-			case <-release:
-			case <-r.Context().Done():
-				return nil, r.Context().Err()
-			}
-		}
-		return f.Do(r)
-	}))
-	f.setFault(func(r *http.Request) fault {
-		switch {
-		case strings.Contains(r.URL.Path, "busy"):
-			return fault{status: 503, code: "ServerBusy"}
-		case strings.Contains(r.URL.Path, "denied"):
-			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
-		}
-		return fault{}
-	})
-	// Throttled requests wait, with these options, until the test is over.
-	d, err := newDriver("open", client, "kv1", &Options{Retry: policy.RetryOptions{RetryDelay: time.Hour, MaxRetryDelay: time.Hour}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var keys []string
-	want := make(map[string]bool)
-	for i := range 100 {
-		key := fmt.Sprintf("k%d", i)
-		if i%2 == 0 {
-			d.Write(t.Context(), kv.WriteRequest{Write: putting(key, kv.Condition{})})
-		}
-		keys = append(keys, key)
-		want[key] = i%2 == 0
-	}
-	keys = append([]string{"hot1", "hot2", "busy1", "busy2", "denied"}, keys...)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	got := make(map[string]bool)
-	failed := make(map[string]error)
-	for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: keys, WithValue: true}) {
-		if _, twice := got[found.Key]; twice {
-			t.Errorf("%s is yielded twice", found.Key)
-		}
-		got[found.Key], failed[found.Key] = found.Exists, err
-		switch len(got) {
-		case len(keys) - 4: // all but the slow ones
-			for key, exists := range want {
-				if is, ok := got[key]; !ok || is != exists || failed[key] != nil {
-					t.Errorf("%s is yielded: %t, exists: %t, %v; want it before the slow ones, exists: %t", key, ok, is, failed[key], exists)
+	synctest.Test(t, func(t *testing.T) { // which fails where all wait for each other
+		f := newFake(t, "kv1")
+		release := make(chan struct{})
+		client := fakeClient(t, "http://account.example", transport(func(r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "hot") {
+				select {
+				case <-release:
+				case <-r.Context().Done():
+					return nil, r.Context().Err()
 				}
 			}
-			close(release)
-		case len(keys) - 2: // the throttled ones
-			cancel()
+			return f.Do(r)
+		}))
+		f.setFault(func(r *http.Request) fault {
+			switch {
+			case strings.Contains(r.URL.Path, "busy"):
+				return fault{status: 503, code: "ServerBusy"}
+			case strings.Contains(r.URL.Path, "denied"):
+				return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+			}
+			return fault{}
+		})
+		// Throttled requests wait, with these options, until the test is over.
+		d, err := newDriver("open", client, "kv1", &Options{Retry: policy.RetryOptions{RetryDelay: time.Hour, MaxRetryDelay: time.Hour}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for key, want := range map[string]error{"hot1": nil, "hot2": nil, "denied": kv.ErrPermission, "busy1": context.Canceled, "busy2": context.Canceled} {
-		if err, ok := failed[key]; !ok || !errors.Is(err, want) {
-			t.Errorf("%s is yielded: %t, %v; want %v", key, ok, err, want)
+		var keys []string
+		want := make(map[string]bool)
+		for i := range 100 {
+			key := fmt.Sprintf("k%d", i)
+			if i%2 == 0 {
+				d.Write(t.Context(), kv.WriteRequest{Write: putting(key, kv.Condition{})})
+			}
+			keys = append(keys, key)
+			want[key] = i%2 == 0
 		}
-	}
-	if len(got) != len(keys) {
-		t.Errorf("%d keys are yielded, want %d", len(got), len(keys))
-	}
+		keys = append([]string{"hot1", "hot2", "busy1", "busy2", "denied"}, keys...)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		got := make(map[string]bool)
+		failed := make(map[string]error)
+		for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: keys, WithValue: true}) {
+			if _, twice := got[found.Key]; twice {
+				t.Errorf("%s is yielded twice", found.Key)
+			}
+			got[found.Key], failed[found.Key] = found.Exists, err
+			switch len(got) {
+			case len(keys) - 4: // all but the slow ones
+				for key, exists := range want {
+					if is, ok := got[key]; !ok || is != exists || failed[key] != nil {
+						t.Errorf("%s is yielded: %t, exists: %t, %v; want it before the slow ones, exists: %t", key, ok, is, failed[key], exists)
+					}
+				}
+				close(release)
+			case len(keys) - 2: // the throttled ones
+				cancel()
+			}
+		}
+		for key, want := range map[string]error{"hot1": nil, "hot2": nil, "denied": kv.ErrPermission, "busy1": context.Canceled, "busy2": context.Canceled} {
+			if err, ok := failed[key]; !ok || !errors.Is(err, want) {
+				t.Errorf("%s is yielded: %t, %v; want %v", key, ok, err, want)
+			}
+		}
+		if len(got) != len(keys) {
+			t.Errorf("%d keys are yielded, want %d", len(got), len(keys))
+		}
+	})
 }
 
 // The rule: Close ends calls without a deadline that hang in the service: at once, with
@@ -178,4 +183,40 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The rule: Close hangs up on the service where a call of Open's client hangs.
+func TestCloseHangsUp(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv(envKey, "a2V5")
+	f := newFake(t, "kv1")
+	arrived, left := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "PUT" {
+			f.ServeHTTP(w, r)
+			return
+		}
+		io.Copy(io.Discard, r.Body)
+		close(arrived)
+		<-r.Context().Done()
+		close(left)
+	}))
+	t.Cleanup(server.Close)
+	s, err := Open(context.Background(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := s.Put(context.Background(), "a", nil)
+		done <- err
+	}()
+	<-arrived
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, kv.ErrClosed) || !errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("a put that hangs: %v; want ErrClosed and ErrIndeterminate", err)
+	}
+	<-left
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 )
 

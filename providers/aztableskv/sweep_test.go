@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/skykv/skykv/conformance/emulator"
+	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )

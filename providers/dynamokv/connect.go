@@ -28,7 +28,10 @@ const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N"
 
 // Provider opens, sets up and looks at tables by URL.
 func Provider() provider.Provider {
-	return provider.Provider{Scheme: name, Form: urlForm, Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform}
+	return provider.Provider{
+		Scheme: name, Form: urlForm, Summary: "AWS DynamoDB",
+		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform,
+	}
 }
 
 // Open returns a store over the table that a URL names:

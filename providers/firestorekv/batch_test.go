@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -129,13 +129,17 @@ func TestGetManyHandsOver(t *testing.T) {
 // TestGetManyBreaksOff: the end of the loop ends the requests.
 func TestGetManyBreaksOff(t *testing.T) {
 	t.Parallel()
-	hung := make(chan struct{}, parallelGroups)
+	hung := make(chan error, parallelGroups)
+	var hanging sync.WaitGroup
+	hanging.Add(parallelGroups - 1)
 	f := &fake{refuse: func(ctx context.Context, method string, n int) error {
 		if n == 0 {
+			hanging.Wait()
 			return nil
 		}
+		hanging.Done()
 		err := hang(ctx, method, n)
-		hung <- struct{}{}
+		hung <- err
 		return err
 	}}
 	d := driverAt(t, f.start(t))
@@ -149,7 +153,7 @@ func TestGetManyBreaksOff(t *testing.T) {
 		t.Errorf("rule: an iterator that is broken off leaves nothing running; %d calls are under way", n)
 	}
 	for range parallelGroups - 1 {
-		<-hung // the service has learned of it, or the test hangs
+		soon(t, hung, "the service learns that a loop was broken off")
 	}
 }
 
@@ -159,7 +163,7 @@ func TestLoopBodyHoldsNoStream(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
 	d := driverAt(t, f.start(t))
-	keys := manyKeys(parallelGroups * groupReads)
+	keys := manyKeys(4 * groupReads)
 	req := puts(keys...)
 	for i := range req.Writes {
 		req.Writes[i].Value = make([]byte, kv.MaxValueLen) // more than what the connection's windows hold
@@ -167,8 +171,10 @@ func TestLoopBodyHoldsNoStream(t *testing.T) {
 	d.WriteMany(t.Context(), req)
 	check := func(what string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); f.open.Load() > 0; runtime.Gosched() {
-			if time.Now().After(deadline) {
+		for f.open.Load() > 0 {
+			select {
+			case <-f.ended:
+			case <-time.After(time.Minute):
 				t.Fatalf("rule: nothing of a limited number is held while an iterator yields; %s holds %d streams", what, f.open.Load())
 			}
 		}
@@ -231,6 +237,8 @@ func conditions(t *testing.T, d *driver) {
 			put(prefix+"h", "new", version("1")),
 			remove(prefix+"i", version("1")),
 			remove(prefix+"j", kv.Condition{}),
+			remove(prefix+"e", absent),
+			remove(prefix+"j", absent),
 			put(prefix+"k", "new", version("no version")),
 			{Kind: kv.KindTouch, Record: kv.Record{Key: prefix + "l", Token: testToken}, Condition: kv.Condition{Kind: kv.CondLive}},
 		}

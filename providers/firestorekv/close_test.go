@@ -9,6 +9,18 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
+// soon returns what comes next, and fails the test by its rule when nothing does.
+func soon(t *testing.T, next <-chan error, rule string) error {
+	t.Helper()
+	select {
+	case err := <-next:
+		return err
+	case <-time.After(time.Minute):
+		t.Fatalf("rule: %s", rule)
+		return nil
+	}
+}
+
 // TestCloseEndsHangingCalls: whoever brought the client, and whether the caller has a
 // deadline or not.
 func TestCloseEndsHangingCalls(t *testing.T) {
@@ -52,20 +64,20 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 				if _, err := s.Exists(t.Context(), "a"); err != nil { // connects
 					t.Fatal(err)
 				}
-				hung, left := make(chan struct{}, 100), make(chan struct{}, 100)
+				hung, left := make(chan error, 100), make(chan error, 100)
 				f.refuse = func(ctx context.Context, method string, n int) error {
-					hung <- struct{}{}
+					hung <- nil
 					err := hang(ctx, method, n)
-					left <- struct{}{}
+					left <- nil
 					return err
 				}
-				result := make(chan error)
+				result := make(chan error, 1)
 				go func() { result <- op.do(ctx, s) }()
 				<-hung
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				err := <-result // soon, or the test hangs
+				err := soon(t, result, "a call ends soon after Close; "+op.name+" "+under+" does not")
 				if !errors.Is(err, kv.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrUnavailable) {
 					t.Errorf("rule: a call that Close ended is ErrClosed; %s %s: %v", op.name, under, err)
 				}
@@ -75,7 +87,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 				if n := len(d.underWay.all); n != 0 {
 					t.Errorf("rule: nothing is left running; after %s, %d calls are under way", op.name, n)
 				}
-				<-left // the service has learned of it, or the test hangs
+				soon(t, left, "the service learns that a call has ended; of "+op.name+" "+under+" it does not")
 			}
 		}
 	}
@@ -92,7 +104,7 @@ func TestCloseEndsPauses(t *testing.T) {
 	}}
 	d := driverAt(t, f.start(t))
 	d.firstPause, d.timeout = time.Hour, 100*time.Hour
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() {
 		_, err := d.Get(t.Context(), kv.GetRequest{Key: "a"})
 		result <- err
@@ -101,7 +113,7 @@ func TestCloseEndsPauses(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-result; !errors.Is(err, context.Canceled) {
+	if err := soon(t, result, "Close ends a call that pauses"); !errors.Is(err, context.Canceled) {
 		t.Errorf("rule: Close ends a call that pauses; got %v", err)
 	}
 	if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); !errors.Is(err, context.Canceled) {

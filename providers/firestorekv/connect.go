@@ -24,7 +24,10 @@ const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&endpoint=UR
 
 // Provider offers what there is to do with stores by URL.
 func Provider() provider.Provider {
-	return provider.Provider{Scheme: name, Form: urlForm, Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform}
+	return provider.Provider{
+		Scheme: name, Form: urlForm, Summary: "Google Cloud Firestore",
+		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform,
+	}
 }
 
 // Open opens the store named by a URL such as

@@ -22,6 +22,7 @@ type driver struct {
 	client *firestore.Client
 	close  func() // closes the client when it is skykv's own, else nil
 	layout *layout
+	info   kv.Info
 
 	timeout    time.Duration
 	firstPause time.Duration
@@ -32,12 +33,7 @@ type driver struct {
 	headers, getHeaders headers
 }
 
-func (d *driver) Info() kv.Info {
-	return kv.Info{
-		Name: name, Shards: d.layout.shards(), Shard: d.layout.shard, ShardOfPrefix: d.layout.shardOfPrefix,
-		Immediate: true, // Close ends the calls under way
-	}
-}
+func (d *driver) Info() kv.Info { return d.info }
 
 // Get is a BatchGetDocuments of one document, as the high-level client's Get:
 // GetDocument's NotFound would not tell a missing document from a missing

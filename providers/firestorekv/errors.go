@@ -101,7 +101,7 @@ func refused(err error) bool {
 }
 
 // conditionFailed reports whether err says that cond did not hold. NotFound is also
-// said of a missing database: who looks at the document then learns which it is.
+// said of a missing database: a look at the document tells which it is.
 func conditionFailed(cond *pb.Precondition, err error) bool {
 	switch cond.GetConditionType().(type) {
 	case *pb.Precondition_Exists:

@@ -52,7 +52,8 @@ type fake struct {
 	// ends the stream with its error.
 	between func(ctx context.Context, docName string) error
 
-	open atomic.Int32 // streams
+	open  atomic.Int32  // streams
+	ended chan struct{} // has one element after a stream ended
 }
 
 // call is one request that a fake received.
@@ -88,6 +89,7 @@ func (f *fake) start(t testing.TB) string { return serve(t, f.register) }
 func (f *fake) register(s *grpc.Server) {
 	f.docs = make(map[string]*pb.Document)
 	f.clock = 1_700_000_000_000_000
+	f.ended = make(chan struct{}, 1)
 	pb.RegisterFirestoreServer(s, f)
 }
 
@@ -286,6 +288,18 @@ func (f *fake) BatchWrite(ctx context.Context, req *pb.BatchWriteRequest) (*pb.B
 	return resp, err
 }
 
+// stream counts an open stream, until the function that it returns is called.
+func (f *fake) stream() func() {
+	f.open.Add(1)
+	return func() {
+		f.open.Add(-1)
+		select {
+		case f.ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // cutAt tells after how many documents a stream ends, -1 when it does not.
 func (f *fake) cutAt(method string, n int) int {
 	if f.cut == nil {
@@ -297,8 +311,7 @@ func (f *fake) cutAt(method string, n int) int {
 var errCut = grpcstatus.Error(codes.Unavailable, "the stream was cut")
 
 func (f *fake) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, stream pb.Firestore_BatchGetDocumentsServer) error {
-	f.open.Add(1)
-	defer f.open.Add(-1)
+	defer f.stream()()
 	n, err := f.begin(stream.Context(), "BatchGetDocuments", req)
 	if err != nil {
 		return err
@@ -340,8 +353,7 @@ func masked(doc *pb.Document, fields []string) *pb.Document {
 }
 
 func (f *fake) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQueryServer) error {
-	f.open.Add(1)
-	defer f.open.Add(-1)
+	defer f.stream()()
 	n, err := f.begin(stream.Context(), "RunQuery", req)
 	if err != nil {
 		return err

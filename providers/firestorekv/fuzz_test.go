@@ -2,7 +2,7 @@ package firestorekv
 
 import (
 	"errors"
-	"strings"
+	"reflect"
 	"testing"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -11,18 +11,17 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-var fuzzLayout = testLayout(3)
-
 // The rule: no document makes the decoder panic, and what is not skykv's is
 // ErrIncompatible. The input is a document as it comes from the wire.
 func FuzzDecode(f *testing.F) {
+	l := testLayout(1)
 	for _, rec := range []kv.Record{
-		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", kv.TokenLen)},
-		{Key: "..", Value: []byte{}, Token: strings.Repeat("t", kv.TokenLen), Expires: 1_700_000_000_000},
+		{Key: "key", Value: []byte("value"), Token: testToken, Predecessors: "p"},
+		{Key: "..", Value: []byte{}, Token: testToken, Expires: 1_700_000_000_000},
 		{Key: "__x__", Value: []byte("value"), Token: "short"},
-		{Key: "key", Value: []byte("value"), Token: strings.Repeat("t", kv.TokenLen), Expires: -1},
+		{Key: "key", Value: []byte("value"), Token: testToken, Expires: -1},
 	} {
-		wire, err := proto.Marshal(fuzzLayout.encode(rec))
+		wire, err := proto.Marshal(l.encode(rec))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -34,17 +33,25 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for _, withValue := range []bool{true, false} {
-			rec, err := fuzzLayout.scanned(1, &doc, withValue)
+			found, foundErr := l.scanned(0, &doc, withValue)
+			if (found.Key != "") != (foundErr != nil || found.Token != "") || found.Key != "" && l.docName(found.Key) != doc.GetName() {
+				t.Fatalf("a scan takes document %q for %+v, %v", doc.GetName(), found, foundErr)
+			}
+			key := found.Key // as a read has it, which does not look at the name
+			if key == "" {
+				key = "key"
+			}
+			rec, err := l.decode(key, &doc, withValue)
+			if found.Key != "" && (!reflect.DeepEqual(found, rec) || (foundErr == nil) != (err == nil)) {
+				t.Fatalf("a scan finds %+v, %v; a read %+v, %v", found, foundErr, rec, err)
+			}
 			if err != nil {
-				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible || rec.Key == "" {
-					t.Fatalf("the error beside %q is %v; want ErrIncompatible beside a key", rec.Key, err)
+				if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible {
+					t.Fatalf("the error is %v; want ErrIncompatible", err)
 				}
 				continue
 			}
-			if rec.Key == "" {
-				continue
-			}
-			if doc.GetName() != fuzzLayout.docName(rec.Key) || len(rec.Token) != kv.TokenLen || rec.Expires < 0 || withValue && rec.Value == nil {
+			if rec.Key != key || len(rec.Token) != kv.TokenLen || rec.Expires < 0 || len(rec.Predecessors) > kv.MaxPredecessorsLen || withValue && rec.Value == nil {
 				t.Fatalf("the record is %+v", rec)
 			}
 		}
@@ -57,22 +64,23 @@ func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
 	f.Add(".", "..", []byte{}, int64(0))
 	f.Add("a/b", "projects/p", []byte{}, int64(0))
+	l := testLayout(3)
 	f.Fuzz(func(t *testing.T, key, other string, value []byte, expires int64) {
-		shard := fuzzLayout.shard(key)
+		shard := l.shard(key)
 		if kv.ValidateKey(key) != nil {
-			if got, _ := fuzzLayout.scanned(shard, &pb.Document{Name: fuzzLayout.docName(key)}, true); got.Key != "" {
+			if got, _ := l.scanned(shard, &pb.Document{Name: l.docName(key)}, true); got.Key != "" {
 				t.Fatalf("the document of %q, which is no key, has the key %q", key, got.Key)
 			}
 			return
 		}
-		if kv.ValidateKey(other) == nil && fuzzLayout.shard(other) == shard && (fuzzLayout.docName(key) < fuzzLayout.docName(other)) != (key < other) {
+		if kv.ValidateKey(other) == nil && l.shard(other) == shard && (l.docName(key) < l.docName(other)) != (key < other) {
 			t.Fatalf("%q and %q of one shard are stored in another order", key, other)
 		}
 		if expires < 0 || expires > kv.MaxExpiry.UnixMilli() || value == nil {
 			return
 		}
-		in := kv.Record{Key: key, Value: value, Expires: expires, Token: strings.Repeat("t", kv.TokenLen)}
-		out, err := fuzzLayout.scanned(shard, fuzzLayout.encode(in), true)
+		in := kv.Record{Key: key, Value: value, Expires: expires, Token: testToken}
+		out, err := l.scanned(shard, l.encode(in), true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}

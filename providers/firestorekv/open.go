@@ -107,8 +107,12 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 	prefix := []string{"google-cloud-resource-prefix", l.database}
 	routing := "project_id=" + url.QueryEscape(project) + "&database_id=" + url.QueryEscape(o.Database)
 	return &driver{
-		client:     client,
-		layout:     l,
+		client: client,
+		layout: l,
+		info: kv.Info{
+			Name: name, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+			EndsCalls: true, // Close ends the calls under way
+		},
 		timeout:    o.Timeout,
 		firstPause: firstPause,
 		headers:    newHeaders(prefix...),

@@ -93,7 +93,7 @@ func (c *child) expect(t *testing.T, want string) {
 	}
 }
 
-// finish lets the child come to its end, and gives the lines that it still said.
+// finish lets the child come to its end, and returns the lines that it still said.
 func (c *child) finish(t *testing.T) []string {
 	t.Helper()
 	c.out.Close()
@@ -118,7 +118,7 @@ func openSQL(t *testing.T, path string) *sqlite.Conn {
 	return c
 }
 
-// ask gives the rows of a query, columns joined by a bar, and rows by a newline.
+// ask returns the rows of a query, columns joined by a bar, and rows by a newline.
 func ask(t *testing.T, c *sqlite.Conn, query string) string {
 	t.Helper()
 	var rows []string

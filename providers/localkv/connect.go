@@ -15,7 +15,10 @@ const (
 
 // Provider opens, sets up and looks at stores by URL.
 func Provider() provider.Provider {
-	return provider.Provider{Scheme: name, Form: urlForm, Open: Open, Ensure: Ensure, Inspect: Inspect}
+	return provider.Provider{
+		Scheme: name, Form: urlForm, Summary: "SQLite in one file, made if absent",
+		Open: Open, Ensure: Ensure, Inspect: Inspect, Files: files,
+	}
 }
 
 // Open opens the store that a URL names, as New does: "file:" and the path of
@@ -39,6 +42,15 @@ func Ensure(ctx context.Context, url string) error {
 		return err
 	}
 	return store.Close()
+}
+
+// files returns the paths of the file of a URL and of those that SQLite keeps beside it.
+func files(url string) []string {
+	path, _, err := parseURL(url)
+	if err != nil {
+		return nil
+	}
+	return []string{path, path + "-wal", path + "-shm", path + "-journal"}
 }
 
 func parseURL(url string) (path string, opts *Options, err error) {

@@ -55,6 +55,23 @@ func damageable(t *testing.T) (path string, content []byte) {
 	return path, content
 }
 
+// openChanged opens a file of damageable that another program changed, and still has open.
+func openChanged(t *testing.T, statement string) (*driver, *sqlite.Conn) {
+	t.Helper()
+	path, _ := damageable(t)
+	other, err := connect(t.Context(), path, sqlite.OpenReadWrite, statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	d, err := newDriver(t.Context(), path, new(Options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d, other
+}
+
 // reading is what reads of one key found: damage, or a record.
 type reading struct {
 	what   string
@@ -179,17 +196,7 @@ func TestDamagedRow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, kind := range []kv.WriteKind{kv.KindPut, kv.KindDelete} {
-				path, _ := damageable(t)
-				other, err := connect(t.Context(), path, sqlite.OpenReadWrite, test.sql)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer other.Close()
-				d, err := newDriver(t.Context(), path, new(Options))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer d.Close()
+				d, _ := openChanged(t, test.sql)
 				readings, wrong := readDamaged(t.Context(), d)
 				if wrong != nil {
 					t.Error(wrong)
@@ -216,17 +223,7 @@ func TestDamagedRow(t *testing.T) {
 // A row whose expiry may be what is wrong is not removed in passing.
 func TestDamagedRowIsNoExpiredRow(t *testing.T) {
 	t.Parallel()
-	path, _ := damageable(t)
-	other, err := connect(t.Context(), path, sqlite.OpenReadWrite, "UPDATE kv SET x = 1 WHERE k = 'key:5'")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	d, err := newDriver(t.Context(), path, new(Options))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, other := openChanged(t, "UPDATE kv SET x = 1 WHERE k = 'key:5'")
 	old := kv.Record{Key: "old", Expires: 2, Token: "old"}
 	for _, rec := range []kv.Record{old, neighbours[0]} {
 		if _, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, rec, kv.Condition{})); err != nil {

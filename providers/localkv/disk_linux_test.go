@@ -70,7 +70,21 @@ func failAtCommit(c *child, args []string) error {
 	if err := expectError("PutMany", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
 		return err
 	}
-	for key, want := range map[string]error{"before": nil, "during": kv.ErrNotFound} {
+	// Of a batch in several transactions only the one that was committed is in doubt.
+	items := make([]kv.Item, 200)
+	for i := range items {
+		items[i].Key = fmt.Sprint("during:", i)
+	}
+	batch, ok := errors.AsType[*kv.BatchError](store.PutMany(ctx, items))
+	if !ok || len(batch.Failed) != len(items) {
+		return fmt.Errorf("PutMany of %d: %v", len(items), batch)
+	}
+	for i, item := range items {
+		if err := batch.Failed[item.Key]; !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != (i < 128) {
+			return fmt.Errorf("PutMany: the error of write %d is %v; want ErrUnavailable, and ErrIndeterminate for the first 128", i, err)
+		}
+	}
+	for key, want := range map[string]error{"before": nil, "during": kv.ErrNotFound, "during:0": kv.ErrNotFound, "during:199": kv.ErrNotFound} {
 		if entry, err := store.Get(ctx, key); !errors.Is(err, want) || err == nil && string(entry.Value) != "value" {
 			return fmt.Errorf("Get(%q) after the failure: %q, %v", key, entry.Value, err)
 		}

@@ -3,88 +3,114 @@
 //
 // # The file
 //
-// It is an SQLite 3 database that any SQLite tool opens, with one table:
+// The file is an SQLite 3 database with one table:
 //
 //	CREATE TABLE kv (
 //	  k TEXT NOT NULL PRIMARY KEY, -- key, in byte order
 //	  x INTEGER,                   -- expiry in ms since 1970, or NULL
 //	  t TEXT NOT NULL,             -- token of the write, which is the entry's version
+//	  p TEXT,                      -- predecessors: tokens of earlier writes, or NULL
+//	  c INTEGER NOT NULL,          -- checksum of k, x, t and p
+//	  d INTEGER NOT NULL,          -- checksum of k and v
 //	  v BLOB NOT NULL              -- value
 //	);
 //	CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL;
 //
 // The header names skykv (PRAGMA application_id is 0x536b4b56, "SkKV") and the
-// format (PRAGMA user_version is 1). A file that is anything else, empty ones
-// excepted, is [kv.ErrIncompatible] and left as it is, its log included. While
-// the file is open, and after a crash, FILE-wal, the log of the latest writes, and
-// FILE-shm belong to it: keep the three together, and copy an open store with
-// SQLite's own ".backup" or "VACUUM INTO" only.
+// format (PRAGMA user_version is 2). Any other file, unless it is empty, is
+// [kv.ErrIncompatible], one of format 1 included. It is left as it is, and so is its
+// log.
 //
-// Reading the file with SQLite is welcome at any time (the sqlite3 shell:
-// SELECT k, CAST(v AS TEXT) FROM kv), and so is writing, as long as every change
-// of a row gives it a new token of text. Rows that skykv cannot have written (a
-// value that is no blob, an empty token, a key that is not legal) are
-// [kv.ErrIncompatible] to gets, scans, batches and failed conditions, under their
-// key. A Put or Delete without a condition replaces or removes them.
+// While the file is open, and after a crash, two more files belong to it: FILE-wal,
+// the log of the latest writes, and FILE-shm. Keep the three together. Copy an open
+// store with SQLite's own ".backup" or "VACUUM INTO" only.
+//
+// Any SQLite tool may read the file at any time (in the sqlite3 shell:
+// SELECT k, CAST(v AS TEXT) FROM kv). No other program may write to it: the checksums
+// of what it writes would not match.
+//
+// # Checksums
+//
+// Every read checks what it reads, so that a bit that flipped on the disk does not
+// become a wrong value, version or expiry. The checksums are CRC-32C (Castagnoli), as
+// numbers from 0 to 4294967295:
+//
+//   - c is that of the key, a zero byte, the expiry as 8 bytes with the highest first
+//     (0 for none), the token, a zero byte and the predecessors.
+//   - d is that of the key, a zero byte and the value. Reads without values, such as
+//     Exists and KeysOnly, do not check it.
+//
+// A row that does not match is damaged: [kv.ErrIncompatible] under its key, for reads,
+// scans, batches and conditional writes alike. So is a row that skykv cannot have
+// written, such as one whose value is no blob or whose key is not legal. A Put or
+// Delete without a condition replaces or removes either. Nothing else does: a damaged
+// row does not expire.
+//
+// The checksums do not cover SQLite's own structures. Where SQLite finds damage there,
+// the calls that meet it are ErrIncompatible as well. A flipped bit in the index
+// of keys can hide a key: PRAGMA integrity_check finds that, and REINDEX mends it.
 //
 // # Durability
 //
 // The file is in WAL mode with synchronous=FULL (and fullfsync, for macOS). When a
 // Put, Delete or batch returns without an error, its writes are on the disk, as
 // far as the disk tells the truth. Killing the process at any moment, or losing
-// power, neither loses them nor tears a value; the next process to open the file
+// power, neither loses them nor tears a value. The next process to open the file
 // finds every acknowledged write, and each of the others as a whole or not at all.
 //
 // Writes that are made at the same time in one process are committed together,
 // at the price of one sync. A batch (PutMany, DeleteMany) is a transaction for
-// every 128 writes or 256 KiB; when one fails, those before it stay and the rest
+// every 128 writes or 256 KiB. When one fails, those before it stay and the rest
 // is not tried.
 //
 // An error leaves a write unknown, [kv.ErrIndeterminate], in one case alone: the
 // disk failed while the transaction was committed. No reader sees the write then,
-// and the next one replaces what is left of it in the log, but if every process
-// ends before that, it may come back. A disk that is full is not such a case: that
-// error, as all others, means that nothing was written.
+// and the next one replaces what is left of it in the log. But if every process
+// ends before that, it may come back. A full disk is not such a case: its
+// error means that nothing was written, as all others do.
 //
 // # Several processes
 //
 // Any number of processes may open the file, and a process may open it several
-// times. A read sees every write that was acknowledged before it began, by
-// whichever process. Reads never wait for writes, nor writes for reads.
+// times. A read sees every write that any process acknowledged before the read
+// began. Reads never wait for writes, nor writes for reads.
 //
 // One process writes at a time. The others try twice every millisecond, and a
-// process that writes without a break lets them in every ten; in trials with two
-// and three processes writing at full speed, each got its share and the longest
-// wait was 53 ms. A wait ends with the context, at once, or after a minute with
+// process that writes without a break lets them in every ten. In trials with two
+// and three processes that wrote at full speed, each got its share, and the longest
+// wait was 53 ms. A wait ends at once with the context, or after a minute with
 // [kv.ErrUnavailable]; nothing was written then. Once a transaction
-// has begun the call waits for its end, which the disk decides, rather than leave
+// has begun, the call waits for its end, which the disk decides, rather than leave
 // its fate open.
 //
 // # Expiry
 //
-// Expired entries are absent at once, whatever the file still holds. The rows are
-// removed an hour later in passing, by the store's clock: each write also removes
-// a few of those that expired first. Their space is used again; the file does not
-// shrink by itself (VACUUM does that).
+// Expired entries are absent at once, whatever the file still holds. Writes remove the
+// rows in passing, a few each, those that expired first before the others. They remove
+// a row once [kv.ExpiryGrace] has passed since its expiry by the host's clock and by the
+// clocks of all stores that write in the transaction: a clock that is ahead does not
+// decide for the others. The space is used again. The file does not shrink by itself
+// (VACUUM does that).
 //
 // # Costs
 //
-// A Get reads one row through an index; the value is copied once. Its speed is
+// A Get reads one row through an index and copies the value once. Its speed is
 // that of SQLite, and so is that of a Put: one sync of the disk. Exists and
 // KeysOnly do not read the pages of large values. A scan reads pages of up to 640
-// entries or 1 MiB, each in a transaction of its own that is over before the
-// loop's body runs, so that a slow loop holds nothing up. Every reading connection
-// ([Options].Readers) caches up to 2 MiB. The log starts over when it has some 8 MiB;
-// where somebody is always reading, writes wait some 0.1 s for that now and then, and
-// where somebody reads for long, such as an open transaction of the sqlite3 shell, it
-// gets longer.
+// entries or 1 MiB, and GetMany 256 keys or 1 MiB. Each is a transaction of its own
+// that ends before the caller sees any of it, so that a slow loop holds nothing up.
+//
+// Every reading connection ([Options].Readers) caches up to 2 MiB. The log starts over
+// when it has some 8 MiB. Where somebody is always reading, writes wait some 0.1 s for
+// that now and then. Where somebody reads for long, such as an open transaction of the
+// sqlite3 shell, the log gets longer.
 //
 // # Permissions
 //
 // The file and its directory must be readable and writable, since reading takes
 // locks in FILE-shm: a read-only file is [kv.ErrPermission] when it is opened. New
-// files are made with mode 0644 less the umask; make the file yourself, empty,
-// for another mode. The directory must exist.
+// files have mode 0644 less the umask; for another mode, make the file yourself,
+// empty. The directory must exist.
 //
 // # Caveats
 //
@@ -96,6 +122,5 @@
 //     through hard links. Symbolic links are followed.
 //   - On Unix a program must not open and close the file (os.Open, os.ReadFile)
 //     while it has it open as a store: closing drops the process's locks on it.
-//   - Scans are no snapshot, and there are no transactions over several keys, as
-//     with every store.
+//   - Scans are no snapshot, and there are no transactions over several keys.
 package localkv

@@ -234,8 +234,22 @@ func TestMeter(t *testing.T) {
 				}
 			}
 		}},
+		{"GetMany of large values", 2, func(m *kv.Meter) { // 43 values of 24 KiB are more than 1 MiB
+			large := make([]kv.Write, 50)
+			keys := make([]string, len(large))
+			for i := range large {
+				keys[i] = fmt.Sprintf("large:%d", i)
+				large[i] = kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: keys[i], Token: "token", Value: make([]byte, kv.MaxValueLen)}}
+			}
+			d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: large, Now: now})
+			for found, err := range d.GetMany(t.Context(), kv.GetManyRequest{Keys: keys, WithValue: true, Meter: m}) {
+				if err != nil || len(found.Value) != kv.MaxValueLen {
+					t.Error(len(found.Value), err)
+				}
+			}
+		}},
 		{"Scan", 3, func(m *kv.Meter) { // 129 rows in pages of 50
-			for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 50, Meter: m}) {
+			for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "key:", To: "key:~", Limit: 50, Meter: m}) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -269,6 +283,24 @@ func TestLoopsEndWithContext(t *testing.T) {
 	for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: []string{"key:0", "key:1"}}) {
 		if !errors.Is(err, context.Canceled) || found.Key != "" {
 			t.Errorf("rule: GetMany ends with its context; it yields %q, %v", found.Key, err)
+		}
+	}
+}
+
+// A Get costs its copies of the value and the token; the checksums cost no allocation.
+func TestGetAllocates(t *testing.T) {
+	d, store := newTestDriver(t)
+	if _, err := store.Put(t.Context(), "key", make([]byte, 1024), kv.TTL(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for withValue, want := range map[bool]float64{false: 1, true: 2} {
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := d.Get(ctx, kv.GetRequest{Key: "key", WithValue: withValue}); err != nil {
+				t.Error(err)
+			}
+		}); n != want {
+			t.Errorf("rule: a Get allocates what it returns; with value %t it makes %v allocations, want %v", withValue, n, want)
 		}
 	}
 }

@@ -64,6 +64,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint8(0), []byte("key"), uint8(2), []byte{}, int64(1_700_000_000_000), uint8(0), []byte("token"), uint8(1), []byte{}, uint8(0), []byte("a,b"), uint8(0))
 	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(1))
 	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(1), []byte("a"), uint8(2))
+	f.Add(uint8(0), []byte("key"), uint8(2), []byte{}, int64(-1), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(0))
+	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(0), []byte("value"), uint8(4), []byte{}, uint8(0))
 	f.Add(uint8(1), []byte("\x00"), uint8(3), []byte("soon"), int64(-1), uint8(1), []byte{}, uint8(0), []byte("text"), uint8(2), []byte{}, uint8(0))
 	table, _ := fuzzTable(f)
 	c := table.conn

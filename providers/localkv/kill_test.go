@@ -109,7 +109,7 @@ func TestKill(t *testing.T) {
 }
 
 // killRounds lets a process work until it is killed, again and again, and looks at the
-// file after each time. It gives the first failure.
+// file after each time. It returns the first failure.
 func killRounds(t *testing.T, bug string, rounds int) (acknowledged, unknown int, failure string) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	type write struct {

@@ -164,10 +164,12 @@ func (t *table) decode(stmt *sqlite.Stmt, key string) (kv.Record, error) {
 	default:
 		return rec, errForeign("its expiry x", "a number above 0, or NULL")
 	}
-	if stmt.ColumnType(columnToken) != sqlite.TypeText || stmt.ColumnLen(columnToken) == 0 {
+	if stmt.ColumnType(columnToken) == sqlite.TypeText {
+		rec.Token = stmt.ColumnText(columnToken)
+	}
+	if rec.Token == "" {
 		return rec, errForeign("its token t", "a text that is not empty")
 	}
-	rec.Token = stmt.ColumnText(columnToken)
 	rec.Version = rec.Token
 	switch stmt.ColumnType(columnPredecessors) {
 	case sqlite.TypeNull:
@@ -176,7 +178,7 @@ func (t *table) decode(stmt *sqlite.Stmt, key string) (kv.Record, error) {
 	default:
 		return rec, errForeign("p", "a text, or NULL")
 	}
-	if !holds(stmt, columnMetaSum, t.metaSum(&rec)) {
+	if stmt.ColumnInt64(columnMetaSum) != int64(t.metaSum(&rec)) {
 		return rec, errDamaged("c")
 	}
 	return rec, nil
@@ -189,7 +191,7 @@ func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 	}
 	rec.Value = make([]byte, stmt.ColumnLen(columnValue))
 	stmt.ColumnBytes(columnValue, rec.Value)
-	if !holds(stmt, columnValueSum, t.valueSum(rec)) {
+	if stmt.ColumnInt64(columnValueSum) != int64(t.valueSum(rec)) {
 		return errDamaged("d")
 	}
 	return nil
@@ -276,11 +278,6 @@ func (t *table) valueSum(rec *kv.Record) uint32 {
 	b = append(b, 0)
 	t.summed = b
 	return crc32.Update(crc32.Checksum(b, castagnoli), castagnoli, rec.Value)
-}
-
-// holds reports whether a column of the row of stmt is the checksum sum.
-func holds(stmt *sqlite.Stmt, column int, sum uint32) bool {
-	return stmt.ColumnType(column) == sqlite.TypeInteger && stmt.ColumnInt64(column) == int64(sum)
 }
 
 // initialize makes a file that is empty a store, and checks any other.

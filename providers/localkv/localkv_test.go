@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/localkv"
 )

@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// contents gives the hash of every file in dir.
+// contents returns the hash of every file in dir.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -159,7 +159,7 @@ func TestForeignFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}), "damaged"},
-		{"garbage behind the header", ours(func(t *testing.T, path string) {
+		{"garbage after the header", ours(func(t *testing.T, path string) {
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -307,7 +307,7 @@ func TestOpenURL(t *testing.T) {
 }
 
 // A URL or option that cannot be is refused, with a message that says what is
-// allowed, before anything is created.
+// wanted, before anything is created.
 func TestOpenInvalid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

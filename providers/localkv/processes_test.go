@@ -80,7 +80,7 @@ func TestProcessesCreate(t *testing.T) {
 	}
 }
 
-// raceToCreate gives what went wrong.
+// raceToCreate returns what went wrong.
 func raceToCreate(t *testing.T, bug string) (failures []string) {
 	store, path := newStore(t)
 	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-time.Minute) }))
@@ -157,7 +157,7 @@ func TestProcessesCount(t *testing.T) {
 	}
 }
 
-// raceToCount gives the counter at the end, and what it should be.
+// raceToCount returns the counter at the end, and what it should be.
 func raceToCount(t *testing.T, bug string) (got, want string) {
 	store, path := newStore(t)
 	if _, err := store.Put(t.Context(), "counter", []byte("0")); err != nil {
@@ -232,15 +232,15 @@ func relay(c *child, args []string) error {
 func wantRelayed(ctx context.Context, store *kv.Store, want string) error {
 	entry, err := store.Get(ctx, "relay")
 	if err != nil || string(entry.Value) != want {
-		return fmt.Errorf("Get gives %q, %v, when %s was acknowledged", entry.Value, err, want)
+		return fmt.Errorf("Get returns %q, %v, when %s was acknowledged", entry.Value, err, want)
 	}
 	entries, err := store.GetMany(ctx, []string{"relay"})
 	if got := string(entries["relay"].Value); err != nil || got != want {
-		return fmt.Errorf("GetMany gives %q, %v, when %s was acknowledged", got, err, want)
+		return fmt.Errorf("GetMany returns %q, %v, when %s was acknowledged", got, err, want)
 	}
 	page, err := store.ScanPage(ctx, "relay", 1, "")
 	if err != nil || len(page.Entries) != 1 || string(page.Entries[0].Value) != want {
-		return fmt.Errorf("ScanPage gives %d entries, %v, when %s was acknowledged", len(page.Entries), err, want)
+		return fmt.Errorf("ScanPage returns %d entries, %v, when %s was acknowledged", len(page.Entries), err, want)
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func TestProcessesReadWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// raceToRead gives what went wrong.
+// raceToRead returns what went wrong.
 func raceToRead(t *testing.T, bug string, rounds int) string {
 	_, path := newStore(t)
 	relays := []*child{startWithBug(t, bug, "relay", path, "a"), startWithBug(t, bug, "relay", path, "b"), startWithBug(t, bug, "relay", path, "c")}

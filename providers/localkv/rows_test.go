@@ -140,7 +140,7 @@ func TestForeignRows(t *testing.T) {
 		t.Errorf("Scan yielded %d of %d rows", seen, len(rows)+1)
 	}
 
-	// Unconditional writes do away with them.
+	// Unconditional writes replace or remove them.
 	for i, key := range legal {
 		if i%2 == 0 {
 			_, err = store.Put(t.Context(), key, []byte("new"))

@@ -44,7 +44,7 @@ const (
 
 // Provider opens stores by URL.
 func Provider() provider.Provider {
-	return provider.Provider{Scheme: name, Form: urlForm, Open: Open}
+	return provider.Provider{Scheme: name, Form: urlForm, Summary: "memory, gone with the process", Open: Open}
 }
 
 type driver struct {
@@ -62,7 +62,7 @@ var errClosed = &kv.Error{Kind: kv.ErrClosed}
 const maxAtomicWrites = 100
 
 func (d *driver) Info() kv.Info {
-	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites, Immediate: true}
+	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites, EndsCalls: true}
 }
 
 func (d *driver) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -13,24 +12,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/testcontainers/testcontainers-go/log"
 
-	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/conformance/emulator"
 )
 
-// devStores are the emulators that dev starts, and the URLs of a store in each.
-var devStores = []struct {
-	kind emulator.Kind
-	url  func(endpoint string) string
-}{
-	{emulator.KindDynamoDB, func(endpoint string) string {
-		return "dynamodb://skykv-dev?region=us-east-1&endpoint=" + url.QueryEscape(endpoint)
-	}},
-	{emulator.KindFirestore, func(endpoint string) string {
-		return "firestore://skykv-dev/kv?endpoint=" + url.QueryEscape("http://"+endpoint)
-	}},
-	{emulator.KindAzureTables, func(endpoint string) string {
-		return "aztables://" + emulator.AzureAccount + "/skykvdev?endpoint=" + url.QueryEscape(endpoint)
-	}},
-}
+// devKinds are the emulators that dev starts, and devStoreName the name of the store in each.
+var devKinds = []emulator.Kind{emulator.KindDynamoDB, emulator.KindFirestore, emulator.KindAzureTables}
+
+const devStoreName = "skykvdev"
 
 func (c *cli) newDev() *cobra.Command {
 	var (
@@ -54,12 +42,12 @@ exits with 0.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			kinds := make(map[emulator.Kind]bool)
-			for _, store := range devStores {
-				kinds[store.kind] = len(only) == 0 || slices.Contains(only, string(store.kind))
+			for _, kind := range devKinds {
+				kinds[kind] = len(only) == 0 || slices.Contains(only, string(kind))
 			}
 			for _, kind := range only {
 				if _, known := kinds[emulator.Kind(kind)]; !known {
-					return usagef("--only is %q; allowed are dynamodb, firestore and aztables", kind)
+					return usagef("--only is %q; it must be dynamodb, firestore or aztables", kind)
 				}
 			}
 			log.SetDefault(silent{})
@@ -93,22 +81,22 @@ type devStore struct {
 	url      string
 }
 
-// startDev starts the emulators at once, and gives those that run, also with an error.
+// startDev starts the emulators at once, and returns those that run, also with an error.
 func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]devStore, error) {
-	stores := make([]devStore, len(devStores))
-	errs := make([]error, len(devStores))
+	stores := make([]devStore, len(devKinds))
+	errs := make([]error, len(devKinds))
 	var starting sync.WaitGroup
-	for i, store := range devStores {
-		if !kinds[store.kind] {
+	for i, kind := range devKinds {
+		if !kinds[kind] {
 			continue
 		}
 		starting.Go(func() {
-			e, err := emulator.Start(ctx, store.kind)
+			e, err := emulator.Start(ctx, kind)
 			if err != nil {
 				errs[i] = err
 				return
 			}
-			stores[i] = devStore{store.kind, e, store.url(e.Endpoint)}
+			stores[i] = devStore{kind, e, e.StoreURL(devStoreName)}
 			errs[i] = c.stores.Ensure(ctx, stores[i].url)
 		})
 	}

@@ -33,7 +33,7 @@ UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
 			if err != nil {
 				return err
 			}
-			return withExisting(cmd.Context(), url, func(store *kv.Store) error {
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				entry, err := store.Get(cmd.Context(), rest[0])
 				if err != nil {
 					return err
@@ -119,7 +119,7 @@ was written. With --json, print the key and the new version.`,
 			} else if value, err = readValue(cmd.Context(), input); err != nil {
 				return err
 			}
-			return withStore(cmd.Context(), url, func(store *kv.Store) error {
+			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
 				version, err := store.Put(cmd.Context(), rest[0], value, opts...)
 				if err != nil || !asJSON {
 					return err
@@ -209,7 +209,7 @@ was removed.`,
 				}
 				opts = append(opts, kv.IfVersion(version))
 			}
-			return withExisting(cmd.Context(), url, func(store *kv.Store) error {
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				if many {
 					n, err := store.DeletePrefix(cmd.Context(), prefix)
 					if err != nil && n > 0 {
@@ -252,7 +252,7 @@ func (c *cli) newExists() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withExisting(cmd.Context(), url, func(store *kv.Store) error {
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				exists, err := store.Exists(cmd.Context(), rest[0])
 				if err != nil {
 					return err
@@ -307,7 +307,7 @@ without values.`,
 			if keysOnly {
 				opts = append(opts, kv.KeysOnly())
 			}
-			return withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
 				out := newOutput()
 				defer func() {
 					if flushErr := out.Flush(); err == nil { // else it is likely the same
@@ -383,7 +383,7 @@ them all: it takes, and costs, as much as scan --keys-only.`,
 			if err != nil {
 				return err
 			}
-			return withExisting(cmd.Context(), url, func(store *kv.Store) error {
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				n := 0
 				err := eachEntry(store.Scan(cmd.Context(), prefix, kv.KeysOnly()), func(kv.Entry) error {
 					n++

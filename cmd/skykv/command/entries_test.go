@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
 )
 
 func TestEntries(t *testing.T) {
@@ -224,12 +225,12 @@ func TestWrongUse(t *testing.T) {
 		{"wrong number of arguments", exitUsage, []string{"completion", "bash", "extra"}},
 		{"--json and --print exclude each other", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
 		{"--parallel", exitUsage, []string{"copy", url, "mem:", "--parallel", "0"}},
-		{"only Azure Tables", exitUsage, []string{"sweep", url}},
+		{"needs no sweep", exitUsage, []string{"sweep", url}},
 		{"refused", exitFailure, []string{"provision", "dynamodb://cache?endpoint=http://127.0.0.1:1"}},
 		{"refused", exitFailure, []string{"get", "dynamodb://cache?endpoint=http://127.0.0.1:1", "a"}},
 		{"there is no folder", exitUnusable, []string{"provision", "file:" + filepath.Join(dir, "absent", "x.db")}},
 		{"nothing for Terraform", exitUsage, []string{"provision", url, "--print", "terraform"}},
-		{"allowed is terraform", exitUsage, []string{"provision", url, "--print", "yaml"}},
+		{"must be terraform", exitUsage, []string{"provision", url, "--print", "yaml"}},
 		{"--only", exitUsage, []string{"dev", "--only", "redis"}},
 		{"not empty, it holds \"a\"", exitFailure, []string{"conformance", url}},
 	} {
@@ -297,11 +298,11 @@ func TestExplain(t *testing.T) {
 // The rule: the README and the command agree about what there is.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	_, section, _ := strings.Cut(read(t, "../../README.md"), "\n## The command\n")
+	_, section, _ := strings.Cut(read(t, "../../../README.md"), "\n## The command\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	flags := make(map[string]bool)
 	var there []string
-	for _, cmd := range newRoot().Commands() {
+	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { flags["--"+f.Name] = true })
 		if cmd.Name() != "completion" && cmd.Name() != "help" {
 			there = append(there, cmd.Name())
@@ -326,7 +327,7 @@ func TestReadme(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	help := good(t, "help")
-	for _, cmd := range newRoot().Commands() {
+	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
 		if cmd.Name() == "completion" || cmd.Name() == "help" {
 			continue
 		}

@@ -344,7 +344,7 @@ func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) er
 	if why := noStore(c.stores.Files(url)); why != "" {
 		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
 	}
-	return withStore(ctx, url, f)
+	return c.withStore(ctx, url, f)
 }
 
 // noStore says why there is no store in files, or nothing if there may be one. An

@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
-	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers"
 )
 
@@ -86,7 +86,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		"file:" + empty:                "is empty",
 		"redis://x":                    "the scheme \"redis\" is unknown",
 		"file:" + dir + "/absent/x.db": "there is no folder",
-		"file:" + dir:                  "is no file",
+		"file:" + dir:                  "is no regular file",
 		"file:" + dir + "/text":        "incompatible",
 		"dynamodb://cache?endpoint=http://127.0.0.1:1":                                             "refused",
 		"firestore://p/kv?endpoint=http://127.0.0.1:1":                                             "refused",
@@ -157,7 +157,7 @@ func TestSweepCommand(t *testing.T) {
 	}
 	bad(t, exitUnusable, "skykv provision URL", "sweep", backends[3].fresh(t))
 	for _, other := range backends[:3] {
-		bad(t, exitUsage, "only Azure Tables needs a sweep", "sweep", other.fresh(t))
+		bad(t, exitUsage, "needs no sweep", "sweep", other.fresh(t))
 	}
 
 	// Again and again, until it is stopped.

@@ -69,7 +69,7 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 			if verifyOnly {
 				openTo = c.withExisting
 			}
-			return withExisting(ctx, args[0], func(from *kv.Store) error {
+			return c.withExisting(ctx, args[0], func(from *kv.Store) error {
 				return openTo(ctx, args[1], func(to *kv.Store) error {
 					r := result{Command: "copy", Resumed: resumed, Counts: state.Counts}
 					if !verifyOnly {
@@ -158,7 +158,7 @@ is there under either name is replaced with --force only.
 			if err != nil {
 				return err
 			}
-			return withExisting(ctx, url, func(from *kv.Store) error {
+			return c.withExisting(ctx, url, func(from *kv.Store) error {
 				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
 				if !complete {
 					if checkpoint != "" && !resumed {
@@ -358,7 +358,7 @@ A line that is no entry ends the import with its number; those before it are sto
 			if err != nil {
 				return err
 			}
-			return withStore(ctx, url, func(to *kv.Store) error {
+			return c.withStore(ctx, url, func(to *kv.Store) error {
 				if input == "" && isTerminal(os.Stdin) {
 					fmt.Fprintln(os.Stderr, "skykv: type lines of JSON, then Ctrl-D")
 				}

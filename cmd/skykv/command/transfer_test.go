@@ -107,11 +107,11 @@ func TestCopyExportImport(t *testing.T) {
 		if want := "value      key:000001\nmissing    key:000002\nexpiry     key:000030\nextra      zzz\n"; o.code != exitFindings || o.stdout != want {
 			t.Errorf("rule: --verify reports every difference; got %d and\n%s", o.code, o.stdout)
 		}
-		if got := good(t, "copy", url, back, "--if-absent", "--json"); !strings.Contains(got, `"written":1,"skipped":1199,`) {
-			t.Errorf("copy --if-absent prints %s; want the one that is missing written", got)
+		if got := good(t, "copy", url, back, "--if-not-exists", "--json"); !strings.Contains(got, `"written":1,"skipped":1199,`) {
+			t.Errorf("copy --if-not-exists prints %s; want the one that is missing written", got)
 		}
 		if got := good(t, "get", back, "key:000001"); got != "other" {
-			t.Errorf("rule: --if-absent leaves alone what is there; it holds %q", got)
+			t.Errorf("rule: --if-not-exists leaves alone what is there; it holds %q", got)
 		}
 		good(t, "delete", back, "zzz")
 		good(t, "copy", url, back, "--verify", "--prefix", "key:")
@@ -236,7 +236,7 @@ func TestInterruptedAtRandom(t *testing.T) {
 			path := func(name string) string { return filepath.Join(dir, name) }
 			resumed := killing(t, dir, signal, "import", "file:a.db", "--input", input, "--checkpoint", "import.state")
 			resumed += killing(t, dir, signal, "copy", "file:a.db", "file:b.db", "--checkpoint", "copy.state", "--parallel", "3")
-			resumed += killing(t, dir, signal, "copy", "file:b.db", "file:c.db", "--checkpoint", "copy.state", "--if-absent")
+			resumed += killing(t, dir, signal, "copy", "file:b.db", "file:c.db", "--checkpoint", "copy.state", "--if-not-exists")
 			resumed += killing(t, dir, signal, "export", "file:c.db", "--output", "out.jsonl", "--checkpoint", "export.state")
 			if resumed == 0 {
 				t.Error("all was done before it could be interrupted: nothing was tested")
@@ -343,7 +343,7 @@ func TestExportToFile(t *testing.T) {
 // key last.
 func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	t.Helper()
-	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: identity(store), To: output}, transfer.State{
+	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: (&cli{providers.All()}).identity(store), To: output}, transfer.State{
 		Position: transfer.Position{Key: key},
 		Counts:   transfer.Counts{Written: int64(strings.Count(text, "\n"))},
 		Mark:     transfer.Mark{Length: int64(len(text)), Sum: crc32.ChecksumIEEE([]byte(text))},
@@ -519,7 +519,7 @@ func TestCheckpointBelongsToItsStores(t *testing.T) {
 	state := transfer.State{Position: transfer.Position{Key: "key:000499"}, Counts: transfer.Counts{Written: 500}}
 	save := func(t *testing.T, command string) {
 		t.Helper()
-		job, state := transfer.Job{Command: command, From: identity("file:" + path("a.db")), To: identity("file:" + path("b.db"))}, state
+		job, state := transfer.Job{Command: command, From: (&cli{providers.All()}).identity("file:" + path("a.db")), To: (&cli{providers.All()}).identity("file:" + path("b.db"))}, state
 		if command == "import" {
 			job.From, job.Size, job.Modified = input, info.Size(), info.ModTime().UnixNano()
 			state.Position = transfer.Position{Offset: int64(at), Line: 500}

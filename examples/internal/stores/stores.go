@@ -1,11 +1,8 @@
-// Package stores has a store of every kind for the examples' tests.
+// Package stores gives the examples' tests a store of every kind.
 package stores
 
 import (
-	"crypto/rand"
-	"net/url"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/skykv/skykv/conformance/emulator"
@@ -33,30 +30,19 @@ func OnEach(t *testing.T, test func(t *testing.T, store *kv.Store)) {
 
 // OnEachURL is OnEach for tests that open the store themselves.
 func OnEachURL(t *testing.T, test func(t *testing.T, url string)) {
+	service := func(kind emulator.Kind) func(*testing.T) string {
+		return func(t *testing.T) string { return emulator.URL(t, kind) }
+	}
 	for scheme, makeURL := range map[string]func(t *testing.T) string{
-		"mem":  func(*testing.T) string { return "mem:" },
-		"file": func(t *testing.T) string { return "file:" + filepath.Join(t.TempDir(), "store.db") },
-		"dynamodb": func(t *testing.T) string {
-			// DynamoDB Local ignores the credentials that the environment has or lacks.
-			return "dynamodb://" + name() + "?region=us-east-1&endpoint=" + url.QueryEscape(emulator.DynamoDB(t))
-		},
-		"firestore": func(t *testing.T) string {
-			return "firestore://" + name() + "/kv?endpoint=" + url.QueryEscape("http://"+emulator.Firestore(t))
-		},
-		"aztables": func(t *testing.T) string {
-			return "aztables://" + emulator.AzureAccount + "/" + name() + "?endpoint=" + url.QueryEscape(emulator.AzureTables(t))
-		},
+		"mem":       func(*testing.T) string { return "mem:" },
+		"file":      func(t *testing.T) string { return "file:" + filepath.Join(t.TempDir(), "store.db") },
+		"dynamodb":  service(emulator.KindDynamoDB),
+		"firestore": service(emulator.KindFirestore),
+		"aztables":  service(emulator.KindAzureTables),
 	} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
-			url := makeURL(t)
-			if err := providers.Ensure(t.Context(), url); err != nil {
-				t.Fatal(err)
-			}
-			test(t, url)
+			test(t, makeURL(t))
 		})
 	}
 }
-
-// name is one that nobody else uses, and that every service takes.
-func name() string { return "example" + strings.ToLower(rand.Text()) }

@@ -1,5 +1,5 @@
 # An Azure storage account with the table that skykv keeps its entries in: what
-# aztableskv.EnsureTable makes, with the account around it and its users' role.
+# aztableskv.EnsureWith makes, with the account around it and its users' role.
 #
 #   terraform init
 #   terraform apply -var subscription=... -var resource_group=my-group -var account=myaccount
@@ -93,7 +93,7 @@ locals {
 }
 
 # The provider makes tables with the account's key. An account without shared keys
-# gets its table from aztableskv.EnsureTable instead.
+# gets its table from aztableskv.EnsureWith instead.
 resource "azurerm_storage_table" "kv" {
   name                 = var.table
   storage_account_name = var.account

@@ -1,4 +1,4 @@
-# The DynamoDB table that skykv keeps its entries in: what dynamokv.EnsureTable
+# The DynamoDB table that skykv keeps its entries in: what dynamokv.EnsureWith
 # makes, with a policy for its users.
 #
 #   terraform init

@@ -48,7 +48,7 @@ func TestMatrix(t *testing.T) {
 // kind of store.
 func TestReadmeIsCurrent(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../../../README.md")
+	readme, err := os.ReadFile("../../../../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,13 @@ import (
 
 // Job is what a checkpoint belongs to: another job cannot go on from it.
 type Job struct {
-	Command  string `json:"command"`
-	From     string `json:"from"`
-	To       string `json:"to"`
-	Prefix   string `json:"prefix"`
-	IfAbsent bool   `json:"ifAbsent"`
-	Size     int64  `json:"size,omitempty"`     // of an input file
-	Modified int64  `json:"modified,omitempty"` // when that was, in ns since 1970
+	Command     string `json:"command"`
+	From        string `json:"from"`
+	To          string `json:"to"`
+	Prefix      string `json:"prefix"`
+	IfNotExists bool   `json:"ifNotExists"`
+	Size        int64  `json:"size,omitempty"`     // of an input file
+	Modified    int64  `json:"modified,omitempty"` // when that was, in ns since 1970
 }
 
 // checkpointFormat is the version of the file's format.
@@ -66,7 +66,7 @@ func ReadCheckpoint(path string, job Job) (State, bool, error) {
 		{"source", body.Job.From, job.From},
 		{"destination", body.Job.To, job.To},
 		{"prefix", body.Job.Prefix, job.Prefix},
-		{"--if-absent", body.Job.IfAbsent, job.IfAbsent},
+		{"--if-not-exists", body.Job.IfNotExists, job.IfNotExists},
 		{"input's size", body.Job.Size, job.Size},
 		{"input's time of change", body.Job.Modified, job.Modified},
 	} {

@@ -23,16 +23,16 @@ func FromStore(store *kv.Store, prefix string) Source {
 	}
 }
 
-// ToStore writes entries to a store, over what it holds, or, ifAbsent, only where
+// ToStore writes entries to a store, over what it holds, or, ifNotExists, only where
 // it holds nothing. It has parallel batches under way at once.
-func ToStore(store *kv.Store, parallel int, ifAbsent bool) Sink {
-	return &storeSink{store, parallel, ifAbsent}
+func ToStore(store *kv.Store, parallel int, ifNotExists bool) Sink {
+	return &storeSink{store, parallel, ifNotExists}
 }
 
 type storeSink struct {
-	store    *kv.Store
-	parallel int
-	ifAbsent bool
+	store       *kv.Store
+	parallel    int
+	ifNotExists bool
 }
 
 func (s *storeSink) Parallel() int { return s.parallel }
@@ -52,8 +52,8 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 		}
 		items = append(items, kv.Item{Key: entry.Key, Value: entry.Value, ExpiresAt: entry.ExpiresAt})
 	}
-	if s.ifAbsent {
-		written, err := putAbsent(ctx, store, items)
+	if s.ifNotExists {
+		written, err := putIfNotExists(ctx, store, items)
 		done.Written, done.Skipped = written, int64(len(items))-written
 		return done, none, err
 	}
@@ -61,8 +61,8 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 	return done, none, store.PutMany(ctx, items)
 }
 
-// putAbsent writes the items whose keys are absent, and counts them.
-func putAbsent(ctx context.Context, store *kv.Store, items []kv.Item) (written int64, _ error) {
+// putIfNotExists writes the items whose keys are absent, and counts them.
+func putIfNotExists(ctx context.Context, store *kv.Store, items []kv.Item) (written int64, _ error) {
 	const parallel = 16
 	queue := make(chan kv.Item, len(items))
 	for _, item := range items {

@@ -78,12 +78,12 @@ func unexpected(t *testing.T) func(string, error) {
 // Whatever fails, going on from the last checkpoint ends with all entries there.
 func TestResumed(t *testing.T) {
 	t.Parallel()
-	for _, ifAbsent := range []bool{false, true} {
+	for _, ifNotExists := range []bool{false, true} {
 		for seed := range uint64(6) {
 			from, to := store(t, 5_000), memkv.New()
 			path := filepath.Join(t.TempDir(), "checkpoint")
-			job := Job{Command: "copy", From: "a", To: "b", IfAbsent: ifAbsent}
-			sink := &flaky{Sink: ToStore(to, 4, ifAbsent), chance: rand.New(rand.NewPCG(seed, 1)), rate: 0.3}
+			job := Job{Command: "copy", From: "a", To: "b", IfNotExists: ifNotExists}
+			sink := &flaky{Sink: ToStore(to, 4, ifNotExists), chance: rand.New(rand.NewPCG(seed, 1)), rate: 0.3}
 			runs, done := 0, int64(0)
 			for {
 				runs++
@@ -131,9 +131,9 @@ func TestLastOfDuplicatesWins(t *testing.T) {
 			last[key] = value
 			fmt.Fprintf(&lines, "{\"key\":%q,\"value\":%q}\n", key, value)
 		}
-		for ifAbsent, want := range map[bool]map[string]string{false: last, true: first} {
+		for ifNotExists, want := range map[bool]map[string]string{false: last, true: first} {
 			to := memkv.New()
-			slow := &delayed{ToStore(to, 8, ifAbsent)}
+			slow := &delayed{ToStore(to, 8, ifNotExists)}
 			_, err := Run(t.Context(), Config{
 				Source: FromLines(func(int64) (io.Reader, error) { return strings.NewReader(lines.String()), nil }),
 				Sink:   slow, Failed: unexpected(t),
@@ -144,7 +144,7 @@ func TestLastOfDuplicatesWins(t *testing.T) {
 			n := 0
 			for entry, err := range to.Scan(t.Context(), "") {
 				if n++; err != nil || string(entry.Value) != want[entry.Key] {
-					t.Fatalf("seed %d, ifAbsent %t: %s is %s, %v; want %s", seed, ifAbsent, entry.Key, entry.Value, err, want[entry.Key])
+					t.Fatalf("seed %d, ifNotExists %t: %s is %s, %v; want %s", seed, ifNotExists, entry.Key, entry.Value, err, want[entry.Key])
 				}
 			}
 			if n != len(want) {
@@ -297,9 +297,9 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 	for says, other := range map[string]Job{
 		"command": {Command: "export", From: job.From, To: job.To, Prefix: "p"}, "source": {Command: "copy", From: "x", To: job.To, Prefix: "p"},
 		"destination": {Command: "copy", From: job.From, To: "x", Prefix: "p"}, "prefix": {Command: "copy", From: job.From, To: job.To},
-		"--if-absent": {Command: "copy", From: job.From, To: job.To, Prefix: "p", IfAbsent: true},
-		"size":        {Command: "copy", From: job.From, To: job.To, Prefix: "p", Size: 1},
-		"time":        {Command: "copy", From: job.From, To: job.To, Prefix: "p", Modified: 1},
+		"--if-not-exists": {Command: "copy", From: job.From, To: job.To, Prefix: "p", IfNotExists: true},
+		"size":            {Command: "copy", From: job.From, To: job.To, Prefix: "p", Size: 1},
+		"time":            {Command: "copy", From: job.From, To: job.To, Prefix: "p", Modified: 1},
 	} {
 		if _, _, err := ReadCheckpoint(path, other); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("a checkpoint of another %s gives %v", says, err)

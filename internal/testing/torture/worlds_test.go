@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/skykv/skykv/internal/faults"
 	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/aztableskv"
 	"github.com/skykv/skykv/providers/dynamokv"

@@ -84,6 +84,9 @@ func broken(from, imported string, standard bool) string {
 		if !own || to != "kv" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
 			return "providers/alien imports kv, internal, providers and what lies below providers"
 		}
+	case from == "kv/provider" && to != "kv":
+		return "kv/provider imports kv and the standard library only"
+	case from == "kv/provider":
 	case top == "kv":
 		return "kv imports the standard library only"
 	case from == "conformance" && to != "kv":
@@ -98,10 +101,12 @@ func broken(from, imported string, standard bool) string {
 		return "internal never imports providers"
 	case top == "providers" && strings.HasPrefix(to, "internal/testing/"):
 		return "internal/testing is for tests, and no provider links it"
-	case top == "providers" && below != "" && own && to != "kv" && !strings.HasPrefix(to, "internal/"):
-		return "a provider imports kv, internal and its own SDK, never another provider"
+	case top == "providers" && below != "" && own && to != "kv" && to != "kv/provider" && !strings.HasPrefix(to, "internal/"):
+		return "a provider imports kv, kv/provider, internal and its own SDK, never another provider"
+	case strings.HasPrefix(from, "cmd/") && strings.HasPrefix(to, "internal/"):
+		return "the command is built on what everybody can import, its own internal packages aside"
 	case top == "providers" && below != "" && !own && !slices.ContainsFunc(sdks[below], func(sdk string) bool { return strings.HasPrefix(imported, sdk) }):
-		return "a provider imports kv, internal and its own SDK"
+		return "a provider imports kv, kv/provider, internal and its own SDK"
 	}
 	return ""
 }
@@ -133,7 +138,7 @@ func TestOneProviderLinksOneSDK(t *testing.T) {
 func TestRulesCanBeBroken(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ from, imported string }{
-		{"kv", module + "internal/storeurl"},
+		{"kv", module + "kv/provider"},
 		{"kv", "github.com/aws/aws-sdk-go-v2"},
 		{"conformance", module + "providers/memkv"},
 		{"conformance/emulator", module + "providers/dynamokv"},
@@ -142,7 +147,10 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"internal/testing/emulator", "github.com/aws/aws-sdk-go-v2"},
 		{"providers", module + "internal/testing/emulator"},
 		{"providers/dynamokv", module + "internal/testing/emulator"},
-		{"internal/storeurl", module + "providers/memkv"},
+		{"kv/provider", module + "providers/memkv"},
+		{"kv/provider", "github.com/aws/aws-sdk-go-v2"},
+		{"internal/parallel", module + "providers/memkv"},
+		{"cmd/skykv/command", module + "internal/parallel"},
 		{"providers/memkv", module + "providers/localkv"},
 		{"providers/memkv", module + "conformance"},
 		{"providers/dynamokv", "github.com/Azure/azure-sdk-for-go/sdk/azcore"},
@@ -157,6 +165,8 @@ func TestRulesCanBeBroken(t *testing.T) {
 	}
 	for _, c := range []struct{ from, imported string }{
 		{"providers/dynamokv", module + "kv"},
+		{"providers/dynamokv", module + "kv/provider"},
+		{"kv/provider", module + "kv"},
 		{"providers/alien", module + "providers"},
 		{"providers/alien", module + "providers/localkv"},
 		{"cmd/skykv", module + "providers"},

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/skykv/skykv/internal/faults"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 )
 

@@ -33,12 +33,12 @@ var fuzzBugs = []struct {
 		`req.From, req.To = n.prefix+req.From, n.prefix+req.To`, `req.From, req.To = n.prefix+req.From, req.To`},
 	{"a namespace writes batches into the whole store", "kv", "FuzzNamespace", "namespace.go",
 		`w.Key = n.prefix + w.Key`, `w.Key = n.prefix[:len(n.prefix)-1] + w.Key`},
+	{"any prefix has a shard of its own", "kv", "FuzzGroup", "group.go",
+		`return key, false`, `return key, true`},
 	{"an endpoint may have credentials", "kv/provider", "FuzzParse", "url.go",
 		` || e.User != nil`, ``},
 	{"a number of shards above the limit is allowed", "kv/provider", "FuzzParse", "url.go",
 		` || n > most`, ``},
-	{"a prefix that ends no group has one shard", "kv", "FuzzGroup", "group.go",
-		`if _, fixed := groupOf(prefix); fixed || shards == 1 {`, `if prefix != "" || shards == 1 {`},
 	{"an item without a token is taken for skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
 		` || token.Value == ""`, ``},
 	{"an expiry before 1970 is taken for skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
@@ -85,7 +85,7 @@ var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
 // and that the bugs still fit the code. It is not parallel, since the long one leaves
 // others no time.
 func TestFuzzTargetsFindBugs(t *testing.T) {
-	const root = "../.."
+	const root = "../../.."
 	missing := make(map[string]bool)
 	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(name, "_test.go") {
