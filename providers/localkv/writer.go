@@ -41,9 +41,10 @@ const (
 // writer is the one connection that writes, and the queue in front of it. What
 // waits together is committed together: one sync of the disk serves all.
 type writer struct {
-	lead   chan struct{} // held by the caller who writes for all, and by Close for good
-	closed chan struct{}
-	wait   time.Duration // lockWait, but in tests
+	lead    chan struct{} // held by the caller who writes for all, and by Close for good
+	closed  chan struct{}
+	wait    time.Duration // lockWait, but in tests
+	logWait time.Duration // logWait, but in tests
 
 	mu      sync.Mutex
 	waiting []*job
@@ -81,7 +82,7 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: c, wait: lockWait, log: path + "-wal", longLog: logSize, lead: make(chan struct{}, 1), closed: make(chan struct{})}
+	w := &writer{conn: c, wait: lockWait, logWait: logWait, log: path + "-wal", longLog: logSize, lead: make(chan struct{}, 1), closed: make(chan struct{})}
 	if err := w.open(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -314,7 +315,7 @@ func (w *writer) boundLog(group []*job) {
 		return
 	}
 	w.longLog = logSize
-	if !restartLog(w.conn, logWait) {
+	if !restartLog(w.conn, w.logWait) {
 		w.longLog = info.Size() * 3 / 2 // somebody reads for long: writers do not wait for that often
 	}
 }
