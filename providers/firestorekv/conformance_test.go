@@ -55,13 +55,14 @@ func conform(t *testing.T, shards int) {
 
 var (
 	// testRun keeps apart the runs against one emulator.
-	testRun     = fmt.Sprintf("run-%d", time.Now().UnixNano())
-	collections atomic.Int64
+	testRun  = fmt.Sprintf("run-%d", time.Now().UnixNano())
+	projects atomic.Int64
 )
 
-// emulatorURL names a collection that nobody else uses.
+// emulatorURL names a collection in a project of its own: in every query, the emulator
+// looks at all documents of a project.
 func emulatorURL(endpoint string, shards int) string {
-	return fmt.Sprintf("firestore://%s/c%d?shards=%d&endpoint=%s", testRun, collections.Add(1), shards, url.QueryEscape("http://"+endpoint))
+	return fmt.Sprintf("firestore://%s-%d/c?shards=%d&endpoint=%s", testRun, projects.Add(1), shards, url.QueryEscape("http://"+endpoint))
 }
 
 // emulatorStore returns a store of a new collection in the emulator, and its driver.
@@ -143,7 +144,7 @@ func TestEnsureOnEmulator(t *testing.T) {
 		t.Errorf("rule: Ensure by URL succeeds without settings where there are none; got %v", err)
 	}
 	doc, err := c.Client.GetDocument(t.Context(), &pb.GetDocumentRequest{
-		Name: "projects/" + testRun + "/databases/(default)/documents/" + c.Collection + "/skykv-layout",
+		Name: "projects/" + c.Project + "/databases/(default)/documents/c/skykv-layout",
 	})
 	fields := doc.GetFields()
 	if err != nil || fields["format"].GetIntegerValue() != 2 || fields["shards"].GetIntegerValue() != 16 {
