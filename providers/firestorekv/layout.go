@@ -112,6 +112,9 @@ func (l *layout) scanned(shard int, doc *pb.Document, withValue bool) (kv.Record
 	if !ok || kv.ValidateKey(key) != nil {
 		return kv.Record{}, nil
 	}
+	if own := l.shard(key); own != shard { // where no read looks for it
+		return kv.Record{Key: key}, errIncompatible("skykv did not write the document of this key: it is in shard %02x; want shard %02x", shard, own)
+	}
 	return l.decode(key, doc, withValue)
 }
 

@@ -95,6 +95,18 @@ func TestDocumentIDs(t *testing.T) {
 	}
 }
 
+func TestWrongShard(t *testing.T) {
+	t.Parallel()
+	l := testLayout(16)
+	doc := l.encode(kv.Record{Key: "a", Token: testToken, Value: []byte{}})
+	wrong := (l.shard("a") + 1) % 16
+	doc.Name = l.prefixes[wrong] + "a"
+	rec, err := l.scanned(wrong, doc, true)
+	if rec.Key != "a" || rec.Token != "" || !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: a document under a key in the wrong shard is ErrIncompatible beside that key; got %+v, %v", rec, err)
+	}
+}
+
 // TestQueries: a scan asks for a range of one shard.
 func TestQueries(t *testing.T) {
 	t.Parallel()
