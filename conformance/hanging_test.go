@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -353,13 +354,14 @@ func TestClearingHangingSharedStore(t *testing.T) {
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			release, cleared := make(chan struct{}), false
+			release := make(chan struct{})
+			var clearing atomic.Bool
 			config := Config{Shared: true, New: func(context.Context) (*kv.Store, error) {
 				return memkv.New().With(kv.Wrap(kv.Level1, methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 					if req.Now != 1 { // the clock of the clearing
 						return d.Scan(ctx, req)
 					}
-					cleared = true
+					clearing.Store(true)
 					return func(yield func(kv.Record, error) bool) {
 						_, _ = force(d, kv.KindPut, kv.Record{Key: "key", Value: []byte{}, Token: "t"}, req.Now)
 						scan(d, release, req, yield)
@@ -373,7 +375,7 @@ func TestClearingHangingSharedStore(t *testing.T) {
 					results++
 				}
 			}
-			if results != 1 || !cleared || last == nil || !strings.Contains(last.Error(), "clearing the shared store: "+says) {
+			if results != 1 || !clearing.Load() || last == nil || !strings.Contains(last.Error(), "clearing the shared store: "+says) {
 				t.Errorf("rule: a shared store that cannot be cleared ends the suite; there are %d results, and then %v; want 1 and %q", results, last, says)
 			}
 			close(release)

@@ -48,7 +48,7 @@ func TestOpenRefuses(t *testing.T) {
 		"firestore://project":                     "collection",
 		"firestore:///kv":                         "project",
 		"firestore://project/a/b":                 "collection",
-		"firestore://project/kv?shards=2":         `"shards" is unknown`,
+		"firestore://project/kv?shards=257":       `"shards" must be a number from 1 to 256`,
 		"firestore://project/kv?database=A B":     "database",
 		"firestore://project/kv?endpoint=ftp:x":   "endpoint",
 		"aztables://account":                      "table",

@@ -13,17 +13,17 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The Firestore client retries a Commit for as long as its deadline allows, and
-// tells nobody. A put-if-absent whose first response was lost then reads "already
-// exists". So skykv switches the client's retries off, call by call, makes the
-// attempts itself, and keeps in mind whether one of them may have been applied.
+// The Firestore client retries a Commit until its deadline without saying so. A
+// put-if-absent whose first response was lost then reads "already exists". So skykv
+// switches the client's retries off for each call, makes the attempts itself, and
+// notes whether an attempt may have been applied.
 const (
 	maxAttempts  = 8
 	firstPause   = 50 * time.Millisecond
 	longestPause = 5 * time.Second
 )
 
-// attempts are those of a request, and of the read that may follow a failed
+// attempts are the attempts at a request, and at the read that may follow a failed
 // condition.
 type attempts struct {
 	driver   *driver
@@ -37,8 +37,7 @@ type attempts struct {
 	failed   int  // attempts without progress
 	late     bool // the deadline left no time for another attempt
 
-	// lost: an attempt at a write was sent, and its answer does not say that it had no
-	// effect.
+	// lost: an attempt at a write was sent, and no response says that it had no effect.
 	lost bool
 }
 
@@ -48,12 +47,12 @@ type errTimeout struct{}
 func (errTimeout) Error() string { return "no success within the store's timeout" }
 func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
 
-// watch prepares a call, which is to be made with the returned context: that ends at the
-// caller's deadline or else the store's, and when the driver is closed. The caller must
+// watch prepares a call. The call must use the returned context, which ends at the
+// caller's deadline or else at the store's, and when the driver closes. The caller must
 // call end.
 //
-// It takes fewer allocations than context.WithTimeout: the timer serves many calls, and
-// the service is not told of the deadline, since it learns that the stream ended.
+// watch takes fewer allocations than context.WithTimeout: a timer serves many calls, and
+// requests do not carry the store's deadline. The service learns that the stream ended.
 func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
 	a, ok := d.idle.Get().(*attempts)
 	if !ok {
@@ -72,19 +71,19 @@ func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *
 	return ctx, a
 }
 
-// end releases what watch took.
+// end ends the call's context.
 func (a *attempts) end() {
 	a.driver.underWay.remove(a)
 	unused := !a.own || a.timer.Stop()
 	a.cancel(nil)
 	if unused {
 		idle := &a.driver.idle
-		*a = attempts{timer: a.timer} // keeps nothing of the call alive
+		*a = attempts{timer: a.timer} // the garbage collector may have the rest
 		idle.Put(a)
 	}
 }
 
-// calls are those under way, until close ends them. The zero calls are none.
+// calls are the calls under way. The zero value has none.
 type calls struct {
 	mu     sync.Mutex
 	closed bool
@@ -110,7 +109,7 @@ func (c *calls) remove(a *attempts) {
 	delete(c.all, a)
 }
 
-// close ends all calls, and those that are added later.
+// close ends all calls, also the ones that come later.
 func (c *calls) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,13 +119,13 @@ func (c *calls) close() {
 	}
 }
 
-// again takes note that an attempt failed with err. If another one makes sense it
-// waits for some time and reports true.
+// again counts a failed attempt. If another attempt makes sense, again pauses and
+// returns true.
 //
-// Attempts are repeated after every answer that may be a passing condition, for
-// writes as for reads: a token recognises the effect of an earlier attempt of a
-// conditional put, a conditional delete that meets it becomes ErrIndeterminate,
-// and kv promises no more than this for unconditional writes.
+// It repeats writes as it repeats reads, after every error that may pass. The token of a
+// conditional put shows that an earlier attempt was applied. A conditional delete that
+// finds its condition failed after such an attempt is ErrIndeterminate. An
+// unconditional write may be applied twice, as kv documents.
 func (a *attempts) again(ctx context.Context, err error) bool {
 	a.failed++
 	if ctx.Err() != nil || !passing(code(err)) || a.failed >= maxAttempts {
@@ -151,8 +150,7 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 // progressed begins the count of failures anew.
 func (a *attempts) progressed() { a.failed, a.pause = 0, a.driver.firstPause }
 
-// ended takes note that the request is over, however it ended. The call may make
-// another one.
+// ended counts a request that is over. The call may make another request.
 func (a *attempts) ended() {
 	a.meter.Add(1, a.made)
 	a.made = 0
@@ -163,21 +161,19 @@ func (a *attempts) ended() {
 // be, applied.
 func (a *attempts) mayHaveApplied() bool { return a.lost }
 
-// past reports whether the deadline has passed. The context may not know it yet,
-// since its timer waits for a processor, when the service, which was told of the
-// deadline, has cancelled the request already.
+// past reports whether the deadline has passed. A service that knows the caller's
+// deadline may cancel the request before the context's own timer gets a processor.
 func (a *attempts) past() bool { return !time.Now().Before(a.deadline) }
 
-// writing is the call option for the attempts of a write: no retries by the
-// client, and a note of whether gRPC opened a stream. Without a stream nothing was
-// sent, such as when no connection came about.
+// writing is the call option for an attempt at a write. It switches off the client's
+// retries, and notes whether gRPC opened a stream. Without a stream, nothing was sent.
 type writing struct {
 	peer peer.Peer
 	grpc [1]grpc.CallOption
 	gax  [1]gax.CallOption
 }
 
-// options are those of a call; slices in w itself save allocations.
+// options returns the options of a call. The slices are in w to save allocations.
 func (w *writing) options() []gax.CallOption {
 	w.gax[0] = w
 	return w.gax[:]
@@ -195,20 +191,20 @@ func (w *writing) Resolve(s *gax.CallSettings) {
 	}
 }
 
-// lost reports whether the attempt that failed with err was sent, and err does not say
-// that it had no effect.
+// lost reports whether the attempt was sent, and its error does not say that it had no
+// effect.
 func (w *writing) lost(err error) bool { return w.peer.Addr != nil && !refused(err) }
 
-// reading is the call option for the attempts of a read.
+// reading is the call option for an attempt at a read.
 type reading struct{}
 
-// readOptions are those of the call of a read.
+// readOptions are the options of a read.
 var readOptions = []gax.CallOption{reading{}}
 
 // Resolve implements [gax.CallOption].
 func (reading) Resolve(s *gax.CallSettings) { once(s) }
 
-// once lets the client make a call once, and not end it before its context does.
+// once makes the client send a call once, and leave the timeout to the context.
 func once(s *gax.CallSettings) {
 	s.Retry = nil
 	gax.WithTimeout(0).Resolve(s)

@@ -16,15 +16,15 @@ import (
 
 // Sizes of the requests that a batch is made of. Firestore takes up to 500 writes
 // and 10 MiB in one request (https://cloud.google.com/firestore/quotas); smaller
-// ones are answered sooner and run side by side.
+// requests return sooner and run side by side.
 const (
 	parallelGroups = 8
 	groupReads     = 100
 	groupWrites    = 200
 	groupBytes     = 4 << 20
 
-	// writeBytes is about what a write takes beside its value: the document's name
-	// with a long key, the token, the expiry, the predecessors.
+	// writeBytes is about the size of a write without its value: the document's name
+	// with a long key, the token, the expiry and the predecessors.
 	writeBytes = 1024
 )
 
@@ -33,7 +33,7 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 	return func(yield func(kv.Found, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		groups := slices.Collect(slices.Chunk(req.Keys, groupReads))
-		// There is room for the answers to all groups that are under way: no request
+		// The channel has room for all keys of the groups under way, so that no request
 		// waits for the loop's body.
 		answers := make(chan answer, min(len(req.Keys), parallelGroups*groupReads))
 		var reading sync.WaitGroup
@@ -68,16 +68,16 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 	}
 }
 
-// answer is what there is to say of one key.
+// answer is the result for one key.
 type answer struct {
 	found kv.Found
 	err   error
 	last  bool // of its group
 }
 
-// getGroup reads the keys of one request, and calls answered for each as its answer
-// arrives. What a broken answer still owes is asked for again.
-func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, answered func(kv.Found, error)) {
+// getGroup reads the keys of one request, and calls each for a key as its result
+// arrives. After a response that breaks off, it asks again for the rest.
+func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(kv.Found, error)) {
 	ctx, a := d.watch(ctx, req.Meter)
 	defer a.end()
 	defer a.ended()
@@ -90,23 +90,23 @@ func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, answered f
 	for len(owed) > 0 {
 		before := len(owed)
 		a.made++
-		err := d.getOwed(ctx, docNames, owed, req.WithValue, answered)
+		err := d.getOwed(ctx, docNames, owed, req.WithValue, each)
 		if len(owed) < before {
 			a.progressed()
 		}
 		if err != nil && !a.again(ctx, err) {
 			failed := a.failRead(ctx, err)
 			for _, key := range owed {
-				answered(kv.Found{Record: kv.Record{Key: key}}, failed)
+				each(kv.Found{Record: kv.Record{Key: key}}, failed)
 			}
 			return
 		}
 	}
 }
 
-// getOwed makes one attempt to read those of the documents that are owed, and removes
-// from owed what it got an answer for. Without an error none is left.
-func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string]string, withValue bool, answered func(kv.Found, error)) error {
+// getOwed makes one attempt to read the documents of owed, in the order of docNames. It
+// removes from owed the documents that it got. Without an error, none is left.
+func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string]string, withValue bool, each func(kv.Found, error)) error {
 	req := &pb.BatchGetDocumentsRequest{Database: d.layout.database, Documents: make([]string, 0, len(owed)), Mask: d.layout.mask(withValue)}
 	for _, docName := range docNames {
 		if _, ok := owed[docName]; ok {
@@ -120,7 +120,7 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 	for {
 		resp, err := stream.Recv()
 		switch {
-		case len(owed) == 0 && err != nil: // however it ends
+		case len(owed) == 0 && err != nil: // how the stream ends does not matter
 			return nil
 		case err != nil:
 			return cutShort(err)
@@ -136,18 +136,18 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 		}
 		delete(owed, docName)
 		if doc == nil {
-			answered(kv.Found{Record: kv.Record{Key: key}}, nil)
+			each(kv.Found{Record: kv.Record{Key: key}}, nil)
 			continue
 		}
 		rec, err := d.layout.decode(key, doc, withValue)
-		answered(kv.Found{Record: rec, Exists: err == nil}, err)
+		each(kv.Found{Record: rec, Exists: err == nil}, err)
 	}
 }
 
-// WriteMany sends groups of writes by BatchWrite, some at once. Unlike a Commit of
-// several writes, a BatchWrite is not atomic: it says of every write what became
-// of it, one that is refused does not take others along, and no locks are held
-// over the whole group. What made conditions fail is read afterwards.
+// WriteMany sends groups of writes by BatchWrite, some at once. A BatchWrite is not
+// atomic, unlike a Commit of several writes: it has a status for every write, a refused
+// write does not stop the others, and the service holds no locks over the whole group.
+// Afterwards WriteMany reads the records that made conditions fail.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
 	groups := d.groups(req, results)
@@ -155,13 +155,13 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return results
 }
 
-// writeGroup is the writes of a batch that go into one request.
+// writeGroup is the writes of one request.
 type writeGroup struct {
 	*driver
 	req     kv.WriteManyRequest
 	results []kv.WriteResult // of the whole batch
-	pending []pendingWrite   // those whose success is not known
-	refused []pendingWrite   // those whose conditions failed
+	pending []pendingWrite   // writes without a result
+	refused []pendingWrite   // writes whose conditions failed
 }
 
 type pendingWrite struct {
@@ -172,8 +172,8 @@ type pendingWrite struct {
 	mayHaveApplied bool // by one of the attempts
 }
 
-// groups cuts the writes of a batch into groups. Those that the driver cannot carry out
-// get their results.
+// groups cuts the writes of a batch into groups. It sets the results of writes that the
+// driver cannot carry out.
 func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (groups []*writeGroup) {
 	var last *writeGroup
 	size := 0
@@ -194,7 +194,7 @@ func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (grou
 	return groups
 }
 
-// run makes attempts until each write has its result.
+// run makes attempts until each write has a result.
 func (g *writeGroup) run(ctx context.Context) {
 	watched, a := g.watch(ctx, g.req.Meter)
 	defer a.end()
@@ -215,7 +215,7 @@ func (g *writeGroup) run(ctx context.Context) {
 	g.findRefused(ctx, a)
 }
 
-// attempt sends the pending writes once. Those which may be tried again stay pending.
+// attempt sends the pending writes once. Writes that may be repeated stay pending.
 func (g *writeGroup) attempt(ctx context.Context, a *attempts) {
 	req := &pb.BatchWriteRequest{Database: g.layout.database, Writes: make([]*pb.Write, len(g.pending))}
 	for i, w := range g.pending {
@@ -258,16 +258,16 @@ func (g *writeGroup) attempt(ctx context.Context, a *attempts) {
 	g.pending = again
 }
 
-var errShort = errors.New("the response does not say what became of this write")
+var errShort = errors.New("the response has no status for this write")
 
-// fail makes the error of w's last attempt its result.
+// fail sets the error of w's last attempt as its result.
 func (g *writeGroup) fail(ctx context.Context, a *attempts, w pendingWrite) {
 	e := a.failRead(ctx, w.err)
 	e.MayHaveApplied = w.mayHaveApplied
 	g.results[w.at].Err = e
 }
 
-// findRefused makes what is under the keys of refused writes their results.
+// findRefused reads the records that made conditions fail, as results of their writes.
 func (g *writeGroup) findRefused(ctx context.Context, a *attempts) {
 	refused := make(map[string]pendingWrite, len(g.refused))
 	var keys []string

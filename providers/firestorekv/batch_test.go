@@ -220,7 +220,7 @@ func conditions(t *testing.T, d *driver) {
 	version := func(v string) kv.Condition { return kv.Condition{Kind: kv.CondVersion, Version: v} }
 	prepare := func(prefix string) (writes []kv.Write) {
 		var current []string
-		for _, res := range d.WriteMany(ctx, puts(prefix+"a", prefix+"b", prefix+"c", prefix+"d", prefix+"e", prefix+"f")) {
+		for _, res := range d.WriteMany(ctx, puts(prefix+"a", prefix+"b", prefix+"c", prefix+"d", prefix+"e", prefix+"f", prefix+"m")) {
 			if res.Err != nil || !res.Done || res.Version == "" {
 				t.Fatalf("rule: a put of a batch reports its version; got %+v", res)
 			}
@@ -237,8 +237,8 @@ func conditions(t *testing.T, d *driver) {
 			put(prefix+"h", "new", version("1")),
 			remove(prefix+"i", version("1")),
 			remove(prefix+"j", kv.Condition{}),
-			remove(prefix+"e", absent),
-			remove(prefix+"j", absent),
+			remove(prefix+"m", absent),
+			remove(prefix+"n", absent),
 			put(prefix+"k", "new", version("no version")),
 			{Kind: kv.KindTouch, Record: kv.Record{Key: prefix + "l", Token: testToken}, Condition: kv.Condition{Kind: kv.CondLive}},
 		}
@@ -279,8 +279,8 @@ func conditions(t *testing.T, d *driver) {
 			t.Errorf("rule: a write is applied if it is Done, and reports what it stored; write %d is %+v, stored is %+v", i, res, found)
 		}
 	}
-	if done != 5 {
-		t.Errorf("%d writes are done, want 5", done)
+	if done != 6 {
+		t.Errorf("%d writes are done, want 6", done)
 	}
 }
 
@@ -325,7 +325,7 @@ func TestRequestsOfConditions(t *testing.T) {
 }
 
 // TestLostBatchOfConditions: after an attempt whose answer was lost, a condition that
-// fails leaves the fate of its write open.
+// fails reports MayHaveApplied.
 func TestLostBatchOfConditions(t *testing.T) {
 	t.Parallel()
 	f := &fake{lose: onCall("BatchWrite", 0, errLost)}

@@ -47,7 +47,7 @@ func (s cannedServer) Commit(context.Context, *pb.CommitRequest) (*pb.CommitResp
 	return s.commit, nil
 }
 
-// runCanned serves until its standard input ends, and tells where.
+// runCanned prints its address and serves until its standard input ends.
 func runCanned() error {
 	now := timestamppb.Now()
 	doc := testLayout(1).encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken})
@@ -69,7 +69,7 @@ func runCanned() error {
 	return server.Serve(listener)
 }
 
-// canned runs the server in another process and gives its address.
+// canned runs the server in another process and returns its address.
 func canned(b testing.TB) string {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), os.Args[0])
@@ -134,7 +134,7 @@ var errBenchValue = errors.New("the value is not what the server sent")
 func BenchmarkGet(b *testing.B) { get.bench(b) }
 func BenchmarkPut(b *testing.B) { put.bench(b) }
 
-// both gives the call by a store and by the SDK, through one connection, which has
+// both returns the call by a store and by the SDK, through one connection, which has
 // found its window sizes.
 func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
 	d := driverOver(t, connect(t, canned(t)), nil)

@@ -19,10 +19,10 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// urlForm is what the URLs of stores look like.
+// urlForm is the form of the URLs.
 const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&endpoint=URL"
 
-// Provider offers what there is to do with stores by URL.
+// Provider opens, sets up and inspects stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Google Cloud Firestore",
@@ -40,12 +40,12 @@ func Provider() provider.Provider {
 // are the application default ones
 // (https://cloud.google.com/docs/authentication/application-default-credentials).
 //
-// An endpoint of scheme http is an emulator: it is spoken to without TLS and as
-// its "owner", whom security rules do not concern. One of scheme https replaces
-// firestore.googleapis.com. The environment variable FIRESTORE_EMULATOR_HOST is not
-// looked at.
+// An endpoint with http is an emulator: Open uses no TLS, and calls it as its "owner",
+// to whom security rules do not apply. An endpoint with https replaces
+// firestore.googleapis.com. Open ignores the environment variable
+// FIRESTORE_EMULATOR_HOST.
 //
-// Errors are those of [New], and [kv.ErrInvalidOption] for any other URL.
+// Open returns the errors of [New], and [kv.ErrInvalidOption] for any other URL.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -53,14 +53,14 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	}
 	store, err := c.open(ctx)
 	if err != nil {
-		c.Close() // nothing was written through it
+		c.Close()
 		return nil, err
 	}
 	return store, nil
 }
 
-// Ensure sets up the collection of a store's URL, as [EnsureWith] does. Emulators have no
-// settings: there it writes the layout document alone.
+// Ensure sets up the collection of a store's URL, as [EnsureWith] does. On an emulator,
+// which has no settings, it writes the layout document alone.
 func Ensure(ctx context.Context, url string) error {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -70,9 +70,9 @@ func Ensure(ctx context.Context, url string) error {
 	return c.ensure(ctx)
 }
 
-// Inspect looks at the collection of a store's URL through the client that the store
-// uses, and yields what it finds of the endpoint, the credentials, the database, the
-// settings of [EnsureWith] and the layout document. It changes nothing.
+// Inspect checks the collection of a store's URL through the client that the store
+// uses: the endpoint, the credentials, the database, the settings of [EnsureWith] and
+// the layout document. It changes nothing.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)
@@ -85,20 +85,20 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// Connection is what a store's URL names, with a client for it: the arguments of [New]
-// and [EnsureWith].
+// Connection has a client for a store's URL, and the other arguments of [New] and
+// [EnsureWith].
 type Connection struct {
 	Client     *firestore.Client
 	Project    string
 	Collection string
 	Options    Options
 
-	endpoint *url.URL // of the URL, nil without one
+	endpoint *url.URL // nil without the parameter
 }
 
-// Connect reads a store's URL and makes a client for it as [Open] does, but sends nothing
-// to Firestore. It returns [kv.ErrInvalidOption] for a URL that is not one of a store,
-// and [kv.ErrPermission] when there are no credentials.
+// Connect reads a store's URL and makes a client for it, as [Open] does, but sends
+// nothing to Firestore. It returns [kv.ErrInvalidOption] for an invalid URL, and
+// [kv.ErrPermission] without credentials.
 func Connect(ctx context.Context, url string) (*Connection, error) {
 	c, err := parseURL(url)
 	if err != nil {
@@ -128,8 +128,8 @@ func (c *Connection) AdminClient(ctx context.Context) (*admin.FirestoreAdminClie
 	return client, nil
 }
 
-// errNoClient is the error of a client that cannot be made. Nothing was connected yet:
-// it is about the credentials.
+// errNoClient is the error when the SDK makes no client. Nothing is connected yet, so
+// that the credentials are the reason.
 func errNoClient(err error) error {
 	return opError("open", &kv.Error{Kind: kv.ErrPermission, Err: err})
 }
@@ -147,7 +147,7 @@ func (c *Connection) open(ctx context.Context) (*kv.Store, error) {
 	return d.open(ctx)
 }
 
-// parseURL reads a store's URL, and makes no client for it.
+// parseURL reads a store's URL. The Connection has no client.
 func parseURL(raw string) (*Connection, error) {
 	u, err := provider.ParseURL(name, urlForm, raw)
 	if err != nil {
@@ -170,21 +170,20 @@ func parseURL(raw string) (*Connection, error) {
 	return c, nil
 }
 
-// emulator reports whether the URL leads to one.
+// emulator reports whether the endpoint is an emulator.
 func (c *Connection) emulator() bool { return c.endpoint != nil && c.endpoint.Scheme == "http" }
 
 // connections is the number of gRPC connections of a client. Google's front ends take
-// about 100 calls at a time on each.
+// about 100 calls at a time on each connection.
 const connections = 4
 
-// alive finds connections that swallow what is sent, as those of a network that
-// forgot them do, within 40 seconds of a call's wait. Google's front ends take pings
-// this often; an emulator's server may not.
+// alive closes a connection that the network has dropped, within 40 seconds of a call's
+// wait. Google's front ends take pings this often. An emulator's server may not.
 var alive = option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
 	Time: 30 * time.Second, Timeout: 10 * time.Second,
 }))
 
-// clientOptions are for one client: it closes what they hold.
+// clientOptions returns the options of one client, which closes their connection.
 func (c *Connection) clientOptions() ([]option.ClientOption, error) {
 	opts := []option.ClientOption{alive, option.WithGRPCConnectionPool(connections)}
 	switch {
@@ -209,7 +208,7 @@ func hostPort(u *url.URL, port string) string {
 	return u.Host + ":" + port
 }
 
-// owner is what the emulator takes for an administrator.
+// owner is the emulator's administrator.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

@@ -1,31 +1,31 @@
 // Package firestorekv keeps entries as the documents of one root collection in
 // Google Cloud Firestore, in Native mode.
 //
-// [Open] takes a URL and makes a client, [New] takes one. It must be one of apiv1,
-// cloud.google.com/go/firestore/apiv1, and not the high-level
-// *firestore.Client: that one retries commits on its own and tells nobody, so that
-// a put-if-absent which met its own first attempt could not be told from one that
-// came too late; its Set takes no precondition and its Get no field mask; and it
-// does not give away the apiv1 client inside. An apiv1 client is made with the
-// same options, such as credentials, interceptors and connections:
+// [Open] takes a URL and makes a client. [New] takes a client of the package
+// cloud.google.com/go/firestore/apiv1. It does not take the high-level
+// *firestore.Client, for three reasons. That client retries commits without saying so,
+// so that a put-if-absent which meets its own first attempt looks like one that came
+// too late. Its Set takes no precondition, and its Get takes no field mask. It does not
+// show the apiv1 client that it uses. An apiv1 client takes the same options, such as
+// credentials, interceptors and connections:
 //
 //	client, err := apiv1.NewClient(ctx, option.WithCredentials(creds), option.WithGRPCConnectionPool(4),
 //		option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second})))
 //
-// This is what Open does. Without the pings, calls hang until their deadlines on a
-// connection that the network has forgotten, and nothing makes another one.
+// Open makes its client like this. Without the pings, a call on a connection that the
+// network has dropped hangs until its deadline, and nothing makes a new connection.
 //
 // # Layout of the stored data
 //
-// The ID of an entry's document is two lowercase hexadecimal digits, which are the
-// shard of the key's [kv.Group], and the key: "00user:42" in a collection of one shard.
-// The digits make every key a legal ID, also ".", ".." and "__x__", and the documents
-// of a shard are in the order of their keys. The fields are
+// The ID of an entry's document is two lowercase hexadecimal digits and the key, such
+// as "00user:42". The digits are the shard of the key's [kv.Group]. They make every key
+// a legal ID, also ".", ".." and "__x__". The documents of a shard are in the order of
+// their keys. The fields are
 //
 //	v  bytes      the value
-//	x  timestamp  the expiry in whole milliseconds; absent when there is none
-//	t  string     the token of the write, by which a retry recognises its own work
-//	p  string     the writes that this one replaced, for the store; absent when empty
+//	x  timestamp  the expiry in whole milliseconds; absent without an expiry
+//	t  string     the token of the write, by which a retry recognises its own write
+//	p  string     the writes that this write replaced; absent when empty
 //
 // The version of an entry is its document's update time. The document "skykv-layout"
 // has the fields
@@ -33,29 +33,27 @@
 //	format  integer  2
 //	shards  integer  the number of shards
 //
-// and is written by [Ensure], or when the store is first opened. Documents with other
-// IDs are not looked at. Sub-collections are of no concern to skykv.
+// [Ensure] writes it, or the store when it is first opened. skykv ignores documents with
+// other IDs, and sub-collections.
 //
-// A document under the ID of a key without these fields was not written by skykv, nor
-// was one in another shard than its key's: reads, conditional writes and scans report
-// it with an error that matches [kv.ErrIncompatible] and names the key, scans go on
-// after it, and DeletePrefix leaves it alone. An unconditional Put replaces it and an
-// unconditional Delete removes it, as Firestore has no precondition that could prevent
-// that without another request.
+// A document that has the ID of a key but not these fields is not skykv's. Reads,
+// conditional writes and scans report it with an error that matches
+// [kv.ErrIncompatible] and names the key. Scans go on after it, and DeletePrefix keeps
+// it. An unconditional Put replaces it, and an unconditional Delete removes it:
+// Firestore has no precondition that prevents this without another request.
 //
 // # Shards
 //
-// Firestore keeps documents in the order of their names, splits a range that is busy,
-// and serves its parts by several servers. Keys in a random order, such as those that
-// begin with a hash or a user's ID, need no more than the one shard that is the
-// default. Keys that grow with time, such as timestamps and counters, put all
-// writes at the end of one range, where splits come too late: Firestore advises against
-// more than about 500 writes a second there
-// (https://cloud.google.com/firestore/native/docs/best-practices). With shards=N they
+// Firestore keeps documents in the order of their names. It splits a range that is busy,
+// and serves the parts by several servers. Keys in random order, such as hashes or
+// user IDs, need only one shard, which is the default. Keys that grow with time, such as
+// timestamps and counters, put all writes at the end of one range, where a split comes
+// too late. Firestore advises against more than about 500 writes a second there
+// (https://cloud.google.com/firestore/native/docs/best-practices). With shards=N the writes
 // go to N ranges at once. Keys of one [kv.Group] stay in one shard.
 //
-// A scan makes a query for each shard and merges the answers, unless its prefix fixes
-// the group: with 16 shards a ScanPage of 100 entries makes 16 requests where it made
+// A scan makes a query for each shard and merges the results, unless its prefix ends a
+// group. With 16 shards a ScanPage of 100 entries makes 16 requests where it made
 // one, and reads about 220 documents, since it cannot know which shards have the next
 // keys. All else is as with one shard: Get, Put,
 // Delete and the batches make the same requests. The number is laid down when
@@ -64,19 +62,18 @@
 //
 // # Consistency
 //
-// All reads are strongly consistent, those of scans too. A scan consists of queries
-// of up to 1000 documents or about 4 MiB, each of which sees one moment and is read to
-// its end before its entries are yielded. A query that breaks off is followed by one
-// that starts after the last document received.
+// All reads are strongly consistent, also in scans. A scan makes queries of up to 1000
+// documents or about 4 MiB. Each query reads one snapshot, and is read to its end before
+// its entries are yielded. After a query that breaks off, the next query starts after
+// the last document received.
 //
-// The client's own retries are switched off call by call, whatever its
-// CallOptions say of them; skykv makes up to 8 attempts with pauses that are
-// random and grow to seconds, within the deadline of the context or
-// [Options].Timeout. It notes whether an attempt that failed may have been
-// applied. An interceptor or a gRPC retry policy that repeats writes below skykv
-// hides attempts from it: conditional puts stay exact, thanks to the token, but a
-// conditional delete may then report ErrConditionFailed though it was the one that
-// deleted.
+// skykv switches off the client's own retries for each call, whatever the client's
+// CallOptions are. It makes up to 8 attempts within the deadline of the context or
+// [Options].Timeout, with random pauses that grow to seconds. It notes whether a failed
+// attempt may have been applied. An interceptor or a gRPC retry policy that repeats
+// writes hides attempts from skykv. Conditional puts stay exact even then, thanks to
+// the token. A conditional delete may then return ErrConditionFailed although it
+// deleted the entry.
 //
 // # Costs
 //
@@ -89,33 +86,31 @@
 //	  ... expired entry    IfNotExists takes it over with one more request again
 //	Scan, ScanPage         one read per document met, expired ones included, and
 //	                       at least one per query; ScanPage reads one more than its
-//	                       limit, and with several shards some more of each
+//	                       limit, and with several shards some more of each shard
 //	GetMany                a request per 100 keys, a read per key
 //	PutMany, DeleteMany    a request per 200 keys or 4 MiB, a write or delete per key
 //	DeletePrefix           a scan of the keys, and a delete per entry
 //	New, Open              one read, and one write in a new collection
 //
-// Exists, KeysOnly scans and the look at what made a condition fail do not
-// transfer values; the reads cost the same. Deletions of expired documents by the
-// TTL policy are billed as deletes.
+// Exists, KeysOnly scans and the read after a failed condition do not transfer values.
+// They cost the same. Firestore bills deletions by the TTL policy as deletes.
 //
 // # Settings
 //
 // [Ensure] and [EnsureWith] write the layout document, set a TTL policy on x with an
 // expiration offset of one hour ([kv.ExpiryGrace]), and exempt all fields from indexes;
 // examples/terraform/firestore makes the same settings by Terraform, as does the
-// configuration that [Terraform] returns. Entries expire exactly in any case: the policy
-// only removes what is left of them, commonly within a day. Without the exemptions
-// every write also writes two index entries for each field, and the index of the
-// expiries, which mostly grow with time, limits a collection to about 500 writes a
-// second, whatever its number of shards
-// (https://cloud.google.com/firestore/native/docs/best-practices). [Inspect] says what
-// is missing.
+// configuration that [Terraform] returns. Entries expire exactly in any case. The policy
+// only removes expired documents, commonly within a day. Without the exemptions,
+// every write also writes two index entries for each field. Expiries mostly grow with
+// time, so that their index limits a collection to about 500 writes a second, whatever
+// its number of shards (https://cloud.google.com/firestore/native/docs/best-practices).
+// [Inspect] lists the missing settings.
 //
 // # Permissions
 //
-// The role roles/datastore.user has all that a store needs, and with
-// roles/datastore.indexAdmin all that Ensure needs. One by one
+// The role roles/datastore.user has all permissions that a store needs. Ensure also needs
+// roles/datastore.indexAdmin. One by one
 // (https://cloud.google.com/firestore/docs/security/iam):
 //
 //	Get, Exists, GetMany      datastore.entities.get
@@ -136,15 +131,14 @@
 //
 // # Caveats
 //
-// A document takes about one write a second in the long run; more of them, to
-// one hot key, are answered with contention: retried, and in the end
+// A document takes about one write a second in the long run. Firestore refuses more
+// writes to one key as contention. skykv retries them, and at last returns
 // [kv.ErrThrottled].
 //
 // Databases in Datastore mode are refused. The Enterprise edition, whose indexes
 // differ, was not tried.
 //
-// What was tested is Google's emulator, and servers in the tests that fail in the
-// ways in which the service is documented to fail and the emulator does not. The
-// emulator takes any project and database for existing ones, and has no TTL
-// policies and index settings.
+// The tests run against Google's emulator, and against test servers that fail as the
+// service's documentation says and as the emulator does not. The emulator accepts
+// any project and database, and has no TTL policies and index settings.
 package firestorekv

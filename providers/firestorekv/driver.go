@@ -20,7 +20,7 @@ const name = "firestore"
 
 type driver struct {
 	client *firestore.Client
-	close  func() // closes the client when it is skykv's own, else nil
+	close  func() // closes the client; nil when the program made it
 	layout *layout
 	info   kv.Info
 
@@ -35,9 +35,8 @@ type driver struct {
 
 func (d *driver) Info() kv.Info { return d.info }
 
-// Get is a BatchGetDocuments of one document, as the high-level client's Get:
-// GetDocument's NotFound would not tell a missing document from a missing
-// database.
+// Get is a BatchGetDocuments of one document, like the high-level client's Get.
+// GetDocument returns NotFound both for a missing document and for a missing database.
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	ctx, a := d.watch(ctx, req.Meter)
 	defer a.end()
@@ -106,8 +105,7 @@ func cutShort(err error) error {
 	return err
 }
 
-// drain reads the end of a stream that said all it had to say, which frees it. How
-// it ends no longer matters.
+// drain reads a stream to its end, which frees it. How the stream ends does not matter.
 func drain(stream pb.Firestore_BatchGetDocumentsClient) error {
 	for {
 		if _, err := stream.Recv(); err != nil {
@@ -166,8 +164,7 @@ func (d *driver) commit(ctx context.Context, a *attempts, write *pb.Write) (*tim
 	}
 }
 
-// errNoVersion is the error of a success that is none: nobody could ask for what was
-// stored by its version.
+// errNoVersion is the error of a success without a version.
 var errNoVersion = errors.New("the response to a put has no update time")
 
 func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -182,8 +179,8 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// headers are those that route requests to their database, the same that the
-// high-level client sends: the apiv1 client leaves them to its callers.
+// headers route requests to their database. The high-level client sends the same ones;
+// the apiv1 client leaves them to its callers.
 type headers struct {
 	pairs []string
 
@@ -195,7 +192,7 @@ func newHeaders(pairs ...string) headers {
 	return headers{pairs, callctx.SetHeaders(context.Background(), pairs...)}
 }
 
-// withHeaders adds the headers to those of the caller's context.
+// withHeaders adds the headers to a caller's context.
 func withHeaders(ctx context.Context, h headers) context.Context {
 	if len(callctx.HeadersFromContext(ctx)) > 0 {
 		return callctx.SetHeaders(ctx, h.pairs...)
@@ -203,8 +200,8 @@ func withHeaders(ctx context.Context, h headers) context.Context {
 	return &headed{ctx, h.carrier}
 }
 
-// headed is a context with headers of another one: SetHeaders and the metadata of
-// gRPC would copy them for every request.
+// headed is a context with the headers of another context. SetHeaders and gRPC's
+// metadata would copy them for every request.
 type headed struct {
 	context.Context
 	carrier context.Context

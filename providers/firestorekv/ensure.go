@@ -16,30 +16,27 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// EnsureWith sets up a collection for [New], and changes nothing in one that is set up
-// already. By client it writes
-//
-//   - the layout document, with the format and the number of shards,
-//
-// and by adminClient, which is that of the same database's settings, it makes
+// EnsureWith sets up a collection for [New], and changes nothing that is set up already.
+// The database must exist. EnsureWith writes the layout document through client, and
+// then makes two settings through adminClient:
 //
 //   - a TTL policy on the field x with an expiration offset of one hour, so that
-//     Firestore deletes what expired, commonly within a day
+//     Firestore deletes expired documents, commonly within a day
 //     (https://cloud.google.com/firestore/native/docs/ttl);
-//   - exemptions of all fields from the automatic single-field indexes, which
-//     skykv does not use, and which would make writes slower and dearer and limit
-//     their rate (https://cloud.google.com/firestore/native/docs/query-data/index-overview).
+//   - exemptions of all fields from the automatic single-field indexes. skykv does not
+//     use these indexes. They make writes slower and dearer, and limit their rate
+//     (https://cloud.google.com/firestore/native/docs/query-data/index-overview).
 //
-// A store works without the settings; expired entries then stay until they are deleted
-// or replaced. The settings belong to the collection group: to the collections of
-// that ID anywhere in the database.
+// A store works without the settings. Expired entries then stay until they are deleted
+// or replaced. The settings belong to the collection group, which is all collections
+// with this ID anywhere in the database.
 //
-// EnsureWith waits until the settings are in effect, which takes Firestore
-// minutes: give ctx a generous deadline, or cancel it and call again later. Its errors
-// are those of New; one about the settings may match [kv.ErrPermission] when those of
-// the documents are allowed. The database must exist. Emulators have no settings:
-// after writing the layout document, EnsureWith returns an error that holds the gRPC
-// code Unimplemented.
+// EnsureWith waits until the settings are in effect, which takes Firestore minutes. Give
+// ctx a generous deadline, or cancel it and call EnsureWith again later.
+//
+// EnsureWith returns the errors of New. [kv.ErrPermission] may be about the
+// documents or about the settings. Emulators have no settings: EnsureWith writes the layout
+// document, and returns an error with the gRPC code Unimplemented.
 func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admin.FirestoreAdminClient, project, collection string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, project, collection, opts)
@@ -47,9 +44,9 @@ func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admi
 		return err
 	}
 	if adminClient == nil {
-		return errInvalid(op, "the admin client is nil; want one of admin.NewFirestoreAdminClient")
+		return errInvalid(op, "the admin client is nil; want one from admin.NewFirestoreAdminClient")
 	}
-	// First, since it refuses a collection of another program.
+	// The layout first: a collection of another program must keep its settings.
 	if err := d.checkLayout(ctx); err != nil {
 		return opError(op, err)
 	}
@@ -81,7 +78,7 @@ func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *
 	for i, field := range l.fields() {
 		want := &adminpb.Field{Name: l.fieldName(field), IndexConfig: &adminpb.Field_IndexConfig{}} // no index
 		have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: want.GetName()})
-		if err != nil && code(err) != codes.NotFound { // NotFound: no settings of its own, or no database
+		if err != nil && code(err) != codes.NotFound { // NotFound: the field has the default settings
 			return err
 		}
 		update := &adminpb.UpdateFieldRequest{Field: want, UpdateMask: &fieldmaskpb.FieldMask{}}
@@ -109,8 +106,8 @@ func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *
 	return waitForPolicy(ctx, client, l, pauses)
 }
 
-// updateField starts a change, which Firestore refuses as Aborted while it works on
-// another one of the same database: "Please retry, underlying data changed".
+// updateField starts a change. Firestore refuses it as Aborted while it makes another
+// change in the same database: "Please retry, underlying data changed".
 func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update *adminpb.UpdateFieldRequest, pauses gax.Backoff) (*admin.UpdateFieldOperation, error) {
 	for attempt := 1; ; attempt++ {
 		op, err := client.UpdateField(ctx, update)
@@ -128,8 +125,8 @@ func exempt(have *adminpb.Field_IndexConfig) bool {
 	return have != nil && len(have.GetIndexes()) == 0 && !have.GetUsesAncestorConfig() && !have.GetReverting()
 }
 
-// policyProblem says why a TTL policy is not, and is not about to be, the one that skykv
-// needs; empty when it is. One that needs repair is to be set again.
+// policyProblem returns why a TTL policy must be set, and "" for the right policy, also
+// when Firestore is still creating it.
 func policyProblem(have *adminpb.Field_TtlConfig) string {
 	switch offset := have.GetExpirationOffset().AsDuration(); {
 	case have == nil:
@@ -142,7 +139,7 @@ func policyProblem(have *adminpb.Field_TtlConfig) string {
 	return ""
 }
 
-// waitForPolicy waits until the TTL policy is active, also when somebody else set it.
+// waitForPolicy waits until the TTL policy is active, whoever set it.
 func waitForPolicy(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
 	for {
 		field, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(l.fields()[0])})

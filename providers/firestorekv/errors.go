@@ -15,7 +15,7 @@ import (
 
 // failRead returns the error of a call whose last attempt failed with err.
 func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
-	if e, ok := err.(*kv.Error); ok { // about what was read
+	if e, ok := err.(*kv.Error); ok { // about a document that was read
 		return &kv.Error{Kind: e.Kind, Err: e.Err}
 	}
 	c := code(err)
@@ -45,8 +45,8 @@ func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
 	return e
 }
 
-// kindOf returns the sentinel for a code. Conditions that failed are not errors, and
-// looked at before.
+// kindOf returns the sentinel for a code. The driver has checked for failed conditions,
+// which are not errors, before.
 func kindOf(c codes.Code) error {
 	switch c {
 	case codes.PermissionDenied, codes.Unauthenticated:
@@ -62,10 +62,10 @@ func kindOf(c codes.Code) error {
 	return nil
 }
 
-// passing reports whether the same request may succeed later on: the connection
-// was lost or refused, a quota is used up, there is too much contention on the
-// document, or the service, or something on the way to it, failed or was slow. That
-// the caller's own deadline passed is looked at first.
+// passing reports whether the same request may succeed later. The connection was lost
+// or refused, a quota is used up, there is too much contention on the document, or the
+// service or the network failed or was slow. The caller has checked its own deadline
+// before.
 func passing(c codes.Code) bool {
 	switch c {
 	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted,
@@ -75,13 +75,13 @@ func passing(c codes.Code) bool {
 	return false
 }
 
-// refused reports whether err is an answer which says that the write was not
-// applied. Every other failure of a write that was sent leaves its fate open:
+// refused reports whether the service says that the write was not applied. After any
+// other error, a write that was sent may have been applied:
 //
 //   - Unavailable: the connection broke, or a server on the way was overloaded.
-//     The commit may have been made, only its response is lost.
-//   - DeadlineExceeded, Canceled: nobody waited for the answer.
-//   - Internal, Unknown, DataLoss: nothing is known of what went before.
+//     The response may be lost after the commit.
+//   - DeadlineExceeded, Canceled: the call did not wait for the response.
+//   - Internal, Unknown, DataLoss: the service does not know, or does not say.
 //
 // The table of Firestore's errors is at
 // https://cloud.google.com/firestore/docs/understand-error-codes.
@@ -91,17 +91,17 @@ func refused(err error) bool {
 		codes.PermissionDenied, codes.Unauthenticated,
 		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, // the condition failed, or there is no database
 		codes.Aborted,           // lost against other writers of the document; a commit is atomic
-		codes.ResourceExhausted: // a quota, which is looked at before the write
-		// gRPC gives some of these codes to streams that were reset and to responses
-		// that are too large, too, and then the service has not spoken.
+		codes.ResourceExhausted: // a quota, which the service checks before the write
+		// gRPC also uses these codes for streams that were reset and for responses that
+		// are too large. They are not from the service.
 		text := err.Error()
 		return !strings.Contains(text, "RST_STREAM") && !strings.Contains(text, "received message larger than max")
 	}
 	return false
 }
 
-// conditionFailed reports whether err says that cond did not hold. NotFound is also
-// said of a missing database: a look at the document tells which it is.
+// conditionFailed reports whether err means that cond did not hold. NotFound may also
+// mean that the database is missing: reading the document shows which.
 func conditionFailed(cond *pb.Precondition, err error) bool {
 	switch cond.GetConditionType().(type) {
 	case *pb.Precondition_Exists:
@@ -118,16 +118,15 @@ func code(err error) codes.Code {
 	s, ok := status.FromError(err)
 	switch {
 	case !ok:
-		return status.FromContextError(err).Code() // of an interceptor, for example
+		return status.FromContextError(err).Code() // from an interceptor, for example
 	case strings.Contains(s.Message(), "per-RPC creds failed"):
 		return tokenCode(s.Message())
 	}
 	return s.Code()
 }
 
-// tokenCode is the code for a call that was not made because there is no access
-// token for it. gRPC has one code for that whatever the reason, of which it keeps no
-// more than the text.
+// tokenCode returns the code for a call that was not made for want of an access token.
+// gRPC has one code for all reasons, and keeps only their text.
 func tokenCode(text string) codes.Code {
 	switch {
 	case strings.HasSuffix(text, context.Canceled.Error()):
@@ -140,24 +139,23 @@ func tokenCode(text string) codes.Code {
 	return codes.Unauthenticated
 }
 
-// noToken matches the texts which say that the service that makes tokens could not be
-// reached, or failed: those of url.Error and net.OpError, and those of
-// cloud.google.com/go/auth and cloud.google.com/go/compute/metadata for an answer of
-// status 429 or 5xx.
+// noToken matches the text of errors when the service that makes tokens cannot be
+// reached or fails: from url.Error and net.OpError, and for the statuses 429 and 5xx
+// from cloud.google.com/go/auth and cloud.google.com/go/compute/metadata.
 var noToken = regexp.MustCompile(`(Get|Post|Put) "https?://[^"]*": |dial tcp|(cannot fetch token: |compute: Received )(429|5\d\d)\b`)
 
-// errForeign is the error of a document that skykv did not write. It repeats nothing
-// of what is stored.
+// errForeign is the error for a document that skykv did not write. It quotes nothing
+// of the document.
 func errForeign(what, want string) error {
-	return errIncompatible("skykv did not write the document of this key: its %s is not as it must be; want %s", what, want)
+	return errIncompatible("skykv did not write the document of this key: its %s is missing or of another type; want %s", what, want)
 }
 
-// errIncompatible is the error of what is stored in another way.
+// errIncompatible is the error for documents of another program or format.
 func errIncompatible(format string, args ...any) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf(format, args...)}
 }
 
-// errInvalid is the error of an argument of op.
+// errInvalid is the error for an invalid argument of op.
 func errInvalid(op, format string, args ...any) error {
 	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
 }

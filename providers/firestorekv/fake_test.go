@@ -27,7 +27,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// fake is a Firestore of one collection in memory, behind real gRPC on the loopback
+// fake is a Firestore of one collection in memory, with real gRPC on the loopback
 // interface, that fails as told: in the ways that the emulator never does.
 type fake struct {
 	pb.UnimplementedFirestoreServer
@@ -300,7 +300,7 @@ func (f *fake) stream() func() {
 	}
 }
 
-// cutAt tells after how many documents a stream ends, -1 when it does not.
+// cutAt returns after how many documents a stream breaks off, -1 when it does not.
 func (f *fake) cutAt(method string, n int) int {
 	if f.cut == nil {
 		return -1

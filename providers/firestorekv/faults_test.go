@@ -92,7 +92,7 @@ func TestLostResponseThenOverwritten(t *testing.T) {
 	}
 	_, err := s.Put(t.Context(), "a", []byte("mine"), kv.IfNotExists())
 	if !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
-		t.Errorf("rule: a condition that fails after an attempt of unknown fate is ErrIndeterminate; got %v", err)
+		t.Errorf("rule: a condition that fails after an attempt that may have been applied is ErrIndeterminate; got %v", err)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestRefusedThenConditionFailed(t *testing.T) {
 	}
 	_, err := s.Put(t.Context(), "a", nil, kv.IfNotExists())
 	if !errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("rule: without an attempt of unknown fate a failed condition is just that; got %v", err)
+		t.Errorf("rule: without an attempt that may have been applied, a failed condition is ErrConditionFailed alone; got %v", err)
 	}
 }
 
@@ -247,7 +247,7 @@ func TestLostThenDenied(t *testing.T) {
 	}
 }
 
-// TestRecovers: passing faults of one attempt are nobody's business.
+// TestRecovers: the caller does not see faults that pass.
 func TestRecovers(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unavailable, codes.Aborted, codes.Internal} {
@@ -408,13 +408,17 @@ func TestHangingServer(t *testing.T) {
 	}
 }
 
-// tokens are credentials of a client that are not to be had, for some calls.
+// tokens are credentials of a client that are not to be had, for some calls, once fetch
+// is set.
 type tokens struct {
 	fetch func(ctx context.Context, n int32) error
 	calls atomic.Int32
 }
 
 func (c *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	if c.fetch == nil {
+		return nil, nil
+	}
 	return nil, c.fetch(ctx, c.calls.Add(1))
 }
 
@@ -432,6 +436,7 @@ func TestNoToken(t *testing.T) {
 		return func(context.Context, int32) error { return errors.New(text) }
 	}
 	const wait = 200 * time.Millisecond
+	var cancel context.CancelFunc // the caller's
 	tests := []struct {
 		name     string
 		fetch    func(context.Context, int32) error
@@ -444,9 +449,11 @@ func TestNoToken(t *testing.T) {
 		{"the caller's deadline", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
 			return context.WithTimeout(ctx, wait)
 		}, time.Minute, context.DeadlineExceeded, kv.ErrUnavailable, 1},
-		{"the caller's cancellation", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithCancel(ctx)
-			time.AfterFunc(wait, cancel)
+		{"the caller's cancellation", func(ctx context.Context, n int32) error {
+			cancel()
+			return hang(ctx, n)
+		}, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel = context.WithCancel(ctx)
 			return ctx, cancel
 		}, time.Minute, context.Canceled, kv.ErrUnavailable, 1},
 		{"the store's timeout", hang, context.WithCancel, wait, kv.ErrUnavailable, context.Canceled, 1},
@@ -469,8 +476,12 @@ func TestNoToken(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			f := &fake{}
-			creds := &tokens{fetch: test.fetch}
-			d := driverOver(t, connect(t, f.start(t), grpc.WithPerRPCCredentials(creds)), &Options{Timeout: test.timeout})
+			creds := new(tokens)
+			d := driverOver(t, connect(t, f.start(t), grpc.WithPerRPCCredentials(creds)), nil)
+			if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); err != nil { // connects
+				t.Fatal(err)
+			}
+			creds.fetch, d.timeout = test.fetch, test.timeout
 			ctx, cancel := test.ctx(t.Context())
 			defer cancel()
 			_, err := kv.New(d).Put(ctx, "a", nil)
@@ -725,7 +736,7 @@ func TestGetManyResumes(t *testing.T) {
 	}
 }
 
-// TestWriteManyByStatus: every write has a fate of its own.
+// TestWriteManyByStatus: every write has its own result.
 func TestWriteManyByStatus(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -87,7 +87,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// The rule: a native version is text of one form, and gives the update time back.
+// The rule: a native version has one text, which is read back as the update time.
 func FuzzVersion(f *testing.F) {
 	f.Add("1700000000000000")
 	f.Add("-1")

@@ -19,11 +19,11 @@ import (
 // login is the fix of missing and of refused credentials.
 const login = "log in by gcloud auth application-default login, with the role roles/datastore.user"
 
-// inspectTimeout bounds the look at the documents, and that at the settings: the clients
-// repeat requests until then.
+// inspectTimeout is the time for the documents, and for the settings. The clients repeat
+// requests until then.
 const inspectTimeout = 15 * time.Second
 
-// notConnected is the check of a URL that no client can be made for.
+// notConnected is the check when Connect fails.
 func notConnected(err error) provider.Check {
 	if errors.Is(err, kv.ErrPermission) {
 		return provider.Failed("credentials", err, login)
@@ -31,7 +31,7 @@ func notConnected(err error) provider.Check {
 	return provider.Failed("url", err, "see: skykv help")
 }
 
-// inspect yields the checks until one fails without which the rest cannot be looked at.
+// inspect yields the checks. It ends after a failure that prevents the other checks.
 func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) bool) {
 	d, err := newDriver("inspect", c.Client, c.Project, c.Collection, &c.Options)
 	if err != nil {
@@ -59,8 +59,8 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	yield(record)
 }
 
-// newTransport returns a transport with gRPC's choice of proxies: those for https, also
-// where there is no TLS.
+// newTransport returns a transport that chooses proxies as gRPC does: as for https, also
+// without TLS.
 func newTransport() *http.Transport {
 	return &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) {
 		secure := *r.URL
@@ -69,7 +69,7 @@ func newTransport() *http.Transport {
 	}}
 }
 
-// address returns the URL of where the client's requests go.
+// address returns the URL of the server that the client calls.
 func (c *Connection) address() string {
 	target := c.Client.Connection().Target() //lint:ignore SA1019 the connections of a client have one target
 	if _, host, ok := strings.Cut(target, ":///"); ok {
@@ -81,8 +81,8 @@ func (c *Connection) address() string {
 	return "https://" + strings.TrimSuffix(target, ":443")
 }
 
-// inspectDatabase reads the layout document, which tells of the credentials and of the
-// database as well. The last of the checks fails when it could not be read.
+// inspectDatabase reads the layout document, which also checks the credentials and the
+// database. When it cannot be read, the last check fails, and record is empty.
 func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, record provider.Check) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
@@ -107,7 +107,8 @@ func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, r
 	}, record
 }
 
-// inspectSettings looks at what ensureSettings makes. A store works without it.
+// inspectSettings checks the settings that ensureSettings makes. A store works without
+// them.
 func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []provider.Check) {
 	const name = "fields"
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
@@ -120,12 +121,12 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 	for i, field := range l.fields() {
 		have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(field)})
 		switch code(err) {
-		case codes.OK, codes.NotFound: // NotFound: no settings of its own
+		case codes.OK, codes.NotFound: // NotFound: the field has the default settings
 		case codes.Unimplemented:
 			return []provider.Check{{Name: name, Status: provider.OK, Detail: "an emulator has no TTL policies and index settings"}}
 		case codes.PermissionDenied:
 			return []provider.Check{{
-				Name: name, Status: provider.Warn, Detail: "the settings cannot be looked at",
+				Name: name, Status: provider.Warn, Detail: "the settings cannot be read",
 				Fix: "grant datastore.indexes.get, of the role roles/datastore.indexAdmin",
 			}}
 		default:

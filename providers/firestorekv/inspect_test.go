@@ -76,7 +76,7 @@ func TestInspect(t *testing.T) {
 		},
 		"settings denied": {
 			settings: &fakeAdmin{fail: status.Error(codes.PermissionDenied, "not allowed")}, layout: layout,
-			want: append(answers, "warn fields cannot be looked at", "ok layout"),
+			want: append(answers, "warn fields cannot be read", "ok layout"),
 		},
 		"settings of an emulator": {
 			settings: &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}, layout: layout,

@@ -14,8 +14,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Names in what is stored; the package comment describes it for users. No other
-// file knows them.
+// Names in the stored documents, which the package comment describes for users. Only
+// this file has them.
 const (
 	valueField        = "v" // bytes
 	expiryField       = "x" // timestamp of whole milliseconds, absent without an expiry
@@ -30,14 +30,13 @@ const (
 	format      = 2
 )
 
-// layout says how the records of one collection are stored: which document has a
-// key, what its fields are, and what a condition or a range of keys is in terms of
-// Firestore.
+// layout stores the records of one collection in documents. It has their names and
+// fields, and turns conditions and ranges of keys into Firestore's.
 type layout struct {
 	database   string // projects/P/databases/D
 	parent     string // of the collection
 	collection string
-	prefixes   []string // what the documents' names of each shard begin with
+	prefixes   []string // of the documents' names in each shard
 }
 
 func newLayout(project, database, collection string, shards int) *layout {
@@ -57,9 +56,8 @@ func (l *layout) shardOfPrefix(prefix string) (int, bool) {
 	return kv.ShardOfPrefix(prefix, len(l.prefixes))
 }
 
-// docName returns the resource name of the document of key. The digits of the shard
-// make every key a legal ID, also ".", ".." and "__x__", and keep the order of the
-// keys of a shard.
+// docName returns the resource name of key's document. The digits of the shard make
+// every key a legal ID, also ".", ".." and "__x__".
 func (l *layout) docName(key string) string { return l.prefixes[l.shard(key)] + key }
 
 // metadata selects everything but the value, for reads and for queries.
@@ -70,17 +68,17 @@ var (
 	}}
 )
 
-// mask returns what a read transfers of a document.
+// mask returns the fields that a read transfers, nil for all.
 func (l *layout) mask(withValue bool) *pb.DocumentMask {
 	if withValue {
-		return nil // all of it
+		return nil
 	}
 	return metadataMask
 }
 
-// query returns the query of the documents that a scan asks for, in ascending order
-// of their names. Expired ones are among them: to leave them out would take an index
-// on x, which costs more with every write than it saves here.
+// query returns the query for the documents of a scan, in ascending order of their
+// names. It finds expired ones too: to leave them out would take an index on x, which
+// costs more with every write than it saves here.
 func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	prefix := l.prefixes[req.Shard]
 	q := &pb.StructuredQuery{
@@ -98,7 +96,7 @@ func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	return q
 }
 
-// startAfter has a query begin after a document.
+// startAfter makes a query begin after a document.
 func startAfter(q *pb.StructuredQuery, docName string) {
 	q.StartAt = &pb.Cursor{Values: reference(docName)}
 }
@@ -108,21 +106,17 @@ func reference(docName string) []*pb.Value {
 }
 
 // scanned returns the record of a document that a query of a shard found. The Key is
-// empty when the document's name is none of a record's. An error beside a Key is
-// about that record.
+// empty when the document's ID has no key. An error is about the record with the Key.
 func (l *layout) scanned(shard int, doc *pb.Document, withValue bool) (kv.Record, error) {
 	key, ok := strings.CutPrefix(doc.GetName(), l.prefixes[shard])
 	if !ok || kv.ValidateKey(key) != nil {
 		return kv.Record{}, nil
 	}
-	if own := l.shard(key); own != shard { // where no read looks for it
-		return kv.Record{Key: key}, errForeign("shard", fmt.Sprintf("%02x", own))
-	}
 	return l.decode(key, doc, withValue)
 }
 
-// decode returns the record of key's document. Its value is the document's own. An
-// error is beside a record with the Key alone.
+// decode returns the record of key's document, and shares the document's value. With an
+// error, the record has only the Key.
 func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key, Version: formatVersion(doc.GetUpdateTime())}
 	fields := doc.GetFields()
@@ -161,7 +155,7 @@ func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record
 
 func quoted(field string) string { return fmt.Sprintf("field %q", field) }
 
-// encoded is a document with what every record has, in one allocation.
+// encoded is a document and the fields that every record has, in one allocation.
 type encoded struct {
 	doc          pb.Document
 	value, token pb.Value
@@ -169,7 +163,7 @@ type encoded struct {
 	text         pb.Value_StringValue
 }
 
-// encode returns the document of rec. It shares rec's value.
+// encode returns rec's document, which shares rec's value.
 func (l *layout) encode(rec kv.Record) *pb.Document {
 	e := &encoded{bytes: pb.Value_BytesValue{BytesValue: rec.Value}, text: pb.Value_StringValue{StringValue: rec.Token}}
 	e.value.ValueType, e.token.ValueType = &e.bytes, &e.text
@@ -187,8 +181,8 @@ func (l *layout) encode(rec kv.Record) *pb.Document {
 	return &e.doc
 }
 
-// write returns the request for w. The error says that the driver has no way to
-// carry it out, or that its version cannot be one of Firestore's.
+// write returns the request for w. It returns ErrUnsupported for an unknown kind of
+// write or condition, and ErrInvalidVersion for a version that is not Firestore's.
 func (l *layout) write(w kv.Write) (*pb.Write, error) {
 	var write pb.Write
 	switch w.Kind {
@@ -201,7 +195,7 @@ func (l *layout) write(w kv.Write) (*pb.Write, error) {
 	}
 	switch w.Condition.Kind {
 	case kv.CondNone:
-	case kv.CondAbsent: // an expired record makes it fail as any other: the store replaces it by its version
+	case kv.CondAbsent: // fails for an expired record too, which the store then replaces by its version
 		write.CurrentDocument = notExists
 	case kv.CondVersion:
 		at, err := parseVersion(w.Condition.Version)
@@ -217,9 +211,8 @@ func (l *layout) write(w kv.Write) (*pb.Write, error) {
 
 var notExists = &pb.Precondition{ConditionType: &pb.Precondition_Exists{Exists: false}}
 
-// formatVersion returns the native version of a document: its update time, which
-// Firestore counts in microseconds, as a decimal number of them since the epoch. That
-// of nil is empty.
+// formatVersion returns the native version of a document: its update time in
+// microseconds since the epoch, which is Firestore's precision. For nil it returns "".
 func formatVersion(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -227,7 +220,7 @@ func formatVersion(t *timestamppb.Timestamp) string {
 	return strconv.FormatInt(t.GetSeconds()*1e6+int64(t.GetNanos())/1e3, 10)
 }
 
-// parseVersion returns the update time that formatVersion wrote.
+// parseVersion returns the update time of a native version.
 func parseVersion(version string) (*timestamppb.Timestamp, error) {
 	us, err := strconv.ParseInt(version, 10, 64)
 	if err != nil || us <= 0 || strconv.FormatInt(us, 10) != version {
@@ -236,8 +229,8 @@ func parseVersion(version string) (*timestamppb.Timestamp, error) {
 	return &timestamppb.Timestamp{Seconds: us / 1e6, Nanos: int32(us % 1e6 * 1e3)}, nil
 }
 
-// fields returns the names of the fields. The TTL policy is on the first, and none has
-// indexes.
+// fields returns the names of the fields, which have no indexes. The first has the TTL
+// policy.
 func (l *layout) fields() []string {
 	return []string{expiryField, valueField, tokenField, predecessorsField}
 }
@@ -258,8 +251,8 @@ func (l *layout) record() *pb.Document {
 	}}
 }
 
-// shardsOf returns the number of shards that a layout document tells of. The error says
-// that it is none of this format.
+// shardsOf returns the number of shards in a layout document. It returns
+// ErrIncompatible for a document of another format.
 func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 	found, ok := doc.GetFields()[formatField].GetValueType().(*pb.Value_IntegerValue)
 	if !ok {
@@ -280,7 +273,7 @@ func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 func (d *driver) checkLayout(ctx context.Context) error {
 	shards, err := d.readLayout(ctx)
 	if err == nil && shards == 0 {
-		if shards, err = d.addLayout(ctx); err == nil && shards == 0 { // somebody was faster
+		if shards, err = d.createLayout(ctx); err == nil && shards == 0 { // another opener was faster
 			shards, err = d.readLayout(ctx)
 		}
 	}
@@ -295,8 +288,8 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	return nil
 }
 
-// readLayout returns the number of shards of the collection, 0 when there is no layout
-// document.
+// readLayout returns the number of shards of the collection. It returns 0 without a
+// layout document.
 func (d *driver) readLayout(ctx context.Context) (shards int, err error) {
 	ctx, a := d.watch(ctx, nil)
 	defer a.end()
@@ -314,9 +307,9 @@ func (d *driver) readLayout(ctx context.Context) (shards int, err error) {
 	return d.layout.shardsOf(doc)
 }
 
-// addLayout creates the layout document, and returns the number of shards in it, 0 when
-// there is one already.
-func (d *driver) addLayout(ctx context.Context) (shards int, err error) {
+// createLayout creates the layout document, and returns its number of shards. It
+// returns 0 when there is a layout document already.
+func (d *driver) createLayout(ctx context.Context) (shards int, err error) {
 	ctx, a := d.watch(ctx, nil)
 	defer a.end()
 	_, err = d.commit(ctx, a, &pb.Write{Operation: &pb.Write_Update{Update: d.layout.record()}, CurrentDocument: notExists})
@@ -326,5 +319,5 @@ func (d *driver) addLayout(ctx context.Context) (shards int, err error) {
 	case conditionFailed(notExists, err):
 		return 0, nil
 	}
-	return 0, a.failRead(ctx, err) // not failWrite: whoever opens the store again learns what became of it
+	return 0, a.failRead(ctx, err) // not failWrite: opening the store is no write to its caller
 }

@@ -95,19 +95,6 @@ func TestDocumentIDs(t *testing.T) {
 	}
 }
 
-// TestWrongShard: what no read can find is not taken for a record.
-func TestWrongShard(t *testing.T) {
-	t.Parallel()
-	l := testLayout(16)
-	doc := l.encode(kv.Record{Key: "a", Token: testToken, Value: []byte{}})
-	wrong := (l.shard("a") + 1) % 16
-	doc.Name = l.prefixes[wrong] + "a"
-	rec, err := l.scanned(wrong, doc, true)
-	if rec.Key != "a" || rec.Token != "" || !errors.Is(err, kv.ErrIncompatible) {
-		t.Errorf("rule: a document under a key in the wrong shard is ErrIncompatible beside that key; got %+v, %v", rec, err)
-	}
-}
-
 // TestQueries: a scan asks for a range of one shard.
 func TestQueries(t *testing.T) {
 	t.Parallel()
@@ -151,7 +138,7 @@ func TestLayoutDocument(t *testing.T) {
 		t.Errorf("the layout document has %v, not what the package comment says", fields)
 	}
 	if shards, err := l.shardsOf(l.record()); shards != 16 || err != nil {
-		t.Errorf("rule: a layout document tells the number of shards; got %d, %v", shards, err)
+		t.Errorf("rule: a layout document has the number of shards; got %d, %v", shards, err)
 	}
 	integer := func(n int64) *pb.Value { return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: n}} }
 	for says, fields := range map[string]map[string]*pb.Value{

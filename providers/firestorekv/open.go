@@ -27,29 +27,26 @@ const (
 	defaultTimeout  = time.Minute
 )
 
-// Options are those of [New] and [EnsureWith]. Nil stands for the zero Options.
+// Options adjusts [New] and [EnsureWith]. Nil stands for the zero Options.
 type Options struct {
 	// Database is the ID of the database; empty stands for "(default)".
 	Database string
 
 	// Shards is the number of ranges of documents that the keys are spread over, from 1
-	// to [MaxShards]; zero stands for [DefaultShards]. It is laid down when the
-	// collection is first used, and must be the same ever after. The package comment
-	// says when more than one is worth its cost.
+	// to [MaxShards]; zero stands for [DefaultShards]. It is fixed when the collection is
+	// first used. The package comment says when several shards are worth their cost.
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
 	// kv.ErrUnavailable and context.DeadlineExceeded. Batches and scans have it for
-	// each of their requests; all retries lie within. Zero stands for one minute, the
-	// Firestore client's own limit. It does not concern the settings that EnsureWith
-	// makes.
+	// each of their requests, retries included. Zero stands for one minute, the
+	// Firestore client's own limit. EnsureWith does not use it for the settings.
 	Timeout time.Duration
 }
 
-// New returns a store of the documents in a root collection, read and written
-// through client: one of gRPC, from apiv1.NewClient, with the credentials,
-// interceptors and metrics that the program gave it. The store's Close does not
-// close it.
+// New returns a store of the documents in a root collection. It uses client, with the
+// program's credentials, interceptors and metrics. The client must be from
+// apiv1.NewClient, which uses gRPC. The store's Close does not close it.
 //
 // New reads the collection's layout document, and creates it in a collection
 // without one. It returns
@@ -66,7 +63,7 @@ func New(ctx context.Context, client *firestore.Client, project, collection stri
 	return d.open(ctx)
 }
 
-// open returns a store over the driver once its layout is that of the collection.
+// open checks the collection's layout and returns the store.
 func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 	if err := d.checkLayout(ctx); err != nil {
 		return nil, opError("open", err)
@@ -94,16 +91,16 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 	}
 	switch {
 	case client == nil:
-		return nil, errInvalid(op, "the client is nil; want one of apiv1.NewClient")
-	case client.Connection() == nil: //lint:ignore SA1019 it is what tells the kinds of clients apart
-		return nil, errInvalid(op, "the client is one of REST, which hides what becomes of a request; want one of apiv1.NewClient")
+		return nil, errInvalid(op, "the client is nil; want one from apiv1.NewClient")
+	case client.Connection() == nil: //lint:ignore SA1019 only it shows the kind of the client
+		return nil, errInvalid(op, "the client uses REST, which hides failed attempts; want one from apiv1.NewClient")
 	case o.Shards < 1 || o.Shards > MaxShards:
 		return nil, errInvalid(op, "the number of shards is %d; want 1 to %d, or zero for %d", o.Shards, MaxShards, DefaultShards)
 	case o.Timeout < 0:
 		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", o.Timeout, defaultTimeout)
 	}
 	l := newLayout(project, o.Database, collection, o.Shards)
-	// As in the high-level client, whose requests are known to reach every database.
+	// The high-level client sends the same headers.
 	prefix := []string{"google-cloud-resource-prefix", l.database}
 	routing := "project_id=" + url.QueryEscape(project) + "&database_id=" + url.QueryEscape(o.Database)
 	return &driver{
@@ -126,8 +123,7 @@ var (
 	reservedID = regexp.MustCompile(`^(\.|\.\.|__.*__)$`)
 )
 
-// checkIDs checks what becomes part of resource names. An empty database stands
-// for the default one.
+// checkIDs checks the parts of resource names.
 func checkIDs(project, collection, database string) error {
 	switch {
 	case !projectID.MatchString(project):
@@ -139,7 +135,7 @@ func checkIDs(project, collection, database string) error {
 	case len(collection) > 1500 || !utf8.ValidString(collection) || reservedID.MatchString(collection):
 		// https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
 		return fmt.Errorf("the collection %.64q is not an ID; want up to 1500 bytes of UTF-8 but for ., .. and __x__", collection)
-	case database != "" && !databaseID.MatchString(database):
+	case !databaseID.MatchString(database):
 		return fmt.Errorf("the database %q is not an ID; want %q or an ID of a-z 0-9 -", database, defaultDatabase)
 	}
 	return nil

@@ -36,7 +36,7 @@ func TestOpenURL(t *testing.T) {
 	f.mu.Lock()
 	for _, call := range f.calls {
 		if got := call.header.Get("authorization"); !slices.Equal(got, []string{"Bearer owner"}) {
-			t.Errorf("rule: the emulator is spoken to as its owner; %s has %q", call.method, got)
+			t.Errorf("rule: the emulator is called as its owner; %s has %q", call.method, got)
 		}
 	}
 	for docName := range f.docs {
@@ -114,7 +114,7 @@ func TestOpenCredentials(t *testing.T) {
 	defer cancel()
 	_, err = Open(ctx, "firestore://p/kv?endpoint=https://"+nobody)
 	if !errors.Is(err, kv.ErrUnavailable) {
-		t.Errorf("behind a closed port: %v, want ErrUnavailable", err)
+		t.Errorf("at a closed port: %v, want ErrUnavailable", err)
 	}
 	if err != nil && (strings.Contains(err.Error(), "s3cr3t") || strings.Contains(err.Error(), "t0k3n")) {
 		t.Errorf("rule: no message holds a secret; %v", err)
@@ -131,10 +131,10 @@ func TestNewBadArguments(t *testing.T) {
 	}
 	defer rest.Close()
 	for want, open := range map[string]func() (*kv.Store, error){
-		"the client is nil":         func() (*kv.Store, error) { return New(t.Context(), nil, "p", "c", nil) },
-		"the client is one of REST": func() (*kv.Store, error) { return New(t.Context(), rest, "p", "c", nil) },
-		"the project":               func() (*kv.Store, error) { return New(t.Context(), client, "p/q", "c", nil) },
-		"the collection":            func() (*kv.Store, error) { return New(t.Context(), client, "p", "c/d", nil) },
+		"the client is nil":    func() (*kv.Store, error) { return New(t.Context(), nil, "p", "c", nil) },
+		"the client uses REST": func() (*kv.Store, error) { return New(t.Context(), rest, "p", "c", nil) },
+		"the project":          func() (*kv.Store, error) { return New(t.Context(), client, "p/q", "c", nil) },
+		"the collection":       func() (*kv.Store, error) { return New(t.Context(), client, "p", "c/d", nil) },
 		"the database": func() (*kv.Store, error) {
 			return New(t.Context(), client, "p", "c", &Options{Database: "a b"})
 		},

@@ -12,16 +12,16 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A page of a scan has at most so many documents, and about so many bytes at most: it
-// is read to its end before its records are yielded, since a query that waits for the
-// loop's body would take one of the streams that a connection is limited to.
+// Limits of a page, in documents and, roughly, in bytes. A page is read to its end
+// before its records are yielded: a query that waits for the loop's body would hold a
+// stream, and a connection has a limited number of them.
 const (
 	largestPage = 1000
 	pageBytes   = 4 << 20
 )
 
-// Scan makes a query for each page. A query that breaks off is followed by one that
-// starts after the last document received.
+// Scan makes a query for each page. After a query that breaks off, the next query starts
+// after the last document received.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		query := d.layout.query(req)
@@ -42,21 +42,20 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				return
 			}
 			startAfter(query, page.docs[len(page.docs)-1].GetName())
-			// The caller wants more than it thought, such as when it met expired records.
+			// The caller wants more than its Limit, for example after expired records.
 			limit = min(2*limit, largestPage, max(1, pageBytes/(page.bytes/len(page.docs))))
 		}
 	}
 }
 
-// page is a part of what a query finds.
+// page is some of the documents that a query finds.
 type page struct {
 	docs  []*pb.Document
 	bytes int
-	last  bool // the query finds no more
+	last  bool // there are no more documents
 }
 
-// page runs a query in as many attempts as it takes to receive a document, or to learn
-// that there are no more.
+// page makes attempts until one receives documents, or finds that there are no more.
 func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, meter *kv.Meter) (page, error) {
 	ctx, a := d.watch(ctx, meter)
 	defer a.end()
@@ -65,7 +64,7 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, meter *kv.
 		a.made++
 		p, err := d.pageOnce(ctx, query)
 		switch {
-		case err == nil || len(p.docs) > 0 && ctx.Err() == nil: // the next query tells whether the error lasts
+		case err == nil || len(p.docs) > 0 && ctx.Err() == nil: // the next query shows whether the error lasts
 			return p, nil
 		case len(p.docs) > 0 || !a.again(ctx, err):
 			return p, a.failRead(ctx, err)
@@ -73,11 +72,10 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, meter *kv.
 	}
 }
 
-// pageOnce makes one attempt. With an error, what was received is the beginning of the
-// page.
+// pageOnce makes one attempt. With an error, it returns the documents received before.
 func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery) (p page, err error) {
 	ctx, cancel := context.WithCancel(withHeaders(ctx, d.headers))
-	defer cancel() // ends a query that was not read to its end
+	defer cancel() // ends a query after pageBytes
 	stream, err := d.client.RunQuery(ctx, &pb.RunQueryRequest{
 		Parent:    d.layout.parent,
 		QueryType: &pb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
@@ -85,7 +83,7 @@ func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery) (p pag
 	for err == nil && p.bytes < pageBytes {
 		var resp *pb.RunQueryResponse
 		resp, err = stream.Recv()
-		if doc := resp.GetDocument(); doc != nil { // without one it is the query's progress
+		if doc := resp.GetDocument(); doc != nil { // else it reports the query's progress
 			p.docs = append(p.docs, doc)
 			p.bytes += proto.Size(doc)
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Terraform returns the settings that [Ensure] makes for the collection of a store's URL
-// as a configuration of Terraform. The layout document is no part of it: the store
+// Terraform returns the settings that [Ensure] makes, for the collection of a store's
+// URL, as a configuration of Terraform. The layout document is not part of it: the store
 // writes it when it is first opened. Errors match [kv.ErrInvalidOption].
 func Terraform(url string) (string, error) {
 	c, err := parseURL(url)
@@ -61,8 +61,8 @@ resource "google_firestore_field" "unindexed" {
 		kv.ExpiryGrace.Seconds(), strings.Join(unindexed, ", ")), nil
 }
 
-// literal returns text as a literal of Terraform's language, in which two sequences
-// begin templates.
+// literal returns text as a literal of Terraform's language. In that language, "${" and
+// "%{" begin templates.
 func literal(text string) string {
 	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(text))
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/localkv"
 )
 
@@ -221,7 +222,17 @@ func openUnprivileged(c *child, args []string) error {
 	if err == nil {
 		store.Close()
 	}
-	return expectError("New", err, []error{kv.ErrPermission}, nil)
+	if err := expectError("New", err, []error{kv.ErrPermission}, nil); err != nil {
+		return err
+	}
+	var last provider.Check
+	for c := range (provider.Set{localkv.Provider()}).Inspect(context.Background(), "file:"+args[0]) {
+		last = c
+	}
+	if last.Status != provider.Fail {
+		return fmt.Errorf("what New refuses Inspect finds; its last check is %+v", last)
+	}
+	return nil
 }
 
 // A file or directory that cannot be read and written is ErrPermission, and left
