@@ -22,6 +22,10 @@ help: ## Print this list
 	@echo 'The providers are tested against emulators: in Docker, else as local processes, else not'
 	@echo 'at all. SKYKV_EMULATOR=docker, process or off decides instead; see conformance/emulator.'
 
+.PHONY: build
+build: ## Build all packages
+	$(GO) build ./...
+
 .PHONY: test
 test: ## Run all tests, and vet and test the nested modules
 	$(GO) test -timeout 15m $(TESTFLAGS) $(PACKAGES)

@@ -189,7 +189,7 @@ func TestInspectEndsEarly(t *testing.T) {
 	clearAWS(t, nil)
 	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table?shards=0")), "fail url: 1 to 256")
 	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table")), "fail url: no region")
-	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table?endpoint=http://127.0.0.1:1")), "fail reachable: connection refused")
+	wantChecks(t, slices.Collect(Inspect(t.Context(), "dynamodb://table?endpoint=http://127.0.0.1:1")), "fail reachable: refused")
 	f := newFake(t, byOp(map[string]answer{"DescribeTable": described("ACTIVE", "pk", "S", "sk", "S")}))
 	for most := 1; most <= 6; most++ {
 		n := 0

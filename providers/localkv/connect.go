@@ -2,6 +2,7 @@ package localkv
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 
 	"github.com/skykv/skykv/kv"
@@ -23,7 +24,8 @@ func Provider() provider.Provider {
 
 // Open opens the store that a URL names, as New does: "file:" and the path of
 // the file, relative ("file:app.db") or absolute ("file:/var/lib/app.db",
-// "file:///var/lib/app.db"), with special characters percent-encoded. The
+// "file:///var/lib/app.db", "file:///C:/app.db"), with special characters
+// percent-encoded. The
 // parameter readers=N sets Options.Readers. Anything else is an error that
 // matches [kv.ErrInvalidOption].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
@@ -70,5 +72,9 @@ func parseURL(url string) (path string, opts *Options, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	return u.Path, &Options{Readers: readers}, nil
+	path = u.Path
+	if drive := strings.TrimPrefix(path, "/"); filepath.VolumeName(drive) != "" {
+		path = drive // of file:///C:/app.db, on Windows
+	}
+	return path, &Options{Readers: readers}, nil
 }

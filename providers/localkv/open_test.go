@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -185,7 +187,7 @@ func TestForeignFile(t *testing.T) {
 			delete(before, "app.db-shm")
 			for range 2 {
 				_, err := localkv.New(path, nil)
-				if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), path) {
+				if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), strconv.Quote(path)) {
 					t.Errorf("New: %v\nwant ErrIncompatible, the path, and %q", err, test.says)
 				}
 				after := contents(t, dir)
@@ -280,15 +282,19 @@ func TestClosedFile(t *testing.T) {
 
 func TestOpenURL(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	for url, file := range map[string]string{
-		"file:" + dir + "/a.db":              "a.db",
-		"file://" + dir + "/b.db":            "b.db",
-		"file:" + dir + "/c%20d%3Fe%23f.db":  "c d?e#f.db",
-		"file:" + dir + "/r.db?readers=1":    "r.db",
-		"file:" + dir + "/s.db?readers=1000": "s.db",
-		"file:" + dir + "/:memory:":          ":memory:",
-	} {
+	dir := filepath.ToSlash(t.TempDir())
+	urls := map[string]string{
+		"file:" + dir + "/a.db":                             "a.db",
+		"file:///" + strings.TrimPrefix(dir, "/") + "/b.db": "b.db",
+		"file:" + dir + "/c%20d%23f.db":                     "c d#f.db",
+		"file:" + dir + "/r.db?readers=1":                   "r.db",
+		"file:" + dir + "/s.db?readers=1000":                "s.db",
+	}
+	if runtime.GOOS != "windows" { // where no file can have these names
+		urls["file:"+dir+"/c%3Fd.db"] = "c?d.db"
+		urls["file:"+dir+"/:memory:"] = ":memory:"
+	}
+	for url, file := range urls {
 		store, err := localkv.Open(t.Context(), url)
 		if err != nil {
 			t.Errorf("Open(%q): %v", url, err)
@@ -363,7 +369,7 @@ func TestNoDirectory(t *testing.T) {
 	}
 	for _, path := range []string{filepath.Join(dir, "none", "app.db"), filepath.Join(file, "app.db"), dangling} {
 		_, err := localkv.New(path, nil)
-		if !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), path) {
+		if !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), strconv.Quote(path)) {
 			t.Errorf("New(%q): %v; want ErrNotProvisioned and the path", path, err)
 		}
 	}

@@ -33,7 +33,7 @@ func (b built) Run() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "skykv")
+	binary = filepath.Join(dir, "skykv.exe") // Windows wants the ending, nobody else minds it
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/skykv/skykv/cmd/skykv").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
