@@ -3,6 +3,7 @@ package kv
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -25,6 +26,10 @@ func cursorAfter(prefix, key string) string {
 func cursorKey(prefix, cursor string) (string, *Error) {
 	if cursor == "" {
 		return "", nil
+	}
+	const most = (cursorHeader + MaxKeyLen + 2) / 3 * 4 // what is longer is not decoded
+	if len(cursor) > most {
+		return "", &Error{Kind: ErrInvalidCursor, Err: fmt.Errorf("the text has %d bytes, more than any cursor; want Next of a page of the same prefix, or nothing for the first page", len(cursor))}
 	}
 	b, ok := decodeText(cursor)
 	if !ok || len(b) < cursorHeader || b[0] != cursorFormat {

@@ -3,6 +3,7 @@ package kv
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"math"
 	"sync"
@@ -109,7 +110,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	for rec, err := range s.records(c.ctx, req, limit, &full) {
 		gone := err == nil && expired(rec.Expires, s.now().UnixMilli())
 		switch {
-		case full && rec.Key != "":
+		case full && rec.Key != "" && (err == nil || rec.Key != position):
 			if !gone {
 				page.Next = cursorAfter(prefix, position)
 				return page, nil
@@ -175,7 +176,7 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 		req.Limit = min(want, scanPage)
 	}
 	if n == 1 {
-		return s.driver.Scan(ctx, req)
+		return s.shard(ctx, req)
 	}
 	return func(yield func(Record, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -192,9 +193,40 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 				waiting, part = 1, req.Limit
 			}
 			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{})}
-			reading.Go(func() { shards[i].read(ctx, s.driver.Scan(ctx, req), part) })
+			reading.Go(func() { shards[i].read(ctx, s.shard(ctx, req), part) })
 		}
 		merge(ctx, shards, full, yield)
+	}
+}
+
+// shard yields what the driver finds in one shard, and believes no answer that cannot
+// be right: keys that are not in the range or not in order end it, or the merge would
+// lose entries and a scan might never end. What is under a name that is no key is not a
+// store's, and is passed over. A key that is in another shard than its own is an error
+// beside that key, since gets do not find it there.
+func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		last := ""
+		for rec, err := range s.driver.Scan(ctx, req) {
+			switch {
+			case rec.Key == "" && err != nil:
+				yield(Record{}, err)
+				return
+			case rec.Key <= last || rec.Key < req.From || rec.Key > req.To:
+				yield(Record{}, &Error{Kind: ErrUnavailable, Err: errors.New("the service's answer is not in order of the keys, or has keys that were not asked for")})
+				return
+			}
+			last = rec.Key
+			if checkKey(rec.Key, s.info.MaxKeyLen) != nil {
+				continue
+			}
+			if s.info.Shard != nil && s.info.Shard(rec.Key) != req.Shard {
+				rec, err = Record{Key: rec.Key}, &Error{Kind: ErrIncompatible, Err: errors.New("skykv did not write this record: it is in another shard than its key belongs to")}
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
 	}
 }
 
@@ -242,7 +274,7 @@ func siftDown(heap []*shardReader, i int) {
 	for {
 		least := i
 		for child := 2*i + 1; child <= 2*i+2 && child < len(heap); child++ {
-			if heap[child].key() < heap[least].key() {
+			if heap[child].before(heap[least]) {
 				least = child
 			}
 		}
@@ -346,4 +378,9 @@ func (r *shardReader) fill(ctx context.Context) bool {
 	return len(r.part) > 0
 }
 
-func (r *shardReader) key() string { return r.part[r.at].Key }
+// before reports whether r's next record comes before that of another shard. Of one
+// key, the record that is in its own shard comes before an error about another one.
+func (r *shardReader) before(other *shardReader) bool {
+	a, b := &r.part[r.at], &other.part[other.at]
+	return a.Key < b.Key || a.Key == b.Key && a.err == nil && b.err != nil
+}

@@ -27,6 +27,13 @@ const versionFormat = 1
 
 const versionHeader = 1 + 8 + 8 + 8 + 1
 
+// maxNativeLen is more than any service's own name for a state has, and
+// maxVersionText the length of the longest text: what is longer is not decoded.
+const (
+	maxNativeLen   = 1024
+	maxVersionText = (versionHeader + maxNameLen + maxNativeLen + 2) / 3 * 4
+)
+
 // IsZero reports whether v is the zero Version, which names no state.
 func (v Version) IsZero() bool { return v == Version{} }
 
@@ -49,6 +56,9 @@ func (v Version) String() string {
 // ParseVersion reads the text that String returned. Any other text, the empty one
 // included, is an error that matches [ErrInvalidVersion].
 func ParseVersion(text string) (Version, error) {
+	if len(text) > maxVersionText {
+		return Version{}, invalidVersion(fmt.Sprintf("the text has %d bytes, more than any version; want what Version.String returned", len(text)))
+	}
 	b, ok := decodeText(text)
 	switch {
 	case !ok || len(b) < versionHeader:
@@ -65,7 +75,7 @@ func ParseVersion(text string) (Version, error) {
 		provider: string(b[versionHeader:name]),
 		native:   string(b[name:]),
 	}
-	if v.native == "" || v.expires < 0 {
+	if v.native == "" || len(v.native) > maxNativeLen || v.expires < 0 {
 		return Version{}, invalidVersion("the text names no state; want what Version.String returned")
 	}
 	return v, nil
