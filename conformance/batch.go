@@ -373,17 +373,25 @@ func batchCases() []testCase {
 				t.wantContent("b")
 			}),
 		rule("batch/delete-prefix/empty",
-			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O.",
+			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O, except in a namespace, which it empties.",
 			func(t *trial) {
-				t.fillKeys("a", "b")
-				t.wantRefused("DeletePrefix", kv.ErrInvalidKey, func() error {
-					n, err := t.DeletePrefix(t.ctx, "")
-					if n != 0 {
-						t.Errorf("DeletePrefix(\"\") = %d", n)
-					}
-					return err
-				})
-				t.wantContent("a", "b")
+				t.fillKeys("a", "n:b", "n:c")
+				if t.Info().Namespace == "" {
+					t.wantRefused("DeletePrefix", kv.ErrInvalidKey, func() error {
+						n, err := t.DeletePrefix(t.ctx, "")
+						if n != 0 {
+							t.Errorf("DeletePrefix(\"\") = %d", n)
+						}
+						return err
+					})
+					t.wantContent("a", "n:b", "n:c")
+				}
+				whole := t.inNamespace("n:")
+				if n, err := t.DeletePrefix(t.ctx, ""); n != 2 || err != nil {
+					t.Errorf("DeletePrefix(\"\") of the namespace = %d, %v; want 2", n, err)
+				}
+				t.store = whole
+				t.wantContent("a")
 			}),
 		rule("batch/delete-prefix/damaged-entry",
 			"DeletePrefix leaves a record alone that cannot be read, names it in a *BatchError, and removes the others.",

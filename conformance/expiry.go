@@ -69,9 +69,9 @@ func expiryCases() []testCase {
 					ttl  time.Duration
 					want time.Duration
 				}{
-					{1, time.Millisecond},
-					{700 * time.Microsecond, time.Millisecond},
-					{700*time.Microsecond + 1, 2 * time.Millisecond},
+					{time.Millisecond, 2 * time.Millisecond},
+					{1700 * time.Microsecond, 2 * time.Millisecond},
+					{1700*time.Microsecond + 1, 3 * time.Millisecond},
 					{time.Second, 1001 * time.Millisecond},
 				} {
 					v := t.put("key", "value", kv.TTL(r.ttl))
@@ -311,6 +311,8 @@ func expiryCases() []testCase {
 		opts func(now time.Time) []kv.PutOption
 	}{
 		{"zero-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(0)} }},
+		{"ttl-without-unit", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(30)} }},
+		{"ttl-below-a-millisecond", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(time.Millisecond - 1)} }},
 		{"negative-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(-1)} }},
 		{"most-negative-ttl", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(math.MinInt64)} }},
 		{"now", func(now time.Time) []kv.PutOption { return []kv.PutOption{kv.ExpiresAt(now)} }},
@@ -331,7 +333,7 @@ func expiryCases() []testCase {
 		{"two-ttls", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(time.Second), kv.TTL(time.Second)} }},
 	} {
 		cases = append(cases, rule("expiry/invalid/"+i.name,
-			"A TTL is positive, an instant later than now and at most kv.MaxExpiry, and there is one of them: all else is ErrInvalidOption before any I/O and changes nothing.",
+			"A TTL is at least a millisecond, an instant later than now and at most kv.MaxExpiry, and there is one of them: all else is ErrInvalidOption before any I/O and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Hour))
 				was := t.situation()
@@ -348,6 +350,7 @@ func expiryCases() []testCase {
 		name string
 		item func(now time.Time) kv.Item
 	}{
+		{"ttl-without-unit", func(time.Time) kv.Item { return kv.Item{TTL: 30} }},
 		{"negative-ttl", func(time.Time) kv.Item { return kv.Item{TTL: -1} }},
 		{"now", func(now time.Time) kv.Item { return kv.Item{ExpiresAt: now} }},
 		{"past", func(now time.Time) kv.Item { return kv.Item{ExpiresAt: now.Add(-time.Hour)} }},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -179,7 +180,13 @@ func (t *trial) wantKeyRefused(key string) {
 		{"GetMany", func() error { _, err := t.GetMany(ctx, []string{"good", key}); return err }},
 		{"PutMany", func() error { return t.PutMany(ctx, []kv.Item{{Key: "good"}, {Key: key}}) }},
 		{"DeleteMany", func() error { return t.DeleteMany(ctx, []string{"good", key}) }},
-		{"DeletePrefix", func() error { _, err := t.DeletePrefix(ctx, key); return err }},
+		{"Touch", func() error { _, err := t.Touch(ctx, key, kv.TTL(time.Hour)); return err }},
+		{"Update", func() error {
+			_, err := t.Update(ctx, key, func(kv.Entry, bool) (kv.Change, error) { return kv.Change{}, nil })
+			return err
+		}},
+		{"Increment", func() error { _, err := t.Increment(ctx, key, 1); return err }},
+		{"GetAndDelete", func() error { _, err := t.GetAndDelete(ctx, key); return err }},
 	} {
 		t.wantRefused(fmt.Sprintf("%s of %s", call.name, short(key)), kv.ErrInvalidKey, call.call)
 	}
@@ -191,7 +198,10 @@ func (t *trial) wantKeyRefused(key string) {
 		call func() error
 	}{
 		{"Scan", func() error { return t.scanError(key) }},
+		{"DeletePrefix", func() error { _, err := t.DeletePrefix(ctx, key); return err }},
 		{"Scan with After", func() error { return t.scanError("", kv.After(key)) }},
+		{"Scan with From", func() error { return t.scanError("", kv.From(key)) }},
+		{"Scan with Before", func() error { return t.scanError("", kv.Before(key)) }},
 		{"ScanPage", func() error { _, err := t.ScanPage(ctx, key, 1, ""); return err }},
 		{"ScanPage with After", func() error { _, err := t.ScanPage(ctx, "", 1, "", kv.After(key)); return err }},
 	} {

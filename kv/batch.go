@@ -89,15 +89,7 @@ func (s *Store) checkItem(item Item, now time.Time) (expires int64, err *Error) 
 	if err := checkValue(item.Value, s.info.MaxValueLen); err != nil {
 		return 0, err
 	}
-	switch {
-	case item.TTL != 0 && !item.ExpiresAt.IsZero():
-		return 0, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL and ExpiresAt")}
-	case item.TTL != 0:
-		return checkTTL(item.TTL, now)
-	case !item.ExpiresAt.IsZero():
-		return checkInstant(item.ExpiresAt, now.UnixMilli())
-	}
-	return 0, nil
+	return expiry(item.TTL, item.ExpiresAt, now)
 }
 
 // DeleteMany removes the entries under keys, in any number and with duplicates,
@@ -115,12 +107,12 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 
 // DeletePrefix removes every entry whose key starts with prefix, and returns how
 // many live ones it removed; entries created meanwhile may remain. The empty
-// prefix is refused with ErrInvalidKey. Records in the way that skykv did not
+// prefix is refused with ErrInvalidKey, unless the store is a namespace. Records in the way that skykv did not
 // write are left alone and named in a *[BatchError] at the end; any other
 // failure stops it, with the number of those that are certain to be removed.
 func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	const op = "delete prefix"
-	if prefix == "" {
+	if prefix == "" && s.info.Namespace == "" {
 		return 0, s.fail(op, "", &Error{Kind: ErrInvalidKey, Err: errors.New("the prefix is empty, which would delete everything; it must have at least one byte")})
 	}
 	if err := checkPrefix(prefix, s.info.MaxKeyLen); err != nil {
@@ -147,7 +139,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	}
 	// The expired are removed as well: they are under the prefix until the service
 	// gets to them.
-	for rec, err := range s.records(c.ctx, s.scanRequest(prefix, ""), 0, nil) {
+	for rec, err := range s.records(c.ctx, s.scanRequest(prefix, scanPlan{}), 0, nil) {
 		if err != nil {
 			if rec.Key == "" {
 				return removed, s.fail(op, prefix, c.explain(err))
@@ -214,7 +206,7 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 		case results[i].Err != nil:
 			failed[w.Key] = s.failWrite(&c, op, w.Key, false, results[i].Err)
 		case !results[i].Done:
-			failed[w.Key] = s.errCondition(op, w.Key, results[i].MayHaveApplied)
+			failed[w.Key] = s.errCondition(op, w, w.Condition, results[i].MayHaveApplied)
 		}
 	}
 	return batchError(failed)

@@ -116,6 +116,10 @@ type Info struct {
 	// at most 255 bytes.
 	Name string
 
+	// Namespace is what stands before every key as it is stored, in a view that
+	// [Store.Namespace] made. Drivers leave it empty.
+	Namespace string
+
 	// Shards is the number of shards that a scan reads and merges, at least 1.
 	Shards int
 

@@ -72,6 +72,10 @@ type Error struct {
 	Provider string // the driver's name; the store sets it
 	Key      string // the key or prefix concerned, if there is one; the store sets it
 
+	// Keys are those whose conditions failed, when an AtomicWrite matches
+	// ErrConditionFailed.
+	Keys []string
+
 	// Kind is the sentinel that the error matches, nil when none describes it.
 	Kind error
 

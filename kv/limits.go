@@ -107,10 +107,14 @@ func checkInstant(at time.Time, now int64) (int64, *Error) {
 
 // checkTTL returns the instant ttl after now, in milliseconds, rounded up.
 func checkTTL(ttl time.Duration, now time.Time) (int64, *Error) {
-	if ttl <= 0 {
-		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the TTL is %s; it must be positive", ttl)}
+	if ttl < time.Millisecond {
+		return 0, errTTL(ttl)
 	}
 	return checkInstant(now.Add(ttl), now.UnixMilli())
+}
+
+func errTTL(ttl time.Duration) *Error {
+	return &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the TTL is %s; it must be at least 1ms", ttl)}
 }
 
 func formatMillis(ms int64) string {

@@ -72,9 +72,10 @@ func TestExpiryOptions(t *testing.T) {
 		opts []kv.PutOption
 		want time.Time // zero: ErrInvalidOption
 	}{
-		{"ttl of 1ns", []kv.PutOption{kv.TTL(1)}, at(124)},
+		{"ttl of 1ns", []kv.PutOption{kv.TTL(1)}, time.Time{}},
+		{"ttl just below 1ms", []kv.PutOption{kv.TTL(time.Millisecond - 1)}, time.Time{}},
 		{"ttl of 1ms", []kv.PutOption{kv.TTL(time.Millisecond)}, at(125)},
-		{"ttl to a whole millisecond", []kv.PutOption{kv.TTL(543_211)}, at(124)},
+		{"ttl to a whole millisecond", []kv.PutOption{kv.TTL(1_543_211)}, at(125)},
 		{"ttl of 999ms", []kv.PutOption{kv.TTL(999 * time.Millisecond)}, at(1123)},
 		{"longest ttl", []kv.PutOption{kv.TTL(math.MaxInt64)}, clock.Add(math.MaxInt64).Truncate(time.Millisecond).Add(time.Millisecond)},
 		{"ttl of zero", []kv.PutOption{kv.TTL(0)}, time.Time{}},

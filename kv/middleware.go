@@ -70,6 +70,7 @@ func (g *guard) Info() Info {
 	info := g.Driver.Info()
 	return Info{
 		Name:            info.Name,
+		Namespace:       info.Namespace,
 		Shards:          info.Shards,
 		Shard:           info.Shard,
 		ShardOfPrefix:   info.ShardOfPrefix,

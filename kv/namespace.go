@@ -37,6 +37,7 @@ func (s *Store) Namespace(prefix string) (*Store, error) {
 			"the prefix has %d bytes, which leaves none for keys; it must have at most %d", len(prefix), s.info.MaxKeyLen-1)})
 	}
 	view := *s
+	view.updates = new(updates)
 	// There is nothing to close in it: the link stays that of the store's driver.
 	view.driver = newNamespace(s.driver, s.info, prefix)
 	view.readInfo()
@@ -62,6 +63,7 @@ func newNamespace(d Driver, info Info, prefix string) *namespace {
 	}
 	stored := info
 	info.Name = name
+	info.Namespace += prefix
 	info.MaxKeyLen -= len(prefix)
 	if stored.Shard != nil {
 		info.Shard = func(key string) int { return stored.Shard(prefix + key) }

@@ -6,47 +6,73 @@ import (
 	"time"
 )
 
-// PutOption is an option of Put: [TTL] or [ExpiresAt], and [IfNotExists] or
-// [IfVersion]. Without the former an entry does not expire, without the latter
-// the Put is unconditional.
+// PutOption is an option of Put: an [ExpiryOption] and a [ConditionOption]. Without
+// the former an entry does not expire, without the latter the Put is unconditional.
 type PutOption interface{ putOption() }
 
-// DeleteOption is an option of Delete: [IfVersion]. It is a PutOption as well.
-type DeleteOption interface {
+// TouchOption is an option of Touch: an [ExpiryOption] and [IfVersion].
+type TouchOption interface{ touchOption() }
+
+// DeleteOption is an option of Delete: [IfVersion].
+type DeleteOption interface{ deleteOption() }
+
+// IncrementOption is an option of Increment: an [ExpiryOption] or [TTLIfNew].
+type IncrementOption interface{ incrementOption() }
+
+// ExpiryOption says when an entry expires: [TTL] or [ExpiresAt].
+type ExpiryOption interface {
 	PutOption
-	deleteOption()
+	TouchOption
+	IncrementOption
 }
 
-// ScanOption is an option of Scan: [Limit], [After] or [KeysOnly].
+// ConditionOption says when a write is carried out: [IfNotExists] or [IfVersion].
+type ConditionOption interface {
+	PutOption
+	conditionOption()
+}
+
+// VersionOption is [IfVersion].
+type VersionOption interface {
+	ConditionOption
+	TouchOption
+	DeleteOption
+}
+
+// ScanOption is an option of Scan: [Limit], [From], [After], [Before] or [KeysOnly].
 type ScanOption interface{ scanOption() }
 
-// PageOption is an option of ScanPage: [After] or [KeysOnly]. It is a ScanOption as
-// well.
+// PageOption is an option of ScanPage: [From], [After], [Before] or [KeysOnly]. It is a
+// ScanOption as well.
 type PageOption interface {
 	ScanOption
 	pageOption()
 }
 
-// TTL lets the entry expire d from now, rounded up to the millisecond. Unless d
-// is positive and the instant one that [ExpiresAt] takes, Put returns
-// ErrInvalidOption.
-func TTL(d time.Duration) PutOption { return ttlOption(d) }
+// TTL lets the entry expire d from now, rounded up to the millisecond. Unless d is at
+// least a millisecond and the instant one that [ExpiresAt] takes, the call returns
+// ErrInvalidOption: TTL(30) is 30 nanoseconds, and a forgotten unit.
+func TTL(d time.Duration) ExpiryOption { return ttlOption(d) }
+
+// TTLIfNew is [TTL] for the case that Increment makes the entry. One that there is
+// keeps its expiry, so that a window of time ends when it was to end.
+func TTLIfNew(d time.Duration) IncrementOption { return ttlIfNewOption(d) }
 
 // ExpiresAt lets the entry expire at t, rounded up to the millisecond. Unless t
 // is later than the store's clock and the Unix epoch, and at most [MaxExpiry],
-// Put returns ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does
+// the call returns ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does
 // not expire, stands for no expiry.
-func ExpiresAt(t time.Time) PutOption { return expiresAtOption(t) }
+func ExpiresAt(t time.Time) ExpiryOption { return expiresAtOption(t) }
 
-// IfNotExists lets Put succeed only if the key is absent or expired. Otherwise
+// IfNotExists lets a write succeed only if the key is absent or expired. Otherwise
 // it returns ErrConditionFailed.
-func IfNotExists() PutOption { return ifNotExistsOption{} }
+func IfNotExists() ConditionOption { return ifNotExistsOption{} }
 
-// IfVersion lets Put or Delete succeed only if the entry is still in the state
-// that v names: not replaced, deleted, re-created or expired. Otherwise they
-// return ErrConditionFailed, or ErrInvalidVersion when v is not a version of
-// this key on this provider.
-func IfVersion(v Version) DeleteOption { return ifVersionOption{v} }
+// IfVersion lets a write succeed only if the entry is still in the state that v
+// names: not replaced, touched, deleted, re-created or expired. Otherwise it returns
+// ErrConditionFailed, or ErrInvalidVersion when v is not a version of this key on
+// this provider.
+func IfVersion(v Version) VersionOption { return ifVersionOption{v} }
 
 // Limit ends the scan after n entries. Unless n is positive, the scan yields
 // ErrInvalidOption.
@@ -57,60 +83,85 @@ func Limit(n int) ScanOption { return limitOption(n) }
 // ErrInvalidKey unless key is legal or empty, which stands for the start.
 func After(key string) PageOption { return afterOption{key} }
 
+// From starts the scan at key, which need not exist nor have the scan's prefix. Of From,
+// After and a cursor the latest counts. Otherwise it is as [After].
+func From(key string) PageOption { return fromOption{key} }
+
+// Before ends the scan before key, which need not exist nor have the scan's prefix. The
+// scan yields ErrInvalidKey unless key is legal or empty, which stands for the end.
+func Before(key string) PageOption { return beforeOption{key} }
+
 // KeysOnly leaves the Value of the entries nil, and fills everything else. Values
 // are not transferred where the service can avoid it.
 func KeysOnly() PageOption { return keysOnlyOption{} }
 
 type (
 	ttlOption         time.Duration
+	ttlIfNewOption    time.Duration
 	expiresAtOption   time.Time
 	ifNotExistsOption struct{}
 	ifVersionOption   struct{ version Version }
 	limitOption       int
 	afterOption       struct{ key string }
+	fromOption        struct{ key string }
+	beforeOption      struct{ key string }
 	keysOnlyOption    struct{}
 )
 
-func (ttlOption) putOption()          {}
-func (expiresAtOption) putOption()    {}
-func (ifNotExistsOption) putOption()  {}
-func (ifVersionOption) putOption()    {}
-func (ifVersionOption) deleteOption() {}
-func (limitOption) scanOption()       {}
-func (afterOption) scanOption()       {}
-func (afterOption) pageOption()       {}
-func (keysOnlyOption) scanOption()    {}
-func (keysOnlyOption) pageOption()    {}
+func (ttlOption) putOption()               {}
+func (ttlOption) touchOption()             {}
+func (ttlOption) incrementOption()         {}
+func (ttlIfNewOption) incrementOption()    {}
+func (expiresAtOption) putOption()         {}
+func (expiresAtOption) touchOption()       {}
+func (expiresAtOption) incrementOption()   {}
+func (ifNotExistsOption) putOption()       {}
+func (ifNotExistsOption) conditionOption() {}
+func (ifVersionOption) putOption()         {}
+func (ifVersionOption) conditionOption()   {}
+func (ifVersionOption) touchOption()       {}
+func (ifVersionOption) deleteOption()      {}
+func (limitOption) scanOption()            {}
+func (afterOption) scanOption()            {}
+func (afterOption) pageOption()            {}
+func (fromOption) scanOption()             {}
+func (fromOption) pageOption()             {}
+func (beforeOption) scanOption()           {}
+func (beforeOption) pageOption()           {}
+func (keysOnlyOption) scanOption()         {}
+func (keysOnlyOption) pageOption()         {}
 
-// writePlan is what the options of one Put or Delete amount to.
+// writePlan is what the options of one write amount to.
 type writePlan struct {
-	expires int64
-	cond    Condition
-	now     int64
+	expires  int64
+	expiring bool // an option says when, or never
+	cond     Condition
+	now      int64
 }
 
-func (s *Store) planPut(key string, now time.Time, opts []PutOption) (plan writePlan, err *Error) {
+// planWrite reads the options of a put, a touch, a deletion or a check. Their types
+// say which of them a write takes.
+func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan writePlan, err *Error) {
 	plan.now = now.UnixMilli()
-	var expiring, conditional bool
 	var version Version
 	var ttl time.Duration
 	var at time.Time
 	for _, opt := range opts {
 		var twice bool
-		switch opt := opt.(type) {
+		switch opt := any(opt).(type) {
 		case ttlOption:
-			twice, expiring = expiring, true
-			if ttl = time.Duration(opt); ttl <= 0 {
-				return plan, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the TTL is %s; it must be positive", ttl)}
+			twice, plan.expiring = plan.expiring, true
+			if ttl = time.Duration(opt); ttl == 0 {
+				return plan, errTTL(ttl)
 			}
 		case expiresAtOption:
-			twice, expiring = expiring, true
+			twice, plan.expiring = plan.expiring, true
 			at = time.Time(opt)
 		case ifNotExistsOption:
-			twice, conditional = conditional, true
+			twice = plan.cond.Kind != CondNone
 			plan.cond.Kind = CondAbsent
 		case ifVersionOption:
-			twice, conditional = conditional, true
+			twice = plan.cond.Kind != CondNone
 			version = opt.version
 			if err := s.checkVersion(version, key); err != nil {
 				return plan, err
@@ -125,73 +176,65 @@ func (s *Store) planPut(key string, now time.Time, opts []PutOption) (plan write
 	}
 	// An entry that expired since it was read is the likelier news than the
 	// expiry in the past that a compare-and-swap then hands on.
-	if expired(version.expires, plan.now) {
-		return plan, errExpiredVersion()
+	if plan.cond.Kind == CondVersion && (expired(version.expires, plan.now) || version.replaced()) {
+		return plan, errOldVersion()
 	}
-	switch {
-	case ttl != 0:
-		plan.expires, err = checkTTL(ttl, now)
-	case !at.IsZero():
-		plan.expires, err = checkInstant(at, plan.now)
-	}
+	plan.expires, err = expiry(ttl, at, now)
 	return plan, err
 }
 
-func (s *Store) planDelete(key string, now time.Time, opts []DeleteOption) (plan writePlan, err *Error) {
-	plan.now = now.UnixMilli()
-	for _, opt := range opts {
-		opt, ok := opt.(ifVersionOption)
-		switch {
-		case !ok:
-			return plan, errNilOption()
-		case plan.cond.Kind != CondNone:
-			return plan, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one IfVersion")}
-		}
-		if err := s.checkVersion(opt.version, key); err != nil {
-			return plan, err
-		}
-		if expired(opt.version.expires, plan.now) {
-			return plan, errExpiredVersion()
-		}
-		plan.cond = Condition{Kind: CondVersion, Version: opt.version.native}
+// expiry returns the instant of at most one of a TTL and a time, in milliseconds.
+func expiry(ttl time.Duration, at, now time.Time) (int64, *Error) {
+	switch {
+	case ttl != 0 && !at.IsZero():
+		return 0, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL and ExpiresAt")}
+	case ttl != 0:
+		return checkTTL(ttl, now)
+	case !at.IsZero():
+		return checkInstant(at, now.UnixMilli())
 	}
-	return plan, nil
+	return 0, nil
 }
 
 func errNilOption() *Error {
 	return &Error{Kind: ErrInvalidOption, Err: errors.New("an option is nil")}
 }
 
-func errExpiredVersion() *Error {
-	return &Error{Kind: ErrConditionFailed, Err: errors.New("the entry of that version has expired")}
+func errOldVersion() *Error {
+	return &Error{Kind: ErrConditionFailed, Err: errors.New("the entry of that version has expired or was replaced")}
 }
 
 // scanPlan is what the options of one scan amount to.
 type scanPlan struct {
-	limit     int // 0: none
-	after     string
-	withValue bool
+	limit               int // 0: none
+	from, after, before string
+	withValue           bool
 }
 
 func planScan[O any](most int, opts []O) (plan scanPlan, err *Error) {
 	plan.withValue = true
 	for _, opt := range opts {
+		var key string
 		switch opt := any(opt).(type) {
 		case limitOption:
 			if plan.limit = int(opt); plan.limit < 1 {
 				return plan, errLimit(plan.limit)
 			}
+		case fromOption:
+			key, plan.from = opt.key, opt.key
 		case afterOption:
-			plan.after = opt.key
-			if opt.key != "" {
-				if err := checkKey(opt.key, most); err != nil {
-					return plan, err
-				}
-			}
+			key, plan.after = opt.key, opt.key
+		case beforeOption:
+			key, plan.before = opt.key, opt.key
 		case keysOnlyOption:
 			plan.withValue = false
 		default:
 			return plan, errNilOption()
+		}
+		if key != "" {
+			if err := checkKey(key, most); err != nil {
+				return plan, err
+			}
 		}
 	}
 	return plan, nil

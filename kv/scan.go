@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"math"
+	"strings"
 	"sync"
 )
 
@@ -44,8 +45,7 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 			return
 		}
 		defer c.end()
-		req := s.scanRequest(prefix, plan.after)
-		req.WithValue = plan.withValue
+		req := s.scanRequest(prefix, plan)
 		req.Now = s.now().UnixMilli()
 		count := 0
 		for rec, err := range s.records(c.ctx, req, plan.limit, nil) {
@@ -101,8 +101,8 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 		return page, s.fail(op, prefix, err)
 	}
 	defer c.end()
-	req := s.scanRequest(prefix, max(position, plan.after))
-	req.WithValue = plan.withValue
+	plan.after = max(position, plan.after)
+	req := s.scanRequest(prefix, plan)
 	req.Now = s.now().UnixMilli()
 	page.Entries = make([]Entry, 0, min(limit, scanPage))
 	// One live record more than limit, whichever it is, tells that the scan goes on.
@@ -134,13 +134,16 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	return page, nil
 }
 
-// scanRequest asks for the keys that start with prefix and come after another key, of
+// scanRequest asks for the keys that start with prefix, within the bounds of a plan, of
 // the shard that has them all or else of the first one.
-func (s *Store) scanRequest(prefix, after string) ScanRequest {
-	req := ScanRequest{From: max(prefix, firstKey), To: prefix + afterKeys}
-	if after != "" {
+func (s *Store) scanRequest(prefix string, plan scanPlan) ScanRequest {
+	req := ScanRequest{From: max(prefix, firstKey, plan.from), To: prefix + afterKeys, WithValue: plan.withValue}
+	if plan.after != "" {
 		// The next key there can be: after with the lowest byte added.
-		req.From = max(req.From, after+firstKey)
+		req.From = max(req.From, plan.after+firstKey)
+	}
+	if plan.before != "" {
+		req.To = min(req.To, lastBefore(plan.before))
 	}
 	if s.info.ShardOfPrefix != nil {
 		req.Shard, req.Alone = s.info.ShardOfPrefix(prefix)
@@ -150,6 +153,15 @@ func (s *Store) scanRequest(prefix, after string) ScanRequest {
 	return req
 }
 
+// lastBefore returns a text that is below key, and not below any key that is.
+func lastBefore(key string) string {
+	i := len(key) - 1
+	if at := strings.IndexByte(KeyAlphabet, key[i]); at > 0 {
+		return key[:i] + KeyAlphabet[at-1:at] + afterKeys
+	}
+	return key[:i] // what is longer is not below key
+}
+
 // records yields the records that req asks for, from all shards unless it is for one
 // alone, merged in order of their keys. It reads about want of them, the shards at
 // once; with want 0, all, reading ahead. Errors are as those of [Driver].Scan.
@@ -157,6 +169,9 @@ func (s *Store) scanRequest(prefix, after string) ScanRequest {
 // Once the loop has set *full, the order of what follows no longer matters to
 // it, and what was read already comes before anything that must be fetched.
 func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bool) iter.Seq2[Record, error] {
+	if req.From > req.To {
+		return func(func(Record, error) bool) {}
+	}
 	n := s.info.Shards
 	if req.Alone {
 		n = 1

@@ -17,12 +17,14 @@ type Store struct {
 	now    func() time.Time
 	life   *life // shared with the stores derived from it
 	link   *link // closes driver
+
+	updates *updates // of this store alone: what is derived from it has another driver or clock
 }
 
 // New returns a store over driver. Programs get their stores from a provider's
 // New or Open; New is for the authors of providers.
 func New(driver Driver) *Store {
-	s := &Store{driver: driver, now: time.Now, life: newLife()}
+	s := &Store{driver: driver, now: time.Now, life: newLife(), updates: new(updates)}
 	s.link = s.life.add(driver)
 	s.readInfo()
 	return s
@@ -45,6 +47,7 @@ func Clock(now func() time.Time) StoreOption {
 // own; [Wrap] says what middleware leaves.
 func (s *Store) With(opts ...StoreOption) *Store {
 	derived := *s
+	derived.updates = new(updates)
 	for _, opt := range opts {
 		opt(&derived)
 	}

@@ -63,6 +63,71 @@ func (v *Typed[T]) Put(ctx context.Context, key string, value T, opts ...PutOpti
 	return v.store.Put(ctx, key, raw, opts...)
 }
 
+// Touch is [Store.Touch].
+func (v *Typed[T]) Touch(ctx context.Context, key string, opts ...TouchOption) (Version, error) {
+	return v.store.Touch(ctx, key, opts...)
+}
+
+// Update is [Store.Update]. A value that cannot be decoded or encoded is
+// ErrInvalidValue, and nothing is changed.
+func (v *Typed[T]) Update(ctx context.Context, key string, change func(old EntryOf[T], exists bool) (ChangeOf[T], error)) (EntryOf[T], error) {
+	const op = "update"
+	var latest T // what change made of the value, or left
+	raw := func(old Entry, exists bool) (Change, error) {
+		typed := EntryOf[T]{Key: old.Key}
+		if exists {
+			var err error
+			if typed, err = v.decode(op, old, true); err != nil {
+				return Change{}, err
+			}
+		}
+		changed, err := change(typed, exists)
+		if err != nil {
+			return Change{}, err
+		}
+		to := Change{TTL: changed.TTL, ExpiresAt: changed.ExpiresAt, Persist: changed.Persist, Leave: changed.Leave, Delete: changed.Delete}
+		if latest = typed.Value; !changed.Leave && !changed.Delete {
+			latest = changed.Value
+			to.Value, err = v.encode(op, old.Key, changed.Value)
+		}
+		return to, err
+	}
+	if change == nil {
+		raw = nil
+	}
+	e, err := v.store.Update(ctx, key, raw)
+	if err != nil || e.Version.IsZero() {
+		return EntryOf[T]{Key: e.Key}, err
+	}
+	return EntryOf[T]{Key: e.Key, Value: latest, Version: e.Version, ExpiresAt: e.ExpiresAt}, nil
+}
+
+// GetAndDelete is [Store.GetAndDelete]. An entry whose value cannot be decoded is
+// deleted, and ErrInvalidValue.
+func (v *Typed[T]) GetAndDelete(ctx context.Context, key string) (EntryOf[T], error) {
+	e, err := v.store.GetAndDelete(ctx, key)
+	if err != nil {
+		return EntryOf[T]{}, err
+	}
+	return v.decode("get and delete", e, true)
+}
+
+// PutOp is [PutOp]. An AtomicWrite with a value that cannot be encoded returns
+// ErrInvalidValue.
+func (v *Typed[T]) PutOp(key string, value T, opts ...PutOption) Op {
+	raw, err := v.codec.Marshal(value)
+	op := PutOp(key, raw, opts...)
+	if err != nil {
+		op.err = fmt.Errorf("the value of type %T cannot be encoded", value)
+	}
+	return op
+}
+
+// AtomicWrite is [Store.AtomicWrite].
+func (v *Typed[T]) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
+	return v.store.AtomicWrite(ctx, ops...)
+}
+
 // Delete is [Store.Delete].
 func (v *Typed[T]) Delete(ctx context.Context, key string, opts ...DeleteOption) error {
 	return v.store.Delete(ctx, key, opts...)

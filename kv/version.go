@@ -115,6 +115,18 @@ func (s *Store) version(key string, expires int64, native string) Version {
 	return Version{provider: s.info.Name, key: hash(key), expires: expires, native: native}
 }
 
+// replacedNative begins the native part of a version that its own call knows to be
+// replaced. No service's own name for a state begins so.
+const replacedNative = "\x00"
+
+// replacedVersion names a state that the write with this token made and that another
+// one replaced since: no entry will be in it again.
+func (s *Store) replacedVersion(key, token string) Version {
+	return s.version(key, 0, replacedNative+token)
+}
+
+func (v Version) replaced() bool { return strings.HasPrefix(v.native, replacedNative) }
+
 // checkVersion refuses a version that cannot be one of key's in this store.
 func (s *Store) checkVersion(v Version, key string) *Error {
 	switch {

@@ -94,7 +94,7 @@ func FuzzCursor(f *testing.F) {
 			if !strings.HasPrefix(key, prefix) || checkKey(key, MaxKeyLen) != nil {
 				t.Fatalf("rule: no cursor leaves the prefix; %q leads from %q to %q", cursor, prefix, key)
 			}
-			if r := new(Store).scanRequest(prefix, key); r.From <= key || r.From < prefix || r.To != prefix+afterKeys {
+			if r := new(Store).scanRequest(prefix, scanPlan{after: key}); r.From <= key || r.From < prefix || r.To != prefix+afterKeys {
 				t.Fatalf("rule: no cursor widens a scan; after %q it reads from %q to %q", key, r.From, r.To)
 			}
 			if cursorAfter(prefix, key) != cursor {

@@ -3,9 +3,10 @@ package kv
 import (
 	"context"
 	"errors"
+	"time"
 )
 
-// maxRounds bounds how often a Put starts over because the record that made its
+// maxRounds bounds how often a write starts over because the record that made its
 // condition fail was gone or expired by the time it was looked at. Each round is
 // the doing of another writer, so that no store in use comes near it.
 const maxRounds = 100
@@ -32,19 +33,60 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 		return Version{}, s.fail(op, key, refused)
 	}
 	defer c.end()
-	plan, err := s.planPut(key, s.now(), opts)
+	plan, err := planWrite(s, key, s.now(), opts)
 	if err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
 	rec := Record{Key: key, Value: notNil(value), Expires: plan.expires, Token: newToken()}
-	return s.put(&c, WriteRequest{Write: Write{Kind: KindPut, Record: rec, Condition: plan.cond}, Now: plan.now})
+	return s.write(&c, op, WriteRequest{Write: Write{Kind: KindPut, Record: rec, Condition: plan.cond}, Now: plan.now})
 }
 
-// put has the driver write req's record under its condition, and decides what the
-// answers mean.
-func (s *Store) put(c *call, req WriteRequest) (Version, error) {
-	const op = "put"
-	token, ifAbsent := req.Token, req.Condition.Kind == CondAbsent
+// Touch gives the entry under key another expiry, [TTL] or [ExpiresAt], and so a new
+// version. ExpiresAt of the zero time lets it live for ever. The value stays as it is,
+// and is not transferred. It returns ErrNotFound when the key is absent or its entry
+// has expired. With [IfVersion] it returns ErrConditionFailed instead, and also when
+// the entry is in another state.
+//
+// Its errors and lost responses are those of a conditional [Store.Put].
+func (s *Store) Touch(ctx context.Context, key string, opts ...TouchOption) (Version, error) {
+	const op = "touch"
+	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+		return Version{}, s.fail(op, key, err)
+	}
+	c, refused := s.begin(ctx)
+	if refused != nil {
+		return Version{}, s.fail(op, key, refused)
+	}
+	defer c.end()
+	w, now, err := s.planTouch(key, s.now(), opts)
+	if err != nil {
+		return Version{}, s.fail(op, key, err)
+	}
+	return s.write(&c, op, WriteRequest{Write: w, Now: now})
+}
+
+// planTouch returns the write of a touch.
+func (s *Store) planTouch(key string, at time.Time, opts []TouchOption) (w Write, now int64, err *Error) {
+	plan, err := planWrite(s, key, at, opts)
+	switch {
+	case err != nil:
+		return w, 0, err
+	case !plan.expiring:
+		return w, 0, errTouchWithoutExpiry()
+	case plan.cond.Kind == CondNone:
+		plan.cond.Kind = CondLive
+	}
+	return Write{Kind: KindTouch, Record: Record{Key: key, Expires: plan.expires, Token: newToken()}, Condition: plan.cond}, plan.now, nil
+}
+
+func errTouchWithoutExpiry() *Error {
+	return &Error{Kind: ErrInvalidOption, Err: errors.New("the touch says no expiry; want TTL or ExpiresAt")}
+}
+
+// write has the driver carry out one put or touch under the condition that the caller
+// asked for, and decides what the answers mean.
+func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
+	token, asked := req.Token, req.Condition
 	mayHaveApplied := false // an earlier attempt
 	for round := range maxRounds {
 		req.Token = AttemptToken(token, round*roundAttempts)
@@ -56,31 +98,46 @@ func (s *Store) put(c *call, req WriteRequest) (Version, error) {
 			return s.version(req.Key, req.Expires, out.Version), nil
 		}
 		mayHaveApplied = mayHaveApplied || out.MayHaveApplied
-		switch {
-		case out.Exists && sameWrite(out.Found.Token, token):
+		if out.Exists && sameWrite(out.Found.Token, token) {
 			// Our own write, whose response was lost.
 			return s.version(req.Key, req.Expires, out.Found.Version), nil
-		case ifAbsent && !out.Exists:
-			req.Condition = Condition{Kind: CondAbsent}
-		case ifAbsent && expired(out.Found.Expires, req.Now):
-			if out.Found.Version == "" { // which would be no condition at all
-				return Version{}, s.fail(op, req.Key, &Error{
-					MayHaveApplied: mayHaveApplied,
-					Err:            errors.New("the driver reported no version of the expired entry, so that it cannot be replaced in the state it was found in"),
-				})
+		}
+		var again bool
+		if asked.Kind == CondAbsent || asked.Kind == CondLive {
+			if req.Condition, again, err = translate(asked, Found{out.Found, out.Exists}, req.Now); err != nil {
+				return Version{}, s.failWrite(c, op, req.Key, mayHaveApplied, err)
 			}
-			req.Condition = Condition{Kind: CondVersion, Version: out.Found.Version}
-		default:
-			return Version{}, s.errCondition(op, req.Key, mayHaveApplied)
+		}
+		if !again {
+			return Version{}, s.errCondition(op, req.Write, asked, mayHaveApplied)
 		}
 		if err := c.ctx.Err(); err != nil {
 			return Version{}, s.failWrite(c, op, req.Key, mayHaveApplied, &Error{Err: err})
 		}
 	}
-	return Version{}, s.fail(op, req.Key, &Error{
-		Kind: ErrUnavailable, MayHaveApplied: mayHaveApplied,
-		Err: errors.New("the key changed too often while the condition was judged"),
-	})
+	return Version{}, s.fail(op, req.Key, errBeaten(mayHaveApplied))
+}
+
+// translate judges a condition by what is under the key. While it holds, it returns
+// the condition under which the driver can judge it as well.
+func translate(asked Condition, found Found, now int64) (cond Condition, holds bool, err error) {
+	live := found.Exists && !expired(found.Expires, now)
+	switch {
+	case asked.Kind == CondVersion:
+		return asked, found.Exists && found.Version == asked.Version, nil
+	case asked.Kind == CondNone, asked.Kind == CondAbsent && !found.Exists:
+		return asked, true, nil
+	case live == (asked.Kind == CondAbsent):
+		return asked, false, nil
+	case found.Version == "": // which would be no condition at all
+		return asked, false, &Error{Err: errors.New("the driver reported no version of the entry, so that it cannot be replaced in the state it was found in")}
+	}
+	return Condition{Kind: CondVersion, Version: found.Version}, true, nil
+}
+
+// errBeaten is the error of a write that others were faster than, every time.
+func errBeaten(mayHaveApplied bool) *Error {
+	return &Error{Kind: ErrUnavailable, MayHaveApplied: mayHaveApplied, Err: errors.New("others changed it too often while the condition was judged")}
 }
 
 // Delete removes the entry under key; deleting an absent key is no error. With
@@ -102,7 +159,7 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 		return s.fail(op, key, refused)
 	}
 	defer c.end()
-	plan, invalid := s.planDelete(key, s.now(), opts)
+	plan, invalid := planWrite(s, key, s.now(), opts)
 	if invalid != nil {
 		return s.fail(op, key, invalid)
 	}
@@ -112,21 +169,25 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	case err != nil:
 		return s.failWrite(&c, op, key, false, err)
 	case !out.Done:
-		return s.errCondition(op, key, out.MayHaveApplied)
+		return s.errCondition(op, w, w.Condition, out.MayHaveApplied)
 	}
 	return nil
 }
 
 // errCondition is the error of a condition that failed: just that, unless an
 // attempt that may have been applied came before.
-func (s *Store) errCondition(op, key string, mayHaveApplied bool) error {
-	if mayHaveApplied {
-		return s.fail(op, key, &Error{
+func (s *Store) errCondition(op string, w Write, asked Condition, mayHaveApplied bool) error {
+	e := &Error{Kind: ErrConditionFailed}
+	switch {
+	case mayHaveApplied:
+		e = &Error{
 			MayHaveApplied: true,
 			Err:            errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
-		})
+		}
+	case asked.Kind == CondLive: // a touch: its caller asked for nothing
+		e.Kind = ErrNotFound
 	}
-	return s.fail(op, key, &Error{Kind: ErrConditionFailed})
+	return s.fail(op, w.Key, e)
 }
 
 // failWrite is fail for a write that reached the driver. Its fate is unknown

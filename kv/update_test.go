@@ -1,0 +1,303 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// network loses requests, responses, or carries requests out late.
+type network struct {
+	kv.Driver
+	mu     sync.Mutex
+	random *rand.Rand
+	chance float64
+	late   []func()
+
+	requests, lost atomic.Int64
+}
+
+func (n *network) roll() float64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.random.Float64()
+}
+
+// arrive carries out one of the late writes.
+func (n *network) arrive() {
+	n.mu.Lock()
+	var one func()
+	if len(n.late) > 0 && n.random.Float64() < 0.5 {
+		i := n.random.IntN(len(n.late))
+		one = n.late[i]
+		n.late = append(n.late[:i], n.late[i+1:]...)
+	}
+	n.mu.Unlock()
+	if one != nil {
+		one()
+	}
+}
+
+func (n *network) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	n.arrive()
+	n.requests.Add(1)
+	return n.Driver.Get(ctx, req)
+}
+
+func (n *network) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	n.arrive()
+	n.requests.Add(1)
+	lost := &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errors.New("no response")}
+	switch at := n.roll(); {
+	case at < n.chance/3: // never arrives
+		n.lost.Add(1)
+		return kv.Outcome{}, lost
+	case at < n.chance*2/3: // arrives late
+		n.lost.Add(1)
+		n.mu.Lock()
+		n.late = append(n.late, func() { _, _ = n.Driver.Write(context.Background(), req) })
+		n.mu.Unlock()
+		return kv.Outcome{}, lost
+	case at < n.chance:
+		n.lost.Add(1)
+		_, _ = n.Driver.Write(ctx, req)
+		return kv.Outcome{}, lost
+	}
+	return n.Driver.Write(ctx, req)
+}
+
+// over returns a store over another one's data whose requests pass a network.
+func over(store *kv.Store, chance float64, seed uint64) (*kv.Store, *network) {
+	n := &network{random: rand.New(rand.NewPCG(seed, 1)), chance: chance}
+	return store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { n.Driver = d; return n })), n
+}
+
+func TestIncrementsUnderLoss(t *testing.T) {
+	t.Parallel()
+	for _, processes := range []int{1, 2, 4} {
+		for _, callers := range []int{1, 8} {
+			t.Run(fmt.Sprintf("%d processes, %d callers", processes, callers), func(t *testing.T) {
+				t.Parallel()
+				seed := rand.Uint64()
+				synctest.Test(t, func(t *testing.T) {
+					data := memkv.New()
+					if _, err := data.Increment(t.Context(), "n", 0); err != nil {
+						t.Fatal(err)
+					}
+					const each = 200
+					var done sync.WaitGroup
+					var failed, lost atomic.Int64
+					for p := range processes {
+						store, n := over(data.With(lagging(time.Millisecond)), 0.15, seed+uint64(p))
+						for range callers {
+							done.Go(func() {
+								for range each {
+									if _, err := store.Increment(t.Context(), "n", 1); err != nil {
+										failed.Add(1)
+										t.Errorf("rule: increments of a key that exists are exact under loss; seed %d: %v", seed, err)
+									}
+								}
+							})
+						}
+						defer func() { lost.Add(n.lost.Load()) }()
+					}
+					done.Wait()
+					want := int64(processes*callers*each) - failed.Load()
+					if got, err := data.Increment(t.Context(), "n", 0); got != want || err != nil {
+						t.Errorf("rule: the counter is the sum of what was acknowledged; seed %d: it is %d, %v; want %d", seed, got, err, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A store's updates of one key cost next to no requests each.
+func TestUpdatesCombine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, n := over(memkv.New(), 0, 1)
+		distant := store.With(lagging(5 * time.Millisecond))
+		var done sync.WaitGroup
+		began := time.Now()
+		for range 50 {
+			done.Go(func() {
+				for range 20 {
+					if _, err := distant.Increment(t.Context(), "n", 1); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		done.Wait()
+		took := time.Since(began)
+		if entry, err := store.Get(t.Context(), "n"); string(entry.Value) != "1000" || err != nil {
+			t.Errorf("the counter is %s, %v; want 1000", entry.Value, err)
+		}
+		if requests := n.requests.Load(); requests > 100 || took > 150*5*time.Millisecond {
+			t.Errorf("rule: updates that wait for one key are combined; 1000 increments by 50 callers take %d requests and %s", requests, took)
+		}
+		requests := n.requests.Load()
+		for range 10 {
+			_, _ = distant.Increment(t.Context(), "n", 1)
+		}
+		if got := n.requests.Load() - requests; got != 10 {
+			t.Errorf("rule: an update that follows one of the same store needs no read; 10 take %d requests", got)
+		}
+		requests = n.requests.Load()
+		for range 10 { // in turns with another process
+			_, _ = distant.Increment(t.Context(), "n", 1)
+			_, _ = store.Increment(t.Context(), "n", 1)
+		}
+		if got := n.requests.Load() - requests; got > 2*20+2 {
+			t.Errorf("rule: two stores that take turns need a read for each update; 20 take %d requests", got)
+		}
+	})
+}
+
+// lagging makes every request take so long.
+func lagging(by time.Duration) kv.StoreOption {
+	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return delayed{d, by} })
+}
+
+type delayed struct {
+	kv.Driver
+	by time.Duration
+}
+
+func (d delayed) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	time.Sleep(d.by)
+	return d.Driver.Get(ctx, req)
+}
+
+func (d delayed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	time.Sleep(d.by)
+	return d.Driver.Write(ctx, req)
+}
+
+// What one function does must not harm the others of its round.
+func TestBadFunctions(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]func(store *kv.Store) (outcome string){
+		"panics": func(store *kv.Store) (outcome string) {
+			defer func() { outcome = fmt.Sprint(recover()) }()
+			_, err := store.Update(context.Background(), "n", func(kv.Entry, bool) (kv.Change, error) { panic("mine") })
+			return err.Error()
+		},
+		"ends its goroutine": func(store *kv.Store) (outcome string) {
+			ended := make(chan string, 1)
+			go func() {
+				defer func() { ended <- fmt.Sprint("ended, ", recover()) }()
+				_, _ = store.Update(context.Background(), "n", func(kv.Entry, bool) (kv.Change, error) { runtime.Goexit(); panic(1) })
+				ended <- "returned"
+			}()
+			return <-ended
+		},
+		"fails": func(store *kv.Store) (outcome string) {
+			_, err := store.Update(context.Background(), "n", func(kv.Entry, bool) (kv.Change, error) { return kv.Change{}, errMine })
+			return fmt.Sprint(err == errMine)
+		},
+		"returns too large a value": func(store *kv.Store) (outcome string) {
+			_, err := store.Update(context.Background(), "n", func(kv.Entry, bool) (kv.Change, error) {
+				return kv.Change{Value: make([]byte, kv.MaxValueLen+1)}, nil
+			})
+			return fmt.Sprint(errors.Is(err, kv.ErrValueTooLarge))
+		},
+		"updates the same key": func(store *kv.Store) (outcome string) {
+			_, err := store.Update(context.Background(), "n", func(kv.Entry, bool) (kv.Change, error) {
+				_, _ = store.Increment(context.Background(), "n", 0)
+				return kv.Change{Value: []byte("0")}, nil
+			})
+			return fmt.Sprint(errors.Is(err, kv.ErrUnavailable))
+		},
+		"does not return until its caller has no patience": func(store *kv.Store) (outcome string) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_, err := store.Update(ctx, "n", func(kv.Entry, bool) (kv.Change, error) {
+				<-ctx.Done()
+				return kv.Change{Leave: true}, nil
+			})
+			return fmt.Sprint(err)
+		},
+	} {
+		want := map[string]string{"panics": "mine", "ends its goroutine": "ended, <nil>", "does not return until its caller has no patience": "*"}[name]
+		if want == "" {
+			want = "true"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				data := memkv.New()
+				store := data.With(lagging(5 * time.Millisecond))
+				var done sync.WaitGroup
+				for i := range 10 {
+					if i == 3 {
+						done.Go(func() {
+							if got := bad(store); got != want && want != "*" {
+								t.Errorf("rule: a function's doing comes to its own caller; one that %s gives %q, want %q", name, got, want)
+							}
+						})
+					}
+					done.Go(func() {
+						for range 5 {
+							if _, err := store.Increment(t.Context(), "n", 1); err != nil {
+								t.Errorf("rule: a function that %s harms no other; an increment gives %v", name, err)
+							}
+						}
+					})
+				}
+				done.Wait()
+				if got, err := data.Increment(t.Context(), "n", 0); got != 50 || err != nil {
+					t.Errorf("rule: a function that %s harms no other; the counter is %d, %v; want 50", name, got, err)
+				}
+			})
+		})
+	}
+}
+
+var errMine = errors.New("mine")
+
+// A caller whose context ends before its change was sent has changed nothing.
+func TestUpdatersLeave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data := memkv.New()
+		store := data.With(lagging(10 * time.Millisecond))
+		var done sync.WaitGroup
+		var acknowledged, unknown atomic.Int64
+		for i := range 200 {
+			done.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond / 4)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+i%40)*time.Millisecond)
+				defer cancel()
+				switch _, err := store.Increment(ctx, "n", 1); {
+				case err == nil:
+					acknowledged.Add(1)
+				case errors.Is(err, kv.ErrIndeterminate):
+					unknown.Add(1)
+				case !errors.Is(err, context.DeadlineExceeded):
+					t.Errorf("rule: a call ends with its context's error; it ends with %v", err)
+				}
+			})
+		}
+		done.Wait()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		entry, err := data.Get(t.Context(), "n")
+		got, _ := strconv.ParseInt(string(entry.Value), 10, 64)
+		if err != nil || got < acknowledged.Load() || got > acknowledged.Load()+unknown.Load() || acknowledged.Load() == 0 || unknown.Load() == 0 {
+			t.Errorf("rule: what was acknowledged was applied, and what was not unknown was not; the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
+		}
+	})
+}
