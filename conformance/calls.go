@@ -16,6 +16,15 @@ func (t *trial) put(key, value string, opts ...kv.PutOption) kv.Version {
 	return v
 }
 
+// touch sets the expiry of an entry and returns the version.
+func (t *trial) touch(key string, opts ...kv.TouchOption) kv.Version {
+	v, err := t.Touch(t.ctx, key, opts...)
+	if err != nil {
+		t.Fatalf("Touch(%s): %v", short(key), err)
+	}
+	return v
+}
+
 // fill stores items, many at once.
 func (t *trial) fill(items ...kv.Item) {
 	if err := t.PutMany(t.ctx, items); err != nil {

@@ -13,7 +13,10 @@ var suite = slices.Concat(
 	valueCases(),
 	getCases(),
 	putCases(),
+	touchCases(),
 	deleteCases(),
+	updateCases(),
+	atomicCases(),
 	versionCases(),
 	expiryCases(),
 	scanCases(),
@@ -31,7 +34,7 @@ var suite = slices.Concat(
 
 // faultSuite is the table of the cases that need Config.Faulty.
 var faultSuite = func() []testCase {
-	cases := slices.Concat(faultyWriteCases(), versionAfterRetryCases(), faultyBatchCases(), faultyReadCases(), driverFaultCases())
+	cases := slices.Concat(faultyWriteCases(), faultyTouchCases(), faultyUpdateCases(), faultyAtomicCases(), versionAfterRetryCases(), faultyBatchCases(), faultyReadCases(), driverFaultCases())
 	for i := range cases {
 		cases[i].faulty = true
 	}

@@ -1,0 +1,369 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// atomicRule makes a case of a store that writes several keys at once. Of any other
+// store the case checks that it says so.
+func atomicRule(name, words string, run func(t *trial)) testCase {
+	c := rule(name, words+" A store without MaxAtomicWrites returns ErrUnsupported instead.", nil)
+	c.run = func(t *trial) {
+		if t.Info().MaxAtomicWrites > 0 {
+			run(t)
+			return
+		}
+		t.wantRefused("AtomicWrite", kv.ErrUnsupported, func() error {
+			_, err := t.AtomicWrite(t.ctx, kv.PutOp("g::a", nil), kv.PutOp("g::b", nil))
+			return err
+		})
+		t.wantContent()
+	}
+	return c
+}
+
+// atomic carries out operations that should succeed.
+func (t *trial) atomic(ops ...kv.Op) []kv.Version {
+	versions, err := t.AtomicWrite(t.ctx, ops...)
+	if err != nil {
+		t.Fatalf("AtomicWrite: %v", err)
+	}
+	if len(versions) != len(ops) {
+		t.Fatalf("AtomicWrite returns %d versions for %d operations", len(versions), len(ops))
+	}
+	return versions
+}
+
+// wantConditions checks that an error names the keys whose conditions failed.
+func (t *trial) wantConditions(err error, keys ...string) {
+	t.wantError("AtomicWrite", err, kv.ErrConditionFailed)
+	if e, ok := errors.AsType[*kv.Error](err); ok && !slices.Equal(slices.Sorted(slices.Values(e.Keys)), keys) {
+		t.Errorf("the error %v names the keys %q; want %q", err, e.Keys, keys)
+	}
+}
+
+func atomicCases() []testCase {
+	var cases []testCase
+	for _, s := range states {
+		cases = append(cases,
+			atomicRule("atomic/if-version/"+s.name,
+				"AtomicWrite with IfVersion for one of its keys writes all of them only if that entry is still in the state that the version names, and otherwise returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
+				func(t *trial) {
+					v, was := t.prepare(s)
+					versions, err := t.AtomicWrite(t.ctx, kv.PutOp("key::a", []byte("a")), kv.PutOp("key", []byte("new"), kv.IfVersion(v)))
+					if !s.current {
+						t.wantConditions(err, "key")
+						t.wantUnchanged(was)
+						t.wantAbsent("key::a")
+						return
+					}
+					if err != nil {
+						t.Fatalf("AtomicWrite: %v", err)
+					}
+					t.wantLive("key", want{"new", versions[1], time.Time{}})
+					t.wantLive("key::a", want{"a", versions[0], time.Time{}})
+				}),
+			atomicRule("atomic/if-not-exists/"+s.name,
+				"AtomicWrite with IfNotExists for one of its keys writes all of them only if that key is absent or expired, and otherwise returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
+				func(t *trial) {
+					_, was := t.prepare(s)
+					versions, err := t.AtomicWrite(t.ctx, kv.PutOp("key", []byte("new"), kv.IfNotExists(), kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
+					if s.live {
+						t.wantConditions(err, "key")
+						t.wantUnchanged(was)
+						t.wantAbsent("key::a")
+						return
+					}
+					if err != nil {
+						t.Fatalf("AtomicWrite: %v", err)
+					}
+					t.wantLive("key", want{"new", versions[0], t.clock.now().Add(time.Hour)})
+					t.wantLive("key::a", want{"a", versions[1], time.Time{}})
+				}),
+			atomicRule("atomic/touch/"+s.name,
+				"A TouchOp sets the expiry and leaves the value; without an entry it fails as a condition does. Here the key "+s.words+".",
+				func(t *trial) {
+					_, was := t.prepare(s)
+					versions, err := t.AtomicWrite(t.ctx, kv.TouchOp("key", kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
+					if !s.live {
+						t.wantConditions(err, "key")
+						t.wantUnchanged(was)
+						t.wantAbsent("key::a")
+						return
+					}
+					if err != nil {
+						t.Fatalf("AtomicWrite: %v", err)
+					}
+					t.wantLive("key", want{string(was.entry.Value), versions[0], t.clock.now().Add(time.Hour)})
+					t.wantValue("key::a", "a")
+				}),
+			atomicRule("atomic/delete/"+s.name,
+				"A DeleteOp without a condition deletes the entry if there is one. Here the key "+s.words+".",
+				func(t *trial) {
+					t.prepare(s)
+					versions := t.atomic(kv.DeleteOp("key"), kv.PutOp("key::a", []byte("a")))
+					t.wantGone("key")
+					t.wantContent("key::a")
+					if !versions[0].IsZero() || versions[1].IsZero() {
+						t.Errorf("the versions are %q; want none for the DeleteOp, and one for the PutOp", versions)
+					}
+					t.put("key", "new", kv.IfNotExists())
+				}),
+			atomicRule("atomic/check-version/"+s.name,
+				"A CheckOp with IfVersion lets the others succeed only if the entry is in that state, and keeps its value and expiry. Here the key "+s.words+".",
+				func(t *trial) {
+					v, was := t.prepare(s)
+					_, err := t.AtomicWrite(t.ctx, kv.CheckOp("key", kv.IfVersion(v)), kv.PutOp("key::a", []byte("a")))
+					if !s.current {
+						t.wantConditions(err, "key")
+						t.wantUnchanged(was)
+						t.wantAbsent("key::a")
+						return
+					}
+					if err != nil {
+						t.Fatalf("AtomicWrite: %v", err)
+					}
+					t.wantEntry("Get", t.get("key"), "key", want{string(was.entry.Value), kv.Version{}, was.entry.ExpiresAt})
+					t.wantValue("key::a", "a")
+				}),
+			atomicRule("atomic/check-absent/"+s.name,
+				"A CheckOp with IfNotExists lets the others succeed only if the key is absent or expired, and leaves it so. Here the key "+s.words+".",
+				func(t *trial) {
+					_, was := t.prepare(s)
+					_, err := t.AtomicWrite(t.ctx, kv.CheckOp("key", kv.IfNotExists()), kv.PutOp("key::a", []byte("a")))
+					if s.live {
+						t.wantConditions(err, "key")
+						t.wantUnchanged(was)
+						t.wantAbsent("key::a")
+						return
+					}
+					if err != nil {
+						t.Fatalf("AtomicWrite: %v", err)
+					}
+					t.wantGone("key")
+					t.wantValue("key::a", "a")
+				}))
+	}
+	return append(cases,
+		atomicRule("atomic/all-conditions",
+			"The error names the keys of all conditions that failed.",
+			func(t *trial) {
+				old := t.put("g::version", "old")
+				t.put("g::version", "new")
+				t.put("g::exists", "old")
+				_, err := t.AtomicWrite(t.ctx, kv.PutOp("g::fine", nil), kv.PutOp("g::exists", nil, kv.IfNotExists()), kv.DeleteOp("g::version", kv.IfVersion(old)), kv.TouchOp("g::touch", kv.TTL(time.Hour)))
+				t.wantConditions(err, "g::exists", "g::touch", "g::version")
+				t.wantContent("g::exists", "g::version")
+			}),
+		atomicRule("atomic/kinds",
+			"An AtomicWrite may put, touch, delete and check, each with a condition and an expiry of its own.",
+			func(t *trial) {
+				put, del, check := t.put("g::put", "old"), t.put("g::delete", "old"), t.put("g::check", "old")
+				t.put("g::touch", "old")
+				versions := t.atomic(
+					kv.PutOp("g::put", []byte("new"), kv.IfVersion(put), kv.TTL(time.Minute)), kv.PutOp("g::new", nil, kv.IfNotExists()),
+					kv.TouchOp("g::touch", kv.TTL(time.Hour)), kv.DeleteOp("g::delete", kv.IfVersion(del)), kv.CheckOp("g::check", kv.IfVersion(check)), kv.CheckOp("g::absent", kv.IfNotExists()))
+				now := t.clock.now()
+				t.wantLive("g::put", want{"new", versions[0], now.Add(time.Minute)})
+				t.wantLive("g::new", want{"", versions[1], time.Time{}})
+				t.wantLive("g::touch", want{"old", versions[2], now.Add(time.Hour)})
+				t.wantContent("g::check", "g::new", "g::put", "g::touch")
+				t.put("g::put", "next", kv.IfVersion(versions[0]))
+				t.touch("g::touch", kv.TTL(time.Second), kv.IfVersion(versions[2]))
+			}),
+		atomicRule("atomic/most",
+			"As many operations as Info says, with keys and values as long as they may be, fit into one AtomicWrite.",
+			func(t *trial) {
+				n := t.Info().MaxAtomicWrites
+				group := "g::" + strings.Repeat("k", t.maxKeyLen()-len("g::")-4)
+				var ops []kv.Op
+				value := make([]byte, t.maxValueLen())
+				for i := range n {
+					value[0] = byte(i)
+					ops = append(ops, kv.PutOp(fmt.Sprintf("%s%04d", group, i), slices.Clone(value), kv.IfNotExists()))
+				}
+				t.atomic(ops...)
+				entries := t.scan("g::")
+				if len(entries) != n {
+					t.Fatalf("there are %d entries; want %d", len(entries), n)
+				}
+				for i, e := range entries {
+					if len(e.Value) != len(value) || e.Value[0] != byte(i) {
+						t.Fatalf("entry %d has a value of %d bytes that begins with %d", i, len(e.Value), e.Value[0])
+					}
+				}
+				_, err := t.AtomicWrite(t.ctx, ops...)
+				if e, ok := errors.AsType[*kv.Error](err); !ok || !errors.Is(err, kv.ErrConditionFailed) || len(e.Keys) != n {
+					t.Errorf("AtomicWrite of what exists: %v; want all %d keys named", err, n)
+				}
+				ops = append(ops, kv.PutOp("g::more", nil))
+				t.wantRefused("AtomicWrite of one operation too many", kv.ErrInvalidOption, func() error { _, err := t.AtomicWrite(t.ctx, ops...); return err })
+			}),
+		atomicRule("atomic/one",
+			"An AtomicWrite of one operation is that operation.",
+			func(t *trial) {
+				v := t.atomic(kv.PutOp("key", []byte("value"), kv.IfNotExists()))[0]
+				t.wantLive("key", want{"value", v, time.Time{}})
+				t.atomic(kv.DeleteOp("key", kv.IfVersion(v)))
+				t.wantGone("key")
+			}),
+		atomicRule("atomic/refused",
+			"No operation, two of one key, keys of two groups, and whatever the single operation refuses are refused before any I/O, and nothing is written.",
+			func(t *trial) {
+				v := t.put("g::a", "old")
+				for _, c := range []struct {
+					name string
+					ops  []kv.Op
+					want error
+				}{
+					{"nothing", nil, kv.ErrInvalidOption},
+					{"an empty operation", []kv.Op{{}}, kv.ErrInvalidOption},
+					{"one key twice", []kv.Op{kv.PutOp("g::b", nil), kv.DeleteOp("g::b")}, kv.ErrInvalidOption},
+					{"two groups", []kv.Op{kv.PutOp("g::b", nil), kv.PutOp("h::b", nil)}, kv.ErrInvalidOption},
+					{"two keys without a group", []kv.Op{kv.PutOp("b", nil), kv.PutOp("c", nil)}, kv.ErrInvalidOption},
+					{"an illegal key", []kv.Op{kv.PutOp("g::b", nil), kv.PutOp("g::b c", nil)}, kv.ErrInvalidKey},
+					{"too large a value", []kv.Op{kv.PutOp("g::b", make([]byte, t.maxValueLen()+1))}, kv.ErrValueTooLarge},
+					{"a version of another key", []kv.Op{kv.PutOp("g::b", nil, kv.IfVersion(v))}, kv.ErrInvalidVersion},
+					{"two conditions", []kv.Op{kv.PutOp("g::a", nil, kv.IfVersion(v), kv.IfNotExists())}, kv.ErrInvalidOption},
+					{"a touch without an expiry", []kv.Op{kv.TouchOp("g::a")}, kv.ErrInvalidOption},
+					{"a TTL without a unit", []kv.Op{kv.PutOp("g::b", nil, kv.TTL(30))}, kv.ErrInvalidOption},
+					{"a check without a condition", []kv.Op{kv.CheckOp("g::b", nil)}, kv.ErrInvalidOption},
+				} {
+					t.wantRefused("AtomicWrite of "+c.name, c.want, func() error { _, err := t.AtomicWrite(t.ctx, c.ops...); return err })
+				}
+				t.wantContent("g::a")
+			}),
+		atomicRule("atomic/in-namespace",
+			"In a namespace an AtomicWrite writes the keys of the namespace, and its errors name them as its caller does.",
+			func(t *trial) {
+				t.put("n:g::a", "old")
+				whole := t.inNamespace("n:")
+				_, err := t.AtomicWrite(t.ctx, kv.PutOp("g::a", nil, kv.IfNotExists()), kv.PutOp("g::b", nil))
+				t.wantConditions(err, "g::a")
+				t.atomic(kv.PutOp("g::b", []byte("new")), kv.DeleteOp("g::a"))
+				t.wantContent("g::b")
+				t.store = whole
+				t.wantContent("n:g::b")
+			}),
+		atomicRule("atomic/bank",
+			"Transfers by several callers between the accounts of a group keep the sum.",
+			func(t *trial) {
+				const accounts, callers, each = 4, 6, 5
+				account := func(i int) string { return fmt.Sprintf("bank::%d", i%accounts) }
+				for i := range accounts {
+					t.put(account(i), "\x64")
+				}
+				for _, err := range atOnce(callers, func(i int) error {
+					for n := range each {
+						if err := t.transfer(account(i), account(i+n%(accounts-1)+1)); err != nil {
+							return err
+						}
+					}
+					return nil
+				}) {
+					if err != nil {
+						t.Fatalf("a transfer: %v", err)
+					}
+				}
+				sum := 0
+				for i := range accounts {
+					sum += int(t.get(account(i)).Value[0])
+				}
+				if sum != accounts*100 {
+					t.Errorf("the accounts have %d together; want %d", sum, accounts*100)
+				}
+			}),
+	)
+}
+
+// transfer moves 1 from one account to another, until nobody is faster.
+func (t *trial) transfer(from, to string) error {
+	for {
+		a, err := t.Get(t.ctx, from)
+		if err != nil {
+			return err
+		}
+		b, err := t.Get(t.ctx, to)
+		if err != nil {
+			return err
+		}
+		_, err = t.AtomicWrite(t.ctx,
+			kv.PutOp(from, []byte{a.Value[0] - 1}, kv.IfVersion(a.Version)),
+			kv.PutOp(to, []byte{b.Value[0] + 1}, kv.IfVersion(b.Version)))
+		if !errors.Is(err, kv.ErrConditionFailed) {
+			return err
+		}
+	}
+}
+
+// faultyAtomicCases have the requests of an AtomicWrite meet trouble.
+func faultyAtomicCases() []testCase {
+	var cases []testCase
+	for _, tr := range troubles {
+		cases = append(cases,
+			atomicRule("faults/atomic/"+tr.name,
+				fmt.Sprintf(tr.words, "an AtomicWrite")+", all of it is applied or nothing; an error that does not match ErrIndeterminate says that nothing is, and a success that all is.",
+				func(t *trial) { testFaultyAtomic(t, tr) }),
+			atomicRule("faults/atomic-refused/"+tr.name,
+				fmt.Sprintf(tr.words, "an AtomicWrite, one of whose conditions fails,")+", nothing is written, and it is no success.",
+				func(t *trial) {
+					v := t.put("g::a", "old")
+					t.put("g::a", "newer")
+					requests, err := t.meet(tr.plan(true), func(ctx context.Context) error {
+						_, err := t.AtomicWrite(ctx, kv.PutOp("g::a", []byte("new"), kv.IfVersion(v)), kv.PutOp("g::b", []byte("new")))
+						return err
+					})
+					t.wantBounded(tr, requests)
+					if err == nil {
+						t.Errorf("the AtomicWrite succeeded, though a condition did not hold")
+					}
+					t.wantValue("g::a", "newer")
+					t.wantContent("g::a")
+				}))
+	}
+	return cases
+}
+
+func testFaultyAtomic(t *trial, tr trouble) {
+	a, gone := t.put("g::a", "old"), t.put("g::gone", "old")
+	t.put("g::expired", "old", kv.TTL(time.Second))
+	t.clock.advance(time.Second)
+	var versions []kv.Version
+	requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) {
+		versions, err = t.AtomicWrite(ctx, kv.PutOp("g::a", []byte("new"), kv.IfVersion(a)), kv.PutOp("g::b", []byte("new"), kv.IfNotExists()),
+			kv.PutOp("g::expired", []byte("new"), kv.IfNotExists()), kv.DeleteOp("g::gone", kv.IfVersion(gone)))
+		return err
+	})
+	t.wantBounded(tr, requests)
+	entries := t.getMany("g::a", "g::b", "g::expired", "g::gone")
+	applied := string(entries["g::a"].Value) == "new"
+	for key, is := range map[string]bool{
+		"g::b": entries["g::b"].Value != nil, "g::expired": entries["g::expired"].Value != nil, "g::gone": entries["g::gone"].Value == nil,
+	} {
+		if is != applied {
+			t.Errorf("the write of %s was applied: %v; that of g::a: %v", key, is, applied)
+		}
+	}
+	switch {
+	case err == nil && !applied:
+		t.Errorf("the AtomicWrite succeeded, and was not applied")
+	case known(err) && applied:
+		t.Errorf("the error is %v, which says that nothing was written; it was", err)
+	case isFailed(err):
+		t.Errorf("the error is %v, though all conditions held", err)
+	case err == nil && (len(versions) != 4 || versions[0] != entries["g::a"].Version || versions[1] != entries["g::b"].Version):
+		t.Errorf("the versions are not those of the entries")
+	case !tr.always && requests > 1 && err != nil:
+		t.Errorf("the error is %v, though the client repeated what failed; want none", err)
+	}
+	if tr.always && tr.fault != Lose {
+		t.wantTrouble("AtomicWrite", tr, err)
+	}
+}

@@ -1,0 +1,176 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func touchCases() []testCase {
+	var cases []testCase
+	for _, s := range states {
+		cases = append(cases,
+			rule("touch/none/"+s.name,
+				"Touch sets the expiry of an entry and leaves its value; where there is none it returns ErrNotFound and changes nothing. Here the key "+s.words+".",
+				func(t *trial) {
+					t.fillKeys("ke", "key1")
+					_, was := t.prepare(s)
+					at := t.clock.now().Add(time.Hour)
+					v, err := t.Touch(t.ctx, "key", kv.TTL(time.Hour))
+					if !s.live {
+						t.wantError("Touch", err, kv.ErrNotFound)
+						t.wantUnchanged(was)
+						t.wantContent("ke", "key1")
+						return
+					}
+					if err != nil {
+						t.Fatalf("Touch: %v", err)
+					}
+					t.wantLive("key", want{string(was.entry.Value), v, at})
+					if v == was.entry.Version {
+						t.Errorf("Touch returned the version that the entry had before")
+					}
+					t.clock.set(at)
+					t.wantGone("key")
+				}),
+			rule("touch/if-version/"+s.name,
+				"Touch with IfVersion sets the expiry only if the entry is still in the state that the version names, and otherwise returns ErrConditionFailed and changes nothing. Here the key "+s.words+".",
+				func(t *trial) {
+					v, was := t.prepare(s)
+					at := t.clock.now().Add(time.Hour)
+					touched, err := t.Touch(t.ctx, "key", kv.TTL(time.Hour), kv.IfVersion(v))
+					if !s.current {
+						t.wantError("Touch", err, kv.ErrConditionFailed)
+						t.wantUnchanged(was)
+						return
+					}
+					if err != nil {
+						t.Fatalf("Touch: %v", err)
+					}
+					t.wantLive("key", want{string(was.entry.Value), touched, at})
+				}))
+	}
+	for _, f := range foreignVersions {
+		cases = append(cases, rule("touch/if-version/"+f.name,
+			"Touch with IfVersion of "+f.words+" returns ErrInvalidVersion before any I/O and changes nothing.",
+			func(t *trial) {
+				t.put("key", "old")
+				v := f.make(t)
+				was := t.situation()
+				t.wantRefused("Touch", kv.ErrInvalidVersion, func() error {
+					_, err := t.Touch(t.ctx, "key", kv.TTL(time.Hour), kv.IfVersion(v))
+					return err
+				})
+				t.wantUnchanged(was)
+			}))
+	}
+	return append(cases,
+		rule("touch/values",
+			"Touch leaves the value as it is, whatever its length.",
+			func(t *trial) {
+				for _, n := range []int{0, 1, 1000, t.maxValueLen()} {
+					value := string(make([]byte, n))
+					t.put("key", value)
+					v := t.touch("key", kv.TTL(time.Hour))
+					t.wantEntry("Get", t.get("key"), "key", want{value, v, t.clock.now().Add(time.Hour)})
+				}
+			}),
+		rule("touch/never-expires",
+			"Touch with ExpiresAt of the zero time removes the expiry.",
+			func(t *trial) {
+				t.put("key", "value", kv.TTL(time.Second))
+				v := t.touch("key", kv.ExpiresAt(time.Time{}))
+				t.clock.advance(time.Hour)
+				t.wantLive("key", want{"value", v, time.Time{}})
+			}),
+		rule("touch/sliding",
+			"An entry that is touched again and again lives on, and each version replaces the one before.",
+			func(t *trial) {
+				v := t.put("key", "value", kv.TTL(time.Second))
+				for range 5 {
+					t.clock.advance(900 * time.Millisecond)
+					next := t.touch("key", kv.TTL(time.Second), kv.IfVersion(v))
+					_, err := t.Put(t.ctx, "key", nil, kv.IfVersion(v))
+					t.wantError("Put with the version before", err, kv.ErrConditionFailed)
+					v = next
+				}
+				t.put("key", "new", kv.IfVersion(v))
+				t.wantValue("key", "new")
+			}),
+		rule("touch/options",
+			"Touch needs one expiry and takes one IfVersion: all else is ErrInvalidOption before any I/O and changes nothing.",
+			func(t *trial) {
+				v := t.put("key", "old")
+				was := t.situation()
+				for name, opts := range map[string][]kv.TouchOption{
+					"no option":      nil,
+					"no expiry":      {kv.IfVersion(v)},
+					"two expiries":   {kv.TTL(time.Hour), kv.ExpiresAt(time.Time{})},
+					"two conditions": {kv.TTL(time.Hour), kv.IfVersion(v), kv.IfVersion(v)},
+					"a nil option":   {kv.TTL(time.Hour), nil},
+					"no unit":        {kv.TTL(30)},
+					"the past":       {kv.ExpiresAt(t.clock.now())},
+				} {
+					t.wantRefused("Touch with "+name, kv.ErrInvalidOption, func() error {
+						_, err := t.Touch(t.ctx, "key", opts...)
+						return err
+					})
+				}
+				t.wantUnchanged(was)
+			}),
+		rule("touch/race",
+			"Of 16 concurrent touches of one version exactly one succeeds.",
+			func(t *trial) {
+				v := t.put("key", "old")
+				t.winner(atOnce(16, func(int) error {
+					return persist(func() error { _, err := t.Touch(t.ctx, "key", kv.TTL(time.Hour), kv.IfVersion(v)); return err })
+				}))
+				t.wantValue("key", "old")
+			}),
+	)
+}
+
+// faultyTouchCases have the requests of a touch meet trouble.
+func faultyTouchCases() []testCase {
+	var cases []testCase
+	for _, c := range []struct {
+		name, words string
+		opts        func(v kv.Version) []kv.TouchOption
+	}{
+		{"touch", "a Touch", func(kv.Version) []kv.TouchOption { return nil }},
+		{"touch-if-version", "a Touch with IfVersion", func(v kv.Version) []kv.TouchOption { return []kv.TouchOption{kv.IfVersion(v)} }},
+	} {
+		for _, tr := range troubles {
+			cases = append(cases, rule("faults/"+c.name+"/"+tr.name,
+				fmt.Sprintf(tr.words, c.words)+", an error that does not match ErrIndeterminate says that the expiry is as it was, a success that it is the new one, and the value stays.",
+				func(t *trial) {
+					v := t.put("key", "old", kv.TTL(time.Minute))
+					before, after := t.clock.now().Add(time.Minute), t.clock.now().Add(time.Hour)
+					var touched kv.Version
+					requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) {
+						touched, err = t.Touch(ctx, "key", append(c.opts(v), kv.TTL(time.Hour))...)
+						return err
+					})
+					t.wantBounded(tr, requests)
+					is := t.situation()
+					switch {
+					case !is.exists || string(is.entry.Value) != "old":
+						t.Errorf("the entry is %s, %v; want its old value", short(string(is.entry.Value)), is.exists)
+					case err == nil:
+						t.wantEntry("Get", is.entry, "key", want{"old", touched, after})
+					case known(err) || tr.fault != Lose:
+						t.wantEntry("Get", is.entry, "key", want{"old", v, before})
+					}
+					if tr.always && tr.fault != Lose {
+						t.wantTrouble("Touch", tr, err)
+					}
+					if !tr.always && requests > 1 && err != nil {
+						t.Errorf("the error is %v, though the client repeated what failed; want none", err)
+					}
+				}))
+		}
+	}
+	return cases
+}
