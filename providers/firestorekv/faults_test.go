@@ -199,7 +199,8 @@ func TestCodes(t *testing.T) {
 			d := driverAt(t, f.start(t))
 			s := kv.New(d)
 			f.refuse = func(context.Context, string, int) error { return status.Error(test.code, "told to") }
-			ctx := t.Context()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // the store's timeout would end an attempt
+			defer cancel()
 			attempts := 1
 			if test.retried {
 				attempts = maxAttempts

@@ -26,6 +26,15 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(wire)
 	}
+	for _, doc := range falseDocuments {
+		wire, err := proto.Marshal(doc)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(wire) < 1<<20 { // the engine mutates whole inputs
+			f.Add(wire)
+		}
+	}
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		var doc pb.Document
 		if proto.Unmarshal(wire, &doc) != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"strings"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/protobuf/proto"
@@ -115,16 +116,19 @@ func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery) (p pag
 type names struct {
 	from, to string
 	with     bool // from is part of it
+	parent   int  // the length of what all names have in common: the name of the collection
 }
 
 func namesOf(query *pb.StructuredQuery) names {
 	from, to := query.GetStartAt(), query.GetEndAt()
-	return names{from.GetValues()[0].GetReferenceValue(), to.GetValues()[0].GetReferenceValue(), from.GetBefore()}
+	n := names{from: from.GetValues()[0].GetReferenceValue(), to: to.GetValues()[0].GetReferenceValue(), with: from.GetBefore()}
+	n.parent = strings.LastIndexByte(n.from, '/')
+	return n
 }
 
 // take reports whether a document may be the next one, and then expects those after it.
 func (n *names) take(docName string) bool {
-	if docName < n.from || docName == n.from && !n.with || docName > n.to {
+	if docName < n.from || docName == n.from && !n.with || docName > n.to || strings.LastIndexByte(docName, '/') != n.parent {
 		return false
 	}
 	n.from, n.with = docName, false
