@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -94,16 +96,23 @@ func (f *fake) client() *dynamodb.Client {
 	}, retrying(nil))
 }
 
-// driver is one over a table whose layout is taken for granted. It does not wait
-// for what the service left unprocessed.
+// driver is one over a table whose layout is taken for granted. It does not wait for
+// what the service left unprocessed: its clock goes on by fakePause instead.
 func (f *fake) driver(t testing.TB) *driver {
 	d, err := newDriver("open", f.client(), "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.pause = func(ctx context.Context, n int) error { return ctx.Err() }
+	var clock atomic.Int64
+	d.now = func() time.Time { return time.Unix(0, clock.Load()) }
+	d.pause = func(ctx context.Context, n int) error {
+		clock.Add(int64(fakePause))
+		return ctx.Err()
+	}
 	return d
 }
+
+const fakePause = 5 * time.Second
 
 func (f *fake) store(t testing.TB) *kv.Store { return kv.New(f.driver(t)) }
 

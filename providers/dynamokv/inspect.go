@@ -130,7 +130,7 @@ func (d *driver) inspectLayout(ctx context.Context) provider.Check {
 		return provider.Failed("layout", err, "see the message")
 	case found == nil:
 		// Who may not look for the items of others takes it that there are none.
-		if err := d.checkOwner(ctx); err != nil && !isDenied(err) {
+		if _, err := d.checkOwner(ctx); err != nil && !isDenied(err) {
 			return provider.ForeignLayout(err)
 		}
 		return provider.NoLayout()

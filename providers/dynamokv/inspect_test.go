@@ -18,16 +18,22 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// byOp answers each operation in its way, and with an empty success what has none.
+// byOp answers each operation in its way. The others find an empty table without TTL.
 func byOp(answers map[string]answer) answer {
+	others := map[string]answer{"DescribeTimeToLive": ttl("DISABLED", ""), "UpdateTimeToLive": ok(ttlSwitched), "Scan": noItems}
 	return func(w http.ResponseWriter, r *http.Request, c call) {
-		if next := answers[c.op]; next != nil {
-			next(w, r, c)
-			return
+		next := answers[c.op]
+		if next == nil {
+			next = others[c.op]
 		}
-		ok("{}")(w, r, c)
+		if next == nil {
+			next = ok("{}")
+		}
+		next(w, r, c)
 	}
 }
+
+var noItems = ok(`{"Items":[],"Count":0}`)
 
 // wantChecks compares checks with lines of a status, a name and words of the detail.
 // What Ensure can fix says so, and so does every warning or failure.
@@ -72,7 +78,7 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			[]string{table, "warn ttl: being switched off", layout}, kv.ErrUnavailable},
 		"no layout record": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl")},
 			[]string{table, on, "warn layout: no layout record yet"}, nil},
-		"items of others": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Count":1}`)},
+		"items of others": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)},
 			[]string{table, on, "fail layout: belongs to another program"}, kv.ErrIncompatible},
 		"other shards": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"N":"4"}`))},
 			[]string{table, on, "fail layout: 4 shards; the URL says 16"}, kv.ErrIncompatible},
@@ -149,7 +155,6 @@ func TestInspectTTL(t *testing.T) {
 		want provider.Status
 		step bool
 	}{
-		{nil, provider.Warn, true},
 		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusDisabled}, provider.Warn, true},
 		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabled, AttributeName: aws.String("ttl")}, provider.OK, false},
 		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabling, AttributeName: aws.String("ttl")}, provider.OK, false},
