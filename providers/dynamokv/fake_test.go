@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +51,20 @@ func newFake(t testing.TB, answers ...answer) *fake {
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	f.url = server.URL
+	return f
+}
+
+// newTLSFake is newFake with https, and certificates that Open trusts.
+func newTLSFake(t *testing.T, answers ...answer) *fake {
+	f := &fake{answers: answers}
+	server := httptest.NewTLSServer(f)
+	t.Cleanup(server.Close)
+	f.url = server.URL
+	file := filepath.Join(t.TempDir(), "certificates.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CA_BUNDLE", file)
 	return f
 }
 

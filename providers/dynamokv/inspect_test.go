@@ -176,11 +176,11 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", f.url)
 	checks := slices.Collect(Inspect(t.Context(), "dynamodb://table"))
 	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "ok credentials: eu-central-1", "ok table: ", "ok ttl: ", "ok layout: ")
-	f.wantOps(t, "", "DescribeTable", "DescribeTimeToLive", "GetItem")
+	f.wantOps(t, "", "DescribeTable", "DescribeTimeToLive", "GetItem", "Scan")
 
 	// Without credentials the host is reached all the same.
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	f = newFake(t, ok("{}"))
+	f = newTLSFake(t, ok("{}"))
 	t.Setenv("AWS_ENDPOINT_URL", f.url)
 	checks = slices.Collect(Inspect(t.Context(), "dynamodb://table"))
 	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "fail credentials: no AWS credentials")
@@ -188,6 +188,36 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 		t.Errorf("rule: missing credentials are ErrPermission; got %v", last.Err)
 	}
 	f.wantOps(t, "")
+}
+
+// The rule: doctor counts what no store finds by its key, as far as one request shows it.
+func TestInspectCountsForeignItems(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer answer
+		want   string
+	}{
+		"own items": {ok(`{"Items":[` + layout16 + `,` + itemJSON("a", "1", token, 0) + `,` + itemJSON("b", "1", token, 9) + `]}`), ""},
+		"foreign items": {ok(`{"Items":[` + layout16 + `,` + itemJSON("a", "1", token, 0) +
+			`,{"pk":{"S":"0"},"sk":{"S":"in another shard"},"t":{"S":"` + token + `"}}` +
+			`,{"pk":{"S":"theirs"},"sk":{"S":"a"},"t":{"S":"` + token + `"}}` +
+			`,{"pk":{"S":"` + fmt.Sprint(kv.Shard("no token", DefaultShards)) + `"},"sk":{"S":"no token"}}` +
+			`,{"pk":{"S":"` + fmt.Sprint(kv.Shard("no\nkey", DefaultShards)) + `"},"sk":{"S":"no\nkey"},"t":{"S":"` + token + `"}}]}`),
+			"warn records: 4 of the first 6 items"},
+		"looking not permitted": {refuse(400, "AccessDeniedException", "no"), ""},
+	} {
+		f := newFake(t, byOp(map[string]answer{
+			"DescribeTable": described("ACTIVE", "pk", "S", "sk", "S"), "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": ok(`{"Item":` + layout16 + `}`),
+			"Scan": test.answer,
+		}))
+		want := []string{"ok reachable: ", "ok clock: ", "ok credentials: ", "ok table: ", "ok ttl: ", "ok layout: "}
+		if test.want != "" {
+			want = append(want, test.want)
+		}
+		checks := slices.Collect(Inspect(t.Context(), "dynamodb://table?region=us-east-1&endpoint="+url.QueryEscape(f.url)))
+		t.Log(name)
+		wantChecks(t, checks, want...)
+	}
 }
 
 func TestInspectEndsEarly(t *testing.T) {
