@@ -54,8 +54,15 @@ func TestInspect(t *testing.T) {
 		return fault{status: 403, code: "AuthorizationPermissionMismatch"}
 	}
 	failing := func(r *http.Request) fault {
-		if strings.HasSuffix(r.URL.Path, "()") {
+		if strings.Contains(r.URL.Query().Get("$filter"), "x gt") {
 			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+		}
+		return fault{}
+	}
+	// To a request for one entity, the real service does not say that the table is missing.
+	missing := func(r *http.Request) fault {
+		if r.Method == "GET" && r.URL.Path != "/" && !strings.HasSuffix(r.URL.Path, "()") {
+			return fault{status: 404, code: "ResourceNotFound"}
 		}
 		return fault{}
 	}
@@ -68,6 +75,7 @@ func TestInspect(t *testing.T) {
 		want   []string // after those of reached
 	}{
 		{"no table", "", nil, nil, nil, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
+		{"no table, and a service that says so to queries alone", "", nil, nil, missing, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
 		{"new table", "kv1", nil, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "warn layout there is no layout record"}},
 		{"empty store", "kv1", record, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "ok layout a record of skykv, 16 shards", "ok sweep no expired entries"}},
 		{"entry for ever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
@@ -78,7 +86,7 @@ func TestInspect(t *testing.T) {
 		{"format 1", "kv1", map[string]any{"format": 1, "shards": 16}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible: format 1 of table kv1 is not what skykv writes; want format 2"}},
 		{"foreign record", "kv1", map[string]any{"name": "Ann"}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible"}},
 		{"no permission", "kv1", record, nil, denied, []string{"fail credentials permission denied"}},
-		{"no permission to list", "kv1", record, nil, failing, []string{"ok credentials", "ok table", "ok layout", "fail sweep permission denied"}},
+		{"no permission for the sweep's query", "kv1", record, nil, failing, []string{"ok credentials", "ok table", "ok layout", "fail sweep permission denied"}},
 	} {
 		f := newFake(t, test.table)
 		if test.record != nil {

@@ -49,15 +49,9 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "Ensure") {
 		t.Errorf("missing table: %v; want ErrNotProvisioned that names Ensure", err)
 	}
-	// Whether the real service says TableNotFound to a read, as Azurite does, is not known.
-	f.setFault(func(r *http.Request) fault {
-		if r.Method == "GET" {
-			return fault{status: 404, code: "ResourceNotFound"}
-		}
-		return fault{status: 404, code: "TableNotFound"}
-	})
+	f.setFault(func(r *http.Request) fault { return fault{status: 404, code: "ResourceNotFound"} })
 	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "Ensure") {
-		t.Errorf("missing table whose entities are said to be missing: %v; want ErrNotProvisioned that names Ensure", err)
+		t.Errorf("missing table that is called a resource: %v; want ErrNotProvisioned that names Ensure", err)
 	}
 }
 
@@ -116,14 +110,14 @@ func TestOpenRace(t *testing.T) {
 	client := f.client()
 	f.setFault(func(r *http.Request) fault {
 		if r.Method == "POST" { // somebody else is faster
-			f.entities[fakeKey{layoutPartition, layoutRow}] = &fakeEntity{etag: "W/\"1\"", properties: rawProperties(t, map[string]any{"format": 2, "shards": 16})}
+			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, map[string]any{"format": 2, "shards": 16}))
 		}
 		return fault{}
 	})
 	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
 		t.Error(err)
 	}
-	if got := f.take(); !slices.Equal(got, []string{"GET entity", "POST entity", "GET entity"}) {
+	if got := f.take(); !slices.Equal(got, []string{"GET list", "POST entity", "GET list"}) {
 		t.Errorf("the requests are %q", got)
 	}
 }
