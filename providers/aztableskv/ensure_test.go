@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -126,7 +127,14 @@ func TestEnsure(t *testing.T) {
 // clearEnvironment leaves the environment without credentials.
 func clearEnvironment(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{envConnectionString, envKey, envSAS} {
+	for _, name := range []string{envConnectionString, envKey, envSAS, trust.EnvHosts} {
 		t.Setenv(name, "")
 	}
+}
+
+// trusting makes the environment name an endpoint of the account "account", with its key.
+func trusting(t *testing.T, endpoint string) {
+	t.Helper()
+	clearEnvironment(t)
+	t.Setenv(envConnectionString, "AccountName=account;AccountKey="+someKey+";TableEndpoint="+endpoint)
 }

@@ -156,7 +156,11 @@ func continuation(page aztables.ListEntitiesResponse) string {
 func (d *driver) page(ctx context.Context, pager *runtime.Pager[aztables.ListEntitiesResponse], meter *kv.Meter) (aztables.ListEntitiesResponse, error) {
 	callCtx, call := d.watch(ctx, meter)
 	page, err := pager.NextPage(callCtx)
-	if err = call.end(err); err != nil {
+	err = call.end(err)
+	if r := call.response; r != nil && r.Request != nil && isCosmos(r.Request.URL.Host) { // a client of New's caller
+		return page, &kv.Error{Kind: kv.ErrInvalidOption, Err: errCosmos}
+	}
+	if err != nil {
 		e := call.failRead(err)
 		if absent(codeOf(err)) { // to a query, only the table can be missing
 			e.Kind = kv.ErrNotProvisioned
