@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
@@ -31,6 +33,7 @@ func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "AWS DynamoDB",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform,
+		Connect: func(ctx context.Context, url string) (provider.Connection, error) { return Connect(ctx, url) },
 	}
 }
 
@@ -107,6 +110,22 @@ type Connection struct {
 
 // Close closes the connections to the service that are idle.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+
+// Open returns the store, as [New] does.
+func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
+	return New(ctx, c.Client, c.Table, &c.Options)
+}
+
+// Identity returns a text that is the same for all URLs of the table in this
+// environment. See [provider.Connection]. All endpoints of a region of AWS have the same
+// tables.
+func (c *Connection) Identity() string {
+	endpoint := c.endpoint
+	if u, err := url.Parse(endpoint); err == nil && trust.Below(u.Host, "amazonaws.com", "amazonaws.com.cn", "api.aws") {
+		endpoint = ""
+	}
+	return provider.Identity(name, endpoint, c.Client.Options().Region, c.Table)
+}
 
 // Connect reads a URL and the environment as [Open] does, and makes the client. It
 // sends nothing to DynamoDB. Looking for credentials may be I/O. The errors are those
