@@ -615,8 +615,11 @@ func TestFilesThatAreInTheWay(t *testing.T) {
 				return
 			}
 			info, err := os.Lstat(path("out"))
-			if err != nil || !info.Mode().IsRegular() || c.name == "out" && info.Mode() != before.Mode() {
-				t.Errorf("rule: what is replaced keeps its mode; it is %v, %v", info, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !info.Mode().IsRegular() || c.name == "out" && info.Mode() != before.Mode() {
+				t.Errorf("rule: what is replaced keeps its mode; it was %v and is %v", before.Mode(), info.Mode())
 			}
 			if got := read(t, path("out")); c.args[0] == "export" && got != whole || got == precious {
 				t.Errorf("the new file holds %.80q", got)
