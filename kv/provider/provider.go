@@ -31,6 +31,11 @@ type Provider struct {
 	// Open returns the store of a URL.
 	Open func(ctx context.Context, url string) (*kv.Store, error)
 
+	// Connect returns a client by which the store of a URL can be opened any number of
+	// times, and sends nothing to the service. Where it is nil, there is no client: each
+	// Open stands for itself, and the URL is the store's identity.
+	Connect func(ctx context.Context, url string) (Connection, error)
+
 	// Ensure creates what the store of a URL needs and does not have yet, such as a
 	// table with its settings and its layout record, and waits until it can be used. It
 	// leaves what is there as it is, refuses what belongs to another program with
