@@ -52,7 +52,7 @@ func files(url string) []string {
 	if err != nil {
 		return nil
 	}
-	return []string{path, path + "-wal", path + "-shm", path + "-journal"}
+	return []string{path, path + logSuffix, path + sharedSuffix, path + journalSuffix}
 }
 
 func parseURL(url string) (path string, opts *Options, err error) {

@@ -46,8 +46,14 @@ func inspectFolder(_ context.Context, path string) provider.Check {
 func inspectFile(_ context.Context, path string) provider.Check {
 	const name = "file"
 	fix := provider.Provision + ", or put something"
+	left, err := leftover(path)
+	if err != nil {
+		return provider.Failed(name, err, "see the message")
+	}
 	info, err := os.Stat(path)
 	switch {
+	case left != "" && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
+		return provider.Check{Name: name, Status: provider.Fail, Detail: path + " is absent or empty, but " + left + " holds writes of a store that was here", Fix: "put that store's file back, or remove " + left + " to begin with an empty store"}
 	case errors.Is(err, fs.ErrNotExist):
 		return provider.Check{Name: name, Status: provider.Fail, Detail: "there is no file " + path, Fix: fix, Step: "make the file " + path}
 	case err != nil:
