@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // copyFile replaces the content of a file, or makes it.
@@ -152,6 +153,11 @@ func TestHardLink(t *testing.T) {
 		}
 		if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "2 hard links") {
 			t.Errorf("rule: a file under two names is refused, since it would have two logs; %s: %v", name, err)
+		}
+	}
+	for c := range Inspect(t.Context(), "file:"+link) {
+		if c.Name == "layout" && (c.Status != provider.Fail || !strings.Contains(c.Detail, "2 hard links")) {
+			t.Errorf("rule: what New refuses Inspect finds; got %+v", c)
 		}
 	}
 	if _, err := os.Stat(link + logSuffix); !errors.Is(err, os.ErrNotExist) {

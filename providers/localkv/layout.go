@@ -68,6 +68,8 @@ const (
 	scanMeta    = "SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 	scanRecords = "SELECT x, t, p, c, d, v, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 
+	everyRow = "SELECT x, t, p, c, d, v, k FROM kv NOT INDEXED"
+
 	scanExpired = "SELECT x, t, p, c, k FROM kv WHERE x BETWEEN 1 AND ?1 ORDER BY x"
 
 	putRow = "INSERT INTO kv (k, x, t, p, c, d, v) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (k) DO UPDATE " +
@@ -217,6 +219,34 @@ func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 		return errDamaged("d")
 	}
 	return nil
+}
+
+// rowCount is how many rows there are, and how many of them no read would return.
+type rowCount struct {
+	all, bad int
+	key      string // of the first that is bad
+	first    error  // what is bad about it
+}
+
+// countRows reads every row, without the help of an index.
+func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
+	t := &table{conn: c}
+	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		rows.all++
+		rec, _, err := t.scanned(stmt, true, 0)
+		if err != nil && rows.bad == 0 {
+			rows.key, rows.first = rec.Key, err
+		}
+		if err != nil {
+			rows.bad++
+		}
+		return nil
+	}}
+	err = whenFree(ctx, lockWait, func() error {
+		rows = rowCount{}
+		return sqlitex.ExecuteTransient(c, everyRow, &options)
+	})
+	return rows, err
 }
 
 // put stores rec in place of all that is there under its key.
