@@ -18,7 +18,7 @@ const (
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "SQLite in one file, made if absent",
-		Open: Open, Ensure: Ensure, Inspect: Inspect, Files: files,
+		Open: Open, Ensure: Ensure, Inspect: Inspect, Files: files, Backup: BackupURL,
 	}
 }
 
