@@ -78,11 +78,8 @@ func classify(err error) error {
 		e.Err = errors.New("another process holds the file's lock")
 	case sqlite.ResultFull:
 		e.Err = fmt.Errorf("no space is left for the file: %w", err)
-	case sqlite.ResultReadOnly, sqlite.ResultPerm:
+	case sqlite.ResultReadOnly, sqlite.ResultPerm, sqlite.ResultAuth:
 		e.Kind = kv.ErrPermission
-	case sqlite.ResultAuth:
-		e.Kind = kv.ErrIncompatible
-		e.Err = errors.New("another program has put a trigger or a view into the file")
 	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
 		e.Kind = kv.ErrIncompatible
 		e.Err = fmt.Errorf("the file is damaged, or not an SQLite database: %w", err)

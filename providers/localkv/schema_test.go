@@ -71,25 +71,3 @@ func TestSchemaIsTheSameAgain(t *testing.T) {
 		}
 	}
 }
-
-// Statements that would run a trigger or read a view are not compiled.
-func TestSchemaCodeIsRefused(t *testing.T) {
-	t.Parallel()
-	d, _ := newTestDriver(t)
-	other, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite,
-		"CREATE TRIGGER tr AFTER INSERT ON kv BEGIN DELETE FROM kv WHERE k = 'other'; END", "CREATE VIEW vi AS SELECT k FROM kv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	c, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	for _, sql := range []string{"INSERT INTO kv (k, t, c, d, v) VALUES ('a', 't', 0, 0, x'00')", "SELECT * FROM vi"} {
-		if err := classify(run(t.Context(), c, sql)); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "a trigger or a view") {
-			t.Errorf("rule: no trigger and no view runs; %s: %v", sql, err)
-		}
-	}
-}

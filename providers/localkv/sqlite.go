@@ -30,16 +30,6 @@ var pragmas = []string{
 	"PRAGMA trusted_schema = OFF",         // no function of the schema has side effects
 }
 
-// refuseSchemaCode makes statements fail that would run a trigger or read a view, which
-// another program has put into the schema. SQLite asks when it compiles a statement, and
-// does so anew when the schema has changed.
-var refuseSchemaCode = sqlite.AuthorizeFunc(func(action sqlite.Action) sqlite.AuthResult {
-	if action.Accessor() != "" {
-		return sqlite.AuthResultDeny
-	}
-	return sqlite.AuthResultOK
-})
-
 // queryOnly is set on connections that only read.
 const queryOnly = "PRAGMA query_only = ON"
 
@@ -59,10 +49,6 @@ func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statement
 		return nil, err
 	}
 	c.SetBusyTimeout(0)
-	if err := c.SetAuthorizer(refuseSchemaCode); err != nil {
-		c.Close()
-		return nil, err
-	}
 	for _, statement := range statements {
 		if err := run(ctx, c, statement); err != nil {
 			c.Close()
