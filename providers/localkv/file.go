@@ -132,22 +132,29 @@ func leftover(path string) (string, error) {
 	if err == nil && info.Size() > 0 {
 		return path + logSuffix, nil
 	}
+	pages, hot, err := journal(path)
+	if err != nil || !hot || pages == 0 { // without pages the journal is that of a store being made
+		return "", err
+	}
+	return path + journalSuffix, nil
+}
+
+// journal reports whether a transaction was cut off that changed the file without a log, as
+// is done to make a store, and how many pages the file had before it. SQLite undoes it.
+// https://www.sqlite.org/fileformat2.html#the_rollback_journal
+func journal(path string) (pages uint32, hot bool, err error) {
 	f, err := os.Open(path + journalSuffix)
 	if err != nil {
-		return "", nil
+		return 0, false, nil
 	}
 	defer f.Close()
-	// A journal that is not complete begins with zeros. That of a process which died while
-	// it made the store says that the file had no pages before.
-	// https://www.sqlite.org/fileformat2.html#the_rollback_journal
 	var header [20]byte
 	if _, err := io.ReadFull(f, header[:]); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return "", classifyFile(err)
+		return 0, false, classifyFile(err)
 	}
-	if pages := binary.BigEndian.Uint32(header[16:]); header[0] != 0 && pages > 0 {
-		return path + journalSuffix, nil
-	}
-	return "", nil
+	// One that is not complete begins with zeros.
+	hot = string(header[:8]) == "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+	return binary.BigEndian.Uint32(header[16:]), hot, nil
 }
 
 func errLeftover(path string) error {
@@ -224,6 +231,11 @@ func checkUnused(path string) error {
 	_, err = io.ReadFull(f, header[:])
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return classifyFile(err)
+	}
+	if header == [100]byte{} { // a power cut can leave this of a store that was being made
+		if pages, hot, err := journal(path); err != nil || hot && pages == 0 {
+			return err
+		}
 	}
 	if err != nil || !bytes.HasPrefix(header[:], []byte("SQLite format 3\x00")) {
 		return errFile("it is not an SQLite database")

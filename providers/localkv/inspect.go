@@ -92,6 +92,9 @@ func inspectLayout(ctx context.Context, path string) provider.Check {
 func inspectContent(ctx context.Context, path string) provider.Check {
 	const name = "content"
 	const restore = "restore a backup, or save what can be read: skykv export --help"
+	if _, hot, err := journal(path); err == nil && hot && !inUse(path) {
+		return provider.Check{Name: name, Status: provider.Warn, Detail: "a process died while it made the store: it is put in order when it is opened", Fix: "open the store once, and look again"}
+	}
 	rows, err := checkContent(ctx, path)
 	switch {
 	case errors.Is(err, errStructure):
