@@ -109,7 +109,7 @@ func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
 			}
 		}
 		if !again {
-			return Version{}, s.errCondition(op, req.Write, asked, mayHaveApplied)
+			return Version{}, s.errCondition(op, req.Key, asked.Kind, mayHaveApplied)
 		}
 		if err := c.ctx.Err(); err != nil {
 			return Version{}, s.failWrite(c, op, req.Key, mayHaveApplied, &Error{Err: err})
@@ -169,14 +169,14 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	case err != nil:
 		return s.failWrite(&c, op, key, false, err)
 	case !out.Done:
-		return s.errCondition(op, w, w.Condition, out.MayHaveApplied)
+		return s.errCondition(op, key, w.Condition.Kind, out.MayHaveApplied)
 	}
 	return nil
 }
 
 // errCondition is the error of a condition that failed: just that, unless an
 // attempt that may have been applied came before.
-func (s *Store) errCondition(op string, w Write, asked Condition, mayHaveApplied bool) error {
+func (s *Store) errCondition(op, key string, asked ConditionKind, mayHaveApplied bool) error {
 	e := &Error{Kind: ErrConditionFailed}
 	switch {
 	case mayHaveApplied:
@@ -184,10 +184,16 @@ func (s *Store) errCondition(op string, w Write, asked Condition, mayHaveApplied
 			MayHaveApplied: true,
 			Err:            errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
 		}
-	case asked.Kind == CondLive: // a touch: its caller asked for nothing
+	case asked == CondLive: // a touch: its caller asked for nothing
 		e.Kind = ErrNotFound
+	case asked == CondAbsent:
+		e.Err = errors.New("there is an entry already")
+	case asked == CondVersion:
+		e.Err = errors.New("the entry has another version by now, or is gone")
+	default:
+		e.Err = errors.New("the driver says so of a write without a condition")
 	}
-	return s.fail(op, w.Key, e)
+	return s.fail(op, key, e)
 }
 
 // failWrite is fail for a write that reached the driver. Its fate is unknown

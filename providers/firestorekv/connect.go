@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
@@ -27,6 +28,7 @@ func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Google Cloud Firestore",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform,
+		Connect: func(ctx context.Context, url string) (provider.Connection, error) { return Connect(ctx, url) },
 	}
 }
 
@@ -136,6 +138,21 @@ func errNoClient(err error) error {
 
 // Close closes c.Client.
 func (c *Connection) Close() { _ = c.Client.Close() }
+
+// Open returns the store, as [New] does.
+func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
+	return New(ctx, c.Client, c.Project, c.Collection, &c.Options)
+}
+
+// Identity returns a text that is the same for all URLs of the collection in this
+// environment. See [provider.Connection]. All endpoints of Google have the same projects.
+func (c *Connection) Identity() string {
+	endpoint := ""
+	if c.endpoint != nil && !trust.Below(c.endpoint.Host, "googleapis.com") {
+		endpoint = c.endpoint.String()
+	}
+	return provider.Identity(name, endpoint, c.Project, c.Options.Database, c.Collection)
+}
 
 // open returns a store that closes c.
 func (c *Connection) open(ctx context.Context) (*kv.Store, error) {
