@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -300,70 +299,5 @@ func (t *trial) transfer(from, to string) error {
 		if !errors.Is(err, kv.ErrConditionFailed) {
 			return err
 		}
-	}
-}
-
-// faultyAtomicCases have the requests of an AtomicWrite meet trouble.
-func faultyAtomicCases() []testCase {
-	var cases []testCase
-	for _, tr := range troubles {
-		cases = append(cases,
-			atomicRule("faults/atomic/"+tr.name,
-				fmt.Sprintf(tr.words, "an AtomicWrite")+", all of it is applied or nothing; an error that does not match ErrIndeterminate says that nothing is, and a success that all is.",
-				func(t *trial) { testFaultyAtomic(t, tr) }),
-			atomicRule("faults/atomic-refused/"+tr.name,
-				fmt.Sprintf(tr.words, "an AtomicWrite, one of whose conditions fails,")+", nothing is written, and it is no success.",
-				func(t *trial) {
-					v := t.put("g::a", "old")
-					t.put("g::a", "newer")
-					requests, err := t.meet(tr.plan(true), func(ctx context.Context) error {
-						_, err := t.AtomicWrite(ctx, kv.PutOp("g::a", []byte("new"), kv.IfVersion(v)), kv.PutOp("g::b", []byte("new")))
-						return err
-					})
-					t.wantBounded(tr, requests)
-					if err == nil {
-						t.Errorf("the AtomicWrite succeeded, though a condition did not hold")
-					}
-					t.wantValue("g::a", "newer")
-					t.wantContent("g::a")
-				}))
-	}
-	return cases
-}
-
-func testFaultyAtomic(t *trial, tr trouble) {
-	a, gone := t.put("g::a", "old"), t.put("g::gone", "old")
-	t.put("g::expired", "old", kv.TTL(time.Second))
-	t.clock.advance(time.Second)
-	var versions []kv.Version
-	requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) {
-		versions, err = t.AtomicWrite(ctx, kv.PutOp("g::a", []byte("new"), kv.IfVersion(a)), kv.PutOp("g::b", []byte("new"), kv.IfNotExists()),
-			kv.PutOp("g::expired", []byte("new"), kv.IfNotExists()), kv.DeleteOp("g::gone", kv.IfVersion(gone)))
-		return err
-	})
-	t.wantBounded(tr, requests)
-	entries := t.getMany("g::a", "g::b", "g::expired", "g::gone")
-	applied := string(entries["g::a"].Value) == "new"
-	for key, is := range map[string]bool{
-		"g::b": entries["g::b"].Value != nil, "g::expired": entries["g::expired"].Value != nil, "g::gone": entries["g::gone"].Value == nil,
-	} {
-		if is != applied {
-			t.Errorf("the write of %s was applied: %v; that of g::a: %v", key, is, applied)
-		}
-	}
-	switch {
-	case err == nil && !applied:
-		t.Errorf("the AtomicWrite succeeded, and was not applied")
-	case known(err) && applied:
-		t.Errorf("the error is %v, which says that nothing was written; it was", err)
-	case isFailed(err):
-		t.Errorf("the error is %v, though all conditions held", err)
-	case err == nil && (len(versions) != 4 || versions[0] != entries["g::a"].Version || versions[1] != entries["g::b"].Version):
-		t.Errorf("the versions are not those of the entries")
-	case !tr.always && requests > 1 && err != nil:
-		t.Errorf("the error is %v, though the client repeated what failed; want none", err)
-	}
-	if tr.always && tr.fault != Lose {
-		t.wantTrouble("AtomicWrite", tr, err)
 	}
 }
