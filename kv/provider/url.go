@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -106,6 +107,20 @@ func (u *URL) Int(name string, otherwise, least, most int) (int, error) {
 		return 0, u.Errorf("parameter %q must be a number from %d to %d", name, least, most)
 	}
 	return n, nil
+}
+
+// Duration returns the value of a parameter, or otherwise when it is absent. Anything
+// but a positive duration such as 10s is an error.
+func (u *URL) Duration(name string, otherwise time.Duration) (time.Duration, error) {
+	text := u.Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, u.Errorf("parameter %q must be a positive duration such as 10s", name)
+	}
+	return d, nil
 }
 
 // Endpoint returns the value of a parameter that must be an http or https URL

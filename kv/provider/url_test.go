@@ -5,11 +5,12 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
 
-const form = "cloud://TABLE?region=R&shards=N&endpoint=URL"
+const form = "cloud://TABLE?region=R&shards=N&timeout=DURATION&endpoint=URL"
 
 func TestParseURL(t *testing.T) {
 	t.Parallel()
@@ -29,6 +30,14 @@ func TestParseURL(t *testing.T) {
 	}
 	if n, err := u.Int("shards", 16, 1, 99); n != 16 || err != nil {
 		t.Errorf("rule: an absent parameter has its default; got %d, %v", n, err)
+	}
+	for raw, want := range map[string]time.Duration{"cloud://orders": time.Minute, "cloud://orders?timeout=1m30s": 90 * time.Second} {
+		if u, err = ParseURL("cloud", form, raw); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := u.Duration("timeout", time.Minute); d != want || err != nil {
+			t.Errorf("rule: a parameter is a duration as Go writes it, or has its default; the timeout of %s is %s, %v", raw, d, err)
+		}
 	}
 	for raw, path := range map[string]string{"file:app.db": "app.db", "file:///var/app.db": "/var/app.db", "file:a%20b.db": "a b.db", "file:./x/y.db": "./x/y.db"} {
 		if u, err := ParseURL("local", "file:PATH", raw); err != nil || u.Path != path {
@@ -56,12 +65,18 @@ func TestParseURLRefuses(t *testing.T) {
 		"cloud://orders?region=a;shards=4711":    "cannot be parsed",
 		"cloud://orders?shards=4711":             `"shards" must be a number from 1 to 99`,
 		"cloud://orders?shards=many4711":         `"shards" must be a number from 1 to 99`,
+		"cloud://orders?timeout=4711":            `"timeout" must be a positive duration such as 10s`,
+		"cloud://orders?timeout=-4711s":          `"timeout" must be a positive duration such as 10s`,
+		"cloud://orders?timeout=0s":              `"timeout" must be a positive duration such as 10s`,
 		"cloud://orders?endpoint=4711":           `"endpoint" must be a URL`,
 		"cloud://orders?endpoint=http://4711@h/": `"endpoint" must be a URL`,
 	} {
 		u, err := ParseURL("cloud", form, raw)
 		if err == nil {
 			_, err = u.Int("shards", 16, 1, 99)
+		}
+		if err == nil {
+			_, err = u.Duration("timeout", time.Minute)
 		}
 		if err == nil {
 			_, err = u.Endpoint("endpoint")

@@ -1,0 +1,155 @@
+// Package attempt bounds the single attempts at a request: how long one takes, and how
+// large its answer is. A service that hangs must leave time for another attempt, and one
+// that never ends its answer must not fill the memory. The providers' own HTTP clients
+// send through [Client].
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Size is what a request is about.
+type Size uint8
+
+// The sizes of requests.
+const (
+	One  Size = iota // one entry
+	Many             // a batch, a page or a transaction
+)
+
+// An attempt takes at most a third of the time that is left for the call, so that two
+// more fit, within these bounds. A request for many entries takes three times that.
+const (
+	share     = 3
+	shortest  = time.Second
+	longest   = 10 * time.Second
+	manyTimes = 3
+)
+
+// Timeout returns how long one attempt may take, when left is the time until the call's
+// deadline. Without a deadline, left is negative.
+func Timeout(left time.Duration, size Size) time.Duration {
+	limit := longest
+	if left >= 0 {
+		limit = min(max(left/share, shortest), longest)
+	}
+	if size == Many {
+		limit *= manyTimes
+	}
+	return limit
+}
+
+// MaxBytes returns how many bytes an answer has at most. A value of 384 KiB has 512 KiB
+// in base64. A page or batch has at most 1,000 entries of 24 KiB, or 16 MiB.
+func MaxBytes(size Size) int64 {
+	if size == Many {
+		return 64 << 20
+	}
+	return 2 << 20
+}
+
+type sizeKey struct{}
+
+// With returns a context whose requests are of a size. Without it they are of size One.
+func With(ctx context.Context, size Size) context.Context {
+	return context.WithValue(ctx, sizeKey{}, size)
+}
+
+func sizeOf(ctx context.Context) Size {
+	size, _ := ctx.Value(sizeKey{}).(Size)
+	return size
+}
+
+// ErrTooLarge is the error of reading an answer that is larger than [MaxBytes].
+var ErrTooLarge = errors.New("the service's answer is larger than any that was asked for")
+
+// TimeoutError is the error of an attempt that was cut off. The service may have carried
+// it out. It is not the end of the caller's context, and does not match its errors.
+type TimeoutError struct{ Limit time.Duration }
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("no complete answer within %s, the limit of one attempt", e.Limit)
+}
+
+// Timeout, Temporary and ConnectionError make the services' clients repeat the request.
+func (e *TimeoutError) Timeout() bool         { return true }
+func (e *TimeoutError) Temporary() bool       { return true }
+func (e *TimeoutError) ConnectionError() bool { return true }
+
+// Client sends each request within its bounds.
+type Client struct {
+	HTTP interface {
+		Do(*http.Request) (*http.Response, error)
+	}
+}
+
+// Do sends a request. It fails with a *[TimeoutError] when the answer, its body included,
+// is late, and with [ErrTooLarge] where it is read beyond its bounds.
+func (c Client) Do(r *http.Request) (*http.Response, error) {
+	size, left := sizeOf(r.Context()), time.Duration(-1)
+	if deadline, ok := r.Context().Deadline(); ok {
+		left = max(time.Until(deadline), 0)
+	}
+	late := &TimeoutError{Timeout(left, size)}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), late.Limit, late)
+	resp, err := c.HTTP.Do(r.WithContext(ctx))
+	if err != nil {
+		defer cancel()
+		if context.Cause(ctx) == late {
+			err = late
+		}
+		return nil, err
+	}
+	resp.Body = &answer{limited{resp.Body, MaxBytes(size)}, ctx, cancel, late}
+	return resp, nil
+}
+
+// answer is a body that is read within the attempt's time.
+type answer struct {
+	limited
+	ctx    context.Context
+	cancel context.CancelFunc
+	late   *TimeoutError
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	n, err := a.limited.Read(p)
+	if err != nil && err != io.EOF && context.Cause(a.ctx) == a.late {
+		err = a.late
+	}
+	return n, err
+}
+
+func (a *answer) Close() error {
+	defer a.cancel()
+	return a.limited.Close()
+}
+
+// Limit returns a body of which no more than [MaxBytes] can be read.
+func Limit(body io.ReadCloser, size Size) io.ReadCloser {
+	return &limited{body, MaxBytes(size)}
+}
+
+type limited struct {
+	io.ReadCloser
+	left int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.left < 0 {
+		return 0, ErrTooLarge
+	}
+	if int64(len(p)) > l.left+1 { // one more, to see whether there is more
+		p = p[:l.left+1]
+	}
+	n, err := l.ReadCloser.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		return n - 1, ErrTooLarge
+	}
+	return n, err
+}

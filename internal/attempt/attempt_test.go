@@ -1,0 +1,113 @@
+package attempt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		left time.Duration
+		size Size
+		want time.Duration
+	}{
+		{-1, One, 10 * time.Second},
+		{-1, Many, 30 * time.Second},
+		{time.Minute, One, 10 * time.Second},
+		{15 * time.Second, One, 5 * time.Second},
+		{15 * time.Second, Many, 15 * time.Second},
+		{2 * time.Second, One, time.Second},
+		{0, One, time.Second},
+	} {
+		if got := Timeout(c.left, c.size); got != c.want {
+			t.Errorf("rule: an attempt takes a third of the time that is left, 1 to 10 s, three times that for many entries; Timeout(%s, %d) = %s, want %s", c.left, c.size, got, c.want)
+		}
+	}
+}
+
+type service func(*http.Request) (*http.Response, error)
+
+func (s service) Do(r *http.Request) (*http.Response, error) { return s(r) }
+
+// hangs is a body that says nothing until the request's context ends.
+type hangs struct{ ctx context.Context }
+
+func (h hangs) Read([]byte) (int, error) { <-h.ctx.Done(); return 0, h.ctx.Err() }
+func (h hangs) Close() error             { return nil }
+
+func get(ctx context.Context, s service) error {
+	r, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://service.test", nil)
+	resp, err := Client{s}.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+func TestLateAnswers(t *testing.T) {
+	t.Parallel()
+	services := map[string]service{
+		"never answers": func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		},
+		"never ends its answer": func(r *http.Request) (*http.Response, error) {
+			return &http.Response{Body: hangs{r.Context()}}, nil
+		},
+	}
+	for name, s := range services {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+			defer cancel()
+			err := get(ctx, s)
+			var late *TimeoutError
+			if !errors.As(err, &late) || time.Since(began) != 4*time.Second || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("rule: an attempt is cut off after a third of the time; a service that %s ends after %s with %v", name, time.Since(began), err)
+			}
+			ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			if err := get(ctx, s); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) {
+				t.Errorf("rule: the caller's deadline is the caller's; a service that %s ends with %v", name, err)
+			}
+		})
+	}
+}
+
+func TestLargeAnswers(t *testing.T) {
+	t.Parallel()
+	for _, size := range []Size{One, Many} {
+		for _, c := range []struct {
+			bytes int64
+			want  error
+		}{{0, nil}, {MaxBytes(size), nil}, {MaxBytes(size) + 1, ErrTooLarge}, {2 * MaxBytes(size), ErrTooLarge}} {
+			answers := func(r *http.Request) (*http.Response, error) {
+				return &http.Response{Body: io.NopCloser(io.LimitReader(zeros{}, c.bytes))}, nil
+			}
+			if err := get(With(t.Context(), size), answers); !errors.Is(err, c.want) {
+				t.Errorf("rule: an answer has at most %d bytes; one of %d ends with %v, want %v", MaxBytes(size), c.bytes, err, c.want)
+			}
+		}
+	}
+	body := Limit(io.NopCloser(bytes.NewReader(make([]byte, MaxBytes(One)+10))), One)
+	read, err := io.ReadAll(body)
+	if int64(len(read)) != MaxBytes(One) || !errors.Is(err, ErrTooLarge) {
+		t.Errorf("rule: no more than %d bytes are read; it reads %d and %v", MaxBytes(One), len(read), err)
+	}
+	if n, err := body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, ErrTooLarge) {
+		t.Errorf("rule: after the last byte every read fails; it reads %d and %v", n, err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
