@@ -54,6 +54,10 @@ type Provider struct {
 	// of this host, and returns nothing for an invalid URL.
 	Files func(url string) []string
 
+	// Backup copies the store of a URL, as it is at one moment and while it is in use, into
+	// a new file. It replaces no file. It is nil where the service has backups of its own.
+	Backup func(ctx context.Context, url, file string) error
+
 	// Terraform returns what Ensure creates as a configuration of Terraform, without
 	// any I/O. It is nil where there is no such thing.
 	Terraform func(url string) (string, error)
@@ -190,6 +194,18 @@ func (s Set) Files(url string) []string {
 		return nil
 	}
 	return p.Files(url)
+}
+
+// Backup copies the store that url names into a new file: see [Provider].
+func (s Set) Backup(ctx context.Context, url, file string) error {
+	p, err := s.Find(url)
+	if err != nil {
+		return err
+	}
+	if p.Backup == nil {
+		return &kv.Error{Op: "backup", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("a store of %s has the backups of its service; want the URL of a file, or copy the entries instead", p.Scheme)}
+	}
+	return p.Backup(ctx, url, file)
 }
 
 // Terraform returns what Ensure creates as a configuration of Terraform.

@@ -102,7 +102,7 @@ func (c *cli) newRoot() *cobra.Command {
 	)
 	for group, cmds := range map[string][]*cobra.Command{
 		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newExists(), c.newScan(), c.newCount()},
-		"move":    {c.newCopy(), c.newExport(), c.newImport()},
+		"move":    {c.newCopy(), c.newExport(), c.newImport(), c.newBackup()},
 		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev()},
 	} {
 		for _, cmd := range cmds {
