@@ -36,7 +36,7 @@ var (
 	azureEntity = azureAnswer(`{"odata.metadata":"http://127.0.0.1/$metadata#` + azureTable + `/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"",` +
 		`"PartitionKey":"00","RowKey":"` + oneKey + `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
 		`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`)
-	azureLayout = azureAnswer(`{"PartitionKey":"skykv","RowKey":"layout","format":2,"shards":16}`)
+	azureLayout = azureAnswer(`{"value":[{"odata.etag":"W/\"1\"","PartitionKey":"skykv","RowKey":"layout","format":2,"shards":16}]}`)
 )
 
 // answerAzure answers reads with an entity and writes with an ETag.

@@ -7,21 +7,30 @@ import (
 	"net/http/httptrace"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
 // attempts watches the requests that one call of the SDK's client makes, in
 // clients that users bring as well: it decides on their repetition instead of
-// the client, and so sees how each of them ended.
+// the client, and so sees how each of them ended. It is also the call's context.
 type attempts struct {
-	retry policy.RetryOptions
-	meter *kv.Meter
+	driver   *driver
+	meter    *kv.Meter
+	caller   context.Context
+	slot     *slot
+	unlink   func() bool // takes the slot off the caller's context
+	deadline time.Time
+	own      bool // the deadline is the store's, not the caller's
 
-	ended int // attempts whose end repeat has seen
+	ended    int   // attempts whose end repeat has seen
+	over     error // why the call's context has ended
+	timedOut bool  // it ended by Options.Timeout
 
 	// someMayHaveApplied: the service may have carried out one of those.
 	someMayHaveApplied bool
@@ -29,8 +38,12 @@ type attempts struct {
 	// last is the failure of the last attempt that was to be repeated.
 	last error
 
-	// transaction is the last answer that was one to a transaction.
-	transaction answer
+	// response is the response to the last attempt, and answer what it says.
+	response *http.Response
+	answer   answer
+
+	// redirected: the client followed a redirect, which the service never sends.
+	redirected bool
 
 	// pending: a request may be under way whose end repeat has not seen. Without
 	// net/http below the client nobody says when a request is sent, so it stays
@@ -40,22 +53,28 @@ type attempts struct {
 	// waiting: no request is with the client's tracer, so that what net/http says is
 	// about requests for a token.
 	waiting atomic.Bool
-
-	context.Context // the call's, which leads tracer here
 }
 
-// watch returns the context for one call of the SDK's client. A call with a meter is
-// followed by end.
+// watch returns the context of one call of the SDK's client. It ends with ctx, when the
+// driver closes, and by Options.Timeout if ctx has no deadline. The call must end with
+// end.
 func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
 	a := new(attempts)
-	return a.watch(ctx, d.retry, meter), a
+	a.watch(ctx, d, meter)
+	return a, a
 }
 
-func (a *attempts) watch(ctx context.Context, retry policy.RetryOptions, meter *kv.Meter) context.Context {
-	a.Context, a.retry, a.meter = ctx, retry, meter
+func (a *attempts) watch(ctx context.Context, d *driver, meter *kv.Meter) {
+	a.driver, a.meter, a.caller, a.slot = d, meter, ctx, d.slots.take(a)
+	var callers bool
+	if a.deadline, callers = ctx.Deadline(); !callers {
+		a.own, a.deadline = true, time.Now().Add(d.timeout)
+		a.slot.timer.Reset(d.timeout)
+	}
+	if ctx.Done() != nil {
+		a.unlink = context.AfterFunc(ctx, a.slot.cancel)
+	}
 	a.pending.Store(true)
-	retry.ShouldRetry = a.repeat
-	return policy.WithRetryOptions(a, retry)
 }
 
 // watchWrite is watch for a call that changes something: it learns whether a
@@ -66,7 +85,7 @@ func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Conte
 		trace httptrace.ClientTrace
 	})
 	a := &both.attempts
-	ctx = a.watch(ctx, d.retry, meter)
+	a.watch(ctx, d, meter)
 	if d.traces {
 		a.traced.Store(true)
 		a.pending.Store(false)
@@ -83,29 +102,73 @@ func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Conte
 			a.pending.Store(true)
 		}
 	}
-	return httptrace.WithClientTrace(ctx, &both.trace), a
+	return httptrace.WithClientTrace(a, &both.trace), a
 }
 
-type attemptsKey struct{}
+// end counts the call, which ended with err, as one request. It returns err, or why the
+// response to a call without an error is not the service's.
+func (a *attempts) end(err error) error {
+	n := a.ended
+	if a.underWay(err) {
+		n++
+	}
+	a.meter.Add(1, max(n, 1))
+	a.over = a.Err()
+	a.timedOut = a.caller.Err() == nil && context.Cause(a.slot) == (errTimeout{})
+	reusable := !a.own || a.slot.timer.Stop()
+	if a.unlink != nil && !a.unlink() {
+		reusable = false
+	}
+	a.driver.slots.give(a.slot, reusable)
+	if a.redirected {
+		return errRedirected
+	}
+	return err
+}
 
+// Deadline, Done, Err and Value make attempts a context.
+func (a *attempts) Deadline() (time.Time, bool) { return a.deadline, true }
+
+// Done implements [context.Context].
+func (a *attempts) Done() <-chan struct{} { return a.slot.Done() }
+
+// Err implements [context.Context]. The end of the caller's context counts at once.
+func (a *attempts) Err() error {
+	if err := a.caller.Err(); err != nil {
+		return err
+	}
+	err := a.slot.Err()
+	if err != nil && context.Cause(a.slot) == (errTimeout{}) {
+		err = context.DeadlineExceeded
+	}
+	return err
+}
+
+// Value implements [context.Context]. The slot has the retry options. It also has a value
+// by which package context recognises what ends the contexts made from this one.
 func (a *attempts) Value(key any) any {
 	if key == (attemptsKey{}) {
 		return a
 	}
-	return a.Context.Value(key)
+	if value := a.slot.Value(key); value != nil {
+		return value
+	}
+	return a.caller.Value(key)
 }
+
+type attemptsKey struct{}
 
 // tracer is the transport of Open's client. It tells the requests to the service
 // from the wait for a token of Microsoft Entra ID before them, in which
 // credentials make requests of their own with the same context.
-type tracer struct{ *http.Client }
+type tracer struct{ policy.Transporter }
 
 func (t tracer) Do(r *http.Request) (*http.Response, error) {
 	if a, ok := r.Context().Value(attemptsKey{}).(*attempts); ok && a.waiting.Load() {
 		a.waiting.Store(false)
 		defer a.waiting.Store(true)
 	}
-	return t.Client.Do(r)
+	return t.Transporter.Do(r)
 }
 
 // repeat is the ShouldRetry of the call: it is told of the end of every attempt
@@ -113,20 +176,18 @@ func (t tracer) Do(r *http.Request) (*http.Response, error) {
 // POST that breaks off cut short.
 func (a *attempts) repeat(resp *http.Response, err error) bool {
 	a.ended++
-	status := 0
+	a.response, a.answer = resp, answer{index: -1}
 	if err == nil {
-		if status = resp.StatusCode; status == http.StatusAccepted {
-			a.transaction = readTransaction(resp)
-			status = a.transaction.status
-		}
-		a.someMayHaveApplied = a.someMayHaveApplied || mayHaveApplied(resp, status)
+		a.answer = readAnswer(resp)
+		a.redirected = resp.Request != nil && resp.Request.Response != nil
+		a.someMayHaveApplied = a.someMayHaveApplied || a.redirected || a.answer.mayHaveApplied()
 	} else {
 		a.someMayHaveApplied = a.someMayHaveApplied || a.pending.Load()
 	}
-	again := a.wanted(resp, status, err)
+	again := a.wanted(resp, err)
 	if again {
 		if a.last = err; err == nil {
-			a.last = runtime.NewResponseError(resp)
+			a.last = a.answer.complete(runtime.NewResponseError(resp))
 		}
 	}
 	a.pending.Store(again && !a.traced.Load())
@@ -135,38 +196,27 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 
 // wanted reports whether an attempt is to be repeated: by the options' own
 // ShouldRetry or status codes, else like the SDK after every failure to send
-// and the status codes that its documentation lists.
-func (a *attempts) wanted(resp *http.Response, status int, err error) bool {
+// and the status codes that its documentation lists. An answer that is too large would
+// be so again.
+func (a *attempts) wanted(resp *http.Response, err error) bool {
+	retry := &a.driver.slots.retry
 	switch {
-	case a.retry.ShouldRetry != nil:
-		return a.retry.ShouldRetry(resp, err)
+	case a.redirected, errors.Is(err, attempt.ErrTooLarge):
+		return false
+	case retry.ShouldRetry != nil:
+		return retry.ShouldRetry(resp, err)
 	case err != nil:
 		return true
-	case a.retry.StatusCodes != nil:
-		return slices.Contains(a.retry.StatusCodes, status)
+	case retry.StatusCodes != nil:
+		return slices.Contains(retry.StatusCodes, a.answer.status)
 	}
-	return slices.Contains(repeatedStatus, status)
+	return slices.Contains(repeatedStatus, a.answer.status)
 }
 
 // repeatedStatus are the status codes that policy.RetryOptions names as default.
 var repeatedStatus = []int{
 	http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
-}
-
-// mayHaveApplied reports whether a request that was answered by resp, with status, may
-// have changed something, or may yet.
-func mayHaveApplied(resp *http.Response, status int) bool {
-	switch {
-	case status < 300, status == http.StatusRequestTimeout:
-		return true
-	case status == http.StatusServiceUnavailable:
-		// The service turns requests away with this code before it executes them; a
-		// proxy's 503 says nothing of the kind.
-		// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
-		return codeOf(runtime.NewResponseError(resp)) != codeServerBusy
-	}
-	return status >= 500
 }
 
 // mayHaveApplied reports whether the call, which ended with err, may have changed
@@ -180,16 +230,4 @@ func (a *attempts) underWay(err error) bool {
 		return false // repeat has seen the last attempt, or there was none
 	}
 	return a.pending.Load()
-}
-
-// end counts the call, which ended with err, as one request.
-func (a *attempts) end(err error) {
-	if a.meter == nil {
-		return
-	}
-	n := a.ended
-	if a.underWay(err) {
-		n++
-	}
-	a.meter.Add(1, max(n, 1))
 }

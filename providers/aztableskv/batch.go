@@ -6,6 +6,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/internal/parallel"
 	"github.com/skykv/skykv/kv"
 )
@@ -100,11 +101,10 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 		if err := ctx.Err(); err != nil {
 			return append(results, t.fail(&kv.Error{Err: err, MayHaveApplied: mayHaveApplied})...)
 		}
-		callCtx, call := d.watchWrite(ctx, t.req.Meter)
-		etags, err := d.submit(callCtx, call, t.actions)
-		call.end(err)
+		callCtx, call := d.watchWrite(attempt.With(ctx, attempt.Many), t.req.Meter)
+		err := call.end(d.submit(callCtx, call, t.actions))
 		if err == nil {
-			for _, etag := range etags {
+			for _, etag := range call.answer.etags {
 				results = append(results, kv.WriteResult{Outcome: kv.Outcome{Done: true, Version: etag}})
 			}
 			return results
@@ -112,11 +112,11 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 		mayHaveApplied = mayHaveApplied || call.mayHaveApplied(err)
 		answer := answerOf(err)
 		if !answer.faultOfOne() {
-			e := call.failWrite(ctx, err)
+			e := call.failWrite(err)
 			e.MayHaveApplied = mayHaveApplied
 			return append(results, t.fail(e)...)
 		}
-		at := answer.index
+		at := call.answer.index
 		if at < 0 || at >= len(t.actions) {
 			break
 		}
@@ -137,22 +137,22 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 	return append(results, after(mayHaveApplied, d.singles(ctx, t))...)
 }
 
-// submit has the service carry out a transaction, and returns the ETags of what it
-// stored. The SDK (v1.4.1) takes the answer to a failed transaction that was cut off
-// within its part for a success, and panics where it was cut off within the first line.
-func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.TransactionAction) (etags []string, err error) {
+// submit has the service carry out a transaction, whose answer call then has. The SDK
+// (v1.4.1) takes the answer to a failed transaction that was cut off within its part for
+// a success, and panics where it was cut off within the first line.
+func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.TransactionAction) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = errTransaction
 		}
 	}()
 	if _, err = d.table.SubmitTransaction(ctx, actions, nil); err != nil {
-		return nil, err
+		return call.answer.complete(err)
 	}
-	if !call.transaction.carriedOut(actions) {
-		return nil, errTransaction
+	if !call.answer.carriedOut(actions) {
+		return errTransaction
 	}
-	return call.transaction.etags, nil
+	return nil
 }
 
 // singles carries out the writes of t one by one.

@@ -16,13 +16,15 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
+	"github.com/skykv/skykv/internal/attempt"
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
 
 const (
 	name    = "aztables"
-	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N"
+	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION"
 )
 
 // Connection is what a store's URL names, for [New], [EnsureWith] and [SweepWith].
@@ -43,7 +45,7 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Connection{Table: at.table, Options: Options{Shards: at.shards}, transport: newTransport()}
+	c := &Connection{Table: at.table, Options: Options{Shards: at.shards, Timeout: at.timeout}, transport: newTransport()}
 	if c.account, err = findAccount(at.account, at.endpoint, os.Getenv); err == nil {
 		c.Client, err = c.account.client(c.transport)
 	}
@@ -55,6 +57,25 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 
 // Close closes the connections to the service that are idle.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+
+// Open returns the store, as [New] does.
+func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
+	const op = "open"
+	d, err := c.driver(op)
+	if err == nil {
+		err = d.checkLayout(ctx)
+	}
+	if err != nil {
+		return nil, opError(op, err)
+	}
+	return kv.New(d), nil
+}
+
+// Identity returns a text that is the same for all URLs of the table in this
+// environment. The service ignores the case of a table's name. See [provider.Connection].
+func (c *Connection) Identity() string {
+	return provider.Identity(name, c.account.endpoint, strings.ToLower(c.Table))
+}
 
 // driver returns the driver that the functions by URL work with.
 func (c *Connection) driver(op string) (*driver, error) {
@@ -71,18 +92,19 @@ func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Azure Tables",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform, Sweep: Sweep,
+		Connect: func(ctx context.Context, url string) (provider.Connection, error) { return Connect(ctx, url) },
 	}
 }
 
 // Open opens the store that a URL of the form
 //
-//	aztables://ACCOUNT/TABLE?endpoint=URL&shards=N
+//	aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION
 //
 // names, as [New] does: ACCOUNT is a storage account (3 to 24 lower-case letters
-// and digits), TABLE a table in it. Both parameters may be left out: endpoint is
+// and digits), TABLE a table in it. The parameters may be left out: endpoint is
 // the URL of the account's table service where that is not
 // https://ACCOUNT.table.core.windows.net (Azurite, a sovereign or private
-// cloud), shards is [Options].Shards.
+// cloud), shards is [Options].Shards, and timeout is [Options].Timeout, such as 10s.
 //
 // Credentials are the first that the environment offers of
 // AZURE_STORAGE_CONNECTION_STRING (whose endpoint the parameter overrides),
@@ -90,8 +112,21 @@ func Provider() provider.Provider {
 // [azidentity.NewDefaultAzureCredential] finds. Azurite's devstoreaccount1 needs
 // none: its key is public.
 //
-// A URL or variable that is malformed is an error that matches
-// [kv.ErrInvalidOption]; the other errors are those of New.
+// A URL cannot send credentials anywhere. They go over https to Azure's own hosts, to
+// the endpoint that the connection string in the environment names, and to the hosts
+// that the variable SKYKV_TRUSTED_HOSTS names, such as
+// proxy.example.com,*.private.example. An account key goes over http to the endpoint of
+// the connection string, and Azurite's key anywhere. Shared access signatures and tokens
+// never go over http. Any other endpoint is refused before any I/O.
+//
+// Open's client ends an attempt whose answer is late, after a third of the time that is
+// left for the call: at least 1 and at most 10 seconds, three times that for a batch, a
+// page or a transaction. A write whose attempt was ended may have been applied. The
+// client follows no redirects, and does not ask for compressed answers.
+//
+// A URL or variable that is malformed, an endpoint that credentials may not go to, and an
+// account of Azure Cosmos DB are errors that match [kv.ErrInvalidOption]; the other errors
+// are those of New.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	const op = "open"
 	c, err := Connect(ctx, url)
@@ -115,6 +150,7 @@ type address struct {
 	account, table string
 	endpoint       string // "" when the URL does not say
 	shards         int
+	timeout        time.Duration
 }
 
 func parseURL(url string) (address, error) {
@@ -132,6 +168,9 @@ func parseURL(url string) (address, error) {
 	if at.shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
 		return address{}, err
 	}
+	if at.timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return address{}, err
+	}
 	if at.endpoint, err = u.Endpoint("endpoint"); err != nil {
 		return address{}, err
 	}
@@ -144,7 +183,11 @@ var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
 // account is a storage account, the URL of its table service, and the first of its key
 // and its SAS that is set. Without either, tokens of Microsoft Entra ID are used.
-type account struct{ name, endpoint, key, sas string }
+type account struct {
+	name, endpoint, key, sas string
+
+	named string // the endpoint that the connection string in the environment names
+}
 
 // The variables that credentials come from, named as the Azure CLI names them.
 // https://learn.microsoft.com/cli/azure/storage#az-storage
@@ -174,6 +217,7 @@ func findAccount(name, endpoint string, getenv func(string) string) (account, er
 		if found.name != name {
 			return account{}, errors.New(envConnectionString + " is for account " + found.name + ", the URL for " + name)
 		}
+		found.named = found.endpoint
 	} else if found.key == "" && found.sas == "" && name == azuriteAccount.name {
 		found = azuriteAccount
 	}
@@ -183,12 +227,61 @@ func findAccount(name, endpoint string, getenv func(string) string) (account, er
 	if found.endpoint == "" {
 		found.endpoint = "https://" + name + ".table.core.windows.net"
 	}
-	return found, nil
+	return found, found.check()
 }
+
+// clouds are the domains below which the table services of Azure's clouds are, and those
+// of accounts in DNS zones.
+// https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-endpoints
+var clouds = []string{"table.core.windows.net", "table.core.chinacloudapi.cn", "table.core.usgovcloudapi.net", "table.storage.azure.net"}
+
+// check returns an error if the endpoint is none of Azure Table storage, or the account's
+// credentials may not go there.
+func (a account) check() error {
+	u, err := url.Parse(a.endpoint)
+	if err != nil {
+		return errors.New("the endpoint is not a URL")
+	}
+	clear := u.Scheme != "https"
+	switch {
+	case isCosmos(u.Host):
+		return errCosmos
+	case a.key == azuriteAccount.key: // everybody knows it
+		return nil
+	case clear && a.key == "" && a.sas == "":
+		return errors.New("the environment has no key and no SAS (" + envConnectionString + ", " + envKey + ", " + envSAS +
+			"), and tokens of Microsoft Entra ID are sent to https endpoints only")
+	case clear && a.key == "":
+		return errors.New("the endpoint is not https, and a shared access signature is sent to https endpoints only")
+	case a.named != "" && trust.Same(a.endpoint, a.named):
+		return nil
+	case clear:
+		return errors.New("the endpoint is not https, and an account key is sent over http to the endpoint that " + envConnectionString + " names, and to no other")
+	case trust.Below(u.Host, clouds...), trust.Listed(u.Host):
+		return nil
+	}
+	return trust.Refused(a.endpoint)
+}
+
+// isCosmos reports whether a host is that of an account of Azure Cosmos DB, by the rule
+// of the SDK.
+func isCosmos(host string) bool {
+	host = strings.ToLower(host)
+	return strings.Contains(host, ".table.cosmos.") || strings.Contains(host, ".table.cosmosdb.")
+}
+
+var errCosmos = errors.New("the endpoint is one of Azure Cosmos DB for Table, which does not return entities in the order of their keys" +
+	" and takes keys of at most 255 bytes; want the table service of a storage account")
 
 // client returns a client of the account's table service.
 func (a account) client(transport *http.Transport) (*aztables.ServiceClient, error) {
-	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{&http.Client{Transport: transport}}}}
+	sender := &http.Client{
+		Transport: transport,
+		// The service sends no redirects. To follow one hands the value, and in the
+		// Referer a SAS, to another host, and turns a write into a read.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{attempt.Client{HTTP: sender}}}}
 	switch {
 	case a.key != "":
 		cred, err := aztables.NewSharedKeyCredential(a.name, a.key)
@@ -202,9 +295,6 @@ func (a account) client(transport *http.Transport) (*aztables.ServiceClient, err
 			return nil, errors.New("the shared access signature has no sig parameter; want the query of a SAS URL")
 		}
 		return aztables.NewServiceClientWithNoCredential(a.endpoint+"?"+sas, opts)
-	case !strings.HasPrefix(a.endpoint, "https:"):
-		return nil, errors.New("the environment has no key and no SAS (" + envConnectionString + ", " + envKey + ", " + envSAS +
-			"), and tokens of Microsoft Entra ID are sent to https endpoints only")
 	}
 	cred, err := azidentity.NewDefaultAzureCredential(nil)
 	if err != nil {
@@ -261,7 +351,8 @@ func parseConnectionString(text string) (account, error) {
 }
 
 // newTransport is the SDK's transport with room for idle connections: net/http
-// keeps ten for a host there, and dials anew for every request beyond them.
+// keeps ten for a host there, and dials anew for every request beyond them. It does not
+// ask for compressed answers, which may be a thousand times as large as what was sent.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -272,6 +363,7 @@ func newTransport() *http.Transport {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		DisableCompression:    true,
 	}
 }
 

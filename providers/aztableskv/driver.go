@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/http"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -13,19 +14,23 @@ import (
 )
 
 type driver struct {
-	table  *aztables.Client
-	name   string // the table's
-	layout *layout
-	info   kv.Info
-	retry  policy.RetryOptions
-	traces bool   // the client's transport is a tracer
-	close  func() // nil for a client that was handed in
+	table   *aztables.Client
+	name    string // the table's
+	layout  *layout
+	info    kv.Info
+	timeout time.Duration
+	slots   *slots
+	traces  bool   // the client's transport is a tracer
+	close   func() // nil for a client that was handed in
 }
 
 // setLayout sets what the driver reads and writes.
 func (d *driver) setLayout(l *layout) {
 	d.layout = l
-	d.info = kv.Info{Name: name, Shards: l.shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix}
+	d.info = kv.Info{
+		Name: name, Shards: l.shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+		EndsCalls: true, // Close ends the calls under way
+	}
 }
 
 func (d *driver) Info() kv.Info { return d.info }
@@ -35,37 +40,47 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 		return d.getMetadata(ctx, req)
 	}
 	none := kv.Found{Record: kv.Record{Key: req.Key}}
+	partition := d.layout.partition(req.Key)
 	callCtx, call := d.watch(ctx, req.Meter)
-	resp, err := d.table.GetEntity(callCtx, d.layout.partition(req.Key), req.Key, nil)
-	call.end(err)
+	resp, err := d.table.GetEntity(callCtx, partition, req.Key, nil)
+	err = call.end(err)
 	switch {
 	case err != nil && absent(codeOf(err)):
 		return none, nil
 	case err != nil:
-		return none, call.failRead(ctx, err)
+		return none, call.failRead(err)
 	}
 	e, err := d.layout.parse(resp.Value)
-	if err != nil {
+	switch {
+	case err != nil:
 		return none, errAnswer(err)
+	case !e.is(partition, req.Key):
+		return none, errAnswer(errOther)
+	case resp.ETag == "":
+		return none, errAnswer(errNoETag)
 	}
 	rec, err := d.layout.record(&e, req.Key, true)
 	if err != nil {
 		return none, err
 	}
-	if rec.Version = string(resp.ETag); rec.Version == "" {
-		return none, errAnswer(errNoETag)
-	}
+	rec.Version = string(resp.ETag)
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
 // getMetadata reads a record without its value. The SDK's GetEntity knows no
 // $select, so this is a query for both keys, which the service answers as fast.
 func (d *driver) getMetadata(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	scan := kv.ScanRequest{Shard: d.layout.shard(req.Key), Limit: 1, Meter: req.Meter}
-	for rec, err := range d.records(ctx, scan, d.layout.keyFilter(req.Key)) {
-		return kv.Found{Record: rec, Exists: err == nil}, err
+	none := kv.Found{Record: kv.Record{Key: req.Key}}
+	e, body, err := d.queryOne(ctx, d.layout.partition(req.Key), req.Key, false, req.Meter)
+	if body == nil || err != nil {
+		return none, err
 	}
-	return kv.Found{Record: kv.Record{Key: req.Key}}, nil
+	rec, err := d.layout.record(&e, req.Key, false)
+	if err != nil {
+		return none, err
+	}
+	rec.Version = e.version()
+	return kv.Found{Record: rec, Exists: true}, nil
 }
 
 // parallelReads is how many requests one GetMany has under way at once.
@@ -86,13 +101,13 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	}
 	callCtx, call := d.watchWrite(ctx, req.Meter)
 	etag, err := d.send(callCtx, req.Key, action)
-	call.end(err)
+	err = call.end(err)
 	switch {
 	case err != nil:
 		if result, ok := d.refusal(ctx, req, codeOf(err), call.mayHaveApplied(err)); ok {
 			return result.Outcome, result.Err
 		}
-		return kv.Outcome{}, call.failWrite(ctx, err)
+		return kv.Outcome{}, call.failWrite(err)
 	case etag == "" && req.Kind == kv.KindPut:
 		return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errNoETag}
 	}
@@ -145,6 +160,7 @@ func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOut
 }
 
 func (d *driver) Close() error {
+	d.slots.close()
 	if d.close != nil {
 		d.close()
 	}

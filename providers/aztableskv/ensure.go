@@ -59,11 +59,12 @@ func (d *driver) ensure(ctx context.Context, op string) error {
 func (d *driver) createTable(ctx context.Context) error {
 	callCtx, call := d.watch(ctx, nil)
 	_, err := d.table.CreateTable(callCtx, nil)
+	err = call.end(err)
 	switch code := codeOf(err); {
 	case err == nil, code == aztables.TableAlreadyExists:
 		return nil
 	case code == aztables.TableBeingDeleted:
 		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("table %s is being deleted, try again in a minute: %w", d.name, redact(err))}
 	}
-	return call.failRead(ctx, err)
+	return call.failRead(err)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -45,39 +46,28 @@ func TestEnsureWith(t *testing.T) {
 }
 
 // The rule: EnsureWith asks for nothing that is there already, so that credentials that
-// may not create a table do for one that exists. Where the service says that a table's
-// entity is missing, and not that the table is, it finds out all the same.
+// may not create a table do for one that exists.
 func TestEnsureWithRequests(t *testing.T) {
 	t.Parallel()
-	noEntity := func(r *http.Request) fault {
-		if r.Method == "GET" {
-			return fault{status: 404, code: "ResourceNotFound"}
-		}
-		return fault{}
-	}
 	for _, test := range []struct {
 		name  string
 		table string // that is there
-		fault func(*http.Request) fault
 		want  []string
 	}{
-		{"no table", "", nil, []string{"GET entity", "POST table", "GET entity", "POST entity"}},
-		{"no table, whose entities are said to be missing", "", noEntity, []string{"GET entity", "POST entity", "POST table", "GET entity", "POST entity"}},
-		{"no layout record", "kv1", nil, []string{"GET entity", "POST entity"}},
+		{"no table", "", []string{"GET list", "POST table", "GET list", "POST entity"}},
+		{"no layout record", "kv1", []string{"GET list", "POST entity"}},
 	} {
 		f := newFake(t, test.table)
-		f.setFault(test.fault)
 		if err := EnsureWith(t.Context(), f.client(), "kv1", &Options{Retry: quick}); err != nil || f.table != "kv1" {
 			t.Errorf("%s: %v", test.name, err)
 		}
 		if got := f.take(); !slices.Equal(got, test.want) {
 			t.Errorf("%s: the requests are %q, want %q", test.name, got, test.want)
 		}
-		f.setFault(nil)
 		if err := EnsureWith(t.Context(), f.client(), "kv1", nil); err != nil {
 			t.Errorf("%s, the second time: %v", test.name, err)
 		}
-		if got := f.take(); !slices.Equal(got, []string{"GET entity"}) {
+		if got := f.take(); !slices.Equal(got, []string{"GET list"}) {
 			t.Errorf("%s, the second time: the requests are %q; want one read", test.name, got)
 		}
 	}
@@ -137,7 +127,14 @@ func TestEnsure(t *testing.T) {
 // clearEnvironment leaves the environment without credentials.
 func clearEnvironment(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{envConnectionString, envKey, envSAS} {
+	for _, name := range []string{envConnectionString, envKey, envSAS, trust.EnvHosts} {
 		t.Setenv(name, "")
 	}
+}
+
+// trusting makes the environment name an endpoint of the account "account", with its key.
+func trusting(t *testing.T, endpoint string) {
+	t.Helper()
+	clearEnvironment(t)
+	t.Setenv(envConnectionString, "AccountName=account;AccountKey="+someKey+";TableEndpoint="+endpoint)
 }

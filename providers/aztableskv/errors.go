@@ -3,7 +3,6 @@ package aztableskv
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,11 +30,15 @@ const (
 )
 
 // failRead returns the error of a failed read as the store wants it.
-func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
-	if ended := ctx.Err(); ended == nil || !errors.Is(err, ended) {
+func (a *attempts) failRead(err error) *kv.Error {
+	switch {
+	case a.over == nil || !errors.Is(err, a.over):
 		return &kv.Error{Kind: kindOf(err), Err: redact(err)}
-	}
-	if a.last == nil {
+	case a.timedOut && a.last == nil:
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: errTimeout{}}
+	case a.timedOut:
+		return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", errTimeout{}, redact(a.last))}
+	case a.last == nil:
 		return &kv.Error{Err: redact(err)}
 	}
 	// The end of the context hides why the call took that long.
@@ -43,8 +46,8 @@ func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
 }
 
 // failWrite is failRead for a call that may have changed something.
-func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
-	e := a.failRead(ctx, err)
+func (a *attempts) failWrite(err error) *kv.Error {
+	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
@@ -82,15 +85,21 @@ func errForeign(what, want string) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s is not what skykv writes; want %s", what, want)}
 }
 
-// errAnswer is the error of an answer to a read that the service never gives.
+// errAnswer is the error of an answer to a read that cannot be the service's.
 func errAnswer(err error) error { return &kv.Error{Kind: kv.ErrUnavailable, Err: err} }
 
-var errNoETag = errors.New("the service's answer has no ETag")
+// What an answer that cannot be the service's lacks, or has too much.
+var (
+	errNoETag     = errors.New("the service's answer has no ETag")
+	errNoList     = errors.New("the service's answer has no list of entities")
+	errOther      = errors.New("the service's answer has an entity that was not asked for")
+	errRedirected = errors.New("the answer is not the service's: the client followed a redirect")
+)
 
 // errNotProvisioned adds to an error that there is no table what creates it.
-func (d *driver) errNotProvisioned(err *kv.Error) error {
-	if err.Kind == kv.ErrNotProvisioned {
-		err.Err = fmt.Errorf("there is no table %s, Ensure creates it: %w", d.name, err.Err)
+func (d *driver) errNotProvisioned(err error) error {
+	if own, ok := err.(*kv.Error); ok && own.Kind == kv.ErrNotProvisioned {
+		own.Err = fmt.Errorf("there is no table %s, Ensure creates it: %w", d.name, own.Err)
 	}
 	return err
 }
@@ -123,14 +132,48 @@ type answer struct {
 	etags []string // of its operations, "" for a deletion
 }
 
+// readAnswer reads the answer to one attempt. It reads the error's code where the status
+// does not say enough.
+func readAnswer(resp *http.Response) answer {
+	a := answer{status: resp.StatusCode, index: -1}
+	switch a.status {
+	case http.StatusAccepted:
+		return readTransaction(resp)
+	case http.StatusServiceUnavailable:
+		a.code = codeOf(runtime.NewResponseError(resp))
+	}
+	return a
+}
+
+// mayHaveApplied reports whether the request may have changed something, or may yet.
+func (a answer) mayHaveApplied() bool {
+	switch {
+	case a.status < 400, // a redirect is no answer of the service's
+		a.status == http.StatusRequestTimeout:
+		return true
+	case a.status == http.StatusServiceUnavailable:
+		// The service turns requests away with this code before it executes them; a
+		// proxy's 503 says nothing of the kind.
+		// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+		return a.code != codeServerBusy
+	}
+	return a.status >= 500
+}
+
+// complete completes the SDK's error for the answer: what a transaction failed with is
+// in the answer's body, which is not read again.
+func (a answer) complete(err error) error {
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok && e.StatusCode == http.StatusAccepted {
+		e.StatusCode, e.ErrorCode = a.status, string(a.code)
+	}
+	return err
+}
+
 // answerOf returns the answer that err describes.
 func answerOf(err error) answer {
 	e, ok := errors.AsType[*azcore.ResponseError](err)
 	if !ok {
 		return answer{index: -1}
-	}
-	if e.StatusCode == http.StatusAccepted && e.RawResponse != nil {
-		return readTransaction(e.RawResponse)
 	}
 	return answer{status: e.StatusCode, code: aztables.TableErrorCode(e.ErrorCode), index: -1}
 }
@@ -168,8 +211,8 @@ func (a answer) kind() error {
 		return kv.ErrPermission
 	case a.status == http.StatusTooManyRequests:
 		return kv.ErrThrottled
-	case a.status < 300, a.status == http.StatusRequestTimeout, a.status >= 500:
-		return kv.ErrUnavailable // a success among errors is an answer that cannot be read
+	case a.status < 400, a.status == http.StatusRequestTimeout, a.status >= 500:
+		return kv.ErrUnavailable // below 400, the answer cannot be the service's
 	}
 	return nil
 }

@@ -158,6 +158,7 @@ func (f *fake) store(opts *Options) *kv.Store {
 		f.t.Fatal(err)
 	}
 	f.take()
+	f.queries = nil
 	return s
 }
 

@@ -671,8 +671,7 @@ func TestOpenTraces(t *testing.T) {
 	f := newFake(t, "kv1")
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	t.Setenv(envConnectionString, "")
-	t.Setenv(envKey, "a2V5")
+	trusting(t, server.URL)
 	s, err := Open(t.Context(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL))
 	if err != nil {
 		t.Fatal(err)

@@ -68,11 +68,11 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 // inspectSweep looks for an entity that a sweep would delete, in one request.
 func (d *driver) inspectSweep(ctx context.Context) provider.Check {
 	c := provider.Check{Name: "sweep", Status: provider.OK, Detail: "no expired entries wait to be deleted, as far as one request tells"}
-	callCtx, call := d.watch(ctx, nil)
-	page, err := d.table.NewListEntitiesPager(d.listOptions(d.layout.unsweptFilter(time.Now()), false, 1)).NextPage(callCtx)
+	pager := d.table.NewListEntitiesPager(d.listOptions(d.layout.unsweptFilter(time.Now()), false, 1))
+	page, err := d.page(ctx, pager, nil)
 	switch {
 	case err != nil:
-		return provider.Failed(c.Name, call.failRead(ctx, err), "see the message")
+		return provider.Failed(c.Name, err, "see the message")
 	case len(page.Entities) > 0:
 		c.Status, c.Detail = provider.Warn, "expired entries wait to be deleted: Azure Tables does not do that by itself"
 		c.Fix = "run, every day or so: skykv sweep URL"

@@ -33,8 +33,6 @@ func inspected(t *testing.T, url string) []string {
 // The rule: Inspect says what is there and what is not, in the order in which one thing needs
 // the other, asks only where the store itself goes, and changes nothing.
 func TestInspect(t *testing.T) {
-	clearEnvironment(t)
-	t.Setenv(envKey, "a2V5")
 	const gone, soon = 1, 4_000_000_000_000
 	entry := func(expires int64) map[string]any {
 		var properties map[string]any
@@ -54,8 +52,15 @@ func TestInspect(t *testing.T) {
 		return fault{status: 403, code: "AuthorizationPermissionMismatch"}
 	}
 	failing := func(r *http.Request) fault {
-		if strings.HasSuffix(r.URL.Path, "()") {
+		if strings.Contains(r.URL.Query().Get("$filter"), "x gt") {
 			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+		}
+		return fault{}
+	}
+	// To a request for one entity, the real service does not say that the table is missing.
+	missing := func(r *http.Request) fault {
+		if r.Method == "GET" && r.URL.Path != "/" && !strings.HasSuffix(r.URL.Path, "()") {
+			return fault{status: 404, code: "ResourceNotFound"}
 		}
 		return fault{}
 	}
@@ -68,6 +73,7 @@ func TestInspect(t *testing.T) {
 		want   []string // after those of reached
 	}{
 		{"no table", "", nil, nil, nil, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
+		{"no table, and a service that says so to queries alone", "", nil, nil, missing, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
 		{"new table", "kv1", nil, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "warn layout there is no layout record"}},
 		{"empty store", "kv1", record, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "ok layout a record of skykv, 16 shards", "ok sweep no expired entries"}},
 		{"entry for ever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
@@ -78,7 +84,7 @@ func TestInspect(t *testing.T) {
 		{"format 1", "kv1", map[string]any{"format": 1, "shards": 16}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible: format 1 of table kv1 is not what skykv writes; want format 2"}},
 		{"foreign record", "kv1", map[string]any{"name": "Ann"}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible"}},
 		{"no permission", "kv1", record, nil, denied, []string{"fail credentials permission denied"}},
-		{"no permission to list", "kv1", record, nil, failing, []string{"ok credentials", "ok table", "ok layout", "fail sweep permission denied"}},
+		{"no permission for the sweep's query", "kv1", record, nil, failing, []string{"ok credentials", "ok table", "ok layout", "fail sweep permission denied"}},
 	} {
 		f := newFake(t, test.table)
 		if test.record != nil {
@@ -90,6 +96,7 @@ func TestInspect(t *testing.T) {
 		f.setFault(test.fault)
 		server := httptest.NewServer(f)
 		t.Cleanup(server.Close)
+		trusting(t, server.URL)
 		address := "aztables://account/kv1?endpoint=" + url.QueryEscape(server.URL)
 		got, want := inspected(t, address), slices.Concat(reached, test.want)
 		ok := len(got) == len(want)
@@ -115,8 +122,7 @@ func TestInspect(t *testing.T) {
 // The rule: Inspect ends at the first thing without which the rest cannot be looked at,
 // and stops when the loop does.
 func TestInspectEnds(t *testing.T) {
-	clearEnvironment(t)
-	t.Setenv(envKey, "a2V5")
+	trusting(t, "http://127.0.0.1:1")
 	if got := inspected(t, "aztables://account/a-b"); len(got) != 1 || !strings.HasPrefix(got[0], "fail url") {
 		t.Errorf("a malformed URL: %q", got)
 	}
@@ -126,6 +132,7 @@ func TestInspectEnds(t *testing.T) {
 	f := newFake(t, "kv1")
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
+	trusting(t, server.URL)
 	n := 0
 	for range Inspect(t.Context(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL)) {
 		if n++; n == 3 {
@@ -137,28 +144,22 @@ func TestInspectEnds(t *testing.T) {
 	}
 }
 
-// The rule: Inspect asks at the endpoint that the store's requests go to, without a SAS.
+// The rule: Inspect asks at the endpoint that the store's requests go to, at first without
+// credentials.
 func TestInspectAsksTheStoresEndpoint(t *testing.T) {
-	clearEnvironment(t)
 	f := newFake(t, "kv1")
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.URL.String())
+		asked = append(asked, r.Header.Get("Authorization"))
 		f.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	// The URL does not say it: the connection string does.
-	t.Setenv(envConnectionString, "AccountName=account;TableEndpoint="+server.URL+";SharedAccessSignature="+someSAS)
+	trusting(t, server.URL) // the URL does not say it
 	got := inspected(t, "aztables://account/kv1")
 	if len(got) == 0 || !strings.HasPrefix(got[0], "ok reachable "+server.URL+" answers") {
 		t.Errorf("the checks are %q; want the first to say that %s answers", got, server.URL)
 	}
-	if len(asked) < 2 || asked[0] != "/" || !strings.Contains(asked[1], "sig=") {
-		t.Errorf("the requests are %q; want one without the signature first", asked)
-	}
-	for _, line := range got {
-		if strings.Contains(line, "s3cr3t") {
-			t.Errorf("a check shows the signature: %s", line)
-		}
+	if len(asked) < 2 || asked[0] != "" || !strings.HasPrefix(asked[1], "SharedKeyLite account:") {
+		t.Errorf("the requests are authorized by %q; want one without credentials first", asked)
 	}
 }

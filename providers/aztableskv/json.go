@@ -80,3 +80,12 @@ func text(literal []byte) (string, bool) {
 	s, err := strconv.Unquote(string(literal))
 	return s, err == nil && literal[0] == '"'
 }
+
+// isText reports whether a literal is a string with this text.
+func isText(literal []byte, want string) bool {
+	if plain, ok := unescaped(literal); ok {
+		return string(plain) == want
+	}
+	s, ok := text(literal)
+	return ok && s == want
+}

@@ -76,9 +76,9 @@ func (l *layout) metadata() string {
 
 // The filters of queries: https://learn.microsoft.com/rest/api/storageservices/querying-tables-and-entities
 
-// keyFilter selects the entity of a key.
-func (l *layout) keyFilter(key string) string {
-	return "PartitionKey eq '" + l.partition(key) + "' and RowKey eq '" + key + "'"
+// keyFilter selects the entity of both keys.
+func (l *layout) keyFilter(partition, row string) string {
+	return "PartitionKey eq '" + partition + "' and RowKey eq '" + row + "'"
 }
 
 // scanFilter selects what a scan asks for.
@@ -216,7 +216,7 @@ func appendPartName(b []byte, i int) []byte {
 // entity is what the JSON of an entity holds, as literals in it; absent ones are
 // empty.
 type entity struct {
-	rowKey, etag                              []byte
+	partitionKey, rowKey, etag                []byte
 	values, valueTypes                        [maxParts][]byte
 	expires, expiresType, token, predecessors []byte
 }
@@ -235,6 +235,8 @@ func (l *layout) parse(body []byte) (entity, error) {
 // field returns the place of a property, nil for one that is of no interest.
 func (l *layout) field(e *entity, name []byte) *[]byte {
 	switch string(name) {
+	case "PartitionKey":
+		return &e.partitionKey
 	case "RowKey":
 		return &e.rowKey
 	case "odata.etag":
@@ -263,6 +265,16 @@ func (l *layout) field(e *entity, name []byte) *[]byte {
 		return &e.valueTypes[part]
 	}
 	return nil
+}
+
+// in reports whether an entity is in a partition, and has a RowKey.
+func (e *entity) in(partition string) bool {
+	return isText(e.partitionKey, partition) && len(e.rowKey) > 0 && e.rowKey[0] == '"'
+}
+
+// is reports whether an entity has both keys.
+func (e *entity) is(partition, row string) bool {
+	return isText(e.partitionKey, partition) && isText(e.rowKey, row)
 }
 
 // key returns the key under which an entity is, and version its ETag, "" where the
@@ -367,18 +379,15 @@ func (d *driver) checkLayout(ctx context.Context) error {
 }
 
 // readLayout returns the layout that the layout record says, or nil when there is no
-// such record.
+// such record. It makes a query: to a request for one entity, the service answers the
+// same whether the entity or the table is missing.
 func (d *driver) readLayout(ctx context.Context) (*layout, error) {
-	callCtx, call := d.watch(ctx, nil)
-	resp, err := d.table.GetEntity(callCtx, layoutPartition, layoutRow, nil)
-	switch {
-	case err != nil && absent(codeOf(err)):
-		return nil, nil
-	case err != nil:
-		return nil, d.errNotProvisioned(call.failRead(ctx, err))
+	_, body, err := d.queryOne(ctx, layoutPartition, layoutRow, true, nil)
+	if body == nil || err != nil {
+		return nil, d.errNotProvisioned(err)
 	}
 	var found layoutRecord
-	switch err := json.Unmarshal(resp.Value, &found); {
+	switch err := json.Unmarshal(body, &found); {
 	case err != nil, found.Format == 0:
 		return nil, errForeign("the layout record of table "+d.name, fmt.Sprintf("format %d", layoutFormat))
 	case found.Format != layoutFormat: // another version of skykv wrote it
@@ -400,12 +409,15 @@ func (d *driver) createLayout(ctx context.Context) (*layout, error) {
 		return nil, err
 	}
 	callCtx, call := d.watch(ctx, nil)
-	_, err = d.table.AddEntity(callCtx, body, nil)
+	resp, err := d.table.AddEntity(callCtx, body, nil)
+	err = call.end(err)
 	switch {
+	case err == nil && resp.ETag == "":
+		return nil, errAnswer(errNoETag)
 	case err == nil:
 		return d.layout, nil
 	case codeOf(err) == aztables.EntityAlreadyExists:
 		return nil, nil
 	}
-	return nil, d.errNotProvisioned(call.failRead(ctx, err))
+	return nil, d.errNotProvisioned(call.failRead(err))
 }

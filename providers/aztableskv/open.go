@@ -3,6 +3,7 @@ package aztableskv
 import (
 	"context"
 	"regexp"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -34,7 +35,14 @@ type Options struct {
 	// that of options in a call's context: the zero value stands for the SDK's
 	// defaults, four attempts. ShouldRetry, when set, decides as it does in the SDK.
 	Retry policy.RetryOptions
+
+	// Timeout ends calls whose context has no deadline, with an error that matches
+	// kv.ErrUnavailable and context.DeadlineExceeded. Batches and scans have it for
+	// each of their requests, retries included. Zero stands for one minute.
+	Timeout time.Duration
 }
+
+const defaultTimeout = time.Minute
 
 // New returns a store over table, which must exist: see [EnsureWith]. The client
 // stays the caller's, and is left open by Close. Nil options stand for the zero
@@ -62,9 +70,12 @@ func newDriver(op string, client *aztables.ServiceClient, table string, opts *Op
 	if opts == nil {
 		opts = &Options{}
 	}
-	shards := opts.Shards
+	shards, timeout := opts.Shards, opts.Timeout
 	if shards == 0 {
 		shards = DefaultShards
+	}
+	if timeout == 0 {
+		timeout = defaultTimeout
 	}
 	switch {
 	case client == nil:
@@ -73,8 +84,10 @@ func newDriver(op string, client *aztables.ServiceClient, table string, opts *Op
 		return nil, errInvalid(op, "the table's name is %q; it must be %s", table, tableNameRule)
 	case shards < 1 || shards > MaxShards:
 		return nil, errInvalid(op, "Shards is %d; it must be 1 to %d", opts.Shards, MaxShards)
+	case timeout < 0:
+		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", opts.Timeout, defaultTimeout)
 	}
-	d := &driver{table: client.NewClient(table), name: table, retry: opts.Retry}
+	d := &driver{table: client.NewClient(table), name: table, timeout: timeout, slots: newSlots(opts.Retry)}
 	d.setLayout(newLayout(shards))
 	return d, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -37,6 +38,9 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("EnsureWith of %q: %v; want ErrInvalidOption", table, err)
 		}
 	}
+	if _, err := New(t.Context(), client, "kv1", &Options{Timeout: -time.Second}); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "the timeout is -1s; want a positive one") {
+		t.Errorf("a negative timeout: %v; want ErrInvalidOption", err)
+	}
 	for _, shards := range []int{-1, MaxShards + 1} {
 		_, err := New(t.Context(), client, "kv1", &Options{Shards: shards})
 		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "1 to 256") {
@@ -49,15 +53,9 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "Ensure") {
 		t.Errorf("missing table: %v; want ErrNotProvisioned that names Ensure", err)
 	}
-	// Whether the real service says TableNotFound to a read, as Azurite does, is not known.
-	f.setFault(func(r *http.Request) fault {
-		if r.Method == "GET" {
-			return fault{status: 404, code: "ResourceNotFound"}
-		}
-		return fault{status: 404, code: "TableNotFound"}
-	})
+	f.setFault(func(r *http.Request) fault { return fault{status: 404, code: "ResourceNotFound"} })
 	if _, err := New(t.Context(), client, "other", nil); !errors.Is(err, kv.ErrNotProvisioned) || !strings.Contains(err.Error(), "Ensure") {
-		t.Errorf("missing table whose entities are said to be missing: %v; want ErrNotProvisioned that names Ensure", err)
+		t.Errorf("missing table that is called a resource: %v; want ErrNotProvisioned that names Ensure", err)
 	}
 }
 
@@ -116,14 +114,14 @@ func TestOpenRace(t *testing.T) {
 	client := f.client()
 	f.setFault(func(r *http.Request) fault {
 		if r.Method == "POST" { // somebody else is faster
-			f.entities[fakeKey{layoutPartition, layoutRow}] = &fakeEntity{etag: "W/\"1\"", properties: rawProperties(t, map[string]any{"format": 2, "shards": 16})}
+			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, map[string]any{"format": 2, "shards": 16}))
 		}
 		return fault{}
 	})
 	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
 		t.Error(err)
 	}
-	if got := f.take(); !slices.Equal(got, []string{"GET entity", "POST entity", "GET entity"}) {
+	if got := f.take(); !slices.Equal(got, []string{"GET list", "POST entity", "GET list"}) {
 		t.Errorf("the requests are %q", got)
 	}
 }
@@ -200,6 +198,8 @@ func TestConnectRefuses(t *testing.T) {
 		{url: "aztables://account/tab?shards=0", says: "from 1 to 256"},
 		{url: "aztables://account/tab?shards=257", says: "from 1 to 256"},
 		{url: "aztables://account/tab?shards=many", says: "from 1 to 256"},
+		{url: "aztables://account/tab?timeout=0", says: "positive duration"},
+		{url: "aztables://account/tab?timeout=-1s", says: "positive duration"},
 		{url: "aztables://account/tab?endpoint=ftp://x", says: "endpoint"},
 		{url: "aztables://account/tab?endpoint=http://u:s3cr3t@x", says: "endpoint"},
 		{url: "aztables://account/tab?endpoint=http://x?sig=s3cr3t", says: "endpoint"},
@@ -216,8 +216,9 @@ func TestConnectRefuses(t *testing.T) {
 		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=ftp://s3cr3t"}, says: "endpoint"},
 		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account;AccountKey=s3cr3t!"}, says: "base64"},
 	} {
-		for _, name := range []string{envConnectionString, envKey, envSAS} {
-			t.Setenv(name, test.env[name])
+		clearEnvironment(t)
+		for name, value := range test.env {
+			t.Setenv(name, value)
 		}
 		_, err := Open(t.Context(), test.url)
 		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), test.says) {
@@ -228,46 +229,51 @@ func TestConnectRefuses(t *testing.T) {
 }
 
 // The rule: each kind of credentials is found where it is documented, and sends
-// requests where the URL, the connection string or Azure's own scheme says.
+// requests where the URL, the connection string or Azure's own scheme says, if the
+// credentials may go there.
 func TestConnect(t *testing.T) {
+	const named = "AccountName=account;AccountKey=" + someKey + ";TableEndpoint="
+	const key, sas = "SharedKeyLite account:", "sig=s3cr3t%3D"
 	for _, test := range []struct {
 		name, url string
 		env       map[string]string
 		endpoint  string // of the requests
 		auth      string // start of the Authorization header, or a part of the query
 	}{
-		{"key", "aztables://account/kv1", map[string]string{envKey: someKey}, "https://account.table.core.windows.net/", "SharedKeyLite account:"},
-		{"SAS", "aztables://account/kv1", map[string]string{envSAS: "?" + someSAS}, "https://account.table.core.windows.net/", "sig=s3cr3t%3D"},
-		{"key before SAS", "aztables://account/kv1", map[string]string{envKey: someKey, envSAS: someSAS}, "https://account.table.core.windows.net/", "SharedKeyLite account:"},
-		{"endpoint", "aztables://account/kv1?endpoint=http://127.0.0.1:1/account", map[string]string{envSAS: someSAS}, "http://127.0.0.1:1/account/", "sig=s3cr3t%3D"},
+		{"key", "aztables://account/kv1", map[string]string{envKey: someKey}, "https://account.table.core.windows.net/", key},
+		{"SAS", "aztables://account/kv1", map[string]string{envSAS: "?" + someSAS}, "https://account.table.core.windows.net/", sas},
+		{"key before SAS", "aztables://account/kv1", map[string]string{envKey: someKey, envSAS: someSAS}, "https://account.table.core.windows.net/", key},
+		{"private link", "aztables://account/kv1?endpoint=https://account.privatelink.table.core.windows.net", map[string]string{envSAS: someSAS}, "https://account.privatelink.table.core.windows.net/", sas},
+		{"government", "aztables://account/kv1?endpoint=https://account.table.core.usgovcloudapi.net", map[string]string{envKey: someKey}, "https://account.table.core.usgovcloudapi.net/", key},
+		{"DNS zone", "aztables://account/kv1?endpoint=https://account.z07.table.storage.azure.net", map[string]string{envKey: someKey}, "https://account.z07.table.storage.azure.net/", key},
+		{"trusted host", "aztables://account/kv1?endpoint=https://proxy.example/account", map[string]string{envSAS: someSAS, trust.EnvHosts: "proxy.example"}, "https://proxy.example/account/", sas},
 		{"connection string", "aztables://account/kv1", map[string]string{
 			envConnectionString: "DefaultEndpointsProtocol=https;AccountName=account;AccountKey=" + someKey + ";EndpointSuffix=core.chinacloudapi.cn;",
 			envKey:              "b3RoZXI=",
-		}, "https://account.table.core.chinacloudapi.cn/", "SharedKeyLite account:"},
-		{"connection string with an endpoint", "aztables://account/kv1", map[string]string{
-			envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=http://127.0.0.1:1/account/",
-		}, "http://127.0.0.1:1/account/", "SharedKeyLite account:"},
-		{"endpoint before connection string", "aztables://account/kv1?endpoint=http://127.0.0.1:2", map[string]string{
-			envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=http://127.0.0.1:1/account",
-		}, "http://127.0.0.1:2/", "SharedKeyLite account:"},
+		}, "https://account.table.core.chinacloudapi.cn/", key},
+		{"connection string with an endpoint", "aztables://account/kv1", map[string]string{envConnectionString: named + "http://127.0.0.1:1/account/"}, "http://127.0.0.1:1/account/", key},
+		{"connection string with a private endpoint", "aztables://account/kv1", map[string]string{envConnectionString: named + "https://stack.example/account"}, "https://stack.example/account/", key},
+		{"endpoint before connection string", "aztables://account/kv1?endpoint=https://account.table.core.windows.net", map[string]string{envConnectionString: named + "http://127.0.0.1:1"}, "https://account.table.core.windows.net/", key},
+		{"endpoint of the connection string", "aztables://account/kv1?endpoint=http://127.0.0.1:1/other", map[string]string{envConnectionString: named + "http://127.0.0.1:1/account"}, "http://127.0.0.1:1/other/", key},
 		{"connection string with a SAS", "aztables://account/kv1", map[string]string{
 			envConnectionString: "TableEndpoint=https://account.table.core.windows.net/;SharedAccessSignature=" + someSAS,
-		}, "https://account.table.core.windows.net/", "sig=s3cr3t%3D"},
+		}, "https://account.table.core.windows.net/", sas},
 		{"Azurite", "aztables://devstoreaccount1/kv1", nil, "http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
 		{"Azurite elsewhere", "aztables://devstoreaccount1/kv1?endpoint=http://h:1/devstoreaccount1", nil, "http://h:1/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
 		{"development storage", "aztables://devstoreaccount1/kv1", map[string]string{envConnectionString: "UseDevelopmentStorage=true"},
 			"http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
 	} {
-		for _, name := range []string{envConnectionString, envKey, envSAS} {
-			t.Setenv(name, test.env[name])
+		clearEnvironment(t)
+		for name, value := range test.env {
+			t.Setenv(name, value)
 		}
-		c, err := Connect(t.Context(), test.url+shardsParam(test.url))
+		c, err := Connect(t.Context(), test.url+moreParams(test.url))
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
-		if c.Table != "kv1" || c.Options.Shards != 5 {
-			t.Errorf("%s: table %q, %d shards; want kv1 and 5", test.name, c.Table, c.Options.Shards)
+		if c.Table != "kv1" || c.Options.Shards != 5 || c.Options.Timeout != 90*time.Second {
+			t.Errorf("%s: table %q, %d shards, a timeout of %s; want kv1, 5 and 1m30s", test.name, c.Table, c.Options.Shards, c.Options.Timeout)
 		}
 		var sent *http.Request
 		c.transport.RegisterProtocol("https", tripper(func(r *http.Request) { sent = r }))
@@ -288,11 +294,74 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-func shardsParam(address string) string {
-	if strings.Contains(address, "?") {
-		return "&shards=5"
+// The rule: a URL cannot send the environment's credentials to a host that nobody trusts, or
+// over http, and no account of Azure Cosmos DB is opened. Nothing is sent.
+func TestConnectTrusts(t *testing.T) {
+	const named = "AccountName=account;AccountKey=" + someKey + ";TableEndpoint="
+	const https, http, untrusted, cosmos = "sent to https endpoints only", "an account key is sent over http to the endpoint that " + envConnectionString + " names", "name it in " + trust.EnvHosts, "Cosmos DB"
+	for _, test := range []struct {
+		endpoint string
+		env      map[string]string
+		says     string
+	}{
+		{"https://example.com", map[string]string{envKey: someKey}, untrusted},
+		{"https://example.com", map[string]string{envSAS: someSAS}, untrusted},
+		{"https://example.com", nil, untrusted},
+		{"https://example.com", map[string]string{envConnectionString: named + "https://account.table.core.windows.net"}, untrusted},
+		{"https://table.core.windows.net.example.com", map[string]string{envKey: someKey}, untrusted},
+		{"https://eviltable.core.windows.net", map[string]string{envKey: someKey}, untrusted},
+		{"https://proxy.example:8443", map[string]string{envKey: someKey, trust.EnvHosts: "other.example"}, untrusted},
+		{"https://127.0.0.1:1", map[string]string{envKey: someKey}, untrusted},
+		{"http://account.table.core.windows.net", map[string]string{envKey: someKey}, http},
+		{"http://127.0.0.1:1", map[string]string{envKey: someKey, trust.EnvHosts: "127.0.0.1"}, http},
+		{"http://127.0.0.1:2", map[string]string{envConnectionString: named + "http://127.0.0.1:1"}, http},
+		{"http://127.0.0.1:1", map[string]string{envConnectionString: named + "https://127.0.0.1:1"}, http},
+		{"http://127.0.0.1:1", map[string]string{envSAS: someSAS, trust.EnvHosts: "127.0.0.1"}, https},
+		{"http://127.0.0.1:1", map[string]string{envConnectionString: "AccountName=account;SharedAccessSignature=" + someSAS + ";TableEndpoint=http://127.0.0.1:1"}, https},
+		{"", map[string]string{envConnectionString: "AccountName=account;SharedAccessSignature=" + someSAS + ";TableEndpoint=http://127.0.0.1:1"}, https},
+		{"http://127.0.0.1:1", map[string]string{trust.EnvHosts: "127.0.0.1"}, https},
+		{"https://account.table.cosmos.azure.com:443", map[string]string{envKey: someKey}, cosmos},
+		{"https://account.Table.Cosmos.azure.cn", map[string]string{envKey: someKey}, cosmos},
+		{"https://account.table.cosmosdb.azure.com", nil, cosmos},
+		{"", map[string]string{envConnectionString: named + "https://account.table.cosmos.azure.com:443/"}, cosmos},
+		{"https://account.table.cosmos.azure.com", map[string]string{envKey: someKey, trust.EnvHosts: "*.azure.com"}, cosmos},
+	} {
+		clearEnvironment(t)
+		for name, value := range test.env {
+			t.Setenv(name, value)
+		}
+		address := "aztables://account/kv1"
+		if test.endpoint != "" {
+			address += "?endpoint=" + test.endpoint
+		}
+		for name, open := range map[string]func() error{
+			"Open":    func() error { _, err := Open(t.Context(), address); return err },
+			"Connect": func() error { _, err := Connect(t.Context(), address); return err },
+			"Ensure":  func() error { return Ensure(t.Context(), address) },
+			"Sweep":   func() error { _, err := Sweep(t.Context(), address, nil); return err },
+			"Inspect": func() error {
+				for c := range Inspect(t.Context(), address) {
+					return c.Err
+				}
+				return nil
+			},
+		} {
+			err := open()
+			if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%s of %s with %v: %v; want ErrInvalidOption that says %q", name, address, test.env, err, test.says)
+			}
+			shows(t, err, "s3cr3t")
+			shows(t, err, someKey)
+		}
 	}
-	return "?shards=5"
+}
+
+func moreParams(address string) string {
+	const more = "shards=5&timeout=1m30s"
+	if strings.Contains(address, "?") {
+		return "&" + more
+	}
+	return "?" + more
 }
 
 // The rule: without credentials in the environment, azidentity's chain is asked;
@@ -347,11 +416,11 @@ func TestOpen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	t.Setenv(envKey, someKey)
+	t.Setenv(envConnectionString, "AccountName="+emulator.AzureAccount+";AccountKey="+someKey+";TableEndpoint="+endpoint)
 	if _, err := Open(t.Context(), address); !errors.Is(err, kv.ErrPermission) {
 		t.Errorf("with a wrong key: %v; want ErrPermission", err)
 	}
-	t.Setenv(envKey, "")
+	clearEnvironment(t)
 	if _, err := Open(t.Context(), strings.Replace(address, table, newTableName(), 1)); !errors.Is(err, kv.ErrNotProvisioned) {
 		t.Errorf("missing table: %v; want ErrNotProvisioned", err)
 	}
@@ -386,13 +455,8 @@ func TestSAS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, err := findAccount(emulator.AzureAccount, endpoint, func(name string) string {
-			return map[string]string{envSAS: sas}[name]
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		limited, err := found.client(newTransport())
+		// By URL, no SAS is sent over http.
+		limited, err := account{name: emulator.AzureAccount, endpoint: endpoint, sas: sas}.client(newTransport())
 		if err != nil {
 			t.Fatal(err)
 		}

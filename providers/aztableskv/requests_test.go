@@ -70,7 +70,7 @@ func TestOpeningReadsOnce(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
 	client := f.client()
-	for i, want := range [][]string{{"GET entity", "POST entity"}, {"GET entity"}} {
+	for i, want := range [][]string{{"GET list", "POST entity"}, {"GET list"}} {
 		if _, err := New(t.Context(), client, "kv1", nil); err != nil {
 			t.Fatal(err)
 		}

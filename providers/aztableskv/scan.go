@@ -1,11 +1,17 @@
 package aztableskv
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"iter"
+	"net/http"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
+	"github.com/skykv/skykv/internal/attempt"
+	"github.com/skykv/skykv/internal/pages"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -31,9 +37,7 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 		for body, err := range d.list(ctx, req, filter) {
 			var e entity
 			if err == nil {
-				if e, err = d.layout.parse(body); err != nil {
-					err = errAnswer(err)
-				}
+				e, err = d.parse(body, d.layout.partitions[req.Shard])
 			}
 			if err != nil {
 				yield(kv.Record{}, err)
@@ -41,22 +45,12 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			}
 			key := e.key()
 			if kv.ValidateKey(key) != nil {
-				continue // no key of any store: nothing of skykv's ever meets it
+				// No key of any store. The service sorts names by UTF-16, so that the store
+				// would take those of other programs for out of order.
+				continue
 			}
 			rec, err := d.layout.record(&e, key, req.WithValue)
-			if shard := d.layout.shard(key); err == nil && shard != req.Shard {
-				err = errForeign("an entity in partition "+d.layout.partitions[req.Shard], "it in "+d.layout.partitions[shard])
-			}
-			if err == nil {
-				if rec.Version = e.version(); rec.Version == "" {
-					var found kv.Found
-					found, err = d.Get(ctx, kv.GetRequest{Key: key, WithValue: true, Meter: req.Meter})
-					if rec = found.Record; err == nil && !found.Exists {
-						continue
-					}
-				}
-			}
-			if err != nil {
+			if rec.Version = e.version(); err != nil {
 				rec = kv.Record{Key: key}
 			}
 			if !yield(rec, err) {
@@ -64,6 +58,38 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			}
 		}
 	}
+}
+
+// queryOne returns the entity of both keys, and its JSON, which is nil where there is none.
+func (d *driver) queryOne(ctx context.Context, partition, row string, withValue bool, meter *kv.Meter) (entity, []byte, error) {
+	req := kv.ScanRequest{Limit: 1, WithValue: withValue, Meter: meter}
+	for body, err := range d.list(ctx, req, d.layout.keyFilter(partition, row)) {
+		var e entity
+		if err == nil {
+			if e, err = d.parse(body, partition); err == nil && !e.is(partition, row) {
+				err = errAnswer(errOther)
+			}
+		}
+		return e, body, err
+	}
+	return entity{}, nil, nil
+}
+
+// parse reads an entity of the answer to a query for a partition. The error says that the
+// answer cannot be the service's.
+func (d *driver) parse(body []byte, partition string) (entity, error) {
+	e, err := d.layout.parse(body)
+	switch {
+	case err != nil:
+	case !e.in(partition):
+		err = errOther
+	case e.version() == "":
+		err = errNoETag
+	}
+	if err != nil {
+		err = errAnswer(err)
+	}
+	return e, err
 }
 
 // list yields the JSON of the entities that match filter, with all their properties or
@@ -75,14 +101,16 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 		if req.WithValue {
 			top = min(limit, firstPage)
 		}
+		if limit > 1 {
+			ctx = attempt.With(ctx, attempt.Many)
+		}
 		opts := d.listOptions(filter, req.WithValue, top)
-		// Pages may be empty and still have a successor.
-		for pager := d.table.NewListEntitiesPager(opts); pager.More(); {
-			callCtx, call := d.watch(ctx, req.Meter)
-			page, err := pager.NextPage(callCtx)
-			call.end(err)
+		pager := d.table.NewListEntitiesPager(opts)
+		var guard pages.Guard
+		for {
+			page, err := d.page(ctx, pager, req.Meter)
 			if err != nil {
-				yield(nil, call.failRead(ctx, err))
+				yield(nil, err)
 				return
 			}
 			size := 0
@@ -93,11 +121,64 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 					return
 				}
 			}
-			if n := len(page.Entities); req.WithValue && n > 0 {
+			// Pages may be empty and still have a successor.
+			n := len(page.Entities)
+			if req.WithValue && n > 0 {
 				*opts.Top = int32(max(1, min(limit, pageBytes*n/size))) // the pager looks at it anew
+			}
+			if !pager.More() {
+				return
+			}
+			if err := guard.Next(ctx, n, continuation(page)); err != nil {
+				if err == pages.ErrRepeated {
+					err = errAnswer(err)
+				}
+				yield(nil, err)
+				return
 			}
 		}
 	}
+}
+
+// continuation returns where the page after page begins. Either part may be missing.
+func continuation(page aztables.ListEntitiesResponse) string {
+	at := ""
+	for _, part := range []*string{page.NextPartitionKey, page.NextRowKey} {
+		if part != nil {
+			at += *part
+		}
+		at += "\n"
+	}
+	return at
+}
+
+// page asks for the next page of a query.
+func (d *driver) page(ctx context.Context, pager *runtime.Pager[aztables.ListEntitiesResponse], meter *kv.Meter) (aztables.ListEntitiesResponse, error) {
+	callCtx, call := d.watch(ctx, meter)
+	page, err := pager.NextPage(callCtx)
+	err = call.end(err)
+	if r := call.response; r != nil && r.Request != nil && isCosmos(r.Request.URL.Host) { // a client of New's caller
+		return page, &kv.Error{Kind: kv.ErrInvalidOption, Err: errCosmos}
+	}
+	if err != nil {
+		e := call.failRead(err)
+		if absent(codeOf(err)) { // to a query, only the table can be missing
+			e.Kind = kv.ErrNotProvisioned
+		}
+		return page, e
+	}
+	if len(page.Entities) == 0 && !hasList(call.response) {
+		return page, errAnswer(errNoList)
+	}
+	return page, nil
+}
+
+// hasList reports whether the answer to a query has a list of entities, which may be
+// empty. The SDK takes an answer without one for an empty list.
+func hasList(resp *http.Response) bool {
+	body, err := runtime.Payload(resp) // the SDK has read it already
+	var members map[string]json.RawMessage
+	return err == nil && json.Unmarshal(body, &members) == nil && bytes.HasPrefix(members["value"], []byte("["))
 }
 
 // listOptions asks for pages of the entities that match filter. Full metadata is asked

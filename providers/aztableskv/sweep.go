@@ -135,10 +135,10 @@ func (s *sweeper) shard(ctx context.Context, shard int, now time.Time) error {
 		switch {
 		case err != nil && rec.Key == "":
 			return err
-		case err != nil:
+		case err != nil, s.driver.layout.shard(rec.Key) != shard:
 			s.progress.Foreign++
 			continue
-		case !s.driver.layout.unswept(rec, now): // re-created since it was listed
+		case !s.driver.layout.unswept(rec, now): // the service does not list it
 			s.progress.Kept++
 			continue
 		}

@@ -142,46 +142,6 @@ func TestSweepKeepsRecreated(t *testing.T) {
 	}
 }
 
-// The rule: where a listing has no ETags, an entity is read again, and is deleted only if
-// it still waits for that.
-func TestSweepWithoutETags(t *testing.T) {
-	t.Parallel()
-	f := newFake(t, "kv1")
-	s := f.store(nil)
-	ctx := t.Context()
-	past := s.With(kv.Clock(func() time.Time { return time.Now().Add(-3 * time.Hour) }))
-	keys := oneShard(3)
-	for _, key := range keys {
-		if _, err := past.Put(ctx, key, nil, kv.TTL(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.noETags = true
-	f.setFault(func(r *http.Request) fault {
-		if r.Method != "GET" || strings.HasSuffix(r.URL.Path, "()") {
-			return fault{}
-		}
-		switch { // between the listing and this read
-		case strings.Contains(r.URL.Path, "'"+keys[0]+"'"):
-			var properties map[string]json.RawMessage
-			if err := json.Unmarshal(newLayout(DefaultShards).encode(putting(keys[0], kv.Condition{}).Record), &properties); err != nil {
-				t.Error(err)
-			}
-			f.write(fakeKey{"03", keys[0]}, properties)
-		case strings.Contains(r.URL.Path, "'"+keys[1]+"'"):
-			delete(f.entities, fakeKey{"03", keys[1]})
-		}
-		return fault{}
-	})
-	last, err := SweepWith(ctx, f.client(), "kv1", nil)
-	if err != nil || last.Deleted != 1 || last.Kept != 1 {
-		t.Errorf("of three entities, one re-created and one deleted since they were listed: %+v, %v; want 1 deleted and 1 kept", last, err)
-	}
-	if !f.has("03", keys[0]) || f.has("03", keys[2]) {
-		t.Errorf("the re-created entity is there: %t, the expired one: %t", f.has("03", keys[0]), f.has("03", keys[2]))
-	}
-}
-
 // The rule: the rate is kept, and on an interval passes start that far apart,
 // one that fails included, until the context ends.
 func TestSweepPace(t *testing.T) {

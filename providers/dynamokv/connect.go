@@ -37,6 +37,7 @@ func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "AWS DynamoDB",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform,
+		Connect: func(ctx context.Context, url string) (provider.Connection, error) { return Connect(ctx, url) },
 	}
 }
 
@@ -126,6 +127,22 @@ type Connection struct {
 
 // Close closes the connections to the service that are idle.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+
+// Open returns the store, as [New] does.
+func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
+	return New(ctx, c.Client, c.Table, &c.Options)
+}
+
+// Identity returns a text that is the same for all URLs of the table in this
+// environment. See [provider.Connection]. All endpoints of a region of AWS have the same
+// tables.
+func (c *Connection) Identity() string {
+	endpoint := c.endpoint
+	if u, err := url.Parse(endpoint); err == nil && isService(u.Hostname()) {
+		endpoint = ""
+	}
+	return provider.Identity(name, endpoint, c.Client.Options().Region, c.Table)
+}
 
 // Connect reads a URL and the environment as [Open] does, and makes the client. It
 // sends nothing to DynamoDB. Looking for credentials may be I/O. The errors are those
