@@ -45,8 +45,8 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			}
 			key := e.key()
 			if kv.ValidateKey(key) != nil {
-				// No key of any store. The service sorts names by UTF-16, so that the store
-				// would take those of other programs for out of order.
+				// No key of any store. How the service orders such names is not documented, so
+				// that the store might take them for out of order.
 				continue
 			}
 			rec, err := d.layout.record(&e, key, req.WithValue)
