@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -17,10 +18,10 @@ func cursorCases() []testCase {
 		return keys, cursor
 	}
 	refused := func(t *trial, prefix, cursor string) {
-		t.wantRefused(fmt.Sprintf("ScanPage(%q) with cursor %q", prefix, cursor), kv.ErrInvalidCursor, func() error {
+		t.wantRefused(fmt.Sprintf("ScanPage(%q) with cursor %s", prefix, short(cursor)), kv.ErrInvalidCursor, func() error {
 			page, err := t.ScanPage(t.ctx, prefix, 100, cursor)
 			if len(page.Entries) > 0 {
-				t.Errorf("ScanPage(%q) with cursor %q: %d entries", prefix, cursor, len(page.Entries))
+				t.Errorf("ScanPage(%q) with cursor %s: %d entries", prefix, short(cursor), len(page.Entries))
 			}
 			return err
 		})
@@ -48,10 +49,10 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/extended",
-			"A cursor with something before or behind it is ErrInvalidCursor before any I/O.",
+			"A cursor with something before or after it is ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
-				for _, text := range []string{cursor + "A", "A" + cursor, cursor + "=", cursor + "\n", " " + cursor, cursor + cursor, cursor + "AAAA"} {
+				for _, text := range []string{strings.Repeat(cursor, 10_000), cursor + "A", "A" + cursor, cursor + "=", cursor + "\n", " " + cursor, cursor + cursor, cursor + "AAAA"} {
 					refused(t, "key:", text)
 				}
 			}),

@@ -214,7 +214,7 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 		case results[i].Err != nil:
 			failed[w.Key] = s.failWrite(&c, op, w.Key, false, results[i].Err)
 		case !results[i].Done:
-			failed[w.Key] = s.errCondition(op, w.Key, results[i].MayHaveApplied)
+			failed[w.Key] = s.errCondition(op, w.Key, results[i].MayHaveApplied, errors.New("the driver says so of a write without one"))
 		}
 	}
 	return batchError(failed)

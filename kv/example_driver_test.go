@@ -133,5 +133,5 @@ func ExampleDriver() {
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// kv: put "greeting" on list: condition failed
+	// kv: put "greeting" on list: condition failed: there is an entry already
 }

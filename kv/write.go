@@ -71,7 +71,11 @@ func (s *Store) put(c *call, req WriteRequest) (Version, error) {
 			}
 			req.Condition = Condition{Kind: CondVersion, Version: out.Found.Version}
 		default:
-			return Version{}, s.errCondition(op, req.Key, mayHaveApplied)
+			why := errChanged
+			if ifAbsent {
+				why = errTaken
+			}
+			return Version{}, s.errCondition(op, req.Key, mayHaveApplied, why)
 		}
 		if err := c.ctx.Err(); err != nil {
 			return Version{}, s.failWrite(c, op, req.Key, mayHaveApplied, &Error{Err: err})
@@ -112,21 +116,27 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	case err != nil:
 		return s.failWrite(&c, op, key, false, err)
 	case !out.Done:
-		return s.errCondition(op, key, out.MayHaveApplied)
+		return s.errCondition(op, key, out.MayHaveApplied, errChanged)
 	}
 	return nil
 }
 
+// Which condition failed.
+var (
+	errTaken   = errors.New("there is an entry already")
+	errChanged = errors.New("the entry has another version by now, or is gone")
+)
+
 // errCondition is the error of a condition that failed: just that, unless an
 // attempt that may have been applied came before.
-func (s *Store) errCondition(op, key string, mayHaveApplied bool) error {
+func (s *Store) errCondition(op, key string, mayHaveApplied bool, why error) error {
 	if mayHaveApplied {
 		return s.fail(op, key, &Error{
 			MayHaveApplied: true,
 			Err:            errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
 		})
 	}
-	return s.fail(op, key, &Error{Kind: ErrConditionFailed})
+	return s.fail(op, key, &Error{Kind: ErrConditionFailed, Err: why})
 }
 
 // failWrite is fail for a write that reached the driver. Its fate is unknown

@@ -38,6 +38,7 @@ func All() provider.Set {
 //	  ?region=R                          else AWS_REGION, or the shared AWS files
 //	  &shards=N                          partitions, 16 unless given; fixed once the table is in use
 //	  &endpoint=URL                      an emulator (http) or a private connection (https)
+//	  &timeout=DURATION                  of calls without a deadline, 1m unless given
 //	firestore://PROJECT/COLLECTION     Google Cloud Firestore
 //	  ?database=ID                       else "(default)"
 //	  &shards=N                          ranges of document names, 1 unless given; fixed once in use

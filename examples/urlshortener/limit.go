@@ -15,6 +15,7 @@ import (
 // however many processes count at once.
 type limiter struct {
 	counts *kv.Typed[int]
+	now    func() time.Time // the clock of the store, by which the counts expire
 	most   int
 	window time.Duration
 }
@@ -31,7 +32,7 @@ func (l limiter) take(ctx context.Context, client string) (wait time.Duration, e
 		case err != nil:
 			return 0, err
 		case entry.Value >= l.most:
-			return max(time.Until(entry.ExpiresAt), time.Millisecond), nil
+			return max(entry.ExpiresAt.Sub(l.now()), time.Millisecond), nil
 		default:
 			_, err = l.counts.Put(ctx, key, entry.Value+1, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 		}

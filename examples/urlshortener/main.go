@@ -37,7 +37,7 @@ func run(ctx context.Context, addr string) error {
 		return err
 	}
 	defer store.Close()
-	server := &http.Server{Addr: addr, Handler: newService(store), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Addr: addr, Handler: newService(store, time.Now), ReadHeaderTimeout: 5 * time.Second}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err

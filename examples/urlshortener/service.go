@@ -28,9 +28,11 @@ type service struct {
 	clients limiter
 }
 
-// newService gives the service's handler. Everything that it remembers is in store.
-func newService(store *kv.Store) http.Handler {
-	s := &service{links: kv.JSON[link](store), clients: limiter{counts: kv.JSON[int](store), most: 10, window: time.Minute}}
+// newService returns the service's handler. Everything that it remembers is in store.
+// The clock now is the only one: links and counts expire by it too.
+func newService(store *kv.Store, now func() time.Time) http.Handler {
+	store = store.With(kv.Clock(now))
+	s := &service{links: kv.JSON[link](store), clients: limiter{counts: kv.JSON[int](store), now: now, most: 10, window: time.Minute}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /links", s.create)
 	mux.HandleFunc("GET /{code}", s.follow)

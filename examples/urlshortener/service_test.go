@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -73,7 +74,7 @@ func TestProcess(t *testing.T) {
 	})
 }
 
-// clock is the store's, moved by hand.
+// clock is the service's, moved by hand.
 type clock struct{ ahead atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
@@ -82,7 +83,7 @@ func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Lo
 func serve(t *testing.T, store *kv.Store) (urls [2]string, c *clock) {
 	c = new(clock)
 	for i := range urls {
-		server := httptest.NewServer(newService(store.With(kv.Clock(c.now))))
+		server := httptest.NewServer(newService(store, c.now))
 		t.Cleanup(server.Close)
 		urls[i] = server.URL
 	}
@@ -163,8 +164,12 @@ func TestLimit(t *testing.T) {
 						return
 					}
 					resp.Body.Close()
-					if resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") == "" {
-						t.Error("a refusal does not say when to try again")
+					if resp.StatusCode == http.StatusTooManyRequests {
+						// The window of a minute is in the clock's future, however far that is ahead.
+						wait, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+						if err != nil || wait < 1 || wait > 61 {
+							t.Errorf("rule: a refusal says after how many seconds its window ends; Retry-After is %q, %v", resp.Header.Get("Retry-After"), err)
+						}
 					}
 					n, _ := counts.LoadOrStore(resp.StatusCode, new(atomic.Int64))
 					n.(*atomic.Int64).Add(1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -219,9 +220,14 @@ func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
 		if err != nil {
 			return nil, err
 		}
-		// What both clients read to trust the service.
+		host, _, err := net.SplitHostPort(s.addr)
+		if err != nil {
+			return nil, err
+		}
+		// What both clients read to trust the service, and the store to send it credentials.
 		for name, value := range map[string]string{
 			"AWS_CA_BUNDLE": s.certificate, "AWS_ACCESS_KEY_ID": "skykv", "AWS_SECRET_ACCESS_KEY": "skykv", "AWS_REGION": "us-east-1",
+			"SKYKV_TRUSTED_HOSTS": host,
 		} {
 			restore, set := os.LookupEnv(name)
 			if err := os.Setenv(name, value); err != nil {

@@ -31,6 +31,11 @@ type Provider struct {
 	// Open returns the store of a URL.
 	Open func(ctx context.Context, url string) (*kv.Store, error)
 
+	// Connect returns a client by which the store of a URL can be opened any number of
+	// times, and sends nothing to the service. Where it is nil, there is no client: each
+	// Open stands for itself, and the URL is the store's identity.
+	Connect func(ctx context.Context, url string) (Connection, error)
+
 	// Ensure creates what the store of a URL needs and does not have yet, such as a
 	// table with its settings and its layout record, and waits until it can be used. It
 	// leaves what is there as it is, refuses what belongs to another program with
@@ -48,6 +53,10 @@ type Provider struct {
 	// that Open makes if it is absent or empty. It is nil for stores that are no files
 	// of this host, and returns nothing for an invalid URL.
 	Files func(url string) []string
+
+	// Backup copies the store of a URL, as it is at one moment and while it is in use, into
+	// a new file. It replaces no file. It is nil where the service has backups of its own.
+	Backup func(ctx context.Context, url, file string) error
 
 	// Terraform returns what Ensure creates as a configuration of Terraform, without
 	// any I/O. It is nil where there is no such thing.
@@ -185,6 +194,18 @@ func (s Set) Files(url string) []string {
 		return nil
 	}
 	return p.Files(url)
+}
+
+// Backup copies the store that url names into a new file: see [Provider].
+func (s Set) Backup(ctx context.Context, url, file string) error {
+	p, err := s.Find(url)
+	if err != nil {
+		return err
+	}
+	if p.Backup == nil {
+		return &kv.Error{Op: "backup", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("a store of %s has the backups of its service; want the URL of a file, or copy the entries instead", p.Scheme)}
+	}
+	return p.Backup(ctx, url, file)
 }
 
 // Terraform returns what Ensure creates as a configuration of Terraform.

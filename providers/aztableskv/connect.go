@@ -58,6 +58,25 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 // Close closes the connections to the service that are idle.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 
+// Open returns the store, as [New] does.
+func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
+	const op = "open"
+	d, err := c.driver(op)
+	if err == nil {
+		err = d.checkLayout(ctx)
+	}
+	if err != nil {
+		return nil, opError(op, err)
+	}
+	return kv.New(d), nil
+}
+
+// Identity returns a text that is the same for all URLs of the table in this
+// environment. The service ignores the case of a table's name. See [provider.Connection].
+func (c *Connection) Identity() string {
+	return provider.Identity(name, c.account.endpoint, strings.ToLower(c.Table))
+}
+
 // driver returns the driver that the functions by URL work with.
 func (c *Connection) driver(op string) (*driver, error) {
 	d, err := newDriver(op, c.Client, c.Table, &c.Options)
@@ -73,6 +92,7 @@ func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Azure Tables",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform, Sweep: Sweep,
+		Connect: func(ctx context.Context, url string) (provider.Connection, error) { return Connect(ctx, url) },
 	}
 }
 

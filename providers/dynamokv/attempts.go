@@ -6,23 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http/httptrace"
 	"sync/atomic"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
 // attempts watches the attempts that the SDK makes at one request. Its retries are
 // invisible from outside, and they decide what an error says about a write and which
-// version it stores.
+// version it stores. It is the context of the request as well, which saves allocations.
 type attempts struct {
+	context.Context // the caller's, or one below that ends by the store's timeout
+
 	driver *driver
 	meter  *kv.Meter
+	most   int64 // bytes of an answer
+
+	alarm    *alarm // set when the caller has no deadline
+	deadline time.Time
 
 	records int // how many records each attempt stores, with tokens of its own
 	number  int // of the next attempt's tokens, as kv.AttemptToken has it
@@ -32,6 +44,8 @@ type attempts struct {
 	last error // what the latest of them ended with
 
 	connection atomic.Int32 // how far the latest of them got
+	trace      httptrace.ClientTrace
+	body       body // of the latest answer
 }
 
 const (
@@ -42,25 +56,132 @@ const (
 
 type attemptsKey struct{}
 
-// watch prepares a request, which is to be made with the returned context and the
-// options of watched. The meter, which may be nil, counts the request and its attempts.
-func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
-	a := &attempts{driver: d, meter: meter}
-	return context.WithValue(ctx, attemptsKey{}, a), a
+// Value returns the attempts themselves to the middleware below.
+func (a *attempts) Value(key any) any {
+	if _, ok := key.(attemptsKey); ok {
+		return a
+	}
+	return a.Context.Value(key)
 }
 
-// watched are the options of a watched request. They work in clients of any make.
-var watched = []func(*dynamodb.Options){func(o *dynamodb.Options) {
-	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		// Everything of the Deserialize step is inside the loop of retries; in
-		// front of it, the error is the decoded one.
-		if err := stack.Deserialize.Add(watcher{}, middleware.Before); err != nil {
-			return err
+// Deadline tells those who share out the time of the store's timeout as well.
+func (a *attempts) Deadline() (time.Time, bool) {
+	if a.alarm != nil {
+		return a.deadline, true
+	}
+	return a.Context.Deadline()
+}
+
+// alarm ends a request whose caller has no deadline. Its timer serves many requests,
+// which takes fewer allocations than context.WithTimeout.
+type alarm struct {
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+// errTimeout is the cause of contexts that end by [Options].Timeout.
+type errTimeout struct{}
+
+func (errTimeout) Error() string { return "no success within the store's timeout" }
+func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
+
+// watch prepares a request for one entry. The result is the context that the request
+// must be made with, by the driver's client. The caller must call end. The meter, which
+// may be nil, counts the request and its attempts.
+func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
+	a := &attempts{Context: ctx, driver: d, meter: meter, most: attempt.MaxBytes(attempt.One)}
+	if _, has := ctx.Deadline(); has {
+		return a
+	}
+	var ok bool
+	if a.alarm, ok = d.alarms.Get().(*alarm); !ok {
+		alarm := new(alarm)
+		alarm.timer = time.AfterFunc(time.Hour, func() { alarm.cancel(errTimeout{}) })
+		alarm.timer.Stop()
+		a.alarm = alarm
+	}
+	a.Context, a.alarm.cancel = context.WithCancelCause(ctx)
+	a.deadline = time.Now().Add(d.timeout)
+	a.alarm.timer.Reset(d.timeout)
+	return a
+}
+
+// The service ends a page at 1 MiB, and takes and returns batches of 16 MiB. In JSON
+// values grow by a third, and names may be escaped.
+const (
+	mostPage  = 8 << 20
+	mostBatch = 32 << 20
+)
+
+// watchMany is watch for a batch or a page, which may take longer.
+func (d *driver) watchMany(ctx context.Context, meter *kv.Meter, most int64) *attempts {
+	a := d.watch(attempt.With(ctx, attempt.Many), meter)
+	a.most = most
+	return a
+}
+
+// end ends the request's context.
+func (a *attempts) end() {
+	if a.alarm == nil {
+		return
+	}
+	unused := a.alarm.timer.Stop()
+	a.alarm.cancel(nil)
+	if unused {
+		a.alarm.cancel = nil // the garbage collector may have it
+		a.driver.alarms.Put(a.alarm)
+	}
+}
+
+// late reports whether the request ended by the store's timeout.
+func (a *attempts) late() bool { return a.alarm != nil && context.Cause(a) == errTimeout{} }
+
+// watched returns a client that watches its attempts and judges their answers. It uses
+// the connections of the program's own client.
+func watched(client *dynamodb.Client) *dynamodb.Client {
+	own := client.Options()
+	return dynamodb.New(own, func(o *dynamodb.Options) {
+		o.EnableAcceptEncodingGzip = false // a small answer would become a large one
+		o.HTTPClient = judge{own.HTTPClient}
+		if r, ok := retry.AddWithErrorCodes(own.Retryer, conflicts...).(aws.RetryerV2); ok {
+			o.Retryer = retryer{r}
 		}
-		// Inside the loop as well, and the last moment before the body is signed.
-		return stack.Finalize.Insert(tokens{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			// Everything of the Deserialize step is inside the loop of retries; in
+			// front of it, the error is the decoded one.
+			if err := stack.Deserialize.Add(watcher{}, middleware.Before); err != nil {
+				return err
+			}
+			if stack.ID() != "PutItem" && stack.ID() != "BatchWriteItem" {
+				return nil // nothing else stores tokens
+			}
+			// Inside the loop as well, and the last moment before the body is signed.
+			return stack.Finalize.Insert(tokens{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
+		})
 	})
-}}
+}
+
+// conflicts are the errors of a request that met another one for the same item, within
+// a transaction or in another region of a global table. The SDK does not repeat them.
+var conflicts = []string{"TransactionConflictException", "ReplicatedWriteConflictException"}
+
+// retryer repeats conflicts as often as other errors, but sooner: what is in the way
+// takes milliseconds.
+type retryer struct{ aws.RetryerV2 }
+
+const conflictPause = 50 * time.Millisecond
+
+func (r retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
+	delay, failed := r.RetryerV2.RetryDelay(attempt, err)
+	if api, ok := errors.AsType[smithy.APIError](err); ok && failed == nil {
+		for _, code := range conflicts {
+			if api.ErrorCode() == code {
+				delay = min(delay, rand.N(conflictPause<<min(attempt, 5)))
+			}
+		}
+	}
+	return delay, failed
+}
 
 // watcher is the middleware that sees each attempt.
 type watcher struct{}
@@ -82,10 +203,13 @@ func (watcher) HandleDeserialize(ctx context.Context, in middleware.DeserializeI
 	}
 	a.sent++
 	a.connection.Store(connectionUntold)
-	out, metadata, err := next.HandleDeserialize(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { a.connection.Store(connectionPending) },
-		GotConn: func(httptrace.GotConnInfo) { a.connection.Store(connectionMade) },
-	}), in)
+	trace := &a.trace
+	if a.sent > 1 { // an HTTP client may still use the one of the attempt before
+		trace = new(httptrace.ClientTrace)
+	}
+	trace.GetConn = func(string) { a.connection.Store(connectionPending) }
+	trace.GotConn = func(httptrace.GotConnInfo) { a.connection.Store(connectionMade) }
+	out, metadata, err := next.HandleDeserialize(httptrace.WithClientTrace(ctx, trace), in)
 	if a.last = err; err != nil && !a.refused(out) {
 		a.lost = true
 	}

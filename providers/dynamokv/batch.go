@@ -2,6 +2,7 @@ package dynamokv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -29,10 +30,6 @@ const (
 	// singleParallel how many single writes.
 	batchParallel  = 8
 	singleParallel = 16
-
-	// maxPauses bounds how often in a row a request is made again of which the
-	// service processes nothing.
-	maxPauses = 10
 )
 
 // backoff waits a random time, up to 50 ms before request 1 and twice as long
@@ -49,18 +46,39 @@ func backoff(ctx context.Context, n int) error {
 	}
 }
 
-// waitFor pauses before the next request for what was left unprocessed. pauses
-// counts the pauses since the last progress.
-func (d *driver) waitFor(ctx context.Context, pauses *int, progress bool) *kv.Error {
-	if progress {
-		*pauses = 0
+// standstill is the time since the last progress of a batch that the service leaves
+// unprocessed, as a whole or in part.
+type standstill struct {
+	pauses int
+	since  time.Time
+}
+
+// errUnprocessed is why a batch has not come to its end.
+var errUnprocessed = errors.New("the service left the key unprocessed")
+
+// waitFor pauses before the next request for what was left for the reason why. It
+// returns an error when the context ends and, when that has no deadline, after as long
+// without progress as the store's timeout.
+func (d *driver) waitFor(ctx context.Context, s *standstill, progress bool, why error) *kv.Error {
+	if progress || s.pauses == 0 {
+		*s = standstill{since: d.now()}
 	}
-	if *pauses == maxPauses {
-		return &kv.Error{Kind: kv.ErrThrottled, Err: fmt.Errorf("the service left the key unprocessed %d times in a row", maxPauses+1)}
+	if _, has := ctx.Deadline(); !has && d.now().Sub(s.since) >= d.timeout {
+		return &kv.Error{Kind: kv.ErrThrottled, Err: fmt.Errorf("nothing of the batch was processed for %s: %w", d.timeout, why)}
 	}
-	*pauses++
-	if err := d.pause(ctx, *pauses); err != nil {
-		return &kv.Error{Kind: kv.ErrThrottled, Err: fmt.Errorf("%w, while the service left the key unprocessed", err)}
+	s.pauses++
+	if err := d.pause(ctx, s.pauses); err != nil {
+		return &kv.Error{Kind: kv.ErrThrottled, Err: fmt.Errorf("%w, while the batch was to be sent again: %w", err, why)}
+	}
+	return nil
+}
+
+// unprocessed returns why nothing of a batch was processed, when err, with which the
+// request ended, says so and no more: a batch of which nothing can be processed is an
+// error of the service.
+func (a *attempts) unprocessed(err error) error {
+	if a.Err() == nil && kindOf(err) == kv.ErrThrottled {
+		return safe(err)
 	}
 	return nil
 }
@@ -137,14 +155,15 @@ func (r *manyReader) send(replies []reply) {
 
 // readChunk reads up to maxBatchGet keys. It begins with a slot.
 func (r *manyReader) readChunk(ctx context.Context, keys []string) {
-	for pauses := 0; ; {
-		replies, left := r.driver.getChunk(ctx, r.req, keys)
+	var still standstill
+	for {
+		replies, left, why := r.driver.getChunk(ctx, r.req, keys)
 		r.send(replies) // with the slot: what waits for the loop's body is bounded as well
 		<-r.slots
 		if len(left) == 0 {
 			return
 		}
-		if err := r.driver.waitFor(ctx, &pauses, len(left) < len(keys)); err != nil {
+		if err := r.driver.waitFor(ctx, &still, len(left) < len(keys), why); err != nil {
 			r.send(failAll(left, err))
 			return
 		}
@@ -155,34 +174,46 @@ func (r *manyReader) readChunk(ctx context.Context, keys []string) {
 }
 
 // getChunk makes one request for up to maxBatchGet keys. It returns the replies and
-// the keys that the service left unprocessed.
-func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []string) (replies []reply, left []string) {
+// the keys that the service left unprocessed, with the reason.
+func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []string) (replies []reply, left []string, why error) {
 	asked := make([]item, len(keys))
-	open := make(map[string]struct{}, len(keys)) // the keys without an answer
+	open := make(map[string]bool, len(keys)) // whether a key has no answer yet
 	for i, key := range keys {
 		asked[i] = d.layout.primaryKey(key)
-		open[key] = struct{}{}
+		open[key] = true
 	}
-	ctx, a := d.watch(ctx, req.Meter)
-	out, err := d.client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
+	a := d.watchMany(ctx, req.Meter, mostBatch)
+	defer a.end()
+	out, err := d.client.BatchGetItem(a, &dynamodb.BatchGetItemInput{
 		RequestItems: map[string]types.KeysAndAttributes{*d.table: {
 			Keys: asked, ConsistentRead: yes, ProjectionExpression: d.layout.projection(req.WithValue),
 		}},
-	}, watched...)
+	})
 	if err != nil {
-		return failAll(keys, a.failRead(ctx, err)), nil
+		if why := a.unprocessed(err); why != nil {
+			return nil, keys, why
+		}
+		return failAll(keys, a.failRead(err)), nil, nil
 	}
-	take := func(it item) (key string, ok bool) {
-		key = d.layout.keyOf(it)
-		_, ok = open[key]
-		delete(open, key)
-		return key, ok
+	refuse := func(why string) ([]reply, []string, error) { return failAll(keys, errNoAnswer(why)), nil, nil }
+	take := func(key string) bool {
+		wanted := open[key]
+		if wanted {
+			open[key] = false
+		}
+		return wanted
 	}
 	replies = make([]reply, 0, len(keys))
+	listed := false
 	// There is but one table, which the service may call by another name.
 	for _, items := range out.Responses {
+		listed = listed || items != nil
 		for _, it := range items {
-			if key, ok := take(it); ok {
+			key := d.layout.keyOf(it)
+			if key == "" {
+				return refuse("it has an item without a key")
+			}
+			if take(key) {
 				rec, err := d.layout.decode(key, it, req.WithValue)
 				rec.Key = key
 				replies = append(replies, reply{kv.Found{Record: rec, Exists: err == nil}, err})
@@ -191,15 +222,24 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 	}
 	for _, unprocessed := range out.UnprocessedKeys {
 		for _, it := range unprocessed.Keys {
-			if key, ok := take(it); ok {
+			key := d.layout.keyOf(it)
+			if _, known := open[key]; !known {
+				return refuse("it leaves a key unprocessed that was not asked for")
+			}
+			if take(key) {
 				left = append(left, key)
 			}
 		}
 	}
-	for key := range open {
-		replies = append(replies, reply{found: kv.Found{Record: kv.Record{Key: key}}})
+	for key, absent := range open {
+		if absent {
+			replies = append(replies, reply{found: kv.Found{Record: kv.Record{Key: key}}})
+		}
 	}
-	return replies, left
+	if !listed && len(left) < len(keys) {
+		return refuse("it has no list of items")
+	}
+	return replies, left, errUnprocessed
 }
 
 func failAll(keys []string, err error) []reply {
@@ -256,8 +296,9 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 		}
 	}
 	attempt := 0 // all requests count on: each may be carried out late
-	for pauses := 0; ; {
-		ctx, a := d.watch(ctx, req.Meter)
+	var still standstill
+	for {
+		a := d.watchMany(ctx, req.Meter, mostBatch)
 		a.number = attempt
 		batch := make([]types.WriteRequest, 0, len(pending))
 		for _, i := range pending {
@@ -266,24 +307,17 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 				a.records++
 			}
 		}
-		out, err := d.client.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
-			RequestItems: map[string][]types.WriteRequest{*d.table: batch},
-		}, watched...)
+		unprocessed, why, err := d.sendChunk(a, batch)
+		a.end()
 		if err != nil {
-			fail(a.failWrite(ctx, err))
+			fail(err)
 			return
 		}
 		attempt, mayHaveApplied = a.number, mayHaveApplied || a.mayHaveApplied(nil)
-		unprocessed := make(map[string]struct{})
-		for _, writes := range out.UnprocessedItems {
-			for _, r := range writes {
-				unprocessed[d.keyOfWrite(r)] = struct{}{}
-			}
-		}
 		var left []int
 		for _, i := range pending {
 			w := req.Writes[i]
-			if _, again := unprocessed[w.Key]; again {
+			if unprocessed[w.Key] {
 				left = append(left, i)
 				continue
 			}
@@ -297,11 +331,43 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 		}
 		progress := len(left) < len(pending)
 		pending = left
-		if err := d.waitFor(ctx, &pauses, progress); err != nil {
+		if err := d.waitFor(ctx, &still, progress, why); err != nil {
 			fail(err)
 			return
 		}
 	}
+}
+
+// sendChunk makes one request for a batch of writes. It returns the keys of those that
+// the service left unprocessed, with the reason.
+func (d *driver) sendChunk(a *attempts, batch []types.WriteRequest) (keys map[string]bool, why error, _ *kv.Error) {
+	out, err := d.client.BatchWriteItem(a, &dynamodb.BatchWriteItemInput{
+		RequestItems: map[string][]types.WriteRequest{*d.table: batch},
+	})
+	sent := make(map[string]bool, len(batch))
+	for _, r := range batch {
+		sent[d.keyOfWrite(r)] = true
+	}
+	if err != nil {
+		if why := a.unprocessed(err); why != nil {
+			return sent, why, nil
+		}
+		return nil, nil, a.failWrite(err)
+	}
+	keys = make(map[string]bool)
+	for _, writes := range out.UnprocessedItems {
+		if writes == nil {
+			return nil, nil, errNoAnswerToWrite("it has no list of unprocessed writes")
+		}
+		for _, r := range writes {
+			key := d.keyOfWrite(r)
+			if !sent[key] {
+				return nil, nil, errNoAnswerToWrite("it leaves a write unprocessed that was not asked for")
+			}
+			keys[key] = true
+		}
+	}
+	return keys, errUnprocessed, nil
 }
 
 func (d *driver) keyOfWrite(r types.WriteRequest) string {

@@ -204,7 +204,7 @@ func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
 		"an item that is left as well": {
 			ok(`{"Responses":{"table":[` + twice + `]},"UnprocessedKeys":{"table":{"Keys":[{"pk":{"S":"0"},"sk":{"S":"key-0"}}]}}}`),
 			"key-0 true, key-1 false, key-2 false"},
-		"no items":  {ok(`{}`), "key-0 false, key-1 false, key-2 false"},
+		"no items":  {ok(`{"Responses":{"table":[]},"UnprocessedKeys":{}}`), "key-0 false, key-1 false, key-2 false"},
 		"an error":  {refuse(400, "AccessDeniedException", "no"), "key-0 permission denied, key-1 permission denied, key-2 permission denied"},
 		"no answer": {cut, "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
 	} {
@@ -282,8 +282,9 @@ func TestUnprocessedForever(t *testing.T) {
 	check("GetMany", err)
 	check("PutMany", store.PutMany(t.Context(), items(names(5))))
 	check("DeleteMany", store.DeleteMany(t.Context(), names(5)))
-	if len(f.ops()) != 3*(maxPauses+1) {
-		t.Errorf("%d requests; want %d for each batch, which gets nowhere after the first", len(f.ops()), maxPauses+1)
+	// A request every five seconds, and the one with the progress.
+	if want := int(defaultTimeout/fakePause) + 1; len(f.ops()) != 3*want {
+		t.Errorf("rule: a batch without a deadline ends after %s without progress; it made %d requests, want %d", defaultTimeout, len(f.ops()), 3*want)
 	}
 }
 

@@ -1,13 +1,17 @@
 package dynamokv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -19,34 +23,49 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/skykv/skykv/internal/attempt"
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
 
 // urlForm is what the URLs look like.
-const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N"
+const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION"
 
 // Provider opens, sets up and looks at tables by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "AWS DynamoDB",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Terraform: Terraform,
+		Connect: func(ctx context.Context, url string) (provider.Connection, error) { return Connect(ctx, url) },
 	}
 }
 
 // Open returns a store over the table that a URL names:
 //
-//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N
+//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION
 //
 // All parameters are optional. The region and the credentials come from where
 // the AWS command line finds them too: the environment, the shared files, the
 // role of the machine or container. The endpoint is that of an emulator or of a
-// private connection. N is [Options].Shards.
+// private connection. N and DURATION, such as 10s, are [Options].Shards and Timeout.
 //
-// An endpoint with http, without s, is taken for an emulator: if the environment
-// and the shared files have no region or no credentials, it is reached with
-// "us-east-1" and with placeholders, which DynamoDB Local needs and does not
-// check; the metadata service of EC2 is not asked.
+// Over https, credentials go to DynamoDB, to the endpoint that AWS_ENDPOINT_URL,
+// AWS_ENDPOINT_URL_DYNAMODB or the shared files name, and to the hosts that
+// SKYKV_TRUSTED_HOSTS names: names with commas between them, such as
+// proxy.example.com, or *.example.com for all below it. Another endpoint in the URL is
+// kv.ErrInvalidOption.
+//
+// An endpoint with http, without s, is taken for an emulator. It gets the credentials
+// if they are an access key of the environment or the shared files, without a session
+// token, and the host is this one or in a private network: an address such as 10.0.0.5,
+// or a name without a dot or below localhost, local or internal. Otherwise it gets
+// placeholders, which DynamoDB Local needs and does not check. If the URL names it, the
+// region is "us-east-1" where none is set, and the metadata service of EC2 is not asked.
+//
+// An attempt at a request takes at most a third of the time that is left, at least 1 s
+// and at most 10 s, and three times that for batches and pages. The SDK then makes
+// another one; the service may have carried out the one that was cut off.
 //
 // The errors are those of [New]. An invalid URL or configuration is
 // kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any
@@ -103,10 +122,27 @@ type Connection struct {
 	endpoint  string // where the client sends its requests
 	transport *http.Transport
 	missing   error // why there are no credentials
+	stand     bool  // placeholders stand for the credentials
 }
 
 // Close closes the connections to the service that are idle.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+
+// Open returns the store, as [New] does.
+func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
+	return New(ctx, c.Client, c.Table, &c.Options)
+}
+
+// Identity returns a text that is the same for all URLs of the table in this
+// environment. See [provider.Connection]. All endpoints of a region of AWS have the same
+// tables.
+func (c *Connection) Identity() string {
+	endpoint := c.endpoint
+	if u, err := url.Parse(endpoint); err == nil && isService(u.Hostname()) {
+		endpoint = ""
+	}
+	return provider.Identity(name, endpoint, c.Client.Options().Region, c.Table)
+}
 
 // Connect reads a URL and the environment as [Open] does, and makes the client. It
 // sends nothing to DynamoDB. Looking for credentials may be I/O. The errors are those
@@ -132,12 +168,23 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, opError("open", err)
 	}
-	c := &Connection{Table: u.table, Options: Options{Shards: u.shards}}
-	if cfg.Credentials, err = findCredentials(ctx, cfg.Credentials, u.emulator()); err != nil {
-		if ctx.Err() != nil {
-			return nil, opError("open", err)
+	c := &Connection{Table: u.table, Options: Options{Shards: u.shards, Timeout: u.timeout}}
+	// The endpoint of the environment and the shared files.
+	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
+	switch endpoint := cmp.Or(u.endpoint, configured); {
+	case isPlain(endpoint):
+		if !mayGetKey(ctx, endpoint, cfg.Credentials) {
+			c.stand, cfg.Credentials = true, placeholder
 		}
-		c.missing, cfg.Credentials = err, placeholder
+	case u.endpoint != "" && !isTrusted(u.endpoint, configured):
+		return nil, errInvalid("open", "%w", trust.Refused(u.endpoint))
+	default:
+		if c.missing = findCredentials(ctx, cfg.Credentials); c.missing != nil {
+			if ctx.Err() != nil {
+				return nil, opError("open", c.missing)
+			}
+			cfg.Credentials = placeholder
+		}
 	}
 	c.Client, c.transport = newClient(cfg, u.endpoint)
 	if c.endpoint, err = endpointOf(ctx, c.Client, c.Table); err != nil {
@@ -150,6 +197,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 type storeURL struct {
 	table, region, endpoint string
 	shards                  int
+	timeout                 time.Duration
 }
 
 func parseURL(url string) (storeURL, error) {
@@ -173,6 +221,9 @@ func parseURL(url string) (storeURL, error) {
 	if s.endpoint, err = u.Endpoint("endpoint"); err != nil {
 		return storeURL{}, err
 	}
+	if s.timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return storeURL{}, err
+	}
 	return s, nil
 }
 
@@ -183,15 +234,13 @@ func isRegion(region string) bool {
 	})
 }
 
-func (u storeURL) emulator() bool { return strings.HasPrefix(u.endpoint, "http:") }
-
 // config returns the configuration of the environment and the shared files, with a
 // region.
 func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) error) (aws.Config, error) {
 	// The SDK's own logger warns on standard error of every failed condition: that
 	// the checksum of its body, which nobody read, is not the one of the header.
 	opts = append(opts, config.WithRegion(u.region), config.WithLogger(logging.Nop{}))
-	if u.emulator() {
+	if isPlain(u.endpoint) {
 		opts = append(opts, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, opts...)
@@ -199,7 +248,7 @@ func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) 
 		return cfg, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the AWS configuration cannot be loaded: %w", err)}
 	}
 	if cfg.Region == "" {
-		if !u.emulator() {
+		if !isPlain(u.endpoint) {
 			return cfg, &kv.Error{Kind: kv.ErrInvalidOption, Err: errors.New(`there is no region; want parameter "region", AWS_REGION, or a region in the shared AWS files`)}
 		}
 		cfg.Region = "us-east-1"
@@ -210,18 +259,61 @@ func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) 
 // placeholder stands for credentials where none are needed.
 var placeholder = credentials.NewStaticCredentialsProvider("skykv", "skykv", "")
 
-// findCredentials returns found if it has credentials.
-func findCredentials(ctx context.Context, found aws.CredentialsProvider, emulator bool) (aws.CredentialsProvider, error) {
+// findCredentials returns why there are no credentials.
+func findCredentials(ctx context.Context, found aws.CredentialsProvider) error {
 	_, err := found.Retrieve(ctx)
 	switch {
 	case err == nil:
-		return found, nil
+		return nil
 	case ctx.Err() != nil:
-		return nil, &kv.Error{Err: fmt.Errorf("no AWS credentials were found in time: %w", err)}
-	case emulator:
-		return placeholder, nil
+		return &kv.Error{Err: fmt.Errorf("no AWS credentials were found in time: %w", err)}
 	}
-	return nil, &kv.Error{Kind: kv.ErrPermission, Err: fmt.Errorf("no AWS credentials were found in the environment, the shared files or the role: %w", err)}
+	return &kv.Error{Kind: kv.ErrPermission, Err: fmt.Errorf("no AWS credentials were found in the environment, the shared files or the role: %w", err)}
+}
+
+// isPlain reports whether an endpoint is one without encryption.
+func isPlain(endpoint string) bool {
+	return endpoint != "" && !strings.HasPrefix(strings.ToLower(endpoint), "https:")
+}
+
+// mayGetKey reports whether credentials may go to an endpoint without encryption: an
+// access key of one's own to a host that is near, which may keep its data by the key.
+// It makes no I/O.
+func mayGetKey(ctx context.Context, endpoint string, found aws.CredentialsProvider) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || !trust.Near(u.Host) || !aws.IsCredentialsProvider(found, credentials.StaticCredentialsProvider{}) {
+		return false // roles and logins have session tokens
+	}
+	static, err := found.Retrieve(ctx)
+	return err == nil && static.SessionToken == ""
+}
+
+// isTrusted reports whether credentials may go to an encrypted endpoint that a URL
+// names, where the environment and the shared files name configured.
+func isTrusted(endpoint, configured string) bool {
+	u, err := url.Parse(endpoint)
+	return err == nil && (isService(u.Hostname()) || trust.Same(endpoint, configured) || trust.Listed(u.Host))
+}
+
+// awsDomains are the domains of AWS that the SDK knows, those of all partitions.
+var awsDomains = []string{
+	"amazonaws.com", "api.aws",
+	"amazonaws.com.cn", "api.amazonwebservices.com.cn",
+	"amazonaws.eu", "api.amazonwebservices.eu",
+	"c2s.ic.gov", "api.aws.ic.gov",
+	"sc2s.sgov.gov", "api.aws.scloud",
+	"csp.hci.ic.gov", "api.aws.hci.ic.gov",
+	"cloud.adc-e.uk", "api.cloud-aws.adc-e.uk",
+}
+
+// isService reports whether a host is DynamoDB, with or without FIPS, by account or by a
+// private connection. Other hosts of the same domains may be anybody's, such as those of
+// API Gateway: https://docs.aws.amazon.com/general/latest/gr/ddb.html
+func isService(host string) bool {
+	labels := strings.Split(strings.ToLower(host), ".")
+	return trust.Below(host, awsDomains...) && slices.ContainsFunc(labels, func(label string) bool {
+		return label == "dynamodb" || label == "dynamodb-fips" || label == "ddb"
+	})
 }
 
 // idleConns is how many idle connections are kept, where the SDK keeps 10: more
@@ -243,12 +335,12 @@ func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transpo
 		}
 		transport = sdk.GetTransport()
 		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConns, idleConns
-		o.HTTPClient = plainBody{&http.Client{
+		o.HTTPClient = attempt.Client{HTTP: plainBody{&http.Client{
 			Transport: transport,
 			Timeout:   sdk.GetTimeout(),
 			// Requests are signed for one host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}}
+		}}}
 	})
 	return client, transport
 }

@@ -2,9 +2,15 @@ package dynamokv
 
 import (
 	"context"
+	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +40,8 @@ func TestOpenRefusesBeforeIO(t *testing.T) {
 		"dynamodb://table?endpoint=localhost:8000":  `"endpoint"`,
 		"dynamodb://table?endpoint=http://a:b@host": `"endpoint"`,
 		"dynamodb://table?shards=4&shards=5":        "one value",
+		"dynamodb://table?timeout=0s":               `"timeout" must be a positive duration`,
+		"dynamodb://table?timeout=10":               `"timeout" must be a positive duration`,
 		"dynamodb://table?accessKeyId=session":      "unknown",
 	} {
 		store, err := Open(t.Context(), url)
@@ -52,7 +60,7 @@ func clearAWS(t *testing.T, set map[string]string) {
 		"AWS_ENDPOINT_URL_DYNAMODB", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CA_BUNDLE",
 		"AWS_ACCOUNT_ID", "AWS_ACCOUNT_ID_ENDPOINT_MODE", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
-		"AWS_ENABLE_ENDPOINT_DISCOVERY", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+		"AWS_ENABLE_ENDPOINT_DISCOVERY", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "SKYKV_TRUSTED_HOSTS",
 	} {
 		t.Setenv(name, set[name])
 	}
@@ -113,6 +121,124 @@ func TestOpenWithConfiguration(t *testing.T) {
 	wantError(t, "Open with other shards", err, kv.ErrIncompatible, false, "4 shards", "opened with 16")
 }
 
+// The rule: a URL cannot send credentials away. They go to DynamoDB, to endpoints that
+// the environment names, and without encryption only as a key of one's own to hosts
+// that are near.
+func TestWhereCredentialsGo(t *testing.T) {
+	key := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret"}
+	session := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session"}
+	with := func(more ...string) map[string]string {
+		env := maps.Clone(session)
+		for i := 0; i < len(more); i += 2 {
+			env[more[i]] = more[i+1]
+		}
+		return env
+	}
+	// A role, whose credentials somebody else must be asked for.
+	var asked atomic.Int64
+	roles := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = io.WriteString(w, `{"AccessKeyId":"AKIDROLE","SecretAccessKey":"secret","Token":"session","Expiration":"2099-01-01T00:00:00Z"}`)
+	}))
+	defer roles.Close()
+	role := map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": roles.URL}
+	const own, ofRole, stand, refused = "AKIDOWN", "AKIDROLE", "skykv", ""
+	for _, test := range []struct {
+		endpoint string
+		env      map[string]string
+		want     string // the access key
+	}{
+		{"", session, own},
+		{"", role, ofRole},
+		{"https://dynamodb.eu-west-1.amazonaws.com", session, own},
+		{"https://DynamoDB.eu-west-1.amazonaws.com:443", session, own},
+		{"https://dynamodb-fips.us-east-1.amazonaws.com", session, own},
+		{"https://vpce-1.dynamodb.us-east-1.vpce.amazonaws.com", role, ofRole},
+		{"https://123456789012.ddb.us-east-1.amazonaws.com", session, own},
+		{"https://dynamodb.cn-north-1.amazonaws.com.cn", session, own},
+
+		{"https://dynamodb.evil.example", session, refused},
+		{"https://dynamodb.evil.example", key, refused},
+		{"https://dynamodb.evil.example", role, refused},
+		{"https://dynamodb.evil.example", nil, refused},
+		{"https://dynamodb.evilamazonaws.com", session, refused},
+		{"https://dynamodb.us-east-1.amazonaws.com.evil.example", session, refused},
+		{"https://abc.execute-api.us-east-1.amazonaws.com", session, refused},
+		{"https://127.0.0.1:8000", session, refused},
+		{"https://127.0.0.1:8000", with("SKYKV_TRUSTED_HOSTS", "127.0.0.1"), own},
+		{"https://a.proxy.example", with("SKYKV_TRUSTED_HOSTS", "*.proxy.example"), own},
+		{"https://proxy.example", with("AWS_ENDPOINT_URL", "https://proxy.example:443"), own},
+		{"https://proxy.example", with("AWS_ENDPOINT_URL_DYNAMODB", "https://proxy.example/"), own},
+		{"https://proxy.example", with("AWS_ENDPOINT_URL", "http://proxy.example"), refused},
+		{"", with("AWS_ENDPOINT_URL", "https://proxy.example"), own},
+
+		{"http://127.0.0.1:8000", key, own},
+		{"http://[::1]:8000", key, own},
+		{"http://10.1.2.3", key, own},
+		{"http://dynamodb:8000", key, own},
+		{"http://127.0.0.1:8000", session, stand},
+		{"http://127.0.0.1:8000", role, stand},
+		{"HTTP://127.0.0.1:8000", session, stand},
+		{"http://127.0.0.1:8000", nil, stand},
+		{"http://dynamodb.us-east-1.amazonaws.com", key, stand},
+		{"HTTP://dynamodb.us-east-1.amazonaws.com", session, stand},
+		{"http://127.0.0.1.evil.example", key, stand},
+		{"http://evil.example", with("SKYKV_TRUSTED_HOSTS", "evil.example"), stand},
+		{"", with("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"), stand},
+		{"", with("AWS_ENDPOINT_URL", "http://proxy.example"), stand},
+		{"", map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}, own},
+	} {
+		t.Run(test.endpoint, func(t *testing.T) {
+			clearAWS(t, nil)
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			asked.Store(0)
+			u := "dynamodb://table?region=us-east-1"
+			if test.endpoint != "" {
+				u += "&endpoint=" + url.QueryEscape(test.endpoint)
+			}
+			c, err := Connect(t.Context(), u)
+			if n := asked.Load(); test.want != ofRole && n != 0 {
+				t.Errorf("rule: no I/O is made for credentials that may not be sent; there were %d requests", n)
+			}
+			if test.want == refused {
+				wantError(t, "Connect", err, kv.ErrInvalidOption, false, "open", "SKYKV_TRUSTED_HOSTS")
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			got, err := c.Client.Options().Credentials.Retrieve(t.Context())
+			if err != nil || got.AccessKeyID != test.want || test.want == stand && got.SessionToken != "" {
+				t.Errorf("rule: credentials go where they may; with %v the key is %s, want %s, %v", slices.Sorted(maps.Keys(test.env)), got.AccessKeyID, test.want, err)
+			}
+		})
+	}
+}
+
+// The domains of AWS are those that the SDK knows.
+func TestDomainsOfTheSDK(t *testing.T) {
+	t.Parallel()
+	for _, region := range []string{
+		"us-east-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "us-isof-south-1", "eu-isoe-west-1", "eusc-de-east-1",
+	} {
+		for _, dual := range []bool{false, true} {
+			found, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(t.Context(), dynamodb.EndpointParameters{
+				Region: &region, UseDualStack: &dual, UseFIPS: new(bool),
+			})
+			if err != nil {
+				t.Logf("%s, dual stack %t: %v", region, dual, err) // where there is none
+				continue
+			}
+			if !isService(found.URI.Hostname()) {
+				t.Errorf("rule: what the SDK's resolver returns is DynamoDB; %s is not", found.URI.Host)
+			}
+		}
+	}
+}
+
 func TestOpenUnreachable(t *testing.T) {
 	clearAWS(t, nil)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
@@ -137,7 +263,7 @@ func TestConnectKnowsTheEndpoint(t *testing.T) {
 		{"dual stack", "dynamodb://table?region=us-east-1", map[string]string{"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "https://dynamodb.us-east-1.api.aws"},
 		{"environment", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, "http://proxy.internal:8000"},
 		{"environment, for DynamoDB", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000", "AWS_ENDPOINT_URL_DYNAMODB": "https://dynamodb.internal/path"}, "https://dynamodb.internal/path"},
-		{"URL", "dynamodb://table?region=us-east-1&endpoint=https://vpce-1.example.com", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, "https://vpce-1.example.com"},
+		{"URL", "dynamodb://table?region=us-east-1&endpoint=https://vpce-1.dynamodb.us-east-1.vpce.amazonaws.com", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, "https://vpce-1.dynamodb.us-east-1.vpce.amazonaws.com"},
 		{"discovery", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENABLE_ENDPOINT_DISCOVERY": "true"}, "https://dynamodb.us-east-1.amazonaws.com"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 
+	"github.com/skykv/skykv/internal/pages"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -41,6 +44,24 @@ func (d *driver) ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for n := 1; ; n++ {
+		// Not all of the service knows a new table at once.
+		err := d.complete(ctx, created)
+		if !errors.Is(err, kv.ErrNotProvisioned) || n == maxUnknown {
+			return err
+		}
+		if failed := d.pause(ctx, n); failed != nil {
+			return &kv.Error{Err: fmt.Errorf("%w, while parts of the service did not know the table: %w", failed, err)}
+		}
+	}
+}
+
+// maxUnknown is how often the service may say that there is no table which it has
+// described. The pauses between take about half a minute.
+const maxUnknown = 16
+
+// complete makes what an active table lacks.
+func (d *driver) complete(ctx context.Context, created bool) error {
 	described, err := d.describeTTL(ctx)
 	if err != nil {
 		return err
@@ -50,23 +71,21 @@ func (d *driver) ensure(ctx context.Context) error {
 		return err
 	}
 	found, err := d.readLayout(ctx)
-	switch {
-	case err != nil:
-		return err
-	case found != nil:
+	if err == nil && found == nil && !created {
+		found, err = d.checkOwner(ctx)
+	}
+	if err == nil && found != nil {
 		err = d.layout.checkRecord(*d.table, found)
-	case !created:
-		err = d.checkOwner(ctx)
 	}
-	if err != nil {
-		return err
+	if err == nil && switchOn {
+		err = d.switchOnTTL(ctx)
 	}
-	if switchOn {
-		if err := d.switchOnTTL(ctx); err != nil {
-			return err
+	if err == nil && found == nil {
+		if found, err = d.createLayout(ctx); err == nil {
+			err = d.layout.checkRecord(*d.table, found)
 		}
 	}
-	return d.checkLayout(ctx)
+	return err
 }
 
 // ensureTable creates the table if there is none, waits until it is active, and
@@ -98,13 +117,17 @@ func (d *driver) ensureTable(ctx context.Context) (created bool, _ error) {
 
 // describeTable returns what the service says of the table, nil if there is none.
 func (d *driver) describeTable(ctx context.Context) (*types.TableDescription, error) {
-	ctx, a := d.watch(ctx, nil)
-	out, err := d.client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: d.table}, watched...)
+	a := d.watch(ctx, nil)
+	defer a.end()
+	out, err := d.client.DescribeTable(a, &dynamodb.DescribeTableInput{TableName: d.table})
 	if _, absent := errors.AsType[*types.ResourceNotFoundException](err); absent {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, a.failRead(ctx, err)
+	switch {
+	case err != nil:
+		return nil, a.failRead(err)
+	case out.Table == nil || out.Table.TableStatus == "" || len(out.Table.KeySchema) == 0:
+		return nil, errNoAnswer("it does not describe the table")
 	}
 	return out.Table, nil
 }
@@ -123,27 +146,35 @@ func (d *driver) checkStatus(described *types.TableDescription) (ready bool, _ e
 
 // createTable reports whether it was the one to create the table.
 func (d *driver) createTable(ctx context.Context) (bool, error) {
-	ctx, a := d.watch(ctx, nil)
-	_, err := d.client.CreateTable(ctx, &dynamodb.CreateTableInput{
+	a := d.watch(ctx, nil)
+	defer a.end()
+	out, err := d.client.CreateTable(a, &dynamodb.CreateTableInput{
 		TableName:            d.table,
 		BillingMode:          types.BillingModePayPerRequest,
 		KeySchema:            keySchema,
 		AttributeDefinitions: keyAttributes,
-	}, watched...)
+	})
 	if _, exists := errors.AsType[*types.ResourceInUseException](err); exists {
 		return false, nil
 	}
-	if err != nil {
-		return false, a.failWrite(ctx, err)
+	switch {
+	case err != nil:
+		return false, a.failWrite(err)
+	case out.TableDescription == nil:
+		return false, errNoAnswerToWrite("it does not describe the table")
 	}
 	return true, nil
 }
 
 func (d *driver) describeTTL(ctx context.Context) (*types.TimeToLiveDescription, error) {
-	ctx, a := d.watch(ctx, nil)
-	out, err := d.client.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: d.table}, watched...)
-	if err != nil {
-		return nil, a.failRead(ctx, err)
+	a := d.watch(ctx, nil)
+	defer a.end()
+	out, err := d.client.DescribeTimeToLive(a, &dynamodb.DescribeTimeToLiveInput{TableName: d.table})
+	switch {
+	case err != nil:
+		return nil, a.failRead(err)
+	case out.TimeToLiveDescription == nil || out.TimeToLiveDescription.TimeToLiveStatus == "":
+		return nil, errNoAnswer("it does not describe the TTL")
 	}
 	return out.TimeToLiveDescription, nil
 }
@@ -151,9 +182,6 @@ func (d *driver) describeTTL(ctx context.Context) (*types.TimeToLiveDescription,
 // checkTTL reports whether the TTL is off and can be switched on. It returns an error
 // where it is not as it must be and cannot be switched on either.
 func (d *driver) checkTTL(described *types.TimeToLiveDescription) (off bool, _ error) {
-	if described == nil {
-		return true, nil
-	}
 	switch described.TimeToLiveStatus {
 	case types.TimeToLiveStatusEnabled, types.TimeToLiveStatusEnabling:
 		if attr := aws.ToString(described.AttributeName); attr != attrTTL {
@@ -168,18 +196,17 @@ func (d *driver) checkTTL(described *types.TimeToLiveDescription) (off bool, _ e
 
 func (d *driver) switchOnTTL(ctx context.Context) error {
 	for n := 1; ; n++ {
-		watchedCtx, a := d.watch(ctx, nil)
-		_, err := d.client.UpdateTimeToLive(watchedCtx, &dynamodb.UpdateTimeToLiveInput{
-			TableName: d.table,
-			TimeToLiveSpecification: &types.TimeToLiveSpecification{
-				AttributeName: aws.String(attrTTL), Enabled: yes,
-			},
-		}, watched...)
+		err := d.updateTTL(ctx)
 		if err == nil {
 			return nil
 		}
-		e := a.failWrite(ctx, err)
-		e.Err = fmt.Errorf("the TTL of table %q cannot be switched on: %w", *d.table, safe(err))
+		e := *err
+		e.Err = fmt.Errorf("the TTL of table %q cannot be switched on: %w", *d.table, err.Err)
+		if api, ok := errors.AsType[smithy.APIError](err); ok && strings.Contains(api.ErrorMessage(), "fixed interval") {
+			// "Time to live has been modified multiple times within a fixed interval"
+			e.Kind = kv.ErrUnavailable
+			e.Err = fmt.Errorf("the TTL of table %q was changed lately, and the service lets it be changed once an hour; provision again later: %w", *d.table, err.Err)
+		}
 		// Somebody else may have switched it on just now, which is reported as a
 		// ValidationException.
 		described, failed := d.describeTTL(ctx)
@@ -190,43 +217,74 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 			return failed
 		}
 		if _, busy := errors.AsType[*types.ResourceInUseException](err); !busy {
-			return e
+			return &e
 		}
 		if err := d.pause(ctx, n); err != nil {
-			return &kv.Error{Err: fmt.Errorf("%w, while table %q was busy: %w", err, *d.table, e)}
+			return &kv.Error{Err: fmt.Errorf("%w, while table %q was busy: %w", err, *d.table, &e)}
 		}
 	}
 }
 
-// checkOwner refuses a table that holds items and, even then, no layout record:
-// skykv stores nothing before that record.
-func (d *driver) checkOwner(ctx context.Context) error {
+func (d *driver) updateTTL(ctx context.Context) *kv.Error {
+	a := d.watch(ctx, nil)
+	defer a.end()
+	out, err := d.client.UpdateTimeToLive(a, &dynamodb.UpdateTimeToLiveInput{
+		TableName: d.table,
+		TimeToLiveSpecification: &types.TimeToLiveSpecification{
+			AttributeName: aws.String(attrTTL), Enabled: yes,
+		},
+	})
+	switch {
+	case err != nil:
+		return a.failWrite(err)
+	case out.TimeToLiveSpecification == nil:
+		return errNoAnswerToWrite("it does not say what the TTL is")
+	}
+	return nil
+}
+
+// checkOwner refuses a table that holds items and no layout record: skykv stores nothing
+// before that record. It returns the record if somebody has created it by now, and nil
+// if the table is empty.
+func (d *driver) checkOwner(ctx context.Context) (item, error) {
 	if empty, err := d.isEmpty(ctx); empty || err != nil {
-		return err
+		return nil, err
 	}
 	found, err := d.readLayout(ctx)
-	if err != nil {
-		return err
+	if err == nil && found == nil {
+		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)}
 	}
-	if found != nil {
-		return d.layout.checkRecord(*d.table, found)
-	}
-	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)}
+	return found, err
 }
 
 func (d *driver) isEmpty(ctx context.Context) (bool, error) {
-	in := &dynamodb.ScanInput{TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1), Select: types.SelectCount}
+	in := &dynamodb.ScanInput{TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1), ProjectionExpression: aws.String(attrShard)}
+	var guard pages.Guard
 	for {
-		ctx, a := d.watch(ctx, nil)
-		out, err := d.client.Scan(ctx, in, watched...)
+		out, err := d.scanPage(ctx, in)
 		switch {
 		case err != nil:
-			return false, a.failRead(ctx, err)
-		case out.Count > 0:
+			return false, err
+		case len(out.Items) > 0:
 			return false, nil
-		case len(out.LastEvaluatedKey) == 0:
-			return true, nil
 		}
 		in.ExclusiveStartKey = out.LastEvaluatedKey // pages may be empty
+		if more, err := d.follows(ctx, &guard, 0, in.ExclusiveStartKey); !more {
+			return err == nil, err
+		}
 	}
+}
+
+// scanPage makes one request for items of the whole table.
+func (d *driver) scanPage(ctx context.Context, in *dynamodb.ScanInput) (*dynamodb.ScanOutput, error) {
+	a := d.watchMany(ctx, nil, mostPage)
+	defer a.end()
+	out, err := d.client.Scan(a, in)
+	switch {
+	case err != nil:
+		return nil, a.failRead(err)
+	case out.Items == nil:
+		return nil, errNoAnswer("it has no list of items")
+	}
+	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,8 @@ func ttl(status, attr string) answer {
 	return ok(fmt.Sprintf(`{"TimeToLiveDescription":{"TimeToLiveStatus":%q,"AttributeName":%q}}`, status, attr))
 }
 
+const ttlSwitched = `{"TimeToLiveSpecification":{"AttributeName":"ttl","Enabled":true}}`
+
 func TestEnsureWithSteps(t *testing.T) {
 	t.Parallel()
 	const (
@@ -40,6 +43,7 @@ func TestEnsureWithSteps(t *testing.T) {
 	missing := refuse(400, "ResourceNotFoundException", "Requested resource not found")
 	on, off := ttl("ENABLED", "ttl"), ok(`{"TimeToLiveDescription":{"TimeToLiveStatus":"DISABLED"}}`)
 	noLayout, layout, done := ok("{}"), ok(`{"Item":`+layout16+`}`), ok("{}")
+	created, empty, items, switched := ok(`{"TableDescription":{"TableStatus":"CREATING"}}`), noItems, ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`), ok(ttlSwitched)
 	denied := refuse(400, "AccessDeniedException", "not authorized")
 	inUse := refuse(400, "ResourceInUseException", "in use")
 	for _, test := range []struct {
@@ -49,21 +53,21 @@ func TestEnsureWithSteps(t *testing.T) {
 		kind    error
 		parts   []string
 	}{
-		{"new", []answer{missing, done, missing, creating, creating, active, off, noLayout, done, noLayout, done},
-			[]string{describe, create, describe, describe, describe, describe, ttlOf, get, setTTL, get, put}, nil, nil},
-		{"complete", []answer{active, on, layout, layout}, []string{describe, ttlOf, get, get}, nil, nil},
-		{"being changed", []answer{described("UPDATING", "pk", "S", "sk", "S"), ttl("ENABLING", "ttl"), layout, layout}, []string{describe, ttlOf, get, get}, nil, nil},
-		{"without TTL", []answer{active, off, layout, done, layout}, []string{describe, ttlOf, get, setTTL, get}, nil, nil},
-		{"empty, made by another tool", []answer{active, on, noLayout, ok(`{"Count":0}`), noLayout, done}, []string{describe, ttlOf, get, scan, get, put}, nil, nil},
-		{"taken into use at the same time", []answer{active, on, noLayout, ok(`{"Count":1}`), layout, layout}, []string{describe, ttlOf, get, scan, get, get}, nil, nil},
-		{"created by somebody else at the same time", []answer{missing, inUse, creating, active, on, layout, layout},
-			[]string{describe, create, describe, describe, ttlOf, get, get}, nil, nil},
-		{"being created by somebody else, and not to be seen yet", []answer{missing, inUse, missing, inUse, missing, inUse, active, on, layout, layout},
-			[]string{describe, create, describe, create, describe, create, describe, ttlOf, get, get}, nil, nil},
-		{"TTL switched on by somebody else at the same time", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is already enabled"), on, layout},
-			[]string{describe, ttlOf, get, setTTL, ttlOf, get}, nil, nil},
-		{"busy with another change", []answer{active, off, layout, inUse, off, done, layout},
-			[]string{describe, ttlOf, get, setTTL, ttlOf, setTTL, get}, nil, nil},
+		{"new", []answer{missing, created, missing, creating, creating, active, off, noLayout, switched, done},
+			[]string{describe, create, describe, describe, describe, describe, ttlOf, get, setTTL, put}, nil, nil},
+		{"complete", []answer{active, on, layout}, []string{describe, ttlOf, get}, nil, nil},
+		{"being changed", []answer{described("UPDATING", "pk", "S", "sk", "S"), ttl("ENABLING", "ttl"), layout}, []string{describe, ttlOf, get}, nil, nil},
+		{"without TTL", []answer{active, off, layout, switched}, []string{describe, ttlOf, get, setTTL}, nil, nil},
+		{"empty, made by another tool", []answer{active, on, noLayout, empty, done}, []string{describe, ttlOf, get, scan, put}, nil, nil},
+		{"taken into use at the same time", []answer{active, on, noLayout, items, layout}, []string{describe, ttlOf, get, scan, get}, nil, nil},
+		{"created by somebody else at the same time", []answer{missing, inUse, creating, active, on, layout},
+			[]string{describe, create, describe, describe, ttlOf, get}, nil, nil},
+		{"being created by somebody else, and not to be seen yet", []answer{missing, inUse, missing, inUse, missing, inUse, active, on, layout},
+			[]string{describe, create, describe, create, describe, create, describe, ttlOf, get}, nil, nil},
+		{"TTL switched on by somebody else at the same time", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is already enabled"), on},
+			[]string{describe, ttlOf, get, setTTL, ttlOf}, nil, nil},
+		{"busy with another change", []answer{active, off, layout, inUse, off, switched},
+			[]string{describe, ttlOf, get, setTTL, ttlOf, setTTL}, nil, nil},
 
 		{"other hash key", []answer{described("ACTIVE", "id", "S", "sk", "S")}, []string{describe}, kv.ErrIncompatible, []string{`"table"`, "HASH id S RANGE sk S", "must be HASH pk S RANGE sk S"}},
 		{"other type", []answer{described("ACTIVE", "pk", "S", "sk", "N")}, []string{describe}, kv.ErrIncompatible, []string{"RANGE sk N"}},
@@ -72,8 +76,8 @@ func TestEnsureWithSteps(t *testing.T) {
 			[]string{describe}, kv.ErrIncompatible, []string{"is HASH pk S; it must be"}},
 		{"TTL on another attribute", []answer{active, ttl("ENABLED", "expires")}, []string{describe, ttlOf}, kv.ErrIncompatible, []string{`"expires"`, `"ttl"`}},
 		{"other shards", []answer{active, off, ok(`{"Item":` + layoutJSON(`{"N":"2"}`, `{"N":"4"}`) + `}`)}, []string{describe, ttlOf, get}, kv.ErrIncompatible, []string{"4 shards"}},
-		{"somebody else's", []answer{active, off, noLayout, ok(`{"Count":1}`), noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
-		{"somebody else's, after an empty page", []answer{active, off, noLayout, ok(`{"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), ok(`{"Count":1}`), noLayout},
+		{"somebody else's", []answer{active, off, noLayout, items, noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
+		{"somebody else's, after an empty page", []answer{active, off, noLayout, ok(`{"Items":[],"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), items, noLayout},
 			[]string{describe, ttlOf, get, scan, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
 		{"being deleted", []answer{described("DELETING", "pk", "S", "sk", "S")}, []string{describe}, kv.ErrUnavailable, []string{"DELETING"}},
 		{"TTL being switched off", []answer{active, ttl("DISABLING", "ttl")}, []string{describe, ttlOf}, kv.ErrUnavailable, []string{"switched off"}},
@@ -82,7 +86,13 @@ func TestEnsureWithSteps(t *testing.T) {
 		{"TTL denied", []answer{active, off, layout, denied, off}, []string{describe, ttlOf, get, setTTL, ttlOf}, kv.ErrPermission, []string{"not authorized"}},
 		{"TTL not to be had", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is not supported"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
 			kv.ErrIncompatible, []string{"the TTL of table", "not supported"}},
-		{"layout denied", []answer{active, on, noLayout, ok(`{"Count":0}`), noLayout, denied}, []string{describe, ttlOf, get, scan, get, put}, kv.ErrPermission, []string{"not authorized"}},
+		{"TTL changed lately", []answer{active, off, layout, refuse(400, "ValidationException", "Time to live has been modified multiple times within a fixed interval"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
+			kv.ErrUnavailable, []string{"the TTL of table", "once an hour", "fixed interval"}},
+		{"new, and known to parts of the service only", []answer{missing, created, active, missing, off, missing, off, noLayout, missing, missing, off, noLayout, missing, off, off, noLayout, switched, missing, on, noLayout, done},
+			[]string{describe, create, describe, ttlOf, ttlOf, get, ttlOf, get, setTTL, ttlOf, ttlOf, get, setTTL, ttlOf, ttlOf, get, setTTL, put, ttlOf, get, put}, nil, nil},
+		{"known to DescribeTable alone", append([]answer{active}, missing), append([]string{describe}, slices.Repeat([]string{ttlOf}, maxUnknown)...),
+			kv.ErrNotProvisioned, []string{`"table"`}},
+		{"layout denied", []answer{active, on, noLayout, empty, denied}, []string{describe, ttlOf, get, scan, put}, kv.ErrPermission, []string{"not authorized"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -105,8 +115,8 @@ func TestEnsureWithSteps(t *testing.T) {
 
 func TestEnsureWithRequests(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, refuse(400, "ResourceNotFoundException", ""), ok("{}"), described("ACTIVE", "pk", "S", "sk", "S"),
-		ok("{}"), ok("{}"), ok("{}"), ok("{}"))
+	f := newFake(t, refuse(400, "ResourceNotFoundException", ""), ok(`{"TableDescription":{}}`), described("ACTIVE", "pk", "S", "sk", "S"),
+		ttl("DISABLED", ""), ok("{}"), ok(ttlSwitched), ok("{}"))
 	if err := f.driver(t).ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}

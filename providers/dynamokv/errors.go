@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -24,7 +25,8 @@ var kinds = func() map[string]error {
 	kinds := map[string]error{
 		"ResourceNotFoundException": kv.ErrNotProvisioned,
 
-		// All requests are well-formed: it is the table that they do not suit.
+		// All requests are well-formed: it is the table or the service that they do not
+		// suit.
 		"ValidationException": kv.ErrIncompatible,
 
 		"AccessDenied":                        kv.ErrPermission,
@@ -59,26 +61,32 @@ var kinds = func() map[string]error {
 }()
 
 // failRead returns the error of a request that ended with err.
-func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
-	stopped := ctx.Err()
-	if stopped == nil || !errors.Is(err, stopped) {
+func (a *attempts) failRead(err error) *kv.Error {
+	ended := a.Err()
+	if ended == nil || !errors.Is(err, ended) {
 		return a.describe(err)
 	}
+	var why error = ended
+	if a.late() {
+		why = errTimeout{}
+	}
 	switch {
-	case a.last != nil && !errors.Is(a.last, stopped):
+	case a.last != nil && !errors.Is(a.last, ended):
 		// Stopped on the way to another attempt: the last one tells why it took so long.
 		e := a.describe(a.last)
-		e.Err = fmt.Errorf("%w, the last attempt having ended with: %w", stopped, e.Err)
+		e.Err = fmt.Errorf("%w, the last attempt having ended with: %w", why, e.Err)
 		return e
-	case errors.Is(stopped, context.DeadlineExceeded) && a.sent > 0 && a.connection.Load() == connectionPending:
-		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("no connection to the service was made in time: %w", err)}
+	case errors.Is(why, context.DeadlineExceeded) && a.sent > 0 && a.connection.Load() == connectionPending:
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("no connection to the service was made in time: %w", why)}
+	case a.late():
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: why}
 	}
 	return &kv.Error{Err: safe(err)}
 }
 
 // failWrite is failRead for a write.
-func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
-	e := a.failRead(ctx, err)
+func (a *attempts) failWrite(err error) *kv.Error {
+	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
@@ -91,9 +99,33 @@ func (a *attempts) describe(err error) *kv.Error {
 	case kv.ErrNotProvisioned:
 		e.Err = fmt.Errorf("there is no table %q in this account and region; Ensure creates it: %w", *a.driver.table, e.Err)
 	case kv.ErrIncompatible:
-		e.Err = fmt.Errorf(keyRule+": %w", *a.driver.table, e.Err)
+		if aboutPrimaryKey(err) {
+			e.Err = fmt.Errorf(keyRule+": %w", *a.driver.table, e.Err)
+		}
 	}
 	return e
+}
+
+// aboutPrimaryKey reports whether a ValidationException means that the table has another
+// primary key. Only its text says so:
+//
+//	The provided key element does not match the schema
+//	One or more parameter values were invalid: Missing the key id in the item
+//	One or more parameter values were invalid: Type mismatch for key sk expected: N actual: S
+//	Query condition missed key schema element: id
+//	One of the required keys was not given a value
+//	The number of conditions on the keys is invalid
+func aboutPrimaryKey(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return false
+	}
+	for _, part := range []string{"schema", "Missing the key", "mismatch for key", "required keys", "conditions on the keys"} {
+		if strings.Contains(api.ErrorMessage(), part) {
+			return true
+		}
+	}
+	return false
 }
 
 // kindOf returns the sentinel of an error of the SDK, nil when none describes it.
@@ -154,7 +186,13 @@ func safe(err error) error {
 		if broken, ok := errors.AsType[*net.OpError](err); ok {
 			return fmt.Errorf(msg+": %w", request, broken)
 		}
-		for _, broken := range []error{io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded} {
+		if late, ok := errors.AsType[*attempt.TimeoutError](err); ok {
+			return fmt.Errorf(msg+": %w", request, late)
+		}
+		if none, ok := errors.AsType[noAnswer](err); ok {
+			return fmt.Errorf(msg+": %w", request, none)
+		}
+		for _, broken := range []error{io.ErrUnexpectedEOF, attempt.ErrTooLarge, context.Canceled, context.DeadlineExceeded} {
 			if errors.Is(err, broken) {
 				return fmt.Errorf(msg+": %w", request, broken)
 			}

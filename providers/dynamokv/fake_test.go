@@ -5,15 +5,20 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -46,6 +51,20 @@ func newFake(t testing.TB, answers ...answer) *fake {
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	f.url = server.URL
+	return f
+}
+
+// newTLSFake is newFake with https, and certificates that Open trusts.
+func newTLSFake(t *testing.T, answers ...answer) *fake {
+	f := &fake{answers: answers}
+	server := httptest.NewTLSServer(f)
+	t.Cleanup(server.Close)
+	f.url = server.URL
+	file := filepath.Join(t.TempDir(), "certificates.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CA_BUNDLE", file)
 	return f
 }
 
@@ -94,16 +113,23 @@ func (f *fake) client() *dynamodb.Client {
 	}, retrying(nil))
 }
 
-// driver is one over a table whose layout is taken for granted. It does not wait
-// for what the service left unprocessed.
+// driver is one over a table whose layout is taken for granted. It does not wait for
+// what the service left unprocessed: its clock goes on by fakePause instead.
 func (f *fake) driver(t testing.TB) *driver {
 	d, err := newDriver("open", f.client(), "table", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.pause = func(ctx context.Context, n int) error { return ctx.Err() }
+	var clock atomic.Int64
+	d.now = func() time.Time { return time.Unix(0, clock.Load()) }
+	d.pause = func(ctx context.Context, n int) error {
+		clock.Add(int64(fakePause))
+		return ctx.Err()
+	}
 	return d
 }
+
+const fakePause = 5 * time.Second
 
 func (f *fake) store(t testing.TB) *kv.Store { return kv.New(f.driver(t)) }
 

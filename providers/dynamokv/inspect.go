@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/skykv/skykv/kv"
@@ -29,7 +31,11 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 		yield(provider.Failed("credentials", c.missing, "log in as for the aws command, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))
 		return
 	}
-	if !yield(provider.Check{Name: "credentials", Status: provider.OK, Detail: "found, for region " + region}) {
+	detail := "found, for region " + region
+	if c.stand {
+		detail = "placeholders, since the endpoint is not encrypted, for region " + region
+	}
+	if !yield(provider.Check{Name: "credentials", Status: provider.OK, Detail: detail}) {
 		return
 	}
 	d, err := newDriver("inspect", c.Client, c.Table, &c.Options)
@@ -53,7 +59,40 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	if !yield(d.inspectTTL(ttl, err)) || err != nil && !isDenied(err) {
 		return
 	}
-	yield(d.inspectLayout(ctx))
+	layout := d.inspectLayout(ctx)
+	if !yield(layout) || layout.Status != provider.OK {
+		return
+	}
+	if n, of := d.countForeign(ctx); n > 0 {
+		yield(provider.Check{
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d items, or not where they are", n, of),
+			Fix: "delete them, or keep them in another table",
+		})
+	}
+}
+
+// foreignSample bounds how many items countForeign looks at: it reads up to 1 MiB.
+const foreignSample = 1000
+
+// countForeign makes one request for items of the table, and counts those that no store
+// finds by their keys. Who may not look finds none.
+func (d *driver) countForeign(ctx context.Context) (n, of int) {
+	out, err := d.scanPage(ctx, &dynamodb.ScanInput{
+		TableName: d.table, Limit: aws.Int32(foreignSample), ProjectionExpression: aws.String(attrShard + ", " + exprMetadata),
+	})
+	if err != nil {
+		return 0, 0
+	}
+	record := d.layout.position(d.layout.recordKey())
+	for _, it := range out.Items {
+		key := d.layout.keyOf(it)
+		_, err := d.layout.decode(key, it, false)
+		at := d.layout.position(it)
+		if at != record && (err != nil || kv.ValidateKey(key) != nil || at != d.layout.position(d.layout.primaryKey(key))) {
+			n++
+		}
+	}
+	return n, len(out.Items)
 }
 
 func (d *driver) noTable(region string) provider.Check {
@@ -130,7 +169,7 @@ func (d *driver) inspectLayout(ctx context.Context) provider.Check {
 		return provider.Failed("layout", err, "see the message")
 	case found == nil:
 		// Who may not look for the items of others takes it that there are none.
-		if err := d.checkOwner(ctx); err != nil && !isDenied(err) {
+		if _, err := d.checkOwner(ctx); err != nil && !isDenied(err) {
 			return provider.ForeignLayout(err)
 		}
 		return provider.NoLayout()

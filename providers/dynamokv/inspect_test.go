@@ -18,16 +18,22 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// byOp answers each operation in its way, and with an empty success what has none.
+// byOp answers each operation in its way. The others find an empty table without TTL.
 func byOp(answers map[string]answer) answer {
+	others := map[string]answer{"DescribeTimeToLive": ttl("DISABLED", ""), "UpdateTimeToLive": ok(ttlSwitched), "Scan": noItems}
 	return func(w http.ResponseWriter, r *http.Request, c call) {
-		if next := answers[c.op]; next != nil {
-			next(w, r, c)
-			return
+		next := answers[c.op]
+		if next == nil {
+			next = others[c.op]
 		}
-		ok("{}")(w, r, c)
+		if next == nil {
+			next = ok("{}")
+		}
+		next(w, r, c)
 	}
 }
+
+var noItems = ok(`{"Items":[],"Count":0}`)
 
 // wantChecks compares checks with lines of a status, a name and words of the detail.
 // What Ensure can fix says so, and so does every warning or failure.
@@ -72,7 +78,7 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			[]string{table, "warn ttl: being switched off", layout}, kv.ErrUnavailable},
 		"no layout record": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl")},
 			[]string{table, on, "warn layout: no layout record yet"}, nil},
-		"items of others": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Count":1}`)},
+		"items of others": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)},
 			[]string{table, on, "fail layout: belongs to another program"}, kv.ErrIncompatible},
 		"other shards": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"N":"4"}`))},
 			[]string{table, on, "fail layout: 4 shards; the URL says 16"}, kv.ErrIncompatible},
@@ -149,7 +155,6 @@ func TestInspectTTL(t *testing.T) {
 		want provider.Status
 		step bool
 	}{
-		{nil, provider.Warn, true},
 		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusDisabled}, provider.Warn, true},
 		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabled, AttributeName: aws.String("ttl")}, provider.OK, false},
 		{&types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusEnabling, AttributeName: aws.String("ttl")}, provider.OK, false},
@@ -171,11 +176,11 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", f.url)
 	checks := slices.Collect(Inspect(t.Context(), "dynamodb://table"))
 	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "ok credentials: eu-central-1", "ok table: ", "ok ttl: ", "ok layout: ")
-	f.wantOps(t, "", "DescribeTable", "DescribeTimeToLive", "GetItem")
+	f.wantOps(t, "", "DescribeTable", "DescribeTimeToLive", "GetItem", "Scan")
 
 	// Without credentials the host is reached all the same.
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	f = newFake(t, ok("{}"))
+	f = newTLSFake(t, ok("{}"))
 	t.Setenv("AWS_ENDPOINT_URL", f.url)
 	checks = slices.Collect(Inspect(t.Context(), "dynamodb://table"))
 	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "fail credentials: no AWS credentials")
@@ -183,6 +188,36 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 		t.Errorf("rule: missing credentials are ErrPermission; got %v", last.Err)
 	}
 	f.wantOps(t, "")
+}
+
+// The rule: doctor counts what no store finds by its key, as far as one request shows it.
+func TestInspectCountsForeignItems(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer answer
+		want   string
+	}{
+		"own items": {ok(`{"Items":[` + layout16 + `,` + itemJSON("a", "1", token, 0) + `,` + itemJSON("b", "1", token, 9) + `]}`), ""},
+		"foreign items": {ok(`{"Items":[` + layout16 + `,` + itemJSON("a", "1", token, 0) +
+			`,{"pk":{"S":"0"},"sk":{"S":"in another shard"},"t":{"S":"` + token + `"}}` +
+			`,{"pk":{"S":"theirs"},"sk":{"S":"a"},"t":{"S":"` + token + `"}}` +
+			`,{"pk":{"S":"` + fmt.Sprint(kv.Shard("no token", DefaultShards)) + `"},"sk":{"S":"no token"}}` +
+			`,{"pk":{"S":"` + fmt.Sprint(kv.Shard("no\nkey", DefaultShards)) + `"},"sk":{"S":"no\nkey"},"t":{"S":"` + token + `"}}]}`),
+			"warn records: 4 of the first 6 items"},
+		"looking not permitted": {refuse(400, "AccessDeniedException", "no"), ""},
+	} {
+		f := newFake(t, byOp(map[string]answer{
+			"DescribeTable": described("ACTIVE", "pk", "S", "sk", "S"), "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": ok(`{"Item":` + layout16 + `}`),
+			"Scan": test.answer,
+		}))
+		want := []string{"ok reachable: ", "ok clock: ", "ok credentials: ", "ok table: ", "ok ttl: ", "ok layout: "}
+		if test.want != "" {
+			want = append(want, test.want)
+		}
+		checks := slices.Collect(Inspect(t.Context(), "dynamodb://table?region=us-east-1&endpoint="+url.QueryEscape(f.url)))
+		t.Log(name)
+		wantChecks(t, checks, want...)
+	}
 }
 
 func TestInspectEndsEarly(t *testing.T) {

@@ -73,6 +73,15 @@ func (l *layout) keyOf(it item) string {
 	return ""
 }
 
+// position names the place of a primary key among all of a table, "" when it is none.
+func (l *layout) position(primaryKey item) string {
+	partition, ok := primaryKey[attrShard].(*types.AttributeValueMemberS)
+	if key := l.keyOf(primaryKey); ok && key != "" {
+		return partition.Value + " " + key
+	}
+	return ""
+}
+
 // encode returns the item of a record.
 func (l *layout) encode(rec kv.Record) item {
 	it := l.primaryKey(rec.Key)
@@ -298,12 +307,18 @@ func (l *layout) checkRecord(table string, record item) error {
 	return err
 }
 
-// checkLayout reads the layout record, creates it if there is none, and refuses
-// any other.
+// checkLayout reads the layout record, and creates it in an empty table. It refuses any
+// other record, and a table with items of others.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err != nil {
 		return err
+	}
+	if found == nil {
+		// Who may not look for the items of others takes it that there are none.
+		if found, err = d.checkOwner(ctx); err != nil && !isDenied(err) {
+			return err
+		}
 	}
 	if found == nil {
 		if found, err = d.createLayout(ctx); err != nil {
@@ -315,12 +330,17 @@ func (d *driver) checkLayout(ctx context.Context) error {
 
 // readLayout returns the layout record, nil if there is none.
 func (d *driver) readLayout(ctx context.Context) (item, error) {
-	ctx, a := d.watch(ctx, nil)
-	out, err := d.client.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName: d.table, Key: d.layout.recordKey(), ConsistentRead: yes,
-	}, watched...)
-	if err != nil {
-		return nil, a.failRead(ctx, err)
+	a := d.watch(ctx, nil)
+	defer a.end()
+	key := d.layout.recordKey()
+	out, err := d.client.GetItem(a, &dynamodb.GetItemInput{TableName: d.table, Key: key, ConsistentRead: yes})
+	switch {
+	case err != nil:
+		return nil, a.failRead(err)
+	case out.Item == nil && a.body.names("Item"):
+		return nil, errNoAnswer("its item is null")
+	case out.Item != nil && d.layout.position(out.Item) != d.layout.position(key):
+		return nil, errNoAnswer("its item has another key")
 	}
 	return out.Item, nil
 }
@@ -329,11 +349,12 @@ func (d *driver) readLayout(ctx context.Context) (item, error) {
 // the one that there is then.
 func (d *driver) createLayout(ctx context.Context) (item, error) {
 	own := d.layout.record()
-	ctx, a := d.watch(ctx, nil)
-	_, err := d.client.PutItem(ctx, &dynamodb.PutItemInput{
+	a := d.watch(ctx, nil)
+	defer a.end()
+	_, err := d.client.PutItem(a, &dynamodb.PutItemInput{
 		TableName: d.table, Item: own, ConditionExpression: &exprNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}, watched...)
+	})
 	if err == nil {
 		return own, nil
 	}
@@ -343,7 +364,7 @@ func (d *driver) createLayout(ctx context.Context) (item, error) {
 		}
 		return failed.Item, nil
 	}
-	e := a.failRead(ctx, err)
+	e := a.failRead(err)
 	e.Err = fmt.Errorf("table %q has no layout record yet, and it cannot be created: %w", *d.table, e.Err)
 	return nil, e
 }

@@ -1,9 +1,11 @@
 package dynamokv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -16,6 +18,8 @@ const (
 
 	// MaxShards is the greatest number of shards: a scan reads all of them at once.
 	MaxShards = 256
+
+	defaultTimeout = time.Minute
 )
 
 // Options are those of [New] and [EnsureWith].
@@ -26,6 +30,13 @@ type Options struct {
 	// writes and 3,000 reads a second of each:
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
 	Shards int
+
+	// Timeout ends calls whose context has no deadline, with an error that matches
+	// kv.ErrUnavailable and context.DeadlineExceeded. Batches, scans and EnsureWith have
+	// it for each of their requests, the SDK's retries included. A batch ends as well
+	// when the service has processed nothing of it for so long. Zero stands for one
+	// minute.
+	Timeout time.Duration
 }
 
 // New returns a store over a table that exists, reached by the program's own
@@ -60,13 +71,15 @@ func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 
 // newDriver checks what it is given, without any I/O.
 func newDriver(op string, client *dynamodb.Client, table string, opts *Options) (*driver, error) {
-	shards := DefaultShards
-	if opts != nil && opts.Shards != 0 {
-		shards = opts.Shards
+	shards, timeout := DefaultShards, defaultTimeout
+	if opts != nil {
+		shards, timeout = cmp.Or(opts.Shards, shards), cmp.Or(opts.Timeout, timeout)
 	}
 	switch {
 	case client == nil:
 		return nil, errInvalid(op, "the client is nil; want one that dynamodb.NewFromConfig or dynamodb.New returned")
+	case timeout < 0:
+		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", timeout, defaultTimeout)
 	case shards < 1 || shards > MaxShards:
 		return nil, errInvalid(op, "the number of shards is %d; want 1 to %d, or 0 for %d", shards, MaxShards, DefaultShards)
 	case !strings.HasPrefix(table, "arn:"):
@@ -76,7 +89,7 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 	}
 	l := newLayout(shards)
 	return &driver{
-		client: client, table: &table, layout: l, pause: backoff,
+		client: watched(client), table: &table, layout: l, timeout: timeout, pause: backoff, now: time.Now,
 		info: kv.Info{Name: name, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix},
 	}, nil
 }

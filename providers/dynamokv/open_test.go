@@ -19,7 +19,8 @@ func TestNewChecksTheLayout(t *testing.T) {
 	found := func(item string) answer { return ok(`{"Item":` + item + `}`) }
 	absent := ok(`{}`)
 	denied := refuse(400, "AccessDeniedException", "not authorized")
-	get, put := "GetItem", "PutItem"
+	get, put, scan := "GetItem", "PutItem", "Scan"
+	theirs := ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)
 	for _, test := range []struct {
 		name    string
 		shards  int
@@ -30,10 +31,13 @@ func TestNewChecksTheLayout(t *testing.T) {
 	}{
 		{"there", 0, []answer{found(layout16)}, []string{get}, nil, nil},
 		{"there, 16 asked for", 16, []answer{found(layout16)}, []string{get}, nil, nil},
-		{"absent", 0, []answer{absent, ok("{}")}, []string{get, put}, nil, nil},
-		{"absent, created by somebody else", 0, []answer{absent, conditionFailed(layout16)}, []string{get, put}, nil, nil},
-		{"absent, lost response", 0, []answer{absent, cut, conditionFailed(layout16)}, []string{get, put, put}, nil, nil},
-		{"absent, created otherwise by somebody else", 4, []answer{absent, conditionFailed(layout16)}, []string{get, put}, kv.ErrIncompatible, []string{"16 shards", "opened with 4"}},
+		{"absent", 0, []answer{absent, noItems, ok("{}")}, []string{get, scan, put}, nil, nil},
+		{"absent, created by somebody else", 0, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, nil, nil},
+		{"absent, lost response", 0, []answer{absent, noItems, cut, conditionFailed(layout16)}, []string{get, scan, put, put}, nil, nil},
+		{"absent, created otherwise by somebody else", 4, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, kv.ErrIncompatible, []string{"16 shards", "opened with 4"}},
+		{"absent, taken into use by somebody else", 0, []answer{absent, theirs, found(layout16)}, []string{get, scan, get}, nil, nil},
+		{"absent, and not permitted to look at the items", 0, []answer{absent, denied, ok("{}")}, []string{get, scan, put}, nil, nil},
+		{"somebody else's table", 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
 		{"other shards", 4, []answer{found(layout16)}, []string{get}, kv.ErrIncompatible, []string{`"table"`, "16 shards", "opened with 4"}},
 		{"other format", 0, []answer{found(layoutJSON(`{"N":"3"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 3", "knows format 2"}},
 		{"format 1", 0, []answer{found(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 1", "knows format 2"}},
@@ -42,7 +46,7 @@ func TestNewChecksTheLayout(t *testing.T) {
 		{"missing table", 0, []answer{refuse(400, "ResourceNotFoundException", "Requested resource not found")}, []string{get}, kv.ErrNotProvisioned, []string{`"table"`, "Ensure"}},
 		{"other primary key", 0, []answer{refuse(400, "ValidationException", "The provided key element does not match the schema")}, []string{get}, kv.ErrIncompatible, []string{"pk and sk, both strings"}},
 		{"reading denied", 0, []answer{denied}, []string{get}, kv.ErrPermission, []string{"not authorized"}},
-		{"creation denied", 0, []answer{absent, denied}, []string{get, put}, kv.ErrPermission, []string{"no layout record yet", "not authorized"}},
+		{"creation denied", 0, []answer{absent, noItems, denied}, []string{get, scan, put}, kv.ErrPermission, []string{"no layout record yet", "not authorized"}},
 		{"throttled", 0, []answer{refuse(400, "ThrottlingException", "slow down")}, []string{get, get, get}, kv.ErrThrottled, nil},
 		{"unavailable", 0, []answer{cut}, []string{get, get, get}, kv.ErrUnavailable, nil},
 	} {
@@ -62,8 +66,10 @@ func TestNewChecksTheLayout(t *testing.T) {
 			if f.call(0).body["ConsistentRead"] != true {
 				t.Error("rule: the layout record is read consistently")
 			}
-			if len(test.ops) > 1 && test.ops[1] == put && f.call(1).body["ConditionExpression"] != "attribute_not_exists(sk)" {
-				t.Error("rule: the layout record is created only if it is absent")
+			for i, op := range test.ops {
+				if op == put && f.call(i).body["ConditionExpression"] != "attribute_not_exists(sk)" {
+					t.Error("rule: the layout record is created only if it is absent")
+				}
 			}
 		})
 	}

@@ -2,11 +2,13 @@ package dynamokv
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/skykv/skykv/internal/pages"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -18,6 +20,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return func(yield func(kv.Record, error) bool) {
 		in := d.layout.query(req)
 		in.TableName, in.ConsistentRead, in.Limit = d.table, yes, aws.Int32(int32(min(req.Limit, maxPage)))
+		var guard pages.Guard
 		for {
 			out, err := d.page(ctx, in, req.Meter)
 			if err != nil {
@@ -26,6 +29,10 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 			}
 			for i, it := range out.Items {
 				key := d.layout.keyOf(it)
+				if key == "" {
+					yield(kv.Record{}, errNoAnswer("it has an item without a key"))
+					return
+				}
 				rec, err := d.layout.decode(key, it, req.WithValue)
 				out.Items[i] = nil // the loop's body may take its time, the memory is needed
 				if err != nil {
@@ -35,10 +42,13 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 					return
 				}
 			}
-			if len(out.LastEvaluatedKey) == 0 {
+			in.ExclusiveStartKey = out.LastEvaluatedKey
+			if more, err := d.follows(ctx, &guard, len(out.Items), in.ExclusiveStartKey); !more {
+				if err != nil {
+					yield(kv.Record{}, err)
+				}
 				return
 			}
-			in.ExclusiveStartKey = out.LastEvaluatedKey
 			if len(out.Items) == 0 {
 				// A run of expired items: cross it in longer steps.
 				*in.Limit = min(*in.Limit*2, maxPage)
@@ -49,10 +59,34 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 
 // page makes one request of a scan.
 func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Meter) (*dynamodb.QueryOutput, error) {
-	ctx, a := d.watch(ctx, meter)
-	out, err := d.client.Query(ctx, in, watched...)
-	if err != nil {
-		return nil, a.failRead(ctx, err)
+	a := d.watchMany(ctx, meter, mostPage)
+	defer a.end()
+	out, err := d.client.Query(a, in)
+	switch {
+	case err != nil:
+		return nil, a.failRead(err)
+	case out.Items == nil:
+		return nil, errNoAnswer("it has no list of items")
 	}
 	return out, nil
+}
+
+// follows reports whether another page follows one of so many records, after the primary
+// key last.
+func (d *driver) follows(ctx context.Context, guard *pages.Guard, records int, last item) (bool, error) {
+	if len(last) == 0 {
+		return false, nil
+	}
+	position := d.layout.position(last)
+	if position == "" {
+		return false, errNoAnswer("it continues after an item without a primary key")
+	}
+	switch err := guard.Next(ctx, records, position); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, pages.ErrRepeated):
+		return false, &kv.Error{Kind: kv.ErrUnavailable, Err: err}
+	default:
+		return false, &kv.Error{Err: err}
+	}
 }

@@ -8,8 +8,10 @@ import (
 
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -24,21 +26,31 @@ const (
 )
 
 // attempts are the attempts at a request, and at the read that may follow a failed
-// condition.
+// condition. Its methods are for the goroutine of the call, but for close and expire.
 type attempts struct {
 	driver   *driver
-	timer    *time.Timer             // ends the call when the caller has no deadline
-	cancel   context.CancelCauseFunc // ends the call
+	caller   context.Context
 	meter    *kv.Meter
+	timer    *time.Timer // calls expire
+	size     attempt.Size
 	deadline time.Time
-	own      bool // the deadline is the store's, not the caller's
+	own      bool          // the deadline is the store's, not the caller's
+	patience time.Duration // how long a batch goes on without progress; 0 for other calls
+	patient  time.Time     // the batch ends then, unless it makes progress
 	pause    time.Duration
 	made     int  // attempts at the request under way
-	failed   int  // attempts without progress
+	failed   int  // attempts without progress; a batch does not count those that were throttled
 	late     bool // the deadline left no time for another attempt
 
 	// lost: an attempt at a write was sent, and no response says that it had no effect.
 	lost bool
+
+	mu     sync.Mutex
+	ctx    context.Context // of the attempt under way, or of the next one
+	cancel context.CancelCauseFunc
+	limit  time.Duration // of the attempt under way
+	until  time.Time     // expire ends ctx then; zero between attempts
+	closed bool
 }
 
 // errTimeout is the cause of contexts that end by [Options].Timeout.
@@ -47,40 +59,106 @@ type errTimeout struct{}
 func (errTimeout) Error() string { return "no success within the store's timeout" }
 func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
 
-// watch prepares a call. The call must use the returned context, which ends at the
-// caller's deadline or else at the store's, and when the driver closes. The caller must
-// call end.
+// watch prepares a call for requests of a size. The call ends at the caller's deadline or
+// else at the store's, and when the driver closes. The caller must call end.
 //
-// watch takes fewer allocations than context.WithTimeout: a timer serves many calls, and
-// requests do not carry the store's deadline. The service learns that the stream ended.
-func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
+// watch takes fewer allocations than context.WithTimeout: one context and one timer serve
+// the call and, unless one is cut off, its attempts. The timer serves many calls.
+// Requests do not carry the store's deadline. The service learns that the stream ended.
+func (d *driver) watch(ctx context.Context, size attempt.Size, meter *kv.Meter) *attempts {
 	a, ok := d.idle.Get().(*attempts)
 	if !ok {
 		a = new(attempts)
-		a.timer = time.AfterFunc(time.Hour, func() { a.cancel(errTimeout{}) })
+		a.timer = time.AfterFunc(time.Hour, a.expire)
 		a.timer.Stop()
 	}
-	*a = attempts{driver: d, timer: a.timer, meter: meter, pause: d.firstPause}
-	ctx, a.cancel = context.WithCancelCause(ctx)
+	a.driver, a.caller, a.meter, a.size, a.pause = d, ctx, meter, size, d.firstPause
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	d.underWay.add(a)
 	var callers bool
 	if a.deadline, callers = ctx.Deadline(); !callers {
 		a.own, a.deadline = true, time.Now().Add(d.timeout)
-		a.timer.Reset(d.timeout)
 	}
-	return ctx, a
+	return a
 }
 
-// end ends the call's context.
+// end ends the call.
 func (a *attempts) end() {
 	a.driver.underWay.remove(a)
-	unused := !a.own || a.timer.Stop()
+	a.timer.Stop()
+	a.mu.Lock()
 	a.cancel(nil)
-	if unused {
-		idle := &a.driver.idle
-		*a = attempts{timer: a.timer} // the garbage collector may have the rest
-		idle.Put(a)
+	a.until = time.Time{} // the timer may have fired, and expire may come late
+	a.ctx, a.cancel, a.closed = nil, nil, false
+	a.mu.Unlock()
+	idle := &a.driver.idle
+	// The garbage collector may have the rest.
+	a.driver, a.caller, a.meter, a.patience = nil, nil, nil, 0
+	a.own, a.late, a.lost, a.made, a.failed = false, false, false, 0, 0
+	idle.Put(a)
+}
+
+// begin begins an attempt, and returns its context.
+func (a *attempts) begin() context.Context {
+	a.made++
+	ctx := a.context()
+	now := time.Now()
+	left := a.deadline.Sub(now)
+	limit := attempt.Timeout(max(left, 0), a.size)
+	if limit >= left && !a.own {
+		return ctx // the caller's context ends before
 	}
+	a.mu.Lock()
+	a.limit, a.until = limit, now.Add(min(limit, max(left, 0)))
+	a.mu.Unlock()
+	a.timer.Reset(min(limit, max(left, 0)))
+	return ctx
+}
+
+// context returns the context of the next attempt. An attempt that was cut off took the
+// context before.
+func (a *attempts) context() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ctx.Err() != nil && !a.closed && a.caller.Err() == nil {
+		a.ctx, a.cancel = context.WithCancelCause(a.caller)
+	}
+	return a.ctx
+}
+
+// expire ends the attempt under way when its time is up.
+func (a *attempts) expire() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	switch {
+	case a.until.IsZero() || now.Before(a.until): // the attempt has ended
+	case a.own && !now.Before(a.deadline):
+		a.cancel(errTimeout{})
+	default:
+		a.cancel(&attempt.TimeoutError{Limit: a.limit})
+	}
+}
+
+// close ends the call because the driver closes.
+func (a *attempts) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.cancel(kv.ErrClosed)
+}
+
+// over returns why the call has ended, and nil while it may go on.
+func (a *attempts) over() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.caller.Err() != nil:
+		return a.caller.Err()
+	case a.closed:
+		return context.Canceled
+	}
+	return nil
 }
 
 // calls are the calls under way. The zero value has none.
@@ -94,7 +172,7 @@ func (c *calls) add(a *attempts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		a.cancel(kv.ErrClosed)
+		a.close()
 		return
 	}
 	if c.all == nil {
@@ -115,24 +193,53 @@ func (c *calls) close() {
 	defer c.mu.Unlock()
 	c.closed = true
 	for a := range c.all {
-		a.cancel(kv.ErrClosed)
+		a.close()
 	}
 }
 
-// again counts a failed attempt. If another attempt makes sense, again pauses and
-// returns true.
+// done ends an attempt. It returns false when another attempt makes sense, after a pause.
+// The error says whether the attempt was cut off.
 //
 // It repeats writes as it repeats reads, after every error that may pass. The token of a
 // conditional put shows that an earlier attempt was applied. A conditional delete that
 // finds its condition failed after such an attempt is ErrIndeterminate. An
 // unconditional write may be applied twice, as kv documents.
-func (a *attempts) again(ctx context.Context, err error) bool {
-	a.failed++
-	if ctx.Err() != nil || !passing(code(err)) || a.failed >= maxAttempts {
-		return false
+func (a *attempts) done(err error) (bool, error) {
+	a.timer.Stop()
+	a.mu.Lock()
+	a.until = time.Time{}
+	a.mu.Unlock()
+	if err == nil {
+		return true, nil
+	}
+	err = a.cutOff(err)
+	if a.patience == 0 || !throttled(err) {
+		a.failed++
+	}
+	switch {
+	case a.over() != nil, !passing(err), a.failed >= maxAttempts, a.patience > 0 && time.Now().After(a.patient):
+		return true, err
 	}
 	pause := rand.N(a.pause) + 1
 	a.pause = min(2*a.pause, longestPause)
+	return !a.wait(pause), err
+}
+
+// cutOff returns err, or else the error of an attempt that was cut off.
+func (a *attempts) cutOff(err error) error {
+	if err == nil || code(err) != codes.Canceled || a.over() != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if late, ok := context.Cause(a.ctx).(*attempt.TimeoutError); ok {
+		return late
+	}
+	return err
+}
+
+// wait waits between attempts. It returns false when the call ends before.
+func (a *attempts) wait(pause time.Duration) bool {
 	if time.Until(a.deadline) < pause {
 		a.late = true
 		return false
@@ -142,13 +249,35 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-ctx.Done():
+	case <-a.context().Done():
 		return false
 	}
 }
 
+// persist makes the call go on while the service refuses it for its rate, until the
+// deadline of the caller or for the store's timeout without any progress.
+func (a *attempts) persist() {
+	a.patience = a.driver.timeout
+	a.progressed()
+}
+
 // progressed begins the count of failures anew.
-func (a *attempts) progressed() { a.failed, a.pause = 0, a.driver.firstPause }
+func (a *attempts) progressed() {
+	a.failed, a.pause = 0, a.driver.firstPause
+	if a.patience > 0 {
+		a.extend(a.patience)
+	}
+}
+
+// extend lets a batch go on for this long without progress.
+func (a *attempts) extend(patience time.Duration) {
+	a.patient = time.Now().Add(patience)
+	if a.own {
+		a.mu.Lock()
+		a.deadline = a.patient
+		a.mu.Unlock()
+	}
+}
 
 // ended counts a request that is over. The call may make another request.
 func (a *attempts) ended() {
@@ -169,7 +298,7 @@ func (a *attempts) past() bool { return !time.Now().Before(a.deadline) }
 // retries, and notes whether gRPC opened a stream. Without a stream, nothing was sent.
 type writing struct {
 	peer peer.Peer
-	grpc [1]grpc.CallOption
+	grpc [2]grpc.CallOption
 	gax  [1]gax.CallOption
 }
 
@@ -181,14 +310,9 @@ func (w *writing) options() []gax.CallOption {
 
 // Resolve implements [gax.CallOption].
 func (w *writing) Resolve(s *gax.CallSettings) {
-	once(s)
 	w.peer = peer.Peer{}
-	w.grpc[0] = grpc.Peer(&w.peer)
-	if len(s.GRPC) == 0 {
-		s.GRPC = w.grpc[:]
-	} else { // the options of the user's client come first
-		s.GRPC = append(s.GRPC[:len(s.GRPC):len(s.GRPC)], w.grpc[0])
-	}
+	w.grpc = [2]grpc.CallOption{bounded[0], grpc.Peer(&w.peer)}
+	once(s, w.grpc[:])
 }
 
 // lost reports whether the attempt was sent, and its error does not say that it had no
@@ -202,10 +326,21 @@ type reading struct{}
 var readOptions = []gax.CallOption{reading{}}
 
 // Resolve implements [gax.CallOption].
-func (reading) Resolve(s *gax.CallSettings) { once(s) }
+func (reading) Resolve(s *gax.CallSettings) { once(s, bounded) }
 
-// once makes the client send a call once, and leave the timeout to the context.
-func once(s *gax.CallSettings) {
+// bounded limits the size of a message, before and after it is decompressed. Messages
+// have one document at most, or the results of one request's writes. The client's own
+// limit is 2 GiB.
+var bounded = []grpc.CallOption{grpc.MaxCallRecvMsgSize(int(attempt.MaxBytes(attempt.One)))}
+
+// once makes the client send a call once, with these options of gRPC, and leave the
+// timeout to the context.
+func once(s *gax.CallSettings, opts []grpc.CallOption) {
 	s.Retry = nil
 	gax.WithTimeout(0).Resolve(s)
+	if len(s.GRPC) == 0 {
+		s.GRPC = opts[:len(opts):len(opts)]
+	} else { // the options of the user's client come first
+		s.GRPC = append(s.GRPC[:len(s.GRPC):len(s.GRPC)], opts...)
+	}
 }

@@ -2,14 +2,18 @@ package firestorekv
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/internal/parallel"
 	"github.com/skykv/skykv/kv"
 )
@@ -78,9 +82,10 @@ type answer struct {
 // getGroup reads the keys of one request, and calls each for a key as its result
 // arrives. After a response that breaks off, it asks again for the rest.
 func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(kv.Found, error)) {
-	ctx, a := d.watch(ctx, req.Meter)
+	a := d.watch(ctx, attempt.Many, req.Meter)
 	defer a.end()
 	defer a.ended()
+	a.persist()
 	docNames := make([]string, len(req.Keys))
 	owed := make(map[string]string, len(req.Keys)) // names of documents, and their keys
 	for i, key := range req.Keys {
@@ -89,15 +94,13 @@ func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(
 	}
 	for len(owed) > 0 {
 		before := len(owed)
-		a.made++
-		err := d.getOwed(ctx, docNames, owed, req.WithValue, each)
+		err := d.getOwed(a.begin(), docNames, owed, req.WithValue, each)
 		if len(owed) < before {
 			a.progressed()
 		}
-		if err != nil && !a.again(ctx, err) {
-			failed := a.failRead(ctx, err)
+		if done, err := a.done(err); done {
 			for _, key := range owed {
-				each(kv.Found{Record: kv.Record{Key: key}}, failed)
+				each(kv.Found{Record: kv.Record{Key: key}}, a.failRead(err))
 			}
 			return
 		}
@@ -117,31 +120,38 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 	if err != nil {
 		return err
 	}
-	for {
+	bytes := 0
+	for range len(owed) + progressMessages {
 		resp, err := stream.Recv()
-		switch {
-		case len(owed) == 0 && err != nil: // how the stream ends does not matter
-			return nil
-		case err != nil:
+		if err != nil {
 			return cutShort(err)
 		}
-		doc := resp.GetFound()
-		docName := doc.GetName()
-		if doc == nil {
-			docName = resp.GetMissing()
+		docName, doc := answered(resp)
+		if docName == "" && doc == nil { // it reports the progress
+			continue
 		}
 		key, ok := owed[docName]
-		if !ok {
-			continue
+		switch bytes += proto.Size(doc); {
+		case !ok:
+			return errOther
+		case doc != nil && !validVersion(doc.GetUpdateTime()):
+			return errNoVersion
+		case int64(bytes) > attempt.MaxBytes(attempt.Many):
+			return errEndless
 		}
 		delete(owed, docName)
 		if doc == nil {
 			each(kv.Found{Record: kv.Record{Key: key}}, nil)
-			continue
+		} else {
+			rec, err := d.layout.decode(key, doc, withValue)
+			each(kv.Found{Record: rec, Exists: err == nil}, err)
 		}
-		rec, err := d.layout.decode(key, doc, withValue)
-		each(kv.Found{Record: rec, Exists: err == nil}, err)
+		if len(owed) == 0 {
+			_, _ = stream.Recv() // the end of the stream frees it; how it ends does not matter
+			return nil
+		}
 	}
+	return errEndless
 }
 
 // WriteMany sends groups of writes by BatchWrite, some at once. A BatchWrite is not
@@ -162,6 +172,7 @@ type writeGroup struct {
 	results []kv.WriteResult // of the whole batch
 	pending []pendingWrite   // writes without a result
 	refused []pendingWrite   // writes whose conditions failed
+	asked   time.Time        // for the turn of the last attempt
 }
 
 type pendingWrite struct {
@@ -169,6 +180,7 @@ type pendingWrite struct {
 	write *pb.Write
 	err   error // of the last attempt
 
+	failed         int  // attempts, but for those that were throttled
 	mayHaveApplied bool // by one of the attempts
 }
 
@@ -196,73 +208,103 @@ func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (grou
 
 // run makes attempts until each write has a result.
 func (g *writeGroup) run(ctx context.Context) {
-	watched, a := g.watch(ctx, g.req.Meter)
+	a := g.watch(ctx, attempt.Many, g.req.Meter)
 	defer a.end()
-	for len(g.pending) > 0 {
+	a.persist()
+	for len(g.pending) > 0 && g.await(a) {
 		before := len(g.pending)
-		g.attempt(watched, a)
+		err := g.attempt(a)
 		if len(g.pending) < before {
 			a.progressed()
 		}
-		if len(g.pending) > 0 && !a.again(watched, g.pending[0].err) {
-			for _, w := range g.pending {
-				g.fail(watched, a, w)
-			}
+		if done, _ := a.done(err); done {
 			break
 		}
+	}
+	for _, w := range g.pending {
+		g.fail(a, w)
 	}
 	a.ended()
 	g.findRefused(ctx, a)
 }
 
-// attempt sends the pending writes once. Writes that may be repeated stay pending.
-func (g *writeGroup) attempt(ctx context.Context, a *attempts) {
+// await waits for the turn of the group. It returns false when the call ends before. The
+// turns of other groups are not a lack of progress of this one.
+func (g *writeGroup) await(a *attempts) bool {
+	g.asked = time.Now()
+	turn := g.driver.pace.turn(len(g.pending), g.asked)
+	if turn == 0 {
+		return true
+	}
+	a.extend(time.Until(a.patient) + turn)
+	if a.wait(turn) {
+		return true
+	}
+	for i := range g.pending {
+		if g.pending[i].err == nil {
+			g.pending[i].err = errNoTurn
+		}
+	}
+	return false
+}
+
+// errNoTurn is the error of writes that were not sent.
+var errNoTurn = status.Error(codes.ResourceExhausted, "the service refuses writes for their rate, and the call ended before the turn of this one")
+
+// attempt sends the pending writes once. Writes that may be repeated stay pending. It
+// returns the error of the first of them.
+func (g *writeGroup) attempt(a *attempts) error {
 	req := &pb.BatchWriteRequest{Database: g.layout.database, Writes: make([]*pb.Write, len(g.pending))}
 	for i, w := range g.pending {
 		req.Writes[i] = w.write
 	}
 	var opt writing
-	a.made++
-	resp, err := g.client.BatchWrite(withHeaders(ctx, g.headers), req, opt.options()...)
+	resp, err := g.client.BatchWrite(withHeaders(a.begin(), g.headers), req, opt.options()...)
+	if err == nil && (len(resp.GetStatus()) != len(req.Writes) || len(resp.GetWriteResults()) != len(req.Writes)) {
+		err = errResults
+	}
+	err = a.cutOff(err)
+	slower := false
 	var again []pendingWrite
 	for i, w := range g.pending {
-		var result *pb.WriteResult
-		switch {
-		case err != nil:
-			w.err = err
-			w.mayHaveApplied = w.mayHaveApplied || opt.lost(err)
-		case i >= len(resp.GetStatus()) || i >= len(resp.GetWriteResults()):
-			w.err = errShort
-			w.mayHaveApplied = true
-		default:
-			result = resp.GetWriteResults()[i]
+		var updated *timestamppb.Timestamp
+		if w.err = err; err == nil {
 			w.err = status.ErrorProto(resp.GetStatus()[i])
 			if conditionFailed(w.write.GetCurrentDocument(), w.err) {
 				g.refused = append(g.refused, w)
 				continue
 			}
-			if w.err == nil && w.write.GetUpdate() != nil && result.GetUpdateTime() == nil {
-				w.err = errNoVersion
+			if w.err == nil {
+				updated, w.err = updateTime(w.write, resp.GetWriteResults()[i:i+1])
 			}
-			w.mayHaveApplied = w.mayHaveApplied || w.err != nil && !refused(w.err)
+		}
+		w.mayHaveApplied = w.mayHaveApplied || w.err != nil && opt.lost(w.err)
+		if throttled(w.err) {
+			slower = true
+		} else if w.err != nil {
+			w.failed++
 		}
 		switch {
 		case w.err == nil:
-			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: formatVersion(result.GetUpdateTime())}
-		case passing(code(w.err)):
+			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: formatVersion(updated)}
+		case passing(w.err) && w.failed < maxAttempts:
 			again = append(again, w)
 		default:
-			g.fail(ctx, a, w)
+			g.fail(a, w)
 		}
 	}
-	g.pending = again
+	if slower {
+		g.driver.pace.refused(g.asked, time.Now())
+	}
+	if g.pending = again; len(again) == 0 {
+		return nil
+	}
+	return again[0].err
 }
 
-var errShort = errors.New("the response has no status for this write")
-
 // fail sets the error of w's last attempt as its result.
-func (g *writeGroup) fail(ctx context.Context, a *attempts, w pendingWrite) {
-	e := a.failRead(ctx, w.err)
+func (g *writeGroup) fail(a *attempts, w pendingWrite) {
+	e := a.failRead(w.err)
 	e.MayHaveApplied = w.mayHaveApplied
 	g.results[w.at].Err = e
 }
@@ -281,7 +323,7 @@ func (g *writeGroup) findRefused(ctx context.Context, a *attempts) {
 			w := refused[found.Key]
 			if err != nil {
 				w.err = err
-				g.fail(ctx, a, w)
+				g.fail(a, w)
 				return
 			}
 			g.results[w.at].Outcome = kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: w.mayHaveApplied}

@@ -12,6 +12,7 @@ import (
 	"github.com/googleapis/gax-go/v2/callctx"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -26,6 +27,7 @@ type driver struct {
 
 	timeout    time.Duration
 	firstPause time.Duration
+	pace       pace
 	underWay   calls
 	idle       sync.Pool // of *attempts: those whose timers did not fire and no longer will
 
@@ -38,18 +40,18 @@ func (d *driver) Info() kv.Info { return d.info }
 // Get is a BatchGetDocuments of one document, like the high-level client's Get.
 // GetDocument returns NotFound both for a missing document and for a missing database.
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	ctx, a := d.watch(ctx, req.Meter)
+	a := d.watch(ctx, attempt.One, req.Meter)
 	defer a.end()
-	found, err := d.get(ctx, a, req.Key, req.WithValue)
+	found, err := d.get(a, req.Key, req.WithValue)
 	if err != nil {
-		return kv.Found{}, a.failRead(ctx, err)
+		return kv.Found{}, a.failRead(err)
 	}
 	return found, nil
 }
 
 // get reads one record, in as many attempts as a allows.
-func (d *driver) get(ctx context.Context, a *attempts, key string, withValue bool) (kv.Found, error) {
-	doc, err := d.read(ctx, a, d.layout.docName(key), d.layout.mask(withValue))
+func (d *driver) get(a *attempts, key string, withValue bool) (kv.Found, error) {
+	doc, err := d.read(a, d.layout.docName(key), d.layout.mask(withValue))
 	if doc == nil || err != nil {
 		return kv.Found{Record: kv.Record{Key: key}}, err
 	}
@@ -58,24 +60,23 @@ func (d *driver) get(ctx context.Context, a *attempts, key string, withValue boo
 }
 
 // read gets one document, nil when it does not exist.
-func (d *driver) read(ctx context.Context, a *attempts, docName string, mask *pb.DocumentMask) (*pb.Document, error) {
+func (d *driver) read(a *attempts, docName string, mask *pb.DocumentMask) (*pb.Document, error) {
 	defer a.ended()
-	req := &getRequest{docName: [1]string{docName}}
-	req.Database, req.Documents, req.Mask = d.layout.database, req.docName[:], mask
-	headed := withHeaders(ctx, d.getHeaders)
 	for {
-		a.made++
-		doc, err := d.readOnce(headed, &req.BatchGetDocumentsRequest)
-		if err == nil || !a.again(ctx, err) {
+		req := &getRequest{docName: [1]string{docName}}
+		req.Database, req.Documents, req.Mask = d.layout.database, req.docName[:], mask
+		doc, err := d.readOnce(req.headed.with(a.begin(), d.getHeaders), &req.BatchGetDocumentsRequest)
+		if done, err := a.done(err); done {
 			return doc, err
 		}
 	}
 }
 
-// getRequest asks for one document, in one allocation.
+// getRequest is an attempt to get one document, and its context, in one allocation.
 type getRequest struct {
 	pb.BatchGetDocumentsRequest
 	docName [1]string
+	headed  headed
 }
 
 func (d *driver) readOnce(ctx context.Context, req *pb.BatchGetDocumentsRequest) (*pb.Document, error) {
@@ -83,18 +84,45 @@ func (d *driver) readOnce(ctx context.Context, req *pb.BatchGetDocumentsRequest)
 	if err != nil {
 		return nil, err
 	}
-	for {
+	for range 1 + progressMessages {
 		resp, err := stream.Recv()
 		if err != nil {
 			return nil, cutShort(err)
 		}
-		switch result := resp.GetResult().(type) {
-		case *pb.BatchGetDocumentsResponse_Found:
-			return result.Found, drain(stream)
-		case *pb.BatchGetDocumentsResponse_Missing:
-			return nil, drain(stream)
+		docName, doc := answered(resp)
+		switch {
+		case docName == "" && doc == nil: // it reports the progress
+			continue
+		case docName != req.Documents[0]:
+			return nil, d.layout.errOther(docName, req.Documents[0])
+		case doc != nil && !validVersion(doc.GetUpdateTime()):
+			return nil, errNoVersion
 		}
+		// The end of the stream frees it. How it ends does not matter, and when it goes on
+		// it ends with the call.
+		_, _ = stream.Recv()
+		return doc, nil
 	}
+	return nil, errEndless
+}
+
+// progressMessages is the number of messages without a document that a stream may have
+// beside the messages with documents. The service needs one or two.
+const progressMessages = 1000
+
+// answered returns the name of the document that a message is about, and the document if
+// there is one.
+func answered(resp *pb.BatchGetDocumentsResponse) (docName string, _ *pb.Document) {
+	switch result := resp.GetResult().(type) {
+	case *pb.BatchGetDocumentsResponse_Found:
+		if result.Found == nil {
+			return "", &pb.Document{} // which nobody asked for
+		}
+		return result.Found.GetName(), result.Found
+	case *pb.BatchGetDocumentsResponse_Missing:
+		return result.Missing, nil
+	}
+	return "", nil
 }
 
 // cutShort is the error of a stream that ended with err before its time.
@@ -105,67 +133,60 @@ func cutShort(err error) error {
 	return err
 }
 
-// drain reads a stream to its end, which frees it. How the stream ends does not matter.
-func drain(stream pb.Firestore_BatchGetDocumentsClient) error {
-	for {
-		if _, err := stream.Recv(); err != nil {
-			return nil
-		}
-	}
-}
-
 // Write is one Commit, and a read after a condition that failed.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	write, err := d.layout.write(req.Write)
 	if err != nil {
 		return kv.Outcome{}, err
 	}
-	ctx, a := d.watch(ctx, req.Meter)
+	a := d.watch(ctx, attempt.One, req.Meter)
 	defer a.end()
-	updated, err := d.commit(ctx, a, write)
+	updated, err := d.commit(a, write)
 	switch {
 	case err == nil:
 		return kv.Outcome{Done: true, Version: formatVersion(updated)}, nil
 	case !conditionFailed(write.GetCurrentDocument(), err):
-		return kv.Outcome{}, a.failWrite(ctx, err)
+		return kv.Outcome{}, a.failWrite(err)
 	}
-	found, err := d.get(ctx, a, req.Key, false)
+	found, err := d.get(a, req.Key, false)
 	if err != nil {
-		return kv.Outcome{}, a.failWrite(ctx, err)
+		return kv.Outcome{}, a.failWrite(err)
 	}
 	return kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: a.mayHaveApplied()}, nil
 }
 
 // commit applies one write, in as many attempts as a allows, and returns the update
 // time of a document that was put.
-func (d *driver) commit(ctx context.Context, a *attempts, write *pb.Write) (*timestamppb.Timestamp, error) {
+func (d *driver) commit(a *attempts, write *pb.Write) (*timestamppb.Timestamp, error) {
 	defer a.ended()
 	req := &pb.CommitRequest{Database: d.layout.database, Writes: []*pb.Write{write}}
-	headed := withHeaders(ctx, d.headers)
 	var opt writing
 	for {
-		a.made++
-		resp, err := d.client.Commit(headed, req, opt.options()...)
+		resp, err := d.client.Commit(withHeaders(a.begin(), d.headers), req, opt.options()...)
+		var updated *timestamppb.Timestamp
 		if err == nil {
-			var result *pb.WriteResult
-			if results := resp.GetWriteResults(); len(results) == 1 {
-				result = results[0]
-			}
-			if write.GetUpdate() != nil && result.GetUpdateTime() == nil {
-				a.lost = true
-				return nil, errNoVersion
-			}
-			return result.GetUpdateTime(), nil
+			updated, err = updateTime(write, resp.GetWriteResults())
 		}
-		a.lost = a.lost || opt.lost(err)
-		if !a.again(ctx, err) {
-			return nil, err
+		a.lost = a.lost || err != nil && opt.lost(err)
+		if done, err := a.done(err); done {
+			return updated, err
 		}
 	}
 }
 
-// errNoVersion is the error of a success without a version.
-var errNoVersion = errors.New("the response to a put has no update time")
+// updateTime returns the update time in the result of one write. It has none when the
+// write is a deletion.
+func updateTime(write *pb.Write, results []*pb.WriteResult) (*timestamppb.Timestamp, error) {
+	switch {
+	case len(results) != 1:
+		return nil, errResults
+	case write.GetUpdate() == nil:
+		return nil, nil
+	case !validVersion(results[0].GetUpdateTime()):
+		return nil, errNoVersion
+	}
+	return results[0].GetUpdateTime(), nil
+}
 
 func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported, Err: errors.New("firestorekv carries out no atomic writes")}
@@ -193,18 +214,22 @@ func newHeaders(pairs ...string) headers {
 }
 
 // withHeaders adds the headers to a caller's context.
-func withHeaders(ctx context.Context, h headers) context.Context {
-	if len(callctx.HeadersFromContext(ctx)) > 0 {
-		return callctx.SetHeaders(ctx, h.pairs...)
-	}
-	return &headed{ctx, h.carrier}
-}
+func withHeaders(ctx context.Context, h headers) context.Context { return new(headed).with(ctx, h) }
 
 // headed is a context with the headers of another context. SetHeaders and gRPC's
 // metadata would copy them for every request.
 type headed struct {
 	context.Context
 	carrier context.Context
+}
+
+// with is withHeaders. It may return the zero h that it is called on.
+func (h *headed) with(ctx context.Context, headers headers) context.Context {
+	if len(callctx.HeadersFromContext(ctx)) > 0 {
+		return callctx.SetHeaders(ctx, headers.pairs...)
+	}
+	h.Context, h.carrier = ctx, headers.carrier
+	return h
 }
 
 func (h *headed) Value(key any) any {

@@ -2,6 +2,7 @@ package firestorekv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -14,20 +15,20 @@ import (
 )
 
 // failRead returns the error of a call whose last attempt failed with err.
-func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
+func (a *attempts) failRead(err error) *kv.Error {
 	if e, ok := err.(*kv.Error); ok { // about a document that was read
 		return &kv.Error{Kind: e.Kind, Err: e.Err}
 	}
 	c := code(err)
 	e := &kv.Error{Kind: kindOf(c), Err: err}
 	late := a.late || c == codes.Canceled && a.past()
-	why := ctx.Err()
+	why := a.over()
 	if why == nil && late {
 		why = context.DeadlineExceeded
 	}
 	switch {
 	case why == nil:
-	case a.own && (late || context.Cause(ctx) == errTimeout{}):
+	case a.own && late:
 		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
 	default:
 		if c == codes.Canceled || c == codes.DeadlineExceeded {
@@ -39,8 +40,8 @@ func (a *attempts) failRead(ctx context.Context, err error) *kv.Error {
 }
 
 // failWrite is failRead for a write.
-func (a *attempts) failWrite(ctx context.Context, err error) *kv.Error {
-	e := a.failRead(ctx, err)
+func (a *attempts) failWrite(err error) *kv.Error {
+	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied()
 	return e
 }
@@ -64,15 +65,25 @@ func kindOf(c codes.Code) error {
 
 // passing reports whether the same request may succeed later. The connection was lost
 // or refused, a quota is used up, there is too much contention on the document, or the
-// service or the network failed or was slow. The caller has checked its own deadline
-// before.
-func passing(c codes.Code) bool {
-	switch c {
+// service or the network failed, was slow, or sent what cannot be an answer. The caller
+// has checked its own deadline before.
+func passing(err error) bool {
+	if _, ok := err.(*kv.Error); ok {
+		return false
+	}
+	switch code(err) {
 	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted,
 		codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded:
 		return true
 	}
 	return false
+}
+
+// throttled reports whether the service refused a request, or a write of it, for the rate
+// at which they come. Too many writes to one range of documents are contention, too.
+func throttled(err error) bool {
+	c := code(err)
+	return c == codes.ResourceExhausted || c == codes.Aborted
 }
 
 // refused reports whether the service says that the write was not applied. After any
@@ -92,10 +103,7 @@ func refused(err error) bool {
 		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, // the condition failed, or there is no database
 		codes.Aborted,           // lost against other writers of the document; a commit is atomic
 		codes.ResourceExhausted: // a quota, which the service checks before the write
-		// gRPC also uses these codes for streams that were reset and for responses that
-		// are too large. They are not from the service.
-		text := err.Error()
-		return !strings.Contains(text, "RST_STREAM") && !strings.Contains(text, "received message larger than max")
+		return true
 	}
 	return false
 }
@@ -121,9 +129,15 @@ func code(err error) codes.Code {
 		return status.FromContextError(err).Code() // from an interceptor, for example
 	case strings.Contains(s.Message(), "per-RPC creds failed"):
 		return tokenCode(s.Message())
+	case (s.Code() == codes.ResourceExhausted || s.Code() == codes.PermissionDenied) && grpcs.MatchString(s.Message()):
+		return codes.Internal
 	}
 	return s.Code()
 }
+
+// grpcs matches the text of errors that are gRPC's, not the service's: for a stream that
+// was reset, and for a message that is larger than once takes.
+var grpcs = regexp.MustCompile(`RST_STREAM|^grpc: (received )?message .*larger than max`)
 
 // tokenCode returns the code for a call that was not made for want of an access token.
 // gRPC has one code for all reasons, and keeps only their text.
@@ -143,6 +157,16 @@ func tokenCode(text string) codes.Code {
 // reached or fails: from url.Error and net.OpError, and for the statuses 429 and 5xx
 // from cloud.google.com/go/auth and cloud.google.com/go/compute/metadata.
 var noToken = regexp.MustCompile(`(Get|Post|Put) "https?://[^"]*": |dial tcp|(cannot fetch token: |compute: Received )(429|5\d\d)\b`)
+
+// Errors of answers that cannot be right. Their code is Unknown, so that reads are
+// [kv.ErrUnavailable] and writes [kv.ErrIndeterminate].
+var (
+	errNoVersion = errors.New("the answer has no valid update time of the document")
+	errResults   = errors.New("the answer does not have one result for each write")
+	errOther     = errors.New("the answer is about a document that was not asked for")
+	errOrder     = errors.New("the answer has documents in another order, or outside the range that was asked for")
+	errEndless   = errors.New("the answer has more messages or bytes than any answer to the request")
+)
 
 // errForeign is the error for a document that skykv did not write. It quotes nothing
 // of the document.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -105,17 +106,24 @@ func reference(docName string) []*pb.Value {
 	return []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: docName}}}
 }
 
-// scanned returns the record of a document that a query of a shard found. The Key is
-// empty when the document's ID has no key. An error is about the record with the Key.
+// scanned returns the record of a document in the range of a query of a shard. The store
+// checks whether the Key is one, and whether it belongs to the shard. An error is about
+// the record with the Key.
 func (l *layout) scanned(shard int, doc *pb.Document, withValue bool) (kv.Record, error) {
-	key, ok := strings.CutPrefix(doc.GetName(), l.prefixes[shard])
-	if !ok || kv.ValidateKey(key) != nil {
-		return kv.Record{}, nil
+	return l.decode(strings.TrimPrefix(doc.GetName(), l.prefixes[shard]), doc, withValue)
+}
+
+// errOther is the error of an answer about the document got when asked was asked for.
+// Firestore takes the number of a project in place of its ID, and names the ID in its
+// answers. Queries from and to names with the number then find nothing.
+func (l *layout) errOther(got, asked string) error {
+	const before = "projects/"
+	project, path, _ := strings.Cut(strings.TrimPrefix(got, before), "/")
+	own, ownPath, _ := strings.Cut(strings.TrimPrefix(asked, before), "/")
+	if project != own && path == ownPath && projectID.MatchString(project) {
+		return &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the project %q is not an ID: Firestore calls the project %q; want the ID", own, project)}
 	}
-	if own := l.shard(key); own != shard { // where no read looks for it
-		return kv.Record{Key: key}, errIncompatible("skykv did not write the document of this key: it is in shard %02x; want shard %02x", shard, own)
-	}
-	return l.decode(key, doc, withValue)
+	return errOther
 }
 
 // decode returns the record of key's document, and shares the document's value. With an
@@ -223,6 +231,11 @@ func formatVersion(t *timestamppb.Timestamp) string {
 	return strconv.FormatInt(t.GetSeconds()*1e6+int64(t.GetNanos())/1e3, 10)
 }
 
+// validVersion reports whether an update time can be a document's.
+func validVersion(t *timestamppb.Timestamp) bool {
+	return t.CheckValid() == nil && (t.GetSeconds() > 0 || t.GetSeconds() == 0 && t.GetNanos() >= 1e3)
+}
+
 // parseVersion returns the update time of a native version.
 func parseVersion(version string) (*timestamppb.Timestamp, error) {
 	us, err := strconv.ParseInt(version, 10, 64)
@@ -294,12 +307,12 @@ func (d *driver) checkLayout(ctx context.Context) error {
 // readLayout returns the number of shards of the collection. It returns 0 without a
 // layout document.
 func (d *driver) readLayout(ctx context.Context) (shards int, err error) {
-	ctx, a := d.watch(ctx, nil)
+	a := d.watch(ctx, attempt.One, nil)
 	defer a.end()
-	doc, err := d.read(ctx, a, d.layout.recordName(), nil)
+	doc, err := d.read(a, d.layout.recordName(), nil)
 	switch {
 	case err != nil:
-		e := a.failRead(ctx, err)
+		e := a.failRead(err)
 		if code(err) == codes.InvalidArgument {
 			e.Kind = kv.ErrInvalidOption // the ID of the project or of the database
 		}
@@ -313,14 +326,14 @@ func (d *driver) readLayout(ctx context.Context) (shards int, err error) {
 // createLayout creates the layout document, and returns its number of shards. It
 // returns 0 when there is a layout document already.
 func (d *driver) createLayout(ctx context.Context) (shards int, err error) {
-	ctx, a := d.watch(ctx, nil)
+	a := d.watch(ctx, attempt.One, nil)
 	defer a.end()
-	_, err = d.commit(ctx, a, &pb.Write{Operation: &pb.Write_Update{Update: d.layout.record()}, CurrentDocument: notExists})
+	_, err = d.commit(a, &pb.Write{Operation: &pb.Write_Update{Update: d.layout.record()}, CurrentDocument: notExists})
 	switch {
 	case err == nil:
 		return d.layout.shards(), nil
 	case conditionFailed(notExists, err):
 		return 0, nil
 	}
-	return 0, a.failRead(ctx, err) // not failWrite: opening the store is no write to its caller
+	return 0, a.failRead(err) // not failWrite: opening the store is no write to its caller
 }

@@ -84,26 +84,14 @@ func TestDocumentIDs(t *testing.T) {
 		}
 	}
 	l := testLayout(1)
-	for _, id := range []string{layoutID, "00", "00ä", "00b c", "a", "01a", "0", "00" + strings.Repeat("z", kv.MaxKeyLen+1)} {
-		rec, err := l.scanned(0, &pb.Document{Name: l.parent + "/" + testCollection + "/" + id}, true)
-		if rec.Key != "" || err != nil {
-			t.Errorf("rule: documents with other names are none of skykv's; %q is taken for key %q, %v", id, rec.Key, err)
+	all := kv.ScanRequest{From: "-", To: "~"}
+	for _, id := range []string{layoutID, "00", "00ä", "a", "01a", "0"} {
+		if names := namesOf(l.query(all)); names.take(l.parent + "/" + testCollection + "/" + id) {
+			t.Errorf("rule: documents with other names are none of skykv's; %q is in the range of a scan", id)
 		}
 	}
 	if l.docName("a") != testDatabase+"/documents/c/00a" {
 		t.Errorf("the document of a is %q, not what the package comment says", l.docName("a"))
-	}
-}
-
-func TestWrongShard(t *testing.T) {
-	t.Parallel()
-	l := testLayout(16)
-	doc := l.encode(kv.Record{Key: "a", Token: testToken, Value: []byte{}})
-	wrong := (l.shard("a") + 1) % 16
-	doc.Name = l.prefixes[wrong] + "a"
-	rec, err := l.scanned(wrong, doc, true)
-	if rec.Key != "a" || rec.Token != "" || !errors.Is(err, kv.ErrIncompatible) {
-		t.Errorf("rule: a document under a key in the wrong shard is ErrIncompatible beside that key; got %+v, %v", rec, err)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"iter"
+	"strings"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -29,8 +31,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 			query.Limit = wrapperspb.Int32(int32(limit))
 			page, err := d.page(ctx, query, req.Meter)
 			for _, doc := range page.docs {
-				rec, foreign := d.layout.scanned(req.Shard, doc, req.WithValue)
-				if rec.Key != "" && !yield(rec, foreign) {
+				if rec, foreign := d.layout.scanned(req.Shard, doc, req.WithValue); !yield(rec, foreign) {
 					return
 				}
 			}
@@ -57,40 +58,79 @@ type page struct {
 
 // page makes attempts until one receives documents, or finds that there are no more.
 func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, meter *kv.Meter) (page, error) {
-	ctx, a := d.watch(ctx, meter)
+	a := d.watch(ctx, attempt.Many, meter)
 	defer a.end()
 	defer a.ended()
 	for {
-		a.made++
-		p, err := d.pageOnce(ctx, query)
-		switch {
-		case err == nil || len(p.docs) > 0 && ctx.Err() == nil: // the next query shows whether the error lasts
+		p, err := d.pageOnce(a.begin(), query)
+		if len(p.docs) > 0 && a.over() == nil && !a.past() {
+			err = nil // the next query shows whether it lasts
+		}
+		switch done, err := a.done(err); {
+		case done && err != nil:
+			return p, a.failRead(err)
+		case done:
 			return p, nil
-		case len(p.docs) > 0 || !a.again(ctx, err):
-			return p, a.failRead(ctx, err)
 		}
 	}
 }
 
 // pageOnce makes one attempt. With an error, it returns the documents received before.
+// It checks all names, also those that are of no key: the next query begins after the
+// last one.
 func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery) (p page, err error) {
 	ctx, cancel := context.WithCancel(withHeaders(ctx, d.headers))
 	defer cancel() // ends a query after pageBytes
+	limit := int(query.GetLimit().GetValue())
 	stream, err := d.client.RunQuery(ctx, &pb.RunQueryRequest{
 		Parent:    d.layout.parent,
 		QueryType: &pb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
 	}, readOptions...)
-	for err == nil && p.bytes < pageBytes {
+	names := namesOf(query)
+	for messages := 0; err == nil && p.bytes < pageBytes; messages++ {
 		var resp *pb.RunQueryResponse
 		resp, err = stream.Recv()
-		if doc := resp.GetDocument(); doc != nil { // else it reports the query's progress
+		doc := resp.GetDocument()
+		switch {
+		case err != nil:
+		case messages == limit+progressMessages, len(p.docs) == limit && doc != nil:
+			err = errEndless
+		case doc == nil: // it reports the query's progress
+		case !names.take(doc.GetName()):
+			err = errOrder
+		case !validVersion(doc.GetUpdateTime()):
+			err = errNoVersion
+		default:
 			p.docs = append(p.docs, doc)
 			p.bytes += proto.Size(doc)
 		}
 	}
 	if err == io.EOF {
-		p.last = len(p.docs) < int(query.GetLimit().GetValue())
+		p.last = len(p.docs) < limit
 		err = nil
 	}
 	return p, err
+}
+
+// names is the range in which the name of the next document of a query must be.
+type names struct {
+	from, to string
+	with     bool // from is part of it
+	parent   int  // the length of what all names have in common: the name of the collection
+}
+
+func namesOf(query *pb.StructuredQuery) names {
+	from, to := query.GetStartAt(), query.GetEndAt()
+	n := names{from: from.GetValues()[0].GetReferenceValue(), to: to.GetValues()[0].GetReferenceValue(), with: from.GetBefore()}
+	n.parent = strings.LastIndexByte(n.from, '/')
+	return n
+}
+
+// take reports whether a document may be the next one, and then expects those after it.
+func (n *names) take(docName string) bool {
+	if docName < n.from || docName == n.from && !n.with || docName > n.to || strings.LastIndexByte(docName, '/') != n.parent {
+		return false
+	}
+	n.from, n.with = docName, false
+	return true
 }

@@ -18,7 +18,7 @@ const (
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "SQLite in one file, made if absent",
-		Open: Open, Ensure: Ensure, Inspect: Inspect, Files: files,
+		Open: Open, Ensure: Ensure, Inspect: Inspect, Files: files, Backup: BackupURL,
 	}
 }
 
@@ -52,7 +52,7 @@ func files(url string) []string {
 	if err != nil {
 		return nil
 	}
-	return []string{path, path + "-wal", path + "-shm", path + "-journal"}
+	return []string{path, path + logSuffix, path + sharedSuffix, path + journalSuffix}
 }
 
 func parseURL(url string) (path string, opts *Options, err error) {

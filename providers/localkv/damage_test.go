@@ -9,11 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -361,5 +364,119 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whichever bit flips in the index of keys or elsewhere in the file: no read returns what is
+// wrong, and a scan ends. A key may be hidden; where no read says that something is wrong,
+// Inspect does.
+func TestFlippedBitsOfFile(t *testing.T) {
+	t.Parallel()
+	const keys, pageSize = 400, 4096
+	key := func(i int) string {
+		return fmt.Sprintf("a-key-of-some-length-so-that-the-index-has-several-pages:%03d", i)
+	}
+	path := filepath.Join(t.TempDir(), "app.db")
+	store, err := New(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, keys)
+	items := make([]kv.Item, keys)
+	for i := range items {
+		names[i] = key(i)
+		items[i] = kv.Item{Key: key(i), Value: []byte(fmt.Sprint("value ", i))}
+	}
+	if err := errors.Join(store.PutMany(t.Context(), items), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const interiorIndex = 2 // the first byte of a page that leads to the pages of an index
+	var places []int
+	for page := pageSize; page < len(content); page += pageSize {
+		used := int(binary.BigEndian.Uint16(content[page+5:])) // up to here, the cells' places begin the page
+		cells := int(binary.BigEndian.Uint16(content[page+3:]))
+		for at := range pageSize {
+			inUse := at < 12+2*cells || at >= used
+			if content[page] == interiorIndex && inUse && at%2 == 0 || inUse && (page+at)%631 == 0 {
+				places = append(places, page+at)
+			}
+		}
+	}
+	var scansEnded, seenByReads, seenByInspect atomic.Int64
+	t.Run("each", func(t *testing.T) {
+		for i, at := range places {
+			t.Run(fmt.Sprint("byte ", at), func(t *testing.T) {
+				t.Parallel()
+				path := filepath.Join(t.TempDir(), "app.db")
+				flipped := bytes.Clone(content)
+				flipped[at] ^= 1 << (i % 8)
+				if err := os.WriteFile(path, flipped, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				noticed, hidden := false, 0
+				notice := func(what string, err error, want ...error) {
+					if err == nil {
+						return
+					}
+					noticed = true
+					if !slices.ContainsFunc(want, func(w error) bool { return errors.Is(err, w) }) {
+						t.Errorf("rule: damage is %v; %s: %v", want, what, err)
+					}
+				}
+				store, err := New(path, &Options{Readers: 1})
+				notice("New", err, kv.ErrIncompatible)
+				if err == nil {
+					defer store.Close()
+					found, err := store.GetMany(t.Context(), names)
+					notice("GetMany", err, kv.ErrIncompatible)
+					for _, item := range items {
+						if entry, ok := found[item.Key]; !ok {
+							hidden++
+						} else if string(entry.Value) != string(item.Value) {
+							t.Errorf("rule: no read returns what is wrong; %q holds %q", item.Key, entry.Value)
+						}
+					}
+					scanned := 0
+					for entry, err := range store.Scan(t.Context(), "") {
+						if scanned++; scanned > 2*keys {
+							t.Fatalf("rule: a scan ends; this one has yielded %d of %d entries", scanned, keys)
+						}
+						if err != nil {
+							notice("Scan", err, kv.ErrIncompatible, kv.ErrUnavailable)
+							if errors.Is(err, kv.ErrUnavailable) {
+								scansEnded.Add(1)
+							}
+							continue
+						}
+						if n, err := strconv.Atoi(entry.Key[len(entry.Key)-3:]); err != nil || n >= keys || entry.Key != key(n) || string(entry.Value) != string(items[n].Value) {
+							t.Errorf("rule: no scan yields what is wrong; got %q with %q", entry.Key, entry.Value)
+						}
+					}
+					hidden += max(0, keys-scanned)
+					store.Close()
+				}
+				if noticed {
+					seenByReads.Add(1)
+				}
+				failed := false
+				for c := range Inspect(t.Context(), "file:"+path) {
+					failed = failed || c.Status == provider.Fail
+				}
+				if failed {
+					seenByInspect.Add(1)
+				}
+				if !failed && (noticed || hidden > 0) {
+					t.Errorf("rule: Inspect sees what is damaged; bit %d of byte %d, %d hidden, seen by reads: %t", i%8, at, hidden, noticed)
+				}
+			})
+		}
+	})
+	t.Logf("of %d flipped bits reads notice %d and Inspect %d; %d ended scans by their order", len(places), seenByReads.Load(), seenByInspect.Load(), scansEnded.Load())
+	if scansEnded.Load() == 0 || seenByInspect.Load() <= seenByReads.Load() {
+		t.Errorf("want scans that end for their order, and damage that only Inspect sees: the test tests nothing")
 	}
 }

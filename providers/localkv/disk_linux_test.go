@@ -22,6 +22,8 @@ func init() {
 	children["failAtCommit"] = failAtCommit
 	children["fillDisk"] = fillDisk
 	children["openUnprivileged"] = openUnprivileged
+	children["mountFile"] = mountFile
+	children["fewDescriptors"] = fewDescriptors
 }
 
 func expectError(what string, err error, is []error, not []error) error {
@@ -184,25 +186,142 @@ func fillDisk(c *child, args []string) error {
 	return nil
 }
 
-// A full disk loses nothing and stores nothing by halves.
-func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	c := prepared(t, "fillDisk", t.TempDir())
+// inNamespace runs a program that mounts what only it sees, and returns what it said.
+func inNamespace(t *testing.T, program string, args ...string) []string {
+	t.Helper()
+	c := prepared(t, program, args...)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
 	if err := c.cmd.Start(); err != nil {
-		t.Skipf("this system lets no process have a disk of its own: %v (TestFull checks the same inside a transaction)", err)
+		t.Skipf("this system lets no process mount anything: %v", err)
 	}
 	lines := c.finish(t)
 	if len(lines) == 0 {
 		t.Fatal("the other process said nothing")
 	}
 	if strings.HasPrefix(lines[0], "cannot mount") {
-		t.Skipf("this system lets no process have a disk of its own: %s (TestFull checks the same inside a transaction)", lines[0])
+		t.Skipf("this system lets no process mount anything: %s", lines[0])
 	}
+	return lines
+}
+
+// mountFile mounts a single file in another folder, as into a container, and opens it there.
+func mountFile(c *child, args []string) error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		c.say("cannot mount: %v", err)
+		return nil
+	}
+	inside := filepath.Join(args[1], "a \\ file.db") // whose name the list of mounts escapes
+	if err := os.WriteFile(inside, nil, 0o600); err != nil {
+		return err
+	}
+	if err := syscall.Mount(args[0], inside, "", syscall.MS_BIND, ""); err != nil {
+		c.say("cannot mount: %v", err)
+		return nil
+	}
+	_, err := localkv.New(inside, nil)
+	if err := expectError("New of a mounted file", err, []error{kv.ErrIncompatible}, nil); err != nil {
+		return err
+	}
+	c.say("%v", err)
+	// A mounted folder has the log as well.
+	folder := filepath.Join(args[1], "folder")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	if err := syscall.Mount(filepath.Dir(args[0]), folder, "", syscall.MS_BIND, ""); err != nil {
+		return err
+	}
+	store, err := localkv.New(filepath.Join(folder, filepath.Base(args[0])), nil)
+	if err != nil {
+		return fmt.Errorf("New in a mounted folder: %w", err)
+	}
+	defer store.Close()
+	entry, err := store.Get(context.Background(), "key")
+	if err != nil || string(entry.Value) != "value" {
+		return fmt.Errorf("Get in a mounted folder: %q, %w", entry.Value, err)
+	}
+	return nil
+}
+
+// A file that is mounted by itself has a log inside and another one outside.
+func TestMountedFile(t *testing.T) {
+	t.Parallel()
+	store, path := newStore(t)
+	if _, err := store.Put(t.Context(), "key", []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	lines := inNamespace(t, "mountFile", path, elsewhere)
+	if !strings.Contains(lines[0], "a mount of a single file") {
+		t.Errorf("rule: the error says what is wrong; got %s", lines[0])
+	}
+	if files := contents(t, elsewhere); files["a \\ file.db-wal"] != "" {
+		t.Errorf("rule: what is refused stays as it is; there are %v", files)
+	}
+}
+
+// fewDescriptors reads at once where the process can open next to no more files.
+func fewDescriptors(_ *child, args []string) error {
+	ctx := context.Background()
+	store, err := localkv.New(args[0], &localkv.Options{Readers: 64})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if _, err := store.Put(ctx, "key", []byte("value")); err != nil {
+		return err
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	unlimited := limit.Cur
+	limit.Cur = uint64(len(open)) + 7 // for two more connections
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	failed := make(chan error, 64)
+	for range cap(failed) {
+		go func() {
+			var err error
+			for i := 0; i < 100 && err == nil; i++ {
+				if _, err = store.Get(ctx, "key"); err == nil {
+					_, err = store.ScanPage(ctx, "", 10, "")
+				}
+			}
+			failed <- err
+		}()
+	}
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			return fmt.Errorf("a read where descriptors are few: %w", err)
+		}
+	}
+	if _, err := store.Put(ctx, "key", []byte("new")); err != nil {
+		return fmt.Errorf("a Put where descriptors are few: %w", err)
+	}
+	limit.Cur = unlimited
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// Reads for which no more connections can be opened wait for those that are open.
+func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
+	start(t, "fewDescriptors", filepath.Join(t.TempDir(), "app.db")).finish(t)
+}
+
+// A full disk loses nothing and stores nothing by halves.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	lines := inNamespace(t, "fillDisk", t.TempDir()) // TestFull checks the same inside a transaction
 	if n, err := strconv.Atoi(lines[0]); err != nil || n < 10 {
 		t.Errorf("%q values were stored before the disk was full", lines[0])
 	}

@@ -17,7 +17,7 @@ import (
 func TestUnsupportedWrites(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
-	other, err := connect(t.Context(), d.rs.path, sqlite.OpenReadWrite, beginWrite)
+	other, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite, beginWrite)
 	if err != nil {
 		t.Fatal(err)
 	}

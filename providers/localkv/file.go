@@ -10,8 +10,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
 
+	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
+)
+
+// What SQLite appends to the path of a file for the log, the memory that processes
+// share, and the journal that there is before the log.
+const (
+	logSuffix     = "-wal"
+	sharedSuffix  = "-shm"
+	journalSuffix = "-journal"
 )
 
 // opening is held while a file is looked at or opened: see checkFile.
@@ -34,8 +46,15 @@ func beginOpening(ctx context.Context) (end func(), err error) {
 
 // createFile creates the file, empty, unless it exists.
 func createFile(path string) error {
+	left, err := leftover(path)
+	if err != nil {
+		return err
+	}
 	if _, err := os.Stat(path); err == nil {
 		return nil
+	}
+	if left != "" {
+		return errLeftover(left)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	switch {
@@ -64,6 +83,10 @@ func checkFile(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", classifyFile(err)
 	}
+	left, err := leftover(path)
+	if err != nil {
+		return "", err
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", classifyFile(err)
@@ -71,10 +94,16 @@ func checkFile(ctx context.Context, path string) (string, error) {
 	if !info.Mode().IsRegular() {
 		return "", errFile("it is no regular file")
 	}
-	if _, err := os.Lstat(path + "-wal"); err == nil {
-		return path, checkInUse(ctx, path)
+	if err := checkNames(path, info); err != nil {
+		return "", err
 	}
-	if info.Size() > 0 {
+	switch {
+	case info.Size() == 0 && left != "":
+		return "", errLeftover(left)
+	case info.Size() == 0: // about to become a store
+	case inUse(path):
+		return path, checkInUse(ctx, path)
+	default:
 		if err := checkUnused(path); err != nil {
 			return "", err
 		}
@@ -85,6 +114,109 @@ func checkFile(ctx context.Context, path string) (string, error) {
 		return "", classifyFile(err)
 	}
 	return path, f.Close()
+}
+
+// inUse reports whether a file has a log beside it, as it has while it is open and
+// after a crash.
+func inUse(path string) bool {
+	_, err := os.Lstat(path + logSuffix)
+	return err == nil
+}
+
+// leftover returns the path of a log or journal beside path that holds data, or "". Where
+// the file itself is absent or empty, it was lost, and SQLite would delete what is left of
+// it. Look for leftovers first and at the file next: another process that makes the
+// store writes the file before there is a log.
+func leftover(path string) (string, error) {
+	info, err := os.Stat(path + logSuffix)
+	if err == nil && info.Size() > 0 {
+		return path + logSuffix, nil
+	}
+	pages, hot, err := journal(path)
+	if err != nil || !hot || pages == 0 { // without pages the journal is that of a store being made
+		return "", err
+	}
+	return path + journalSuffix, nil
+}
+
+// journal reports whether a transaction was cut off that changed the file without a log, as
+// is done to make a store, and how many pages the file had before it. SQLite undoes it.
+// https://www.sqlite.org/fileformat2.html#the_rollback_journal
+func journal(path string) (pages uint32, hot bool, err error) {
+	f, err := os.Open(path + journalSuffix)
+	if err != nil {
+		return 0, false, nil
+	}
+	defer f.Close()
+	var header [20]byte
+	if _, err := io.ReadFull(f, header[:]); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return 0, false, classifyFile(err)
+	}
+	// One that is not complete begins with zeros.
+	hot = string(header[:8]) == "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+	return binary.BigEndian.Uint32(header[16:]), hot, nil
+}
+
+func errLeftover(path string) error {
+	return errFile("it is absent or empty, but %q holds writes of a store that was here: put that store's file back, or remove %q to begin with an empty store", path, path)
+}
+
+// identity is what a store has open, to notice when something else takes its place.
+type identity struct {
+	path  string
+	files map[string]os.FileInfo // by the suffixes of their paths
+
+	opened time.Time
+	looked atomic.Int64 // when it was last as it should be, in nanoseconds after opened
+}
+
+// lookEvery is the time between two looks at the identity of the files. A look costs some
+// microseconds.
+const lookEvery = 10 * time.Millisecond
+
+// identify returns the identity of the files of a store that was just opened. Before
+// that there was a file with before.
+func identify(path string, before os.FileInfo) (*identity, error) {
+	id := &identity{path: path, files: map[string]os.FileInfo{"": before}, opened: time.Now()}
+	for _, suffix := range []string{logSuffix, sharedSuffix} {
+		info, err := os.Stat(path + suffix)
+		if err != nil {
+			return nil, classifyFile(err)
+		}
+		id.files[suffix] = info
+	}
+	return id, id.check()
+}
+
+// check makes sure that the files at the store's path are those which it has open. What
+// is written to others no process will ever find.
+func (id *identity) check() error {
+	if runtime.GOOS == "windows" { // where nobody can remove or replace an open file
+		return nil
+	}
+	for suffix, info := range id.files {
+		now, err := os.Stat(id.path + suffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return classifyFile(err)
+		}
+		if err != nil || !os.SameFile(info, now) {
+			return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("%q was removed, moved or replaced while the store was open: close the store, see to it that the right file is there, and open it again", id.path+suffix)}
+		}
+	}
+	return nil
+}
+
+// look is check, from time to time.
+func (id *identity) look() error {
+	now := int64(time.Since(id.opened))
+	if now-id.looked.Load() < int64(lookEvery) {
+		return nil
+	}
+	err := id.check()
+	if err == nil {
+		id.looked.Store(now)
+	}
+	return err
 }
 
 // checkUnused reads the header of a file without a log.
@@ -100,6 +232,11 @@ func checkUnused(path string) error {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return classifyFile(err)
 	}
+	if header == [100]byte{} { // a power cut can leave this of a store that was being made
+		if pages, hot, err := journal(path); err != nil || hot && pages == 0 {
+			return err
+		}
+	}
 	if err != nil || !bytes.HasPrefix(header[:], []byte("SQLite format 3\x00")) {
 		return errFile("it is not an SQLite database")
 	}
@@ -113,7 +250,11 @@ func checkInUse(ctx context.Context, path string) error {
 		return explain(path, err)
 	}
 	defer c.Close()
-	if err := checkHeader(ctx, c); err != nil {
+	err = checkHeader(ctx, c)
+	if err == nil {
+		err = checkSchema(ctx, c)
+	}
+	if err != nil {
 		return explain(path, err)
 	}
 	return nil

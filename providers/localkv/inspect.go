@@ -6,16 +6,21 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 )
 
 // Inspect looks at what the store of a URL of [Open] needs, without changing anything: the
-// folder, the file, and whether it holds a store of a format that this version knows. It
-// ends after the first check that fails.
+// folder, the file, whether it holds a store of a format that this version knows, and
+// whether its content is damaged. That last check reads the whole file. Inspect ends after
+// the first check that fails.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		path, _, err := parseURL(url)
@@ -26,7 +31,7 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 			yield(provider.Failed("url", err, "see: skykv help"))
 			return
 		}
-		for _, look := range []func(ctx context.Context, path string) provider.Check{inspectFolder, inspectFile, inspectLayout} {
+		for _, look := range []func(ctx context.Context, path string) provider.Check{inspectFolder, inspectFile, inspectLayout, inspectContent} {
 			if c := look(ctx, path); !yield(c) || c.Status == provider.Fail {
 				return
 			}
@@ -46,8 +51,14 @@ func inspectFolder(_ context.Context, path string) provider.Check {
 func inspectFile(_ context.Context, path string) provider.Check {
 	const name = "file"
 	fix := provider.Provision + ", or put something"
+	left, err := leftover(path)
+	if err != nil {
+		return provider.Failed(name, err, "see the message")
+	}
 	info, err := os.Stat(path)
 	switch {
+	case left != "" && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
+		return provider.Check{Name: name, Status: provider.Fail, Detail: path + " is absent or empty, but " + left + " holds writes of a store that was here", Fix: "put that store's file back, or remove " + left + " to begin with an empty store"}
 	case errors.Is(err, fs.ErrNotExist):
 		return provider.Check{Name: name, Status: provider.Fail, Detail: "there is no file " + path, Fix: fix, Step: "make the file " + path}
 	case err != nil:
@@ -76,4 +87,85 @@ func inspectLayout(ctx context.Context, path string) provider.Check {
 		return provider.Failed(name, err, "see the message")
 	}
 	return provider.Check{Name: name, Status: provider.OK, Detail: fmt.Sprintf("a store of skykv, of format %d", format)}
+}
+
+func inspectContent(ctx context.Context, path string) provider.Check {
+	const name = "content"
+	const restore = "restore a backup, or save what can be read: skykv export --help"
+	if _, hot, err := journal(path); err == nil && hot && !inUse(path) {
+		return provider.Check{Name: name, Status: provider.Warn, Detail: "a process died while it made the store: it is put in order when it is opened", Fix: "open the store once, and look again"}
+	}
+	rows, err := checkContent(ctx, path)
+	switch {
+	case errors.Is(err, errStructure):
+		return provider.Failed(name, err, "if only an index is concerned, which its message names, let SQLite make it anew by REINDEX; else "+restore)
+	case err != nil:
+		return provider.Failed(name, err, restore)
+	case rows.bad > 0:
+		return provider.Check{
+			Name: name, Status: provider.Fail, Err: rows.first,
+			Detail: fmt.Sprintf("%d of %d rows are damaged, or skykv did not write them; the first is %q: %s", rows.bad, rows.all, rows.key, strings.TrimPrefix(rows.first.Error(), "kv: ")),
+			Fix:    "put or delete those keys (scan reports each), or restore a backup",
+		}
+	}
+	return provider.Check{Name: name, Status: provider.OK, Detail: fmt.Sprintf("rows: %d, expired ones included; all checksums match", rows.all)}
+}
+
+// errStructure is for damage of SQLite's own structures, such as an index that lacks a key.
+var errStructure = errors.New("SQLite's structures are damaged")
+
+// checkContent reads the whole file, has SQLite check its structures, and checks every row.
+func checkContent(ctx context.Context, path string) (rows rowCount, err error) {
+	path, err = filepath.EvalSymlinks(path)
+	if err != nil {
+		return rows, classifyFile(err)
+	}
+	for {
+		shared := inUse(path)
+		rows, err = checkContentOnce(ctx, path, shared)
+		if err == nil && rows.bad == 0 || shared || !inUse(path) {
+			return rows, err
+		}
+		// Somebody opened and changed the file while it was read as one that nobody uses.
+	}
+}
+
+func checkContentOnce(ctx context.Context, path string, shared bool) (rows rowCount, err error) {
+	name, flags := path, sqlite.OpenReadOnly
+	if !shared { // SQLite would add a log to it
+		slashed := filepath.ToSlash(path)
+		if !strings.HasPrefix(slashed, "/") {
+			slashed = "/" + slashed // on Windows
+		}
+		name = (&url.URL{Scheme: "file", Path: slashed, RawQuery: "immutable=1"}).String()
+		flags |= sqlite.OpenURI
+	}
+	c, err := connect(ctx, name, flags)
+	if err != nil {
+		return rows, explain(path, err)
+	}
+	defer c.Close()
+	c.SetInterrupt(ctx.Done())
+	var problems []string
+	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		problems = append(problems, stmt.ColumnText(0))
+		return nil
+	}}
+	err = whenFree(ctx, lockWait, func() error {
+		problems = nil
+		return sqlitex.ExecuteTransient(c, "PRAGMA integrity_check(3)", &options)
+	})
+	if err == nil && (len(problems) != 1 || problems[0] != "ok") {
+		return rows, errFile("%w: %s", errStructure, strings.Join(problems, "; "))
+	}
+	if err == nil {
+		err = checkSchema(ctx, c)
+	}
+	if err == nil {
+		rows, err = countRows(ctx, c)
+	}
+	if ctx.Err() != nil {
+		return rows, errDone(ctx)
+	}
+	return rows, classify(err)
 }

@@ -3,8 +3,10 @@ package localkv_test
 import (
 	"errors"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,10 @@ import (
 // Inspect finds what Open would refuse, says what Ensure would do, and changes nothing.
 func TestInspect(t *testing.T) {
 	t.Parallel()
+	special := "a#b%c d;e&f.db"
+	if runtime.GOOS != "windows" { // where no file can have this name
+		special = "?" + special
+	}
 	for _, test := range []struct {
 		name string
 		url  string // of DIR
@@ -25,8 +31,20 @@ func TestInspect(t *testing.T) {
 		step bool     // Ensure does something about it
 		kind error    // of Open
 	}{
-		{"a store", "", func(t *testing.T, path string) { reopen(t, path).Close() }, []string{"ok folder", "ok file", "ok layout", "format 2"}, false, nil},
-		{"a store in use", "", func(t *testing.T, path string) { reopen(t, path) }, []string{"ok folder", "ok file", "ok layout", "format 2"}, false, nil},
+		{"a store", "", func(t *testing.T, path string) { reopen(t, path).Close() }, []string{"ok folder", "ok file", "ok layout", "ok content", "rows: 0"}, false, nil},
+		{"a store in use", "", func(t *testing.T, path string) {
+			if _, err := reopen(t, path).Put(t.Context(), "key", nil); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"ok folder", "ok file", "ok layout", "ok content", "rows: 1"}, false, nil},
+		{"a name of special characters", "file:DIR/" + url.PathEscape(special), func(t *testing.T, path string) {
+			reopen(t, filepath.Join(filepath.Dir(path), special)).Close()
+		}, []string{"ok folder", "ok file", "ok layout", "ok content", "rows: 0"}, false, nil},
+		{"a schema that another program changed", "", func(t *testing.T, path string) {
+			reopen(t, path).Close()
+			ask(t, openSQL(t, path), "CREATE TRIGGER tr AFTER UPDATE ON kv BEGIN DELETE FROM kv WHERE k = 'other'; END")
+		}, []string{"ok folder", "ok file", "fail layout", "the trigger tr"}, false, kv.ErrIncompatible},
+
 		{"no file", "", func(*testing.T, string) {}, []string{"ok folder", "fail file", "there is no file"}, true, nil},
 		{"an empty file", "", func(t *testing.T, path string) {
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -59,12 +77,12 @@ func TestInspect(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "app.db")
 			test.make(t, path)
-			url := "file:" + path
+			storeURL := "file:" + path
 			if test.url != "" {
-				url = strings.ReplaceAll(test.url, "DIR", dir)
+				storeURL = strings.ReplaceAll(test.url, "DIR", dir)
 			}
 			before := contents(t, dir)
-			checks := slices.Collect(localkv.Inspect(t.Context(), url))
+			checks := slices.Collect(localkv.Inspect(t.Context(), storeURL))
 			after := contents(t, dir)
 			for _, sums := range []map[string]string{before, after} {
 				delete(sums, "app.db-shm") // where readers leave marks
@@ -83,13 +101,13 @@ func TestInspect(t *testing.T) {
 			if !slices.Equal(got, test.want[:len(test.want)-1]) || !strings.Contains(last.Detail, says) || (last.Step != "") != test.step {
 				t.Errorf("the checks are %+v; want %q, and a step: %t", checks, test.want, test.step)
 			}
-			if err := localkv.Ensure(t.Context(), url); !errors.Is(err, test.kind) {
+			if err := localkv.Ensure(t.Context(), storeURL); !errors.Is(err, test.kind) {
 				t.Errorf("rule: Inspect and Ensure agree; Ensure: %v; want %v", err, test.kind)
 			}
 			if test.kind != nil {
 				return
 			}
-			for c := range localkv.Inspect(t.Context(), url) {
+			for c := range localkv.Inspect(t.Context(), storeURL) {
 				if c.Status != provider.OK {
 					t.Errorf("rule: after Ensure all is well; %+v", c)
 				}
@@ -123,11 +141,11 @@ func TestProvider(t *testing.T) {
 	if err := set.Ensure(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	names := make([]string, 0, 5)
+	names := make([]string, 0, 6)
 	for c := range set.Inspect(t.Context(), url) {
 		names = append(names, string(c.Status)+" "+c.Name)
 	}
-	if want := []string{"ok folder", "ok file", "ok layout", "ok open", "ok latency"}; !slices.Equal(names, want) {
+	if want := []string{"ok folder", "ok file", "ok layout", "ok content", "ok open", "ok latency"}; !slices.Equal(names, want) {
 		t.Errorf("the checks are %q; want %q", names, want)
 	}
 	if _, err := set.Terraform(url); !errors.Is(err, kv.ErrInvalidOption) {

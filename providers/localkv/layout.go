@@ -1,14 +1,19 @@
 package localkv
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 )
 
 // This file owns the layout: no other one names the table, its columns or its index.
@@ -39,6 +44,20 @@ CREATE TABLE kv (
 // createIndex is for the removal of expired rows. Rows without an expiry are not in it.
 const createIndex = "CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"
 
+// schema is what the file's schema holds: the statements that made its objects, by
+// their types and names. SQLite itself makes an index of the keys.
+var schema = map[string]string{
+	"table kv":                    strings.TrimSpace(createTable),
+	"index kv_x":                  createIndex,
+	"index sqlite_autoindex_kv_1": "",
+}
+
+// selectSchema reads what schema is compared with.
+const (
+	selectSchema        = "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema"
+	selectSchemaVersion = "PRAGMA schema_version" // changes with the schema
+)
+
 // rebuildIndex makes the index of createIndex anew.
 const rebuildIndex = "REINDEX kv_x"
 
@@ -48,6 +67,8 @@ const (
 
 	scanMeta    = "SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 	scanRecords = "SELECT x, t, p, c, d, v, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
+
+	everyRow = "SELECT x, t, p, c, d, v, k FROM kv NOT INDEXED"
 
 	scanExpired = "SELECT x, t, p, c, k FROM kv WHERE x BETWEEN 1 AND ?1 ORDER BY x"
 
@@ -72,7 +93,9 @@ type table struct {
 	conn *sqlite.Conn
 
 	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // readers have these,
-	scanExpired, putRow, deleteRow                  *sqlite.Stmt // the writer these and selectMeta
+	scanExpired, putRow, deleteRow, schemaVersion   *sqlite.Stmt // the writer these and selectMeta
+
+	checkedSchema int64 // the version of the schema that was compared, 0 for none
 
 	summed []byte // what a checksum is made of; kept, since a new one would be allocated
 }
@@ -90,6 +113,7 @@ func tableToWrite(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	t := &table{conn: c}
 	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
 		selectMeta: &t.selectMeta, scanExpired: &t.scanExpired, putRow: &t.putRow, deleteRow: &t.deleteRow,
+		selectSchemaVersion: &t.schemaVersion,
 	})
 }
 
@@ -197,6 +221,34 @@ func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 	return nil
 }
 
+// rowCount is how many rows there are, and how many of them no read would return.
+type rowCount struct {
+	all, bad int
+	key      string // of the first that is bad
+	first    error  // what is bad about it
+}
+
+// countRows reads every row, without the help of an index.
+func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
+	t := &table{conn: c}
+	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		rows.all++
+		rec, _, err := t.scanned(stmt, true, 0)
+		if err != nil && rows.bad == 0 {
+			rows.key, rows.first = rec.Key, err
+		}
+		if err != nil {
+			rows.bad++
+		}
+		return nil
+	}}
+	err = whenFree(ctx, lockWait, func() error {
+		rows = rowCount{}
+		return sqlitex.ExecuteTransient(c, everyRow, &options)
+	})
+	return rows, err
+}
+
 // put stores rec in place of all that is there under its key.
 func (t *table) put(rec *kv.Record) error {
 	stmt := t.putRow
@@ -291,7 +343,10 @@ func initialize(ctx context.Context, c *sqlite.Conn) error {
 			return err
 		}
 	}
-	return checkHeader(ctx, c)
+	if err := checkHeader(ctx, c); err != nil {
+		return err
+	}
+	return checkSchema(ctx, c)
 }
 
 // create makes the table, unless another process was faster, in one transaction
@@ -341,6 +396,48 @@ func checkHeader(ctx context.Context, c *sqlite.Conn) error {
 		header[i] = uint32(n)
 	}
 	return checkFormat(header[0], header[1])
+}
+
+// checkSchema refuses a schema that is not the one that create makes: another collation
+// would take two keys for one, and a trigger would write on its own.
+func checkSchema(ctx context.Context, c *sqlite.Conn) error {
+	left := maps.Clone(schema)
+	var foreign error
+	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		object, sql := stmt.ColumnText(0), stmt.ColumnText(1)
+		switch want, ours := left[object]; {
+		case !ours:
+			foreign = errFile("its schema is not skykv's: another program has added the %s; remove it (DROP)", object)
+		case sql != want:
+			foreign = errFile("its schema is not skykv's: the %s is of another program", object)
+		}
+		delete(left, object)
+		return nil
+	}}
+	err := whenFree(ctx, lockWait, func() error { return sqlitex.ExecuteTransient(c, selectSchema, &options) })
+	if err != nil || foreign != nil {
+		return cmp.Or(err, foreign)
+	}
+	if len(left) > 0 {
+		return errFile("its schema is not skykv's: it lacks %s", strings.Join(slices.Sorted(maps.Keys(left)), ", "))
+	}
+	return nil
+}
+
+// checkSchema is checkSchema, within a transaction, if the schema has changed.
+func (t *table) checkSchema() error {
+	if _, err := t.schemaVersion.Step(); err != nil {
+		return err
+	}
+	version := t.schemaVersion.ColumnInt64(0)
+	if err := t.schemaVersion.Reset(); err != nil || version == t.checkedSchema {
+		return err
+	}
+	if err := checkSchema(context.Background(), t.conn); err != nil {
+		return err
+	}
+	t.checkedSchema = version
+	return nil
 }
 
 func checkFormat(application, version uint32) error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -19,16 +20,17 @@ const maxReaders = 1000
 // defaults.
 type Options struct {
 	// Readers is how many connections read at once, 1 to 1000; further reads wait
-	// for one of them. They are opened when they are needed. The default, for 0,
-	// is the number of processors, but at least 4.
+	// for one of them. One is opened at once, the others when they are needed; where
+	// one cannot be opened, as for want of file descriptors, reads wait for the others. The
+	// default, for 0, is the number of processors, but at least 4.
 	Readers int
 }
 
 // New opens the store in the file at path, and makes the file if it does not
 // exist or is empty. Its directory must exist. The file stays open until Close.
 //
-// The errors are [kv.ErrIncompatible] for a file that is not skykv's, is damaged
-// or has a format that this version does not know (it is left as it is),
+// The errors are [kv.ErrIncompatible] for a file that is not skykv's, is damaged, has
+// several names or a format that this version does not know (it is left as it is),
 // [kv.ErrNotProvisioned] when the directory does not exist, [kv.ErrPermission]
 // when the file or its directory cannot be read and written,
 // [kv.ErrInvalidOption] for options or a path that cannot be, and
@@ -75,10 +77,22 @@ func newDriver(ctx context.Context, path string, opts *Options) (*driver, error)
 	if path, err = checkFile(ctx, path); err != nil {
 		return nil, err
 	}
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, classifyFile(err)
+	}
 	w, err := openWriter(ctx, path)
 	if err != nil {
 		return nil, explain(path, err)
 	}
-	readers := cmp.Or(opts.Readers, max(4, runtime.GOMAXPROCS(0)))
-	return &driver{w: w, rs: newReaders(path, readers)}, nil
+	if w.file, err = identify(path, before); err != nil {
+		w.conn.Close()
+		return nil, err
+	}
+	rs, err := openReaders(ctx, w.file, cmp.Or(opts.Readers, max(4, runtime.GOMAXPROCS(0))))
+	if err != nil {
+		w.conn.Close()
+		return nil, explain(path, err)
+	}
+	return &driver{w: w, rs: rs}, nil
 }

@@ -3,6 +3,7 @@ package localkv_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/localkv"
 )
 
@@ -51,7 +53,7 @@ func copyFiles(t *testing.T, from, to string) {
 	}
 }
 
-const someTable = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO users (name) VALUES ('Ada'), ('Grace')"
+const someTable = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO users (name) VALUES ('Ada'), ('Grace')"
 
 // A file that is not skykv's is refused, with nothing changed in it, its log or
 // its journal, and nothing added. (What is read with a log leaves a mark in the
@@ -63,7 +65,7 @@ func TestForeignFile(t *testing.T) {
 		return func(t *testing.T, path string) {
 			c := openSQL(t, path)
 			for _, statement := range statements {
-				for part := range strings.SplitSeq(statement, "; ") {
+				for part := range strings.SplitSeq(statement, ";\n") {
 					ask(t, c, part)
 				}
 			}
@@ -149,8 +151,23 @@ func TestForeignFile(t *testing.T) {
 		}), "format (user_version) 3"},
 		{"format 1", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 1",
 			"CREATE TABLE kv (k TEXT NOT NULL PRIMARY KEY, x INTEGER, t TEXT NOT NULL, v BLOB NOT NULL)"), "format (user_version) 1; this version of skykv knows 2"},
-		{"no table", ours(script("DROP TABLE kv")), "no such table"},
-		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2", "CREATE TABLE kv (key TEXT, value BLOB)"), "column"},
+		{"no table", ours(script("DROP TABLE kv")), "its schema is not skykv's: it lacks index kv_x, index sqlite_autoindex_kv_1, table kv"},
+		{"no index", ours(script("DROP INDEX kv_x")), "its schema is not skykv's: it lacks index kv_x"},
+		{"a trigger", ours(script("CREATE TRIGGER tr AFTER UPDATE ON kv BEGIN DELETE FROM kv WHERE k = 'other'; END")), "another program has added the trigger tr"},
+		{"a trigger of a store in use", func(t *testing.T, path string) {
+			elsewhere := filepath.Join(t.TempDir(), "other.db")
+			reopen(t, elsewhere)
+			c := openSQL(t, elsewhere)
+			ask(t, c, "CREATE TRIGGER tr AFTER UPDATE ON kv BEGIN DELETE FROM kv WHERE k = 'other'; END")
+			copyFiles(t, elsewhere, path)
+		}, "another program has added the trigger tr"},
+		{"a view", ours(script("CREATE VIEW vi AS SELECT k FROM kv")), "another program has added the view vi"},
+		{"a view in the table's place", ours(script("ALTER TABLE kv RENAME TO real", "CREATE VIEW kv AS SELECT * FROM real")), "its schema is not skykv's"},
+		{"another table beside it", ours(script("CREATE TABLE users (name TEXT)")), "another program has added the table users"},
+		{"another collation", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2",
+			"CREATE TABLE kv (k TEXT NOT NULL PRIMARY KEY COLLATE NOCASE, x INTEGER, t TEXT NOT NULL, p TEXT, c INTEGER NOT NULL, d INTEGER NOT NULL, v BLOB NOT NULL)",
+			"CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"), "the table kv is of another program"},
+		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2", "CREATE TABLE kv (key TEXT, value BLOB)"), "the table kv is of another program"},
 		{"truncated", ours(func(t *testing.T, path string) {
 			if err := os.Truncate(path, 4096*5); err != nil {
 				t.Fatal(err)
@@ -262,6 +279,100 @@ func TestOwnFile(t *testing.T) {
 				t.Errorf("journal_mode is %q; want wal", mode)
 			}
 		})
+	}
+}
+
+// Where the file is gone or empty, and a log or journal with its writes is left, opening is
+// refused, nothing is made, and nothing removed. A leftover without writes is no obstacle.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	// crashed returns the log that a crash leaves.
+	crashed := func(t *testing.T) []byte {
+		store, path := newStore(t)
+		if _, err := store.Put(t.Context(), "key", []byte("lost")); err != nil {
+			t.Fatal(err)
+		}
+		log, err := os.ReadFile(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return log
+	}
+	// journal returns the journal of a transaction in a file of so many pages, hot or not.
+	journal := func(pages uint32, magic string) []byte {
+		header := make([]byte, 512)
+		copy(header, magic)
+		binary.BigEndian.PutUint32(header[16:], pages)
+		binary.BigEndian.PutUint32(header[20:], 512)
+		binary.BigEndian.PutUint32(header[24:], 4096)
+		return header
+	}
+	const magic = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+	for _, test := range []struct {
+		name, suffix string
+		content      []byte
+		refused      bool
+	}{
+		{"an empty log", "-wal", nil, false},
+		{"a log with writes", "-wal", crashed(t), true},
+		{"an empty shared memory", "-shm", nil, false},
+		{"an empty journal", "-journal", nil, false},
+		{"a journal of a store that was being made", "-journal", journal(0, magic), false},
+		{"a journal that was being begun", "-journal", journal(5, ""), false},
+		{"a journal of a transaction", "-journal", journal(5, magic), true},
+	} {
+		for _, empty := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, file empty %t", test.name, empty), func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				path := filepath.Join(dir, "app.db")
+				files := map[string][]byte{path + test.suffix: test.content}
+				if empty {
+					files[path] = nil
+				}
+				for name, content := range files {
+					if err := os.WriteFile(name, content, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before := contents(t, dir)
+				for range 2 {
+					var failed []provider.Check
+					for c := range localkv.Inspect(t.Context(), "file:"+path) {
+						if c.Status == provider.Fail {
+							failed = append(failed, c)
+						}
+					}
+					if len(failed) != 1 || (failed[0].Step == "") != test.refused {
+						t.Errorf("rule: Inspect finds what Open does; %+v", failed)
+					}
+					store, err := localkv.New(path, nil)
+					if !test.refused {
+						if err != nil {
+							t.Fatalf("rule: a leftover without writes is no obstacle; got %v", err)
+						}
+						if _, err := store.Put(t.Context(), "key", []byte("new")); err != nil {
+							t.Error(err)
+						}
+						if err := store.Close(); err != nil {
+							t.Error(err)
+						}
+						checkIntegrity(t, path)
+						return
+					}
+					if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "remove "+strconv.Quote(path+test.suffix)) {
+						t.Errorf("rule: what is left of a lost store is refused, and the error says what to remove; got %v", err)
+					}
+					if after := contents(t, dir); !maps.Equal(before, after) {
+						t.Fatalf("rule: nothing is made or removed; before %v, after %v", before, after)
+					}
+				}
+				if err := os.Remove(path + test.suffix); err != nil { // as the error says
+					t.Fatal(err)
+				}
+				reopen(t, path)
+			})
+		}
 	}
 }
 

@@ -15,13 +15,17 @@ type reader struct {
 	begin, end *sqlite.Stmt
 }
 
-func openReader(ctx context.Context, path string) (*reader, error) {
-	c, err := connect(ctx, path, sqlite.OpenReadWrite, append([]string{queryOnly}, pragmas...)...)
+func openReader(ctx context.Context, file *identity) (*reader, error) {
+	c, err := connect(ctx, file.path, sqlite.OpenReadWrite, append([]string{queryOnly}, pragmas...)...)
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{conn: c}
-	if err := r.prepare(ctx); err != nil {
+	err = r.prepare(ctx)
+	if err == nil {
+		err = file.check() // what was opened is what the writer has
+	}
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -46,7 +50,7 @@ func (r *reader) get(ctx context.Context, key string, withValue bool) (found kv.
 
 // readers lends connections. The one used last is lent first: its cache is warm.
 type readers struct {
-	path   string
+	file   *identity
 	places chan struct{} // one for each connection lent; filled by close
 	closed chan struct{}
 
@@ -54,8 +58,13 @@ type readers struct {
 	idle []*reader
 }
 
-func newReaders(path string, n int) *readers {
-	return &readers{path: path, places: make(chan struct{}, n), closed: make(chan struct{})}
+// openReaders opens the first of n connections. The others are opened when they are needed.
+func openReaders(ctx context.Context, file *identity, n int) (*readers, error) {
+	first, err := openReader(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	return &readers{file: file, places: make(chan struct{}, n), closed: make(chan struct{}), idle: []*reader{first}}, nil
 }
 
 // borrow returns a connection, which giveBack takes again.
@@ -74,26 +83,55 @@ func (rs *readers) borrow(ctx context.Context) (*reader, error) {
 			return nil, errDone(ctx)
 		}
 	}
+	err := rs.file.look()
+	if err == nil {
+		if r := rs.takeIdle(); r != nil {
+			return r, nil
+		}
+		var r *reader
+		if r, err = rs.open(ctx); err == nil {
+			return r, nil
+		}
+	}
+	<-rs.places
+	return nil, classify(err)
+}
+
+// open opens a connection. Where that fails, as for want of file descriptors, it waits for
+// one of those that are lent.
+func (rs *readers) open(ctx context.Context) (r *reader, err error) {
+	final := false
+	err = poll(ctx, lockWait, func(error) bool { return !final }, func() error {
+		select {
+		case <-rs.closed:
+			final = true
+			return errClosed
+		default:
+		}
+		if err := rs.file.look(); err != nil {
+			final = true
+			return err
+		}
+		if r = rs.takeIdle(); r != nil {
+			return nil
+		}
+		r, err = openReader(ctx, rs.file)
+		return err
+	})
+	return r, err
+}
+
+// takeIdle returns the idle connection that was used last, or nil.
+func (rs *readers) takeIdle() *reader {
 	rs.mu.Lock()
-	if last := len(rs.idle) - 1; last >= 0 {
-		r := rs.idle[last]
-		rs.idle = rs.idle[:last]
-		rs.mu.Unlock()
-		return r, nil
+	defer rs.mu.Unlock()
+	last := len(rs.idle) - 1
+	if last < 0 {
+		return nil
 	}
-	rs.mu.Unlock()
-	select {
-	case <-rs.closed:
-		<-rs.places
-		return nil, errClosed
-	default:
-	}
-	r, err := openReader(ctx, rs.path)
-	if err != nil {
-		<-rs.places
-		return nil, classify(err)
-	}
-	return r, nil
+	r := rs.idle[last]
+	rs.idle = rs.idle[:last]
+	return r
 }
 
 func (rs *readers) giveBack(r *reader) {

@@ -129,15 +129,15 @@ func TestForeignRows(t *testing.T) {
 	for entry, err := range store.Scan(t.Context(), "") {
 		if entry.Key == "good" && err == nil {
 			seen++
-		} else if rows[entry.Key] != "" {
+		} else if slices.Contains(legal, entry.Key) {
 			check("Scan", entry.Key, err)
 			seen++
 		} else {
 			t.Errorf("Scan: %+v, %v", entry, err)
 		}
 	}
-	if seen != len(rows)+1 {
-		t.Errorf("Scan yielded %d of %d rows", seen, len(rows)+1)
+	if seen != len(legal)+1 { // and what is under a name that is no key is passed over
+		t.Errorf("Scan yielded %d of %d rows", seen, len(legal)+1)
 	}
 
 	// Unconditional writes replace or remove them.

@@ -27,7 +27,7 @@ var pragmas = []string{
 	"PRAGMA fullfsync = ON",               // on macOS too, where fsync alone leaves it in the disk's cache
 	"PRAGMA checkpoint_fullfsync = ON",    //
 	"PRAGMA journal_size_limit = 8388608", // a log that grew in a burst shrinks again
-	"PRAGMA trusted_schema = OFF",         // nothing that somebody puts into the schema runs
+	"PRAGMA trusted_schema = OFF",         // no function of the schema has side effects
 }
 
 // queryOnly is set on connections that only read.
@@ -99,17 +99,23 @@ func exec(stmt *sqlite.Stmt) error {
 // whenFree calls f until no other connection is in its way, but not after ctx
 // ended or wait has passed.
 func whenFree(ctx context.Context, wait time.Duration, f func() error) error {
+	return poll(ctx, wait, isBusy, f)
+}
+
+// poll calls f as long as it returns an error after which to try again, but not after ctx
+// ended or wait has passed.
+func poll(ctx context.Context, wait time.Duration, again func(error) bool, f func() error) error {
 	err := f()
-	if !isBusy(err) {
+	if err == nil || !again(err) {
 		return err
 	}
-	poll := time.NewTicker(pollEvery)
-	defer poll.Stop()
+	ticks := time.NewTicker(pollEvery)
+	defer ticks.Stop()
 	tooLong := time.NewTimer(wait)
 	defer tooLong.Stop()
-	for isBusy(err) {
+	for err != nil && again(err) {
 		select {
-		case <-poll.C:
+		case <-ticks.C:
 			err = f()
 		case <-tooLong.C:
 			return err

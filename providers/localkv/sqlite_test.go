@@ -106,7 +106,7 @@ func TestQueryPlans(t *testing.T) {
 // commits counts the transactions in the log, by the frames that end one.
 func commits(t *testing.T, d *driver) int {
 	t.Helper()
-	log, err := os.ReadFile(d.rs.path + "-wal")
+	log, err := os.ReadFile(d.rs.file.path + "-wal")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestLockWait(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
 	d.w.wait = 20 * time.Millisecond
-	other, err := connect(t.Context(), d.rs.path, sqlite.OpenReadWrite, "BEGIN IMMEDIATE")
+	other, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite, "BEGIN IMMEDIATE")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestLockWait(t *testing.T) {
 func TestLockWaitIsShared(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
-	other, err := connect(t.Context(), d.rs.path, sqlite.OpenReadWrite, "BEGIN IMMEDIATE")
+	other, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite, "BEGIN IMMEDIATE")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,6 +282,46 @@ func TestLogIsBounded(t *testing.T) {
 	t.Logf("after %d MiB the log has %d", written>>20, info.Size()>>20)
 	if info.Size() > written/2 {
 		t.Errorf("rule: the log starts over when it is long, also if somebody is always reading; after %d MiB it has %d", written>>20, info.Size()>>20)
+	}
+}
+
+// A write returns when it is on the disk, whatever the log needs then. Others that come
+// meanwhile end with their contexts.
+func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
+	t.Parallel()
+	d, store := newTestDriver(t)
+	if _, err := store.Put(t.Context(), "key", nil); err != nil {
+		t.Fatal(err)
+	}
+	other, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite, "BEGIN", "SELECT count(*) FROM kv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := store.Put(t.Context(), "key", nil); err != nil { // which other's transaction does not see
+		t.Fatal(err)
+	}
+	const long = 10 * time.Second
+	d.w.lead <- struct{}{}
+	d.w.logWait, d.w.longLog, d.w.unlooked = long, 0, logLook
+	<-d.w.lead
+	begun := time.Now()
+	if _, err := store.Put(t.Context(), "key", nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := store.Put(ctx, "key", nil); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: a write that waits for the log ends with its context, and nothing was written; got %v", err)
+	}
+	if took := time.Since(begun); took > long/2 {
+		t.Errorf("rule: a write does not wait for the readers of the log; two took %v", took)
+	}
+	if err := run(t.Context(), other, rollback); err != nil { // the log can start over
+		t.Fatal(err)
+	}
+	if _, err := store.Put(t.Context(), "key", nil); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -51,6 +51,7 @@ type writer struct {
 
 	// What follows is the lead's.
 	conn                    *sqlite.Conn
+	file                    *identity
 	table                   *table
 	begin, commit, rollback *sqlite.Stmt
 	nextSweep               time.Time // when to look for expired rows
@@ -82,7 +83,7 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: c, wait: lockWait, logWait: logWait, log: path + "-wal", longLog: logSize, lead: make(chan struct{}, 1), closed: make(chan struct{})}
+	w := &writer{conn: c, wait: lockWait, logWait: logWait, log: path + logSuffix, longLog: logSize, lead: make(chan struct{}, 1), closed: make(chan struct{})}
 	if err := w.open(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -123,7 +124,7 @@ func (w *writer) write(ctx context.Context, j *job) error {
 	select {
 	case w.lead <- struct{}{}:
 		err := w.leadUntil(ctx, j)
-		<-w.lead
+		w.release()
 		return err
 	case <-j.done:
 		return j.err
@@ -157,6 +158,9 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 			return j.err
 		default:
 		}
+		if err := w.file.look(); err != nil {
+			return w.withdraw(j, err)
+		}
 		if err := w.lock(ctx, j.queued); err != nil {
 			return w.withdraw(j, classify(err))
 		}
@@ -168,7 +172,27 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 			member.meter.Add(1, 1)
 			close(member.done)
 		}
-		w.boundLog(group)
+		w.written(group)
+	}
+}
+
+// release ends the lead. Where the log is long it is made to start over first, in a goroutine:
+// the caller's write is done, and may have a deadline.
+func (w *writer) release() {
+	if w.unlooked < logLook {
+		<-w.lead
+		return
+	}
+	go func() {
+		w.boundLog()
+		<-w.lead
+	}()
+}
+
+// written counts what was written to the log since the last look at it.
+func (w *writer) written(group []*job) {
+	for _, j := range group {
+		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each
 	}
 }
 
@@ -250,6 +274,9 @@ func (w *writer) transact(group []*job) error {
 // host's and those of the stores that write: one that is ahead does not decide for the
 // others.
 func (w *writer) do(group []*job) error {
+	if err := w.table.checkSchema(); err != nil {
+		return err
+	}
 	writes, now := 0, time.Now()
 	earliest := now.UnixMilli()
 	for _, j := range group {
@@ -302,13 +329,7 @@ func (w *writer) doAgain(group []*job) error {
 // boundLog makes the log start over when it is long. SQLite does so by itself where
 // there are moments without a reader of its older parts. Here they are waited for: those
 // who begin meanwhile read the newest part, and do not wait.
-func (w *writer) boundLog(group []*job) {
-	for _, j := range group {
-		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each
-	}
-	if w.unlooked < logLook {
-		return
-	}
+func (w *writer) boundLog() {
 	w.unlooked = 0
 	info, err := os.Stat(w.log)
 	if err != nil || info.Size() <= w.longLog {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -15,13 +14,12 @@ import (
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
 	"github.com/skykv/skykv/conformance"
-	"github.com/skykv/skykv/kv"
 )
 
 func (c *cli) newConformance() *cobra.Command {
 	var (
-		asJSON bool
-		page   string
+		asJSON, force bool
+		page          string
 	)
 	cmd := &cobra.Command{
 		Use:   "conformance [URL]",
@@ -31,7 +29,7 @@ must be empty, and nobody else may use it meanwhile: one that holds a key is ref
 suite leaves it empty. Every case checks one rule; those that fail are quoted.
 
 Exits with 7 if a case fails. With --json, print the results as one JSON document.`,
-		Example: `  skykv conformance dynamodb://test?region=eu-central-1
+		Example: `  skykv conformance 'dynamodb://test?region=eu-central-1'
   skykv conformance file:/tmp/empty.db --report report.html
   skykv conformance --json | jq .failed   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
@@ -41,31 +39,33 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 			if err != nil {
 				return err
 			}
-			_, statErr := os.Stat(page)
-			made := page != "" && errors.Is(statErr, fs.ErrNotExist)
+			var at newFile
+			var file *os.File
 			if page != "" { // before hours of work
-				f, err := os.OpenFile(page, os.O_WRONLY|os.O_CREATE, 0o644)
-				if err == nil {
-					err = f.Close()
-				}
-				if err != nil {
+				if at, file, err = openReport(page, force); err != nil {
 					return err
 				}
 			}
 			results, err := c.runSuite(ctx, url, !asJSON)
 			if err != nil {
-				if made {
-					err = errors.Join(err, os.Remove(page))
+				if page != "" {
+					err = errors.Join(err, at.discard(file))
 				}
 				return err
 			}
 			if asJSON {
 				err = printJSON(results)
 			} else {
-				_, err = fmt.Printf("%s: %d of %d cases passed in %s\n", results.Provider, results.Passed, len(results.Cases), results.Duration().Round(time.Millisecond))
+				_, err = fmt.Fprintf(stdout, "%s: %d of %d cases passed in %s\n", results.Provider, results.Passed, len(results.Cases), results.Duration().Round(time.Millisecond))
 			}
 			if page != "" { // after the results, which are not to be lost by it
-				err = errors.Join(err, os.WriteFile(page, results.HTML(), 0o644))
+				_, writeErr := file.Write(results.HTML())
+				if writeErr == nil {
+					writeErr = at.finish(file, force)
+				} else {
+					writeErr = errors.Join(writeErr, at.discard(file))
+				}
+				err = errors.Join(err, writeErr)
 			}
 			if err == nil && results.Failed > 0 {
 				err = quiet(exitFindings)
@@ -75,13 +75,33 @@ Exits with 7 if a case fails. With --json, print the results as one JSON documen
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as one JSON document")
 	cmd.Flags().StringVar(&page, "report", "", "write a page of HTML about the run to this file")
+	cmd.Flags().BoolVar(&force, "force", false, "replace the report file if it exists")
 	_ = cmd.MarkFlagFilename("report", "html")
 	return cmd
 }
 
+// openReport makes the file that a report is going to be in.
+func openReport(path string, force bool) (at newFile, file *os.File, err error) {
+	if path == standard {
+		return at, nil, usagef("--report needs a file: the results are on standard output")
+	}
+	if at, err = findNewFile(path, 0o644); err == nil && !force {
+		err = at.errExists()
+	}
+	if err == nil {
+		file, err = at.create()
+	}
+	return at, file, err
+}
+
 // runSuite runs the suite, and prints the cases that fail if tell is set.
 func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
-	store, err := c.stores.Open(ctx, url)
+	conn, err := c.stores.Connect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	store, err := conn.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,10 +116,10 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	total := len(order)
 	m := newMeter("checked", "cases", 0)
 	defer m.hide()
-	m.total(int64(total) + 1)
+	m.total(int64(total))
 	begun := time.Now()
 	for result, err := range conformance.Check(ctx, conformance.Config{
-		New:    func(ctx context.Context) (*kv.Store, error) { return c.stores.Open(ctx, url) },
+		New:    conn.Open, // over one client: finding credentials may take seconds
 		Shared: true,
 	}) {
 		if err != nil {
@@ -109,7 +129,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 		m.update(int64(len(run.Cases)))
 		if failure := result.Err(); failure != nil && tell {
 			m.hide()
-			if _, err := fmt.Printf("FAIL %s\n%s\n", result.Name, indent(failure.Error())); err != nil {
+			if _, err := fmt.Fprintf(stdout, "FAIL %s\n%s\n", result.Name, indent(failure.Error())); err != nil {
 				return nil, err
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -47,11 +46,11 @@ exits with 0.`,
 			}
 			for _, kind := range only {
 				if _, known := kinds[emulator.Kind(kind)]; !known {
-					return usagef("--only is %q; it must be dynamodb, firestore or aztables", kind)
+					return usagef("--only is %q; want dynamodb, firestore or aztables", kind)
 				}
 			}
 			log.SetDefault(silent{})
-			fmt.Fprintln(os.Stderr, "starting, which may take minutes the first time…")
+			fmt.Fprintln(stderr, "starting, which may take minutes the first time…")
 			running, err := c.startDev(ctx, kinds)
 			defer stopDev(running)
 			if ctx.Err() != nil {
@@ -63,9 +62,9 @@ exits with 0.`,
 			if err := printDev(running, asJSON); err != nil {
 				return err
 			}
-			fmt.Fprintln(os.Stderr, "ready; Ctrl-C stops them, and all they hold is gone")
+			fmt.Fprintln(stderr, "ready; Ctrl-C stops them, and all they hold is gone")
 			<-ctx.Done()
-			fmt.Fprintln(os.Stderr, "stopping…")
+			fmt.Fprintln(stderr, "stopping…")
 			return nil
 		},
 	}
@@ -109,7 +108,7 @@ func stopDev(running []devStore) {
 	for _, store := range running {
 		stopping.Go(func() {
 			if err := store.emulator.Stop(); err != nil {
-				fmt.Fprintf(os.Stderr, "skykv: stopping %s: %v\n", store.kind, err)
+				fmt.Fprintf(stderr, "skykv: stopping %s: %v\n", store.kind, err)
 			}
 		})
 	}
@@ -132,7 +131,7 @@ func printDev(running []devStore, asJSON bool) error {
 	for _, store := range running {
 		fmt.Fprintf(&text, "export KV_URL='%s'\n", store.url)
 	}
-	_, err := fmt.Print(text.String())
+	_, err := fmt.Fprint(stdout, text.String())
 	return err
 }
 

@@ -20,7 +20,7 @@ clock of this host against the service's, and how long a read takes. Each is a l
 ok, warn or fail, and what to do about it. Nothing is changed.
 
 Exits with 7 if anything fails. With --json, print lines of JSON.`,
-		Example: `  skykv doctor dynamodb://cache?region=eu-central-1
+		Example: `  skykv doctor 'dynamodb://cache?region=eu-central-1'
   skykv doctor --json | jq -r 'select(.status != "ok") | .fix'   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,6 +57,6 @@ func printCheck(check provider.Check, asJSON bool) error {
 	if check.Fix != "" {
 		text += fmt.Sprintf("      %-12s -> %s\n", "", check.Fix)
 	}
-	_, err := fmt.Print(text)
+	_, err := fmt.Fprint(stdout, text)
 	return err
 }

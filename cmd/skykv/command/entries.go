@@ -19,8 +19,9 @@ func (c *cli) newGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get [URL] KEY",
 		Short: "Print the value of an entry",
-		Long: `Print the value under KEY, byte by byte and with nothing added; on a terminal, followed by
-a newline. Exits with 3 if there is no such entry, or if it has expired.
+		Long: `Print the value under KEY, byte by byte and with nothing added. A terminal is shown
+control characters escaped, and a newline at the end. Exits with 3 if there is no such
+entry, or if it has expired.
 
 With --json, print one line of JSON: the key, the "value" (or "base64", when it is not
 UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
@@ -33,18 +34,19 @@ UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
 			if err != nil {
 				return err
 			}
+			defer limitEntry(cmd)()
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				entry, err := store.Get(cmd.Context(), rest[0])
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					return entryline.NewEncoder(os.Stdout, true).Encode(entry)
+					return entryline.NewEncoder(stdout, true).Encode(entry)
 				}
-				if isTerminal(os.Stdout) {
+				if stdout.terminal {
 					entry.Value = append(entry.Value, '\n')
 				}
-				_, err = os.Stdout.Write(entry.Value)
+				_, err = stdout.Write(entry.Value)
 				return err
 			})
 		},
@@ -64,7 +66,8 @@ func (c *cli) newPut() *cobra.Command {
 		Short: "Store an entry",
 		Long: `Store VALUE under KEY, in place of what was there, its expiry included. Without VALUE
 the value is read from standard input, or from the file that --file names, byte by byte.
-Put -- before a VALUE that begins with -: put URL KEY -- VALUE.
+Standard input that is empty is refused, unless --file - asks for it. Put -- before a
+VALUE that begins with -: put URL KEY -- VALUE.
 
 With KV_URL set and two arguments, the first is taken for a URL if it begins as one:
 to store under a key that begins with file: or mem:, give the URL as well.
@@ -96,7 +99,7 @@ was written. With --json, print the key and the new version.`,
 			if cmd.Flags().Changed("expire-at") {
 				t, err := time.Parse(time.RFC3339Nano, at)
 				if err != nil || t.IsZero() {
-					return usagef("--expire-at is not an instant; allowed is the form 2027-01-31T12:00:00Z")
+					return usagef("--expire-at is not an instant; want one such as 2027-01-31T12:00:00Z")
 				}
 				opts = append(opts, kv.ExpiresAt(t))
 			}
@@ -119,6 +122,7 @@ was written. With --json, print the key and the new version.`,
 			} else if value, err = readValue(cmd.Context(), input); err != nil {
 				return err
 			}
+			defer limitEntry(cmd)()
 			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
 				version, err := store.Put(cmd.Context(), rest[0], value, opts...)
 				if err != nil || !asJSON {
@@ -132,11 +136,11 @@ was written. With --json, print the key and the new version.`,
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&ttl, "ttl", 0, "let the entry expire after this time, such as 90s or 36h")
+	durationVar(f, &ttl, "ttl", "let the entry expire after this time, such as 90s, 36h or 30d")
 	f.StringVar(&at, "expire-at", "", "let the entry expire at this instant, such as 2027-01-31T12:00:00Z")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "only if there is no such entry")
 	f.StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
-	f.StringVarP(&input, "file", "f", "", "read the value from this file")
+	f.StringVarP(&input, "file", "f", "", "read the value from this file, - for standard input")
 	f.BoolVar(&asJSON, "json", false, "print the key and the new version as JSON")
 	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at")
 	cmd.MarkFlagsMutuallyExclusive("if-not-exists", "if-version")
@@ -144,14 +148,17 @@ was written. With --json, print the key and the new version.`,
 	return cmd
 }
 
+// standard is the name of standard input and output where a file is named.
+const standard = "-"
+
 // errIfVersion says what kv.ParseVersion does, in terms of the command.
 var errIfVersion = usagef("invalid version: --if-version takes the version that get --json or put --json printed")
 
-// readValue reads a value from a file, or from standard input when path is empty,
-// and no more than a value can hold.
+// readValue reads a value from a file, or from standard input when path is empty or
+// "-", and no more than a value can hold.
 func readValue(ctx context.Context, path string) ([]byte, error) {
 	what, r := "the value on standard input", io.Reader(os.Stdin)
-	if path != "" {
+	if path != "" && path != standard {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
@@ -159,7 +166,7 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 		defer f.Close()
 		what, r = path, f
 	} else if isTerminal(os.Stdin) {
-		fmt.Fprintln(os.Stderr, "skykv: type the value, then Ctrl-D")
+		fmt.Fprintln(stderr, "skykv: type the value, then Ctrl-D")
 	}
 	value, err := io.ReadAll(io.LimitReader(interruptible(ctx, r), kv.MaxValueLen+1))
 	switch {
@@ -167,6 +174,8 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", what, err)
 	case len(value) > kv.MaxValueLen:
 		return nil, usagef("%s has more than %d bytes, the most that a value can have", what, kv.MaxValueLen)
+	case len(value) == 0 && path == "": // VALUE was forgotten, or what should have written it failed
+		return nil, usagef(`standard input is empty; to store an empty value, give "" as the VALUE, or --file -`)
 	}
 	return value, nil
 }
@@ -195,7 +204,7 @@ was removed.`,
 				n = 0
 			}
 			if len(args) < n || len(args) > n+1 {
-				return usagef("wrong number of arguments: it is %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
+				return usagef("wrong number of arguments; want %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
 			}
 			url, rest, err := c.splitURL(args, n)
 			if err != nil {
@@ -209,6 +218,9 @@ was removed.`,
 				}
 				opts = append(opts, kv.IfVersion(version))
 			}
+			if !many {
+				defer limitEntry(cmd)()
+			}
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				if many {
 					n, err := store.DeletePrefix(cmd.Context(), prefix)
@@ -221,7 +233,7 @@ was removed.`,
 					if asJSON {
 						return printJSON(map[string]any{"prefix": prefix, "deleted": n})
 					}
-					_, err = fmt.Println(n)
+					_, err = fmt.Fprintln(stdout, n)
 					return err
 				}
 				if err := store.Delete(cmd.Context(), rest[0], opts...); err != nil || !asJSON {
@@ -252,6 +264,7 @@ func (c *cli) newExists() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer limitEntry(cmd)()
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				exists, err := store.Exists(cmd.Context(), rest[0])
 				if err != nil {
@@ -263,7 +276,7 @@ func (c *cli) newExists() *cobra.Command {
 						Exists bool   `json:"exists"`
 					}{rest[0], exists})
 				} else {
-					_, err = fmt.Println(exists)
+					_, err = fmt.Fprintln(stdout, exists)
 				}
 				if err == nil && !exists {
 					err = quiet(exitNotFound)
@@ -362,7 +375,7 @@ func eachEntry(entries func(func(kv.Entry, error) bool), f func(kv.Entry) error)
 }
 
 func warnEntry(key string, err error) {
-	fmt.Fprintf(os.Stderr, "skykv: entry %s: %v\n", strconv.Quote(key), err)
+	fmt.Fprintf(stderr, "skykv: entry %s: %v\n", strconv.Quote(key), err)
 }
 
 func (c *cli) newCount() *cobra.Command {
@@ -398,7 +411,7 @@ them all: it takes, and costs, as much as scan --keys-only.`,
 						Count  int    `json:"count"`
 					}{prefix, n})
 				}
-				_, err = fmt.Println(n)
+				_, err = fmt.Fprintln(stdout, n)
 				return err
 			})
 		},

@@ -61,13 +61,13 @@ func TestEntries(t *testing.T) {
 			t.Errorf("--ttl 1h leaves %s", left)
 		}
 
-		bad(t, exitCondition, "condition failed", "put", url, "a", "x", "--if-not-exists")
+		bad(t, exitCondition, "there is an entry already", "put", url, "a", "x", "--if-not-exists")
 		good(t, "put", url, "e", "x", "--if-not-exists")
 		decode(good(t, "get", "--json", url, "a"))
 		stale := entry.Version
 		decode(good(t, "put", "--json", url, "a", "2", "--if-version", stale))
-		bad(t, exitCondition, "condition failed", "put", url, "a", "3", "--if-version", stale)
-		bad(t, exitCondition, "condition failed", "delete", url, "a", "--if-version", stale)
+		bad(t, exitCondition, "the entry has another version by now, or is gone", "put", url, "a", "3", "--if-version", stale)
+		bad(t, exitCondition, "the entry has another version by now, or is gone", "delete", url, "a", "--if-version", stale)
 		bad(t, exitUsage, "invalid version", "put", url, "b", "3", "--if-version", entry.Version)
 		good(t, "delete", url, "a", "--if-version", entry.Version)
 		good(t, "delete", url, "a")
@@ -171,6 +171,23 @@ func TestWrongUse(t *testing.T) {
 	}{
 		{"unknown command", exitUsage, []string{"frobnicate"}},
 		{"unknown flag", exitUsage, []string{"get", "--frobnicate", url, "a"}},
+		{"there is no key after the store's URL", exitUsage, []string{"get", url}},
+		{"there is no key after the store's URL", exitUsage, []string{"put", url}},
+		{"there is no key after the store's URL", exitUsage, []string{"exists", url}},
+		{"there is no key after the store's URL", exitUsage, []string{"delete", url}},
+		{"no store: give its URL", exitUsage, []string{"get", "user:42"}},
+		{`--ttl is "1y"; want a time such as 90s, 36h or 30d`, exitUsage, []string{"put", url, "b", "x", "--ttl", "1y"}},
+		{`--ttl is "30"; want a time such as 90s, 36h or 30d`, exitUsage, []string{"put", url, "b", "x", "--ttl", "30"}},
+		{`--ttl is ""; want a time such as`, exitUsage, []string{"put", url, "b", "x", "--ttl", ""}},
+		{`--timeout is "soon"; want a time such as`, exitUsage, []string{"get", url, "a", "--timeout", "soon"}},
+		{"--timeout is -1s; want", exitUsage, []string{"get", url, "a", "--timeout", "-1s"}},
+		{`--interval is "1x"; want a time such as`, exitUsage, []string{"sweep", url, "--interval", "1x"}},
+		{`--limit is "many"; want a whole number, such as 10`, exitUsage, []string{"scan", url, "--limit", "many"}},
+		{`--parallel is "99999999999999999999"; want a whole number`, exitUsage, []string{"copy", url, "mem:", "--parallel", "99999999999999999999"}},
+		{`--rate is "1.5"; want a whole number`, exitUsage, []string{"sweep", url, "--rate", "1.5"}},
+		{`--json is "maybe"; want nothing after it, or =true or =false`, exitUsage, []string{"get", url, "a", "--json=maybe"}},
+		{"--only is ", exitUsage, []string{"dev", "--only", `"`}},
+		{"--output has no value; want a text", exitUsage, []string{"export", url, "-o"}},
 		{"wrong number of arguments", exitUsage, []string{"get"}},
 		{"wrong number of arguments", exitUsage, []string{"get", url, "a", "b"}},
 		{"wrong number of arguments", exitUsage, []string{"copy", url}},
@@ -230,13 +247,18 @@ func TestWrongUse(t *testing.T) {
 		{"refused", exitFailure, []string{"get", "dynamodb://cache?endpoint=http://127.0.0.1:1", "a"}},
 		{"there is no folder", exitUnusable, []string{"provision", "file:" + filepath.Join(dir, "absent", "x.db")}},
 		{"nothing for Terraform", exitUsage, []string{"provision", url, "--print", "terraform"}},
-		{"must be terraform", exitUsage, []string{"provision", url, "--print", "yaml"}},
+		{"want terraform", exitUsage, []string{"provision", url, "--print", "yaml"}},
 		{"--only", exitUsage, []string{"dev", "--only", "redis"}},
 		{"not empty, it holds \"a\"", exitFailure, []string{"conformance", url}},
 	} {
 		o := bad(t, c.code, c.says, c.args...)
 		if o.stdout != "" || !strings.HasPrefix(o.stderr, "skykv: ") {
 			t.Errorf("%v: errors are on standard error, after the command's name; got %q and %q", c.args, o.stdout, o.stderr)
+		}
+		for _, own := range []string{"strconv", "ParseInt", "ParseBool", "unknown unit", "missing unit", "invalid duration", "parse error", "%!"} {
+			if strings.Contains(o.stderr, own) {
+				t.Errorf("%v: rule: no message is Go's own; got %q", c.args, o.stderr)
+			}
 		}
 		if len(o.stderr) > 2000 {
 			t.Errorf("%v: the message has %d bytes", c.args, len(o.stderr))
@@ -270,6 +292,65 @@ func TestValuesThatBeginAsFlags(t *testing.T) {
 		good(t, "put", url, "a", "--", value)
 		if got := good(t, "get", url, "a"); got != value {
 			t.Errorf("what is put after -- is stored as %q; want %q", got, value)
+		}
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{
+		"90s": 90 * time.Second, "36h": 36 * time.Hour, "1d": day, "30d": 30 * day, "1.5d": 36 * time.Hour, "1d12h30m": 36*time.Hour + 30*time.Minute,
+		"0": 0, "0d": 0, "-1d": -day, "-1d12h": -36 * time.Hour, "+2d": 2 * day, "106751d": 106751 * day,
+	} {
+		if got, err := parseDuration(text); got != want || err != nil {
+			t.Errorf("%q is read as %s, %v; want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "-d", "1", "1y", "1h2d", "1d2d", "1d-2h", "--1d", "1e3d", "infd", "0x1d", "1..5d", "106752d", "106751d24h", "99999999999999d", "1d x"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("%q is read as %s; want an error", text, got)
+		}
+	}
+}
+
+// The rule: no command waits for ever on a service that never answers, and says so.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{exitFailure, "skykv: it took longer than 50ms and was ended; --timeout sets how long it may take\n", []string{"get", "silent:", "a"}},
+		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"exists", "silent:", "a"}},
+		{exitUnknown, "it is unknown whether the write was applied", []string{"put", "silent:", "a", "1"}},
+		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"count", "silent:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"export", "silent:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"copy", "silent:", "mem:", "--verify-only"}},
+		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"copy", "silent:", "mem:"}},
+	} {
+		if o := process(t, unusually(t, append(c.args, "--timeout", "50ms")...)); o.code != c.code || !strings.Contains(o.stderr, c.says) {
+			t.Errorf("%v exits with %d and\n%s; want %d and %q", c.args, o.code, o.stderr, c.code, c.says)
+		}
+	}
+	// Without the flag, a command for one entry has a limit all the same.
+	for _, args := range [][]string{{"get", "a"}, {"put", "a"}, {"exists", "a"}, {"delete", "a"}, {"delete", "--prefix", "a"}, {"scan"}, {"get", "a", "--timeout", "0"}, {"get", "a", "--timeout", "1h"}} {
+		one := args[0] != "scan" && args[1] != "--prefix"
+		cmd, rest, err := (&cli{providers.All()}).newRoot().Find(args)
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := cmd.Flags().Changed("timeout")
+		cmd.SetContext(t.Context())
+		if one {
+			limitEntry(cmd)()
+		}
+		if _, limited := cmd.Context().Deadline(); limited != (one && !given) {
+			t.Errorf("rule: commands for one entry take %s at most unless told otherwise; %v is limited: %t", entryTimeout, args, limited)
 		}
 	}
 }
@@ -324,6 +405,55 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// unquoted returns those of special that a line of a shell has outside of quotes and
+// comments, and not as && alone.
+func unquoted(line, special string) string {
+	line, _, _ = strings.Cut(line, " #")
+	line = strings.ReplaceAll(line, " && ", " ")
+	found := ""
+	var quote rune
+	for _, r := range line {
+		switch {
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == 0 && (r == '\'' || r == '"'):
+			quote = r
+		case quote == 0 && strings.ContainsRune(special, r):
+			found += string(r)
+		}
+	}
+	return found
+}
+
+// The rule: the commands in the documents work in every shell as they stand.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("../../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("../../../examples/terraform/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, page := range append(append(pages, more...), "../../../README.md") {
+		for line := range strings.Lines(read(t, page)) {
+			code := regexp.MustCompile(`^(\$ |    )((export |[A-Z_]+=\S* )*(skykv|export KV_URL|KV_URL=|go run) ?.*)`).FindStringSubmatch(line)
+			if code == nil {
+				continue
+			}
+			seen++
+			if got := unquoted(strings.ReplaceAll(code[2], "[ $? =", " ="), "?&*{}~"); got != "" {
+				t.Errorf("%s: zsh takes %q for a pattern in %q", page, got, line)
+			}
+		}
+	}
+	if seen < 5 {
+		t.Errorf("only %d commands were seen", seen)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	help := good(t, "help")
@@ -341,6 +471,11 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s has no --json", cmd.Name())
 		}
 		own := good(t, cmd.Name(), "--help")
+		for line := range strings.Lines(cmd.Example) {
+			if unquoted(line, "?&*[]{}~") != "" {
+				t.Errorf("%s: rule: an example works in every shell as it stands; zsh takes %q for a pattern in %q", cmd.Name(), unquoted(line, "?&*[]{}~"), line)
+			}
+		}
 		if !strings.Contains(own, cmd.Example) {
 			t.Errorf("%s --help does not show the examples", cmd.Name())
 		}

@@ -22,7 +22,12 @@ import (
 // binary is the command under test, built once.
 var binary string
 
-func TestMain(m *testing.M) { emulator.Main(built{m}) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		os.Exit(runUnusual())
+	}
+	emulator.Main(built{m})
+}
 
 type built struct{ *testing.M }
 

@@ -5,17 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"os"
 	"time"
-
-	"golang.org/x/term"
 )
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // printJSON prints one line of JSON to standard output.
 func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
+	enc := json.NewEncoder(stdout)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
@@ -29,8 +24,8 @@ type output struct {
 }
 
 func newOutput() *output {
-	out := &output{Writer: bufio.NewWriterSize(os.Stdout, 1<<16), every: 100 * time.Millisecond}
-	if isTerminal(os.Stdout) {
+	out := &output{Writer: bufio.NewWriterSize(stdout, 1<<16), every: 100 * time.Millisecond}
+	if stdout.terminal {
 		out.every = 0
 	}
 	return out

@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// plainEvery is how often progress is told where there is no terminal.
+// plainEvery is how often progress is printed where there is no terminal.
 const plainEvery = 10 * time.Second
 
 const (
@@ -25,8 +25,8 @@ const (
 	unknownTotal = 1 << 60
 )
 
-// meter tells on standard error how far a command has come: with a bar on a
-// terminal, else with a line now and then.
+// meter shows on standard error how far a command has come: with a bar on a terminal,
+// else with a line now and then.
 type meter struct {
 	verb    string // such as "copied"
 	unit    string // what is counted, "entries" but for the suite's "cases"
@@ -42,7 +42,7 @@ type meter struct {
 // newMeter starts a meter of units at earlier, which other runs have done.
 func newMeter(verb, unit string, earlier int64) *meter {
 	m := &meter{verb: verb, unit: unit, begun: time.Now(), told: time.Now(), earlier: earlier, done: earlier}
-	if isTerminal(os.Stderr) {
+	if stderr.terminal {
 		width, _, err := term.GetSize(int(os.Stderr.Fd()))
 		if err != nil || width <= 0 {
 			width = 80
@@ -99,7 +99,7 @@ func (m *meter) rate() int64 {
 // say prints a line that is no progress.
 func (m *meter) say(format string, args ...any) {
 	m.hide()
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
+	fmt.Fprintf(stderr, format+"\n", args...)
 }
 
 // hide takes the bar away until the next update.

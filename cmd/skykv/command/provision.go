@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 )
@@ -21,7 +20,7 @@ on Azure, the file, and the layout record. What is there stays as it is; what be
 another program is refused. It may be run any number of times.
 
 A Firestore database, and an Azure storage account, must exist.`,
-		Example: `  skykv provision dynamodb://cache?region=eu-central-1 --dry-run
+		Example: `  skykv provision 'dynamodb://cache?region=eu-central-1' --dry-run
   skykv provision firestore://my-project/kv
   skykv provision --print terraform > kv.tf   # with KV_URL set`,
 		Args: rangeArgs(0, 1),
@@ -32,14 +31,14 @@ A Firestore database, and an Azure storage account, must exist.`,
 				return err
 			}
 			if print != "" && print != "terraform" {
-				return usagef("--print is %q; it must be terraform", print)
+				return usagef("--print is %q; want terraform", print)
 			}
 			if print != "" {
 				text, err := c.stores.Terraform(url)
 				if err != nil {
 					return err
 				}
-				_, err = os.Stdout.WriteString(text)
+				_, err = fmt.Fprint(stdout, text)
 				return err
 			}
 			steps, err := c.stores.Plan(ctx, url)
@@ -61,12 +60,12 @@ A Firestore database, and an Azure storage account, must exist.`,
 				would = "would "
 			}
 			for _, step := range steps {
-				if _, err := fmt.Println(would + step); err != nil {
+				if _, err := fmt.Fprintln(stdout, would+step); err != nil {
 					return err
 				}
 			}
 			if len(steps) == 0 {
-				_, err = fmt.Println("nothing to do: everything is set up")
+				_, err = fmt.Fprintln(stdout, "nothing to do: everything is set up")
 			}
 			return err
 		},

@@ -19,9 +19,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
@@ -39,7 +39,7 @@ Credentials never go in the URL: they are those of the service's own tools.
 Exit codes:
 
   0    it worked
-  1    it failed: the service, the network, a file or a line in it
+  1    it failed: the service, the network, a file or a line in it, or it took too long
   2    wrong use: invalid flags, arguments, keys, values or options
   3    get, exists: there is no such entry
   4    put, delete: the condition did not hold, nothing was written
@@ -47,7 +47,7 @@ Exit codes:
   6    the store is not there, is not skykv's, or the credentials do not suffice
   7    a check found something: copy --verify, doctor, conformance
   130  interrupted by Ctrl-C (143: by SIGTERM); dev, which is ended by it: 0
-  141  the output's reader went early, as head does
+  141  the output's reader went early, as head does: nothing is said of it
 
 After the first Ctrl-C or SIGTERM a command ends in good order, once the output it is
 writing has been taken; the second one ends it at once.`
@@ -69,6 +69,7 @@ const (
 type cli struct{ stores provider.Set }
 
 func (c *cli) newRoot() *cobra.Command {
+	var timeout time.Duration
 	root := &cobra.Command{
 		Use:           "skykv",
 		Version:       version(),
@@ -81,9 +82,16 @@ func (c *cli) newRoot() *cobra.Command {
 			return cmd.Help()
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout < 0 {
+				return usagef("--timeout is %s; want a time such as 90s, or 0 for as long as it takes", timeout)
+			}
+			if timeout > 0 {
+				_ = limit(cmd, timeout) // until the process ends
+			}
 			return checkEmpty(cmd.Flags())
 		},
 	}
+	durationVar(root.PersistentFlags(), &timeout, "timeout", fmt.Sprintf("end after this time (0: as long as it takes, but for single entries %s unless given)", entryTimeout))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s; see: %s --help", flagError(err), cmd.CommandPath())
 	})
@@ -94,7 +102,7 @@ func (c *cli) newRoot() *cobra.Command {
 	)
 	for group, cmds := range map[string][]*cobra.Command{
 		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newExists(), c.newScan(), c.newCount()},
-		"move":    {c.newCopy(), c.newExport(), c.newImport()},
+		"move":    {c.newCopy(), c.newExport(), c.newImport(), c.newBackup()},
 		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev()},
 	} {
 		for _, cmd := range cmds {
@@ -105,38 +113,6 @@ func (c *cli) newRoot() *cobra.Command {
 	}
 	strictDefaults(root)
 	return root
-}
-
-// flagError says what is wrong with a flag, and not what may be a value that
-// begins with -: the text of a private key does.
-func flagError(err error) string {
-	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
-		name := unknown.GetSpecifiedName()
-		switch {
-		case unknown.GetSpecifiedShortnames() != "":
-			return "unknown flag -" + name
-		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "":
-			return "unknown flag --" + name
-		}
-		return "unknown flag"
-	}
-	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
-		return "unknown flag"
-	}
-	return err.Error()
-}
-
-// checkEmpty refuses empty values, which mostly are variables that are not set.
-// As a prefix or a key to begin after, nothing has a meaning.
-func checkEmpty(flags *pflag.FlagSet) (err error) {
-	flags.Visit(func(f *pflag.Flag) {
-		list, isList := f.Value.(pflag.SliceValue)
-		empty := f.Value.String() == "" || isList && len(list.GetSlice()) == 0
-		if empty && f.Name != "prefix" && f.Name != "after" {
-			err = usagef("--%s is empty", f.Name)
-		}
-	})
-	return err
 }
 
 // strictDefaults makes cobra's own commands refuse what they do not know.
@@ -188,18 +164,18 @@ func Run(stores provider.Set, args []string) int {
 	defer stop()
 	root := c.newRoot()
 	root.SetArgs(args)
-	out := &checkedWriter{w: os.Stdout}
+	out := &checkedWriter{w: stdout}
 	root.SetOut(out)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		err = out.err
 	}
 	if err == nil {
 		return 0
 	}
-	code, message := explain(ctx, err)
+	code, message := explain(cmd.Context(), err)
 	if message != "" {
-		fmt.Fprintln(os.Stderr, "skykv: "+message)
+		fmt.Fprintln(stderr, "skykv: "+message)
 	}
 	return code
 }
@@ -226,7 +202,7 @@ func (i interrupted) Error() string {
 	return "terminated"
 }
 
-// withSignals gives a context that ends with the first SIGINT or SIGTERM; the
+// withSignals returns a context that ends with the first SIGINT or SIGTERM; the
 // second one kills the process, as if nobody had listened.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -257,11 +233,17 @@ type quiet int
 
 func (quiet) Error() string { return "a check found something" }
 
-// explain gives an error's exit code, and what to tell.
+// explain returns the exit code of an error, and what to print about it.
 func explain(ctx context.Context, err error) (code int, message string) {
 	message = strings.TrimPrefix(err.Error(), "kv: ")
 	if code, ok := err.(quiet); ok { // and nothing else, such as the error of closing
 		return int(code), ""
+	}
+	if is(err, errReaderGone) {
+		return exitOutputEnded, ""
+	}
+	if after, ok := errors.AsType[timedOut](context.Cause(ctx)); ok && is(err, context.DeadlineExceeded) && !is(err, kv.ErrIndeterminate) {
+		return exitFailure, after.Error()
 	}
 	if by, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
 		if is(err, context.Canceled) && !is(err, kv.ErrIndeterminate) {
@@ -279,8 +261,6 @@ func explain(ctx context.Context, err error) (code int, message string) {
 	}
 	advise := func(advice string) string { return message + "\n" + advice }
 	switch {
-	case is(err, syscall.EPIPE):
-		return exitOutputEnded, "stopped: the output's reader has gone"
 	case is(err, kv.ErrIndeterminate) && !again:
 		return exitUnknown, advise("Read the key to see; where an unconditional write may be repeated, run the command again.")
 	case is(err, kv.ErrNotFound):
@@ -318,6 +298,9 @@ func (c *cli) splitURL(args []string, n int) (url string, rest []string, err err
 		return args[0], args[1:], nil
 	}
 	url = os.Getenv(providers.EnvURL)
+	if url == "" && len(args) > 0 && c.isURL(args[0]) {
+		return "", nil, usagef("there is no key after the store's URL")
+	}
 	if url == "" {
 		return "", nil, usagef("no store: give its URL, such as file:app.db, as the first argument, or set %s", providers.EnvURL)
 	}
@@ -325,8 +308,13 @@ func (c *cli) splitURL(args []string, n int) (url string, rest []string, err err
 }
 
 // withStore opens the store at url, calls f, and closes it.
-func (c *cli) withStore(ctx context.Context, url string, f func(*kv.Store) error) (err error) {
-	store, err := c.stores.Open(ctx, url)
+func (c *cli) withStore(ctx context.Context, url string, f func(*kv.Store) error) error {
+	return withOpened(ctx, func(ctx context.Context) (*kv.Store, error) { return c.stores.Open(ctx, url) }, f)
+}
+
+// withOpened opens a store, calls f, and closes it.
+func withOpened(ctx context.Context, open func(context.Context) (*kv.Store, error), f func(*kv.Store) error) (err error) {
+	store, err := open(ctx)
 	if err != nil {
 		return err
 	}
@@ -341,10 +329,18 @@ func (c *cli) withStore(ctx context.Context, url string, f func(*kv.Store) error
 // withExisting is withStore for commands that only read or remove: they do not
 // make the file that a URL names.
 func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
+	if err := c.mustExist(url); err != nil {
+		return err
+	}
+	return c.withStore(ctx, url, f)
+}
+
+// mustExist returns an error if url names a file that is absent or empty.
+func (c *cli) mustExist(url string) error {
 	if why := noStore(c.stores.Files(url)); why != "" {
 		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
 	}
-	return c.withStore(ctx, url, f)
+	return nil
 }
 
 // noStore says why there is no store in files, or nothing if there may be one. An
@@ -373,7 +369,7 @@ func rangeArgs(least, most int) cobra.PositionalArgs {
 			return usagef("unknown command %q; see: skykv help", args[0])
 		}
 		if len(args) < least || len(args) > most {
-			return usagef("wrong number of arguments: it is %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
+			return usagef("wrong number of arguments; want %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
 		}
 		return nil
 	}

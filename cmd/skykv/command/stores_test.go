@@ -224,10 +224,22 @@ func TestConformanceCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := filepath.Join(t.TempDir(), "fresh.html")
-	bad(t, exitFailure, "not empty", "conformance", url, "--report", empty)
+	bad(t, exitFailure, "not empty", "conformance", url, "--report", empty, "--force")
 	bad(t, exitFailure, "not empty", "conformance", url, "--report", fresh)
 	if missing(empty) || !missing(fresh) {
 		t.Errorf("rule: a refused run removes the report that it made, and no other; there is empty.html: %t, fresh.html: %t", !missing(empty), !missing(fresh))
+	}
+}
+
+// The rule: the suite finds the store's credentials once, and not for each of its cases.
+func TestConformanceConnectsOnce(t *testing.T) {
+	t.Parallel()
+	o := process(t, unusually(t, "conformance", "counted:"))
+	if o.code != 0 || strings.Count(o.stderr, "connected") != 1 {
+		t.Errorf("conformance exits with %d and connects %d times; want 0 and once\n%s%s", o.code, strings.Count(o.stderr, "connected"), o.stdout, o.stderr)
+	}
+	if _, opened, _ := strings.Cut(o.stderr, "opened "); len(opened) < len("400 stores") {
+		t.Errorf("the stores of the cases are not opened over the connection: %s", o.stderr)
 	}
 }
 

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,12 +52,12 @@ With --interval it goes on until it is interrupted, and prints a line for each p
 			case err == nil:
 				return printSweep(p, asJSON)
 			case p.Deleted > 0:
-				fmt.Fprintf(os.Stderr, "deleted %s before that\n", entries(int64(p.Deleted)))
+				fmt.Fprintf(stderr, "deleted %s before that\n", entries(int64(p.Deleted)))
 			}
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&interval, "interval", 0, "start a pass this often until interrupted, instead of one")
+	durationVar(cmd.Flags(), &interval, "interval", "start a pass this often until interrupted, instead of one")
 	cmd.Flags().IntVar(&rate, "rate", sweepRate, "delete at most this many entries a second")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
 	return cmd
@@ -79,8 +78,8 @@ func printSweep(p provider.SweepProgress, asJSON bool) error {
 		}{p.Pass, p.Deleted, p.Kept, p.Foreign, message})
 	}
 	if p.Err != nil {
-		fmt.Fprintf(os.Stderr, "skykv: pass %d: %v\n", p.Pass, p.Err)
+		fmt.Fprintf(stderr, "skykv: pass %d: %v\n", p.Pass, p.Err)
 	}
-	_, err := fmt.Printf("deleted %s; %d changed meanwhile, %d were not skykv's\n", entries(int64(p.Deleted)), p.Kept, p.Foreign)
+	_, err := fmt.Fprintf(stdout, "deleted %s; %d changed meanwhile, %d were not skykv's\n", entries(int64(p.Deleted)), p.Kept, p.Foreign)
 	return err
 }

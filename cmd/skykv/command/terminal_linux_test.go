@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skykv/skykv/conformance"
 )
 
 // openTerminal gives both ends of a terminal of 100 columns: what a person sees
@@ -97,6 +100,73 @@ func TestTerminal(t *testing.T) {
 	wantSame(t, "the copy", good(t, "export", "file:"+filepath.Join(dir, "to.db")), read(t, input))
 }
 
+// onTerminal runs a command with a terminal as its output, and returns what it wrote
+// there, with the line ends of terminals.
+func onTerminal(t *testing.T, cmd *exec.Cmd) (shown string, code int) {
+	t.Helper()
+	person, process := openTerminal(t)
+	cmd.Stdout, cmd.Stderr = process, process
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	process.Close()
+	text, _ := io.ReadAll(person) // it ends with EIO
+	_ = cmd.Wait()                // the code says it
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+// The rule: a terminal is shown what would move its cursor or turn text around, and a
+// pipe gets it as it is.
+func TestTerminalIsNotControlled(t *testing.T) {
+	t.Parallel()
+	const shown = `\u001b[2J\u001b]0;mine\u0007\u007f\u009b31m\u202eno\u2066\xff\x9b\u000d`
+	if got, code := onTerminal(t, unusually(t, "get", "hostile:", "value")); got != shown+"\r\n" || code != 0 {
+		t.Errorf("get shows %q on a terminal and exits with %d; want %q", got, code, shown)
+	}
+	if o := process(t, unusually(t, "get", "hostile:", "value")); o.stdout != hostileText {
+		t.Errorf("get prints %q into a pipe; want %q", o.stdout, hostileText)
+	}
+	if got, _ := onTerminal(t, unusually(t, "get", "hostile:", "message")); !strings.Contains(got, shown) {
+		t.Errorf("the message of a service is shown as %q; want %q in it", got, shown)
+	}
+	if got, _ := onTerminal(t, unusually(t, "get", "hostile:", "message", "\x1b[2J\u202e")); !strings.Contains(got, "wrong number") || strings.ContainsAny(got, "\x1b\u202e") {
+		t.Errorf("wrong use is shown as %q", got)
+	}
+	if got, _ := onTerminal(t, unusually(t, "put", "mem:", "a", "--file", "\x1b[2J\u202e")); !strings.Contains(got, `open \u001b[2J\u202e: no such file`) {
+		t.Errorf("the name of a file is shown as %q", got)
+	}
+	store, text := fileStore(t), "\u202e\u009b\x7f\n"
+	good(t, "put", store, "a", text)
+	want := `"value":"\u202e\u009b\u007f\n"`
+	for _, args := range [][]string{{"get", store, "a", "--json"}, {"scan", store}, {"export", store}, {"export", store, "-o", "/dev/stdout"}} {
+		if got, _ := onTerminal(t, command(t, args...)); !strings.Contains(got, want) {
+			t.Errorf("%v shows %q; want %s", args, got, want)
+		}
+		if got := good(t, args...); !strings.Contains(got, strings.TrimSuffix(text, "\n")) {
+			t.Errorf("%v prints %q into a pipe; want the text as it is", args, got)
+		}
+	}
+	if got, _ := onTerminal(t, unusually(t, "scan", "foreign:", "--keys-only")); got != "a\r\nc\r\ne\r\n" {
+		t.Errorf("scan --keys-only shows %q", got)
+	}
+}
+
+// The rule: the bar of conformance counts the cases that there are.
+func TestConformanceBar(t *testing.T) {
+	t.Parallel()
+	shown, code := onTerminal(t, unusually(t, "conformance", "counted:"))
+	totals := regexp.MustCompile(`\(\d+/(\d+),`).FindAllStringSubmatch(shown, -1)
+	if code != 0 || len(totals) == 0 {
+		t.Fatalf("conformance exits with %d and shows no bar: %q", code, shown)
+	}
+	want := strconv.Itoa(len(conformance.Cases()))
+	for _, total := range totals {
+		if total[1] != want {
+			t.Fatalf("the bar counts %s of %s cases", total[0], want)
+		}
+	}
+}
+
 // A value shown on a terminal ends its line, one that is typed ends with Ctrl-D.
 func TestValuesOnTerminal(t *testing.T) {
 	t.Parallel()
@@ -126,14 +196,26 @@ func TestValuesOnTerminal(t *testing.T) {
 		t.Errorf("what was typed is stored as %q", got)
 	}
 	good(t, "put", store, "a", "shown")
+	if shown, _ := onTerminal(t, command(t, "get", store, "a")); shown != "shown\r\n" {
+		t.Errorf("a terminal shows %q", shown)
+	}
+	// Nothing typed is a value that was forgotten.
 	person, process = openTerminal(t)
-	get := command(t, "get", store, "a")
-	get.Stdout = process
-	if err := get.Run(); err != nil {
+	put = command(t, "put", store, "a")
+	put.Stdin = process
+	if stderr, err = put.StderrPipe(); err != nil {
 		t.Fatal(err)
 	}
-	process.Close()
-	if shown, _ := io.ReadAll(person); string(shown) != "shown\r\n" { // it ends with EIO
-		t.Errorf("a terminal shows %q", shown)
+	if err := put.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, stderr, "type the value, then Ctrl-D")
+	if _, err := person.WriteString("\x04"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, stderr, "standard input is empty")
+	_ = put.Wait() // the code says it
+	if code := put.ProcessState.ExitCode(); code != exitUsage || good(t, "get", store, "a") != "shown" {
+		t.Errorf("rule: no empty value is stored unasked; put exits with %d", code)
 	}
 }

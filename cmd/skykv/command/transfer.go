@@ -25,8 +25,7 @@ const saveEvery = 250 * time.Millisecond
 const checkpointHelp = `With --checkpoint, the state is kept in a file, a few times a second and in one step: after
 an interruption of any kind, kill -9 and power cuts included, the same command goes on
 where it stopped. The file is removed at the end. It belongs to the two sides as they are:
-delete it if one of them is replaced, or the URL comes to mean another, as a table does
-when AWS_REGION changes.`
+delete it if one of them is replaced.`
 
 func (c *cli) newCopy() *cobra.Command {
 	var (
@@ -50,29 +49,49 @@ missing (in FROM only), extra (in TO only), value, expiry, or unreadable. Exits 
 there is any. Both must be at rest for that to say something.
 
 On a terminal, the total for the bar is counted by a second scan of FROM's keys.`,
-		Example: `  skykv copy file:app.db dynamodb://cache?region=eu-central-1
+		Example: `  skykv copy file:app.db 'dynamodb://cache?region=eu-central-1'
   skykv copy dynamodb://cache firestore://my-project/kv --checkpoint copy.state --verify
   skykv copy dynamodb://cache aztables://account/cache --prefix user: --if-not-exists
   skykv copy dynamodb://cache file:backup.db --verify-only`,
 		Args: rangeArgs(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			job.Command, job.From, job.To = "copy", c.identity(args[0]), c.identity(args[1])
-			if err := c.checkTransfer(job, checkpoint, parallel); err != nil {
+			if err := checkTransferFlags(job.Prefix, checkpoint, parallel); err != nil {
+				return err
+			}
+			source, err := c.stores.Connect(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			defer source.Close()
+			target, err := c.stores.Connect(ctx, args[1])
+			if err != nil {
+				return err
+			}
+			defer target.Close()
+			job.Command, job.From, job.To = "copy", c.identity(args[0], source), c.identity(args[1], target)
+			if err := c.checkSides(job, checkpoint); err != nil {
 				return err
 			}
 			state, resumed, err := c.readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
-			openTo := c.withStore
-			if verifyOnly {
-				openTo = c.withExisting
+			if err := c.mustExist(args[0]); err != nil {
+				return err
 			}
-			return c.withExisting(ctx, args[0], func(from *kv.Store) error {
-				return openTo(ctx, args[1], func(to *kv.Store) error {
+			if verifyOnly {
+				if err := c.mustExist(args[1]); err != nil {
+					return err
+				}
+			}
+			return withOpened(ctx, source.Open, func(from *kv.Store) error {
+				return withOpened(ctx, target.Open, func(to *kv.Store) error {
 					r := result{Command: "copy", Resumed: resumed, Counts: state.Counts}
 					if !verifyOnly {
+						if err := begin(checkpoint, job, state); err != nil {
+							return err
+						}
 						m := newMeter("copied", "entries", state.Counts.Done())
 						counting, cancel := context.WithCancel(ctx)
 						defer cancel()
@@ -125,7 +144,8 @@ standard output, or to the file that --output names: the key, the "value" (or "b
 when it is not UTF-8 text), and "expiresAt" if it expires.
 
 The file appears under its name when it is complete; until then it is NAME.partial. What
-is there under either name is replaced with --force only.
+is there under either name is replaced with --force only, and keeps its mode. Links to
+files are not followed.
 
 ` + checkpointHelp,
 		Example: `  skykv export file:app.db --output app.jsonl
@@ -138,53 +158,86 @@ is there under either name is replaced with --force only.
 			if err != nil {
 				return err
 			}
-			if output == "" && (checkpoint != "" || asJSON) {
-				return usagef("--checkpoint and --json need --output")
+			if output == standard {
+				output = ""
 			}
-			job.Command, job.From = "export", c.identity(url)
+			if output == "" && (checkpoint != "" || asJSON) {
+				return usagef("--checkpoint and --json need an --output that is a file")
+			}
+			if err := checkTransferFlags(job.Prefix, checkpoint, 1); err != nil {
+				return err
+			}
+			source, err := c.stores.Connect(ctx, url)
+			if err != nil {
+				return err
+			}
+			defer source.Close()
+			job.Command, job.From = "export", c.identity(url, source)
 			if output != "" {
 				if job.To, err = filepath.Abs(output); err != nil {
 					return err
 				}
 			}
-			if err := c.checkTransfer(job, checkpoint, 1); err != nil {
+			if err := c.checkSides(job, checkpoint); err != nil {
 				return err
 			}
 			state, resumed, err := c.readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
-			complete, err := checkExport(output, state.Mark, resumed, force, checkpoint != "")
-			if err != nil {
+			var at newFile
+			complete := false
+			if output != "" {
+				if at, complete, err = checkExport(output, state.Mark, resumed, force, checkpoint != ""); err != nil {
+					return err
+				}
+			}
+			if err := c.mustExist(url); err != nil {
 				return err
 			}
-			return c.withExisting(ctx, url, func(from *kv.Store) error {
+			return withOpened(ctx, source.Open, func(from *kv.Store) error {
 				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
 				if !complete {
-					if checkpoint != "" && !resumed {
-						// Before there is a partial file, which the next run would refuse otherwise.
-						if err := transfer.WriteCheckpoint(checkpoint, job, state); err != nil {
-							return err
-						}
-					}
-					file, err := openExport(output, state.Mark)
-					if err != nil {
+					// Before there is a partial file, which the next run would refuse otherwise.
+					if err := begin(checkpoint, job, state); err != nil {
 						return err
 					}
 					m := newMeter("exported", "entries", state.Counts.Done())
-					if output == "" && isTerminal(os.Stdout) {
+					var file *os.File
+					var sink io.Writer = stdout
+					switch {
+					case output == "" && stdout.terminal:
 						m.bar = nil // the entries are on the screen themselves
+					case output == "":
+					case resumed && at.begun:
+						file, err = at.reopen(state.Mark)
+						sink = file
+					default:
+						file, err = at.create()
+						sink = file
+					}
+					if err != nil {
+						if !resumed {
+							err = errors.Join(err, removeCheckpoint(checkpoint))
+						}
+						return err
+					}
+					if at.special {
+						sink = newStream(file)
 					}
 					counting, cancel := context.WithCancel(ctx)
 					defer cancel()
 					m.count(counting, from, job.Prefix, state.Position.Key)
 					err = r.run(ctx, m, job, checkpoint, transfer.Config{
 						Source: transfer.FromStore(from, job.Prefix),
-						Sink:   transfer.ToLines(file, state.Mark),
+						Sink:   transfer.ToLines(sink, state.Mark),
 						From:   state,
 					})
 					cancel()
-					if err := closeExport(file, output, err, checkpoint != ""); err != nil {
+					if output != "" {
+						err = closeExport(at, file, err, r.kept, force)
+					}
+					if err != nil {
 						return err
 					}
 				}
@@ -197,99 +250,60 @@ is there under either name is replaced with --force only.
 	}
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
 	cmd.Flags().StringVar(&job.Prefix, "prefix", "", "only keys that begin with this")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output, which - is too")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the output file if it exists")
 	_ = cmd.MarkFlagFilename("output")
 	return cmd
 }
 
-// partial is the name of an export's file while it is not complete.
-func partial(output string) string { return output + ".partial" }
-
 // checkExport looks at what is where an export is to go. It may turn out to be
 // complete: only the checkpoint was left.
-func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (complete bool, err error) {
-	if output == "" {
-		return false, nil
+func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (at newFile, complete bool, err error) {
+	if at, err = findNewFile(output, 0o600); err != nil {
+		return at, false, err
 	}
-	info, statErr := os.Stat(output)
-	_, partialErr := os.Stat(partial(output))
-	begun := !errors.Is(partialErr, fs.ErrNotExist)
 	switch {
-	case statErr == nil && !info.Mode().IsRegular():
-		// A pipe or a device takes what it gets, and has no other name meanwhile.
-		if keep {
-			return false, usagef("--checkpoint needs an --output that is a file")
-		}
-		return false, nil
-	case statErr == nil && resumed && !begun && mark.Length > 0 && info.Size() == mark.Length:
+	case at.special && keep:
+		return at, false, usagef("--checkpoint needs an --output that is a file")
+	case at.special:
+		return at, false, nil
+	case at.exists && resumed && !at.begun && mark.Length > 0:
 		file, err := os.Open(output)
 		if err != nil {
-			return false, err
+			return at, false, err
 		}
 		defer file.Close()
-		if mark.Check(file) == nil {
-			return true, nil
+		if info, err := file.Stat(); err == nil && info.Size() == mark.Length && mark.Check(file) == nil {
+			return at, true, nil
 		}
 	}
 	switch {
-	case statErr == nil && !force:
-		return false, usagef("%s exists already; replace it by --force, or name another file", output)
-	case begun && !resumed && !force:
-		return false, usagef("%s exists already, perhaps of an export that was killed; replace it by --force, or name another file", partial(output))
-	case resumed && !begun && mark.Length > 0:
-		return false, fmt.Errorf("%s is not there any more; delete the checkpoint to start over", partial(output))
+	case force:
+	case resumed && at.exists:
+		return at, false, at.errExists()
+	case !resumed && at.errExists() != nil:
+		return at, false, at.errExists()
 	}
-	return false, nil
+	if resumed && !at.begun && mark.Length > 0 {
+		return at, false, fmt.Errorf("%s is not there any more; delete the checkpoint to start over", partial(output))
+	}
+	return at, false, nil
 }
 
-// openExport opens what an export writes to, at mark.
-func openExport(output string, mark transfer.Mark) (*os.File, error) {
-	if output == "" {
-		return os.Stdout, nil
-	}
-	if info, err := os.Stat(output); err == nil && !info.Mode().IsRegular() {
-		return os.OpenFile(output, os.O_WRONLY, 0)
-	}
-	file, err := os.OpenFile(partial(output), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err = mark.Check(file); err != nil {
-		err = fmt.Errorf("%s is not what the checkpoint belongs to: %w; delete both to start over", partial(output), err)
-	} else {
-		err = file.Truncate(mark.Length) // what was written after the last checkpoint
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
-}
-
-// closeExport gives a complete file its name. One that an error cut off stays for
-// the next run if keep is set.
-func closeExport(file *os.File, output string, err error, keep bool) error {
-	if output == "" {
-		return err
-	}
-	info, statErr := file.Stat()
-	regular := statErr == nil && info.Mode().IsRegular()
-	if err == nil && regular {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
+// closeExport names a complete file, and removes one that an error cut off unless a
+// checkpoint keeps it for the next run.
+func closeExport(at newFile, file *os.File, err error, keep, force bool) error {
 	switch {
-	case !regular:
-		return err
 	case err == nil:
-		err = os.Rename(partial(output), output)
-		transfer.SyncFolder(output)
-	case !keep && os.Remove(partial(output)) == nil: // it is of no use to anybody
-		err = fmt.Errorf("%w\nThe unfinished %s was removed", err, partial(output))
+		return at.finish(file, force)
+	case keep || at.special:
+		_ = file.Close() // the first error matters
+		return err
 	}
-	return err
+	if discardErr := at.discard(file); discardErr != nil {
+		return errors.Join(err, discardErr)
+	}
+	return fmt.Errorf("%w\nThe unfinished %s was removed", err, partial(at.path))
 }
 
 func (c *cli) newImport() *cobra.Command {
@@ -306,7 +320,7 @@ func (c *cli) newImport() *cobra.Command {
 standard input or the file that --input names: an object of JSON a line, with the "key",
 the "value" (or "base64"), and "expiresAt", an instant, if it expires. Of several lines
 with one key the last one wins, with --if-not-exists the first one, of those that have not
-expired by now: these are left out.
+expired by now: these are left out. A byte order mark at the beginning is skipped.
 
 A line that is no entry ends the import with its number; those before it are stored.
 
@@ -321,7 +335,18 @@ A line that is no entry ends the import with its number; those before it are sto
 			if err != nil {
 				return err
 			}
-			job.Command, job.To = "import", c.identity(url)
+			if input == standard {
+				input = ""
+			}
+			if err := checkTransferFlags("", checkpoint, parallel); err != nil {
+				return err
+			}
+			target, err := c.stores.Connect(ctx, url)
+			if err != nil {
+				return err
+			}
+			defer target.Close()
+			job.Command, job.To = "import", c.identity(url, target)
 			open := func(int64) (io.Reader, error) { return interruptible(ctx, os.Stdin), nil }
 			if input != "" {
 				file, err := os.Open(input)
@@ -351,16 +376,19 @@ A line that is no entry ends the import with its number; those before it are sto
 			} else if checkpoint != "" {
 				return usagef("--checkpoint needs --input: standard input cannot be read again")
 			}
-			if err := c.checkTransfer(job, checkpoint, parallel); err != nil {
+			if err := c.checkSides(job, checkpoint); err != nil {
 				return err
 			}
 			state, resumed, err := c.readCheckpoint(checkpoint, job)
 			if err != nil {
 				return err
 			}
-			return c.withStore(ctx, url, func(to *kv.Store) error {
+			return withOpened(ctx, target.Open, func(to *kv.Store) error {
+				if err := begin(checkpoint, job, state); err != nil {
+					return err
+				}
 				if input == "" && isTerminal(os.Stdin) {
-					fmt.Fprintln(os.Stderr, "skykv: type lines of JSON, then Ctrl-D")
+					fmt.Fprintln(stderr, "skykv: type lines of JSON, then Ctrl-D")
 				}
 				r := result{Command: "import", Resumed: resumed, Counts: state.Counts}
 				m := newMeter("imported", "entries", state.Counts.Done())
@@ -388,7 +416,7 @@ A line that is no entry ends the import with its number; those before it are sto
 		},
 	}
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
-	cmd.Flags().StringVarP(&input, "input", "i", "", "read this file instead of standard input")
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read this file instead of standard input, which - is too")
 	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys the store does not have")
 	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
 	_ = cmd.MarkFlagFilename("input")
@@ -401,14 +429,20 @@ func addTransferFlags(cmd *cobra.Command, job *transfer.Job, checkpoint *string,
 	_ = cmd.MarkFlagFilename("checkpoint")
 }
 
-// checkTransfer refuses what can be told to be wrong before anything is opened.
-func (c *cli) checkTransfer(job transfer.Job, checkpoint string, parallel int) error {
+// checkTransferFlags refuses flags that are wrong, before any I/O.
+func checkTransferFlags(prefix, checkpoint string, parallel int) error {
 	if parallel < 1 || parallel > 64 {
-		return usagef("--parallel is %d; allowed are 1 to 64", parallel)
+		return usagef("--parallel is %d; want 1 to 64", parallel)
 	}
-	if err := kv.ValidatePrefix(job.Prefix); err != nil {
-		return err
+	if checkpoint == standard {
+		return usagef("--checkpoint needs a file: it is read again by the next run")
 	}
+	return kv.ValidatePrefix(prefix)
+}
+
+// checkSides refuses sides of a transfer that are one and the same, and a checkpoint in
+// the place of one of them, before anything is opened.
+func (c *cli) checkSides(job transfer.Job, checkpoint string) error {
 	if job.From == job.To {
 		return usagef("the source and the destination are the same store")
 	}
@@ -429,12 +463,12 @@ func (c *cli) checkTransfer(job transfer.Job, checkpoint string, parallel int) e
 	return nil
 }
 
-// identity is what a checkpoint keeps of a store's URL. That of a file has its
-// absolute path: a relative one names another file in another folder.
-func (c *cli) identity(store string) string {
+// identity returns a text that is the same for all URLs of one store. For a file it has
+// the absolute path: a relative one names another file in another folder.
+func (c *cli) identity(store string, conn provider.Connection) string {
 	files := c.stores.Files(store)
 	if len(files) == 0 {
-		return store
+		return conn.Identity()
 	}
 	path, err := filepath.Abs(files[0])
 	if err != nil {
@@ -479,6 +513,15 @@ func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, boo
 	return state, resumed, err
 }
 
+// begin saves the state that a transfer starts from. A checkpoint that cannot be written
+// is an error before the first entry is written.
+func begin(checkpoint string, job transfer.Job, state transfer.State) error {
+	if checkpoint == "" {
+		return nil
+	}
+	return transfer.WriteCheckpoint(checkpoint, job, state)
+}
+
 func removeCheckpoint(path string) error {
 	if path == "" {
 		return nil
@@ -498,6 +541,8 @@ type result struct {
 	Seconds     float64 `json:"seconds"`
 	Compared    *int64  `json:"compared,omitempty"`
 	Differences *int64  `json:"differences,omitempty"`
+
+	kept bool // there is a checkpoint to go on from
 }
 
 // run runs a transfer, tells how it goes, and says what can be done when it ends early.
@@ -516,9 +561,12 @@ func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint
 	r.Counts, r.Seconds = state.Counts, time.Since(m.begun).Seconds()
 	if err != nil {
 		next := ""
+		r.kept = checkpoint != "" && state != (transfer.State{})
 		switch {
-		case checkpoint != "":
+		case r.kept:
 			next = " To go on from there, run the same command again."
+		case checkpoint != "":
+			err = errors.Join(err, removeCheckpoint(checkpoint))
 		case job.Command != "export":
 			next = " Entries that were written stay written; to start over does no harm. With --checkpoint FILE, a run can go on where it was cut off."
 		}
@@ -564,7 +612,7 @@ func (r *result) compare(ctx context.Context, from, to *kv.Store, prefix string,
 		if asJSON {
 			return printJSON(d)
 		}
-		_, err := fmt.Printf("%-10s %s\n", d.Kind, d.Key)
+		_, err := fmt.Fprintf(stdout, "%-10s %s\n", d.Kind, d.Key)
 		return err
 	}, m.update)
 	if err != nil {
@@ -575,7 +623,7 @@ func (r *result) compare(ctx context.Context, from, to *kv.Store, prefix string,
 	return nil
 }
 
-// print prints the result as JSON if asked to, and gives the exit code.
+// print prints the result as JSON if asked to, and returns the error that sets the exit code.
 func (r *result) print(asJSON bool) error {
 	if asJSON {
 		if err := printJSON(r); err != nil {

@@ -343,7 +343,7 @@ func TestExportToFile(t *testing.T) {
 // key last.
 func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	t.Helper()
-	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: (&cli{providers.All()}).identity(store), To: output}, transfer.State{
+	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: (&cli{providers.All()}).identity(store, nil), To: output}, transfer.State{
 		Position: transfer.Position{Key: key},
 		Counts:   transfer.Counts{Written: int64(strings.Count(text, "\n"))},
 		Mark:     transfer.Mark{Length: int64(len(text)), Sum: crc32.ChecksumIEEE([]byte(text))},
@@ -454,6 +454,218 @@ func TestExportFailsMidway(t *testing.T) {
 	}
 }
 
+// The rule: names in the store that are no keys are passed over, whatever reads it, and
+// what is exported can be imported.
+func TestNamesThatAreNoKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run := func(args ...string) outcome {
+		cmd := unusually(t, args...)
+		cmd.Dir = dir
+		o := process(t, cmd)
+		if o.code != 0 {
+			t.Errorf("%v exits with %d and\n%s", args, o.code, o.stderr)
+		}
+		return o
+	}
+	if o := run("scan", "foreign:", "--keys-only"); o.stdout != "a\nc\ne\n" || o.stderr != "" {
+		t.Errorf("scan --keys-only prints %q and %q; want the keys", o.stdout, o.stderr)
+	}
+	if o := run("count", "foreign:"); o.stdout != "3\n" {
+		t.Errorf("count prints %q; want 3", o.stdout)
+	}
+	run("copy", "foreign:", "file:copy.db", "--verify")
+	run("export", "foreign:", "-o", "out.jsonl")
+	run("import", "file:import.db", "-i", "out.jsonl")
+	want := `{"key":"a","value":"1"}
+{"key":"c","value":"2"}
+{"key":"e","value":"3"}
+`
+	for _, name := range []string{"copy.db", "import.db"} {
+		if got := run("export", "file:"+name).stdout; got != want {
+			t.Errorf("%s has\n%s; want\n%s", name, got, want)
+		}
+	}
+}
+
+// The rule: a store is not copied onto itself, however its URL is spelled.
+func TestCopyOntoItself(t *testing.T) {
+	t.Parallel()
+	if o := process(t, unusually(t, "copy", "counted:one", "counted:other")); o.code != exitUsage || !strings.Contains(o.stderr, "are the same store") || strings.Contains(o.stderr, "opened 1") {
+		t.Errorf("a copy onto itself exits with %d and\n%s; want %d before anything is opened", o.code, o.stderr, exitUsage)
+	}
+	cmd := command(t, "copy", "dynamodb://cache?endpoint=http://127.0.0.1:1/", "dynamodb://cache?region=eu-west-1&shards=16&endpoint=http%3A%2F%2Flocalhost%3A1")
+	cmd.Env = append(cmd.Env, "AWS_REGION=eu-west-1")
+	if o := process(t, cmd); o.code != exitUsage || !strings.Contains(o.stderr, "are the same store") {
+		t.Errorf("a copy of a table onto itself exits with %d and\n%s; want %d", o.code, o.stderr, exitUsage)
+	}
+}
+
+// The rule: a checkpoint that cannot be written is noticed before the first entry is
+// written, and one from which nothing is to be gone on with is not left.
+func TestUnwritableCheckpoint(t *testing.T) {
+	t.Parallel()
+	dir, input := t.TempDir(), lines(t, 3)
+	from := "file:" + filepath.Join(dir, "from.db")
+	good(t, "import", from, "--input", input)
+	for _, args := range [][]string{{"copy", from, "file:to.db"}, {"import", "file:to.db", "--input", input}, {"export", from, "--output", "out.jsonl"}} {
+		for name, prepare := range map[string]func(dir string) error{
+			"absent/state": func(string) error { return nil },
+			"state":        func(dir string) error { return os.Mkdir(filepath.Join(dir, "state.new"), 0o700) },
+		} {
+			dir := t.TempDir()
+			if err := prepare(dir); err != nil {
+				t.Fatal(err)
+			}
+			cmd := command(t, append(args, "--checkpoint", name)...)
+			cmd.Dir = dir
+			if o := process(t, cmd); o.code != exitFailure || !strings.Contains(o.stderr, "the checkpoint cannot be written") {
+				t.Errorf("%v with the checkpoint %s exits with %d and\n%s", args, name, o.code, o.stderr)
+			}
+			if !missing(filepath.Join(dir, "to.db")) && good(t, "count", "file:"+filepath.Join(dir, "to.db")) != "0\n" || !missing(filepath.Join(dir, "out.jsonl")) || !missing(filepath.Join(dir, "out.jsonl.partial")) {
+				t.Errorf("rule: nothing is written before the checkpoint; %v with %s wrote", args, name)
+			}
+		}
+	}
+	state := filepath.Join(dir, "state")
+	badWith(t, "", exitFailure, "line 1 ", "import", "file:"+filepath.Join(dir, "to.db"), "--input", "/proc/self/cmdline")
+	path := filepath.Join(dir, "bad.jsonl")
+	if err := os.WriteFile(path, []byte("no entry"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := bad(t, exitFailure, "line 1 ", "import", "file:"+filepath.Join(dir, "to.db"), "--input", path, "--checkpoint", state)
+	if strings.Contains(o.stderr, "run the same command again") || !missing(state) {
+		t.Errorf("rule: an import of which nothing was stored leaves no checkpoint; it says\n%s", o.stderr)
+	}
+}
+
+// The rule: what a command writes into files it creates itself. It follows no link to a
+// file, replaces nothing unasked, and keeps the modes of what it is told to replace.
+func TestFilesThatAreInTheWay(t *testing.T) {
+	t.Parallel()
+	const precious = "precious"
+	store, page := fileStore(t), filepath.Join(t.TempDir(), "in")
+	good(t, "import", store, "--input", lines(t, 3))
+	if err := os.WriteFile(page, []byte(precious), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	whole := good(t, "export", store)
+	export := []string{"export", store, "--output", "out"}
+	copying := []string{"copy", store, "file:to.db", "--checkpoint", "out"}
+	report := []string{"conformance", "mem:", "--report", "out"}
+	force := func(args []string) []string { return append(slices.Clone(args), "--force") }
+	file := func(path string) error {
+		return errors.Join(os.WriteFile(path, []byte(precious), 0o600), os.Chmod(path, 0o640))
+	}
+	link := func(path string) error { return os.Symlink("precious", path) }
+	dangling := func(path string) error { return os.Symlink("absent", path) }
+	for _, c := range []struct {
+		name string
+		make func(path string) error
+		args []string
+		code int
+		says string
+	}{
+		{"out", file, export, exitUsage, "out exists already"},
+		{"out", link, export, exitUsage, "out is a symbolic link"},
+		{"out", dangling, export, exitUsage, "out is a symbolic link"},
+		{"out", link, force(export), exitUsage, "out is a symbolic link"},
+		{"out", dangling, force(export), exitUsage, "out is a symbolic link"},
+		{"out.partial", file, export, exitUsage, "out.partial exists already"},
+		{"out.partial", dangling, export, exitUsage, "out.partial exists already"},
+		{"out", file, force(export), 0, ""},
+		{"out.partial", link, force(export), 0, ""},
+		{"out.partial", dangling, force(export), 0, ""},
+		{"out", file, report, exitUsage, "out exists already"},
+		{"out", link, report, exitUsage, "out is a symbolic link"},
+		{"out", dangling, report, exitUsage, "out is a symbolic link"},
+		{"out", link, force(report), exitUsage, "out is a symbolic link"},
+		{"out.partial", dangling, report, exitUsage, "out.partial exists already"},
+		{"out", file, force(report), 0, ""},
+		{"out", file, copying, exitFailure, "not a checkpoint"},
+		{"out", link, copying, exitFailure, "is no regular file"},
+		{"out", dangling, copying, exitFailure, "is no regular file"},
+		{"out.new", file, copying, exitFailure, "out.new is in the way"},
+		{"out.new", link, copying, exitFailure, "out.new is in the way"},
+		{"out.new", dangling, copying, exitFailure, "out.new is in the way"},
+	} {
+		t.Run(fmt.Sprintf("%s as %s, %s", c.args[0], c.name, c.says), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := func(name string) string { return filepath.Join(dir, name) }
+			if err := errors.Join(os.WriteFile(path("precious"), []byte(precious), 0o600), c.make(path(c.name))); err != nil {
+				t.Fatal(err)
+			}
+			before, err := os.Lstat(path(c.name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := command(t, c.args...)
+			cmd.Dir = dir
+			if o := process(t, cmd); o.code != c.code || !strings.Contains(o.stderr, c.says) {
+				t.Errorf("it exits with %d and\n%s; want %d and %q", o.code, o.stderr, c.code, c.says)
+			}
+			if read(t, path("precious")) != precious || !missing(path("absent")) {
+				t.Error("rule: no link is followed")
+			}
+			if c.code != 0 {
+				if after, err := os.Lstat(path(c.name)); err != nil || after.Mode() != before.Mode() || !os.SameFile(before, after) || after.Mode().IsRegular() && read(t, path(c.name)) != precious {
+					t.Errorf("rule: what is refused changes nothing; %s is there: %v", c.name, err)
+				}
+				return
+			}
+			info, err := os.Lstat(path("out"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !info.Mode().IsRegular() || c.name == "out" && info.Mode() != before.Mode() {
+				t.Errorf("rule: what is replaced keeps its mode; it was %v and is %v", before.Mode(), info.Mode())
+			}
+			if got := read(t, path("out")); c.args[0] == "export" && got != whole || got == precious {
+				t.Errorf("the new file holds %.80q", got)
+			}
+			if !missing(path("out.partial")) {
+				t.Error("rule: a complete file has its own name")
+			}
+		})
+	}
+}
+
+// The rule: - is standard input or output where a file is named, or refused.
+func TestStandardInputAndOutput(t *testing.T) {
+	t.Parallel()
+	store, dir := fileStore(t), t.TempDir()
+	in := func(stdin string, args ...string) outcome {
+		cmd := command(t, args...)
+		cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
+		return process(t, cmd)
+	}
+	line := `{"key":"a","value":"1"}` + "\n"
+	if o := in(line, "import", store, "-i", "-"); o.code != 0 {
+		t.Errorf("import -i -: %+v", o)
+	}
+	if o := in("", "export", store, "-o", "-"); o.code != 0 || o.stdout != line {
+		t.Errorf("export -o -: %+v", o)
+	}
+	if o := in("piped", "put", store, "b", "-f", "-"); o.code != 0 || good(t, "get", store, "b") != "piped" {
+		t.Errorf("put -f -: %+v", o)
+	}
+	if o := in("", "put", store, "b"); o.code != exitUsage || !strings.Contains(o.stderr, "standard input is empty") || good(t, "get", store, "b") != "piped" {
+		t.Errorf("rule: nothing on standard input is no value, unless it is asked for; put gives %+v", o)
+	}
+	if o := in("", "put", store, "b", "-f", "-"); o.code != 0 || good(t, "get", store, "b") != "" {
+		t.Errorf("put -f - of nothing: %+v", o)
+	}
+	for _, args := range [][]string{{"copy", store, "mem:", "--checkpoint", "-"}, {"conformance", "mem:", "--report", "-"}, {"export", store, "-o", "-", "--json"}} {
+		if o := in("", args...); o.code != exitUsage || !strings.Contains(o.stderr, "file") {
+			t.Errorf("%v: %+v; want %d", args, o, exitUsage)
+		}
+	}
+	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) > 0 {
+		t.Errorf("rule: - is the name of no file; there are %q", names)
+	}
+}
+
 // The rule: a checkpoint is a file of its own, or nothing is done.
 func TestCheckpointIsNoOtherFile(t *testing.T) {
 	t.Parallel()
@@ -519,7 +731,7 @@ func TestCheckpointBelongsToItsStores(t *testing.T) {
 	state := transfer.State{Position: transfer.Position{Key: "key:000499"}, Counts: transfer.Counts{Written: 500}}
 	save := func(t *testing.T, command string) {
 		t.Helper()
-		job, state := transfer.Job{Command: command, From: (&cli{providers.All()}).identity("file:" + path("a.db")), To: (&cli{providers.All()}).identity("file:" + path("b.db"))}, state
+		job, state := transfer.Job{Command: command, From: (&cli{providers.All()}).identity("file:"+path("a.db"), nil), To: (&cli{providers.All()}).identity("file:"+path("b.db"), nil)}, state
 		if command == "import" {
 			job.From, job.Size, job.Modified = input, info.Size(), info.ModTime().UnixNano()
 			state.Position = transfer.Position{Offset: int64(at), Line: 500}
@@ -638,12 +850,12 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-// A reader that ends early, as head does, is no failure of anything but the output.
+// The rule: a reader that ends early, as head does, is no failure and nothing to say.
 func TestOutputEndsEarly(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
 	good(t, "import", store, "--input", lines(t, 20_000))
-	for _, args := range [][]string{{"scan", store}, {"scan", store, "--keys-only"}, {"export", store}, {"copy", store, "mem:", "--verify-only"}} {
+	for _, args := range [][]string{{"scan", store}, {"scan", store, "--keys-only"}, {"export", store}, {"export", store, "-o", "/dev/stdout"}, {"copy", store, "mem:", "--verify-only"}} {
 		cmd := command(t, args...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -661,9 +873,17 @@ func TestOutputEndsEarly(t *testing.T) {
 		}
 		r.Close()
 		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded || !strings.Contains(stderr.String(), "the output's reader has gone") {
-			t.Errorf("%v exits with %d and\n%s; want %d and a message", args, code, &stderr, exitOutputEnded)
+		if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded || stderr.Len() > 0 {
+			t.Errorf("%v exits with %d and\n%s; want %d and no message", args, code, &stderr, exitOutputEnded)
 		}
+	}
+}
+
+// The rule: a service that closes a connection is no reader that ended.
+func TestBrokenConnectionIsNoEndOfOutput(t *testing.T) {
+	t.Parallel()
+	if o := process(t, unusually(t, "put", "hostile:", "a", "1")); o.code != exitFailure || !strings.Contains(o.stderr, "unavailable: write tcp") {
+		t.Errorf("put over a broken connection exits with %d and\n%s; want %d and the reason", o.code, o.stderr, exitFailure)
 	}
 }
 

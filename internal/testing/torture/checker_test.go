@@ -321,23 +321,6 @@ var batchBugs = []struct {
 			}
 		}}
 	}, lostScanOf(faults.Truncate, true)},
-	{"starts a scan that broke off from the beginning", func(d kv.Driver) kv.Driver {
-		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
-			return func(yield func(kv.Record, error) bool) {
-				for again := true; again; {
-					again = false
-					for rec, err := range d.Scan(ctx, req) {
-						if again = err != nil && ctx.Err() == nil; again {
-							break
-						}
-						if !yield(rec, err) || err != nil {
-							return
-						}
-					}
-				}
-			}
-		}}
-	}, lostScanOf(faults.Truncate, true)},
 }
 
 func lostBatchOf(kind faults.Kind, always bool) func(checking, *world) {

@@ -6,15 +6,18 @@
 // A value that is valid UTF-8 is in "value", any other in "base64"; both are
 // missing where only keys were asked for. Entries that do not expire have no
 // "expiresAt". A "version" is written where it is asked for, and skipped when read.
+// Every field holds a string, and each name is there once and spelled so.
 package entryline
 
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -66,6 +69,9 @@ func (e *Encoder) Encode(entry kv.Entry) error {
 // maxLine is room for the longest value in its longest spelling, several times over.
 const maxLine = 1 << 20
 
+// byteOrderMark begins the files of some editors.
+var byteOrderMark = []byte("\ufeff")
+
 // Decoder reads lines. Its errors say which line is wrong and quote none of it.
 type Decoder struct {
 	r      *bufio.Reader
@@ -94,6 +100,9 @@ func (d *Decoder) Decode() (kv.Entry, error) {
 			return kv.Entry{}, fmt.Errorf("reading line %d: %w", d.line, err)
 		}
 		ended := err == io.EOF
+		if d.offset == int64(len(text)) { // the first line
+			text = bytes.TrimPrefix(text, byteOrderMark)
+		}
 		if text = bytes.TrimSpace(text); len(text) > 0 {
 			return d.parse(text)
 		}
@@ -107,32 +116,36 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	if !utf8.Valid(text) {
 		return kv.Entry{}, d.errorf("is not valid UTF-8; a value that is not text belongs in \"base64\"")
 	}
-	var l line
+	var object json.RawMessage
 	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&l); err != nil {
-		// encoding/json quotes what it read; the name of an unknown field is of use.
-		if _, field, ok := strings.Cut(err.Error(), "json: unknown field "); ok {
-			return kv.Entry{}, d.errorf("has a field %.80s; known are key, value, base64, expiresAt and version", field)
-		}
+	if dec.Decode(&object) != nil || object[0] != '{' { // encoding/json's errors quote what it read
 		return kv.Entry{}, d.errorf("is not a complete JSON object of an entry")
 	}
 	if _, err := dec.Token(); err != io.EOF { // More takes a } for the end
 		return kv.Entry{}, d.errorf("has text after the JSON object")
 	}
-	entry := kv.Entry{Key: l.Key}
-	switch {
-	case l.Value != nil && l.Base64 != nil:
+	fields, err := d.fields(object)
+	if err != nil {
+		return kv.Entry{}, err
+	}
+	entry := kv.Entry{}
+	if key := fields["key"]; key != nil {
+		entry.Key = *key
+	}
+	switch value, base64Value := fields["value"], fields["base64"]; {
+	case value != nil && base64Value != nil:
 		return kv.Entry{}, d.errorf("has both a \"value\" and a \"base64\"")
-	case l.Value != nil:
+	case value != nil:
 		// Half of a surrogate pair has silently become another character, which then
 		// is there more often than it was written.
-		if n := strings.Count(*l.Value, "\ufffd"); n > 0 && n > replacements(text) {
+		if n := strings.Count(*value, "\ufffd"); n > 0 && n > replacements(text) {
 			return kv.Entry{}, d.errorf("has a value that is not valid text; such a value belongs in \"base64\"")
 		}
-		entry.Value = []byte(*l.Value)
-	case l.Base64 != nil:
-		entry.Value = *l.Base64
+		entry.Value = []byte(*value)
+	case base64Value != nil:
+		if entry.Value, err = base64.StdEncoding.DecodeString(*base64Value); err != nil {
+			return kv.Entry{}, d.errorf("has a \"base64\" that is not standard base64 with its padding")
+		}
 	default:
 		return kv.Entry{}, d.errorf("has neither a \"value\" nor a \"base64\"")
 	}
@@ -142,13 +155,55 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	if err := kv.ValidateValue(entry.Value); err != nil {
 		return kv.Entry{}, fmt.Errorf("line %d: %w", d.line, err)
 	}
-	if l.ExpiresAt != nil {
-		entry.ExpiresAt = l.ExpiresAt.UTC()
+	if text := fields["expiresAt"]; text != nil {
+		var at time.Time
+		if at.UnmarshalText([]byte(*text)) != nil {
+			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is no instant; want one such as 2027-01-31T12:00:00Z")
+		}
+		entry.ExpiresAt = at.UTC()
 		if entry.ExpiresAt.IsZero() || entry.ExpiresAt.After(kv.MaxExpiry) {
 			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is not after 0001-01-01T00:00:00Z and before the year 10000")
 		}
 	}
 	return entry, nil
+}
+
+// known are the names of the fields. Each holds a string.
+var known = []string{"key", "value", "base64", "expiresAt", "version"}
+
+// fields returns the fields of an object that is valid JSON. A field that is null is as
+// one that is not there. [json.Unmarshal] would ignore the case of names, and would let
+// the last of several equal names win.
+func (d *Decoder) fields(object []byte) (map[string]*string, error) {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	_, _ = dec.Token() // the opening brace
+	fields := make(map[string]*string, len(known))
+	for dec.More() {
+		token, err := dec.Token()
+		name, isString := token.(string)
+		if err != nil || !isString {
+			return nil, d.errorf("is not a complete JSON object of an entry")
+		}
+		if !slices.Contains(known, name) {
+			return nil, d.errorf("has a field %.80q; want key, value, base64, expiresAt and version, spelled so", name)
+		}
+		if _, twice := fields[name]; twice {
+			return nil, d.errorf("has %q twice", name)
+		}
+		token, err = dec.Token()
+		switch value := token.(type) {
+		case string:
+			fields[name] = &value
+		case nil:
+			fields[name] = nil
+		default:
+			err = errors.New("no string")
+		}
+		if err != nil {
+			return nil, d.errorf("has a %q that is no string; want \"%s\":\"…\"", name, name)
+		}
+	}
+	return fields, nil
 }
 
 // replacements counts the replacement characters in a line of JSON, as they are or

@@ -44,8 +44,21 @@ func TestRefused(t *testing.T) {
 		{`"` + secret + `"`, "not a complete JSON object"},
 		{`{"key":"a"}`, "neither"},
 		{`{"key":"a","value":"` + secret + `","base64":""}`, "both"},
-		{`{"key":"a","base64":"` + secret + `!"}`, "not a complete JSON object"},
-		{`{"key":"a","value":5}`, "not a complete JSON object"},
+		{`{"key":"a","base64":"` + secret + `!"}`, `"base64" that is not standard base64`},
+		{`{"key":"a","value":5}`, `"value" that is no string`},
+		{`{"key":"a","value":{"` + secret + `":1}}`, `"value" that is no string`},
+		{`{"key":"a","value":["` + secret + `"]}`, `"value" that is no string`},
+		{`{"key":"a","value":true}`, `"value" that is no string`},
+		{`{"key":"a","value":null}`, "neither"},
+		{`{"key":5,"value":"` + secret + `"}`, `"key" that is no string`},
+		{`{"key":"a","value":"","expiresAt":1900000000}`, `"expiresAt" that is no string`},
+		{`{"key":"a","value":"` + secret + `","value":"` + secret + `"}`, `"value" twice`},
+		{`{"key":"a","key":"b","value":"` + secret + `"}`, `"key" twice`},
+		{`{"key":"a","value":null,"value":"` + secret + `"}`, `"value" twice`},
+		{`{"key":"a","value":"` + secret + `","Value":"` + secret + `"}`, `field "Value"`},
+		{`{"KEY":"a","value":"` + secret + `"}`, `field "KEY"`},
+		{`{"key":"a","value":"` + secret + `","expiresat":"2099-01-01T00:00:00Z"}`, `field "expiresat"`},
+		{"\ufeff" + `{"key":"a","value":"` + secret + `"}`, "not a complete JSON object"},
 		{`{"key":"a","value":"` + secret + `","ttl":5}`, `field "ttl"`},
 		{`{"key":"a","value":"` + secret + `"} {}`, "after the JSON object"},
 		{`{"key":"a","value":"` + secret + `"}}`, "after the JSON object"},
@@ -60,7 +73,7 @@ func TestRefused(t *testing.T) {
 		{`{"key":"a","value":"` + "\xff" + secret + `"}`, "UTF-8"},
 		{`{"key":"a","value":"` + strings.Repeat("x", kv.MaxValueLen+1) + `"}`, "value too large"},
 		{`{"key":"a","value":"` + strings.Repeat("x", maxLine) + `"}`, "longer than"},
-		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "not a complete JSON object"},
+		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "no instant"},
 		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "not after 0001-01-01T00:00:00Z"},
 	} {
 		d := NewDecoder(strings.NewReader("\n"+c.line+"\n"), 0, 0)
@@ -87,6 +100,24 @@ func TestReplacementCharacters(t *testing.T) {
 		if got, err := NewDecoder(strings.NewReader(line), 0, 0).Decode(); err != nil || string(got.Value) != want {
 			t.Errorf("%s is read as %q, %v; want %q", line, got.Value, err, want)
 		}
+	}
+}
+
+// The rule: a byte order mark at the beginning of the text is skipped, and counted.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	const text = "\ufeff{\"key\":\"a\",\"value\":\"1\",\"version\":null}\n{\"key\":\"b\",\"value\":\"2\"}\n"
+	d := NewDecoder(strings.NewReader(text), 0, 0)
+	entry, err := d.Decode()
+	offset, line := d.Position()
+	if want := int64(strings.Index(text, "\n") + 1); err != nil || entry.Key != "a" || offset != want || line != 1 {
+		t.Errorf("after a byte order mark there is %q, %v, up to byte %d of line %d; want a, up to byte %d of line 1", entry.Key, err, offset, line, want)
+	}
+	if entry, err := d.Decode(); err != nil || entry.Key != "b" {
+		t.Errorf("the next line is %q, %v; want b", entry.Key, err)
+	}
+	if _, err := NewDecoder(strings.NewReader("\ufeff"), 0, 0).Decode(); err != io.EOF {
+		t.Errorf("a byte order mark alone gives %v; want io.EOF", err)
 	}
 }
 

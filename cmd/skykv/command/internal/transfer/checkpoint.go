@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,12 +39,16 @@ type checkpointBody struct {
 
 // ReadCheckpoint reads the state of job at path. No file is the zero State of a
 // new transfer, and false. A file that is damaged, of another format or of
-// another job is an error that says so.
+// another job is an error that says so, and so is a link.
 func ReadCheckpoint(path string, job Job) (State, bool, error) {
-	text, err := os.ReadFile(path)
+	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, false, nil
 	}
+	if err == nil && !info.Mode().IsRegular() {
+		return State{}, false, fmt.Errorf("the checkpoint %s is no regular file; want a file of its own, and no link", path)
+	}
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return State{}, false, fmt.Errorf("the checkpoint cannot be read: %w", err)
 	}
@@ -87,7 +92,7 @@ func damagedCheckpoint(path string) error {
 func NextCheckpoint(path string) string { return path + ".new" }
 
 // WriteCheckpoint replaces the file at path in one step: whatever happens
-// meanwhile, it holds the old state or the new one.
+// meanwhile, it holds the old state or the new one. The mode of the file stays.
 func WriteCheckpoint(path string, job Job, state State) (err error) {
 	defer func() {
 		if err != nil {
@@ -102,14 +107,18 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 	if err != nil {
 		return err
 	}
+	mode := fs.FileMode(0o600)
+	if info, err := os.Lstat(path); err == nil {
+		mode = info.Mode().Perm()
+	}
 	next := NextCheckpoint(path)
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createNext(next)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(append(text, '\n'))
 	if err == nil {
-		err = f.Sync()
+		err = errors.Join(f.Chmod(mode), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(next, path)
@@ -120,6 +129,29 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 	}
 	SyncFolder(path)
 	return nil
+}
+
+// createNext makes the file at next. What is there is in the way, unless a run that was
+// killed left it: then it is empty, or begins as a checkpoint.
+func createNext(next string) (*os.File, error) {
+	create := func() (*os.File, error) { return os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) }
+	f, err := create()
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	inTheWay := fmt.Errorf("%s is in the way, and is not skykv's; remove it, or name another checkpoint", next)
+	if info, err := os.Lstat(next); err != nil || !info.Mode().IsRegular() {
+		return nil, inTheWay
+	}
+	text, err := os.ReadFile(next)
+	begin := fmt.Appendf(nil, `{"format":%d,"sum":`, checkpointFormat)
+	if err != nil || !bytes.HasPrefix(text, begin) && !bytes.HasPrefix(begin, text) {
+		return nil, inTheWay
+	}
+	if err := os.Remove(next); err != nil {
+		return nil, err
+	}
+	return create()
 }
 
 // SyncFolder makes durable that path was created, renamed or removed, where the

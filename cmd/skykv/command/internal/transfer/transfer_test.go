@@ -333,6 +333,45 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 	}
 }
 
+// The rule: what a killed run left beside a checkpoint is not in the way of the next one,
+// anything else is, and the mode of a checkpoint stays.
+func TestNextCheckpoint(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	job, state := Job{Command: "copy"}, State{Counts: Counts{Written: 7}}
+	if err := WriteCheckpoint(path, job, state); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err == nil {
+		err = os.Chmod(path, 0o640)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range [][]byte{{}, whole[:5], whole[:len(whole)/2], whole} {
+		if err := os.WriteFile(NextCheckpoint(path), left, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteCheckpoint(path, job, state); err != nil {
+			t.Errorf("after a run that left %q: %v", left, err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("a checkpoint of mode 0640 becomes one of %v, %v", info.Mode(), err)
+	}
+	const precious = "precious"
+	if err := os.WriteFile(NextCheckpoint(path), []byte(precious), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteCheckpoint(path, job, state); err == nil || !strings.Contains(err.Error(), "is in the way") {
+		t.Errorf("over another file beside it: %v; want an error", err)
+	}
+	if text, err := os.ReadFile(NextCheckpoint(path)); string(text) != precious {
+		t.Errorf("the other file holds %q, %v", text, err)
+	}
+}
+
 func TestLinesGoOnAtTheMark(t *testing.T) {
 	t.Parallel()
 	from := store(t, 3000)

@@ -1,0 +1,41 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) newBackup() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "backup SRC DEST",
+		Short: "Copy a store that is a file, while it is in use",
+		Long: `Copy the store at SRC, the URL of a file, into the new file DEST: all entries with their
+versions, as they are at one moment. Other processes go on reading and writing.
+
+DEST appears when the copy is complete and on the disk; until then it is DEST.partial.
+No file is replaced. Open the copy as file:DEST, and check it with doctor.
+
+Stores of cloud services have the backups of their service. To copy the entries of any
+store, use copy or export: these read one entry after the other.`,
+		Example: `  skykv backup file:app.db app-monday.db
+  skykv backup file:/var/lib/app/app.db "/backup/app-$(date +%F).db"`,
+		Args: rangeArgs(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.stores.Backup(cmd.Context(), args[0], args[1]); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(struct {
+					Command string `json:"command"`
+					File    string `json:"file"`
+				}{"backup", args[1]})
+			}
+			_, err := fmt.Println("copied to " + args[1])
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}

@@ -1,0 +1,145 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// flagError says what is wrong with a flag, and not what may be a value that
+// begins with -: the text of a private key does.
+func flagError(err error) string {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := unknown.GetSpecifiedName()
+		switch {
+		case unknown.GetSpecifiedShortnames() != "":
+			return "unknown flag -" + name
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "":
+			return "unknown flag --" + name
+		}
+		return "unknown flag"
+	}
+	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return "unknown flag"
+	}
+	if none, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Sprintf("--%s has no value; want %s", none.GetFlag().Name, wanted(none.GetFlag()))
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return fmt.Sprintf("--%s is %.40q; want %s", invalid.GetFlag().Name, invalid.GetValue(), wanted(invalid.GetFlag()))
+	}
+	return err.Error()
+}
+
+// wanted says what a flag takes.
+func wanted(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int":
+		return "a whole number, such as 10"
+	case "bool":
+		return "nothing after it, or =true or =false"
+	case "stringSlice":
+		return "names with commas between them"
+	case durationType:
+		return "a time such as 90s, 36h or 30d"
+	}
+	return "a text"
+}
+
+// checkEmpty refuses empty values, which mostly are variables that are not set.
+// As a prefix or a key to begin after, nothing has a meaning.
+func checkEmpty(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		list, isList := f.Value.(pflag.SliceValue)
+		empty := f.Value.String() == "" || isList && len(list.GetSlice()) == 0
+		if empty && f.Name != "prefix" && f.Name != "after" {
+			err = usagef("--%s is empty", f.Name)
+		}
+	})
+	return err
+}
+
+// duration is the value of a flag that takes a time.
+type duration time.Duration
+
+const durationType = "duration"
+
+// durationVar defines a flag that takes a time, zero unless it is given.
+func durationVar(flags *pflag.FlagSet, d *time.Duration, name, usage string) {
+	flags.Var((*duration)(d), name, usage)
+}
+
+func (d *duration) Type() string { return durationType }
+
+func (d *duration) String() string {
+	if *d == 0 {
+		return "0" // which the help leaves out as a default
+	}
+	return time.Duration(*d).String()
+}
+
+func (d *duration) Set(text string) error {
+	parsed, err := parseDuration(text)
+	*d = duration(parsed)
+	return err
+}
+
+// parseDuration is [time.ParseDuration] with days, of 24 hours, before the other units.
+func parseDuration(text string) (time.Duration, error) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		return time.ParseDuration(text)
+	}
+	number := strings.TrimLeft(days, "+-")
+	if number == "" || strings.Trim(number, "0123456789.") != "" || strings.ContainsAny(rest, "+-") {
+		return 0, errors.New("not a number of days")
+	}
+	whole, err := time.ParseDuration(days + "h")
+	if err != nil || whole.Abs() > math.MaxInt64/24 {
+		return 0, errors.New("not a number of days that can be")
+	}
+	whole *= 24
+	if rest == "" {
+		return whole, nil
+	}
+	part, err := time.ParseDuration(rest)
+	if err != nil || part > math.MaxInt64-whole.Abs() {
+		return 0, errors.New("not a time that can be")
+	}
+	if strings.HasPrefix(days, "-") {
+		part = -part
+	}
+	return whole + part, nil
+}
+
+// entryTimeout is how long a command takes for one entry, unless --timeout says
+// otherwise: longer than any service that works.
+const entryTimeout = 30 * time.Second
+
+// timedOut is the cause of a context that --timeout ended.
+type timedOut struct{ after time.Duration }
+
+func (t timedOut) Error() string {
+	return fmt.Sprintf("it took longer than %s and was ended; --timeout sets how long it may take", t.after)
+}
+
+// limit ends the context of cmd after a time.
+func limit(cmd *cobra.Command, after time.Duration) context.CancelFunc {
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), after, timedOut{after})
+	cmd.SetContext(ctx)
+	return cancel
+}
+
+// limitEntry is limit for a command that reads or writes one entry.
+func limitEntry(cmd *cobra.Command) context.CancelFunc {
+	if cmd.Flags().Changed("timeout") {
+		return func() {}
+	}
+	return limit(cmd, entryTimeout)
+}

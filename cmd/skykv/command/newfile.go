@@ -1,0 +1,142 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
+)
+
+// newFile is a file that a command is asked to write. Until it is complete its content
+// is in another file, [partial]. It never follows a symbolic link to a file, and
+// replaces what is there, whose mode it takes, only if it is told to.
+type newFile struct {
+	path    string
+	mode    fs.FileMode
+	exists  bool // there is a file at path
+	begun   bool // there is something at partial
+	special bool // a pipe or a device, which takes what it gets and has no other name meanwhile
+}
+
+// partial is the name of a file while it is not complete.
+func partial(path string) string { return path + ".partial" }
+
+// findNewFile looks at what is at path. A file that is not there yet will have mode.
+func findNewFile(path string, mode fs.FileMode) (newFile, error) {
+	f := newFile{path: path, mode: mode}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return f, err
+	case info.Mode()&fs.ModeSymlink != 0: // such as /dev/stdout
+		if info, err = os.Stat(path); err != nil || info.Mode().IsRegular() {
+			return f, usagef("%s is a symbolic link; name the file itself", path)
+		}
+		fallthrough
+	default:
+		if info.IsDir() {
+			return f, usagef("%s is a folder; want the name of a file", path)
+		}
+		f.exists, f.special = true, !info.Mode().IsRegular()
+		if !f.special {
+			f.mode = info.Mode().Perm()
+		}
+	}
+	_, err = os.Lstat(partial(path))
+	f.begun = !f.special && !errors.Is(err, fs.ErrNotExist)
+	return f, nil
+}
+
+// errExists is the error of what only --force may replace.
+func (f newFile) errExists() error {
+	switch {
+	case f.special:
+		return nil
+	case f.exists:
+		return usagef("%s exists already; replace it by --force, or name another file", f.path)
+	case f.begun:
+		return usagef("%s exists already, perhaps of a run that was killed; replace it by --force, or name another file", partial(f.path))
+	}
+	return nil
+}
+
+// create opens a new file, in place of an incomplete one.
+func (f newFile) create() (*os.File, error) {
+	if f.special {
+		return os.OpenFile(f.path, os.O_WRONLY, 0)
+	}
+	if f.begun {
+		if err := os.Remove(partial(f.path)); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(partial(f.path), os.O_RDWR|os.O_CREATE|os.O_EXCL, f.mode|0o600)
+}
+
+// reopen opens the incomplete file, and cuts off what is after mark.
+func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
+	found, err := os.Lstat(partial(f.path))
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(partial(f.path), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Close())
+		}
+	}()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || !os.SameFile(found, info):
+		return nil, fmt.Errorf("%s is no regular file; remove it and the checkpoint to start over", partial(f.path))
+	}
+	if err := mark.Check(file); err != nil {
+		return nil, fmt.Errorf("%s is not what the checkpoint belongs to: %w; delete both to start over", partial(f.path), err)
+	}
+	if err := file.Truncate(mark.Length); err != nil {
+		return nil, err
+	}
+	_, err = file.Seek(mark.Length, io.SeekStart)
+	return file, err
+}
+
+// finish gives a complete file its name, over another file only if replace is set.
+func (f newFile) finish(file *os.File, replace bool) (err error) {
+	if !f.special {
+		if f.exists {
+			err = file.Chmod(f.mode)
+		}
+		if err == nil {
+			err = file.Sync()
+		}
+	}
+	if err = errors.Join(err, file.Close()); err != nil || f.special {
+		return err
+	}
+	if _, err := os.Lstat(f.path); !replace && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s was made by somebody else meanwhile; what was to be in it is in %s", f.path, partial(f.path))
+	}
+	if err := os.Rename(partial(f.path), f.path); err != nil {
+		return err
+	}
+	transfer.SyncFolder(f.path)
+	return nil
+}
+
+// discard closes and removes an incomplete file.
+func (f newFile) discard(file *os.File) error {
+	err := file.Close()
+	if f.special {
+		return err
+	}
+	return errors.Join(err, os.Remove(partial(f.path)))
+}

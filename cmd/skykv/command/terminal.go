@@ -1,0 +1,81 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// The process's streams. All that the command prints goes through them, the progress
+// bar excepted.
+var (
+	stdout = newStream(os.Stdout)
+	stderr = newStream(os.Stderr)
+)
+
+// stream prints to a file. A terminal is shown [escaped] text: keys, values and messages
+// of services may hold what moves its cursor, types into it or turns text around. Any
+// other file gets every byte as it is.
+type stream struct {
+	file     *os.File
+	terminal bool
+
+	mu   sync.Mutex
+	rest []byte // the beginning of a character whose end has not come yet
+}
+
+func newStream(file *os.File) *stream { return &stream{file: file, terminal: isTerminal(file)} }
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// errReaderGone: nobody reads the output any more, as after head.
+var errReaderGone = errors.New("the output's reader has gone")
+
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		err = fmt.Errorf("%w: %w", errReaderGone, err)
+	}
+	return n, err
+}
+
+func (s *stream) write(p []byte) (int, error) {
+	if !s.terminal {
+		return s.file.Write(p)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shown, rest := escaped(append(s.rest, p...))
+	s.rest = append([]byte(nil), rest...)
+	if _, err := s.file.Write(shown); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// escaped returns text with its control characters, marks of direction, separators of
+// lines and bytes that are not UTF-8 in the spelling of Go and JSON, and the incomplete
+// character at its end. New lines and tabs stay.
+func escaped(text []byte) (shown, rest []byte) {
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && size == 1 && !utf8.FullRune(text):
+			return shown, text
+		case r == utf8.RuneError && size == 1:
+			shown = fmt.Appendf(shown, `\x%02x`, text[0])
+		case r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Bidi_Control, unicode.Zl, unicode.Zp):
+			shown = fmt.Appendf(shown, `\u%04x`, r)
+		default:
+			shown = append(shown, text[:size]...)
+		}
+		text = text[size:]
+	}
+	return shown, nil
+}

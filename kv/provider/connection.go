@@ -1,0 +1,75 @@
+package provider
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// Connection is a client of a store's service, made of the store's URL and the
+// environment. It opens any number of stores: their credentials are found once.
+type Connection interface {
+	// Open returns the store of the URL. Closing the store leaves the connection open.
+	Open(ctx context.Context) (*kv.Store, error)
+
+	// Identity returns a text that is the same for all URLs that name the store in this
+	// environment, and that no other store has. It begins with the URL's scheme, and has
+	// no secret.
+	Identity() string
+
+	// Close closes the connections to the service. The stores are closed before.
+	Close()
+}
+
+// Connect reads a URL, and the environment, as Open does. It sends nothing to the
+// store's service.
+func (s Set) Connect(ctx context.Context, url string) (Connection, error) {
+	p, err := s.Find(url)
+	if err != nil {
+		return nil, err
+	}
+	if p.Connect == nil {
+		return unconnected{p, url}, nil
+	}
+	c, err := p.Connect(ctx, url)
+	if err != nil { // c may be a nil pointer
+		return nil, err
+	}
+	return c, nil
+}
+
+// Identity returns the [Connection].Identity of a store of a service: parts name the store
+// within the service, which is at an endpoint. The endpoint is empty for a service that
+// has all its stores under all its endpoints. The spelling of hosts and ports does not
+// matter.
+func Identity(scheme, endpoint string, parts ...string) string {
+	at := ""
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		host, port := strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), u.Port()
+		if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
+			host = "localhost"
+		}
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		at = host + ":" + port + strings.TrimRight(u.Path, "/") // without credentials and parameters
+	}
+	return scheme + "://" + at + "/" + strings.Join(parts, "/")
+}
+
+// unconnected is the Connection of a provider without clients.
+type unconnected struct {
+	provider Provider
+	url      string
+}
+
+func (u unconnected) Open(ctx context.Context) (*kv.Store, error) {
+	return u.provider.Open(ctx, u.url)
+}
+
+func (u unconnected) Identity() string { return u.url }
+
+func (unconnected) Close() {}

@@ -1,0 +1,64 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+)
+
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	same := Identity("cloud", "http://localhost:8000", "eu", "cache")
+	for _, endpoint := range []string{"http://LOCALHOST:8000/", "http://127.0.0.1:8000", "http://127.0.0.1:8000//", "http://[::1]:8000", "http://localhost.:8000", "http://user:secret@localhost:8000?sig=secret"} {
+		if got := Identity("cloud", endpoint, "eu", "cache"); got != same {
+			t.Errorf("rule: the spelling of an endpoint does not matter, and no secret is in the identity; that of %q is %q, want %q", endpoint, got, same)
+		}
+	}
+	if a, b := Identity("cloud", "https://cloud.example", "t"), Identity("cloud", "https://cloud.example:443/", "t"); a != b {
+		t.Errorf("rule: the port of a scheme is the same as none; got %q and %q", a, b)
+	}
+	for _, other := range []string{
+		Identity("cloud", "http://localhost:8001", "eu", "cache"), Identity("cloud", "http://localhost:8000/path", "eu", "cache"), Identity("cloud", "http://localhost", "eu", "cache"),
+		Identity("cloud", "http://10.0.0.1:8000", "eu", "cache"), Identity("cloud", "", "eu", "cache"), Identity("cloud", "http://localhost:8000", "eu", "Cache"), Identity("fog", "http://localhost:8000", "eu", "cache"),
+	} {
+		if other == same {
+			t.Errorf("rule: other stores have other identities; got %q", other)
+		}
+	}
+	if Scheme(same) != "cloud" {
+		t.Errorf("rule: an identity begins with the scheme; got %q", same)
+	}
+}
+
+// connection is a Connection that is a pointer.
+type connection struct{ Connection }
+
+func TestConnect(t *testing.T) {
+	t.Parallel()
+	opened := 0
+	set := Set{
+		{Scheme: "plain", Form: "plain:", Open: func(_ context.Context, url string) (*kv.Store, error) {
+			opened++
+			return nil, errors.New(url)
+		}},
+		{Scheme: "cloud", Form: "cloud:", Connect: func(context.Context, string) (Connection, error) {
+			return (*connection)(nil), kv.ErrPermission
+		}},
+	}
+	c, err := set.Connect(t.Context(), "plain:x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Open(t.Context()); err == nil || err.Error() != "plain:x" || opened != 1 || c.Identity() != "plain:x" {
+		t.Errorf("rule: without Connect, each Open of a connection opens the URL, which is its identity; got %v, %d times, and %q", err, opened, c.Identity())
+	}
+	if c, err := set.Connect(t.Context(), "cloud:x"); c != nil || !errors.Is(err, kv.ErrPermission) {
+		t.Errorf("rule: there is no connection beside an error; got %v, %v", c, err)
+	}
+	if _, err := set.Connect(t.Context(), "absent:x"); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("rule: an unknown scheme is ErrInvalidOption; got %v", err)
+	}
+}

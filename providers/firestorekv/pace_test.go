@@ -1,0 +1,265 @@
+package firestorekv
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// limited is a service in simulated time that takes so many writes a second, and up to
+// those of one second at once.
+type limited struct {
+	capacity, tokens float64
+	at               time.Time
+	taken, refused   int
+}
+
+func (l *limited) take(writes int, now time.Time) bool {
+	l.tokens = min(l.capacity, l.tokens+l.capacity*now.Sub(l.at).Seconds())
+	l.at = now
+	if l.tokens < float64(writes) {
+		l.refused += writes
+		return false
+	}
+	l.tokens -= float64(writes)
+	l.taken += writes
+	return true
+}
+
+// drive lets groups of writes go through p to the service for a time, as many at once as
+// WriteMany has under way.
+func drive(p *pace, service *limited, from time.Time, lasting time.Duration) {
+	const latency = 50 * time.Millisecond
+	type group struct {
+		at    time.Time // of its next step
+		asked time.Time // for its turn
+		sent  time.Time
+		left  bool // it is at the service
+	}
+	groups := make([]group, parallelGroups)
+	for i := range groups {
+		groups[i].at = from
+	}
+	for {
+		g := &groups[0]
+		for i := range groups {
+			if groups[i].at.Before(g.at) {
+				g = &groups[i]
+			}
+		}
+		switch now := g.at; {
+		case now.Sub(from) > lasting:
+			return
+		case g.left:
+			if !service.take(groupWrites, g.sent) {
+				p.refused(g.asked, now)
+			}
+			*g = group{at: now}
+		case g.sent.IsZero():
+			g.asked = now
+			g.sent = now.Add(p.turn(groupWrites, now))
+			g.at = g.sent
+		default:
+			g.left, g.at = true, now.Add(latency)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1_700_000_000, 0)
+	for _, capacity := range []float64{500, 2000, 10_000} {
+		var p pace
+		service := &limited{capacity: capacity, at: begin}
+		drive(&p, service, begin, 2*time.Minute)
+		share := float64(service.taken) / (capacity * 120)
+		wasted := float64(service.refused) / float64(service.taken)
+		t.Logf("of %v writes a second %.0f%% are used, %.2f refused for each", capacity, 100*share, wasted)
+		if share < 0.6 || wasted > 0.3 {
+			t.Errorf("rule: batches go about as fast as the service takes them; of %v writes a second %.0f%% are used, and %.2f writes are refused for each", capacity, 100*share, wasted)
+		}
+		// The service has split the range.
+		service.capacity, service.taken = 2*capacity, 0
+		drive(&p, service, begin.Add(2*time.Minute), time.Minute)
+		if rate := float64(service.taken) / 60; rate < 1.2*capacity {
+			t.Errorf("rule: the pace grows with what the service takes; after %v came %v writes a second, and %.0f are used", capacity, 2*capacity, rate)
+		}
+	}
+	var p pace
+	service := &limited{capacity: 1e9, at: begin, tokens: 1e9}
+	drive(&p, service, begin, time.Minute)
+	if want := parallelGroups * groupWrites * 60 * 20; service.taken < want*9/10 || p.rate != 0 {
+		t.Errorf("rule: nothing waits where the service refuses nothing; %d writes were sent, want about %d", service.taken, want)
+	}
+}
+
+// TestPaceHalvesOnce: requests that were under way together, and that one service refuses
+// together, are one refusal.
+func TestPaceHalvesOnce(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1_700_000_000, 0)
+	var p pace
+	for range 8 {
+		if wait := p.turn(200, begin); wait != 0 {
+			t.Fatalf("rule: the first batch does not wait; got %s", wait)
+		}
+	}
+	for range 8 {
+		p.refused(begin, begin.Add(50*time.Millisecond))
+	}
+	if p.rate != 800 {
+		t.Errorf("rule: a refusal halves the rate that was refused, once; of 1600 writes a second it is %v", p.rate)
+	}
+	now := begin.Add(time.Second)
+	first, second := p.turn(200, now), p.turn(200, now)
+	if first != 0 || second < 200*time.Millisecond || second > 250*time.Millisecond {
+		t.Errorf("rule: groups of writes wait for each other; at 800 to 900 writes a second a group of 200 waits for %s, the next for %s", first, second)
+	}
+	for range 100 {
+		now = now.Add(time.Millisecond)
+		p.refused(now, now)
+	}
+	if p.rate != slowestPace {
+		t.Errorf("rule: the rate has a least value; it is %v", p.rate)
+	}
+	if p.turn(1, now.Add(time.Hour)); p.rate != 0 {
+		t.Errorf("rule: after a long time without refusals nothing waits; the rate is %v", p.rate)
+	}
+}
+
+// TestBatchesKeepOn: the service refuses a batch for its rate much more often than a
+// client usually tries.
+func TestBatchesKeepOn(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Aborted} {
+		f := &fake{refuse: func(_ context.Context, _ string, n int) error {
+			if n < 3*maxAttempts {
+				return status.Error(code, "too many")
+			}
+			return nil
+		}}
+		d := driverAt(t, f.start(t))
+		d.firstPause = 1 // so that even many of them are short
+		s := kv.New(d)
+		if err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); err != nil {
+			t.Errorf("rule: a batch that the service refuses for its rate goes on; after %d times %s: %v", 3*maxAttempts, code, err)
+		}
+		if entries, err := s.GetMany(t.Context(), []string{"a"}); err != nil || len(entries) != 1 {
+			t.Errorf("rule: a batch that the service refuses for its rate goes on; after %d times %s: %d entries, %v", 3*maxAttempts, code, len(entries), err)
+		}
+		if err := s.DeleteMany(t.Context(), []string{"a"}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestBatchesKeepOnWithProgress: the service carries out one write of each request. All
+// of them take longer than the store's timeout.
+func TestBatchesKeepOnWithProgress(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	served := make(map[int]bool) // calls that carried out a write
+	f := &fake{}
+	f.status = func(_ string, n int) codes.Code {
+		mu.Lock()
+		defer mu.Unlock()
+		if served[n] {
+			return codes.ResourceExhausted
+		}
+		served[n] = true
+		return codes.OK
+	}
+	d := driverAt(t, f.start(t))
+	d.timeout = 500 * time.Millisecond
+	began := time.Now()
+	s := kv.New(d)
+	if err := s.PutMany(t.Context(), itemsOf(manyKeys(10))); err != nil {
+		t.Errorf("rule: a batch goes on while it makes progress; got %v", err)
+	}
+	if took := time.Since(began); took < d.timeout {
+		t.Errorf("the test shows nothing: the batch took %s", took)
+	}
+	if n := len(received[*pb.BatchWriteRequest](f)); n != 10 {
+		t.Errorf("made %d requests, want 10", n)
+	}
+}
+
+func itemsOf(keys []string) (items []kv.Item) {
+	for _, key := range keys {
+		items = append(items, kv.Item{Key: key})
+	}
+	return items
+}
+
+// TestBatchesGiveUp: the service refuses everything.
+func TestBatchesGiveUp(t *testing.T) {
+	t.Parallel()
+	long, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	for name, ctx := range map[string]context.Context{"without a deadline": t.Context(), "with one in an hour": long} {
+		f := &fake{refuse: func(context.Context, string, int) error { return status.Error(codes.ResourceExhausted, "quota") }}
+		d := driverAt(t, f.start(t))
+		d.timeout = 300 * time.Millisecond
+		s := kv.New(d)
+		_, getErr := s.GetMany(ctx, []string{"a"})
+		for op, err := range map[string]error{"PutMany": s.PutMany(ctx, []kv.Item{{Key: "a"}}), "GetMany": getErr} {
+			// The store's own deadline may end an attempt that is under way.
+			cut := ctx == t.Context() && errors.Is(err, kv.ErrUnavailable)
+			if !cut && (!errors.Is(err, kv.ErrThrottled) || errors.Is(err, kv.ErrIndeterminate)) {
+				t.Errorf("rule: a batch ends as ErrThrottled after the store's timeout without progress; %s %s: %v", op, name, err)
+			}
+			if errors.Is(err, context.DeadlineExceeded) != (ctx == t.Context()) {
+				t.Errorf("rule: the error matches context.DeadlineExceeded when the call had no deadline of its own; %s %s: %v", op, name, err)
+			}
+		}
+	}
+}
+
+// TestPaceHonoursDeadlines: a group that waits for its turn ends with its call.
+func TestPaceHonoursDeadlines(t *testing.T) {
+	t.Parallel()
+	f := new(fake)
+	d := driverAt(t, f.start(t))
+	now := time.Now()
+	d.pace.rate, d.pace.as, d.pace.next = slowestPace, now, now.Add(time.Hour)
+	s := kv.New(d)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+	if !errors.Is(err, kv.ErrThrottled) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: a write that was not sent before its deadline is ErrThrottled and context.DeadlineExceeded; got %v", err)
+	}
+	if ctx.Err() != nil {
+		t.Error("the batch waited for a deadline that it knew it would miss")
+	}
+	result := make(chan error, 1)
+	go func() { result <- s.PutMany(t.Context(), []kv.Item{{Key: "a"}}) }()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := soon(t, result, "Close ends a batch that waits for its turn"); !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrIndeterminate) {
+		t.Errorf("rule: a batch that Close ended before it was sent is ErrClosed; got %v", err)
+	}
+	if got := f.count(); got != "" {
+		t.Errorf("made %s, want nothing", got)
+	}
+}
+
+// TestSingleWritesAreNotPaced: only batches are paced.
+func TestSingleWritesAreNotPaced(t *testing.T) {
+	t.Parallel()
+	d := driverAt(t, new(fake).start(t))
+	now := time.Now()
+	d.pace.rate, d.pace.as, d.pace.next = slowestPace, now, now.Add(time.Hour)
+	if _, err := kv.New(d).Put(t.Context(), "a", nil); err != nil {
+		t.Errorf("rule: a single write does not wait for batches; got %v", err)
+	}
+}
