@@ -191,7 +191,7 @@ func TestHostileOpening(t *testing.T) {
 	}
 }
 
-// record returns a record of skykv's as its entity in a listing, under any names.
+// listed returns a record of skykv's as its entity in a listing, under any names.
 func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	t.Helper()
 	var properties map[string]json.RawMessage

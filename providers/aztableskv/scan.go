@@ -181,11 +181,14 @@ func hasList(resp *http.Response) bool {
 	return err == nil && json.Unmarshal(body, &members) == nil && bytes.HasPrefix(members["value"], []byte("["))
 }
 
-// listOptions asks for pages of the entities that match filter. Full metadata is asked
+// listOptions asks for pages of the entities that match filter, of all with an empty one. Full metadata is asked
 // for because the service leaves ETags out of listings otherwise.
 func (d *driver) listOptions(filter string, withValue bool, top int) *aztables.ListEntitiesOptions {
 	format, n := aztables.MetadataFormatFull, int32(top)
-	opts := &aztables.ListEntitiesOptions{Filter: &filter, Top: &n, Format: &format}
+	opts := &aztables.ListEntitiesOptions{Top: &n, Format: &format}
+	if filter != "" {
+		opts.Filter = &filter
+	}
 	if !withValue {
 		properties := d.layout.metadata()
 		opts.Select = &properties
