@@ -38,6 +38,11 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 		yield(notConnected(err))
 		return
 	}
+	if c.byEnv && !yield(provider.Check{
+		Name: "emulator", Status: provider.OK, Detail: "the environment variable " + envEmulator + " is set: the store is in the emulator at " + c.endpoint.Host,
+	}) {
+		return
+	}
 	transport := newTransport()
 	defer transport.CloseIdleConnections()
 	for _, check := range provider.Reach(ctx, transport, c.address()) {
@@ -118,10 +123,11 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 		return []provider.Check{provider.Failed(name, err, login)}
 	}
 	defer client.Close()
+	enterprise := isEnterprise(ctx, client, l)
 	for i, field := range l.fields() {
-		have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(field)})
+		have, err := settingsOf(ctx, client, l, field)
 		switch code(err) {
-		case codes.OK, codes.NotFound: // NotFound: the field has the default settings
+		case codes.OK:
 		case codes.Unimplemented:
 			return []provider.Check{{Name: name, Status: provider.OK, Detail: "an emulator has no TTL policies and index settings"}}
 		case codes.PermissionDenied:
@@ -133,10 +139,10 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 			return append(checks, provider.Failed(name, err, "see the message"))
 		}
 		if i == 0 {
-			checks = append(checks, policyCheck(field, have.GetTtlConfig()))
+			checks = append(checks, policyCheck(l, have.GetTtlConfig()))
 		}
 		index := provider.Check{Name: "index " + field, Status: provider.OK, Detail: "field " + field + " is exempt from indexes"}
-		if !exempt(have.GetIndexConfig()) {
+		if !enterprise && !exempt(have) {
 			index.Status, index.Detail = provider.Warn, "field "+field+" is indexed, which makes writes dearer and limits their rate"
 			index.Fix, index.Step = provider.Provision, "exempt field "+field+" from indexes"
 		}
@@ -145,7 +151,11 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 	return checks
 }
 
-func policyCheck(field string, have *adminpb.Field_TtlConfig) provider.Check {
+func policyCheck(l *layout, have *adminpb.Field_TtlConfig) provider.Check {
+	field := l.fields()[0]
+	if otherOffset(have) {
+		return provider.Check{Name: "ttl", Status: provider.Warn, Detail: offsetProblem(field, have), Fix: offsetFix(l)}
+	}
 	if problem := policyProblem(have); problem != "" {
 		return provider.Check{
 			Name: "ttl", Status: provider.Warn, Detail: "on field " + field + " " + problem, Fix: provider.Provision,

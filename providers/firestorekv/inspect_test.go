@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv/provider"
 )
 
@@ -73,6 +74,10 @@ func TestInspect(t *testing.T) {
 			}},
 			layout: layout,
 			want:   append(answers, "warn ttl offset of 0s; want 1h0m0s", "ok index x", "warn index v", "warn index t", "warn index p", "ok layout"),
+		},
+		"the Enterprise edition": {
+			settings: &fakeAdmin{edition: adminpb.Database_ENTERPRISE, fields: map[string]*adminpb.Field{testFields + "x": {TtlConfig: activePolicy()}}}, layout: layout,
+			want: append(good, "ok layout 1 shard"),
 		},
 		"settings denied": {
 			settings: &fakeAdmin{fail: status.Error(codes.PermissionDenied, "not allowed")}, layout: layout,
@@ -168,11 +173,16 @@ func TestInspectWithoutService(t *testing.T) {
 	wantChecks(t, "firestore://p/kv", "fail credentials none.json")
 	wantChecks(t, "firestore://p/kv?shards=0", `fail url parameter "shards" must be`)
 	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
+	wantChecks(t, "firestore://p/kv?endpoint=https://firestore.example.com", "fail url not sent to the host")
+	t.Setenv(envEmulator, nobody)
+	wantChecks(t, "firestore://p/kv", "ok emulator the environment variable FIRESTORE_EMULATOR_HOST is set: the store is in the emulator at "+nobody, "fail reachable refused")
+	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
 }
 
 // TestAddress: what is tested is where the client's requests go.
 func TestAddress(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
+	t.Setenv(trust.EnvHosts, "firestore.example.com")
 	for storeURL, want := range map[string]string{
 		"firestore://p/kv": "https://firestore.googleapis.com",
 		"firestore://p/kv?endpoint=https://firestore.example.com":      "https://firestore.example.com",
