@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 // store the case checks that it says so.
 func atomicRule(name, words string, run func(t *trial)) testCase {
 	c := rule(name, words+" A store without MaxAtomicWrites returns ErrUnsupported instead.", nil)
+	_, c.file, _, _ = runtime.Caller(1)
 	c.run = func(t *trial) {
 		if t.Info().MaxAtomicWrites > 0 {
 			run(t)

@@ -14,8 +14,11 @@ func clockFaults() []fault {
 	const (
 		puts    = "expiry/fast-clock/put*"
 		deletes = "expiry/fast-clock/delete*"
+		touches = "expiry/fast-clock/touch*"
 		failed  = "expiry/fast-clock/failed-*"
 	)
+	updates := []string{"expiry/fast-clock/update", "expiry/fast-clock/increment", "expiry/fast-clock/get-and-delete"}
+	allWrites := append([]string{puts, deletes, touches, "expiry/fast-clock/atomic-write"}, updates...)
 	remove := func(d kv.Driver, now int64) {
 		for rec := range d.Scan(context.Background(), kv.ScanRequest{From: "-", To: "~", Limit: 1000}) {
 			if isExpired(rec, now-kv.ExpiryGrace.Milliseconds()) {
@@ -26,19 +29,34 @@ func clockFaults() []fault {
 	// removing makes a driver that removes after the writes for which it should, at the time
 	// of their clock.
 	removing := func(should func(done bool) bool) middleware {
-		return methods{write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
-			out, err := d.Write(ctx, req)
-			if should(out.Done) {
-				remove(d, req.Now)
+		after := func(d kv.Driver, done bool, now int64) {
+			if should(done) {
+				remove(d, now)
 			}
-			return out, err
-		}}.over
+		}
+		return methods{
+			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				out, err := d.Write(ctx, req)
+				after(d, out.Done, req.Now)
+				return out, err
+			},
+			writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
+				results := d.WriteMany(ctx, req)
+				after(d, true, req.Now)
+				return results
+			},
+			writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+				out, err := d.WriteAtomic(ctx, req)
+				after(d, out.Done, req.Now)
+				return out, err
+			},
+		}.over
 	}
 	return []fault{
 		{
 			name: "writes remove by the clock of the call",
 			wrap: removing(func(done bool) bool { return done }),
-			must: []string{puts, deletes},
+			must: allWrites,
 		},
 		{
 			name: "conditions that fail remove by the clock of the call",
@@ -72,12 +90,16 @@ func clockFaults() []fault {
 						return d.Write(ctx, req)
 					},
 					writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
-						remove(d, learned.Load())
+						remove(d, learned.Swap(req.Now))
 						return d.WriteMany(ctx, req)
+					},
+					writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+						learned.Store(req.Now)
+						return d.WriteAtomic(ctx, req)
 					},
 				}.over(d)
 			},
-			must: []string{puts, deletes, failed},
+			must: append([]string{failed}, allWrites...),
 		},
 		{
 			name: "scans leave out what has expired by the fastest clock",

@@ -369,22 +369,55 @@ func versioned(name func(rec kv.Record) string) middleware {
 	return func(inner kv.Driver) kv.Driver {
 		// The driver beneath knows the token alone: conditions are judged here.
 		var mu sync.Mutex
-		write := methods{write: func(ctx context.Context, _ kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			old, ok := find(inner, req.Key)
-			if req.Condition.Kind == kv.CondVersion && ok && name(old) == req.Condition.Version {
-				req.Condition.Version = old.Version
+		// asking puts the token in place of a write's version, and returns the record that
+		// was there and the version of what the write stores.
+		asking := func(w *kv.Write) (old kv.Record, stored string) {
+			old, ok := find(inner, w.Key)
+			if w.Condition.Kind == kv.CondVersion && ok && name(old) == w.Condition.Version {
+				w.Condition.Version = old.Version
 			}
-			out, err := inner.Write(ctx, req)
-			if out.Done {
-				out.Version = name(req.Record)
-			} else if out.Exists {
-				out.Found = old
-				out.Found.Version = name(old)
+			rec := w.Record
+			if w.Kind == kv.KindTouch {
+				rec.Value = old.Value
 			}
-			return out, err
-		}}.over
+			if old.Version = name(old); w.Kind == kv.KindPut || w.Kind == kv.KindTouch {
+				stored = name(rec)
+			}
+			return old, stored
+		}
+		write := methods{
+			write: func(ctx context.Context, _ kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				old, stored := asking(&req.Write)
+				out, err := inner.Write(ctx, req)
+				if out.Done {
+					out.Version = stored
+				} else if out.Exists {
+					out.Found = old
+				}
+				return out, err
+			},
+			writeAtomic: func(ctx context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				req.Writes = slices.Clone(req.Writes)
+				olds, stored := make([]kv.Record, len(req.Writes)), make([]string, len(req.Writes))
+				for i := range req.Writes {
+					olds[i], stored[i] = asking(&req.Writes[i])
+				}
+				out, err := inner.WriteAtomic(ctx, req)
+				if out.Done {
+					out.Versions = stored
+				}
+				for i, found := range out.Found {
+					if found != nil && found.Exists {
+						found.Record = olds[i]
+					}
+				}
+				return out, err
+			},
+		}.over
 		return chain(keyByKey, write, reads(func(rec *kv.Record) { rec.Version = name(*rec) }))(inner)
 	}
 }

@@ -24,16 +24,40 @@ func TestConformance(t *testing.T) {
 // Sound drivers.
 var (
 	sharded   = inShards(shardOf, shardOf, shardOfPrefix)
-	clockless = onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
-		if req.Condition.Kind == kv.CondAbsent {
-			found, err := d.Get(ctx, kv.GetRequest{Key: req.Key})
-			if found.Exists || err != nil {
-				return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
+	clockless = methods{
+		write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+			if found, needsClock := judgedByClock(d, req.Write); needsClock {
+				return kv.Outcome{Exists: true, Found: found.Record}, nil
 			}
-			req.Now = 0
+			return d.Write(ctx, req)
+		},
+		writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+			out := kv.AtomicOutcome{Found: make([]*kv.Found, len(req.Writes))}
+			fails := false
+			for i, w := range req.Writes {
+				if found, needsClock := judgedByClock(d, w); needsClock {
+					out.Found[i], fails = &found, true
+				}
+			}
+			if fails {
+				return out, nil
+			}
+			return d.WriteAtomic(ctx, req)
+		},
+	}.over
+	findsNothing = atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
+		for i := range out.Found {
+			out.Found[i] = nil
 		}
-		return d.Write(ctx, req)
+		return out, err
 	})
+	writesBack = func(d kv.Driver) kv.Driver {
+		return inAtomicWrites(func(w *kv.Write) {
+			if old, exists := find(d, w.Key); exists && w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondVersion {
+				w.Kind, w.Expires = kv.KindTouch, old.Expires
+			}
+		})(d)
+	}
 	keyByKey = methods{
 		getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 			return kv.GetEach(ctx, d, req, 4)
@@ -43,6 +67,16 @@ var (
 		},
 	}.over
 )
+
+// judgedByClock returns the record that a driver without a clock takes for a condition
+// that fails, and reports whether there is one.
+func judgedByClock(d kv.Driver, w kv.Write) (kv.Found, bool) {
+	if w.Condition.Kind != kv.CondLive && (w.Condition.Kind != kv.CondAbsent || w.Kind == kv.KindTouch) {
+		return kv.Found{}, false
+	}
+	rec, exists := find(d, w.Key)
+	return kv.Found{Record: rec, Exists: exists}, exists
+}
 
 // TestSoundDrivers runs the suite against drivers that go about things otherwise
 // than memkv does, and are right.
@@ -60,9 +94,12 @@ func TestSoundDrivers(t *testing.T) {
 			slices.Reverse(found)
 			return found
 		}),
-		"the lowest limits":                       infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
-		"a hash of value and token for a version": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
-		"nothing but cancellation":                cancelling,
+		"the lowest limits":                                 infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
+		"a hash of value and token for a version":           versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
+		"nothing but cancellation":                          cancelling,
+		"no atomic writes":                                  infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }),
+		"atomic writes that say nothing of what they found": findsNothing,
+		"checks that write back":                            writesBack,
 	} {
 		t.Run(name, func(t *testing.T) {
 			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil }})
@@ -87,6 +124,12 @@ var cancelling = methods{
 			return kv.Outcome{}, ctx.Err() // no *kv.Error: its fate is unknown
 		}
 		return out, err
+	},
+	writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		if err := ctx.Err(); err != nil {
+			return kv.AtomicOutcome{}, &kv.Error{Err: err}
+		}
+		return d.WriteAtomic(ctx, req)
 	},
 	scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {

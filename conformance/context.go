@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -45,9 +46,9 @@ func contextCases() []testCase {
 			"A write whose context ends on the way to the service is a success, which was applied, or the context's error: alone, and then nothing was written, or with ErrIndeterminate.",
 			func(t *trial) {
 				v := t.put("key", "old")
-				before := t.values()
+				before := t.entries()
 				err := t.cancelledOnTheWay(func(ctx context.Context) error { return op.call(ctx, t.store, v) })
-				after := t.values()
+				after := t.entries()
 				if err == nil && maps.Equal(before, after) {
 					t.Errorf("the operation says that it succeeded, and wrote nothing")
 				}
@@ -57,7 +58,7 @@ func contextCases() []testCase {
 						failed = batch.Failed[key]
 					}
 					if failed != nil && !errors.Is(failed, kv.ErrIndeterminate) && before[key] != after[key] {
-						t.Errorf("the operation says that it did not write %q (%v), and did: %q became %q", key, failed, before[key], after[key])
+						t.Errorf("the operation says that it did not write %q (%v), and did: %s became %s", key, failed, before[key], after[key])
 					}
 				}
 				if err != nil && !errors.Is(err, context.Canceled) {
@@ -170,11 +171,11 @@ func (t *trial) cancelledOnTheWay(call func(ctx context.Context) error) error {
 	return call(ctx)
 }
 
-// values gives all there is.
-func (t *trial) values() map[string]string {
-	values := make(map[string]string)
+// entries returns all there is: values and expiries, by key.
+func (t *trial) entries() map[string]string {
+	entries := make(map[string]string)
 	for _, e := range t.scan("") {
-		values[e.Key] = string(e.Value)
+		entries[e.Key] = fmt.Sprintf("%s, which expires at %s", short(string(e.Value)), instant(e.ExpiresAt))
 	}
-	return values
+	return entries
 }

@@ -434,8 +434,7 @@ func (t *trial) testFastClock(call func(fast store, current, stale kv.Version)) 
 	ahead := t.clock.now().Add(24 * time.Hour)
 	call(t.with(kv.Clock(func() time.Time { return ahead })), current, stale)
 
-	// Any write may be what removes. The batches come first: they bring no clock, by which
-	// a driver could forget the fast one.
+	// Any write may be what removes.
 	t.fillKeys("passing")
 	if err := t.DeleteMany(t.ctx, []string{"passing"}); err != nil {
 		t.Errorf("DeleteMany: %v", err)

@@ -16,13 +16,14 @@ type middleware = func(kv.Driver) kv.Driver
 // they are over.
 type methods struct {
 	kv.Driver
-	info      func(d kv.Driver) kv.Info
-	get       func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error)
-	getMany   func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error]
-	scan      func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error]
-	write     func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error)
-	writeMany func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult
-	close     func(d kv.Driver) error
+	info        func(d kv.Driver) kv.Info
+	get         func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error)
+	getMany     func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error]
+	scan        func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error]
+	write       func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error)
+	writeMany   func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult
+	writeAtomic func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error)
+	close       func(d kv.Driver) error
 }
 
 // over is the middleware of the methods that are set.
@@ -73,6 +74,13 @@ func (m methods) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return m.writeMany(ctx, m.Driver, req)
 }
 
+func (m methods) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	if m.writeAtomic == nil {
+		return m.Driver.WriteAtomic(ctx, req)
+	}
+	return m.writeAtomic(ctx, m.Driver, req)
+}
+
 func (m methods) Close() error {
 	if m.close == nil {
 		return m.Driver.Close()
@@ -99,16 +107,14 @@ func infos(change func(info *kv.Info)) middleware {
 	}}.over
 }
 
-// puts changes every record that is stored.
+// puts changes every record that is put, alone, in batches and in atomic writes.
 func puts(change func(rec *kv.Record)) middleware {
-	return chain(
-		before(kv.KindPut, func(req *kv.WriteRequest) { change(&req.Record) }),
-		inBatches(func(w *kv.Write) {
-			if w.Kind == kv.KindPut {
-				change(&w.Record)
-			}
-		}),
-	)
+	put := func(w *kv.Write) {
+		if w.Kind == kv.KindPut {
+			change(&w.Record)
+		}
+	}
+	return chain(before(kv.KindPut, func(req *kv.WriteRequest) { change(&req.Record) }), inBatches(put), inAtomicWrites(put))
 }
 
 // onWrite replaces Write for the writes of a kind.
@@ -177,6 +183,35 @@ func results(change func(req kv.WriteManyRequest, results []kv.WriteResult) []kv
 	}}.over
 }
 
+// inAtomicWrites changes every write of an atomic write.
+func inAtomicWrites(change func(w *kv.Write)) middleware {
+	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		req.Writes = slices.Clone(req.Writes)
+		for i := range req.Writes {
+			change(&req.Writes[i])
+		}
+		return d.WriteAtomic(ctx, req)
+	}}.over
+}
+
+// atomicOutcomes changes what a driver says of atomic writes.
+func atomicOutcomes(change func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error)) middleware {
+	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		out, err := d.WriteAtomic(ctx, req)
+		return change(req, out, err)
+	}}.over
+}
+
+// touches changes every touch, alone, in batches and in atomic writes.
+func touches(change func(w *kv.Write)) middleware {
+	touch := func(w *kv.Write) {
+		if w.Kind == kv.KindTouch {
+			change(w)
+		}
+	}
+	return chain(before(kv.KindTouch, func(req *kv.WriteRequest) { change(&req.Write) }), inBatches(touch), inAtomicWrites(touch))
+}
+
 // refusingBatches refuses the batches for which there is an error.
 func refusingBatches(refuse func(writes []kv.Write) error) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
@@ -211,6 +246,15 @@ func reads(change func(rec *kv.Record)) middleware {
 		scans(func(_ kv.ScanRequest, rec *kv.Record) bool { change(rec); return true }),
 		after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { found(out) }),
 		after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) { found(out) }),
+		after(kv.KindTouch, func(_ kv.WriteRequest, out *kv.Outcome) { found(out) }),
+		atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
+			for _, f := range out.Found {
+				if f != nil && f.Exists {
+					change(&f.Record)
+				}
+			}
+			return out, err
+		}),
 		results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 			for i := range results {
 				found(&results[i].Outcome)
@@ -305,12 +349,21 @@ func wholeScans(change func(req kv.ScanRequest, recs []kv.Record) []kv.Record) m
 
 // failures changes the errors of all methods.
 func failures(change func(err error) error) middleware {
-	return chain(readFailures(change), outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
-		if err != nil {
-			err = change(err)
-		}
-		return out, err
-	}))
+	return chain(
+		readFailures(change),
+		outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
+			if err != nil {
+				err = change(err)
+			}
+			return out, err
+		}),
+		atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
+			if err != nil {
+				err = change(err)
+			}
+			return out, err
+		}),
+	)
 }
 
 // readFailures changes the errors of reads. Where it takes one away, the keys that the

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -73,14 +74,44 @@ var operations = []operation{
 	}, true, true},
 	{"delete", func(ctx context.Context, s store, _ kv.Version) error { return s.Delete(ctx, "key") }, true, true},
 	{"delete-if-version", func(ctx context.Context, s store, v kv.Version) error { return s.Delete(ctx, "key", kv.IfVersion(v)) }, true, true},
+	{"touch", func(ctx context.Context, s store, _ kv.Version) error {
+		_, err := s.Touch(ctx, "key", kv.TTL(time.Hour))
+		return err
+	}, true, true},
+	{"touch-if-version", func(ctx context.Context, s store, v kv.Version) error {
+		_, err := s.Touch(ctx, "key", kv.TTL(time.Hour), kv.IfVersion(v))
+		return err
+	}, true, true},
+	{"update", func(ctx context.Context, s store, _ kv.Version) error {
+		e, err := s.Update(ctx, "key", func(old kv.Entry, _ bool) (kv.Change, error) {
+			return kv.Change{Value: append(old.Value, " and new"...)}, nil
+		})
+		return answered(string(e.Value) == "old and new", err)
+	}, true, true},
+	{"increment", func(ctx context.Context, s store, _ kv.Version) error {
+		n, err := s.Increment(ctx, "new", 1)
+		return answered(n == 1, err)
+	}, true, true},
+	{"get-and-delete", func(ctx context.Context, s store, _ kv.Version) error {
+		e, err := s.GetAndDelete(ctx, "key")
+		return answered(string(e.Value) == "old", err)
+	}, true, true},
+	{"atomic-write", func(ctx context.Context, s store, v kv.Version) error {
+		if s.Info().MaxAtomicWrites == 0 { // the group atomic has cases for that
+			_, err := s.Put(ctx, "key", []byte("new"), kv.IfVersion(v))
+			return err
+		}
+		versions, err := s.AtomicWrite(ctx, kv.PutOp("key", []byte("new"), kv.IfVersion(v)), kv.DeleteOp("key::absent"))
+		return answered(len(versions) == 2, err)
+	}, true, true},
 	{"put-many", func(ctx context.Context, s store, _ kv.Version) error {
 		return s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
-	}, true, false},
+	}, true, true},
 	{"delete-many", func(ctx context.Context, s store, _ kv.Version) error {
 		return s.DeleteMany(ctx, []string{"key", "absent"})
-	}, true, false},
+	}, true, true},
 	{"delete-prefix", func(ctx context.Context, s store, _ kv.Version) error {
 		n, err := s.DeletePrefix(ctx, "key")
 		return answered(n == 1, err)
-	}, true, false},
+	}, true, true},
 }
