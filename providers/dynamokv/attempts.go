@@ -152,7 +152,7 @@ func watched(client *dynamodb.Client) *dynamodb.Client {
 			if err := stack.Deserialize.Add(watcher{}, middleware.Before); err != nil {
 				return err
 			}
-			if stack.ID() != "PutItem" && stack.ID() != "BatchWriteItem" {
+			if stack.ID() != "PutItem" && stack.ID() != "UpdateItem" && stack.ID() != "BatchWriteItem" {
 				return nil // nothing else stores tokens
 			}
 			// Inside the loop as well, and the last moment before the body is signed.
