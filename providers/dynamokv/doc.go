@@ -1,7 +1,7 @@
 // Package dynamokv keeps entries in a table of AWS DynamoDB.
 //
-//	err := dynamokv.Ensure(ctx, "dynamodb://kv?region=eu-central-1") // once, or by another tool
-//	store, err := dynamokv.Open(ctx, "dynamodb://kv?region=eu-central-1")
+//	err := dynamokv.Ensure(ctx, "dynamodb://kv1?region=eu-central-1") // once, or by another tool
+//	store, err := dynamokv.Open(ctx, "dynamodb://kv1?region=eu-central-1")
 //
 // [EnsureWith] and [New] do the same with a client of the program's own.
 //
