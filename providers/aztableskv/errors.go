@@ -169,13 +169,16 @@ func (a answer) complete(err error) error {
 	return err
 }
 
-// answerOf returns the answer that err describes.
+// answerOf returns the answer that err describes. An error's code in the answer to a success
+// or a redirect says nothing.
 func answerOf(err error) answer {
-	e, ok := errors.AsType[*azcore.ResponseError](err)
-	if !ok {
-		return answer{index: -1}
+	a := answer{index: -1}
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		if a.status = e.StatusCode; a.status >= 400 {
+			a.code = aztables.TableErrorCode(e.ErrorCode)
+		}
 	}
-	return answer{status: e.StatusCode, code: aztables.TableErrorCode(e.ErrorCode), index: -1}
+	return a
 }
 
 // codeOf returns the service's error code behind err, "" when there is none.

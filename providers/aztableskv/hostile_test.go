@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -190,7 +191,7 @@ func TestHostileOpening(t *testing.T) {
 	}
 }
 
-// record returns a record of skykv's as its entity in a listing, under any names.
+// listed returns a record of skykv's as its entity in a listing, under any names.
 func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	t.Helper()
 	var properties map[string]json.RawMessage
@@ -310,9 +311,7 @@ func TestHostileSizes(t *testing.T) {
 	const slack = 8 << 20 // what the sockets hold
 	var bomb bytes.Buffer
 	zip := gzip.NewWriter(&bomb)
-	for range 64 {
-		zip.Write(make([]byte, 1<<20))
-	}
+	zip.Write(make([]byte, 2*attempt.MaxBytes(attempt.One)))
 	zip.Close()
 	for _, test := range []struct {
 		op    string
@@ -487,4 +486,74 @@ func TestLateAnswers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The rule: no answer makes the driver panic, or report what the answer does not say.
+func FuzzAnswers(f *testing.F) {
+	const parts = "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" +
+		"--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: \"1\"\r\n\r\n\r\n--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: \"2\"\r\n\r\n\r\n--c--\r\n--b--\r\n"
+	for _, body := range append(shapeless, parts, parts[:200],
+		`{"odata.error":{"code":"ResourceNotFound","message":{"value":"1:x"}}}`,
+		`{"PartitionKey":"00","RowKey":"a","v":"dg==","v@odata.type":"Edm.Binary","x":"0","x@odata.type":"Edm.Int64","t":"tttttttttttttttttttttt","p":""}`,
+		`{"value":[{"odata.etag":"\"1\"","PartitionKey":"00","RowKey":"a","x":"0","x@odata.type":"Edm.Int64","t":"tttttttttttttttttttttt","p":""}]}`,
+		`{"value":[{"odata.etag":"\"1\"","PartitionKey":"skykv","RowKey":"layout","format":2,"shards":1}]}`) {
+		for _, status := range []uint16{200, 202, 204, 302, 404} {
+			f.Add(status, "multipart/mixed; boundary=b", `"1"`, []byte(body))
+			f.Add(status, "application/json", "", []byte(body))
+		}
+	}
+	f.Fuzz(func(t *testing.T, status uint16, contentType, etag string, body []byte) {
+		if status < 200 || status > 599 {
+			return
+		}
+		client := fakeClient(t, "http://account.example", transport(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{
+				StatusCode: int(status), Request: r, Body: io.NopCloser(bytes.NewReader(body)),
+				Header: http.Header{"Content-Type": {contentType}, "Etag": {etag}},
+			}, nil
+		}))
+		d, err := newDriver("open", client, "kv1", &Options{Shards: 1, Retry: policy.RetryOptions{MaxRetries: -1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(what string, err error, succeeds bool) {
+			t.Helper()
+			if own, ok := err.(*kv.Error); err != nil && (!ok || own.Kind == nil && status < 400) {
+				t.Fatalf("%s: the error is a %T, %v; want a kv.Error with a kind", what, err, err)
+			}
+			if err == nil && !succeeds {
+				t.Fatalf("%s: status %d and %q are taken for a success", what, status, body)
+			}
+		}
+		missing := status >= 400 && (bytes.Contains(body, []byte("NotFound")))
+		for _, withValue := range []bool{true, false} {
+			found, err := d.Get(t.Context(), kv.GetRequest{Key: "a", WithValue: withValue})
+			check("Get", err, status == 200 || missing)
+			if err == nil && found.Exists && (found.Version == "" || len(found.Token) != kv.TokenLen || found.Expires < 0 || (found.Value != nil) != withValue || !bytes.Contains(body, []byte(found.Token))) {
+				t.Fatalf("the record is %+v", found)
+			}
+		}
+		for rec, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 10, WithValue: true}) {
+			if check("Scan", err, status == 200); err == nil && (rec.Version == "" || len(rec.Token) != kv.TokenLen || rec.Value == nil) {
+				t.Fatalf("the record is %+v", rec)
+			}
+		}
+		layout, err := d.readLayout(t.Context())
+		if check("readLayout", err, status == 200); layout != nil && (layout.shards < 1 || layout.shards > MaxShards) {
+			t.Fatalf("the layout is %+v", layout)
+		}
+		writes := []kv.Write{putting("a", kv.Condition{}), putting("b", kv.Condition{})}
+		for _, w := range append(slices.Clone(writes), putting("a", ifAbsent), deleting("a", kv.Condition{})) {
+			out, err := d.Write(t.Context(), kv.WriteRequest{Write: w})
+			check("Write", err, status == 201 || status == 204 || status == 200 || missing || status >= 400)
+			if out.Done && status != 201 && status != 204 && !missing || out.Done && w.Kind == kv.KindPut && out.Version == "" {
+				t.Fatalf("%s under %s: %+v", w.Kind, w.Condition.Kind, out)
+			}
+		}
+		for i, r := range d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: writes}) {
+			if r.Done && (status != 202 && status != 204 || r.Version == "" || !bytes.Contains(body, []byte(r.Version)) && status == 202) {
+				t.Fatalf("write %d of a transaction: %+v", i, r)
+			}
+		}
+	})
 }
