@@ -81,6 +81,9 @@ var setUp = map[string]func(context.Context, *driver) error{
 	"EnsureWith": func(ctx context.Context, d *driver) error { return d.ensure(ctx) },
 	"Inspect": func(ctx context.Context, d *driver) error {
 		described, err := d.describeTable(ctx)
+		if described == nil && err == nil {
+			return kv.ErrNotProvisioned
+		}
 		if check := d.inspectTable(described, err); check.Err != nil {
 			return check.Err
 		}
