@@ -86,7 +86,8 @@ func Ensure(ctx context.Context, url string) error {
 
 // Inspect checks the collection of a store's URL through the client that the store
 // uses: the endpoint, the credentials, the database, the settings of [EnsureWith] and
-// the layout document. It changes nothing.
+// the layout document. It reads up to 100 documents, and counts those that skykv did not
+// write. It changes nothing.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)

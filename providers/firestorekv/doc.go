@@ -137,7 +137,7 @@
 //	New, Open                 datastore.entities.get, and .create in a new collection
 //	Ensure, EnsureWith        the same, and datastore.indexes.get, datastore.indexes.update (also
 //	                          named datastore.schemas.*), datastore.operations.get
-//	Inspect                   datastore.entities.get, datastore.indexes.get
+//	Inspect                   datastore.entities.get, datastore.indexes.get, datastore.entities.list
 //
 // With datastore.databases.get, Ensure and Inspect also know the edition of the database.
 //

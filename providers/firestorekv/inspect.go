@@ -11,6 +11,7 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
@@ -61,7 +62,40 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 			return
 		}
 	}
-	yield(record)
+	if !yield(record) || record.Status != provider.OK {
+		return
+	}
+	if n, of := d.countForeign(ctx); n > 0 {
+		yield(provider.Check{
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d documents, or not where they are", n, of),
+			Fix: "delete them, or keep them in another collection",
+		})
+	}
+}
+
+// foreignSample is the number of documents that countForeign looks at, at the price of a
+// read each.
+const foreignSample = 100
+
+// countForeign makes one query for documents of all shards, and counts those that no store
+// finds by their keys. Who may not look finds none.
+func (d *driver) countForeign(ctx context.Context) (n, of int) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	query := d.layout.queryAll()
+	query.Limit = wrapperspb.Int32(foreignSample)
+	page, err := d.page(ctx, query, nil)
+	if err != nil {
+		return 0, 0
+	}
+	for _, doc := range page.docs {
+		key := d.layout.keyOf(doc.GetName())
+		_, err := d.layout.decode(key, doc, false)
+		if err != nil || kv.ValidateKey(key) != nil || d.layout.docName(key) != doc.GetName() {
+			n++
+		}
+	}
+	return n, len(page.docs)
 }
 
 // newTransport returns a transport that chooses proxies as gRPC does: as for https, also

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/skykv/skykv/internal/trust"
+	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
 
@@ -133,6 +134,35 @@ func TestInspect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInspectCountsForeignDocuments: scans pass over some of them without a word.
+func TestInspectCountsForeignDocuments(t *testing.T) {
+	t.Parallel()
+	docs := new(fake)
+	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&shards=2"
+	store, err := Open(t.Context(), storeURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.PutMany(t.Context(), itemsOf([]string{"a", "b", "c"})); err != nil {
+		t.Fatal(err)
+	}
+	checks := []string{"ok reachable", "ok clock", "ok credentials", "ok database", "ok fields", "ok layout 2 shards"}
+	wantChecks(t, storeURL, checks...)
+	l := testLayout(2)
+	docs.put("00foreign", nil)
+	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}).GetFields())
+	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}).GetFields())
+	docs.put("01", nil)
+	docs.put("other", nil) // which no query finds
+	wantChecks(t, storeURL, append(checks, "warn records did not write 4 of the first 7 documents")...)
+	many := strings.Replace(strings.Replace(storeURL, "/c?", "/d?", 1), "shards=2", "shards=256", 1)
+	docs.putIn("d", "1", nil) // shorter than the digits of a shard
+	docs.putIn("d", layoutID, testLayout(256).record().GetFields())
+	checks[len(checks)-1] = "ok layout 256 shards"
+	wantChecks(t, many, append(checks, "warn records did not write 1 of the first 1 documents")...)
 }
 
 // TestInspectAgreesWithEnsure: what Inspect announces is what Ensure does.
