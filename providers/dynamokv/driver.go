@@ -58,35 +58,49 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 }
 
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	expr, values, known := d.layout.condition(req.Condition, req.Now)
-	if !known || req.Kind != kv.KindPut && req.Kind != kv.KindDelete {
+	expr, values, known := d.layout.condition(req.Write, req.Now)
+	if !known || req.Kind == kv.KindCheck {
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	}
 	a := d.watch(ctx, req.Meter)
 	defer a.end()
-	if req.Kind == kv.KindDelete {
-		_, err := d.client.DeleteItem(a, &dynamodb.DeleteItemInput{
+	var err error
+	switch req.Kind {
+	case kv.KindPut:
+		a.records = 1
+		_, err = d.client.PutItem(a, &dynamodb.PutItemInput{
+			TableName:                           d.table,
+			Item:                                d.layout.encode(req.Record),
+			ConditionExpression:                 expr,
+			ExpressionAttributeValues:           values,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+	case kv.KindTouch:
+		a.records = 1
+		update, names := d.layout.touch(req.Record, values)
+		_, err = d.client.UpdateItem(a, &dynamodb.UpdateItemInput{
+			TableName:                           d.table,
+			Key:                                 d.layout.primaryKey(req.Key),
+			UpdateExpression:                    update,
+			ExpressionAttributeNames:            names,
+			ConditionExpression:                 expr,
+			ExpressionAttributeValues:           values,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+	case kv.KindDelete:
+		_, err = d.client.DeleteItem(a, &dynamodb.DeleteItemInput{
 			TableName:                           d.table,
 			Key:                                 d.layout.primaryKey(req.Key),
 			ConditionExpression:                 expr,
 			ExpressionAttributeValues:           values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
-		if err != nil {
-			return a.failCondition(req.Write, err)
-		}
-		return kv.Outcome{Done: true}, nil
 	}
-	a.records = 1
-	_, err := d.client.PutItem(a, &dynamodb.PutItemInput{
-		TableName:                           d.table,
-		Item:                                d.layout.encode(req.Record),
-		ConditionExpression:                 expr,
-		ExpressionAttributeValues:           values,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return a.failCondition(req.Write, err)
+	case req.Kind == kv.KindDelete:
+		return kv.Outcome{Done: true}, nil
 	}
 	return kv.Outcome{Done: true, Version: a.stored(req.Token)}, nil
 }
@@ -99,32 +113,14 @@ func (a *attempts) failCondition(w kv.Write, err error) (kv.Outcome, error) {
 		return kv.Outcome{}, a.failWrite(err)
 	}
 	out := kv.Outcome{MayHaveApplied: a.mayHaveApplied(err)}
-	foreign := func(err *kv.Error) (kv.Outcome, error) {
-		e := *err
+	found, foreign := a.driver.layout.failed(w, failed.Item)
+	if foreign != nil {
+		e := *foreign
 		e.MayHaveApplied = out.MayHaveApplied
 		return kv.Outcome{}, &e
 	}
-	if failed.Item == nil {
-		if w.Condition.Kind != kv.CondVersion { // all others hold for a key without an item
-			return foreign(errNoItem)
-		}
-		return out, nil
-	}
-	if a.driver.layout.keyOf(failed.Item) != w.Key {
-		return foreign(errNoAnswer("its item has another key"))
-	}
-	// The value came along, whether it is wanted or not. Without a condition, the
-	// expression failed because the item is none of skykv's.
-	rec, err := a.driver.layout.decode(w.Key, failed.Item, true)
-	if err != nil {
-		return foreign(err.(*kv.Error))
-	}
-	out.Exists, out.Found = true, rec
+	out.Exists, out.Found = found.Exists, found.Record
 	return out, nil
-}
-
-func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported}
 }
 
 func (d *driver) Close() error {

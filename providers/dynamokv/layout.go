@@ -89,12 +89,17 @@ func (l *layout) encode(rec kv.Record) item {
 	it[attrToken] = text(rec.Token)
 	if rec.Expires != 0 {
 		it[attrExpires] = number(rec.Expires)
-		it[attrTTL] = number((rec.Expires+999)/1000 + int64(kv.ExpiryGrace/time.Second))
+		it[attrTTL] = deleteAt(rec.Expires)
 	}
 	if rec.Predecessors != "" {
 		it[attrPredecessors] = text(rec.Predecessors)
 	}
 	return it
+}
+
+// deleteAt returns when the service may delete an item, in its unit: seconds.
+func deleteAt(expires int64) types.AttributeValue {
+	return number((expires+999)/1000 + int64(kv.ExpiryGrace/time.Second))
 }
 
 // decode reads the item of key. The record keeps the item's slices. An item that
@@ -137,18 +142,21 @@ func (l *layout) decode(key string, it item, withValue bool) (kv.Record, error) 
 // retoken replaces the tokens of the records in an encoded request by those that an
 // attempt stores, and returns how many there were.
 func (l *layout) retoken(request []byte, attempt int) int {
-	// Nothing else in a request looks like this. Keys and predecessors have no quotes,
+	// Nothing else in a request looks like these. Keys and predecessors have no quotes,
 	// values are in base64, and versions in a condition have their quotes escaped.
-	const before = `"` + attrToken + `":{"S":"`
-	for found := 0; ; found++ {
-		_, rest, ok := bytes.Cut(request, []byte(before))
-		if !ok {
-			return found
+	found := 0
+	for _, before := range []string{`"` + attrToken + `":{"S":"`, `":token":{"S":"`} {
+		for rest := request; ; found++ {
+			_, after, ok := bytes.Cut(rest, []byte(before))
+			if !ok {
+				break
+			}
+			var token []byte
+			token, rest, _ = bytes.Cut(after, []byte(`"`))
+			copy(token, kv.AttemptToken(string(token), attempt))
 		}
-		var token []byte
-		token, request, _ = bytes.Cut(rest, []byte(`"`))
-		copy(token, kv.AttemptToken(string(token), attempt))
 	}
+	return found
 }
 
 // The expressions. An item is skykv's if its attributes have the types that decode
@@ -165,7 +173,9 @@ var (
 	exprAny     = exprNoItem + " OR (" + exprToken + " AND " + exprBody + " AND " + exprExpiry + ")"
 	exprAbsent  = exprNoItem + " OR (" + exprToken + " AND " + exprBody + " AND x <= :now)"
 	exprVersion = "t = :t AND " + exprBody + " AND " + exprExpiry
+	exprOwnLive = exprToken + " AND " + exprBody + " AND (attribute_not_exists(x) OR (attribute_type(x, :n) AND x > :now))"
 	exprNew     = exprNoItem
+	exprTrue    = "attribute_not_exists(sk) OR attribute_exists(sk)"
 
 	exprRange = "pk = :p AND sk BETWEEN :from AND :to"
 	// The filter keeps items with an expiry of another type, to report them.
@@ -179,20 +189,69 @@ var (
 	typeN = text("N")
 
 	valuesAny = item{":s": typeS, ":b": typeB, ":n": typeN}
+
+	touchNames = map[string]string{"#ttl": attrTTL} // a reserved word
 )
 
-// condition returns the expression for a condition of a write, and its values. It
-// reports whether it knows the kind.
-func (l *layout) condition(cond kv.Condition, now int64) (expr *string, values item, known bool) {
-	switch cond.Kind {
+// condition returns the expression for the condition of a write, and its values. It
+// reports whether it knows the kinds of both.
+func (l *layout) condition(w kv.Write, now int64) (expr *string, values item, known bool) {
+	change := w.Kind == kv.KindPut || w.Kind == kv.KindDelete || w.Kind == kv.KindCheck
+	switch w.Condition.Kind {
 	case kv.CondNone:
-		return &exprAny, valuesAny, true
+		return &exprAny, valuesAny, w.Kind == kv.KindPut || w.Kind == kv.KindDelete
 	case kv.CondAbsent:
-		return &exprAbsent, item{":s": typeS, ":b": typeB, ":now": number(now)}, true
+		return &exprAbsent, item{":s": typeS, ":b": typeB, ":now": number(now)}, change
 	case kv.CondVersion:
-		return &exprVersion, item{":t": text(cond.Version), ":s": typeS, ":b": typeB, ":n": typeN}, true
+		return &exprVersion, item{":t": text(w.Condition.Version), ":s": typeS, ":b": typeB, ":n": typeN}, change || w.Kind == kv.KindTouch
+	case kv.CondLive:
+		return &exprOwnLive, item{":s": typeS, ":b": typeB, ":n": typeN, ":now": number(now)}, w.Kind == kv.KindTouch
 	}
 	return nil, nil, false
+}
+
+// touch returns the expression that replaces all of an item but its value, and adds its
+// values to those of the condition.
+func (l *layout) touch(rec kv.Record, values item) (expr *string, names map[string]string) {
+	set, remove := "SET t = :token", ""
+	values[":token"] = text(rec.Token)
+	if rec.Expires != 0 {
+		set += ", x = :x, #ttl = :ttl"
+		values[":x"], values[":ttl"] = number(rec.Expires), deleteAt(rec.Expires)
+	} else {
+		remove = " REMOVE x, #ttl"
+	}
+	switch {
+	case rec.Predecessors != "":
+		set += ", p = :p"
+		values[":p"] = text(rec.Predecessors)
+	case remove == "":
+		remove = " REMOVE p"
+	default:
+		remove += ", p"
+	}
+	set += remove
+	return &set, touchNames
+}
+
+// failed returns what was under the key of a write whose condition has failed. The value
+// came along, whether it is wanted or not. An item that skykv did not write makes the
+// conditions of all kinds fail, and is an error.
+func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
+	none := kv.Found{Record: kv.Record{Key: w.Key}}
+	switch {
+	case it == nil && (w.Condition.Kind == kv.CondVersion || w.Condition.Kind == kv.CondLive):
+		return none, nil
+	case it == nil: // without an item, all others hold
+		return none, errNoItem
+	case l.keyOf(it) != w.Key:
+		return none, errNoAnswer("its item has another key")
+	}
+	rec, err := l.decode(w.Key, it, true)
+	if err != nil {
+		return none, err.(*kv.Error)
+	}
+	return kv.Found{Record: rec, Exists: true}, nil
 }
 
 // projection returns what a read asks for: nil for all of an item.

@@ -214,7 +214,7 @@ func mountFile(c *child, args []string) error {
 		c.say("cannot mount: %v", err)
 		return nil
 	}
-	inside := filepath.Join(args[1], "app.db")
+	inside := filepath.Join(args[1], "a \\ file.db") // whose name the list of mounts escapes
 	if err := os.WriteFile(inside, nil, 0o600); err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func TestMountedFile(t *testing.T) {
 	if !strings.Contains(lines[0], "a mount of a single file") {
 		t.Errorf("rule: the error says what is wrong; got %s", lines[0])
 	}
-	if files := contents(t, elsewhere); files["app.db-wal"] != "" {
+	if files := contents(t, elsewhere); files["a \\ file.db-wal"] != "" {
 		t.Errorf("rule: what is refused stays as it is; there are %v", files)
 	}
 }

@@ -15,8 +15,13 @@ type driver struct {
 	rs *readers
 }
 
+// maxAtomicWrites is as many as the cloud providers take.
+const maxAtomicWrites = 100
+
 // Info describes the driver.
-func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
+func (d *driver) Info() kv.Info {
+	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites}
+}
 
 // Get reads one row.
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -45,40 +50,116 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return result.Outcome, result.Err
 }
 
-// knows reports whether the driver has a way to carry out w.
+// knows reports whether the driver has a way to carry out w by itself.
 func knows(w *kv.Write) bool {
-	return (w.Kind == kv.KindPut || w.Kind == kv.KindDelete) && w.Condition.Kind <= kv.CondVersion
+	switch w.Kind {
+	case kv.KindPut, kv.KindDelete:
+		return w.Condition.Kind <= kv.CondVersion
+	case kv.KindTouch:
+		return w.Condition.Kind == kv.CondVersion || w.Condition.Kind == kv.CondLive
+	}
+	return false
 }
 
-// write carries out w, if its condition holds, within a transaction. The token of a
-// record is its version. An error beside the result undoes the transaction; the error of a
-// row that the condition cannot be judged by is in the result.
+// write carries out w, if its condition holds, within a transaction. An error beside the
+// result undoes the transaction; the error of a row that the condition cannot be judged by
+// is in the result.
 func write(t *table, w *kv.Write, now int64) (kv.WriteResult, error) {
-	if w.Condition.Kind != kv.CondNone {
-		found, err := t.get(w.Key, false)
-		if row, ok := errors.AsType[*kv.Error](err); ok {
-			return kv.WriteResult{Err: row}, nil
-		}
-		if err != nil {
-			return kv.WriteResult{}, err
-		}
-		holds := found.Exists && found.Version == w.Condition.Version
-		if w.Condition.Kind == kv.CondAbsent {
-			holds = !found.Exists || found.Expires != 0 && found.Expires <= now
-		}
-		if !holds {
-			return kv.WriteResult{Outcome: kv.Outcome{Exists: found.Exists, Found: found.Record}}, nil
-		}
+	found, holds, err := judge(t, w, now)
+	if row, ok := errors.AsType[*kv.Error](err); ok {
+		return kv.WriteResult{Err: row}, nil
 	}
-	if w.Kind == kv.KindDelete {
-		return kv.WriteResult{Outcome: kv.Outcome{Done: true}}, t.delete(w.Key)
+	if err != nil {
+		return kv.WriteResult{}, err
 	}
-	return kv.WriteResult{Outcome: kv.Outcome{Done: true, Version: w.Token}}, t.put(&w.Record)
+	if !holds {
+		return kv.WriteResult{Outcome: kv.Outcome{Exists: found.Exists, Found: found.Record}}, nil
+	}
+	version, err := apply(t, w)
+	return kv.WriteResult{Outcome: kv.Outcome{Done: true, Version: version}}, err
 }
 
-// WriteAtomic is unsupported, as Info says.
-func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported, Err: errors.New("the driver has no atomic writes of several keys")}
+// judge reports whether the condition of w holds and, if it has one, what is under its key.
+// The token of a record is its version. A row that skykv did not write, or that is
+// damaged, is an *kv.Error.
+func judge(t *table, w *kv.Write, now int64) (found kv.Found, holds bool, err error) {
+	if w.Condition.Kind == kv.CondNone {
+		return found, true, nil
+	}
+	if found, err = t.get(w.Key, false); err != nil {
+		return found, false, err
+	}
+	live := found.Exists && (found.Expires == 0 || found.Expires > now)
+	switch w.Condition.Kind {
+	case kv.CondAbsent:
+		return found, !live, nil
+	case kv.CondLive:
+		return found, live, nil
+	}
+	return found, found.Exists && found.Version == w.Condition.Version, nil
+}
+
+// apply carries out w, whose condition holds, and returns the version of what it stored.
+func apply(t *table, w *kv.Write) (version string, err error) {
+	switch w.Kind {
+	case kv.KindPut:
+		return w.Token, t.put(&w.Record)
+	case kv.KindTouch:
+		return w.Token, t.touch(&w.Record)
+	case kv.KindDelete:
+		return "", t.delete(w.Key)
+	}
+	return "", nil // a check
+}
+
+// WriteAtomic judges all conditions before it writes, in one transaction.
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	bytes := 0
+	for i := range req.Writes {
+		w := &req.Writes[i]
+		if !knows(w) && (w.Kind != kv.KindCheck || w.Condition.Kind == kv.CondNone) {
+			return kv.AtomicOutcome{}, kv.UnsupportedWrite(*w)
+		}
+		bytes += len(w.Value)
+	}
+	var out kv.AtomicOutcome
+	var row *kv.Error // which a condition cannot be judged by
+	err := d.w.write(ctx, &job{now: req.Now, writes: len(req.Writes), bytes: bytes, meter: req.Meter, do: func(t *table) error {
+		out, row = kv.AtomicOutcome{Done: true, Found: make([]*kv.Found, len(req.Writes))}, nil
+		for i := range req.Writes {
+			w := &req.Writes[i]
+			found, holds, err := judge(t, w, req.Now)
+			if own, ok := errors.AsType[*kv.Error](err); ok {
+				row = &kv.Error{Key: w.Key, Kind: own.Kind, Err: own.Err}
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if w.Condition.Kind != kv.CondNone {
+				out.Found[i] = &found
+			}
+			out.Done = out.Done && holds
+		}
+		if !out.Done {
+			return nil
+		}
+		out.Found, out.Versions = nil, make([]string, len(req.Writes))
+		for i := range req.Writes {
+			var err error
+			if out.Versions[i], err = apply(t, &req.Writes[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	switch {
+	case err != nil:
+		return kv.AtomicOutcome{}, err
+	case row != nil:
+		return kv.AtomicOutcome{}, row
+	}
+	return out, nil
 }
 
 // Close waits for the calls under way. The last connection to the file, in any

@@ -75,6 +75,8 @@ const (
 	putRow = "INSERT INTO kv (k, x, t, p, c, d, v) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (k) DO UPDATE " +
 		"SET x = excluded.x, t = excluded.t, p = excluded.p, c = excluded.c, d = excluded.d, v = excluded.v"
 
+	touchRow = "UPDATE kv SET x = ?2, t = ?3, p = ?4, c = ?5 WHERE k = ?1"
+
 	deleteRow = "DELETE FROM kv WHERE k = ?1"
 )
 
@@ -93,7 +95,8 @@ type table struct {
 	conn *sqlite.Conn
 
 	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // readers have these,
-	scanExpired, putRow, deleteRow, schemaVersion   *sqlite.Stmt // the writer these and selectMeta
+	scanExpired, schemaVersion                      *sqlite.Stmt // the writer these and selectMeta
+	putRow, touchRow, deleteRow                     *sqlite.Stmt
 
 	checkedSchema int64 // the version of the schema that was compared, 0 for none
 
@@ -112,7 +115,7 @@ func tableToRead(ctx context.Context, c *sqlite.Conn) (*table, error) {
 func tableToWrite(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	t := &table{conn: c}
 	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
-		selectMeta: &t.selectMeta, scanExpired: &t.scanExpired, putRow: &t.putRow, deleteRow: &t.deleteRow,
+		selectMeta: &t.selectMeta, scanExpired: &t.scanExpired, putRow: &t.putRow, touchRow: &t.touchRow, deleteRow: &t.deleteRow,
 		selectSchemaVersion: &t.schemaVersion,
 	})
 }
@@ -251,7 +254,20 @@ func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
 
 // put stores rec in place of all that is there under its key.
 func (t *table) put(rec *kv.Record) error {
-	stmt := t.putRow
+	t.bindMeta(t.putRow, rec)
+	t.putRow.BindInt64(6, int64(t.valueSum(rec)))
+	t.putRow.BindBytes(7, rec.Value)
+	return exec(t.putRow)
+}
+
+// touch replaces all but the value of the row of a key.
+func (t *table) touch(rec *kv.Record) error {
+	t.bindMeta(t.touchRow, rec)
+	return exec(t.touchRow)
+}
+
+// bindMeta binds the key and all but the value: parameters 1 to 5.
+func (t *table) bindMeta(stmt *sqlite.Stmt, rec *kv.Record) {
 	stmt.BindText(1, rec.Key)
 	if rec.Expires == 0 {
 		stmt.BindNull(2)
@@ -265,9 +281,6 @@ func (t *table) put(rec *kv.Record) error {
 		stmt.BindText(4, rec.Predecessors)
 	}
 	stmt.BindInt64(5, int64(t.metaSum(rec)))
-	stmt.BindInt64(6, int64(t.valueSum(rec)))
-	stmt.BindBytes(7, rec.Value)
-	return exec(stmt)
 }
 
 // delete removes the row of a key, if there is one.

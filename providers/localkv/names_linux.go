@@ -2,8 +2,7 @@ package localkv
 
 import (
 	"os"
-
-	"golang.org/x/sys/unix"
+	"strings"
 )
 
 // checkNames refuses a file that has several names. Its log is beside each of
@@ -13,11 +12,15 @@ func checkNames(path string, info os.FileInfo) error {
 	if err := checkLinks(info); err != nil {
 		return err
 	}
-	// A file that is mounted by itself, as into a container, has another name outside.
-	// Kernels before 5.8 do not tell, and are believed.
-	var stat unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, 0, 0, &stat); err == nil && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
-		return errFile("it is a mount of a single file, and its log would not be beside the file outside; mount its folder instead")
+	// A file that is mounted by itself, as into a container, has another name outside. The
+	// fifth field of a line is where something is mounted, see proc_pid_mountinfo(5). Where
+	// there is no /proc, the file is believed to have one name.
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	escaped := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(path)
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == escaped {
+			return errFile("it is a mount of a single file, and its log would not be beside the file outside; mount its folder instead")
+		}
 	}
 	return nil
 }

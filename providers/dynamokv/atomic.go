@@ -1,0 +1,194 @@
+package dynamokv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/skykv/skykv/kv"
+)
+
+const (
+	// maxAtomicWrites is the service's limit:
+	// https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+	maxAtomicWrites = 100
+
+	// The service knows a request's token for ten minutes, and takes requests that were
+	// signed up to five minutes ago. No attempt of a call that ends by then can arrive
+	// when the token is forgotten.
+	atomicTimeout = 2 * time.Minute
+
+	// conflictTries is how often a transaction that met others is tried.
+	conflictTries = 20
+)
+
+// WriteAtomic makes one TransactWriteItems, with a request token of its own. All attempts
+// store the same tokens, or the service would take them for several requests.
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, atomicTimeout)
+	defer cancel()
+	mayHaveApplied := false
+	for n := 1; ; n++ {
+		items, unsupported := d.transactItems(req)
+		if unsupported != nil {
+			return kv.AtomicOutcome{}, unsupported
+		}
+		err := d.transact(ctx, req.Meter, req.Writes[0].Token, items)
+		if err == nil {
+			return atomicDone(req.Writes), nil
+		}
+		mayHaveApplied = mayHaveApplied || err.MayHaveApplied
+		reasons := reasonsOf(err, len(items))
+		switch decided, conflict := judgeReasons(reasons); {
+		case decided:
+			return d.refused(ctx, req, reasons, mayHaveApplied)
+		case !conflict || n == conflictTries:
+			e := *err
+			e.MayHaveApplied = mayHaveApplied
+			if conflict {
+				e.Kind = kv.ErrThrottled
+			}
+			return kv.AtomicOutcome{}, &e
+		}
+		if ended := d.pause(ctx, n); ended != nil {
+			return kv.AtomicOutcome{}, &kv.Error{MayHaveApplied: mayHaveApplied, Err: fmt.Errorf("%w, the last attempt having ended with: %w", ended, err)}
+		}
+	}
+}
+
+// atomicDone is the outcome of a transaction that was carried out.
+func atomicDone(writes []kv.Write) kv.AtomicOutcome {
+	out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(writes))}
+	for i, w := range writes {
+		if w.Kind == kv.KindPut || w.Kind == kv.KindTouch {
+			out.Versions[i] = w.Token
+		}
+	}
+	return out
+}
+
+// transact sends one transaction.
+func (d *driver) transact(ctx context.Context, meter *kv.Meter, token string, items []types.TransactWriteItem) *kv.Error {
+	a := d.watchMany(ctx, meter, mostBatch)
+	defer a.end()
+	_, err := d.client.TransactWriteItems(a, &dynamodb.TransactWriteItemsInput{TransactItems: items, ClientRequestToken: &token})
+	if err == nil {
+		return nil
+	}
+	return a.failWrite(err)
+}
+
+// transactItems returns the writes in the service's words.
+func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteItem, *kv.Error) {
+	const old = types.ReturnValuesOnConditionCheckFailureAllOld
+	items := make([]types.TransactWriteItem, len(req.Writes))
+	for i, w := range req.Writes {
+		expr, values, known := d.layout.condition(w, req.Now)
+		if !known {
+			return nil, kv.UnsupportedWrite(w)
+		}
+		key := d.layout.primaryKey(w.Key)
+		switch w.Kind {
+		case kv.KindPut:
+			items[i].Put = &types.Put{
+				TableName: d.table, Item: d.layout.encode(w.Record),
+				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+			}
+		case kv.KindTouch:
+			update, names := d.layout.touch(w.Record, values)
+			items[i].Update = &types.Update{
+				TableName: d.table, Key: key, UpdateExpression: update, ExpressionAttributeNames: names,
+				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+			}
+		case kv.KindDelete:
+			items[i].Delete = &types.Delete{
+				TableName: d.table, Key: key,
+				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+			}
+		case kv.KindCheck:
+			items[i].ConditionCheck = &types.ConditionCheck{
+				TableName: d.table, Key: key,
+				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+			}
+		}
+	}
+	return items, nil
+}
+
+// reasonsOf returns why a transaction was cancelled, a reason for each of its n items.
+func reasonsOf(err error, n int) []types.CancellationReason {
+	cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
+	if !ok || len(cancelled.CancellationReasons) != n {
+		return nil
+	}
+	return cancelled.CancellationReasons
+}
+
+const failedCondition = "ConditionalCheckFailed"
+
+// judgeReasons says whether a condition has failed, and whether else nothing but other
+// transactions and throttling was in the way.
+func judgeReasons(reasons []types.CancellationReason) (decided, conflict bool) {
+	conflict = len(reasons) > 0
+	for _, reason := range reasons {
+		switch aws.ToString(reason.Code) {
+		case failedCondition:
+			return true, false
+		case "", "None", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitExceeded":
+		default:
+			conflict = false
+		}
+	}
+	return false, conflict
+}
+
+// refused is the outcome of a transaction of which conditions have failed. An attempt
+// that was lost before may have been applied, or may yet be: a fence finds out.
+func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons []types.CancellationReason, lost bool) (kv.AtomicOutcome, error) {
+	if lost {
+		switch applied, known := d.fence(ctx, req); {
+		case known && applied:
+			return atomicDone(req.Writes), nil
+		case known:
+			lost = false
+		}
+	}
+	out := kv.AtomicOutcome{MayHaveApplied: lost, Found: make([]*kv.Found, len(reasons))}
+	for i, reason := range reasons {
+		if aws.ToString(reason.Code) != failedCondition {
+			continue
+		}
+		w := req.Writes[i]
+		found, err := d.layout.failed(w, reason.Item)
+		if err != nil {
+			e := *err
+			e.Key, e.MayHaveApplied = w.Key, lost
+			return kv.AtomicOutcome{}, &e
+		}
+		out.Found[i] = &found
+	}
+	return out, nil
+}
+
+// fence sends another transaction under the request token of one of unknown fate. If the
+// service takes it, the one before was not applied and never will be, since its token is
+// used up. If the service says that the token was for another request, it was applied.
+func (d *driver) fence(ctx context.Context, req kv.WriteManyRequest) (applied, known bool) {
+	err := d.transact(ctx, req.Meter, req.Writes[0].Token, []types.TransactWriteItem{{ConditionCheck: &types.ConditionCheck{
+		TableName: d.table, Key: d.layout.primaryKey(req.Writes[0].Key), ConditionExpression: &exprTrue,
+	}}})
+	if err == nil {
+		return false, true
+	}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if ok && api.ErrorCode() == "IdempotentParameterMismatchException" {
+		return true, true
+	}
+	return false, false
+}
