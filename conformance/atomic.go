@@ -253,6 +253,14 @@ func atomicCases() []testCase {
 				t.store = whole
 				t.wantContent("n:g::b")
 			}),
+		atomicRule("atomic/groups-in-namespace",
+			"Keys that are of one group in a namespace, and of two as they are stored, are refused before any I/O, on every provider alike.",
+			func(t *trial) {
+				t.inNamespace("n")
+				t.wantRefused("AtomicWrite", kv.ErrInvalidOption, func() error { _, err := t.AtomicWrite(t.ctx, kv.PutOp(":", nil), kv.PutOp(":::x", nil)); return err })
+				t.atomic(kv.PutOp(":::x", nil), kv.PutOp(":::y", nil))
+				t.wantContent(":::x", ":::y")
+			}),
 		atomicRule("atomic/bank",
 			"Transfers by several callers between the accounts of a group keep the sum.",
 			func(t *trial) {

@@ -94,10 +94,12 @@ func TestSoundDrivers(t *testing.T) {
 			slices.Reverse(found)
 			return found
 		}),
-		"the lowest limits":                                 infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
-		"a hash of value and token for a version":           versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
-		"nothing but cancellation":                          cancelling,
-		"no atomic writes":                                  infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }),
+		"the lowest limits":                       infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
+		"a hash of value and token for a version": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
+		"nothing but cancellation":                cancelling,
+		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
+		}}.over),
 		"atomic writes that say nothing of what they found": findsNothing,
 		"checks that write back":                            writesBack,
 	} {

@@ -149,6 +149,11 @@ func (s *Store) checkOps(ops []Op) *Error {
 		if a, b := Group(ops[0].key), Group(o.key); a != b {
 			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("the key is of group %s, and that of element 0 is of group %s; want keys of one group", quote(b), quote(a))}, i)
 		}
+		// What is one group in a namespace may be several as it is stored, where the
+		// namespace's last colon and a key's first meet.
+		if a, b := Group(s.info.Namespace+ops[0].key), Group(s.info.Namespace+o.key); a != b {
+			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("in the store of the namespace the key is of group %s, and that of element 0 is of group %s; want keys of one group", quote(b), quote(a))}, i)
+		}
 		seen[o.key] = struct{}{}
 		bytes += len(o.key) + len(o.value)
 	}

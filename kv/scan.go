@@ -183,8 +183,6 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 	ahead := want == 0 || share > scanPage
 	req.Limit = scanPage
 	switch {
-	case req.From > req.To: // After is beyond the prefix
-		return func(func(Record, error) bool) {}
 	case n == 1 && full != nil:
 		req.Limit = min(want, scanPage-1) + 1
 	case n == 1 && want > 0:
