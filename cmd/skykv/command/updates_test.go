@@ -76,7 +76,7 @@ func TestExpiriesAndCounters(t *testing.T) {
 		}
 		bad(t, exitUsage, "DELTA is no whole number", "incr", url, "n", "1.5")
 		bad(t, exitUsage, "--if-new needs --ttl", "incr", url, "n", "--if-new")
-		bad(t, 1, "no whole number in decimal text", "incr", url, "a")
+		bad(t, exitFailure, "no whole number in decimal text", "incr", url, "a")
 
 		if got := good(t, "scan", url, "--keys-only", "--from", "ab", "--before", "new"); got != "ab\nhits\nn\n" {
 			t.Errorf("rule: scan prints the keys from one and before another; it prints %q", got)
