@@ -132,19 +132,6 @@ type answer struct {
 	etags []string // of its operations, "" for a deletion
 }
 
-// readAnswer reads the answer to one attempt. It reads the error's code where the status
-// does not say enough.
-func readAnswer(resp *http.Response) answer {
-	a := answer{status: resp.StatusCode, index: -1}
-	switch a.status {
-	case http.StatusAccepted:
-		return readTransaction(resp)
-	case http.StatusServiceUnavailable:
-		a.code = codeOf(runtime.NewResponseError(resp))
-	}
-	return a
-}
-
 // mayHaveApplied reports whether the request may have changed something, or may yet.
 func (a answer) mayHaveApplied() bool {
 	switch {

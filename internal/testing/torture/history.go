@@ -185,9 +185,9 @@ func operations(calls []Call) []porcupine.Operation {
 	return operations
 }
 
-// account completes calls by what the injector has seen. The calls' clock read zero
-// at start.
-func account(calls []Call, attempts []faults.Attempt, start time.Time) {
+// account completes calls by what the injector has seen. The function at is what the calls'
+// clock read at a time.
+func account(calls []Call, attempts []faults.Attempt, at func(time.Time) int64) {
 	byOp := make(map[string][]faults.Attempt)
 	for _, a := range attempts {
 		if a.Write && !a.Sent.IsZero() {
@@ -204,7 +204,7 @@ func account(calls []Call, attempts []faults.Attempt, start time.Time) {
 			if a.Answered.IsZero() {
 				c.Through = math.MaxInt64
 			} else {
-				c.Through = max(c.Through, a.Answered.Sub(start).Nanoseconds())
+				c.Through = max(c.Through, at(a.Answered))
 			}
 		}
 	}

@@ -26,9 +26,8 @@ type order struct {
 	Workload           Workload
 	Round, First, Last int
 
-	// Start is the wall clock's reading at the start of the round: the one clock
-	// that all processes have.
-	Start time.Time
+	// Start is what monotonic returned at the start of the round.
+	Start int64
 }
 
 // report is what a child says at the end of a round.
@@ -37,13 +36,23 @@ type report struct {
 	Faults int // so far
 }
 
+// childPrograms are other programs that this test binary can be, by the value of
+// childProgram in the environment.
+var childPrograms = map[string]func(path string) error{}
+
+const childProgram = "SKYKV_TORTURE_PROGRAM"
+
 // runChild reports whether this process was a child, which now has ended.
 func runChild() bool {
 	path := os.Getenv(childPath)
 	if path == "" {
 		return false
 	}
-	if err := obey(path, os.Stdin, os.Stdout); err != nil {
+	program := childPrograms[os.Getenv(childProgram)]
+	if program == nil {
+		program = func(path string) error { return obey(path, os.Stdin, os.Stdout) }
+	}
+	if err := program(path); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -71,22 +80,9 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 		}
 		in.Use(faults.Seeded(o.Workload.Seed, Rates, 10))
 		o.Workload.Injector = in
-		calls := o.Workload.Run(context.Background(), o.Round, o.First, o.Last, monotonic(o.Start), store)
+		calls := o.Workload.Run(context.Background(), o.Round, o.First, o.Last, o.Start, store)
 		if err := encoder.Encode(report{calls, in.Faults()}); err != nil {
 			return err
-		}
-	}
-}
-
-// monotonic gives the moment of a wall clock's reading a little ago, as one that
-// changes of the wall clock do not move. The time that a process lost its processor
-// while it read its two clocks would shift all that it reports, against the others.
-func monotonic(wall time.Time) time.Time {
-	for {
-		before := time.Now()
-		now := time.Now()
-		if time.Since(before) < 20*time.Microsecond {
-			return now.Add(-time.Duration(now.UnixNano() - wall.UnixNano()))
 		}
 	}
 }
@@ -97,7 +93,8 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 	type child struct {
 		*json.Encoder
 		*json.Decoder
-		faults int
+		process *os.Process
+		faults  int
 	}
 	const others = 2
 	start := sync.OnceValue(func() []*child {
@@ -123,7 +120,7 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 					t.Errorf("a process with clients: %v", err)
 				}
 			})
-			children = append(children, &child{json.NewEncoder(orders), json.NewDecoder(bufio.NewReader(reports)), 0})
+			children = append(children, &child{json.NewEncoder(orders), json.NewDecoder(bufio.NewReader(reports)), cmd.Process, 0})
 		}
 		for _, c := range children { // the first round is to begin in all of them at once
 			if err := c.Decode(new(report)); err != nil {
@@ -134,16 +131,24 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 	})
 	return func(t *testing.T, workload Workload, round int) *History {
 		children := start()
-		wall := time.Now().Round(0)
+		begun := monotonic()
 		share := workload.Clients / (others + 1)
 		for i, c := range children {
-			o := order{Workload: workload, Round: round, First: i * share, Last: (i + 1) * share, Start: wall}
+			o := order{Workload: workload, Round: round, First: i * share, Last: (i + 1) * share, Start: begun}
 			o.Workload.Injector = nil
 			if err := c.Encode(o); err != nil {
 				t.Fatal(err)
 			}
 		}
-		h := &History{Calls: workload.Run(t.Context(), round, others*share, workload.Clients, monotonic(wall), w.stores...)}
+		paused := make(chan struct{})
+		go func() {
+			defer close(paused)
+			// As a machine that swaps or migrates does: any moment of a call may last.
+			rng := faults.Rand(workload.Seed, "pauses", fmt.Sprint(round))
+			pause(children[round%others].process, time.Duration(rng.IntN(30))*time.Millisecond, time.Duration(rng.IntN(50))*time.Millisecond)
+		}()
+		h := &History{Calls: workload.Run(t.Context(), round, others*share, workload.Clients, begun, w.stores...)}
+		<-paused
 		w.faults = 0
 		for _, c := range children {
 			var r report

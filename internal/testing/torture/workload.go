@@ -44,24 +44,28 @@ var Rates = faults.Rates{
 // round uses. The calls depend on seed and round, not on their timing, but for the
 // versions that they have seen.
 func (w Workload) Round(ctx context.Context, round int, stores ...*kv.Store) *History {
-	start := time.Now()
-	return &History{Calls: w.Run(ctx, round, 0, w.Clients, start, stores...)}
+	return &History{Calls: w.Run(ctx, round, 0, w.Clients, monotonic(), stores...)}
 }
 
-// Run is the part in a round of the clients with the numbers from first to last-1. Their
-// clock starts at start.
-func (w Workload) Run(ctx context.Context, round, first, last int, start time.Time, stores ...*kv.Store) []Call {
+// Run is the part in a round of the clients with the numbers from first to last-1. The round
+// began at start, by the clock of monotonic, in this process or another one.
+func (w Workload) Run(ctx context.Context, round, first, last int, start int64, stores ...*kv.Store) []Call {
+	reference := time.Now()
+	begun := monotonic() - start // at reference, or a little later
+
 	calls := make([][]Call, last-first)
 	var running sync.WaitGroup
 	for i := range calls {
 		running.Go(func() {
-			calls[i] = w.client(ctx, round, first+i, stores[i%len(stores)], func() int64 { return time.Since(start).Nanoseconds() })
+			calls[i] = w.client(ctx, round, first+i, stores[i%len(stores)], func() int64 { return monotonic() - start })
 		})
 	}
 	running.Wait()
 	all := slices.Concat(calls...)
 	if w.Injector != nil {
-		account(all, w.Injector.Take(), start)
+		// If this process lost its processor between its two clocks, the ends of requests seem
+		// later than they were, and the check knows less. They never seem earlier.
+		account(all, w.Injector.Take(), func(t time.Time) int64 { return begun + t.Sub(reference).Nanoseconds() })
 		return all
 	}
 	for i := range all {
@@ -119,6 +123,9 @@ func (c *client) call(ctx context.Context, i int) {
 	id := fmt.Sprintf("%sc%d.%d", c.prefix, c.number, i)
 	// Time goes by from call to call, and the clocks of clients differ.
 	c.now = c.base.Add(time.Duration(i)*100*time.Millisecond + time.Duration(c.rng.IntN(2000))*time.Millisecond)
+	if c.rng.IntN(16) == 0 { // a clock steps, by less than ExpiryGrace, and is set right again
+		c.now = c.now.Add(time.Duration(c.rng.IntN(3600)-1800) * time.Second)
+	}
 	impatient := c.rng.Float64() < c.Impatient
 	patience := 30 * time.Second
 	if wait := time.Duration(1+c.rng.IntN(30)) * time.Millisecond; impatient {

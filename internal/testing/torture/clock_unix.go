@@ -1,0 +1,15 @@
+//go:build unix
+
+package torture
+
+import "golang.org/x/sys/unix"
+
+// monotonic reads the clock that all processes of the machine share and that nobody sets, in
+// nanoseconds: CLOCK_MONOTONIC.
+func monotonic() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		panic(err)
+	}
+	return now.Nano()
+}
