@@ -131,10 +131,10 @@
 //     synchronises.
 //   - Do not move, replace or delete the file while it is open. Symbolic links are
 //     followed.
-//   - Damage to the log of a store that crashed is not told from its end: the writes from
-//     there on are lost in silence, and so are those of a log that is removed or cut
-//     off. A mark outside the log would have to be synced with each transaction, which
-//     doubles the time of a durable Put.
+//   - After a crash, a log that was removed or cut off, or that is damaged in its last two
+//     transactions, is not told from one that ends there: those writes are lost in silence.
+//     Damage before that is ErrIncompatible when the file is opened. A mark outside the log
+//     would have to be synced with each transaction, which doubles the time of a durable Put.
 //   - On Unix a program must not open and close the file (os.Open, os.ReadFile)
 //     while it has it open as a store: closing drops the process's locks on it.
 //   - Scans are no snapshot, and there are no transactions over several keys.
