@@ -81,6 +81,15 @@ torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a ru
 	SKYKV_ENTRIES=20000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/firestore' ./cmd/skykv
 	cd internal/testing/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
 
+# The folder of the reports of make cloud.
+REPORTS ?= cloud-reports
+
+.PHONY: cloud
+cloud: ## Check the real stores that SKYKV_CLOUD_URLS names, and write a report of each to REPORTS
+	@test -n "$(SKYKV_CLOUD_URLS)" || { echo 'SKYKV_CLOUD_URLS must name empty stores of real accounts: see docs/services.md'; exit 2; }
+	mkdir -p $(REPORTS)
+	SKYKV_CLOUD_REPORTS=$(abspath $(REPORTS)) $(GO) test -count=1 -timeout 4h -v -run '^TestCloud$$' $(TESTFLAGS) ./internal/testing/cloud
+
 .PHONY: bench
 bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
 	cd internal/bench && $(GO) run . -plots ../../docs/bench

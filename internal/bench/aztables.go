@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -26,28 +27,39 @@ const azureETag = `W/"datetime'2026-01-01T00%3A00%3A00.0000001Z'"`
 
 var azureWritten = []byte("HTTP/1.1 204 No Content\r\nEtag: " + azureETag + "\r\nX-Ms-Version: 2019-02-02\r\nX-Ms-Request-Id: 4f5bcd21-0002-0011-7e3d-000000000000\r\n\r\n")
 
-func azureAnswer(body string) []byte {
-	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json;odata=minimalmetadata;streaming=true;charset=utf-8\r\n"+
-		"Etag: %s\r\nX-Ms-Version: 2019-02-02\r\nX-Ms-Request-Id: 4f5bcd21-0002-0011-7e3d-000000000000\r\nContent-Length: %d\r\n\r\n%s",
-		azureETag, len(body), body)
-}
+const (
+	azureFound = "HTTP/1.1 200 OK\r\nContent-Type: application/json;odata=minimalmetadata;streaming=true;charset=utf-8\r\n" +
+		"Etag: " + azureETag + "\r\nX-Ms-Version: 2019-02-02\r\nX-Ms-Request-Id: 4f5bcd21-0002-0011-7e3d-000000000000\r\nContent-Length: "
 
-var (
-	azureEntity = azureAnswer(`{"odata.metadata":"http://127.0.0.1/$metadata#` + azureTable + `/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"",` +
-		`"PartitionKey":"00","RowKey":"` + oneKey + `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
-		`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`)
-	azureLayout = azureAnswer(`{"value":[{"odata.etag":"W/\"1\"","PartitionKey":"skykv","RowKey":"layout","format":2,"shards":16}]}`)
+	azurePartitionOf = `{"odata.metadata":"http://127.0.0.1/$metadata#` + azureTable + `/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"","PartitionKey":"`
+	azureRowOf       = `","RowKey":"`
+	azureLayout      = `{"value":[{"odata.etag":"W/\"1\"","PartitionKey":"skykv","RowKey":"layout","format":2,"shards":16}]}`
 )
 
-// answerAzure answers reads with an entity and writes with an ETag.
+var azureTail = `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
+	`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`
+
+// answerAzure answers reads with the entity asked for and writes with an ETag.
 func answerAzure(r *canned.Request, to []byte) []byte {
-	switch {
-	case string(r.Method) != "GET":
+	if string(r.Method) != "GET" {
 		return append(to, azureWritten...)
-	case bytes.Contains(r.Path, []byte("layout")):
+	}
+	to = append(to, azureFound...)
+	if bytes.Contains(r.Path, []byte("layout")) {
+		to = append(strconv.AppendInt(to, int64(len(azureLayout)), 10), "\r\n\r\n"...)
 		return append(to, azureLayout...)
 	}
-	return append(to, azureEntity...)
+	partition, row := azureKey(r.Path, "PartitionKey='"), azureKey(r.Path, "RowKey='")
+	to = strconv.AppendInt(to, int64(len(azurePartitionOf)+len(partition)+len(azureRowOf)+len(row)+len(azureTail)), 10)
+	to = append(append(append(to, "\r\n\r\n"...), azurePartitionOf...), partition...)
+	return append(append(append(to, azureRowOf...), row...), azureTail...)
+}
+
+// azureKey returns the key after name in the path of an entity.
+func azureKey(path []byte, name string) []byte {
+	_, after, _ := bytes.Cut(path, []byte(name))
+	key, _, _ := bytes.Cut(after, []byte("'"))
+	return key
 }
 
 func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {

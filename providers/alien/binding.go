@@ -35,7 +35,8 @@ const FileName = "skykv.db"
 //	{"service":"tablestorage","resourceGroupName":G,"accountName":A,"tableName":T}
 //	{"service":"local-kv","dataDir":D,"keyPrefix":K}
 //
-// endpointUrl and keyPrefix may be missing or null. The resource group is not used.
+// endpointUrl and keyPrefix may be missing or null. The resource group is not used. The
+// environment variable FIRESTORE_EMULATOR_HOST turns a Firestore binding to an emulator.
 // A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
 // exist, in the [kv.Store.Namespace] keyPrefix. The data is in skykv's own layout, not in
 // Alien's.

@@ -72,6 +72,20 @@ func TestOpenDynamoDB(t *testing.T) {
 	}
 }
 
+// A binding of Firestore has no endpoint: an emulator is named as for Google's clients.
+func TestOpenFirestore(t *testing.T) {
+	t.Setenv("FIRESTORE_EMULATOR_HOST", emulator.Firestore(t))
+	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"firestore","projectId":"alien-%d","databaseId":"(default)","collectionName":"c"}`, time.Now().UnixNano()))
+	store, err := alien.Open(t.Context(), "cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Put(t.Context(), "a", []byte("value"), kv.IfNotExists()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	const secret = "s3cret"
 	for _, c := range []struct{ name, binding, says string }{

@@ -39,8 +39,9 @@ type attempts struct {
 	last error
 
 	// response is the response to the last attempt, and answer what it says.
-	response *http.Response
-	answer   answer
+	response    *http.Response
+	answer      answer
+	transaction bool // the call is one, and its answers have parts
 
 	// redirected: the client followed a redirect, which the service never sends.
 	redirected bool
@@ -105,8 +106,8 @@ func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Conte
 	return httptrace.WithClientTrace(a, &both.trace), a
 }
 
-// end counts the call, which ended with err, as one request. It returns err, or why the
-// response to a call without an error is not the service's.
+// end counts the call, which ended with err, as one request. It returns err, or that the
+// response is from a redirect, whatever the SDK made of it.
 func (a *attempts) end(err error) error {
 	n := a.ended
 	if a.underWay(err) {
@@ -178,7 +179,7 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 	a.ended++
 	a.response, a.answer = resp, answer{index: -1}
 	if err == nil {
-		a.answer = readAnswer(resp)
+		a.answer = a.read(resp)
 		a.redirected = resp.Request != nil && resp.Request.Response != nil
 		a.someMayHaveApplied = a.someMayHaveApplied || a.redirected || a.answer.mayHaveApplied()
 	} else {
@@ -192,6 +193,19 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 	}
 	a.pending.Store(again && !a.traced.Load())
 	return again
+}
+
+// read reads the answer to one attempt. It reads the error's code where the status does not
+// say enough.
+func (a *attempts) read(resp *http.Response) answer {
+	read := answer{status: resp.StatusCode, index: -1}
+	switch {
+	case read.status == http.StatusAccepted && a.transaction:
+		return readTransaction(resp)
+	case read.status == http.StatusServiceUnavailable:
+		read.code = codeOf(runtime.NewResponseError(resp))
+	}
+	return read
 }
 
 // wanted reports whether an attempt is to be repeated: by the options' own

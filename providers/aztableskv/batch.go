@@ -102,6 +102,7 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 			return append(results, t.fail(&kv.Error{Err: err, MayHaveApplied: mayHaveApplied})...)
 		}
 		callCtx, call := d.watchWrite(attempt.With(ctx, attempt.Many), t.req.Meter)
+		call.transaction = true
 		err := call.end(d.submit(callCtx, call, t.actions))
 		if err == nil {
 			for _, etag := range call.answer.etags {

@@ -242,20 +242,20 @@ func (a account) check() error {
 	if err != nil {
 		return errors.New("the endpoint is not a URL")
 	}
-	clear := u.Scheme != "https"
+	open := u.Scheme != "https"
 	switch {
 	case isCosmos(u.Host):
 		return errCosmos
 	case a.key == azuriteAccount.key: // everybody knows it
 		return nil
-	case clear && a.key == "" && a.sas == "":
+	case open && a.key == "" && a.sas == "":
 		return errors.New("the environment has no key and no SAS (" + envConnectionString + ", " + envKey + ", " + envSAS +
 			"), and tokens of Microsoft Entra ID are sent to https endpoints only")
-	case clear && a.key == "":
+	case open && a.key == "":
 		return errors.New("the endpoint is not https, and a shared access signature is sent to https endpoints only")
 	case a.named != "" && trust.Same(a.endpoint, a.named):
 		return nil
-	case clear:
+	case open:
 		return errors.New("the endpoint is not https, and an account key is sent over http to the endpoint that " + envConnectionString + " names, and to no other")
 	case trust.Below(u.Host, clouds...), trust.Listed(u.Host):
 		return nil

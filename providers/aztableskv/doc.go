@@ -39,7 +39,11 @@
 // Get, Exists, Put and Delete are one request each, with a condition as well. A
 // condition that does not hold costs a read more, and a put-if-absent that takes
 // over an expired entry that read and a replacement. Exists is a query for both
-// keys, since the SDK's GetEntity transfers the value in any case.
+// keys, since the SDK's GetEntity transfers the value in any case. Opening a store is a
+// query, and an insertion more in a new table.
+//
+// A put-if-absent that meets an entry is two requests. A program that asks again and
+// again whether a key has become free makes one with Get, and puts when there is none.
 //
 // GetMany makes one request per key, 32 of them at a time. PutMany and DeleteMany
 // make one transaction per 100 keys of a shard, 16 at a time: 1,000 keys in 16
@@ -48,13 +52,16 @@
 // requests more, or made key by key when many are absent. A scan makes one request
 // per shard to begin with, all at once, and one for each further page of a shard,
 // which has up to 1,000 entities, and about 1 MiB of them with their values. A scan
-// within one group makes that of one shard.
+// within one group makes that of one shard. With shards=1 any scan makes one request to
+// begin with: that suits small stores.
 //
 // Azure charges by request, a transaction or a page being one, and for storage. It
 // stores values as they are, not in base64, and an entity has some 150 bytes
-// besides its key and value. A partition takes up to 2,000 entities a second and
-// an account 20,000:
-// https://learn.microsoft.com/azure/storage/tables/scalability-targets
+// besides its key and value. A partition, which is a shard, takes up to 2,000 entities of
+// 1 KiB a second, and an account 20,000 requests, all its tables together
+// (https://learn.microsoft.com/azure/storage/tables/scalability-targets). So with ten
+// shards that are equally busy the account is the limit, and further ones add nothing.
+// Keys of one group are in one shard, and have its 2,000 alone.
 //
 // # Permissions
 //
@@ -88,6 +95,12 @@
 // be for the table service (ss=t), containers and objects (srt=co). New roles take
 // some minutes to have an effect, in which operations are kv.ErrPermission.
 //
+// Outside of Azure's public cloud, the URL's endpoint or the connection string names the
+// table service, such as https://myaccount.table.core.usgovcloudapi.net. Tokens of
+// Microsoft Entra ID then come from the host that AZURE_AUTHORITY_HOST names, such as
+// https://login.microsoftonline.us or https://login.chinacloudapi.cn: without it the
+// public cloud is asked, and refuses.
+//
 // # Retries
 //
 // A store must know of every attempt that the SDK makes at a write, and the SDK
@@ -99,9 +112,14 @@
 // client stay in effect, but for headers that a context carries into a
 // put-if-absent, which asks for an empty answer that way.
 //
-// kv.ErrThrottled and kv.ErrUnavailable mean that these attempts were used up, or
-// that an answer cannot be the service's. An answer to a transaction that is not complete
-// leaves the fate of its writes open, and the transaction is not repeated.
+// The client of Open ends an attempt whose answer is late, so that the others have time:
+// see [Open]. [Options].Timeout ends a call whose context has no deadline.
+//
+// kv.ErrThrottled and kv.ErrUnavailable mean that these attempts were used up, that the
+// time was, or that an answer cannot be the service's: it is empty or too large, has
+// another entity than the one asked for or none with an ETag, or comes from a redirect. A
+// write with such an answer is kv.ErrIndeterminate too, and a transaction whose answer is
+// not complete is not repeated.
 //
 // # Caveats
 //
@@ -114,18 +132,26 @@
 //     keys alone, DeletePrefix and Sweep take it for an entry; and one whose x has
 //     passed is left out of scans as expired entries are. Scans pass over
 //     entities whose RowKey is not a key.
-//   - The SDK sets no limit to the time that a request takes: contexts should
-//     have deadlines.
+//   - To a Get and a Delete, the service may say the same whether the entity or the
+//     table is missing. If somebody deletes the table of an open store, these may find
+//     an absent key. Exists, scans, puts and a store that is opened then say
+//     kv.ErrNotProvisioned.
 //   - A client that New is given does not tell whether a write still waits for a
 //     token of Microsoft Entra ID. If the context ends then, the write is
 //     kv.ErrIndeterminate, though nothing was sent. The client of Open tells.
 //   - A client for New that many goroutines use should keep more idle connections
 //     than the SDK's 10; a scan alone uses as many as there are shards. The
-//     client of Open keeps 512.
+//     client of Open keeps 512, for 90 seconds: load balancers and NAT drop those that
+//     are idle for longer, Azure's after 4 minutes, and say nothing.
+//   - A client for New should follow no redirects, ask for nothing compressed, and limit
+//     each attempt and the size of its answer, as the client of Open does. No answer from
+//     a redirect is believed, but to follow one hands a value, and in the Referer a SAS,
+//     to another host.
 //   - The SDK's client prints URLs in its errors, with the signature of a SAS, and
 //     the answers of the service. Errors of a store, and those that they wrap,
 //     show neither; *url.Error and *azcore.ResponseError are found in them, as
 //     copies. The logs of the SDK are its own affair.
-//   - Azure Cosmos DB for Table speaks the same protocol with other limits and
-//     costs; it is not tested.
+//   - Azure Cosmos DB for Table speaks the same protocol, but does not return entities in
+//     the order of their keys, and takes keys of at most 255 bytes
+//     (https://learn.microsoft.com/azure/cosmos-db/table/faq). Its accounts are refused.
 package aztableskv

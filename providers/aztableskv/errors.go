@@ -132,19 +132,6 @@ type answer struct {
 	etags []string // of its operations, "" for a deletion
 }
 
-// readAnswer reads the answer to one attempt. It reads the error's code where the status
-// does not say enough.
-func readAnswer(resp *http.Response) answer {
-	a := answer{status: resp.StatusCode, index: -1}
-	switch a.status {
-	case http.StatusAccepted:
-		return readTransaction(resp)
-	case http.StatusServiceUnavailable:
-		a.code = codeOf(runtime.NewResponseError(resp))
-	}
-	return a
-}
-
 // mayHaveApplied reports whether the request may have changed something, or may yet.
 func (a answer) mayHaveApplied() bool {
 	switch {
@@ -169,13 +156,16 @@ func (a answer) complete(err error) error {
 	return err
 }
 
-// answerOf returns the answer that err describes.
+// answerOf returns the answer that err describes. An error's code in the answer to a success
+// or a redirect says nothing.
 func answerOf(err error) answer {
-	e, ok := errors.AsType[*azcore.ResponseError](err)
-	if !ok {
-		return answer{index: -1}
+	a := answer{index: -1}
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		if a.status = e.StatusCode; a.status >= 400 {
+			a.code = aztables.TableErrorCode(e.ErrorCode)
+		}
 	}
-	return answer{status: e.StatusCode, code: aztables.TableErrorCode(e.ErrorCode), index: -1}
+	return a
 }
 
 // codeOf returns the service's error code behind err, "" when there is none.

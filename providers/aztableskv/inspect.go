@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
@@ -62,7 +63,35 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	case found == nil:
 		return []provider.Check{accepted, there, provider.NoLayout()}
 	}
-	return []provider.Check{accepted, there, provider.Layout(found.shards, d.layout.shards), d.inspectSweep(ctx)}
+	checks := []provider.Check{accepted, there, provider.Layout(found.shards, d.layout.shards), d.inspectSweep(ctx)}
+	if n, of := d.countForeign(ctx, found); n > 0 {
+		checks = append(checks, provider.Check{
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d entities, or not where they are", n, of),
+			Fix: "delete them, or keep them in another table",
+		})
+	}
+	return checks
+}
+
+// countForeign makes one request for entities of the table, and counts those that no store
+// of this layout finds by their keys. Who may not look finds none.
+func (d *driver) countForeign(ctx context.Context, l *layout) (n, of int) {
+	pager := d.table.NewListEntitiesPager(d.listOptions("", false, maxPage))
+	page, err := d.page(attempt.With(ctx, attempt.Many), pager, nil)
+	if err != nil {
+		return 0, 0
+	}
+	for _, body := range page.Entities {
+		e, err := l.parse(body)
+		key := e.key()
+		if err == nil {
+			_, err = l.record(&e, key, false)
+		}
+		if !e.is(layoutPartition, layoutRow) && (err != nil || kv.ValidateKey(key) != nil || !e.in(l.partition(key))) {
+			n++
+		}
+	}
+	return n, len(page.Entities)
 }
 
 // inspectSweep looks for an entity that a sweep would delete, in one request.

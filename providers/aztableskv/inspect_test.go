@@ -2,6 +2,7 @@ package aztableskv
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -91,7 +92,7 @@ func TestInspect(t *testing.T) {
 			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, test.record))
 		}
 		if test.entry != nil {
-			f.write(fakeKey{"00", "a"}, rawProperties(t, test.entry))
+			f.write(fakeKey{newLayout(16).partition("a"), "a"}, rawProperties(t, test.entry))
 		}
 		f.setFault(test.fault)
 		server := httptest.NewServer(f)
@@ -116,6 +117,36 @@ func TestInspect(t *testing.T) {
 		if err := Ensure(t.Context(), address); (err != nil) != refuses {
 			t.Errorf("%s: Ensure says %v; want an error: %t", test.name, err, refuses)
 		}
+	}
+}
+
+// The rule: Inspect counts the entities that no store finds by their keys: those of other
+// programs, under names that are no keys, and in other shards than their keys'.
+func TestInspectCountsForeign(t *testing.T) {
+	clearEnvironment(t)
+	f := newFake(t, "kv1")
+	s := f.store(nil)
+	for i := range 20 {
+		if _, err := s.Put(t.Context(), fmt.Sprintf("k%d", i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	trusting(t, server.URL)
+	address := "aztables://account/kv1?endpoint=" + url.QueryEscape(server.URL)
+	if got := inspected(t, address); slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "records") }) {
+		t.Errorf("without foreign entities the checks are %q", got)
+	}
+	home := newLayout(16).partition("a")
+	other := newLayout(16).partitions[(newLayout(16).shard("a")+1)%16]
+	for _, at := range []fakeKey{{other, "a"}, {home, "a b"}, {"elsewhere", "a"}, {home, "\u00e9"}} {
+		f.write(at, listed(t, at.partition, at.row))
+	}
+	f.write(fakeKey{home, "a"}, rawProperties(t, map[string]any{"name": "Ann"}))
+	got := inspected(t, address)
+	if want := "warn records skykv did not write 5 of the first 26 entities, or not where they are"; !slices.Contains(got, want) {
+		t.Errorf("the checks are %q; want %q", got, want)
 	}
 }
 

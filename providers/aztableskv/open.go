@@ -37,8 +37,9 @@ type Options struct {
 	Retry policy.RetryOptions
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
-	// kv.ErrUnavailable and context.DeadlineExceeded. Batches and scans have it for
-	// each of their requests, retries included. Zero stands for one minute.
+	// kv.ErrUnavailable and context.DeadlineExceeded. Calls of several requests, such as
+	// batches, scans and writes that read after a failed condition, have it for each of
+	// their requests, retries included. Zero stands for one minute.
 	Timeout time.Duration
 }
 

@@ -356,6 +356,35 @@ func TestConnectTrusts(t *testing.T) {
 	}
 }
 
+// The rule: a client for an account of Azure Cosmos DB is refused when a store is opened
+// with it, before anything is written.
+func TestNewRefusesCosmos(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(*aztables.ServiceClient) error{
+		"New":        func(c *aztables.ServiceClient) error { _, err := New(t.Context(), c, "kv1", nil); return err },
+		"EnsureWith": func(c *aztables.ServiceClient) error { return EnsureWith(t.Context(), c, "kv1", nil) },
+		"SweepWith":  func(c *aztables.ServiceClient) error { _, err := SweepWith(t.Context(), c, "kv1", nil); return err },
+	} {
+		for _, table := range []string{"", "kv1"} { // that is there
+			f := newFake(t, table)
+			client := fakeClient(t, "https://account.table.cosmos.azure.com:443", transport(func(r *http.Request) (*http.Response, error) {
+				resp, err := f.Do(r)
+				if err == nil {
+					resp.Request = r
+				}
+				return resp, err
+			}))
+			err := open(client)
+			if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "Cosmos DB") {
+				t.Errorf("%s, table %q: %v; want ErrInvalidOption that says why", name, table, err)
+			}
+			if got := f.take(); !slices.Equal(got, []string{"GET list"}) {
+				t.Errorf("%s, table %q, makes the requests %q; want one read", name, table, got)
+			}
+		}
+	}
+}
+
 func moreParams(address string) string {
 	const more = "shards=5&timeout=1m30s"
 	if strings.Contains(address, "?") {

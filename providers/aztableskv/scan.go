@@ -45,8 +45,8 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			}
 			key := e.key()
 			if kv.ValidateKey(key) != nil {
-				// No key of any store. The service sorts names by UTF-16, so that the store
-				// would take those of other programs for out of order.
+				// No key of any store. How the service orders such names is not documented, so
+				// that the store might take them for out of order.
 				continue
 			}
 			rec, err := d.layout.record(&e, key, req.WithValue)
@@ -181,11 +181,14 @@ func hasList(resp *http.Response) bool {
 	return err == nil && json.Unmarshal(body, &members) == nil && bytes.HasPrefix(members["value"], []byte("["))
 }
 
-// listOptions asks for pages of the entities that match filter. Full metadata is asked
+// listOptions asks for pages of the entities that match filter, of all with an empty one. Full metadata is asked
 // for because the service leaves ETags out of listings otherwise.
 func (d *driver) listOptions(filter string, withValue bool, top int) *aztables.ListEntitiesOptions {
 	format, n := aztables.MetadataFormatFull, int32(top)
-	opts := &aztables.ListEntitiesOptions{Filter: &filter, Top: &n, Format: &format}
+	opts := &aztables.ListEntitiesOptions{Top: &n, Format: &format}
+	if filter != "" {
+		opts.Filter = &filter
+	}
 	if !withValue {
 		properties := d.layout.metadata()
 		opts.Select = &properties

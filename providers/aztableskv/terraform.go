@@ -1,35 +1,27 @@
 package aztableskv
 
-import "fmt"
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+)
 
 // Terraform returns the table of a URL's store as a configuration of Terraform, without
-// any I/O. The storage account must exist. The layout record is not in it: whoever opens
-// the store first writes it.
+// any I/O: the file main.tf of examples/terraform/aztables, with the account, the table
+// and the shards of the URL. The configuration asks for the subscription and the resource
+// group, which a URL does not name. The layout record is not in it: the program that
+// opens the store first writes it. Errors match [kv.ErrInvalidOption].
 func Terraform(url string) (string, error) {
 	at, err := parseURL(url)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf(terraform, at.table, at.account), nil
+	params := ""
+	if at.shards != DefaultShards {
+		params = fmt.Sprintf("?shards=%d", at.shards)
+	}
+	return strings.NewReplacer("ACCOUNT", at.account, "TABLE", at.table, "?PARAMS", params).Replace(terraform), nil
 }
 
-const terraform = `# The table of aztables://%[2]s/%[1]s, in a storage account that exists. Expired
-# entries are deleted by: skykv sweep aztables://%[2]s/%[1]s
-terraform {
-  required_providers {
-    azurerm = {
-      source  = "hashicorp/azurerm"
-      version = "~> 4.0"
-    }
-  }
-}
-
-provider "azurerm" {
-  features {}
-}
-
-resource "azurerm_storage_table" "kv" {
-  name                 = %[1]q
-  storage_account_name = %[2]q
-}
-`
+//go:embed terraform.tf
+var terraform string

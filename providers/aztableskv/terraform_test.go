@@ -2,13 +2,15 @@ package aztableskv
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: Terraform writes the table of a URL, without credentials or any I/O.
+// The rule: Terraform returns the table of a URL, without credentials or any I/O, in the
+// words of the release that it asks for.
 func TestTerraform(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv(envConnectionString, "of no interest")
@@ -16,14 +18,37 @@ func TestTerraform(t *testing.T) {
 	if err != nil || strings.Count(text, "{") != strings.Count(text, "}") {
 		t.Errorf("%v\n%s", err, text)
 	}
-	for _, want := range []string{`resource "azurerm_storage_table"`, `name                 = "cache"`, `storage_account_name = "myaccount"`, "skykv sweep aztables://myaccount/cache\n"} {
+	for _, want := range []string{
+		`default     = "myaccount"`, `default     = "cache"`, "skykv sweep aztables://myaccount/cache?shards=4\n",
+		`"aztables://${var.account}/${azurerm_storage_table.kv.name}?shards=4"`,
+		"subscription_id = var.subscription", "storage_account_id = local.account_id", `version = "~> 4.78"`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text does not hold %q:\n%s", want, text)
+		}
+	}
+	for _, leftover := range []string{"ACCOUNT", "TABLE", "PARAMS", "storage_account_name"} {
+		if strings.Contains(text, leftover) {
+			t.Errorf("the text holds %q:\n%s", leftover, text)
 		}
 	}
 	for _, url := range []string{"aztables://myaccount/a-b", "dynamodb://cache", "aztables://x/cache"} {
 		if _, err := Terraform(url); !errors.Is(err, kv.ErrInvalidOption) {
 			t.Errorf("%s: %v; want ErrInvalidOption", url, err)
 		}
+	}
+}
+
+// The rule: the example is what Terraform returns, so that one text says how a table is made.
+func TestTerraformExample(t *testing.T) {
+	t.Parallel()
+	const url, path = "aztables://myaccount/kv1", "../../examples/terraform/aztables/main.tf"
+	want, err := Terraform(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.NewReplacer("\r\n", "\n") // as Git may write them on Windows
+	if got, err := os.ReadFile(path); err != nil || lines.Replace(string(got)) != lines.Replace(want) {
+		t.Errorf("%s is not what Terraform returns for %s (%v); to write it, run in the repository: go run ./cmd/skykv provision --print terraform %s > %s", path, url, err, url, strings.TrimPrefix(path, "../../"))
 	}
 }

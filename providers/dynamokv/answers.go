@@ -44,16 +44,16 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 	if err != nil || resp == nil || !ok {
 		return resp, err
 	}
+	if resp.Body == nil {
+		resp.Body = http.NoBody
+	}
 	if resp.Request != nil && resp.Request.Response != nil {
 		// The HTTP client that New was given does so. Of a redirected request another
 		// host, or another method, has an answer.
 		_ = resp.Body.Close()
 		return nil, noAnswer("the HTTP client followed a redirect")
 	}
-	if resp.Body == nil {
-		resp.Body = http.NoBody
-	}
-	a.body = body{ReadCloser: attempt.Limit(resp.Body, a.size), object: resp.StatusCode < 300}
+	a.body = body{ReadCloser: resp.Body, left: a.most, object: resp.StatusCode < 300}
 	if sum, err := strconv.ParseUint(resp.Header.Get("X-Amz-Crc32"), 10, 32); err == nil {
 		a.body.sum, a.body.summed = uint32(sum), true
 	}
@@ -64,6 +64,7 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 // body is the body of an answer. Its last read fails unless it is right.
 type body struct {
 	io.ReadCloser
+	left        int64    // how many bytes may follow
 	object      bool     // it must be a JSON object
 	head        [32]byte // of what was read
 	heads       int
@@ -74,6 +75,9 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, attempt.ErrTooLarge
+	}
 	b.heads += copy(b.head[b.heads:], p[:n])
 	b.read = crc32.Update(b.read, crc32.IEEETable, p[:n])
 	for i := 0; i < n && b.first == 0; i++ {

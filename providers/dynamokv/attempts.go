@@ -31,7 +31,7 @@ type attempts struct {
 
 	driver *driver
 	meter  *kv.Meter
-	size   attempt.Size // what the request is for
+	most   int64 // bytes of an answer
 
 	alarm    *alarm // set when the caller has no deadline
 	deadline time.Time
@@ -89,7 +89,7 @@ func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
 // must be made with, by the driver's client. The caller must call end. The meter, which
 // may be nil, counts the request and its attempts.
 func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
-	a := &attempts{Context: ctx, driver: d, meter: meter}
+	a := &attempts{Context: ctx, driver: d, meter: meter, most: attempt.MaxBytes(attempt.One)}
 	if _, has := ctx.Deadline(); has {
 		return a
 	}
@@ -106,10 +106,17 @@ func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
 	return a
 }
 
-// watchMany is watch for a batch or a page, which may take longer and be larger.
-func (d *driver) watchMany(ctx context.Context, meter *kv.Meter) *attempts {
+// The service ends a page at 1 MiB, and takes and returns batches of 16 MiB. In JSON
+// values grow by a third, and names may be escaped.
+const (
+	mostPage  = 8 << 20
+	mostBatch = 32 << 20
+)
+
+// watchMany is watch for a batch or a page, which may take longer.
+func (d *driver) watchMany(ctx context.Context, meter *kv.Meter, most int64) *attempts {
 	a := d.watch(attempt.With(ctx, attempt.Many), meter)
-	a.size = attempt.Many
+	a.most = most
 	return a
 }
 

@@ -182,7 +182,7 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 		asked[i] = d.layout.primaryKey(key)
 		open[key] = true
 	}
-	a := d.watchMany(ctx, req.Meter)
+	a := d.watchMany(ctx, req.Meter, mostBatch)
 	defer a.end()
 	out, err := d.client.BatchGetItem(a, &dynamodb.BatchGetItemInput{
 		RequestItems: map[string]types.KeysAndAttributes{*d.table: {
@@ -298,7 +298,7 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 	attempt := 0 // all requests count on: each may be carried out late
 	var still standstill
 	for {
-		a := d.watchMany(ctx, req.Meter)
+		a := d.watchMany(ctx, req.Meter, mostBatch)
 		a.number = attempt
 		batch := make([]types.WriteRequest, 0, len(pending))
 		for _, i := range pending {

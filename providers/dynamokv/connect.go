@@ -138,7 +138,7 @@ func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
 // tables.
 func (c *Connection) Identity() string {
 	endpoint := c.endpoint
-	if u, err := url.Parse(endpoint); err == nil && trust.Below(u.Host, "amazonaws.com", "amazonaws.com.cn", "api.aws") {
+	if u, err := url.Parse(endpoint); err == nil && isService(u.Hostname()) {
 		endpoint = ""
 	}
 	return provider.Identity(name, endpoint, c.Client.Options().Region, c.Table)

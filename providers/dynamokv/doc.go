@@ -1,7 +1,7 @@
 // Package dynamokv keeps entries in a table of AWS DynamoDB.
 //
-//	err := dynamokv.Ensure(ctx, "dynamodb://kv?region=eu-central-1") // once, or by another tool
-//	store, err := dynamokv.Open(ctx, "dynamodb://kv?region=eu-central-1")
+//	err := dynamokv.Ensure(ctx, "dynamodb://kv1?region=eu-central-1") // once, or by another tool
+//	store, err := dynamokv.Open(ctx, "dynamodb://kv1?region=eu-central-1")
 //
 // [EnsureWith] and [New] do the same with a client of the program's own.
 //
@@ -51,22 +51,40 @@
 // within a group makes its requests to one shard.
 //
 // Writes are charged per KiB of item, failed conditions included, and reads per
-// 4 KiB. An item has some 30 bytes more than key and value, 48 with an expiry:
+// 4 KiB. An item has some 30 bytes more than key and value, 48 with an expiry, so that
+// a value of 970 bytes under a key of 24 fits one write unit:
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 //
-// Exists and scans of keys alone save the transfer of values, not the charge for
-// reading them. The same goes for expired items before DynamoDB deletes them,
-// which is free of charge.
+// Put with IfNotExists pays for a write each time, also when the entry is there: who
+// polls should Get first. Exists and scans of keys alone save the transfer of values, not
+// the charge for reading them. The same goes for expired items before DynamoDB deletes
+// them. That is free of charge, but the other regions of a global table pay for a write.
 //
-// Each shard takes some 1,000 KiB of writes and 3,000 reads of 4 KiB a second:
-// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
+// A scan costs at least one read unit per shard, also where it finds nothing: 16 with 16
+// shards, unless its prefix is within a group. A small store that is scanned often is
+// cheaper with shards=1.
+//
+// # Throughput
+//
+// The service's limits are those of a physical partition: 1,000 write units and 3,000
+// read units a second. See
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html.
+// A shard begins in one of them, maybe with other shards. Under steady load the service
+// splits partitions, and in the end a shard too, at one of its keys. That takes minutes,
+// and does not help where all writes go to the greatest key:
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/burst-adaptive-capacity.html
+//
+// A new table on demand takes 4,000 write units and 12,000 read units a second, and twice
+// its last peak after that. Who knows of a rush beforehand sets its warm throughput:
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html
 //
 // # Permissions
 //
 // On the table, an IAM policy must permit:
 //
 //	New, Open          dynamodb:GetItem, and dynamodb:PutItem for the first one
-//	                   of a table that EnsureWith did not see
+//	                   of a table that EnsureWith did not see; with dynamodb:Scan
+//	                   that one refuses a table that holds items of others
 //	Get, Exists        dynamodb:GetItem
 //	Put                dynamodb:PutItem
 //	Delete             dynamodb:DeleteItem
@@ -81,8 +99,8 @@
 //	                   dynamodb:Scan; to create it all these and
 //	                   dynamodb:CreateTable
 //	Inspect            dynamodb:DescribeTable, dynamodb:DescribeTimeToLive,
-//	                   dynamodb:GetItem, and dynamodb:Scan without a layout
-//	                   record; it says what is not permitted
+//	                   dynamodb:GetItem, and dynamodb:Scan to find items of
+//	                   others; it says what is not permitted
 //
 // A table that is encrypted with a key of one's own needs permissions on the key
 // besides.
@@ -92,13 +110,28 @@
 //   - Items in the shards' partitions that skykv did not write are
 //     kv.ErrIncompatible to every operation on their key, and Put and Delete
 //     leave them alone. PutMany and DeleteMany do not see them: the service's
-//     batches take no conditions.
+//     batches take no conditions. So is a key in another shard than its own, in scans;
+//     Get does not look there. Scans pass over names that are no keys. Inspect counts all
+//     these among the first items of the table.
 //   - The retries are the SDK's, and the client's own where New was given one: as
 //     a rule three attempts. kv.ErrThrottled and kv.ErrUnavailable mean that they
-//     were used up. What a batch leaves unprocessed is sent again with pauses,
-//     until nothing has been processed eleven times in a row.
-//   - The SDK sets no limit to the time that a request takes: contexts should
-//     have deadlines. Close of the store ends every request.
+//     were used up. What a batch leaves unprocessed, or all of it when the service
+//     throttles it as a whole, is sent again with pauses of up to 5 s, until the context
+//     ends. Without a deadline it ends after [Options].Timeout without progress.
+//   - An answer that the service cannot have given is kv.ErrUnavailable, and of a write
+//     kv.ErrIndeterminate: an empty one, one of another checksum, one about another key or
+//     without a list of items, one that is larger than what was asked for, or one after a
+//     redirect.
+//   - The clients that Open makes limit each attempt at a request. A client for New has
+//     the limits that the program gave it, and Options.Timeout. Close of the store ends
+//     every request.
+//   - A NAT or firewall may drop idle connections without a word; the first request on
+//     one then waits for the limit of its attempt. The client of Open, as the SDK's,
+//     closes connections that are idle for 90 s, and sends TCP keep-alives.
+//   - Where the credentials know their account, the SDK goes to a host of that account,
+//     such as 123456789012.ddb.us-east-1.amazonaws.com. A firewall or a private
+//     connection that knows only the region's host needs
+//     AWS_ACCOUNT_ID_ENDPOINT_MODE=disabled.
 //   - An HTTP client that repeats requests by itself, below the SDK, repeats
 //     versions as well, and skykv does not see it.
 //   - Put replaces whole items: attributes that other programs added are gone.

@@ -277,7 +277,7 @@ func (d *driver) isEmpty(ctx context.Context) (bool, error) {
 
 // scanPage makes one request for items of the whole table.
 func (d *driver) scanPage(ctx context.Context, in *dynamodb.ScanInput) (*dynamodb.ScanOutput, error) {
-	a := d.watchMany(ctx, nil)
+	a := d.watchMany(ctx, nil, mostPage)
 	defer a.end()
 	out, err := d.client.Scan(a, in)
 	switch {

@@ -221,6 +221,8 @@ func TestEnsureWith(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantError(t, "EnsureWith", EnsureWith(ctx, client, table, nil), kv.ErrIncompatible, false, table, "another program")
+		_, err := New(ctx, client, table, nil)
+		wantError(t, "New", err, kv.ErrIncompatible, false, table, "another program")
 		wantUntouched(t, client, table, 1)
 	})
 	t.Run("missing", func(t *testing.T) {

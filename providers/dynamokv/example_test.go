@@ -18,7 +18,7 @@ import (
 
 func ExampleOpen() {
 	ctx := context.Background()
-	store, err := dynamokv.Open(ctx, "dynamodb://kv?region=eu-central-1")
+	store, err := dynamokv.Open(ctx, "dynamodb://kv1?region=eu-central-1")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func ExampleOpen() {
 // DynamoDB Local, started with docker run -p 8000:8000 amazon/dynamodb-local,
 // needs neither a region nor credentials.
 func ExampleOpen_emulator() {
-	store, err := dynamokv.Open(context.Background(), "dynamodb://kv?endpoint=http://localhost:8000")
+	store, err := dynamokv.Open(context.Background(), "dynamodb://kv1?endpoint=http://localhost:8000")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func ExampleNew() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	store, err := dynamokv.New(ctx, dynamodb.NewFromConfig(cfg), "kv", nil)
+	store, err := dynamokv.New(ctx, dynamodb.NewFromConfig(cfg), "kv1", nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func ExampleNew() {
 
 // Inspect finds out why a store does not work.
 func ExampleInspect() {
-	for check := range dynamokv.Inspect(context.Background(), "dynamodb://kv?region=eu-central-1") {
+	for check := range dynamokv.Inspect(context.Background(), "dynamodb://kv1?region=eu-central-1") {
 		fmt.Println(check.Status, check.Name, check.Detail, check.Fix)
 	}
 }
@@ -69,7 +69,7 @@ func ExampleInspect() {
 func ExampleEnsure() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := dynamokv.Ensure(ctx, "dynamodb://kv?region=eu-central-1&shards=4"); err != nil {
+	if err := dynamokv.Ensure(ctx, "dynamodb://kv1?region=eu-central-1&shards=4"); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -83,10 +83,10 @@ func ExampleEnsureWith() {
 	}
 	client := dynamodb.NewFromConfig(cfg)
 	opts := &dynamokv.Options{Shards: 4}
-	if err := dynamokv.EnsureWith(ctx, client, "kv", opts); err != nil {
+	if err := dynamokv.EnsureWith(ctx, client, "kv1", opts); err != nil {
 		log.Fatal(err)
 	}
-	store, err := dynamokv.New(ctx, client, "kv", opts)
+	store, err := dynamokv.New(ctx, client, "kv1", opts)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,9 +1,18 @@
 package dynamokv
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/skykv/skykv/kv"
@@ -91,6 +100,69 @@ func FuzzRecord(f *testing.F) {
 		}
 		if (l.keyOf(l.primaryKey(other)) < l.keyOf(it)) != (other < key) {
 			t.Fatalf("%q and %q are stored in another order", key, other)
+		}
+	})
+}
+
+// The rule: whatever the service answers, nothing panics, and success, or that an entry is
+// absent, is read out of JSON objects alone.
+func FuzzAnswers(f *testing.F) {
+	names := slices.Sorted(maps.Keys(storeCalls))
+	names = append(names, slices.Sorted(maps.Keys(setUp))...)
+	for _, body := range []string{
+		"", " ", "null", "[]", "{}", "{}{}", `{"Item":null}`, `{"Item":{}}`, `{"Item":{"sk":null}}`, `{"Item":` + itemJSON("key", "value", token, 9) + `}`,
+		`{"Items":null}`, `{"Items":[null]}`, `{"Items":[],"LastEvaluatedKey":{"pk":{"S":"1"},"sk":{"S":"key"}}}`, `{"Items":[],"LastEvaluatedKey":{"sk":null}}`,
+		`{"Items":[` + itemJSON("key-2", "value", token, 0) + `,` + itemJSON("key-1", "value", token, 0) + `,` + itemJSON("key\\u001b", "value", token, 0) + `]}`,
+		`{"Responses":null}`, `{"Responses":{"table":[null]}}`, `{"Responses":{"table":[]},"UnprocessedKeys":{"table":{"Keys":[null]}}}`,
+		`{"UnprocessedItems":{"table":[{"PutRequest":null}]}}`, `{"UnprocessedItems":{"table":null}}`,
+		`{"Table":null}`, `{"Table":{"TableStatus":"ACTIVE","KeySchema":[null]}}`, `{"Table":{"TableStatus":"CREATING","KeySchema":[{"AttributeName":"pk","KeyType":"HASH"},{"AttributeName":"sk","KeyType":"RANGE"}],"AttributeDefinitions":[{"AttributeName":"sk","AttributeType":"S"},{"AttributeName":"pk","AttributeType":"S"}]}}`,
+		`{"TimeToLiveDescription":null}`, `{"TimeToLiveDescription":{"TimeToLiveStatus":"ENABLED"}}`, `{"TimeToLiveSpecification":null,"TableDescription":null}`,
+		`{"__type":"ConditionalCheckFailedException","Item":null}`, `{"__type":"ConditionalCheckFailedException","Item":{"sk":{"S":"key"},"t":null}}`,
+		`{"__type":"ThrottlingException"}`, `{"__type":"ResourceNotFoundException"}`, `{"__type":"TransactionConflictException"}`, `{"__type":null,"message":1}`, "\x1f\x8b\x08",
+	} {
+		status := uint16(200)
+		if strings.Contains(body, "__type") {
+			status = 400
+		}
+		for call := range names {
+			f.Add(uint8(call), status, []byte(body))
+		}
+	}
+	f.Fuzz(func(t *testing.T, n uint8, status uint16, body []byte) {
+		what := names[int(n)%len(names)]
+		client := dynamodb.New((&fake{url: "http://dynamodb.invalid"}).client().Options(), func(o *dynamodb.Options) {
+			o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: int(status), Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, r.Context().Err()
+			})
+			o.Retryer = aws.NopRetryer{}
+		})
+		d, err := newDriver("open", client, "table", &Options{Shards: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pauses := 0
+		d.pause = func(context.Context, int) error {
+			if pauses++; pauses > 20 {
+				return errors.New("enough")
+			}
+			return nil
+		}
+		trimmed := bytes.Trim(body, " \t\r\n")
+		object := len(trimmed) > 1 && trimmed[0] == '{' && trimmed[len(trimmed)-1] == '}'
+		success := status >= 200 && status < 300
+		call, stored := storeCalls[what]
+		if !stored {
+			_ = setUp[what](t.Context(), d)
+			return
+		}
+		err = call.do(t.Context(), kv.New(d))
+		switch {
+		case success && !object && (!errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != call.write):
+			t.Errorf("rule: what is no JSON object is no answer; %s says %v", what, err)
+		case err == nil && !success:
+			t.Errorf("rule: the status %d is no success; %s says it is one", status, what)
+		case errors.Is(err, kv.ErrNotFound) && !success:
+			t.Errorf("rule: the status %d does not say that an entry is absent; %s says so", status, what)
 		}
 	})
 }

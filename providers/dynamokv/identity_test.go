@@ -21,7 +21,7 @@ func TestIdentity(t *testing.T) {
 	}
 	seen := make(map[string]string)
 	for _, urls := range [][]string{
-		{"dynamodb://cache", "dynamodb://cache?region=eu-west-1", "dynamodb://cache?shards=16", "dynamodb://cache?endpoint=https://dynamodb.eu-west-1.amazonaws.com"},
+		{"dynamodb://cache", "dynamodb://cache?region=eu-west-1", "dynamodb://cache?shards=16&timeout=3s", "dynamodb://cache?endpoint=https://dynamodb.eu-west-1.amazonaws.com"},
 		{"dynamodb://cache?region=eu-west-2"},
 		{"dynamodb://Cache"},
 		{"dynamodb://cache?endpoint=http://localhost:8000", "dynamodb://cache?region=eu-west-1&endpoint=http%3A%2F%2F127.0.0.1%3A8000%2F"},

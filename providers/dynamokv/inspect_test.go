@@ -274,24 +274,3 @@ func TestProvider(t *testing.T) {
 		t.Errorf("rule: what Connect returns are the arguments of EnsureWith; got %+v, %v", c, err)
 	}
 }
-
-func TestTerraform(t *testing.T) {
-	clearAWS(t, nil)
-	got, err := Terraform("dynamodb://cache?region=eu-central-1&endpoint=http://localhost:1")
-	if err != nil || strings.Count(got, "{") != strings.Count(got, "}") {
-		t.Errorf("%v\n%s", err, got)
-	}
-	for _, want := range []string{`name         = "cache"`, `region = "eu-central-1"`, `attribute_name = "ttl"`, `hash_key     = "pk"`, `range_key    = "sk"`} {
-		if !strings.Contains(got, want) {
-			t.Errorf("the configuration lacks %q:\n%s", want, got)
-		}
-	}
-	_, err = Terraform("dynamodb://cache")
-	wantError(t, "Terraform without a region", err, kv.ErrInvalidOption, false, "no region")
-	_, err = Terraform("dynamodb://cache?shards=0")
-	wantError(t, "Terraform", err, kv.ErrInvalidOption, false, "1 to 256")
-	t.Setenv("AWS_REGION", "ap-south-1")
-	if got, err := Terraform("dynamodb://cache"); err != nil || !strings.Contains(got, `region = "ap-south-1"`) {
-		t.Errorf("rule: the region may come from the environment; got %v\n%s", err, got)
-	}
-}

@@ -26,9 +26,8 @@ const (
 type Options struct {
 	// Shards is the number of partition key values that the keys are spread over,
 	// from 1 to [MaxShards]; zero stands for [DefaultShards]. It is laid down when
-	// the table is first used and cannot be changed. DynamoDB serves up to 1,000
-	// writes and 3,000 reads a second of each:
-	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
+	// the table is first used and cannot be changed. The package comment says what
+	// DynamoDB serves of each.
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
@@ -44,12 +43,12 @@ type Options struct {
 // ARN. With nil options, their defaults apply.
 //
 // New reads the table's layout record once, with strong consistency, and creates
-// it if there is none; it makes no call of the control plane. Besides context
+// it in an empty table; it makes no call of the control plane. Besides context
 // errors it returns
 //   - kv.ErrInvalidOption for an invalid client, table or option,
 //   - kv.ErrNotProvisioned if there is no such table,
 //   - kv.ErrIncompatible if the table has another primary key, another number of
-//     shards or another format,
+//     shards or another format, or if it holds items but no layout record,
 //   - kv.ErrPermission if the service refuses the credentials, the read or the
 //     creation of the layout record,
 //   - kv.ErrThrottled and kv.ErrUnavailable as all operations do.

@@ -59,7 +59,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 
 // page makes one request of a scan.
 func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Meter) (*dynamodb.QueryOutput, error) {
-	a := d.watchMany(ctx, meter)
+	a := d.watchMany(ctx, meter, mostPage)
 	defer a.end()
 	out, err := d.client.Query(a, in)
 	switch {

@@ -147,7 +147,7 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 			each(kv.Found{Record: rec, Exists: err == nil}, err)
 		}
 		if len(owed) == 0 {
-			_, _ = stream.Recv() // the end of the stream frees it; how it ends does not matter
+			_ = stream.RecvMsg(resp) // the end of the stream frees it; how it ends does not matter
 			return nil
 		}
 	}

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	os.Unsetenv(envEmulator) // it may be set for other programs
 	emulator.Main(m)
 }
 

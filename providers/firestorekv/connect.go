@@ -5,9 +5,11 @@ import (
 	"context"
 	"iter"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
+	"cloud.google.com/go/auth/credentials"
 	firestore "cloud.google.com/go/firestore/apiv1"
 	admin "cloud.google.com/go/firestore/apiv1/admin"
 	"google.golang.org/api/option"
@@ -21,7 +23,11 @@ import (
 )
 
 // urlForm is the form of the URLs.
-const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&endpoint=URL"
+const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&timeout=DURATION&endpoint=URL"
+
+// envEmulator is the environment variable that Google's own clients take the host of an
+// emulator from.
+const envEmulator = "FIRESTORE_EMULATOR_HOST"
 
 // Provider opens, sets up and inspects stores by URL.
 func Provider() provider.Provider {
@@ -35,17 +41,23 @@ func Provider() provider.Provider {
 // Open opens the store named by a URL such as
 //
 //	firestore://my-project/kv
-//	firestore://my-project/kv?database=orders&shards=16
+//	firestore://my-project/kv?database=orders&shards=16&timeout=10s
 //	firestore://any-project/kv?endpoint=http://localhost:8080
 //
-// The database is "(default)" unless given; shards is [Options].Shards. Credentials
-// are the application default ones
+// The database is "(default)" unless given; shards is [Options].Shards, and timeout is
+// [Options].Timeout. Credentials are the application default ones
 // (https://cloud.google.com/docs/authentication/application-default-credentials).
 //
 // An endpoint with http is an emulator: Open uses no TLS, and calls it as its "owner",
-// to whom security rules do not apply. An endpoint with https replaces
-// firestore.googleapis.com. Open ignores the environment variable
-// FIRESTORE_EMULATOR_HOST.
+// to whom security rules do not apply. It sends no credentials there. Without an endpoint,
+// Open takes the host of an emulator from the environment variable
+// FIRESTORE_EMULATOR_HOST, as Google's own clients do.
+//
+// An endpoint with https replaces firestore.googleapis.com. Open sends credentials to hosts
+// below googleapis.com, or below the universe domain of the credentials or of
+// GOOGLE_CLOUD_UNIVERSE_DOMAIN, and to hosts that SKYKV_TRUSTED_HOSTS names, such as
+// "proxy.example.com,*.corp.example". It refuses other hosts as [kv.ErrInvalidOption]: a
+// URL alone must not hand out an access token. A client for [New] may have any endpoint.
 //
 // Open returns the errors of [New], and [kv.ErrInvalidOption] for any other URL.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
@@ -74,7 +86,8 @@ func Ensure(ctx context.Context, url string) error {
 
 // Inspect checks the collection of a store's URL through the client that the store
 // uses: the endpoint, the credentials, the database, the settings of [EnsureWith] and
-// the layout document. It changes nothing.
+// the layout document. It reads up to 100 documents, and counts those that skykv did not
+// write. It changes nothing.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)
@@ -95,7 +108,8 @@ type Connection struct {
 	Collection string
 	Options    Options
 
-	endpoint *url.URL // nil without the parameter
+	endpoint *url.URL // nil for firestore.googleapis.com
+	byEnv    bool     // the endpoint is from envEmulator
 }
 
 // Connect reads a store's URL and makes a client for it, as [Open] does, but sends
@@ -106,6 +120,12 @@ func Connect(ctx context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.fromEnv(); err != nil {
+		return nil, err
+	}
+	if c.endpoint != nil && !c.emulator() && !trusted(ctx, c.endpoint.Host) {
+		return nil, errInvalid("open", "%w", trust.Refused(c.endpoint.String()))
+	}
 	opts, err := c.clientOptions()
 	if err != nil {
 		return nil, err
@@ -114,6 +134,37 @@ func Connect(ctx context.Context, url string) (*Connection, error) {
 		return nil, errNoClient(err)
 	}
 	return c, nil
+}
+
+// fromEnv takes the endpoint from the environment unless the URL has one.
+func (c *Connection) fromEnv() error {
+	host := os.Getenv(envEmulator)
+	if host == "" || c.endpoint != nil {
+		return nil
+	}
+	u, err := url.Parse("http://" + host)
+	if err != nil || u.Host != host || u.Hostname() == "" {
+		return errInvalid("open", "the environment variable %s is no host; want one such as localhost:8080", envEmulator)
+	}
+	c.endpoint, c.byEnv = u, true
+	return nil
+}
+
+// trusted reports whether the host of a URL may get the credentials of the environment.
+func trusted(ctx context.Context, host string) bool {
+	domains := []string{"googleapis.com"}
+	if domain := os.Getenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN"); domain != "" {
+		domains = append(domains, domain)
+	}
+	if trust.Below(host, domains...) || trust.Listed(host) {
+		return true
+	}
+	creds, err := credentials.DetectDefault(&credentials.DetectOptions{Scopes: firestore.DefaultAuthScopes()})
+	if err != nil {
+		return false
+	}
+	domain, err := creds.UniverseDomain(ctx)
+	return err == nil && trust.Below(host, domain)
 }
 
 // AdminClient returns a new client of the settings, with the endpoint and the
@@ -177,6 +228,9 @@ func parseURL(raw string) (*Connection, error) {
 	if c.Options.Shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
 		return nil, err
 	}
+	if c.Options.Timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return nil, err
+	}
 	text, err := u.Endpoint("endpoint")
 	if err != nil || text == "" {
 		return c, err
@@ -213,7 +267,7 @@ func (c *Connection) clientOptions() ([]option.ClientOption, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithPerRPCCredentials(owner{}))
 	if err != nil {
-		return nil, errInvalid("open", `parameter "endpoint" must name a host that can be connected to, such as http://localhost:8080`)
+		return nil, errInvalid("open", `the endpoint must name a host that can be connected to, such as http://localhost:8080`)
 	}
 	return []option.ClientOption{option.WithGRPCConn(conn)}, nil
 }

@@ -12,8 +12,8 @@
 //	client, err := apiv1.NewClient(ctx, option.WithCredentials(creds), option.WithGRPCConnectionPool(4),
 //		option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second})))
 //
-// Open makes its client like this. Without the pings, a call on a connection that the
-// network has dropped hangs until its deadline, and nothing makes a new connection.
+// Open makes its client like this. Without the pings, calls on a connection that the
+// network has dropped hang until they are cut off, and nothing makes a new connection.
 //
 // # Layout of the stored data
 //
@@ -38,8 +38,8 @@
 //
 // A document that has the ID of a key but not these fields is not skykv's. Reads,
 // conditional writes and scans report it with an error that matches
-// [kv.ErrIncompatible] and names the key. Scans go on after it, and DeletePrefix keeps
-// it. An unconditional Put replaces it, and an unconditional Delete removes it:
+// [kv.ErrIncompatible] and names the key, as scans do with a document in another shard
+// than its key's. Scans go on after it, and DeletePrefix keeps it. An unconditional Put replaces it, and an unconditional Delete removes it:
 // Firestore has no precondition that prevents this without another request.
 //
 // # Shards
@@ -50,7 +50,14 @@
 // timestamps and counters, put all writes at the end of one range, where a split comes
 // too late. Firestore advises against more than about 500 writes a second there
 // (https://cloud.google.com/firestore/native/docs/best-practices). With shards=N the writes
-// go to N ranges at once. Keys of one [kv.Group] stay in one shard.
+// go to N ranges at once, so that about N times 500 a second are within this advice.
+// Keys of one [kv.Group] stay in one shard.
+//
+// A new collection is one range, also when its keys are in random order. Firestore wants
+// at most 500 operations a second there at first, and half as many again every five
+// minutes. Above that it refuses some, and splits. PutMany, DeleteMany and DeletePrefix
+// begin at full speed, go on at half the speed at which Firestore refuses writes, and get
+// faster again by a tenth every second. With shards a new collection is split sooner.
 //
 // A scan makes a query for each shard and merges the results, unless its prefix ends a
 // group. With 16 shards a ScanPage of 100 entries makes 16 requests where it made
@@ -69,8 +76,11 @@
 //
 // skykv switches off the client's own retries for each call, whatever the client's
 // CallOptions are. It makes up to 8 attempts within the deadline of the context or
-// [Options].Timeout, with random pauses that grow to seconds. It notes whether a failed
-// attempt may have been applied. An interceptor or a gRPC retry policy that repeats
+// [Options].Timeout, with random pauses that grow to seconds. A batch that Firestore
+// refuses for its rate goes on for as long as some of it gets through. An attempt without
+// an answer is cut off after a third of the time that is left, so that a connection that
+// hangs does not use up the deadline. skykv notes whether a failed attempt may have been
+// applied. An interceptor or a gRPC retry policy that repeats
 // writes hides attempts from skykv. Conditional puts stay exact even then, thanks to
 // the token. A conditional delete may then return ErrConditionFailed although it
 // deleted the entry.
@@ -93,7 +103,10 @@
 //	New, Open              one read, and one write in a new collection
 //
 // Exists, KeysOnly scans and the read after a failed condition do not transfer values.
-// They cost the same. Firestore bills deletions by the TTL policy as deletes.
+// They cost the same. Firestore bills deletions by the TTL policy as deletes. A scan
+// makes a query for each shard, and Firestore bills an empty query as one read: keep a
+// small store that is scanned often at shards=1. Puts that fail their condition are
+// refused requests with a read each: a program that waits for an entry should Get.
 //
 // # Settings
 //
@@ -124,7 +137,15 @@
 //	New, Open                 datastore.entities.get, and .create in a new collection
 //	Ensure, EnsureWith        the same, and datastore.indexes.get, datastore.indexes.update (also
 //	                          named datastore.schemas.*), datastore.operations.get
-//	Inspect                   datastore.entities.get, datastore.indexes.get
+//	Inspect                   datastore.entities.get, datastore.indexes.get, datastore.entities.list
+//
+// With datastore.databases.get, Ensure and Inspect also know the edition of the database.
+//
+// User credentials, as of gcloud auth application-default login, bill their requests to a
+// quota project. Without one, Firestore may refuse them with an error that names a project
+// of Google's. Set it by gcloud auth application-default set-quota-project or by the
+// environment variable GOOGLE_CLOUD_QUOTA_PROJECT. The user needs
+// serviceusage.services.use there. Service accounts need none of this.
 //
 // Security rules concern mobile and web clients, not this one; deny them the
 // collection.
@@ -135,8 +156,17 @@
 // writes to one key as contention. skykv retries them, and at last returns
 // [kv.ErrThrottled].
 //
-// Databases in Datastore mode are refused. The Enterprise edition, whose indexes
-// differ, was not tried.
+// Databases in Datastore mode are refused. In a database of the Enterprise edition, Ensure
+// makes no exemptions, since there are no indexes to exempt from. That edition was not
+// tried otherwise: without an index, its queries may read more than the range of a scan.
+//
+// Name a project by its ID, as Firestore's answers do. A number is refused when the store
+// is opened.
+//
+// A network address translator, such as Cloud NAT, drops connections that are idle for
+// some minutes. The client that Open makes sends a ping every 30 seconds while calls are
+// under way, and connects anew after a lost one. A client of your own needs the keepalive
+// parameters above.
 //
 // The tests run against Google's emulator, and against test servers that fail as the
 // service's documentation says and as the emulator does not. The emulator accepts

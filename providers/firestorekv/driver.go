@@ -100,7 +100,7 @@ func (d *driver) readOnce(ctx context.Context, req *pb.BatchGetDocumentsRequest)
 		}
 		// The end of the stream frees it. How it ends does not matter, and when it goes on
 		// it ends with the call.
-		_, _ = stream.Recv()
+		_ = stream.RecvMsg(resp)
 		return doc, nil
 	}
 	return nil, errEndless
@@ -159,10 +159,11 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 // time of a document that was put.
 func (d *driver) commit(a *attempts, write *pb.Write) (*timestamppb.Timestamp, error) {
 	defer a.ended()
-	req := &pb.CommitRequest{Database: d.layout.database, Writes: []*pb.Write{write}}
 	var opt writing
 	for {
-		resp, err := d.client.Commit(withHeaders(a.begin(), d.headers), req, opt.options()...)
+		req := &commitRequest{writes: [1]*pb.Write{write}}
+		req.Database, req.Writes = d.layout.database, req.writes[:]
+		resp, err := d.client.Commit(req.headed.with(a.begin(), d.headers), &req.CommitRequest, opt.options()...)
 		var updated *timestamppb.Timestamp
 		if err == nil {
 			updated, err = updateTime(write, resp.GetWriteResults())
@@ -172,6 +173,13 @@ func (d *driver) commit(a *attempts, write *pb.Write) (*timestamppb.Timestamp, e
 			return updated, err
 		}
 	}
+}
+
+// commitRequest is an attempt to apply one write, and its context, in one allocation.
+type commitRequest struct {
+	pb.CommitRequest
+	writes [1]*pb.Write
+	headed headed
 }
 
 // updateTime returns the update time in the result of one write. It has none when the

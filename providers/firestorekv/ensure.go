@@ -1,8 +1,12 @@
 package firestorekv
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	firestore "cloud.google.com/go/firestore/apiv1"
@@ -10,10 +14,12 @@ import (
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // EnsureWith sets up a collection for [New], and changes nothing that is set up already.
@@ -31,12 +37,17 @@ import (
 // or replaced. The settings belong to the collection group, which is all collections
 // with this ID anywhere in the database.
 //
+// The Enterprise edition makes no index unasked, and refuses exemptions. EnsureWith then
+// makes none.
+//
 // EnsureWith waits until the settings are in effect, which takes Firestore minutes. Give
 // ctx a generous deadline, or cancel it and call EnsureWith again later.
 //
 // EnsureWith returns the errors of New. [kv.ErrPermission] may be about the
-// documents or about the settings. Emulators have no settings: EnsureWith writes the layout
-// document, and returns an error with the gRPC code Unimplemented.
+// documents or about the settings. [kv.ErrIncompatible] may also be about a TTL policy with
+// another offset, which Firestore does not change in place: the error says what to do.
+// Emulators have no settings: EnsureWith writes the layout document, and returns an error
+// with the gRPC code Unimplemented.
 func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admin.FirestoreAdminClient, project, collection string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, project, collection, opts)
@@ -54,9 +65,22 @@ func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admi
 		if ctx.Err() != nil {
 			return opError(op, fmt.Errorf("%w: %w", ctx.Err(), err))
 		}
-		return opError(op, &kv.Error{Kind: kindOf(code(err)), Err: err})
+		return opError(op, settingsError(err))
 	}
 	return nil
+}
+
+// settingsError returns the error of a request for settings. It is about the database in
+// general only when that is missing.
+func settingsError(err error) *kv.Error {
+	if e, ok := errors.AsType[*kv.Error](err); ok {
+		return e
+	}
+	kind := kindOf(code(err))
+	if code(err) == codes.FailedPrecondition { // another field has the policy, for example
+		kind = nil
+	}
+	return &kv.Error{Kind: kind, Err: err}
 }
 
 func (c *Connection) ensure(ctx context.Context) error {
@@ -72,45 +96,103 @@ func (c *Connection) ensure(ctx context.Context) error {
 	return err
 }
 
-// ensureSettings starts all changes before it waits for the first.
+// ensureSettings makes the settings that are missing, several at once. It makes two of
+// one field one after the other. A setting that Firestore refuses does not keep it from
+// making the others.
 func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
-	var running []*admin.UpdateFieldOperation
-	for i, field := range l.fields() {
-		want := &adminpb.Field{Name: l.fieldName(field), IndexConfig: &adminpb.Field_IndexConfig{}} // no index
-		have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: want.GetName()})
-		if err != nil && code(err) != codes.NotFound { // NotFound: the field has the default settings
-			return err
-		}
-		update := &adminpb.UpdateFieldRequest{Field: want, UpdateMask: &fieldmaskpb.FieldMask{}}
-		if !exempt(have.GetIndexConfig()) {
-			update.UpdateMask.Paths = append(update.UpdateMask.Paths, "index_config")
-		}
-		if i == 0 && policyProblem(have.GetTtlConfig()) != "" {
-			want.TtlConfig = &adminpb.Field_TtlConfig{ExpirationOffset: durationpb.New(kv.ExpiryGrace)}
-			update.UpdateMask.Paths = append(update.UpdateMask.Paths, "ttl_config")
-		}
-		if len(update.UpdateMask.Paths) == 0 {
-			continue
-		}
-		op, err := updateField(ctx, client, update, pauses)
-		if err != nil {
-			return err
-		}
-		running = append(running, op)
+	changes, refused, err := missingSettings(ctx, client, l)
+	if err != nil {
+		return err
 	}
-	for _, op := range running {
-		if _, err := op.Wait(ctx); err != nil {
-			return err
+	running := make(map[string]*admin.UpdateFieldOperation) // by the field's name
+	wait := func(field string) {
+		if op := running[field]; op != nil {
+			_, err := op.Wait(ctx)
+			refused = cmp.Or(refused, err)
 		}
+	}
+	for _, change := range changes {
+		field := change.GetField().GetName()
+		wait(field)
+		op, err := updateField(ctx, client, change, pauses)
+		if c := code(err); err != nil && c != codes.InvalidArgument && c != codes.FailedPrecondition {
+			return err // which the other changes would meet too
+		}
+		refused = cmp.Or(refused, err)
+		running[field] = op
+	}
+	for field := range running {
+		wait(field)
+	}
+	if refused != nil {
+		return refused
 	}
 	return waitForPolicy(ctx, client, l, pauses)
+}
+
+// missingSettings returns the changes that make the settings, each with one setting: the
+// TTL policy first, and the exemption of the same field last. refused is about a policy
+// that cannot be made.
+func missingSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *layout) (changes []*adminpb.UpdateFieldRequest, refused, err error) {
+	enterprise := isEnterprise(ctx, client, l)
+	request := func(field *adminpb.Field, path string) *adminpb.UpdateFieldRequest {
+		return &adminpb.UpdateFieldRequest{Field: field, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{path}}}
+	}
+	fields := l.fields()
+	for _, field := range append(fields[1:], fields[0]) {
+		have, err := settingsOf(ctx, client, l, field)
+		if err != nil {
+			return nil, nil, err
+		}
+		name := l.fieldName(field)
+		switch ttl := have.GetTtlConfig(); {
+		case field != fields[0]:
+		case otherOffset(ttl):
+			refused = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s; %s", offsetProblem(field, ttl), offsetFix(l))}
+		case policyProblem(ttl) != "":
+			policy := &adminpb.Field_TtlConfig{ExpirationOffset: durationpb.New(kv.ExpiryGrace)}
+			changes = slices.Insert(changes, 0, request(&adminpb.Field{Name: name, TtlConfig: policy}, "ttl_config"))
+		}
+		if !enterprise && !exempt(have) {
+			changes = append(changes, request(&adminpb.Field{Name: name, IndexConfig: &adminpb.Field_IndexConfig{}}, "index_config")) // no index
+		}
+	}
+	return changes, refused, nil
+}
+
+// settingsOf returns the settings of a field.
+func settingsOf(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, field string) (*adminpb.Field, error) {
+	have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(field)}, adminOptions)
+	switch {
+	case code(err) == codes.NotFound: // the field has the default settings
+		return &adminpb.Field{IndexConfig: &adminpb.Field_IndexConfig{UsesAncestorConfig: true}}, nil
+	case err != nil:
+		return nil, err
+	case have.GetName() != l.fieldName(field):
+		return nil, errField
+	}
+	return have, nil
+}
+
+// errField is the error of an answer that cannot be right.
+var errField = status.Error(codes.Internal, "the answer is about the settings of a field that was not asked for")
+
+// adminOptions limits the size of an answer.
+var adminOptions = gax.WithGRPCOptions(bounded...)
+
+// isEnterprise reports whether the database is known to be one of the Enterprise edition.
+// An account that may change settings need not have the permission to look at the
+// database.
+func isEnterprise(ctx context.Context, client *admin.FirestoreAdminClient, l *layout) bool {
+	database, err := client.GetDatabase(ctx, &adminpb.GetDatabaseRequest{Name: l.database}, adminOptions)
+	return err == nil && database.GetDatabaseEdition() == adminpb.Database_ENTERPRISE
 }
 
 // updateField starts a change. Firestore refuses it as Aborted while it makes another
 // change in the same database: "Please retry, underlying data changed".
 func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update *adminpb.UpdateFieldRequest, pauses gax.Backoff) (*admin.UpdateFieldOperation, error) {
 	for attempt := 1; ; attempt++ {
-		op, err := client.UpdateField(ctx, update)
+		op, err := client.UpdateField(ctx, update, adminOptions)
 		if err == nil || code(err) != codes.Aborted || attempt == maxAttempts {
 			return op, err
 		}
@@ -120,29 +202,46 @@ func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update
 	}
 }
 
-// exempt reports whether a field is exempt from indexes.
-func exempt(have *adminpb.Field_IndexConfig) bool {
-	return have != nil && len(have.GetIndexes()) == 0 && !have.GetUsesAncestorConfig() && !have.GetReverting()
+// exempt reports whether a field is exempt from indexes. A field without a configuration
+// of indexes is: the Enterprise edition has none.
+func exempt(have *adminpb.Field) bool {
+	indexes := have.GetIndexConfig()
+	return len(indexes.GetIndexes()) == 0 && !indexes.GetUsesAncestorConfig() && !indexes.GetReverting()
 }
 
 // policyProblem returns why a TTL policy must be set, and "" for the right policy, also
 // when Firestore is still creating it.
 func policyProblem(have *adminpb.Field_TtlConfig) string {
-	switch offset := have.GetExpirationOffset().AsDuration(); {
+	switch {
 	case have == nil:
 		return "there is no policy: expired entries stay, and cost, for ever"
-	case offset != kv.ExpiryGrace:
-		return fmt.Sprintf("the policy has an expiration offset of %s; want %s", offset, kv.ExpiryGrace)
 	case have.GetState() == adminpb.Field_TtlConfig_NEEDS_REPAIR:
 		return "the policy needs repair"
 	}
 	return ""
 }
 
+// otherOffset reports whether there is a policy that must be removed before it can be set:
+// Firestore does not change the offset of one.
+func otherOffset(have *adminpb.Field_TtlConfig) bool {
+	return have != nil && have.GetExpirationOffset().AsDuration() != kv.ExpiryGrace
+}
+
+func offsetProblem(field string, have *adminpb.Field_TtlConfig) string {
+	return fmt.Sprintf("the TTL policy on field %s has an expiration offset of %s; want %s", field, have.GetExpirationOffset().AsDuration(), kv.ExpiryGrace)
+}
+
+// offsetFix says what to do about another offset.
+func offsetFix(l *layout) string {
+	database := l.database[strings.LastIndexByte(l.database, '/')+1:]
+	return fmt.Sprintf("remove the policy, which Firestore cannot change in place: gcloud firestore fields ttls update %s --collection-group='%s' --database='%s' --disable-ttl; then %s",
+		l.fields()[0], l.collection, database, provider.Provision)
+}
+
 // waitForPolicy waits until the TTL policy is active, whoever set it.
 func waitForPolicy(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
 	for {
-		field, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(l.fields()[0])})
+		field, err := settingsOf(ctx, client, l, l.fields()[0])
 		switch {
 		case err != nil:
 			return err

@@ -1,6 +1,7 @@
 package firestorekv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -38,6 +39,13 @@ type fakeAdmin struct {
 	busy    int            // how many changes are refused for another one
 	fail    error          // of every call
 	opError *status.Status // of every operation
+	edition adminpb.Database_DatabaseEdition
+	other   string // the name of the field in every answer, when set
+
+	noIndexes bool // exemptions are refused
+
+	underWay map[string]bool // fields with changes under way
+	overlaps bool            // one was changed again before that
 }
 
 const testFields = testDatabase + "/collectionGroups/" + testCollection + "/fields/"
@@ -87,10 +95,23 @@ func (f *fakeAdmin) GetField(_ context.Context, req *adminpb.GetFieldRequest) (*
 		}}, nil
 	}
 	answer := proto.CloneOf(field)
+	answer.Name = cmp.Or(f.other, req.GetName())
 	if ttl := field.GetTtlConfig(); ttl.GetState() == adminpb.Field_TtlConfig_CREATING {
 		ttl.State = adminpb.Field_TtlConfig_ACTIVE // by the next look
 	}
 	return answer, nil
+}
+
+func (f *fakeAdmin) GetDatabase(_ context.Context, req *adminpb.GetDatabaseRequest) (*adminpb.Database, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	if f.edition == adminpb.Database_DATABASE_EDITION_UNSPECIFIED {
+		return nil, status.Error(codes.PermissionDenied, "datastore.databases.get")
+	}
+	return &adminpb.Database{Name: req.GetName(), DatabaseEdition: f.edition}, nil
 }
 
 func (f *fakeAdmin) UpdateField(_ context.Context, req *adminpb.UpdateFieldRequest) (*longrunningpb.Operation, error) {
@@ -103,7 +124,6 @@ func (f *fakeAdmin) UpdateField(_ context.Context, req *adminpb.UpdateFieldReque
 		f.busy--
 		return nil, status.Error(codes.Aborted, "Please retry, underlying data changed")
 	}
-	f.updates = append(f.updates, req)
 	field := f.fields[req.GetField().GetName()]
 	if field == nil {
 		field = &adminpb.Field{Name: req.GetField().GetName()}
@@ -112,21 +132,34 @@ func (f *fakeAdmin) UpdateField(_ context.Context, req *adminpb.UpdateFieldReque
 	for _, path := range req.GetUpdateMask().GetPaths() {
 		switch path {
 		case "index_config":
+			if f.noIndexes || f.edition == adminpb.Database_ENTERPRISE {
+				return nil, status.Error(codes.InvalidArgument, "Single-field indexing modes cannot be updated in Enterprise edition databases.")
+			}
 			field.IndexConfig = req.GetField().GetIndexConfig()
 		case "ttl_config":
+			if old := field.GetTtlConfig(); old != nil && old.GetState() != adminpb.Field_TtlConfig_NEEDS_REPAIR {
+				return nil, status.Error(codes.FailedPrecondition, "the field has a TTL policy")
+			}
 			field.TtlConfig = req.GetField().GetTtlConfig()
 			field.TtlConfig.State = adminpb.Field_TtlConfig_CREATING
 		default:
 			return nil, status.Errorf(codes.InvalidArgument, "no such path: %s", path)
 		}
 	}
-	return &longrunningpb.Operation{Name: field.Name}, nil // not done
+	f.updates = append(f.updates, req)
+	if f.underWay == nil {
+		f.underWay = make(map[string]bool)
+	}
+	f.overlaps = f.overlaps || f.underWay[req.GetField().GetName()]
+	f.underWay[req.GetField().GetName()] = true
+	return &longrunningpb.Operation{Name: req.GetField().GetName()}, nil // not done
 }
 
 func (f *fakeAdmin) GetOperation(_ context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.polls++
+	f.underWay[req.GetName()] = false
 	op := &longrunningpb.Operation{Name: req.GetName(), Done: true}
 	if f.opError != nil {
 		op.Result = &longrunningpb.Operation_Error{Error: f.opError.Proto()}
@@ -160,11 +193,17 @@ func TestEnsureSettings(t *testing.T) {
 	if err := ensureSettings(t.Context(), client, testLayout(1), quick); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := f.changed(), []string{"p index_config", "t index_config", "v index_config", "x index_config,ttl_config"}; !slices.Equal(got, want) {
+	if got, want := f.changed(), []string{"p index_config", "t index_config", "v index_config", "x index_config", "x ttl_config"}; !slices.Equal(got, want) {
 		t.Errorf("changed %q, want %q", got, want)
 	}
-	if f.polls != 4 {
-		t.Errorf("rule: Ensure waits for what it started; %d operations were looked at, want 4", f.polls)
+	if f.polls != 5 {
+		t.Errorf("rule: Ensure waits for what it started; %d operations were looked at, want 5", f.polls)
+	}
+	if first := f.updates[0].GetUpdateMask().GetPaths()[0]; first != "ttl_config" {
+		t.Errorf("rule: the TTL policy comes first; got %s", first)
+	}
+	if f.overlaps {
+		t.Error("rule: a field is changed again when its last change is made; two were under way")
 	}
 	for _, field := range []string{"v", "x", "t", "p"} {
 		if config := f.fields[testFields+field].GetIndexConfig(); config == nil || len(config.GetIndexes()) > 0 {
@@ -193,7 +232,6 @@ func TestEnsureSettingsRepairs(t *testing.T) {
 		x    *adminpb.Field
 		want []string
 	}{
-		{"no offset", exemptField(&adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE}), []string{"x ttl_config"}},
 		{"needs repair", exemptField(&adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_NEEDS_REPAIR, ExpirationOffset: hour,
 		}), []string{"x ttl_config"}},
@@ -226,6 +264,57 @@ func TestEnsureSettingsRepairs(t *testing.T) {
 				t.Errorf("the policy is %v at the end", got)
 			}
 		})
+	}
+}
+
+// TestEnterpriseEdition: it has no indexes unasked, and refuses the exemptions.
+func TestEnterpriseEdition(t *testing.T) {
+	t.Parallel()
+	bare := func() map[string]*adminpb.Field {
+		fields := make(map[string]*adminpb.Field)
+		for _, field := range testLayout(1).fields() {
+			fields[testFields+field] = &adminpb.Field{}
+		}
+		return fields
+	}
+	for name, settings := range map[string]*fakeAdmin{
+		"fields by default":                    {edition: adminpb.Database_ENTERPRISE},
+		"fields without indexes":               {edition: adminpb.Database_ENTERPRISE, fields: bare()},
+		"an edition that may not be looked at": {fields: bare()},
+	} {
+		if err := ensureSettings(t.Context(), settings.start(t), testLayout(1), quick); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := settings.changed(); !slices.Equal(got, []string{"x ttl_config"}) {
+			t.Errorf("rule: nothing is exempted from indexes where there are none; with %s changed %q", name, got)
+		}
+	}
+	settings := &fakeAdmin{noIndexes: true}
+	err := ensureSettings(t.Context(), settings.start(t), testLayout(1), quick)
+	if status.Code(err) != codes.InvalidArgument || settings.fields[testFields+"x"].GetTtlConfig().GetState() == adminpb.Field_TtlConfig_STATE_UNSPECIFIED {
+		t.Errorf("rule: the TTL policy is made although the exemptions are refused; got %v and %v", err, settings.fields[testFields+"x"])
+	}
+}
+
+// TestOtherOffset: Firestore does not change the offset of a policy.
+func TestOtherOffset(t *testing.T) {
+	t.Parallel()
+	docs := new(fake)
+	settings := &fakeAdmin{fields: map[string]*adminpb.Field{
+		testFields + "x": {TtlConfig: &adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE}},
+	}}
+	storeURL := serveDatabase(t, docs, settings)
+	err := Ensure(t.Context(), storeURL)
+	const fix = "gcloud firestore fields ttls update x --collection-group='c' --database='(default)' --disable-ttl"
+	if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "offset of 0s; want 1h0m0s") || !strings.Contains(err.Error(), fix) {
+		t.Errorf("rule: Ensure says what to do about another offset; got %v", err)
+	}
+	if got := settings.changed(); !slices.Equal(got, []string{"p index_config", "t index_config", "v index_config"}) {
+		t.Errorf("rule: what can be set is set; changed %q", got)
+	}
+	settings.fields[testFields+"x"].TtlConfig = nil
+	if err := Ensure(t.Context(), storeURL); err != nil {
+		t.Errorf("rule: what the error says helps; got %v", err)
 	}
 }
 
@@ -306,8 +395,14 @@ func TestEnsureWithFails(t *testing.T) {
 		}
 	}
 	f := &fakeAdmin{opError: status.New(codes.FailedPrecondition, "another field has the TTL policy")}
-	if err := ensure(f); err == nil || !strings.Contains(err.Error(), "another field") {
-		t.Errorf("a failed operation: %v, want its error", err)
+	for what, f := range map[string]*fakeAdmin{"operation": f, "call": {fail: status.Error(codes.FailedPrecondition, "another field has the TTL policy")}} {
+		if err := ensure(f); err == nil || !strings.Contains(err.Error(), "another field") || errors.Is(err, kv.ErrNotProvisioned) {
+			t.Errorf("rule: a setting that is refused is no missing database; a failed %s: %v, want its error", what, err)
+		}
+	}
+	f = &fakeAdmin{other: testFields + "other", fields: map[string]*adminpb.Field{testFields + "x": exemptField(activePolicy())}}
+	if err := ensure(f); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("rule: an answer about another field is ErrUnavailable; got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -192,10 +192,12 @@ func received[R proto.Message](f *fake) (reqs []R) {
 }
 
 // put stores a document past the API.
-func (f *fake) put(id string, fields map[string]*pb.Value) {
+func (f *fake) put(id string, fields map[string]*pb.Value) { f.putIn(testCollection, id, fields) }
+
+func (f *fake) putIn(collection, id string, fields map[string]*pb.Value) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	docName := testDatabase + "/documents/" + testCollection + "/" + id
+	docName := testDatabase + "/documents/" + collection + "/" + id
 	f.docs[docName] = &pb.Document{Name: docName, Fields: fields, UpdateTime: f.nowLocked()}
 }
 

@@ -780,7 +780,9 @@ func TestWriteManyByStatus(t *testing.T) {
 	for _, key := range []string{"fine", "denied", "throttled", "broken", "once", "lost-then-denied"} {
 		items = append(items, kv.Item{Key: key})
 	}
-	err := s.PutMany(t.Context(), items)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // the store's timeout would end an attempt
+	defer cancel()
+	err := s.PutMany(ctx, items)
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok {
 		t.Fatalf("got %v, want a *kv.BatchError", err)

@@ -43,7 +43,7 @@ func FuzzDecode(f *testing.F) {
 		key := "key" // as a read has it, which does not look at the name
 		for _, withValue := range []bool{true, false} {
 			if names := namesOf(l.query(kv.ScanRequest{From: "-", To: "~"})); names.take(doc.GetName()) {
-				found, _ := l.scanned(0, &doc, withValue)
+				found, _ := l.scanned(&doc, withValue)
 				if key = found.Key; l.docName(key) != doc.GetName() {
 					t.Fatalf("a scan takes document %q for key %q", doc.GetName(), key)
 				}
@@ -86,7 +86,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: testToken}
-		out, err := l.scanned(shard, l.encode(in), true)
+		out, err := l.scanned(l.encode(in), true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}

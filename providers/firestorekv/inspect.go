@@ -11,6 +11,7 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
@@ -38,6 +39,11 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 		yield(notConnected(err))
 		return
 	}
+	if c.byEnv && !yield(provider.Check{
+		Name: "emulator", Status: provider.OK, Detail: "the environment variable " + envEmulator + " is set: the store is in the emulator at " + c.endpoint.Host,
+	}) {
+		return
+	}
 	transport := newTransport()
 	defer transport.CloseIdleConnections()
 	for _, check := range provider.Reach(ctx, transport, c.address()) {
@@ -56,7 +62,40 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 			return
 		}
 	}
-	yield(record)
+	if !yield(record) || record.Status != provider.OK {
+		return
+	}
+	if n, of := d.countForeign(ctx); n > 0 {
+		yield(provider.Check{
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d documents, or not where they are", n, of),
+			Fix: "delete them, or keep them in another collection",
+		})
+	}
+}
+
+// foreignSample is the number of documents that countForeign looks at, at the price of a
+// read each.
+const foreignSample = 100
+
+// countForeign makes one query for documents of all shards, and counts those that no store
+// finds by their keys. Who may not look finds none.
+func (d *driver) countForeign(ctx context.Context) (n, of int) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	query := d.layout.queryAll()
+	query.Limit = wrapperspb.Int32(foreignSample)
+	page, err := d.page(ctx, query, nil)
+	if err != nil {
+		return 0, 0
+	}
+	for _, doc := range page.docs {
+		key := d.layout.keyOf(doc.GetName())
+		_, err := d.layout.decode(key, doc, false)
+		if err != nil || kv.ValidateKey(key) != nil || d.layout.docName(key) != doc.GetName() {
+			n++
+		}
+	}
+	return n, len(page.docs)
 }
 
 // newTransport returns a transport that chooses proxies as gRPC does: as for https, also
@@ -118,10 +157,11 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 		return []provider.Check{provider.Failed(name, err, login)}
 	}
 	defer client.Close()
+	enterprise := isEnterprise(ctx, client, l)
 	for i, field := range l.fields() {
-		have, err := client.GetField(ctx, &adminpb.GetFieldRequest{Name: l.fieldName(field)})
+		have, err := settingsOf(ctx, client, l, field)
 		switch code(err) {
-		case codes.OK, codes.NotFound: // NotFound: the field has the default settings
+		case codes.OK:
 		case codes.Unimplemented:
 			return []provider.Check{{Name: name, Status: provider.OK, Detail: "an emulator has no TTL policies and index settings"}}
 		case codes.PermissionDenied:
@@ -133,10 +173,10 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 			return append(checks, provider.Failed(name, err, "see the message"))
 		}
 		if i == 0 {
-			checks = append(checks, policyCheck(field, have.GetTtlConfig()))
+			checks = append(checks, policyCheck(l, have.GetTtlConfig()))
 		}
 		index := provider.Check{Name: "index " + field, Status: provider.OK, Detail: "field " + field + " is exempt from indexes"}
-		if !exempt(have.GetIndexConfig()) {
+		if !enterprise && !exempt(have) {
 			index.Status, index.Detail = provider.Warn, "field "+field+" is indexed, which makes writes dearer and limits their rate"
 			index.Fix, index.Step = provider.Provision, "exempt field "+field+" from indexes"
 		}
@@ -145,7 +185,11 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 	return checks
 }
 
-func policyCheck(field string, have *adminpb.Field_TtlConfig) provider.Check {
+func policyCheck(l *layout, have *adminpb.Field_TtlConfig) provider.Check {
+	field := l.fields()[0]
+	if otherOffset(have) {
+		return provider.Check{Name: "ttl", Status: provider.Warn, Detail: offsetProblem(field, have), Fix: offsetFix(l)}
+	}
 	if problem := policyProblem(have); problem != "" {
 		return provider.Check{
 			Name: "ttl", Status: provider.Warn, Detail: "on field " + field + " " + problem, Fix: provider.Provision,

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/skykv/skykv/internal/trust"
+	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
 
@@ -74,6 +76,10 @@ func TestInspect(t *testing.T) {
 			layout: layout,
 			want:   append(answers, "warn ttl offset of 0s; want 1h0m0s", "ok index x", "warn index v", "warn index t", "warn index p", "ok layout"),
 		},
+		"the Enterprise edition": {
+			settings: &fakeAdmin{edition: adminpb.Database_ENTERPRISE, fields: map[string]*adminpb.Field{testFields + "x": {TtlConfig: activePolicy()}}}, layout: layout,
+			want: append(good, "ok layout 1 shard"),
+		},
 		"settings denied": {
 			settings: &fakeAdmin{fail: status.Error(codes.PermissionDenied, "not allowed")}, layout: layout,
 			want: append(answers, "warn fields cannot be read", "ok layout"),
@@ -130,6 +136,35 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// TestInspectCountsForeignDocuments: scans pass over some of them without a word.
+func TestInspectCountsForeignDocuments(t *testing.T) {
+	t.Parallel()
+	docs := new(fake)
+	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&shards=2"
+	store, err := Open(t.Context(), storeURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.PutMany(t.Context(), itemsOf([]string{"a", "b", "c"})); err != nil {
+		t.Fatal(err)
+	}
+	checks := []string{"ok reachable", "ok clock", "ok credentials", "ok database", "ok fields", "ok layout 2 shards"}
+	wantChecks(t, storeURL, checks...)
+	l := testLayout(2)
+	docs.put("00foreign", nil)
+	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}).GetFields())
+	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}).GetFields())
+	docs.put("01", nil)
+	docs.put("other", nil) // which no query finds
+	wantChecks(t, storeURL, append(checks, "warn records did not write 4 of the first 7 documents")...)
+	many := strings.Replace(strings.Replace(storeURL, "/c?", "/d?", 1), "shards=2", "shards=256", 1)
+	docs.putIn("d", "1", nil) // shorter than the digits of a shard
+	docs.putIn("d", layoutID, testLayout(256).record().GetFields())
+	checks[len(checks)-1] = "ok layout 256 shards"
+	wantChecks(t, many, append(checks, "warn records did not write 1 of the first 1 documents")...)
+}
+
 // TestInspectAgreesWithEnsure: what Inspect announces is what Ensure does.
 func TestInspectAgreesWithEnsure(t *testing.T) {
 	t.Parallel()
@@ -168,11 +203,16 @@ func TestInspectWithoutService(t *testing.T) {
 	wantChecks(t, "firestore://p/kv", "fail credentials none.json")
 	wantChecks(t, "firestore://p/kv?shards=0", `fail url parameter "shards" must be`)
 	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
+	wantChecks(t, "firestore://p/kv?endpoint=https://firestore.example.com", "fail url not sent to the host")
+	t.Setenv(envEmulator, nobody)
+	wantChecks(t, "firestore://p/kv", "ok emulator the environment variable FIRESTORE_EMULATOR_HOST is set: the store is in the emulator at "+nobody, "fail reachable refused")
+	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
 }
 
 // TestAddress: what is tested is where the client's requests go.
 func TestAddress(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
+	t.Setenv(trust.EnvHosts, "firestore.example.com")
 	for storeURL, want := range map[string]string{
 		"firestore://p/kv": "https://firestore.googleapis.com",
 		"firestore://p/kv?endpoint=https://firestore.example.com":      "https://firestore.example.com",

@@ -82,16 +82,27 @@ func (l *layout) mask(withValue bool) *pb.DocumentMask {
 // costs more with every write than it saves here.
 func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	prefix := l.prefixes[req.Shard]
+	return l.queryRange(prefix+req.From, prefix+req.To, req.WithValue)
+}
+
+// queryAll returns the query for the documents of all shards, without values. It also
+// finds documents of no key.
+func (l *layout) queryAll() *pb.StructuredQuery {
+	return l.queryRange(l.prefixes[0], l.prefixes[len(l.prefixes)-1]+"\U0010ffff", false)
+}
+
+// queryRange returns the query for the documents from a name to another one.
+func (l *layout) queryRange(from, to string, withValue bool) *pb.StructuredQuery {
 	q := &pb.StructuredQuery{
 		From: []*pb.StructuredQuery_CollectionSelector{{CollectionId: l.collection}},
 		OrderBy: []*pb.StructuredQuery_Order{{
 			Field:     &pb.StructuredQuery_FieldReference{FieldPath: "__name__"},
 			Direction: pb.StructuredQuery_ASCENDING,
 		}},
-		StartAt: &pb.Cursor{Values: reference(prefix + req.From), Before: true},
-		EndAt:   &pb.Cursor{Values: reference(prefix + req.To)},
+		StartAt: &pb.Cursor{Values: reference(from), Before: true},
+		EndAt:   &pb.Cursor{Values: reference(to)},
 	}
-	if !req.WithValue {
+	if !withValue {
 		q.Select = metadataFields
 	}
 	return q
@@ -106,11 +117,16 @@ func reference(docName string) []*pb.Value {
 	return []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: docName}}}
 }
 
-// scanned returns the record of a document in the range of a query of a shard. The store
+// scanned returns the record of a document in the range of a query. The store
 // checks whether the Key is one, and whether it belongs to the shard. An error is about
 // the record with the Key.
-func (l *layout) scanned(shard int, doc *pb.Document, withValue bool) (kv.Record, error) {
-	return l.decode(strings.TrimPrefix(doc.GetName(), l.prefixes[shard]), doc, withValue)
+func (l *layout) scanned(doc *pb.Document, withValue bool) (kv.Record, error) {
+	return l.decode(l.keyOf(doc.GetName()), doc, withValue)
+}
+
+// keyOf returns the key of a document of the collection, which need not be a legal one.
+func (l *layout) keyOf(docName string) string {
+	return docName[min(len(l.prefixes[0]), len(docName)):]
 }
 
 // errOther is the error of an answer about the document got when asked was asked for.

@@ -47,7 +47,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored.UpdateTime = updated
-		got, err := l.scanned(l.shard(rec.Key), stored, true)
+		got, err := l.scanned(stored, true)
 		if err != nil {
 			t.Errorf("%q: %v", rec.Key, err)
 		}

@@ -38,9 +38,13 @@ type Options struct {
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
-	// kv.ErrUnavailable and context.DeadlineExceeded. Batches and scans have it for
-	// each of their requests, retries included. Zero stands for one minute, the
-	// Firestore client's own limit. EnsureWith does not use it for the settings.
+	// kv.ErrUnavailable and context.DeadlineExceeded. Scans have it for each of their
+	// requests, retries included. Batches whose context has a deadline or not give up
+	// after this time without any progress. Zero stands for one minute. EnsureWith does
+	// not use it for the settings.
+	//
+	// A single attempt takes at most a third of the time that is left, from 1 to 10
+	// seconds, and three times that in batches and scans.
 	Timeout time.Duration
 }
 

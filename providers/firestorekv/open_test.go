@@ -18,12 +18,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
 )
 
 func TestOpenURL(t *testing.T) {
-	// Whoever has an emulator for other things gets no other store for it.
-	t.Setenv("FIRESTORE_EMULATOR_HOST", nobody)
+	t.Setenv(envEmulator, nobody) // an endpoint in the URL wins
 	f := &fake{}
 	addr := f.start(t)
 	s, err := Open(t.Context(), "firestore://my-project/c%20d?database=orders&endpoint=http://"+addr)
@@ -72,6 +72,8 @@ func TestOpenBadURL(t *testing.T) {
 		"firestore://p/kv?database=":    `parameter "database" must have one value`,
 		"firestore://p/kv?shards=0":     `parameter "shards" must be a number from 1 to 256`,
 		"firestore://p/kv?shards=257":   `parameter "shards" must be a number from 1 to 256`,
+		"firestore://p/kv?timeout=10":   `parameter "timeout" must be a positive duration such as 10s`,
+		"firestore://p/kv?timeout=-1s":  `parameter "timeout" must be a positive duration such as 10s`,
 		"firestore://p/kv?database=%28default%29&endpoint=http://localhost:1/v1": `"endpoint" has a path`,
 		"firestore://p/kv?endpoint=localhost:8080":                               `parameter "endpoint" must be a URL`,
 		"firestore://p/kv?endpoint=http://a:b@localhost:8080":                    `parameter "endpoint" must be a URL`,
@@ -110,6 +112,7 @@ func TestOpenCredentials(t *testing.T) {
 		t.Errorf("without credentials: %v, want ErrPermission", err)
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
+	t.Setenv(trust.EnvHosts, "127.0.0.1")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err = Open(ctx, "firestore://p/kv?endpoint=https://"+nobody)
@@ -118,6 +121,120 @@ func TestOpenCredentials(t *testing.T) {
 	}
 	if err != nil && (strings.Contains(err.Error(), "s3cr3t") || strings.Contains(err.Error(), "t0k3n")) {
 		t.Errorf("rule: no message holds a secret; %v", err)
+	}
+}
+
+// TestTrustedHosts: a URL alone does not send an access token to any host.
+func TestTrustedHosts(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
+	connects := func(host string) bool {
+		t.Helper()
+		c, err := Connect(t.Context(), "firestore://p/kv?endpoint=https://"+host)
+		if err == nil {
+			c.Close()
+			return true
+		}
+		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), host) || !strings.Contains(err.Error(), trust.EnvHosts) {
+			t.Errorf("rule: a host that is not trusted is ErrInvalidOption, with the host and what to do; got %v", err)
+		}
+		for op, other := range map[string]func(context.Context, string) error{
+			"Open":   func(ctx context.Context, url string) error { _, err := Open(ctx, url); return err },
+			"Ensure": Ensure,
+		} {
+			if got := other(t.Context(), "firestore://p/kv?endpoint=https://"+host); fmt.Sprint(got) != fmt.Sprint(err) {
+				t.Errorf("%s: %v, want %v", op, got, err)
+			}
+		}
+		return false
+	}
+	check := func(when string, hosts map[string]bool) {
+		t.Helper()
+		for host, want := range hosts {
+			if connects(host) != want {
+				t.Errorf("rule: a URL names hosts of the universe domain, and those that %s names; %s, %s is trusted: %t", trust.EnvHosts, when, host, !want)
+			}
+		}
+	}
+	check("by default", map[string]bool{
+		"firestore.googleapis.com": true, "europe-west3-firestore.googleapis.com:443": true, "x-firestore.p.googleapis.com": true,
+		"evil.example": false, "firestore.googleapis.com.evil.example": false, "evilgoogleapis.com": false, "127.0.0.1": false, "localhost:8443": false,
+	})
+	t.Setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "universe.example")
+	check("in another universe", map[string]bool{"firestore.universe.example": true, "firestore.other.example": false})
+	t.Setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "")
+	t.Setenv(trust.EnvHosts, "proxy.example, *.corp.example")
+	check("with some named", map[string]bool{"proxy.example:8443": true, "a.corp.example": true, "other.example": false})
+	t.Setenv(trust.EnvHosts, "")
+	file := filepath.Join(t.TempDir(), "credentials.json")
+	const ofUniverse = `{"type":"authorized_user","client_id":"id","client_secret":"s3cr3t","refresh_token":"t0k3n","universe_domain":"cloud.example"}`
+	if err := os.WriteFile(file, []byte(ofUniverse), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	check("with credentials of another universe", map[string]bool{"firestore.cloud.example": true, "firestore.other.example": false})
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
+	check("without credentials", map[string]bool{"firestore.other.example": false})
+}
+
+// TestEmulatorByEnvironment: whoever sets up an emulator as for Google's own clients gets
+// it, and no real project.
+func TestEmulatorByEnvironment(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t)) // of a real project
+	docs := new(fake)
+	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "an emulator")})
+	_, endpoint, _ := strings.Cut(storeURL, "endpoint=http%3A%2F%2F")
+	host := strings.Replace(endpoint, "%3A", ":", 1)
+	t.Setenv(envEmulator, host)
+	plain := "firestore://" + testProject + "/" + testCollection
+	if err := Ensure(t.Context(), plain); err != nil {
+		t.Errorf("ensure: %v", err)
+	}
+	s, err := Open(t.Context(), plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Put(t.Context(), "a", nil); err != nil {
+		t.Error(err)
+	}
+	if got := docs.ids(); !slices.Equal(got, []string{"00a", layoutID}) {
+		t.Errorf("rule: %s names the emulator that has the store; it has %q", envEmulator, got)
+	}
+	docs.mu.Lock()
+	for _, call := range docs.calls {
+		if got := call.header.Get("authorization"); !slices.Equal(got, []string{"Bearer owner"}) {
+			t.Errorf("rule: an emulator gets no credentials; %s has %q", call.method, got)
+		}
+	}
+	docs.mu.Unlock()
+	for _, host := range []string{"http://localhost:8080", "localhost:8080/path", "user:s3cr3t@localhost:8080", ":8080", "a b"} {
+		t.Setenv(envEmulator, host)
+		if _, err := Open(t.Context(), plain); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), envEmulator) || strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("rule: what is no host is ErrInvalidOption and names the variable; %q: %v", host, err)
+		}
+	}
+}
+
+// TestTimeoutInURL: the URL has the timeout of the options.
+func TestTimeoutInURL(t *testing.T) {
+	t.Parallel()
+	for storeURL, want := range map[string]time.Duration{
+		"firestore://p/kv?endpoint=http://" + nobody:               time.Minute,
+		"firestore://p/kv?timeout=1m30s&endpoint=http://" + nobody: 90 * time.Second,
+	} {
+		c, err := Connect(t.Context(), storeURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		d, err := newDriver("open", c.Client, c.Project, c.Collection, &c.Options)
+		if err != nil || d.timeout != want {
+			t.Errorf("the timeout of %s is %v, %v; want %v", storeURL, d.timeout, err, want)
+		}
+	}
+	_, err := Open(t.Context(), "firestore://p/kv?timeout=50ms&endpoint=http://"+nobody)
+	if !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("rule: the timeout ends calls without a deadline; open: %v", err)
 	}
 }
 

@@ -178,7 +178,7 @@ func TestBatchesKeepOnWithProgress(t *testing.T) {
 		return codes.OK
 	}
 	d := driverAt(t, f.start(t))
-	d.timeout = 500 * time.Millisecond
+	d.timeout = time.Second
 	began := time.Now()
 	s := kv.New(d)
 	if err := s.PutMany(t.Context(), itemsOf(manyKeys(10))); err != nil {

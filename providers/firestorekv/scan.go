@@ -31,7 +31,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 			query.Limit = wrapperspb.Int32(int32(limit))
 			page, err := d.page(ctx, query, req.Meter)
 			for _, doc := range page.docs {
-				if rec, foreign := d.layout.scanned(req.Shard, doc, req.WithValue); !yield(rec, foreign) {
+				if rec, foreign := d.layout.scanned(doc, req.WithValue); !yield(rec, foreign) {
 					return
 				}
 			}

@@ -1,64 +1,53 @@
 package firestorekv
 
 import (
-	"fmt"
+	_ "embed"
+	"net/url"
 	"strconv"
 	"strings"
+	"text/template"
 
 	"github.com/skykv/skykv/kv"
 )
 
 // Terraform returns the settings that [Ensure] makes, for the collection of a store's
-// URL, as a configuration of Terraform. The layout document is not part of it: the store
-// writes it when it is first opened. Errors match [kv.ErrInvalidOption].
+// URL, as a configuration of Terraform, with the database around it. The layout document
+// is not part of it: the store writes it when it is first opened. Errors match
+// [kv.ErrInvalidOption].
+//
+// examples/terraform/firestore has the text for firestore://my-project/kv.
 func Terraform(url string) (string, error) {
 	c, err := parseURL(url)
 	if err != nil {
 		return "", err
 	}
 	fields := newLayout(c.Project, c.Options.Database, c.Collection, c.Options.Shards).fields()
-	var unindexed []string
-	for _, field := range fields[1:] {
-		unindexed = append(unindexed, strconv.Quote(field))
+	var text strings.Builder
+	err = terraform.Execute(&text, map[string]any{
+		"URL": c.plainURL(), "Project": c.Project, "Database": c.Options.Database, "Collection": c.Collection, "Shards": c.Options.Shards,
+		"Expiry": fields[0], "Unindexed": fields[1:], "Offset": int(kv.ExpiryGrace.Seconds()),
+	})
+	return text.String(), err
+}
+
+//go:embed terraform.tf.tmpl
+var terraformText string
+
+var terraform = template.Must(template.New("terraform").Funcs(template.FuncMap{"literal": literal}).Parse(terraformText))
+
+// plainURL returns the URL of c's store without what may be a matter of one user: the
+// endpoint and the timeout.
+func (c *Connection) plainURL() string {
+	u := url.URL{Scheme: name, Host: c.Project, Path: c.Collection}
+	query := url.Values{}
+	if c.Options.Database != defaultDatabase {
+		query.Set("database", c.Options.Database)
 	}
-	return fmt.Sprintf(`# The settings of collection %[3]s in database %[2]s, which exists.
-terraform {
-  required_providers {
-    google = {
-      source = "hashicorp/google"
-      # A release with ttl_config.expiration_offset in google_firestore_field.
-      version = ">= 7.0"
-    }
-  }
-}
-
-provider "google" {
-  project = %[1]s
-}
-
-# Firestore deletes entries %.0[5]f seconds after their expiry or later.
-resource "google_firestore_field" "expiry" {
-  database   = %[2]s
-  collection = %[3]s
-  field      = %[4]q
-
-  ttl_config {
-    expiration_offset = "%.0[5]fs"
-  }
-
-  index_config {}
-}
-
-resource "google_firestore_field" "unindexed" {
-  for_each   = toset([%[6]s])
-  database   = %[2]s
-  collection = %[3]s
-  field      = each.key
-
-  index_config {}
-}
-`, literal(c.Project), literal(c.Options.Database), literal(c.Collection), fields[0],
-		kv.ExpiryGrace.Seconds(), strings.Join(unindexed, ", ")), nil
+	if c.Options.Shards != DefaultShards {
+		query.Set("shards", strconv.Itoa(c.Options.Shards))
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // literal returns text as a literal of Terraform's language. In that language, "${" and

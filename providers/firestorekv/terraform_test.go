@@ -1,6 +1,8 @@
 package firestorekv
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -8,11 +10,12 @@ import (
 func TestTerraform(t *testing.T) {
 	t.Parallel()
 	for storeURL, says := range map[string][]string{
-		"firestore://project/cache?database=db&shards=4&endpoint=http://localhost:1": {
-			`project = "project"`, `collection = "cache"`, `database   = "db"`, `field      = "x"`,
-			`expiration_offset = "3600s"`, `toset(["v", "t", "p"])`,
+		"firestore://project/cache?database=db&shards=4&timeout=5s&endpoint=http://localhost:1": {
+			`default     = "project"`, `default     = "cache"`, `default     = "db"`, `default     = 4`, `field      = "x"`,
+			`expiration_offset = "3600s"`, `toset(["v", "t", "p"])`, `delete_protection_state = "DELETE_PROTECTION_ENABLED"`,
+			"terraform firestore://project/cache?database=db&shards=4\n",
 		},
-		"firestore://project/a%22$%7Bb%7D%25%7Bc%7D": {`database   = "(default)"`, `collection = "a\"$${b}%%{c}"`},
+		"firestore://project/a%22$%7Bb%7D%25%7Bc%7D": {`default     = "(default)"`, `default     = "a\"$${b}%%{c}"`},
 	} {
 		text, err := Terraform(storeURL)
 		if err != nil || strings.Count(text, "{") != strings.Count(text, "}") {
@@ -23,5 +26,23 @@ func TestTerraform(t *testing.T) {
 				t.Errorf("%s: the text does not hold %q:\n%s", storeURL, want, text)
 			}
 		}
+	}
+}
+
+// TestTerraformExample: the example is what Terraform returns.
+func TestTerraformExample(t *testing.T) {
+	t.Parallel()
+	const storeURL = "firestore://my-project/kv"
+	want, err := Terraform(storeURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := filepath.Join("..", "..", "examples", "terraform", "firestore", "main.tf")
+	got, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ReplaceAll(string(got), "\r\n", "\n") != want {
+		t.Errorf("rule: %s has what is printed; run: go run ./cmd/skykv provision --print terraform %s > examples/terraform/firestore/main.tf", example, storeURL)
 	}
 }

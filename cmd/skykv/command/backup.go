@@ -23,6 +23,9 @@ store, use copy or export: these read one entry after the other.`,
   skykv backup file:/var/lib/app/app.db "/backup/app-$(date +%F).db"`,
 		Args: rangeArgs(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[1] == standard {
+				return usagef("DEST is -; want the name of a file")
+			}
 			if err := c.stores.Backup(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}
@@ -32,7 +35,7 @@ store, use copy or export: these read one entry after the other.`,
 					File    string `json:"file"`
 				}{"backup", args[1]})
 			}
-			_, err := fmt.Println("copied to " + args[1])
+			_, err := fmt.Fprintln(stdout, "copied to "+args[1])
 			return err
 		},
 	}

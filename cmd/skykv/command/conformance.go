@@ -31,7 +31,9 @@ suite leaves it empty. Every case checks one rule; those that fail are quoted.
 Exits with 7 if a case fails. With --json, print the results as one JSON document.`,
 		Example: `  skykv conformance 'dynamodb://test?region=eu-central-1'
   skykv conformance file:/tmp/empty.db --report report.html
-  skykv conformance --json | jq .failed   # with KV_URL set`,
+
+With KV_URL set:
+  skykv conformance --json | jq .failed`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

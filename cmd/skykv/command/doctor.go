@@ -21,7 +21,9 @@ ok, warn or fail, and what to do about it. Nothing is changed.
 
 Exits with 7 if anything fails. With --json, print lines of JSON.`,
 		Example: `  skykv doctor 'dynamodb://cache?region=eu-central-1'
-  skykv doctor --json | jq -r 'select(.status != "ok") | .fix'   # with KV_URL set`,
+
+With KV_URL set:
+  skykv doctor --json | jq -r 'select(.status != "ok") | .fix'`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, _, err := c.splitURL(args, 0)

@@ -26,8 +26,10 @@ entry, or if it has expired.
 With --json, print one line of JSON: the key, the "value" (or "base64", when it is not
 UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
 		Example: `  skykv get file:app.db user:42
-  skykv get --json user:42 | jq -r .version   # with KV_URL set
-  skykv get "$STORE" logo.png > logo.png`,
+  skykv get "$STORE" logo.png > logo.png
+
+With KV_URL set:
+  skykv get --json user:42 | jq -r .version`,
 		Args: rangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, rest, err := c.splitURL(args, 1)
@@ -76,7 +78,9 @@ Exits with 4 if a condition did not hold, and with 5 if it is unknown whether th
 was written. With --json, print the key and the new version.`,
 		Example: `  skykv put file:app.db user:42 Ann
   skykv put file:app.db logo.png --file logo.png
-  echo '{"n":1}' | skykv put counter                      # with KV_URL set
+
+With KV_URL set:
+  echo '{"n":1}' | skykv put counter
   skykv put lock:job-7 "$HOSTNAME" --ttl 90s --if-not-exists || echo taken
   skykv put counter 2 --if-version "$(skykv get --json counter | jq -r .version)"`,
 		Args: rangeArgs(1, 3),
@@ -194,8 +198,10 @@ entry whose key begins with PREFIX, and print how many there were.
 Exits with 4 if --if-version did not hold, and with 5 if it is unknown whether the entry
 was removed.`,
 		Example: `  skykv delete file:app.db user:42
-  skykv delete user:42 --if-version "$VERSION"   # with KV_URL set
-  skykv delete file:app.db --prefix session:`,
+  skykv delete file:app.db --prefix session:
+
+With KV_URL set:
+  skykv delete user:42 --if-version "$VERSION"`,
 		Args: rangeArgs(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			many := cmd.Flags().Changed("prefix")
@@ -257,7 +263,9 @@ func (c *cli) newExists() *cobra.Command {
 		Short: "Tell whether there is an entry",
 		Long:  `Print true and exit with 0 if there is an entry under KEY, else print false and exit with 3.`,
 		Example: `  if skykv exists file:app.db user:42 > /dev/null; then echo known; fi
-  skykv exists --json user:42   # with KV_URL set`,
+
+With KV_URL set:
+  skykv exists --json user:42`,
 		Args: rangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, rest, err := c.splitURL(args, 1)
@@ -305,8 +313,10 @@ func (c *cli) newScan() *cobra.Command {
 With --keys-only, print the keys alone, one a line; with --json too, as lines of JSON
 without values.`,
 		Example: `  skykv scan file:app.db --prefix user: --limit 10
-  skykv scan --keys-only | wc -l   # with KV_URL set
-  skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'`,
+  skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'
+
+With KV_URL set:
+  skykv scan --keys-only | wc -l`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, _, err := c.splitURL(args, 0)
@@ -389,7 +399,9 @@ func (c *cli) newCount() *cobra.Command {
 		Long: `Count the entries, expired ones excepted. No service can count them without reading
 them all: it takes, and costs, as much as scan --keys-only.`,
 		Example: `  skykv count file:app.db
-  skykv count --prefix session: --json   # with KV_URL set`,
+
+With KV_URL set:
+  skykv count --prefix session: --json`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, _, err := c.splitURL(args, 0)

@@ -22,7 +22,9 @@ another program is refused. It may be run any number of times.
 A Firestore database, and an Azure storage account, must exist.`,
 		Example: `  skykv provision 'dynamodb://cache?region=eu-central-1' --dry-run
   skykv provision firestore://my-project/kv
-  skykv provision --print terraform > kv.tf   # with KV_URL set`,
+
+With KV_URL set:
+  skykv provision --print terraform > kv.tf`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

@@ -91,7 +91,7 @@ func (c *cli) newRoot() *cobra.Command {
 			return checkEmpty(cmd.Flags())
 		},
 	}
-	durationVar(root.PersistentFlags(), &timeout, "timeout", fmt.Sprintf("end after this time (0: as long as it takes, but for single entries %s unless given)", entryTimeout))
+	durationVar(root.PersistentFlags(), &timeout, "timeout", fmt.Sprintf("end after this time, or 0 for no limit (unless given: %s for one entry, else no limit)", entryTimeout))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s; see: %s --help", flagError(err), cmd.CommandPath())
 	})

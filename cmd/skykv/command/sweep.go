@@ -28,7 +28,9 @@ An entry that was re-created meanwhile stays. Other services delete by themselve
 
 With --interval it goes on until it is interrupted, and prints a line for each pass.`,
 		Example: `  skykv sweep aztables://account/cache
-  skykv sweep --interval 6h --rate 200   # with KV_URL set`,
+
+With KV_URL set:
+  skykv sweep --interval 6h --rate 200`,
 		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url, _, err := c.splitURL(args, 0)

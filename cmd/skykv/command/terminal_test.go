@@ -1,6 +1,31 @@
 package command
 
-import "testing"
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The rule: all that is printed goes through the streams, which protect terminals. The bar
+// has only the command's own text.
+func TestPrintedThroughStreams(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := regexp.MustCompile(`fmt\.Print(f|ln)?\(|os\.Std(out|err)\b`)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") || slices.Contains([]string{"terminal.go", "progress.go"}, file) {
+			continue
+		}
+		if found := past.FindAllString(read(t, file), -1); len(found) > 0 {
+			t.Errorf("%s prints by %q; want stdout and stderr of terminal.go", file, found)
+		}
+	}
+}
 
 func TestEscaped(t *testing.T) {
 	t.Parallel()

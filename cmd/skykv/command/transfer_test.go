@@ -656,7 +656,7 @@ func TestStandardInputAndOutput(t *testing.T) {
 	if o := in("", "put", store, "b", "-f", "-"); o.code != 0 || good(t, "get", store, "b") != "" {
 		t.Errorf("put -f - of nothing: %+v", o)
 	}
-	for _, args := range [][]string{{"copy", store, "mem:", "--checkpoint", "-"}, {"conformance", "mem:", "--report", "-"}, {"export", store, "-o", "-", "--json"}} {
+	for _, args := range [][]string{{"copy", store, "mem:", "--checkpoint", "-"}, {"conformance", "mem:", "--report", "-"}, {"backup", store, "-"}, {"export", store, "-o", "-", "--json"}} {
 		if o := in("", args...); o.code != exitUsage || !strings.Contains(o.stderr, "file") {
 			t.Errorf("%v: %+v; want %d", args, o, exitUsage)
 		}

@@ -1,17 +1,19 @@
-# An Azure storage account with the table that skykv keeps its entries in: what
-# aztableskv.EnsureWith makes, with the account around it and its users' role.
+# The table of aztables://myaccount/kv1: what skykv provision makes, and if
+# wanted the storage account around it and the role of its users.
 #
 #   terraform init
-#   terraform apply -var subscription=... -var resource_group=my-group -var account=myaccount
+#   terraform apply -var subscription=00000000-0000-0000-0000-000000000000 -var resource_group=my-group
 #
-# Then open aztables://myaccount/kv1
+# Azure Tables deletes nothing by itself. This deletes what has expired:
+#
+#   skykv sweep aztables://myaccount/kv1
 
 terraform {
   required_version = ">= 1.5"
   required_providers {
     azurerm = {
       source  = "hashicorp/azurerm"
-      version = "~> 4.0"
+      version = "~> 4.78" # the first release in which a table has a storage_account_id
     }
   }
 }
@@ -23,12 +25,13 @@ variable "subscription" {
 
 variable "resource_group" {
   type        = string
-  description = "The name of a resource group that exists. The account is made in its region."
+  description = "The name of the storage account's resource group, which exists."
 }
 
 variable "account" {
   type        = string
   description = "The name of the storage account, which no other account in Azure has."
+  default     = "myaccount"
 
   validation {
     condition     = can(regex("^[a-z0-9]{3,24}$", var.account))
@@ -38,13 +41,13 @@ variable "account" {
 
 variable "create_account" {
   type        = bool
-  description = "Whether to create the account. Unset it for one that exists."
-  default     = true
+  description = "Whether to create the account too, in the region of its resource group."
+  default     = false
 }
 
 variable "replication" {
   type        = string
-  description = "How the account is replicated: ZRS over the zones of its region, LRS within one, GZRS or GRS to another region as well. skykv reads the primary region alone."
+  description = "How a new account is replicated: ZRS over the zones of its region, LRS within one, GZRS or GRS to another region as well. skykv reads the primary region alone."
   default     = "ZRS"
 }
 
@@ -92,11 +95,9 @@ locals {
   account_id = "${data.azurerm_resource_group.kv.id}/providers/Microsoft.Storage/storageAccounts/${var.account}"
 }
 
-# The provider makes tables with the account's key. An account without shared keys
-# gets its table from aztableskv.EnsureWith instead.
 resource "azurerm_storage_table" "kv" {
-  name                 = var.table
-  storage_account_name = var.account
+  name               = var.table
+  storage_account_id = local.account_id
 
   depends_on = [azurerm_storage_account.kv]
 

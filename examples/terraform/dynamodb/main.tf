@@ -1,10 +1,8 @@
-# The DynamoDB table that skykv keeps its entries in: what dynamokv.EnsureWith
-# makes, with a policy for its users.
+# The table of dynamodb://kv1?region=eu-central-1: what skykv provision makes,
+# with recovery to a point in time, protection from deletion and a policy for its users.
 #
 #   terraform init
-#   terraform apply -var region=eu-central-1
-#
-# Then open dynamodb://kv?region=eu-central-1
+#   terraform apply
 
 terraform {
   required_version = ">= 1.5"
@@ -19,12 +17,13 @@ terraform {
 variable "region" {
   type        = string
   description = "The region of the table."
+  default     = "eu-central-1"
 }
 
 variable "table" {
   type        = string
   description = "The name of the table."
-  default     = "kv"
+  default     = "kv1"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9_.-]{3,255}$", var.table))
@@ -87,7 +86,7 @@ data "aws_iam_policy_document" "users" {
 }
 
 resource "aws_iam_policy" "users" {
-  name_prefix = "skykv-${var.table}-"
+  name_prefix = "skykv-${substr(var.table, 0, 95)}-" # a prefix has at most 102 characters
   description = "Read and write the skykv store in table ${var.table}."
   policy      = data.aws_iam_policy_document.users.json
 }

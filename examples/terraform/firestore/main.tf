@@ -1,27 +1,27 @@
-# A Firestore database and the settings of one collection that skykv keeps its
-# entries in: the settings that firestorekv.Ensure makes. The store writes its layout
+# The settings of one collection that skykv keeps its entries in, and the database
+# around it: the settings that firestorekv.Ensure makes. The store writes its layout
 # document when it is first opened.
 #
 #   terraform init
 #   terraform apply -var project=my-project
 #
-# Then open firestore://my-project/kv
+# Printed by: skykv provision --print terraform firestore://my-project/kv
 
 terraform {
   required_version = ">= 1.5"
   required_providers {
     google = {
       source = "hashicorp/google"
-      # A release with ttl_config.expiration_offset in google_firestore_field, of
-      # June 2026 or later. Terraform says so when the installed one lacks it.
-      version = ">= 7.0"
+      # Releases that are known to have ttl_config.expiration_offset.
+      version = "~> 7.45"
     }
   }
 }
 
 variable "project" {
   type        = string
-  description = "The ID of the Google Cloud project."
+  description = "The ID of the Google Cloud project, not its number."
+  default     = "my-project"
 }
 
 variable "database" {
@@ -48,6 +48,12 @@ variable "collection" {
   default     = "kv"
 }
 
+variable "shards" {
+  type        = number
+  description = "The number of shards, which is fixed when the store is first opened."
+  default     = 1
+}
+
 variable "users" {
   type        = list(string)
   description = "Who may use the store, such as serviceAccount:app@my-project.iam.gserviceaccount.com."
@@ -63,6 +69,10 @@ resource "google_firestore_database" "kv" {
   name        = var.database
   location_id = var.location
   type        = "FIRESTORE_NATIVE"
+
+  # All entries go with the database. To delete it, set this to
+  # DELETE_PROTECTION_DISABLED first, and apply.
+  delete_protection_state = "DELETE_PROTECTION_ENABLED"
 }
 
 # Firestore deletes a document one hour after its expiry or later: clocks that are
@@ -105,5 +115,5 @@ resource "google_project_iam_member" "users" {
 
 output "url" {
   description = "What to open the store with."
-  value       = var.database == "(default)" ? "firestore://${var.project}/${var.collection}" : "firestore://${var.project}/${var.collection}?database=${var.database}"
+  value       = "firestore://${var.project}/${var.collection}?database=${var.database}&shards=${var.shards}"
 }

@@ -133,6 +133,27 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	}
 }
 
+// The rule: a server that speaks DynamoDB's protocol can be used, one that wants requests to
+// be dated and signed in form included.
+func TestDynamoDBProbeIsDated(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+		auth := r.Header.Get("Authorization")
+		if age := time.Since(signed).Abs(); err != nil || age > 5*time.Minute ||
+			!strings.Contains(auth, "/"+signed.Format("20060102")+"/us-east-1/dynamodb/aws4_request,") || !strings.Contains(auth, "x-amz-date") {
+			http.Error(w, `{"__type":"IncompleteSignatureException"}`, http.StatusBadRequest)
+			return
+		}
+		_, _ = io.WriteString(w, `{"TableNames":[]}`)
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := probeDynamoDB(ctx, server.URL); err != nil {
+		t.Errorf("rule: the probe's signature has its date; got %v", err)
+	}
+}
+
 func TestForcedWayGoesBeforeEndpoint(t *testing.T) {
 	withoutEmulators(t)
 	t.Setenv("SKYKV_DYNAMODB_ENDPOINT", tables(t).URL)

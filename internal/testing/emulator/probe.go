@@ -53,7 +53,8 @@ func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Contex
 
 var errEnded = errors.New("it ended before it answered")
 
-// probeDynamoDB lists tables. DynamoDB Local checks no signature, but wants to see one.
+// probeDynamoDB lists tables. DynamoDB Local checks no signature, but wants to see one, and
+// other servers that speak its protocol want its date as well.
 func probeDynamoDB(ctx context.Context, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/", strings.NewReader(`{"Limit":1}`))
 	if err != nil {
@@ -61,7 +62,10 @@ func probeDynamoDB(ctx context.Context, endpoint string) error {
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.0")
 	req.Header.Set("X-Amz-Target", "DynamoDB_20120810.ListTables")
-	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=probe/20250101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
+	now := time.Now().UTC()
+	req.Header.Set("X-Amz-Date", now.Format("20060102T150405Z"))
+	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=skykv/"+now.Format("20060102")+
+		"/us-east-1/dynamodb/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature="+strings.Repeat("0", 64))
 	return expectOK(http.DefaultClient, req)
 }
 

@@ -53,8 +53,6 @@ var fuzzBugs = []struct {
 		`rec.Expires <= 0`, `rec.Expires == 0`},
 	{"keys that differ in case have one document", "providers/firestorekv", "FuzzRecord", "layout.go",
 		`return l.prefixes[l.shard(key)] + key }`, `return l.prefixes[l.shard(key)] + strings.ToLower(key) }`},
-	{"a document that is no record's has a key", "providers/firestorekv", "FuzzRecord", "layout.go",
-		` || kv.ValidateKey(key) != nil`, ``},
 	{"a version has a second text", "providers/firestorekv", "FuzzVersion", "layout.go",
 		` || strconv.FormatInt(us, 10) != version`, ``},
 	{"a row with an expiry before 1970 is taken for skykv's", "providers/localkv", "FuzzDecode", "layout.go",

@@ -1,0 +1,49 @@
+package dynamokv
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The rule: Terraform returns the table of a URL, without any I/O.
+func TestTerraform(t *testing.T) {
+	clearAWS(t, nil)
+	got, err := Terraform("dynamodb://TABLE-REGION?region=eu-central-1&endpoint=http://localhost:1&shards=4&timeout=5s")
+	if err != nil || strings.Count(got, "{") != strings.Count(got, "}") {
+		t.Errorf("%v\n%s", err, got)
+	}
+	for _, want := range []string{
+		`default     = "TABLE-REGION"`, `default     = "eu-central-1"`, `attribute_name = "ttl"`, `hash_key     = "pk"`, `range_key    = "sk"`,
+		"dynamodb://TABLE-REGION?region=eu-central-1&shards=4:", `"dynamodb://${aws_dynamodb_table.kv.name}?region=${var.region}&shards=4"`,
+		`"skykv-${substr(var.table, 0, 95)}-"`, // 102 characters, as IAM takes them
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the configuration lacks %q:\n%s", want, got)
+		}
+	}
+	_, err = Terraform("dynamodb://cache")
+	wantError(t, "Terraform without a region", err, kv.ErrInvalidOption, false, "no region")
+	_, err = Terraform("dynamodb://cache?shards=0")
+	wantError(t, "Terraform", err, kv.ErrInvalidOption, false, "1 to 256")
+	t.Setenv("AWS_REGION", "ap-south-1")
+	if got, err := Terraform("dynamodb://cache"); err != nil || !strings.Contains(got, `"ap-south-1"`) || strings.Contains(got, "PARAMS") {
+		t.Errorf("rule: the region may come from the environment; got %v\n%s", err, got)
+	}
+}
+
+// The rule: the example is what Terraform returns, so that one text says how a table is made.
+func TestTerraformExample(t *testing.T) {
+	clearAWS(t, nil)
+	const url, path = "dynamodb://kv1?region=eu-central-1", "../../examples/terraform/dynamodb/main.tf"
+	want, err := Terraform(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.NewReplacer("\r\n", "\n") // as Git may write them on Windows
+	if got, err := os.ReadFile(path); err != nil || lines.Replace(string(got)) != lines.Replace(want) {
+		t.Errorf("%s is not what Terraform returns for %s (%v); to write it, run in the repository: go run ./cmd/skykv provision --print terraform %q > %s", path, url, err, url, strings.TrimPrefix(path, "../../"))
+	}
+}
