@@ -158,13 +158,13 @@ func ExampleStore_AtomicWrite() {
 		fmt.Println("failed:", failed.Keys)
 	}
 	for entry := range store.Scan(ctx, "user42::") {
-		fmt.Printf("%s = %s\n", entry.Key, entry.Value)
+		fmt.Printf("%s = %q\n", entry.Key, entry.Value)
 	}
 	// Output:
 	// <nil>
 	// failed: [user42::profile]
-	// user42::email:anna_40example.com =
-	// user42::profile = Anna
+	// user42::email:anna_40example.com = ""
+	// user42::profile = "Anna"
 }
 
 func ExampleStore_Touch() {
