@@ -102,6 +102,9 @@ func checkFile(ctx context.Context, path string) (string, error) {
 		return "", errLeftover(left)
 	case info.Size() == 0: // about to become a store
 	case inUse(path):
+		if err := checkLog(path); err != nil {
+			return "", err
+		}
 		return path, checkInUse(ctx, path)
 	default:
 		if err := checkUnused(path); err != nil {
@@ -149,8 +152,8 @@ func journal(path string) (pages uint32, hot bool, err error) {
 	}
 	defer f.Close()
 	var header [20]byte
-	if _, err := io.ReadFull(f, header[:]); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return 0, false, classifyFile(err)
+	if _, err := io.ReadFull(f, header[:]); err != nil && unlessEnd(err) != nil {
+		return 0, false, unlessEnd(err)
 	}
 	// One that is not complete begins with zeros.
 	hot = string(header[:8]) == "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
