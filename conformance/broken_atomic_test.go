@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/skykv/skykv/kv"
@@ -248,6 +249,41 @@ func atomicFaults() []fault {
 			}}.over,
 			must: []string{"driver/write-atomic/unsupported"},
 			only: true,
+		},
+		{
+			name: "atomic writes that meet each other are mixed",
+			wrap: func(d kv.Driver) kv.Driver {
+				var r rendezvous
+				return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+					out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}
+					for i := range req.Writes {
+						r.meet(fmt.Sprint(i))
+						one, err := d.Write(ctx, req.One(i))
+						if err != nil {
+							return out, err
+						}
+						out.Versions[i] = one.Version
+					}
+					return out, nil
+				}}.over(d)
+			},
+			must:  []string{"atomic/overlapping"},
+			group: "atomic/overlapping",
+		},
+		{
+			name: "an atomic write that meets another one is unavailable",
+			wrap: func(d kv.Driver) kv.Driver {
+				var r rendezvous
+				return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+					if r.meet("") {
+						return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable}
+					}
+					return d.WriteAtomic(ctx, req)
+				}}.over(d)
+			},
+			must:  []string{"atomic/overlapping", "atomic/bank"},
+			only:  true,
+			group: "atomic/",
 		},
 		{
 			name: "looks at the conditions first and carries an atomic write out afterwards",

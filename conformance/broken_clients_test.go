@@ -36,14 +36,16 @@ func unreliable(attempts int, above, below middleware) func(context.Context, fun
 // do not, and are right.
 func TestSoundClients(t *testing.T) {
 	for name, faulty := range map[string]func(context.Context, func(bool) Fault) (*kv.Store, error){
-		"four attempts":            unreliable(4, nil, nil),
-		"one attempt":              unreliable(1, nil, nil),
-		"two attempts, 16 shards":  unreliable(2, nil, sharded),
-		"four attempts, in pages":  unreliable(4, paged(20, false), nil),
-		"one attempt, long pages":  unreliable(1, paged(1000, false), nil),
-		"one attempt, in pages":    unreliable(1, paged(20, false), sharded),
-		"batches key by key":       unreliable(4, keyByKey, nil),
-		"no condition with a time": unreliable(4, nil, clockless),
+		"four attempts":                   unreliable(4, nil, nil),
+		"one attempt":                     unreliable(1, nil, nil),
+		"two attempts, 16 shards":         unreliable(2, nil, sharded),
+		"four attempts, in pages":         unreliable(4, paged(20, false), nil),
+		"one attempt, long pages":         unreliable(1, paged(1000, false), nil),
+		"one attempt, in pages":           unreliable(1, paged(20, false), sharded),
+		"batches key by key":              unreliable(4, keyByKey, nil),
+		"no condition with a time":        unreliable(4, nil, clockless),
+		"no word of what was found":       unreliable(4, nil, findsNothing),
+		"expired records instead of none": unreliable(4, nil, leavesExpired),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,6 +51,11 @@ var (
 		}
 		return out, err
 	})
+	leavesExpired = inAtomicWrites(func(w *kv.Write) {
+		if w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone {
+			w.Kind, w.Value, w.Expires = kv.KindPut, []byte{}, 1
+		}
+	})
 	writesBack = func(d kv.Driver) kv.Driver {
 		return inAtomicWrites(func(w *kv.Write) {
 			if old, exists := find(d, w.Key); exists && w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondVersion {
@@ -101,6 +106,7 @@ func TestSoundDrivers(t *testing.T) {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
 		}}.over),
 		"atomic writes that say nothing of what they found": findsNothing,
+		"deletions that leave an expired record":            leavesExpired,
 		"checks that write back":                            writesBack,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,9 +68,9 @@ func newOp[O any](kind WriteKind, key string, value []byte, opts []O) Op {
 // may see one key before and another key after it.
 //
 // A lost response is recognised by the entries that were put or touched. What stays
-// ErrIndeterminate, and on which service, is in the guarantees. An AtomicWrite with an
-// IfVersion is applied at most once. One without may be applied again by a retry, as a
-// whole.
+// ErrIndeterminate, and on which service, is in the guarantees. An AtomicWrite that
+// puts, touches or deletes an entry under IfVersion is applied at most once. Any other
+// may be applied again by a retry, as a whole.
 //
 // It returns ErrUnsupported on a store whose [Info] has no MaxAtomicWrites.
 func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {

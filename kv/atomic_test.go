@@ -19,16 +19,29 @@ import (
 // callID is the key of a context whose value numbers the call of a test.
 type callID struct{}
 
-// ledger notes how often the service carried out the atomic write of each call.
+// ledger notes how often the service carried out the atomic write of each call. One
+// without a clock takes every record for a reason not to put if absent, and not to
+// touch what is live.
 type ledger struct {
 	kv.Driver
-	mu      sync.Mutex
-	applied map[int]int
+	clockless bool
+	mu        sync.Mutex
+	applied   map[int]int
 }
 
 func (l *ledger) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	found := make([]*kv.Found, len(req.Writes))
+	fails := false
+	for i, w := range req.Writes {
+		if f, _ := l.Driver.Get(ctx, kv.GetRequest{Key: w.Key}); l.clockless && f.Exists && (w.Condition.Kind == kv.CondAbsent || w.Condition.Kind == kv.CondLive) {
+			found[i], fails = &f, true
+		}
+	}
+	if fails {
+		return kv.AtomicOutcome{Found: found}, nil
+	}
 	out, err := l.Driver.WriteAtomic(ctx, req)
 	if id, ok := ctx.Value(callID{}).(int); ok && out.Done {
 		l.applied[id]++
@@ -100,6 +113,9 @@ func randomOps(store *kv.Store, random *rand.Rand, value string) (ops []kv.Op, p
 		case kind < 5 && known:
 			ops = append(ops, kv.DeleteOp(key, kv.IfVersion(e.Version)))
 			underVersion = true
+		case kind < 6 && known && random.IntN(2) == 0:
+			ops = append(ops, kv.TouchOp(key, kv.TTL(time.Hour), kv.IfVersion(e.Version)))
+			underVersion = true
 		case kind < 6 && known:
 			ops = append(ops, kv.TouchOp(key, kv.TTL(time.Hour)))
 		case kind < 7 && known:
@@ -114,15 +130,19 @@ func randomOps(store *kv.Store, random *rand.Rand, value string) (ops []kv.Op, p
 // What an AtomicWrite says is true, whatever happens to its requests.
 func TestAtomicWritesUnderLoss(t *testing.T) {
 	t.Parallel()
-	for name, chance := range map[string]float64{"few losses": 0.1, "many losses": 0.6} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		chance    float64
+		clockless bool
+	}{{"few losses", 0.1, false}, {"many losses", 0.6, false}, {"few losses, and no clock", 0.1, true}, {"many losses, and no clock", 0.6, true}} {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()
 			synctest.Test(t, func(t *testing.T) {
 				const callers, each = 4, 400
-				service := &ledger{applied: make(map[int]int)}
+				service := &ledger{clockless: c.clockless, applied: make(map[int]int)}
 				data := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { service.Driver = d; return service }))
-				store, n := over(data, chance, seed)
+				store, n := over(data, c.chance, seed)
 				errs, underVersion := make([]error, callers*each), make([]bool, callers*each)
 				var done sync.WaitGroup
 				for caller := range callers {
@@ -191,16 +211,24 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 	}
 }
 
-// sameAnswer makes a driver answer every atomic write in the same way.
+// sameAnswer makes a driver answer every atomic write in the same way, whether it
+// applies it or not.
 type sameAnswer struct {
 	kv.Driver
-	out   kv.AtomicOutcome
-	err   error
-	calls int
+	applies bool
+	first   *kv.AtomicOutcome // the answer to the first, unless it is nil
+	out     kv.AtomicOutcome
+	err     error
+	calls   int
 }
 
-func (a *sameAnswer) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	a.calls++
+func (a *sameAnswer) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	if a.calls++; a.applies {
+		_, _ = a.Driver.WriteAtomic(ctx, req)
+	}
+	if a.first != nil && a.calls == 1 {
+		return *a.first, nil
+	}
 	return a.out, a.err
 }
 
@@ -210,35 +238,53 @@ func (a *sameAnswer) Info() kv.Info {
 	return info
 }
 
+// An attempt of unknown fate is not forgotten when others make another round necessary.
+func TestAtomicWriteRemembersUnknownAttempts(t *testing.T) {
+	t.Parallel()
+	found := func(expires int64) []*kv.Found {
+		return []*kv.Found{{Record: kv.Record{Key: "key", Expires: expires, Token: "another", Version: "another"}, Exists: true}}
+	}
+	a := &sameAnswer{first: &kv.AtomicOutcome{MayHaveApplied: true, Found: found(1)}, out: kv.AtomicOutcome{Found: found(0)}}
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { a.Driver = d; return a }))
+	if _, err := store.AtomicWrite(t.Context(), kv.PutOp("key", nil, kv.IfNotExists())); !errors.Is(err, kv.ErrIndeterminate) || a.calls != 2 {
+		t.Errorf("rule: a condition that fails in a later round is not definite after an unknown attempt; got %v after %d calls of the driver", err, a.calls)
+	}
+}
+
 func TestAtomicWriteAnswers(t *testing.T) {
 	t.Parallel()
 	large := make([]kv.Op, 10)
 	for i := range large {
 		large[i] = kv.PutOp(fmt.Sprintf("g::%d", i), make([]byte, 350<<10))
 	}
+	put := []kv.Op{kv.PutOp("g::a", nil, kv.IfNotExists()), kv.DeleteOp("g::c")}
 	two := []kv.Op{kv.PutOp("g::a", nil), kv.TouchOp("g::b", kv.TTL(time.Hour))}
 	for _, c := range []struct {
-		rule  string
-		ops   []kv.Op
-		out   kv.AtomicOutcome
-		err   error
-		want  error
-		calls int
+		rule    string
+		ops     []kv.Op
+		out     kv.AtomicOutcome
+		err     error
+		want    error
+		calls   int
+		applied bool // the driver carries the writes out before it answers
 	}{
-		{"keys and values of more than MaxAtomicBytes are refused before any I/O", large, kv.AtomicOutcome{}, nil, kv.ErrValueTooLarge, 0},
-		{"keys and values of MaxAtomicBytes are carried out", large[:8], kv.AtomicOutcome{Done: true, Versions: slices.Repeat([]string{"v"}, 8)}, nil, nil, 1},
-		{"a success without its versions is not believed", two, kv.AtomicOutcome{Done: true}, nil, kv.ErrIndeterminate, 1},
-		{"a success with versions of fewer writes is not believed", two, kv.AtomicOutcome{Done: true, Versions: []string{"v"}}, nil, kv.ErrIndeterminate, 1},
-		{"an error that is none of the driver's own leaves the fate open", two, kv.AtomicOutcome{}, errors.New("broken pipe"), kv.ErrIndeterminate, 1},
-		{"an error of the driver's own is definite", two, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrThrottled}, kv.ErrThrottled, 1},
-		{"a condition that fails without a reason is tried again, and ends", two[:1], kv.AtomicOutcome{}, nil, kv.ErrUnavailable, 100},
-		{"a touch of nothing is a failed condition", two, kv.AtomicOutcome{}, nil, kv.ErrConditionFailed, 1},
-		{"a touch of nothing after an unknown attempt is not definite", two, kv.AtomicOutcome{MayHaveApplied: true}, nil, kv.ErrIndeterminate, 1},
+		{"keys and values of more than MaxAtomicBytes are refused before any I/O", large, kv.AtomicOutcome{}, nil, kv.ErrValueTooLarge, 0, false},
+		{"keys and values of MaxAtomicBytes are carried out", large[:8], kv.AtomicOutcome{Done: true, Versions: slices.Repeat([]string{"v"}, 8)}, nil, nil, 1, false},
+		{"a success without its versions is not believed", two, kv.AtomicOutcome{Done: true}, nil, kv.ErrIndeterminate, 1, false},
+		{"a success with versions of fewer writes is not believed", two, kv.AtomicOutcome{Done: true, Versions: []string{"v"}}, nil, kv.ErrIndeterminate, 1, false},
+		{"an error that is none of the driver's own leaves the fate open", two, kv.AtomicOutcome{}, errors.New("broken pipe"), kv.ErrIndeterminate, 1, false},
+		{"an error of the driver's own is definite", two, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrThrottled}, kv.ErrThrottled, 1, false},
+		{"a condition that fails without a reason is tried again, and ends", two[:1], kv.AtomicOutcome{}, nil, kv.ErrUnavailable, 100, false},
+		{"a touch of nothing is a failed condition", two, kv.AtomicOutcome{}, nil, kv.ErrConditionFailed, 1, false},
+		{"a touch of nothing after an unknown attempt is not definite", two, kv.AtomicOutcome{MayHaveApplied: true}, nil, kv.ErrIndeterminate, 1, false},
+		{"a write that is found applied after an error is a success", put, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true}, nil, 1, true},
+		{"a write that is found applied after a broken connection is a success", put, kv.AtomicOutcome{}, errors.New("broken pipe"), nil, 1, true},
+		{"a write that is found applied after its condition failed is a success", put, kv.AtomicOutcome{MayHaveApplied: true}, nil, nil, 1, true},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				a := &sameAnswer{out: c.out, err: c.err}
+				a := &sameAnswer{applies: c.applied, out: c.out, err: c.err}
 				store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { a.Driver = d; return a }))
 				_, err := store.AtomicWrite(t.Context(), c.ops...)
 				if !errors.Is(err, c.want) || c.want == nil && err != nil || a.calls != c.calls {
