@@ -362,14 +362,14 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 		return key, "", nil, errNoTable
 	}
 	var properties map[string]json.RawMessage
-	if r.Method == "POST" || r.Method == "PUT" {
+	if r.Method == "POST" || r.Method == "PUT" || r.Method == "PATCH" {
 		if err := json.NewDecoder(r.Body).Decode(&properties); err != nil {
 			return key, "", nil, &failure{400, "InvalidInput", "no JSON"}
 		}
 		var inBody fakeKey
 		json.Unmarshal(properties["PartitionKey"], &inBody.partition)
 		json.Unmarshal(properties["RowKey"], &inBody.row)
-		if r.Method == "PUT" && inBody != key {
+		if r.Method != "POST" && inBody != key {
 			f.t.Errorf("the entity's keys %v differ from those of the URL, %v", inBody, key)
 		}
 		key = inBody
@@ -380,7 +380,7 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 		return key, "", nil, f.refused[key.row]
 	case r.Method == "POST" && found != nil:
 		return key, "", nil, errEntityThere
-	case r.Method != "POST" && found == nil && (r.Method != "PUT" || match != ""):
+	case r.Method != "POST" && found == nil && (r.Method != "PUT" && r.Method != "PATCH" || match != ""):
 		return key, "", nil, errNoEntity
 	case match != "" && match != "*" && match != found.etag:
 		return key, "", nil, errStaleETag
@@ -392,8 +392,19 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 	case "DELETE":
 		delete(f.entities, key)
 		return key, "", nil, nil
+	case "PATCH": // a merge
+		if found != nil {
+			properties = merged(found.properties, properties)
+		}
 	}
 	return key, f.write(key, properties), nil, nil
+}
+
+// merged returns the properties of an entity, changed by others.
+func merged(properties, by map[string]json.RawMessage) map[string]json.RawMessage {
+	properties = maps.Clone(properties)
+	maps.Copy(properties, by)
+	return properties
 }
 
 var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le) (?:'([^']*)'|(\d+)L)`)

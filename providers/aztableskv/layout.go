@@ -127,6 +127,8 @@ func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
 		a.ActionType = aztables.TransactionTypeUpdateReplace
 	case w.Kind == kv.KindDelete && (cond == kv.CondNone || cond == kv.CondVersion):
 		a.ActionType = aztables.TransactionTypeDelete
+	case w.Kind == kv.KindTouch && cond == kv.CondVersion:
+		a.ActionType = aztables.TransactionTypeUpdateMerge
 	default:
 		return a, kv.UnsupportedWrite(w)
 	}
@@ -137,8 +139,11 @@ func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
 		}
 		a.IfMatch = match
 	}
-	if w.Kind == kv.KindPut {
+	switch w.Kind {
+	case kv.KindPut:
 		a.Entity = l.encode(w.Record)
+	case kv.KindTouch:
+		a.Entity = l.encodeMetadata(w.Record)
 	}
 	return a, nil
 }
@@ -183,6 +188,17 @@ func (l *layout) encode(rec kv.Record) []byte {
 		b = base64.StdEncoding.AppendEncode(b, part)
 		b = append(b, '"')
 	}
+	return appendMetadata(b, rec)
+}
+
+// encodeMetadata returns the entity of rec without a value: what a merge changes.
+func (l *layout) encodeMetadata(rec kv.Record) []byte {
+	b := make([]byte, 0, 140+len(rec.Key)+len(rec.Token)+len(rec.Predecessors))
+	return appendMetadata(appendKey(b, l.partition(rec.Key), rec.Key), rec)
+}
+
+// appendMetadata appends what an entity has beside its keys and its value.
+func appendMetadata(b []byte, rec kv.Record) []byte {
 	b = append(b, `,"`+propExpires+`@odata.type":"`+typeInt64+`","`+propExpires+`":"`...)
 	b = strconv.AppendInt(b, rec.Expires, 10)
 	b = append(b, `","`+propToken+`":"`...)
