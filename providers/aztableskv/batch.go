@@ -30,10 +30,7 @@ const (
 	fewTries   = 3
 )
 
-var (
-	errNoAtomicWrites = errors.New("the driver has no atomic writes")
-	errTransaction    = errors.New("the answer to a transaction cannot be read")
-)
+var errTransaction = errors.New("the answer to a transaction cannot be read")
 
 // WriteMany carries out the writes of each partition in transactions. Deletions
 // without a condition, puts without one, and writes with one are kept apart, since an

@@ -528,9 +528,6 @@ func TestUnknownWrites(t *testing.T) {
 	if got := f.take(); !slices.Equal(got, []string{"PUT entity"}) {
 		t.Errorf("the requests are %q; want that of the put", got)
 	}
-	if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{good}}); !errors.Is(err, kv.ErrUnsupported) || d.Info().MaxAtomicWrites != 0 {
-		t.Errorf("WriteAtomic: %v; want ErrUnsupported, and no atomic writes in Info", err)
-	}
 }
 
 // The rule: a transaction was carried out if its answer has as many parts as it has

@@ -29,7 +29,8 @@ func (d *driver) setLayout(l *layout) {
 	d.layout = l
 	d.info = kv.Info{
 		Name: name, Shards: l.shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-		EndsCalls: true, // Close ends the calls under way
+		MaxAtomicWrites: maxTransaction,
+		EndsCalls:       true, // Close ends the calls under way
 	}
 }
 
@@ -174,11 +175,6 @@ func (d *driver) refusal(ctx context.Context, req kv.WriteRequest, code aztables
 		return kv.WriteResult{Err: withMayHaveApplied(err, mayHaveApplied)}, true
 	}
 	return kv.WriteResult{Outcome: kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: mayHaveApplied}}, true
-}
-
-// WriteAtomic is not built yet: see Info.
-func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported, Err: errNoAtomicWrites}
 }
 
 func (d *driver) Close() error {

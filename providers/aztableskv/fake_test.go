@@ -61,6 +61,7 @@ type fakeKey struct{ partition, row string }
 type fakeEntity struct {
 	properties map[string]json.RawMessage
 	etag       string
+	timestamp  time.Time
 }
 
 // fault is what goes wrong with a request.
@@ -200,7 +201,7 @@ func (f *fake) has(partition, row string) bool {
 func (f *fake) write(key fakeKey, properties map[string]json.RawMessage) string {
 	f.changes++
 	properties["PartitionKey"], properties["RowKey"] = quoted(key.partition), quoted(key.row)
-	e := &fakeEntity{properties: properties, etag: fmt.Sprintf(`W/"datetime'2026-01-01T00%%3A00%%3A00.%07dZ'"`, f.changes)}
+	e := &fakeEntity{properties: properties, etag: fmt.Sprintf(`W/"datetime'2026-01-01T00%%3A00%%3A00.%07dZ'"`, f.changes), timestamp: time.Now()}
 	f.entities[key] = e
 	return e.etag
 }
@@ -407,6 +408,9 @@ func merged(properties, by map[string]json.RawMessage) map[string]json.RawMessag
 	return properties
 }
 
+// tombstoneClause is what a sweep's filter says of tombstones.
+var tombstoneClause = regexp.MustCompile(` and \(x gt 1L or Timestamp lt datetime'([^']*)'\)`)
+
 var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le) (?:'([^']*)'|(\d+)L)`)
 
 // list serves a query. It understands the filters that the driver writes.
@@ -417,8 +421,16 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	filter := query.Get("$filter")
+	var tombstonesUntil time.Time
+	if clause := tombstoneClause.FindStringSubmatch(filter); clause != nil {
+		filter = strings.Replace(filter, clause[0], "", 1)
+		tombstonesUntil, _ = time.Parse(time.RFC3339, clause[1])
+	}
 	clauses := filterClause.FindAllStringSubmatch(filter, -1)
 	matches := func(key fakeKey, e *fakeEntity) bool {
+		if !tombstonesUntil.IsZero() && string(e.properties["x"]) == `"1"` && !e.timestamp.Before(tombstonesUntil) {
+			return false
+		}
 		expired := strings.Contains(filter, "x gt 0L")
 		for _, clause := range clauses {
 			property, op, want := clause[2], clause[3], clause[4]
