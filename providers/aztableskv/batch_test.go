@@ -213,6 +213,10 @@ func TestRefusedTransaction(t *testing.T) {
 	}
 }
 
+// longSAS is as long as a shared access signature gets. It is in every operation of a transaction.
+var longSAS = "sv=2019-02-02&ss=t&srt=sco&sp=rwdlacu&se=2030-01-01T00%3A00%3A00Z&st=2020-01-01T00%3A00%3A00Z&spr=https&si=" +
+	strings.Repeat("p", 64) + "&sig=" + strings.Repeat("s", 60)
+
 // The rule: a transaction of the longest keys and values, through a SAS, stays
 // below the service's 4 MiB, so that none need be split for its size.
 func TestLargestTransactionFits(t *testing.T) {
@@ -226,8 +230,7 @@ func TestLargestTransactionFits(t *testing.T) {
 	}
 	f := newFake(t, "kv1")
 	f.store(nil)
-	client, err := aztables.NewServiceClientWithNoCredential("http://account.example/?"+
-		"sv=2019-02-02&ss=t&srt=sco&sp=rwdlacu&se=2030-01-01T00%3A00%3A00Z&st=2020-01-01T00%3A00%3A00Z&spr=https&si="+strings.Repeat("p", 64)+"&sig="+strings.Repeat("s", 60),
+	client, err := aztables.NewServiceClientWithNoCredential("http://account.example/?"+longSAS,
 		&aztables.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: f}})
 	if err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func keysOf(items []kv.Item) []string {
 // writes reports whether the first request of an operation may change something, or, of
 // a deletion by prefix, a later one. That of a touch without a version reads.
 func writes(op string) bool {
-	return strings.Contains(op, "put") || strings.Contains(op, "delete") || op == "touch by version"
+	return strings.Contains(op, "put") || strings.Contains(op, "delete") || op == "touch by version" || op == "atomic write"
 }
 
 // The rule: every refusal of the service has its sentinel, a write that was
