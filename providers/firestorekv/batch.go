@@ -240,6 +240,7 @@ func (g *writeGroup) await(a *attempts) bool {
 	if a.wait(turn) {
 		return true
 	}
+	g.driver.pace.unused(len(g.pending))
 	for i := range g.pending {
 		if g.pending[i].err == nil {
 			g.pending[i].err = errNoTurn
