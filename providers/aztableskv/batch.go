@@ -30,10 +30,7 @@ const (
 	fewTries   = 3
 )
 
-var (
-	errNoAtomicWrites = errors.New("the driver has no atomic writes")
-	errTransaction    = errors.New("the answer to a transaction cannot be read")
-)
+var errTransaction = errors.New("the answer to a transaction cannot be read")
 
 // WriteMany carries out the writes of each partition in transactions. Deletions
 // without a condition, puts without one, and writes with one are kept apart, since an
@@ -47,7 +44,16 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	results := make([]kv.WriteResult, len(req.Writes))
 	open := make(map[group]*transaction)
 	var transactions []*transaction
+	begin := func() *transaction {
+		t := &transaction{req: kv.WriteManyRequest{Now: req.Now, Meter: req.Meter}}
+		transactions = append(transactions, t)
+		return t
+	}
 	for i, w := range req.Writes {
+		if touchesLive(w) { // which is no operation of a transaction
+			begin().add(i, w, aztables.TransactionAction{})
+			continue
+		}
 		action, err := d.layout.action(w)
 		if err != nil {
 			results[i].Err = err
@@ -62,10 +68,10 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 		}
 		t := open[g]
 		if t == nil || len(t.actions) == maxTransaction {
-			t = &transaction{req: kv.WriteManyRequest{Now: req.Now, Meter: req.Meter}}
-			open[g], transactions = t, append(transactions, t)
+			t = begin()
+			open[g] = t
 		}
-		t.at, t.actions, t.req.Writes = append(t.at, i), append(t.actions, action), append(t.req.Writes, w)
+		t.add(i, w, action)
 	}
 	parallel.Do(len(transactions), parallelTransactions, func(i int) {
 		t := transactions[i]
@@ -82,6 +88,11 @@ type transaction struct {
 	at      []int // the place of each write in the batch
 	req     kv.WriteManyRequest
 	actions []aztables.TransactionAction
+}
+
+// add adds the write at a place of the batch.
+func (t *transaction) add(at int, w kv.Write, action aztables.TransactionAction) {
+	t.at, t.actions, t.req.Writes = append(t.at, at), append(t.actions, action), append(t.req.Writes, w)
 }
 
 func (t *transaction) part(from, to int) *transaction {

@@ -29,7 +29,8 @@ func (d *driver) setLayout(l *layout) {
 	d.layout = l
 	d.info = kv.Info{
 		Name: name, Shards: l.shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-		EndsCalls: true, // Close ends the calls under way
+		MaxAtomicWrites: maxTransaction,
+		EndsCalls:       true, // Close ends the calls under way
 	}
 }
 
@@ -92,6 +93,9 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 }
 
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if touchesLive(req.Write) {
+		return d.findLive(ctx, req)
+	}
 	action, err := d.layout.action(req.Write)
 	if err != nil {
 		return kv.Outcome{}, err
@@ -108,10 +112,25 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 			return result.Outcome, result.Err
 		}
 		return kv.Outcome{}, call.failWrite(err)
-	case etag == "" && req.Kind == kv.KindPut:
+	case etag == "" && req.Kind != kv.KindDelete:
 		return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errNoETag}
 	}
 	return kv.Outcome{Done: true, Version: string(etag)}, nil
+}
+
+// touchesLive reports whether w is a touch whose condition the service cannot judge.
+func touchesLive(w kv.Write) bool {
+	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
+}
+
+// findLive answers a touch under CondLive with what is there, as a condition that failed:
+// the store judges it, and touches under its version.
+func (d *driver) findLive(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	found, err := d.getMetadata(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
+	if err != nil {
+		return kv.Outcome{}, withMayHaveApplied(err, false)
+	}
+	return kv.Outcome{Exists: found.Exists, Found: found.Record}, nil
 }
 
 // noContent spares the answer to an insertion, which repeats the entity.
@@ -124,8 +143,12 @@ func (d *driver) send(ctx context.Context, key string, action aztables.Transacti
 	case aztables.TransactionTypeAdd:
 		resp, err := d.table.AddEntity(policy.WithHTTPHeader(ctx, noContent), action.Entity, nil)
 		return resp.ETag, err
-	case aztables.TransactionTypeUpdateReplace:
-		resp, err := d.table.UpdateEntity(ctx, action.Entity, &aztables.UpdateEntityOptions{IfMatch: action.IfMatch, UpdateMode: aztables.UpdateModeReplace})
+	case aztables.TransactionTypeUpdateReplace, aztables.TransactionTypeUpdateMerge:
+		mode := aztables.UpdateModeReplace
+		if action.ActionType == aztables.TransactionTypeUpdateMerge {
+			mode = aztables.UpdateModeMerge
+		}
+		resp, err := d.table.UpdateEntity(ctx, action.Entity, &aztables.UpdateEntityOptions{IfMatch: action.IfMatch, UpdateMode: mode})
 		return resp.ETag, err
 	case aztables.TransactionTypeDelete:
 		_, err := d.table.DeleteEntity(ctx, d.layout.partition(key), key, &aztables.DeleteEntityOptions{IfMatch: action.IfMatch})
@@ -152,11 +175,6 @@ func (d *driver) refusal(ctx context.Context, req kv.WriteRequest, code aztables
 		return kv.WriteResult{Err: withMayHaveApplied(err, mayHaveApplied)}, true
 	}
 	return kv.WriteResult{Outcome: kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: mayHaveApplied}}, true
-}
-
-// WriteAtomic is not built yet: see Info.
-func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported, Err: errNoAtomicWrites}
 }
 
 func (d *driver) Close() error {

@@ -31,7 +31,7 @@ func TestShards(t *testing.T) {
 	f := newFake(t, "kv1")
 	s := f.store(&Options{Shards: 8, Retry: quick})
 	info := s.Info()
-	if info.Name != "aztables" || info.Shards != 8 || info.MaxAtomicWrites != 0 {
+	if info.Name != "aztables" || info.Shards != 8 || info.MaxAtomicWrites != 100 {
 		t.Errorf("Info is %+v", info)
 	}
 	for i := range 50 {

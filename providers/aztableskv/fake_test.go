@@ -61,6 +61,7 @@ type fakeKey struct{ partition, row string }
 type fakeEntity struct {
 	properties map[string]json.RawMessage
 	etag       string
+	timestamp  time.Time
 }
 
 // fault is what goes wrong with a request.
@@ -200,7 +201,7 @@ func (f *fake) has(partition, row string) bool {
 func (f *fake) write(key fakeKey, properties map[string]json.RawMessage) string {
 	f.changes++
 	properties["PartitionKey"], properties["RowKey"] = quoted(key.partition), quoted(key.row)
-	e := &fakeEntity{properties: properties, etag: fmt.Sprintf(`W/"datetime'2026-01-01T00%%3A00%%3A00.%07dZ'"`, f.changes)}
+	e := &fakeEntity{properties: properties, etag: fmt.Sprintf(`W/"datetime'2026-01-01T00%%3A00%%3A00.%07dZ'"`, f.changes), timestamp: time.Now()}
 	f.entities[key] = e
 	return e.etag
 }
@@ -362,14 +363,14 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 		return key, "", nil, errNoTable
 	}
 	var properties map[string]json.RawMessage
-	if r.Method == "POST" || r.Method == "PUT" {
+	if r.Method == "POST" || r.Method == "PUT" || r.Method == "PATCH" {
 		if err := json.NewDecoder(r.Body).Decode(&properties); err != nil {
 			return key, "", nil, &failure{400, "InvalidInput", "no JSON"}
 		}
 		var inBody fakeKey
 		json.Unmarshal(properties["PartitionKey"], &inBody.partition)
 		json.Unmarshal(properties["RowKey"], &inBody.row)
-		if r.Method == "PUT" && inBody != key {
+		if r.Method != "POST" && inBody != key {
 			f.t.Errorf("the entity's keys %v differ from those of the URL, %v", inBody, key)
 		}
 		key = inBody
@@ -380,7 +381,7 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 		return key, "", nil, f.refused[key.row]
 	case r.Method == "POST" && found != nil:
 		return key, "", nil, errEntityThere
-	case r.Method != "POST" && found == nil && (r.Method != "PUT" || match != ""):
+	case r.Method != "POST" && found == nil && (r.Method != "PUT" && r.Method != "PATCH" || match != ""):
 		return key, "", nil, errNoEntity
 	case match != "" && match != "*" && match != found.etag:
 		return key, "", nil, errStaleETag
@@ -392,9 +393,23 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 	case "DELETE":
 		delete(f.entities, key)
 		return key, "", nil, nil
+	case "PATCH": // a merge
+		if found != nil {
+			properties = merged(found.properties, properties)
+		}
 	}
 	return key, f.write(key, properties), nil, nil
 }
+
+// merged returns the properties of an entity, changed by others.
+func merged(properties, by map[string]json.RawMessage) map[string]json.RawMessage {
+	properties = maps.Clone(properties)
+	maps.Copy(properties, by)
+	return properties
+}
+
+// tombstoneClause is what a sweep's filter says of tombstones.
+var tombstoneClause = regexp.MustCompile(` and \(x gt 1L or Timestamp lt datetime'([^']*)'\)`)
 
 var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le) (?:'([^']*)'|(\d+)L)`)
 
@@ -406,8 +421,16 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	filter := query.Get("$filter")
+	var tombstonesUntil time.Time
+	if clause := tombstoneClause.FindStringSubmatch(filter); clause != nil {
+		filter = strings.Replace(filter, clause[0], "", 1)
+		tombstonesUntil, _ = time.Parse(time.RFC3339, clause[1])
+	}
 	clauses := filterClause.FindAllStringSubmatch(filter, -1)
 	matches := func(key fakeKey, e *fakeEntity) bool {
+		if !tombstonesUntil.IsZero() && string(e.properties["x"]) == `"1"` && !e.timestamp.Before(tombstonesUntil) {
+			return false
+		}
 		expired := strings.Contains(filter, "x gt 0L")
 		for _, clause := range clauses {
 			property, op, want := clause[2], clause[3], clause[4]

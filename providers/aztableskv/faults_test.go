@@ -38,9 +38,14 @@ func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string
 		"put by version":    func() error { _, err := s.Put(ctx, "a", value, kv.IfVersion(version)); return err },
 		"delete":            func() error { return s.Delete(ctx, "a") },
 		"delete by version": func() error { return s.Delete(ctx, "a", kv.IfVersion(version)) },
-		"put many":          func() error { return s.PutMany(ctx, sameShard(10, value)) },
-		"delete many":       func() error { return s.DeleteMany(ctx, keysOf(sameShard(10, nil))) },
-		"delete prefix":     func() error { _, err := s.DeletePrefix(ctx, "a"); return err },
+		"touch":             func() error { _, err := s.Touch(ctx, "a", kv.TTL(time.Hour)); return err },
+		"touch by version": func() error {
+			_, err := s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version))
+			return err
+		},
+		"put many":      func() error { return s.PutMany(ctx, sameShard(10, value)) },
+		"delete many":   func() error { return s.DeleteMany(ctx, keysOf(sameShard(10, nil))) },
+		"delete prefix": func() error { _, err := s.DeletePrefix(ctx, "a"); return err },
 	}
 }
 
@@ -64,7 +69,11 @@ func keysOf(items []kv.Item) []string {
 	return keys
 }
 
-func writes(op string) bool { return strings.Contains(op, "put") || strings.Contains(op, "delete") }
+// writes reports whether the first request of an operation may change something, or, of
+// a deletion by prefix, a later one. That of a touch without a version reads.
+func writes(op string) bool {
+	return strings.Contains(op, "put") || strings.Contains(op, "delete") || op == "touch by version" || op == "atomic write"
+}
 
 // The rule: every refusal of the service has its sentinel, a write that was
 // refused before it was executed is not indeterminate, one that the service
@@ -109,7 +118,7 @@ func TestRefusals(t *testing.T) {
 			test.fault.index = -1 // a transaction is refused as other requests are
 			ops := operations(t.Context(), s, version)
 			f.setFault(func(*http.Request) fault { return test.fault })
-			for _, op := range []string{"get", "exists", "put", "put if absent", "put by version", "delete", "delete by version"} {
+			for _, op := range []string{"get", "exists", "put", "put if absent", "put by version", "delete", "delete by version", "touch", "touch by version"} {
 				f.take()
 				ops[op]()
 				if requests := f.take(); len(requests) != test.attempts {
@@ -179,7 +188,7 @@ func TestConflictAfterThrottling(t *testing.T) {
 			t.Fatal(err)
 		}
 		for op, do := range operations(ctx, s, stale) {
-			if op != "put if absent" && op != "put by version" && op != "delete by version" {
+			if op != "put if absent" && op != "put by version" && op != "delete by version" && op != "touch by version" {
 				continue
 			}
 			n := 0
@@ -256,6 +265,13 @@ func TestLostAnswers(t *testing.T) {
 			}
 			if e, err := s.Get(ctx, "a"); err != nil || e.Version != version || string(e.Value) != "2" {
 				t.Fatalf("compare-and-swap that landed returns version %v, the entry is %v, %v", version, e, err)
+			}
+			lose()
+			if version, err = s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version)); err != nil {
+				t.Fatalf("touch by version that landed: %v", err)
+			}
+			if e, err := s.Get(ctx, "a"); err != nil || e.Version != version || string(e.Value) != "2" || e.ExpiresAt.IsZero() {
+				t.Fatalf("touch that landed returns version %v, the entry is %v, %v", version, e, err)
 			}
 			lose()
 			if _, err = s.Put(ctx, "a", []byte("3")); err != nil {
@@ -365,7 +381,7 @@ func TestConflictThatCannotBeRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		for op, do := range operations(t.Context(), s, stale) {
-			if op != "put if absent" && op != "put by version" && op != "delete by version" {
+			if op != "put if absent" && op != "put by version" && op != "delete by version" && op != "touch by version" {
 				continue
 			}
 			n := 0

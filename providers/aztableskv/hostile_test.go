@@ -78,9 +78,9 @@ func hostile(t testing.TB, f *fake, opts *Options) (*kv.Store, *atomic.Pointer[h
 // The operations that an answer concerns.
 var (
 	byKey     = []string{"get", "get many", "exists"}
-	byQuery   = []string{"exists", "scan", "delete prefix"}
-	reading   = []string{"get", "get many", "exists", "scan", "delete prefix"}
-	returning = append([]string{"put", "put if absent", "put by version", "put many"}, reading...)
+	byQuery   = []string{"exists", "scan", "delete prefix", "touch"}
+	reading   = []string{"get", "get many", "exists", "scan", "delete prefix", "touch"}
+	returning = append([]string{"put", "put if absent", "put by version", "put many", "touch by version", "atomic write"}, reading...)
 	all       = append([]string{"delete", "delete by version", "delete many"}, returning...)
 )
 
@@ -446,7 +446,7 @@ func TestLateAnswers(t *testing.T) {
 					t.Fatal(err)
 				}
 				size := attempt.One
-				if strings.HasSuffix(op, "t many") && op != "get many" || op == "delete many" || op == "scan" || op == "delete prefix" {
+				if strings.HasSuffix(op, "t many") && op != "get many" || op == "delete many" || op == "scan" || op == "delete prefix" || op == "atomic write" {
 					size = attempt.Many
 				}
 				begun := time.Now()
@@ -477,8 +477,12 @@ func TestLateAnswers(t *testing.T) {
 				if !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) != write {
 					t.Errorf("%s, without an answer: %v; want ErrUnavailable and DeadlineExceeded, and ErrIndeterminate: %t", op, err, write)
 				}
-				if took := time.Since(begun); took != 45*time.Second {
-					t.Errorf("%s, without an answer, ends after %s; want the timeout of 45s", op, took)
+				timeout := 45 * time.Second
+				if op == "atomic write" { // which then looks for what it has written
+					timeout *= 2
+				}
+				if took := time.Since(begun); took != timeout {
+					t.Errorf("%s, without an answer, ends after %s; want the timeout of 45s for each request", op, took)
 				}
 				begun = time.Now()
 				ctx, cancel = context.WithTimeout(t.Context(), 700*time.Millisecond)

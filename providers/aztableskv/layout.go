@@ -28,12 +28,13 @@ type layout struct {
 const layoutFormat = 2
 
 // The properties of an entity besides its PartitionKey and RowKey. They are always all
-// there, but for the further parts of a value.
+// there, but for the further parts of a value and propChecked.
 const (
 	propValue        = "v" // its further parts are in v1, v2 and so on
 	propExpires      = "x" // 0 for an entry that does not expire
 	propToken        = "t"
 	propPredecessors = "p"
+	propChecked      = "c" // the token of the last check since the last put; it is never read
 
 	typeBinary = "Edm.Binary"
 	typeInt64  = "Edm.Int64"
@@ -99,14 +100,18 @@ func (l *layout) sweepFilter(shard int, now time.Time) string {
 }
 
 // unsweptFilter selects what a sweep of all shards deletes, and unswept says the same of
-// a record.
-func (l *layout) unsweptFilter(now time.Time) string { return expiredAt(sweptUntil(now)) }
-
-func (l *layout) unswept(rec kv.Record, now time.Time) bool {
-	return rec.Expires > 0 && rec.Expires <= sweptUntil(now)
+// a record, but for a tombstone's age: its writer may still look for it.
+func (l *layout) unsweptFilter(now time.Time) string {
+	until := sweptUntil(now)
+	return expiredAt(until.UnixMilli()) +
+		" and (" + propExpires + " gt " + strconv.Itoa(tombstoneExpires) + "L or Timestamp lt datetime'" + until.UTC().Format(time.RFC3339) + "')"
 }
 
-func sweptUntil(now time.Time) int64 { return now.Add(-kv.ExpiryGrace).UnixMilli() }
+func (l *layout) unswept(rec kv.Record, now time.Time) bool {
+	return rec.Expires > 0 && rec.Expires <= sweptUntil(now).UnixMilli()
+}
+
+func sweptUntil(now time.Time) time.Time { return now.Add(-kv.ExpiryGrace) }
 
 func expiredAt(instant int64) string {
 	return propExpires + " gt 0L and " + propExpires + " le " + strconv.FormatInt(instant, 10) + "L"
@@ -127,6 +132,8 @@ func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
 		a.ActionType = aztables.TransactionTypeUpdateReplace
 	case w.Kind == kv.KindDelete && (cond == kv.CondNone || cond == kv.CondVersion):
 		a.ActionType = aztables.TransactionTypeDelete
+	case w.Kind == kv.KindTouch && cond == kv.CondVersion:
+		a.ActionType = aztables.TransactionTypeUpdateMerge
 	default:
 		return a, kv.UnsupportedWrite(w)
 	}
@@ -137,10 +144,55 @@ func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
 		}
 		a.IfMatch = match
 	}
-	if w.Kind == kv.KindPut {
+	switch w.Kind {
+	case kv.KindPut:
 		a.Entity = l.encode(w.Record)
+	case kv.KindTouch:
+		a.Entity = l.encodeMetadata(w.Record)
 	}
 	return a, nil
+}
+
+// atomicActions returns what the service is asked for the writes of a WriteAtomic, of which
+// each must leave something for the service to judge, and a deletion without a condition
+// must not fail for want of an entity.
+func (l *layout) atomicActions(writes []kv.Write) ([]aztables.TransactionAction, error) {
+	actions := make([]aztables.TransactionAction, len(writes))
+	for i, w := range writes {
+		var err error
+		switch {
+		case w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone:
+			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeInsertReplace, Entity: l.encode(tombstone(w))}
+		case w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondAbsent:
+			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeAdd, Entity: l.encode(tombstone(w))}
+		case w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondVersion:
+			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeUpdateMerge, Entity: l.encodeCheck(w)}
+			actions[i].IfMatch, err = etagOf(w.Condition.Version)
+		case w.Kind == kv.KindDelete:
+			actions[i], err = l.action(w)
+			actions[i].Entity = l.encodeKey(w.Key)
+		default:
+			actions[i], err = l.action(w)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return actions, nil
+}
+
+// tombstoneExpires is the expiry of a tombstone. By every clock it has passed.
+const tombstoneExpires = 1
+
+// tombstone returns the record that a WriteAtomic leaves where it deletes without a
+// condition, or finds nothing as it should: its token tells that the WriteAtomic was
+// carried out. leavesTombstone says which writes have one.
+func tombstone(w kv.Write) kv.Record {
+	return kv.Record{Key: w.Key, Expires: tombstoneExpires, Token: w.Token}
+}
+
+func (l *layout) leavesTombstone(w kv.Write) bool {
+	return w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone || w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondAbsent
 }
 
 // etagOf returns a version as the ETag that it is. Versions come from outside, as
@@ -183,6 +235,17 @@ func (l *layout) encode(rec kv.Record) []byte {
 		b = base64.StdEncoding.AppendEncode(b, part)
 		b = append(b, '"')
 	}
+	return appendMetadata(b, rec)
+}
+
+// encodeMetadata returns the entity of rec without a value: what a merge changes.
+func (l *layout) encodeMetadata(rec kv.Record) []byte {
+	b := make([]byte, 0, 140+len(rec.Key)+len(rec.Token)+len(rec.Predecessors))
+	return appendMetadata(appendKey(b, l.partition(rec.Key), rec.Key), rec)
+}
+
+// appendMetadata appends what an entity has beside its keys and its value.
+func appendMetadata(b []byte, rec kv.Record) []byte {
 	b = append(b, `,"`+propExpires+`@odata.type":"`+typeInt64+`","`+propExpires+`":"`...)
 	b = strconv.AppendInt(b, rec.Expires, 10)
 	b = append(b, `","`+propToken+`":"`...)
@@ -195,6 +258,16 @@ func (l *layout) encode(rec kv.Record) []byte {
 // encodeKey returns the entity of key as a transaction wants it for a deletion.
 func (l *layout) encodeKey(key string) []byte {
 	return append(appendKey(make([]byte, 0, 40+len(key)), l.partition(key), key), '}')
+}
+
+// encodeCheck returns the entity that is merged into the one under the key of a check. That
+// gives it another ETag, and changes nothing that a store reads: another token would hide
+// whose write it is.
+func (l *layout) encodeCheck(w kv.Write) []byte {
+	b := appendKey(make([]byte, 0, 80+len(w.Key)), l.partition(w.Key), w.Key)
+	b = append(b, `,"`+propChecked+`":"`...)
+	b = append(b, w.Token...)
+	return append(b, `"}`...)
 }
 
 func appendKey(b []byte, partition, key string) []byte {

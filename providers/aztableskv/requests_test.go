@@ -30,6 +30,12 @@ func TestOneRequestPerOperation(t *testing.T) {
 		{"Delete of an absent key", func() error { return s.Delete(ctx, "a") }, []string{"DELETE entity"}},
 		{"Put if absent", func() (err error) { version, err = s.Put(ctx, "a", []byte("1"), kv.IfNotExists()); return err }, []string{"POST entity"}},
 		{"Put by version", func() (err error) { version, err = s.Put(ctx, "a", []byte("2"), kv.IfVersion(version)); return err }, []string{"PUT entity"}},
+		{"Touch by version", func() (err error) {
+			version, err = s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version))
+			return err
+		}, []string{"PATCH entity"}},
+		{"Touch", func() (err error) { version, err = s.Touch(ctx, "a", kv.TTL(time.Hour)); return err }, []string{"GET list", "PATCH entity"}},
+		{"Touch of an absent key", func() error { _, err := s.Touch(ctx, "b", kv.TTL(time.Hour)); return unless(err, kv.ErrNotFound) }, []string{"GET list"}},
 		{"Put", func() error { _, err := s.Put(ctx, "a", []byte("3"), kv.TTL(time.Hour)); return err }, []string{"PUT entity"}},
 		{"Get", func() error { _, err := s.Get(ctx, "a"); return err }, []string{"GET entity"}},
 		{"Exists", func() error { _, err := s.Exists(ctx, "a"); return err }, []string{"GET list"}},
@@ -37,6 +43,10 @@ func TestOneRequestPerOperation(t *testing.T) {
 			_, err := s.Put(ctx, "a", nil, kv.IfVersion(version))
 			return unless(err, kv.ErrConditionFailed)
 		}, []string{"PUT entity", "GET list"}},
+		{"Touch by a stale version", func() error {
+			_, err := s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version))
+			return unless(err, kv.ErrConditionFailed)
+		}, []string{"PATCH entity", "GET list"}},
 		{"Put if absent over a live entry", func() error {
 			_, err := s.Put(ctx, "a", nil, kv.IfNotExists())
 			return unless(err, kv.ErrConditionFailed)
@@ -53,6 +63,10 @@ func TestOneRequestPerOperation(t *testing.T) {
 		{"Delete by the version of a deleted entry", func() error {
 			return unless(s.Delete(ctx, "a", kv.IfVersion(version)), kv.ErrConditionFailed)
 		}, []string{"DELETE entity"}},
+		{"Touch by the version of a deleted entry", func() error {
+			_, err := s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version))
+			return unless(err, kv.ErrConditionFailed)
+		}, []string{"PATCH entity"}},
 		{"an invalid key", func() error { _, err := s.Get(ctx, "a/b"); return unless(err, kv.ErrInvalidKey) }, nil},
 	}
 	for _, step := range steps {

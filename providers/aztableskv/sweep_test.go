@@ -29,7 +29,8 @@ func entityJSON(t testing.TB, partition, row string, properties map[string]any) 
 	return text
 }
 
-// The rule: the sweeper deletes what expired an hour ago, and nothing else.
+// The rule: the sweeper deletes what expired an hour ago, and tombstones that were written
+// an hour ago, and nothing else.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -64,6 +65,13 @@ func TestSweep(t *testing.T) {
 			plant(t, raw, partition(key), key, properties)
 		}
 	}
+	if _, err := raw.AddEntity(ctx, newLayout(DefaultShards).encode(tombstone(deleting("tombstone", kv.Condition{}))), nil); err != nil {
+		t.Fatal(err)
+	}
+	early, err := SweepWith(ctx, client, table, &provider.SweepOptions{Clock: func() time.Time { return start.Add(50 * time.Minute) }})
+	if err != nil || early.Deleted != 0 {
+		t.Errorf("50 minutes after the last write: %+v, %v; want nothing deleted, not even the tombstone", early, err)
+	}
 	var reports []provider.SweepProgress
 	last, err := SweepWith(ctx, client, table, &provider.SweepOptions{
 		Rate:     100_000,
@@ -73,8 +81,8 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last.Deleted != 301 || last.Kept != 0 || last.Foreign != len(foreignExpired) || last.Shards != DefaultShards || last.Of != DefaultShards || !last.Done || last.Pass != 1 {
-		t.Errorf("the pass is %+v; want 301 deleted, %d foreign and all shards done", last, len(foreignExpired))
+	if last.Deleted != 302 || last.Kept != 0 || last.Foreign != len(foreignExpired) || last.Shards != DefaultShards || last.Of != DefaultShards || !last.Done || last.Pass != 1 {
+		t.Errorf("the pass is %+v; want 302 deleted, %d foreign and all shards done", last, len(foreignExpired))
 	}
 	if len(reports) == 0 || reports[len(reports)-1] != last {
 		t.Errorf("the last report is not %+v", last)
@@ -91,6 +99,9 @@ func TestSweep(t *testing.T) {
 		if errors.Is(err, kv.ErrNotFound) != swept {
 			t.Errorf("%s: %v; want it swept: %t", item.Key, err, swept)
 		}
+	}
+	if _, err := raw.GetEntity(ctx, partition("tombstone"), "tombstone", nil); !absent(codeOf(err)) {
+		t.Errorf("the tombstone: %v; want it deleted an hour after it was written", err)
 	}
 	for _, key := range others {
 		if _, err := raw.GetEntity(ctx, partition(key), key, nil); err != nil {

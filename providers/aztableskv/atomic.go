@@ -1,0 +1,121 @@
+package aztableskv
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/skykv/skykv/internal/attempt"
+	"github.com/skykv/skykv/kv"
+)
+
+// tombstoneTimeout ends the removal of tombstones: the write has succeeded already.
+const tombstoneTimeout = 5 * time.Second
+
+// WriteAtomic makes one transaction of one partition, after it has read the entries that
+// are to be touched without a version. What makes a condition fail is for the store to read.
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	for i := range req.Writes {
+		if d.layout.shard(req.Writes[i].Key) != d.layout.shard(req.Writes[0].Key) {
+			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrInvalidOption, Err: errors.New("the keys are of several shards; want keys of one group")}
+		}
+	}
+	writes, dead, err := d.underVersions(ctx, req)
+	switch {
+	case err != nil:
+		return kv.AtomicOutcome{}, withMayHaveApplied(err, false)
+	case dead != nil:
+		return kv.AtomicOutcome{Found: dead}, nil
+	}
+	actions, err := d.layout.atomicActions(writes)
+	if err != nil {
+		return kv.AtomicOutcome{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return kv.AtomicOutcome{}, &kv.Error{Err: err}
+	}
+	callCtx, call := d.watchWrite(attempt.With(ctx, attempt.Many), req.Meter)
+	call.transaction = true
+	err = call.end(d.submit(callCtx, call, actions))
+	switch {
+	case err == nil:
+		d.removeTombstones(ctx, req, call.answer.etags)
+		return atomicDone(req.Writes, call.answer.etags), nil
+	case refusedOne(codeOf(err), call.answer.index, writes):
+		return kv.AtomicOutcome{MayHaveApplied: call.mayHaveApplied(err)}, nil
+	}
+	return kv.AtomicOutcome{}, call.failWrite(err)
+}
+
+// underVersions returns the writes of req with the touches of live entries under the versions
+// of those, which the service can judge. Where such an entry is absent or has expired, it
+// returns what it found.
+func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (writes []kv.Write, dead []*kv.Found, err error) {
+	at := make(map[string]int)
+	for i, w := range req.Writes {
+		if touchesLive(w) {
+			at[w.Key] = i
+		}
+	}
+	if len(at) == 0 {
+		return req.Writes, nil, nil
+	}
+	writes = slices.Clone(req.Writes)
+	all, found := true, make([]*kv.Found, len(writes))
+	for f, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: slices.Collect(maps.Keys(at)), Meter: req.Meter}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		i := at[f.Key]
+		found[i] = &f
+		writes[i].Condition = kv.Condition{Kind: kv.CondVersion, Version: f.Version}
+		all = all && f.Exists && (f.Expires == 0 || f.Expires > req.Now)
+	}
+	if !all {
+		return nil, found, nil
+	}
+	return writes, nil, nil
+}
+
+// refusedOne reports whether code says that the condition of one of the writes does not
+// hold: of that with an index, or of any where the service did not tell which.
+func refusedOne(code aztables.TableErrorCode, index int, writes []kv.Write) bool {
+	if index >= 0 && index < len(writes) {
+		writes = writes[index : index+1]
+	}
+	return slices.ContainsFunc(writes, func(w kv.Write) bool { return refused(code, w.Condition.Kind) })
+}
+
+// atomicDone is the outcome of a transaction that was carried out.
+func atomicDone(writes []kv.Write, etags []string) kv.AtomicOutcome {
+	out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(writes))}
+	for i, w := range writes {
+		if w.Kind == kv.KindPut || w.Kind == kv.KindTouch {
+			out.Versions[i] = etags[i]
+		}
+	}
+	return out
+}
+
+// removeTombstones deletes the tombstones that a transaction has stored. Those that it fails
+// to delete are in nobody's way, and a sweep deletes them.
+func (d *driver) removeTombstones(ctx context.Context, req kv.WriteManyRequest, etags []string) {
+	var tombstones []kv.Write
+	for i, w := range req.Writes {
+		if d.layout.leavesTombstone(w) {
+			tombstones = append(tombstones, kv.Write{
+				Kind: kv.KindDelete, Record: kv.Record{Key: w.Key}, Condition: kv.Condition{Kind: kv.CondVersion, Version: etags[i]},
+			})
+		}
+	}
+	if tombstones == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tombstoneTimeout)
+	defer cancel()
+	d.WriteMany(ctx, kv.WriteManyRequest{Writes: tombstones, Meter: req.Meter})
+}
