@@ -495,7 +495,7 @@ func TestOverlappingAtomicWrites(t *testing.T) {
 			if _, err := s.Put(t.Context(), "g::live", []byte("v")); err != nil {
 				t.Fatal(err)
 			}
-			const callers, each = 6, 4
+			const callers, each = 4, 3
 			failed := make(chan error, callers)
 			for i := range callers {
 				go func() {
