@@ -182,7 +182,7 @@ func atomicCases() []testCase {
 		atomicRule("atomic/most",
 			"As many operations as Info says, with keys and values as long as they may be, fit into one AtomicWrite.",
 			func(t *trial) {
-				n := t.Info().MaxAtomicWrites
+				n := min(t.Info().MaxAtomicWrites, kv.MaxAtomicWrites)
 				group := "g::" + strings.Repeat("k", t.maxKeyLen()-len("g::")-4)
 				var ops []kv.Op
 				value := make([]byte, t.maxValueLen())
@@ -252,6 +252,46 @@ func atomicCases() []testCase {
 				t.wantContent("g::b")
 				t.store = whole
 				t.wantContent("n:g::b")
+			}),
+		atomicRule("atomic/groups-in-namespace",
+			"Keys that are of one group in a namespace, and of two as they are stored, are refused before any I/O, on every provider alike.",
+			func(t *trial) {
+				t.inNamespace("n")
+				stored := t.Info().Namespace
+				if kv.Group(stored+":") != kv.Group(stored+":::x") { // but for a store that is in one group as a whole
+					t.wantRefused("AtomicWrite", kv.ErrInvalidOption, func() error { _, err := t.AtomicWrite(t.ctx, kv.PutOp(":", nil), kv.PutOp(":::x", nil)); return err })
+				}
+				t.atomic(kv.PutOp(":::x", nil), kv.PutOp(":::y", nil))
+				t.wantContent(":::x", ":::y")
+			}),
+		atomicRule("atomic/overlapping",
+			"AtomicWrites of the same keys at the same time, and Puts that meet them, all succeed; afterwards the keys are as one AtomicWrite left them.",
+			func(t *trial) {
+				const callers, rounds = 6, 5
+				keys := []string{"g::a", "g::b", "g::c"}
+				for round := range rounds {
+					for _, err := range atOnce(callers, func(i int) error {
+						var ops []kv.Op
+						for _, key := range keys {
+							ops = append(ops, kv.PutOp(key, []byte{byte(i)}))
+						}
+						if _, err := t.Put(t.ctx, "g::other", []byte{byte(i)}); err != nil {
+							return err
+						}
+						_, err := t.AtomicWrite(t.ctx, append(ops, kv.DeleteOp("g::other"))...)
+						return err
+					}) {
+						if err != nil {
+							t.Errorf("AtomicWrite or Put in round %d: %v; want none", round, err)
+						}
+					}
+					entries := t.getMany(keys...)
+					for _, key := range keys {
+						if string(entries[key].Value) != string(entries[keys[0]].Value) {
+							t.Errorf("after round %d the keys are as %v and %v left them; want one", round, entries[keys[0]].Value, entries[key].Value)
+						}
+					}
+				}
 			}),
 		atomicRule("atomic/bank",
 			"Transfers by several callers between the accounts of a group keep the sum.",

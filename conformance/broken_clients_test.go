@@ -36,14 +36,16 @@ func unreliable(attempts int, above, below middleware) func(context.Context, fun
 // do not, and are right.
 func TestSoundClients(t *testing.T) {
 	for name, faulty := range map[string]func(context.Context, func(bool) Fault) (*kv.Store, error){
-		"four attempts":            unreliable(4, nil, nil),
-		"one attempt":              unreliable(1, nil, nil),
-		"two attempts, 16 shards":  unreliable(2, nil, sharded),
-		"four attempts, in pages":  unreliable(4, paged(20, false), nil),
-		"one attempt, long pages":  unreliable(1, paged(1000, false), nil),
-		"one attempt, in pages":    unreliable(1, paged(20, false), sharded),
-		"batches key by key":       unreliable(4, keyByKey, nil),
-		"no condition with a time": unreliable(4, nil, clockless),
+		"four attempts":                   unreliable(4, nil, nil),
+		"one attempt":                     unreliable(1, nil, nil),
+		"two attempts, 16 shards":         unreliable(2, nil, sharded),
+		"four attempts, in pages":         unreliable(4, paged(20, false), nil),
+		"one attempt, long pages":         unreliable(1, paged(1000, false), nil),
+		"one attempt, in pages":           unreliable(1, paged(20, false), sharded),
+		"batches key by key":              unreliable(4, keyByKey, nil),
+		"no condition with a time":        unreliable(4, nil, clockless),
+		"no word of what was found":       unreliable(4, nil, findsNothing),
+		"expired records instead of none": unreliable(4, nil, leavesExpired),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -122,6 +124,7 @@ func brokenClients() []fault {
 			must: []string{
 				"faults/put-if-not-exists/response-lost", "faults/put-if-not-exists-expired/response-lost", "faults/put-if-version/response-lost",
 				"faults/put-*/replaced-before-retry", "faults/put-if-version/deleted-before-retry",
+				"faults/increment/response-lost", "faults/increment/updated-before-retry",
 			},
 			only: true,
 		},
@@ -132,6 +135,52 @@ func brokenClients() []fault {
 			only:   true,
 		},
 		{
+			name: "forgets that an earlier attempt of a touch may have been applied",
+			client: after(kv.KindTouch, func(_ kv.WriteRequest, out *kv.Outcome) {
+				out.MayHaveApplied, out.Found.Token = false, ""
+			}),
+			must: []string{"faults/touch-if-version/response-lost", "faults/get-and-delete/response-lost"},
+			only: true,
+		},
+		{
+			name: "takes the lost answer to an atomic write for a condition that failed",
+			client: atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
+				out.MayHaveApplied = false
+				for _, found := range out.Found {
+					if found != nil {
+						found.Token = ""
+					}
+				}
+				return out, err
+			}),
+			must: []string{"faults/atomic/response-lost"},
+			only: true,
+		},
+		{
+			name: "takes an atomic write that fails when it is repeated for its own success",
+			client: atomicOutcomes(func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
+				if err == nil && out.MayHaveApplied {
+					return kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}, nil
+				}
+				return out, err
+			}),
+			must: []string{"faults/atomic/response-lost", "faults/atomic-refused/response-lost", "faults/atomic-refused/request-lost"},
+			only: true,
+		},
+		{
+			name: "an atomic write is carried out in part when it is repeated",
+			client: methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+				out, err := d.WriteAtomic(ctx, req)
+				if err != nil || out.MayHaveApplied {
+					req.Writes = req.Writes[:1]
+					_, _ = d.WriteAtomic(context.WithoutCancel(ctx), req)
+				}
+				return out, err
+			}}.over,
+			attempts: 1,
+			must:     []string{"faults/atomic/request-lost", "faults/atomic/throttled"},
+		},
+		{
 			name:     "says of every failure that nothing was written",
 			attempts: 1,
 			client:   explained(func(e *kv.Error) { e.MayHaveApplied = false }),
@@ -140,6 +189,8 @@ func brokenClients() []fault {
 				"faults/put-if-not-exists-expired/*response-lost", "faults/put-if-version/*response-lost",
 				"faults/delete/*response-lost", "faults/delete-if-version/*response-lost",
 				"faults/put-many/*response-lost", "faults/delete-many/*response-lost",
+				"faults/touch/*response-lost", "faults/touch-if-version/*response-lost", "faults/increment/response-lost", "faults/increment/every-response-lost",
+				"faults/get-and-delete/*response-lost", "faults/atomic/*response-lost",
 			},
 		},
 		{
@@ -164,9 +215,16 @@ func brokenClients() []fault {
 					out.Done = out.Done || err != nil
 					return out, nil
 				}),
+				atomicOutcomes(func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
+					if err != nil {
+						out = kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}
+					}
+					return out, nil
+				}),
 				readFailures(func(error) error { return nil }),
 			),
 			must: []string{
+				"faults/atomic-refused/*",
 				"faults/*/request-lost", "faults/*/throttled", "faults/*/every-request-lost", "faults/*/always-throttled", "faults/put*/unanswered", "faults/get/unanswered",
 				"faults/scan/later-request-lost", "faults/*-stale/*", "faults/put-if-not-exists-live/*",
 			},

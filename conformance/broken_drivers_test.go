@@ -19,7 +19,8 @@ import (
 
 func brokenDrivers() []fault {
 	return slices.Concat(expiryFaults(), clockFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
-		scanFaults(), groupFaults(), staleFaults(), batchFaults(), driverFaults(), raceFaults(), contextFaults(), otherDriverFaults())
+		scanFaults(), groupFaults(), staleFaults(), batchFaults(), driverFaults(), raceFaults(), contextFaults(), otherDriverFaults(),
+		touchFaults(), atomicFaults(), predecessorFaults())
 }
 
 func expiryFaults() []fault {
@@ -287,7 +288,7 @@ func conditionFaults() []fault {
 		{
 			name: "drops the token",
 			wrap: after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Found.Token = "" }),
-			must: []string{"put/if-not-exists/response-lost", "put/if-not-exists/response-lost-of-takeover", "put/if-version/response-lost"},
+			must: []string{"put/if-not-exists/response-lost", "put/if-not-exists/response-lost-of-takeover", "put/if-version/response-lost", "driver/predecessors/reads"},
 			only: true,
 		},
 		{
@@ -1039,8 +1040,7 @@ func groupFaults() []fault {
 		{
 			name: "spreads the keys of a group over all shards",
 			wrap: inShards(shardWithoutGroup, shardWithoutGroup, shardOfPrefix),
-			must: []string{"groups/*"},
-			only: true,
+			must: []string{"groups/*", "scan/range/in-a-group", "atomic/kinds"},
 		},
 		{
 			name: "looks for a prefix in the shard of a key of that name",
@@ -1454,7 +1454,7 @@ func driverFaults() []fault {
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				return append(results, results[0])
 			}),
-			must: []string{"driver/write-many/results", "driver/write-many/conditions", "driver/unsupported"},
+			must: []string{"driver/write-many/results", "driver/write-many/conditions", "driver/unsupported", "driver/touch/batch", "driver/predecessors/replaced"},
 			only: true,
 		},
 		{
@@ -1556,7 +1556,11 @@ func driverFaults() []fault {
 		},
 		{
 			name: "carries out a write whose condition it does not know",
-			wrap: before(kv.KindTouch, func(req *kv.WriteRequest) { req.Condition = kv.Condition{Kind: kv.CondLive} }),
+			wrap: before(kv.KindTouch, func(req *kv.WriteRequest) {
+				if req.Condition.Kind != kv.CondVersion {
+					req.Condition = kv.Condition{Kind: kv.CondLive}
+				}
+			}),
 			must: []string{"driver/unsupported"},
 			only: true,
 		},
@@ -1579,7 +1583,7 @@ func driverFaults() []fault {
 				}
 				return err
 			}),
-			must: []string{"driver/unsupported"},
+			must: []string{"driver/unsupported", "driver/write-atomic/unsupported"},
 			only: true,
 		},
 	}
@@ -1776,10 +1780,19 @@ func contextFaults() []fault {
 					}
 					return results
 				},
+				writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+					out, err := d.WriteAtomic(ctx, req)
+					if ctx.Err() != nil {
+						err = &kv.Error{Err: ctx.Err()}
+					}
+					return out, err
+				},
 			}.over,
 			must: []string{
 				"context/cancelled-on-the-way/put", "context/cancelled-on-the-way/put-if-not-exists", "context/cancelled-on-the-way/put-if-version", "context/cancelled-on-the-way/delete",
 				"context/cancelled-on-the-way/delete-if-version", "context/cancelled-on-the-way/put-many", "context/cancelled-on-the-way/delete-many",
+				"context/cancelled-on-the-way/touch", "context/cancelled-on-the-way/touch-if-version", "context/cancelled-on-the-way/update",
+				"context/cancelled-on-the-way/increment", "context/cancelled-on-the-way/get-and-delete", "context/cancelled-on-the-way/atomic-write",
 			},
 		},
 		{
@@ -1863,6 +1876,7 @@ func otherDriverFaults() []fault {
 			}),
 			must: []string{
 				"close/on-the-way/get", "close/on-the-way/exists", "close/on-the-way/get-many", "close/on-the-way/scan", "close/on-the-way/scan-page",
+				"close/on-the-way/get-and-delete",
 			},
 			only: true,
 		},

@@ -51,6 +51,11 @@ var (
 		}
 		return out, err
 	})
+	leavesExpired = inAtomicWrites(func(w *kv.Write) {
+		if w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone {
+			w.Kind, w.Value, w.Expires = kv.KindPut, []byte{}, 1
+		}
+	})
 	writesBack = func(d kv.Driver) kv.Driver {
 		return inAtomicWrites(func(w *kv.Write) {
 			if old, exists := find(d, w.Key); exists && w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondVersion {
@@ -94,11 +99,14 @@ func TestSoundDrivers(t *testing.T) {
 			slices.Reverse(found)
 			return found
 		}),
-		"the lowest limits":                                 infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
-		"a hash of value and token for a version":           versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
-		"nothing but cancellation":                          cancelling,
-		"no atomic writes":                                  infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }),
+		"the lowest limits":                       infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
+		"a hash of value and token for a version": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
+		"nothing but cancellation":                cancelling,
+		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
+		}}.over),
 		"atomic writes that say nothing of what they found": findsNothing,
+		"deletions that leave an expired record":            leavesExpired,
 		"checks that write back":                            writesBack,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +16,10 @@ import (
 // driverCases are for rules of kv.Driver that middleware relies on, and callers of a
 // store as a rule do not feel.
 func driverCases() []testCase {
+	return slices.Concat(driverBatchCases(), driverTouchCases(), driverAtomicCases(), predecessorCases())
+}
+
+func driverBatchCases() []testCase {
 	return []testCase{
 		rule("driver/get-many/every-key-once",
 			"A driver's GetMany yields every key that it is asked for once, with its record or without one.",
@@ -114,7 +120,7 @@ func driverCases() []testCase {
 				t.fillKeys("a", "b", "c", "d", "e", "f")
 				stale := make(map[string]kv.Condition)
 				for _, key := range []string{"a", "b", "c", "d", "e", "f"} {
-					stale[key] = kv.Condition{Kind: kv.CondVersion, Version: t.found(d, key).Version}
+					stale[key] = t.stateOf(d, key)
 				}
 				t.fillKeys("a", "b", "c", "d")
 				absent := kv.Condition{Kind: kv.CondAbsent}
@@ -157,7 +163,7 @@ func driverCases() []testCase {
 				w := want{value: "old", version: v, expiresAt: t.clock.now().Add(time.Hour)}
 				d := t.underlying()
 				const unknownWrite, unknownCondition = kv.WriteKind(200), kv.ConditionKind(200)
-				current := kv.Condition{Kind: kv.CondVersion, Version: t.found(d, "key").Version}
+				current := t.stateOf(d, "key")
 				for _, c := range []struct {
 					kind kv.WriteKind
 					cond kv.Condition
@@ -184,6 +190,389 @@ func driverCases() []testCase {
 				t.wantLive("key", w)
 				t.wantContent("key")
 			}),
+	}
+}
+
+// stateOf returns the condition that a record is still what it is now.
+func (t *trial) stateOf(d kv.Driver, key string) kv.Condition {
+	return kv.Condition{Kind: kv.CondVersion, Version: t.found(d, key).Version}
+}
+
+func driverTouchCases() []testCase {
+	return []testCase{
+		rule("driver/touch/version",
+			"A driver's touch under CondVersion sets Expires, Token and Predecessors, leaves the value, and returns the new version; when the record has another version, or is gone, it changes nothing and returns what it found.",
+			func(t *trial) {
+				d := t.underlying()
+				t.put("key", "old", kv.TTL(time.Hour))
+				stale := t.stateOf(d, "key")
+				w := touching("key", t.clock.now().Add(time.Minute).UnixMilli(), stale)
+				t.wantTouched(d, w, "old")
+				was := t.found(d, "key")
+				for _, key := range []string{"key", "absent"} {
+					out, err := d.Write(t.ctx, kv.WriteRequest{Write: touching(key, 0, stale), Now: t.clock.now().UnixMilli()})
+					if err != nil || out.Done || out.Exists != (key == "key") {
+						t.Errorf("the driver's touch of %q under another version: %+v, %v; want that the condition failed, and whether there is a record", key, out, err)
+					}
+					if out.Exists && (out.Found.Version != was.Version || out.Found.Token != was.Token) {
+						t.Errorf("the driver's touch under another version found the version %q; want %q", out.Found.Version, was.Version)
+					}
+				}
+				t.wantRecord("Get", t.found(d, "key").Record, was.Record)
+				t.wantContent("key")
+			}),
+		rule("driver/touch/live",
+			"A driver's touch under CondLive of a record that is not expired is carried out, or answered with the record as one that failed; of an expired record and of none it never is, and changes nothing.",
+			func(t *trial) {
+				d := t.underlying()
+				now := t.clock.now().UnixMilli()
+				live := kv.Condition{Kind: kv.CondLive}
+				t.put("key", "old", kv.TTL(time.Second))
+				was := t.found(d, "key")
+				for _, c := range []struct {
+					what   string
+					key    string
+					now    int64
+					exists bool
+				}{
+					{"a record that expires at that instant", "key", was.Expires, true},
+					{"a record that has expired", "key", was.Expires + 1000, true},
+					{"no record", "absent", now, false},
+				} {
+					out, err := d.Write(t.ctx, kv.WriteRequest{Write: touching(c.key, now+time.Hour.Milliseconds(), live), Now: c.now})
+					if err != nil || out.Done || out.Exists != c.exists || c.exists && (out.Found.Version != was.Version || out.Found.Expires != was.Expires) {
+						t.Errorf("the driver's touch of %s: %+v, %v; want that the condition failed, and the record", c.what, out, err)
+					}
+				}
+				t.wantRecord("Get", t.found(d, "key").Record, was.Record)
+				w := touching("key", now+time.Hour.Milliseconds(), live)
+				out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: was.Expires - 1})
+				if err == nil && !out.Done && out.Exists && out.Found.Version == was.Version {
+					w.Condition = kv.Condition{Kind: kv.CondVersion, Version: out.Found.Version} // as the store does
+					t.wantTouched(d, w, "old")
+					return
+				}
+				if err != nil || !out.Done {
+					t.Fatalf("the driver's touch of a live record: %+v, %v; want that it was done", out, err)
+				}
+				want := w.Record
+				want.Value, want.Version = []byte("old"), out.Version
+				t.wantRecord("Get", t.found(d, "key").Record, want)
+			}),
+		rule("driver/touch/batch",
+			"A driver's WriteMany carries out touches beside puts and deletions.",
+			func(t *trial) {
+				d := t.underlying()
+				t.fillKeys("a", "b", "c")
+				stale := t.stateOf(d, "c")
+				t.fillKeys("c")
+				at := t.clock.now().Add(time.Hour).UnixMilli()
+				writes := []kv.Write{touching("a", at, t.stateOf(d, "a")), deleting("b", kv.Condition{}), touching("c", at, stale), putting("d", "new", kv.Condition{})}
+				results := t.writeMany(d, writes)
+				for i, done := range []bool{true, true, false, true} {
+					if results[i].Err != nil || results[i].Done != done {
+						t.Errorf("%s of %q: Done is %v, the error %v; want Done %v", writes[i].Kind, writes[i].Key, results[i].Done, results[i].Err, done)
+					}
+				}
+				want := writes[0].Record
+				want.Value, want.Version = []byte("a"), results[0].Version
+				t.wantRecord("Get", t.found(d, "a").Record, want)
+				t.wantContent("a", "c", "d")
+			}),
+	}
+}
+
+// touching is a touch as a store would ask for it.
+func touching(key string, expires int64, cond kv.Condition) kv.Write {
+	return kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: key, Expires: expires, Token: newToken(), Predecessors: newToken()}, Condition: cond}
+}
+
+// wantTouched carries out a touch whose condition holds.
+func (t *trial) wantTouched(d kv.Driver, w kv.Write, value string) {
+	out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: t.clock.now().UnixMilli()})
+	if err != nil || !out.Done {
+		t.Fatalf("the driver's touch under %s: %+v, %v; want that it was done", w.Condition.Kind, out, err)
+	}
+	if out.Version == w.Condition.Version {
+		t.Errorf("the driver's touch leaves the version as it was")
+	}
+	want := w.Record
+	want.Value, want.Version = []byte(value), out.Version
+	t.wantRecord("Get", t.found(d, w.Key).Record, want)
+}
+
+// wantRecord compares a record with what was stored. A nil value is not compared, nor
+// are the last characters of the token, which may count attempts.
+func (t *trial) wantRecord(how string, is, want kv.Record) {
+	if want.Value == nil {
+		is.Value = nil
+	}
+	base := func(token string) string { return token[:min(len(token), kv.TokenLen-4)] }
+	if is.Key != want.Key || string(is.Value) != string(want.Value) || is.Expires != want.Expires || base(is.Token) != base(want.Token) || is.Predecessors != want.Predecessors || is.Version != want.Version {
+		t.Errorf("%s of %q: the record has the value %s, the expiry %d, the token %q, the predecessors %q and the version %q; want %s, %d, %q, %q and %q", how, want.Key,
+			short(string(is.Value)), is.Expires, is.Token, is.Predecessors, is.Version, short(string(want.Value)), want.Expires, want.Token, want.Predecessors, want.Version)
+	}
+}
+
+// driverAtomicRule makes a case of a driver that writes several keys at once. Of any
+// other driver the case checks that it says so.
+func driverAtomicRule(name, words string, run func(t *trial, d kv.Driver)) testCase {
+	c := rule(name, words+" A driver without MaxAtomicWrites returns ErrUnsupported and writes nothing.", nil)
+	_, c.file, _, _ = runtime.Caller(1)
+	c.run = func(t *trial) {
+		d := t.underlying()
+		if d.Info().MaxAtomicWrites > 0 {
+			run(t, d)
+			return
+		}
+		_, err := d.WriteAtomic(t.ctx, kv.WriteManyRequest{Writes: []kv.Write{putting("g::a", "new", kv.Condition{}), putting("g::b", "new", kv.Condition{})}, Now: t.clock.now().UnixMilli()})
+		t.wantError("the driver's WriteAtomic", err, kv.ErrUnsupported)
+		t.wantContent()
+	}
+	return c
+}
+
+// writeAtomic has the driver carry out writes at once.
+func (t *trial) writeAtomic(d kv.Driver, writes []kv.Write) kv.AtomicOutcome {
+	out, err := d.WriteAtomic(t.ctx, kv.WriteManyRequest{Writes: writes, Now: t.clock.now().UnixMilli()})
+	if err != nil {
+		t.Fatalf("the driver's WriteAtomic of %d writes: %v", len(writes), err)
+	}
+	return out
+}
+
+func driverAtomicCases() []testCase {
+	return []testCase{
+		driverAtomicRule("driver/write-atomic/kinds",
+			"A driver's WriteAtomic takes every kind of write, each with its own condition, and reports the version of each record that a put or a touch stored, in the order of the writes.",
+			func(t *trial, d kv.Driver) {
+				t.fillKeys("g::check", "g::delete", "g::gone", "g::put", "g::touch")
+				check := t.found(d, "g::check")
+				writes := []kv.Write{
+					touching("g::touch", t.clock.now().Add(time.Hour).UnixMilli(), t.stateOf(d, "g::touch")),
+					putting("g::put", "new", t.stateOf(d, "g::put")),
+					deleting("g::delete", t.stateOf(d, "g::delete")),
+					{Kind: kv.KindCheck, Record: kv.Record{Key: "g::check", Token: newToken()}, Condition: t.stateOf(d, "g::check")},
+					putting("g::absent", "new", kv.Condition{Kind: kv.CondAbsent}),
+					putting("g::any", "new", kv.Condition{}),
+					deleting("g::gone", kv.Condition{}),
+					{Kind: kv.KindCheck, Record: kv.Record{Key: "g::never", Token: newToken()}, Condition: kv.Condition{Kind: kv.CondAbsent}},
+				}
+				out := t.writeAtomic(d, writes)
+				if !out.Done || len(out.Versions) != len(writes) {
+					t.Fatalf("the driver's WriteAtomic: Done is %v, with %d versions; want that %d writes were done, with a version for each", out.Done, len(out.Versions), len(writes))
+				}
+				values := []string{"g::touch", "new", "", "", "new", "new", "", ""}
+				for i, w := range writes {
+					if w.Kind != kv.KindPut && w.Kind != kv.KindTouch {
+						continue
+					}
+					want := w.Record
+					want.Value, want.Version = []byte(values[i]), out.Versions[i]
+					t.wantRecord("Get", t.found(d, w.Key).Record, want)
+				}
+				if is := t.found(d, "g::check"); string(is.Value) != "g::check" || is.Expires != check.Expires {
+					t.Errorf("a check leaves the value %s and the expiry %d; want them as they were", short(string(is.Value)), is.Expires)
+				}
+				t.wantContent("g::absent", "g::any", "g::check", "g::put", "g::touch")
+			}),
+		driverAtomicRule("driver/write-atomic/conditions",
+			"When one condition fails, whichever it is, a driver's WriteAtomic writes nothing, and what it says of the keys is what there is.",
+			func(t *trial, d kv.Driver) {
+				for _, kind := range []string{"put under a version", "put of what exists", "deletion under a version", "touch under a version", "touch of nothing", "check of a version", "check of what exists"} {
+					for at := range 3 {
+						t.fillKeys("g::1", "g::2", "g::bad")
+						stale := t.stateOf(d, "g::bad")
+						t.put("g::bad", "bad", kv.TTL(time.Hour))
+						t.delete("g::new")
+						var bad kv.Write
+						switch kind {
+						case "put under a version":
+							bad = putting("g::bad", "new", stale)
+						case "put of what exists":
+							bad = putting("g::bad", "new", kv.Condition{Kind: kv.CondAbsent})
+						case "deletion under a version":
+							bad = deleting("g::bad", stale)
+						case "touch under a version":
+							bad = touching("g::bad", 0, stale)
+						case "touch of nothing":
+							t.delete("g::bad")
+							bad = touching("g::bad", 0, kv.Condition{Kind: kv.CondLive})
+						case "check of a version":
+							bad = kv.Write{Kind: kv.KindCheck, Record: kv.Record{Key: "g::bad", Token: newToken()}, Condition: stale}
+						case "check of what exists":
+							bad = kv.Write{Kind: kv.KindCheck, Record: kv.Record{Key: "g::bad", Token: newToken()}, Condition: kv.Condition{Kind: kv.CondAbsent}}
+						}
+						writes := []kv.Write{putting("g::new", "new", kv.Condition{}), deleting("g::1", kv.Condition{}), touching("g::2", 0, t.stateOf(d, "g::2"))}
+						writes = slices.Insert(writes, at, bad)
+						was := make([]kv.Found, len(writes))
+						for i, w := range writes {
+							was[i] = t.found(d, w.Key)
+						}
+						out := t.writeAtomic(d, writes)
+						if out.Done {
+							t.Errorf("the driver's WriteAtomic whose write %d, a %s, fails: Done is true", at, kind)
+						}
+						if out.Found != nil && len(out.Found) != len(writes) {
+							t.Fatalf("the driver's WriteAtomic of %d writes reports %d keys; want one for each, or nothing", len(writes), len(out.Found))
+						}
+						for i, w := range writes {
+							is := t.found(d, w.Key)
+							if is.Exists != was[i].Exists || is.Version != was[i].Version {
+								t.Errorf("the driver's WriteAtomic whose write %d, a %s, fails: %s of %q was carried out", at, kind, w.Kind, w.Key)
+							}
+							if out.Found == nil || out.Found[i] == nil {
+								continue
+							}
+							if found := out.Found[i]; found.Key != w.Key || found.Exists != is.Exists || found.Exists && (found.Version != is.Version || found.Expires != is.Expires || found.Token != is.Token) {
+								t.Errorf("the driver's WriteAtomic whose write %d, a %s, fails: it found %q of version %q; want %q of version %q", at, kind, found.Key, found.Version, w.Key, is.Version)
+							}
+						}
+					}
+				}
+			}),
+		driverAtomicRule("driver/write-atomic/unsupported",
+			"A WriteAtomic with a write or a condition of a kind that the driver does not know, or that does not belong there, is ErrUnsupported, and nothing is written.",
+			func(t *trial, d kv.Driver) {
+				t.fillKeys("g::key")
+				for _, w := range []kv.Write{
+					{Record: kv.Record{Key: "g::key", Value: []byte("new"), Token: newToken()}},
+					{Kind: 200, Record: kv.Record{Key: "g::key", Value: []byte("new"), Token: newToken()}},
+					putting("g::key", "new", kv.Condition{Kind: 200}),
+					touching("g::key", 0, kv.Condition{}),
+					touching("g::key", 0, kv.Condition{Kind: kv.CondAbsent}),
+					{Kind: kv.KindCheck, Record: kv.Record{Key: "g::key", Token: newToken()}, Condition: kv.Condition{Kind: 200}},
+				} {
+					for _, writes := range [][]kv.Write{{putting("g::a", "new", kv.Condition{}), w}, {w, putting("g::a", "new", kv.Condition{})}} {
+						_, err := d.WriteAtomic(t.ctx, kv.WriteManyRequest{Writes: writes, Now: t.clock.now().UnixMilli()})
+						t.wantError(fmt.Sprintf("the driver's WriteAtomic of %s under %s", w.Kind, w.Condition.Kind), err, kv.ErrUnsupported)
+					}
+				}
+				t.wantLive("g::key", want{value: "g::key"})
+				t.wantContent("g::key")
+			}),
+	}
+}
+
+// predecessorCases are for what updates rely on under lost responses.
+func predecessorCases() []testCase {
+	// predecessors are of the greatest length, with every character that they may have.
+	const characters = " !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~"
+	longest := strings.Repeat("x"+characters, 3)[:kv.MaxPredecessorsLen]
+	return []testCase{
+		rule("driver/predecessors/reads",
+			"A driver returns a record's Predecessors with every read, with the value and without, and with the record of a condition that failed.",
+			func(t *trial) {
+				d := t.underlying()
+				now := t.clock.now().UnixMilli()
+				for _, predecessors := range []string{"a", longest} {
+					w := putting("key", "value", kv.Condition{})
+					w.Predecessors = predecessors
+					out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: now})
+					if err != nil || !out.Done {
+						t.Fatalf("the driver's put: %+v, %v; want that it was done", out, err)
+					}
+					want := w.Record
+					want.Version = out.Version
+					for _, withValue := range []bool{true, false} {
+						if want.Value = nil; withValue {
+							want.Value = w.Value
+						}
+						got, err := d.Get(t.ctx, kv.GetRequest{Key: "key", WithValue: withValue})
+						if err != nil {
+							t.Fatalf("the driver's Get: %v", err)
+						}
+						t.wantRecord("Get", got.Record, want)
+						for found, err := range d.GetMany(t.ctx, kv.GetManyRequest{Keys: []string{"key"}, WithValue: withValue}) {
+							if err != nil {
+								t.Fatalf("the driver's GetMany: %v", err)
+							}
+							if found.Key == "key" {
+								t.wantRecord("GetMany", found.Record, want)
+							}
+						}
+						shard := 0
+						if info := d.Info(); info.Shard != nil {
+							shard = info.Shard("key")
+						}
+						for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "key", To: "key~", Limit: 1, WithValue: withValue}) {
+							if err != nil {
+								t.Fatalf("the driver's Scan: %v", err)
+							}
+							t.wantRecord("Scan", rec, want)
+						}
+					}
+					want.Value = nil
+					bad := putting("key", "new", kv.Condition{Kind: kv.CondAbsent})
+					failed, err := d.Write(t.ctx, kv.WriteRequest{Write: bad, Now: now})
+					if err != nil || failed.Done || !failed.Exists {
+						t.Fatalf("the driver's put of what exists: %+v, %v; want that the condition failed", failed, err)
+					}
+					t.wantRecord("the failed condition of a put", failed.Found, want)
+				}
+			}),
+		rule("driver/predecessors/replaced",
+			"A put and a touch replace a record's Predecessors by their own, also by none, alone and in batches.",
+			func(t *trial) {
+				d := t.underlying()
+				alone := func(w kv.Write) {
+					if out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: t.clock.now().UnixMilli()}); err != nil || !out.Done {
+						t.Fatalf("the driver's Write of %s: %+v, %v; want that it was done", w.Kind, out, err)
+					}
+				}
+				inBatch := func(w kv.Write) { t.writeMany(d, []kv.Write{w}) }
+				put := func(predecessors string) kv.Write {
+					w := putting("key", "value", kv.Condition{})
+					w.Predecessors = predecessors
+					return w
+				}
+				touch := func(predecessors string) kv.Write {
+					w := touching("key", 0, t.stateOf(d, "key"))
+					w.Predecessors = predecessors
+					return w
+				}
+				for _, predecessors := range []string{longest, ""} {
+					for _, c := range []struct {
+						name  string
+						make  func(predecessors string) kv.Write
+						carry func(w kv.Write)
+					}{{"a put", put, alone}, {"a touch", touch, alone}, {"a put of a batch", put, inBatch}, {"a touch of a batch", touch, inBatch}} {
+						alone(put("before"))
+						c.carry(c.make(predecessors))
+						t.wantPredecessors(d, c.name, predecessors)
+					}
+				}
+			}),
+		driverAtomicRule("driver/predecessors/write-atomic",
+			"The puts and touches of a WriteAtomic replace the Predecessors of their records by their own, also by none, and it finds those of a condition that failed.",
+			func(t *trial, d kv.Driver) {
+				t.fillKeys("g::a", "key")
+				for _, predecessors := range []string{"a b", "", longest[1:], ""} {
+					put := putting("key", "value", kv.Condition{})
+					put.Predecessors = predecessors
+					t.writeAtomic(d, []kv.Write{put})
+					t.wantPredecessors(d, "a put of a WriteAtomic", predecessors)
+					out := t.writeAtomic(d, []kv.Write{putting("key", "new", kv.Condition{Kind: kv.CondAbsent})})
+					if out.Found != nil && out.Found[0] != nil && out.Found[0].Predecessors != predecessors {
+						t.Errorf("a WriteAtomic that fails found the predecessors %q; want %q", out.Found[0].Predecessors, predecessors)
+					}
+					touch := touching("key", 0, t.stateOf(d, "key"))
+					touch.Predecessors = predecessors + "t"
+					t.writeAtomic(d, []kv.Write{touch})
+					t.wantPredecessors(d, "a touch of a WriteAtomic", predecessors+"t")
+					touch = touching("key", 0, t.stateOf(d, "key"))
+					touch.Predecessors = ""
+					t.writeAtomic(d, []kv.Write{touch})
+					t.wantPredecessors(d, "a touch without predecessors of a WriteAtomic", "")
+				}
+			}),
+	}
+}
+
+// wantPredecessors checks those of "key".
+func (t *trial) wantPredecessors(d kv.Driver, after, want string) {
+	if found := t.found(d, "key"); found.Predecessors != want {
+		t.Errorf("after %s the predecessors are %q; want %q", after, found.Predecessors, want)
 	}
 }
 

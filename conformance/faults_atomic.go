@@ -29,6 +29,9 @@ func faultyAtomicCases() []testCase {
 					if err == nil {
 						t.Errorf("the AtomicWrite succeeded, though a condition did not hold")
 					}
+					if tr.always && tr.fault != Lose {
+						t.wantTrouble("AtomicWrite", tr, err)
+					}
 					t.wantValue("g::a", "newer")
 					t.wantContent("g::a")
 				}))

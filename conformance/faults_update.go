@@ -47,6 +47,9 @@ func faultyUpdateCases() []testCase {
 					return err
 				})
 				t.wantBounded(tr, requests)
+				if tr.always && tr.fault != Lose {
+					t.wantTrouble("GetAndDelete", tr, err)
+				}
 				exists := t.situation().exists
 				if err == nil && exists || known(err) && !exists {
 					t.Errorf("the error is %v, and there is an entry: %v", err, exists)

@@ -72,6 +72,21 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage with a later After", t.page("key:", 3, cursor, kv.After(keys[5])).Entries, keys[6:9])
 				t.wantKeys("ScanPage with an earlier After", t.page("key:", 3, cursor, kv.After(keys[0])).Entries, keys[4:7])
 			}),
+		rule("page/range",
+			"From and Before hold on every page, and a page starts behind its cursor when that is later than From.",
+			func(t *trial) {
+				keys := numbered("key:", 12)
+				t.fillKeys(keys...)
+				t.wantKeys("ScanPage", t.pages("key:", 3, nil, kv.From(keys[2]), kv.Before(keys[11])), keys[2:11])
+				cursor := t.page("key:", 4, "").Next
+				t.wantKeys("ScanPage with a later From", t.page("key:", 3, cursor, kv.From(keys[6])).Entries, keys[6:9])
+				t.wantKeys("ScanPage with an earlier From", t.page("key:", 3, cursor, kv.From(keys[1])).Entries, keys[4:7])
+				page := t.page("key:", 3, cursor, kv.Before(keys[7]))
+				t.wantKeys("ScanPage with Before", page.Entries, keys[4:7])
+				if page.Next != "" {
+					t.Errorf("Next is not empty, though Before ends the scan with the page")
+				}
+			}),
 		rule("page/limit-invalid",
 			"A page limit below 1 is ErrInvalidOption before any I/O; Next stays at the cursor.",
 			func(t *trial) {

@@ -408,7 +408,7 @@ func scanCases() []testCase {
 				t.wantKeys("ScanPage", t.page(a.prefix, len(family), "", kv.After(a.after)).Entries, keys)
 			}))
 	}
-	return append(cases, rule("scan/after/the-longest",
+	return slices.Concat(cases, rangeCases(), []testCase{rule("scan/after/the-longest",
 		"After takes keys of the greatest length, and no longer ones.",
 		func(t *trial) {
 			long := strings.Repeat("k", t.maxKeyLen())
@@ -418,5 +418,115 @@ func scanCases() []testCase {
 			t.wantKeys("Scan", t.scan("", kv.After(long)), []string{"l"})
 			t.wantKeys("Scan", t.scan("k", kv.After(long)), nil)
 			t.wantRefused("Scan", kv.ErrInvalidKey, func() error { return t.scanError("", kv.After(long+"k")) })
-		}))
+		})})
+}
+
+// rangeCases are for From and Before, alone and with all else that bounds a scan.
+func rangeCases() []testCase {
+	var cases []testCase
+	for _, r := range []struct {
+		name                        string
+		prefix, from, after, before string
+		why                         string
+	}{
+		{"from-a-key", "", "a:1", "", "", "From(key) starts at that key."},
+		{"from-an-absent-key", "", "a:11", "", "", "From(key) need not name a key that exists."},
+		{"from-before-all", "", "-", "", "", "From the lowest key everything follows."},
+		{"from-beyond-all", "", "zzzz", "", "", "From a position behind all keys nothing follows."},
+		{"from-within-the-prefix", "a:", "a:1", "", "", "From and a prefix hold both."},
+		{"from-before-the-prefix", "a:", "A", "", "", "From may lie before the prefix."},
+		{"from-behind-the-prefix", "a:", "b", "", "", "From may lie behind the prefix: nothing follows."},
+		{"before-a-key", "", "", "", "a:1", "Before(key) ends before that key."},
+		{"before-an-absent-key", "", "", "", "a:11", "Before(key) need not name a key that exists."},
+		{"before-a-key-that-begins-others", "", "", "", "a:", "Before(key) leaves out the keys that begin with it, too."},
+		{"before-the-lowest-byte", "", "", "", "a:-", "Before a key that ends with the lowest byte."},
+		{"before-the-lowest-key", "", "", "", "-", "Before the lowest key there is nothing."},
+		{"before-the-highest-byte", "", "", "", "zzz", "Before a key that ends with the highest byte."},
+		{"before-beyond-all", "", "", "", "zzzzz", "Before a position behind all keys everything comes."},
+		{"before-within-the-prefix", "a:", "", "", "a:2", "Before and a prefix hold both."},
+		{"before-the-prefix", "a:", "", "", "A", "Before may lie before the prefix: nothing comes."},
+		{"before-the-prefix-itself", "a:", "", "", "a:", "Before the prefix itself nothing comes."},
+		{"before-behind-the-prefix", "a:", "", "", "b", "Before may lie behind the prefix."},
+		{"from-and-before", "", "a.", "", "a:A", "From and Before hold both."},
+		{"one-key", "", "a:1", "", "a:1-", "A range may hold one key."},
+		{"from-is-before", "", "a:1", "", "a:1", "A range that ends where it starts is empty."},
+		{"from-after-before", "", "b", "", "a", "A range that ends before it starts is empty."},
+		{"from-and-a-later-after", "", "a:1", "a:10", "", "Of From and After the later counts."},
+		{"from-and-an-earlier-after", "", "a:2", "a:1", "", "Of From and After the later counts."},
+		{"from-and-after-of-one-key", "", "a:1", "a:1", "", "After a key is later than from that key."},
+		{"after-and-before", "a:", "", "a:1", "a:z", "After and Before hold both, with a prefix."},
+		{"all-together", "a:", "a:-", "a:1", "a:A", "From, After and Before hold all, with a prefix."},
+		{"empty-keys", "a:", "", "", "", "From and Before of the empty key stand for the start and the end."},
+	} {
+		cases = append(cases, rule("scan/range/"+r.name,
+			r.why+" A scan yields exactly the keys that have its prefix and are in its range, with a Limit and in pages too.",
+			func(t *trial) {
+				t.fillKeys(family...)
+				keys := slices.DeleteFunc(familyOf(r.prefix, r.after), func(key string) bool { return key < r.from || r.before != "" && key >= r.before })
+				opts := []kv.PageOption{kv.From(r.from), kv.After(r.after), kv.Before(r.before)}
+				t.wantKeys("Scan", t.scan(r.prefix, scanOptions(opts)...), keys)
+				t.wantKeys("Scan with Limit(3)", t.scan(r.prefix, scanOptions(opts, kv.Limit(3))...), keys[:min(3, len(keys))])
+				t.wantKeys("ScanPage", t.pages(r.prefix, 4, nil, opts...), keys)
+			}))
+	}
+	return append(cases,
+		rule("scan/range/many",
+			"A range of many keys holds every key of it exactly once and in order, beyond what one page of a service holds.",
+			func(t *trial) {
+				keys := numbered("key:", 1100)
+				t.fillKeys(keys...)
+				t.wantKeys("Scan", t.scan("key:", kv.From(keys[20]), kv.Before(keys[1080])), keys[20:1080])
+				t.wantKeys("Scan, keys only", t.scan("", kv.KeysOnly(), kv.From(keys[1]), kv.Before(keys[999])), keys[1:999])
+				t.wantKeys("ScanPage", t.pages("key:", 300, nil, kv.From(keys[7]), kv.Before(keys[1099])), keys[7:1099])
+			}),
+		rule("scan/range/in-a-group",
+			"A range within one group, and one that goes over several, hold exactly their keys.",
+			func(t *trial) {
+				keys := groups()
+				t.fillKeys(keys...)
+				for _, r := range []struct{ prefix, from, before string }{
+					{"g7::", "g7::a", "g7::b::"}, {"g7::", "", "g7::b"}, {"g7::", "g7::b", ""}, {"g7::", "g6", "g8"}, {"g1", "g11::b", "g17:"}, {"", "g1::a", "g9"},
+				} {
+					var want []string
+					for _, key := range startingWith(r.prefix, keys) {
+						if key >= r.from && (r.before == "" || key < r.before) {
+							want = append(want, key)
+						}
+					}
+					t.wantKeys(fmt.Sprintf("Scan of %q from %q before %q", r.prefix, r.from, r.before), t.scan(r.prefix, kv.From(r.from), kv.Before(r.before)), want)
+				}
+			}),
+		rule("scan/range/in-namespace",
+			"In a namespace the bounds of a range are keys of the namespace.",
+			func(t *trial) {
+				t.fillKeys("a:1", "a:2", "n", "n9", "n:", "o:a:1")
+				t.inNamespace("n:")
+				t.fillKeys(family...)
+				t.wantKeys("Scan", t.scan("", kv.From("a:1"), kv.Before("a:A")), []string{"a:1", "a:10", "a:1:x", "a:2"})
+				t.wantKeys("Scan", t.scan("", kv.Before("-a")), []string{"-"})
+				t.wantKeys("Scan", t.scan("z", kv.From("zz")), []string{"zz", "zzz"})
+				t.wantKeys("ScanPage", t.pages("", 3, nil, kv.From("y")), familyOf("", "b:1"))
+			}),
+		rule("scan/range/invalid",
+			"From and Before of a key that is not legal are ErrInvalidKey before any I/O; keys of the greatest length are legal.",
+			func(t *trial) {
+				long := strings.Repeat("k", t.maxKeyLen())
+				t.fillKeys("a", long, "l")
+				t.wantKeys("Scan", t.scan("", kv.From(long), kv.Before("l")), []string{long})
+				t.wantKeys("Scan", t.scan("", kv.Before(long)), []string{"a"})
+				for _, key := range []string{"a b", "ä", long + "k"} {
+					t.wantRefused("Scan with From", kv.ErrInvalidKey, func() error { return t.scanError("", kv.From(key)) })
+					t.wantRefused("Scan with Before", kv.ErrInvalidKey, func() error { return t.scanError("", kv.Before(key)) })
+					t.wantRefused("ScanPage with Before", kv.ErrInvalidKey, func() error { _, err := t.ScanPage(t.ctx, "", 1, "", kv.Before(key)); return err })
+				}
+			}),
+	)
+}
+
+// scanOptions are the options of a page, and others, as those of a scan.
+func scanOptions(opts []kv.PageOption, more ...kv.ScanOption) []kv.ScanOption {
+	for _, opt := range opts {
+		more = append(more, opt)
+	}
+	return more
 }

@@ -27,9 +27,8 @@ func touchCases() []testCase {
 						t.Fatalf("Touch: %v", err)
 					}
 					t.wantLive("key", want{string(was.entry.Value), v, at})
-					if v == was.entry.Version {
-						t.Errorf("Touch returned the version that the entry had before")
-					}
+					_, err = t.Put(t.ctx, "key", nil, kv.IfVersion(was.entry.Version))
+					t.wantError("Put with the version before the Touch", err, kv.ErrConditionFailed)
 					t.clock.set(at)
 					t.wantGone("key")
 				}),
@@ -89,6 +88,7 @@ func touchCases() []testCase {
 				v := t.put("key", "value", kv.TTL(time.Second))
 				for range 5 {
 					t.clock.advance(900 * time.Millisecond)
+					t.wantValue("key", "value")
 					next := t.touch("key", kv.TTL(time.Second), kv.IfVersion(v))
 					_, err := t.Put(t.ctx, "key", nil, kv.IfVersion(v))
 					t.wantError("Put with the version before", err, kv.ErrConditionFailed)

@@ -68,9 +68,9 @@ func newOp[O any](kind WriteKind, key string, value []byte, opts []O) Op {
 // may see one key before and another key after it.
 //
 // A lost response is recognised by the entries that were put or touched. What stays
-// ErrIndeterminate, and on which service, is in the guarantees. An AtomicWrite with an
-// IfVersion is applied at most once. One without may be applied again by a retry, as a
-// whole.
+// ErrIndeterminate, and on which service, is in the guarantees. An AtomicWrite that
+// puts, touches or deletes an entry under IfVersion is applied at most once. Any other
+// may be applied again by a retry, as a whole.
 //
 // It returns ErrUnsupported on a store whose [Info] has no MaxAtomicWrites.
 func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
@@ -148,6 +148,11 @@ func (s *Store) checkOps(ops []Op) *Error {
 		}
 		if a, b := Group(ops[0].key), Group(o.key); a != b {
 			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("the key is of group %s, and that of element 0 is of group %s; want keys of one group", quote(b), quote(a))}, i)
+		}
+		// What is one group in a namespace may be several as it is stored, where the
+		// namespace's last colon and a key's first meet.
+		if a, b := Group(s.info.Namespace+ops[0].key), Group(s.info.Namespace+o.key); a != b {
+			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("in the store of the namespace the key is of group %s, and that of element 0 is of group %s; want keys of one group", quote(b), quote(a))}, i)
 		}
 		seen[o.key] = struct{}{}
 		bytes += len(o.key) + len(o.value)

@@ -37,7 +37,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 	}
 	failed := make(map[string]error)
 	var broken error = &Error{Kind: ErrUnavailable, Err: errors.New("the driver did not say what is under the key")}
-	for found, err := range s.driver.GetMany(c.ctx, GetManyRequest{Keys: distinct, WithValue: true}) {
+	for found, err := range s.driver.GetMany(c.ctx, GetManyRequest{Keys: distinct, WithValue: true, Stale: s.stale}) {
 		if err != nil && found.Key == "" {
 			broken = err
 			break

@@ -11,6 +11,11 @@
 //	_, err = store.Put(ctx, entry.Key, next, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 //	for entry, err := range store.Scan(ctx, "user:", kv.Limit(100)) { … }
 //	users := kv.JSON[User](store) // the same verbs over values of one type
+//	_, err = store.Touch(ctx, "session:7", kv.TTL(30*time.Minute)) // the value stays as it is
+//	n, err := store.Increment(ctx, "views:home", 1)
+//	entry, err = store.Update(ctx, "cart:7", func(old kv.Entry, exists bool) (kv.Change, error) { … })
+//	_, err = store.AtomicWrite(ctx, // all or nothing
+//		kv.PutOp("user42::profile", value, kv.IfVersion(version)), kv.DeleteOp("user42::invite"))
 //
 // # Model
 //
@@ -22,7 +27,9 @@
 // is handed.
 //
 // The part of a key before its first "::" is its [Group]. Keys of one group are in
-// one partition of the service: a scan of the prefix "user42::" asks that one alone.
+// one partition of the service: a scan of the prefix "user42::" asks that one alone, and
+// [Store.AtomicWrite] writes several of them together. A group carries what one partition
+// of the service does. [EscapeKey] makes parts of keys of any text.
 //
 // Expiry is exact and logical: the instant is now plus TTL rounded up to the
 // millisecond, an entry is expired when now >= ExpiresAt, and from then on it is
@@ -36,7 +43,9 @@
 // Reads see every write that ended before they began, within the region of the
 // store; gets, batches and scans alike. Conditional writes are atomic. A scan is
 // no snapshot, but yields every entry that lives throughout it exactly once, in
-// order. A cursor is a position that never expires. Batches are not atomic.
+// order. A cursor is a position that never expires. Batches are not atomic. An
+// AtomicWrite is, though a reader may see one of its keys before and another after it
+// while it is under way.
 //
 // # Errors
 //
@@ -52,6 +61,8 @@
 // of the attempt before it. Conditional puts are exact all the same: every write
 // carries a random token, by which the store recognises its own. Where nothing
 // can be recognised, the answer is ErrIndeterminate and never a wrong one.
+// [Store.Update] and [Store.Increment] also recognise their work when others have
+// updated the entry since, and so count exactly, between processes too.
 //
 // # Caveats
 //
@@ -65,7 +76,7 @@
 // Expiry is judged by the clock of the host that asks. Hosts whose clocks differ
 // by a second disagree for a second about whether an entry has expired.
 //
-// There are no transactions over several keys, watches, secondary indexes,
+// There are no transactions over several groups, watches, secondary indexes,
 // reverse scans or larger values.
 //
 // # Coming from the reference API

@@ -191,13 +191,17 @@ type GetRequest struct {
 	// where the service can avoid it.
 	WithValue bool
 
+	// Stale permits an answer that is eventually consistent, where that costs less.
+	Stale bool
+
 	Meter *Meter // counts what the service is asked; may be nil
 }
 
 // GetManyRequest asks for the records under keys, which are distinct.
 type GetManyRequest struct {
 	Keys      []string
-	WithValue bool
+	WithValue bool // as in GetRequest
+	Stale     bool // as in GetRequest
 	Meter     *Meter
 }
 
@@ -216,6 +220,7 @@ type ScanRequest struct {
 	Limit int
 
 	WithValue bool // as in GetRequest
+	Stale     bool // as in GetRequest
 
 	// Now, when set, lets the driver leave out records that are expired at Now
 	// (milliseconds since the Unix epoch).

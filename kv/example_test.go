@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/skykv/skykv/kv"
@@ -139,4 +140,86 @@ func ExampleParseVersion() {
 	_, err = store.Put(ctx, "page", []byte("v2"), kv.IfVersion(version))
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+func ExampleStore_AtomicWrite() {
+	ctx, store := context.Background(), memkv.New()
+	profile, _ := store.Put(ctx, "user42::profile", []byte("Ann"))
+	_, err := store.AtomicWrite(ctx, // all of it or nothing
+		kv.PutOp("user42::profile", []byte("Anna"), kv.IfVersion(profile)),
+		kv.PutOp("user42::email:"+kv.EscapeKey("anna@example.com"), nil, kv.IfNotExists()),
+		kv.DeleteOp("user42::invite"))
+	fmt.Println(err)
+	_, err = store.AtomicWrite(ctx,
+		kv.PutOp("user42::profile", []byte("Annie"), kv.IfVersion(profile)),
+		kv.PutOp("user42::nickname", []byte("Annie")))
+	var failed *kv.Error
+	if errors.As(err, &failed) && errors.Is(err, kv.ErrConditionFailed) {
+		fmt.Println("failed:", failed.Keys)
+	}
+	for entry := range store.Scan(ctx, "user42::") {
+		fmt.Printf("%s = %q\n", entry.Key, entry.Value)
+	}
+	// Output:
+	// <nil>
+	// failed: [user42::profile]
+	// user42::email:anna_40example.com = ""
+	// user42::profile = "Anna"
+}
+
+func ExampleStore_Touch() {
+	ctx, store := context.Background(), memkv.New()
+	_, _ = store.Put(ctx, "session:7", []byte("Ann"), kv.TTL(time.Minute))
+	_, err := store.Touch(ctx, "session:7", kv.TTL(30*time.Minute))
+	entry, _ := store.Get(ctx, "session:7")
+	fmt.Printf("%s %v %s\n", entry.Value, err, time.Until(entry.ExpiresAt).Round(time.Minute))
+	// Output: Ann <nil> 30m0s
+}
+
+func ExampleStore_Increment() {
+	ctx, store := context.Background(), memkv.New()
+	for range 3 {
+		fmt.Println(store.Increment(ctx, "hits:home", 1, kv.TTLIfNew(time.Minute)))
+	}
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 3 <nil>
+}
+
+func ExampleStore_Update() {
+	ctx, store := context.Background(), memkv.New()
+	for _, item := range []string{"pen", "ink"} {
+		entry, err := store.Update(ctx, "cart:7", func(old kv.Entry, exists bool) (kv.Change, error) {
+			if !exists {
+				return kv.Change{Value: []byte(item), TTL: time.Hour}, nil
+			}
+			return kv.Change{Value: []byte(string(old.Value) + ", " + item)}, nil // expires when it was to
+		})
+		fmt.Printf("%s %v\n", entry.Value, err)
+	}
+	// Output:
+	// pen <nil>
+	// pen, ink <nil>
+}
+
+func ExampleStore_GetAndDelete() {
+	ctx, store := context.Background(), memkv.New()
+	_, _ = store.Put(ctx, "invite:x7", []byte("Ann"), kv.TTL(24*time.Hour))
+	for range 2 {
+		entry, err := store.GetAndDelete(ctx, "invite:x7")
+		fmt.Printf("%q %v\n", entry.Value, errors.Is(err, kv.ErrNotFound))
+	}
+	// Output:
+	// "Ann" false
+	// "" true
+}
+
+func ExampleEscapeKey() {
+	key := "user:" + kv.EscapeKey("ann+new@example.com")
+	fmt.Println(key)
+	fmt.Println(kv.UnescapeKey(strings.TrimPrefix(key, "user:")))
+	// Output:
+	// user:ann_2Bnew_40example.com
+	// ann+new@example.com <nil>
 }

@@ -46,6 +46,7 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 		}
 		defer c.end()
 		req := s.scanRequest(prefix, plan)
+		req.Stale = s.stale
 		req.Now = s.now().UnixMilli()
 		count := 0
 		for rec, err := range s.records(c.ctx, req, plan.limit, nil) {
@@ -103,6 +104,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	defer c.end()
 	plan.after = max(position, plan.after)
 	req := s.scanRequest(prefix, plan)
+	req.Stale = s.stale
 	req.Now = s.now().UnixMilli()
 	page.Entries = make([]Entry, 0, min(limit, scanPage))
 	// One live record more than limit, whichever it is, tells that the scan goes on.
@@ -183,8 +185,6 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 	ahead := want == 0 || share > scanPage
 	req.Limit = scanPage
 	switch {
-	case req.From > req.To: // After is beyond the prefix
-		return func(func(Record, error) bool) {}
 	case n == 1 && full != nil:
 		req.Limit = min(want, scanPage-1) + 1
 	case n == 1 && want > 0:

@@ -17,6 +17,7 @@ type Store struct {
 	now    func() time.Time
 	life   *life // shared with the stores derived from it
 	link   *link // closes driver
+	stale  bool  // see Stale
 
 	updates *updates // of this store alone: what is derived from it has another driver or clock
 }
@@ -30,7 +31,7 @@ func New(driver Driver) *Store {
 	return s
 }
 
-// StoreOption is an option of With: [Clock] or [Wrap].
+// StoreOption is an option of With: [Clock], [Stale] or [Wrap].
 type StoreOption func(*Store)
 
 // Clock replaces the clock by which the store judges and sets expiries, which is
@@ -39,6 +40,14 @@ type StoreOption func(*Store)
 // however slow the replaced clock is.
 func Clock(now func() time.Time) StoreOption {
 	return func(s *Store) { s.now = now }
+}
+
+// Stale makes a view whose Get, Exists, GetMany, Scan and ScanPage may miss the writes of
+// the last second or so, its own included, and may see keys as they were at different
+// moments. A read costs half as much on DynamoDB, and the same elsewhere. Writes, their
+// conditions, Update and DeletePrefix are as in every store.
+func Stale() StoreOption {
+	return func(s *Store) { s.stale = true }
 }
 
 // With returns a store over the same data with options applied in their order.
@@ -104,7 +113,7 @@ func (s *Store) get(ctx context.Context, op, key string, withValue bool) (Record
 	}
 	defer c.end()
 	now := s.now().UnixMilli()
-	found, err := s.driver.Get(c.ctx, GetRequest{Key: key, WithValue: withValue})
+	found, err := s.driver.Get(c.ctx, GetRequest{Key: key, WithValue: withValue, Stale: s.stale})
 	switch {
 	case err != nil:
 		return Record{}, s.fail(op, key, c.explain(err))

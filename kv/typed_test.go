@@ -2,8 +2,10 @@ package kv_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
@@ -100,4 +102,98 @@ func unwrapFirst(err error) error {
 		return errs.Unwrap()[len(errs.Unwrap())-1]
 	}
 	return errors.Unwrap(err)
+}
+
+// A typed view changes values of its type, and nothing that it cannot read or write.
+func TestTypedUpdate(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	users := kv.JSON[user](store)
+	login := func(old kv.EntryOf[user], exists bool) (kv.ChangeOf[user], error) {
+		if !exists {
+			old.Value.Name = "Ann"
+		}
+		old.Value.Logins++
+		return kv.ChangeOf[user]{Value: old.Value, TTL: time.Hour}, nil
+	}
+	var last kv.EntryOf[user]
+	for n := 1; n <= 3; n++ {
+		e, err := users.Update(t.Context(), "u", login)
+		if err != nil || e.Key != "u" || e.Value != (user{"Ann", n}) || e.Version == last.Version || time.Until(e.ExpiresAt) < 59*time.Minute {
+			t.Fatalf("rule: Update returns the value that it stored, with its version and expiry; update %d returned %+v, %v", n, e, err)
+		}
+		last = e
+	}
+	for name, change := range map[string]kv.ChangeOf[user]{"Leave": {Leave: true, Value: user{"Bob", 9}}, "Persist": {Value: user{"Ann", 3}, Persist: true}} {
+		e, err := users.Update(t.Context(), "u", func(kv.EntryOf[user], bool) (kv.ChangeOf[user], error) { return change, nil })
+		if err != nil || e.Value != (user{"Ann", 3}) || e.ExpiresAt.IsZero() != change.Persist && name == "Persist" {
+			t.Errorf("rule: an update with %s returns what there is; got %+v, %v", name, e, err)
+		}
+	}
+	if got, err := users.Get(t.Context(), "u"); err != nil || got.Value != (user{"Ann", 3}) {
+		t.Errorf("rule: what Update returned is what is stored; got %+v, %v", got, err)
+	}
+	if e, err := users.Update(t.Context(), "u", func(kv.EntryOf[user], bool) (kv.ChangeOf[user], error) { return kv.ChangeOf[user]{Delete: true}, nil }); err != nil || e != (kv.EntryOf[user]{Key: "u"}) {
+		t.Errorf("rule: an update that deletes returns no entry; got %+v, %v", e, err)
+	}
+	mine := errors.New("mine")
+	if _, err := users.Update(t.Context(), "u", func(kv.EntryOf[user], bool) (kv.ChangeOf[user], error) { return kv.ChangeOf[user]{}, mine }); err != mine {
+		t.Errorf("rule: an error of the function is returned as it is; got %v", err)
+	}
+	if _, err := users.Update(t.Context(), "u", nil); !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("rule: an update without a function is ErrInvalidOption; got %v", err)
+	}
+	if _, err := store.Put(t.Context(), "bad", []byte("no JSON")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := users.Update(t.Context(), "bad", login); !errors.Is(err, kv.ErrInvalidValue) {
+		t.Errorf("rule: an update of what cannot be decoded is ErrInvalidValue; got %v", err)
+	}
+	if e, err := store.Get(t.Context(), "bad"); string(e.Value) != "no JSON" || err != nil {
+		t.Errorf("rule: an update of what cannot be decoded changes nothing; there is %q, %v", e.Value, err)
+	}
+}
+
+func TestTypedGetAndDelete(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	users := kv.JSON[user](store)
+	if _, err := users.Put(t.Context(), "u", user{"Ann", 1}); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := users.GetAndDelete(t.Context(), "u"); err != nil || e.Value != (user{"Ann", 1}) || e.Version.IsZero() {
+		t.Errorf("rule: GetAndDelete returns the entry as it was; got %+v, %v", e, err)
+	}
+	if e, err := users.GetAndDelete(t.Context(), "u"); !errors.Is(err, kv.ErrNotFound) || e != (kv.EntryOf[user]{}) {
+		t.Errorf("rule: GetAndDelete of nothing is ErrNotFound; got %+v, %v", e, err)
+	}
+	if _, err := store.Put(t.Context(), "bad", []byte("no JSON")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := users.GetAndDelete(t.Context(), "bad"); !errors.Is(err, kv.ErrInvalidValue) {
+		t.Errorf("rule: what cannot be decoded is ErrInvalidValue; got %v", err)
+	}
+	if ok, err := store.Exists(t.Context(), "bad"); ok || err != nil {
+		t.Errorf("rule: what cannot be decoded is deleted all the same; it exists: %v, %v", ok, err)
+	}
+}
+
+func TestTypedAtomicWrite(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	users, numbers := kv.JSON[user](store), kv.JSON[float64](store)
+	versions, err := users.AtomicWrite(t.Context(), users.PutOp("g::ann", user{"Ann", 1}, kv.IfNotExists()), numbers.PutOp("g::count", 1))
+	if err != nil || len(versions) != 2 {
+		t.Fatalf("rule: one write may have the operations of several views; got %v, %v", versions, err)
+	}
+	if e, err := users.Get(t.Context(), "g::ann"); err != nil || e.Value != (user{"Ann", 1}) || e.Version != versions[0] {
+		t.Errorf("rule: a PutOp stores the encoded value; got %+v, %v", e, err)
+	}
+	_, err = users.AtomicWrite(t.Context(), users.PutOp("g::ann", user{"Ann", 2}), numbers.PutOp("g::count", math.NaN()))
+	if e, ok := errors.AsType[*kv.Error](err); !ok || !errors.Is(err, kv.ErrInvalidValue) || e.Key != "g::count" {
+		t.Errorf("rule: a value that cannot be encoded is ErrInvalidValue, with its key; got %v", err)
+	}
+	if e, err := users.Get(t.Context(), "g::ann"); err != nil || e.Version != versions[0] {
+		t.Errorf("rule: a value that cannot be encoded refuses the whole write; got %+v, %v", e, err)
+	}
 }

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"time"
 
 	"github.com/skykv/skykv/kv"
 )
 
 // limiter lets each client do something so many times in a window of time. The
-// count is an entry that expires with its window; compare-and-swap keeps it right
-// however many processes count at once.
+// count is an entry that expires with its window.
 type limiter struct {
 	counts *kv.Typed[int]
 	now    func() time.Time // the clock of the store, by which the counts expire
@@ -20,25 +16,20 @@ type limiter struct {
 	window time.Duration
 }
 
-// take counts one more for client, or returns how long it has to wait.
+// take counts one more for client, or returns how long it has to wait. It is exact
+// however many processes count at once.
 func (l limiter) take(ctx context.Context, client string) (wait time.Duration, err error) {
-	hash := sha256.Sum256([]byte(client)) // addresses have bytes that keys have not
-	key := "client:" + hex.EncodeToString(hash[:12])
-	for {
-		entry, err := l.counts.Get(ctx, key)
+	key := "client:" + kv.HashKey(client) // addresses may have bytes that keys have not
+	_, err = l.counts.Update(ctx, key, func(count kv.EntryOf[int], exists bool) (kv.ChangeOf[int], error) {
+		wait = 0
 		switch {
-		case errors.Is(err, kv.ErrNotFound):
-			_, err = l.counts.Put(ctx, key, 1, kv.TTL(l.window), kv.IfNotExists())
-		case err != nil:
-			return 0, err
-		case entry.Value >= l.most:
-			return max(entry.ExpiresAt.Sub(l.now()), time.Millisecond), nil
-		default:
-			_, err = l.counts.Put(ctx, key, entry.Value+1, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
+		case !exists:
+			return kv.ChangeOf[int]{Value: 1, TTL: l.window}, nil
+		case count.Value >= l.most:
+			wait = max(count.ExpiresAt.Sub(l.now()), time.Millisecond)
+			return kv.ChangeOf[int]{Leave: true}, nil
 		}
-		if !errors.Is(err, kv.ErrConditionFailed) {
-			return 0, err // nil, or why it could not be counted
-		}
-		// Somebody else was faster, or the window has just ended: look again.
-	}
+		return kv.ChangeOf[int]{Value: count.Value + 1}, nil
+	})
+	return wait, err
 }

@@ -39,9 +39,13 @@ func errNoAnswerToWrite(why string) *kv.Error {
 type judge struct{ aws.HTTPClient }
 
 func (c judge) Do(r *http.Request) (*http.Response, error) {
-	resp, err := c.HTTPClient.Do(r)
 	a, ok := r.Context().Value(attemptsKey{}).(*attempts)
-	if err != nil || resp == nil || !ok {
+	if !ok {
+		return c.HTTPClient.Do(r)
+	}
+	a.begin()
+	resp, err := c.HTTPClient.Do(r)
+	if err != nil || resp == nil {
 		return resp, err
 	}
 	if resp.Body == nil {
@@ -53,6 +57,7 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		return nil, noAnswer("the HTTP client followed a redirect")
 	}
+	a.status = resp.StatusCode
 	a.body = body{ReadCloser: resp.Body, left: a.most, object: resp.StatusCode < 300}
 	if sum, err := strconv.ParseUint(resp.Header.Get("X-Amz-Crc32"), 10, 32); err == nil {
 		a.body.sum, a.body.summed = uint32(sum), true

@@ -39,9 +39,10 @@ type attempts struct {
 	records int // how many records each attempt stores, with tokens of its own
 	number  int // of the next attempt's tokens, as kv.AttemptToken has it
 
-	sent int   // attempts that were handed to the HTTP client
-	lost bool  // one of them failed, and may have been applied all the same
-	last error // what the latest of them ended with
+	sent   int   // attempts that were handed to the HTTP client
+	lost   bool  // one of them failed, and may have been applied all the same
+	last   error // what the latest of them ended with
+	status int   // of its answer, 0 without one
 
 	connection atomic.Int32 // how far the latest of them got
 	trace      httptrace.ClientTrace
@@ -147,16 +148,8 @@ func watched(client *dynamodb.Client) *dynamodb.Client {
 			o.Retryer = retryer{r}
 		}
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			// Everything of the Deserialize step is inside the loop of retries; in
-			// front of it, the error is the decoded one.
-			if err := stack.Deserialize.Add(watcher{}, middleware.Before); err != nil {
-				return err
-			}
-			if stack.ID() != "PutItem" && stack.ID() != "UpdateItem" && stack.ID() != "BatchWriteItem" {
-				return nil // nothing else stores tokens
-			}
-			// Inside the loop as well, and the last moment before the body is signed.
-			return stack.Finalize.Insert(tokens{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
+			// Inside the loop of retries, and the last moment before the body is signed.
+			return stack.Finalize.Insert(watcher{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
 		})
 	})
 }
@@ -183,38 +176,56 @@ func (r retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	return delay, failed
 }
 
-// watcher is the middleware that sees each attempt.
+// watcher is the middleware that sees each attempt. It gives the records of each tokens
+// of their own; the SDK has encoded the request by then, once for all attempts.
 type watcher struct{}
 
 func (watcher) ID() string { return "skykv:Attempts" }
 
-func (watcher) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
-	middleware.DeserializeOutput, middleware.Metadata, error,
+func (watcher) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
 ) {
 	a, ok := ctx.Value(attemptsKey{}).(*attempts)
 	if !ok {
-		return next.HandleDeserialize(ctx, in)
+		return next.HandleFinalize(ctx, in)
 	}
-	requests := 0
-	if a.sent == 0 {
-		requests = 1
-	} else if a.last == nil {
-		a.lost = true // somebody repeats what has succeeded
+	if a.records > 0 {
+		if a.number > 0 {
+			if in.Request, err = a.retoken(in.Request); err != nil {
+				return out, metadata, err
+			}
+		}
+		a.number++
 	}
-	a.sent++
-	a.connection.Store(connectionUntold)
-	trace := &a.trace
-	if a.sent > 1 { // an HTTP client may still use the one of the attempt before
+	trace, before := &a.trace, a.sent
+	if before > 0 { // an HTTP client may still use the one of the attempt before
 		trace = new(httptrace.ClientTrace)
 	}
 	trace.GetConn = func(string) { a.connection.Store(connectionPending) }
 	trace.GotConn = func(httptrace.GotConnInfo) { a.connection.Store(connectionMade) }
-	out, metadata, err := next.HandleDeserialize(httptrace.WithClientTrace(ctx, trace), in)
-	if a.last = err; err != nil && !a.refused(out) {
+	out, metadata, err = next.HandleFinalize(httptrace.WithClientTrace(ctx, trace), in)
+	if a.sent == before { // it came to nothing before it was sent
+		return out, metadata, err
+	}
+	if a.last = err; err != nil && !a.refused() {
 		a.lost = true
+	}
+	requests := 0
+	if before == 0 {
+		requests = 1
 	}
 	a.meter.Add(requests, 1)
 	return out, metadata, err
+}
+
+// begin notes that the HTTP client gets an attempt.
+func (a *attempts) begin() {
+	if a.sent > 0 && a.last == nil {
+		a.lost = true // somebody repeats what has succeeded
+	}
+	a.sent++
+	a.status = 0
+	a.connection.Store(connectionUntold)
 }
 
 // mayHaveApplied reports whether an attempt may have been applied of which the
@@ -226,34 +237,14 @@ func (a *attempts) mayHaveApplied(err error) bool {
 
 // refused reports whether an attempt that failed is known not to have been
 // applied: it never had a connection, or the answer says so.
-func (a *attempts) refused(out middleware.DeserializeOutput) bool {
-	if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp.StatusCode != 0 {
+func (a *attempts) refused() bool {
+	if a.status != 0 {
 		// 408 is a timeout, and 5xx says nothing about what was done. All other
 		// refusals of DynamoDB are 400:
 		// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-		return resp.StatusCode >= 300 && resp.StatusCode < 500 && resp.StatusCode != 408
+		return a.status >= 300 && a.status < 500 && a.status != 408
 	}
 	return a.connection.Load() == connectionPending
-}
-
-// tokens is the middleware that gives the records of each attempt tokens of their
-// own. The SDK has encoded the request by then, once for all attempts.
-type tokens struct{}
-
-func (tokens) ID() string { return "skykv:Tokens" }
-
-func (tokens) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
-	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
-) {
-	if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && a.records > 0 {
-		if a.number > 0 {
-			if in.Request, err = a.retoken(in.Request); err != nil {
-				return out, metadata, err
-			}
-		}
-		a.number++
-	}
-	return next.HandleFinalize(ctx, in)
 }
 
 // stored returns the token that the latest attempt stored in place of token.

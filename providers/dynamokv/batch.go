@@ -186,7 +186,7 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 	defer a.end()
 	out, err := d.client.BatchGetItem(a, &dynamodb.BatchGetItemInput{
 		RequestItems: map[string]types.KeysAndAttributes{*d.table: {
-			Keys: asked, ConsistentRead: yes, ProjectionExpression: d.layout.projection(req.WithValue),
+			Keys: asked, ConsistentRead: consistent(req.Stale), ProjectionExpression: d.layout.projection(req.WithValue),
 		}},
 	})
 	if err != nil {

@@ -19,6 +19,15 @@ const name = "dynamodb"
 // yes is for requests, which want a pointer.
 var yes = aws.Bool(true)
 
+// consistent returns whether a read is to be strongly consistent, which costs twice as
+// much as one that is not. The service reads eventually when it is not told.
+func consistent(stale bool) *bool {
+	if stale {
+		return nil
+	}
+	return yes
+}
+
 type driver struct {
 	client  *dynamodb.Client // made by watched
 	table   *string
@@ -40,7 +49,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	a := d.watch(ctx, req.Meter)
 	defer a.end()
 	out, err := d.client.GetItem(a, &dynamodb.GetItemInput{
-		TableName: d.table, Key: d.layout.primaryKey(req.Key), ConsistentRead: yes,
+		TableName: d.table, Key: d.layout.primaryKey(req.Key), ConsistentRead: consistent(req.Stale),
 		ProjectionExpression: d.layout.projection(req.WithValue),
 	})
 	switch {

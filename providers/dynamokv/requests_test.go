@@ -1,9 +1,11 @@
 package dynamokv
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skykv/skykv/kv"
@@ -162,6 +164,32 @@ func TestReadRequests(t *testing.T) {
 		}
 		if attrs := slices.Sorted(maps.Keys(body["Key"].(map[string]any))); !slices.Equal(attrs, []string{"pk", "sk"}) {
 			t.Errorf("the primary key has %v", attrs)
+		}
+	}
+}
+
+// Reads of a view for stale reads ask for nothing consistent, which halves their price.
+func TestStaleReads(t *testing.T) {
+	t.Parallel()
+	f := newFake(t,
+		ok(`{"Item":`+itemJSON("key", "value", token, 0)+`}`),
+		ok(`{"Responses":{"table":[`+itemJSON("key", "value", token, 0)+`]},"UnprocessedKeys":{}}`),
+		ok(`{"Items":[]}`))
+	store := f.store(t).With(kv.Stale())
+	if _, err := store.Get(t.Context(), "key"); err != nil {
+		t.Error(err)
+	}
+	if _, err := store.GetMany(t.Context(), []string{"key"}); err != nil {
+		t.Error(err)
+	}
+	for _, err := range store.Scan(t.Context(), "group::") {
+		t.Error(err)
+	}
+	f.wantOps(t, "GetItem", "BatchGetItem", "Query")
+	for n := range f.ops() {
+		body, _ := json.Marshal(f.call(n).body)
+		if strings.Contains(string(body), `"ConsistentRead":true`) {
+			t.Errorf("rule: a stale read is not consistent; %s asks %s", f.call(n).op, body)
 		}
 	}
 }

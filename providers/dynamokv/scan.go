@@ -19,7 +19,7 @@ const maxPage = 1000
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		in := d.layout.query(req)
-		in.TableName, in.ConsistentRead, in.Limit = d.table, yes, aws.Int32(int32(min(req.Limit, maxPage)))
+		in.TableName, in.ConsistentRead, in.Limit = d.table, consistent(req.Stale), aws.Int32(int32(min(req.Limit, maxPage)))
 		var guard pages.Guard
 		for {
 			out, err := d.page(ctx, in, req.Meter)

@@ -162,6 +162,11 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	results := make([]kv.WriteResult, len(req.Writes))
 	groups := d.groups(req, results)
 	parallel.Do(len(groups), parallelGroups, func(i int) { groups[i].run(ctx) })
+	for i, w := range req.Writes {
+		if isLiveTouch(w) {
+			results[i].Outcome, results[i].Err = d.Write(ctx, req.One(i))
+		}
+	}
 	return results
 }
 
@@ -191,6 +196,9 @@ func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (grou
 	size := 0
 	for i, w := range req.Writes {
 		write, err := d.layout.write(w)
+		if err == nil && w.Kind == kv.KindCheck {
+			err = kv.UnsupportedWrite(w)
+		}
 		if err != nil {
 			results[i].Err = err
 			continue
@@ -240,6 +248,7 @@ func (g *writeGroup) await(a *attempts) bool {
 	if a.wait(turn) {
 		return true
 	}
+	g.driver.pace.unused(len(g.pending))
 	for i := range g.pending {
 		if g.pending[i].err == nil {
 			g.pending[i].err = errNoTurn
@@ -267,7 +276,7 @@ func (g *writeGroup) attempt(a *attempts) error {
 	slower := false
 	var again []pendingWrite
 	for i, w := range g.pending {
-		var updated *timestamppb.Timestamp
+		var updated []*timestamppb.Timestamp
 		if w.err = err; err == nil {
 			w.err = status.ErrorProto(resp.GetStatus()[i])
 			if conditionFailed(w.write.GetCurrentDocument(), w.err) {
@@ -275,7 +284,7 @@ func (g *writeGroup) attempt(a *attempts) error {
 				continue
 			}
 			if w.err == nil {
-				updated, w.err = updateTime(w.write, resp.GetWriteResults()[i:i+1])
+				updated, w.err = updateTimes([]*pb.Write{w.write}, resp.GetWriteResults()[i:i+1])
 			}
 		}
 		w.mayHaveApplied = w.mayHaveApplied || w.err != nil && opt.lost(w.err)
@@ -286,7 +295,7 @@ func (g *writeGroup) attempt(a *attempts) error {
 		}
 		switch {
 		case w.err == nil:
-			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: formatVersion(updated)}
+			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: formatVersion(updated[0])}
 		case passing(w.err) && w.failed < maxAttempts:
 			again = append(again, w)
 		default:

@@ -2,7 +2,6 @@ package firestorekv
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 	"time"
@@ -135,7 +134,14 @@ func cutShort(err error) error {
 
 // Write is one Commit, and a read after a condition that failed.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if isLiveTouch(req.Write) {
+		found, err := d.Get(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
+		return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
+	}
 	write, err := d.layout.write(req.Write)
+	if err == nil && req.Kind == kv.KindCheck {
+		err = kv.UnsupportedWrite(req.Write)
+	}
 	if err != nil {
 		return kv.Outcome{}, err
 	}
@@ -144,7 +150,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	updated, err := d.commit(a, write)
 	switch {
 	case err == nil:
-		return kv.Outcome{Done: true, Version: formatVersion(updated)}, nil
+		return kv.Outcome{Done: true, Version: formatVersion(updated[0])}, nil
 	case !conditionFailed(write.GetCurrentDocument(), err):
 		return kv.Outcome{}, a.failWrite(err)
 	}
@@ -155,18 +161,17 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: a.mayHaveApplied()}, nil
 }
 
-// commit applies one write, in as many attempts as a allows, and returns the update
-// time of a document that was put.
-func (d *driver) commit(a *attempts, write *pb.Write) (*timestamppb.Timestamp, error) {
+// commit applies all writes or none, in as many attempts as a allows, and returns the
+// update times of the documents that were put or touched, in their places.
+func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*timestamppb.Timestamp, error) {
 	defer a.ended()
+	req := &pb.CommitRequest{Database: d.layout.database, Writes: writes}
 	var opt writing
 	for {
-		req := &commitRequest{writes: [1]*pb.Write{write}}
-		req.Database, req.Writes = d.layout.database, req.writes[:]
-		resp, err := d.client.Commit(req.headed.with(a.begin(), d.headers), &req.CommitRequest, opt.options()...)
-		var updated *timestamppb.Timestamp
+		resp, err := d.client.Commit(withHeaders(a.begin(), d.headers), req, opt.options()...)
+		var updated []*timestamppb.Timestamp
 		if err == nil {
-			updated, err = updateTime(write, resp.GetWriteResults())
+			updated, err = updateTimes(writes, resp.GetWriteResults())
 		}
 		a.lost = a.lost || err != nil && opt.lost(err)
 		if done, err := a.done(err); done {
@@ -175,29 +180,21 @@ func (d *driver) commit(a *attempts, write *pb.Write) (*timestamppb.Timestamp, e
 	}
 }
 
-// commitRequest is an attempt to apply one write, and its context, in one allocation.
-type commitRequest struct {
-	pb.CommitRequest
-	writes [1]*pb.Write
-	headed headed
-}
-
-// updateTime returns the update time in the result of one write. It has none when the
-// write is a deletion.
-func updateTime(write *pb.Write, results []*pb.WriteResult) (*timestamppb.Timestamp, error) {
-	switch {
-	case len(results) != 1:
+// updateTimes returns the update times in the results of writes. Deletions have none.
+func updateTimes(writes []*pb.Write, results []*pb.WriteResult) ([]*timestamppb.Timestamp, error) {
+	if len(results) != len(writes) {
 		return nil, errResults
-	case write.GetUpdate() == nil:
-		return nil, nil
-	case !validVersion(results[0].GetUpdateTime()):
-		return nil, errNoVersion
 	}
-	return results[0].GetUpdateTime(), nil
-}
-
-func (d *driver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported, Err: errors.New("firestorekv carries out no atomic writes")}
+	updated := make([]*timestamppb.Timestamp, len(writes))
+	for i, write := range writes {
+		if write.GetUpdate() == nil {
+			continue
+		}
+		if updated[i] = results[i].GetUpdateTime(); !validVersion(updated[i]) {
+			return nil, errNoVersion
+		}
+	}
+	return updated, nil
 }
 
 func (d *driver) Close() error {

@@ -64,6 +64,7 @@ func (l *layout) docName(key string) string { return l.prefixes[l.shard(key)] + 
 // metadata selects everything but the value, for reads and for queries.
 var (
 	metadataMask   = &pb.DocumentMask{FieldPaths: []string{expiryField, tokenField, predecessorsField}}
+	noFieldMask    = &pb.DocumentMask{FieldPaths: []string{"none"}}
 	metadataFields = &pb.StructuredQuery_Projection{Fields: []*pb.StructuredQuery_FieldReference{
 		{FieldPath: expiryField}, {FieldPath: tokenField}, {FieldPath: predecessorsField},
 	}}
@@ -215,16 +216,28 @@ func (l *layout) write(w kv.Write) (*pb.Write, error) {
 	switch w.Kind {
 	case kv.KindPut:
 		write.Operation = &pb.Write_Update{Update: l.encode(w.Record)}
+	case kv.KindTouch:
+		doc := l.encode(w.Record)
+		delete(doc.Fields, valueField) // what the mask names and the document lacks is removed
+		write.Operation, write.UpdateMask = &pb.Write_Update{Update: doc}, metadataMask
 	case kv.KindDelete:
 		write.Operation = &pb.Write_Delete{Delete: l.docName(w.Key)}
+	case kv.KindCheck:
+		// The removal of a field that no document has: it changes nothing, the update time
+		// included. Where there must be no document, nothing is deleted.
+		write.Operation = &pb.Write_Update{Update: &pb.Document{Name: l.docName(w.Key)}}
+		write.UpdateMask = noFieldMask
+		if w.Condition.Kind == kv.CondAbsent {
+			write.Operation, write.UpdateMask = &pb.Write_Delete{Delete: l.docName(w.Key)}, nil
+		}
 	default:
 		return nil, kv.UnsupportedWrite(w)
 	}
-	switch w.Condition.Kind {
-	case kv.CondNone:
-	case kv.CondAbsent: // fails for an expired record too, which the store then replaces by its version
+	switch {
+	case w.Condition.Kind == kv.CondNone && (w.Kind == kv.KindPut || w.Kind == kv.KindDelete):
+	case w.Condition.Kind == kv.CondAbsent && w.Kind != kv.KindTouch: // fails for an expired record too, which the store then replaces by its version
 		write.CurrentDocument = notExists
-	case kv.CondVersion:
+	case w.Condition.Kind == kv.CondVersion:
 		at, err := parseVersion(w.Condition.Version)
 		if err != nil {
 			return nil, err
@@ -234,6 +247,13 @@ func (l *layout) write(w kv.Write) (*pb.Write, error) {
 		return nil, kv.UnsupportedWrite(w)
 	}
 	return &write, nil
+}
+
+// isLiveTouch reports whether w is a touch of whatever is under its key and has not
+// expired. Firestore has no such condition: the store judges what the driver reads, and
+// touches it under its version.
+func isLiveTouch(w kv.Write) bool {
+	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
 }
 
 var notExists = &pb.Precondition{ConditionType: &pb.Precondition_Exists{Exists: false}}

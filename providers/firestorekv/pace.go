@@ -24,7 +24,7 @@ type pace struct {
 	mu   sync.Mutex
 	rate float64   // writes a second; 0: the service has refused none
 	set  time.Time // when the rate was last lowered
-	as   time.Time // when the rate was what rate says; it has grown since
+	at   time.Time // rate is the rate of this time; it grows
 	next time.Time // when the next write may be sent
 
 	// The writes sent in the second that began at second, and in the one before.
@@ -46,8 +46,22 @@ func (p *pace) turn(writes int, now time.Time) time.Duration {
 		p.next = now
 	}
 	turn := p.next
-	p.next = p.next.Add(time.Duration(float64(writes) / p.rate * float64(time.Second)))
+	p.next = p.next.Add(p.cost(writes))
 	return turn.Sub(now)
+}
+
+// cost returns how long the writes keep others from being sent.
+func (p *pace) cost(writes int) time.Duration {
+	return time.Duration(float64(writes) / p.rate * float64(time.Second))
+}
+
+// unused gives back the turn of writes that are not sent after all.
+func (p *pace) unused(writes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate > 0 {
+		p.next = p.next.Add(-p.cost(writes))
+	}
 }
 
 // count notes how many writes were sent lately.
@@ -66,8 +80,8 @@ func (p *pace) grow(now time.Time) {
 	if p.rate == 0 {
 		return
 	}
-	p.rate *= math.Pow(paceGrowth, max(now.Sub(p.as).Seconds(), 0))
-	if p.as = now; p.rate > fastestPace {
+	p.rate *= math.Pow(paceGrowth, max(now.Sub(p.at).Seconds(), 0))
+	if p.at = now; p.rate > fastestPace {
 		p.rate = 0
 	}
 }
@@ -85,5 +99,5 @@ func (p *pace) refused(asked, now time.Time) {
 		p.rate = float64(max(p.sent, p.before))
 	}
 	p.rate = max(p.rate/2, slowestPace)
-	p.set, p.as = now, now
+	p.set, p.at = now, now
 }

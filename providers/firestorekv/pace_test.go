@@ -229,7 +229,7 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 	f := new(fake)
 	d := driverAt(t, f.start(t))
 	now := time.Now()
-	d.pace.rate, d.pace.as, d.pace.next = slowestPace, now, now.Add(time.Hour)
+	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(time.Hour)
 	s := kv.New(d)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -253,12 +253,43 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 	}
 }
 
+// TestTurnsAreGivenBack: calls that end before their turn do not hold up others.
+func TestTurnsAreGivenBack(t *testing.T) {
+	t.Parallel()
+	d := driverAt(t, new(fake).start(t))
+	now := time.Now()
+	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(3*time.Second)
+	s := kv.New(d)
+	for range 20 { // which would take 8 s each
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if err := s.PutMany(ctx, itemsOf(manyKeys(groupWrites))); !errors.Is(err, kv.ErrThrottled) {
+			t.Fatalf("got %v, want ErrThrottled", err)
+		}
+		cancel()
+	}
+	if wait := d.pace.turn(1, now); wait > 5*time.Second {
+		t.Errorf("rule: a call that ends before its turn gives the turn back; the next one waits %s", wait)
+	}
+}
+
+// TestTurnsMayTakeLong: while a group waits for its turn, others make progress.
+func TestTurnsMayTakeLong(t *testing.T) {
+	t.Parallel()
+	d := driverAt(t, new(fake).start(t))
+	d.timeout = time.Second
+	now := time.Now()
+	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(2*d.timeout)
+	if err := kv.New(d).PutMany(t.Context(), itemsOf([]string{"a"})); err != nil {
+		t.Errorf("rule: a batch may wait for its turn longer than the store's timeout; got %v", err)
+	}
+}
+
 // TestSingleWritesAreNotPaced: only batches are paced.
 func TestSingleWritesAreNotPaced(t *testing.T) {
 	t.Parallel()
 	d := driverAt(t, new(fake).start(t))
 	now := time.Now()
-	d.pace.rate, d.pace.as, d.pace.next = slowestPace, now, now.Add(time.Hour)
+	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(time.Hour)
 	if _, err := kv.New(d).Put(t.Context(), "a", nil); err != nil {
 		t.Errorf("rule: a single write does not wait for batches; got %v", err)
 	}

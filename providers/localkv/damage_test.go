@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -372,7 +373,7 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 // Inspect does.
 func TestFlippedBitsOfFile(t *testing.T) {
 	t.Parallel()
-	const keys, pageSize = 400, 4096
+	const keys = 400
 	key := func(i int) string {
 		return fmt.Sprintf("a-key-of-some-length-so-that-the-index-has-several-pages:%03d", i)
 	}
@@ -478,5 +479,101 @@ func TestFlippedBitsOfFile(t *testing.T) {
 	t.Logf("of %d flipped bits reads notice %d and Inspect %d; %d ended scans by their order", len(places), seenByReads.Load(), seenByInspect.Load(), scansEnded.Load())
 	if scansEnded.Load() == 0 || seenByInspect.Load() <= seenByReads.Load() {
 		t.Errorf("want scans that end for their order, and damage that only Inspect sees: the test tests nothing")
+	}
+}
+
+// A bit that flips in the log of a store that crashed is noticed when it is opened, unless it is
+// in one of the last two transactions, of which a crash may leave as much.
+func TestFlippedBitsOfLog(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	store, err := New(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	const writes, certain = 24, 22
+	size := func() int64 {
+		info, err := os.Stat(path + logSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	var end int64 // of what must be noticed
+	for i := range writes {
+		if i == certain {
+			end = size()
+		}
+		if _, err := store.Put(t.Context(), fmt.Sprintf("key:%02d", i), bytes.Repeat([]byte{byte(i)}, 1+300*i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := make(map[string][]byte)
+	for _, suffix := range []string{"", logSuffix} { // as a crash leaves them
+		if files[suffix], err = os.ReadFile(path + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	crashed := func(t *testing.T, log []byte, statements ...string) (found int, err error) {
+		path := filepath.Join(t.TempDir(), "app.db")
+		if err := errors.Join(os.WriteFile(path, files[""], 0o600), os.WriteFile(path+logSuffix, log, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if len(statements) > 0 {
+			c, err := connect(t.Context(), path, sqlite.OpenReadWrite, statements...)
+			if err == nil {
+				err = c.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		store, err := New(path, &Options{Readers: 1})
+		if err != nil {
+			return 0, err
+		}
+		defer store.Close()
+		for entry, err := range store.Scan(t.Context(), "key:") {
+			if err != nil {
+				return found, err
+			}
+			if want := bytes.Repeat([]byte{byte(found)}, 1+300*found); entry.Key != fmt.Sprintf("key:%02d", found) || !bytes.Equal(entry.Value, want) {
+				t.Errorf("rule: no read returns what is wrong; entry %d is %q, %d bytes", found, entry.Key, len(entry.Value))
+			}
+			found++
+		}
+		return found, nil
+	}
+	if found, err := crashed(t, files[logSuffix]); err != nil || found != writes {
+		t.Fatalf("rule: a log as a crash leaves it is used; got %d of %d entries, %v", found, writes, err)
+	}
+	for n := len(files[logSuffix]); n > 0; n -= 1 + len(files[logSuffix])/40 {
+		if _, err := crashed(t, files[logSuffix][:n]); err != nil {
+			t.Errorf("rule: a log that ends early is used up to there; with %d bytes of %d: %v", n, len(files[logSuffix]), err)
+		}
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	for i := range 200 {
+		at := rng.IntN(len(files[logSuffix]))
+		if i < 2*logHeaderSize {
+			at = i % logHeaderSize
+		}
+		flipped := bytes.Clone(files[logSuffix])
+		bit := rng.IntN(8)
+		flipped[at] ^= 1 << bit
+		found, err := crashed(t, flipped)
+		switch {
+		case errors.Is(err, kv.ErrIncompatible) && strings.Contains(err.Error(), "is damaged"):
+			if i%10 == 0 {
+				if _, err := crashed(t, flipped, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+					t.Errorf("rule: the error says how to go on; then there is %v", err)
+				}
+			}
+		case err != nil:
+			t.Errorf("rule: damage is ErrIncompatible; after bit %d of byte %d flipped: %v", bit, at, err)
+		case found < writes && int64(at) < end && (at < 12 || at >= 16): // the sequence number of the log
+			t.Errorf("rule: a log that was damaged is not taken for one that ends there; after bit %d of byte %d of %d flipped %d of %d entries are left", bit, at, len(flipped), found, writes)
+		}
 	}
 }

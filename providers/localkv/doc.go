@@ -18,16 +18,25 @@
 //
 // The header names skykv (PRAGMA application_id is 0x536b4b56, "SkKV") and the
 // format (PRAGMA user_version is 2). Any other file, unless it is empty, is
-// [kv.ErrIncompatible], one of format 1 included. It is left as it is, and so is its
-// log.
+// [kv.ErrIncompatible], one of format 1 included, and so is a file with other tables,
+// indexes, triggers or views. It is left as it is, and so is its log. Each
+// transaction that writes looks for changes of the schema first, so that a trigger
+// which another program adds to an open store never runs.
 //
 // While the file is open, and after a crash, two more files belong to it: FILE-wal,
 // the log of the latest writes, and FILE-shm. Keep the three together. Copy an open
-// store with SQLite's own ".backup" or "VACUUM INTO" only.
+// store with [Backup] or SQLite's own ".backup" only. Where the file is gone or empty
+// and FILE-wal has writes, opening it is ErrIncompatible: SQLite would delete them.
 //
 // Any SQLite tool may read the file at any time (in the sqlite3 shell:
 // SELECT k, CAST(v AS TEXT) FROM kv). No other program may write to it: the checksums
 // of what it writes would not match.
+//
+// The file must have one name. A second hard link, or a mount of the file alone into a
+// container, would have a log of its own, and writes would be lost: such a file is
+// ErrIncompatible. Mount the folder instead. When the file, its log or FILE-shm is removed,
+// moved or replaced while it is open, calls are [kv.ErrUnavailable] within 10 ms, and until
+// it is back. Writes that were acknowledged within those 10 ms are lost with the file.
 //
 // # Checksums
 //
@@ -48,7 +57,9 @@
 //
 // The checksums do not cover SQLite's own structures. Where SQLite finds damage there,
 // the calls that meet it are ErrIncompatible as well. A flipped bit in the index
-// of keys can hide a key: PRAGMA integrity_check finds that, and REINDEX mends it.
+// of keys can hide a key, or put keys out of order, which ends a scan with
+// [kv.ErrUnavailable]. [Inspect] reads the whole file and finds all of this; REINDEX mends an
+// index.
 //
 // # Durability
 //
@@ -102,8 +113,8 @@
 //
 // Every reading connection ([Options].Readers) caches up to 2 MiB. The log starts over
 // when it has some 8 MiB. Where somebody is always reading, writes wait some 0.1 s for
-// that now and then. Where somebody reads for long, such as an open transaction of the
-// sqlite3 shell, the log gets longer.
+// that now and then, or until their contexts end. Where somebody reads for long, such as an
+// open transaction of the sqlite3 shell or a backup, the log gets longer.
 //
 // # Permissions
 //
@@ -118,8 +129,12 @@
 //     memory and often the locks that SQLite needs: processes on different hosts
 //     would destroy the file. The same holds for folders that some service
 //     synchronises.
-//   - Do not move, replace or delete the file while it is open, and do not reach it
-//     through hard links. Symbolic links are followed.
+//   - Do not move, replace or delete the file while it is open. Symbolic links are
+//     followed.
+//   - After a crash, a log that was removed or cut off, or that is damaged in its last two
+//     transactions, is not told from one that ends there: those writes are lost in silence.
+//     Damage before that is ErrIncompatible when the file is opened. A mark outside the log
+//     would have to be synced with each transaction, which doubles the time of a durable Put.
 //   - On Unix a program must not open and close the file (os.Open, os.ReadFile)
 //     while it has it open as a store: closing drops the process's locks on it.
 //   - Scans are no snapshot, and there are no transactions over several keys.

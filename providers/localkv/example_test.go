@@ -76,3 +76,35 @@ func ExampleNew_incompatible() {
 	fmt.Println(errors.Is(err, kv.ErrIncompatible))
 	// Output: true
 }
+
+// A backup is a store of its own, with all that there was at one moment.
+func ExampleBackup() {
+	ctx := context.Background()
+	folder, err := os.MkdirTemp("", "skykv-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	path, copied := filepath.Join(folder, "app.db"), filepath.Join(folder, "monday.db")
+
+	store, err := localkv.New(path, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Put(ctx, "greeting", []byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	if err := localkv.Backup(ctx, path, copied); err != nil { // while the store is open
+		log.Fatal(err)
+	}
+
+	backup, err := localkv.New(copied, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer backup.Close()
+	entry, err := backup.Get(ctx, "greeting")
+	fmt.Println(string(entry.Value), err)
+	// Output: hello <nil>
+}

@@ -10,11 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"sync/atomic"
-	"time"
 
-	"github.com/skykv/skykv/kv"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -102,6 +98,9 @@ func checkFile(ctx context.Context, path string) (string, error) {
 		return "", errLeftover(left)
 	case info.Size() == 0: // about to become a store
 	case inUse(path):
+		if err := checkLog(path); err != nil {
+			return "", err
+		}
 		return path, checkInUse(ctx, path)
 	default:
 		if err := checkUnused(path); err != nil {
@@ -149,8 +148,8 @@ func journal(path string) (pages uint32, hot bool, err error) {
 	}
 	defer f.Close()
 	var header [20]byte
-	if _, err := io.ReadFull(f, header[:]); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return 0, false, classifyFile(err)
+	if _, err := io.ReadFull(f, header[:]); err != nil && unlessEnd(err) != nil {
+		return 0, false, unlessEnd(err)
 	}
 	// One that is not complete begins with zeros.
 	hot = string(header[:8]) == "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
@@ -159,64 +158,6 @@ func journal(path string) (pages uint32, hot bool, err error) {
 
 func errLeftover(path string) error {
 	return errFile("it is absent or empty, but %q holds writes of a store that was here: put that store's file back, or remove %q to begin with an empty store", path, path)
-}
-
-// identity is what a store has open, to notice when something else takes its place.
-type identity struct {
-	path  string
-	files map[string]os.FileInfo // by the suffixes of their paths
-
-	opened time.Time
-	looked atomic.Int64 // when it was last as it should be, in nanoseconds after opened
-}
-
-// lookEvery is the time between two looks at the identity of the files. A look costs some
-// microseconds.
-const lookEvery = 10 * time.Millisecond
-
-// identify returns the identity of the files of a store that was just opened. Before
-// that there was a file with before.
-func identify(path string, before os.FileInfo) (*identity, error) {
-	id := &identity{path: path, files: map[string]os.FileInfo{"": before}, opened: time.Now()}
-	for _, suffix := range []string{logSuffix, sharedSuffix} {
-		info, err := os.Stat(path + suffix)
-		if err != nil {
-			return nil, classifyFile(err)
-		}
-		id.files[suffix] = info
-	}
-	return id, id.check()
-}
-
-// check makes sure that the files at the store's path are those which it has open. What
-// is written to others no process will ever find.
-func (id *identity) check() error {
-	if runtime.GOOS == "windows" { // where nobody can remove or replace an open file
-		return nil
-	}
-	for suffix, info := range id.files {
-		now, err := os.Stat(id.path + suffix)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return classifyFile(err)
-		}
-		if err != nil || !os.SameFile(info, now) {
-			return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("%q was removed, moved or replaced while the store was open: close the store, see to it that the right file is there, and open it again", id.path+suffix)}
-		}
-	}
-	return nil
-}
-
-// look is check, from time to time.
-func (id *identity) look() error {
-	now := int64(time.Since(id.opened))
-	if now-id.looked.Load() < int64(lookEvery) {
-		return nil
-	}
-	err := id.check()
-	if err == nil {
-		id.looked.Store(now)
-	}
-	return err
 }
 
 // checkUnused reads the header of a file without a log.

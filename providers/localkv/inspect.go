@@ -82,7 +82,7 @@ func inspectLayout(ctx context.Context, path string) provider.Check {
 	case errors.Is(err, kv.ErrPermission):
 		return provider.Failed(name, err, "let this user read and write the file and its folder")
 	case errors.Is(err, kv.ErrIncompatible):
-		return provider.Failed(name, err, "name another file in the URL")
+		return provider.Failed(name, err, "see the message, or name another file in the URL")
 	case err != nil:
 		return provider.Failed(name, err, "see the message")
 	}

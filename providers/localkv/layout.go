@@ -366,7 +366,7 @@ func initialize(ctx context.Context, c *sqlite.Conn) error {
 // and before write-ahead logging, so that the header has it all whenever the file
 // is not empty.
 func create(ctx context.Context, c *sqlite.Conn) error {
-	for _, statement := range []string{"PRAGMA page_size = 4096", "BEGIN EXCLUSIVE"} {
+	for _, statement := range []string{fmt.Sprintf("PRAGMA page_size = %d", pageSize), "BEGIN EXCLUSIVE"} {
 		if err := run(ctx, c, statement); err != nil {
 			return err
 		}

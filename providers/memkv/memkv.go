@@ -118,7 +118,7 @@ func (d *driver) write(req kv.WriteRequest) (kv.Outcome, error) {
 	found, exists := d.records[req.Key]
 	holds, known := judge(req, found, exists)
 	switch {
-	case !known:
+	case !known || req.Kind == kv.KindCheck: // which is for WriteAtomic alone
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	case !holds && !exists:
 		return kv.Outcome{}, nil
@@ -172,7 +172,7 @@ func (d *driver) WriteAtomic(_ context.Context, req kv.WriteManyRequest) (kv.Ato
 		w := req.One(i)
 		rec, exists := d.records[w.Key]
 		holds, known := judge(w, rec, exists)
-		if !known && w.Kind != kv.KindCheck {
+		if !known {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(w.Write)
 		}
 		out.Done = out.Done && holds
@@ -248,7 +248,7 @@ func (d *driver) Close() error {
 // judge reports whether the condition of a write holds for what is stored, and
 // whether the driver knows the kinds of both. The token of a record is its version.
 func judge(req kv.WriteRequest, found kv.Record, exists bool) (holds, known bool) {
-	known = req.Kind == kv.KindPut || req.Kind == kv.KindDelete || req.Kind == kv.KindTouch
+	known = req.Kind >= kv.KindPut && req.Kind <= kv.KindCheck
 	live := exists && (found.Expires == 0 || found.Expires > req.Now)
 	switch req.Condition.Kind {
 	case kv.CondNone:

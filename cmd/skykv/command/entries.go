@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -59,9 +58,9 @@ With KV_URL set:
 
 func (c *cli) newPut() *cobra.Command {
 	var (
-		asJSON, ifNotExists  bool
-		ttl                  time.Duration
-		at, ifVersion, input string
+		asJSON, ifNotExists, keepTTL bool
+		expiry                       expiryFlags
+		ifVersion, input             string
 	)
 	cmd := &cobra.Command{
 		Use:   "put [URL] KEY [VALUE]",
@@ -97,15 +96,10 @@ With KV_URL set:
 				return usagef("give the value as an argument or by --file, not both")
 			}
 			var opts []kv.PutOption
-			if cmd.Flags().Changed("ttl") {
-				opts = append(opts, kv.TTL(ttl))
-			}
-			if cmd.Flags().Changed("expire-at") {
-				t, err := time.Parse(time.RFC3339Nano, at)
-				if err != nil || t.IsZero() {
-					return usagef("--expire-at is not an instant; want one such as 2027-01-31T12:00:00Z")
-				}
-				opts = append(opts, kv.ExpiresAt(t))
+			if expires, err := expiry.option(cmd); err != nil {
+				return err
+			} else if expires != nil {
+				opts = append(opts, expires)
 			}
 			if ifNotExists {
 				opts = append(opts, kv.IfNotExists())
@@ -128,28 +122,41 @@ With KV_URL set:
 			}
 			defer limitEntry(cmd)()
 			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
-				version, err := store.Put(cmd.Context(), rest[0], value, opts...)
+				var version kv.Version
+				var err error
+				if keepTTL {
+					var entry kv.Entry
+					entry, err = store.Update(cmd.Context(), rest[0], func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Value: value}, nil })
+					version = entry.Version
+				} else {
+					version, err = store.Put(cmd.Context(), rest[0], value, opts...)
+				}
 				if err != nil || !asJSON {
 					return err
 				}
-				return printJSON(struct {
-					Key     string     `json:"key"`
-					Version kv.Version `json:"version"`
-				}{rest[0], version})
+				return printVersion(rest[0], version)
 			})
 		},
 	}
 	f := cmd.Flags()
-	durationVar(f, &ttl, "ttl", "let the entry expire after this time, such as 90s, 36h or 30d")
-	f.StringVar(&at, "expire-at", "", "let the entry expire at this instant, such as 2027-01-31T12:00:00Z")
+	expiry.add(f)
+	f.BoolVar(&keepTTL, "keep-ttl", false, "let the entry expire when it was to expire")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "only if there is no such entry")
 	f.StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
 	f.StringVarP(&input, "file", "f", "", "read the value from this file, - for standard input")
 	f.BoolVar(&asJSON, "json", false, "print the key and the new version as JSON")
-	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at")
-	cmd.MarkFlagsMutuallyExclusive("if-not-exists", "if-version")
+	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at", "keep-ttl")
+	cmd.MarkFlagsMutuallyExclusive("if-not-exists", "if-version", "keep-ttl")
 	_ = cmd.MarkFlagFilename("file")
 	return cmd
+}
+
+// printVersion prints the version that a write of one entry returned.
+func printVersion(key string, version kv.Version) error {
+	return printJSON(struct {
+		Key     string     `json:"key"`
+		Version kv.Version `json:"version"`
+	}{key, version})
 }
 
 // standard is the name of standard input and output where a file is named.
@@ -186,14 +193,15 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 
 func (c *cli) newDelete() *cobra.Command {
 	var (
-		asJSON            bool
+		asJSON, dryRun    bool
 		ifVersion, prefix string
 	)
 	cmd := &cobra.Command{
 		Use:   "delete [URL] KEY | --prefix PREFIX",
 		Short: "Remove an entry, or all with a prefix",
 		Long: `Remove the entry under KEY; it is no error if there is none. With --prefix, remove every
-entry whose key begins with PREFIX, and print how many there were.
+entry whose key begins with PREFIX, and print how many there were. With --dry-run as well,
+count them and remove nothing.
 
 Exits with 4 if --if-version did not hold, and with 5 if it is unknown whether the entry
 was removed.`,
@@ -225,9 +233,23 @@ With KV_URL set:
 				opts = append(opts, kv.IfVersion(version))
 			}
 			if !many {
+				if dryRun {
+					return usagef("--dry-run needs --prefix")
+				}
 				defer limitEntry(cmd)()
 			}
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				if many && dryRun {
+					n, err := countEntries(cmd.Context(), store, prefix)
+					switch {
+					case err != nil:
+						return err
+					case asJSON:
+						return printJSON(map[string]any{"prefix": prefix, "wouldDelete": n})
+					}
+					_, err = fmt.Fprintln(stdout, n)
+					return err
+				}
 				if many {
 					n, err := store.DeletePrefix(cmd.Context(), prefix)
 					if err != nil && n > 0 {
@@ -251,6 +273,7 @@ With KV_URL set:
 	}
 	cmd.Flags().StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
 	cmd.Flags().StringVar(&prefix, "prefix", "", "remove all entries whose keys begin with this")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only count what --prefix would remove")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
 	cmd.MarkFlagsMutuallyExclusive("prefix", "if-version")
 	return cmd
@@ -301,7 +324,8 @@ func (c *cli) newScan() *cobra.Command {
 	var (
 		asJSON, keysOnly bool
 		limit            int
-		prefix, after    string
+
+		prefix, from, after, before string
 	)
 	cmd := &cobra.Command{
 		Use:   "scan [URL]",
@@ -323,7 +347,7 @@ With KV_URL set:
 			if err != nil {
 				return err
 			}
-			opts := []kv.ScanOption{kv.After(after)}
+			opts := []kv.ScanOption{kv.From(from), kv.After(after), kv.Before(before)}
 			if cmd.Flags().Changed("limit") {
 				opts = append(opts, kv.Limit(limit))
 			}
@@ -354,7 +378,9 @@ With KV_URL set:
 		},
 	}
 	cmd.Flags().StringVar(&prefix, "prefix", "", "only keys that begin with this")
+	cmd.Flags().StringVar(&from, "from", "", "only this key and those after it")
 	cmd.Flags().StringVar(&after, "after", "", "only keys after this one")
+	cmd.Flags().StringVar(&before, "before", "", "only keys before this one")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most this many entries")
 	cmd.Flags().BoolVar(&keysOnly, "keys-only", false, "keys without values")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON, also with --keys-only")
@@ -384,6 +410,14 @@ func eachEntry(entries func(func(kv.Entry, error) bool), f func(kv.Entry) error)
 	return nil
 }
 
+func countEntries(ctx context.Context, store *kv.Store, prefix string) (n int, err error) {
+	err = eachEntry(store.Scan(ctx, prefix, kv.KeysOnly()), func(kv.Entry) error {
+		n++
+		return nil
+	})
+	return n, err
+}
+
 func warnEntry(key string, err error) {
 	fmt.Fprintf(stderr, "skykv: entry %s: %v\n", strconv.Quote(key), err)
 }
@@ -409,11 +443,7 @@ With KV_URL set:
 				return err
 			}
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
-				n := 0
-				err := eachEntry(store.Scan(cmd.Context(), prefix, kv.KeysOnly()), func(kv.Entry) error {
-					n++
-					return nil
-				})
+				n, err := countEntries(cmd.Context(), store, prefix)
 				if err != nil {
 					return err
 				}

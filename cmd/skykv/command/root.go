@@ -101,7 +101,7 @@ func (c *cli) newRoot() *cobra.Command {
 		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
 	)
 	for group, cmds := range map[string][]*cobra.Command{
-		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newExists(), c.newScan(), c.newCount()},
+		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newTouch(), c.newTTL(), c.newIncr(), c.newExists(), c.newScan(), c.newCount()},
 		"move":    {c.newCopy(), c.newExport(), c.newImport(), c.newBackup()},
 		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev()},
 	} {

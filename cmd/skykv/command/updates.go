@@ -1,0 +1,218 @@
+package command
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// expiryFlags are the flags that say when an entry expires.
+type expiryFlags struct {
+	ttl time.Duration
+	at  string
+}
+
+func (e *expiryFlags) add(f *pflag.FlagSet) {
+	durationVar(f, &e.ttl, "ttl", "let the entry expire after this time, such as 90s, 36h or 30d")
+	f.StringVar(&e.at, "expire-at", "", "let the entry expire at this instant, such as 2027-01-31T12:00:00Z")
+}
+
+// option returns what the flags say, nil without any.
+func (e *expiryFlags) option(cmd *cobra.Command) (kv.ExpiryOption, error) {
+	switch {
+	case cmd.Flags().Changed("ttl"):
+		return kv.TTL(e.ttl), nil
+	case cmd.Flags().Changed("expire-at"):
+		t, err := time.Parse(time.RFC3339Nano, e.at)
+		if err != nil || t.IsZero() {
+			return nil, usagef("--expire-at is not an instant; want one such as 2027-01-31T12:00:00Z")
+		}
+		return kv.ExpiresAt(t), nil
+	}
+	return nil, nil
+}
+
+func (c *cli) newTouch() *cobra.Command {
+	var (
+		asJSON, never bool
+		expiry        expiryFlags
+		ifVersion     string
+	)
+	cmd := &cobra.Command{
+		Use:   "touch [URL] KEY",
+		Short: "Give an entry another expiry",
+		Long: `Give the entry under KEY another expiry; its value stays as it is and is not transferred.
+Exits with 3 if there is no such entry, with 4 if --if-version did not hold, and with 5 if
+it is unknown whether the expiry was set.`,
+		Example: `  skykv touch file:app.db session:42 --ttl 30m
+  skykv touch file:app.db session:42 --never
+
+With KV_URL set:
+  skykv touch --json session:42 --expire-at 2027-01-31T12:00:00Z`,
+		Args: rangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, rest, err := c.splitURL(args, 1)
+			if err != nil {
+				return err
+			}
+			expires, err := expiry.option(cmd)
+			switch {
+			case err != nil:
+				return err
+			case never:
+				expires = kv.ExpiresAt(time.Time{})
+			case expires == nil:
+				return usagef("touch needs --ttl, --expire-at or --never")
+			}
+			opts := []kv.TouchOption{expires}
+			if cmd.Flags().Changed("if-version") {
+				version, err := kv.ParseVersion(ifVersion)
+				if err != nil {
+					return errIfVersion
+				}
+				opts = append(opts, kv.IfVersion(version))
+			}
+			defer limitEntry(cmd)()
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				version, err := store.Touch(cmd.Context(), rest[0], opts...)
+				if err != nil || !asJSON {
+					return err
+				}
+				return printVersion(rest[0], version)
+			})
+		},
+	}
+	f := cmd.Flags()
+	expiry.add(f)
+	f.BoolVar(&never, "never", false, "let the entry live until it is deleted")
+	f.StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
+	f.BoolVar(&asJSON, "json", false, "print the key and the new version as JSON")
+	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at", "never")
+	return cmd
+}
+
+func (c *cli) newIncr() *cobra.Command {
+	var (
+		asJSON, ifNew bool
+		expiry        expiryFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "incr [URL] KEY [DELTA]",
+		Short: "Add to a number",
+		Long: `Add DELTA, 1 unless given, to the number under KEY, and print the sum. There is no number
+where there is no entry: it counts as 0. Put -- before a DELTA that begins with -.
+
+The entry keeps its expiry. With --ttl or --expire-at it gets another one, with --if-new
+only if there was no entry: such is a window of a rate limit. Exits with 5 if it is unknown
+whether DELTA was added.`,
+		Example: `  skykv incr file:app.db views:home
+  skykv incr file:app.db credit:42 -- -10
+
+With KV_URL set:
+  skykv incr "hits:$USER" --ttl 1m --if-new`,
+		Args: rangeArgs(1, 3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := len(args) // the arguments that are no URL
+			if n == 3 || n == 2 && c.isURL(args[0]) {
+				n--
+			}
+			url, rest, err := c.splitURL(args, n)
+			if err != nil {
+				return err
+			}
+			delta := int64(1)
+			if len(rest) == 2 {
+				if delta, err = strconv.ParseInt(rest[1], 10, 64); err != nil {
+					return usagef("DELTA is no whole number of 64 bits; want one such as 1 or -10")
+				}
+			}
+			expires, err := expiry.option(cmd)
+			if err != nil {
+				return err
+			}
+			var opts []kv.IncrementOption
+			switch {
+			case ifNew && !cmd.Flags().Changed("ttl"):
+				return usagef("--if-new needs --ttl")
+			case ifNew:
+				opts = append(opts, kv.TTLIfNew(expiry.ttl))
+			case expires != nil:
+				opts = append(opts, expires)
+			}
+			defer limitEntry(cmd)()
+			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
+				sum, err := store.Increment(cmd.Context(), rest[0], delta, opts...)
+				switch {
+				case err != nil:
+					return err
+				case asJSON:
+					return printJSON(map[string]any{"key": rest[0], "sum": sum})
+				}
+				_, err = fmt.Fprintln(stdout, sum)
+				return err
+			})
+		},
+	}
+	f := cmd.Flags()
+	expiry.add(f)
+	f.BoolVar(&ifNew, "if-new", false, "set the expiry of --ttl only if there was no entry")
+	f.BoolVar(&asJSON, "json", false, "print the key and the sum as JSON")
+	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at")
+	return cmd
+}
+
+func (c *cli) newTTL() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ttl [URL] KEY",
+		Short: "Tell how long an entry lives on",
+		Long: `Print how long the entry under KEY lives on, such as 29m59.5s, or never if it does not
+expire. Exits with 3 if there is no such entry. The value is not transferred where the
+service can avoid it. With --json, print the key and "expiresAt".`,
+		Example: `  skykv ttl file:app.db session:42
+
+With KV_URL set:
+  skykv ttl --json session:42 | jq -r .expiresAt`,
+		Args: rangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			url, rest, err := c.splitURL(args, 1)
+			if err != nil {
+				return err
+			}
+			key := rest[0]
+			if err := kv.ValidateKey(key); err != nil {
+				return err
+			}
+			defer limitEntry(cmd)()
+			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
+				for entry, err := range store.Scan(cmd.Context(), key, kv.Limit(1), kv.KeysOnly()) {
+					if err != nil {
+						return err
+					}
+					if entry.Key != key {
+						break
+					}
+					switch {
+					case asJSON && entry.ExpiresAt.IsZero():
+						return printJSON(map[string]any{"key": key})
+					case asJSON:
+						return printJSON(map[string]any{"key": key, "expiresAt": entry.ExpiresAt.Format(time.RFC3339Nano)})
+					case entry.ExpiresAt.IsZero():
+						_, err = fmt.Fprintln(stdout, "never")
+					default:
+						_, err = fmt.Fprintln(stdout, time.Until(entry.ExpiresAt).Round(time.Millisecond))
+					}
+					return err
+				}
+				return quiet(exitNotFound)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the key and the instant as JSON")
+	return cmd
+}

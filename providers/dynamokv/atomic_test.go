@@ -1,0 +1,154 @@
+package dynamokv
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// cancelled refuses a transaction for reasons: codes, each with an item after a colon if
+// the service sends one.
+func cancelled(reasons ...string) answer {
+	var list []string
+	for _, reason := range reasons {
+		code, item, _ := strings.Cut(reason, ":")
+		if item != "" {
+			item = `,"Item":` + item
+		}
+		list = append(list, fmt.Sprintf(`{"Code":%q%s}`, code, item))
+	}
+	return refuse(400, "TransactionCanceledException", "Transaction cancelled", `,"CancellationReasons":[`+strings.Join(list, ",")+`]`)
+}
+
+func TestWriteAtomic(t *testing.T) {
+	t.Parallel()
+	a, b := itemJSON("g::a", "old", token, 0), itemJSON("g::b", "old", "AAAAAAAAAAAAAAAAAAAAAA", 0)
+	mismatch := refuse(400, "IdempotentParameterMismatchException", "another request")
+	for _, c := range []struct {
+		name     string
+		answers  []answer
+		done     bool
+		found    []bool // whether there is one for each write
+		maybe    bool
+		kind     error
+		requests int
+	}{
+		{"success", []answer{ok("{}")}, true, nil, false, nil, 1},
+		{"a conflict", []answer{cancelled("TransactionConflict", "None"), cancelled("None", "ThrottlingError"), ok("{}")}, true, nil, false, nil, 3},
+		{"conflicts without end", []answer{cancelled("TransactionConflict", "None")}, false, nil, false, kv.ErrThrottled, conflictTries},
+		{"one condition", []answer{cancelled("ConditionalCheckFailed:"+a, "None")}, false, []bool{true, false}, false, nil, 1},
+		{"both conditions", []answer{cancelled("ConditionalCheckFailed:"+a, "ConditionalCheckFailed:"+b)}, false, []bool{true, true}, false, nil, 1},
+		{"a condition, beside a conflict", []answer{cancelled("TransactionConflict", "ConditionalCheckFailed:"+b)}, false, []bool{false, true}, false, nil, 1},
+		{"a lost answer", []answer{cut, ok("{}")}, true, nil, false, nil, 2},
+		{"a lost answer, refused, and the fence is taken", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), ok("{}")}, false, []bool{true, false}, false, nil, 3},
+		{"a lost answer, refused, and the fence is too late", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), mismatch}, true, nil, false, nil, 3},
+		{"a lost answer, refused, and the fence is lost", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), cut}, false, []bool{true, false}, true, nil, 5},
+		{"all answers lost", []answer{cut}, false, nil, true, kv.ErrUnavailable, 3},
+		{"too few reasons", []answer{cancelled("ConditionalCheckFailed:" + a)}, false, nil, false, nil, 1},
+		{"no reasons", []answer{cancelled()}, false, nil, false, nil, 1},
+		{"another reason", []answer{cancelled("ValidationError", "None")}, false, nil, false, nil, 1},
+		{"an item of somebody else", []answer{cancelled("None", `ConditionalCheckFailed:{"pk":{"S":"0"},"sk":{"S":"g::b"},"t":{"N":"1"}}`)}, false, nil, false, kv.ErrIncompatible, 1},
+		{"an item of another key", []answer{cancelled("None", "ConditionalCheckFailed:"+a)}, false, nil, false, kv.ErrUnavailable, 1},
+		{"no such table", []answer{refuse(400, "ResourceNotFoundException", "no table")}, false, nil, false, kv.ErrNotProvisioned, 1},
+		{"an empty answer", []answer{ok("")}, false, nil, true, kv.ErrUnavailable, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, c.answers...)
+			req := kv.WriteManyRequest{Now: 1234, Writes: []kv.Write{
+				{Kind: kv.KindPut, Record: kv.Record{Key: "g::a", Value: []byte("new"), Token: token}, Condition: kv.Condition{Kind: kv.CondAbsent}},
+				{Kind: kv.KindTouch, Record: kv.Record{Key: "g::b", Expires: 9999, Token: "BBBBBBBBBBBBBBBBBBBBBB"}, Condition: kv.Condition{Kind: kv.CondLive}},
+			}}
+			out, err := f.driver(t).WriteAtomic(t.Context(), req)
+			e, failed := err.(*kv.Error)
+			if len(f.ops()) != c.requests {
+				t.Errorf("%d requests; want %d", len(f.ops()), c.requests)
+			}
+			switch {
+			case c.done:
+				if err != nil || !out.Done || !slices.Equal(out.Versions, []string{token, "BBBBBBBBBBBBBBBBBBBBBB"}) {
+					t.Errorf("rule: after %s all of it is done, and the versions are the tokens; got %+v, %v", c.name, out, err)
+				}
+			case c.found != nil:
+				var found []bool
+				for _, f := range out.Found {
+					found = append(found, f != nil && f.Exists)
+				}
+				if err != nil || out.Done || out.MayHaveApplied != c.maybe || !slices.Equal(found, c.found) {
+					t.Errorf("rule: after %s nothing is done, and the records are told; got %+v, %v", c.name, out, err)
+				}
+			default:
+				if !failed || e.MayHaveApplied != c.maybe || c.kind != nil && !errors.Is(e, c.kind) || errors.Is(e, kv.ErrConditionFailed) {
+					t.Errorf("rule: after %s the error is %v, MayHaveApplied %v; got %+v, %v", c.name, c.kind, c.maybe, out, err)
+				}
+			}
+		})
+	}
+}
+
+// The service must take the attempts for one request, and never the rounds.
+func TestAtomicTokens(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, cut, cancelled("TransactionConflict"), ok("{}"))
+	d := f.driver(t)
+	for round := range 2 {
+		w := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "k", Value: []byte("v"), Token: kv.AttemptToken(token, round*4096)}}
+		if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bodies := make(map[string]int)
+	tokens := make(map[string]int)
+	for n := range f.ops() {
+		body, _ := json.Marshal(f.call(n).body)
+		bodies[string(body)]++
+		tokens[fmt.Sprint(f.call(n).body["ClientRequestToken"])]++
+	}
+	if len(bodies) != 2 || len(tokens) != 2 {
+		t.Errorf("rule: all attempts of a round are the same request, with a token of the round's own; there are %d requests and %d tokens", len(bodies), len(tokens))
+	}
+	for token := range tokens {
+		if n := len(token); n == 0 || n > 36 {
+			t.Errorf("rule: a request's token has at most 36 characters; %q has %d", token, n)
+		}
+	}
+}
+
+// A touch is one request that has no value.
+func TestTouch(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		rec    kv.Record
+		cond   kv.Condition
+		update string
+	}{
+		{"an expiry", kv.Record{Expires: 1500}, kv.Condition{Kind: kv.CondLive}, "SET t = :token, x = :x, #ttl = :ttl REMOVE p"},
+		{"no expiry", kv.Record{}, kv.Condition{Kind: kv.CondVersion, Version: token}, "SET t = :token REMOVE x, #ttl, p"},
+		{"predecessors", kv.Record{Predecessors: "a b"}, kv.Condition{Kind: kv.CondVersion, Version: token}, "SET t = :token, p = :p REMOVE x, #ttl"},
+		{"all", kv.Record{Expires: 1500, Predecessors: "a b"}, kv.Condition{Kind: kv.CondVersion, Version: token}, "SET t = :token, x = :x, #ttl = :ttl, p = :p"},
+	} {
+		f := newFake(t, cut, ok("{}"))
+		c.rec.Key, c.rec.Token = "key", token
+		out, err := f.driver(t).Write(t.Context(), kv.WriteRequest{Now: 1234, Write: kv.Write{Kind: kv.KindTouch, Record: c.rec, Condition: c.cond}})
+		if err != nil || !out.Done || out.Version != kv.AttemptToken(token, 1) {
+			t.Errorf("%s: rule: each attempt has a token, which is the version; got %+v, %v", c.name, out, err)
+		}
+		f.wantOps(t, "UpdateItem", "UpdateItem")
+		body := f.call(1).body
+		if got := body["UpdateExpression"]; got != c.update {
+			t.Errorf("%s: the update is %v; want %s", c.name, got, c.update)
+		}
+		if got := at(body, "ExpressionAttributeValues", ":token", "S"); got != out.Version {
+			t.Errorf("%s: the second attempt stores the token %v; want %s", c.name, got, out.Version)
+		}
+		if c.rec.Expires != 0 && at(body, "ExpressionAttributeValues", ":ttl", "N") != "3602" {
+			t.Errorf("%s: rule: the service may delete an item an hour after its expiry, rounded up; ttl is %v", c.name, at(body, "ExpressionAttributeValues", ":ttl", "N"))
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package localkv
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+)
+
+// The log is a header and a row of frames, each a page that a transaction wrote. A frame's
+// checksum continues that of the frame before. The last frame of a transaction has a size.
+// https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+const (
+	logHeaderSize   = 32
+	frameHeaderSize = 24
+	pageSize        = 4096 // see create
+)
+
+// logSum is a checksum of the log, by words in an order that the header's magic number tells.
+type logSum [2]uint32
+
+func (s logSum) add(words binary.ByteOrder, data []byte) logSum {
+	for ; len(data) >= 8; data = data[8:] {
+		s[0] += words.Uint32(data) + s[1]
+		s[1] += words.Uint32(data[4:]) + s[0]
+	}
+	return s
+}
+
+func storedSum(data []byte) logSum {
+	return logSum{binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])}
+}
+
+type logHeader [logHeaderSize]byte
+
+func (h *logHeader) words() binary.ByteOrder {
+	if h[3]&1 == 1 {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+// before returns the header, or if its checksum does not match, the ones that it may have been
+// before one bit of it flipped. There are none if it was not written as a whole, as before a
+// crash. Where the sequence number alone differs, that may be so.
+func (h logHeader) before() (headers []logHeader) {
+	whole := func() bool { return storedSum(h[24:]) == (logSum{}).add(h.words(), h[:24]) }
+	if whole() {
+		return []logHeader{h}
+	}
+	for bit := range 8 * logHeaderSize {
+		if at := bit / 8; at < 12 || at >= 16 {
+			h[at] ^= 1 << (bit % 8)
+			if whole() {
+				headers = append(headers, h)
+			}
+			h[at] ^= 1 << (bit % 8)
+		}
+	}
+	return headers
+}
+
+// checkLog refuses a log that is damaged before its end. SQLite takes the first frame whose
+// checksum does not match for the end of the log, as it is after a crash, and drops what
+// comes after. But a transaction is begun when the one before is on the disk: a bad frame with
+// a whole transaction and the beginning of another one after it was good once. Damage of the
+// last two transactions cannot be told from a crash.
+func checkLog(path string) error {
+	f, err := os.Open(path + logSuffix)
+	if err != nil {
+		return nil // it is gone again, or SQLite will say why
+	}
+	defer f.Close()
+	var header, now logHeader
+	if _, err := io.ReadFull(f, header[:]); err != nil {
+		return unlessEnd(err)
+	}
+	for _, was := range header.before() {
+		damaged, err := hasFramesAfterDamage(f, was, was != header)
+		if err != nil {
+			return unlessEnd(err)
+		}
+		if _, err := f.ReadAt(now[:], 0); err != nil || now != header {
+			return nil // another process has made it start over meanwhile
+		}
+		if damaged {
+			return errFile("its log %q is damaged, and writes that come after the damage would be lost: restore a backup, or go on without them by running PRAGMA wal_checkpoint(TRUNCATE) in the sqlite3 shell", path+logSuffix)
+		}
+	}
+	return nil
+}
+
+// hasFramesAfterDamage reports whether a bad frame, or a header that is bad, has a whole
+// transaction and more after it.
+func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, error) {
+	in := bufio.NewReaderSize(io.NewSectionReader(log, logHeaderSize, 1<<62), 1<<18)
+	frame := make([]byte, frameHeaderSize+pageSize)
+	words, last, committed := header.words(), storedSum(header[24:]), false
+	for {
+		if _, err := io.ReadFull(in, frame); err != nil {
+			return false, unlessEnd(err)
+		}
+		ours := string(frame[8:16]) == string(header[16:24]) // else the log has started over since
+		good := ours && storedSum(frame[16:]) == last.add(words, frame[:8]).add(words, frame[frameHeaderSize:])
+		last = storedSum(frame[16:])
+		switch {
+		case !good:
+			bad, committed = true, false
+		case bad && committed:
+			return true, nil
+		case bad:
+			committed = binary.BigEndian.Uint32(frame[4:]) != 0
+		}
+	}
+}
+
+// unlessEnd is the error of reading, but for the end of the file.
+func unlessEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return classifyFile(err)
+}
