@@ -474,6 +474,60 @@ func TestTombstonesAreAbsent(t *testing.T) {
 	}
 }
 
+// The rule: atomic writes of the same keys at once, of which every condition holds whatever the
+// others do, all succeed, though tombstones of one are in the way of another.
+func TestOverlappingAtomicWrites(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(t *testing.T) *kv.Store{
+		"fake": func(t *testing.T) *kv.Store { return newFake(t, "kv1").store(nil) },
+		"azurite": func(t *testing.T) *kv.Store {
+			client := azurite(t)
+			s, err := New(t.Context(), client, newTable(t, client), &Options{Retry: quick})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			if _, err := s.Put(t.Context(), "g::live", []byte("v")); err != nil {
+				t.Fatal(err)
+			}
+			const callers, each = 4, 3
+			failed := make(chan error, callers)
+			for i := range callers {
+				go func() {
+					for n := range each {
+						if _, err := s.AtomicWrite(t.Context(),
+							kv.TouchOp("g::live", kv.TTL(time.Hour)), kv.DeleteOp("g::gone"), kv.CheckOp("g::absent", kv.IfNotExists()),
+							kv.PutOp(fmt.Sprintf("g::%d-%d", i, n), nil, kv.IfNotExists())); err != nil {
+							failed <- err
+							return
+						}
+					}
+					failed <- nil
+				}()
+			}
+			for range callers {
+				if err := <-failed; err != nil {
+					t.Error(err)
+				}
+			}
+			n := 0
+			for _, err := range s.Scan(t.Context(), group) {
+				if n++; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n != callers*each+1 {
+				t.Errorf("there are %d entries; want %d", n, callers*each+1)
+			}
+		})
+	}
+}
+
 // The rule: as many keys and values as an AtomicWrite may have stay below the service's
 // 4 MiB, through a SAS as well.
 func TestLargestAtomicWriteFits(t *testing.T) {

@@ -15,6 +15,7 @@
 //	x             Int64   the expiry in milliseconds since 1970, 0 if there is none
 //	t             String  22 random characters, new with every write
 //	p             String  the writes that this one replaced, empty for most entries
+//	c             String  22 random characters of the last check, where there was one
 //
 // The shard of a key is kv.Shard(key, shards), so that keys of one group are in one
 // partition. One more entity, with PartitionKey "skykv" and RowKey "layout", holds the
@@ -25,6 +26,10 @@
 // reads, conditions and scans go by x. What has expired stays until it is
 // replaced, or until [Sweep] removes it, an hour after its expiry or later.
 //
+// A tombstone is an entity with an empty v and the expiry 1, which has passed by every
+// clock. An AtomicWrite stores one for each key that it deletes without a condition, or
+// that it checks to be absent, and removes it after its success: see below.
+//
 // # Consistency
 //
 // All reads, those of scans and batches included, are strongly consistent: they
@@ -34,16 +39,44 @@
 // When a request was repeated, and an earlier attempt may have been carried out,
 // the token tells whether an entity that is in the way is the call's own.
 //
+// A touch merges x, t and p into the entity under its ETag, so that its value stays.
+//
+// # Atomic writes
+//
+// An AtomicWrite is one entity group transaction, of one partition
+// (https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions).
+// The service takes 100 operations in at most 4 MiB, which 100 keys and values of
+// kv.MaxAtomicBytes together do not reach. The ETags of what was put and touched are in the
+// answer.
+//
+// The service fails a transaction that deletes an absent key, and has no operation that
+// only checks. So a deletion without a condition replaces the entity by a tombstone, and a
+// check for absence inserts one. A check by version merges c into the entity, which changes its
+// ETag and nothing else. The tokens of the entities and tombstones also tell, after an answer was
+// lost, that all of it was applied. Deletions and checks by version leave no token: an
+// AtomicWrite of nothing else, whose answer was lost, is kv.ErrIndeterminate.
+//
+// Tombstones are removed by another transaction before AtomicWrite returns. One that stays,
+// since that failed or the first answer was lost, is absent to every operation, as an
+// expired entry is. A sweep leaves it alone until the service's Timestamp says that it was written
+// an hour ago: until then it may be looked for.
+//
 // # Requests and costs
 //
 // Get, Exists, Put and Delete are one request each, with a condition as well. A
 // condition that does not hold costs a read more, and a put-if-absent that takes
-// over an expired entry that read and a replacement. Exists is a query for both
+// over an expired entry that read and a replacement. A touch by version is one request, and
+// one without it two, since the service cannot judge the expiry. Exists is a query for both
 // keys, since the SDK's GetEntity transfers the value in any case. Opening a store is a
 // query, and an insertion more in a new table.
 //
 // A put-if-absent that meets an entry is two requests. A program that asks again and
 // again whether a key has become free makes one with Get, and puts when there is none.
+//
+// An AtomicWrite is one request where all conditions hold. Each touch without a version
+// costs a read before it, and tombstones cost one request after it, however many there are.
+// Where a condition does not hold, or an expired entry is in the way, all its keys
+// are read, each by a request.
 //
 // GetMany makes one request per key, 32 of them at a time. PutMany and DeleteMany
 // make one transaction per 100 keys of a shard, 16 at a time: 1,000 keys in 16
@@ -87,6 +120,12 @@
 //	Delete, DeleteMany entities/delete                      d
 //	Delete IfVersion   and where it does not hold
 //	                   entities/read                        rd
+//	Touch              entities/read,
+//	                   entities/update/action               ru
+//	AtomicWrite        those of its operations,
+//	                   entities/read where a condition does
+//	                   not hold, and for a DeleteOp or a    raud
+//	                   CheckOp those of Put and Delete
 //	DeletePrefix,
 //	Sweep              entities/read, entities/delete       rd
 //

@@ -223,8 +223,8 @@ func readTransaction(resp *http.Response) answer {
 	if err != nil {
 		return unreadable
 	}
-	if bytes.HasPrefix(body, []byte("{")) { // the transaction itself was malformed
-		return answer{status: http.StatusBadRequest, code: readError(body).Code, index: -1}
+	if told := readError(body); told.Code != "" { // the transaction itself was malformed
+		return answer{status: http.StatusBadRequest, code: told.Code, index: -1}
 	}
 	// The operations' answers are the parts of the one part that there is. What comes
 	// after their closing boundary is of no interest: Azure Cosmos DB sends nothing.

@@ -43,6 +43,10 @@ func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string
 			_, err := s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version))
 			return err
 		},
+		"atomic write": func() error {
+			_, err := s.AtomicWrite(ctx, kv.PutOp("a", value), kv.PutOp("a::b", value))
+			return err
+		},
 		"put many":      func() error { return s.PutMany(ctx, sameShard(10, value)) },
 		"delete many":   func() error { return s.DeleteMany(ctx, keysOf(sameShard(10, nil))) },
 		"delete prefix": func() error { _, err := s.DeletePrefix(ctx, "a"); return err },

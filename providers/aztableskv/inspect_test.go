@@ -34,7 +34,7 @@ func inspected(t *testing.T, url string) []string {
 // The rule: Inspect says what is there and what is not, in the order in which one thing needs
 // the other, asks only where the store itself goes, and changes nothing.
 func TestInspect(t *testing.T) {
-	const gone, soon = 1, 4_000_000_000_000
+	const gone, soon = 2, 4_000_000_000_000
 	entry := func(expires int64) map[string]any {
 		var properties map[string]any
 		w := putting("a", kv.Condition{})
@@ -81,6 +81,7 @@ func TestInspect(t *testing.T) {
 		{"entry that will expire", "kv1", record, entry(soon), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
 		{"entry within the grace", "kv1", record, entry(time.Now().Add(-kv.ExpiryGrace / 2).UnixMilli()), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
 		{"entry that a sweep deletes", "kv1", record, entry(gone), nil, []string{"ok credentials", "ok table", "ok layout", "warn sweep expired entries wait"}},
+		{"tombstone that was just written", "kv1", record, entry(tombstoneExpires), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
 		{"other shards", "kv1", map[string]any{"format": 2, "shards": 4}, nil, nil, []string{"ok credentials", "ok table", "fail layout a record of skykv with 4 shards; the URL says 16", "ok sweep"}},
 		{"format 1", "kv1", map[string]any{"format": 1, "shards": 16}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible: format 1 of table kv1 is not what skykv writes; want format 2"}},
 		{"foreign record", "kv1", map[string]any{"name": "Ann"}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible"}},

@@ -35,6 +35,9 @@ func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provid
 // table that nobody sweeps costs more, and nothing else. Any number of sweepers,
 // and stores, may be at work at once.
 //
+// Tombstones of atomic writes are deleted when the service's Timestamp says that they were
+// written [kv.ExpiryGrace] ago, by the sweeper's clock.
+//
 // An entity is deleted only in the state in which it was found, by its ETag, so
 // that a key that was re-created meanwhile keeps its entry. Entities that skykv
 // did not write are left alone. They are deleted in transactions of up to 100, and the
