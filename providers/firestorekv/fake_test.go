@@ -240,6 +240,20 @@ func (f *fake) applyLocked(w *pb.Write) (*pb.WriteResult, error) {
 		return &pb.WriteResult{}, nil
 	}
 	doc := proto.CloneOf(w.GetUpdate())
+	if mask := w.GetUpdateMask(); mask != nil {
+		if doc.Fields = make(map[string]*pb.Value); old != nil {
+			doc.Fields = maps.Clone(old.GetFields())
+		}
+		for _, field := range mask.GetFieldPaths() {
+			delete(doc.Fields, field)
+			if v, ok := w.GetUpdate().GetFields()[field]; ok {
+				doc.Fields[field] = v
+			}
+		}
+		if doc.UpdateTime = old.GetUpdateTime(); proto.Equal(doc, old) { // nothing changes
+			return &pb.WriteResult{UpdateTime: doc.UpdateTime}, nil
+		}
+	}
 	doc.UpdateTime = f.nowLocked()
 	f.docs[docName] = doc
 	return &pb.WriteResult{UpdateTime: doc.UpdateTime}, nil
@@ -251,7 +265,16 @@ func (f *fake) Commit(ctx context.Context, req *pb.CommitRequest) (*pb.CommitRes
 		return nil, err
 	}
 	f.mu.Lock()
-	result, err := f.applyLocked(req.GetWrites()[0])
+	before := maps.Clone(f.docs)
+	resp := new(pb.CommitResponse)
+	for _, w := range req.GetWrites() {
+		var result *pb.WriteResult
+		if result, err = f.applyLocked(w); err != nil {
+			f.docs = before
+			break
+		}
+		resp.WriteResults = append(resp.WriteResults, result)
+	}
 	f.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -259,7 +282,7 @@ func (f *fake) Commit(ctx context.Context, req *pb.CommitRequest) (*pb.CommitRes
 	if f.lose != nil {
 		err = f.lose(ctx, "Commit", n)
 	}
-	return &pb.CommitResponse{WriteResults: []*pb.WriteResult{result}}, err
+	return resp, err
 }
 
 func (f *fake) BatchWrite(ctx context.Context, req *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
