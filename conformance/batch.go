@@ -372,6 +372,32 @@ func batchCases() []testCase {
 				t.clock.set(slow)
 				t.wantContent("b")
 			}),
+		rule("batch/put-many/conditions",
+			"An item of PutMany with a condition is stored if the condition holds, by itself; else it is ErrConditionFailed in the *BatchError. An expired entry counts as absent.",
+			func(t *trial) {
+				t.put("taken", "old")
+				t.put("expired", "old", kv.TTL(time.Second))
+				current, old := t.put("current", "old"), t.put("changed", "old")
+				t.put("changed", "newer")
+				t.clock.advance(time.Second)
+				err := t.PutMany(t.ctx, []kv.Item{
+					{Key: "taken", Value: []byte("new"), IfNotExists: true},
+					{Key: "absent", Value: []byte("new"), IfNotExists: true},
+					{Key: "expired", Value: []byte("new"), IfNotExists: true},
+					{Key: "current", Value: []byte("new"), IfVersion: current},
+					{Key: "changed", Value: []byte("new"), IfVersion: old},
+					{Key: "plain", Value: []byte("new")},
+				})
+				if batch, ok := errors.AsType[*kv.BatchError](err); !ok || len(batch.Failed) != 2 {
+					t.Fatalf("PutMany: the error is %v; want a *kv.BatchError about two keys", err)
+				}
+				for _, key := range []string{"changed", "taken"} {
+					t.wantError("PutMany, of "+key, errorOf(err, key), kv.ErrConditionFailed)
+				}
+				for key, value := range map[string]string{"taken": "old", "absent": "new", "expired": "new", "current": "new", "changed": "newer", "plain": "new"} {
+					t.wantValue(key, value)
+				}
+			}),
 		rule("batch/delete-prefix/empty",
 			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O, except in a namespace, which it empties.",
 			func(t *trial) {

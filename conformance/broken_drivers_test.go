@@ -1504,7 +1504,7 @@ func driverFaults() []fault {
 		{
 			name: "WriteMany ignores conditions",
 			wrap: inBatches(func(w *kv.Write) { w.Condition = kv.Condition{} }),
-			must: []string{"driver/write-many/conditions"},
+			must: []string{"driver/write-many/conditions", "batch/put-many/conditions"},
 		},
 		{
 			name: "WriteMany ignores the condition of a deletion",
@@ -1528,7 +1528,7 @@ func driverFaults() []fault {
 					return writes
 				})(d)
 			},
-			must: []string{"driver/write-many/conditions"},
+			must: []string{"driver/write-many/conditions", "batch/put-many/conditions"},
 			only: true,
 		},
 		{
@@ -1539,7 +1539,7 @@ func driverFaults() []fault {
 				}
 				return results
 			}),
-			must: []string{"driver/write-many/conditions"},
+			must: []string{"driver/write-many/conditions", "batch/put-many/conditions"},
 			only: true,
 		},
 		{

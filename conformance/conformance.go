@@ -125,7 +125,7 @@ func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Resul
 }
 
 // mostHanging is how many cases may hang beside those that run.
-const mostHanging = 64
+const mostHanging = 128
 
 // places bounds how many cases run at once. Once a case has outlived its limit, those in
 // which the driver hangs lend their places to others: if each held its place up to its

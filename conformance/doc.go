@@ -88,9 +88,9 @@
 // "go test -run TestConformance/delete/none/absent" runs the case alone.
 //
 // A bug often fails many cases. Start with the groups in this order: info, keys,
-// values, get, put, delete, versions, expiry, scan, page, cursor, groups, batch, driver,
-// json, errors, close, concurrency, context, faults. The later ones rely on what the
-// earlier ones check.
+// values, get, put, touch, delete, versions, expiry, scan, page, cursor, groups, batch,
+// driver, update, atomic, json, errors, close, concurrency, context, faults. The later
+// ones rely on what the earlier ones check.
 //
 // Some cases put a driver of their own between the store and yours: one that
 // sends a write twice, as an SDK does after a lost response, one that loses a

@@ -219,6 +219,7 @@ func updateCases() []testCase {
 				for name, opts := range map[string][]kv.IncrementOption{
 					"two expiries": {kv.TTL(time.Hour), kv.TTLIfNew(time.Hour)},
 					"no unit":      {kv.TTLIfNew(30)},
+					"the past":     {kv.ExpiresAt(t.clock.now())},
 					"a nil option": {nil},
 				} {
 					t.wantRefused("Increment with "+name, kv.ErrInvalidOption, func() error { _, err := t.Increment(t.ctx, "key", 1, opts...); return err })

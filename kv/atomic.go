@@ -61,7 +61,8 @@ func newOp[O any](kind WriteKind, key string, value []byte, opts []O) Op {
 // Version for the others.
 //
 // When a condition does not hold, the error matches ErrConditionFailed, and its Keys
-// are those of all conditions that did not. Nothing was written then, nor with any
+// are those of all conditions that did not. Where a version is known to be old, they are
+// those of such versions, and nothing is asked. Nothing was written then, nor with any
 // other error that does not match ErrIndeterminate.
 //
 // From its return on every read sees all that it wrote. While it is under way, a reader

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -56,40 +57,64 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 	return entries, batchError(failed)
 }
 
-// PutMany stores items, in any number, without conditions and without
-// atomicity; of items with the same key the last one wins. One invalid item
-// refuses the whole batch. When some items cannot be stored, the error is a
-// *[BatchError], whose errors match ErrIndeterminate as those of Put do.
+// PutMany stores items, in any number and each by itself; of items with the same key
+// the last one wins. One invalid item refuses the whole batch. When some items cannot be
+// stored, the error is a *[BatchError], whose errors are those of [Store.Put]:
+// ErrConditionFailed for an item whose condition does not hold, and ErrIndeterminate
+// where it is unknown whether it was stored.
 func (s *Store) PutMany(ctx context.Context, items []Item) error {
 	const op = "put many"
 	now := s.now()
 	writes := make([]Write, 0, len(items))
 	index := make(map[string]int, len(items))
+	failed := make(map[string]error) // by the version alone
 	for i, item := range items {
-		expires, err := s.checkItem(item, now)
-		if err != nil {
-			return s.fail(op, item.Key, atIndex(err, i))
+		w, err := s.planItem(item, now)
+		at, twice := index[item.Key]
+		if err == nil && twice && (w.Condition.Kind != CondNone || writes[at].Condition.Kind != CondNone) {
+			err = &Error{Kind: ErrInvalidOption, Err: errors.New("there are several items of the key; want one where there is a condition")}
 		}
-		w := Write{Kind: KindPut, Record: Record{Key: item.Key, Value: notNil(item.Value), Expires: expires, Token: newToken()}}
-		if at, twice := index[item.Key]; twice {
+		switch {
+		case err != nil && err.Kind == ErrConditionFailed:
+			failed[item.Key] = s.fail(op, item.Key, err)
+		case err != nil:
+			return s.fail(op, item.Key, atIndex(err, i))
+		case twice:
 			writes[at] = w
 			continue
 		}
 		index[item.Key] = len(writes)
 		writes = append(writes, w)
 	}
-	return s.writeMany(ctx, op, writes, now)
+	writes = slices.DeleteFunc(writes, func(w Write) bool { return failed[w.Key] != nil })
+	return s.writeMany(ctx, op, writes, now, failed)
 }
 
-// checkItem validates one item of a batch and returns its expiry.
-func (s *Store) checkItem(item Item, now time.Time) (expires int64, err *Error) {
+// planItem validates one item of a batch, and returns its write.
+func (s *Store) planItem(item Item, now time.Time) (w Write, err *Error) {
+	w = Write{Kind: KindPut, Record: Record{Key: item.Key, Value: notNil(item.Value), Token: newToken()}}
 	if err := checkKey(item.Key, s.info.MaxKeyLen); err != nil {
-		return 0, err
+		return w, err
 	}
 	if err := checkValue(item.Value, s.info.MaxValueLen); err != nil {
-		return 0, err
+		return w, err
 	}
-	return expiry(item.TTL, item.ExpiresAt, now)
+	var opts [2]PutOption
+	n := 0
+	if item.IfNotExists {
+		opts[n] = IfNotExists()
+		n++
+	}
+	if !item.IfVersion.IsZero() {
+		opts[n] = IfVersion(item.IfVersion)
+		n++
+	}
+	plan, err := planWrite(s, item.Key, now, opts[:n])
+	if w.Condition = plan.cond; err != nil {
+		return w, err
+	}
+	w.Expires, err = expiry(item.TTL, item.ExpiresAt, now)
+	return w, err
 }
 
 // DeleteMany removes the entries under keys, in any number and with duplicates,
@@ -102,7 +127,7 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	if err != nil {
 		return err
 	}
-	return s.writeMany(ctx, op, deletes(distinct), s.now())
+	return s.writeMany(ctx, op, deletes(distinct), s.now(), nil)
 }
 
 // DeletePrefix removes every entry whose key starts with prefix, and returns how
@@ -127,7 +152,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	foreign := make(map[string]error)
 	group, live := make([]string, 0, deleteGroup), make([]string, 0, deleteGroup)
 	flush := func() error {
-		err := s.writeMany(ctx, op, deletes(group), s.now())
+		err := s.writeMany(ctx, op, deletes(group), s.now(), nil)
 		batch, partial := err.(*BatchError)
 		for _, key := range live {
 			if err == nil || partial && batch.Failed[key] == nil {
@@ -187,27 +212,57 @@ func deletes(keys []string) []Write {
 	return writes
 }
 
-// writeMany has the driver carry out writes without conditions.
-func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time) error {
+// writeMany has the driver carry out writes, each under its condition, and decides what
+// the answers mean. Failed has the errors of writes that are none of these, or nil.
+func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time, failed map[string]error) error {
 	c, refused := s.begin(ctx)
 	if refused != nil {
 		return s.fail(op, "", refused)
 	}
 	defer c.end()
-	if len(writes) == 0 {
-		return nil
+	if failed == nil {
+		failed = make(map[string]error)
 	}
-	results := s.driver.WriteMany(c.ctx, WriteManyRequest{Writes: writes, Now: now.UnixMilli()})
-	failed := make(map[string]error)
-	for i, w := range writes {
-		switch {
-		case i >= len(results): // a driver that forgets a write says nothing of its fate
-			failed[w.Key] = s.failWrite(&c, op, w.Key, true, &Error{Err: errors.New("the driver did not say what became of the write")})
-		case results[i].Err != nil:
-			failed[w.Key] = s.failWrite(&c, op, w.Key, false, results[i].Err)
-		case !results[i].Done:
-			failed[w.Key] = s.errCondition(op, w.Key, w.Condition.Kind, results[i].MayHaveApplied)
+	asked, mayHaveApplied := make(map[string]Condition), make(map[string]bool)
+	for round := 0; len(writes) > 0 && round < maxRounds; round++ {
+		results := s.driver.WriteMany(c.ctx, WriteManyRequest{Writes: writes, Now: now.UnixMilli()})
+		var again []Write
+		for i, w := range writes {
+			if i >= len(results) { // a driver that forgets a write says nothing of its fate
+				failed[w.Key] = s.failWrite(&c, op, w.Key, true, &Error{Err: errors.New("the driver did not say what became of the write")})
+				continue
+			}
+			out, err := results[i].Outcome, results[i].Err
+			if err != nil {
+				failed[w.Key] = s.failWrite(&c, op, w.Key, mayHaveApplied[w.Key], err)
+			}
+			if err != nil || out.Done || out.Exists && sameWrite(out.Found.Token, w.Token) {
+				continue
+			}
+			cond := w.Condition
+			if first, ok := asked[w.Key]; ok {
+				cond = first
+			}
+			maybe := mayHaveApplied[w.Key] || out.MayHaveApplied
+			if cond.Kind == CondAbsent { // expired, or gone by now
+				next, holds, err := translate(cond, Found{out.Found, out.Exists}, now.UnixMilli())
+				if err != nil {
+					failed[w.Key] = s.failWrite(&c, op, w.Key, maybe, err)
+					continue
+				}
+				if holds {
+					asked[w.Key], mayHaveApplied[w.Key] = cond, maybe
+					w.Condition, w.Token = next, AttemptToken(w.Token, roundAttempts)
+					again = append(again, w)
+					continue
+				}
+			}
+			failed[w.Key] = s.errCondition(op, w.Key, cond.Kind, maybe)
 		}
+		writes = again
+	}
+	for _, w := range writes {
+		failed[w.Key] = s.fail(op, w.Key, errBeaten(mayHaveApplied[w.Key]))
 	}
 	return batchError(failed)
 }

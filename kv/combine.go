@@ -457,7 +457,7 @@ func (r *round) send(from Found, rec Record, exists bool, version Version, steps
 	if !exists {
 		// A deletion leaves no trace of who made it. A record that is expired by every
 		// clock does, until it is deleted below.
-		w.Kind, w.Record = KindTouch, Record{Key: r.key, Expires: now.Add(-ExpiryGrace).UnixMilli()}
+		w.Kind, w.Record = KindTouch, Record{Key: r.key, Expires: max(now.Add(-ExpiryGrace).UnixMilli(), 1)}
 	}
 	w.Predecessors = ""
 	if from.Exists {

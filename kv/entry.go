@@ -32,6 +32,11 @@ type ItemOf[T any] struct {
 	// [ExpiresAt] of a Put.
 	TTL       time.Duration
 	ExpiresAt time.Time
+
+	// At most one of these is set: the options [IfNotExists] and [IfVersion] of a Put. An
+	// item with a condition must be the only one of its key.
+	IfNotExists bool
+	IfVersion   Version
 }
 
 // Page is a part of a scan.

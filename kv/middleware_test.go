@@ -265,6 +265,20 @@ func (d prefixing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.
 	return kv.WriteEach(ctx, d, req, 4)
 }
 
+func (d prefixing) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	req.Writes = slices.Clone(req.Writes)
+	for i := range req.Writes {
+		req.Writes[i].Key = d.prefix + req.Writes[i].Key
+	}
+	out, err := d.Driver.WriteAtomic(ctx, req)
+	for _, found := range out.Found {
+		if found != nil {
+			found.Record = d.strip(found.Record)
+		}
+	}
+	return out, err
+}
+
 // writing embeds Driver and overrides Write alone, as the simplest middleware does.
 type writing struct {
 	kv.Driver

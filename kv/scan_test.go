@@ -30,7 +30,7 @@ type sharded struct {
 
 func (d *sharded) Info() kv.Info {
 	return kv.Info{
-		Name: "sharded", Shards: d.shards,
+		Name: "sharded", Shards: d.shards, MaxAtomicWrites: d.Driver.Info().MaxAtomicWrites,
 		Shard:         func(key string) int { return kv.Shard(key, d.shards) },
 		ShardOfPrefix: func(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, d.shards) },
 	}

@@ -206,7 +206,7 @@ func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) error {
 		if err != nil {
 			return err
 		}
-		raw[i] = Item{Key: item.Key, Value: value, TTL: item.TTL, ExpiresAt: item.ExpiresAt}
+		raw[i] = Item{Key: item.Key, Value: value, TTL: item.TTL, ExpiresAt: item.ExpiresAt, IfNotExists: item.IfNotExists, IfVersion: item.IfVersion}
 	}
 	return v.store.PutMany(ctx, raw)
 }

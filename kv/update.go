@@ -84,6 +84,9 @@ func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...
 			return 0, s.fail(op, key, errTTL(ifNew.TTL))
 		}
 	}
+	if _, _, err := s.apply(ifNew, Record{Key: key}, false, s.now()); err != nil {
+		return 0, s.fail(op, key, err)
+	}
 	_, err := s.update(ctx, op, key, func(old Entry, exists bool) (Change, error) {
 		change := ifNew
 		number := int64(0)

@@ -307,7 +307,7 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 				a.records++
 			}
 		}
-		unprocessed, why, err := d.sendChunk(a, batch)
+		back, err := d.sendChunk(a, batch)
 		a.end()
 		if err != nil {
 			fail(err)
@@ -317,7 +317,7 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 		var left []int
 		for _, i := range pending {
 			w := req.Writes[i]
-			if unprocessed[w.Key] {
+			if back.keys[w.Key] {
 				left = append(left, i)
 				continue
 			}
@@ -331,16 +331,21 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 		}
 		progress := len(left) < len(pending)
 		pending = left
-		if err := d.waitFor(ctx, &still, progress, why); err != nil {
+		if err := d.waitFor(ctx, &still, progress, back.why); err != nil {
 			fail(err)
 			return
 		}
 	}
 }
 
-// sendChunk makes one request for a batch of writes. It returns the keys of those that
-// the service left unprocessed, with the reason.
-func (d *driver) sendChunk(a *attempts, batch []types.WriteRequest) (keys map[string]bool, why error, _ *kv.Error) {
+// unprocessed are the keys of the writes that the service left unprocessed, and why.
+type unprocessed struct {
+	keys map[string]bool
+	why  error
+}
+
+// sendChunk makes one request for a batch of writes.
+func (d *driver) sendChunk(a *attempts, batch []types.WriteRequest) (unprocessed, *kv.Error) {
 	out, err := d.client.BatchWriteItem(a, &dynamodb.BatchWriteItemInput{
 		RequestItems: map[string][]types.WriteRequest{*d.table: batch},
 	})
@@ -350,24 +355,24 @@ func (d *driver) sendChunk(a *attempts, batch []types.WriteRequest) (keys map[st
 	}
 	if err != nil {
 		if why := a.unprocessed(err); why != nil {
-			return sent, why, nil
+			return unprocessed{sent, why}, nil
 		}
-		return nil, nil, a.failWrite(err)
+		return unprocessed{}, a.failWrite(err)
 	}
-	keys = make(map[string]bool)
+	keys := make(map[string]bool)
 	for _, writes := range out.UnprocessedItems {
 		if writes == nil {
-			return nil, nil, errNoAnswerToWrite("it has no list of unprocessed writes")
+			return unprocessed{}, errNoAnswerToWrite("it has no list of unprocessed writes")
 		}
 		for _, r := range writes {
 			key := d.keyOfWrite(r)
 			if !sent[key] {
-				return nil, nil, errNoAnswerToWrite("it leaves a write unprocessed that was not asked for")
+				return unprocessed{}, errNoAnswerToWrite("it leaves a write unprocessed that was not asked for")
 			}
 			keys[key] = true
 		}
 	}
-	return keys, errUnprocessed, nil
+	return unprocessed{keys, errUnprocessed}, nil
 }
 
 func (d *driver) keyOfWrite(r types.WriteRequest) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/skykv/skykv/kv"
@@ -52,46 +51,32 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 		}
 		items = append(items, kv.Item{Key: entry.Key, Value: entry.Value, ExpiresAt: entry.ExpiresAt})
 	}
-	if s.ifNotExists {
-		written, err := putIfNotExists(ctx, store, items)
-		done.Written, done.Skipped = written, int64(len(items))-written
-		return done, none, err
+	if !s.ifNotExists {
+		done.Written = int64(len(items))
+		return done, none, store.PutMany(ctx, items)
 	}
-	done.Written = int64(len(items))
-	return done, none, store.PutMany(ctx, items)
-}
-
-// putIfNotExists writes the items whose keys are absent, and counts them.
-func putIfNotExists(ctx context.Context, store *kv.Store, items []kv.Item) (written int64, _ error) {
-	const parallel = 16
-	queue := make(chan kv.Item, len(items))
-	for _, item := range items {
-		queue <- item
+	seen := make(map[string]bool, len(items))
+	first := items[:0]
+	for _, item := range items { // of one key the first one wins
+		if item.IfNotExists = true; !seen[item.Key] {
+			seen[item.Key] = true
+			first = append(first, item)
+		}
 	}
-	close(queue)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	for range min(parallel, len(items)) {
-		workers.Go(func() {
-			for item := range queue {
-				if ctx.Err() != nil {
-					return
-				}
-				_, err := store.Put(ctx, item.Key, item.Value, kv.ExpiresAt(item.ExpiresAt), kv.IfNotExists())
-				switch {
-				case err == nil:
-					mu.Lock()
-					written++
-					mu.Unlock()
-				case !errors.Is(err, kv.ErrConditionFailed):
-					cancel(err)
-					return
-				}
+	err := store.PutMany(ctx, first)
+	failed := 0
+	if batch, ok := err.(*kv.BatchError); ok {
+		failed = len(batch.Failed)
+		for key, err := range batch.Failed {
+			if errors.Is(err, kv.ErrConditionFailed) {
+				delete(batch.Failed, key)
 			}
-		})
+		}
+		if len(batch.Failed) == 0 {
+			err = nil
+		}
 	}
-	workers.Wait()
-	return written, context.Cause(ctx)
+	done.Written = int64(len(first) - failed)
+	done.Skipped = int64(len(items)) - done.Written
+	return done, none, err
 }
