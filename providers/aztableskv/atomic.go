@@ -27,7 +27,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	writes, dead, err := d.underVersions(ctx, req)
 	switch {
 	case err != nil:
-		return kv.AtomicOutcome{}, withMayHaveApplied(err, false)
+		return kv.AtomicOutcome{}, err
 	case dead != nil:
 		return kv.AtomicOutcome{Found: dead}, nil
 	}
@@ -68,7 +68,9 @@ func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (wr
 	all, found := true, make([]*kv.Found, len(writes))
 	for f, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: slices.Collect(maps.Keys(at)), Meter: req.Meter}) {
 		if err != nil {
-			return nil, nil, err
+			e := withMayHaveApplied(err, false) // of a read
+			e.Key = f.Key
+			return nil, nil, e
 		}
 		i := at[f.Key]
 		found[i] = &f

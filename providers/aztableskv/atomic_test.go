@@ -258,6 +258,29 @@ func TestWriteAtomicErrors(t *testing.T) {
 	}
 }
 
+// The rule: an error of the read before a touch is definite, and names the key.
+func TestWriteAtomicThatCannotRead(t *testing.T) {
+	t.Parallel()
+	for want, prepareFault := range map[error]func(p prepared){
+		kv.ErrIncompatible: func(p prepared) {
+			p.f.write(fakeKey{p.layout.partition("g::live"), "g::live"}, rawProperties(t, map[string]any{"name": "Ann"}))
+		},
+		kv.ErrPermission: func(p prepared) {
+			p.f.setFault(func(*http.Request) fault { return fault{status: 403, code: "AuthorizationPermissionMismatch"} })
+		},
+	} {
+		p := prepare(t)
+		prepareFault(p)
+		out, err := p.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{putting("g::a", kv.Condition{}), touching("g::live", ifLive)}, Now: now})
+		if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != want || e.Key != "g::live" || e.MayHaveApplied || out.Done {
+			t.Errorf("%+v, %#v; want %v of the key g::live", out, err, want)
+		}
+		if got := p.f.take(); !slices.Equal(got, []string{"GET list"}) {
+			t.Errorf("the requests are %q; want the read alone", got)
+		}
+	}
+}
+
 // mixedOps are operations of every kind that leave something to recognise the write by.
 func mixedOps(version, version2 kv.Version) []kv.Op {
 	return []kv.Op{

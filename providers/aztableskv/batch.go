@@ -197,7 +197,7 @@ func after(mayHaveApplied bool, results []kv.WriteResult) []kv.WriteResult {
 
 // withMayHaveApplied returns the error of a write, of which an earlier attempt may have
 // been applied or not.
-func withMayHaveApplied(err error, mayHaveApplied bool) error {
+func withMayHaveApplied(err error, mayHaveApplied bool) *kv.Error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {
 		e = *own
