@@ -207,7 +207,7 @@ func (a *atomicWrite) carryOut() ([]Version, error) {
 		a.mayHaveApplied = a.mayHaveApplied || out.MayHaveApplied
 		found, err := a.look(out.Found)
 		if err != nil {
-			return nil, s.failWrite(a.call, op, "", a.mayHaveApplied, definite(err))
+			return nil, s.failWrite(a.call, op, "", a.mayHaveApplied, err)
 		}
 		if a.recognises(found) {
 			return a.versions(found), nil
@@ -238,20 +238,13 @@ func pause(ctx context.Context, round int) error {
 	}
 }
 
-// definite returns the error of a read, after which nothing is under way.
-func definite(err error) error {
-	if _, ok := err.(*Error); ok {
-		return err
-	}
-	return &Error{Err: err}
-}
-
-// look completes what there is under the keys.
+// look completes what there is under the keys. Of a write without a condition that is
+// of interest only where an attempt may have been applied.
 func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 	unknown := make(map[string]int)
 	var keys []string
 	for i, w := range a.writes {
-		if i >= len(found) || found[i] == nil {
+		if (i >= len(found) || found[i] == nil) && (a.mayHaveApplied || a.asked[i].Kind != CondNone) {
 			unknown[w.Key] = i
 			keys = append(keys, w.Key)
 		}
@@ -262,7 +255,12 @@ func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 	}
 	for f, err := range a.store.driver.GetMany(a.call.ctx, GetManyRequest{Keys: keys}) {
 		if err != nil {
-			return nil, err
+			e := Error{Err: err}
+			if own, ok := err.(*Error); ok {
+				e = *own
+			}
+			e.Key = f.Key
+			return nil, &e
 		}
 		if i, ok := unknown[f.Key]; ok {
 			found[i] = &f
@@ -279,7 +277,7 @@ func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 // that all of it was applied. Drivers may leave a record for a deletion or a check too.
 func (a *atomicWrite) recognises(found []*Found) bool {
 	for i, f := range found {
-		if f.Exists && sameWrite(f.Token, a.tokens[i]) {
+		if f != nil && f.Exists && sameWrite(f.Token, a.tokens[i]) {
 			return true
 		}
 	}
@@ -309,7 +307,7 @@ func (a *atomicWrite) versions(found []*Found) []Version {
 	for i, f := range found {
 		switch {
 		case !a.stores(i):
-		case f.Exists && sameWrite(f.Token, a.tokens[i]):
+		case f != nil && f.Exists && sameWrite(f.Token, a.tokens[i]):
 			versions[i] = a.store.version(f.Key, f.Expires, f.Version)
 		default:
 			versions[i] = a.store.replacedVersion(a.writes[i].Key, a.tokens[i])
@@ -323,6 +321,9 @@ func (a *atomicWrite) versions(found []*Found) []Version {
 func (a *atomicWrite) judge(found []*Found) error {
 	var failed []string
 	for i, f := range found {
+		if f == nil { // a write without a condition
+			continue
+		}
 		cond, holds, err := translate(a.asked[i], *f, a.now)
 		if err != nil {
 			return err

@@ -338,6 +338,14 @@ func (r *round) run() {
 	}
 }
 
+// definite returns the error of a read, after which nothing is under way.
+func definite(err error) error {
+	if _, ok := err.(*Error); ok {
+		return err
+	}
+	return &Error{Err: err}
+}
+
 // idle reports whether nobody waits.
 func (r *round) idle() bool {
 	r.store.updates.mu.Lock()

@@ -246,7 +246,7 @@ const (
 
 	// KindCheck changes nothing: it adds a condition to a WriteAtomic, the only method
 	// that it is handed to. A driver whose service cannot check without writing may
-	// write the record back, with the Token of the Write.
+	// write the record back, with the Token of the Write. It then clears Predecessors.
 	KindCheck
 )
 
