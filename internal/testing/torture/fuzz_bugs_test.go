@@ -47,6 +47,8 @@ var fuzzBugs = []struct {
 		`number(rec.Expires)`, `number(rec.Expires/1000*1000)`},
 	{"the item of a key is in another shard than reads look at", "providers/dynamokv", "FuzzRecord", "layout.go",
 		`it := l.primaryKey(rec.Key)`, `it := item{attrShard: l.partitions[l.shard(rec.Key+"x")], attrKey: text(rec.Key)}`},
+	{"an empty answer is taken for one", "providers/dynamokv", "FuzzAnswers", "answers.go",
+		`object: resp.StatusCode < 300`, `object: false`},
 	{"a document with a token of another length is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
 		` || len(token.StringValue) != kv.TokenLen`, ``},
 	{"a document with an expiry before 1970 is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
@@ -73,6 +75,8 @@ var fuzzBugs = []struct {
 		`base64.StdEncoding.AppendEncode`, `base64.RawStdEncoding.AppendEncode`},
 	{"a version may be several ETags", "providers/aztableskv", "FuzzVersion", "layout.go",
 		` || r == '"'`, ``},
+	{"a write is stored without a version", "providers/aztableskv", "FuzzAnswers", "driver.go",
+		`etag == "" && req.Kind`, `etag == "none" && req.Kind`},
 	{"bytes that are no text become other ones", "cmd/skykv/command/internal/entryline", "FuzzRoundTrip", "entryline.go",
 		`utf8.Valid(entry.Value)`, `len(entry.Value) > 0`},
 }
