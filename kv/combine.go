@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,9 +59,10 @@ type update struct {
 	op     string
 	change func(old Entry, exists bool) (Change, error)
 
-	mu   sync.Mutex // held while change is called
-	left bool       // the caller has returned
-	sent bool       // a write with its change was sent, and may have been applied
+	mu      sync.Mutex // held while change is called
+	left    bool       // the caller has returned without a result
+	settled bool       // there is a result
+	sent    bool       // a write with its change was sent, and may have been applied
 
 	fresh bool // the round's base was read after the call began
 
@@ -143,28 +145,23 @@ func (g *updates) leave(key string, l *line) {
 // wait returns the result of an update that others carry out.
 func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 	for {
-		patience := time.NewTimer(foldLimit)
+		timer := time.NewTimer(foldLimit)
 		select {
 		case <-u.done:
-			patience.Stop()
+			timer.Stop()
 			return u.result()
 		case <-c.ctx.Done():
-			patience.Stop()
+			timer.Stop()
 			if s.updates.withdraw(l, u) {
 				return Entry{}, s.fail(u.op, key, c.explain(&Error{Err: c.ctx.Err()}))
 			}
-			u.mu.Lock() // change is not being called, and will not be
-			u.left = true
-			sent := u.sent
-			u.mu.Unlock()
-			select {
-			case <-u.done:
+			sent, settled := u.leave()
+			if settled {
 				return u.result()
-			default:
 			}
 			s.updates.leave(key, l)
 			return Entry{}, s.failWrite(c, u.op, key, sent, &Error{Err: c.ctx.Err()})
-		case <-patience.C:
+		case <-timer.C:
 			if l.calling.Load() && s.updates.withdraw(l, u) {
 				alone := &update{op: u.op, change: u.change}
 				r := round{store: s, call: c, key: key, updates: []*update{alone}}
@@ -173,6 +170,17 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			}
 		}
 	}
+}
+
+// leave notes that the caller returns, unless there is a result. From then on change is
+// not called.
+func (u *update) leave() (sent, settled bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.settled {
+		u.left = true
+	}
+	return u.sent, u.settled
 }
 
 // result returns what became of an update that others carried out. What its function
@@ -226,6 +234,7 @@ func (s *Store) work(key string, l *line) {
 		if r.calling != nil { // a function ended this goroutine
 			r.calling.exited = true
 			r.settle(r.calling, Entry{}, nil)
+			r.drop()
 			r.putBack(0)
 		}
 		s.next(key, l)
@@ -265,27 +274,21 @@ func (r *round) take() {
 func (r *round) putBack(first int) {
 	r.store.updates.mu.Lock()
 	defer r.store.updates.mu.Unlock()
-	back := r.updates[first:]
-	r.line.waiting = append(back[:len(back):len(back)], r.line.waiting...)
-	r.updates = r.updates[:first]
+	r.line.waiting = slices.Concat(r.updates[first:], r.line.waiting)
+	r.updates = r.updates[:first:first]
 }
 
-// settle hands its result to the caller of an update, and takes it off the round.
+// settle hands its result to the caller of an update.
 func (r *round) settle(u *update, entry Entry, err error) {
 	u.entry, u.err = entry, err
-	for i, other := range r.updates {
-		if other == u {
-			r.updates = append(r.updates[:i:i], r.updates[i+1:]...)
-			break
-		}
-	}
+	u.mu.Lock()
+	u.settled = true
+	left := u.left
+	u.mu.Unlock()
 	if u.done == nil {
 		return
 	}
-	u.mu.Lock()
-	left := u.left
 	close(u.done)
-	u.mu.Unlock()
 	if !left {
 		r.store.updates.mu.Lock()
 		r.line.present--
@@ -295,8 +298,10 @@ func (r *round) settle(u *update, entry Entry, err error) {
 
 // fail ends all updates of the round with an error.
 func (r *round) fail(mayHaveApplied bool, err error) {
-	for _, u := range append([]*update(nil), r.updates...) {
-		r.settle(u, Entry{}, r.store.failWrite(r.call, u.op, r.key, mayHaveApplied, err))
+	for _, u := range r.updates {
+		if !u.settled {
+			r.settle(u, Entry{}, r.store.failWrite(r.call, u.op, r.key, mayHaveApplied, err))
+		}
 	}
 }
 
@@ -306,7 +311,7 @@ func (r *round) run() {
 	from, known := s.updates.base(r.key)
 	for {
 		r.take()
-		r.dropLeft()
+		r.drop()
 		switch {
 		case len(r.updates) == 0 && !r.many:
 			return
@@ -353,20 +358,13 @@ func (r *round) idle() bool {
 	return len(r.line.waiting) == 0
 }
 
-// dropLeft forgets the updates whose callers have returned.
-func (r *round) dropLeft() {
-	if !r.many {
-		return
-	}
-	stay := r.updates[:0:0]
-	for _, u := range r.updates {
+// drop takes the updates off the round that have a result, or whose callers have returned.
+func (r *round) drop() {
+	r.updates = slices.DeleteFunc(r.updates, func(u *update) bool {
 		u.mu.Lock()
-		if !u.left {
-			stay = append(stay, u)
-		}
-		u.mu.Unlock()
-	}
-	r.updates = stay
+		defer u.mu.Unlock()
+		return u.settled || u.left
+	})
 }
 
 // step is what one function made of the entry.
@@ -386,7 +384,7 @@ func (r *round) once(from Found) (Found, bool) {
 	rec.Key = r.key
 	version := s.version(r.key, rec.Expires, rec.Version)
 	steps, writes := make([]step, 0, len(r.updates)), 0
-	for _, u := range append([]*update(nil), r.updates...) {
+	for _, u := range r.updates {
 		old := Entry{Key: r.key}
 		if exists {
 			old = s.entry(rec, true)
