@@ -177,7 +177,7 @@ func (p *program) value() string {
 
 // expiry draws one, and gives the instant that the entry gets.
 func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time, expires int64) {
-	d := time.Duration(rapid.Int64Range(1, int64(10*time.Minute)).Draw(p.T, "ttl"))
+	d := time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(10*time.Minute)).Draw(p.T, "ttl"))
 	switch rapid.SampledFrom([]string{"none", "ttl", "at", "zero"}).Draw(p.T, "expiry") {
 	case "ttl":
 		ttl = d
