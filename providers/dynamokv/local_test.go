@@ -208,7 +208,8 @@ func TestConditionsInBatches(t *testing.T) {
 	add(kv.KindPut, "taken", absent, "found "+token)
 	add(kv.KindPut, "expired", absent, "done")
 	add(kv.KindPut, "foreign", absent, "incompatible")
-	add(kv.KindTouch, "touched", version(token), "unsupported")
+	add(kv.KindTouch, "touched", version(token), "nothing there")
+	add(kv.KindCheck, "checked", version(token), "unsupported")
 	outcomes := func(results []kv.WriteResult) (got []string) {
 		for i, r := range results {
 			switch {

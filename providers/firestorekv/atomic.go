@@ -29,13 +29,13 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	}
 	a := d.watch(ctx, attempt.Many, req.Meter)
 	defer a.end()
-	updated, err := d.commit(a, writes...)
+	results, err := d.commit(a, writes...)
 	switch {
 	case err == nil:
 		out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(writes))}
 		for i, w := range req.Writes {
 			if w.Kind == kv.KindPut || w.Kind == kv.KindTouch {
-				out.Versions[i] = formatVersion(updated[i])
+				out.Versions[i] = versionOf(writes[i], results[i])
 			}
 		}
 		return out, nil

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/internal/parallel"
@@ -276,7 +275,6 @@ func (g *writeGroup) attempt(a *attempts) error {
 	slower := false
 	var again []pendingWrite
 	for i, w := range g.pending {
-		var updated []*timestamppb.Timestamp
 		if w.err = err; err == nil {
 			w.err = status.ErrorProto(resp.GetStatus()[i])
 			if conditionFailed(w.write.GetCurrentDocument(), w.err) {
@@ -284,7 +282,7 @@ func (g *writeGroup) attempt(a *attempts) error {
 				continue
 			}
 			if w.err == nil {
-				updated, w.err = updateTimes([]*pb.Write{w.write}, resp.GetWriteResults()[i:i+1])
+				w.err = checkResults(req.Writes[i:i+1], resp.GetWriteResults()[i:i+1])
 			}
 		}
 		w.mayHaveApplied = w.mayHaveApplied || w.err != nil && opt.lost(w.err)
@@ -295,7 +293,7 @@ func (g *writeGroup) attempt(a *attempts) error {
 		}
 		switch {
 		case w.err == nil:
-			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: formatVersion(updated[0])}
+			g.results[w.at].Outcome = kv.Outcome{Done: true, Version: versionOf(w.write, resp.GetWriteResults()[i])}
 		case passing(w.err) && w.failed < maxAttempts:
 			again = append(again, w)
 		default:

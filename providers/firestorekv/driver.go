@@ -9,7 +9,6 @@ import (
 	firestore "cloud.google.com/go/firestore/apiv1"
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/googleapis/gax-go/v2/callctx"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
@@ -147,10 +146,10 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	}
 	a := d.watch(ctx, attempt.One, req.Meter)
 	defer a.end()
-	updated, err := d.commit(a, write)
+	results, err := d.commit(a, write)
 	switch {
 	case err == nil:
-		return kv.Outcome{Done: true, Version: formatVersion(updated[0])}, nil
+		return kv.Outcome{Done: true, Version: versionOf(write, results[0])}, nil
 	case !conditionFailed(write.GetCurrentDocument(), err):
 		return kv.Outcome{}, a.failWrite(err)
 	}
@@ -161,40 +160,44 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: a.mayHaveApplied()}, nil
 }
 
-// commit applies all writes or none, in as many attempts as a allows, and returns the
-// update times of the documents that were put or touched, in their places.
-func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*timestamppb.Timestamp, error) {
+// commit applies all writes or none, in as many attempts as a allows, and returns their
+// results.
+func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*pb.WriteResult, error) {
 	defer a.ended()
 	req := &pb.CommitRequest{Database: d.layout.database, Writes: writes}
 	var opt writing
 	for {
 		resp, err := d.client.Commit(withHeaders(a.begin(), d.headers), req, opt.options()...)
-		var updated []*timestamppb.Timestamp
 		if err == nil {
-			updated, err = updateTimes(writes, resp.GetWriteResults())
+			err = checkResults(writes, resp.GetWriteResults())
 		}
 		a.lost = a.lost || err != nil && opt.lost(err)
 		if done, err := a.done(err); done {
-			return updated, err
+			return resp.GetWriteResults(), err
 		}
 	}
 }
 
-// updateTimes returns the update times in the results of writes. Deletions have none.
-func updateTimes(writes []*pb.Write, results []*pb.WriteResult) ([]*timestamppb.Timestamp, error) {
+// checkResults refuses what cannot be the results of writes. Those of documents that were
+// put or touched have update times, those of deletions have none.
+func checkResults(writes []*pb.Write, results []*pb.WriteResult) error {
 	if len(results) != len(writes) {
-		return nil, errResults
+		return errResults
 	}
-	updated := make([]*timestamppb.Timestamp, len(writes))
 	for i, write := range writes {
-		if write.GetUpdate() == nil {
-			continue
-		}
-		if updated[i] = results[i].GetUpdateTime(); !validVersion(updated[i]) {
-			return nil, errNoVersion
+		if write.GetUpdate() != nil && !validVersion(results[i].GetUpdateTime()) {
+			return errNoVersion
 		}
 	}
-	return updated, nil
+	return nil
+}
+
+// versionOf returns the native version of what a write stored, "" for a deletion.
+func versionOf(write *pb.Write, result *pb.WriteResult) string {
+	if write.GetUpdate() == nil {
+		return ""
+	}
+	return formatVersion(result.GetUpdateTime())
 }
 
 func (d *driver) Close() error {
