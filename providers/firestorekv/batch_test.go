@@ -354,16 +354,19 @@ func TestUnsupportedWritesSendNothing(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
 	d := driverAt(t, f.start(t))
-	touch := kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: "a", Token: testToken}, Condition: kv.Condition{Kind: kv.CondLive}}
-	_, err := d.Write(t.Context(), kv.WriteRequest{Write: touch})
-	_, atomic := d.WriteAtomic(t.Context(), puts("a"))
-	for what, err := range map[string]error{"Write": err, "WriteAtomic": atomic, "WriteMany": d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{touch}})[0].Err} {
-		if !errors.Is(err, kv.ErrUnsupported) || errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("rule: what the driver has no way to do is ErrUnsupported; %s: %v", what, err)
+	touch := kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: "a", Token: testToken}}
+	check := kv.Write{Kind: kv.KindCheck, Record: kv.Record{Key: "b", Token: testToken}, Condition: kv.Condition{Kind: kv.CondAbsent}}
+	for _, w := range []kv.Write{touch, check} {
+		_, err := d.Write(t.Context(), kv.WriteRequest{Write: w})
+		errs := map[string]error{"Write": err, "WriteMany": d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w}})[0].Err}
+		if w.Kind == kv.KindTouch {
+			_, errs["WriteAtomic"] = d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w, check}})
 		}
-	}
-	if d.Info().MaxAtomicWrites != 0 {
-		t.Error("rule: without atomic writes, Info says 0")
+		for what, err := range errs {
+			if !errors.Is(err, kv.ErrUnsupported) || errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("rule: what the driver has no way to do is ErrUnsupported; %s of %s: %v", what, w.Kind, err)
+			}
+		}
 	}
 	if got := f.count(); got != "" {
 		t.Errorf("rule: that is answered before any I/O; made %s", got)

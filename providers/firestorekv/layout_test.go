@@ -115,8 +115,11 @@ func TestWrites(t *testing.T) {
 	rec := kv.Record{Key: "a", Value: []byte("v"), Token: testToken}
 	for _, w := range []kv.Write{
 		{Kind: 0, Record: rec},
-		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondVersion, Version: "1"}},
-		{Kind: kv.KindCheck, Record: rec, Condition: kv.Condition{Kind: kv.CondAbsent}},
+		{Kind: kv.KindTouch, Record: rec},
+		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondAbsent}},
+		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}}, // which reads first
+		{Kind: kv.KindCheck, Record: rec},
+		{Kind: kv.KindCheck, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}},
 		{Kind: kv.KindCheck + 1, Record: rec},
 		{Kind: kv.KindPut, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}},
 		{Kind: kv.KindPut, Record: rec, Condition: kv.Condition{Kind: kv.CondLive + 1}},
