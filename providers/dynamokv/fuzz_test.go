@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -140,9 +141,9 @@ func FuzzAnswers(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pauses := 0
+		var pauses atomic.Int64 // by requests side by side
 		d.pause = func(context.Context, int) error {
-			if pauses++; pauses > 20 {
+			if pauses.Add(1) > 20 {
 				return errors.New("enough")
 			}
 			return nil
