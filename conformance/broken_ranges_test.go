@@ -61,7 +61,7 @@ func rangeFaults() []fault {
 		{
 			name: "scans ignore From",
 			with: from(func(_, _ string) kv.PageOption { return kv.From("") }),
-			must: []string{"scan/range/from-a-key", "scan/range/from-an-absent-key", "scan/range/from-beyond-all", "scan/range/from-within-the-prefix", "scan/range/from-behind-the-prefix",
+			must: []string{"scan/range/from-a-key", "scan/range/from-an-absent-key", "scan/range/from-past-all", "scan/range/from-within-the-prefix", "scan/range/from-past-the-prefix",
 				"scan/range/from-and-before", "scan/range/one-key", "scan/range/from-is-before", "scan/range/from-after-before", "scan/range/from-and-an-earlier-after",
 				"scan/range/many", "scan/range/in-a-group", "scan/range/in-namespace", "scan/range/invalid", "page/range", "keys/invalid/slash"},
 		},
@@ -114,17 +114,17 @@ func rangeFaults() []fault {
 				}
 				return kv.Before(key)
 			}),
-			must: []string{"scan/range/before-within-the-prefix", "scan/range/before-the-prefix", "scan/range/before-behind-the-prefix", "scan/range/all-together"},
+			must: []string{"scan/range/before-within-the-prefix", "scan/range/before-the-prefix", "scan/range/before-past-the-prefix", "scan/range/all-together"},
 		},
 		{
-			name: "Before beyond all keys is none",
+			name: "takes a Before past all keys for an empty range",
 			with: before(func(_, key string) kv.PageOption {
 				if len(key) == 5 && strings.Trim(key, "z") == "" {
 					key = "-"
 				}
 				return kv.Before(key)
 			}),
-			must: []string{"scan/range/before-beyond-all"},
+			must: []string{"scan/range/before-past-all"},
 			only: true,
 		},
 		{

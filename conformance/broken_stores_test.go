@@ -636,7 +636,7 @@ func frontScanFaults() []fault {
 		{
 			name: "scans ignore After",
 			with: dropping(isAfter[kv.ScanOption]),
-			must: []string{"scan/after/a-key", "scan/after/the-longest", "scan/after/behind-the-prefix", "scan/options-together", "scan/nested", "scan/broken-off", "keys/invalid/too-long"},
+			must: []string{"scan/after/a-key", "scan/after/the-longest", "scan/after/past-the-prefix", "scan/options-together", "scan/nested", "scan/broken-off", "keys/invalid/too-long"},
 		},
 		{
 			name: "After includes its key",
@@ -659,7 +659,7 @@ func frontScanFaults() []fault {
 					return f.store.Scan(ctx, prefix, opts...)
 				}
 			}),
-			must: []string{"scan/after/a-key", "scan/after/a-key-of-the-prefix", "scan/after/the-last", "scan/after/behind-the-prefix", "scan/nested", "keys/special/dot"},
+			must: []string{"scan/after/a-key", "scan/after/a-key-of-the-prefix", "scan/after/the-last", "scan/after/past-the-prefix", "scan/nested", "keys/special/dot"},
 		},
 		{
 			name: "scans judge all entries when they begin",

@@ -211,7 +211,7 @@ func concurrencyCases() []testCase {
 							return err
 						}
 						if e.Key <= last {
-							return fmt.Errorf("Scan yields %s behind %s", short(e.Key), short(last))
+							return fmt.Errorf("Scan yields %s after %s", short(e.Key), short(last))
 						}
 						if last = e.Key; slices.Contains(stay, e.Key) {
 							seen = append(seen, e)

@@ -120,7 +120,7 @@ func contextCases() []testCase {
 				var ended error
 				for e, err := range t.Scan(ctx, "key:") {
 					if ended != nil {
-						t.Fatalf("Scan goes on behind the error that ended it")
+						t.Fatalf("Scan goes on after the error that ended it")
 					}
 					if err != nil {
 						ended = err

@@ -182,7 +182,7 @@ func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
 		t.Errorf("the error of the call, which the client did not repeat, is %v; want ErrIndeterminate", err)
 	}
 	if requests < 2 {
-		act() // for what is checked behind this
+		act() // for what is checked after this
 	}
 }
 

@@ -97,7 +97,7 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/no-json",
-			"A value that is not JSON of the view's type is ErrInvalidValue, and no message quotes it; a scan goes on behind it.",
+			"A value that is not JSON of the view's type is ErrInvalidValue, and no message quotes it; a scan goes on after it.",
 			func(t *trial) {
 				docs := view(t)
 				t.put("a", `{"Name":"good"}`)

@@ -63,7 +63,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/after",
-			"After holds on every page: a page starts behind the later of cursor and After.",
+			"After holds on every page: a page starts after the later of cursor and After.",
 			func(t *trial) {
 				keys := numbered("key:", 10)
 				t.fillKeys(keys...)
@@ -73,7 +73,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage with an earlier After", t.page("key:", 3, cursor, kv.After(keys[0])).Entries, keys[4:7])
 			}),
 		rule("page/range",
-			"From and Before hold on every page, and a page starts behind its cursor when that is later than From.",
+			"From and Before hold on every page, and a page starts after its cursor when that is later than From.",
 			func(t *trial) {
 				keys := numbered("key:", 12)
 				t.fillKeys(keys...)
@@ -107,7 +107,7 @@ func pageCases() []testCase {
 				})
 			}),
 		rule("page/limit-huge",
-			"A limit beyond the number of entries gives all of them, however large it is.",
+			"A limit beyond the number of entries returns all of them, however large it is.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
@@ -184,7 +184,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", entries, []string{keys[0], keys[1], keys[2], keys[4], keys[6]})
 			}),
 		rule("page/deleted-between",
-			"Deleting entries between pages loses none of the others, the last of the page included, behind which the cursor stands.",
+			"Deleting entries between pages loses none of the others, the last of the page included, after which the cursor stands.",
 			func(t *trial) {
 				keys := numbered("key:", 20)
 				t.fillKeys(keys...)
@@ -208,7 +208,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", entries, slices.Concat(keys[:4], keys[5:9], keys[10:]))
 			}),
 		rule("page/inserted-between",
-			"What is inserted between pages is met if it lies ahead of the cursor, right behind it included, and not if it lies before.",
+			"What is inserted between pages is met if it lies ahead of the cursor, right after it included, and not if it lies before.",
 			func(t *trial) {
 				keys := numbered("key:", 10)
 				t.fillKeys(keys...)
@@ -282,7 +282,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage from there", t.page("key:", 100, page.Next).Entries, keys[5+len(page.Entries):])
 			}),
 		rule("page/damaged-entry",
-			"A record that cannot be read ends the page with an error that names its key; the page holds what was read, and Next stands behind that record.",
+			"A record that cannot be read ends the page with an error that names its key; the page holds what was read, and Next stands after that record.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)

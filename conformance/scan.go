@@ -30,7 +30,7 @@ func scanCases() []testCase {
 				t.fillKeys(shuffled...)
 				t.wantKeys("Scan", t.scan(""), keys)
 			}),
-		rule("scan/order/behind-a-prefix",
+		rule("scan/order/after-a-prefix",
 			"Within a prefix, too, keys are in ascending order of their bytes, for all 66 characters.",
 			func(t *trial) {
 				keys := []string{"k"}
@@ -237,7 +237,7 @@ func scanCases() []testCase {
 						t.Fatalf("Scan: %v", err)
 					}
 					if e.Key <= last {
-						t.Errorf("Scan yields %s behind %s", short(e.Key), short(last))
+						t.Errorf("Scan yields %s after %s", short(e.Key), short(last))
 					}
 					last = e.Key
 					if slices.Contains(stay, e.Key) {
@@ -323,7 +323,7 @@ func scanCases() []testCase {
 				ended := false
 				for e, err := range broken.Scan(t.ctx, "") {
 					if ended {
-						t.Fatalf("Scan goes on behind the error that ended it")
+						t.Fatalf("Scan goes on after the error that ended it")
 					}
 					if err != nil {
 						ended = true
@@ -351,7 +351,7 @@ func scanCases() []testCase {
 	for _, p := range []struct{ name, prefix, why string }{
 		{"all", "", "The empty prefix stands for all keys."},
 		{"none", "a:3", "A prefix that no key has yields nothing."},
-		{"beyond-all", "zzzz", "A prefix behind all keys yields nothing."},
+		{"past-all", "zzzz", "A prefix after all keys yields nothing."},
 		{"before-all", "--", "A prefix before all keys yields nothing."},
 		{"is-a-key", "a", "A prefix that is a key itself yields that key first."},
 		{"with-separator", "a:", "Keys that only sort close to the prefix do not have it."},
@@ -386,18 +386,18 @@ func scanCases() []testCase {
 	for _, a := range []struct {
 		name, prefix, after, why string
 	}{
-		{"a-key", "", "a:1", "After(key) starts behind that key."},
+		{"a-key", "", "a:1", "After(key) starts after that key."},
 		{"an-absent-key", "", "a:11", "After(key) need not name a key that exists."},
 		{"a-prefix-of-keys", "", "a", "After(key) starts with the keys that begin with it and go on."},
 		{"the-start", "", "", "After of the empty key stands for the start."},
 		{"before-all", "", "--", "After a position before all keys everything follows."},
-		{"the-last", "", "zzz", "After the last key nothing follows."},
-		{"beyond-all", "", "zzzz", "After a position behind all keys nothing follows."},
+		{"the-last", "", "zzz", "After the last key the scan yields nothing."},
+		{"past-all", "", "zzzz", "After a position after all keys the scan yields nothing."},
 		{"a-key-of-the-prefix", "a:", "a:1", "After and a prefix hold both."},
 		{"the-prefix-itself", "a:", "a:", "After the prefix itself its longer keys follow."},
 		{"before-the-prefix", "a:", "A", "After may lie before the prefix."},
-		{"behind-the-prefix", "a:", "b", "After may lie behind the prefix: nothing follows."},
-		{"the-prefix-s-last", "a:", "a:zz", "After the last key of a prefix nothing follows."},
+		{"past-the-prefix", "a:", "b", "After may name a position after the prefix: the scan yields nothing."},
+		{"the-prefix-s-last", "a:", "a:zz", "After the last key of a prefix the scan yields nothing."},
 	} {
 		cases = append(cases, rule("scan/after/"+a.name,
 			a.why+" A scan yields exactly the keys that have its prefix and are greater.",
@@ -432,21 +432,21 @@ func rangeCases() []testCase {
 		{"from-a-key", "", "a:1", "", "", "From(key) starts at that key."},
 		{"from-an-absent-key", "", "a:11", "", "", "From(key) need not name a key that exists."},
 		{"from-before-all", "", "-", "", "", "From the lowest key everything follows."},
-		{"from-beyond-all", "", "zzzz", "", "", "From a position behind all keys nothing follows."},
+		{"from-past-all", "", "zzzz", "", "", "From a position after all keys the scan yields nothing."},
 		{"from-within-the-prefix", "a:", "a:1", "", "", "From and a prefix hold both."},
 		{"from-before-the-prefix", "a:", "A", "", "", "From may lie before the prefix."},
-		{"from-behind-the-prefix", "a:", "b", "", "", "From may lie behind the prefix: nothing follows."},
+		{"from-past-the-prefix", "a:", "b", "", "", "From may name a position after the prefix: the scan yields nothing."},
 		{"before-a-key", "", "", "", "a:1", "Before(key) ends before that key."},
 		{"before-an-absent-key", "", "", "", "a:11", "Before(key) need not name a key that exists."},
 		{"before-a-key-that-begins-others", "", "", "", "a:", "Before(key) leaves out the keys that begin with it, too."},
 		{"before-the-lowest-byte", "", "", "", "a:-", "Before a key that ends with the lowest byte."},
-		{"before-the-lowest-key", "", "", "", "-", "Before the lowest key there is nothing."},
+		{"before-the-lowest-key", "", "", "", "-", "Before the lowest key the scan yields nothing."},
 		{"before-the-highest-byte", "", "", "", "zzz", "Before a key that ends with the highest byte."},
-		{"before-beyond-all", "", "", "", "zzzzz", "Before a position behind all keys everything comes."},
+		{"before-past-all", "", "", "", "zzzzz", "Before a position after all keys the scan yields everything."},
 		{"before-within-the-prefix", "a:", "", "", "a:2", "Before and a prefix hold both."},
 		{"before-the-prefix", "a:", "", "", "A", "Before may lie before the prefix: nothing comes."},
 		{"before-the-prefix-itself", "a:", "", "", "a:", "Before the prefix itself nothing comes."},
-		{"before-behind-the-prefix", "a:", "", "", "b", "Before may lie behind the prefix."},
+		{"before-past-the-prefix", "a:", "", "", "b", "Before may name a position after the prefix: the scan yields all of the prefix."},
 		{"from-and-before", "", "a.", "", "a:A", "From and Before hold both."},
 		{"one-key", "", "a:1", "", "a:1-", "A range may hold one key."},
 		{"from-is-before", "", "a:1", "", "a:1", "A range that ends where it starts is empty."},

@@ -93,14 +93,11 @@ func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
 		case err != nil && err.Kind == ErrConditionFailed: // of a version that is known to be old
 			old = append(old, o.key)
 			continue
-		case err == nil && o.kind == KindTouch && !plan.expiring:
-			err = errTouchWithoutExpiry()
+		case err == nil && o.kind == KindTouch:
+			err = plan.touch()
 		}
 		if err != nil {
 			return nil, s.fail(op, o.key, atIndex(err, i))
-		}
-		if o.kind == KindTouch && plan.cond.Kind == CondNone {
-			plan.cond.Kind = CondLive
 		}
 		a.asked[i], a.tokens[i] = plan.cond, newToken()
 		a.writes[i] = Write{Kind: o.kind, Record: Record{Key: o.key, Expires: plan.expires}, Condition: plan.cond}
@@ -111,11 +108,7 @@ func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
 	if old != nil {
 		return nil, s.fail(op, old[0], errConditions(old))
 	}
-	versions, err := a.carryOut()
-	if err != nil {
-		return nil, err
-	}
-	return versions, nil
+	return a.carryOut()
 }
 
 // checkOps refuses what no AtomicWrite can be.

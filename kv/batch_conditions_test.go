@@ -77,7 +77,7 @@ func TestPutManyRefusesConditions(t *testing.T) {
 		"an item that is too bad": {[]kv.Item{{Key: "a", IfVersion: v}, {Key: "no key"}}, kv.ErrInvalidKey},
 	} {
 		if err := store.PutMany(t.Context(), c.items); !errors.Is(err, c.want) {
-			t.Errorf("rule: one invalid item refuses the batch; %s gives %v, want %v", name, err, c.want)
+			t.Errorf("rule: one invalid item refuses the batch; %s returns %v, want %v", name, err, c.want)
 		}
 	}
 	if e, err := store.Get(t.Context(), "a"); e.Version != v || err != nil {

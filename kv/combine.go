@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -383,7 +384,7 @@ func (r *round) once(from Found) (Found, bool) {
 	rec, exists := from.Record, began
 	rec.Key = r.key
 	version := s.version(r.key, rec.Expires, rec.Version)
-	steps, writes := make([]step, 0, len(r.updates)), 0
+	steps, writes, token := make([]step, 0, len(r.updates)), 0, newToken()
 	for _, u := range r.updates {
 		old := Entry{Key: r.key}
 		if exists {
@@ -405,7 +406,7 @@ func (r *round) once(from Found) (Found, bool) {
 		if st.writes {
 			writes++
 			rec, exists = next, then
-			version = s.replacedVersion(r.key, newToken())
+			version = s.replacedVersion(r.key, token+strconv.Itoa(writes))
 		}
 		if exists && err == nil {
 			st.entry = s.entry(rec, true)
@@ -421,6 +422,7 @@ func (r *round) once(from Found) (Found, bool) {
 		}
 		return from, false
 	}
+	rec.Token = token
 	return r.send(from, rec, exists, version, steps, now)
 }
 
@@ -463,7 +465,7 @@ func (r *round) send(from Found, rec Record, exists bool, version Version, steps
 	if !exists {
 		// A deletion leaves no trace of who made it. A record that is expired by every
 		// clock does, until it is deleted below.
-		w.Kind, w.Record = KindTouch, Record{Key: r.key, Expires: max(now.Add(-ExpiryGrace).UnixMilli(), 1)}
+		w.Kind, w.Record = KindTouch, Record{Key: r.key, Expires: max(now.Add(-ExpiryGrace).UnixMilli(), 1), Token: rec.Token}
 	}
 	w.Predecessors = ""
 	if from.Exists {
@@ -477,6 +479,11 @@ func (r *round) send(from Found, rec Record, exists bool, version Version, steps
 	switch {
 	case out.err != nil:
 		s.updates.forget(r.key)
+		for _, st := range steps {
+			if !st.writes { // it has no part in the write, whatever became of that
+				r.settle(st.update, Entry{}, s.fail(st.update.op, r.key, r.call.explain(withoutPart(out.err))))
+			}
+		}
 		r.fail(out.mayHaveApplied, out.err)
 		return Found{}, false
 	case out.lost:
@@ -514,6 +521,16 @@ func (r *round) send(from Found, rec Record, exists bool, version Version, steps
 	return Found{rec, true}, s.updates.remember(rec)
 }
 
+// withoutPart returns the error of a write for an update that changes nothing.
+func withoutPart(err error) *Error {
+	e := Error{Err: err}
+	if own, ok := err.(*Error); ok {
+		e = *own
+	}
+	e.MayHaveApplied = false
+	return &e
+}
+
 // mark notes of the updates of a round that a write of their changes is under way, or no
 // longer. It reports false, and notes nothing, when the caller of one has left.
 func (r *round) mark(steps []step, sent bool) bool {
@@ -522,12 +539,12 @@ func (r *round) mark(steps []step, sent bool) bool {
 	}
 	for i, st := range steps {
 		st.update.mu.Lock()
-		if st.update.left && sent {
+		if st.update.left && sent && st.writes {
 			st.update.mu.Unlock()
 			r.mark(steps[:i], false)
 			return false
 		}
-		st.update.sent = sent
+		st.update.sent = sent && st.writes
 		st.update.mu.Unlock()
 	}
 	return true
@@ -551,7 +568,7 @@ type written struct {
 // same change under the same state, sent again, is applied instead of it, or after all.
 func (r *round) write(w Write, from Found, now int64) written {
 	s, ctx := r.store, r.call.ctx
-	token, sure := newToken(), true
+	token, sure := w.Token, true
 	for attempt := range patience {
 		w.Token = AttemptToken(token, attempt*roundAttempts)
 		out, err := s.driver.Write(ctx, WriteRequest{Write: w, Now: now})

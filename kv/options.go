@@ -183,6 +183,17 @@ func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan write
 	return plan, err
 }
 
+// touch makes the plan that of a touch: it needs an expiry, and an entry.
+func (p *writePlan) touch() *Error {
+	if !p.expiring {
+		return &Error{Kind: ErrInvalidOption, Err: errors.New("the touch says no expiry; want TTL or ExpiresAt")}
+	}
+	if p.cond.Kind == CondNone {
+		p.cond.Kind = CondLive
+	}
+	return nil
+}
+
 // expiry returns the instant of at most one of a TTL and a time, in milliseconds.
 func expiry(ttl time.Duration, at, now time.Time) (int64, *Error) {
 	switch {

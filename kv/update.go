@@ -46,8 +46,8 @@ type ChangeOf[T any] struct {
 // the end of the context.
 //
 // Calls that wait in one store for the same key are combined into one write. An update
-// that follows one of the same store needs no read. The Version of an entry that was
-// replaced within such a write is real, and no entry will have it again.
+// that follows one of the same store needs no read. Where a later call of the same write has
+// replaced the entry, its Version matches no entry: IfVersion of it is ErrConditionFailed.
 func (s *Store) Update(ctx context.Context, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	return s.update(ctx, "update", key, change)
 }

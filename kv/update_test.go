@@ -245,14 +245,14 @@ func TestBadFunctions(t *testing.T) {
 					if i == 3 {
 						done.Go(func() {
 							if got := bad(store); got != want && want != "*" {
-								t.Errorf("rule: a function's doing comes to its own caller; one that %s gives %q, want %q", name, got, want)
+								t.Errorf("rule: a function's doing comes to its own caller; one that %s ends with %q, want %q", name, got, want)
 							}
 						})
 					}
 					done.Go(func() {
 						for range 5 {
 							if _, err := store.Increment(t.Context(), "n", 1); err != nil {
-								t.Errorf("rule: a function that %s harms no other; an increment gives %v", name, err)
+								t.Errorf("rule: a function that %s harms no other; an increment returns %v", name, err)
 							}
 						}
 					})
@@ -299,5 +299,55 @@ func TestUpdatersLeave(t *testing.T) {
 		if err != nil || got < acknowledged.Load() || got > acknowledged.Load()+unknown.Load() || acknowledged.Load() == 0 || unknown.Load() == 0 {
 			t.Errorf("rule: what was acknowledged was applied, and what was not unknown was not; the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
 		}
+	})
+}
+
+// offline is a service that answers nothing any more once it is away.
+type offline struct {
+	kv.Driver
+	away atomic.Bool
+}
+
+func (d *offline) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	if d.away.Load() {
+		return kv.Found{}, &kv.Error{Kind: kv.ErrUnavailable}
+	}
+	return d.Driver.Get(ctx, req)
+}
+
+func (d *offline) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if d.away.Load() {
+		return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true}
+	}
+	return d.Driver.Write(ctx, req)
+}
+
+// Of the updates of one lost write, those that change nothing have no part in it.
+func TestLeavingIsNeverIndeterminate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		service := new(offline)
+		store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { service.Driver = d; return service })).With(lagging(5 * time.Millisecond))
+		var done sync.WaitGroup
+		done.Go(func() {
+			if _, err := store.Increment(t.Context(), "n", 1); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(time.Millisecond) // fake time: the others wait for the first
+		for _, c := range []struct {
+			change  kv.Change
+			unknown bool
+		}{{kv.Change{Value: []byte("2")}, true}, {kv.Change{Leave: true}, false}} {
+			done.Go(func() {
+				_, err := store.Update(t.Context(), "n", func(kv.Entry, bool) (kv.Change, error) { return c.change, nil })
+				if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != c.unknown {
+					t.Errorf("rule: only an update that changes something may be ErrIndeterminate; that of %+v returns %v", c.change, err)
+				}
+			})
+		}
+		time.Sleep(11 * time.Millisecond) // fake time: the first is done, and the write of the others under way
+		service.away.Store(true)
+		done.Wait()
 	})
 }

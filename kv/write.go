@@ -68,19 +68,13 @@ func (s *Store) Touch(ctx context.Context, key string, opts ...TouchOption) (Ver
 // planTouch returns the write of a touch.
 func (s *Store) planTouch(key string, at time.Time, opts []TouchOption) (w Write, now int64, err *Error) {
 	plan, err := planWrite(s, key, at, opts)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = plan.touch()
+	}
+	if err != nil {
 		return w, 0, err
-	case !plan.expiring:
-		return w, 0, errTouchWithoutExpiry()
-	case plan.cond.Kind == CondNone:
-		plan.cond.Kind = CondLive
 	}
 	return Write{Kind: KindTouch, Record: Record{Key: key, Expires: plan.expires, Token: newToken()}, Condition: plan.cond}, plan.now, nil
-}
-
-func errTouchWithoutExpiry() *Error {
-	return &Error{Kind: ErrInvalidOption, Err: errors.New("the touch says no expiry; want TTL or ExpiresAt")}
 }
 
 // write has the driver carry out one put or touch under the condition that the caller

@@ -33,7 +33,7 @@ func TestCircles(t *testing.T) {
 	var g Guard
 	for i := range 10_000 {
 		if err := g.Next(t.Context(), 1, strconv.Itoa(i)); err != nil {
-			t.Fatalf("rule: a scan that goes on is no circle; page %d gives %v", i, err)
+			t.Fatalf("rule: a scan that goes on is no circle; page %d returns %v", i, err)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestEntries(t *testing.T) {
 		good(t, "delete", url, "a")
 		bad(t, exitNotFound, "not found", "get", url, "a")
 		if o := skykv(t, "", "exists", url, "a"); o.code != exitNotFound || o.stdout != "false\n" || o.stderr != "" {
-			t.Errorf("exists of an absent key gives %+v", o)
+			t.Errorf("exists of an absent key ends with %+v", o)
 		}
 		if got := good(t, "exists", url, "b"); got != "true\n" {
 			t.Errorf("exists prints %q", got)
@@ -314,7 +314,7 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-// The rule: no command waits for ever on a service that never answers, and says so.
+// The rule: a command ends although the service never answers, and says why.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

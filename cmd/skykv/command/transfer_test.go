@@ -651,7 +651,7 @@ func TestStandardInputAndOutput(t *testing.T) {
 		t.Errorf("put -f -: %+v", o)
 	}
 	if o := in("", "put", store, "b"); o.code != exitUsage || !strings.Contains(o.stderr, "standard input is empty") || good(t, "get", store, "b") != "piped" {
-		t.Errorf("rule: nothing on standard input is no value, unless it is asked for; put gives %+v", o)
+		t.Errorf("rule: put refuses an empty standard input, unless --file - asks for it; it ends with %+v", o)
 	}
 	if o := in("", "put", store, "b", "-f", "-"); o.code != 0 || good(t, "get", store, "b") != "" {
 		t.Errorf("put -f - of nothing: %+v", o)

@@ -53,7 +53,7 @@ func TestExpiriesAndCounters(t *testing.T) {
 		bad(t, exitNotFound, "not found", "touch", url, "absent", "--ttl", "1m")
 		bad(t, exitUsage, "touch needs --ttl, --expire-at or --never", "touch", url, "a")
 		if o := skykv(t, "", "ttl", url, "absent"); o.code != exitNotFound || o.stdout != "" {
-			t.Errorf("ttl of an absent key gives %+v", o)
+			t.Errorf("ttl of an absent key ends with %+v", o)
 		}
 
 		for _, c := range []struct {

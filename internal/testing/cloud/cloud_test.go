@@ -78,7 +78,7 @@ func TestCloud(t *testing.T) {
 			_ = store.Close()
 		}
 		if !errors.Is(err, kv.ErrInvalidOption) {
-			t.Errorf("rule: Open refuses %s with ErrInvalidOption; it gives %v", provider.Scheme(url), err)
+			t.Errorf("rule: Open refuses %s with ErrInvalidOption; it returns %v", provider.Scheme(url), err)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func TestByteOrderMark(t *testing.T) {
 		t.Errorf("the next line is %q, %v; want b", entry.Key, err)
 	}
 	if _, err := NewDecoder(strings.NewReader("\ufeff"), 0, 0).Decode(); err != io.EOF {
-		t.Errorf("a byte order mark alone gives %v; want io.EOF", err)
+		t.Errorf("reading a file of nothing but a byte order mark returns %v; want io.EOF", err)
 	}
 }
 
