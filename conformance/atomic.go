@@ -50,6 +50,19 @@ func (t *trial) wantConditions(err error, keys ...string) {
 	}
 }
 
+// atomicIf carries out operations on "key" and "key::a". Unless holds, the condition on "key"
+// must fail, and nothing is written.
+func (t *trial) atomicIf(holds bool, was situation, ops ...kv.Op) (versions []kv.Version, held bool) {
+	if holds {
+		return t.atomic(ops...), true
+	}
+	_, err := t.AtomicWrite(t.ctx, ops...)
+	t.wantConditions(err, "key")
+	t.wantUnchanged(was)
+	t.wantAbsent("key::a")
+	return nil, false
+}
+
 func atomicCases() []testCase {
 	var cases []testCase
 	for _, s := range states {
@@ -58,15 +71,9 @@ func atomicCases() []testCase {
 				"AtomicWrite with IfVersion for one of its keys writes all of them only if that entry is still in the state that the version names, and otherwise returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					v, was := t.prepare(s)
-					versions, err := t.AtomicWrite(t.ctx, kv.PutOp("key::a", []byte("a")), kv.PutOp("key", []byte("new"), kv.IfVersion(v)))
-					if !s.current {
-						t.wantConditions(err, "key")
-						t.wantUnchanged(was)
-						t.wantAbsent("key::a")
+					versions, held := t.atomicIf(s.current, was, kv.PutOp("key::a", []byte("a")), kv.PutOp("key", []byte("new"), kv.IfVersion(v)))
+					if !held {
 						return
-					}
-					if err != nil {
-						t.Fatalf("AtomicWrite: %v", err)
 					}
 					t.wantLive("key", want{"new", versions[1], time.Time{}})
 					t.wantLive("key::a", want{"a", versions[0], time.Time{}})
@@ -75,15 +82,9 @@ func atomicCases() []testCase {
 				"AtomicWrite with IfNotExists for one of its keys writes all of them only if that key is absent or expired, and otherwise returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
-					versions, err := t.AtomicWrite(t.ctx, kv.PutOp("key", []byte("new"), kv.IfNotExists(), kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
-					if s.live {
-						t.wantConditions(err, "key")
-						t.wantUnchanged(was)
-						t.wantAbsent("key::a")
+					versions, held := t.atomicIf(!s.live, was, kv.PutOp("key", []byte("new"), kv.IfNotExists(), kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
+					if !held {
 						return
-					}
-					if err != nil {
-						t.Fatalf("AtomicWrite: %v", err)
 					}
 					t.wantLive("key", want{"new", versions[0], t.clock.now().Add(time.Hour)})
 					t.wantLive("key::a", want{"a", versions[1], time.Time{}})
@@ -92,15 +93,9 @@ func atomicCases() []testCase {
 				"A TouchOp sets the expiry and leaves the value; without an entry it fails as a condition does. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
-					versions, err := t.AtomicWrite(t.ctx, kv.TouchOp("key", kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
-					if !s.live {
-						t.wantConditions(err, "key")
-						t.wantUnchanged(was)
-						t.wantAbsent("key::a")
+					versions, held := t.atomicIf(s.live, was, kv.TouchOp("key", kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
+					if !held {
 						return
-					}
-					if err != nil {
-						t.Fatalf("AtomicWrite: %v", err)
 					}
 					t.wantLive("key", want{string(was.entry.Value), versions[0], t.clock.now().Add(time.Hour)})
 					t.wantValue("key::a", "a")
@@ -121,15 +116,9 @@ func atomicCases() []testCase {
 				"A CheckOp with IfVersion lets the others succeed only if the entry is in that state, and keeps its value and expiry. Here the key "+s.words+".",
 				func(t *trial) {
 					v, was := t.prepare(s)
-					_, err := t.AtomicWrite(t.ctx, kv.CheckOp("key", kv.IfVersion(v)), kv.PutOp("key::a", []byte("a")))
-					if !s.current {
-						t.wantConditions(err, "key")
-						t.wantUnchanged(was)
-						t.wantAbsent("key::a")
+					_, held := t.atomicIf(s.current, was, kv.CheckOp("key", kv.IfVersion(v)), kv.PutOp("key::a", []byte("a")))
+					if !held {
 						return
-					}
-					if err != nil {
-						t.Fatalf("AtomicWrite: %v", err)
 					}
 					t.wantEntry("Get", t.get("key"), "key", want{string(was.entry.Value), kv.Version{}, was.entry.ExpiresAt})
 					t.wantValue("key::a", "a")
@@ -138,15 +127,9 @@ func atomicCases() []testCase {
 				"A CheckOp with IfNotExists lets the others succeed only if the key is absent or expired, and leaves it so. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
-					_, err := t.AtomicWrite(t.ctx, kv.CheckOp("key", kv.IfNotExists()), kv.PutOp("key::a", []byte("a")))
-					if s.live {
-						t.wantConditions(err, "key")
-						t.wantUnchanged(was)
-						t.wantAbsent("key::a")
+					_, held := t.atomicIf(!s.live, was, kv.CheckOp("key", kv.IfNotExists()), kv.PutOp("key::a", []byte("a")))
+					if !held {
 						return
-					}
-					if err != nil {
-						t.Fatalf("AtomicWrite: %v", err)
 					}
 					t.wantGone("key")
 					t.wantValue("key::a", "a")

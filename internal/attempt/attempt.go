@@ -68,6 +68,15 @@ func sizeOf(ctx context.Context) Size {
 // ErrTooLarge is the error of reading an answer that is larger than [MaxBytes].
 var ErrTooLarge = errors.New("the service's answer is larger than any that was asked for")
 
+// ErrStoreTimeout is the cause of contexts that end by the timeout of a store, which ends
+// the calls whose context has no deadline. It matches [context.DeadlineExceeded].
+var ErrStoreTimeout error = storeTimeout{}
+
+type storeTimeout struct{}
+
+func (storeTimeout) Error() string { return "no success within the store's timeout" }
+func (storeTimeout) Unwrap() error { return context.DeadlineExceeded }
+
 // TimeoutError is the error of an attempt that was cut off. The service may have carried
 // it out. It is not the end of the caller's context, and does not match its errors.
 type TimeoutError struct{ Limit time.Duration }

@@ -115,7 +115,7 @@ func (a *attempts) end(err error) error {
 	}
 	a.meter.Add(1, max(n, 1))
 	a.over = a.Err()
-	a.timedOut = a.caller.Err() == nil && context.Cause(a.slot) == (errTimeout{})
+	a.timedOut = a.caller.Err() == nil && context.Cause(a.slot) == attempt.ErrStoreTimeout
 	reusable := !a.own || a.slot.timer.Stop()
 	if a.unlink != nil && !a.unlink() {
 		reusable = false
@@ -139,7 +139,7 @@ func (a *attempts) Err() error {
 		return err
 	}
 	err := a.slot.Err()
-	if err != nil && context.Cause(a.slot) == (errTimeout{}) {
+	if err != nil && context.Cause(a.slot) == attempt.ErrStoreTimeout {
 		err = context.DeadlineExceeded
 	}
 	return err

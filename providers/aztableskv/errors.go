@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -35,9 +36,9 @@ func (a *attempts) failRead(err error) *kv.Error {
 	case a.over == nil || !errors.Is(err, a.over):
 		return &kv.Error{Kind: kindOf(err), Err: redact(err)}
 	case a.timedOut && a.last == nil:
-		return &kv.Error{Kind: kv.ErrUnavailable, Err: errTimeout{}}
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: attempt.ErrStoreTimeout}
 	case a.timedOut:
-		return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", errTimeout{}, redact(a.last))}
+		return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", attempt.ErrStoreTimeout, redact(a.last))}
 	case a.last == nil:
 		return &kv.Error{Err: redact(err)}
 	}

@@ -7,13 +7,9 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/skykv/skykv/internal/attempt"
 )
-
-// errTimeout is the cause of contexts that end by [Options].Timeout.
-type errTimeout struct{}
-
-func (errTimeout) Error() string { return "no success within the store's timeout" }
-func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
 
 // slot is what calls use one after another: a context that ends when the driver closes,
 // with the retry options of the SDK's client, and a timer that ends it by
@@ -67,7 +63,7 @@ func (s *slots) takeIdle() *slot {
 func (s *slots) make() *slot {
 	ctx, cancel := context.WithCancelCause(s.life)
 	made := &slot{cancel: func() { cancel(nil) }}
-	made.timer = time.AfterFunc(time.Hour, func() { cancel(errTimeout{}) })
+	made.timer = time.AfterFunc(time.Hour, func() { cancel(attempt.ErrStoreTimeout) })
 	made.timer.Stop()
 	retry := s.retry
 	retry.ShouldRetry = func(resp *http.Response, err error) bool { return made.call.repeat(resp, err) }

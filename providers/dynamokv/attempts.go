@@ -80,12 +80,6 @@ type alarm struct {
 	cancel context.CancelCauseFunc
 }
 
-// errTimeout is the cause of contexts that end by [Options].Timeout.
-type errTimeout struct{}
-
-func (errTimeout) Error() string { return "no success within the store's timeout" }
-func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
-
 // watch prepares a request for one entry. The result is the context that the request
 // must be made with, by the driver's client. The caller must call end. The meter, which
 // may be nil, counts the request and its attempts.
@@ -97,7 +91,7 @@ func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
 	var ok bool
 	if a.alarm, ok = d.alarms.Get().(*alarm); !ok {
 		alarm := new(alarm)
-		alarm.timer = time.AfterFunc(time.Hour, func() { alarm.cancel(errTimeout{}) })
+		alarm.timer = time.AfterFunc(time.Hour, func() { alarm.cancel(attempt.ErrStoreTimeout) })
 		alarm.timer.Stop()
 		a.alarm = alarm
 	}
@@ -135,7 +129,7 @@ func (a *attempts) end() {
 }
 
 // late reports whether the request ended by the store's timeout.
-func (a *attempts) late() bool { return a.alarm != nil && context.Cause(a) == errTimeout{} }
+func (a *attempts) late() bool { return a.alarm != nil && context.Cause(a) == attempt.ErrStoreTimeout }
 
 // watched returns a client that watches its attempts and judges their answers. It uses
 // the connections of the program's own client.

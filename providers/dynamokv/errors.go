@@ -68,7 +68,7 @@ func (a *attempts) failRead(err error) *kv.Error {
 	}
 	var why error = ended
 	if a.late() {
-		why = errTimeout{}
+		why = attempt.ErrStoreTimeout
 	}
 	switch {
 	case a.last != nil && !errors.Is(a.last, ended):

@@ -17,7 +17,7 @@ const maxAtomicWrites = 100
 // WriteAtomic is one Commit, and a read of all records after a condition that failed. The
 // service names one failed condition at most.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	if slices.ContainsFunc(req.Writes, isLiveTouch) {
+	if slices.ContainsFunc(req.Writes, touchesLive) {
 		return d.readAll(ctx, req, false)
 	}
 	writes := make([]*pb.Write, len(req.Writes))

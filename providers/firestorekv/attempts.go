@@ -53,12 +53,6 @@ type attempts struct {
 	closed bool
 }
 
-// errTimeout is the cause of contexts that end by [Options].Timeout.
-type errTimeout struct{}
-
-func (errTimeout) Error() string { return "no success within the store's timeout" }
-func (errTimeout) Unwrap() error { return context.DeadlineExceeded }
-
 // watch prepares a call for requests of a size. The call ends at the caller's deadline or
 // else at the store's, and when the driver closes. The caller must call end.
 //
@@ -134,7 +128,7 @@ func (a *attempts) expire() {
 	switch {
 	case a.until.IsZero() || now.Before(a.until): // the attempt has ended
 	case a.own && !now.Before(a.deadline):
-		a.cancel(errTimeout{})
+		a.cancel(attempt.ErrStoreTimeout)
 	default:
 		a.cancel(&attempt.TimeoutError{Limit: a.limit})
 	}

@@ -162,7 +162,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	groups := d.groups(req, results)
 	parallel.Do(len(groups), parallelGroups, func(i int) { groups[i].run(ctx) })
 	for i, w := range req.Writes {
-		if isLiveTouch(w) {
+		if touchesLive(w) {
 			results[i].Outcome, results[i].Err = d.Write(ctx, req.One(i))
 		}
 	}

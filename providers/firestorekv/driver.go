@@ -133,7 +133,7 @@ func cutShort(err error) error {
 
 // Write is one Commit, and a read after a condition that failed.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	if isLiveTouch(req.Write) {
+	if touchesLive(req.Write) {
 		found, err := d.Get(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
 		return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -29,7 +30,7 @@ func (a *attempts) failRead(err error) *kv.Error {
 	switch {
 	case why == nil:
 	case a.own && late:
-		e.Err = fmt.Errorf("%w: %w", errTimeout{}, err)
+		e.Err = fmt.Errorf("%w: %w", attempt.ErrStoreTimeout, err)
 	default:
 		if c == codes.Canceled || c == codes.DeadlineExceeded {
 			e.Kind = nil // the caller's doing, not the service's

@@ -249,10 +249,10 @@ func (l *layout) write(w kv.Write) (*pb.Write, error) {
 	return &write, nil
 }
 
-// isLiveTouch reports whether w is a touch of whatever is under its key and has not
+// touchesLive reports whether w is a touch of whatever is under its key and has not
 // expired. Firestore has no such condition: the store judges what the driver reads, and
 // touches it under its version.
-func isLiveTouch(w kv.Write) bool {
+func touchesLive(w kv.Write) bool {
 	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
 }
 
