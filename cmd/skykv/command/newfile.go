@@ -123,14 +123,35 @@ func (f newFile) finish(file *os.File, replace bool) (err error) {
 	if err = errors.Join(err, file.Close()); err != nil || f.special {
 		return err
 	}
-	if _, err := os.Lstat(f.path); !replace && !errors.Is(err, fs.ErrNotExist) {
+	if !replace {
+		err = publish(partial(f.path), f.path)
+	} else {
+		err = os.Rename(partial(f.path), f.path)
+	}
+	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s was made by somebody else meanwhile; what was to be in it is in %s", f.path, partial(f.path))
 	}
-	if err := os.Rename(partial(f.path), f.path); err != nil {
+	if err != nil {
 		return err
 	}
 	transfer.SyncFolder(f.path)
 	return nil
+}
+
+// publish renames a file, and replaces none. Where there are no hard links, a file that is
+// made at the same moment can still be replaced.
+func publish(from, to string) error {
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+		return os.Remove(from)
+	case errors.Is(err, fs.ErrExist):
+		return err
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrExist
+	}
+	return os.Rename(from, to)
 }
 
 // discard closes and removes an incomplete file.
