@@ -298,8 +298,10 @@ func tortured(ctx context.Context, open func(context.Context) (*kv.Store, error)
 		stores = append(stores, store)
 	}
 	calls, seed := 0, uint64(time.Now().UnixNano())
+	workload := torture.Default(seed, nil)
+	workload.Remote = true
 	for round := range s.rounds {
-		history := torture.Default(seed, nil).Round(ctx, round, stores...)
+		history := workload.Round(ctx, round, stores...)
 		calls += history.Count()
 		if err := history.Check(s.reports, fmt.Sprintf("seed-%d-round-%d", seed, round)); err != nil {
 			return "", err

@@ -398,3 +398,28 @@ func TestRepeats(t *testing.T) {
 		}
 	}
 }
+
+// A write whose client gave up may be carried out later where there is a network, and an
+// entry that nobody wrote is a violation there too.
+func TestLateWritesWithoutAnInjector(t *testing.T) {
+	t.Parallel()
+	history := func(remote bool, first, second string) error {
+		calls := []Call{
+			{ID: "c0.0", Client: 0, Key: "k", Begin: 0, End: 10, In: input{Act: actPut, Write: "w"}, Out: output{Result: resMaybe}},
+			{ID: "c1.0", Client: 1, Key: "k", Begin: 20, End: 30, In: input{Act: actGet}, Out: output{Result: resAbsent}},
+			{ID: "c1.1", Client: 1, Key: "k", Begin: 40, End: 50, In: input{Act: actGet}, Out: output{Result: resOK, Write: first, Version: "1"}},
+			{ID: "c1.2", Client: 1, Key: "k", Begin: 60, End: 70, In: input{Act: actGet}, Out: output{Result: resOK, Write: second, Version: "1"}},
+		}
+		assume(calls, remote)
+		return (&History{Calls: calls}).Check(t.TempDir(), "late")
+	}
+	for _, c := range []struct {
+		remote        bool
+		first, second string
+		allowed       bool
+	}{{true, "w", "w", true}, {false, "w", "w", false}, {true, "w", "x", false}, {true, "x", "w", false}} {
+		if err := history(c.remote, c.first, c.second); (err == nil) != c.allowed {
+			t.Errorf("rule: over a network a write that was given up may come late; remote %v, %s and %s: %v", c.remote, c.first, c.second, err)
+		}
+	}
+}

@@ -26,6 +26,10 @@ type Workload struct {
 
 	// Injector stands between the stores and their service; nil when nothing does.
 	Injector *faults.Injector
+
+	// Remote: there is a network without an Injector. Nobody sees whether a client repeats
+	// a request, nor when the service is through with one that the client gave up.
+	Remote bool
 }
 
 // Default is the workload of all tests but those of the checker.
@@ -68,9 +72,7 @@ func (w Workload) Run(ctx context.Context, round, first, last int, start int64, 
 		account(all, w.Injector.Take(), func(t time.Time) int64 { return begun + t.Sub(reference).Nanoseconds() })
 		return all
 	}
-	for i := range all {
-		all[i].Requests = 1
-	}
+	assume(all, w.Remote)
 	return all
 }
 
