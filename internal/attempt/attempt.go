@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -106,15 +107,22 @@ func (c Client) Do(r *http.Request) (*http.Response, error) {
 	}
 	late := &TimeoutError{Timeout(left, size)}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), late.Limit, late)
-	resp, err := c.HTTP.Do(r.WithContext(ctx))
+	a := &answer{ctx: ctx, cancel: cancel, late: late}
+	r = r.WithContext(ctx)
+	if r.Body != nil && r.Body != http.NoBody {
+		a.sent.ReadCloser = r.Body
+		r.Body = &a.sent
+	}
+	resp, err := c.HTTP.Do(r)
 	if err != nil {
-		defer cancel()
+		defer a.end()
 		if context.Cause(ctx) == late {
 			err = late
 		}
 		return nil, err
 	}
-	resp.Body = &answer{limited{resp.Body, MaxBytes(size)}, ctx, cancel, late}
+	a.limited = limited{resp.Body, MaxBytes(size)}
+	resp.Body = a
 	return resp, nil
 }
 
@@ -124,6 +132,36 @@ type answer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	late   *TimeoutError
+	sent   sent
+}
+
+// end ends the attempt.
+func (a *answer) end() {
+	a.sent.end()
+	a.cancel()
+}
+
+// sent is the body of a request. It is not read after the attempt has ended: net/http may
+// still be sending it when the answer is there, and clients rewind it for the next attempt.
+type sent struct {
+	io.ReadCloser
+	mu    sync.Mutex
+	ended bool
+}
+
+func (s *sent) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return 0, io.EOF
+	}
+	return s.ReadCloser.Read(p)
+}
+
+func (s *sent) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 }
 
 func (a *answer) Read(p []byte) (int, error) {
@@ -135,7 +173,7 @@ func (a *answer) Read(p []byte) (int, error) {
 }
 
 func (a *answer) Close() error {
-	defer a.cancel()
+	defer a.end()
 	return a.limited.Close()
 }
 

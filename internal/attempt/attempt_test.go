@@ -111,3 +111,36 @@ func TestLargeAnswers(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// eager is a service that answers while the request is still being sent, as net/http does
+// when the server says so early.
+func eager(reading chan<- func() (int, error), err error) service {
+	return func(r *http.Request) (*http.Response, error) {
+		reading <- func() (int, error) { return r.Body.Read(make([]byte, 1)) }
+		return &http.Response{Body: io.NopCloser(zeros{})}, err
+	}
+}
+
+func TestBodyIsNotReadAfterTheAttempt(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"an answer": nil, "an error": io.ErrUnexpectedEOF} {
+		reading := make(chan func() (int, error), 1)
+		body := bytes.NewReader([]byte("body"))
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://service.test", io.NopCloser(body))
+		resp, got := Client{eager(reading, err)}.Do(r)
+		if got != err {
+			t.Fatalf("Do: %v, want %v", got, err)
+		}
+		read := <-reading
+		if err == nil {
+			if n, err := read(); n != 1 || err != nil {
+				t.Errorf("rule: a body may be sent until the attempt has ended; it reads %d and %v", n, err)
+			}
+			resp.Body.Close()
+		}
+		left := body.Len()
+		if n, err := read(); n != 0 || err != io.EOF || body.Len() != left {
+			t.Errorf("rule: a request's body is not read after its attempt; after %s it reads %d and %v", name, n, err)
+		}
+	}
+}
