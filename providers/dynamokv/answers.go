@@ -44,6 +44,9 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 		return c.HTTPClient.Do(r)
 	}
 	a.begin()
+	if r.Body != nil {
+		r.Body = sending{r.Body}
+	}
 	resp, err := c.HTTPClient.Do(r)
 	if err != nil || resp == nil {
 		return resp, err
@@ -65,6 +68,12 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 	resp.Body = &a.body
 	return resp, nil
 }
+
+// sending is the body of a request, without its method WriteTo. net/http reads a body to its
+// end after the last byte was sent, which may be after the answer has come. By then the SDK
+// has closed the body, whose WriteTo fails with [io.EOF], and net/http closes the connection
+// that the answer is read from.
+type sending struct{ io.ReadCloser }
 
 // body is the body of an answer. Its last read fails unless it is right.
 type body struct {

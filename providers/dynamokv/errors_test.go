@@ -3,6 +3,7 @@ package dynamokv
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -531,4 +532,35 @@ func failAfterwards(stack *middleware.Stack) error {
 			}
 			return out, metadata, err
 		}), middleware.Before)
+}
+
+// The rule: the SDK closes the body of a request when the answer is there, and net/http,
+// which still asks that body for more, must not take this for a failure: it would close the
+// connection that the answer is read from.
+func TestBodyThatIsClosedEarly(t *testing.T) {
+	t.Parallel()
+	var sent []io.Reader
+	client := dynamodb.New(newFake(t, ok(`{}`)).client().Options(), func(o *dynamodb.Options) {
+		own := o.HTTPClient
+		o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
+			sent = append(sent, r.Body)
+			return own.Do(r)
+		})
+	})
+	d, err := newDriver("open", client, "table", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, call := range storeCalls {
+		_ = call.do(t.Context(), kv.New(d))
+		if len(sent) == 0 {
+			t.Errorf("%s sent no request", what)
+		}
+		for _, body := range sent {
+			if n, err := io.Copy(io.Discard, body); n != 0 || err != nil {
+				t.Errorf("rule: a closed body is at its end; after %s it has %d bytes and %v", what, n, err)
+			}
+		}
+		sent = nil
+	}
 }
