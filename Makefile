@@ -67,8 +67,12 @@ fuzz: ## Run every fuzz target FUZZTIME times, such as 1000000x, or so long, suc
 		done
 
 .PHONY: matrix
-matrix: ## Run the suite on every kind of store, and write the README's matrix of providers
+matrix: ## Run the suite on every kind of store, and write the matrix of docs/contract.md
 	$(GO) run ./cmd/skykv/command/internal/matrix
+
+.PHONY: rules
+rules: ## Write the rules of the suite into docs/contract.md
+	$(GO) run ./cmd/skykv/command/internal/matrix -rules
 
 # Calls of each provider in the check of linearizability.
 OPERATIONS ?= 20000
