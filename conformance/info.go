@@ -27,7 +27,8 @@ func infoCases() []testCase {
 				t.put("key", "value")
 				again := t.Info()
 				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
-					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites || again.EndsCalls != info.EndsCalls {
+					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites ||
+					again.EndsCalls != info.EndsCalls || again.Immediate != info.Immediate {
 					t.Errorf("Info() is %+v; it was %+v", again, info)
 				}
 			}),

@@ -144,6 +144,11 @@ type Info struct {
 	// process, or the driver's Close ends the calls by itself, those without a deadline
 	// too. Middleware that waits by itself clears it.
 	EndsCalls bool
+
+	// Immediate says that no method ever waits for a network, a disk or another process.
+	// The store then carries out each update by a read and a write of its own: to combine
+	// them would cost more than it saves. Middleware that waits by itself clears it.
+	Immediate bool
 }
 
 // Record is an entry as drivers store it.

@@ -78,6 +78,7 @@ func (g *guard) Info() Info {
 		MaxValueLen:     info.MaxValueLen,
 		MaxAtomicWrites: info.MaxAtomicWrites,
 		EndsCalls:       info.EndsCalls,
+		Immediate:       info.Immediate,
 	}
 }
 

@@ -62,7 +62,7 @@ var errClosed = &kv.Error{Kind: kv.ErrClosed}
 const maxAtomicWrites = 100
 
 func (d *driver) Info() kv.Info {
-	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites, EndsCalls: true}
+	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites, EndsCalls: true, Immediate: true}
 }
 
 func (d *driver) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {
