@@ -23,10 +23,10 @@ const (
 	// called within another of the same key would wait for ever.
 	foldLimit = 100 * time.Millisecond
 
-	// maxBases and maxBaseLen bound what a store keeps of its last own writes: their
-	// number, and the length of their values.
-	maxBases   = 128
-	maxBaseLen = 24 * 1024
+	// maxBases and maxBaseBytes bound what a store keeps of its last own writes: their
+	// number, and the bytes of their values together.
+	maxBases     = 128
+	maxBaseBytes = maxBases * MaxValueLen
 )
 
 // updates combines the updates of one store, key by key.
@@ -34,6 +34,7 @@ type updates struct {
 	mu    sync.Mutex
 	lines map[string]*line
 	bases map[string]base
+	bytes int // of the values of bases
 }
 
 // line is the updates of one key. While there is one, somebody works on it.
@@ -626,19 +627,23 @@ func (g *updates) remember(rec Record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.bases[rec.Key]
-	if len(rec.Value) > maxBaseLen {
-		delete(g.bases, rec.Key)
-		return !b.contended
-	}
-	if _, kept := g.bases[rec.Key]; !kept && len(g.bases) >= maxBases {
-		for key := range g.bases { // any
-			delete(g.bases, key)
+	g.drop(rec.Key)
+	for key := range g.bases { // any
+		if len(g.bases) < maxBases && g.bytes+len(rec.Value) <= maxBaseBytes {
 			break
 		}
+		g.drop(key)
 	}
 	b.rec = rec
 	g.bases[rec.Key] = b
+	g.bytes += len(rec.Value)
 	return !b.contended
+}
+
+// drop removes what is kept of a key. The caller holds the lock.
+func (g *updates) drop(key string) {
+	g.bytes -= len(g.bases[key].rec.Value)
+	delete(g.bases, key)
 }
 
 // seen is told of what a read found: nobody else writes the key while that is the own
@@ -665,5 +670,5 @@ func (g *updates) contend(key string) {
 func (g *updates) forget(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.bases, key)
+	g.drop(key)
 }
