@@ -20,7 +20,7 @@ import (
 func brokenDrivers() []fault {
 	return slices.Concat(expiryFaults(), clockFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
 		scanFaults(), groupFaults(), staleFaults(), batchFaults(), driverFaults(), raceFaults(), contextFaults(), otherDriverFaults(),
-		touchFaults(), atomicFaults(), predecessorFaults())
+		touchFaults(), largeFaults(), atomicFaults(), predecessorFaults())
 }
 
 func expiryFaults() []fault {
@@ -587,7 +587,7 @@ func keyFaults() []fault {
 		{
 			name: "raises the limits",
 			wrap: infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = 1024, 400<<10 }),
-			must: []string{"info/limits", "keys/invalid/too-long", "values/too-long", "batch/put-many/invalid", "batch/get-many/invalid", "scan/prefix/longest", "scan/after/the-longest", "errors/one-meaning"},
+			must: []string{"info/limits", "keys/invalid/too-long", "batch/get-many/invalid", "scan/prefix/longest", "scan/after/the-longest"},
 		},
 		{
 			name: "lowers the limits too far",
@@ -678,7 +678,7 @@ func valueFaults() []fault {
 				}
 				return nil
 			}),
-			must: []string{"values/many-of-the-longest"},
+			must: []string{"values/many-of-the-longest", "large/batch", "large/scan"},
 			only: true,
 		},
 		{

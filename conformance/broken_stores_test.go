@@ -20,7 +20,7 @@ import (
 // driver can break them, so something in front of the store does.
 func brokenStores() []fault {
 	return slices.Concat(validationFaults(), answerFaults(), frontScanFaults(), pageFaults(), cursorFaults(), frontBatchFaults(), lifecycleFaults(),
-		frontTouchFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults())
+		frontTouchFaults(), frontLargeFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults())
 }
 
 // front is a store of which methods can be replaced one by one.
@@ -290,16 +290,16 @@ func validationFaults() []fault {
 			name: "cuts values that are too long",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-					return f.store.Put(ctx, key, value[:min(len(value), kv.MaxValueLen)], opts...)
+					return f.store.Put(ctx, key, value[:min(len(value), f.store.Info().MaxValueLen)], opts...)
 				}
 			}),
-			must: []string{"values/too-long", "errors/one-meaning", "errors/no-value-in-them"},
+			must: []string{"values/too-long", "errors/one-meaning", "errors/no-value-in-them", "large/too-long", "large/others"},
 			only: true,
 		},
 		fault{
 			name: "a value too long is an invalid option",
 			with: failing(instead(kv.ErrValueTooLarge, kv.ErrInvalidOption)),
-			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused"},
+			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused", "large/too-long", "large/others", "large/atomic", "large/update"},
 			only: true,
 		},
 		fault{

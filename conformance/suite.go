@@ -11,6 +11,7 @@ var suite = slices.Concat(
 	infoCases(),
 	keyCases(),
 	valueCases(),
+	largeCases(),
 	getCases(),
 	putCases(),
 	touchCases(),

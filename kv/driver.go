@@ -130,9 +130,10 @@ type Info struct {
 	Shard         func(key string) int
 	ShardOfPrefix func(prefix string) (int, bool)
 
-	// MaxKeyLen and MaxValueLen are limits in bytes where they are below
-	// [MaxKeyLen] and [MaxValueLen]; zero stands for those. [Store.Info] has them
-	// filled in.
+	// MaxKeyLen is the longest key that the driver can hold, in bytes, and MaxValueLen the
+	// longest value: at most [MaxKeyLen] and [MaxLargeValueLen]. Zero stands for
+	// [MaxKeyLen] and [MaxValueLen]. Middleware finds both filled in. A store writes
+	// values of more than [MaxValueLen] bytes with [MaxValue] only: see [Store.Info].
 	MaxKeyLen, MaxValueLen int
 
 	// MaxAtomicWrites is how many writes WriteAtomic takes at most; 0 means that the
@@ -226,6 +227,11 @@ type ScanRequest struct {
 
 	WithValue bool // as in GetRequest
 	Stale     bool // as in GetRequest
+
+	// MaxValueLen is the greatest length of the values that the store writes, at least 1: a
+	// driver that must guess how large a page is may go by it. Others may have written
+	// larger ones.
+	MaxValueLen int
 
 	// Now, when set, lets the driver leave out records that are expired at Now
 	// (milliseconds since the Unix epoch).

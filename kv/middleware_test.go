@@ -42,7 +42,7 @@ func sealed(d kv.Driver) kv.Driver {
 func (d *sealing) Info() kv.Info {
 	info := d.Driver.Info()
 	info.Name += "+sealed"
-	info.MaxValueLen = kv.MaxValueLen - d.aead.Overhead()
+	info.MaxValueLen -= d.aead.Overhead()
 	return info
 }
 

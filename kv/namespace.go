@@ -39,7 +39,7 @@ func (s *Store) Namespace(prefix string) (*Store, error) {
 	view := *s
 	view.updates = new(updates)
 	// There is nothing to close in it: the link stays that of the store's driver.
-	view.driver = newNamespace(s.driver, s.info, prefix)
+	view.driver = newNamespace(s.driver, prefix)
 	view.readInfo()
 	return &view, nil
 }
@@ -55,7 +55,8 @@ type namespace struct {
 // maxNameLen keeps the names of drivers within what a version's text can hold.
 const maxNameLen = 255
 
-func newNamespace(d Driver, info Info, prefix string) *namespace {
+func newNamespace(d Driver, prefix string) *namespace {
+	info := describe(d)
 	// The slash is in no prefix, so that nested namespaces have names of their own.
 	name := info.Name + "/" + prefix
 	if len(name) > maxNameLen {

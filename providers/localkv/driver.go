@@ -20,7 +20,7 @@ const maxAtomicWrites = 100
 
 // Info describes the driver.
 func (d *driver) Info() kv.Info {
-	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites}
+	return kv.Info{Name: name, Shards: 1, MaxValueLen: kv.MaxLargeValueLen, MaxAtomicWrites: maxAtomicWrites}
 }
 
 // Get reads one row.
