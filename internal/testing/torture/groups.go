@@ -108,12 +108,12 @@ func (c *client) putMany(ctx context.Context, id string) {
 		}
 		items, calls = append(items, item), append(calls, call)
 	}
-	err := c.store.PutMany(ctx, items)
+	versions, err := c.store.PutMany(ctx, items)
 	batch, partial := errors.AsType[*kv.BatchError](err)
 	for _, call := range calls {
 		switch {
 		case err == nil || partial && batch.Failed[call.Key] == nil:
-			call.Out = output{Result: resOK}
+			c.stored(&call, versions[call.Key])
 		case partial:
 			failed(&call, batch.Failed[call.Key])
 		default:
