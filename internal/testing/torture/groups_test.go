@@ -17,6 +17,95 @@ import (
 // between them.
 func TestGroups(t *testing.T) { tortureAll(t, "groups", InGroups) }
 
+// TestFates: what AtomicWrites, touches and updates may do, and what not.
+func TestFates(t *testing.T) {
+	t.Parallel()
+	call := func(id, key string, in input, out output, begin int64) Call {
+		return Call{ID: id, Key: key, In: in, Out: out, Begin: begin, End: begin + 5, Requests: 1, Through: begin + 5}
+	}
+	put := func(id, key string, begin int64) Call {
+		return call(id, key, input{Act: actPut, Write: id}, output{Result: resOK, Version: id + key}, begin)
+	}
+	get := func(key, write, version string, begin int64) Call {
+		return call("", key, input{Act: actGet, Now: begin}, output{Result: resOK, Write: write, Version: version}, begin)
+	}
+	absent := func(key string, begin int64) Call {
+		return call("", key, input{Act: actGet, Now: begin}, output{Result: resAbsent}, begin)
+	}
+	all := func(requests int, calls ...Call) []Call { // one AtomicWrite
+		for i := range calls {
+			calls[i].Atomic, calls[i].Requests, calls[i].Lost, calls[i].Through = true, requests, requests-1, 100
+		}
+		return calls
+	}
+	maybe := func(calls []Call) []Call {
+		for i := range calls {
+			calls[i].Out = output{Result: resMaybe}
+		}
+		return calls
+	}
+	once := func(calls []Call) []Call {
+		for i := range calls {
+			calls[i].Once = true
+		}
+		return calls
+	}
+	touch := func(id string, expires, now, begin int64, result result) Call {
+		return call(id, "a", input{Act: actTouch, Cond: condLive, Expires: expires, Now: now}, output{Result: result, Version: id}, begin)
+	}
+	expiring := put("w", "a", 0)
+	expiring.In.Expires = 15
+	update := func(id, of string, begin int64) Call {
+		return call(id, "a", input{Act: actUpdate, Write: id, Of: of, Version: of + "a"}, output{Result: resOK, Version: id}, begin)
+	}
+	ifAbsent := put("w", "b", 10)
+	ifAbsent.In.Cond = condAbsent
+	add := func(sum string, begin int64) Call {
+		return call("add"+sum, "a", input{Act: actIncrement, Delta: 1, Keep: true}, output{Result: resOK, Write: sum}, begin)
+	}
+	for _, c := range []struct {
+		what    string
+		allowed bool
+		calls   []Call
+	}{
+		{"a reader sees one key before and the other after an AtomicWrite under way", true,
+			append(all(1, put("w", "a", 10), put("w", "b", 10)), get("a", "w", "wa", 10), absent("b", 13))},
+		{"and when it has ended", false,
+			append(all(1, put("w", "a", 10), put("w", "b", 10)), get("a", "w", "wa", 10), absent("b", 20))},
+		{"one of unknown outcome took effect", true,
+			append(maybe(all(1, put("w", "a", 10), put("w", "b", 10))), get("a", "w", "wa", 200), get("b", "w", "wb", 200))},
+		{"it did not", true,
+			append(maybe(all(1, put("w", "a", 10), put("w", "b", 10))), absent("a", 200), absent("b", 200))},
+		{"it took effect on one key, and not on the other", false,
+			append(maybe(all(1, put("w", "a", 10), put("w", "b", 10))), get("a", "w", "wa", 200), absent("b", 200))},
+		{"it took effect late on one key", true,
+			append(maybe(all(1, put("w", "a", 10), put("w", "b", 10))), get("a", "w", "wa", 20), absent("b", 20), get("b", "w", "wb", 200))},
+		{"a repeat brings all keys back", true,
+			append(all(2, put("w", "a", 10), put("w", "b", 10)), put("x", "a", 20), put("x", "b", 20), get("a", "w", "2", 30), get("b", "w", "3", 200))},
+		{"a repeat brings one key back", false,
+			append(all(2, put("w", "a", 10), ifAbsent), put("x", "a", 20), get("a", "w", "2", 30), get("b", "w", "wb", 200))},
+		{"one under a version is repeated", false,
+			append(once(all(2, put("w", "a", 10), put("w", "b", 10))), put("x", "a", 20), put("x", "b", 20), get("a", "w", "2", 30), get("b", "w", "3", 200))},
+		{"two of unknown outcome explain what neither does alone", false,
+			slices.Concat(maybe(all(1, put("v", "a", 10), put("v", "b", 10))), maybe(all(1, put("w", "b", 10), put("w", "c", 10))),
+				[]Call{get("a", "v", "1", 200), get("b", "w", "2", 200), absent("c", 200)})},
+		{"a touch keeps the value", true, []Call{put("w", "a", 0), touch("t", 0, 0, 10, resOK), get("a", "w", "t", 20)}},
+		{"a touch keeps the version", false, []Call{put("w", "a", 0), touch("t", 0, 0, 10, resOK), get("a", "w", "wa", 20)}},
+		{"a touch of an expired entry finds none", true, []Call{expiring, touch("t", 0, 20, 10, resFailed), absent("a", 20)}},
+		{"a touch revives an expired entry", false, []Call{expiring, touch("t", 0, 20, 10, resOK), get("a", "w", "t", 30)}},
+		{"an update follows what it saw", true, []Call{put("w", "a", 0), update("u", "w", 10), get("a", "u", "u", 20)}},
+		{"an update overwrites what it did not see", false, []Call{put("w", "a", 0), put("x", "a", 10), update("u", "w", 20)}},
+		{"increments add up", true, []Call{add("#1", 0), add("#2", 10), get("a", "#2", "v", 20)}},
+		{"an increment is applied twice", false, []Call{add("#1", 0), add("#2", 10), get("a", "#3", "v", 20)}},
+		{"an increment is lost", false, []Call{add("#1", 0), add("#1", 10)}},
+	} {
+		h := History{Calls: c.calls}
+		if err := h.Check(t.TempDir(), "fates"); (err == nil) != c.allowed {
+			t.Errorf("%s: allowed is %t, and the check ends with %v", c.what, c.allowed, err)
+		}
+	}
+}
+
 // brokenAtomic is a driver whose WriteAtomic has a bug.
 type brokenAtomic struct {
 	kv.Driver
