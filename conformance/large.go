@@ -261,7 +261,7 @@ func (t *trial) wantTooLong(n int, v kv.Version) {
 		"Put":                  func() error { _, err := t.Put(t.ctx, key, long); return err },
 		"Put with IfNotExists": func() error { _, err := t.Put(t.ctx, "new", long, kv.IfNotExists()); return err },
 		"Put with IfVersion":   func() error { _, err := t.Put(t.ctx, key, long, kv.IfVersion(v)); return err },
-		"PutMany":              func() error { return t.PutMany(t.ctx, []kv.Item{{Key: "new"}, {Key: key, Value: long}}) },
+		"PutMany":              func() error { _, err := t.PutMany(t.ctx, []kv.Item{{Key: "new"}, {Key: key, Value: long}}); return err },
 		"AtomicWrite": func() error {
 			if t.Info().MaxAtomicWrites == 0 { // the group atomic has cases for that
 				_, err := t.Put(t.ctx, key, long)

@@ -123,13 +123,13 @@ func TestSealedLargeValues(t *testing.T) {
 	}
 }
 
-// counting counts reads.
-type counting struct {
+// readCounter counts reads.
+type readCounter struct {
 	kv.Driver
 	gets int
 }
 
-func (d *counting) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+func (d *readCounter) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.gets++
 	return d.Driver.Get(ctx, req)
 }
@@ -137,7 +137,7 @@ func (d *counting) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error)
 // A store keeps its last own values for the next updates, within a number of bytes.
 func TestUpdatesOfLargeValues(t *testing.T) {
 	t.Parallel()
-	d := new(counting)
+	d := new(readCounter)
 	store := memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }), kv.MaxValue(kv.MaxLargeValueLen))
 	update := func(key string, n int) {
 		t.Helper()
