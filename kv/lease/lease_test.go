@@ -164,13 +164,14 @@ func TestTokensGrow(t *testing.T) {
 // The goal: from acquire to acquire, after a kill, at most a TTL and one poll.
 func TestTakenAfterAKill(t *testing.T) {
 	t.Parallel()
-	for after := range 20 {
+	for i := range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			l := w.acquire(t)
 			waiting := another(t, w.data)
 			began := time.Now()
-			time.AfterFunc(time.Duration(after)*377*time.Millisecond, func() { w.Use(faults.Always(faults.Drop)); began = time.Now() })
+			// Just after a renewal is the worst moment.
+			time.AfterFunc(time.Duration(1+i%4)*ttl/renewals+time.Millisecond, func() { w.Use(faults.Always(faults.Drop)); began = time.Now() })
 			taken, err := waiting.Acquire(t.Context(), "job")
 			if err != nil {
 				t.Fatal(err)
@@ -218,11 +219,11 @@ func TestTakenByALaterOne(t *testing.T) {
 		if _, err := s.TryAcquire(t.Context(), "job"); !errors.Is(err, ErrHeld) {
 			t.Errorf("rule: TryAcquire does not take a lease that it has not seen before; got %v", err)
 		}
-		time.Sleep(ttl - 1)
+		time.Sleep(ttl - time.Millisecond)
 		if _, err := s.TryAcquire(t.Context(), "job"); !errors.Is(err, ErrHeld) {
 			t.Errorf("rule: a lease is not taken before it was unchanged for its TTL; got %v", err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Millisecond)
 		l, err := s.TryAcquire(t.Context(), "job")
 		if err != nil {
 			t.Fatalf("rule: TryAcquire takes a lease that the same Leases saw a TTL ago; got %v", err)

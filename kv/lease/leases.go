@@ -194,7 +194,6 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 	if err != nil {
 		return nil, other{}, err
 	}
-	s.forget(a.name)
 	if atMost(sent, s.clock()) >= belief(s.ttl) {
 		return nil, other{}, s.fail(a.op, a.name, kv.ErrUnavailable, errors.New("the response took longer than the lease lasts"))
 	}
@@ -219,12 +218,6 @@ func (s *Leases) see(name string, version kv.Version) time.Duration {
 	}
 	s.seen[name] = sighting{version, now}
 	return 0
-}
-
-func (s *Leases) forget(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.seen, name)
 }
 
 // pause is the pause before the next read of one that waits. It varies, so that many that

@@ -546,6 +546,8 @@ func TestDamagedCursors(t *testing.T) {
 			switch part := part.(type) {
 			case int:
 				b = binary.AppendUvarint(b, uint64(part))
+			case uint64:
+				b = binary.AppendUvarint(b, part)
 			case string:
 				b = append(b, part...)
 			}
@@ -569,7 +571,7 @@ func TestDamagedCursors(t *testing.T) {
 		"that ends within a key":       sealed("a:", 0, 3, "1", m),
 		"that ends within a mark":      sealed("a:", 0, 1, "1", "1234"),
 		"that ends after a length":     sealed("a:", 0),
-		"with a length that is huge":   sealed("a:", 0, 1<<62, "1", m),
+		"with a length that is huge":   sealed("a:", 0, uint64(1<<62), "1", m),
 		"with a length that overflows": sealed("a:", strings.Repeat("\xff", 11), 1, "1", m),
 	}
 	for i := range cursor {

@@ -30,9 +30,15 @@ func TestLeases(t *testing.T) {
 		rates := maps.Clone(Rates)
 		delete(rates, faults.Hang)
 		w.Use(faults.Seeded(seed, rates, math.MaxInt))
-		ctx, cancel := context.WithTimeout(t.Context(), lasts)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		var holders Holders
+		time.AfterFunc(lasts, func() {
+			for holders.Tokens() < 5 && ctx.Err() == nil { // on a busy machine
+				time.Sleep(100 * time.Millisecond)
+			}
+			cancel()
+		})
 		var contending sync.WaitGroup
 		var losses atomic.Int64
 		begun := time.Now()
@@ -77,7 +83,7 @@ func TestLeases(t *testing.T) {
 		if bad := holders.Violations(); len(bad) > 0 {
 			t.Errorf("%s", strings.Join(bad, "\n"))
 		}
-		if holders.Tokens() < 3 || w.Faults() == 0 {
+		if holders.Tokens() < 5 || w.Faults() == 0 {
 			t.Errorf("too little happened to prove anything: %d acquisitions, %d faults", holders.Tokens(), w.Faults())
 		}
 		entry, err := w.direct.Get(t.Context(), "one")
@@ -89,59 +95,71 @@ func TestLeases(t *testing.T) {
 }
 
 // TestLeaseAfterAKill is the goal of leases: from acquire to acquire, after a kill, at most a TTL and one poll, beside
-// the requests themselves.
+// the requests themselves. They are slow on a busy machine, so one of some trials must do. A lease that takes longer by
+// itself does so each time.
 func TestLeaseAfterAKill(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		options := &lease.Options{TTL: 2 * time.Second, Poll: 100 * time.Millisecond}
-		holding, err := lease.New(w.stores[0], options)
-		if err != nil {
-			t.Fatal(err)
+		goal := options.TTL + options.Poll
+		var took []time.Duration
+		for trial := range 10 {
+			took = append(took, takenAfterAKill(t, w, options, fmt.Sprint("lease:", trial)))
+			if took[trial] <= goal+100*time.Millisecond {
+				t.Logf("taken %v after the kill", took)
+				return
+			}
 		}
-		waiting, err := lease.New(w.direct, options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		held, err := holding.Acquire(t.Context(), "one")
-		if err != nil {
-			t.Fatal(err)
-		}
-		next := make(chan error, 1)
-		var last *lease.Lease
-		go func() {
-			var err error
-			last, err = waiting.Acquire(t.Context(), "one")
-			next <- err
-		}()
-		time.Sleep(options.TTL / 4) // it is waiting
-		w.Use(faults.Always(faults.Drop))
-		killed := time.Now()
-		if err := <-next; err != nil {
-			t.Fatal(err)
-		}
-		took := time.Since(killed)
-		if held.Held() || last.Token() <= held.Token() {
-			t.Errorf("rule: the former holder does not hold the lease, and tokens grow; held %t, tokens %d and %d", held.Held(), held.Token(), last.Token())
-		}
-		// A read and a write end the wait. A busy machine may take a while for them.
-		if goal := options.TTL + options.Poll; took > goal+2*time.Second {
-			t.Errorf("rule: a lease is taken within a TTL and a poll, %s; it took %s", goal, took)
-		}
-		w.Use(nil)
-		if err := held.Release(t.Context()); !errors.Is(err, lease.ErrLost) {
-			t.Errorf("Release of the former holder: %v; want ErrLost", err)
-		}
-		// Not last.Held: on a busy machine the next holder may lose the lease as well.
-		record, err := kv.JSON[struct {
-			Token  int64
-			Holder string
-		}](w.direct).Get(t.Context(), "one")
-		if err != nil || record.Value.Token != last.Token() || record.Value.Holder == "" {
-			t.Errorf("rule: Release of a former holder does not release the lease of the next one; the record is %+v, %v", record.Value, err)
-		}
-		if err := last.Release(t.Context()); err != nil && !errors.Is(err, lease.ErrLost) {
-			t.Error(err)
-		}
-		t.Logf("taken %s after the kill", took)
+		t.Errorf("rule: a lease is taken within a TTL and a poll, %s; it took %v", goal, took)
 	})
+}
+
+// takenAfterAKill returns how long after a kill of its holder a lease is taken by one that waits.
+func takenAfterAKill(t *testing.T, w *world, options *lease.Options, name string) time.Duration {
+	t.Helper()
+	holding, err := lease.New(w.stores[0], options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting, err := lease.New(w.direct, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := holding.Acquire(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make(chan error, 1)
+	var last *lease.Lease
+	go func() {
+		var err error
+		last, err = waiting.Acquire(t.Context(), name)
+		next <- err
+	}()
+	time.Sleep(options.TTL/3 + options.TTL/10) // it is waiting, and the lease was just renewed
+	killed := time.Now()
+	w.Use(faults.Always(faults.Drop))
+	if err := <-next; err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(killed)
+	if held.Held() || last.Token() <= held.Token() {
+		t.Errorf("rule: the former holder does not hold the lease, and tokens grow; held %t, tokens %d and %d", held.Held(), held.Token(), last.Token())
+	}
+	w.Use(nil)
+	if err := held.Release(t.Context()); !errors.Is(err, lease.ErrLost) {
+		t.Errorf("Release of the former holder: %v; want ErrLost", err)
+	}
+	// Not last.Held: on a busy machine the next holder may lose the lease as well.
+	record, err := kv.JSON[struct {
+		Token  int64
+		Holder string
+	}](w.direct).Get(t.Context(), name)
+	if err != nil || record.Value.Token != last.Token() || record.Value.Holder == "" {
+		t.Errorf("rule: Release of a former holder does not release the lease of the next one; the record is %+v, %v", record.Value, err)
+	}
+	if err := last.Release(t.Context()); err != nil && !errors.Is(err, lease.ErrLost) {
+		t.Error(err)
+	}
+	return took
 }
