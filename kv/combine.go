@@ -380,8 +380,7 @@ type step struct {
 // entry, and stores what they make of it. It returns what is known afterwards.
 func (r *round) once(from Found) (Found, bool) {
 	s, now := r.store, r.store.now()
-	began := from.Exists && !expired(from.Expires, now.UnixMilli())
-	rec, exists := from.Record, began
+	rec, exists := from.Record, from.Exists && !expired(from.Expires, now.UnixMilli())
 	rec.Key = r.key
 	version := s.version(r.key, rec.Expires, rec.Version)
 	steps, writes, token := make([]step, 0, len(r.updates)), 0, newToken()
@@ -414,7 +413,8 @@ func (r *round) once(from Found) (Found, bool) {
 		}
 		steps = append(steps, st)
 	}
-	if writes == 0 || !exists && !began { // nothing changes, if the base is what there is now
+	// An expired entry is deleted as well: by another clock it may be live.
+	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is what there is now
 		for _, st := range steps {
 			if st.update.fresh {
 				r.settle(st.update, st.entry, st.err)
