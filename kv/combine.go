@@ -394,8 +394,7 @@ type step struct {
 // entry, and stores what they make of it. It returns what is known afterwards.
 func (r *round) once(from Found) (Found, bool) {
 	s, now := r.store, r.store.now()
-	began := from.Exists && !expired(from.Expires, now.UnixMilli())
-	rec, exists := from.Record, began
+	rec, exists := from.Record, from.Exists && !expired(from.Expires, now.UnixMilli())
 	rec.Key = r.key
 	token, writes := newToken(), 0
 	var one [1]step // in most rounds
@@ -431,7 +430,8 @@ func (r *round) once(from Found) (Found, bool) {
 		}
 		steps = append(steps, st)
 	}
-	if writes == 0 || !exists && !began { // nothing changes, if the base is what there is now
+	// An expired entry is deleted as well: by another clock it may be live.
+	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is what there is now
 		for _, st := range steps {
 			if st.update.fresh {
 				r.settle(st.update, st.entry, st.err)

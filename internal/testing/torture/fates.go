@@ -110,6 +110,9 @@ func failure(key string, v *verdict, why string) *unexplained {
 	return &unexplained{verdict: v, key: key, why: why}
 }
 
+// unsure reports whether there was no time to find out.
+func (u *unexplained) unsure() bool { return u != nil && u.result == porcupine.Unknown }
+
 // solve settles the fates that are open. It first finds those that one key alone settles.
 func (f *fates) solve(now []fate) error {
 	now = slices.Clone(now)
@@ -121,6 +124,10 @@ func (f *fates) solve(now []fate) error {
 			}
 			yes, no := f.with(now, i, applied), f.with(now, i, never)
 			switch {
+			case yes.unsure():
+				return yes
+			case no.unsure():
+				return no
 			case yes != nil && no != nil:
 				no.why = fmt.Sprintf("the AtomicWrite %s took effect on some of the keys %s, and not on all: here it did, and on %s it did not", f.names[i], f.keys[i], yes.key)
 				return no
@@ -209,7 +216,7 @@ func (f *fates) operations(key string, now []fate) []porcupine.Operation {
 		if c.Out.Result == resMaybe {
 			op.Return = end
 			add(op, c.ID)
-		} else {
+		} else if c.Out.Result != resRepeat {
 			operations = append(operations, op)
 		}
 		op.Input, op.Return = c.repeat(), end

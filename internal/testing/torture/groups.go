@@ -152,6 +152,7 @@ func (c *client) touch(ctx context.Context, id, key string) {
 }
 
 // updates makes one update, or three at once of the same key, which the store combines.
+// Those keep the expiry that there is, so that one repeat makes the same of them all.
 func (c *client) updates(ctx context.Context, id, key string) {
 	many := 1
 	if c.rng.IntN(4) == 0 {
@@ -161,9 +162,9 @@ func (c *client) updates(ctx context.Context, id, key string) {
 	versions := make([]kv.Version, many)
 	for i := range calls {
 		if isNumber(key) {
-			run[i] = c.increment(ctx, id, key, &calls[i])
+			run[i] = c.increment(ctx, id, key, many > 1, &calls[i])
 		} else {
-			run[i] = c.update(ctx, id, key, i, &calls[i], &versions[i])
+			run[i] = c.update(ctx, id, key, i, many > 1, &calls[i], &versions[i])
 		}
 	}
 	var running sync.WaitGroup
@@ -175,27 +176,60 @@ func (c *client) updates(ctx context.Context, id, key string) {
 		if call.Out.Result == resOK && call.Out.Version != "" {
 			c.seen[key] = seen{cmp.Or(call.In.Write, call.Out.Write), versions[i]}
 		}
-		c.calls = append(c.calls, call)
 	}
+	if many > 1 {
+		calls = append(calls, c.remake(calls)...)
+	}
+	c.calls = append(c.calls, calls...)
+}
+
+// remake returns the call that stands for the repeats of three updates at once. Some of
+// them were one write, and if that made the entry, so may its repeat.
+func (c *client) remake(calls []Call) []Call {
+	again := Call{ID: calls[0].ID, Client: c.number, Key: calls[0].Key, Begin: calls[0].Begin, Out: output{Result: resRepeat}}
+	again.In = input{Act: actMake, Now: calls[0].In.Now}
+	sums, made := []int64{0}, false
+	for i := range calls {
+		call := &calls[i]
+		call.Once = true
+		again.End = max(again.End, call.End)
+		if call.In.Act == actIncrement {
+			for _, sum := range sums {
+				sums = append(sums, sum+call.In.Delta)
+			}
+		} else if call.In.Write != "" {
+			again.In.Made = append(again.In.Made, call.In.Write)
+		}
+	}
+	for _, sum := range sums[1:] {
+		again.In.Made = append(again.In.Made, numbered(sum))
+	}
+	for i := range calls {
+		made = made || calls[i].makes() || slices.Contains(again.In.Made, calls[i].Out.Write)
+	}
+	if !made {
+		return nil
+	}
+	return []Call{again}
 }
 
 // update draws an update of a value, and returns what makes it.
-func (c *client) update(ctx context.Context, id, key string, i int, call *Call, version *kv.Version) func() {
+func (c *client) update(ctx context.Context, id, key string, i int, keep bool, call *Call, version *kv.Version) func() {
 	*call = c.begin(id, key, actUpdate)
 	write := fmt.Sprintf("%s.%d", id, i)
 	change := kv.Change{Value: valueOf(write, c.rng.IntN(8))}
 	call.In.Write = write
-	switch c.rng.IntN(8) {
-	case 0:
+	switch draw := c.rng.IntN(8); {
+	case draw == 0:
 		change, call.In.Write = kv.Change{Leave: true}, ""
-	case 1:
+	case draw == 1:
 		change, call.In.Write = kv.Change{Delete: true}, ""
-	case 2:
-		change.Persist = true
-	case 3, 4:
-		change.TTL, _ = c.expiry(call)
-	default:
+	case keep || draw > 4:
 		call.In.Keep = true
+	case draw == 2:
+		change.Persist = true
+	default:
+		change.TTL, _ = c.expiry(call)
 	}
 	return func() {
 		entry, err := c.store.Update(ctx, key, func(old kv.Entry, exists bool) (kv.Change, error) {
@@ -207,7 +241,7 @@ func (c *client) update(ctx context.Context, id, key string, i int, call *Call, 
 		})
 		*version = entry.Version
 		switch {
-		case err == nil && (change.Leave || change.Delete) && call.In.Of == "": // there was nothing
+		case err == nil && change.Leave && call.In.Of == "":
 			call.In, call.Out = input{Act: actGet, Now: call.In.Now}, output{Result: resAbsent}
 		case err == nil && change.Leave:
 			call.In = input{Act: actGet, Now: call.In.Now}
@@ -224,20 +258,20 @@ func (c *client) update(ctx context.Context, id, key string, i int, call *Call, 
 }
 
 // increment draws an increment, and returns what makes it.
-func (c *client) increment(ctx context.Context, id, key string, call *Call) func() {
+func (c *client) increment(ctx context.Context, id, key string, keep bool, call *Call) func() {
 	*call = c.begin(id, key, actIncrement)
 	call.In.Delta = 1 + c.rng.Int64N(9)
 	var opts []kv.IncrementOption
-	switch c.rng.IntN(4) {
-	case 0:
-		ttl, _ := c.expiry(call)
-		opts = append(opts, kv.TTL(ttl))
-	case 1:
+	switch draw := c.rng.IntN(4); {
+	case keep || draw > 1:
+		call.In.Keep = true
+	case draw == 1:
 		ttl, _ := c.expiry(call)
 		opts = append(opts, kv.TTLIfNew(ttl))
 		call.In.Keep = true
 	default:
-		call.In.Keep = true
+		ttl, _ := c.expiry(call)
+		opts = append(opts, kv.TTL(ttl))
 	}
 	return func() {
 		sum, err := c.store.Increment(ctx, key, call.In.Delta, opts...)

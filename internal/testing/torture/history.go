@@ -101,26 +101,38 @@ func (h *History) Maybes() int {
 	return n
 }
 
-// repeats is how often the call may have taken effect again.
+// repeats is how often the call may have taken effect again: no more often than answers
+// were lost.
 func (c *Call) repeats() int {
 	lost := max(min(c.Requests-1, c.Lost), 0)
+	if c.Once || c.Out.Result == resError || c.Out.Result == resFailed {
+		return 0
+	}
 	switch {
-	case c.Out.Result == resError, c.Out.Result == resFailed:
-	case c.Atomic:
-		if !c.Once {
-			return lost
-		}
+	case c.Atomic, c.In.Act == actMake:
+		return lost
 	case c.In.Act == actPut || c.In.Act == actDelete:
-		switch c.In.Cond {
-		case condNone:
-			return max(c.Requests-1, 0)
-		case condAbsent:
+		if c.In.Cond != condVersion {
 			return lost
 		}
-	case c.In.Act == actTouch && c.In.Cond == condLive, c.In.Act == actUpdate && c.In.Of == "", c.In.Act == actIncrement:
+	case c.In.Act == actTouch && c.In.Cond == condLive:
+		return lost
+	case c.makes():
 		return lost
 	}
 	return 0
+}
+
+// makes reports whether the call is an update that may have made the entry. Those of an
+// entry that there is are under its version.
+func (c *Call) makes() bool {
+	switch c.In.Act {
+	case actUpdate:
+		return c.In.Of == "" && c.In.Write != ""
+	case actIncrement:
+		return c.Out.Result == resMaybe || c.Out.Write == numbered(c.In.Delta)
+	}
+	return false
 }
 
 // repeat is the input of the call when it takes effect again.

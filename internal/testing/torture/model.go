@@ -66,6 +66,7 @@ const (
 	actUpdate    action = "update"         // deletes when Write is empty
 	actIncrement action = "increment"      // the entry is a number: see numberOf
 	actTake      action = "get and delete" // of what Out tells
+	actMake      action = "make again"     // a repeat of updates at once: see Made
 )
 
 // condition is what a write asks for.
@@ -81,11 +82,12 @@ const (
 // input is what the model is told about a call.
 type input struct {
 	Act     action
-	Now     int64  // the clock's reading, in milliseconds
-	Write   string // of a put or update: names it, and stands for the value
-	Expires int64  // of what stores an entry
-	Keep    bool   // a live entry keeps its expiry instead
-	Delta   int64  // of an increment
+	Now     int64    // the clock's reading, in milliseconds
+	Write   string   // of a put or update: names it, and stands for the value
+	Expires int64    // of what stores an entry
+	Keep    bool     // a live entry keeps its expiry instead
+	Delta   int64    // of an increment
+	Made    []string // of actMake: one of these is what they made of no entry
 	Cond    condition
 
 	// Of is the write whose entry a condVersion or an update wants, and Version that of
@@ -101,9 +103,10 @@ const (
 	resOK     result = "ok"
 	resAbsent result = "absent" // ErrNotFound, or not among what was read
 	resFailed result = "condition failed"
-	resMaybe  result = "maybe"  // it took effect or not
-	resEffect result = "effect" // it took effect, whatever it was told: see fates
-	resError  result = "error"  // it had no effect
+	resMaybe  result = "maybe"            // it took effect or not
+	resRepeat result = "a repeat or none" // of actMake, whose calls are apart
+	resEffect result = "effect"           // it took effect, whatever it was told: see fates
+	resError  result = "error"            // it had no effect
 )
 
 // output is what came of a call.
@@ -166,6 +169,15 @@ func step(s state, in input, out output) []state {
 		return nil
 	}
 	live := s.live(in.Now)
+	if in.Act == actMake {
+		states := []state{s}
+		for _, write := range in.Made {
+			if !live {
+				states = append(states, state{Past: s.past(), Write: write})
+			}
+		}
+		return states
+	}
 	next, changes := s.after(in, out)
 	if !changes {
 		if out.Result == resMaybe {
