@@ -91,5 +91,5 @@ cloud: ## Check the real stores that SKYKV_CLOUD_URLS names, and write a report 
 	SKYKV_CLOUD_REPORTS=$(abspath $(REPORTS)) $(GO) test -count=1 -timeout 4h -v -run '^TestCloud$$' $(TESTFLAGS) ./internal/testing/cloud
 
 .PHONY: bench
-bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
-	cd internal/bench && $(GO) run . -plots ../../docs/bench
+bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, write docs/figures.md
+	cd internal/bench && $(GO) run . -plots ../../docs/bench -figures ../../docs/figures.md

@@ -108,7 +108,7 @@ func (m measurements) base(work string) string {
 	return ""
 }
 
-// printSummary prints the table of docs/figures.md.
+// printSummary prints the times and allocations of each work as a table.
 func printSummary(m measurements, out io.Writer) {
 	fmt.Fprint(out, "| Work | beside |")
 	for _, peer := range peers {
