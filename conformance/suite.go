@@ -21,6 +21,7 @@ var suite = slices.Concat(
 	expiryCases(),
 	scanCases(),
 	pageCases(),
+	countCases(),
 	cursorCases(),
 	groupCases(),
 	batchCases(),

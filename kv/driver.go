@@ -144,6 +144,13 @@ type Info struct {
 	// process, or the driver's Close ends the calls by itself, those without a deadline
 	// too. Middleware that waits by itself clears it.
 	EndsCalls bool
+
+	// Count returns how many records Scan would yield for a request that are not expired
+	// at its Now. It is for services that count faster than they are read, and nil
+	// elsewhere. It returns ErrIncompatible where it meets a record that skykv did not
+	// write; the store then scans, and names the record. Middleware is not told of it: it
+	// may change what is scanned, so that a store with middleware scans.
+	Count func(ctx context.Context, req ScanRequest) (int, error)
 }
 
 // Record is an entry as drivers store it.

@@ -65,7 +65,7 @@ func (g *guard) knows(w Write) bool {
 	return w.Kind >= KindPut && w.Kind <= KindCheck && w.Condition.Kind <= CondLive
 }
 
-// Info leaves out every field that came after the guard's level.
+// Info leaves out Count, and every field that came after the guard's level.
 func (g *guard) Info() Info {
 	info := g.Driver.Info()
 	return Info{
