@@ -158,13 +158,13 @@ func expiryFaults() []fault {
 		{
 			name: "scans remove what has expired, without an hour's grace",
 			wrap: removing(0),
-			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*", "expiry/fast-clock/count", "count/expired"},
 			only: true,
 		},
 		{
 			name: "scans remove what expired more than half an hour ago",
 			wrap: removing(31 * time.Minute),
-			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*", "expiry/fast-clock/count"},
 			only: true,
 		},
 		{

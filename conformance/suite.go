@@ -22,6 +22,7 @@ var suite = slices.Concat(
 	expiryCases(),
 	scanCases(),
 	pageCases(),
+	countCases(),
 	cursorCases(),
 	groupCases(),
 	batchCases(),

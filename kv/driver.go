@@ -150,6 +150,13 @@ type Info struct {
 	// The store then carries out each update by a read and a write of its own: to combine
 	// them would cost more than it saves. Middleware that waits by itself clears it.
 	Immediate bool
+
+	// Count returns how many records Scan would yield for a request that are not expired
+	// at its Now. It is for services that count faster than they are read, and nil
+	// elsewhere. It returns ErrIncompatible where it meets a record that skykv did not
+	// write; the store then scans, and names the record. Middleware is not told of it: it
+	// may change what is scanned, so that a store with middleware scans.
+	Count func(ctx context.Context, req ScanRequest) (int, error)
 }
 
 // Record is an entry as drivers store it.

@@ -65,8 +65,8 @@ func (g *guard) knows(w Write) bool {
 	return w.Kind >= KindPut && w.Kind <= KindCheck && w.Condition.Kind <= CondLive
 }
 
-// Info leaves out every field that came after the guard's level, and fills in limits, so
-// that middleware can lower them.
+// Info leaves out Count and every field that came after the guard's level, and fills in
+// limits, so that middleware can lower them.
 func (g *guard) Info() Info {
 	info := describe(g.Driver)
 	return Info{
