@@ -125,6 +125,9 @@ With KV_URL set:
 			}
 			defer limitEntry(cmd)()
 			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
+				if most := store.Info().MaxValueLen; len(value) > most && most < kv.MaxLargeValueLen {
+					return usagef("value too large: it has %d bytes, and the store takes at most %d; for larger ones add max-value=%d to the URL's parameters", len(value), most, kv.MaxLargeValueLen)
+				}
 				var version kv.Version
 				var err error
 				if keepTTL {
@@ -169,7 +172,7 @@ const standard = "-"
 var errIfVersion = usagef("invalid version: --if-version takes the version that get --json or put --json printed")
 
 // readValue reads a value from a file, or from standard input when path is empty or
-// "-", and no more than a value can hold.
+// "-", and no more than a value of any store can hold.
 func readValue(ctx context.Context, path string) ([]byte, error) {
 	what, r := "the value on standard input", io.Reader(os.Stdin)
 	if path != "" && path != standard {
@@ -182,12 +185,12 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 	} else if isTerminal(os.Stdin) {
 		fmt.Fprintln(stderr, "skykv: type the value, then Ctrl-D")
 	}
-	value, err := io.ReadAll(io.LimitReader(interruptible(ctx, r), kv.MaxValueLen+1))
+	value, err := io.ReadAll(io.LimitReader(interruptible(ctx, r), kv.MaxLargeValueLen+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", what, err)
-	case len(value) > kv.MaxValueLen:
-		return nil, usagef("%s has more than %d bytes, the most that a value can have", what, kv.MaxValueLen)
+	case len(value) > kv.MaxLargeValueLen:
+		return nil, usagef("%s has more than %d bytes, the most that a value can have", what, kv.MaxLargeValueLen)
 	case len(value) == 0 && path == "": // VALUE was forgotten, or what should have written it failed
 		return nil, usagef(`standard input is empty; to store an empty value, give "" as the VALUE, or --file -`)
 	}

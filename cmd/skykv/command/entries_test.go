@@ -157,6 +157,27 @@ func TestURLFromEnvironment(t *testing.T) {
 	bad(t, exitUsage, "KV_URL", "count")
 }
 
+// The rule: with max-value in its URL, a store takes values of that size, and with or without
+// it they are read.
+func TestLargeValues(t *testing.T) {
+	t.Parallel()
+	url := fileStore(t)
+	large, value := url+"?max-value=393216", strings.Repeat("x", kv.MaxLargeValueLen)
+	goodWith(t, value, "put", large, "a")
+	for _, url := range []string{url, large} {
+		if got := good(t, "get", url, "a"); got != value {
+			t.Errorf("rule: what was put is read; get %s prints %d bytes", url, len(got))
+		}
+		if got := good(t, "scan", url); len(got) < len(value) {
+			t.Errorf("rule: what was put is read; scan %s prints %d bytes", url, len(got))
+		}
+	}
+	good(t, "touch", url, "a", "--ttl", "1h")
+	if got := good(t, "get", url, "a"); got != value {
+		t.Errorf("rule: a touch leaves the value; get prints %d bytes", len(got))
+	}
+}
+
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	url, dir := fileStore(t), t.TempDir()
@@ -220,8 +241,11 @@ func TestWrongUse(t *testing.T) {
 		{"--print is empty", exitUsage, []string{"provision", url, "--print", ""}},
 		{"--only is empty", exitUsage, []string{"dev", "--only", ""}},
 		{"value too large", exitUsage, []string{"put", url, "b", strings.Repeat("x", kv.MaxValueLen+1)}},
-		{"more than 24576 bytes", exitUsage, []string{"put", url, "b", "--file", big}},
-		{"more than 24576 bytes", exitUsage, []string{"put", url, "b", "--file", "/dev/zero"}},
+		{"value too large: it has 24577 bytes, and the store takes at most 24576; for larger ones add max-value=393216", exitUsage, []string{"put", url, "b", "--file", big}},
+		{"the store takes at most 1000", exitUsage, []string{"put", url + "?max-value=1000", "b", "--file", big}},
+		{"more than 393216 bytes", exitUsage, []string{"put", url, "b", "--file", "/dev/zero"}},
+		{"value too large", exitUsage, []string{"put", url, "a", "--keep-ttl", "--file", big}},
+		{"max-value", exitUsage, []string{"get", url + "?max-value=393217", "a"}},
 		{"no such file", exitFailure, []string{"put", url, "b", "--file", filepath.Join(dir, "absent")}},
 		{"is a directory", exitFailure, []string{"put", url, "b", "--file", dir}},
 		{"both", exitUsage, []string{"put", url, "b", "x", "--file", big}},
@@ -274,7 +298,8 @@ func TestWrongUse(t *testing.T) {
 			t.Errorf("%v: the message has %d bytes", c.args, len(o.stderr))
 		}
 	}
-	badWith(t, strings.Repeat("x", kv.MaxValueLen+1), exitUsage, "more than 24576 bytes", "put", url, "b")
+	badWith(t, strings.Repeat("x", kv.MaxValueLen+1), exitUsage, "value too large", "put", url, "b")
+	badWith(t, strings.Repeat("x", kv.MaxLargeValueLen+1), exitUsage, "more than 393216 bytes", "put", url+"?max-value=393216", "b")
 	if got := good(t, "scan", url, "--keys-only"); got != "a\n" {
 		t.Errorf("rule: what is refused changes nothing; the store holds %q", got)
 	}

@@ -40,7 +40,8 @@ func (c *cli) newCopy() *cobra.Command {
 		Long: `Copy all entries, or those with --prefix, from one store to another of whatever kind,
 while both are in use. Entries expire in TO at the same instant as in FROM, to the
 millisecond. What TO holds under other keys stays. Of an entry that is written meanwhile,
-the old state or the new one is copied.
+the old state or the new one is copied. Entries that are too large for TO are named and left
+out, and the command then exits with 1: see max-value in the form of its URL.
 
 ` + checkpointHelp + `
 
@@ -93,6 +94,7 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 							return err
 						}
 						m := newMeter("copied", "entries", state.Counts.Done())
+						compareLimits(m, from.Info(), to.Info())
 						counting, cancel := context.WithCancel(ctx)
 						defer cancel()
 						m.count(counting, from, job.Prefix, state.Position.Key)
@@ -323,6 +325,8 @@ with one key the last one wins, with --if-not-exists the first one, of those tha
 expired by now: these are left out. A byte order mark at the beginning is skipped.
 
 A line that is no entry ends the import with its number; those before it are stored.
+Entries that are too large for the store are named and left out, and the command then exits
+with 1: see max-value in the form of its URL.
 
 ` + checkpointHelp,
 		Example: `  skykv import file:app.db --input app.jsonl
@@ -438,6 +442,13 @@ func checkTransferFlags(prefix, checkpoint string, parallel int) error {
 		return usagef("--checkpoint needs a file: it is read again by the next run")
 	}
 	return kv.ValidatePrefix(prefix)
+}
+
+// compareLimits says beforehand that a copy may leave entries out.
+func compareLimits(m *meter, from, to kv.Info) {
+	if from.MaxValueLen > to.MaxValueLen {
+		m.say("FROM takes values of up to %d bytes, TO of up to %d: entries with larger ones are named and left out", from.MaxValueLen, to.MaxValueLen)
+	}
 }
 
 // checkSides refuses sides of a transfer that are one and the same, and a checkpoint in
@@ -589,7 +600,7 @@ func (r *result) others() (text string) {
 		n   int64
 		how string
 	}{
-		{r.Skipped, "were there already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"},
+		{r.Skipped, "were there already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"}, {r.TooLarge, "were too large"},
 	} {
 		if other.n > 0 {
 			text += fmt.Sprintf("; %s %s", thousands(other.n), other.how)
@@ -633,6 +644,8 @@ func (r *result) print(asJSON bool) error {
 	switch {
 	case r.Failed > 0:
 		return fmt.Errorf("%s could not be read, see above", entries(r.Failed))
+	case r.TooLarge > 0:
+		return fmt.Errorf("%s were too large for the store that they were for, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.TooLarge), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
 	case r.Differences != nil && *r.Differences > 0:
 		return quiet(exitFindings)
 	}

@@ -944,3 +944,46 @@ func TestExportFormat(t *testing.T) {
 	}
 	goodWith(t, good(t, "scan", store), "import", fileStore(t))
 }
+
+// The rule: what is too large for the other side is named and left out, the rest goes on, and
+// the exit status says so. With max-value all goes through, whatever its spelling.
+func TestTransfersOfLargeValues(t *testing.T) {
+	t.Parallel()
+	const param = "?max-value=393216"
+	from, dir := fileStore(t), t.TempDir()
+	values := map[string]string{"a": "small", "b": strings.Repeat("x", kv.MaxValueLen+1), "c": strings.Repeat("\x01", kv.MaxLargeValueLen), "d": "small"}
+	for key, value := range values {
+		goodWith(t, value, "put", from+param, key)
+	}
+	lines := filepath.Join(dir, "lines")
+	good(t, "export", from, "--output", lines)
+	for name, run := range map[string]func(to string) []string{
+		"copy":                         func(to string) []string { return []string{"copy", from, to} },
+		"copy from one with max-value": func(to string) []string { return []string{"copy", from + param, to} },
+		"copy with --if-not-exists":    func(to string) []string { return []string{"copy", from, to, "--if-not-exists"} },
+		"import":                       func(to string) []string { return []string{"import", to, "--input", lines} },
+	} {
+		to := fileStore(t)
+		o := skykv(t, "", append(run(to), "--json")...)
+		if o.code != exitFailure || !strings.Contains(o.stdout, `"written":2`) || !strings.Contains(o.stdout, `"tooLarge":2`) {
+			t.Errorf("%s: exits with %d and prints %s; want %d, 2 written, 2 too large", name, o.code, o.stdout, exitFailure)
+		}
+		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes, and the store takes at most 24576`, `entry "c"`, "2 entries were too large", "add max-value=393216"} {
+			if !strings.Contains(o.stderr, says) {
+				t.Errorf("%s: says %q; want %q", name, o.stderr, says)
+			}
+		}
+		if says := strings.Contains(o.stderr, "FROM takes values of up to 393216 bytes, TO of up to 24576"); says != (name == "copy from one with max-value") {
+			t.Errorf("%s: limits that differ are told at first; it says %q", name, o.stderr)
+		}
+		if got := good(t, "scan", to, "--keys-only"); got != "a\nd\n" {
+			t.Errorf("%s: the store holds %q; want a and d", name, got)
+		}
+		good(t, run(to+param)...)
+		for key, value := range values {
+			if got := good(t, "get", to, key); got != value {
+				t.Errorf("%s: %s has %d bytes; want %d", name, key, len(got), len(value))
+			}
+		}
+	}
+}

@@ -71,7 +71,6 @@ func TestRefused(t *testing.T) {
 		{`{"key":"a","value":"\uFFFD \udfff` + secret + `"}`, "not valid text"},
 		{`{"key":"a","value":"` + "\ufffd" + ` \ud800\u0041` + secret + `"}`, "not valid text"},
 		{`{"key":"a","value":"` + "\xff" + secret + `"}`, "UTF-8"},
-		{`{"key":"a","value":"` + strings.Repeat("x", kv.MaxValueLen+1) + `"}`, "value too large"},
 		{`{"key":"a","value":"` + strings.Repeat("x", maxLine) + `"}`, "longer than"},
 		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "no instant"},
 		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "not after 0001-01-01T00:00:00Z"},

@@ -74,6 +74,8 @@ type lineSink struct {
 	at Mark
 }
 
+func (s *lineSink) Takes(kv.Entry) error { return nil } // lines have no limit
+
 func (s *lineSink) Parallel() int { return 1 }
 
 func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, mark Mark, err error) {

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -32,6 +33,16 @@ type storeSink struct {
 	store       *kv.Store
 	parallel    int
 	ifNotExists bool
+}
+
+func (s *storeSink) Takes(entry kv.Entry) error {
+	switch info := s.store.Info(); {
+	case len(entry.Key) > info.MaxKeyLen:
+		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("the key has %d bytes, and the store takes at most %d", len(entry.Key), info.MaxKeyLen)}
+	case len(entry.Value) > info.MaxValueLen:
+		return &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes, and the store takes at most %d", len(entry.Value), info.MaxValueLen)}
+	}
+	return nil
 }
 
 func (s *storeSink) Parallel() int { return s.parallel }

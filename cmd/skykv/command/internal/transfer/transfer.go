@@ -38,20 +38,27 @@ type Counts struct {
 	Skipped int64 `json:"skipped"` // the sink had them already
 	Expired int64 `json:"expired"` // between reading and writing
 	Failed  int64 `json:"failed"`  // could not be read
+
+	TooLarge int64 `json:"tooLarge"` // for the sink
 }
 
 // Done is the number of entries that are dealt with.
-func (c Counts) Done() int64 { return c.Written + c.Skipped + c.Expired + c.Failed }
+func (c Counts) Done() int64 { return c.Written + c.Skipped + c.Expired + c.Failed + c.TooLarge }
 
 func (c *Counts) add(d Counts) {
 	c.Written += d.Written
 	c.Skipped += d.Skipped
 	c.Expired += d.Expired
 	c.Failed += d.Failed
+	c.TooLarge += d.TooLarge
 }
 
 // Sink takes entries.
 type Sink interface {
+	// Takes returns why an entry is too large for the sink, or nil. Such an entry is not
+	// written.
+	Takes(entry kv.Entry) error
+
 	// Write takes a batch of entries with distinct keys. With an error, any of
 	// them may have been written; writing them again must do no harm. The mark
 	// says where the batch ends, in a sink of lines.
@@ -83,7 +90,7 @@ type Config struct {
 	SaveEvery time.Duration
 
 	Progress func(State)                 // when set, called after every batch
-	Failed   func(key string, err error) // called for every entry that cannot be read
+	Failed   func(key string, err error) // called for every entry that cannot be read, or is too large for the sink
 }
 
 // A batch has at most this many entries and about so many bytes.
@@ -93,16 +100,20 @@ const (
 )
 
 type batch struct {
-	entries []kv.Entry
-	failed  map[string]error // entries that could not be read
-	next    Position
-	size    int
+	entries  []kv.Entry
+	failed   map[string]error // entries that could not be read
+	tooLarge map[string]error // entries that the sink does not take
+	next     Position
+	size     int
 
 	done   chan struct{} // closed when what follows is set
 	counts Counts
 	mark   Mark
 	err    error
 }
+
+// len is the number of entries that the batch deals with.
+func (b *batch) len() int { return len(b.entries) + len(b.failed) + len(b.tooLarge) }
 
 // Run transfers all there is. It returns how far it came, the cause of ctx's end
 // if that ended it, and else the first error, of the source or of the sink.
@@ -135,6 +146,7 @@ func Run(ctx context.Context, c Config) (State, error) {
 					b.counts, b.mark, b.err = c.Sink.Write(running, b.entries)
 				}
 				b.counts.Failed += int64(len(b.failed))
+				b.counts.TooLarge += int64(len(b.tooLarge))
 				close(b.done)
 			}
 		})
@@ -143,7 +155,7 @@ func Run(ctx context.Context, c Config) (State, error) {
 	workers.Go(func() {
 		defer close(ordered)
 		defer close(queue)
-		readErr = read(running, c.Source, c.From.Position, func(b *batch) bool {
+		readErr = read(running, c.Source, c.Sink.Takes, c.From.Position, func(b *batch) bool {
 			select {
 			case ordered <- b:
 			case <-running.Done():
@@ -177,8 +189,10 @@ func Run(ctx context.Context, c Config) (State, error) {
 			}
 			return state, errors.Join(b.err, save())
 		}
-		for key, err := range b.failed {
-			c.Failed(key, err)
+		for _, failed := range []map[string]error{b.failed, b.tooLarge} {
+			for key, err := range failed {
+				c.Failed(key, err)
+			}
 		}
 		state.Position = b.next
 		state.Counts.add(b.counts)
@@ -201,14 +215,14 @@ func Run(ctx context.Context, c Config) (State, error) {
 	return state, errors.Join(readErr, save())
 }
 
-// read makes batches and hands them to send, until that returns false. No key is
-// in two batches that are under way: the later one must win.
-func read(ctx context.Context, source Source, from Position, send func(*batch) bool) error {
+// read makes batches of the entries that takes permits, and hands them to send, until that
+// returns false. No key is in two batches that are under way: the later one must win.
+func read(ctx context.Context, source Source, takes func(kv.Entry) error, from Position, send func(*batch) bool) error {
 	underWay := make(map[string]*batch)
 	var sent []*batch // whose keys are in underWay, in order
 	current := &batch{done: make(chan struct{})}
 	flush := func() bool {
-		if len(current.entries)+len(current.failed) == 0 {
+		if current.len() == 0 {
 			return true
 		}
 		for len(sent) > 0 && isClosed(sent[0].done) {
@@ -231,6 +245,11 @@ func read(ctx context.Context, source Source, from Position, send func(*batch) b
 				current.failed = make(map[string]error)
 			}
 			current.failed[rec.Key] = err
+		case takes(rec.Entry) != nil:
+			if current.tooLarge == nil {
+				current.tooLarge = make(map[string]error)
+			}
+			current.tooLarge[rec.Key] = takes(rec.Entry)
 		default:
 			if twin := underWay[rec.Key]; twin != nil {
 				if twin == current && !flush() || !wait(ctx, twin) {
@@ -242,7 +261,7 @@ func read(ctx context.Context, source Source, from Position, send func(*batch) b
 			current.size += len(rec.Key) + len(rec.Value)
 		}
 		current.next = rec.Next
-		if len(current.entries)+len(current.failed) >= batchEntries || current.size >= batchBytes {
+		if current.len() >= batchEntries || current.size >= batchBytes {
 			if !flush() {
 				return ctx.Err()
 			}
