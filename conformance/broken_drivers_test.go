@@ -1534,6 +1534,17 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
+			name: "WriteMany finds records without their predecessors",
+			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i := range results {
+					results[i].Found.Predecessors = ""
+				}
+				return results
+			}),
+			must: []string{"driver/predecessors/reads"},
+			only: true,
+		},
+		{
 			name: "WriteMany does not say what made a condition fail",
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				for i := range results {
@@ -1541,7 +1552,7 @@ func driverFaults() []fault {
 				}
 				return results
 			}),
-			must: []string{"driver/write-many/conditions", "batch/put-many/conditions"},
+			must: []string{"driver/write-many/conditions", "driver/predecessors/reads", "batch/put-many/conditions"},
 			only: true,
 		},
 		{

@@ -509,6 +509,11 @@ func predecessorCases() []testCase {
 						t.Fatalf("the driver's put of what exists: %+v, %v; want that the condition failed", failed, err)
 					}
 					t.wantRecord("the failed condition of a put", failed.Found, want)
+					inBatch := t.writeMany(d, []kv.Write{bad})[0]
+					if inBatch.Err != nil || inBatch.Done || !inBatch.Exists {
+						t.Fatalf("the driver's WriteMany of a put of what exists: %+v, %v; want that the condition failed", inBatch.Outcome, inBatch.Err)
+					}
+					t.wantRecord("the failed condition of a put of a batch", inBatch.Found, want)
 				}
 			}),
 		rule("driver/predecessors/replaced",

@@ -291,3 +291,48 @@ func TestAtomicWriteAnswers(t *testing.T) {
 		})
 	}
 }
+
+// beaten answers the first calls of WriteAtomic as if others had been faster.
+type beaten struct {
+	kv.Driver
+	rounds int
+	tokens [][]string // of the writes of each call
+}
+
+func (d *beaten) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	var tokens []string
+	for _, w := range req.Writes {
+		tokens = append(tokens, w.Token)
+	}
+	if d.tokens = append(d.tokens, tokens); len(d.tokens) <= d.rounds {
+		return kv.AtomicOutcome{Found: make([]*kv.Found, len(req.Writes))}, nil
+	}
+	return d.Driver.WriteAtomic(ctx, req)
+}
+
+func TestAtomicWriteHasTokensForEachRound(t *testing.T) {
+	t.Parallel()
+	var d *beaten
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(inner kv.Driver) kv.Driver {
+		d = &beaten{Driver: inner, rounds: 2}
+		return d
+	}))
+	if _, err := store.AtomicWrite(t.Context(), kv.PutOp("g::a", nil), kv.PutOp("g::b", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.tokens) != 3 {
+		t.Fatalf("the write took %d rounds; want 3", len(d.tokens))
+	}
+	for write := range 2 {
+		first, taken := d.tokens[0][write], make(map[string]bool)
+		for round, tokens := range d.tokens {
+			token := tokens[write]
+			if taken[token] || token[:kv.TokenLen-4] != first[:kv.TokenLen-4] {
+				t.Errorf("rule: each round of an atomic write has tokens of its own, by which the store knows its write; round %d of write %d has %q after %q", round, write, token, first)
+			}
+			for attempt := range 4096 {
+				taken[kv.AttemptToken(token, attempt)] = true
+			}
+		}
+	}
+}

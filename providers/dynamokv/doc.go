@@ -88,7 +88,8 @@
 //	Get, Exists        dynamodb:GetItem
 //	Put                dynamodb:PutItem
 //	Delete             dynamodb:DeleteItem
-//	Scan, ScanPage     dynamodb:Query
+//	Scan, ScanPage,    dynamodb:Query
+//	Count
 //	GetMany            dynamodb:BatchGetItem
 //	PutMany            dynamodb:BatchWriteItem
 //	DeleteMany         dynamodb:BatchWriteItem

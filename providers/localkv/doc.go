@@ -53,7 +53,8 @@
 // scans, batches and conditional writes alike. So is a row that skykv cannot have
 // written, such as one whose value is no blob or whose key is not legal. A Put or
 // Delete without a condition replaces or removes either. Nothing else does: a damaged
-// row does not expire.
+// row does not expire. Count looks at no row: SQLite counts in its indexes, and damaged
+// rows are counted too.
 //
 // The checksums do not cover SQLite's own structures. Where SQLite finds damage there,
 // the calls that meet it are ErrIncompatible as well. A flipped bit in the index
