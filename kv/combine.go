@@ -24,10 +24,10 @@ const (
 	// called within another of the same key would wait for ever.
 	foldLimit = 100 * time.Millisecond
 
-	// maxBases and maxBaseLen bound what a store keeps of its last own writes: their
-	// number, and the length of their values.
-	maxBases   = 128
-	maxBaseLen = 24 * 1024
+	// maxBases and maxBaseBytes bound what a store keeps of its last own writes: their
+	// number, and the bytes of their values together.
+	maxBases     = 128
+	maxBaseBytes = maxBases * MaxValueLen
 )
 
 // updates are those of one store: combined key by key or, where the driver never waits,
@@ -36,6 +36,7 @@ type updates struct {
 	mu    sync.Mutex
 	lines map[string]*line
 	bases map[string]base
+	bytes int // of the values of bases
 
 	starving atomic.Int32             // keys of first
 	first    map[string]chan struct{} // closed when the update that goes first is done
@@ -393,8 +394,7 @@ type step struct {
 // entry, and stores what they make of it. It returns what is known afterwards.
 func (r *round) once(from Found) (Found, bool) {
 	s, now := r.store, r.store.now()
-	began := from.Exists && !expired(from.Expires, now.UnixMilli())
-	rec, exists := from.Record, began
+	rec, exists := from.Record, from.Exists && !expired(from.Expires, now.UnixMilli())
 	rec.Key = r.key
 	token, writes := newToken(), 0
 	var one [1]step // in most rounds
@@ -430,7 +430,8 @@ func (r *round) once(from Found) (Found, bool) {
 		}
 		steps = append(steps, st)
 	}
-	if writes == 0 || !exists && !began { // nothing changes, if the base is what there is now
+	// An expired entry is deleted as well: by another clock it may be live.
+	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is what there is now
 		for _, st := range steps {
 			if st.update.fresh {
 				r.settle(st.update, st.entry, st.err)
@@ -658,20 +659,24 @@ func (g *updates) remember(rec Record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.bases[rec.Key]
-	if len(rec.Value) > maxBaseLen {
-		delete(g.bases, rec.Key)
-		return !b.contended
-	}
-	if _, kept := g.bases[rec.Key]; !kept && len(g.bases) >= maxBases {
-		for key := range g.bases { // any
-			delete(g.bases, key)
+	g.drop(rec.Key)
+	for key := range g.bases { // any
+		if len(g.bases) < maxBases && g.bytes+len(rec.Value) <= maxBaseBytes {
 			break
 		}
+		g.drop(key)
 	}
 	b.rec = rec
 	b.rec.Value = append([]byte{}, rec.Value...)
 	g.bases[rec.Key] = b
+	g.bytes += len(rec.Value)
 	return !b.contended
+}
+
+// drop removes what is kept of a key. The caller holds the lock.
+func (g *updates) drop(key string) {
+	g.bytes -= len(g.bases[key].rec.Value)
+	delete(g.bases, key)
 }
 
 // seen is told of what a read found: nobody else writes the key while that is the own
@@ -698,5 +703,5 @@ func (g *updates) contend(key string) {
 func (g *updates) forget(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.bases, key)
+	g.drop(key)
 }

@@ -156,7 +156,7 @@ func (s *Store) apply(change Change, rec Record, exists bool, now time.Time) (Re
 	case change.Delete:
 		return Record{Key: rec.Key}, false, nil
 	}
-	if err := checkValue(change.Value, s.info.MaxValueLen); err != nil {
+	if err := s.checkValue(change.Value); err != nil {
 		return rec, exists, err
 	}
 	expires, err := expiry(change.TTL, change.ExpiresAt, now)

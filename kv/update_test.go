@@ -403,6 +403,36 @@ func TestUpdatersLeave(t *testing.T) {
 	})
 }
 
+// An update that deletes an entry deletes it for every clock, as Delete does: also one that
+// has expired by the caller's clock alone, and one that it has made itself meanwhile.
+func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	for _, calls := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			data := memkv.New()
+			if _, err := data.Put(t.Context(), "k", []byte("1"), kv.TTL(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			fast := data.With(lagging(time.Millisecond), kv.Clock(func() time.Time { return time.Now().Add(time.Minute) }))
+			var done sync.WaitGroup
+			for i := range calls {
+				change := kv.Change{Delete: i == calls-1, Leave: i == 0 && calls > 1}
+				done.Go(func() {
+					time.Sleep(time.Duration(i) * time.Microsecond) // fake time: all but the first wait for it
+					if _, err := fast.Update(t.Context(), "k", func(kv.Entry, bool) (kv.Change, error) { return change, nil }); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			done.Wait()
+			time.Sleep(time.Second) // fake time, in which what stands for the deletion is removed
+			if entry, err := data.Get(t.Context(), "k"); !errors.Is(err, kv.ErrNotFound) {
+				t.Errorf("rule: what an update has deleted is gone; after %d calls there is %q, %v", calls, entry.Value, err)
+			}
+		})
+	}
+}
+
 // offline is a service that answers nothing any more once it is away.
 type offline struct {
 	kv.Driver

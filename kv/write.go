@@ -25,7 +25,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
-	if err := checkValue(value, s.info.MaxValueLen); err != nil {
+	if err := s.checkValue(value); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
 	c, refused := s.begin(ctx)
