@@ -410,7 +410,7 @@ func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
 	for _, calls := range []int{1, 3} {
 		synctest.Test(t, func(t *testing.T) {
 			data := memkv.New()
-			if _, err := data.Put(t.Context(), "k", []byte("1"), kv.TTL(time.Second)); err != nil {
+			if _, err := data.Put(t.Context(), "k", []byte("1"), kv.TTL(30*time.Second)); err != nil {
 				t.Fatal(err)
 			}
 			fast := data.With(lagging(time.Millisecond), kv.Clock(func() time.Time { return time.Now().Add(time.Minute) }))

@@ -134,7 +134,7 @@ func TestBank(t *testing.T) {
 func testBank(t checking, w *world, seed uint64) {
 	w.fillBank(t)
 	rates := memberRates{Seed: seed, Rates: Rates}
-	lives, days := 3, 2
+	lives, days := 3, 1
 	if long() {
 		lives, days = 10, 10
 	}

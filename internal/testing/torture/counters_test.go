@@ -65,7 +65,7 @@ func TestCounters(t *testing.T) {
 }
 
 func testCounters(t checking, w *world, seed uint64, processes int) {
-	calls := 15
+	calls := 8
 	if long() {
 		calls = 250
 	}
