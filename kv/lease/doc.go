@@ -4,8 +4,9 @@
 //	leases, err := lease.New(store, nil)
 //	held, err := leases.Acquire(ctx, "report")
 //	defer held.Release(context.WithoutCancel(ctx))
+//	working := held.Context(ctx)
 //	for held.Held() {
-//		step(held.Context(ctx), held.Token()) // the database refuses smaller tokens
+//		step(working, held.Token()) // the database refuses smaller tokens
 //	}
 //
 // # What a lease is
@@ -49,8 +50,9 @@
 // # Price
 //
 // A holder writes once, and reads nothing, every third of the TTL: 12 requests a minute
-// with the default TTL of 15 seconds. A program that waits reads once per Poll, which is
-// a tenth of the TTL at most: 40 to 80 requests a minute. [Leases.Observe] costs the same. To
+// with the default TTL of 15 seconds. A program that waits reads after pauses of half a
+// Poll to a whole one: 40 to 80 requests a minute with the default, a tenth of the TTL.
+// [Leases.Observe] costs the same. To
 // acquire a free lease takes a read and a write, to release it a write. All of them are of
 // one small entry.
 //
@@ -70,5 +72,6 @@
 // When Acquire returns an error that matches [kv.ErrIndeterminate], the lease may have been taken
 // for nobody, and is free after a TTL.
 //
-// A clock that the store was given by [kv.Clock] has no part in leases.
+// A clock that the store was given by [kv.Clock] has no part in leases. Within
+// testing/synctest they go by the time of the bubble.
 package lease

@@ -34,8 +34,8 @@ var (
 // Options of [New]. Programs that share leases may have different ones.
 type Options struct {
 	// TTL is how long a lease lives on when its holder no longer renews it: MinTTL to
-	// MaxTTL, in whole milliseconds. 0 stands for DefaultTTL. It should be ten times as long
-	// as a slow request.
+	// MaxTTL, in whole milliseconds. 0 stands for DefaultTTL. A renewal that takes longer than
+	// a sixth of the TTL fails, so the TTL should be ten times as long as a slow request.
 	TTL time.Duration
 
 	// Poll is the longest pause between two reads of one that waits: MinPoll to half the
@@ -62,9 +62,9 @@ type sighting struct {
 // maxSeen bounds how many records a Leases watches. One that is forgotten is watched anew.
 const maxSeen = 1024
 
-// New returns the leases in a store. It keeps the store open no longer than its user does:
-// leases that are held when the store closes are lost. Options may be nil. It returns an
-// error that matches [kv.ErrInvalidOption] when they are out of their bounds.
+// New returns the leases in a store. options may be nil. Options out of their bounds are
+// an error that matches [kv.ErrInvalidOption]. Leases that are held when the store closes
+// are lost.
 func New(store *kv.Store, options *Options) (*Leases, error) {
 	s := &Leases{store: store, ttl: DefaultTTL, clock: readClocks, seen: make(map[string]sighting)}
 	if options != nil {
