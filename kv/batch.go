@@ -236,7 +236,7 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 			if err != nil {
 				failed[w.Key] = s.failWrite(&c, op, w.Key, mayHaveApplied[w.Key], err)
 			}
-			if err != nil || out.Done || out.Exists && sameWrite(out.Found.Token, w.Token) {
+			if err != nil || out.Done || out.Exists && SameWrite(out.Found.Token, w.Token) {
 				continue
 			}
 			cond := w.Condition

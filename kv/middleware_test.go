@@ -429,13 +429,13 @@ func (d *accepting) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (k
 func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	t.Parallel()
 	full := kv.Info{
-		Name: "full", Namespace: "n", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, EndsCalls: true,
+		Name: "full", Namespace: "n", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, NoGrace: true, EndsCalls: true,
 		Shard: func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
 	}
-	if v := reflect.ValueOf(full); v.NumField() != 9 {
-		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 9", v.NumField())
+	if v := reflect.ValueOf(full); v.NumField() != 10 {
+		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 10", v.NumField())
 	}
-	for i := range 9 {
+	for i := range 10 {
 		if reflect.ValueOf(full).Field(i).IsZero() {
 			t.Fatalf("field %d of the test's Info is not set", i)
 		}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -65,8 +66,22 @@ func run(ctx context.Context) (err error) {
 		return fmt.Errorf("skykv dev: %w", err)
 	}
 
+	// The reference platform's layout is in a table of its own.
+	shared, err := url.Parse(emulators["dynamodb"].URL)
+	if err != nil {
+		return err
+	}
+	shared.Host += "-alien"
+	shared.RawQuery += "&layout=alien"
+	if out, err := exec.CommandContext(ctx, skykv, "provision", shared.String()).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+
 	var runs []*report.Run
-	for _, url := range []string{"mem:", "file:" + filepath.ToSlash(filepath.Join(dir, "store.db")), emulators["dynamodb"].URL, emulators["firestore"].URL, emulators["aztables"].URL} {
+	for _, url := range []string{
+		"mem:", "file:" + filepath.ToSlash(filepath.Join(dir, "store.db")),
+		emulators["dynamodb"].URL, shared.String(), emulators["firestore"].URL, emulators["aztables"].URL,
+	} {
 		log.Print("skykv conformance ", url)
 		var stdout bytes.Buffer
 		cmd := exec.CommandContext(ctx, skykv, "conformance", url, "--json")
