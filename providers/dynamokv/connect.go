@@ -30,7 +30,7 @@ import (
 )
 
 // urlForm is what the URLs look like.
-const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION"
+const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION"
 
 // Provider opens, sets up and looks at tables by URL.
 func Provider() provider.Provider {
@@ -43,12 +43,13 @@ func Provider() provider.Provider {
 
 // Open returns a store over the table that a URL names:
 //
-//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION
+//	dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION
 //
 // All parameters are optional. The region and the credentials come from where
 // the AWS command line finds them too: the environment, the shared files, the
 // role of the machine or container. The endpoint is that of an emulator or of a
-// private connection. N and DURATION, such as 10s, are [Options].Shards and Timeout.
+// private connection. LAYOUT, which is skykv or alien, N and DURATION, such as 10s, are
+// [Options].Layout, Shards and Timeout.
 //
 // Over https, credentials go to DynamoDB, to the endpoint that AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_DYNAMODB or the shared files name, and to the hosts that
@@ -168,7 +169,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, opError("open", err)
 	}
-	c := &Connection{Table: u.table, Options: Options{Shards: u.shards, Timeout: u.timeout}}
+	c := &Connection{Table: u.table, Options: Options{Layout: u.layout, Shards: u.shards, Timeout: u.timeout}}
 	// The endpoint of the environment and the shared files.
 	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
 	switch endpoint := cmp.Or(u.endpoint, configured); {
@@ -196,6 +197,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 // storeURL is the content of a store's URL.
 type storeURL struct {
 	table, region, endpoint string
+	layout                  provider.Layout
 	shards                  int
 	timeout                 time.Duration
 }
@@ -214,6 +216,9 @@ func parseURL(url string) (storeURL, error) {
 	s := storeURL{table: u.Host, region: u.Get("region")}
 	if !isRegion(s.region) {
 		return storeURL{}, u.Errorf(`parameter "region" must be the name of a region such as us-east-1`)
+	}
+	if s.layout, err = u.Layout("layout"); err != nil {
+		return storeURL{}, err
 	}
 	if s.shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
 		return storeURL{}, err

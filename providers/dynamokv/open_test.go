@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 func layoutJSON(format, shards string) string {
@@ -21,39 +22,45 @@ func TestNewChecksTheLayout(t *testing.T) {
 	denied := refuse(400, "AccessDeniedException", "not authorized")
 	get, put, scan := "GetItem", "PutItem", "Scan"
 	theirs := ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)
+	const unnamed, skykv = provider.Layout(""), provider.LayoutSkykv
 	for _, test := range []struct {
 		name    string
+		layout  provider.Layout
 		shards  int
 		answers []answer
 		ops     []string
 		kind    error
 		parts   []string
 	}{
-		{"there", 0, []answer{found(layout16)}, []string{get}, nil, nil},
-		{"there, 16 asked for", 16, []answer{found(layout16)}, []string{get}, nil, nil},
-		{"absent", 0, []answer{absent, noItems, ok("{}")}, []string{get, scan, put}, nil, nil},
-		{"absent, created by somebody else", 0, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, nil, nil},
-		{"absent, lost response", 0, []answer{absent, noItems, cut, conditionFailed(layout16)}, []string{get, scan, put, put}, nil, nil},
-		{"absent, created otherwise by somebody else", 4, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, kv.ErrIncompatible, []string{"16 shards", "opened with 4"}},
-		{"absent, taken into use by somebody else", 0, []answer{absent, theirs, found(layout16)}, []string{get, scan, get}, nil, nil},
-		{"absent, and not permitted to look at the items", 0, []answer{absent, denied, ok("{}")}, []string{get, scan, put}, nil, nil},
-		{"somebody else's table", 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
-		{"other shards", 4, []answer{found(layout16)}, []string{get}, kv.ErrIncompatible, []string{`"table"`, "16 shards", "opened with 4"}},
-		{"other format", 0, []answer{found(layoutJSON(`{"N":"3"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 3", "knows format 2"}},
-		{"format 1", 0, []answer{found(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 1", "knows format 2"}},
-		{"something else", 0, []answer{found(`{"pk":{"S":"layout"},"sk":{"S":"skykv"}}`)}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
-		{"something else of the same names", 0, []answer{found(layoutJSON(`{"S":"2"}`, `{"S":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
-		{"missing table", 0, []answer{refuse(400, "ResourceNotFoundException", "Requested resource not found")}, []string{get}, kv.ErrNotProvisioned, []string{`"table"`, "Ensure"}},
-		{"other primary key", 0, []answer{refuse(400, "ValidationException", "The provided key element does not match the schema")}, []string{get}, kv.ErrIncompatible, []string{"pk and sk, both strings"}},
-		{"reading denied", 0, []answer{denied}, []string{get}, kv.ErrPermission, []string{"not authorized"}},
-		{"creation denied", 0, []answer{absent, noItems, denied}, []string{get, scan, put}, kv.ErrPermission, []string{"no layout record yet", "not authorized"}},
-		{"throttled", 0, []answer{refuse(400, "ThrottlingException", "slow down")}, []string{get, get, get}, kv.ErrThrottled, nil},
-		{"unavailable", 0, []answer{cut}, []string{get, get, get}, kv.ErrUnavailable, nil},
+		{"there", unnamed, 0, []answer{found(layout16)}, []string{get}, nil, nil},
+		{"there, 16 asked for", unnamed, 16, []answer{found(layout16)}, []string{get}, nil, nil},
+		{"absent", skykv, 0, []answer{absent, noItems, ok("{}")}, []string{get, scan, put}, nil, nil},
+		{"absent, created by somebody else", skykv, 0, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, nil, nil},
+		{"absent, lost response", skykv, 0, []answer{absent, noItems, cut, conditionFailed(layout16)}, []string{get, scan, put, put}, nil, nil},
+		{"absent, created otherwise by somebody else", skykv, 4, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, kv.ErrIncompatible, []string{"16 shards", "opened with 4"}},
+		{"absent, taken into use by somebody else", skykv, 0, []answer{absent, theirs, found(layout16)}, []string{get, scan, get}, nil, nil},
+		{"absent, and not permitted to look at the items", skykv, 0, []answer{absent, denied, ok("{}")}, []string{get, scan, put}, nil, nil},
+		{"absent, and no layout named", unnamed, 0, []answer{absent, noItems}, []string{get, scan}, kv.ErrNotProvisioned, []string{`"table"`, "is empty", "Ensure", "layout=skykv or layout=alien"}},
+		{"absent, no layout named, and not permitted to look at the items", unnamed, 0, []answer{absent, denied}, []string{get, scan}, kv.ErrNotProvisioned, []string{"Ensure"}},
+		{"absent, no layout named, and taken into use by somebody else", unnamed, 0, []answer{absent, theirs, found(layout16)}, []string{get, scan, get}, nil, nil},
+		{"somebody else's table, and no layout named", unnamed, 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
+		{"somebody else's table", skykv, 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
+		{"other shards", unnamed, 4, []answer{found(layout16)}, []string{get}, kv.ErrIncompatible, []string{`"table"`, "16 shards", "opened with 4"}},
+		{"other format", unnamed, 0, []answer{found(layoutJSON(`{"N":"3"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 3", "knows format 2"}},
+		{"format 1", unnamed, 0, []answer{found(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 1", "knows format 2"}},
+		{"something else", unnamed, 0, []answer{found(`{"pk":{"S":"layout"},"sk":{"S":"skykv"}}`)}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
+		{"something else of the same names", unnamed, 0, []answer{found(layoutJSON(`{"S":"2"}`, `{"S":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"no layout record"}},
+		{"missing table", unnamed, 0, []answer{refuse(400, "ResourceNotFoundException", "Requested resource not found")}, []string{get}, kv.ErrNotProvisioned, []string{`"table"`, "Ensure"}},
+		{"other primary key", unnamed, 0, []answer{refuse(400, "ValidationException", "The provided key element does not match the schema")}, []string{get}, kv.ErrIncompatible, []string{"pk and sk, both strings"}},
+		{"reading denied", unnamed, 0, []answer{denied}, []string{get}, kv.ErrPermission, []string{"not authorized"}},
+		{"creation denied", skykv, 0, []answer{absent, noItems, denied}, []string{get, scan, put}, kv.ErrPermission, []string{"no layout record yet", "not authorized"}},
+		{"throttled", unnamed, 0, []answer{refuse(400, "ThrottlingException", "slow down")}, []string{get, get, get}, kv.ErrThrottled, nil},
+		{"unavailable", unnamed, 0, []answer{cut}, []string{get, get, get}, kv.ErrUnavailable, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, test.answers...)
-			store, err := New(t.Context(), f.client(), "table", &Options{Shards: test.shards})
+			store, err := New(t.Context(), f.client(), "table", &Options{Layout: test.layout, Shards: test.shards})
 			switch {
 			case test.kind != nil:
 				wantError(t, "New", err, test.kind, false, append(test.parts, "open")...)
@@ -89,6 +96,8 @@ func TestNewRefusesBeforeIO(t *testing.T) {
 		{"table of another alphabet", "täble", nil, "a-z A-Z 0-9 _ - ."},
 		{"negative shards", "table", &Options{Shards: -1}, "-1; want 1 to 256"},
 		{"many shards", "table", &Options{Shards: 257}, "257; want 1 to 256"},
+		{"unknown layout", "table", &Options{Layout: "Alien"}, `"Alien"; want skykv or alien`},
+		{"other shards than the layout has", "table", &Options{Layout: provider.LayoutAlien, Shards: 8}, "8; want 16, or 0, in layout alien"},
 	} {
 		f := newFake(t, ok("{}"))
 		_, err := New(t.Context(), f.client(), test.table, test.opts)
