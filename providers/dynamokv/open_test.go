@@ -13,7 +13,10 @@ func layoutJSON(format, shards string) string {
 	return fmt.Sprintf(`{"pk":{"S":"layout"},"sk":{"S":"skykv"},"format":%s,"shards":%s}`, format, shards)
 }
 
-var layout16 = layoutJSON(`{"N":"2"}`, `{"N":"16"}`)
+var (
+	layout16  = layoutJSON(`{"N":"2"}`, `{"N":"16"}`)
+	alienJSON = strings.TrimSuffix(layout16, "}") + `,"layout":{"S":"alien"}}`
+)
 
 func TestNewChecksTheLayout(t *testing.T) {
 	t.Parallel()
@@ -22,7 +25,9 @@ func TestNewChecksTheLayout(t *testing.T) {
 	denied := refuse(400, "AccessDeniedException", "not authorized")
 	get, put, scan := "GetItem", "PutItem", "Scan"
 	theirs := ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)
-	const unnamed, skykv = provider.Layout(""), provider.LayoutSkykv
+	bucket := `{"Items":[{"pk":{"S":"bucket_2"},"sk":{"S":"user:42"},"version":{"S":"` + hexVersion + `"}%s}],"Count":1}`
+	platforms, broken := ok(fmt.Sprintf(bucket, "")), ok(fmt.Sprintf(bucket, `,"ttl":{"S":"1"}`))
+	const unnamed, skykv, alien = provider.Layout(""), provider.LayoutSkykv, provider.LayoutAlien
 	for _, test := range []struct {
 		name    string
 		layout  provider.Layout
@@ -45,6 +50,15 @@ func TestNewChecksTheLayout(t *testing.T) {
 		{"absent, no layout named, and taken into use by somebody else", unnamed, 0, []answer{absent, theirs, found(layout16)}, []string{get, scan, get}, nil, nil},
 		{"somebody else's table, and no layout named", unnamed, 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
 		{"somebody else's table", skykv, 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
+		{"the platform's table", alien, 0, []answer{absent, platforms, ok("{}")}, []string{get, scan, put}, nil, nil},
+		{"the platform's table, taken into use in the other layout", alien, 0, []answer{absent, platforms, conditionFailed(layout16)}, []string{get, scan, put}, kv.ErrIncompatible, []string{`in layout "skykv"`, "want layout=skykv"}},
+		{"the platform's table, in skykv's layout", skykv, 0, []answer{absent, platforms, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{"reference platform", "want layout=alien"}},
+		{"a table that is not quite the platform's", alien, 0, []answer{absent, broken, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
+		{"an empty table for both sides", alien, 16, []answer{absent, noItems, ok("{}")}, []string{get, scan, put}, nil, nil},
+		{"in use by both sides", alien, 0, []answer{found(alienJSON)}, []string{get}, nil, nil},
+		{"in use by both sides, in skykv's layout", skykv, 0, []answer{found(alienJSON)}, []string{get}, kv.ErrIncompatible, []string{`in layout "alien"`, "want layout=alien"}},
+		{"in use by both sides, and no layout named", unnamed, 0, []answer{found(alienJSON)}, []string{get}, kv.ErrIncompatible, []string{"want layout=alien"}},
+		{"in skykv's layout, for both sides", alien, 0, []answer{found(layout16)}, []string{get}, kv.ErrIncompatible, []string{"want layout=skykv"}},
 		{"other shards", unnamed, 4, []answer{found(layout16)}, []string{get}, kv.ErrIncompatible, []string{`"table"`, "16 shards", "opened with 4"}},
 		{"other format", unnamed, 0, []answer{found(layoutJSON(`{"N":"3"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 3", "knows format 2"}},
 		{"format 1", unnamed, 0, []answer{found(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))}, []string{get}, kv.ErrIncompatible, []string{"format 1", "knows format 2"}},
@@ -66,7 +80,7 @@ func TestNewChecksTheLayout(t *testing.T) {
 				wantError(t, "New", err, test.kind, false, append(test.parts, "open")...)
 			case err != nil:
 				t.Errorf("New: %v", err)
-			case store.Info().Shards != 16 || store.Info().Name != "dynamodb":
+			case store.Info().Shards != 16 || store.Info().Name != map[bool]string{false: "dynamodb", true: "dynamodb-alien"}[test.layout == alien]:
 				t.Errorf("the store is %+v", store.Info())
 			}
 			f.wantOps(t, test.ops...)
