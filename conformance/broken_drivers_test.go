@@ -1489,7 +1489,9 @@ func driverFaults() []fault {
 				}
 				return results
 			}),
-			must: []string{"driver/write-many/results"},
+			must: []string{"driver/write-many/results", "driver/touch/batch", "batch/put-many/versions", "batch/put-many/versions-in-a-chain", "versions/usable-from/put-many",
+				"batch/put-many/conditions", "batch/partial-failure/put-many", "json/scans-and-batches"},
+			only: true,
 		},
 		{
 			name: "WriteMany returns no versions",
@@ -1499,7 +1501,7 @@ func driverFaults() []fault {
 				}
 				return results
 			}),
-			must: []string{"driver/write-many/results"},
+			must: []string{"driver/write-many/results", "batch/put-many/versions", "versions/usable-from/put-many"},
 		},
 		{
 			name: "WriteMany ignores conditions",

@@ -34,7 +34,7 @@ type front struct {
 	scan         func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error]
 	scanPage     func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error)
 	getMany      func(ctx context.Context, keys []string) (map[string]kv.Entry, error)
-	putMany      func(ctx context.Context, items []kv.Item) error
+	putMany      func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error)
 	deleteMany   func(ctx context.Context, keys []string) error
 	deletePrefix func(ctx context.Context, prefix string) (int, error)
 	touch        func(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error)
@@ -62,7 +62,6 @@ func fronting(replace func(f *front)) func(store) store {
 func (f *front) Info() kv.Info                                         { return f.info() }
 func (f *front) Get(ctx context.Context, key string) (kv.Entry, error) { return f.get(ctx, key) }
 func (f *front) Exists(ctx context.Context, key string) (bool, error)  { return f.exists(ctx, key) }
-func (f *front) PutMany(ctx context.Context, items []kv.Item) error    { return f.putMany(ctx, items) }
 func (f *front) DeleteMany(ctx context.Context, keys []string) error   { return f.deleteMany(ctx, keys) }
 func (f *front) DeletePrefix(ctx context.Context, p string) (int, error) {
 	return f.deletePrefix(ctx, p)
@@ -95,6 +94,10 @@ func (f *front) Delete(ctx context.Context, key string, opts ...kv.DeleteOption)
 
 func (f *front) Put(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
 	return f.put(ctx, key, value, opts...)
+}
+
+func (f *front) PutMany(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
+	return f.putMany(ctx, items)
 }
 
 func (f *front) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
@@ -189,12 +192,13 @@ func (f every) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry,
 	return entries, f.err(err)
 }
 
-func (f every) PutMany(ctx context.Context, items []kv.Item) error {
+func (f every) PutMany(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 	items = slices.Clone(items)
 	for i, item := range items {
 		items[i].Key = f.key("PutMany", item.Key)
 	}
-	return f.err(f.store.PutMany(f.ctx(ctx), items))
+	versions, err := f.store.PutMany(f.ctx(ctx), items)
+	return versions, f.err(err)
 }
 
 func (f every) DeleteMany(ctx context.Context, keys []string) error {
@@ -337,12 +341,12 @@ func validationFaults() []fault {
 		fault{
 			name: "PutMany leaves out items that are invalid",
 			with: fronting(func(f *front) {
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					good := slices.DeleteFunc(slices.Clone(items), func(item kv.Item) bool {
 						return kv.ValidateKey(item.Key) != nil || kv.ValidateValue(item.Value) != nil || item.TTL != 0 && item.TTL < time.Millisecond || !item.ExpiresAt.IsZero()
 					})
-					if err := f.store.PutMany(ctx, good); err != nil {
-						return err
+					if versions, err := f.store.PutMany(ctx, good); err != nil {
+						return versions, err
 					}
 					return f.store.PutMany(ctx, items)
 				}
@@ -1094,7 +1098,7 @@ func frontBatchFaults() []fault {
 		{
 			name: "of the items of one key the first wins",
 			with: fronting(func(f *front) {
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					seen := make(map[string]bool)
 					return f.store.PutMany(ctx, slices.DeleteFunc(slices.Clone(items), func(item kv.Item) bool {
 						twice := seen[item.Key]
@@ -1107,9 +1111,39 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
+			name: "PutMany returns a version of every item, also where it stored none",
+			with: fronting(func(f *front) {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
+					versions, err := f.store.PutMany(ctx, items)
+					for _, item := range items {
+						if versions[item.Key].IsZero() {
+							versions[item.Key] = item.IfVersion
+						}
+					}
+					return versions, err
+				}
+			}),
+			must: []string{"batch/put-many/no-versions", "batch/put-many/conditions", "batch/put-many/versions-in-a-chain", "batch/partial-failure/put-many"},
+			only: true,
+		},
+		{
+			name: "PutMany returns no map where it stores nothing",
+			with: fronting(func(f *front) {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
+					versions, err := f.store.PutMany(ctx, items)
+					if len(versions) == 0 {
+						versions = nil
+					}
+					return versions, err
+				}
+			}),
+			must: []string{"batch/put-many/no-versions", "batch/put-many/versions-in-a-chain"},
+			only: true,
+		},
+		{
 			name: "batches write one thing too many",
 			with: fronting(func(f *front) {
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					if len(items) == 0 {
 						items = []kv.Item{{Key: "nothing"}}
 					}
@@ -1256,7 +1290,7 @@ func lifecycleFaults() []fault {
 					used = true
 					return f.store.Put(ctx, key, value, opts...)
 				}
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					used = true
 					return f.store.PutMany(ctx, items)
 				}

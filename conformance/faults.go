@@ -223,7 +223,8 @@ func versionAfterRetryCases() []testCase {
 			func(t *trial, ctx context.Context) error { _, err := t.putNew(ctx, kv.IfNotExists()); return err }),
 		version("put-many", "a PutMany", "replaces", func(t *trial) { t.put("key", "somebody else's") },
 			func(t *trial, ctx context.Context) error {
-				return t.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}})
+				_, err := t.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}})
+				return err
 			}),
 	}
 }
@@ -283,8 +284,8 @@ func faultyWriteCases() []testCase {
 
 // testBatchWrite has a batch of writes meet trouble, and judges by what is there
 // afterwards. Before and after are the values that a write leads from and to, ""
-// when there is no entry.
-func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) error) {
+// when there is no entry. The write returns versions if it puts.
+func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) (map[string]kv.Version, error)) {
 	keys := numbered("key:", 120)
 	if before != "" {
 		items := make([]kv.Item, len(keys))
@@ -293,15 +294,20 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 		}
 		t.fill(items...)
 	}
-	requests, err := t.meet(tr.plan(true), func(ctx context.Context) error { return write(ctx, keys) })
+	var versions map[string]kv.Version
+	requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) { versions, err = write(ctx, keys); return err })
 	// On a busy machine the deadline may pass before the batch has begun.
 	if _, partial := errors.AsType[*kv.BatchError](err); err != nil && !partial && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v; want a *BatchError, which names the keys", err)
 		return
 	}
 	entries := t.getMany(keys...)
+	var stored []string
 	for _, key := range keys {
 		failure := errorOf(err, key)
+		if failure == nil {
+			stored = append(stored, key)
+		}
 		value := string(entries[key].Value)
 		switch {
 		case failure == nil && value != after:
@@ -317,6 +323,9 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 			t.wantError("the batch, of "+key, failure, kv.ErrThrottled)
 		}
 	}
+	if after != "" {
+		t.wantVersions(versions, stored...)
+	}
 	if tr.always && tr.fault != Lose && len(entries) != len(keys) == (before != "") {
 		t.Errorf("%d of %d keys have an entry; no request got through", len(entries), len(keys))
 	}
@@ -328,10 +337,10 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 func faultyBatchCases() []testCase {
 	var cases []testCase
 	for _, tr := range troubles {
-		names := "every key whose write may not have been applied is named with an error that is true, and every other is as it should be."
+		names := "every key whose write may not have been applied is named with an error that is true, and every other is as it should be, with the version that was returned if there was one."
 		cases = append(cases,
 			rule("faults/put-many/"+tr.name, fmt.Sprintf(tr.words, "a PutMany")+", "+names, func(t *trial) {
-				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) error {
+				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
 					items := make([]kv.Item, len(keys))
 					for i, key := range keys {
 						items[i] = kv.Item{Key: key, Value: []byte("new")}
@@ -339,8 +348,20 @@ func faultyBatchCases() []testCase {
 					return t.PutMany(ctx, items)
 				})
 			}),
+			rule("faults/put-many-if-not-exists/"+tr.name, fmt.Sprintf(tr.words, "a PutMany with IfNotExists, also over expired entries")+", "+names, func(t *trial) {
+				t.fillWithExpired(nil, numbered("key:", 60))
+				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
+					items := make([]kv.Item, len(keys))
+					for i, key := range keys {
+						items[i] = kv.Item{Key: key, Value: []byte("new"), IfNotExists: true, TTL: time.Hour}
+					}
+					return t.PutMany(ctx, items)
+				})
+			}),
 			rule("faults/delete-many/"+tr.name, fmt.Sprintf(tr.words, "a DeleteMany")+", "+names, func(t *trial) {
-				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) error { return t.DeleteMany(ctx, keys) })
+				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
+					return nil, t.DeleteMany(ctx, keys)
+				})
 			}),
 		)
 		if tr.fault == Lose {

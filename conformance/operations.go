@@ -105,7 +105,8 @@ var operations = []operation{
 		return answered(len(versions) == 2, err)
 	}, true, true},
 	{"put-many", func(ctx context.Context, s store, _ kv.Version) error {
-		return s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
+		_, err := s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
+		return err
 	}, true, true},
 	{"delete-many", func(ctx context.Context, s store, _ kv.Version) error {
 		return s.DeleteMany(ctx, []string{"key", "absent"})

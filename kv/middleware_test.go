@@ -318,7 +318,7 @@ func TestSealingSealsEveryWayIn(t *testing.T) {
 	below := memkv.New()
 	store := below.With(kv.Wrap(kv.Level1, sealed))
 	put(t, store, "a", secret)
-	if err := store.PutMany(t.Context(), []kv.Item{{Key: "b", Value: []byte(secret)}}); err != nil {
+	if _, err := store.PutMany(t.Context(), []kv.Item{{Key: "b", Value: []byte(secret)}}); err != nil {
 		t.Fatal(err)
 	}
 	atomic := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "c", Value: []byte(secret), Token: "AAAAAAAAAAAAAAAAAAAAAA"}}

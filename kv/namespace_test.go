@@ -55,7 +55,7 @@ func TestNamespaceMapsKeys(t *testing.T) {
 	}
 	ns := namespace(t, store, "ns:")
 	put(t, ns, "a", "1")
-	if err := ns.PutMany(ctx, []kv.Item{{Key: "b", Value: []byte("2")}, {Key: "ns:c", Value: []byte("3")}}); err != nil {
+	if _, err := ns.PutMany(ctx, []kv.Item{{Key: "b", Value: []byte("2")}, {Key: "ns:c", Value: []byte("3")}}); err != nil {
 		t.Fatal(err)
 	}
 	want := append([]string{"ns:a", "ns:b", "ns:ns:c"}, neighbours...)
@@ -211,9 +211,10 @@ func TestNamespaceErrors(t *testing.T) {
 	if scanKey != "a" {
 		t.Errorf("the scan's error is beside key %q; want a", scanKey)
 	}
+	_, putErr := ns.PutMany(ctx, []kv.Item{{Key: "a"}})
 	for call, err := range map[string]error{
 		"Get": getErr, "GetMany": manyErr, "Scan": scanErr,
-		"PutMany": ns.PutMany(ctx, []kv.Item{{Key: "a"}}), "DeleteMany": ns.DeleteMany(ctx, []string{"a"}),
+		"PutMany": putErr, "DeleteMany": ns.DeleteMany(ctx, []string{"a"}),
 	} {
 		e, ok := errors.AsType[*kv.Error](err)
 		if !ok || e.Key != "a" || !errors.Is(err, kv.ErrThrottled) || strings.Contains(err.Error(), "ns:a") {
@@ -296,7 +297,7 @@ func FuzzNamespace(f *testing.F) {
 					entry, r.err = s.Get(ctx, key)
 					r.keys = []string{string(entry.Value)}
 				case 4:
-					r.err = s.PutMany(ctx, []kv.Item{{Key: key, Value: value}, {Key: key[:1], Value: value, TTL: time.Second}})
+					_, r.err = s.PutMany(ctx, []kv.Item{{Key: key, Value: value}, {Key: key[:1], Value: value, TTL: time.Second}})
 				case 5:
 					r.keys = scanned(t, s.Scan(ctx, key[:1]))
 				case 6:

@@ -98,7 +98,7 @@ func shardedStore(t *testing.T, d *sharded, entries int) *kv.Store {
 	for i := range items {
 		items[i] = kv.Item{Key: fmt.Sprintf("k:%05d", i), Value: []byte("v")}
 	}
-	if err := store.PutMany(t.Context(), items); err != nil {
+	if _, err := store.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	return store
@@ -221,7 +221,7 @@ func TestScanReadsAheadWithinBounds(t *testing.T) {
 				for i := range items {
 					items[i] = kv.Item{Key: fmt.Sprintf("k:%05d", i), Value: make([]byte, c.valueLen)}
 				}
-				if err := store.PutMany(t.Context(), items); err != nil {
+				if _, err := store.PutMany(t.Context(), items); err != nil {
 					t.Fatal(err)
 				}
 				for _, err := range store.Scan(t.Context(), "k:") {

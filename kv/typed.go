@@ -199,12 +199,12 @@ func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]Entry
 
 // PutMany is [Store.PutMany]. One value that cannot be encoded refuses the whole
 // batch.
-func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) error {
+func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) (map[string]Version, error) {
 	raw := make([]Item, len(items))
 	for i, item := range items {
 		value, err := v.encode("put many", item.Key, item.Value)
 		if err != nil {
-			return err
+			return map[string]Version{}, err
 		}
 		raw[i] = Item{Key: item.Key, Value: value, TTL: item.TTL, ExpiresAt: item.ExpiresAt, IfNotExists: item.IfNotExists, IfVersion: item.IfVersion}
 	}

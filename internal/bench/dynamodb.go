@@ -66,7 +66,7 @@ func roomyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 }
 
 // steadyClient is roomyClient without what makes connections break: see
-// TestConnectionsOutliveEarlyAnswers in providers/dynamokv.
+// plainBody in providers/dynamokv.
 func steadyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	client := roomyClient(cfg, endpoint)
 	return dynamodb.New(client.Options(), func(o *dynamodb.Options) { o.HTTPClient = plainBody{o.HTTPClient} })

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -340,30 +339,14 @@ func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transpo
 		}
 		transport = sdk.GetTransport()
 		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConns, idleConns
-		o.HTTPClient = attempt.Client{HTTP: plainBody{&http.Client{
+		o.HTTPClient = attempt.Client{HTTP: &http.Client{
 			Transport: transport,
 			Timeout:   sdk.GetTimeout(),
 			// Requests are signed for one host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}}}
+		}}
 	})
 	return client, transport
-}
-
-// plainBody is an HTTP client that hides the WriteTo method of request bodies.
-//
-// The SDK closes the body of a request when the answer is there. By then
-// net/http may not have looked yet whether more of the body follows; it does so
-// by WriteTo, which the SDK's closed body answers with an error where its Read
-// ends in peace. net/http then drops the connection, at times with the answer
-// still on it, which makes the SDK repeat the request.
-type plainBody struct{ aws.HTTPClient }
-
-func (c plainBody) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	return c.HTTPClient.Do(r)
 }
 
 // endpointOf returns the URL that a client sends the requests for a table to. Only the

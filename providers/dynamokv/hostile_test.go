@@ -62,8 +62,11 @@ var storeCalls = map[string]struct {
 		_, err := s.Put(ctx, "key", []byte("payload"), kv.IfNotExists())
 		return err
 	}, true},
-	"Delete":       {func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") }, true},
-	"PutMany":      {func(ctx context.Context, s *kv.Store) error { return s.PutMany(ctx, items(names(2*maxBatchWrite+1))) }, true},
+	"Delete": {func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") }, true},
+	"PutMany": {func(ctx context.Context, s *kv.Store) error {
+		_, err := s.PutMany(ctx, items(names(2*maxBatchWrite+1)))
+		return err
+	}, true},
 	"DeleteMany":   {func(ctx context.Context, s *kv.Store) error { return s.DeleteMany(ctx, names(3)) }, true},
 	"DeletePrefix": {func(ctx context.Context, s *kv.Store) error { _, err := s.DeletePrefix(ctx, "key"); return err }, false},
 }

@@ -331,7 +331,7 @@ func TestLostResponses(t *testing.T) {
 	if err := store.Delete(ctx, "put"); err != nil {
 		t.Errorf("rule: a Delete may be applied again; got %v", err)
 	}
-	if err := store.PutMany(ctx, items([]string{"many-1", "many-2"})); err != nil {
+	if _, err := store.PutMany(ctx, items([]string{"many-1", "many-2"})); err != nil {
 		t.Errorf("rule: a batch may be applied again; got %v", err)
 	}
 }

@@ -95,7 +95,7 @@ func TestRequests(t *testing.T) {
 			if err != nil || len(got) != n {
 				t.Errorf("GetMany of %d: %d entries, %v", n, len(got), err)
 			}
-			if err := store.PutMany(ctx, items(names(n))); err != nil {
+			if _, err := store.PutMany(ctx, items(names(n))); err != nil {
 				t.Error(err)
 			}
 			if err := store.DeleteMany(ctx, names(n)); err != nil {

@@ -63,8 +63,9 @@ func (c *cli) newPut() *cobra.Command {
 		ifVersion, input             string
 	)
 	cmd := &cobra.Command{
-		Use:   "put [URL] KEY [VALUE]",
-		Short: "Store an entry",
+		Use:     "put [URL] KEY [VALUE]",
+		Aliases: []string{"set"},
+		Short:   "Store an entry",
 		Long: `Store VALUE under KEY, in place of what was there, its expiry included. Without VALUE
 the value is read from standard input, or from the file that --file names, byte by byte.
 Standard input that is empty is refused, unless --file - asks for it. Put -- before a
@@ -197,8 +198,9 @@ func (c *cli) newDelete() *cobra.Command {
 		ifVersion, prefix string
 	)
 	cmd := &cobra.Command{
-		Use:   "delete [URL] KEY | --prefix PREFIX",
-		Short: "Remove an entry, or all with a prefix",
+		Use:     "delete [URL] KEY | --prefix PREFIX",
+		Aliases: []string{"rm"},
+		Short:   "Remove an entry, or all with a prefix",
 		Long: `Remove the entry under KEY; it is no error if there is none. With --prefix, remove every
 entry whose key begins with PREFIX, and print how many there were. With --dry-run as well,
 count them and remove nothing.
@@ -328,14 +330,15 @@ func (c *cli) newScan() *cobra.Command {
 		prefix, from, after, before string
 	)
 	cmd := &cobra.Command{
-		Use:   "scan [URL]",
-		Short: "Print entries in order of their keys",
+		Use:     "scan [URL]",
+		Aliases: []string{"keys"},
+		Short:   "Print entries in order of their keys",
 		Long: `Print the entries in ascending byte order of their keys as lines of JSON: the key, the
 "value" (or "base64", when it is not UTF-8 text), "expiresAt" if it expires, and the
 "version" for put and delete. import reads these lines as well.
 
-With --keys-only, print the keys alone, one a line; with --json too, as lines of JSON
-without values.`,
+With --keys-only, or called as keys, print the keys alone, one a line; with --json too, as
+lines of JSON without values.`,
 		Example: `  skykv scan file:app.db --prefix user: --limit 10
   skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'
 
@@ -351,7 +354,7 @@ With KV_URL set:
 			if cmd.Flags().Changed("limit") {
 				opts = append(opts, kv.Limit(limit))
 			}
-			if keysOnly {
+			if keysOnly = keysOnly || cmd.CalledAs() == "keys"; keysOnly {
 				opts = append(opts, kv.KeysOnly())
 			}
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {

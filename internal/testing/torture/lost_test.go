@@ -464,10 +464,10 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 	}
 	store := w.stores[0]
 	before := content()
-	err := run(faults.Writes(kinds...), func(ctx context.Context) error { return store.PutMany(ctx, items(ours)) })
+	err := run(faults.Writes(kinds...), func(ctx context.Context) error { _, err := store.PutMany(ctx, items(ours)); return err })
 	judge("PutMany", err, before, values(ours))
 
-	if err := w.direct.PutMany(t.Context(), items(theOld)); err != nil {
+	if _, err := w.direct.PutMany(t.Context(), items(theOld)); err != nil {
 		t.Fatal(err)
 	}
 	var entries map[string]kv.Entry
@@ -489,7 +489,7 @@ func testLostBatch(t checking, w *world, kind faults.Kind, always bool, prefix s
 	err = run(faults.Writes(kinds...), func(ctx context.Context) error { return store.DeleteMany(ctx, keys) })
 	judge("DeleteMany", err, values(theOld), values("nothing"))
 
-	if err := w.direct.PutMany(t.Context(), items(theOld)); err != nil {
+	if _, err := w.direct.PutMany(t.Context(), items(theOld)); err != nil {
 		t.Fatal(err)
 	}
 	var removed int
@@ -544,7 +544,7 @@ func fillForScan(t checking, w *world) []string {
 		keys = append(keys, fmt.Sprintf("scan:%04d", i))
 		items = append(items, kv.Item{Key: keys[i], Value: valueOf(keys[i], i%6)})
 	}
-	if err := w.direct.PutMany(t.Context(), items); err != nil {
+	if _, err := w.direct.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	return keys

@@ -66,7 +66,8 @@ var calls = []call{
 		for _, key := range many(key) {
 			items = append(items, kv.Item{Key: key})
 		}
-		return s.PutMany(ctx, items)
+		_, err := s.PutMany(ctx, items)
+		return err
 	}},
 	{"DeleteMany", true, func(ctx context.Context, s *kv.Store, key string) error { return s.DeleteMany(ctx, many(key)) }},
 	{"DeletePrefix", false, func(ctx context.Context, s *kv.Store, key string) error {
