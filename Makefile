@@ -96,8 +96,8 @@ cloud: ## Check the real stores that SKYKV_CLOUD_URLS names, and write a report 
 	SKYKV_CLOUD_REPORTS=$(abspath $(REPORTS)) $(GO) test -count=1 -timeout 4h -v -run '^TestCloud$$' $(TESTFLAGS) ./internal/testing/cloud
 
 .PHONY: bench
-bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
-	cd internal/bench && $(GO) run . -plots ../../docs/bench
+bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, write docs/figures.md
+	cd internal/bench && $(GO) run . -plots ../../docs/bench -figures ../../docs/figures.md
 
 # The platforms that a release has the command for.
 RELEASES ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64

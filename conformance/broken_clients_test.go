@@ -222,6 +222,10 @@ func brokenClients() []fault {
 					return out, nil
 				}),
 				readFailures(func(error) error { return nil }),
+				counting(func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (int, error) {
+					n, _ := countLive(ctx, d, req)
+					return n, nil
+				}),
 			),
 			must: []string{
 				"faults/atomic-refused/*",

@@ -20,7 +20,7 @@ import (
 // driver can break them, so something in front of the store does.
 func brokenStores() []fault {
 	return slices.Concat(validationFaults(), answerFaults(), frontScanFaults(), pageFaults(), cursorFaults(), frontBatchFaults(), lifecycleFaults(),
-		frontTouchFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults())
+		frontTouchFaults(), frontLargeFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults(), countFaults())
 }
 
 // front is a store of which methods can be replaced one by one.
@@ -33,6 +33,7 @@ type front struct {
 	exists       func(ctx context.Context, key string) (bool, error)
 	scan         func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error]
 	scanPage     func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error)
+	count        func(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error)
 	getMany      func(ctx context.Context, keys []string) (map[string]kv.Entry, error)
 	putMany      func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error)
 	deleteMany   func(ctx context.Context, keys []string) error
@@ -51,7 +52,7 @@ func fronting(replace func(f *front)) func(store) store {
 	return func(s store) store {
 		f := &front{
 			store: s, info: s.Info, get: s.Get, put: s.Put, delete: s.Delete, exists: s.Exists, scan: s.Scan, scanPage: s.ScanPage,
-			getMany: s.GetMany, putMany: s.PutMany, deleteMany: s.DeleteMany, deletePrefix: s.DeletePrefix, close: s.Close,
+			count: s.Count, getMany: s.GetMany, putMany: s.PutMany, deleteMany: s.DeleteMany, deletePrefix: s.DeletePrefix, close: s.Close,
 			touch: s.Touch, update: s.Update, increment: s.Increment, getAndDelete: s.GetAndDelete, atomicWrite: s.AtomicWrite,
 		}
 		replace(f)
@@ -110,6 +111,10 @@ func (f *front) Scan(ctx context.Context, prefix string, opts ...kv.ScanOption) 
 
 func (f *front) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 	return f.scanPage(ctx, prefix, limit, cursor, opts...)
+}
+
+func (f *front) Count(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error) {
+	return f.count(ctx, prefix, opts...)
 }
 
 // every is a store of which all calls pass through the functions that are set.
@@ -182,6 +187,11 @@ func (f every) ScanPage(ctx context.Context, prefix string, limit int, cursor st
 		page.Entries[i] = f.entry(e)
 	}
 	return page, f.err(err)
+}
+
+func (f every) Count(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error) {
+	n, err := f.store.Count(f.ctx(ctx), f.key("Count", prefix), opts...)
+	return n, f.err(err)
 }
 
 func (f every) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
@@ -290,16 +300,16 @@ func validationFaults() []fault {
 			name: "cuts values that are too long",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-					return f.store.Put(ctx, key, value[:min(len(value), kv.MaxValueLen)], opts...)
+					return f.store.Put(ctx, key, value[:min(len(value), f.store.Info().MaxValueLen)], opts...)
 				}
 			}),
-			must: []string{"values/too-long", "errors/one-meaning", "errors/no-value-in-them"},
+			must: []string{"values/too-long", "errors/one-meaning", "errors/no-value-in-them", "large/too-long", "large/others"},
 			only: true,
 		},
 		fault{
 			name: "a value too long is an invalid option",
 			with: failing(instead(kv.ErrValueTooLarge, kv.ErrInvalidOption)),
-			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused"},
+			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused", "large/too-long", "large/others", "large/atomic", "large/update"},
 			only: true,
 		},
 		fault{

@@ -451,6 +451,20 @@ func faultyReadCases() []testCase {
 				requests, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { ok, err = t.Exists(ctx, "key"); return err })
 				t.wantRead("Exists", tr, requests, err, ok)
 			}),
+			rule("faults/count/"+tr.name, fmt.Sprintf(tr.words, "a Count")+rest, func(t *trial) {
+				t.fillKeys("key::a", "key::b", "other")
+				s := t.opened.With(kv.Clock(t.clock.now)) // as the driver counts
+				n := 0
+				_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { n, err = s.Count(ctx, "key::"); return err })
+				switch {
+				case tr.always:
+					t.wantTrouble("Count", tr, err)
+				case err != nil:
+					t.wantPassing("Count", tr, err)
+				case n != 2:
+					t.Errorf("Count = %d; want 2", n)
+				}
+			}),
 			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
 				testFaultyScan(t, tr, tr.plan(false), 150)
 			}),

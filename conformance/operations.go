@@ -60,6 +60,10 @@ var operations = []operation{
 		page, err := s.ScanPage(ctx, "", 100, "")
 		return answered(len(page.Entries) == 1 && string(page.Entries[0].Value) == "old" && page.Next == "", err)
 	}, false, true},
+	{"count", func(ctx context.Context, s store, _ kv.Version) error {
+		n, err := s.Count(ctx, "")
+		return answered(n == 1, err)
+	}, false, true},
 	{"put", func(ctx context.Context, s store, _ kv.Version) error {
 		_, err := s.Put(ctx, "key", []byte("new"))
 		return err

@@ -101,7 +101,7 @@ func (s *Store) planItem(item Item, now time.Time) (w Write, err *Error) {
 	if err := checkKey(item.Key, s.info.MaxKeyLen); err != nil {
 		return w, err
 	}
-	if err := checkValue(item.Value, s.info.MaxValueLen); err != nil {
+	if err := s.checkValue(item.Value); err != nil {
 		return w, err
 	}
 	var opts [2]PutOption

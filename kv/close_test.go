@@ -107,7 +107,7 @@ func (hanging) wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() 
 
 func (d hanging) Info() kv.Info {
 	info := d.Driver.Info()
-	info.EndsCalls = false
+	info.EndsCalls, info.Immediate = false, false
 	return info
 }
 

@@ -172,6 +172,11 @@ func (v *Typed[T]) ScanPage(ctx context.Context, prefix string, limit int, curso
 	return page, err
 }
 
+// Count is [Store.Count]. The values may be anything.
+func (v *Typed[T]) Count(ctx context.Context, prefix string, opts ...RangeOption) (int, error) {
+	return v.store.Count(ctx, prefix, opts...)
+}
+
 // GetMany is [Store.GetMany]. Keys whose value cannot be decoded are in the
 // *[BatchError].
 func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]EntryOf[T], error) {

@@ -29,7 +29,7 @@ import (
 )
 
 // urlForm is what the URLs look like.
-const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION"
+const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 
 // Provider opens, sets up and looks at tables by URL.
 func Provider() provider.Provider {
@@ -42,13 +42,13 @@ func Provider() provider.Provider {
 
 // Open returns a store over the table that a URL names:
 //
-//	dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION
+//	dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
 // All parameters are optional. The region and the credentials come from where
 // the AWS command line finds them too: the environment, the shared files, the
 // role of the machine or container. The endpoint is that of an emulator or of a
 // private connection. LAYOUT, which is skykv or alien, N and DURATION, such as 10s, are
-// [Options].Layout, Shards and Timeout.
+// [Options].Layout, Shards and Timeout, and BYTES is [kv.MaxValue].
 //
 // Over https, credentials go to DynamoDB, to the endpoint that AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_DYNAMODB or the shared files name, and to the hosts that
@@ -80,7 +80,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 		d.close = c.Close
 		var store *kv.Store
 		if store, err = d.open(ctx); err == nil {
-			return store, nil
+			return store.With(c.store...), nil
 		}
 	}
 	c.Close()
@@ -123,6 +123,7 @@ type Connection struct {
 	transport *http.Transport
 	missing   error // why there are no credentials
 	stand     bool  // placeholders stand for the credentials
+	store     []kv.StoreOption
 }
 
 // Close closes the connections to the service that are idle.
@@ -130,7 +131,11 @@ func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 
 // Open returns the store, as [New] does.
 func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
-	return New(ctx, c.Client, c.Table, &c.Options)
+	store, err := New(ctx, c.Client, c.Table, &c.Options)
+	if err != nil {
+		return nil, err
+	}
+	return store.With(c.store...), nil
 }
 
 // Identity returns a text that is the same for all URLs of the table in this
@@ -168,7 +173,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, opError("open", err)
 	}
-	c := &Connection{Table: u.table, Options: Options{Layout: u.layout, Shards: u.shards, Timeout: u.timeout}}
+	c := &Connection{Table: u.table, Options: Options{Layout: u.layout, Shards: u.shards, Timeout: u.timeout}, store: u.store}
 	// The endpoint of the environment and the shared files.
 	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
 	switch endpoint := cmp.Or(u.endpoint, configured); {
@@ -199,6 +204,7 @@ type storeURL struct {
 	layout                  provider.Layout
 	shards                  int
 	timeout                 time.Duration
+	store                   []kv.StoreOption
 }
 
 func parseURL(url string) (storeURL, error) {
@@ -226,6 +232,9 @@ func parseURL(url string) (storeURL, error) {
 		return storeURL{}, err
 	}
 	if s.timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return storeURL{}, err
+	}
+	if s.store, err = u.StoreOptions(); err != nil {
 		return storeURL{}, err
 	}
 	return s, nil

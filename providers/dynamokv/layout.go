@@ -57,6 +57,8 @@ type expressions struct {
 	filter      string // of scans; it keeps items with an expiry of another type, to report them
 	filterNames map[string]string
 
+	odd string // of counts: items that are expired, or may be, or that are none of the layout
+
 	metadata      string // what a read without values asks for
 	metadataNames map[string]string
 }
@@ -283,13 +285,15 @@ func (l *layout) retoken(request []byte, attempt int) int {
 const (
 	exprBody   = "attribute_type(v, :b) AND (attribute_not_exists(p) OR attribute_type(p, :s))"
 	exprExpiry = "(attribute_not_exists(x) OR attribute_type(x, :n))"
+	exprLive   = "attribute_type(t, :s) AND " + exprBody + " AND (attribute_not_exists(x) OR (attribute_type(x, :n) AND x > :now))"
 )
 
 var ownExpressions = expressions{
 	any:     exprNoItem + " OR (attribute_type(t, :s) AND " + exprBody + " AND " + exprExpiry + ")",
 	absent:  exprNoItem + " OR (attribute_type(t, :s) AND " + exprBody + " AND x <= :now)",
 	version: "t = :t AND " + exprBody + " AND " + exprExpiry,
-	live:    "attribute_type(t, :s) AND " + exprBody + " AND (attribute_not_exists(x) OR (attribute_type(x, :n) AND x > :now))",
+	live:    exprLive,
+	odd:     "NOT (" + exprLive + ")",
 
 	set: "SET t = :token", setExpiry: ", x = :x, #ttl = :ttl", removeExpiry: "x, #ttl",
 	touchNames: map[string]string{"#ttl": attrTTL},
@@ -301,13 +305,17 @@ var ownExpressions = expressions{
 // The expressions of the other layout. Its conditions cannot tell whether skykv's exact
 // instant counts: they hold where the ttl alone decides, and the store judges the second
 // in which it does not.
-const alienExpiry = "(attribute_not_exists(#ttl) OR attribute_type(#ttl, :n))"
+const (
+	alienExpiry = "(attribute_not_exists(#ttl) OR attribute_type(#ttl, :n))"
+	alienLive   = "attribute_type(#t, :s) AND attribute_type(#v, :b) AND (attribute_not_exists(#ttl) OR (attribute_type(#ttl, :n) AND #ttl > :now))"
+)
 
 var alienExpressions = expressions{
 	any:     exprNoItem + " OR (attribute_type(#t, :s) AND attribute_type(#v, :b) AND " + alienExpiry + ")",
 	absent:  exprNoItem + " OR (attribute_type(#t, :s) AND attribute_type(#v, :b) AND #ttl <= :now)",
 	version: "#t = :t AND attribute_type(#t, :s) AND attribute_type(#v, :b) AND " + alienExpiry,
-	live:    "attribute_type(#t, :s) AND attribute_type(#v, :b) AND (attribute_not_exists(#ttl) OR (attribute_type(#ttl, :n) AND #ttl > :now))",
+	live:    alienLive,
+	odd:     "NOT (" + alienLive + ")",
 
 	conditionNames: map[string]string{"#t": "version", "#v": "value", "#ttl": attrTTL},
 
@@ -446,6 +454,17 @@ func (l *layout) query(req kv.ScanRequest) *dynamodb.QueryInput {
 			in.ExpressionAttributeNames = l.filterNames
 		}
 	}
+	return in
+}
+
+// count returns the part of a count's request that depends on the layout: only the items
+// that may not count come back.
+func (l *layout) count(req kv.ScanRequest) *dynamodb.QueryInput {
+	in := l.query(req)
+	_, live := l.expired(req.Now)
+	in.FilterExpression, in.ExpressionAttributeNames = &l.odd, l.conditionNames
+	in.ExpressionAttributeValues[":now"] = number(live)
+	in.ExpressionAttributeValues[":s"], in.ExpressionAttributeValues[":b"], in.ExpressionAttributeValues[":n"] = typeS, typeB, typeN
 	return in
 }
 

@@ -105,13 +105,12 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 	if layout != provider.LayoutAlien {
 		l = newLayout(shards)
 	}
-	return &driver{
-		client: watched(client), table: &table, layout: l, claims: layout != "", timeout: timeout, pause: backoff, now: time.Now,
-		info: kv.Info{
-			Name: l.driver, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-			MaxAtomicWrites: maxAtomicWrites, NoGrace: l.shared,
-		},
-	}, nil
+	d := &driver{client: watched(client), table: &table, layout: l, claims: layout != "", timeout: timeout, pause: backoff, now: time.Now}
+	d.info = kv.Info{
+		Name: l.driver, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+		MaxAtomicWrites: maxAtomicWrites, NoGrace: l.shared, Count: d.count,
+	}
+	return d, nil
 }
 
 // checkTable says what is wrong with a table's name, and what is wanted:
