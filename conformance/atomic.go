@@ -21,6 +21,7 @@ func atomicRule(name, words string, run func(t *trial)) testCase {
 			run(t)
 			return
 		}
+		t.lacks = lacksAtomic
 		t.wantRefused("AtomicWrite", kv.ErrUnsupported, func() error {
 			_, err := t.AtomicWrite(t.ctx, kv.PutOp("g::a", nil), kv.PutOp("g::b", nil))
 			return err

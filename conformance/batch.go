@@ -414,7 +414,7 @@ func batchCases() []testCase {
 				t.clock.set(t.clock.now().Add(-time.Second)) // where nothing has expired yet
 				t.wantContent("b")
 			}),
-		rule("batch/delete-prefix/expired-by-other-clocks",
+		graceRule("batch/delete-prefix/expired-by-other-clocks",
 			"DeletePrefix removes entries whichever clock they have expired by: also a store whose clock is slow has none of them left.",
 			func(t *trial) {
 				slow := time.Now().Truncate(time.Millisecond).Add(-30 * time.Minute)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync/atomic"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -52,7 +53,25 @@ func clockFaults() []fault {
 			},
 		}.over
 	}
+	graceless := chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }))
 	return []fault{
+		{
+			name: "a driver that is not this module's says that it has no grace",
+			wrap: infos(func(info *kv.Info) { info.NoGrace = true }),
+			must: []string{"info/lacks"},
+			only: true,
+		},
+		{
+			name: "without grace an expired record is an error",
+			wrap: chain(graceless, methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+				found, err := d.Get(ctx, req)
+				if err == nil && isExpired(found.Record, time.Now().UnixMilli()) {
+					err = &kv.Error{Kind: kv.ErrUnavailable}
+				}
+				return found, err
+			}}.over),
+			must: []string{"expiry/slow-clock", "expiry/later-for-a-slow-clock", "batch/delete-prefix/expired-by-other-clocks"},
+		},
 		{
 			name: "writes remove by the clock of the call",
 			wrap: removing(func(done bool) bool { return done }),

@@ -74,6 +74,10 @@ type Result struct {
 	Case
 	Failures []string      // each with the place in the suite's source; none when the case passed
 	Duration time.Duration // with opening and closing the store
+
+	// Lacks says what the case is for and the store lacks, by its Info. The case then
+	// checked that the store lacks it as it says.
+	Lacks string
 }
 
 // Err returns nil when the case passed, and else an error that lists the

@@ -56,6 +56,9 @@ func Run(t *testing.T, config Config) {
 			begin()
 			r := <-result
 			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // the subtest took less, or more
+			if r.Lacks != "" {
+				t.Logf("the case checked what the store lacks: %s", r.Lacks)
+			}
 			if err := r.Err(); err != nil {
 				t.Error(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
@@ -105,6 +106,16 @@ func TestSoundDrivers(t *testing.T) {
 		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
 		}}.over),
+		"no grace": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
+		"no grace, and nothing that has expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
+			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				out, err := d.Write(ctx, req)
+				if now := time.Now().UnixMilli(); out.Done && req.Kind != kv.KindDelete && isExpired(req.Record, now) {
+					_, _ = force(d, kv.KindDelete, kv.Record{Key: req.Key}, now)
+				}
+				return out, err
+			},
+		}.over),
 		"atomic writes that say nothing of what they found": findsNothing,
 		"deletions that leave an expired record":            leavesExpired,
 		"checks that write back":                            writesBack,

@@ -51,14 +51,21 @@
 // Middleware is tested in the same way: New returns the store of a provider that
 // passes, With the middleware. A driver may lower the limits of keys and values,
 // to no less than the case "info/limits" says, and the cases keep to what it
-// says. Nothing else can be declared away: no case is skipped.
+// says.
+//
+// A driver without MaxAtomicWrites has no AtomicWrite. In a layout of other programs there
+// may be no hour of grace after an expiry, which is for providers of this module alone to
+// say, as the case "info/lacks" checks. The cases for what a store lacks check that it
+// lacks it as it says, and [Result].Lacks names it. Nothing else can be declared away: no
+// case is skipped.
 //
 // # Time
 //
 // Cases do not sleep. They move the clock of the store, which begins at the real
 // time, by up to centuries. A driver must go by the Now of its requests
 // wherever it asks for the time. A service that removes expired entries by its
-// own clock does so an hour after their expiry, so none is missing too early.
+// own clock does so an hour after their expiry, so none is missing too early. For a store
+// with NoGrace the clock begins an hour ahead of the real time, to the same end.
 //
 // A driver that removes expired records itself removes one only when it has been expired
 // for an hour by the clock of its host and by the clock of the call as well. It never goes

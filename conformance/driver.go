@@ -325,6 +325,7 @@ func driverAtomicRule(name, words string, run func(t *trial, d kv.Driver)) testC
 			run(t, d)
 			return
 		}
+		t.lacks = lacksAtomic
 		_, err := d.WriteAtomic(t.ctx, kv.WriteManyRequest{Writes: []kv.Write{putting("g::a", "new", kv.Condition{}), putting("g::b", "new", kv.Condition{})}, Now: t.clock.now().UnixMilli()})
 		t.wantError("the driver's WriteAtomic", err, kv.ErrUnsupported)
 		t.wantContent()

@@ -226,7 +226,7 @@ func expiryCases() []testCase {
 				t.wantError("Put with IfVersion", err, kv.ErrConditionFailed)
 				t.testExpiry(at, want{"old", v2, at})
 			}),
-		rule("expiry/later-for-a-slow-clock",
+		graceRule("expiry/later-for-a-slow-clock",
 			"Services and drivers remove an expired entry an hour after its expiry at the earliest, so that no live entry is lost to clock skew: a store whose clock is slow still has it, whatever another one did to look at it.",
 			func(t *trial) {
 				slow := t.clock.now()
@@ -239,7 +239,7 @@ func expiryCases() []testCase {
 				t.clock.set(slow)
 				t.wantLive("key", want{"value", v, at})
 			}),
-		rule("expiry/slow-clock",
+		graceRule("expiry/slow-clock",
 			"An entry is live until its expiry by the store's clock, and to conditions too, though that be almost an hour behind the clocks of driver and service.",
 			func(t *trial) {
 				t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))

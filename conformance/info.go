@@ -28,8 +28,15 @@ func infoCases() []testCase {
 				again := t.Info()
 				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
 					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites ||
-					again.EndsCalls != info.EndsCalls || again.Immediate != info.Immediate {
+					again.NoGrace != info.NoGrace || again.EndsCalls != info.EndsCalls || again.Immediate != info.Immediate {
 					t.Errorf("Info() is %+v; it was %+v", again, info)
+				}
+			}),
+		rule("info/lacks",
+			"No driver lacks what the contract wants of it: NoGrace is for the layouts of other programs that providers of skykv's own module know.",
+			func(t *trial) {
+				if err := checkLacks(t.Info()); err != nil {
+					t.Errorf("%v", err)
 				}
 			}),
 		rule("info/limits",

@@ -42,6 +42,8 @@ type trial struct {
 	opened *kv.Store
 	others []*kv.Store
 
+	lacks string // what the case is for and the store lacks, by its Info
+
 	file     string // of the case
 	mu       sync.Mutex
 	failures []string
@@ -73,6 +75,9 @@ func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result,
 	done := t.apart(func() {
 		defer t.close()
 		t.opened = t.open(c.faulty)
+		if t.opened.Info().NoGrace {
+			t.clock.advance(kv.ExpiryGrace) // so that the service removes nothing of the case's
+		}
 		t.store = t.with()
 		c.run(t)
 	})
@@ -107,7 +112,11 @@ func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result,
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Result{Case: c.Case, Failures: append(failures, t.failures...), Duration: time.Since(begin)}, end
+	result := Result{Case: c.Case, Failures: append(failures, t.failures...), Duration: time.Since(begin)}
+	if end != leftBehind {
+		result.Lacks = t.lacks
+	}
+	return result, end
 }
 
 func newTrial(ctx context.Context, config Config, file string) *trial {

@@ -271,7 +271,7 @@ func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 // that all of it was applied. Drivers may leave a record for a deletion or a check too.
 func (a *atomicWrite) recognises(found []*Found) bool {
 	for i, f := range found {
-		if f != nil && f.Exists && sameWrite(f.Token, a.tokens[i]) {
+		if f != nil && f.Exists && SameWrite(f.Token, a.tokens[i]) {
 			return true
 		}
 	}
@@ -301,7 +301,7 @@ func (a *atomicWrite) versions(found []*Found) []Version {
 	for i, f := range found {
 		switch {
 		case !a.stores(i):
-		case f != nil && f.Exists && sameWrite(f.Token, a.tokens[i]):
+		case f != nil && f.Exists && SameWrite(f.Token, a.tokens[i]):
 			versions[i] = a.store.version(f.Key, f.Expires, f.Version)
 		default:
 			versions[i] = a.store.replacedVersion(a.writes[i].Key, a.tokens[i])

@@ -243,7 +243,7 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 				failed[w.Key] = s.failWrite(&c, op, w.Key, mayHaveApplied[w.Key], err)
 				continue
 			}
-			if !out.Done && out.Exists && sameWrite(out.Found.Token, w.Token) {
+			if !out.Done && out.Exists && SameWrite(out.Found.Token, w.Token) {
 				// Our own write, whose response was lost.
 				out.Done, out.Version = true, out.Found.Version
 			}

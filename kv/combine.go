@@ -629,7 +629,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 			}
 		}
 		switch {
-		case found.Exists && sameWrite(found.Token, token):
+		case found.Exists && SameWrite(found.Token, token):
 			return written{native: found.Version, token: found.Token}
 		case sure:
 			return written{lost: true, found: found}

@@ -36,7 +36,9 @@
 // absent to every operation, whether or not the service has deleted it yet. "Now"
 // is the store's clock ([Clock] replaces it), read once at the start of each call
 // and once for each entry that a scan yields. Services and drivers delete expired
-// entries after [ExpiryGrace], so that no live entry is lost to clocks that differ.
+// entries after [ExpiryGrace], so that no live entry is lost to clocks that differ. In a
+// table that the reference platform's programs share there is no such grace:
+// [Info].NoGrace.
 //
 // # Consistency
 //

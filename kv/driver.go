@@ -55,6 +55,7 @@ import (
 // records like all others. A driver, or its service, may remove a record for good
 // once [ExpiryGrace] has passed since its expiry, by the clock of the host or the
 // service and, where a driver does it within a write, by the Now of that write too.
+// With [Info].NoGrace the service may remove it from its expiry on.
 //
 // # How Driver grows
 //
@@ -139,6 +140,11 @@ type Info struct {
 	// MaxAtomicWrites is how many writes WriteAtomic takes at most; 0 means that the
 	// driver has no such thing.
 	MaxAtomicWrites int
+
+	// NoGrace says that the service removes records at its own time from their expiry on,
+	// without [ExpiryGrace], since the layout is one that other programs laid down. It is
+	// for providers of this module alone: the conformance suite fails any other.
+	NoGrace bool
 
 	// EndsCalls says that the store need not end the calls under way at Close, and may
 	// save what that takes: no method ever waits for a network, a disk or another

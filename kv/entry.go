@@ -66,7 +66,7 @@ func (s *Store) entry(rec Record, withValue bool) Entry {
 
 // ExpiryGrace is how long past its expiry a record is kept at least, so that no entry
 // that lives by one host's clock goes by another's. Services and drivers remove
-// expired records after it.
+// expired records after it; [Info].NoGrace says where a service does so before.
 const ExpiryGrace = time.Hour
 
 // expired is the one rule of expiry. Both instants are in milliseconds; an

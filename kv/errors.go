@@ -42,7 +42,8 @@ var (
 	// Nothing was read or written.
 	ErrUnsupported = errors.New("unsupported")
 
-	// ErrNotProvisioned: the table, database or collection does not exist.
+	// ErrNotProvisioned: the table, database or collection does not exist, or it is empty
+	// and nothing says in which layout its records are going to be.
 	ErrNotProvisioned = errors.New("not provisioned")
 
 	// ErrIncompatible: what is stored is not skykv's, or of another format or

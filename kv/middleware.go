@@ -78,6 +78,7 @@ func (g *guard) Info() Info {
 		MaxKeyLen:       info.MaxKeyLen,
 		MaxValueLen:     info.MaxValueLen,
 		MaxAtomicWrites: info.MaxAtomicWrites,
+		NoGrace:         info.NoGrace,
 		EndsCalls:       info.EndsCalls,
 		Immediate:       info.Immediate,
 	}

@@ -46,7 +46,9 @@ func AttemptToken(token string, n int) string {
 	return token[:countFrom] + base64.RawURLEncoding.EncodeToString(count[1:])
 }
 
-// sameWrite reports whether two tokens are those of attempts of one write.
-func sameWrite(a, b string) bool {
+// SameWrite reports whether two tokens are those of attempts of one write. It is for
+// drivers whose records other programs write too: an attribute of skykv's own that
+// names its write counts only while the record is of that write.
+func SameWrite(a, b string) bool {
 	return len(a) == TokenLen && len(b) == TokenLen && a[:countFrom] == b[:countFrom]
 }

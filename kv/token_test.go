@@ -17,7 +17,7 @@ func TestAttemptTokens(t *testing.T) {
 					t.Fatalf("rule: attempts have distinct tokens; those of %q numbered %d and %d have %q", token, other, round*roundAttempts+attempt, got)
 				}
 				seen[got] = round*roundAttempts + attempt
-				if !sameWrite(got, token) || strings.Trim(got, base64url) != "" {
+				if !SameWrite(got, token) || strings.Trim(got, base64url) != "" {
 					t.Fatalf("rule: the tokens of one write are known by what they have in common, and of one alphabet; %q became %q", token, got)
 				}
 			}
@@ -26,7 +26,7 @@ func TestAttemptTokens(t *testing.T) {
 			t.Errorf("rule: attempt 0 has the write's own token; %q became %q", token, got)
 		}
 		for _, other := range []string{newToken(), "", token[:countFrom], token + "A", string(rune(token[0]^1)) + token[1:]} {
-			if sameWrite(other, token) {
+			if SameWrite(other, token) {
 				t.Errorf("rule: tokens of other writes are not taken for one's own; %q was taken for %q", other, token)
 			}
 		}

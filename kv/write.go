@@ -92,7 +92,7 @@ func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
 			return s.version(req.Key, req.Expires, out.Version), nil
 		}
 		mayHaveApplied = mayHaveApplied || out.MayHaveApplied
-		if out.Exists && sameWrite(out.Found.Token, token) {
+		if out.Exists && SameWrite(out.Found.Token, token) {
 			// Our own write, whose response was lost.
 			return s.version(req.Key, req.Expires, out.Found.Version), nil
 		}

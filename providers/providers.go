@@ -36,6 +36,7 @@ func All() provider.Set {
 //	  ?readers=N                         connections that read at once
 //	dynamodb://TABLE                   AWS DynamoDB
 //	  ?region=R                          else AWS_REGION, or the shared AWS files
+//	  &layout=skykv                      lays the layout down in an empty table; or alien: see docs/alien.md
 //	  &shards=N                          partitions, 16 unless given; fixed once the table is in use
 //	  &endpoint=URL                      an emulator (http) or a private connection (https)
 //	  &timeout=DURATION                  of calls without a deadline, 1m unless given

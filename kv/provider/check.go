@@ -49,9 +49,9 @@ func Failed(name string, err error, fix string) Check {
 	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Fix: fix, Err: err}
 }
 
-// Layout is the check of a layout record that says found shards, where the URL
+// LayoutRecord is the check of a layout record that says found shards, where the URL
 // wants others or the same.
-func Layout(found, wanted int) Check {
+func LayoutRecord(found, wanted int) Check {
 	if found != wanted {
 		return Check{
 			Name: checkLayout, Status: Fail, Detail: fmt.Sprintf("a record of skykv with %s; the URL says %d", shards(found), wanted),
@@ -65,8 +65,16 @@ func Layout(found, wanted int) Check {
 func NoLayout() Check {
 	return Check{
 		Name: checkLayout, Status: Warn, Detail: "there is no layout record yet: no store was ever opened here",
-		Fix: Provision + ", or open the store once", Step: "write the layout record",
+		Fix: Provision, Step: "write the layout record",
 	}
+}
+
+// OtherLayout is the check of a layout record of another layout than the URL's. The error
+// says so.
+func OtherLayout(err error, found Layout) Check {
+	c := ForeignLayout(err)
+	c.Fix = fmt.Sprintf("set layout=%s in the URL's parameters, or name another table or collection", found)
+	return c
 }
 
 // ForeignLayout is the check of a layout record that cannot be read.

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers"
 	"github.com/skykv/skykv/providers/localkv"
 )
@@ -38,19 +39,28 @@ const FileName = "skykv.db"
 // endpointUrl and keyPrefix may be missing or null. The resource group is not used. The
 // environment variable FIRESTORE_EMULATOR_HOST turns a Firestore binding to an emulator.
 // A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
-// exist, in the [kv.Store.Namespace] keyPrefix. The data is in skykv's own layout, not in
-// Alien's.
+// exist, in the [kv.Store.Namespace] keyPrefix.
+//
+// The table of a dynamodb binding is in Alien's own layout, [provider.LayoutAlien]: the
+// program sees what programs in other languages store under the same binding, and they
+// see what it stores. [Layout] chooses another. A table of another layout is
+// kv.ErrIncompatible. In firestore and tablestorage bindings, and in the file of a
+// local-kv binding, the data is in skykv's own layout, which other programs do not see.
 //
 // These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a
 // service that skykv has no provider for ("redis"), a field that is unknown or
 // missing, and a reference to a secret or an expression where a text must be. No
 // message repeats a value of the binding that may be a secret.
-func Open(ctx context.Context, name string) (*kv.Store, error) {
+func Open(ctx context.Context, name string, opts ...Option) (*kv.Store, error) {
 	variable, err := variableOf(name)
 	if err != nil {
 		return nil, invalid(err)
 	}
-	b, err := parse(os.Getenv(variable))
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	b, err := parse(os.Getenv(variable), o)
 	if err != nil {
 		return nil, invalid(fmt.Errorf("%s: %w", variable, err))
 	}
@@ -66,6 +76,17 @@ func Open(ctx context.Context, name string) (*kv.Store, error) {
 		return nil, errors.Join(invalid(fmt.Errorf("%s: field \"keyPrefix\": %w", variable, err)), store.Close())
 	}
 	return view, nil
+}
+
+// Option is an option of [Open].
+type Option func(*options)
+
+type options struct{ layout provider.Layout }
+
+// Layout is an option for the layout of the binding's table. With [provider.LayoutSkykv]
+// the table is skykv's alone, and carries the whole contract.
+func Layout(layout provider.Layout) Option {
+	return func(o *options) { o.layout = layout }
 }
 
 func invalid(err error) error {
@@ -102,7 +123,10 @@ var fieldsOf = map[string]map[string]bool{
 	"local-kv":     {"dataDir": true, "keyPrefix": false},
 }
 
-func parse(text string) (binding, error) {
+func parse(text string, opts options) (binding, error) {
+	if err := opts.layout.Check(); err != nil {
+		return binding{}, err
+	}
 	if text == "" {
 		return binding{}, errors.New("the variable is not set; want the JSON of a binding, such as {\"service\":\"local-kv\",\"dataDir\":\"/data\"}")
 	}
@@ -133,6 +157,9 @@ func parse(text string) (binding, error) {
 			return binding{}, err
 		}
 	}
+	if opts.layout == provider.LayoutAlien && service != "dynamodb" {
+		return binding{}, fmt.Errorf("skykv does not know layout %s in a %s binding; want none, or %s", opts.layout, service, provider.LayoutSkykv)
+	}
 	query := url.Values{}
 	set := func(param, value string) {
 		if value != "" {
@@ -145,6 +172,7 @@ func parse(text string) (binding, error) {
 		u.Scheme, u.Host = "dynamodb", values["tableName"]
 		set("region", values["region"])
 		set("endpoint", values["endpointUrl"])
+		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
 	case "firestore":
 		u.Scheme, u.Host, u.Path = "firestore", values["projectId"], "/"+values["collectionName"]
 		set("database", values["databaseId"])

@@ -1,17 +1,27 @@
 package alien_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	buckets "github.com/skykv/skykv/internal/alien"
 	"github.com/skykv/skykv/internal/testing/emulator"
+	"github.com/skykv/skykv/internal/testing/reference"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/alien"
+	"github.com/skykv/skykv/providers/dynamokv"
 	"github.com/skykv/skykv/providers/localkv"
 )
 
@@ -69,6 +79,56 @@ func TestOpenDynamoDB(t *testing.T) {
 	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"dynamodb","tableName":"no-such-table","region":"eu-central-1","endpointUrl":%q}`, endpoint))
 	if _, err := alien.Open(t.Context(), "cache"); !errors.Is(err, kv.ErrNotProvisioned) {
 		t.Errorf("a table that does not exist: %v; want ErrNotProvisioned, from the service", err)
+	}
+}
+
+// The rule: the program and those in other languages see each other's entries under one
+// dynamodb binding, without anything that the platform does not do.
+func TestOpenDynamoDBSharesTheTable(t *testing.T) {
+	ctx := t.Context()
+	endpoint := emulator.DynamoDB(t)
+	table := fmt.Sprintf("alien-%d", time.Now().UnixNano())
+	c, err := dynamokv.Connect(ctx, "dynamodb://"+table+"?region=eu-central-1&endpoint="+url.QueryEscape(endpoint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	text := types.ScalarAttributeTypeS
+	if _, err := c.Client.CreateTable(ctx, &dynamodb.CreateTableInput{
+		TableName: &table, BillingMode: types.BillingModePayPerRequest,
+		KeySchema: []types.KeySchemaElement{
+			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
+		},
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: aws.String("pk"), AttributeType: text}, {AttributeName: aws.String("sk"), AttributeType: text},
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = c.Client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &table})
+	})
+	theirs := &reference.DynamoDB{Client: c.Client, Table: table, Bucket: buckets.Bucket, Now: time.Now}
+	if err := theirs.Put(ctx, "a", []byte("theirs"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"dynamodb","tableName":%q,"region":"eu-central-1","endpointUrl":%q}`, table, endpoint))
+	store, err := alien.Open(ctx, "cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if e, err := store.Get(ctx, "a"); err != nil || string(e.Value) != "theirs" {
+		t.Errorf("Get of what another program stored: %q, %v", e.Value, err)
+	}
+	if _, err := store.Put(ctx, "b", []byte("ours"), kv.TTL(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if value, _, found, err := theirs.Get(ctx, "b"); err != nil || !found || string(value) != "ours" {
+		t.Errorf("their get of what the program stored: %q, %v, %v", value, found, err)
+	}
+	if _, err := alien.Open(ctx, "cache", alien.Layout(provider.LayoutSkykv)); !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: the layouts are never mixed; with another layout Open says %v", err)
 	}
 }
 

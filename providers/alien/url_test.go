@@ -1,20 +1,39 @@
 package alien
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/skykv/skykv/kv/provider"
+)
 
 // The rule: the binding of a cloud service becomes the URL of its store.
 func TestURL(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		`{"service":"dynamodb","tableName":"my-table","region":"eu-central-1"}`:                               "dynamodb://my-table?region=eu-central-1",
-		`{"service":"dynamodb","tableName":"t.1","region":"us-east-1","endpointUrl":"http://localhost:8000"}`: "dynamodb://t.1?endpoint=http%3A%2F%2Flocalhost%3A8000&region=us-east-1",
-		`{"service":"dynamodb","tableName":"t.1","region":"us-east-1","endpointUrl":null}`:                    "dynamodb://t.1?region=us-east-1",
+		`{"service":"dynamodb","tableName":"my-table","region":"eu-central-1"}`:                               "dynamodb://my-table?layout=alien&region=eu-central-1",
+		`{"service":"dynamodb","tableName":"t.1","region":"us-east-1","endpointUrl":"http://localhost:8000"}`: "dynamodb://t.1?endpoint=http%3A%2F%2Flocalhost%3A8000&layout=alien&region=us-east-1",
+		`{"service":"dynamodb","tableName":"t.1","region":"us-east-1","endpointUrl":null}`:                    "dynamodb://t.1?layout=alien&region=us-east-1",
 		`{"service":"firestore","projectId":"my-project","databaseId":"(default)","collectionName":"kv"}`:     "firestore://my-project/kv?database=%28default%29",
 		`{"service":"tablestorage","resourceGroupName":"group","accountName":"account","tableName":"cache"}`:  "aztables://account/cache",
 		` {"collectionName":"a b","databaseId":"db","projectId":"my-project", "service":"firestore"} `:        "firestore://my-project/a%20b?database=db",
 	} {
-		if b, err := parse(text); err != nil || b.url != want {
+		if b, err := parse(text, options{}); err != nil || b.url != want {
 			t.Errorf("%s is %q, %v; want %q", text, b.url, err, want)
 		}
+	}
+	const text = `{"service":"dynamodb","tableName":"t.1","region":"us-east-1"}`
+	if b, err := parse(text, options{layout: provider.LayoutSkykv}); err != nil || b.url != "dynamodb://t.1?layout=skykv&region=us-east-1" {
+		t.Errorf("rule: an option chooses the layout; got %q, %v", b.url, err)
+	}
+	for _, service := range []string{`{"service":"tablestorage","resourceGroupName":"g","accountName":"a","tableName":"t"}`, `{"service":"local-kv","dataDir":"d"}`} {
+		if b, err := parse(service, options{layout: provider.LayoutSkykv}); err != nil {
+			t.Errorf("rule: every store has skykv's layout; got %q, %v", b.url, err)
+		}
+		if b, err := parse(service, options{layout: provider.LayoutAlien}); err == nil {
+			t.Errorf("rule: a layout that skykv does not know there is refused; got %q", b.url)
+		}
+	}
+	if b, err := parse(text, options{layout: "other"}); err == nil {
+		t.Errorf("rule: an unknown layout is refused; got %q", b.url)
 	}
 }

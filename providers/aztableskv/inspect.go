@@ -63,7 +63,7 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	case found == nil:
 		return []provider.Check{accepted, there, provider.NoLayout()}
 	}
-	checks := []provider.Check{accepted, there, provider.Layout(found.shards, d.layout.shards), d.inspectSweep(ctx)}
+	checks := []provider.Check{accepted, there, provider.LayoutRecord(found.shards, d.layout.shards), d.inspectSweep(ctx)}
 	if n, of := d.countForeign(ctx, found); n > 0 {
 		checks = append(checks, provider.Check{
 			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d entities, or not where they are", n, of),

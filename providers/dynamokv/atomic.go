@@ -89,7 +89,7 @@ func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteIt
 	const old = types.ReturnValuesOnConditionCheckFailureAllOld
 	items := make([]types.TransactWriteItem, len(req.Writes))
 	for i, w := range req.Writes {
-		expr, values, known := d.layout.condition(w, req.Now)
+		cond, known := d.layout.condition(w, req.Now)
 		if !known {
 			return nil, kv.UnsupportedWrite(w)
 		}
@@ -98,23 +98,23 @@ func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteIt
 		case kv.KindPut:
 			items[i].Put = &types.Put{
 				TableName: d.table, Item: d.layout.encode(w.Record),
-				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		case kv.KindTouch:
-			update, names := d.layout.touch(w.Record, values)
+			update := d.layout.touch(w.Record, &cond)
 			items[i].Update = &types.Update{
-				TableName: d.table, Key: key, UpdateExpression: update, ExpressionAttributeNames: names,
-				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+				TableName: d.table, Key: key, UpdateExpression: update,
+				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		case kv.KindDelete:
 			items[i].Delete = &types.Delete{
 				TableName: d.table, Key: key,
-				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		case kv.KindCheck:
 			items[i].ConditionCheck = &types.ConditionCheck{
 				TableName: d.table, Key: key,
-				ConditionExpression: expr, ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: old,
+				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		}
 	}

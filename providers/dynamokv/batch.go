@@ -182,11 +182,13 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 		asked[i] = d.layout.primaryKey(key)
 		open[key] = true
 	}
+	projection, names := d.layout.projection(req.WithValue)
 	a := d.watchMany(ctx, req.Meter, mostBatch)
 	defer a.end()
 	out, err := d.client.BatchGetItem(a, &dynamodb.BatchGetItemInput{
 		RequestItems: map[string]types.KeysAndAttributes{*d.table: {
-			Keys: asked, ConsistentRead: consistent(req.Stale), ProjectionExpression: d.layout.projection(req.WithValue),
+			Keys: asked, ConsistentRead: consistent(req.Stale),
+			ProjectionExpression: projection, ExpressionAttributeNames: names,
 		}},
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ func newBenchPairs(t testing.TB) (get, put benchPair) {
 				"v":  &types.AttributeValueMemberB{Value: value},
 				"t":  &types.AttributeValueMemberS{Value: token},
 			},
-			ConditionExpression: aws.String(exprAny),
+			ConditionExpression: aws.String(ownExpressions.any),
 			ExpressionAttributeValues: map[string]types.AttributeValue{
 				":s": &types.AttributeValueMemberS{Value: "S"},
 				":b": &types.AttributeValueMemberS{Value: "B"},

@@ -22,15 +22,20 @@ func TestMain(m *testing.M) { emulator.Main(m) }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
+	conformance.Run(t, suite(t, nil))
+}
+
+// suite runs each case in a table of its own.
+func suite(t *testing.T, opts *Options) conformance.Config {
 	client := local(t)
 	open := func(ctx context.Context, through *dynamodb.Client) (*kv.Store, error) {
 		table := newTable(t, client)
-		if err := EnsureWith(ctx, client, table, nil); err != nil {
+		if err := EnsureWith(ctx, client, table, opts); err != nil {
 			return nil, err
 		}
-		return New(ctx, through, table, nil)
+		return New(ctx, through, table, opts)
 	}
-	conformance.Run(t, conformance.Config{
+	return conformance.Config{
 		New: func(ctx context.Context) (*kv.Store, error) { return open(ctx, client) },
 		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
 			proxy, err := faults.NewHTTP(*client.Options().BaseEndpoint)
@@ -44,7 +49,7 @@ func TestConformance(t *testing.T) {
 				o.Retryer = retry.AddWithMaxBackoffDelay(o.Retryer, 10*time.Millisecond)
 			}))
 		},
-	})
+	}
 }
 
 // local is a client for DynamoDB Local, as Open makes it. DynamoDB Local takes any

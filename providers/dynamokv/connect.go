@@ -29,7 +29,7 @@ import (
 )
 
 // urlForm is what the URLs look like.
-const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES"
+const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 
 // Provider opens, sets up and looks at tables by URL.
 func Provider() provider.Provider {
@@ -42,13 +42,13 @@ func Provider() provider.Provider {
 
 // Open returns a store over the table that a URL names:
 //
-//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES
+//	dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
 // All parameters are optional. The region and the credentials come from where
 // the AWS command line finds them too: the environment, the shared files, the
 // role of the machine or container. The endpoint is that of an emulator or of a
-// private connection. N and DURATION, such as 10s, are [Options].Shards and Timeout, and
-// BYTES is [kv.MaxValue].
+// private connection. LAYOUT, which is skykv or alien, N and DURATION, such as 10s, are
+// [Options].Layout, Shards and Timeout, and BYTES is [kv.MaxValue].
 //
 // Over https, credentials go to DynamoDB, to the endpoint that AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_DYNAMODB or the shared files name, and to the hosts that
@@ -173,7 +173,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, opError("open", err)
 	}
-	c := &Connection{Table: u.table, Options: Options{Shards: u.shards, Timeout: u.timeout}, store: u.store}
+	c := &Connection{Table: u.table, Options: Options{Layout: u.layout, Shards: u.shards, Timeout: u.timeout}, store: u.store}
 	// The endpoint of the environment and the shared files.
 	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
 	switch endpoint := cmp.Or(u.endpoint, configured); {
@@ -201,6 +201,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 // storeURL is the content of a store's URL.
 type storeURL struct {
 	table, region, endpoint string
+	layout                  provider.Layout
 	shards                  int
 	timeout                 time.Duration
 	store                   []kv.StoreOption
@@ -220,6 +221,9 @@ func parseURL(url string) (storeURL, error) {
 	s := storeURL{table: u.Host, region: u.Get("region")}
 	if !isRegion(s.region) {
 		return storeURL{}, u.Errorf(`parameter "region" must be the name of a region such as us-east-1`)
+	}
+	if s.layout, err = u.Layout("layout"); err != nil {
+		return storeURL{}, err
 	}
 	if s.shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
 		return storeURL{}, err

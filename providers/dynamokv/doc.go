@@ -26,6 +26,30 @@
 // DynamoDB deletes items some time after their ttl. Exact expiry is the store's
 // doing: reads and conditions go by x.
 //
+// # Layout of the reference platform
+//
+// With parameter layout=alien, or [provider.LayoutAlien] in [Options], the table is that
+// of the programs which the platform Alien deploys. An entry is one item:
+//
+//	pk       S  "bucket_0" to "bucket_15", by the SipHash-1-3 of the key; the partition key
+//	sk       S  the key; the sort key
+//	value    B  the value
+//	version  S  22 random characters, new with every attempt of a write; 32 hexadecimal
+//	            digits where another program wrote the item
+//	ttl      N  the expiry in seconds, rounded up; absent if there is none
+//	skykv_x  N  the expiry in milliseconds; counts while it rounds up to ttl
+//	skykv_p  S  the version that skykv wrote, a space, and the writes that this write
+//	            replaced; counts while the version is of the same write
+//
+// The last two are skykv's own. The programs in other languages do not look at them, and
+// their writes remove them. The layout record is the same item, with "alien" in "layout"
+// (S). The primary key and the attribute of the TTL are those of the other layout.
+//
+// DynamoDB may delete an item as soon as its ttl has passed: kv.Info says NoGrace. Keys of
+// one group are in several partitions, so that every scan reads all of them. A put-if-absent
+// or a touch within the second that ends at ttl may take two requests. docs/alien.md says
+// what holds between skykv and the other programs.
+//
 // # Consistency
 //
 // All reads, those of scans and batches included, are strongly consistent. A
@@ -83,8 +107,9 @@
 // On the table, an IAM policy must permit:
 //
 //	New, Open          dynamodb:GetItem, and dynamodb:PutItem for the first one
-//	                   of a table that EnsureWith did not see; with dynamodb:Scan
-//	                   that one refuses a table that holds items of others
+//	                   of a table that EnsureWith did not see, which must name
+//	                   the layout; with dynamodb:Scan that one refuses a table
+//	                   that holds items of others
 //	Get, Exists        dynamodb:GetItem
 //	Put                dynamodb:PutItem
 //	Delete             dynamodb:DeleteItem

@@ -32,6 +32,7 @@ type driver struct {
 	client  *dynamodb.Client // made by watched
 	table   *string
 	layout  *layout
+	claims  bool // opening may lay down the layout
 	info    kv.Info
 	timeout time.Duration // of a request whose context has no deadline
 	alarms  sync.Pool     // of *alarm
@@ -48,9 +49,10 @@ func (d *driver) Info() kv.Info { return d.info }
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	a := d.watch(ctx, req.Meter)
 	defer a.end()
+	projection, names := d.layout.projection(req.WithValue)
 	out, err := d.client.GetItem(a, &dynamodb.GetItemInput{
 		TableName: d.table, Key: d.layout.primaryKey(req.Key), ConsistentRead: consistent(req.Stale),
-		ProjectionExpression: d.layout.projection(req.WithValue),
+		ProjectionExpression: projection, ExpressionAttributeNames: names,
 	})
 	switch {
 	case err != nil:
@@ -67,7 +69,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 }
 
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	expr, values, known := d.layout.condition(req.Write, req.Now)
+	cond, known := d.layout.condition(req.Write, req.Now)
 	if !known || req.Kind == kv.KindCheck {
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	}
@@ -80,28 +82,30 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 		_, err = d.client.PutItem(a, &dynamodb.PutItemInput{
 			TableName:                           d.table,
 			Item:                                d.layout.encode(req.Record),
-			ConditionExpression:                 expr,
-			ExpressionAttributeValues:           values,
+			ConditionExpression:                 cond.expr,
+			ExpressionAttributeNames:            cond.names,
+			ExpressionAttributeValues:           cond.values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
 	case kv.KindTouch:
 		a.records = 1
-		update, names := d.layout.touch(req.Record, values)
+		update := d.layout.touch(req.Record, &cond)
 		_, err = d.client.UpdateItem(a, &dynamodb.UpdateItemInput{
 			TableName:                           d.table,
 			Key:                                 d.layout.primaryKey(req.Key),
 			UpdateExpression:                    update,
-			ExpressionAttributeNames:            names,
-			ConditionExpression:                 expr,
-			ExpressionAttributeValues:           values,
+			ConditionExpression:                 cond.expr,
+			ExpressionAttributeNames:            cond.names,
+			ExpressionAttributeValues:           cond.values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
 	case kv.KindDelete:
 		_, err = d.client.DeleteItem(a, &dynamodb.DeleteItemInput{
 			TableName:                           d.table,
 			Key:                                 d.layout.primaryKey(req.Key),
-			ConditionExpression:                 expr,
-			ExpressionAttributeValues:           values,
+			ConditionExpression:                 cond.expr,
+			ExpressionAttributeNames:            cond.names,
+			ExpressionAttributeValues:           cond.values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
 	}

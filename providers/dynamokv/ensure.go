@@ -13,6 +13,7 @@ import (
 
 	"github.com/skykv/skykv/internal/pages"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // EnsureWith creates the table that [New] opens, as far as it is not there: with
@@ -21,9 +22,10 @@ import (
 // of times, by several programs at once, and returns when all that is done or
 // the context has ended; a new table takes DynamoDB some seconds.
 //
-// A table with another primary key, with a TTL on another attribute, with other
-// shards, or with items but without a layout record, which therefore belongs to
-// somebody else, is kv.ErrIncompatible and left as it is. All other settings,
+// A table with another primary key, with a TTL on another attribute, in another layout,
+// with other shards, or with items of somebody else's is kv.ErrIncompatible and left as
+// it is. Items without a layout record are somebody else's, unless the layout is
+// [provider.LayoutAlien] and they are the reference platform's. All other settings,
 // such as encryption, backups and tags, are for other tools, before or after.
 //
 // The other errors are those of [New].
@@ -243,34 +245,42 @@ func (d *driver) updateTTL(ctx context.Context) *kv.Error {
 	return nil
 }
 
-// checkOwner refuses a table that holds items and no layout record: skykv stores nothing
-// before that record. It returns the record if somebody has created it by now, and nil
-// if the table is empty.
+// checkOwner refuses a table that holds items of others and no layout record: skykv
+// stores nothing before that record. It returns the record if somebody has created it by
+// now, and nil if the table is empty or in the driver's layout.
 func (d *driver) checkOwner(ctx context.Context) (item, error) {
-	if empty, err := d.isEmpty(ctx); empty || err != nil {
+	it, err := d.firstItem(ctx)
+	if it == nil || err != nil || d.layout.owns(it) {
 		return nil, err
 	}
 	found, err := d.readLayout(ctx)
-	if err == nil && found == nil {
-		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)}
+	if err != nil || found != nil {
+		return found, err
 	}
-	return found, err
+	e := fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)
+	if alienLayout.owns(it) {
+		e = fmt.Errorf("%w, one of the reference platform; want layout=%s", e, provider.LayoutAlien)
+	}
+	return nil, &kv.Error{Kind: kv.ErrIncompatible, Err: e}
 }
 
-func (d *driver) isEmpty(ctx context.Context) (bool, error) {
-	in := &dynamodb.ScanInput{TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1), ProjectionExpression: aws.String(attrShard)}
+// firstItem returns an item of the table, nil if there is none.
+func (d *driver) firstItem(ctx context.Context) (item, error) {
+	in := &dynamodb.ScanInput{TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1)}
 	var guard pages.Guard
 	for {
 		out, err := d.scanPage(ctx, in)
 		switch {
 		case err != nil:
-			return false, err
+			return nil, err
+		case len(out.Items) > 0 && out.Items[0] == nil:
+			return item{}, nil
 		case len(out.Items) > 0:
-			return false, nil
+			return out.Items[0], nil
 		}
 		in.ExclusiveStartKey = out.LastEvaluatedKey // pages may be empty
 		if more, err := d.follows(ctx, &guard, 0, in.ExclusiveStartKey); !more {
-			return err == nil, err
+			return nil, err
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -81,6 +82,42 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// The rule: no item of a table that others write makes the decoder panic, and what
+// others wrote in skykv's attributes changes nothing but what it may.
+func FuzzDecodeShared(f *testing.F) {
+	f.Add(uint8(0), []byte(token), uint8(1), []byte("1700000000"), uint8(1), []byte("1699999999001"), uint8(0), []byte(token+" AAAA"))
+	f.Add(uint8(0), []byte(token), uint8(1), []byte("-9223372036854775808"), uint8(1), []byte("9223372036854775807"), uint8(3), []byte(""))
+	f.Fuzz(func(t *testing.T, vk uint8, version []byte, tk uint8, ttl []byte, xk uint8, x []byte, pk uint8, predecessors []byte) {
+		it := item{"value": &types.AttributeValueMemberB{}}
+		for name, attr := range map[string]types.AttributeValue{
+			"version": fuzzAttribute(vk, version), "ttl": fuzzAttribute(tk, ttl), "skykv_x": fuzzAttribute(xk, x), "skykv_p": fuzzAttribute(pk, predecessors),
+		} {
+			if attr != nil {
+				it[name] = attr
+			}
+		}
+		rec, err := alienLayout.decode("key", it, true)
+		delete(it, "skykv_x")
+		delete(it, "skykv_p")
+		plain, plainErr := alienLayout.decode("key", it, true)
+		switch {
+		case (err == nil) != (plainErr == nil):
+			t.Fatalf("skykv's attributes decide whether an item can be read: %v, and without them %v", err, plainErr)
+		case err != nil:
+			if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible {
+				t.Fatalf("the error is %v; want ErrIncompatible", err)
+			}
+			return
+		case plain.Predecessors != "" || plain.Expires < 0 || plain.Expires > kv.MaxExpiry.UnixMilli():
+			t.Fatalf("the record is %+v", plain)
+		case rec.Expires > plain.Expires || rec.Expires <= plain.Expires-1000 || (rec.Expires == 0) != (plain.Expires == 0):
+			t.Fatalf("an item that expires at %d for others expires at %d for skykv", plain.Expires, rec.Expires)
+		case rec.Token != plain.Token || rec.Version != plain.Version:
+			t.Fatalf("the record is %+v; without skykv's attributes it is %+v", rec, plain)
+		}
+	})
+}
+
 // The rule: a record comes back as it was stored, under a key of its own in its shard.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1), uint8(16), "")
@@ -91,6 +128,15 @@ func FuzzRecord(f *testing.F) {
 		}
 		l := newLayout(int(shards))
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: "token", Predecessors: predecessors}
+		if expires <= kv.MaxExpiry.UnixMilli() {
+			both := in
+			both.Token = token
+			it := alienLayout.encode(both)
+			out, err := alienLayout.decode(alienLayout.keyOf(it), it, true)
+			if both.Version = token; err != nil || !reflect.DeepEqual(out, both) {
+				t.Fatalf("in layout alien, %+v came back as %+v, %v", both, out, err)
+			}
+		}
 		it := l.encode(in)
 		out, err := l.decode(l.keyOf(it), it, true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != "token" || out.Predecessors != predecessors {

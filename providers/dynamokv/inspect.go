@@ -77,8 +77,10 @@ const foreignSample = 1000
 // countForeign makes one request for items of the table, and counts those that no store
 // finds by their keys. Who may not look finds none.
 func (d *driver) countForeign(ctx context.Context) (n, of int) {
+	metadata, names := d.layout.projection(false)
 	out, err := d.scanPage(ctx, &dynamodb.ScanInput{
-		TableName: d.table, Limit: aws.Int32(foreignSample), ProjectionExpression: aws.String(attrShard + ", " + exprMetadata),
+		TableName: d.table, Limit: aws.Int32(foreignSample),
+		ProjectionExpression: aws.String(attrShard + ", " + *metadata), ExpressionAttributeNames: names,
 	})
 	if err != nil {
 		return 0, 0
@@ -174,9 +176,12 @@ func (d *driver) inspectLayout(ctx context.Context) provider.Check {
 		}
 		return provider.NoLayout()
 	}
-	shards, err := d.layout.shardsOf(*d.table, found)
-	if err != nil {
+	layout, shards, err := readRecord(*d.table, found)
+	switch {
+	case err != nil:
 		return provider.ForeignLayout(err)
+	case layout != d.layout.name:
+		return provider.OtherLayout(d.layout.errOther(*d.table, layout), layout)
 	}
-	return provider.Layout(shards, d.layout.shards())
+	return provider.LayoutRecord(shards, d.layout.shards())
 }

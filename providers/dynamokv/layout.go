@@ -6,40 +6,103 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/skykv/skykv/internal/alien"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // layout is how records lie in a table: the attributes and their names, the primary
-// key, the shards, the expressions and the layout record. doc.go describes it. Only
-// this file knows any of it.
+// key, the shards, the expressions and the layout record. doc.go describes both of
+// them. Only this file knows any of it.
 type layout struct {
+	name       provider.Layout
+	driver     string                 // the driver's name, since versions are of a layout
 	partitions []types.AttributeValue // the partition key value of each shard
+
+	shard         func(key string) int
+	shardOfPrefix func(prefix string) (int, bool) // nil where keys of one group are in several shards
+
+	attributes
+	expressions
+
+	// shared says that other programs write items as well, and do not know the attributes
+	// expires and predecessors. Those count only while the rest of the item agrees with
+	// them. The item's expiry is its ttl, by which these programs judge it and after which
+	// the service removes it.
+	shared bool
 }
 
+// attributes are the names of those of an item, beside pk, sk and ttl.
+type attributes struct{ value, token, expires, predecessors string }
+
+// expressions are those of requests. Expressions with a name that is a reserved word
+// have a placeholder for it, and come with names.
+type expressions struct {
+	// The conditions of writes. An item is one of the layout if its attributes have the
+	// types that decode wants. Every write leaves all other items alone, which costs no
+	// further request.
+	any, absent, version, live string
+	conditionNames             map[string]string
+
+	set, setExpiry, removeExpiry string // of a touch
+	touchNames                   map[string]string
+
+	filter      string // of scans; it keeps items with an expiry of another type, to report them
+	filterNames map[string]string
+
+	odd string // of counts: items that are expired, or may be, or that are none of the layout
+
+	metadata      string // what a read without values asks for
+	metadataNames map[string]string
+}
+
+// newLayout returns skykv's own layout.
 func newLayout(shards int) *layout {
-	l := new(layout)
+	l := &layout{
+		name: provider.LayoutSkykv, driver: name,
+		shard:         func(key string) int { return kv.Shard(key, shards) },
+		shardOfPrefix: func(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, shards) },
+		attributes:    attributes{value: attrValue, token: attrToken, expires: attrExpires, predecessors: attrPredecessors},
+		expressions:   ownExpressions,
+	}
 	for shard := range shards {
 		l.partitions = append(l.partitions, text(strconv.Itoa(shard)))
 	}
 	return l
 }
 
-// format is the version of the layout that doc.go describes.
+// alienLayout is the layout of the reference platform's programs, with two attributes
+// of skykv's own.
+var alienLayout = func() *layout {
+	l := &layout{
+		name: provider.LayoutAlien, driver: name + "-alien", shared: true,
+		shard:       alien.Bucket,
+		attributes:  attributes{value: "value", token: "version", expires: "skykv_x", predecessors: "skykv_p"},
+		expressions: alienExpressions,
+	}
+	for bucket := range alien.Buckets {
+		l.partitions = append(l.partitions, text(fmt.Sprintf("bucket_%d", bucket)))
+	}
+	return l
+}()
+
+// format is the version of the layouts that doc.go describes.
 const format = 2
 
-// The attributes of an item.
+// The attributes of an item. The first three are those of both layouts.
 const (
 	attrShard        = "pk"
 	attrKey          = "sk"
+	attrTTL          = "ttl"
 	attrValue        = "v"
 	attrExpires      = "x"
-	attrTTL          = "ttl"
 	attrToken        = "t"
 	attrPredecessors = "p"
 )
@@ -53,12 +116,6 @@ func number(n int64) types.AttributeValue {
 }
 
 func (l *layout) shards() int { return len(l.partitions) }
-
-func (l *layout) shard(key string) int { return kv.Shard(key, len(l.partitions)) }
-
-func (l *layout) shardOfPrefix(prefix string) (int, bool) {
-	return kv.ShardOfPrefix(prefix, len(l.partitions))
-}
 
 // primaryKey returns the primary key of the item of key.
 func (l *layout) primaryKey(key string) item {
@@ -85,58 +142,122 @@ func (l *layout) position(primaryKey item) string {
 // encode returns the item of a record.
 func (l *layout) encode(rec kv.Record) item {
 	it := l.primaryKey(rec.Key)
-	it[attrValue] = &types.AttributeValueMemberB{Value: rec.Value}
-	it[attrToken] = text(rec.Token)
+	it[l.value] = &types.AttributeValueMemberB{Value: rec.Value}
+	it[l.token] = text(rec.Token)
 	if rec.Expires != 0 {
-		it[attrExpires] = number(rec.Expires)
-		it[attrTTL] = deleteAt(rec.Expires)
+		it[l.expires] = number(rec.Expires)
+		it[attrTTL] = l.deleteAt(rec.Expires)
 	}
 	if rec.Predecessors != "" {
-		it[attrPredecessors] = text(rec.Predecessors)
+		it[l.predecessors] = l.encodePredecessors(rec)
 	}
 	return it
 }
 
 // deleteAt returns when the service may delete an item, in its unit: seconds.
-func deleteAt(expires int64) types.AttributeValue {
-	return number((expires+999)/1000 + int64(kv.ExpiryGrace/time.Second))
+func (l *layout) deleteAt(expires int64) types.AttributeValue {
+	if l.shared {
+		return number(seconds(expires))
+	}
+	return number(seconds(expires) + int64(kv.ExpiryGrace/time.Second))
 }
 
-// decode reads the item of key. The record keeps the item's slices. An item that
-// skykv did not write is ErrIncompatible.
+// seconds rounds milliseconds up.
+func seconds(ms int64) int64 { return ms/1000 + min(ms%1000, 1) }
+
+// encodePredecessors returns the predecessors of a record. In items that others write
+// they name the write that they belong to.
+func (l *layout) encodePredecessors(rec kv.Record) types.AttributeValue {
+	if l.shared {
+		return text(rec.Token + " " + rec.Predecessors)
+	}
+	return text(rec.Predecessors)
+}
+
+// decode reads the item of key. The record keeps the item's slices. An item that is
+// none of the layout is ErrIncompatible.
 func (l *layout) decode(key string, it item, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key}
-	token, ok := it[attrToken].(*types.AttributeValueMemberS)
+	token, ok := it[l.token].(*types.AttributeValueMemberS)
 	if !ok || token.Value == "" {
-		return kv.Record{}, errForeign(attrToken, "a string that is not empty")
+		return kv.Record{}, errForeign(l.token, "a string that is not empty")
 	}
 	rec.Token, rec.Version = token.Value, token.Value
-	switch x := it[attrExpires].(type) {
-	case nil:
-	case *types.AttributeValueMemberN:
-		n, err := strconv.ParseInt(x.Value, 10, 64)
-		if err != nil || n <= 0 {
-			return kv.Record{}, errForeign(attrExpires, "a whole number of milliseconds above 0")
-		}
-		rec.Expires = n
-	default:
-		return kv.Record{}, errForeign(attrExpires, "a number")
+	var err *kv.Error
+	if l.shared {
+		rec.Expires, err = l.decodeTTL(it)
+		rec.Predecessors = l.predecessorsOf(rec.Token, it)
+	} else if rec.Expires, err = l.decodeExpiry(it); err == nil {
+		rec.Predecessors, err = l.decodePredecessors(it)
 	}
-	switch p := it[attrPredecessors].(type) {
-	case nil:
-	case *types.AttributeValueMemberS:
-		rec.Predecessors = p.Value
-	default:
-		return kv.Record{}, errForeign(attrPredecessors, "a string")
+	if err != nil {
+		return kv.Record{}, err
 	}
 	if withValue {
-		v, ok := it[attrValue].(*types.AttributeValueMemberB)
+		v, ok := it[l.value].(*types.AttributeValueMemberB)
 		if !ok {
-			return kv.Record{}, errForeign(attrValue, "binary")
+			return kv.Record{}, errForeign(l.value, "binary")
 		}
 		rec.Value = v.Value
 	}
 	return rec, nil
+}
+
+func (l *layout) decodeExpiry(it item) (int64, *kv.Error) {
+	switch x := it[l.expires].(type) {
+	case nil:
+		return 0, nil
+	case *types.AttributeValueMemberN:
+		n, err := strconv.ParseInt(x.Value, 10, 64)
+		if err != nil || n <= 0 {
+			return 0, errForeign(l.expires, "a whole number of milliseconds above 0")
+		}
+		return n, nil
+	}
+	return 0, errForeign(l.expires, "a number")
+}
+
+func (l *layout) decodePredecessors(it item) (string, *kv.Error) {
+	switch p := it[l.predecessors].(type) {
+	case nil:
+		return "", nil
+	case *types.AttributeValueMemberS:
+		return p.Value, nil
+	}
+	return "", errForeign(l.predecessors, "a string")
+}
+
+// decodeTTL returns the expiry of an item that others may have written: skykv's exact
+// instant if that is within the second that ends with ttl, and else that end.
+func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
+	var ttl int64
+	switch n := it[attrTTL].(type) {
+	case nil:
+		return 0, nil
+	case *types.AttributeValueMemberN:
+		var err error
+		if ttl, err = strconv.ParseInt(n.Value, 10, 64); err != nil {
+			return 0, errForeign(attrTTL, "a whole number of seconds")
+		}
+	default:
+		return 0, errForeign(attrTTL, "a number")
+	}
+	if exact, err := l.decodeExpiry(it); err == nil && exact != 0 && seconds(exact) == ttl {
+		return exact, nil
+	}
+	// The bounds are expired for ever, and as good as never.
+	return max(1, min(ttl, kv.MaxExpiry.Unix())*1000), nil
+}
+
+// predecessorsOf returns the predecessors that an item has beside a token, if they are of
+// the write that the token is of.
+func (l *layout) predecessorsOf(token string, it item) string {
+	all, err := l.decodePredecessors(it)
+	of, predecessors, _ := strings.Cut(all, " ")
+	if err != nil || !kv.SameWrite(of, token) {
+		return ""
+	}
+	return predecessors
 }
 
 // retoken replaces the tokens of the records in an encoded request by those that an
@@ -145,7 +266,7 @@ func (l *layout) retoken(request []byte, attempt int) int {
 	// Nothing else in a request looks like these. Keys and predecessors have no quotes,
 	// values are in base64, and versions in a condition have their quotes escaped.
 	found := 0
-	for _, before := range []string{`"` + attrToken + `":{"S":"`, `":token":{"S":"`} {
+	for _, before := range []string{`"` + l.token + `":{"S":"`, `":token":{"S":"`} {
 		for rest := request; ; found++ {
 			_, after, ok := bytes.Cut(rest, []byte(before))
 			if !ok {
@@ -159,82 +280,132 @@ func (l *layout) retoken(request []byte, attempt int) int {
 	return found
 }
 
-// The expressions. An item is skykv's if its attributes have the types that decode
-// wants. Every write leaves all other items alone, which costs no further request.
+// The expressions of skykv's own layout. All requests share these. The SDK only reads
+// them.
 const (
-	exprNoItem = "attribute_not_exists(sk)"
-	exprToken  = "attribute_type(t, :s)"
 	exprBody   = "attribute_type(v, :b) AND (attribute_not_exists(p) OR attribute_type(p, :s))"
 	exprExpiry = "(attribute_not_exists(x) OR attribute_type(x, :n))"
+	exprLive   = "attribute_type(t, :s) AND " + exprBody + " AND (attribute_not_exists(x) OR (attribute_type(x, :n) AND x > :now))"
 )
 
-// All requests share these. The SDK only reads them.
+var ownExpressions = expressions{
+	any:     exprNoItem + " OR (attribute_type(t, :s) AND " + exprBody + " AND " + exprExpiry + ")",
+	absent:  exprNoItem + " OR (attribute_type(t, :s) AND " + exprBody + " AND x <= :now)",
+	version: "t = :t AND " + exprBody + " AND " + exprExpiry,
+	live:    exprLive,
+	odd:     "NOT (" + exprLive + ")",
+
+	set: "SET t = :token", setExpiry: ", x = :x, #ttl = :ttl", removeExpiry: "x, #ttl",
+	touchNames: map[string]string{"#ttl": attrTTL},
+
+	filter:   "attribute_not_exists(x) OR x > :now OR NOT attribute_type(x, :n)",
+	metadata: "sk, x, t, p",
+}
+
+// The expressions of the other layout. Its conditions cannot tell whether skykv's exact
+// instant counts: they hold where the ttl alone decides, and the store judges the second
+// in which it does not.
+const (
+	alienExpiry = "(attribute_not_exists(#ttl) OR attribute_type(#ttl, :n))"
+	alienLive   = "attribute_type(#t, :s) AND attribute_type(#v, :b) AND (attribute_not_exists(#ttl) OR (attribute_type(#ttl, :n) AND #ttl > :now))"
+)
+
+var alienExpressions = expressions{
+	any:     exprNoItem + " OR (attribute_type(#t, :s) AND attribute_type(#v, :b) AND " + alienExpiry + ")",
+	absent:  exprNoItem + " OR (attribute_type(#t, :s) AND attribute_type(#v, :b) AND #ttl <= :now)",
+	version: "#t = :t AND attribute_type(#t, :s) AND attribute_type(#v, :b) AND " + alienExpiry,
+	live:    alienLive,
+	odd:     "NOT (" + alienLive + ")",
+
+	conditionNames: map[string]string{"#t": "version", "#v": "value", "#ttl": attrTTL},
+
+	set: "SET #t = :token", setExpiry: ", skykv_x = :x, #ttl = :ttl", removeExpiry: "skykv_x, #ttl",
+	touchNames: map[string]string{"#t": "version", "#v": "value", "#ttl": attrTTL},
+
+	filter:        "attribute_not_exists(#ttl) OR #ttl > :now OR NOT attribute_type(#ttl, :n)",
+	filterNames:   map[string]string{"#ttl": attrTTL},
+	metadata:      "sk, #ttl, #t, skykv_x, skykv_p",
+	metadataNames: map[string]string{"#t": "version", "#ttl": attrTTL},
+}
+
+// The expressions of both layouts.
+const exprNoItem = "attribute_not_exists(sk)"
+
 var (
-	exprAny     = exprNoItem + " OR (" + exprToken + " AND " + exprBody + " AND " + exprExpiry + ")"
-	exprAbsent  = exprNoItem + " OR (" + exprToken + " AND " + exprBody + " AND x <= :now)"
-	exprVersion = "t = :t AND " + exprBody + " AND " + exprExpiry
-	exprOwnLive = exprToken + " AND " + exprBody + " AND (attribute_not_exists(x) OR (attribute_type(x, :n) AND x > :now))"
-	exprNew     = exprNoItem
-	exprTrue    = "attribute_not_exists(sk) OR attribute_exists(sk)"
-
+	exprNew   = exprNoItem
+	exprTrue  = "attribute_not_exists(sk) OR attribute_exists(sk)"
 	exprRange = "pk = :p AND sk BETWEEN :from AND :to"
-	// The filter keeps items with an expiry of another type, to report them.
-	exprLive = "attribute_not_exists(x) OR x > :now OR NOT attribute_type(x, :n)"
-
-	// exprOdd is what a count looks at: items that are expired, or that skykv did not write.
-	exprOdd = "NOT (" + exprOwnLive + ")"
-
-	// exprMetadata is what a read without values asks for.
-	exprMetadata = "sk, x, t, p"
 
 	typeS = text("S")
 	typeB = text("B")
 	typeN = text("N")
 
 	valuesAny = item{":s": typeS, ":b": typeB, ":n": typeN}
-
-	touchNames = map[string]string{"#ttl": attrTTL} // a reserved word
 )
 
-// condition returns the expression for the condition of a write, and its values. It
-// reports whether it knows the kinds of both.
-func (l *layout) condition(w kv.Write, now int64) (expr *string, values item, known bool) {
+// condition is that of a write, in the service's words.
+type condition struct {
+	expr   *string
+	names  map[string]string
+	values item
+}
+
+// expired returns what the expiry of items is compared with: items up to it have expired
+// at an instant for certain, and items above live have not. Between the two, if there is
+// something between, the store must judge.
+func (l *layout) expired(now int64) (expired, live int64) {
+	if l.shared {
+		return now / 1000, now/1000 + 1
+	}
+	return now, now
+}
+
+// condition returns the condition of a write. It reports whether it knows the kinds of
+// both.
+func (l *layout) condition(w kv.Write, now int64) (c condition, known bool) {
+	c.names = l.conditionNames
+	expired, live := l.expired(now)
 	change := w.Kind == kv.KindPut || w.Kind == kv.KindDelete || w.Kind == kv.KindCheck
 	switch w.Condition.Kind {
 	case kv.CondNone:
-		return &exprAny, valuesAny, w.Kind == kv.KindPut || w.Kind == kv.KindDelete
+		c.expr, c.values = &l.any, valuesAny
+		return c, w.Kind == kv.KindPut || w.Kind == kv.KindDelete
 	case kv.CondAbsent:
-		return &exprAbsent, item{":s": typeS, ":b": typeB, ":now": number(now)}, change
+		c.expr, c.values = &l.absent, item{":s": typeS, ":b": typeB, ":now": number(expired)}
+		return c, change
 	case kv.CondVersion:
-		return &exprVersion, item{":t": text(w.Condition.Version), ":s": typeS, ":b": typeB, ":n": typeN}, change || w.Kind == kv.KindTouch
+		c.expr, c.values = &l.version, item{":t": text(w.Condition.Version), ":s": typeS, ":b": typeB, ":n": typeN}
+		return c, change || w.Kind == kv.KindTouch
 	case kv.CondLive:
-		return &exprOwnLive, item{":s": typeS, ":b": typeB, ":n": typeN, ":now": number(now)}, w.Kind == kv.KindTouch
+		c.expr, c.values = &l.live, item{":s": typeS, ":b": typeB, ":n": typeN, ":now": number(live)}
+		return c, w.Kind == kv.KindTouch
 	}
-	return nil, nil, false
+	return condition{}, false
 }
 
 // touch returns the expression that replaces all of an item but its value, and adds its
-// values to those of the condition.
-func (l *layout) touch(rec kv.Record, values item) (expr *string, names map[string]string) {
-	set, remove := "SET t = :token", ""
-	values[":token"] = text(rec.Token)
+// names and values to those of the condition.
+func (l *layout) touch(rec kv.Record, c *condition) (expr *string) {
+	c.names = l.touchNames
+	set, remove := l.set, ""
+	c.values[":token"] = text(rec.Token)
 	if rec.Expires != 0 {
-		set += ", x = :x, #ttl = :ttl"
-		values[":x"], values[":ttl"] = number(rec.Expires), deleteAt(rec.Expires)
+		set += l.setExpiry
+		c.values[":x"], c.values[":ttl"] = number(rec.Expires), l.deleteAt(rec.Expires)
 	} else {
-		remove = " REMOVE x, #ttl"
+		remove = " REMOVE " + l.removeExpiry
 	}
 	switch {
 	case rec.Predecessors != "":
-		set += ", p = :p"
-		values[":p"] = text(rec.Predecessors)
+		set += ", " + l.predecessors + " = :p"
+		c.values[":p"] = l.encodePredecessors(rec)
 	case remove == "":
-		remove = " REMOVE p"
+		remove = " REMOVE " + l.predecessors
 	default:
-		remove += ", p"
+		remove += ", " + l.predecessors
 	}
 	set += remove
-	return &set, touchNames
+	return &set
 }
 
 // failed returns what was under the key of a write whose condition has failed. The value
@@ -258,11 +429,11 @@ func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 }
 
 // projection returns what a read asks for: nil for all of an item.
-func (l *layout) projection(withValue bool) *string {
+func (l *layout) projection(withValue bool) (expr *string, names map[string]string) {
 	if withValue {
-		return nil
+		return nil, nil
 	}
-	return &exprMetadata
+	return &l.metadata, l.metadataNames
 }
 
 // query returns the part of a scan's request that depends on the layout.
@@ -272,12 +443,16 @@ func (l *layout) query(req kv.ScanRequest) *dynamodb.QueryInput {
 		ExpressionAttributeValues: item{
 			":p": l.partitions[req.Shard], ":from": text(req.From), ":to": text(req.To),
 		},
-		ProjectionExpression: l.projection(req.WithValue),
 	}
+	in.ProjectionExpression, in.ExpressionAttributeNames = l.projection(req.WithValue)
 	if req.Now != 0 {
-		in.FilterExpression = &exprLive
-		in.ExpressionAttributeValues[":now"] = number(req.Now)
+		expired, _ := l.expired(req.Now)
+		in.FilterExpression = &l.filter
+		in.ExpressionAttributeValues[":now"] = number(expired)
 		in.ExpressionAttributeValues[":n"] = typeN
+		if in.ExpressionAttributeNames == nil { // those of the projection have it as well
+			in.ExpressionAttributeNames = l.filterNames
+		}
 	}
 	return in
 }
@@ -286,8 +461,9 @@ func (l *layout) query(req kv.ScanRequest) *dynamodb.QueryInput {
 // that may not count come back.
 func (l *layout) count(req kv.ScanRequest) *dynamodb.QueryInput {
 	in := l.query(req)
-	in.FilterExpression = &exprOdd
-	in.ExpressionAttributeValues[":now"] = number(req.Now)
+	_, live := l.expired(req.Now)
+	in.FilterExpression, in.ExpressionAttributeNames = &l.odd, l.conditionNames
+	in.ExpressionAttributeValues[":now"] = number(live)
 	in.ExpressionAttributeValues[":s"], in.ExpressionAttributeValues[":b"], in.ExpressionAttributeValues[":n"] = typeS, typeB, typeN
 	return in
 }
@@ -334,12 +510,13 @@ func (l *layout) checkTable(table string, described *types.TableDescription) err
 const keyRule = "the primary key of table %q must be " + attrShard + " and " + attrKey + ", both strings"
 
 // The layout record says how a table is to be read. It is an item of the same
-// table, under a partition key value that is no shard's.
+// table, under a partition key value that is no shard's in either layout.
 const (
 	layoutPartition = "layout"
 	layoutKey       = "skykv"
 	attrFormat      = "format"
 	attrShards      = "shards"
+	attrLayout      = "layout" // absent in skykv's own
 )
 
 func (l *layout) recordKey() item {
@@ -349,12 +526,15 @@ func (l *layout) recordKey() item {
 func (l *layout) record() item {
 	record := l.recordKey()
 	record[attrFormat], record[attrShards] = number(format), number(int64(l.shards()))
+	if l.name != provider.LayoutSkykv {
+		record[attrLayout] = text(string(l.name))
+	}
 	return record
 }
 
-// shardsOf returns the number of shards that a layout record says, and refuses a
-// record that skykv did not write, and other formats.
-func (l *layout) shardsOf(table string, record item) (int, error) {
+// readRecord returns the layout and the number of shards that a layout record says. It
+// refuses a record that skykv did not write, and other formats.
+func readRecord(table string, record item) (provider.Layout, int, error) {
 	foundFormat, isFormat := record[attrFormat].(*types.AttributeValueMemberN)
 	foundShards, isShards := record[attrShards].(*types.AttributeValueMemberN)
 	shards := 0
@@ -363,24 +543,52 @@ func (l *layout) shardsOf(table string, record item) (int, error) {
 	}
 	switch {
 	case isFormat && foundFormat.Value != strconv.Itoa(format):
-		return 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has format %s; this version of skykv knows format %d", table, foundFormat.Value, format)}
+		return "", 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has format %s; this version of skykv knows format %d", table, foundFormat.Value, format)}
 	case !isFormat || shards < 1:
-		return 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("the item %q, %q of table %q is no layout record of skykv", layoutPartition, layoutKey, table)}
+		return "", 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("the item %q, %q of table %q is no layout record of skykv", layoutPartition, layoutKey, table)}
 	}
-	return shards, nil
+	if found, ok := record[attrLayout].(*types.AttributeValueMemberS); ok {
+		return provider.Layout(found.Value), shards, nil
+	}
+	return provider.LayoutSkykv, shards, nil
+}
+
+// owns reports whether an item without a layout record shows that a table is in this
+// layout. Nothing is stored in skykv's own before that record.
+func (l *layout) owns(it item) bool {
+	if !l.shared || l.keyOf(it) == "" || l.position(it) != l.position(l.primaryKey(l.keyOf(it))) {
+		return false
+	}
+	_, err := l.decode(l.keyOf(it), it, false)
+	return err == nil
 }
 
 // checkRecord refuses a layout record of another layout.
 func (l *layout) checkRecord(table string, record item) error {
-	shards, err := l.shardsOf(table, record)
-	if err == nil && shards != l.shards() {
-		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has %d shards and was to be opened with %d; want the number that it was created with", table, shards, l.shards())}
+	found, shards, err := readRecord(table, record)
+	switch {
+	case err != nil:
+		return err
+	case found != l.name:
+		return l.errOther(table, found)
+	case shards != l.shards():
+		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has %d shards and was to be opened with %d; want the number that it was created with", table, shards, l.shards())}
 	}
-	return err
+	return nil
 }
 
-// checkLayout reads the layout record, and creates it in an empty table. It refuses any
-// other record, and a table with items of others.
+func (l *layout) errOther(table string, found provider.Layout) *kv.Error {
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q is in layout %q and was to be opened in layout %q; want layout=%s", table, found, l.name, found)}
+}
+
+// errUnclaimed says that nobody has laid down yet how the records of a table are to lie.
+func (d *driver) errUnclaimed() *kv.Error {
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %q is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", *d.table, provider.LayoutSkykv, provider.LayoutAlien)}
+}
+
+// checkLayout reads the layout record, and creates it in a table without items, if the
+// caller said in which layout. It refuses any other record, and a table with items of
+// others.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err != nil {
@@ -393,6 +601,9 @@ func (d *driver) checkLayout(ctx context.Context) error {
 		}
 	}
 	if found == nil {
+		if !d.claims {
+			return d.errUnclaimed()
+		}
 		if found, err = d.createLayout(ctx); err != nil {
 			return err
 		}

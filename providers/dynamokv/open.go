@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 const (
@@ -24,10 +25,17 @@ const (
 
 // Options are those of [New] and [EnsureWith].
 type Options struct {
+	// Layout is how the entries lie in the table. It is laid down when the table is first
+	// used and cannot be changed. With the zero Layout, New opens a table in
+	// [provider.LayoutSkykv] that has been in use, and EnsureWith lays that layout down.
+	// With [provider.LayoutAlien] the table is the one that the reference platform's
+	// programs use as well.
+	Layout provider.Layout
+
 	// Shards is the number of partition key values that the keys are spread over,
 	// from 1 to [MaxShards]; zero stands for [DefaultShards]. It is laid down when
 	// the table is first used and cannot be changed. The package comment says what
-	// DynamoDB serves of each.
+	// DynamoDB serves of each. In [provider.LayoutAlien] there are 16.
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
@@ -42,13 +50,15 @@ type Options struct {
 // client, which stays open when the store is closed. The table is a name or an
 // ARN. With nil options, their defaults apply.
 //
-// New reads the table's layout record once, with strong consistency, and creates
-// it in an empty table; it makes no call of the control plane. Besides context
-// errors it returns
+// New reads the table's layout record once, with strong consistency. If the options name
+// a layout it creates the record in an empty table, and in one that holds nothing but
+// items of the reference platform's programs, if the layout is theirs. It makes no call
+// of the control plane. Besides context errors it returns
 //   - kv.ErrInvalidOption for an invalid client, table or option,
-//   - kv.ErrNotProvisioned if there is no such table,
-//   - kv.ErrIncompatible if the table has another primary key, another number of
-//     shards or another format, or if it holds items but no layout record,
+//   - kv.ErrNotProvisioned if there is no such table, or if it is empty, has no layout
+//     record, and the options name no layout,
+//   - kv.ErrIncompatible if the table has another primary key, another layout, another
+//     number of shards or another format, or if it holds items but no layout record,
 //   - kv.ErrPermission if the service refuses the credentials, the read or the
 //     creation of the layout record,
 //   - kv.ErrThrottled and kv.ErrUnavailable as all operations do.
@@ -70,15 +80,20 @@ func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 
 // newDriver checks what it is given, without any I/O.
 func newDriver(op string, client *dynamodb.Client, table string, opts *Options) (*driver, error) {
+	var layout provider.Layout
 	shards, timeout := DefaultShards, defaultTimeout
 	if opts != nil {
-		shards, timeout = cmp.Or(opts.Shards, shards), cmp.Or(opts.Timeout, timeout)
+		layout, shards, timeout = opts.Layout, cmp.Or(opts.Shards, shards), cmp.Or(opts.Timeout, timeout)
 	}
 	switch {
 	case client == nil:
 		return nil, errInvalid(op, "the client is nil; want one that dynamodb.NewFromConfig or dynamodb.New returned")
 	case timeout < 0:
 		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", timeout, defaultTimeout)
+	case layout.Check() != nil:
+		return nil, errInvalid(op, "%w", layout.Check())
+	case layout == provider.LayoutAlien && shards != alienLayout.shards():
+		return nil, errInvalid(op, "the number of shards is %d; want %d, or 0, in layout %s", shards, alienLayout.shards(), layout)
 	case shards < 1 || shards > MaxShards:
 		return nil, errInvalid(op, "the number of shards is %d; want 1 to %d, or 0 for %d", shards, MaxShards, DefaultShards)
 	case !strings.HasPrefix(table, "arn:"):
@@ -86,9 +101,15 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 			return nil, errInvalid(op, "%s", problem)
 		}
 	}
-	l := newLayout(shards)
-	d := &driver{client: watched(client), table: &table, layout: l, timeout: timeout, pause: backoff, now: time.Now}
-	d.info = kv.Info{Name: name, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix, MaxAtomicWrites: maxAtomicWrites, Count: d.count}
+	l := alienLayout
+	if layout != provider.LayoutAlien {
+		l = newLayout(shards)
+	}
+	d := &driver{client: watched(client), table: &table, layout: l, claims: layout != "", timeout: timeout, pause: backoff, now: time.Now}
+	d.info = kv.Info{
+		Name: l.driver, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+		MaxAtomicWrites: maxAtomicWrites, NoGrace: l.shared, Count: d.count,
+	}
 	return d, nil
 }
 

@@ -1,6 +1,7 @@
 package dynamokv
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -8,11 +9,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // Terraform returns the table that [Ensure] creates as a configuration of Terraform: the
-// file main.tf of examples/terraform/dynamodb, with the table, the region and the shards
-// of the URL. It reads the URL, the environment and the shared AWS files, and sends
+// file main.tf of examples/terraform/dynamodb, with the table, the region, the layout
+// and the shards of the URL. It reads the URL, the environment and the shared AWS files, and sends
 // nothing. The layout record is not in it: the program that opens the store first writes
 // it. The errors match kv.ErrInvalidOption.
 func Terraform(url string) (string, error) {
@@ -24,9 +27,9 @@ func Terraform(url string) (string, error) {
 	if err != nil {
 		return "", opError("terraform", err)
 	}
-	params := ""
+	params := "&layout=" + string(cmp.Or(u.layout, provider.LayoutSkykv))
 	if u.shards != DefaultShards {
-		params = fmt.Sprintf("&shards=%d", u.shards)
+		params += fmt.Sprintf("&shards=%d", u.shards)
 	}
 	// The file's own words are in lower case. A table's name comes last: it may hold any.
 	text := strings.ReplaceAll(terraform, "&PARAMS", params)

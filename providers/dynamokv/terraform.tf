@@ -41,8 +41,8 @@ provider "aws" {
   region = var.region
 }
 
-# DynamoDB deletes an item some time after its ttl, which skykv sets to one hour
-# past the expiry. skykv itself judges the expiry to the millisecond.
+# DynamoDB deletes an item some time after its ttl. skykv itself judges the expiry to
+# the millisecond.
 resource "aws_dynamodb_table" "kv" {
   name         = var.table
   billing_mode = "PAY_PER_REQUEST"

@@ -17,7 +17,7 @@ func TestTerraform(t *testing.T) {
 	}
 	for _, want := range []string{
 		`default     = "TABLE-REGION"`, `default     = "eu-central-1"`, `attribute_name = "ttl"`, `hash_key     = "pk"`, `range_key    = "sk"`,
-		"dynamodb://TABLE-REGION?region=eu-central-1&shards=4:", `"dynamodb://${aws_dynamodb_table.kv.name}?region=${var.region}&shards=4"`,
+		"dynamodb://TABLE-REGION?region=eu-central-1&layout=skykv&shards=4:", `"dynamodb://${aws_dynamodb_table.kv.name}?region=${var.region}&layout=skykv&shards=4"`,
 		`"skykv-${substr(var.table, 0, 95)}-"`, // 102 characters, as IAM takes them
 	} {
 		if !strings.Contains(got, want) {

@@ -138,7 +138,7 @@ func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, r
 	case shards == 0:
 		record = provider.NoLayout()
 	default:
-		record = provider.Layout(shards, d.layout.shards())
+		record = provider.LayoutRecord(shards, d.layout.shards())
 	}
 	return []provider.Check{
 		{Name: "credentials", Status: provider.OK, Detail: "accepted by the service"},

@@ -58,7 +58,7 @@ With KV_URL set:
 			if asJSON {
 				err = printJSON(results)
 			} else {
-				_, err = fmt.Fprintf(stdout, "%s: %d of %d cases passed in %s\n", results.Provider, results.Passed, len(results.Cases), results.Duration().Round(time.Millisecond))
+				err = printResults(results)
 			}
 			if page != "" { // after the results, which are not to be lost by it
 				_, writeErr := file.Write(results.HTML())
@@ -130,7 +130,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 		if err != nil {
 			return nil, errors.New(strings.TrimPrefix(err.Error(), "conformance: "))
 		}
-		run.Add(result.Name, result.Rule, result.Failures, result.Duration)
+		run.Add(result.Name, result.Rule, result.Failures, result.Lacks, result.Duration)
 		m.update(int64(len(run.Cases)))
 		if failure := result.Err(); failure != nil && tell {
 			m.hide()
@@ -142,6 +142,18 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	run.Seconds = time.Since(begun).Seconds()
 	slices.SortFunc(run.Cases, func(a, b report.Case) int { return cmp.Compare(order[a.Name], order[b.Name]) })
 	return run, nil
+}
+
+// printResults prints the count of the cases, and what was left out.
+func printResults(results *report.Run) error {
+	left := ""
+	for _, c := range results.Cases {
+		if c.Passed && c.Lacks != "" {
+			left += fmt.Sprintf("left out %s: %s\n", c.Name, c.Lacks)
+		}
+	}
+	_, err := fmt.Fprintf(stdout, "%s%s: %d of %d cases passed in %s\n", left, results.Provider, results.Passed, results.Asked(), results.Duration().Round(time.Millisecond))
+	return err
 }
 
 func indent(text string) string {

@@ -1,4 +1,4 @@
-# The table of dynamodb://kv1?region=eu-central-1: what skykv provision makes,
+# The table of dynamodb://kv1?region=eu-central-1&layout=skykv: what skykv provision makes,
 # with recovery to a point in time, protection from deletion and a policy for its users.
 #
 #   terraform init
@@ -41,8 +41,8 @@ provider "aws" {
   region = var.region
 }
 
-# DynamoDB deletes an item some time after its ttl, which skykv sets to one hour
-# past the expiry. skykv itself judges the expiry to the millisecond.
+# DynamoDB deletes an item some time after its ttl. skykv itself judges the expiry to
+# the millisecond.
 resource "aws_dynamodb_table" "kv" {
   name         = var.table
   billing_mode = "PAY_PER_REQUEST"
@@ -100,5 +100,5 @@ resource "aws_iam_role_policy_attachment" "users" {
 
 output "url" {
   description = "What to open the store with."
-  value       = "dynamodb://${aws_dynamodb_table.kv.name}?region=${var.region}"
+  value       = "dynamodb://${aws_dynamodb_table.kv.name}?region=${var.region}&layout=skykv"
 }

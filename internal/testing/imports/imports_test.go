@@ -84,8 +84,8 @@ func broken(from, imported string, standard bool) string {
 	provider := own && strings.HasPrefix(to, "providers/")
 	switch {
 	case from == "providers/alien": // an opener, not a provider
-		if !own || to != "kv" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
-			return "providers/alien imports kv, internal, providers and what lies below providers"
+		if !own || to != "kv" && to != "kv/provider" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
+			return "providers/alien imports kv, kv/provider, internal, providers and what lies below providers"
 		}
 	case slices.Contains(onKV, from) && to != "kv":
 		return "what is built on kv imports kv and the standard library only"

@@ -21,13 +21,12 @@ func Matrix(runs []*Run) string {
 		b.WriteString("|---" + strings.Repeat("|---", len(runs)) + "|\n")
 	}
 	header()
-	row("all", func(r *Run) string { return fmt.Sprintf("**%d of %d**", r.Passed, len(r.Cases)) })
+	row("all", func(r *Run) string { return "**" + count(r.Passed, r.Asked(), r.LeftOut) + "**" })
 	b.WriteString("\n<details><summary>By group</summary>\n\n")
 	header()
 	for i, g := range runs[0].Groups() {
 		row(g.Name, func(r *Run) string {
-			g := r.Groups()[i]
-			return fmt.Sprintf("%d of %d", g.Passed, len(g.Cases))
+			return r.Groups()[i].Count()
 		})
 	}
 	b.WriteString("\n</details>\n")

@@ -22,6 +22,7 @@ type Run struct {
 	Seconds  float64   `json:"seconds"`
 	Passed   int       `json:"passed"`
 	Failed   int       `json:"failed"`
+	LeftOut  int       `json:"left_out,omitempty"` // for what the store lacks, by its Info
 	Cases    []Case    `json:"cases"`
 }
 
@@ -31,28 +32,50 @@ type Case struct {
 	Rule     string   `json:"rule"`
 	Passed   bool     `json:"passed"`
 	Failures []string `json:"failures,omitempty"`
+	Lacks    string   `json:"lacks,omitempty"` // why the case is left out; it passed if the store lacks that as it says
 	Seconds  float64  `json:"seconds"`
 }
 
-// Add adds the result of one case.
-func (r *Run) Add(name, rule string, failures []string, took time.Duration) {
-	c := Case{Name: name, Rule: rule, Passed: len(failures) == 0, Failures: failures, Seconds: took.Seconds()}
-	if c.Passed {
-		r.Passed++
-	} else {
+// Add adds the result of one case. Lacks, if it is not empty, says why it is left out.
+func (r *Run) Add(name, rule string, failures []string, lacks string, took time.Duration) {
+	c := Case{Name: name, Rule: rule, Passed: len(failures) == 0, Failures: failures, Lacks: lacks, Seconds: took.Seconds()}
+	switch {
+	case !c.Passed:
 		r.Failed++
+	case lacks != "":
+		r.LeftOut++
+	default:
+		r.Passed++
 	}
 	r.Cases = append(r.Cases, c)
 }
+
+// Asked is how many cases were not left out.
+func (r *Run) Asked() int { return len(r.Cases) - r.LeftOut }
 
 // Duration is how long the run took.
 func (r *Run) Duration() time.Duration { return time.Duration(r.Seconds * float64(time.Second)) }
 
 // Group is the cases that share the first part of their names.
 type Group struct {
-	Name   string
-	Passed int
-	Cases  []Case
+	Name    string
+	Passed  int
+	LeftOut int
+	Cases   []Case
+}
+
+// Failed reports whether a case of the group failed.
+func (g *Group) Failed() bool { return g.Passed+g.LeftOut < len(g.Cases) }
+
+// Count shows how many of the cases passed, as in "5 of 5, 1 left out".
+func (g *Group) Count() string { return count(g.Passed, len(g.Cases)-g.LeftOut, g.LeftOut) }
+
+func count(passed, asked, leftOut int) string {
+	text := fmt.Sprintf("%d of %d", passed, asked)
+	if leftOut > 0 {
+		text += fmt.Sprintf(", %d left out", leftOut)
+	}
+	return text
 }
 
 // Groups returns the groups in the order of the cases.
@@ -67,7 +90,11 @@ func (r *Run) Groups() []*Group {
 			index[name] = g
 			groups = append(groups, g)
 		}
-		if c.Passed {
+		switch {
+		case !c.Passed:
+		case c.Lacks != "":
+			g.LeftOut++
+		default:
 			g.Passed++
 		}
 		g.Cases = append(g.Cases, c)

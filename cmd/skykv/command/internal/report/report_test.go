@@ -9,9 +9,9 @@ import (
 
 func failing() *Run {
 	r := &Run{Suite: "v1.2.3", Go: "go1.26 linux/amd64", URL: "dynamodb://cache?region=eu-central-1", Provider: "dynamodb", Shards: 16, Started: time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC), Seconds: 12.5}
-	r.Add("put/good", "Put stores.", nil, 3*time.Millisecond)
-	r.Add("put/bad", "Put & Get <agree>.", []string{"put.go:7: got <nil>; want \"x\"", "put.go:9: another"}, 2*time.Second)
-	r.Add("scan/good", "Scans end.", nil, time.Millisecond)
+	r.Add("put/good", "Put stores.", nil, "", 3*time.Millisecond)
+	r.Add("put/bad", "Put & Get <agree>.", []string{"put.go:7: got <nil>; want \"x\"", "put.go:9: another"}, "", 2*time.Second)
+	r.Add("scan/good", "Scans end.", nil, "", time.Millisecond)
 	return r
 }
 
@@ -31,9 +31,32 @@ func TestPage(t *testing.T) {
 		t.Error("rule: the page needs no other file")
 	}
 	whole := &Run{Provider: "file", Shards: 1}
-	whole.Add("put/good", "Put stores.", nil, time.Millisecond)
+	whole.Add("put/good", "Put stores.", nil, "", time.Millisecond)
 	if page := string(whole.HTML()); !strings.Contains(page, "1 of 1 case passed") || strings.Contains(page, "Broken rules") || !strings.Contains(page, "file, 1 shard<") {
 		t.Errorf("the page of a run without failures is %s", page)
+	}
+}
+
+// The rule: cases that are left out are named, with what the store lacks, and do not count
+// as passed.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	r := &Run{Provider: "dynamodb-alien", Shards: 16}
+	r.Add("put/good", "Put stores.", nil, "", time.Millisecond)
+	r.Add("expiry/slow", "Slow clocks see it.", nil, "it has <no> grace", time.Millisecond)
+	r.Add("expiry/good", "It expires.", nil, "", time.Millisecond)
+	page := string(r.HTML())
+	for _, want := range []string{"2 of 2 cases passed", "1 case was left out", "2 of 2, 100.0%", "<code>expiry/slow</code>: it has &lt;no&gt; grace. The rule: Slow clocks see it.", `<span class="good">1 of 1, 1 left out</span>`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not hold %q:\n%s", want, page)
+		}
+	}
+	if got := Matrix([]*Run{r}); !strings.Contains(got, "| all | **2 of 2, 1 left out** |") || !strings.Contains(got, "| expiry | 1 of 1, 1 left out |") {
+		t.Errorf("the matrix does not say what is left out:\n%s", got)
+	}
+	r.Add("expiry/bad", "It is absent.", []string{"it is an error"}, "it has no grace", time.Millisecond)
+	if page := string(r.HTML()); !strings.Contains(page, "1 of 3 cases failed") || !strings.Contains(page, "it is an error") {
+		t.Errorf("rule: a store that lacks something otherwise than it says has failed; the page is\n%s", page)
 	}
 }
 

@@ -1,0 +1,69 @@
+package conformance
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// What a store can say in its Info that it lacks. A case that is for one of these checks
+// instead that the store lacks it in the way that it says.
+const (
+	lacksAtomic = "it has no MaxAtomicWrites"
+	lacksGrace  = "it has NoGrace: the service removes entries as soon as they expire"
+)
+
+// graceless are the drivers of this module, by name, whose layouts are of other programs
+// and have no hour of grace. No other driver may lack it.
+var graceless = []string{"dynamodb-alien"}
+
+// checkLacks refuses facts that are not for this driver.
+func checkLacks(info kv.Info) error {
+	name, _, _ := strings.Cut(info.Name, "/") // before that of a namespace
+	if info.NoGrace && !slices.Contains(graceless, name) {
+		return fmt.Errorf("Info().NoGrace of %q is true; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(graceless, ", "))
+	}
+	return nil
+}
+
+// graceRule makes a case for stores that keep entries for an hour after their expiry. Of
+// others it checks that whatever the service has removed is plainly absent.
+func graceRule(name, words string, run func(t *trial)) testCase {
+	c := rule(name, words+" With NoGrace an entry that has expired by the service's clock may be absent instead, and nothing else.", nil)
+	_, c.file, _, _ = runtime.Caller(1)
+	c.run = func(t *trial) {
+		if !t.Info().NoGrace {
+			run(t)
+			return
+		}
+		t.lacks = lacksGrace
+		t.wantEntryOrNone()
+	}
+	return c
+}
+
+// wantEntryOrNone stores an entry that is live by the trial's clock and has expired for
+// an hour by all others. It is as it was stored, or absent.
+func (t *trial) wantEntryOrNone() {
+	right := t.clock.now()
+	t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))
+	at := t.clock.now().Add(time.Minute)
+	v := t.put("key", "value", kv.TTL(time.Minute))
+	if is := t.situation(); is.exists {
+		t.wantEntry("Get", is.entry, "key", want{"value", v, at})
+	}
+	for _, e := range t.scan("") {
+		t.wantEntry("Scan", e, "key", want{"value", v, at})
+	}
+	if _, err := t.Put(t.ctx, "key", []byte("new"), kv.IfNotExists(), kv.TTL(time.Minute)); err != nil {
+		t.wantError("Put with IfNotExists", err, kv.ErrConditionFailed)
+	}
+	t.clock.set(right)
+	t.wantGone("key")
+	v = t.put("key", "new", kv.IfNotExists(), kv.TTL(time.Hour))
+	t.wantLive("key", want{"new", v, t.clock.now().Add(time.Hour)})
+}
