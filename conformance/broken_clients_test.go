@@ -49,7 +49,7 @@ func TestSoundClients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for result, err := range check(t.Context(), Config{New: newMem, Faulty: faulty}, faultSuite) {
+			for result, err := range check(t.Context(), Config{New: newMem, Faulty: faulty, parallel: manyAtOnce}, faultSuite) {
 				if err == nil {
 					err = result.Err()
 				}
