@@ -67,8 +67,12 @@ fuzz: ## Run every fuzz target FUZZTIME times, such as 1000000x, or so long, suc
 		done
 
 .PHONY: matrix
-matrix: ## Run the suite on every kind of store, and write the README's matrix of providers
+matrix: ## Run the suite on every kind of store, and write the matrix of docs/contract.md
 	$(GO) run ./cmd/skykv/command/internal/matrix
+
+.PHONY: rules
+rules: ## Write the rules of the suite into docs/contract.md
+	$(GO) run ./cmd/skykv/command/internal/matrix -rules
 
 # Calls of each provider in the check of linearizability.
 OPERATIONS ?= 20000
@@ -91,5 +95,23 @@ cloud: ## Check the real stores that SKYKV_CLOUD_URLS names, and write a report 
 	SKYKV_CLOUD_REPORTS=$(abspath $(REPORTS)) $(GO) test -count=1 -timeout 4h -v -run '^TestCloud$$' $(TESTFLAGS) ./internal/testing/cloud
 
 .PHONY: bench
-bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, draw the plots
-	cd internal/bench && $(GO) run . -plots ../../docs/bench
+bench: ## Measure skykv beside the SDKs and its peers, print tables and goals, write docs/figures.md
+	cd internal/bench && $(GO) run . -plots ../../docs/bench -figures ../../docs/figures.md
+
+# The platforms that a release has the command for.
+RELEASES ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+
+.PHONY: release
+release: ## Build the command for RELEASES into dist/, with completions and checksums
+	rm -rf dist && mkdir -p dist/completions
+	@set -e; for shell in bash zsh fish powershell; do $(GO) run ./cmd/skykv completion $$shell > dist/completions/skykv.$$shell; done
+	@set -e; for platform in $(RELEASES); do \
+		os=$${platform%/*}; arch=$${platform#*/}; folder=dist/skykv-$$os-$$arch; binary=skykv; \
+		if [ $$os = windows ]; then binary=skykv.exe; fi; \
+		mkdir -p $$folder; cp -r LICENSE dist/completions $$folder; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o $$folder/$$binary ./cmd/skykv; \
+		tar -C dist -czf $$folder.tar.gz skykv-$$os-$$arch; \
+		echo $$folder; \
+	done
+	@awk '/^## /{ n++ } n == 1' CHANGELOG.md > dist/notes.md
+	cd dist && sha256sum *.tar.gz > SHA256SUMS

@@ -151,6 +151,59 @@ func batchCases() []testCase {
 					}
 				}
 			}),
+		rule("batch/put-many/versions",
+			"PutMany returns the version of each entry that it stored, the one that Get finds. Of several items of one key it is that of the last one.",
+			func(t *trial) {
+				keys := numbered("key:", 120)
+				t.fillWithExpired(keys[:20], keys[20:40])
+				var items []kv.Item
+				for _, key := range keys {
+					items = append(items, kv.Item{Key: key, Value: []byte("first"), TTL: time.Second})
+				}
+				for i, key := range keys {
+					items = append(items, kv.Item{Key: key, Value: []byte("last"), TTL: time.Duration(i%3) * time.Hour})
+				}
+				t.wantVersions(t.fill(items...), keys...)
+			}),
+		rule("batch/put-many/versions-in-a-chain",
+			"The versions that PutMany returns are conditions of the next PutMany, whose own replace them.",
+			func(t *trial) {
+				keys := numbered("key:", 30)
+				var first map[string]kv.Version
+				var versions map[string]kv.Version
+				items := make([]kv.Item, len(keys))
+				for round := range 3 {
+					for i, key := range keys {
+						items[i] = kv.Item{Key: key, Value: fmt.Append(nil, round), IfNotExists: round == 0, IfVersion: versions[key]}
+					}
+					versions = t.fill(items...)
+					t.wantVersions(versions, keys...)
+					if round == 0 {
+						first = versions
+					}
+				}
+				for i, key := range keys {
+					items[i].IfVersion = first[key]
+				}
+				stored, err := t.PutMany(t.ctx, items)
+				t.wantVersions(stored)
+				for _, key := range keys {
+					t.wantError("PutMany with a version that was replaced, of "+key, errorOf(err, key), kv.ErrConditionFailed)
+					t.wantValue(key, "2")
+				}
+			}),
+		rule("batch/put-many/no-versions",
+			"The map of a PutMany that stores nothing is empty and not nil: without items, and where the batch is refused.",
+			func(t *trial) {
+				t.wantVersions(t.fill())
+				for _, bad := range []kv.Item{{Key: "no key"}, {Key: "long", Value: make([]byte, t.maxValueLen()+1)}} {
+					versions, err := t.PutMany(t.ctx, []kv.Item{{Key: "key"}, bad})
+					if err == nil {
+						t.Errorf("PutMany of an invalid item returns no error")
+					}
+					t.wantVersions(versions)
+				}
+			}),
 		rule("batch/put-many/over-expired",
 			"PutMany replaces expired entries like any other.",
 			func(t *trial) {
@@ -199,7 +252,7 @@ func batchCases() []testCase {
 						items[at] = bad.item
 						var err error
 						t.wantRefused("PutMany", bad.target, func() error {
-							err = t.PutMany(t.ctx, items)
+							_, err = t.PutMany(t.ctx, items)
 							return err
 						})
 						if e, ok := errors.AsType[*kv.Error](err); bad.item.Key != "" && (!ok || e.Key != bad.item.Key) {
@@ -272,7 +325,7 @@ func batchCases() []testCase {
 				for _, key := range keys {
 					items = append(items, kv.Item{Key: key, Value: []byte("new")})
 				}
-				if err := t.with(kv.Wrap(kv.Level1, deletingInstead(keys[0], keys[17]))).PutMany(t.ctx, items); err != nil {
+				if _, err := t.with(kv.Wrap(kv.Level1, deletingInstead(keys[0], keys[17]))).PutMany(t.ctx, items); err != nil {
 					t.Fatalf("PutMany, of which two items become deletes: %v", err)
 				}
 				left := slices.DeleteFunc(keys, func(key string) bool { return key == items[0].Key || key == items[17].Key })
@@ -295,7 +348,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/partial-failure/put-many",
-			"A PutMany of which some items fail stores the others, and returns a *BatchError that holds exactly the failed keys.",
+			"A PutMany of which some items fail stores the others and returns their versions, and a *BatchError that holds exactly the failed keys.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				var items []kv.Item
@@ -303,8 +356,11 @@ func batchCases() []testCase {
 					items = append(items, kv.Item{Key: key})
 				}
 				failing := t.with(kv.Wrap(kv.Level1, failingKey(keys[7])))
-				t.wantFailed("PutMany", failing.PutMany(t.ctx, items), keys[7])
-				t.wantContent(slices.Delete(keys, 7, 8)...)
+				versions, err := failing.PutMany(t.ctx, items)
+				t.wantFailed("PutMany", err, keys[7])
+				keys = slices.Delete(keys, 7, 8)
+				t.wantContent(keys...)
+				t.wantVersions(versions, keys...)
 			}),
 		rule("batch/partial-failure/delete-many",
 			"A DeleteMany of which some keys fail removes the others, and returns a *BatchError that holds exactly the failed keys.",
@@ -373,14 +429,14 @@ func batchCases() []testCase {
 				t.wantContent("b")
 			}),
 		rule("batch/put-many/conditions",
-			"An item of PutMany with a condition is stored if the condition holds, by itself; else it is ErrConditionFailed in the *BatchError. An expired entry counts as absent.",
+			"An item of PutMany with a condition is stored if the condition holds, by itself; else it is ErrConditionFailed in the *BatchError, and has no version. An expired entry counts as absent.",
 			func(t *trial) {
 				t.put("taken", "old")
 				t.put("expired", "old", kv.TTL(time.Second))
 				current, old := t.put("current", "old"), t.put("changed", "old")
 				t.put("changed", "newer")
 				t.clock.advance(time.Second)
-				err := t.PutMany(t.ctx, []kv.Item{
+				versions, err := t.PutMany(t.ctx, []kv.Item{
 					{Key: "taken", Value: []byte("new"), IfNotExists: true},
 					{Key: "absent", Value: []byte("new"), IfNotExists: true},
 					{Key: "expired", Value: []byte("new"), IfNotExists: true},
@@ -397,6 +453,7 @@ func batchCases() []testCase {
 				for key, value := range map[string]string{"taken": "old", "absent": "new", "expired": "new", "current": "new", "changed": "newer", "plain": "new"} {
 					t.wantValue(key, value)
 				}
+				t.wantVersions(versions, "absent", "expired", "current", "plain")
 			}),
 		rule("batch/delete-prefix/empty",
 			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O, except in a namespace, which it empties.",
@@ -432,6 +489,26 @@ func batchCases() []testCase {
 				t.wantContent(keys[4])
 			}),
 	)
+}
+
+// wantVersions checks that a PutMany returned the versions of keys alone, as GetMany finds
+// them.
+func (t *trial) wantVersions(versions map[string]kv.Version, keys ...string) {
+	if versions == nil {
+		t.Errorf("PutMany: the map of versions is nil")
+	}
+	entries := t.getMany(keys...)
+	for _, key := range keys {
+		switch version, ok := versions[key]; {
+		case !ok:
+			t.Errorf("PutMany returns no version of %s, which it stored", short(key))
+		case version != entries[key].Version:
+			t.Errorf("PutMany returns a version of %s that is not the one GetMany finds", short(key))
+		}
+	}
+	if len(versions) > len(keys) {
+		t.Errorf("PutMany returns %d versions; it stored %d items", len(versions), len(keys))
+	}
 }
 
 // wantFailed checks that err is a *kv.BatchError of key alone.

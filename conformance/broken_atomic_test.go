@@ -234,7 +234,7 @@ func atomicFaults() []fault {
 				}
 				return d.WriteAtomic(ctx, req)
 			}}.over,
-			must: []string{"atomic/most"},
+			must: []string{"atomic/most", "large/atomic"},
 			only: true,
 		},
 		{
@@ -344,13 +344,13 @@ func frontAtomicFaults() []fault {
 				return err
 			}),
 			must: append(all(inStates("atomic/if-version", stale), inStates("atomic/check-version", stale), inStates("atomic/if-not-exists", live), inStates("atomic/touch", gone),
-				inStates("atomic/check-absent", live)), "atomic/all-conditions", "atomic/most", "atomic/in-namespace"),
+				inStates("atomic/check-absent", live)), "atomic/all-conditions", "atomic/most", "atomic/in-namespace", "large/atomic"),
 			only: true,
 		},
 		{
 			name: "a failed condition of an atomic write names one key only",
 			with: naming(func(_ store, keys []string) []string { return keys[:1] }),
-			must: []string{"atomic/all-conditions", "atomic/most"},
+			must: []string{"atomic/all-conditions", "atomic/most", "large/atomic"},
 			only: true,
 		},
 		{
@@ -388,7 +388,7 @@ func frontAtomicFaults() []fault {
 				}
 				return err
 			}),
-			must: []string{"atomic/refused", "atomic/most", "atomic/groups-in-namespace"},
+			must: []string{"atomic/refused", "atomic/most", "atomic/groups-in-namespace", "large/option"},
 			only: true,
 		},
 	}

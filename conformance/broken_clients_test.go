@@ -188,7 +188,7 @@ func brokenClients() []fault {
 				"faults/put/response-lost", "faults/put/every-response-lost", "faults/put-if-not-exists/response-lost", "faults/put-if-not-exists/every-response-lost",
 				"faults/put-if-not-exists-expired/*response-lost", "faults/put-if-version/*response-lost",
 				"faults/delete/*response-lost", "faults/delete-if-version/*response-lost",
-				"faults/put-many/*response-lost", "faults/delete-many/*response-lost", "faults/delete-prefix-writes/*response-lost",
+				"faults/put-many/*response-lost", "faults/put-many-if-not-exists/*response-lost", "faults/delete-many/*response-lost", "faults/delete-prefix-writes/*response-lost",
 				"faults/touch/*response-lost", "faults/touch-if-version/*response-lost", "faults/increment/response-lost", "faults/increment/every-response-lost",
 				"faults/get-and-delete/*response-lost", "faults/atomic/*response-lost",
 			},
@@ -222,11 +222,15 @@ func brokenClients() []fault {
 					return out, nil
 				}),
 				readFailures(func(error) error { return nil }),
+				counting(func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (int, error) {
+					n, _ := countLive(ctx, d, req)
+					return n, nil
+				}),
 			),
 			must: []string{
 				"faults/atomic-refused/*",
 				"faults/*/request-lost", "faults/*/throttled", "faults/*/every-request-lost", "faults/*/always-throttled", "faults/put*/unanswered", "faults/get/unanswered",
-				"faults/get/response-lost", "faults/exists/response-lost", "faults/scan/*response-lost", "faults/page/response-lost", "faults/get-many/response-lost", "faults/delete-prefix/response-lost",
+				"faults/get/response-lost", "faults/exists/response-lost", "faults/count/response-lost", "faults/scan/*response-lost", "faults/page/response-lost", "faults/get-many/response-lost", "faults/delete-prefix/response-lost",
 				"faults/*-stale/*", "faults/put-if-not-exists-live/*",
 			},
 		},
@@ -391,6 +395,42 @@ func brokenClients() []fault {
 			name:   "waits for the last of its requests before it yields a key",
 			client: chain(getsMany(func(_ []string, found []kv.Found) []kv.Found { return found }), keyByKey),
 			must:   []string{"driver/get-many/unanswered-request"},
+		},
+		{
+			name: "says of every write of a batch that its first attempt stored it",
+			client: results(func(req kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i, r := range results {
+					if r.Done && req.Writes[i].Kind == kv.KindPut {
+						results[i].Version = req.Writes[i].Token
+					}
+				}
+				return results
+			}),
+			must: []string{"faults/put-many/response-lost", "faults/put-many/request-lost", "faults/put-many-if-not-exists/request-lost"},
+		},
+		{
+			name: "has another version for what it finds after a lost response to a batch",
+			client: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i, r := range results {
+					if r.MayHaveApplied && r.Exists {
+						results[i].Found.Version += "?"
+					}
+				}
+				return results
+			}),
+			must: []string{"faults/put-many-if-not-exists/response-lost"},
+			only: true,
+		},
+		{
+			name: "forgets that an earlier attempt of a batch may have been applied",
+			client: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
+				for i := range results {
+					results[i].MayHaveApplied, results[i].Found.Token = false, ""
+				}
+				return results
+			}),
+			must: []string{"faults/put-many-if-not-exists/response-lost"},
+			only: true,
 		},
 		{
 			name: "says that a batch failed which did not",

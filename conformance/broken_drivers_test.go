@@ -20,7 +20,7 @@ import (
 func brokenDrivers() []fault {
 	return slices.Concat(expiryFaults(), clockFaults(), conditionFaults(), versionFaults(), keyFaults(), valueFaults(), sliceFaults(),
 		scanFaults(), groupFaults(), staleFaults(), batchFaults(), driverFaults(), raceFaults(), contextFaults(), otherDriverFaults(),
-		touchFaults(), atomicFaults(), predecessorFaults())
+		touchFaults(), largeFaults(), atomicFaults(), predecessorFaults())
 }
 
 func expiryFaults() []fault {
@@ -158,13 +158,13 @@ func expiryFaults() []fault {
 		{
 			name: "scans remove what has expired, without an hour's grace",
 			wrap: removing(0),
-			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*", "expiry/fast-clock/count", "count/expired"},
 			only: true,
 		},
 		{
 			name: "scans remove what expired more than half an hour ago",
 			wrap: removing(31 * time.Minute),
-			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*"},
+			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*", "expiry/fast-clock/count"},
 			only: true,
 		},
 		{
@@ -587,7 +587,7 @@ func keyFaults() []fault {
 		{
 			name: "raises the limits",
 			wrap: infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = 1024, 400<<10 }),
-			must: []string{"info/limits", "keys/invalid/too-long", "values/too-long", "batch/put-many/invalid", "batch/get-many/invalid", "scan/prefix/longest", "scan/after/the-longest", "errors/one-meaning"},
+			must: []string{"info/limits", "keys/invalid/too-long", "batch/get-many/invalid", "scan/prefix/longest", "scan/after/the-longest"},
 		},
 		{
 			name: "lowers the limits too far",
@@ -678,7 +678,7 @@ func valueFaults() []fault {
 				}
 				return nil
 			}),
-			must: []string{"values/many-of-the-longest"},
+			must: []string{"values/many-of-the-longest", "large/batch", "large/scan"},
 			only: true,
 		},
 		{
@@ -1489,7 +1489,9 @@ func driverFaults() []fault {
 				}
 				return results
 			}),
-			must: []string{"driver/write-many/results"},
+			must: []string{"driver/write-many/results", "driver/touch/batch", "batch/put-many/versions", "batch/put-many/versions-in-a-chain", "versions/usable-from/put-many",
+				"batch/put-many/conditions", "batch/partial-failure/put-many", "json/scans-and-batches"},
+			only: true,
 		},
 		{
 			name: "WriteMany returns no versions",
@@ -1499,7 +1501,7 @@ func driverFaults() []fault {
 				}
 				return results
 			}),
-			must: []string{"driver/write-many/results"},
+			must: []string{"driver/write-many/results", "batch/put-many/versions", "versions/usable-from/put-many"},
 		},
 		{
 			name: "WriteMany ignores conditions",

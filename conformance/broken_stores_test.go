@@ -20,7 +20,7 @@ import (
 // driver can break them, so something in front of the store does.
 func brokenStores() []fault {
 	return slices.Concat(validationFaults(), answerFaults(), frontScanFaults(), pageFaults(), cursorFaults(), frontBatchFaults(), lifecycleFaults(),
-		frontTouchFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults())
+		frontTouchFaults(), frontLargeFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults(), countFaults())
 }
 
 // front is a store of which methods can be replaced one by one.
@@ -33,8 +33,9 @@ type front struct {
 	exists       func(ctx context.Context, key string) (bool, error)
 	scan         func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error]
 	scanPage     func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error)
+	count        func(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error)
 	getMany      func(ctx context.Context, keys []string) (map[string]kv.Entry, error)
-	putMany      func(ctx context.Context, items []kv.Item) error
+	putMany      func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error)
 	deleteMany   func(ctx context.Context, keys []string) error
 	deletePrefix func(ctx context.Context, prefix string) (int, error)
 	touch        func(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error)
@@ -51,7 +52,7 @@ func fronting(replace func(f *front)) func(store) store {
 	return func(s store) store {
 		f := &front{
 			store: s, info: s.Info, get: s.Get, put: s.Put, delete: s.Delete, exists: s.Exists, scan: s.Scan, scanPage: s.ScanPage,
-			getMany: s.GetMany, putMany: s.PutMany, deleteMany: s.DeleteMany, deletePrefix: s.DeletePrefix, close: s.Close,
+			count: s.Count, getMany: s.GetMany, putMany: s.PutMany, deleteMany: s.DeleteMany, deletePrefix: s.DeletePrefix, close: s.Close,
 			touch: s.Touch, update: s.Update, increment: s.Increment, getAndDelete: s.GetAndDelete, atomicWrite: s.AtomicWrite,
 		}
 		replace(f)
@@ -62,7 +63,6 @@ func fronting(replace func(f *front)) func(store) store {
 func (f *front) Info() kv.Info                                         { return f.info() }
 func (f *front) Get(ctx context.Context, key string) (kv.Entry, error) { return f.get(ctx, key) }
 func (f *front) Exists(ctx context.Context, key string) (bool, error)  { return f.exists(ctx, key) }
-func (f *front) PutMany(ctx context.Context, items []kv.Item) error    { return f.putMany(ctx, items) }
 func (f *front) DeleteMany(ctx context.Context, keys []string) error   { return f.deleteMany(ctx, keys) }
 func (f *front) DeletePrefix(ctx context.Context, p string) (int, error) {
 	return f.deletePrefix(ctx, p)
@@ -97,6 +97,10 @@ func (f *front) Put(ctx context.Context, key string, value []byte, opts ...kv.Pu
 	return f.put(ctx, key, value, opts...)
 }
 
+func (f *front) PutMany(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
+	return f.putMany(ctx, items)
+}
+
 func (f *front) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
 	return f.getMany(ctx, keys)
 }
@@ -107,6 +111,10 @@ func (f *front) Scan(ctx context.Context, prefix string, opts ...kv.ScanOption) 
 
 func (f *front) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 	return f.scanPage(ctx, prefix, limit, cursor, opts...)
+}
+
+func (f *front) Count(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error) {
+	return f.count(ctx, prefix, opts...)
 }
 
 // every is a store of which all calls pass through the functions that are set.
@@ -181,6 +189,11 @@ func (f every) ScanPage(ctx context.Context, prefix string, limit int, cursor st
 	return page, f.err(err)
 }
 
+func (f every) Count(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error) {
+	n, err := f.store.Count(f.ctx(ctx), f.key("Count", prefix), opts...)
+	return n, f.err(err)
+}
+
 func (f every) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
 	entries, err := f.store.GetMany(f.ctx(ctx), f.keys("GetMany", keys))
 	for key, e := range entries {
@@ -189,12 +202,13 @@ func (f every) GetMany(ctx context.Context, keys []string) (map[string]kv.Entry,
 	return entries, f.err(err)
 }
 
-func (f every) PutMany(ctx context.Context, items []kv.Item) error {
+func (f every) PutMany(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 	items = slices.Clone(items)
 	for i, item := range items {
 		items[i].Key = f.key("PutMany", item.Key)
 	}
-	return f.err(f.store.PutMany(f.ctx(ctx), items))
+	versions, err := f.store.PutMany(f.ctx(ctx), items)
+	return versions, f.err(err)
 }
 
 func (f every) DeleteMany(ctx context.Context, keys []string) error {
@@ -286,16 +300,16 @@ func validationFaults() []fault {
 			name: "cuts values that are too long",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
-					return f.store.Put(ctx, key, value[:min(len(value), kv.MaxValueLen)], opts...)
+					return f.store.Put(ctx, key, value[:min(len(value), f.store.Info().MaxValueLen)], opts...)
 				}
 			}),
-			must: []string{"values/too-long", "errors/one-meaning", "errors/no-value-in-them"},
+			must: []string{"values/too-long", "errors/one-meaning", "errors/no-value-in-them", "large/too-long", "large/others"},
 			only: true,
 		},
 		fault{
 			name: "a value too long is an invalid option",
 			with: failing(instead(kv.ErrValueTooLarge, kv.ErrInvalidOption)),
-			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused"},
+			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused", "large/too-long", "large/others", "large/atomic", "large/update"},
 			only: true,
 		},
 		fault{
@@ -337,12 +351,12 @@ func validationFaults() []fault {
 		fault{
 			name: "PutMany leaves out items that are invalid",
 			with: fronting(func(f *front) {
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					good := slices.DeleteFunc(slices.Clone(items), func(item kv.Item) bool {
 						return kv.ValidateKey(item.Key) != nil || kv.ValidateValue(item.Value) != nil || item.TTL != 0 && item.TTL < time.Millisecond || !item.ExpiresAt.IsZero()
 					})
-					if err := f.store.PutMany(ctx, good); err != nil {
-						return err
+					if versions, err := f.store.PutMany(ctx, good); err != nil {
+						return versions, err
 					}
 					return f.store.PutMany(ctx, items)
 				}
@@ -1094,7 +1108,7 @@ func frontBatchFaults() []fault {
 		{
 			name: "of the items of one key the first wins",
 			with: fronting(func(f *front) {
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					seen := make(map[string]bool)
 					return f.store.PutMany(ctx, slices.DeleteFunc(slices.Clone(items), func(item kv.Item) bool {
 						twice := seen[item.Key]
@@ -1107,9 +1121,39 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
+			name: "PutMany returns a version of every item, also where it stored none",
+			with: fronting(func(f *front) {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
+					versions, err := f.store.PutMany(ctx, items)
+					for _, item := range items {
+						if versions[item.Key].IsZero() {
+							versions[item.Key] = item.IfVersion
+						}
+					}
+					return versions, err
+				}
+			}),
+			must: []string{"batch/put-many/no-versions", "batch/put-many/conditions", "batch/put-many/versions-in-a-chain", "batch/partial-failure/put-many"},
+			only: true,
+		},
+		{
+			name: "PutMany returns no map where it stores nothing",
+			with: fronting(func(f *front) {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
+					versions, err := f.store.PutMany(ctx, items)
+					if len(versions) == 0 {
+						versions = nil
+					}
+					return versions, err
+				}
+			}),
+			must: []string{"batch/put-many/no-versions", "batch/put-many/versions-in-a-chain"},
+			only: true,
+		},
+		{
 			name: "batches write one thing too many",
 			with: fronting(func(f *front) {
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					if len(items) == 0 {
 						items = []kv.Item{{Key: "nothing"}}
 					}
@@ -1256,7 +1300,7 @@ func lifecycleFaults() []fault {
 					used = true
 					return f.store.Put(ctx, key, value, opts...)
 				}
-				f.putMany = func(ctx context.Context, items []kv.Item) error {
+				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					used = true
 					return f.store.PutMany(ctx, items)
 				}

@@ -62,6 +62,8 @@ func (f fault) suite() []testCase {
 
 // unreached lists the cases that no fault is named for, with the reason.
 var unreached = map[string]string{
+	"count/middleware": "the middleware of the case is over the store's driver, and kv does not tell it of Info.Count: a driver has no way around that. " +
+		"The case failed when kv handed Info.Count on.",
 	"versions/damaged-text": "kv.ParseVersion is a function: neither a driver nor what stands in front of a store is in its way. " +
 		"The case failed when kv took a version's text with a line break at its end.",
 }

@@ -70,14 +70,14 @@ func frontUpdateFaults() []fault {
 		},
 		{
 			name: "an update that is invalid changes nothing, and is a success",
-			with: changingUpdates(func(_ *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error) {
+			with: changingUpdates(func(f *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error) {
 				c, err := next(old, exists)
-				if c.Leave && c.Delete || c.Delete && c.TTL != 0 || c.TTL != 0 && (c.Persist || !c.ExpiresAt.IsZero() || c.TTL < time.Millisecond) || len(c.Value) > kv.MaxValueLen {
+				if c.Leave && c.Delete || c.Delete && c.TTL != 0 || c.TTL != 0 && (c.Persist || !c.ExpiresAt.IsZero() || c.TTL < time.Millisecond) || len(c.Value) > f.store.Info().MaxValueLen {
 					c = kv.Change{Leave: true}
 				}
 				return c, err
 			}),
-			must: []string{"update/invalid"},
+			must: []string{"update/invalid", "large/update", "large/too-long", "large/others"},
 			only: true,
 		},
 		{

@@ -25,11 +25,13 @@ func (t *trial) touch(key string, opts ...kv.TouchOption) kv.Version {
 	return v
 }
 
-// fill stores items, many at once.
-func (t *trial) fill(items ...kv.Item) {
-	if err := t.PutMany(t.ctx, items); err != nil {
+// fill stores items, many at once, and returns their versions.
+func (t *trial) fill(items ...kv.Item) map[string]kv.Version {
+	versions, err := t.PutMany(t.ctx, items)
+	if err != nil {
 		t.Fatalf("PutMany of %d items: %v", len(items), err)
 	}
+	return versions
 }
 
 // fillKeys stores entries under keys, each with its key as its value.

@@ -134,7 +134,8 @@ func concurrencyCases() []testCase {
 						for _, key := range numbered(fmt.Sprintf("batch:%02d:", i), 30) {
 							items = append(items, kv.Item{Key: key, Value: []byte("value")})
 						}
-						return t.PutMany(t.ctx, items)
+						_, err := t.PutMany(t.ctx, items)
+						return err
 					})
 				})
 				for i, err := range errs {

@@ -106,7 +106,7 @@ func cursorCases() []testCase {
 				for _, key := range keys {
 					items = append(items, kv.Item{Key: key})
 				}
-				if err := other.PutMany(t.ctx, items); err != nil {
+				if _, err := other.PutMany(t.ctx, items); err != nil {
 					t.Fatalf("PutMany: %v", err)
 				}
 				page, err := other.ScanPage(t.ctx, "key:", 4, cursor)

@@ -88,7 +88,7 @@
 // "go test -run TestConformance/delete/none/absent" runs the case alone.
 //
 // A bug often fails many cases. Start with the groups in this order: info, keys,
-// values, get, put, touch, delete, versions, expiry, scan, page, cursor, groups, batch,
+// values, get, put, touch, delete, versions, expiry, scan, page, count, cursor, groups, batch,
 // driver, update, atomic, json, errors, close, concurrency, context, faults. The later
 // ones rely on what the earlier ones check.
 //

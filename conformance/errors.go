@@ -70,9 +70,10 @@ func errorCases() []testCase {
 					"Put with the zero version": func() error { _, err := t.Put(t.ctx, "key", value, kv.IfVersion(kv.Version{})); return err },
 					"Delete with IfVersion":     func() error { return t.Delete(t.ctx, "key", kv.IfVersion(v)) },
 					"PutMany of a bad key": func() error {
-						return t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: value}, {Key: "no key", Value: value}})
+						_, err := t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: value}, {Key: "no key", Value: value}})
+						return err
 					},
-					"PutMany of a long value": func() error { return t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: long}}) },
+					"PutMany of a long value": func() error { _, err := t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: long}}); return err },
 				} {
 					err := call()
 					if err == nil {

@@ -280,7 +280,8 @@ func expiryCases() []testCase {
 						return err
 					}},
 					{"PutMany", func() error {
-						return counting.PutMany(t.ctx, []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", ExpiresAt: at.Add(time.Second)}})
+						_, err := counting.PutMany(t.ctx, []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", ExpiresAt: at.Add(time.Second)}})
+						return err
 					}},
 				} {
 					readings = 0
@@ -365,7 +366,8 @@ func expiryCases() []testCase {
 				item := i.item(t.clock.now())
 				item.Key = "bad"
 				t.wantRefused("PutMany", kv.ErrInvalidOption, func() error {
-					return t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: []byte("new")}, item, {Key: "last"}})
+					_, err := t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: []byte("new")}, item, {Key: "last"}})
+					return err
 				})
 				t.wantContent("key")
 				t.wantValue("key", "old")

@@ -186,7 +186,8 @@ func versionAfterRetryCases() []testCase {
 			func(t *trial, ctx context.Context) (kv.Version, error) { return t.putNew(ctx, kv.IfNotExists()) }),
 		version("put-many", "a PutMany", "replaces", func(t *trial) { t.put("key", "somebody else's") },
 			func(t *trial, ctx context.Context) (kv.Version, error) {
-				return kv.Version{}, t.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}})
+				versions, err := t.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}})
+				return versions["key"], err
 			}),
 	}
 }
@@ -246,8 +247,8 @@ func faultyWriteCases() []testCase {
 
 // testBatchWrite has a batch of writes meet trouble, and judges by what is there
 // afterwards. Before and after are the values that a write leads from and to, ""
-// when there is no entry.
-func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) error) {
+// when there is no entry. The write returns versions if it puts.
+func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) (map[string]kv.Version, error)) {
 	keys := numbered("key:", 120)
 	if before != "" {
 		items := make([]kv.Item, len(keys))
@@ -256,15 +257,20 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 		}
 		t.fill(items...)
 	}
-	requests, err := t.meet(tr.plan(true), func(ctx context.Context) error { return write(ctx, keys) })
+	var versions map[string]kv.Version
+	requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) { versions, err = write(ctx, keys); return err })
 	// On a busy machine the deadline may pass before the batch has begun.
 	if _, partial := errors.AsType[*kv.BatchError](err); err != nil && !partial && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v; want a *BatchError, which names the keys", err)
 		return
 	}
 	entries := t.getMany(keys...)
+	var stored []string
 	for _, key := range keys {
 		value, failure := string(entries[key].Value), errorOf(err, key)
+		if failure == nil {
+			stored = append(stored, key)
+		}
 		if value != before && value != after {
 			t.Fatalf("%s has the value %q", key, value)
 		}
@@ -278,6 +284,9 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 			t.wantError("the write of "+key, failure, kv.ErrThrottled)
 		}
 	}
+	if after != "" {
+		t.wantVersions(versions, stored...)
+	}
 	if tr.always && tr.fault != Lose && len(entries) != len(keys) == (before != "") {
 		t.Errorf("%d of %d keys have an entry; no request got through", len(entries), len(keys))
 	}
@@ -289,10 +298,10 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 func faultyBatchCases() []testCase {
 	var cases []testCase
 	for _, tr := range troubles {
-		names := "every key whose write may not have been applied is named with an error that is true, and every other is as it should be."
+		names := "every key whose write may not have been applied is named with an error that is true, and every other is as it should be, with the version that was returned if there was one."
 		cases = append(cases,
 			rule("faults/put-many/"+tr.name, fmt.Sprintf(tr.words, "a PutMany")+", "+names, func(t *trial) {
-				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) error {
+				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
 					items := make([]kv.Item, len(keys))
 					for i, key := range keys {
 						items[i] = kv.Item{Key: key, Value: []byte("new")}
@@ -300,18 +309,30 @@ func faultyBatchCases() []testCase {
 					return t.PutMany(ctx, items)
 				})
 			}),
+			rule("faults/put-many-if-not-exists/"+tr.name, fmt.Sprintf(tr.words, "a PutMany with IfNotExists, also over expired entries")+", "+names, func(t *trial) {
+				t.fillWithExpired(nil, numbered("key:", 60))
+				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
+					items := make([]kv.Item, len(keys))
+					for i, key := range keys {
+						items[i] = kv.Item{Key: key, Value: []byte("new"), IfNotExists: true, TTL: time.Hour}
+					}
+					return t.PutMany(ctx, items)
+				})
+			}),
 			rule("faults/delete-many/"+tr.name, fmt.Sprintf(tr.words, "a DeleteMany")+", "+names, func(t *trial) {
-				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) error { return t.DeleteMany(ctx, keys) })
+				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
+					return nil, t.DeleteMany(ctx, keys)
+				})
 			}),
 		)
 		if !tr.always || tr.fault == Lose {
 			cases = append(cases, rule("faults/delete-prefix-writes/"+tr.name, fmt.Sprintf(tr.words, "the writes of a DeletePrefix")+", "+names, func(t *trial) {
-				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) error {
+				testBatchWrite(t, tr, "old", "", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
 					n, err := t.DeletePrefix(ctx, "key:")
 					if err == nil && n != len(keys) {
 						t.Errorf("DeletePrefix removed %d entries; want %d", n, len(keys))
 					}
-					return err
+					return nil, err
 				})
 			}))
 		}
@@ -401,6 +422,20 @@ func faultyReadCases() []testCase {
 				ok := false
 				requests, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { ok, err = t.Exists(ctx, "key"); return err })
 				t.wantRead("Exists", tr, requests, err, ok)
+			}),
+			rule("faults/count/"+tr.name, fmt.Sprintf(tr.words, "a Count")+rest, func(t *trial) {
+				t.fillKeys("key::a", "key::b", "other")
+				s := t.opened.With(kv.Clock(t.clock.now)) // as the driver counts
+				n := 0
+				_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { n, err = s.Count(ctx, "key::"); return err })
+				switch {
+				case tr.always:
+					t.wantTrouble("Count", tr, err)
+				case err != nil:
+					t.wantPassing("Count", tr, err)
+				case n != 2:
+					t.Errorf("Count = %d; want 2", n)
+				}
 			}),
 			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
 				testFaultyScan(t, tr, tr.plan(false), 150)

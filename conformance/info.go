@@ -27,18 +27,24 @@ func infoCases() []testCase {
 				t.put("key", "value")
 				again := t.Info()
 				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
-					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites || again.EndsCalls != info.EndsCalls {
+					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites ||
+					again.EndsCalls != info.EndsCalls || again.Immediate != info.Immediate {
 					t.Errorf("Info() is %+v; it was %+v", again, info)
 				}
 			}),
 		rule("info/limits",
-			fmt.Sprintf("A driver may lower the limits, to no less than %d bytes of key and %d of value, and cannot raise them.", leastMaxKeyLen, leastMaxValueLen),
+			fmt.Sprintf("Info of a driver says how long keys and values it can hold: %d to %d bytes of key, and %d to %d of value. Without MaxValue the store writes values of at most %d bytes.",
+				leastMaxKeyLen, kv.MaxKeyLen, leastMaxValueLen, kv.MaxLargeValueLen, kv.MaxValueLen),
 			func(t *trial) {
 				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {
 					t.Errorf("Info().MaxKeyLen is %d; want %d to %d", n, leastMaxKeyLen, kv.MaxKeyLen)
 				}
-				if n := t.Info().MaxValueLen; n < leastMaxValueLen || n > kv.MaxValueLen {
-					t.Errorf("Info().MaxValueLen is %d; want %d to %d", n, leastMaxValueLen, kv.MaxValueLen)
+				most := t.underlying().Info().MaxValueLen
+				if most < leastMaxValueLen || most > kv.MaxLargeValueLen {
+					t.Errorf("the driver's Info().MaxValueLen is %d; want %d to %d", most, leastMaxValueLen, kv.MaxLargeValueLen)
+				}
+				if n := t.Info().MaxValueLen; n != min(most, kv.MaxValueLen) {
+					t.Errorf("Info().MaxValueLen is %d; want %d", n, min(most, kv.MaxValueLen))
 				}
 			}),
 	}

@@ -61,12 +61,14 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/scans-and-batches",
-			"The typed view scans, pages and reads many entries decoded.",
+			"The typed view stores many entries and returns their versions, and scans, pages and reads them decoded.",
 			func(t *trial) {
 				docs := view(t)
-				if err := docs.PutMany(t.ctx, []kv.ItemOf[document]{{Key: "a", Value: first}, {Key: "b", Value: second, TTL: time.Hour}}); err != nil {
+				versions, err := docs.PutMany(t.ctx, []kv.ItemOf[document]{{Key: "a", Value: first}, {Key: "b", Value: second, TTL: time.Hour}})
+				if err != nil {
 					t.Fatalf("PutMany: %v", err)
 				}
+				t.wantVersions(versions, "a", "b")
 				check := func(how, key string, d document) {
 					if w := map[string]document{"a": first, "b": second}[key]; !d.equal(w) {
 						t.Errorf("%s of %q = %+v; want %+v", how, key, d, w)
@@ -133,7 +135,8 @@ func jsonCases() []testCase {
 					return err
 				})
 				t.wantRefused("PutMany", kv.ErrInvalidValue, func() error {
-					return channels.PutMany(t.ctx, []kv.ItemOf[chan int]{{Key: "key"}, {Key: "other", Value: make(chan int)}})
+					_, err := channels.PutMany(t.ctx, []kv.ItemOf[chan int]{{Key: "key"}, {Key: "other", Value: make(chan int)}})
+					return err
 				})
 				t.wantContent("key")
 				t.wantValue("key", "old")

@@ -178,7 +178,7 @@ func (t *trial) wantKeyRefused(key string) {
 		{"Put with IfNotExists", func() error { _, err := t.Put(ctx, key, nil, kv.IfNotExists()); return err }},
 		{"Delete", func() error { return t.Delete(ctx, key) }},
 		{"GetMany", func() error { _, err := t.GetMany(ctx, []string{"good", key}); return err }},
-		{"PutMany", func() error { return t.PutMany(ctx, []kv.Item{{Key: "good"}, {Key: key}}) }},
+		{"PutMany", func() error { _, err := t.PutMany(ctx, []kv.Item{{Key: "good"}, {Key: key}}); return err }},
 		{"DeleteMany", func() error { return t.DeleteMany(ctx, []string{"good", key}) }},
 		{"Touch", func() error { _, err := t.Touch(ctx, key, kv.TTL(time.Hour)); return err }},
 		{"Update", func() error {

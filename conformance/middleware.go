@@ -61,6 +61,15 @@ func damaging(key string) func(kv.Driver) kv.Driver {
 	}
 }
 
+// hiding leaves the record under key out of scans.
+func hiding(key string) func(kv.Driver) kv.Driver {
+	return func(d kv.Driver) kv.Driver {
+		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
+			return rec.Key == key || yield(rec, nil)
+		}}
+	}
+}
+
 // breakingScans ends the scans that come to key with an error.
 func breakingScans(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver {

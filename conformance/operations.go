@@ -60,6 +60,10 @@ var operations = []operation{
 		page, err := s.ScanPage(ctx, "", 100, "")
 		return answered(len(page.Entries) == 1 && string(page.Entries[0].Value) == "old" && page.Next == "", err)
 	}, false, true},
+	{"count", func(ctx context.Context, s store, _ kv.Version) error {
+		n, err := s.Count(ctx, "")
+		return answered(n == 1, err)
+	}, false, true},
 	{"put", func(ctx context.Context, s store, _ kv.Version) error {
 		_, err := s.Put(ctx, "key", []byte("new"))
 		return err
@@ -105,7 +109,8 @@ var operations = []operation{
 		return answered(len(versions) == 2, err)
 	}, true, true},
 	{"put-many", func(ctx context.Context, s store, _ kv.Version) error {
-		return s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
+		_, err := s.PutMany(ctx, []kv.Item{{Key: "key", Value: []byte("new")}, {Key: "new"}})
+		return err
 	}, true, true},
 	{"delete-many", func(ctx context.Context, s store, _ kv.Version) error {
 		return s.DeleteMany(ctx, []string{"key", "absent"})

@@ -17,9 +17,10 @@ type store interface {
 	Touch(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error)
 	Exists(ctx context.Context, key string) (bool, error)
 	Scan(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error]
+	Count(ctx context.Context, prefix string, opts ...kv.RangeOption) (int, error)
 	ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error)
 	GetMany(ctx context.Context, keys []string) (map[string]kv.Entry, error)
-	PutMany(ctx context.Context, items []kv.Item) error
+	PutMany(ctx context.Context, items []kv.Item) (map[string]kv.Version, error)
 	DeleteMany(ctx context.Context, keys []string) error
 	DeletePrefix(ctx context.Context, prefix string) (int, error)
 	AtomicWrite(ctx context.Context, ops ...kv.Op) ([]kv.Version, error)

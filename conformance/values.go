@@ -65,7 +65,8 @@ func valueCases() []testCase {
 					return err
 				})
 				t.wantRefused("PutMany", kv.ErrValueTooLarge, func() error {
-					return t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: []byte("changed")}, {Key: "new", Value: long}})
+					_, err := t.PutMany(t.ctx, []kv.Item{{Key: "key", Value: []byte("changed")}, {Key: "new", Value: long}})
+					return err
 				})
 				t.wantContent("key")
 				t.wantValue("key", "kept")

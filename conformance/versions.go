@@ -130,6 +130,7 @@ func versionCases() []testCase {
 		read func(t *trial) kv.Version
 	}{
 		{"put", func(t *trial) kv.Version { return t.put("key", "value") }},
+		{"put-many", func(t *trial) kv.Version { return t.fill(kv.Item{Key: "key"})["key"] }},
 		{"get", func(t *trial) kv.Version { return t.get("key").Version }},
 		{"get-many", func(t *trial) kv.Version { return t.getMany("key")["key"].Version }},
 		{"scan", func(t *trial) kv.Version { return only(t, t.scan("")).Version }},

@@ -16,7 +16,8 @@ const (
 	MaxAtomicWrites = 100
 
 	// MaxAtomicBytes is the greatest number of bytes that its keys and values have
-	// together. It holds as many values of [MaxValueLen] as there may be operations.
+	// together. It holds as many values of [MaxValueLen] as there may be operations, and
+	// seven of [MaxLargeValueLen].
 	MaxAtomicBytes = 3_000_000
 )
 
@@ -133,7 +134,7 @@ func (s *Store) checkOps(ops []Op) *Error {
 		if o.err != nil {
 			return atIndex(&Error{Key: o.key, Kind: ErrInvalidValue, Err: o.err}, i)
 		}
-		if err := checkValue(o.value, s.info.MaxValueLen); err != nil {
+		if err := s.checkValue(o.value); err != nil {
 			err.Key = o.key
 			return atIndex(err, i)
 		}

@@ -232,12 +232,6 @@ func (a *sameAnswer) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (
 	return a.out, a.err
 }
 
-func (a *sameAnswer) Info() kv.Info {
-	info := a.Driver.Info()
-	info.MaxValueLen = 400 << 10
-	return info
-}
-
 // An attempt of unknown fate is not forgotten when others make another round necessary.
 func TestAtomicWriteRemembersUnknownAttempts(t *testing.T) {
 	t.Parallel()
@@ -285,7 +279,7 @@ func TestAtomicWriteAnswers(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a := &sameAnswer{applies: c.applied, out: c.out, err: c.err}
-				store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { a.Driver = d; return a }))
+				store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { a.Driver = d; return a }), kv.MaxValue(kv.MaxLargeValueLen))
 				_, err := store.AtomicWrite(t.Context(), c.ops...)
 				if !errors.Is(err, c.want) || c.want == nil && err != nil || a.calls != c.calls {
 					t.Errorf("rule: %s; got %v after %d calls of the driver, want %v after %d", c.rule, err, a.calls, c.want, c.calls)

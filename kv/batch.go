@@ -58,11 +58,15 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 }
 
 // PutMany stores items, in any number and each by itself; of items with the same key
-// the last one wins. One invalid item refuses the whole batch. When some items cannot be
-// stored, the error is a *[BatchError], whose errors are those of [Store.Put]:
+// the last one wins. One invalid item refuses the whole batch. It returns the version
+// of each entry that it stored, by key, in a map that is never nil.
+//
+// When some items cannot be stored, the map has the versions of the others, and the
+// error is a *[BatchError], whose errors are those of [Store.Put]:
 // ErrConditionFailed for an item whose condition does not hold, and ErrIndeterminate
-// where it is unknown whether it was stored.
-func (s *Store) PutMany(ctx context.Context, items []Item) error {
+// where it is unknown whether it was stored. The version of such an item is unknown
+// too: what Get returns may be the item or somebody else's entry.
+func (s *Store) PutMany(ctx context.Context, items []Item) (map[string]Version, error) {
 	const op = "put many"
 	now := s.now()
 	writes := make([]Write, 0, len(items))
@@ -78,7 +82,7 @@ func (s *Store) PutMany(ctx context.Context, items []Item) error {
 		case err != nil && err.Kind == ErrConditionFailed:
 			failed[item.Key] = s.fail(op, item.Key, err)
 		case err != nil:
-			return s.fail(op, item.Key, atIndex(err, i))
+			return map[string]Version{}, s.fail(op, item.Key, atIndex(err, i))
 		case twice:
 			writes[at] = w
 			continue
@@ -87,7 +91,8 @@ func (s *Store) PutMany(ctx context.Context, items []Item) error {
 		writes = append(writes, w)
 	}
 	writes = slices.DeleteFunc(writes, func(w Write) bool { return failed[w.Key] != nil })
-	return s.writeMany(ctx, op, writes, now, failed)
+	stored := make(map[string]Version, len(writes))
+	return stored, s.writeMany(ctx, op, writes, now, stored, failed)
 }
 
 // planItem validates one item of a batch, and returns its write.
@@ -96,7 +101,7 @@ func (s *Store) planItem(item Item, now time.Time) (w Write, err *Error) {
 	if err := checkKey(item.Key, s.info.MaxKeyLen); err != nil {
 		return w, err
 	}
-	if err := checkValue(item.Value, s.info.MaxValueLen); err != nil {
+	if err := s.checkValue(item.Value); err != nil {
 		return w, err
 	}
 	var opts [2]PutOption
@@ -127,7 +132,7 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	if err != nil {
 		return err
 	}
-	return s.writeMany(ctx, op, deletes(distinct), s.now(), nil)
+	return s.writeMany(ctx, op, deletes(distinct), s.now(), nil, nil)
 }
 
 // DeletePrefix removes every entry whose key starts with prefix, and returns how
@@ -152,7 +157,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	foreign := make(map[string]error)
 	group, live := make([]string, 0, deleteGroup), make([]string, 0, deleteGroup)
 	flush := func() error {
-		err := s.writeMany(ctx, op, deletes(group), s.now(), nil)
+		err := s.writeMany(ctx, op, deletes(group), s.now(), nil, nil)
 		batch, partial := err.(*BatchError)
 		for _, key := range live {
 			if err == nil || partial && batch.Failed[key] == nil {
@@ -213,8 +218,9 @@ func deletes(keys []string) []Write {
 }
 
 // writeMany has the driver carry out writes, each under its condition, and decides what
-// the answers mean. Failed has the errors of writes that are none of these, or nil.
-func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time, failed map[string]error) error {
+// the answers mean. It adds the versions of puts to stored, which is nil for deletions.
+// Failed has the errors of writes that are none of these, or nil.
+func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time, stored map[string]Version, failed map[string]error) error {
 	c, refused := s.begin(ctx)
 	if refused != nil {
 		return s.fail(op, "", refused)
@@ -235,8 +241,16 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 			out, err := results[i].Outcome, results[i].Err
 			if err != nil {
 				failed[w.Key] = s.failWrite(&c, op, w.Key, mayHaveApplied[w.Key], err)
+				continue
 			}
-			if err != nil || out.Done || out.Exists && sameWrite(out.Found.Token, w.Token) {
+			if !out.Done && out.Exists && sameWrite(out.Found.Token, w.Token) {
+				// Our own write, whose response was lost.
+				out.Done, out.Version = true, out.Found.Version
+			}
+			if out.Done {
+				if stored != nil {
+					stored[w.Key] = s.version(w.Key, w.Expires, out.Version)
+				}
 				continue
 			}
 			cond := w.Condition

@@ -30,7 +30,7 @@ func TestPutManyConditions(t *testing.T) {
 	put("changed", "newer")
 	ends := put("ends", "old", kv.TTL(time.Second))
 	now = now.Add(time.Second)
-	err := store.PutMany(t.Context(), []kv.Item{
+	_, err := store.PutMany(t.Context(), []kv.Item{
 		{Key: "taken", Value: []byte("new"), IfNotExists: true},
 		{Key: "absent", Value: []byte("new"), IfNotExists: true},
 		{Key: "expired", Value: []byte("new"), IfNotExists: true, TTL: time.Hour},
@@ -76,7 +76,7 @@ func TestPutManyRefusesConditions(t *testing.T) {
 		"two items, the first":    {[]kv.Item{{Key: "b", IfNotExists: true}, {Key: "b"}}, kv.ErrInvalidOption},
 		"an item that is too bad": {[]kv.Item{{Key: "a", IfVersion: v}, {Key: "no key"}}, kv.ErrInvalidKey},
 	} {
-		if err := store.PutMany(t.Context(), c.items); !errors.Is(err, c.want) {
+		if _, err := store.PutMany(t.Context(), c.items); !errors.Is(err, c.want) {
 			t.Errorf("rule: one invalid item refuses the batch; %s returns %v, want %v", name, err, c.want)
 		}
 	}
@@ -94,11 +94,18 @@ func TestPutManyConditionsUnderLoss(t *testing.T) {
 		items = append(items, kv.Item{Key: fmt.Sprintf("k%02d", i), Value: []byte("v"), IfNotExists: true})
 	}
 	store := data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return twice{d} }))
-	if err := store.PutMany(t.Context(), items); err != nil {
+	versions, err := store.PutMany(t.Context(), items)
+	if err != nil {
 		t.Errorf("rule: a batch that is repeated finds its own writes; got %v", err)
 	}
-	if err := data.PutMany(t.Context(), items); !errors.Is(err, kv.ErrConditionFailed) {
-		t.Errorf("rule: another batch does not take them for its own; got %v", err)
+	for _, item := range items {
+		if e, err := store.Get(t.Context(), item.Key); err != nil || e.Version != versions[item.Key] {
+			t.Errorf("rule: the version of a write that was found is that of its entry; that of %s is not (%v)", item.Key, err)
+		}
+	}
+	versions, err = data.PutMany(t.Context(), items)
+	if len(versions) != 0 || !errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: another batch does not take them for its own; got %d versions, %v", len(versions), err)
 	}
 }
 

@@ -66,7 +66,7 @@ func TestBatchesReportEachKey(t *testing.T) {
 		key := fmt.Sprintf("k%02d", i)
 		items, keys = append(items, kv.Item{Key: key, Value: []byte(key)}), append(keys, key)
 	}
-	if err := store.PutMany(t.Context(), items); err != nil {
+	if _, err := store.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	d.fail["k03"] = &kv.Error{Kind: kv.ErrThrottled}
@@ -96,7 +96,8 @@ func TestBatchesReportEachKey(t *testing.T) {
 	if len(entries) != 18 {
 		t.Errorf("rule: a failed batch read holds what could be read; got %d of 18", len(entries))
 	}
-	check("put many", store.PutMany(t.Context(), items), true)
+	_, err = store.PutMany(t.Context(), items)
+	check("put many", err, true)
 	check("delete many", store.DeleteMany(t.Context(), keys), true)
 	clear(d.fail)
 	left, err := store.GetMany(t.Context(), keys)
@@ -110,7 +111,7 @@ func TestBatchesReportEachKey(t *testing.T) {
 	if !ok || len(batch.Failed) != 20 || !errors.Is(err, errReset) {
 		t.Errorf("rule: an error that names no key stands for all of them; got %v", err)
 	}
-	err = store.PutMany(t.Context(), items)
+	_, err = store.PutMany(t.Context(), items)
 	batch, ok = errors.AsType[*kv.BatchError](err)
 	if !ok || len(batch.Failed) != 20 || !errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("rule: a driver's plain error leaves the fate of a write open; got %v", err)
@@ -144,7 +145,7 @@ func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
 					items = append(items, kv.Item{Key: fmt.Sprintf("k:%04dx", i), TTL: time.Second})
 				}
 			}
-			if err := base.PutMany(t.Context(), items); err != nil {
+			if _, err := base.PutMany(t.Context(), items); err != nil {
 				t.Fatal(err)
 			}
 			clock = clock.Add(time.Minute)

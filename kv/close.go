@@ -84,11 +84,15 @@ type call struct {
 	cancel context.CancelFunc
 }
 
-// begin refuses calls of a closed store and with a finished context. Every other
+// begin refuses calls of a closed store, of one with an option that is wrong, and with a
+// finished context. Every other
 // call ends with call.end.
 func (s *Store) begin(ctx context.Context) (call, *Error) {
 	if s.life.closed.Load() {
 		return call{}, &Error{Kind: ErrClosed}
+	}
+	if s.refused != nil {
+		return call{}, &Error{Kind: ErrInvalidOption, Err: s.refused}
 	}
 	if err := ctx.Err(); err != nil {
 		return call{}, &Error{Err: err}

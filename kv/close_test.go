@@ -107,7 +107,7 @@ func (hanging) wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() 
 
 func (d hanging) Info() kv.Info {
 	info := d.Driver.Info()
-	info.EndsCalls = false
+	info.EndsCalls, info.Immediate = false, false
 	return info
 }
 
@@ -142,9 +142,12 @@ var callsOfAStore = map[string]func(context.Context, *kv.Store) error{
 		}
 		return last
 	},
-	"Put":          func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "a", nil); return err },
-	"Delete":       func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "a") },
-	"PutMany":      func(ctx context.Context, s *kv.Store) error { return s.PutMany(ctx, []kv.Item{{Key: "a"}}) },
+	"Put":    func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "a", nil); return err },
+	"Delete": func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "a") },
+	"PutMany": func(ctx context.Context, s *kv.Store) error {
+		_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+		return err
+	},
 	"DeleteMany":   func(ctx context.Context, s *kv.Store) error { return s.DeleteMany(ctx, []string{"a"}) },
 	"DeletePrefix": func(ctx context.Context, s *kv.Store) error { _, err := s.DeletePrefix(ctx, "a"); return err },
 }

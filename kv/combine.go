@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"runtime"
@@ -19,21 +20,26 @@ const (
 	// are carried out one by one: one of them may be what beats the others.
 	together = 8
 
-	// foldLimit is how long an update waits for others to be called. One that is
+	// foldLimit is how long an update waits for the functions of others. One that is
 	// called within another of the same key would wait for ever.
 	foldLimit = 100 * time.Millisecond
 
-	// maxBases and maxBaseLen bound what a store keeps of its last own writes: their
-	// number, and the length of their values.
-	maxBases   = 128
-	maxBaseLen = 24 * 1024
+	// maxBases and maxBaseBytes bound what a store keeps of its last own writes: their
+	// number, and the bytes of their values together.
+	maxBases     = 128
+	maxBaseBytes = maxBases * MaxValueLen
 )
 
-// updates combines the updates of one store, key by key.
+// updates are those of one store: combined key by key or, where the driver never waits,
+// each by itself.
 type updates struct {
 	mu    sync.Mutex
 	lines map[string]*line
 	bases map[string]base
+	bytes int // of the values of bases
+
+	starving atomic.Int32             // keys of first
+	first    map[string]chan struct{} // closed when the update that goes first is done
 }
 
 // line is the updates of one key. While there is one, somebody works on it.
@@ -48,7 +54,7 @@ type line struct {
 // base is the last write of an update of this store. The next one may begin from it
 // without reading, since the write is under its version.
 type base struct {
-	rec Record
+	rec Record // its value is not changed
 
 	// contended: somebody else wrote the key last time, so that reading first costs less.
 	contended bool
@@ -74,7 +80,7 @@ type update struct {
 	exited   bool // change ended its goroutine
 }
 
-// update carries out one update: by itself, or as one of those that wait for the key.
+// update carries out one update.
 func (s *Store) update(ctx context.Context, op, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
 		return Entry{}, s.fail(op, key, err)
@@ -87,7 +93,14 @@ func (s *Store) update(ctx context.Context, op, key string, change func(old Entr
 		return Entry{}, s.fail(op, key, refused)
 	}
 	defer c.end()
-	u := &update{ctx: ctx, op: op, change: change}
+	if s.info.Immediate {
+		return s.updateImmediate(&c, op, key, change)
+	}
+	return s.combine(c, &update{ctx: ctx, op: op, change: change}, key)
+}
+
+// combine carries out an update by itself, or as one of those that wait for the key.
+func (s *Store) combine(c call, u *update, key string) (Entry, error) {
 	l, first := s.updates.join(key, u)
 	if !first {
 		return s.wait(&c, key, l, u)
@@ -374,22 +387,25 @@ type step struct {
 	entry  Entry
 	err    error
 	writes bool
+	after  int // how many functions wrote so far, with this one
 }
 
 // once calls the functions one after the other, beginning from what is known of the
 // entry, and stores what they make of it. It returns what is known afterwards.
 func (r *round) once(from Found) (Found, bool) {
 	s, now := r.store, r.store.now()
-	began := from.Exists && !expired(from.Expires, now.UnixMilli())
-	rec, exists := from.Record, began
+	rec, exists := from.Record, from.Exists && !expired(from.Expires, now.UnixMilli())
 	rec.Key = r.key
-	version := s.version(r.key, rec.Expires, rec.Version)
-	steps, writes, token := make([]step, 0, len(r.updates)), 0, newToken()
+	token, writes := newToken(), 0
+	var one [1]step // in most rounds
+	steps := one[:0]
+	if len(r.updates) > len(one) {
+		steps = make([]step, 0, len(r.updates))
+	}
 	for _, u := range r.updates {
-		old := Entry{Key: r.key}
-		if exists {
-			old = s.entry(rec, true)
-			old.Version, old.Value = version, append([]byte{}, old.Value...)
+		old := s.ownEntry(rec, exists)
+		if exists && writes > 0 {
+			old.Version = s.intermediate(r.key, token, writes)
 		}
 		change, called, err := r.ask(u, old, exists)
 		if !called {
@@ -402,19 +418,20 @@ func (r *round) once(from Found) (Found, bool) {
 				err = s.fail(u.op, r.key, invalid)
 			}
 		}
-		st := step{update: u, err: err, writes: err == nil && !change.Leave, entry: Entry{Key: r.key}}
+		st := step{update: u, err: err, writes: err == nil && !change.Leave}
 		if st.writes {
 			writes++
-			rec, exists = next, then
-			version = s.replacedVersion(r.key, token+strconv.Itoa(writes))
+			if rec, exists = next, then; r.many { // its caller may leave while the value is sent
+				rec.Value = bytes.Clone(rec.Value)
+			}
 		}
-		if exists && err == nil {
-			st.entry = s.entry(rec, true)
-			st.entry.Version, st.entry.Value = version, append([]byte{}, st.entry.Value...)
+		if st.after = writes; err == nil {
+			st.entry = s.ownEntry(rec, exists)
 		}
 		steps = append(steps, st)
 	}
-	if writes == 0 || !exists && !began { // nothing changes, if the base is what there is now
+	// An expired entry is deleted as well: by another clock it may be live.
+	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is what there is now
 		for _, st := range steps {
 			if st.update.fresh {
 				r.settle(st.update, st.entry, st.err)
@@ -423,7 +440,23 @@ func (r *round) once(from Found) (Found, bool) {
 		return from, false
 	}
 	rec.Token = token
-	return r.send(from, rec, exists, version, steps, now)
+	return r.send(from, rec, exists, writes, steps, now)
+}
+
+// ownEntry returns what a function or a caller gets of a record: the value is its own.
+func (s *Store) ownEntry(rec Record, exists bool) Entry {
+	if !exists {
+		return Entry{Key: rec.Key}
+	}
+	e := s.entry(rec, true)
+	e.Value = append([]byte{}, e.Value...)
+	return e
+}
+
+// intermediate is the version of what the nth function of a write made of an entry when
+// another one followed: no entry will be in that state.
+func (s *Store) intermediate(key, token string, n int) Version {
+	return s.replacedVersion(key, token+strconv.Itoa(n))
 }
 
 // ask calls the function of an update, unless its caller has left.
@@ -458,8 +491,8 @@ func (r *round) ask(u *update, old Entry, exists bool) (change Change, called bo
 }
 
 // send stores rec, or its absence, in place of what the functions began from, and
-// settles their updates if it can.
-func (r *round) send(from Found, rec Record, exists bool, version Version, steps []step, now time.Time) (Found, bool) {
+// settles their updates if it can. So many of the functions wrote.
+func (r *round) send(from Found, rec Record, exists bool, writes int, steps []step, now time.Time) (Found, bool) {
 	s := r.store
 	w := Write{Kind: KindPut, Record: rec, Condition: Condition{Kind: CondAbsent}}
 	if !exists {
@@ -496,13 +529,13 @@ func (r *round) send(from Found, rec Record, exists bool, version Version, steps
 		return out.found, !out.found.Exists || out.found.Value != nil
 	}
 	r.lost = 0
-	stored := s.replacedVersion(r.key, out.token)
-	if out.native != "" {
-		stored = s.version(r.key, rec.Expires, out.native)
-	}
 	for _, st := range steps {
-		if st.entry.Version == version {
-			st.entry.Version = stored
+		switch {
+		case st.entry.Version.IsZero() || st.after == 0: // no entry, or the one that the round began from
+		case st.after == writes && out.native != "":
+			st.entry.Version = s.version(r.key, rec.Expires, out.native)
+		default:
+			st.entry.Version = s.intermediate(r.key, rec.Token, st.after)
 		}
 		r.settle(st.update, st.entry, st.err)
 	}
@@ -626,19 +659,24 @@ func (g *updates) remember(rec Record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.bases[rec.Key]
-	if len(rec.Value) > maxBaseLen {
-		delete(g.bases, rec.Key)
-		return !b.contended
-	}
-	if _, kept := g.bases[rec.Key]; !kept && len(g.bases) >= maxBases {
-		for key := range g.bases { // any
-			delete(g.bases, key)
+	g.drop(rec.Key)
+	for key := range g.bases { // any
+		if len(g.bases) < maxBases && g.bytes+len(rec.Value) <= maxBaseBytes {
 			break
 		}
+		g.drop(key)
 	}
 	b.rec = rec
+	b.rec.Value = append([]byte{}, rec.Value...)
 	g.bases[rec.Key] = b
+	g.bytes += len(rec.Value)
 	return !b.contended
+}
+
+// drop removes what is kept of a key. The caller holds the lock.
+func (g *updates) drop(key string) {
+	g.bytes -= len(g.bases[key].rec.Value)
+	delete(g.bases, key)
 }
 
 // seen is told of what a read found: nobody else writes the key while that is the own
@@ -665,5 +703,5 @@ func (g *updates) contend(key string) {
 func (g *updates) forget(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.bases, key)
+	g.drop(key)
 }

@@ -76,8 +76,13 @@
 // Expiry is judged by the clock of the host that asks. Hosts whose clocks differ
 // by a second disagree for a second about whether an entry has expired.
 //
-// There are no transactions over several groups, watches, secondary indexes,
-// reverse scans or larger values.
+// There are no transactions over several groups, secondary indexes, reverse scans or
+// larger values. Watches poll.
+//
+// # Built on it
+//
+// Package lease below kv has leases with fencing tokens and leader election, package watch
+// what changes under a prefix.
 //
 // # Coming from the reference API
 //

@@ -130,9 +130,10 @@ type Info struct {
 	Shard         func(key string) int
 	ShardOfPrefix func(prefix string) (int, bool)
 
-	// MaxKeyLen and MaxValueLen are limits in bytes where they are below
-	// [MaxKeyLen] and [MaxValueLen]; zero stands for those. [Store.Info] has them
-	// filled in.
+	// MaxKeyLen is the longest key that the driver can hold, in bytes, and MaxValueLen the
+	// longest value: at most [MaxKeyLen] and [MaxLargeValueLen]. Zero stands for
+	// [MaxKeyLen] and [MaxValueLen]. Middleware finds both filled in. A store writes
+	// values of more than [MaxValueLen] bytes with [MaxValue] only: see [Store.Info].
 	MaxKeyLen, MaxValueLen int
 
 	// MaxAtomicWrites is how many writes WriteAtomic takes at most; 0 means that the
@@ -144,6 +145,18 @@ type Info struct {
 	// process, or the driver's Close ends the calls by itself, those without a deadline
 	// too. Middleware that waits by itself clears it.
 	EndsCalls bool
+
+	// Immediate says that no method ever waits for a network, a disk or another process.
+	// The store then carries out each update by a read and a write of its own: to combine
+	// them would cost more than it saves. Middleware that waits by itself clears it.
+	Immediate bool
+
+	// Count returns how many records Scan would yield for a request that are not expired
+	// at its Now. It is for services that count faster than they are read, and nil
+	// elsewhere. It returns ErrIncompatible where it meets a record that skykv did not
+	// write; the store then scans, and names the record. Middleware is not told of it: it
+	// may change what is scanned, so that a store with middleware scans.
+	Count func(ctx context.Context, req ScanRequest) (int, error)
 }
 
 // Record is an entry as drivers store it.
@@ -221,6 +234,11 @@ type ScanRequest struct {
 
 	WithValue bool // as in GetRequest
 	Stale     bool // as in GetRequest
+
+	// MaxValueLen is the greatest length of the values that the store writes, at least 1: a
+	// driver that must guess how large a page is may go by it. Others may have written
+	// larger ones.
+	MaxValueLen int
 
 	// Now, when set, lets the driver leave out records that are expired at Now
 	// (milliseconds since the Unix epoch).

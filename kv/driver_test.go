@@ -112,7 +112,7 @@ func (d forgetful) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.
 func TestWhatABatchDoesNotAnswerIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return forgetful{d} }))
-	err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}})
+	_, err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}})
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok || len(batch.Failed) != 1 || !errors.Is(batch.Failed["b"], kv.ErrIndeterminate) {
 		t.Errorf("rule: a write of which the driver says nothing is ErrIndeterminate; got %v", err)

@@ -22,7 +22,8 @@ var (
 	// ErrInvalidKey: a key or prefix breaks the rules of [ValidateKey].
 	ErrInvalidKey = errors.New("invalid key")
 
-	// ErrValueTooLarge: a value is longer than [MaxValueLen].
+	// ErrValueTooLarge: a value is longer than the store's limit, which is [MaxValueLen]
+	// without [MaxValue].
 	ErrValueTooLarge = errors.New("value too large")
 
 	// ErrInvalidOption: an option, limit, parameter or URL is out of its range.

@@ -18,7 +18,9 @@ type listDriver struct {
 	records []kv.Record
 }
 
-func (d *listDriver) Info() kv.Info { return kv.Info{Name: "list", Shards: 1, EndsCalls: true} }
+func (d *listDriver) Info() kv.Info {
+	return kv.Info{Name: "list", Shards: 1, EndsCalls: true, Immediate: true}
+}
 
 func (d *listDriver) find(key string) (int, bool) {
 	return slices.BinarySearchFunc(d.records, key, func(rec kv.Record, key string) int {

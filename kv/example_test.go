@@ -56,7 +56,7 @@ func ExampleIfVersion() {
 func ExampleStore_Scan() {
 	ctx := context.Background()
 	store := memkv.New()
-	err := store.PutMany(ctx, []kv.Item{{Key: "user:2"}, {Key: "user:10"}, {Key: "order:1"}, {Key: "user:1"}})
+	_, err := store.PutMany(ctx, []kv.Item{{Key: "user:2"}, {Key: "user:10"}, {Key: "order:1"}, {Key: "user:1"}})
 	if err != nil {
 		panic(err)
 	}

@@ -6,13 +6,20 @@ import (
 	"time"
 )
 
-// Limits of every store. A middleware may lower them for the stores it wraps.
+// Limits of every store. A middleware may lower them for the stores it wraps: see
+// [Store.Info].
 const (
 	// MaxKeyLen is the greatest length of a key or prefix, in bytes.
 	MaxKeyLen = 512
 
-	// MaxValueLen is the greatest length of a value, in bytes: 24 KiB.
+	// MaxValueLen is the greatest length of a value, in bytes: 24 KiB, unless the store
+	// was opened for larger ones with [MaxValue].
 	MaxValueLen = 24 * 1024
+
+	// MaxLargeValueLen is the most that [MaxValue] can ask for, in bytes: 384 KiB. It is
+	// what fits into one item of DynamoDB, whose limit of 400 KB is the lowest of all:
+	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+	MaxLargeValueLen = 384 * 1024
 
 	// KeyAlphabet holds the bytes that keys are made of, in ascending order. Keys
 	// sort by their bytes, so "-" comes first and "z" last.
@@ -51,8 +58,8 @@ func ValidatePrefix(prefix string) error {
 	return asError(checkPrefix(prefix, MaxKeyLen))
 }
 
-// ValidateValue reports whether value is at most [MaxValueLen] bytes long.
-// The error matches [ErrValueTooLarge].
+// ValidateValue reports whether value is at most [MaxValueLen] bytes long, the limit of
+// stores without [MaxValue]. The error matches [ErrValueTooLarge].
 func ValidateValue(value []byte) error {
 	return asError(checkValue(value, MaxValueLen))
 }

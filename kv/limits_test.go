@@ -129,7 +129,7 @@ func TestExpiryIsBehindTheEpoch(t *testing.T) {
 		{kv.Item{ExpiresAt: time.UnixMilli(1)}, nil},
 	} {
 		c.item.Key = "k"
-		if err := store.PutMany(t.Context(), []kv.Item{c.item}); !errors.Is(err, c.want) {
+		if _, err := store.PutMany(t.Context(), []kv.Item{c.item}); !errors.Is(err, c.want) {
 			t.Errorf("rule: an instant of expiry is later than the Unix epoch; PutMany of %+v gives %v, want %v", c.item, err, c.want)
 		}
 		entry, err := store.Get(t.Context(), "k")

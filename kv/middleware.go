@@ -65,9 +65,10 @@ func (g *guard) knows(w Write) bool {
 	return w.Kind >= KindPut && w.Kind <= KindCheck && w.Condition.Kind <= CondLive
 }
 
-// Info leaves out every field that came after the guard's level.
+// Info leaves out Count and every field that came after the guard's level, and fills in
+// limits, so that middleware can lower them.
 func (g *guard) Info() Info {
-	info := g.Driver.Info()
+	info := describe(g.Driver)
 	return Info{
 		Name:            info.Name,
 		Namespace:       info.Namespace,
@@ -78,6 +79,7 @@ func (g *guard) Info() Info {
 		MaxValueLen:     info.MaxValueLen,
 		MaxAtomicWrites: info.MaxAtomicWrites,
 		EndsCalls:       info.EndsCalls,
+		Immediate:       info.Immediate,
 	}
 }
 

@@ -42,7 +42,7 @@ func sealed(d kv.Driver) kv.Driver {
 func (d *sealing) Info() kv.Info {
 	info := d.Driver.Info()
 	info.Name += "+sealed"
-	info.MaxValueLen = kv.MaxValueLen - d.aead.Overhead()
+	info.MaxValueLen -= d.aead.Overhead()
 	return info
 }
 
@@ -318,7 +318,7 @@ func TestSealingSealsEveryWayIn(t *testing.T) {
 	below := memkv.New()
 	store := below.With(kv.Wrap(kv.Level1, sealed))
 	put(t, store, "a", secret)
-	if err := store.PutMany(t.Context(), []kv.Item{{Key: "b", Value: []byte(secret)}}); err != nil {
+	if _, err := store.PutMany(t.Context(), []kv.Item{{Key: "b", Value: []byte(secret)}}); err != nil {
 		t.Fatal(err)
 	}
 	atomic := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "c", Value: []byte(secret), Token: "AAAAAAAAAAAAAAAAAAAAAA"}}
@@ -425,17 +425,18 @@ func (d *accepting) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (k
 }
 
 // Info's fields of Level1 reach a store through middleware of Level1: a field that is
-// added must be given a level.
+// added must be given a level. Count is of none.
 func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	t.Parallel()
 	full := kv.Info{
-		Name: "full", Namespace: "n", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, EndsCalls: true,
+		Name: "full", Namespace: "n", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, EndsCalls: true, Immediate: true,
 		Shard: func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
+		Count: func(context.Context, kv.ScanRequest) (int, error) { return 1, nil },
 	}
-	if v := reflect.ValueOf(full); v.NumField() != 9 {
-		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 9", v.NumField())
+	if v := reflect.ValueOf(full); v.NumField() != 10 {
+		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 10", v.NumField())
 	}
-	for i := range 9 {
+	for i := range 10 {
 		if reflect.ValueOf(full).Field(i).IsZero() {
 			t.Fatalf("field %d of the test's Info is not set", i)
 		}
@@ -443,8 +444,8 @@ func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return described{d, full} }))
 	got := reflect.ValueOf(store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return d })).Info())
 	for i := range got.NumField() {
-		if got.Field(i).IsZero() {
-			t.Errorf("rule: what a middleware knows of Info it is told; field %s is lost", got.Type().Field(i).Name)
+		if name := got.Type().Field(i).Name; got.Field(i).IsZero() != (name == "Count") {
+			t.Errorf("rule: what a middleware knows of Info it is told, and not of Count; field %s is set: %v", name, !got.Field(i).IsZero())
 		}
 	}
 }

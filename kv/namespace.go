@@ -39,7 +39,7 @@ func (s *Store) Namespace(prefix string) (*Store, error) {
 	view := *s
 	view.updates = new(updates)
 	// There is nothing to close in it: the link stays that of the store's driver.
-	view.driver = newNamespace(s.driver, s.info, prefix)
+	view.driver = newNamespace(s.driver, prefix)
 	view.readInfo()
 	return &view, nil
 }
@@ -55,7 +55,8 @@ type namespace struct {
 // maxNameLen keeps the names of drivers within what a version's text can hold.
 const maxNameLen = 255
 
-func newNamespace(d Driver, info Info, prefix string) *namespace {
+func newNamespace(d Driver, prefix string) *namespace {
+	info := describe(d)
 	// The slash is in no prefix, so that nested namespaces have names of their own.
 	name := info.Name + "/" + prefix
 	if len(name) > maxNameLen {
@@ -71,7 +72,14 @@ func newNamespace(d Driver, info Info, prefix string) *namespace {
 	if stored.ShardOfPrefix != nil {
 		info.ShardOfPrefix = func(of string) (int, bool) { return stored.ShardOfPrefix(prefix + of) }
 	}
-	return &namespace{driver: d, prefix: prefix, info: info}
+	n := &namespace{driver: d, prefix: prefix, info: info}
+	if stored.Count != nil {
+		n.info.Count = func(ctx context.Context, req ScanRequest) (int, error) {
+			count, err := stored.Count(ctx, n.within(req))
+			return count, n.stripError(err)
+		}
+	}
+	return n
 }
 
 func (n *namespace) Info() Info { return n.info }
@@ -100,7 +108,7 @@ func (n *namespace) GetMany(ctx context.Context, req GetManyRequest) iter.Seq2[F
 }
 
 func (n *namespace) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error] {
-	req.From, req.To = n.prefix+req.From, n.prefix+req.To
+	req = n.within(req)
 	return func(yield func(Record, error) bool) {
 		for rec, err := range n.driver.Scan(ctx, req) {
 			if !yield(n.strip(rec), n.stripError(err)) {
@@ -108,6 +116,12 @@ func (n *namespace) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record,
 			}
 		}
 	}
+}
+
+// within returns req with the range as it is stored.
+func (n *namespace) within(req ScanRequest) ScanRequest {
+	req.From, req.To = n.prefix+req.From, n.prefix+req.To
+	return req
 }
 
 func (n *namespace) Write(ctx context.Context, req WriteRequest) (Outcome, error) {

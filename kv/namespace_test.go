@@ -55,7 +55,7 @@ func TestNamespaceMapsKeys(t *testing.T) {
 	}
 	ns := namespace(t, store, "ns:")
 	put(t, ns, "a", "1")
-	if err := ns.PutMany(ctx, []kv.Item{{Key: "b", Value: []byte("2")}, {Key: "ns:c", Value: []byte("3")}}); err != nil {
+	if _, err := ns.PutMany(ctx, []kv.Item{{Key: "b", Value: []byte("2")}, {Key: "ns:c", Value: []byte("3")}}); err != nil {
 		t.Fatal(err)
 	}
 	want := append([]string{"ns:a", "ns:b", "ns:ns:c"}, neighbours...)
@@ -211,9 +211,10 @@ func TestNamespaceErrors(t *testing.T) {
 	if scanKey != "a" {
 		t.Errorf("the scan's error is beside key %q; want a", scanKey)
 	}
+	_, putErr := ns.PutMany(ctx, []kv.Item{{Key: "a"}})
 	for call, err := range map[string]error{
 		"Get": getErr, "GetMany": manyErr, "Scan": scanErr,
-		"PutMany": ns.PutMany(ctx, []kv.Item{{Key: "a"}}), "DeleteMany": ns.DeleteMany(ctx, []string{"a"}),
+		"PutMany": putErr, "DeleteMany": ns.DeleteMany(ctx, []string{"a"}),
 	} {
 		e, ok := errors.AsType[*kv.Error](err)
 		if !ok || e.Key != "a" || !errors.Is(err, kv.ErrThrottled) || strings.Contains(err.Error(), "ns:a") {
@@ -248,6 +249,13 @@ func FuzzNamespace(f *testing.F) {
 	f.Add("z", []byte{5, 0xff, 0, 0xff, 5, 1, 2, 0, 7, 7, 7})
 	f.Add("a.-_:Z9", []byte{250, 3, 99, 4, 1, 1, 0, 0, 5, 6, 7, 8, 9})
 	f.Add(strings.Repeat("0", kv.MaxKeyLen-2), []byte{8, 0, 0, 0, 8, 1, 6, 6})
+	for _, prefix := range []string{"ns:", "z", "a::", "-:"} {
+		var program []byte
+		for i := range byte(200) {
+			program = append(program, i*7, i%5)
+		}
+		f.Add(prefix, program)
+	}
 	alphabet := []string{"-", ".", "0", ":", "A", "_", "a", "z", "zz", "ns:", "a-", "z-"}
 	f.Fuzz(func(t *testing.T, prefix string, program []byte) {
 		store, model := memkv.New(), memkv.New()
@@ -277,14 +285,15 @@ func FuzzNamespace(f *testing.F) {
 			if len(key) > ns.Info().MaxKeyLen {
 				continue
 			}
-			value := []byte{program[i]}
-			type result struct {
-				err  error
-				keys []string
-				n    int
+			value, other := []byte{program[i]}, alphabet[(int(program[i+1])+int(program[i]))%len(alphabet)]
+			if len(key)+len(other)+1 > ns.Info().MaxKeyLen {
+				continue
 			}
-			run := func(s *kv.Store) (r result) {
-				switch program[i] % 10 {
+			members := membersOf(ns.Info(), key, other)
+			run := func(s *kv.Store) (r fuzzed) {
+				switch kind := program[i] % fuzzedCalls; kind {
+				default:
+					return fuzzWrites(t, s, kind, program[i], key, other, members)
 				case 0:
 					_, r.err = s.Put(ctx, key, value)
 				case 1:
@@ -296,7 +305,7 @@ func FuzzNamespace(f *testing.F) {
 					entry, r.err = s.Get(ctx, key)
 					r.keys = []string{string(entry.Value)}
 				case 4:
-					r.err = s.PutMany(ctx, []kv.Item{{Key: key, Value: value}, {Key: key[:1], Value: value, TTL: time.Second}})
+					_, r.err = s.PutMany(ctx, []kv.Item{{Key: key, Value: value}, {Key: key[:1], Value: value, TTL: time.Second}})
 				case 5:
 					r.keys = scanned(t, s.Scan(ctx, key[:1]))
 				case 6:
@@ -318,10 +327,10 @@ func FuzzNamespace(f *testing.F) {
 				return r
 			}
 			own, want := run(ns), run(model)
-			if own.n != want.n || !slices.Equal(own.keys, want.keys) || kindOf(own.err) != kindOf(want.err) {
-				t.Fatalf("operation %d, %d on %q: the namespace %q gives %+v, a store of its own %+v", i, program[i]%10, key, prefix, own, want)
+			if own.n != want.n || !slices.Equal(own.keys, want.keys) || kindOf(own.err) != kindOf(want.err) || !slices.Equal(errorKeys(own.err), errorKeys(want.err)) {
+				t.Fatalf("operation %d, %d on %q: the namespace %q gives %+v, a store of its own %+v", i, program[i]%fuzzedCalls, key, prefix, own, want)
 			}
-			if program[i]%10 == 6 {
+			if program[i]%fuzzedCalls == 6 {
 				cursor = own.keys[len(own.keys)-1]
 			}
 			now = now.Add(time.Duration(program[i]) * time.Millisecond)

@@ -49,6 +49,13 @@ type PageOption interface {
 	pageOption()
 }
 
+// RangeOption is an option of Count: [From], [After] or [Before]. It is a PageOption as
+// well.
+type RangeOption interface {
+	PageOption
+	rangeOption()
+}
+
 // TTL lets the entry expire d from now, rounded up to the millisecond. Unless d is at
 // least a millisecond and the instant one that [ExpiresAt] takes, the call returns
 // ErrInvalidOption: TTL(30) is 30 nanoseconds, and a forgotten unit.
@@ -81,15 +88,15 @@ func Limit(n int) ScanOption { return limitOption(n) }
 // After starts the scan after key, which need not exist nor have the scan's
 // prefix. ScanPage starts after the cursor when that is later. The scan yields
 // ErrInvalidKey unless key is legal or empty, which stands for the start.
-func After(key string) PageOption { return afterOption{key} }
+func After(key string) RangeOption { return afterOption{key} }
 
 // From starts the scan at key, which need not exist nor have the scan's prefix. Of From,
 // After and a cursor the latest counts. Otherwise it is as [After].
-func From(key string) PageOption { return fromOption{key} }
+func From(key string) RangeOption { return fromOption{key} }
 
 // Before ends the scan before key, which need not exist nor have the scan's prefix. The
 // scan yields ErrInvalidKey unless key is legal or empty, which stands for the end.
-func Before(key string) PageOption { return beforeOption{key} }
+func Before(key string) RangeOption { return beforeOption{key} }
 
 // KeysOnly leaves the Value of the entries nil, and fills everything else. Values
 // are not transferred where the service can avoid it.
@@ -124,10 +131,13 @@ func (ifVersionOption) deleteOption()      {}
 func (limitOption) scanOption()            {}
 func (afterOption) scanOption()            {}
 func (afterOption) pageOption()            {}
+func (afterOption) rangeOption()           {}
 func (fromOption) scanOption()             {}
 func (fromOption) pageOption()             {}
+func (fromOption) rangeOption()            {}
 func (beforeOption) scanOption()           {}
 func (beforeOption) pageOption()           {}
+func (beforeOption) rangeOption()          {}
 func (keysOnlyOption) scanOption()         {}
 func (keysOnlyOption) pageOption()         {}
 

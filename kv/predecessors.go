@@ -23,8 +23,14 @@ func stateName(rec Record) string {
 
 // succeed returns the Predecessors of a record that replaces rec.
 func succeed(rec Record) string {
-	names := append(strings.Fields(rec.Predecessors), stateName(rec))
-	return strings.Join(names[max(0, len(names)-maxPredecessors):], " ")
+	names := rec.Predecessors
+	for strings.Count(names, " ")+1 >= maxPredecessors {
+		_, names, _ = strings.Cut(names, " ")
+	}
+	if names == "" {
+		return stateName(rec)
+	}
+	return names + " " + stateName(rec)
 }
 
 // follows reports whether rec followed the state with a name.

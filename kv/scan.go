@@ -8,12 +8,14 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // scanPage is how many records a scan without a limit asks each shard for at a
 // time. A shard that reads ahead hands them over in scanParts parts, and asks for
 // the next page while about a page, or scanBytes of values, waits to be merged:
-// two pages a shard are in memory at once.
+// two pages a shard are in memory at once. Of values that are larger than a part's
+// share of scanBytes, fewer parts wait.
 const (
 	scanPage  = 640
 	scanBytes = 1 << 20
@@ -139,7 +141,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 // scanRequest asks for the keys that start with prefix, within the bounds of a plan, of
 // the shard that has them all or else of the first one.
 func (s *Store) scanRequest(prefix string, plan scanPlan) ScanRequest {
-	req := ScanRequest{From: max(prefix, firstKey, plan.from), To: prefix + afterKeys, WithValue: plan.withValue}
+	req := ScanRequest{From: max(prefix, firstKey, plan.from), To: prefix + afterKeys, WithValue: plan.withValue, MaxValueLen: s.info.MaxValueLen}
 	if plan.after != "" {
 		// The next key there can be: after with the lowest byte added.
 		req.From = max(req.From, plan.after+firstKey)
@@ -207,7 +209,7 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 				req.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
 				waiting, part = 1, req.Limit
 			}
-			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{})}
+			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{}), taken: make(chan struct{}, 1)}
 			reading.Go(func() { shards[i].read(ctx, s.shard(ctx, req), part) })
 		}
 		merge(ctx, shards, full, yield)
@@ -308,6 +310,9 @@ type shardReader struct {
 	parts chan shardPart
 	more  chan struct{} // asks for the next part, unless ahead
 
+	waiting atomic.Int64  // bytes of the values in parts
+	taken   chan struct{} // tells that parts has room for more of them
+
 	// What follows is the merging side's.
 	part  []shardRecord
 	at    int // the next record of part
@@ -323,6 +328,7 @@ type shardRecord struct {
 
 type shardPart struct {
 	records []shardRecord
+	bytes   int // of the values
 	last    bool
 	err     error // why it is the last
 }
@@ -334,22 +340,32 @@ func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error]
 	bytes := 0
 	for rec, err := range records {
 		if err != nil && rec.Key == "" {
-			r.send(ctx, shardPart{records: part, last: true, err: err})
+			r.send(ctx, shardPart{records: part, bytes: bytes, last: true, err: err})
 			return
 		}
 		part = append(part, shardRecord{rec, err})
 		bytes += len(rec.Value)
 		if len(part) == size || bytes >= scanBytes/cap(r.parts) {
-			if !r.send(ctx, shardPart{records: part}) || !r.wait(ctx) {
+			if !r.send(ctx, shardPart{records: part, bytes: bytes}) || !r.wait(ctx) {
 				return
 			}
 			part, bytes = make([]shardRecord, 0, len(part)), 0
 		}
 	}
-	r.send(ctx, shardPart{records: part, last: true})
+	r.send(ctx, shardPart{records: part, bytes: bytes, last: true})
 }
 
+// send hands a part over. It waits for room while the parts that wait, with this one,
+// have more than scanBytes.
 func (r *shardReader) send(ctx context.Context, part shardPart) bool {
+	for waiting := r.waiting.Load(); waiting > 0 && int(waiting)+part.bytes > scanBytes; waiting = r.waiting.Load() {
+		select {
+		case <-r.taken:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	r.waiting.Add(int64(part.bytes))
 	select {
 	case r.parts <- part:
 		return true
@@ -386,6 +402,11 @@ func (r *shardReader) fill(ctx context.Context) bool {
 		select {
 		case part := <-r.parts:
 			r.part, r.ended, r.err = part.records, part.last, part.err
+			r.waiting.Add(-int64(part.bytes))
+			select {
+			case r.taken <- struct{}{}:
+			default:
+			}
 		case <-ctx.Done():
 			r.ended, r.err = true, ctx.Err()
 		}

@@ -30,7 +30,7 @@ type sharded struct {
 
 func (d *sharded) Info() kv.Info {
 	return kv.Info{
-		Name: "sharded", Shards: d.shards, MaxAtomicWrites: d.Driver.Info().MaxAtomicWrites,
+		Name: "sharded", Shards: d.shards, MaxAtomicWrites: d.Driver.Info().MaxAtomicWrites, MaxValueLen: d.Driver.Info().MaxValueLen,
 		Shard:         func(key string) int { return kv.Shard(key, d.shards) },
 		ShardOfPrefix: func(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, d.shards) },
 	}
@@ -98,7 +98,7 @@ func shardedStore(t *testing.T, d *sharded, entries int) *kv.Store {
 	for i := range items {
 		items[i] = kv.Item{Key: fmt.Sprintf("k:%05d", i), Value: []byte("v")}
 	}
-	if err := store.PutMany(t.Context(), items); err != nil {
+	if _, err := store.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	return store
@@ -211,17 +211,18 @@ func TestScanReadsAheadWithinBounds(t *testing.T) {
 	for _, c := range []struct{ valueLen, entries, page int }{
 		{0, 12_000, page},
 		{kv.MaxValueLen, 1200, perMiB},
+		{kv.MaxLargeValueLen, 60, 2},
 	} {
 		t.Run(fmt.Sprint(c.valueLen), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				d := &sharded{shards: shards}
-				store := shardedStore(t, d, 0)
+				store := shardedStore(t, d, 0).With(kv.MaxValue(kv.MaxLargeValueLen))
 				items := make([]kv.Item, c.entries)
 				for i := range items {
 					items[i] = kv.Item{Key: fmt.Sprintf("k:%05d", i), Value: make([]byte, c.valueLen)}
 				}
-				if err := store.PutMany(t.Context(), items); err != nil {
+				if _, err := store.PutMany(t.Context(), items); err != nil {
 					t.Fatal(err)
 				}
 				for _, err := range store.Scan(t.Context(), "k:") {

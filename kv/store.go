@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -19,6 +20,9 @@ type Store struct {
 	link   *link // closes driver
 	stale  bool  // see Stale
 
+	maxValue int   // see MaxValue; 0: it was not asked for
+	refused  error // what is wrong with an option; every call returns it
+
 	updates *updates // of this store alone: what is derived from it has another driver or clock
 }
 
@@ -31,7 +35,7 @@ func New(driver Driver) *Store {
 	return s
 }
 
-// StoreOption is an option of With: [Clock], [Stale] or [Wrap].
+// StoreOption is an option of With: [Clock], [MaxValue], [Stale] or [Wrap].
 type StoreOption func(*Store)
 
 // Clock replaces the clock by which the store judges and sets expiries, which is
@@ -40,6 +44,25 @@ type StoreOption func(*Store)
 // however slow the replaced clock is.
 func Clock(now func() time.Time) StoreOption {
 	return func(s *Store) { s.now = now }
+}
+
+// MaxValue lets the values that the store writes have up to n bytes, 1 to
+// [MaxLargeValueLen], where [MaxValueLen] is the limit otherwise. A store reads the
+// larger values that others have written with or without it. A larger value costs more on
+// services that charge by size, and a scan holds more memory: see docs/services.md.
+//
+// Where n is none of these, or more than the store's driver can hold, every call of the
+// store returns ErrInvalidOption before any I/O. Middleware that is put in place
+// afterwards may lower the limit: see [Store.Info].
+func MaxValue(n int) StoreOption {
+	return func(s *Store) {
+		if most := s.largestValue(); n < 1 || n > most {
+			s.refused = fmt.Errorf("MaxValue is %d; it must be 1 to %d, the most that the store's driver can hold", n, most)
+			return
+		}
+		s.maxValue = n
+		s.readInfo()
+	}
 }
 
 // Stale makes a view whose Get, Exists, GetMany, Scan and ScanPage may miss the writes of
@@ -63,24 +86,47 @@ func (s *Store) With(opts ...StoreOption) *Store {
 	return &derived
 }
 
-// Info describes the store's driver, with the limits of this store filled in:
-// MaxKeyLen and MaxValueLen are never zero.
+// Info describes the store's driver, with the limits of this store: MaxKeyLen is never
+// zero, and MaxValueLen is how long the values may be that the store writes. That is
+// [MaxValueLen], or what [MaxValue] asked for, or less where the driver holds less.
 func (s *Store) Info() Info { return s.info }
 
+// describe returns the Info of a driver, with the limits that zeros stand for.
+func describe(d Driver) Info {
+	info := d.Info()
+	info.MaxKeyLen = cmp.Or(info.MaxKeyLen, MaxKeyLen)
+	info.MaxValueLen = cmp.Or(info.MaxValueLen, MaxValueLen)
+	return info
+}
+
+// largestValue is the most that MaxValue can ask for.
+func (s *Store) largestValue() int { return min(describe(s.driver).MaxValueLen, MaxLargeValueLen) }
+
 func (s *Store) readInfo() {
-	s.info = s.driver.Info()
-	if s.info.MaxKeyLen == 0 {
-		s.info.MaxKeyLen = MaxKeyLen
-	}
-	if s.info.MaxValueLen == 0 {
-		s.info.MaxValueLen = MaxValueLen
-	}
+	s.info = describe(s.driver)
+	s.info.MaxValueLen = min(cmp.Or(s.maxValue, MaxValueLen), s.info.MaxValueLen)
 	if s.info.Shards < 1 {
 		panic("kv: driver " + s.info.Name + " must have at least one shard")
 	}
 	if len(s.info.Name) > maxNameLen {
 		panic(fmt.Sprintf("kv: the name of driver %.40s… has %d bytes; it must have at most %d", s.info.Name, len(s.info.Name), maxNameLen))
 	}
+}
+
+// checkValue refuses values that the store may not write. Where an option is wrong, it
+// leaves it to begin to say so.
+func (s *Store) checkValue(value []byte) *Error {
+	if s.refused != nil {
+		return nil
+	}
+	err := checkValue(value, s.info.MaxValueLen)
+	if err == nil {
+		return nil
+	}
+	if most := s.largestValue(); most > s.info.MaxValueLen {
+		err.Err = fmt.Errorf("%w, or up to %d in a store with MaxValue", err.Err, most)
+	}
+	return err
 }
 
 // Get reads the entry under key. It returns ErrNotFound when the key is absent

@@ -49,7 +49,7 @@ func TestCallsUnderWayAtClose(t *testing.T) {
 			}
 			return last
 		},
-		"put many": func(s *kv.Store) error { return s.PutMany(t.Context(), []kv.Item{{Key: "a"}}) },
+		"put many": func(s *kv.Store) error { _, err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); return err },
 	} {
 		d := new(closing)
 		d.store = memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))

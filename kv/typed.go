@@ -172,6 +172,11 @@ func (v *Typed[T]) ScanPage(ctx context.Context, prefix string, limit int, curso
 	return page, err
 }
 
+// Count is [Store.Count]. The values may be anything.
+func (v *Typed[T]) Count(ctx context.Context, prefix string, opts ...RangeOption) (int, error) {
+	return v.store.Count(ctx, prefix, opts...)
+}
+
 // GetMany is [Store.GetMany]. Keys whose value cannot be decoded are in the
 // *[BatchError].
 func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]EntryOf[T], error) {
@@ -199,12 +204,12 @@ func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]Entry
 
 // PutMany is [Store.PutMany]. One value that cannot be encoded refuses the whole
 // batch.
-func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) error {
+func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) (map[string]Version, error) {
 	raw := make([]Item, len(items))
 	for i, item := range items {
 		value, err := v.encode("put many", item.Key, item.Value)
 		if err != nil {
-			return err
+			return map[string]Version{}, err
 		}
 		raw[i] = Item{Key: item.Key, Value: value, TTL: item.TTL, ExpiresAt: item.ExpiresAt, IfNotExists: item.IfNotExists, IfVersion: item.IfVersion}
 	}

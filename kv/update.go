@@ -61,37 +61,21 @@ func (s *Store) Update(ctx context.Context, key string, change func(old Entry, e
 // when the sum does not fit into an int64. All else is as in [Store.Update].
 func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...IncrementOption) (int64, error) {
 	const op = "increment"
+	plan, onlyNew, invalid := planIncrement(opts)
+	if invalid == nil && plan != nil {
+		_, _, invalid = s.apply(*plan, Record{Key: key}, false, s.now())
+	}
+	if invalid != nil {
+		return 0, s.fail(op, key, invalid)
+	}
 	var sum int64
-	var always, ifNew Change
-	for _, opt := range opts {
-		if ifNew.TTL != 0 || ifNew.ExpiresAt != (time.Time{}) || ifNew.Persist {
-			return 0, s.fail(op, key, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL, ExpiresAt and TTLIfNew")})
-		}
-		switch opt := opt.(type) {
-		case ttlIfNewOption:
-			ifNew.TTL = time.Duration(opt)
-		case ttlOption:
-			ifNew.TTL = time.Duration(opt)
-			always = ifNew
-		case expiresAtOption:
-			ifNew.ExpiresAt = time.Time(opt)
-			ifNew.Persist = ifNew.ExpiresAt.IsZero()
-			always = ifNew
-		default:
-			return 0, s.fail(op, key, errNilOption())
-		}
-		if ifNew.TTL < time.Millisecond && ifNew.ExpiresAt.IsZero() && !ifNew.Persist {
-			return 0, s.fail(op, key, errTTL(ifNew.TTL))
-		}
-	}
-	if _, _, err := s.apply(ifNew, Record{Key: key}, false, s.now()); err != nil {
-		return 0, s.fail(op, key, err)
-	}
 	_, err := s.update(ctx, op, key, func(old Entry, exists bool) (Change, error) {
-		change := ifNew
+		var change Change
+		if plan != nil && !(exists && onlyNew) {
+			change = *plan
+		}
 		number := int64(0)
 		if exists {
-			change = always
 			var err error
 			if number, err = strconv.ParseInt(string(old.Value), 10, 64); err != nil {
 				return Change{}, s.fail(op, key, &Error{Kind: ErrInvalidValue, Err: fmt.Errorf("the value of %d bytes is no whole number in decimal text", len(old.Value))})
@@ -101,13 +85,39 @@ func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...
 			return Change{}, s.fail(op, key, &Error{Kind: ErrInvalidValue, Err: errors.New("the sum does not fit into 64 bits")})
 		}
 		sum = number + delta
-		change.Value = strconv.AppendInt(nil, sum, 10)
+		change.Value = strconv.AppendInt(old.Value[:0], sum, 10)
 		return change, nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return sum, nil
+}
+
+// planIncrement returns what an increment changes beside the value, nil for nothing, and
+// whether it does so of a new entry only.
+func planIncrement(opts []IncrementOption) (plan *Change, onlyNew bool, err *Error) {
+	for _, opt := range opts {
+		if plan != nil {
+			return nil, false, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL, ExpiresAt and TTLIfNew")}
+		}
+		plan = new(Change)
+		switch opt := opt.(type) {
+		case ttlIfNewOption:
+			plan.TTL, onlyNew = time.Duration(opt), true
+		case ttlOption:
+			plan.TTL = time.Duration(opt)
+		case expiresAtOption:
+			plan.ExpiresAt = time.Time(opt)
+			plan.Persist = plan.ExpiresAt.IsZero()
+		default:
+			return nil, false, errNilOption()
+		}
+		if plan.TTL < time.Millisecond && plan.ExpiresAt.IsZero() && !plan.Persist {
+			return nil, false, errTTL(plan.TTL)
+		}
+	}
+	return plan, onlyNew, nil
 }
 
 // GetAndDelete deletes the entry under key and returns it as it was: of all callers, one
@@ -129,7 +139,8 @@ func (s *Store) GetAndDelete(ctx context.Context, key string) (Entry, error) {
 	return taken, nil
 }
 
-// apply returns the record that a change makes of rec, and whether there is one.
+// apply returns the record that a change makes of rec, and whether there is one. Its
+// value is the change's own.
 func (s *Store) apply(change Change, rec Record, exists bool, now time.Time) (Record, bool, *Error) {
 	kinds := 0
 	for _, set := range []bool{change.Leave, change.Delete, change.TTL != 0, !change.ExpiresAt.IsZero(), change.Persist} {
@@ -145,7 +156,7 @@ func (s *Store) apply(change Change, rec Record, exists bool, now time.Time) (Re
 	case change.Delete:
 		return Record{Key: rec.Key}, false, nil
 	}
-	if err := checkValue(change.Value, s.info.MaxValueLen); err != nil {
+	if err := s.checkValue(change.Value); err != nil {
 		return rec, exists, err
 	}
 	expires, err := expiry(change.TTL, change.ExpiresAt, now)
@@ -155,5 +166,5 @@ func (s *Store) apply(change Change, rec Record, exists bool, now time.Time) (Re
 	if expires == 0 && exists && !change.Persist {
 		expires = rec.Expires
 	}
-	return Record{Key: rec.Key, Value: append([]byte{}, change.Value...), Expires: expires}, true, nil
+	return Record{Key: rec.Key, Value: notNil(change.Value), Expires: expires}, true, nil
 }

@@ -34,6 +34,15 @@ func (n *network) roll() float64 {
 	return n.random.Float64()
 }
 
+func (n *network) Info() kv.Info { return waiting(n.Driver) }
+
+// waiting is what a middleware that waits by itself says of the driver below it.
+func waiting(d kv.Driver) kv.Info {
+	info := d.Info()
+	info.Immediate = false
+	return info
+}
+
 // arrive carries out one of the late writes.
 func (n *network) arrive() {
 	n.mu.Lock()
@@ -176,6 +185,8 @@ type delayed struct {
 	by time.Duration
 }
 
+func (d delayed) Info() kv.Info { return waiting(d.Driver) }
+
 func (d delayed) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	time.Sleep(d.by)
 	return d.Driver.Get(ctx, req)
@@ -235,35 +246,125 @@ func TestBadFunctions(t *testing.T) {
 		if want == "" {
 			want = "true"
 		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				data := memkv.New()
-				store := data.With(lagging(5 * time.Millisecond))
-				var done sync.WaitGroup
-				for i := range 10 {
-					if i == 3 {
+		for driver, store := range map[string]func(data *kv.Store) *kv.Store{
+			"that waits":      func(data *kv.Store) *kv.Store { return data.With(lagging(5 * time.Millisecond)) },
+			"that never does": func(data *kv.Store) *kv.Store { return data },
+		} {
+			t.Run(name+", on a driver "+driver, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					data := memkv.New()
+					store := store(data)
+					var done sync.WaitGroup
+					for i := range 10 {
+						if i == 3 {
+							done.Go(func() {
+								if got := bad(store); got != want && want != "*" {
+									t.Errorf("rule: a function's doing comes to its own caller; one that %s ends with %q, want %q", name, got, want)
+								}
+							})
+						}
 						done.Go(func() {
-							if got := bad(store); got != want && want != "*" {
-								t.Errorf("rule: a function's doing comes to its own caller; one that %s ends with %q, want %q", name, got, want)
+							for range 5 {
+								if _, err := store.Increment(t.Context(), "n", 1); err != nil {
+									t.Errorf("rule: a function that %s harms no other; an increment returns %v", name, err)
+								}
 							}
 						})
 					}
-					done.Go(func() {
-						for range 5 {
-							if _, err := store.Increment(t.Context(), "n", 1); err != nil {
-								t.Errorf("rule: a function that %s harms no other; an increment returns %v", name, err)
-							}
-						}
-					})
-				}
-				done.Wait()
-				if got, err := data.Increment(t.Context(), "n", 0); got != 50 || err != nil {
-					t.Errorf("rule: a function that %s harms no other; the counter is %d, %v; want 50", name, got, err)
+					done.Wait()
+					if got, err := data.Increment(t.Context(), "n", 0); got != 50 || err != nil {
+						t.Errorf("rule: a function that %s harms no other; the counter is %d, %v; want 50", name, got, err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// counting counts the requests of a driver.
+type counting struct {
+	kv.Driver
+	requests atomic.Int64
+}
+
+func (d *counting) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.requests.Add(1)
+	return d.Driver.Get(ctx, req)
+}
+
+func (d *counting) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	d.requests.Add(1)
+	return d.Driver.Write(ctx, req)
+}
+
+// The updates of a driver that never waits are not combined, and none is beaten for ever.
+func TestImmediateUpdates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var driver counting
+		store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver.Driver = d; return &driver }))
+		const callers = 200 // in each round of a race one wins: the last would lose 199
+		var done sync.WaitGroup
+		var calls atomic.Int64
+		for range callers {
+			done.Go(func() {
+				_, err := store.Update(t.Context(), "n", func(old kv.Entry, _ bool) (kv.Change, error) {
+					calls.Add(1)
+					time.Sleep(50 * time.Millisecond) // fake time: the others come between
+					return kv.Change{Value: append(old.Value, '.')}, nil
+				})
+				if err != nil {
+					t.Errorf("rule: an update that lost often goes first; %d at once, and one returns %v", callers, err)
 				}
 			})
+		}
+		done.Wait()
+		if entry, err := store.Get(t.Context(), "n"); len(entry.Value) != callers || err != nil {
+			t.Errorf("the value has %d bytes, %v; want one of each update, %d", len(entry.Value), err, callers)
+		}
+		if got := driver.requests.Load() - 1; got != 2*calls.Load() {
+			t.Errorf("rule: an update of a driver that never waits is a read and a write of its own; %d calls of functions took %d requests", calls.Load(), got)
+		}
+	})
+}
+
+// A caller whose context ends while another update goes first has changed nothing.
+func TestImmediateUpdatersLeave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data := memkv.New()
+		store := data.With(kv.Clock(time.Now))
+		dot := func(store *kv.Store, ctx context.Context, takes time.Duration) error {
+			_, err := store.Update(ctx, "n", func(old kv.Entry, _ bool) (kv.Change, error) {
+				time.Sleep(takes)
+				return kv.Change{Value: append(old.Value, '.')}, nil
+			})
+			return err
+		}
+		var done sync.WaitGroup
+		done.Go(func() {
+			if err := dot(store, t.Context(), 50*time.Millisecond); err != nil {
+				t.Error(err)
+			}
 		})
-	}
+		for range 10 { // another store makes it lose
+			time.Sleep(45 * time.Millisecond) // fake time
+			if err := dot(data, t.Context(), 0); err != nil {
+				t.Error(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if err := dot(store, ctx, 0); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) || time.Since(began) != 10*time.Millisecond {
+			t.Errorf("rule: a call that ends while it waits has changed nothing; after %s it returns %v", time.Since(began), err)
+		}
+		done.Wait()
+		if entry, err := store.Get(t.Context(), "n"); len(entry.Value) != 11 || err != nil {
+			t.Errorf("the value has %d bytes, %v; want one of each update, 11", len(entry.Value), err)
+		}
+	})
 }
 
 var errMine = errors.New("mine")
@@ -300,6 +401,36 @@ func TestUpdatersLeave(t *testing.T) {
 			t.Errorf("rule: what was acknowledged was applied, and what was not unknown was not; the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
 		}
 	})
+}
+
+// An update that deletes an entry deletes it for every clock, as Delete does: also one that
+// has expired by the caller's clock alone, and one that it has made itself meanwhile.
+func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	for _, calls := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			data := memkv.New()
+			if _, err := data.Put(t.Context(), "k", []byte("1"), kv.TTL(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			fast := data.With(lagging(time.Millisecond), kv.Clock(func() time.Time { return time.Now().Add(time.Minute) }))
+			var done sync.WaitGroup
+			for i := range calls {
+				change := kv.Change{Delete: i == calls-1, Leave: i == 0 && calls > 1}
+				done.Go(func() {
+					time.Sleep(time.Duration(i) * time.Microsecond) // fake time: all but the first wait for it
+					if _, err := fast.Update(t.Context(), "k", func(kv.Entry, bool) (kv.Change, error) { return change, nil }); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			done.Wait()
+			time.Sleep(time.Second) // fake time, in which what stands for the deletion is removed
+			if entry, err := data.Get(t.Context(), "k"); !errors.Is(err, kv.ErrNotFound) {
+				t.Errorf("rule: what an update has deleted is gone; after %d calls there is %q, %v", calls, entry.Value, err)
+			}
+		})
+	}
 }
 
 // offline is a service that answers nothing any more once it is away.

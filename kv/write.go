@@ -25,7 +25,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
-	if err := checkValue(value, s.info.MaxValueLen); err != nil {
+	if err := s.checkValue(value); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
 	c, refused := s.begin(ctx)
@@ -157,13 +157,18 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	if invalid != nil {
 		return s.fail(op, key, invalid)
 	}
-	w := Write{Kind: KindDelete, Record: Record{Key: key, Token: newToken()}, Condition: plan.cond}
-	out, err := s.driver.Write(c.ctx, WriteRequest{Write: w, Now: plan.now})
+	return s.delete(&c, op, key, plan.cond, plan.now)
+}
+
+// delete has the driver carry out one deletion.
+func (s *Store) delete(c *call, op, key string, cond Condition, now int64) error {
+	w := Write{Kind: KindDelete, Record: Record{Key: key, Token: newToken()}, Condition: cond}
+	out, err := s.driver.Write(c.ctx, WriteRequest{Write: w, Now: now})
 	switch {
 	case err != nil:
-		return s.failWrite(&c, op, key, false, err)
+		return s.failWrite(c, op, key, false, err)
 	case !out.Done:
-		return s.errCondition(op, key, w.Condition.Kind, out.MayHaveApplied)
+		return s.errCondition(op, key, cond.Kind, out.MayHaveApplied)
 	}
 	return nil
 }

@@ -46,6 +46,8 @@ func All() provider.Set {
 //	aztables://ACCOUNT/TABLE           Azure Tables
 //	  ?shards=N                          partitions, 16 unless given; fixed once the table is in use
 //	  &endpoint=URL                      Azurite, or a sovereign or private cloud
+//	any of these
+//	  &max-value=BYTES                   values of more than 24,576 bytes, up to 393,216: see [kv.MaxValue]
 //
 // Credentials are those that the service's own tools find; they never stand in
 // the URL. A table, or Firestore database, must exist: see [Ensure], or the command

@@ -58,6 +58,14 @@ func TestOpenRefuses(t *testing.T) {
 		"aztables://account/table?shards=0":       "shards",
 		"aztables://account:" + secret + "@x/tab": "credentials",
 		"aztables://account/table?%zz=" + secret:  "cannot be parsed",
+
+		"mem:?max-value=0":                                 "max-value",
+		"mem:?max-value=384KiB":                            "max-value",
+		"file:a.db?max-value=393217":                       "from 1 to 393216",
+		"dynamodb://table?max-value=-1":                    "max-value",
+		"firestore://project/kv?max-value=393217":          "max-value",
+		"aztables://account/table?max-value=1&max-value=2": `"max-value" must have one value`,
+		"aztables://account/table?max-value=" + secret:     "max-value",
 	} {
 		store, err := providers.Open(t.Context(), url)
 		if err == nil {
@@ -65,6 +73,31 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), secret) {
 			t.Errorf("Open(%q) = %v; want ErrInvalidOption, %q, and no secret", url, err, says)
+		}
+	}
+}
+
+func TestMaxValueInURL(t *testing.T) {
+	t.Parallel()
+	for _, p := range providers.All() {
+		if !strings.Contains(p.Form, "max-value=BYTES") {
+			t.Errorf("rule: the URLs of every provider take max-value; the form of %s is %s", p.Scheme, p.Form)
+		}
+	}
+	file := "file:" + filepath.Join(t.TempDir(), "app.db")
+	for url, want := range map[string]int{
+		"mem:": kv.MaxValueLen, "mem:?max-value=393216": kv.MaxLargeValueLen, "mem:?max-value=10": 10,
+		file: kv.MaxValueLen, file + "?max-value=393216&readers=2": kv.MaxLargeValueLen,
+	} {
+		store, err := providers.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := store.Info().MaxValueLen; n != want {
+			t.Errorf("rule: max-value is MaxValue; the limit of %s is %d, want %d", url, n, want)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

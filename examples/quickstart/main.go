@@ -79,7 +79,7 @@ func run(ctx context.Context, url string) error {
 		{Key: "quickstart:user:1", Value: user{"Ann"}},
 		{Key: "quickstart:user:2", Value: user{"Ben"}},
 	}
-	if err := users.PutMany(ctx, items); err != nil {
+	if _, err := users.PutMany(ctx, items); err != nil {
 		return err
 	}
 	for entry, err := range users.Scan(ctx, "quickstart:user:") {

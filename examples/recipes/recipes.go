@@ -6,9 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/lease"
+	"github.com/skykv/skykv/kv/watch"
 )
 
 // ErrFunds is the error of a transfer of more than there is.
@@ -61,4 +65,50 @@ func Session(ctx context.Context, sessions *kv.Store, id string, idle time.Durat
 func Allow(ctx context.Context, limits *kv.Store, who string, most int64, window time.Duration) (bool, error) {
 	n, err := limits.Increment(ctx, kv.EscapeKey(who), 1, kv.TTLIfNew(window))
 	return err == nil && n <= most, err
+}
+
+// Cron runs a job once per interval, until ctx ends or the job fails. All replicas call it, and
+// one of them runs the job. Where intervals begin is in the documentation of lease.Leases.Once.
+func Cron(ctx context.Context, jobs *lease.Leases, name string, every time.Duration, job func(context.Context) error) error {
+	for {
+		_, err := jobs.Once(ctx, name, every, func(ctx context.Context, _ *lease.Lease) error { return job(ctx) })
+		if err != nil {
+			return err
+		}
+		next := time.NewTimer(time.Until(time.Now().Truncate(every).Add(every)))
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+			next.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// Flags are feature flags: what is stored under "flags::". The zero Flags has none.
+type Flags struct{ values sync.Map }
+
+// Get returns the value of a flag, empty if there is none.
+func (f *Flags) Get(name string) string {
+	value, _ := f.values.Load(name)
+	text, _ := value.(string)
+	return text
+}
+
+// Follow keeps the flags as they are in the store, until ctx ends, whose error it returns.
+// While the store is unavailable they stay as they are.
+func (f *Flags) Follow(ctx context.Context, store *kv.Store, every time.Duration) error {
+	var last error
+	for change, err := range watch.Watch(ctx, store, "flags::", every) {
+		name := strings.TrimPrefix(change.Key, "flags::")
+		switch {
+		case err != nil:
+			last = err
+		case change.Deleted:
+			f.values.Delete(name)
+		default:
+			f.values.Store(name, string(change.Value))
+		}
+	}
+	return last
 }

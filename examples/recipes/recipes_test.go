@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/skykv/skykv/examples/recipes"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/lease"
 	"github.com/skykv/skykv/providers/memkv"
 )
 
@@ -87,6 +90,64 @@ func TestAllow(t *testing.T) {
 		}
 		now = now.Add(time.Minute)
 	}
+}
+
+func TestCron(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memkv.New()
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour-time.Second)
+		defer cancel()
+		var runs atomic.Int64
+		var replicas sync.WaitGroup
+		for range 3 {
+			jobs, err := lease.New(store, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			replicas.Go(func() {
+				err := recipes.Cron(ctx, jobs, "report", time.Hour, func(context.Context) error { runs.Add(1); return nil })
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Cron ends with %v; want the error of its context", err)
+				}
+			})
+		}
+		replicas.Wait()
+		if n := runs.Load(); n != 24 {
+			t.Errorf("rule: one of the replicas runs the job, once per interval; it ran %d times in 24 intervals", n)
+		}
+	})
+}
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memkv.New()
+		ctx, cancel := context.WithCancel(t.Context())
+		var flags recipes.Flags
+		ended := make(chan error)
+		go func() { ended <- flags.Follow(ctx, store, time.Minute) }()
+		for _, value := range []string{"on", "off", ""} {
+			var err error
+			if value == "" {
+				err = store.Delete(ctx, "flags::dark")
+			} else {
+				_, err = store.Put(ctx, "flags::dark", []byte(value))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got := flags.Get("dark"); got != value {
+				t.Errorf("rule: the flags are as in the store after each poll; got %q, want %q", got, value)
+			}
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Follow ends with %v; want the error of its context", err)
+		}
+	})
 }
 
 func ExampleAllow() {

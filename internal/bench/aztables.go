@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -39,9 +41,17 @@ const (
 var azureTail = `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
 	`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`
 
-// answerAzure answers reads with the entity asked for and writes with an ETag.
-func answerAzure(r *canned.Request, to []byte) []byte {
-	if string(r.Method) != "GET" {
+// azureTables is a service of one table.
+type azureTables struct{ counters *counters }
+
+// answer answers reads with the entity asked for and writes with an ETag.
+func (a *azureTables) answer(r *canned.Request, to []byte) []byte {
+	switch {
+	case bytes.Contains(r.Path, []byte(counterPrefix)), bytes.Contains(r.Path, []byte(escapedCounterPrefix)):
+		return a.answerCounter(r, to)
+	case bytes.HasSuffix(r.Path, []byte("/$batch")):
+		return appendBatch(to, r.Body)
+	case string(r.Method) != "GET":
 		return append(to, azureWritten...)
 	}
 	to = append(to, azureFound...)
@@ -53,6 +63,57 @@ func answerAzure(r *canned.Request, to []byte) []byte {
 	to = strconv.AppendInt(to, int64(len(azurePartitionOf)+len(partition)+len(azureRowOf)+len(row)+len(azureTail)), 10)
 	to = append(append(append(to, "\r\n\r\n"...), azurePartitionOf...), partition...)
 	return append(append(append(to, azureRowOf...), row...), azureTail...)
+}
+
+// escapedCounterPrefix is counterPrefix in a query.
+var escapedCounterPrefix = url.QueryEscape(counterPrefix)
+
+// answerCounter answers a request for a counter: a read, a query for its metadata, or a
+// put under a version.
+func (a *azureTables) answerCounter(r *canned.Request, to []byte) []byte {
+	path, err := url.PathUnescape(string(r.Path))
+	if err != nil {
+		return append(to, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"...)
+	}
+	key := counterPrefix + azureKeyRest(path)
+	etagOf := func(c counter) string { return fmt.Sprintf(`W/"%d"`, c.writes) }
+	if string(r.Method) != "GET" {
+		value, _ := textAfter(r.Body, `"v":"`)
+		token, _ := textAfter(r.Body, `"t":"`)
+		predecessors, _ := textAfter(r.Body, `"p":"`)
+		next := counter{value: string(value), token: string(token), predecessors: string(predecessors)}
+		now, done := a.counters.put(key, next, func(found counter) bool { return etagOf(found) == string(r.IfMatch) })
+		if !done {
+			body := `{"odata.error":{"code":"UpdateConditionNotSatisfied","message":{"lang":"en-US","value":"The update condition specified in the request was not satisfied."}}}`
+			return fmt.Appendf(to, "HTTP/1.1 412 Precondition Failed\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		}
+		return fmt.Appendf(to, "HTTP/1.1 204 No Content\r\nEtag: %s\r\nX-Ms-Version: 2019-02-02\r\n\r\n", etagOf(now))
+	}
+	c := a.counters.get(key)
+	entity := fmt.Sprintf(`{"odata.etag":%q,"PartitionKey":%q,"RowKey":%q,"v@odata.type":"Edm.Binary","v":%q,"x@odata.type":"Edm.Int64","x":"0","t":%q,"p":%q}`,
+		etagOf(c), azurePartition(key), key, c.value, c.token, c.predecessors)
+	if strings.Contains(path, "$filter") {
+		entity = `{"value":[` + entity + `]}`
+	}
+	return fmt.Appendf(to, "HTTP/1.1 200 OK\r\nContent-Type: application/json;odata=minimalmetadata\r\nEtag: %s\r\nX-Ms-Version: 2019-02-02\r\nContent-Length: %d\r\n\r\n%s",
+		etagOf(c), len(entity), entity)
+}
+
+// azureKeyRest returns what follows counterPrefix in a key in a path or a filter.
+func azureKeyRest(path string) string {
+	_, rest, _ := strings.Cut(path, counterPrefix)
+	rest, _, _ = strings.Cut(rest, "'")
+	return rest
+}
+
+// appendBatch appends the answer to a transaction, which is carried out.
+func appendBatch(to, request []byte) []byte {
+	const operation = "--changesetresponse_1\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n" +
+		"HTTP/1.1 204 No Content\r\nDataServiceVersion: 3.0;\r\nETag: " + azureETag + "\r\n\r\n\r\n"
+	body := "--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_1\r\n\r\n" +
+		strings.Repeat(operation, bytes.Count(request, []byte("Content-Type: application/http\r\n"))) +
+		"--changesetresponse_1--\r\n--batchresponse_1--\r\n"
+	return fmt.Appendf(to, "HTTP/1.1 202 Accepted\r\nContent-Type: multipart/mixed; boundary=batchresponse_1\r\nX-Ms-Version: 2019-02-02\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // azureKey returns the key after name in the path of an entity.
@@ -96,8 +157,8 @@ func azurePartition(key string) string {
 	return fmt.Sprintf("%02x", kv.Shard(key, aztableskv.DefaultShards))
 }
 
-func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error {
-	body, err := json.Marshal(struct {
+func sdkAzureEntity(key string) ([]byte, error) {
+	return json.Marshal(struct {
 		PartitionKey, RowKey string
 		V                    []byte `json:"v"`
 		VType                string `json:"v@odata.type"`
@@ -106,6 +167,10 @@ func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error 
 		T                    string `json:"t"`
 		P                    string `json:"p"`
 	}{azurePartition(key), key, oneValue, "Edm.Binary", "0", "Edm.Int64", anyToken, ""})
+}
+
+func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error {
+	body, err := sdkAzureEntity(key)
 	if err != nil {
 		return err
 	}

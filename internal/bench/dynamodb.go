@@ -44,6 +44,8 @@ var dynamoWorks = []work{
 	{name: "Scan-10/service=dynamodb/delay=5ms", turns: 3, ops: 5, open: dynamoScanFew},
 	{name: "Scan-100000/service=dynamodb", turns: 1, ops: 1, heap: true, open: dynamoScan(scanEntries, 0)},
 	{name: "Scan-100000/service=dynamodb/delay=50ms", turns: 1, ops: 1, heap: true, open: dynamoScan(scanEntries, 50*time.Millisecond)},
+	{name: "Scan-group-10/service=dynamodb/delay=5ms", turns: 3, ops: 10, open: dynamoScanGroup},
+	{name: "Touch-24KiB/service=dynamodb/delay=5ms", turns: 3, ops: 20, open: dynamoTouch},
 	{name: "Scan-1000000/service=dynamodb", turns: 1, ops: 1, heap: true, rounds: 2, open: dynamoScan(millionEntries, 0)},
 }
 
@@ -66,7 +68,7 @@ func roomyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 }
 
 // steadyClient is roomyClient without what makes connections break: see
-// TestConnectionsOutliveEarlyAnswers in providers/dynamokv.
+// plainBody in providers/dynamokv.
 func steadyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	client := roomyClient(cfg, endpoint)
 	return dynamodb.New(client.Options(), func(o *dynamodb.Options) { o.HTTPClient = plainBody{o.HTTPClient} })
@@ -97,12 +99,7 @@ var dynamoPut = dynamoOperation{
 		return func(ctx context.Context) error {
 			_, err := client.PutItem(ctx, &dynamodb.PutItemInput{
 				TableName: aws.String(skykvTable),
-				Item: map[string]types.AttributeValue{
-					"pk": &types.AttributeValueMemberS{Value: strconv.Itoa(kv.Shard(oneKey, dynamoShards))},
-					"sk": &types.AttributeValueMemberS{Value: oneKey},
-					"v":  &types.AttributeValueMemberB{Value: oneValue},
-					"t":  &types.AttributeValueMemberS{Value: anyToken},
-				},
+				Item:      sdkDynamoItem(oneKey),
 			})
 			return err
 		}
@@ -111,6 +108,15 @@ var dynamoPut = dynamoOperation{
 	func(client gokvdynamodb.Client) func(context.Context) error {
 		return func(context.Context) error { return client.Set(oneKey, oneValue) }
 	},
+}
+
+func sdkDynamoItem(key string) map[string]types.AttributeValue {
+	return map[string]types.AttributeValue{
+		"pk": &types.AttributeValueMemberS{Value: strconv.Itoa(kv.Shard(key, dynamoShards))},
+		"sk": &types.AttributeValueMemberS{Value: key},
+		"v":  &types.AttributeValueMemberB{Value: oneValue},
+		"t":  &types.AttributeValueMemberS{Value: anyToken},
+	}
 }
 
 func sdkDynamoGet(client *dynamodb.Client) func(context.Context) error {
@@ -216,10 +222,11 @@ func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
 		if err != nil {
 			return nil, err
 		}
-		dials, err := s.dials()
+		dials, err := s.gauge(acceptedPath, dialsUnit)
 		if err != nil {
 			return nil, err
 		}
+		gauges := []gauge{dials}
 		host, _, err := net.SplitHostPort(s.addr)
 		if err != nil {
 			return nil, err
@@ -261,11 +268,11 @@ func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
 		}
 		const goroutines = 64
 		return []contender{
-			{store: "sdk-default", dials: dials, do: from(goroutines, sdkDynamoGet(standard))},
-			{store: "skykv", dials: dials, do: from(goroutines, skykvGetOne(store))},
-			{store: "sdk-512-idle", dials: dials, do: from(goroutines, sdkDynamoGet(roomyClient(cfg, endpoint)))},
-			{store: "docstore-512-idle", dials: dials, do: from(goroutines, docstoreGetOne(coll))},
-			{store: "gokv", dials: dials, do: from(goroutines, gokvDynamoGet(gokv))},
+			{store: "sdk-default", gauges: gauges, do: from(goroutines, sdkDynamoGet(standard))},
+			{store: "skykv", gauges: gauges, do: from(goroutines, skykvGetOne(store))},
+			{store: "sdk-512-idle", gauges: gauges, do: from(goroutines, sdkDynamoGet(roomyClient(cfg, endpoint)))},
+			{store: "docstore-512-idle", gauges: gauges, do: from(goroutines, docstoreGetOne(coll))},
+			{store: "gokv", gauges: gauges, do: from(goroutines, gokvDynamoGet(gokv))},
 		}, nil
 	}
 }
@@ -336,6 +343,66 @@ func dynamoScanFew(b *bed) ([]contender, error) {
 		{store: "skykv", do: skykvScan(store, fewPrefix, fewEntries)},
 		{store: "one-query", do: each(func(ctx context.Context) error {
 			_, err := scanShard(ctx, client, fewPrefix, 0)
+			return err
+		})},
+	}, nil
+}
+
+// dynamoScanGroup scans a small group of a table with a million other entries.
+func dynamoScanGroup(b *bed) ([]contender, error) {
+	s, err := b.start("dynamodb", 5*time.Millisecond, "-entries", strconv.Itoa(millionEntries))
+	if err != nil {
+		return nil, err
+	}
+	client, store, err := openDynamo(b, "http://"+s.addr)
+	if err != nil {
+		return nil, err
+	}
+	requests := kv.NewMeter(nil)
+	return []contender{
+		{store: "one-query", do: each(func(ctx context.Context) error {
+			n, err := scanShard(ctx, client, groupPrefix, kv.Shard(groupPrefix, dynamoShards))
+			if err != nil {
+				return err
+			}
+			return checkCount(n, fewEntries)
+		})},
+		{store: "skykv", gauges: requestsOf(requests), do: skykvScan(meter(store, requests, 0), groupPrefix, fewEntries)},
+	}, nil
+}
+
+// dynamoTouch gives a large entry another expiry: by a read and a write of all of it, and
+// by a touch.
+func dynamoTouch(b *bed) ([]contender, error) {
+	s, err := b.start("dynamodb", 5*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	_, store, err := openDynamo(b, "http://"+s.addr)
+	if err != nil {
+		return nil, err
+	}
+	wire, err := s.gauge(bytesPath, wireUnit)
+	if err != nil {
+		return nil, err
+	}
+	requests := kv.NewMeter(nil)
+	store = meter(store, requests, 0)
+	gauges := append(requestsOf(requests), wire)
+	return []contender{
+		{store: "get-and-put", gauges: gauges, do: each(func(ctx context.Context) error {
+			entry, err := store.Get(ctx, largeKey)
+			if err == nil && len(entry.Value) != largeLen {
+				err = fmt.Errorf("a value of %d bytes, not %d", len(entry.Value), largeLen)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = store.Put(ctx, largeKey, entry.Value, kv.TTL(time.Hour), kv.IfVersion(entry.Version))
+			return err
+		})},
+		{store: "skykv", gauges: gauges, do: each(func(ctx context.Context) error {
+			_, err := store.Touch(ctx, largeKey, kv.TTL(time.Hour))
 			return err
 		})},
 	}, nil
@@ -428,7 +495,7 @@ func dynamoScan(entries int, delay time.Duration) func(*bed) ([]contender, error
 		return []contender{
 			{store: "sdk", do: each(func(ctx context.Context) error { return scanInSequence(ctx, client, manyPrefix, entries) })},
 			skykv,
-			{store: "docstore", do: docstoreScan(coll, entries+fewEntries)},
+			{store: "docstore", do: docstoreScan(coll, entries+2*fewEntries)},
 		}, nil
 	}
 }

@@ -30,19 +30,29 @@ const (
 	// fewPrefix begins the keys of fewEntries entries, and no others.
 	fewPrefix  = "few:"
 	fewEntries = 10
+
+	// groupPrefix begins the keys of a group of fewEntries entries.
+	groupPrefix = "group::"
+
+	// largeKey is that of an entry with a large value.
+	largeKey = "large:0"
+	largeLen = 24 << 10
 )
 
 // dynamoTable is what the service has: GetItem and BatchGetItem find every key,
 // Query and Scan those listed here. All have the same value.
 type dynamoTable struct {
-	keys   []string // in their order
-	shards [dynamoShards][]string
+	keys     []string // in their order
+	shards   [dynamoShards][]string
+	counters *counters
 }
 
 func newDynamoTable(entries int) *dynamoTable {
-	t := new(dynamoTable)
-	for i := range fewEntries {
-		t.keys = append(t.keys, fmt.Sprintf("%s%d", fewPrefix, i))
+	t := &dynamoTable{counters: newCounters(encodedZero)}
+	for _, prefix := range []string{fewPrefix, groupPrefix} {
+		for i := range fewEntries {
+			t.keys = append(t.keys, fmt.Sprintf("%s%d", prefix, i))
+		}
 	}
 	for i := range entries {
 		t.keys = append(t.keys, fmt.Sprintf("%s%08d", manyPrefix, i))
@@ -59,6 +69,9 @@ const manyPrefix = "many:"
 
 var (
 	encodedValue = base64.StdEncoding.EncodeToString(oneValue)
+	encodedLarge = base64.StdEncoding.EncodeToString(largeValue)
+	encodedZero  = base64.StdEncoding.EncodeToString([]byte("0"))
+	largeValue   = bytes.Repeat([]byte("v"), largeLen)
 	anyToken     = strings.Repeat("t", kv.TokenLen)
 )
 
@@ -70,13 +83,21 @@ func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 	to = append(to, dynamoHeader...)
 	begin := len(to)
 	ofPeer := bytes.Contains(r.Body, []byte(`"`+peerTable+`"`))
+	var counted []byte // the key of a counter
+	if key, _ := textAfter(r.Body, `"sk":{"S":"`); bytes.HasPrefix(key, []byte(counterPrefix)) {
+		counted = key
+	}
 	switch string(r.Operation) {
 	case "GetItem":
 		to = append(to, `{"Item":`...)
-		if bytes.Contains(r.Body, []byte(`"layout"`)) {
+		if counted != nil {
+			to = appendItem(to, counted, t.counters.get(string(counted)))
+		} else if bytes.Contains(r.Body, []byte(`"`+largeKey+`"`)) {
+			to = appendItem(to, []byte(largeKey), counter{value: encodedLarge, token: anyToken})
+		} else if bytes.Contains(r.Body, []byte(`"layout"`)) {
 			to = fmt.Appendf(to, `{"pk":{"S":"layout"},"sk":{"S":"skykv"},"format":{"N":"2"},"shards":{"N":"%d"}}`, dynamoShards)
 		} else {
-			to = appendItem(to, []byte(oneKey), ofPeer, true)
+			to = appendEntry(to, []byte(oneKey), ofPeer, true)
 		}
 		to = append(to, '}')
 	case "BatchGetItem":
@@ -94,7 +115,7 @@ func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 			if comma {
 				to = append(to, ',')
 			}
-			to = appendItem(to, key, ofPeer, true)
+			to = appendEntry(to, key, ofPeer, true)
 		}
 		to = append(to, `]}}`...)
 	case "Query":
@@ -107,6 +128,18 @@ func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 		to = t.appendPage(to, t.keys, "", "~", r.Body, true)
 	case "DescribeTable":
 		to = fmt.Appendf(to, `{"Table":{"TableName":"%s","TableStatus":"ACTIVE","KeySchema":[{"AttributeName":"k","KeyType":"HASH"}]}}`, peerTable)
+	case "PutItem":
+		if counted == nil {
+			to = append(to, `{}`...)
+			break
+		}
+		if found, done := t.putCounter(string(counted), r.Body); done {
+			to = append(to, `{}`...)
+		} else {
+			copy(to[start+statusAt:], "400")
+			to = append(to, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed","Item":`...)
+			to = append(appendItem(to, counted, found), '}')
+		}
 	default:
 		to = append(to, `{}`...)
 	}
@@ -116,11 +149,23 @@ func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 	return to
 }
 
+// putCounter puts a counter under the version that the request's condition names.
+func (t *dynamoTable) putCounter(key string, request []byte) (counter, bool) {
+	value, _ := textAfter(request, `"v":{"B":"`)
+	token, _ := textAfter(request, `"t":{"S":"`)
+	predecessors, _ := textAfter(request, `"p":{"S":"`)
+	version, _ := textAfter(request, `":t":{"S":"`)
+	next := counter{value: string(value), token: string(token), predecessors: string(predecessors)}
+	return t.counters.put(key, next, func(found counter) bool { return found.token == string(version) })
+}
+
 // dynamoHeader has two numbers to fill in.
 const dynamoHeader = "HTTP/1.1 200 OK\r\nX-Amz-Crc32: 0000000000\r\nContent-Length: 0000000000\r\n" +
 	"Content-Type: application/x-amz-json-1.0\r\nX-Amzn-Requestid: REQUEST1\r\n\r\n"
 
 const numberLen = 10
+
+const statusAt = len("HTTP/1.1 ")
 
 var crcAt, lengthAt = strings.Index(dynamoHeader, "0000000000"), strings.LastIndex(dynamoHeader, "0000000000")
 
@@ -168,7 +213,7 @@ func (t *dynamoTable) appendPage(to []byte, keys []string, from, end string, req
 		if count > 0 {
 			to = append(to, ',')
 		}
-		to = appendItem(to, []byte(keys[at]), ofPeer, withValue)
+		to = appendEntry(to, []byte(keys[at]), ofPeer, withValue)
 		count++
 		size += len(keys[at]) + valueLen + itemOverhead
 	}
@@ -182,18 +227,31 @@ func (t *dynamoTable) appendPage(to []byte, keys []string, from, end string, req
 	return append(to, '}')
 }
 
-func appendItem(to, key []byte, ofPeer, withValue bool) []byte {
+// appendEntry appends an entry with the value that all have.
+func appendEntry(to, key []byte, ofPeer, withValue bool) []byte {
 	if ofPeer {
 		to = append(append(to, `{"k":{"S":"`...), key...)
 		to = append(append(to, `"},"v":{"B":"`...), encodedValue...)
 		return append(to, `"}}`...)
 	}
+	value := ""
+	if withValue {
+		value = encodedValue
+	}
+	return appendItem(to, key, counter{value: value, token: anyToken})
+}
+
+// appendItem appends an entry of skykv's, with a value unless that is empty.
+func appendItem(to, key []byte, c counter) []byte {
 	to = append(to, `{"pk":{"S":"`...)
 	to = strconv.AppendInt(to, int64(kv.Shard(string(key), dynamoShards)), 10)
 	to = append(append(to, `"},"sk":{"S":"`...), key...)
-	if withValue {
-		to = append(append(to, `"},"v":{"B":"`...), encodedValue...)
+	if c.value != "" {
+		to = append(append(to, `"},"v":{"B":"`...), c.value...)
 	}
-	to = append(append(to, `"},"t":{"S":"`...), anyToken...)
+	if c.predecessors != "" {
+		to = append(append(to, `"},"p":{"S":"`...), c.predecessors...)
+	}
+	to = append(append(to, `"},"t":{"S":"`...), c.token...)
 	return append(to, `"}}`...)
 }

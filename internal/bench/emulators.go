@@ -117,7 +117,7 @@ func (es *emulators) dynamoScan(b *bed) ([]contender, error) {
 	for i := range items {
 		items[i] = kv.Item{Key: fmt.Sprintf("%s%08d", manyPrefix, i), Value: oneValue}
 	}
-	if err := store.PutMany(b.ctx, items); err != nil {
+	if _, err := store.PutMany(b.ctx, items); err != nil {
 		return nil, err
 	}
 	return []contender{

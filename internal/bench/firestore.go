@@ -15,8 +15,10 @@ import (
 	"gocloud.dev/docstore/gcpfirestore"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/skykv/skykv/kv"
@@ -41,18 +43,31 @@ var firestoreWorks = []work{
 // firestoreService finds every document.
 type firestoreService struct {
 	pb.UnimplementedFirestoreServer
-	delay  time.Duration
-	now    *timestamppb.Timestamp
-	fields map[string]*pb.Value
+	delay    time.Duration
+	now      *timestamppb.Timestamp
+	fields   map[string]*pb.Value
+	counters *counters
 }
 
 func serveFirestore(delay time.Duration) func(net.Listener) {
 	server := grpc.NewServer()
-	pb.RegisterFirestoreServer(server, firestoreService{delay: delay, now: timestamppb.Now(), fields: map[string]*pb.Value{
-		"v": {ValueType: &pb.Value_BytesValue{BytesValue: oneValue}},
-		"t": {ValueType: &pb.Value_StringValue{StringValue: anyToken}},
-	}})
+	pb.RegisterFirestoreServer(server, firestoreService{
+		delay: delay, now: timestamppb.New(time.Now().Truncate(time.Second)),
+		fields: firestoreFields(oneValue, anyToken), counters: newCounters("0"),
+	})
 	return func(listener net.Listener) { _ = server.Serve(listener) }
+}
+
+func firestoreFields(value []byte, token string) map[string]*pb.Value {
+	return map[string]*pb.Value{
+		"v": {ValueType: &pb.Value_BytesValue{BytesValue: value}},
+		"t": {ValueType: &pb.Value_StringValue{StringValue: token}},
+	}
+}
+
+// updated is the update time of a counter.
+func (s firestoreService) updated(c counter) *timestamppb.Timestamp {
+	return timestamppb.New(s.now.AsTime().Add(time.Duration(c.writes) * time.Microsecond))
 }
 
 func (s firestoreService) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, stream pb.Firestore_BatchGetDocumentsServer) error {
@@ -65,6 +80,10 @@ func (s firestoreService) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, st
 				"format": {ValueType: &pb.Value_IntegerValue{IntegerValue: 2}},
 				"shards": {ValueType: &pb.Value_IntegerValue{IntegerValue: 1}},
 			}
+		case strings.HasPrefix(name, firestoreDocs+counterPrefix):
+			c := s.counters.get(name)
+			doc.Fields, doc.UpdateTime = firestoreFields([]byte(c.value), c.token), s.updated(c)
+			doc.Fields["p"] = &pb.Value{ValueType: &pb.Value_StringValue{StringValue: c.predecessors}}
 		case !strings.HasPrefix(name, firestoreDocs):
 			doc.Fields = map[string]*pb.Value{"v": s.fields["v"]}
 		}
@@ -78,8 +97,18 @@ func (s firestoreService) BatchGetDocuments(req *pb.BatchGetDocumentsRequest, st
 func (s firestoreService) Commit(_ context.Context, req *pb.CommitRequest) (*pb.CommitResponse, error) {
 	time.Sleep(s.delay)
 	answer := &pb.CommitResponse{CommitTime: s.now}
-	for range req.GetWrites() {
-		answer.WriteResults = append(answer.WriteResults, &pb.WriteResult{UpdateTime: s.now})
+	for _, write := range req.GetWrites() {
+		at := s.now
+		if doc := write.GetUpdate(); strings.HasPrefix(doc.GetName(), firestoreDocs+counterPrefix) {
+			fields, asked := doc.GetFields(), write.GetCurrentDocument().GetUpdateTime().AsTime()
+			next := counter{value: string(fields["v"].GetBytesValue()), token: fields["t"].GetStringValue(), predecessors: fields["p"].GetStringValue()}
+			now, done := s.counters.put(doc.GetName(), next, func(found counter) bool { return s.updated(found).AsTime().Equal(asked) })
+			if !done {
+				return nil, status.Error(codes.FailedPrecondition, "the stored version does not match the required base version")
+			}
+			at = s.updated(now)
+		}
+		answer.WriteResults = append(answer.WriteResults, &pb.WriteResult{UpdateTime: at})
 	}
 	return answer, nil
 }
@@ -131,11 +160,7 @@ func sdkFirestorePut(ctx context.Context, client *apiv1.Client) error {
 	_, err := client.Commit(metadata.NewOutgoingContext(ctx, firestoreHeaders), &pb.CommitRequest{
 		Database: firestoreDatabase,
 		Writes: []*pb.Write{{Operation: &pb.Write_Update{Update: &pb.Document{
-			Name: firestoreDocs + oneKey,
-			Fields: map[string]*pb.Value{
-				"v": {ValueType: &pb.Value_BytesValue{BytesValue: oneValue}},
-				"t": {ValueType: &pb.Value_StringValue{StringValue: anyToken}},
-			},
+			Name: firestoreDocs + oneKey, Fields: firestoreFields(oneValue, anyToken),
 		}}}},
 	})
 	return err

@@ -21,6 +21,9 @@ func goals() []goal {
 	ratio := func(work, store, base, unit string) func(measurements) float64 {
 		return func(m measurements) float64 { return m.ratio(work, store, base, unit) }
 	}
+	median := func(work, store, unit string) func(measurements) float64 {
+		return func(m measurements) float64 { return m.median(work, store, unit) }
+	}
 	heap := func(work string) func(measurements) float64 {
 		return func(m measurements) float64 { return m.median(work, "skykv", heapUnit) / mebibyte }
 	}
@@ -39,6 +42,7 @@ func goals() []goal {
 	const near, far = "Get-by-64/service=dynamodb-tls", "Get-by-64/service=dynamodb-tls/delay=5ms"
 	const scan, farScan = "Scan-100000/service=dynamodb", "Scan-100000/service=dynamodb/delay=50ms"
 	const few = "Scan-10/service=dynamodb/delay=5ms"
+	const group, touch = "Scan-group-10/service=dynamodb/delay=5ms", "Touch-24KiB/service=dynamodb/delay=5ms"
 	const two = "Get-of-2-goroutines/service=local"
 	all = append(all,
 		goal{name: "64 goroutines over TLS: throughput, of the SDK's default client's", measure: ratio(near, "sdk-default", "skykv", timeUnit), atLeast: true, bound: 2},
@@ -50,7 +54,37 @@ func goals() []goal {
 		goal{name: "scan of 100,000, 50 ms: heap", measure: heap(farScan), bound: 80, unit: " MiB"},
 		goal{name: "scan of 1,000,000: heap", measure: heap("Scan-1000000/service=dynamodb"), bound: 80, unit: " MiB"},
 		goal{name: "scan of a prefix with 10: round trips", measure: ratio(few, "skykv", "one-query", timeUnit), bound: 1.3},
+		goal{name: "scan of a group of 10 among 1,000,000: round trips", measure: ratio(group, "skykv", "one-query", timeUnit), bound: 1.1},
+		goal{name: "scan of a group of 10 among 1,000,000: requests", measure: median(group, "skykv", requestsUnit), bound: 1},
+		goal{name: "dynamodb Touch of 24 KiB, 5 ms: speed, of a Get and a Put", measure: ratio(touch, "get-and-put", "skykv", timeUnit), atLeast: true, bound: 1.7},
+		goal{name: "dynamodb Touch of 24 KiB: bytes sent and received, of a Get's and a Put's", measure: ratio(touch, "skykv", "get-and-put", wireUnit), bound: 1.0 / 30},
+		goal{name: "memkv, 50 goroutines on one counter: time, of a loop of Get and Put", measure: ratio("Increment-by-50/service=memory", "skykv", "loop", timeUnit), bound: 1.2},
 	)
+	for _, service := range []string{"dynamodb", "firestore", "aztables"} {
+		work := "AtomicWrite-10/service=" + service
+		all = append(all,
+			goal{name: service + " AtomicWrite of 10: time, of the SDK's transaction", measure: ratio(work, "skykv", "sdk", timeUnit), bound: 1.1},
+			goal{name: service + " AtomicWrite of 10 with conditions that hold: requests", measure: median(work, "skykv-if-not-exists", requestsUnit), bound: 1})
+	}
+	for _, service := range []string{"local", "dynamodb", "firestore", "aztables"} {
+		work := "Increment-by-50/service=" + service + "/delay=5ms"
+		for _, by := range []struct{ words, store string }{{"", "skykv"}, {" of two stores", "skykv-of-2-stores"}} {
+			all = append(all, goal{name: service + ", 50 goroutines" + by.words + " on one counter, 5 ms: requests for each increment", measure: median(work, by.store, requestsUnit), bound: 0.1})
+		}
+		// The requests of one store are made one after the other: each is a round.
+		all = append(all, goal{name: service + ", 50 goroutines on one counter, 5 ms: time, of its requests' delays", measure: func(m measurements) float64 {
+			return m.median(work, "skykv", timeUnit) / (m.median(work, "skykv", requestsUnit) * updateDelay.Seconds())
+		}, bound: 1.5})
+	}
+	for _, service := range []string{"dynamodb", "firestore", "aztables"} {
+		work := "Increment/service=" + service + "/delay=5ms"
+		for _, of := range []struct {
+			words, store string
+			bound        float64
+		}{{"a known key", "skykv", 1.05}, {"a cold key", "skykv-cold-key", 2.05}, {"a key in turns with another store", "skykv-in-turns", 2.05}} {
+			all = append(all, goal{name: service + " Increment of " + of.words + ": requests", measure: median(work, of.store, requestsUnit), bound: of.bound})
+		}
+	}
 	for _, batch := range []struct {
 		service string
 		bound   float64
@@ -63,26 +97,46 @@ func goals() []goal {
 		goal{name: "localkv durable Put: time, of SQLite's", measure: ratio("Put-durable/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},
 		goal{name: "localkv Get by 2 goroutines: speed, of one's", measure: ratio(two, "skykv", "skykv-x2", timeUnit), atLeast: true, bound: 1.6},
 		goal{name: "memkv Get: time, of a locked map's", measure: ratio("Get/service=memory", "skykv", "map", timeUnit), bound: 1.5},
-		goal{name: "memkv Get: allocations", measure: func(m measurements) float64 { return m.median("Get/service=memory", "skykv", allocsUnit) }, bound: 1.01},
+		goal{name: "memkv Get: allocations", measure: median("Get/service=memory", "skykv", allocsUnit), bound: 1.01},
 	)
+}
+
+// judge returns what was measured, what is wanted, and whether that is met.
+func (g goal) judge(m measurements) (measured, wanted, verdict string) {
+	value := g.measure(m)
+	comparison, met := "at most", value <= g.bound
+	if g.atLeast {
+		comparison, met = "at least", value >= g.bound
+	}
+	wanted = fmt.Sprintf("%s %.4g%s", comparison, g.bound, g.unit)
+	switch {
+	case math.IsNaN(value):
+		return "", wanted, "not measured"
+	case met:
+		verdict = "met"
+	default:
+		verdict = "missed"
+	}
+	return fmt.Sprintf("%.4g%s", value, g.unit), wanted, verdict
 }
 
 // printGoals prints a line for each goal.
 func printGoals(m measurements, out io.Writer) {
 	for _, g := range goals() {
-		value := g.measure(m)
-		comparison, met := "at most", value <= g.bound
-		if g.atLeast {
-			comparison, met = "at least", value >= g.bound
-		}
-		verdict := "missed"
-		if met {
-			verdict = "met"
-		}
-		if math.IsNaN(value) {
-			fmt.Fprintf(out, "goal %s: not measured\n", g.name)
+		measured, wanted, verdict := g.judge(m)
+		if measured == "" {
+			fmt.Fprintf(out, "goal %s: %s\n", g.name, verdict)
 			continue
 		}
-		fmt.Fprintf(out, "goal %s: %.4g%s, %s %.4g%s, %s\n", g.name, value, g.unit, comparison, g.bound, g.unit, verdict)
+		fmt.Fprintf(out, "goal %s: %s, %s, %s\n", g.name, measured, wanted, verdict)
+	}
+}
+
+// tabulateGoals prints the goals as a table.
+func tabulateGoals(m measurements, out io.Writer) {
+	fmt.Fprint(out, "| Goal | wanted | measured | |\n|---|---|---|---|\n")
+	for _, g := range goals() {
+		measured, wanted, verdict := g.judge(m)
+		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", g.name, wanted, measured, verdict)
 	}
 }

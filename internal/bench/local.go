@@ -194,7 +194,8 @@ func (s skykvLocal) fill(ctx context.Context, keys []string) error {
 	for i, key := range keys {
 		items[i] = kv.Item{Key: key, Value: values.fresh()}
 	}
-	return s.store.PutMany(ctx, items)
+	_, err := s.store.PutMany(ctx, items)
+	return err
 }
 
 // sqliteLocal is the library that localkv uses, used directly: a connection for

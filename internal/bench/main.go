@@ -1,11 +1,12 @@
 // Command bench measures skykv beside what it is built on and beside its peers:
 //
-//	go run . [-rounds N] [-work REGEXP] [-results FILE] [-plots FOLDER]
-//	go run . -report [-results FILE] [-plots FOLDER]
+//	go run . [-rounds N] [-work REGEXP] [-results FILE] [-plots FOLDER] [-figures PAGE]
+//	go run . -report [-results FILE] [-plots FOLDER] [-figures PAGE]
 //
 // It writes every measurement to FILE in the format of Go's benchmarks. From
 // there it prints a table by benchstat, the summary that docs/figures.md shows, and a
-// line for each goal, and draws the plots; -report does that alone.
+// line for each goal, draws the plots, and writes the summary and the goals into that
+// page; -report does that alone.
 //
 // All stores of one work take turns, so that other load on the machine slows all
 // of them alike. The services are servers that this program runs in another
@@ -50,10 +51,16 @@ func main() {
 func bench(ctx context.Context) error {
 	results := flag.String("results", "results.txt", "write or, with -report, read the measurements in `FILE`")
 	plots := flag.String("plots", "", "write the plots to `FOLDER`")
+	figures := flag.String("figures", "", "write the summary and the goals into `PAGE`")
 	rounds := flag.Int("rounds", 10, "measure everything `N` times")
 	only := flag.String("work", "", "measure the works whose names match `REGEXP`")
 	reportOnly := flag.Bool("report", false, "measure nothing")
 	flag.Parse()
+	if *figures != "" {
+		if err := checkFigures(*figures); err != nil { // before minutes of work
+			return err
+		}
+	}
 	if !*reportOnly {
 		pattern, err := regexp.Compile(*only)
 		if err != nil {
@@ -82,6 +89,11 @@ func bench(ctx context.Context) error {
 			return err
 		}
 	}
+	if *figures != "" {
+		if err := writeFigures(m, *figures); err != nil {
+			return err
+		}
+	}
 	printSummary(m, os.Stdout)
 	printGoals(m, os.Stdout)
 	return nil
@@ -93,7 +105,7 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 	out := benchfmt.NewWriter(file)
 	var emulators emulators
 	defer emulators.stop()
-	for _, works := range [][]work{memoryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, emulators.works()} {
+	for _, works := range [][]work{memoryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, atomicWorks, updateWorks, emulators.works()} {
 		for _, w := range works {
 			if !pattern.MatchString(w.name) {
 				continue

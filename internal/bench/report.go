@@ -16,8 +16,9 @@ import (
 // stores are the columns of the report. The first that did a work is what the
 // others are compared to.
 var stores = []string{
-	"map", "sqlite", "sdk", "sdk-default", "skykv", "docstore", "gokv", "bbolt",
-	"sdk-high-level", "sdk-512-idle", "docstore-512-idle", "one-query",
+	"map", "sqlite", "sdk", "sdk-default", "loop", "get-and-put", "one-query", "skykv", "docstore", "gokv", "bbolt",
+	"sdk-high-level", "sdk-512-idle", "docstore-512-idle", "loop-with-backoff",
+	"skykv-if-not-exists", "skykv-of-2-stores", "skykv-cold-key", "skykv-in-turns",
 	"sqlite-x2", "skykv-x2", "bbolt-x2", "gokv-x2",
 }
 
@@ -107,7 +108,7 @@ func (m measurements) base(work string) string {
 	return ""
 }
 
-// printSummary prints the table of docs/figures.md.
+// printSummary prints the times and allocations of each work as a table.
 func printSummary(m measurements, out io.Writer) {
 	fmt.Fprint(out, "| Work | beside |")
 	for _, peer := range peers {

@@ -42,15 +42,28 @@ type contender struct {
 	// An operation of it is 1/part of that of the others. Zero stands for 1.
 	part int
 
-	// dials, if set, counts the connections made so far.
-	dials func() (float64, error)
+	gauges []gauge
+}
+
+// gauge is something else that is counted.
+type gauge struct {
+	unit string                  // for each operation
+	read func() (float64, error) // so far
 }
 
 // turn is what one turn of a contender took, for each operation but for the heap.
-type turn struct{ ns, bytes, allocs, dials, heap float64 }
+type turn struct {
+	ns, bytes, allocs, heap float64
+	gauges                  []float64
+}
 
 // The units beside those of Go's own benchmarks.
-const heapUnit, dialsUnit = "peak-heap-bytes", "dials/op"
+const (
+	heapUnit     = "peak-heap-bytes"
+	dialsUnit    = "dials/op"
+	requestsUnit = "requests/op"
+	wireUnit     = "wire-bytes/op"
+)
 
 // measure does the work in rounds.
 func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (err error) {
@@ -100,8 +113,8 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 				{Value: of(func(t turn) float64 { return t.bytes }), Unit: "B/op"},
 				{Value: of(func(t turn) float64 { return t.allocs }), Unit: "allocs/op"},
 			}
-			if c.dials != nil {
-				values = append(values, benchfmt.Value{Value: of(func(t turn) float64 { return t.dials }), Unit: dialsUnit})
+			for i, g := range c.gauges {
+				values = append(values, benchfmt.Value{Value: of(func(t turn) float64 { return t.gauges[i] }), Unit: g.unit})
 			}
 			if w.heap {
 				values = append(values, benchfmt.Value{Value: of(func(t turn) float64 { return t.heap }), Unit: heapUnit})
@@ -122,33 +135,42 @@ func (w work) take(ctx context.Context, c contender) (t turn, err error) {
 		runtime.GC()
 		peak = watchHeap()
 	}
-	if c.dials != nil {
-		if t.dials, err = c.dials(); err != nil {
-			return t, err
-		}
+	begun, err := readAll(c.gauges)
+	if err != nil {
+		return t, err
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	begun := time.Now()
+	start := time.Now()
 	err = c.do(ctx, w.ops)
-	took := time.Since(begun)
+	took := time.Since(start)
 	runtime.ReadMemStats(&after)
 	t.heap = float64(peak())
 	if err != nil {
 		return t, err
 	}
-	if c.dials != nil {
-		dials, err := c.dials()
-		if err != nil {
-			return t, err
-		}
-		t.dials = (dials - t.dials) / float64(w.ops)
-	}
 	per := float64(max(c.part, 1)) / float64(w.ops)
+	if t.gauges, err = readAll(c.gauges); err != nil {
+		return t, err
+	}
+	for i := range t.gauges {
+		t.gauges[i] = (t.gauges[i] - begun[i]) * per
+	}
 	t.ns = float64(took) * per
 	t.bytes = float64(after.TotalAlloc-before.TotalAlloc) * per
 	t.allocs = float64(after.Mallocs-before.Mallocs) * per
 	return t, nil
+}
+
+func readAll(gauges []gauge) ([]float64, error) {
+	all := make([]float64, len(gauges))
+	for i, g := range gauges {
+		var err error
+		if all[i], err = g.read(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // watchHeap looks at the size of the heap, garbage that was not yet collected

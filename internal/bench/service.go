@@ -80,25 +80,26 @@ func (b *bed) startTLS(kind string, delay time.Duration, args ...string) (servic
 	return s, err
 }
 
-// acceptedPath is where a service of HTTP says how many connections it accepted.
-const acceptedPath = "/accepted"
+// Where a service of HTTP says how many connections it accepted, and how many bytes
+// passed them.
+const acceptedPath, bytesPath = "/accepted", "/bytes"
 
-// dials gives a function that counts the connections made to the service.
-func (s service) dials() (func() (float64, error), error) {
+// gauge reads what the service says under a path.
+func (s service) gauge(path, unit string) (gauge, error) {
 	transport := &http.Transport{} // one connection, made now
 	scheme := "http://"
 	if s.certificate != "" {
 		trusted, err := os.ReadFile(s.certificate)
 		if err != nil {
-			return nil, err
+			return gauge{}, err
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
 		transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(trusted)
 		scheme = "https://"
 	}
 	client := &http.Client{Transport: transport}
-	count := func() (float64, error) {
-		resp, err := client.Get(scheme + s.addr + acceptedPath)
+	read := func() (float64, error) {
+		resp, err := client.Get(scheme + s.addr + path)
 		if err != nil {
 			return 0, err
 		}
@@ -109,8 +110,8 @@ func (s service) dials() (func() (float64, error), error) {
 		}
 		return strconv.ParseFloat(string(answer), 64)
 	}
-	_, err := count()
-	return count, err
+	_, err := read()
+	return gauge{unit, read}, err
 }
 
 // serve is the program that start starts. It ends with its standard input.
@@ -142,7 +143,7 @@ func serve(ctx context.Context) error {
 	case "firestore":
 		run = serveFirestore(*delay)
 	case "aztables":
-		run = serveHTTP(answerAzure, *delay)
+		run = serveHTTP((&azureTables{newCounters(encodedZero)}).answer, *delay)
 	default:
 		return fmt.Errorf("there is no service %q", *kind)
 	}
@@ -155,11 +156,17 @@ func serve(ctx context.Context) error {
 func serveHTTP(answer func(*canned.Request, []byte) []byte, delay time.Duration) func(net.Listener) {
 	s := &canned.Server{Delay: delay}
 	s.Answer = func(r *canned.Request, to []byte) []byte {
-		if string(r.Path) == acceptedPath {
-			body := strconv.FormatInt(s.Accepted.Load(), 10)
-			return fmt.Appendf(to, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		var counted int64
+		switch string(r.Path) {
+		case acceptedPath:
+			counted = s.Accepted.Load()
+		case bytesPath:
+			counted = s.Bytes.Load()
+		default:
+			return answer(r, to)
 		}
-		return answer(r, to)
+		body := strconv.FormatInt(counted, 10)
+		return fmt.Appendf(to, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	}
 	return s.Serve
 }

@@ -95,6 +95,20 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 // Get returns the value of a parameter, "" when it is absent.
 func (u *URL) Get(name string) string { return u.query.Get(name) }
 
+// paramMaxValue is [kv.MaxValue] in every URL whose form has it.
+const paramMaxValue = "max-value"
+
+// StoreOptions returns the options of the store that are the same for all providers:
+// max-value=BYTES is [kv.MaxValue]. Anything but a number from 1 to [kv.MaxLargeValueLen]
+// is an error. A provider hands them to [kv.Store.With].
+func (u *URL) StoreOptions() ([]kv.StoreOption, error) {
+	n, err := u.Int(paramMaxValue, 0, 1, kv.MaxLargeValueLen)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return []kv.StoreOption{kv.MaxValue(n)}, nil
+}
+
 // Int returns the value of a parameter, or otherwise when it is absent. Anything
 // but a decimal number from least to most is an error.
 func (u *URL) Int(name string, otherwise, least, most int) (int, error) {

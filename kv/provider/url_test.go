@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-const form = "cloud://TABLE?region=R&shards=N&timeout=DURATION&endpoint=URL"
+const form = "cloud://TABLE?region=R&shards=N&timeout=DURATION&max-value=BYTES&endpoint=URL"
 
 func TestParseURL(t *testing.T) {
 	t.Parallel()
@@ -37,6 +37,14 @@ func TestParseURL(t *testing.T) {
 		}
 		if d, err := u.Duration("timeout", time.Minute); d != want || err != nil {
 			t.Errorf("rule: a parameter is a duration as Go writes it, or has its default; the timeout of %s is %s, %v", raw, d, err)
+		}
+	}
+	for raw, want := range map[string]int{"cloud://orders": 0, "cloud://orders?max-value=393216": 1, "cloud://orders?max-value=1": 1} {
+		if u, err = ParseURL("cloud", form, raw); err != nil {
+			t.Fatal(err)
+		}
+		if opts, err := u.StoreOptions(); len(opts) != want || err != nil {
+			t.Errorf("rule: max-value is an option of the store; %s has %d, %v, want %d", raw, len(opts), err, want)
 		}
 	}
 	for raw, path := range map[string]string{"file:app.db": "app.db", "file:///var/app.db": "/var/app.db", "file:a%20b.db": "a b.db", "file:./x/y.db": "./x/y.db"} {
@@ -68,6 +76,12 @@ func TestParseURLRefuses(t *testing.T) {
 		"cloud://orders?timeout=4711":            `"timeout" must be a positive duration such as 10s`,
 		"cloud://orders?timeout=-4711s":          `"timeout" must be a positive duration such as 10s`,
 		"cloud://orders?timeout=0s":              `"timeout" must be a positive duration such as 10s`,
+		"cloud://orders?max-value=0":             `"max-value" must be a number from 1 to 393216`,
+		"cloud://orders?max-value=-4711":         `"max-value" must be a number from 1 to 393216`,
+		"cloud://orders?max-value=4711KiB":       `"max-value" must be a number from 1 to 393216`,
+		"cloud://orders?max-value=393217":        `"max-value" must be a number from 1 to 393216`,
+		"cloud://orders?max-value=":              `"max-value" must have one value`,
+		"cloud://orders?max-values=4711":         `"max-values" is unknown`,
 		"cloud://orders?endpoint=4711":           `"endpoint" must be a URL`,
 		"cloud://orders?endpoint=http://4711@h/": `"endpoint" must be a URL`,
 	} {
@@ -77,6 +91,9 @@ func TestParseURLRefuses(t *testing.T) {
 		}
 		if err == nil {
 			_, err = u.Duration("timeout", time.Minute)
+		}
+		if err == nil {
+			_, err = u.StoreOptions()
 		}
 		if err == nil {
 			_, err = u.Endpoint("endpoint")

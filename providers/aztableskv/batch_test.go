@@ -58,7 +58,7 @@ func TestDeleteManyAbsent(t *testing.T) {
 					there = append(there, item)
 				}
 			}
-			if err := s.PutMany(t.Context(), there); err != nil {
+			if _, err := s.PutMany(t.Context(), there); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := len(f.take()), (len(there)+99)/100; got != want {
@@ -95,7 +95,7 @@ func TestFailedTransactionIsSplit(t *testing.T) {
 					f.refused[items[i].Key] = &failure{400, "EntityTooLarge", "text with " + secretValue}
 				}
 				f.noIndex = !index
-				err := s.PutMany(t.Context(), items)
+				_, err := s.PutMany(t.Context(), items)
 				batch, ok := errors.AsType[*kv.BatchError](err)
 				if !ok {
 					t.Fatalf("%v; want a *BatchError", err)
@@ -147,7 +147,7 @@ func TestThrottledTransaction(t *testing.T) {
 		f := newFake(t, "kv1")
 		s := f.store(nil)
 		f.setFault(func(r *http.Request) fault { return test.fault })
-		err := s.PutMany(t.Context(), items)
+		_, err := s.PutMany(t.Context(), items)
 		batch, ok := errors.AsType[*kv.BatchError](err)
 		if !ok || len(batch.Failed) != len(items) {
 			t.Fatalf("%s: %v; want a *BatchError of all keys", test.fault.code, err)
@@ -171,7 +171,7 @@ func TestThrottledTransaction(t *testing.T) {
 			}
 			return fault{}
 		})
-		if err := s.PutMany(t.Context(), items); test.fault.status >= 500 && err != nil {
+		if _, err := s.PutMany(t.Context(), items); test.fault.status >= 500 && err != nil {
 			t.Errorf("%s, passing: %v", test.fault.code, err)
 		}
 	}
@@ -185,7 +185,7 @@ func TestUnreadableTransaction(t *testing.T) {
 		f := newFake(t, "kv1")
 		s := f.store(nil)
 		f.setFault(func(r *http.Request) fault { return fault{status: 202, plain: true, text: text} })
-		err := s.PutMany(t.Context(), sameShard(3, nil))
+		_, err := s.PutMany(t.Context(), sameShard(3, nil))
 		if !errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("answer %q: %v; want ErrIndeterminate", text, err)
 		}
@@ -205,7 +205,7 @@ func TestRefusedTransaction(t *testing.T) {
 		return fault{}
 	})
 	items := sameShard(3, nil)
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Error(err)
 	}
 	if got, want := f.take(), []string{"POST batch", "PUT entity", "PUT entity", "PUT entity"}; !slices.Equal(got, want) {
@@ -240,7 +240,7 @@ func TestLargestTransactionFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.take()
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.take(); len(got) != 1 {

@@ -24,7 +24,7 @@ import (
 
 const (
 	name    = "aztables"
-	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION"
+	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES"
 )
 
 // Connection is what a store's URL names, for [New], [EnsureWith] and [SweepWith].
@@ -35,6 +35,7 @@ type Connection struct {
 
 	account   account
 	transport *http.Transport
+	store     []kv.StoreOption
 }
 
 // Connect reads a store's URL, and the environment, as [Open] does, but sends
@@ -45,7 +46,7 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Connection{Table: at.table, Options: Options{Shards: at.shards, Timeout: at.timeout}, transport: newTransport()}
+	c := &Connection{Table: at.table, Options: Options{Shards: at.shards, Timeout: at.timeout}, transport: newTransport(), store: at.store}
 	if c.account, err = findAccount(at.account, at.endpoint, os.Getenv); err == nil {
 		c.Client, err = c.account.client(c.transport)
 	}
@@ -68,7 +69,7 @@ func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
 	if err != nil {
 		return nil, opError(op, err)
 	}
-	return kv.New(d), nil
+	return kv.New(d).With(c.store...), nil
 }
 
 // Identity returns a text that is the same for all URLs of the table in this
@@ -98,13 +99,14 @@ func Provider() provider.Provider {
 
 // Open opens the store that a URL of the form
 //
-//	aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION
+//	aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES
 //
 // names, as [New] does: ACCOUNT is a storage account (3 to 24 lower-case letters
 // and digits), TABLE a table in it. The parameters may be left out: endpoint is
 // the URL of the account's table service where that is not
 // https://ACCOUNT.table.core.windows.net (Azurite, a sovereign or private
-// cloud), shards is [Options].Shards, and timeout is [Options].Timeout, such as 10s.
+// cloud), shards is [Options].Shards, timeout is [Options].Timeout, such as 10s, and
+// max-value is [kv.MaxValue].
 //
 // Credentials are the first that the environment offers of
 // AZURE_STORAGE_CONNECTION_STRING (whose endpoint the parameter overrides),
@@ -142,7 +144,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 		c.Close()
 		return nil, opError(op, err)
 	}
-	return kv.New(d), nil
+	return kv.New(d).With(c.store...), nil
 }
 
 // address is what a URL says.
@@ -151,6 +153,7 @@ type address struct {
 	endpoint       string // "" when the URL does not say
 	shards         int
 	timeout        time.Duration
+	store          []kv.StoreOption
 }
 
 func parseURL(url string) (address, error) {
@@ -169,6 +172,9 @@ func parseURL(url string) (address, error) {
 		return address{}, err
 	}
 	if at.timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return address{}, err
+	}
+	if at.store, err = u.StoreOptions(); err != nil {
 		return address{}, err
 	}
 	if at.endpoint, err = u.Endpoint("endpoint"); err != nil {

@@ -47,7 +47,7 @@ func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string
 			_, err := s.AtomicWrite(ctx, kv.PutOp("a", value), kv.PutOp("a::b", value))
 			return err
 		},
-		"put many":      func() error { return s.PutMany(ctx, sameShard(10, value)) },
+		"put many":      func() error { _, err := s.PutMany(ctx, sameShard(10, value)); return err },
 		"delete many":   func() error { return s.DeleteMany(ctx, keysOf(sameShard(10, nil))) },
 		"delete prefix": func() error { _, err := s.DeletePrefix(ctx, "a"); return err },
 	}

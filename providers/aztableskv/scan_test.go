@@ -26,7 +26,7 @@ func TestScanPages(t *testing.T) {
 		want = append(want, key)
 		items = append(items, kv.Item{Key: key, Value: []byte(key)})
 	}
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	for _, maxPage := range []int{1, 7, 0} {
@@ -334,7 +334,7 @@ func TestScanStops(t *testing.T) {
 	for i := range 100 {
 		items = append(items, kv.Item{Key: fmt.Sprintf("k%03d", i)})
 	}
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	f.take()

@@ -52,7 +52,7 @@ func TestSweep(t *testing.T) {
 		kv.Item{Key: "live", TTL: 48 * time.Hour},
 		kv.Item{Key: "forever"},
 	)
-	if err := s.PutMany(ctx, items); err != nil {
+	if _, err := s.PutMany(ctx, items); err != nil {
 		t.Fatal(err)
 	}
 	raw := client.NewClient(table)
@@ -123,7 +123,7 @@ func TestSweepKeepsRecreated(t *testing.T) {
 		for i := range items {
 			items[i].TTL = time.Minute
 		}
-		if err := past.PutMany(ctx, items); err != nil {
+		if _, err := past.PutMany(ctx, items); err != nil {
 			t.Fatal(err)
 		}
 		key := items[recreated].Key
@@ -167,7 +167,7 @@ func TestSweepPace(t *testing.T) {
 		for i := range items {
 			items[i].TTL = time.Second
 		}
-		if err := s.PutMany(t.Context(), items); err != nil {
+		if _, err := s.PutMany(t.Context(), items); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour) // of the bubble
@@ -258,7 +258,7 @@ func TestSweepByURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := s.With(kv.Clock(func() time.Time { return time.UnixMilli(1) }))
-	if err := old.PutMany(t.Context(), []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", TTL: time.Second}, {Key: "live"}}); err != nil {
+	if _, err := old.PutMany(t.Context(), []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", TTL: time.Second}, {Key: "live"}}); err != nil {
 		t.Fatal(err)
 	}
 	last, err := Sweep(t.Context(), "aztables://"+emulator.AzureAccount+"/"+table+"?shards=3&endpoint="+emulator.AzureTables(t), nil)

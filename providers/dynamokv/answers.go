@@ -44,8 +44,8 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 		return c.HTTPClient.Do(r)
 	}
 	a.begin()
-	if r.Body != nil {
-		r.Body = sending{r.Body}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = plainBody{r.Body}
 	}
 	resp, err := c.HTTPClient.Do(r)
 	if err != nil || resp == nil {
@@ -69,11 +69,12 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// sending is the body of a request, without its method WriteTo. net/http reads a body to its
-// end after the last byte was sent, which may be after the answer has come. By then the SDK
-// has closed the body, whose WriteTo fails with [io.EOF], and net/http closes the connection
-// that the answer is read from.
-type sending struct{ io.ReadCloser }
+// plainBody is the body of a request, without its method WriteTo. The SDK (smithy-go 1.28.8)
+// closes the body when the answer is there, perhaps before net/http has asked it for more
+// than its last byte. net/http asks by WriteTo where there is one. That of the closed body
+// fails, where its Read is at the end, and net/http then drops the connection, sometimes
+// with the answer.
+type plainBody struct{ io.ReadCloser }
 
 // body is the body of an answer. Its last read fails unless it is right.
 type body struct {

@@ -100,7 +100,7 @@ func TestUnprocessedIsSentAgain(t *testing.T) {
 		t.Errorf("rule: unprocessed keys are asked for again; got %d of 20 entries, %v", len(got), err)
 	}
 	f = newFake(t, batch(stubborn))
-	if err := f.store(t).PutMany(t.Context(), items(names(20))); err != nil {
+	if _, err := f.store(t).PutMany(t.Context(), items(names(20))); err != nil {
 		t.Errorf("rule: unprocessed writes are sent again; got %v", err)
 	}
 	if first, last := writes(f.call(0)), writes(f.call(len(f.ops())-1)); first != 20 || last != 1 {
@@ -277,7 +277,8 @@ func TestUnprocessedForever(t *testing.T) {
 		}
 	}
 	check("GetMany", err)
-	check("PutMany", store.PutMany(t.Context(), items(names(5))))
+	_, err = store.PutMany(t.Context(), items(names(5)))
+	check("PutMany", err)
 	check("DeleteMany", store.DeleteMany(t.Context(), names(5)))
 	// A request every five seconds, and the one with the progress.
 	if want := int(defaultTimeout/fakePause) + 1; len(f.ops()) != 3*want {
@@ -293,7 +294,7 @@ func TestUnprocessedUntilTheContextEnds(t *testing.T) {
 		cancel()
 		return backoff(ctx, n)
 	}
-	err := kv.New(d).PutMany(ctx, items(names(2)))
+	_, err := kv.New(d).PutMany(ctx, items(names(2)))
 	wantError(t, "PutMany", err, errors.Join(kv.ErrThrottled, context.Canceled), false, `"key-0"`)
 }
 
@@ -323,7 +324,7 @@ func TestFateOfBatches(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			err := newFake(t, test.answers...).store(t).PutMany(t.Context(), items(names(3)))
+			_, err := newFake(t, test.answers...).store(t).PutMany(t.Context(), items(names(3)))
 			if test.failed == 0 {
 				if err != nil {
 					t.Errorf("PutMany: %v", err)
@@ -356,7 +357,7 @@ func TestOneChunkFails(t *testing.T) {
 	if failed, ok := errors.AsType[*kv.BatchError](err); !ok || len(got) != 150 || len(failed.Failed) != 100 {
 		t.Errorf("GetMany of 250: %d entries, %v; want 150, and 100 failed", len(got), err)
 	}
-	err = store.PutMany(t.Context(), items(keys))
+	_, err = store.PutMany(t.Context(), items(keys))
 	if failed, ok := errors.AsType[*kv.BatchError](err); !ok || len(failed.Failed) != 25 {
 		t.Errorf("PutMany of 250: %v; want 25 failed", err)
 	}

@@ -33,9 +33,12 @@ var hanging = map[string]struct {
 		}
 		return last
 	}, false},
-	"Put":     {func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "key", nil); return err }, true},
-	"Delete":  {func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") }, true},
-	"PutMany": {func(ctx context.Context, s *kv.Store) error { return s.PutMany(ctx, items(names(2*maxBatchWrite))) }, true},
+	"Put":    {func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "key", nil); return err }, true},
+	"Delete": {func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") }, true},
+	"PutMany": {func(ctx context.Context, s *kv.Store) error {
+		_, err := s.PutMany(ctx, items(names(2*maxBatchWrite)))
+		return err
+	}, true},
 }
 
 // Close ends calls that hang, and no goroutine stays.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -30,7 +29,7 @@ import (
 )
 
 // urlForm is what the URLs look like.
-const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION"
+const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES"
 
 // Provider opens, sets up and looks at tables by URL.
 func Provider() provider.Provider {
@@ -43,12 +42,13 @@ func Provider() provider.Provider {
 
 // Open returns a store over the table that a URL names:
 //
-//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION
+//	dynamodb://TABLE?region=REGION&endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES
 //
 // All parameters are optional. The region and the credentials come from where
 // the AWS command line finds them too: the environment, the shared files, the
 // role of the machine or container. The endpoint is that of an emulator or of a
-// private connection. N and DURATION, such as 10s, are [Options].Shards and Timeout.
+// private connection. N and DURATION, such as 10s, are [Options].Shards and Timeout, and
+// BYTES is [kv.MaxValue].
 //
 // Over https, credentials go to DynamoDB, to the endpoint that AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_DYNAMODB or the shared files name, and to the hosts that
@@ -80,7 +80,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 		d.close = c.Close
 		var store *kv.Store
 		if store, err = d.open(ctx); err == nil {
-			return store, nil
+			return store.With(c.store...), nil
 		}
 	}
 	c.Close()
@@ -123,6 +123,7 @@ type Connection struct {
 	transport *http.Transport
 	missing   error // why there are no credentials
 	stand     bool  // placeholders stand for the credentials
+	store     []kv.StoreOption
 }
 
 // Close closes the connections to the service that are idle.
@@ -130,7 +131,11 @@ func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 
 // Open returns the store, as [New] does.
 func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
-	return New(ctx, c.Client, c.Table, &c.Options)
+	store, err := New(ctx, c.Client, c.Table, &c.Options)
+	if err != nil {
+		return nil, err
+	}
+	return store.With(c.store...), nil
 }
 
 // Identity returns a text that is the same for all URLs of the table in this
@@ -168,7 +173,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, opError("open", err)
 	}
-	c := &Connection{Table: u.table, Options: Options{Shards: u.shards, Timeout: u.timeout}}
+	c := &Connection{Table: u.table, Options: Options{Shards: u.shards, Timeout: u.timeout}, store: u.store}
 	// The endpoint of the environment and the shared files.
 	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
 	switch endpoint := cmp.Or(u.endpoint, configured); {
@@ -198,6 +203,7 @@ type storeURL struct {
 	table, region, endpoint string
 	shards                  int
 	timeout                 time.Duration
+	store                   []kv.StoreOption
 }
 
 func parseURL(url string) (storeURL, error) {
@@ -222,6 +228,9 @@ func parseURL(url string) (storeURL, error) {
 		return storeURL{}, err
 	}
 	if s.timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return storeURL{}, err
+	}
+	if s.store, err = u.StoreOptions(); err != nil {
 		return storeURL{}, err
 	}
 	return s, nil
@@ -335,30 +344,14 @@ func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transpo
 		}
 		transport = sdk.GetTransport()
 		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConns, idleConns
-		o.HTTPClient = attempt.Client{HTTP: plainBody{&http.Client{
+		o.HTTPClient = attempt.Client{HTTP: &http.Client{
 			Transport: transport,
 			Timeout:   sdk.GetTimeout(),
 			// Requests are signed for one host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}}}
+		}}
 	})
 	return client, transport
-}
-
-// plainBody is an HTTP client that hides the WriteTo method of request bodies.
-//
-// The SDK closes the body of a request when the answer is there. By then
-// net/http may not have looked yet whether more of the body follows; it does so
-// by WriteTo, which the SDK's closed body answers with an error where its Read
-// ends in peace. net/http then drops the connection, at times with the answer
-// still on it, which makes the SDK repeat the request.
-type plainBody struct{ aws.HTTPClient }
-
-func (c plainBody) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	return c.HTTPClient.Do(r)
 }
 
 // endpointOf returns the URL that a client sends the requests for a table to. Only the

@@ -53,6 +53,7 @@ var storeCalls = map[string]struct {
 	}, false},
 	"Scan":       {func(ctx context.Context, s *kv.Store) error { return drain(s.Scan(ctx, "key")) }, false},
 	"Scan group": {func(ctx context.Context, s *kv.Store) error { return drain(s.Scan(ctx, "group::", kv.KeysOnly())) }, false},
+	"Count":      {func(ctx context.Context, s *kv.Store) error { _, err := s.Count(ctx, "key"); return err }, false},
 	"ScanPage":   {func(ctx context.Context, s *kv.Store) error { _, err := s.ScanPage(ctx, "key", 3, ""); return err }, false},
 	"Put": {func(ctx context.Context, s *kv.Store) error {
 		_, err := s.Put(ctx, "key", []byte("payload"))
@@ -62,8 +63,11 @@ var storeCalls = map[string]struct {
 		_, err := s.Put(ctx, "key", []byte("payload"), kv.IfNotExists())
 		return err
 	}, true},
-	"Delete":       {func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") }, true},
-	"PutMany":      {func(ctx context.Context, s *kv.Store) error { return s.PutMany(ctx, items(names(2*maxBatchWrite+1))) }, true},
+	"Delete": {func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "key") }, true},
+	"PutMany": {func(ctx context.Context, s *kv.Store) error {
+		_, err := s.PutMany(ctx, items(names(2*maxBatchWrite+1)))
+		return err
+	}, true},
 	"DeleteMany":   {func(ctx context.Context, s *kv.Store) error { return s.DeleteMany(ctx, names(3)) }, true},
 	"DeletePrefix": {func(ctx context.Context, s *kv.Store) error { _, err := s.DeletePrefix(ctx, "key"); return err }, false},
 }
@@ -176,7 +180,11 @@ func TestNilMembers(t *testing.T) {
 		"GetItem": {[]string{"Get", "Exists"}, []string{
 			`{"Item":null}`, `{"Item":{}}`, `{"Item":{"sk":null}}`, `{"Item":{"sk":{"S":null}}}`, `{"Item":{"sk":{"N":"1"}}}`, `{"Item":` + other + `}`,
 		}},
-		"Query": {[]string{"Scan", "Scan group", "ScanPage", "DeletePrefix"}, []string{
+		"Query of a count": {[]string{"Count"}, []string{
+			`{"Items":[]}`, `{"Items":[],"Count":1,"ScannedCount":1}`, `{"Items":[],"Count":0,"ScannedCount":-1}`, `{"Items":[{}],"Count":1,"ScannedCount":1}`,
+			`{"Items":[` + item + `],"Count":1,"ScannedCount":0}`, `{"Items":[` + item + `],"Count":0,"ScannedCount":5}`,
+		}},
+		"Query": {[]string{"Scan", "Scan group", "ScanPage", "Count", "DeletePrefix"}, []string{
 			`{}`, `{"Items":null}`, `{"Items":[null]}`, `{"Items":[{}]}`, `{"Items":[{"sk":null}]}`, `{"Count":0,"ScannedCount":0}`,
 			`{"Items":[],"LastEvaluatedKey":{"pk":{"S":"1"},"sk":null}}`, `{"Items":[],"LastEvaluatedKey":{"sk":{"S":"key"}}}`, `{"Items":[],"LastEvaluatedKey":{"pk":{"S":"1"},"sk":{"N":"1"}}}`,
 		}},

@@ -181,6 +181,9 @@ var (
 	// The filter keeps items with an expiry of another type, to report them.
 	exprLive = "attribute_not_exists(x) OR x > :now OR NOT attribute_type(x, :n)"
 
+	// exprOdd is what a count looks at: items that are expired, or that skykv did not write.
+	exprOdd = "NOT (" + exprOwnLive + ")"
+
 	// exprMetadata is what a read without values asks for.
 	exprMetadata = "sk, x, t, p"
 
@@ -276,6 +279,16 @@ func (l *layout) query(req kv.ScanRequest) *dynamodb.QueryInput {
 		in.ExpressionAttributeValues[":now"] = number(req.Now)
 		in.ExpressionAttributeValues[":n"] = typeN
 	}
+	return in
+}
+
+// count returns the part of a count's request that depends on the layout: only the items
+// that may not count come back.
+func (l *layout) count(req kv.ScanRequest) *dynamodb.QueryInput {
+	in := l.query(req)
+	in.FilterExpression = &exprOdd
+	in.ExpressionAttributeValues[":now"] = number(req.Now)
+	in.ExpressionAttributeValues[":s"], in.ExpressionAttributeValues[":b"], in.ExpressionAttributeValues[":n"] = typeS, typeB, typeN
 	return in
 }
 

@@ -87,10 +87,9 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 		}
 	}
 	l := newLayout(shards)
-	return &driver{
-		client: watched(client), table: &table, layout: l, timeout: timeout, pause: backoff, now: time.Now,
-		info: kv.Info{Name: name, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix, MaxAtomicWrites: maxAtomicWrites},
-	}, nil
+	d := &driver{client: watched(client), table: &table, layout: l, timeout: timeout, pause: backoff, now: time.Now}
+	d.info = kv.Info{Name: name, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix, MaxAtomicWrites: maxAtomicWrites, Count: d.count}
+	return d, nil
 }
 
 // checkTable says what is wrong with a table's name, and what is wanted:

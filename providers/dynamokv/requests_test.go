@@ -2,6 +2,7 @@ package dynamokv
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -76,6 +77,26 @@ func TestRequests(t *testing.T) {
 			}
 			return nil
 		}, []answer{page("")}, map[string]int{"Query": 1}},
+		{"Count of a group", func(_ *testing.T, s *kv.Store) error {
+			n, err := s.Count(ctx, "group::")
+			if err == nil && n != 1001 {
+				return fmt.Errorf("the count is %d; want 998 that no page has, and the 3 live ones of those it has", n)
+			}
+			return err
+		}, []answer{
+			ok(`{"Items":[],"Count":0,"ScannedCount":900,"LastEvaluatedKey":{"pk":{"S":"1"},"sk":{"S":"group::7"}}}`),
+			ok(`{"Count":4,"Items":[` + strings.Join([]string{itemJSON("group::8", "", token, 1), itemJSON("group::9", "", token, 0), itemJSON("group::a", "", token, 0), itemJSON("group::b", "", token, 0)}, ",") + `],"ScannedCount":102}`),
+		}, map[string]int{"Query": 2}},
+		{"Count of a group with an item of others", func(_ *testing.T, s *kv.Store) error {
+			n, err := s.Count(ctx, "group::")
+			if batch, ok := errors.AsType[*kv.BatchError](err); n != 1 || !ok || !errors.Is(batch.Failed["group::8"], kv.ErrIncompatible) {
+				return fmt.Errorf("the count is %d, %v; want 1, and the key of the other item", n, err)
+			}
+			return nil
+		}, []answer{
+			ok(`{"Count":1,"Items":[{"pk":{"S":"1"},"sk":{"S":"group::8"}}],"ScannedCount":2}`),
+			page("", `{"pk":{"S":"1"},"sk":{"S":"group::8"}}`, itemJSON("group::9", "", token, 0)),
+		}, map[string]int{"Query": 2}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +116,7 @@ func TestRequests(t *testing.T) {
 			if err != nil || len(got) != n {
 				t.Errorf("GetMany of %d: %d entries, %v", n, len(got), err)
 			}
-			if err := store.PutMany(ctx, items(names(n))); err != nil {
+			if _, err := store.PutMany(ctx, items(names(n))); err != nil {
 				t.Error(err)
 			}
 			if err := store.DeleteMany(ctx, names(n)); err != nil {

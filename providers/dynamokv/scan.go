@@ -22,7 +22,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 		in.TableName, in.ConsistentRead, in.Limit = d.table, consistent(req.Stale), aws.Int32(int32(min(req.Limit, maxPage)))
 		var guard pages.Guard
 		for {
-			out, err := d.page(ctx, in, req.Meter)
+			out, err := d.page(ctx, in, req.Meter, false)
 			if err != nil {
 				yield(kv.Record{}, err)
 				return
@@ -57,8 +57,45 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// page makes one request of a scan.
-func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Meter) (*dynamodb.QueryOutput, error) {
+// count has the service count, and looks at the items that may not count. A page of the
+// service has 1 MiB of items, of which those come back.
+func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err error) {
+	in := d.layout.count(req)
+	in.TableName, in.ConsistentRead = d.table, consistent(req.Stale)
+	var guard pages.Guard
+	for more := true; more; {
+		out, err := d.page(ctx, in, req.Meter, true)
+		if err != nil {
+			return 0, err
+		}
+		scanned := int(out.ScannedCount)
+		if scanned < len(out.Items) || int(out.Count) != len(out.Items) {
+			return 0, errNoAnswer("its numbers of items cannot be right")
+		}
+		n += scanned - len(out.Items)
+		for _, it := range out.Items {
+			key := d.layout.keyOf(it)
+			if key == "" {
+				return 0, errNoAnswer("it has an item without a key")
+			}
+			rec, err := d.layout.decode(key, it, false)
+			if err != nil {
+				return 0, err
+			}
+			if rec.Expires == 0 || rec.Expires > req.Now {
+				n++
+			}
+		}
+		in.ExclusiveStartKey = out.LastEvaluatedKey
+		if more, err = d.follows(ctx, &guard, scanned, in.ExclusiveStartKey); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// page makes one request of a scan, or of a count, whose answer must have numbers.
+func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Meter, counts bool) (*dynamodb.QueryOutput, error) {
 	a := d.watchMany(ctx, meter, mostPage)
 	defer a.end()
 	out, err := d.client.Query(a, in)
@@ -67,6 +104,8 @@ func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Me
 		return nil, a.failRead(err)
 	case out.Items == nil:
 		return nil, errNoAnswer("it has no list of items")
+	case counts && len(out.Items) == 0 && !a.body.names("Count") && !a.body.names("ScannedCount"): // the SDK says 0 then
+		return nil, errNoAnswer("it has no number of items")
 	}
 	return out, nil
 }

@@ -48,7 +48,10 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 			return err
 		}},
 		{"delete", true, func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "a") }},
-		{"put many", true, func(ctx context.Context, s *kv.Store) error { return s.PutMany(ctx, []kv.Item{{Key: "a"}}) }},
+		{"put many", true, func(ctx context.Context, s *kv.Store) error {
+			_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			return err
+		}},
 	}
 	limited, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()

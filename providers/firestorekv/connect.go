@@ -23,7 +23,7 @@ import (
 )
 
 // urlForm is the form of the URLs.
-const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&timeout=DURATION&endpoint=URL"
+const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&timeout=DURATION&max-value=BYTES&endpoint=URL"
 
 // envEmulator is the environment variable that Google's own clients take the host of an
 // emulator from.
@@ -44,8 +44,8 @@ func Provider() provider.Provider {
 //	firestore://my-project/kv?database=orders&shards=16&timeout=10s
 //	firestore://any-project/kv?endpoint=http://localhost:8080
 //
-// The database is "(default)" unless given; shards is [Options].Shards, and timeout is
-// [Options].Timeout. Credentials are the application default ones
+// The database is "(default)" unless given; shards is [Options].Shards, timeout is
+// [Options].Timeout, and max-value=BYTES is [kv.MaxValue]. Credentials are the application default ones
 // (https://cloud.google.com/docs/authentication/application-default-credentials).
 //
 // An endpoint with http is an emulator: Open uses no TLS, and calls it as its "owner",
@@ -110,6 +110,7 @@ type Connection struct {
 
 	endpoint *url.URL // nil for firestore.googleapis.com
 	byEnv    bool     // the endpoint is from envEmulator
+	store    []kv.StoreOption
 }
 
 // Connect reads a store's URL and makes a client for it, as [Open] does, but sends
@@ -192,7 +193,11 @@ func (c *Connection) Close() { _ = c.Client.Close() }
 
 // Open returns the store, as [New] does.
 func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
-	return New(ctx, c.Client, c.Project, c.Collection, &c.Options)
+	store, err := New(ctx, c.Client, c.Project, c.Collection, &c.Options)
+	if err != nil {
+		return nil, err
+	}
+	return store.With(c.store...), nil
 }
 
 // Identity returns a text that is the same for all URLs of the collection in this
@@ -212,7 +217,11 @@ func (c *Connection) open(ctx context.Context) (*kv.Store, error) {
 		return nil, err
 	}
 	d.close = c.Close
-	return d.open(ctx)
+	store, err := d.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return store.With(c.store...), nil
 }
 
 // parseURL reads a store's URL. The Connection has no client.
@@ -229,6 +238,9 @@ func parseURL(raw string) (*Connection, error) {
 		return nil, err
 	}
 	if c.Options.Timeout, err = u.Duration("timeout", defaultTimeout); err != nil {
+		return nil, err
+	}
+	if c.store, err = u.StoreOptions(); err != nil {
 		return nil, err
 	}
 	text, err := u.Endpoint("endpoint")

@@ -164,7 +164,8 @@ func TestCodes(t *testing.T) {
 			check("get", "BatchGetDocuments", err, false)
 			_, err = s.GetMany(ctx, []string{"a"})
 			check("get many", "BatchGetDocuments", err, false)
-			check("put many", "BatchWrite", s.PutMany(ctx, []kv.Item{{Key: "a"}}), true)
+			_, err = s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			check("put many", "BatchWrite", err, true)
 			for _, err := range s.Scan(ctx, "a") {
 				check("scan", "RunQuery", err, false)
 			}
@@ -198,7 +199,7 @@ func TestUnreachable(t *testing.T) {
 	if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("rule: without a connection nothing was sent, so a put is not indeterminate; got %v", err)
 	}
-	if err := s.PutMany(ctx, []kv.Item{{Key: "a"}}); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
+	if _, err := s.PutMany(ctx, []kv.Item{{Key: "a"}}); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("rule: without a connection nothing was sent, so a batch is not indeterminate; got %v", err)
 	}
 	if _, err := s.Get(ctx, "a"); !errors.Is(err, kv.ErrUnavailable) {
@@ -269,7 +270,8 @@ func TestHangingServer(t *testing.T) {
 		}},
 		{"delete", true, func(ctx context.Context, s *kv.Store) error { return s.Delete(ctx, "a") }},
 		{"put many", true, func(ctx context.Context, s *kv.Store) error {
-			return s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			return err
 		}},
 		{"get", false, func(ctx context.Context, s *kv.Store) error { _, err := s.Get(ctx, "a"); return err }},
 		{"get many", false, func(ctx context.Context, s *kv.Store) error {
@@ -472,7 +474,7 @@ func fill(t *testing.T, s *kv.Store, n int) (keys []string) {
 		keys = append(keys, fmt.Sprintf("%04d", i))
 		items = append(items, kv.Item{Key: keys[i], Value: []byte(keys[i])})
 	}
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	return keys
@@ -567,7 +569,7 @@ func TestScanMeetsExpired(t *testing.T) {
 		items = append(items, kv.Item{Key: fmt.Sprintf("%04d", i), TTL: time.Minute})
 	}
 	items = append(items, kv.Item{Key: "live"})
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	late := s.With(kv.Clock(func() time.Time { return now.Add(time.Hour) }))
@@ -684,7 +686,7 @@ func TestWriteManyByStatus(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // the store's timeout would end an attempt
 	defer cancel()
-	err := s.PutMany(ctx, items)
+	_, err := s.PutMany(ctx, items)
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok {
 		t.Fatalf("got %v, want a *kv.BatchError", err)
@@ -744,7 +746,7 @@ func TestShortResponses(t *testing.T) {
 	if !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("put: %v, want ErrUnavailable and ErrIndeterminate", err)
 	}
-	if err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); !errors.Is(err, kv.ErrIndeterminate) {
+	if _, err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); !errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("put many: %v, want ErrIndeterminate", err)
 	}
 	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, kv.ErrUnavailable) {

@@ -390,7 +390,8 @@ func TestFalseAnswersToWrites(t *testing.T) {
 		_, err := s.Put(t.Context(), "a", nil)
 		check("Put", err, true, false)
 		check("Delete", s.Delete(t.Context(), "a"), false, false)
-		check("PutMany", s.PutMany(t.Context(), []kv.Item{{Key: "a"}}), true, true)
+		_, err = s.PutMany(t.Context(), []kv.Item{{Key: "a"}})
+		check("PutMany", err, true, true)
 		check("DeleteMany", s.DeleteMany(t.Context(), []string{"a"}), false, true)
 	}
 }
@@ -430,7 +431,8 @@ func TestLateAnswers(t *testing.T) {
 			return err
 		},
 		"PutMany": func(ctx context.Context, s *kv.Store, _ kv.Version) error {
-			return s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			return err
 		},
 		"Delete if version": func(ctx context.Context, s *kv.Store, v kv.Version) error { return s.Delete(ctx, "a", kv.IfVersion(v)) },
 	}

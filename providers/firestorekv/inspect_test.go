@@ -146,7 +146,7 @@ func TestInspectCountsForeignDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	if err := store.PutMany(t.Context(), itemsOf([]string{"a", "b", "c"})); err != nil {
+	if _, err := store.PutMany(t.Context(), itemsOf([]string{"a", "b", "c"})); err != nil {
 		t.Fatal(err)
 	}
 	checks := []string{"ok reachable", "ok clock", "ok credentials", "ok database", "ok fields", "ok layout 2 shards"}

@@ -426,7 +426,7 @@ func TestForeignDocuments(t *testing.T) {
 func foreignDocuments(t *testing.T, s *kv.Store, put func(id string, fields map[string]*pb.Value)) {
 	t.Helper()
 	ctx := t.Context()
-	if err := s.PutMany(ctx, []kv.Item{{Key: "a1", Value: []byte("1")}, {Key: "a3"}, {Key: "b"}}); err != nil {
+	if _, err := s.PutMany(ctx, []kv.Item{{Key: "a1", Value: []byte("1")}, {Key: "a3"}, {Key: "b"}}); err != nil {
 		t.Fatal(err)
 	}
 	foreign := map[string]*pb.Value{"name": {ValueType: &pb.Value_StringValue{StringValue: "theirs"}}}

@@ -149,7 +149,7 @@ func TestBatchesKeepOn(t *testing.T) {
 		d := driverAt(t, f.start(t))
 		d.firstPause = 1 // so that even many of them are short
 		s := kv.New(d)
-		if err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); err != nil {
+		if _, err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); err != nil {
 			t.Errorf("rule: a batch that the service refuses for its rate goes on; after %d times %s: %v", 3*maxAttempts, code, err)
 		}
 		if entries, err := s.GetMany(t.Context(), []string{"a"}); err != nil || len(entries) != 1 {
@@ -181,7 +181,7 @@ func TestBatchesKeepOnWithProgress(t *testing.T) {
 	d.timeout = time.Second
 	began := time.Now()
 	s := kv.New(d)
-	if err := s.PutMany(t.Context(), itemsOf(manyKeys(10))); err != nil {
+	if _, err := s.PutMany(t.Context(), itemsOf(manyKeys(10))); err != nil {
 		t.Errorf("rule: a batch goes on while it makes progress; got %v", err)
 	}
 	if took := time.Since(began); took < d.timeout {
@@ -210,7 +210,8 @@ func TestBatchesGiveUp(t *testing.T) {
 		d.timeout = 300 * time.Millisecond
 		s := kv.New(d)
 		_, getErr := s.GetMany(ctx, []string{"a"})
-		for op, err := range map[string]error{"PutMany": s.PutMany(ctx, []kv.Item{{Key: "a"}}), "GetMany": getErr} {
+		_, putErr := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+		for op, err := range map[string]error{"PutMany": putErr, "GetMany": getErr} {
 			// The store's own deadline may end an attempt that is under way.
 			cut := ctx == t.Context() && errors.Is(err, kv.ErrUnavailable)
 			if !cut && (!errors.Is(err, kv.ErrThrottled) || errors.Is(err, kv.ErrIndeterminate)) {
@@ -233,7 +234,7 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 	s := kv.New(d)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+	_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
 	if !errors.Is(err, kv.ErrThrottled) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("rule: a write that was not sent before its deadline is ErrThrottled and context.DeadlineExceeded; got %v", err)
 	}
@@ -241,7 +242,10 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 		t.Error("the batch waited for a deadline that it knew it would miss")
 	}
 	result := make(chan error, 1)
-	go func() { result <- s.PutMany(t.Context(), []kv.Item{{Key: "a"}}) }()
+	go func() {
+		_, err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}})
+		result <- err
+	}()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +266,7 @@ func TestTurnsAreGivenBack(t *testing.T) {
 	s := kv.New(d)
 	for range 20 { // which would take 8 s each
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		if err := s.PutMany(ctx, itemsOf(manyKeys(groupWrites))); !errors.Is(err, kv.ErrThrottled) {
+		if _, err := s.PutMany(ctx, itemsOf(manyKeys(groupWrites))); !errors.Is(err, kv.ErrThrottled) {
 			t.Fatalf("got %v, want ErrThrottled", err)
 		}
 		cancel()
@@ -279,7 +283,7 @@ func TestTurnsMayTakeLong(t *testing.T) {
 	d.timeout = time.Second
 	now := time.Now()
 	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(2*d.timeout)
-	if err := kv.New(d).PutMany(t.Context(), itemsOf([]string{"a"})); err != nil {
+	if _, err := kv.New(d).PutMany(t.Context(), itemsOf([]string{"a"})); err != nil {
 		t.Errorf("rule: a batch may wait for its turn longer than the store's timeout; got %v", err)
 	}
 }

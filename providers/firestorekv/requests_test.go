@@ -66,7 +66,7 @@ func TestRequests(t *testing.T) {
 			f.reset()
 			return s.Delete(ctx, "a", kv.IfVersion(version))
 		}, "1 Commit"},
-		{"put many", func() error { return s.PutMany(ctx, items) }, "3 BatchWrite"},
+		{"put many", func() error { _, err := s.PutMany(ctx, items); return err }, "3 BatchWrite"},
 		{"get many", func() error { _, err := s.GetMany(ctx, keys); return err }, "5 BatchGetDocuments"},
 		{"scan page", func() error { _, err := s.ScanPage(ctx, "many:", 100, ""); return err }, "1 RunQuery"},
 		{"last scan page", func() error { _, err := s.ScanPage(ctx, "b", 100, ""); return err }, "1 RunQuery"},
@@ -136,7 +136,7 @@ func TestHeaders(t *testing.T) {
 	if _, err := s.Get(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutMany(ctx, []kv.Item{{Key: "b"}}); err != nil {
+	if _, err := s.PutMany(ctx, []kv.Item{{Key: "b"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.DeletePrefix(ctx, "a"); err != nil {
@@ -182,7 +182,7 @@ func TestGroups(t *testing.T) {
 		keys = append(keys, fmt.Sprintf("%s:%03d", strings.Repeat("k", kv.MaxKeyLen-4), i))
 		items = append(items, kv.Item{Key: keys[i], Value: value})
 	}
-	if err := s.PutMany(ctx, items); err != nil {
+	if _, err := s.PutMany(ctx, items); err != nil {
 		t.Fatal(err)
 	}
 	for _, req := range received[*pb.BatchWriteRequest](f) {
@@ -299,7 +299,7 @@ func TestRequestsOfShards(t *testing.T) {
 	for i := range 500 {
 		items = append(items, kv.Item{Key: fmt.Sprintf("user%d::%d", i%10, i)}, kv.Item{Key: fmt.Sprintf("%d", i)})
 	}
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	shards := make(map[string]bool)

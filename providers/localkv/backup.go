@@ -45,11 +45,11 @@ func Backup(ctx context.Context, path, dest string) error {
 
 // BackupURL is [Backup], of the store that a URL of [Open] names.
 func BackupURL(ctx context.Context, url, dest string) error {
-	path, _, err := parseURL(url)
+	u, err := parseURL(url)
 	if err != nil {
 		return err
 	}
-	return Backup(ctx, path, dest)
+	return Backup(ctx, u.path, dest)
 }
 
 func backup(ctx context.Context, path, dest string) (err error) {

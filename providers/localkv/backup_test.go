@@ -28,7 +28,8 @@ func TestBackup(t *testing.T) {
 		for i := range items {
 			items[i] = kv.Item{Key: fmt.Sprintf("key:%02d", i), Value: fmt.Appendf(nil, "%d %s", n, strings.Repeat("x", 300))}
 		}
-		return store.PutMany(t.Context(), items)
+		_, err := store.PutMany(t.Context(), items)
+		return err
 	}
 	if err := write(0); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestBackup(t *testing.T) {
 func TestBackupReplacesNothing(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
-	if err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b", Value: make([]byte, 10_000)}}); err != nil {
+	if _, err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b", Value: make([]byte, 10_000)}}); err != nil {
 		t.Fatal(err)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())

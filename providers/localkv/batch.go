@@ -46,20 +46,15 @@ func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []s
 	}
 	defer d.rs.giveBack(r)
 	req.Meter.Add(1, 1)
-	if err := exec(r.begin); err != nil {
-		return group, classify(err)
-	}
-	for bytes := 0; len(group) < min(len(keys), readGroup) && bytes < pageBytes; {
-		found, err := r.get(ctx, keys[len(group)], req.WithValue)
-		group = append(group, read{found, err})
-		bytes += len(found.Value)
-	}
-	if !r.conn.AutocommitEnabled() { // some errors end the transaction by themselves
-		if err := exec(r.end); err != nil {
-			return group, classify(err)
+	err = r.inTransaction(func() error {
+		for bytes := 0; len(group) < min(len(keys), readGroup) && bytes < pageBytes; {
+			found, err := r.get(ctx, keys[len(group)], req.WithValue)
+			group = append(group, read{found, err})
+			bytes += len(found.Value)
 		}
-	}
-	return group, nil
+		return nil
+	})
+	return group, classify(err)
 }
 
 // WriteMany writes in several transactions, so that other processes get their

@@ -11,7 +11,7 @@ import (
 
 const (
 	name    = "file"
-	urlForm = "file:PATH?readers=N"
+	urlForm = "file:PATH?readers=N&max-value=BYTES"
 )
 
 // Provider opens, sets up and looks at stores by URL.
@@ -26,14 +26,18 @@ func Provider() provider.Provider {
 // the file, relative ("file:app.db") or absolute ("file:/var/lib/app.db",
 // "file:///var/lib/app.db", "file:///C:/app.db"), with special characters
 // percent-encoded. The
-// parameter readers=N sets Options.Readers. Anything else is an error that
-// matches [kv.ErrInvalidOption].
+// parameter readers=N sets Options.Readers, and max-value=BYTES is [kv.MaxValue].
+// Anything else is an error that matches [kv.ErrInvalidOption].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
-	path, opts, err := parseURL(url)
+	u, err := parseURL(url)
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, path, opts)
+	store, err := open(ctx, u.path, &u.opts)
+	if err != nil {
+		return nil, err
+	}
+	return store.With(u.store...), nil
 }
 
 // Ensure creates the file that a URL of Open names, unless it exists, and makes a
@@ -48,33 +52,43 @@ func Ensure(ctx context.Context, url string) error {
 
 // files returns the paths of the file of a URL and of those that SQLite keeps beside it.
 func files(url string) []string {
-	path, _, err := parseURL(url)
+	u, err := parseURL(url)
 	if err != nil {
 		return nil
 	}
+	path := u.path
 	return []string{path, path + logSuffix, path + sharedSuffix, path + journalSuffix}
 }
 
-func parseURL(url string) (path string, opts *Options, err error) {
+// storeURL is the content of a store's URL.
+type storeURL struct {
+	path  string
+	opts  Options
+	store []kv.StoreOption
+}
+
+func parseURL(url string) (storeURL, error) {
 	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
-		return "", nil, err
+		return storeURL{}, err
 	}
 	switch {
 	case u.Host != "":
-		return "", nil, u.Errorf("there is a host, %q, between // and the path; an absolute path is written file:///PATH, a relative one file:PATH", u.Host)
+		return storeURL{}, u.Errorf("there is a host, %q, between // and the path; an absolute path is written file:///PATH, a relative one file:PATH", u.Host)
 	case u.Path == "":
-		return "", nil, u.Errorf("there is no path")
+		return storeURL{}, u.Errorf("there is no path")
 	case strings.ContainsRune(u.Path, 0):
-		return "", nil, u.Errorf("the path holds a zero byte")
+		return storeURL{}, u.Errorf("the path holds a zero byte")
 	}
-	readers, err := u.Int("readers", 0, 1, maxReaders)
-	if err != nil {
-		return "", nil, err
+	s := storeURL{path: u.Path}
+	if s.opts.Readers, err = u.Int("readers", 0, 1, maxReaders); err != nil {
+		return storeURL{}, err
 	}
-	path = u.Path
-	if drive := strings.TrimPrefix(path, "/"); filepath.VolumeName(drive) != "" {
-		path = drive // of file:///C:/app.db, on Windows
+	if s.store, err = u.StoreOptions(); err != nil {
+		return storeURL{}, err
 	}
-	return path, &Options{Readers: readers}, nil
+	if drive := strings.TrimPrefix(s.path, "/"); filepath.VolumeName(drive) != "" {
+		s.path = drive // of file:///C:/app.db, on Windows
+	}
+	return s, nil
 }

@@ -51,7 +51,10 @@ func script(n int) (steps []step) {
 			for _, item := range items {
 				holds[item.Key] = value
 			}
-			s.do = func(ctx context.Context, _ *driver, store *kv.Store) error { return store.PutMany(ctx, items) }
+			s.do = func(ctx context.Context, _ *driver, store *kv.Store) error {
+				_, err := store.PutMany(ctx, items)
+				return err
+			}
 		case 3:
 			delete(holds, key(0))
 			s.do = func(ctx context.Context, _ *driver, store *kv.Store) error { return store.Delete(ctx, key(0)) }

@@ -388,7 +388,8 @@ func TestFlippedBitsOfFile(t *testing.T) {
 		names[i] = key(i)
 		items[i] = kv.Item{Key: key(i), Value: []byte(fmt.Sprint("value ", i))}
 	}
-	if err := errors.Join(store.PutMany(t.Context(), items), store.Close()); err != nil {
+	_, err = store.PutMany(t.Context(), items)
+	if err := errors.Join(err, store.Close()); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(path)

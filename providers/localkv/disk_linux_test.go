@@ -69,7 +69,7 @@ func failAtCommit(c *child, args []string) error {
 	if err := expectError("Put", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
 		return err
 	}
-	err = store.PutMany(ctx, []kv.Item{{Key: "during"}, {Key: "before"}})
+	_, err = store.PutMany(ctx, []kv.Item{{Key: "during"}, {Key: "before"}})
 	if err := expectError("PutMany", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
 		return err
 	}
@@ -78,7 +78,8 @@ func failAtCommit(c *child, args []string) error {
 	for i := range items {
 		items[i].Key = fmt.Sprint("during:", i)
 	}
-	batch, ok := errors.AsType[*kv.BatchError](store.PutMany(ctx, items))
+	_, err = store.PutMany(ctx, items)
+	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok || len(batch.Failed) != len(items) {
 		return fmt.Errorf("PutMany of %d: %v", len(items), batch)
 	}

@@ -11,17 +11,16 @@ import (
 // through several (reader.go). What the table looks like only layout.go knows.
 
 type driver struct {
-	w  *writer
-	rs *readers
+	w    *writer
+	rs   *readers
+	info kv.Info
 }
 
 // maxAtomicWrites is as many as the cloud providers take.
 const maxAtomicWrites = 100
 
 // Info describes the driver.
-func (d *driver) Info() kv.Info {
-	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites}
-}
+func (d *driver) Info() kv.Info { return d.info }
 
 // Get reads one row.
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {

@@ -147,7 +147,7 @@ func TestLoopsHoldNoReader(t *testing.T) {
 		keys[i] = fmt.Sprintf("key:%04d", i)
 		items[i] = kv.Item{Key: keys[i], Value: make([]byte, 3000)}
 	}
-	if err := store.PutMany(ctx, items); err != nil {
+	if _, err := store.PutMany(ctx, items); err != nil {
 		t.Fatal(err)
 	}
 	keys = append(keys, "absent")

@@ -101,7 +101,7 @@ func TestExpiredByEveryClock(t *testing.T) {
 		for i := range items {
 			items[i] = kv.Item{Key: fmt.Sprint("many:", i)}
 		}
-		if err := s.PutMany(t.Context(), items); err != nil {
+		if _, err := s.PutMany(t.Context(), items); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,7 +185,7 @@ func TestExpiredRemovedByBatches(t *testing.T) {
 	for i := range items {
 		items[i] = kv.Item{Key: fmt.Sprint("new:", i), TTL: time.Minute}
 	}
-	if err := store.PutMany(t.Context(), items); err != nil {
+	if _, err := store.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	if got := ask(t, openSQL(t, path), "SELECT count(*), min(k) >= 'new:' FROM kv"); got != "30|1" {
@@ -222,7 +222,7 @@ func TestExpiredFileSize(t *testing.T) {
 							for j := range items {
 								items[j] = kv.Item{Key: fmt.Sprintf("session:%d:%d", round, i+j), Value: make([]byte, 1000), TTL: time.Minute}
 							}
-							err = store.PutMany(t.Context(), items)
+							_, err = store.PutMany(t.Context(), items)
 						}
 						if err != nil {
 							t.Fatal(err)

@@ -23,9 +23,10 @@ import (
 // the first check that fails.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
-		path, _, err := parseURL(url)
+		var path string
+		u, err := parseURL(url)
 		if err == nil {
-			path, err = filepath.Abs(path)
+			path, err = filepath.Abs(u.path)
 		}
 		if err != nil {
 			yield(provider.Failed("url", err, "see: skykv help"))

@@ -74,7 +74,7 @@ func workUntilKilled(c *child, args []string) error {
 					for i, key := range keys {
 						items[i] = kv.Item{Key: key, Value: killValue(key, seq)}
 					}
-					err = store.PutMany(ctx, items)
+					_, err = store.PutMany(ctx, items)
 				}
 				if err != nil {
 					failed <- err

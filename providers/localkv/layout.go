@@ -68,6 +68,11 @@ const (
 	scanMeta    = "SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 	scanRecords = "SELECT x, t, p, c, d, v, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 
+	// A count looks at the indexes alone, unless more rows have expired than are in the range.
+	countKeys    = "SELECT count(*) FROM kv WHERE k >= ?1 AND k <= ?2"
+	countExpired = "SELECT count(*), sum(k >= ?1 AND k <= ?2) FROM (SELECT k FROM kv INDEXED BY kv_x WHERE x BETWEEN 1 AND ?3 LIMIT ?4)"
+	countLive    = "SELECT count(*) FROM kv WHERE k >= ?1 AND k <= ?2 AND (x IS NULL OR x > ?3)"
+
 	everyRow = "SELECT x, t, p, c, d, v, k FROM kv NOT INDEXED"
 
 	scanExpired = "SELECT x, t, p, c, k FROM kv WHERE x BETWEEN 1 AND ?1 ORDER BY x"
@@ -94,7 +99,8 @@ const (
 type table struct {
 	conn *sqlite.Conn
 
-	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // readers have these,
+	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // readers have these
+	countKeys, countExpired, countLive              *sqlite.Stmt // and these,
 	scanExpired, schemaVersion                      *sqlite.Stmt // the writer these and selectMeta
 	putRow, touchRow, deleteRow                     *sqlite.Stmt
 
@@ -108,6 +114,7 @@ func tableToRead(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	t := &table{conn: c}
 	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
 		selectMeta: &t.selectMeta, selectRecord: &t.selectRecord, scanMeta: &t.scanMeta, scanRecords: &t.scanRecords,
+		countKeys: &t.countKeys, countExpired: &t.countExpired, countLive: &t.countLive,
 	})
 }
 
@@ -222,6 +229,41 @@ func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 		return errDamaged("d")
 	}
 	return nil
+}
+
+// count returns how many rows with from <= key <= to are not expired at now, within a
+// transaction. It does not look at the rows.
+func (t *table) count(from, to string, now int64) (int, error) {
+	all, _, err := counted(t.countKeys, from, to)
+	if err != nil || all == 0 {
+		return 0, err
+	}
+	expired, within, err := counted(t.countExpired, from, to, now, all)
+	if err != nil {
+		return 0, err
+	}
+	if expired < all {
+		return int(all - within), nil
+	}
+	live, _, err := counted(t.countLive, from, to, now)
+	return int(live), err
+}
+
+// counted executes a statement that returns one row of numbers.
+func counted(stmt *sqlite.Stmt, from, to string, more ...int64) (first, second int64, err error) {
+	stmt.BindText(1, from)
+	stmt.BindText(2, to)
+	for i, n := range more {
+		stmt.BindInt64(3+i, n)
+	}
+	if _, err := stmt.Step(); err != nil {
+		return 0, 0, err
+	}
+	first = stmt.ColumnInt64(0)
+	if stmt.ColumnCount() > 1 {
+		second = stmt.ColumnInt64(1)
+	}
+	return first, second, stmt.Reset()
 }
 
 // rowCount is how many rows there are, and how many of them no read would return.

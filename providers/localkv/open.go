@@ -94,5 +94,7 @@ func newDriver(ctx context.Context, path string, opts *Options) (*driver, error)
 		w.conn.Close()
 		return nil, explain(path, err)
 	}
-	return &driver{w: w, rs: rs}, nil
+	d := &driver{w: w, rs: rs}
+	d.info = kv.Info{Name: name, Shards: 1, MaxValueLen: kv.MaxLargeValueLen, MaxAtomicWrites: maxAtomicWrites, Count: d.count}
+	return d, nil
 }

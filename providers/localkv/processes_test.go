@@ -352,8 +352,11 @@ func TestLockedContext(t *testing.T) {
 			_, err := store.Put(ctx, "key", []byte("new"), kv.IfVersion(version))
 			return err
 		},
-		"Delete":     func(ctx context.Context) error { return store.Delete(ctx, "key") },
-		"PutMany":    func(ctx context.Context) error { return store.PutMany(ctx, []kv.Item{{Key: "key"}, {Key: "new"}}) },
+		"Delete": func(ctx context.Context) error { return store.Delete(ctx, "key") },
+		"PutMany": func(ctx context.Context) error {
+			_, err := store.PutMany(ctx, []kv.Item{{Key: "key"}, {Key: "new"}})
+			return err
+		},
 		"DeleteMany": func(ctx context.Context) error { return store.DeleteMany(ctx, []string{"key", "new"}) },
 		"DeletePrefix": func(ctx context.Context) error {
 			_, err := store.DeletePrefix(ctx, "key")

@@ -48,6 +48,20 @@ func (r *reader) get(ctx context.Context, key string, withValue bool) (found kv.
 	return found, classify(err)
 }
 
+// inTransaction calls f within a transaction.
+func (r *reader) inTransaction(f func() error) error {
+	if err := exec(r.begin); err != nil {
+		return err
+	}
+	err := f()
+	if !r.conn.AutocommitEnabled() { // some errors end the transaction by themselves
+		if ending := exec(r.end); err == nil {
+			err = ending
+		}
+	}
+	return err
+}
+
 // readers lends connections. The one used last is lent first: its cache is warm.
 type readers struct {
 	file   *identity

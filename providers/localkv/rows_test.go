@@ -166,7 +166,7 @@ func TestScanWhileWriting(t *testing.T) {
 	for i := range items {
 		items[i] = kv.Item{Key: fmt.Sprintf("key:%04d", i), Value: make([]byte, 1000)}
 	}
-	if err := store.PutMany(t.Context(), items); err != nil {
+	if _, err := store.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	c := openSQL(t, path)
@@ -197,7 +197,7 @@ func TestScanWhileWriting(t *testing.T) {
 func TestScanExpiredRun(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t)
-	if err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "z"}}); err != nil {
+	if _, err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "z"}}); err != nil {
 		t.Fatal(err)
 	}
 	items := make([]kv.Item, 10_000)
@@ -205,7 +205,7 @@ func TestScanExpiredRun(t *testing.T) {
 		items[i] = kv.Item{Key: fmt.Sprint("m:", i), TTL: time.Minute}
 	}
 	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-2 * time.Minute) }))
-	if err := past.PutMany(t.Context(), items); err != nil {
+	if _, err := past.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	var keys []string
@@ -233,7 +233,7 @@ func TestGetManyKeys(t *testing.T) {
 			items = append(items, kv.Item{Key: key, Value: []byte(key)})
 		}
 	}
-	if err := store.PutMany(t.Context(), items); err != nil {
+	if _, err := store.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	found, err := store.GetMany(t.Context(), keys)

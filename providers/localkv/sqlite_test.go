@@ -163,7 +163,7 @@ func TestBatchTransactions(t *testing.T) {
 		for i := range items {
 			items[i] = kv.Item{Key: fmt.Sprint("key:", i), Value: make([]byte, test.size)}
 		}
-		if err := store.PutMany(t.Context(), items); err != nil {
+		if _, err := store.PutMany(t.Context(), items); err != nil {
 			t.Fatal(err)
 		}
 		if got := commits(t, d) - before; got != test.transactions {
@@ -186,7 +186,7 @@ func TestLockWait(t *testing.T) {
 	if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) || strings.Contains(err.Error(), "database is locked") {
 		t.Errorf("Put: %v; want ErrUnavailable, not ErrIndeterminate", err)
 	}
-	err = store.PutMany(context.Background(), []kv.Item{{Key: "key"}})
+	_, err = store.PutMany(context.Background(), []kv.Item{{Key: "key"}})
 	if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("PutMany: %v; want ErrUnavailable, not ErrIndeterminate", err)
 	}
@@ -261,7 +261,7 @@ func TestLogIsBounded(t *testing.T) {
 		items[i] = kv.Item{Key: fmt.Sprint("k", i), Value: make([]byte, 4000)}
 	}
 	for n := 0; n < written; n += len(items) * 4000 {
-		if err := store.PutMany(ctx, items); err != nil {
+		if _, err := store.PutMany(ctx, items); err != nil {
 			t.Fatal(err)
 		}
 		if n == 0 {
@@ -365,7 +365,7 @@ func TestFull(t *testing.T) {
 			items[i].Value = make([]byte, 10_000)
 		}
 	}
-	err = store.PutMany(t.Context(), items)
+	_, err = store.PutMany(t.Context(), items)
 	checkError(err)
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok {

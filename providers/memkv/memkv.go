@@ -25,7 +25,8 @@ func New() *kv.Store {
 }
 
 // Open returns an empty store for the URL "mem:". Every call returns another
-// one. Any other URL is an error that matches [kv.ErrInvalidOption].
+// one. The parameter max-value=BYTES is [kv.MaxValue]. Any other URL is an error that
+// matches [kv.ErrInvalidOption].
 func Open(_ context.Context, url string) (*kv.Store, error) {
 	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
@@ -34,12 +35,16 @@ func Open(_ context.Context, url string) (*kv.Store, error) {
 	if u.Host != "" || u.Path != "" {
 		return nil, u.Errorf("there is something after the colon")
 	}
-	return New(), nil
+	opts, err := u.StoreOptions()
+	if err != nil {
+		return nil, err
+	}
+	return New().With(opts...), nil
 }
 
 const (
 	name    = "mem"
-	urlForm = "mem:"
+	urlForm = "mem:?max-value=BYTES"
 )
 
 // Provider opens stores by URL.
@@ -61,8 +66,11 @@ var errClosed = &kv.Error{Kind: kv.ErrClosed}
 // maxAtomicWrites is as many as the cloud providers take.
 const maxAtomicWrites = 100
 
+// pageBytes is about how many bytes of values a scan copies at a time.
+const pageBytes = 1 << 20
+
 func (d *driver) Info() kv.Info {
-	return kv.Info{Name: name, Shards: 1, MaxAtomicWrites: maxAtomicWrites, EndsCalls: true}
+	return kv.Info{Name: name, Shards: 1, MaxValueLen: kv.MaxLargeValueLen, MaxAtomicWrites: maxAtomicWrites, EndsCalls: true, Immediate: true}
 }
 
 func (d *driver) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -193,7 +201,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return func(yield func(kv.Record, error) bool) {
 		// The lock is not held while the loop's body runs: it may write.
 		for from := req.From; ; {
-			page, err := d.page(from, req)
+			page, more, err := d.page(from, req)
 			if err == nil {
 				err = ctx.Err()
 			}
@@ -201,12 +209,13 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				yield(kv.Record{}, err)
 				return
 			}
-			for _, rec := range page {
+			for i, rec := range page {
+				page[i].Value = nil // the loop's body may take its time, the memory is needed
 				if !yield(rec, nil) {
 					return
 				}
 			}
-			if len(page) < req.Limit {
+			if !more {
 				return
 			}
 			from = page[len(page)-1].Key + "\x00"
@@ -214,25 +223,31 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// page returns the first req.Limit records from from to req.To.
-func (d *driver) page(from string, req kv.ScanRequest) ([]kv.Record, error) {
+// page returns the first records from from to req.To, at most req.Limit and about
+// pageBytes of them, and whether there may be more.
+func (d *driver) page(from string, req kv.ScanRequest) (page []kv.Record, more bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.records == nil {
-		return nil, errClosed
+		return nil, false, errClosed
 	}
 	if d.sorted == nil {
 		d.sorted = slices.Sorted(maps.Keys(d.records))
 	}
 	start, _ := slices.BinarySearch(d.sorted, from)
-	page := make([]kv.Record, 0, min(req.Limit, len(d.sorted)-start))
+	page = make([]kv.Record, 0, min(req.Limit, len(d.sorted)-start))
+	bytes := 0
 	for _, key := range d.sorted[start:] {
-		if key > req.To || len(page) == req.Limit {
+		if key > req.To {
 			break
 		}
+		if len(page) == req.Limit || bytes >= pageBytes {
+			return page, true, nil
+		}
 		page = append(page, own(d.records[key], req.WithValue))
+		bytes += len(page[len(page)-1].Value)
 	}
-	return page, nil
+	return page, false, nil
 }
 
 func (d *driver) Close() error {

@@ -23,7 +23,7 @@ func (c *cli) newConformance() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "conformance [URL]",
-		Short: "Prove that a store keeps the whole contract",
+		Short: "Check that a store keeps the contract",
 		Long: `Run the public conformance suite against a store, the real clouds included. The store
 must be empty, and nobody else may use it meanwhile: one that holds a key is refused. The
 suite leaves it empty. Every case checks one rule; those that fail are quoted.
@@ -107,7 +107,10 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	if err != nil {
 		return nil, err
 	}
-	run := &report.Run{Suite: version(), URL: url, Provider: store.Info().Name, Shards: store.Info().Shards, Started: time.Now().UTC().Truncate(time.Second)}
+	run := &report.Run{
+		Suite: version(), Go: goVersion(), URL: url, Started: time.Now().UTC().Truncate(time.Second),
+		Provider: store.Info().Name, Shards: store.Info().Shards,
+	}
 	if err := store.Close(); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -63,8 +65,9 @@ func (c *cli) newPut() *cobra.Command {
 		ifVersion, input             string
 	)
 	cmd := &cobra.Command{
-		Use:   "put [URL] KEY [VALUE]",
-		Short: "Store an entry",
+		Use:     "put [URL] KEY [VALUE]",
+		Aliases: []string{"set"},
+		Short:   "Store an entry",
 		Long: `Store VALUE under KEY, in place of what was there, its expiry included. Without VALUE
 the value is read from standard input, or from the file that --file names, byte by byte.
 Standard input that is empty is refused, unless --file - asks for it. Put -- before a
@@ -197,8 +200,9 @@ func (c *cli) newDelete() *cobra.Command {
 		ifVersion, prefix string
 	)
 	cmd := &cobra.Command{
-		Use:   "delete [URL] KEY | --prefix PREFIX",
-		Short: "Remove an entry, or all with a prefix",
+		Use:     "delete [URL] KEY | --prefix PREFIX",
+		Aliases: []string{"rm"},
+		Short:   "Remove an entry, or all with a prefix",
 		Long: `Remove the entry under KEY; it is no error if there is none. With --prefix, remove every
 entry whose key begins with PREFIX, and print how many there were. With --dry-run as well,
 count them and remove nothing.
@@ -328,14 +332,15 @@ func (c *cli) newScan() *cobra.Command {
 		prefix, from, after, before string
 	)
 	cmd := &cobra.Command{
-		Use:   "scan [URL]",
-		Short: "Print entries in order of their keys",
+		Use:     "scan [URL]",
+		Aliases: []string{"keys"},
+		Short:   "Print entries in order of their keys",
 		Long: `Print the entries in ascending byte order of their keys as lines of JSON: the key, the
 "value" (or "base64", when it is not UTF-8 text), "expiresAt" if it expires, and the
 "version" for put and delete. import reads these lines as well.
 
-With --keys-only, print the keys alone, one a line; with --json too, as lines of JSON
-without values.`,
+With --keys-only, or called as keys, print the keys alone, one a line; with --json too, as
+lines of JSON without values.`,
 		Example: `  skykv scan file:app.db --prefix user: --limit 10
   skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'
 
@@ -351,7 +356,7 @@ With KV_URL set:
 			if cmd.Flags().Changed("limit") {
 				opts = append(opts, kv.Limit(limit))
 			}
-			if keysOnly {
+			if keysOnly = keysOnly || cmd.CalledAs() == "keys"; keysOnly {
 				opts = append(opts, kv.KeysOnly())
 			}
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
@@ -405,18 +410,23 @@ func eachEntry(entries func(func(kv.Entry, error) bool), f func(kv.Entry) error)
 		}
 	}
 	if damaged > 0 {
-		return fmt.Errorf("%d entries could not be read", damaged)
+		return errUnreadable(damaged)
 	}
 	return nil
 }
 
 func countEntries(ctx context.Context, store *kv.Store, prefix string) (n int, err error) {
-	err = eachEntry(store.Scan(ctx, prefix, kv.KeysOnly()), func(kv.Entry) error {
-		n++
-		return nil
-	})
+	n, err = store.Count(ctx, prefix)
+	if batch, ok := err.(*kv.BatchError); ok {
+		for _, key := range slices.Sorted(maps.Keys(batch.Failed)) {
+			warnEntry(key, batch.Failed[key])
+		}
+		err = errUnreadable(len(batch.Failed))
+	}
 	return n, err
 }
+
+func errUnreadable(entries int) error { return fmt.Errorf("%d entries could not be read", entries) }
 
 func warnEntry(key string, err error) {
 	fmt.Fprintf(stderr, "skykv: entry %s: %v\n", strconv.Quote(key), err)
@@ -430,8 +440,10 @@ func (c *cli) newCount() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "count [URL]",
 		Short: "Count entries",
-		Long: `Count the entries, expired ones excepted. No service can count them without reading
-them all: it takes, and costs, as much as scan --keys-only.`,
+		Long: `Count the entries, expired ones excepted. It costs as much as scan --keys-only: no
+service counts without reading. DynamoDB counts by itself and transfers nothing. A local
+file is counted in its indexes, in a fraction of the time. They may have records of other
+programs and damaged ones, which are then counted too; doctor finds those.`,
 		Example: `  skykv count file:app.db
 
 With KV_URL set:

@@ -105,6 +105,12 @@ func TestEntries(t *testing.T) {
 			t.Errorf("delete --prefix prints %q", got)
 		}
 		bad(t, exitUsage, "would delete everything", "delete", url, "--prefix", "")
+
+		good(t, "set", url, "f", "x")
+		good(t, "rm", url, "f")
+		if got := good(t, "keys", url); got != "b\nd\ne\nz\n" {
+			t.Errorf("rule: keys is scan --keys-only; it prints %q", got)
+		}
 	})
 }
 
@@ -169,7 +175,11 @@ func TestWrongUse(t *testing.T) {
 		code int
 		args []string
 	}{
-		{"unknown command", exitUsage, []string{"frobnicate"}},
+		{"unknown command \"frobnicate\"; see: skykv help", exitUsage, []string{"frobnicate"}},
+		{"did you mean scan?", exitUsage, []string{"scna"}},
+		{"did you mean --prefix?", exitUsage, []string{"scan", url, "--perfix", "a"}},
+		{"want characters of keys", exitUsage, []string{"ls", url, "--delimiter", "/"}},
+		{"invalid key", exitUsage, []string{"ls", url, "a/"}},
 		{"unknown flag", exitUsage, []string{"get", "--frobnicate", url, "a"}},
 		{"there is no key after the store's URL", exitUsage, []string{"get", url}},
 		{"there is no key after the store's URL", exitUsage, []string{"put", url}},
@@ -376,11 +386,10 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// The rule: the README and the command agree about what there is.
-func TestReadme(t *testing.T) {
+// The rule: the page of the command and the command agree about what there is.
+func TestPage(t *testing.T) {
 	t.Parallel()
-	_, section, _ := strings.Cut(read(t, "../../../README.md"), "\n## The command\n")
-	section, _, _ = strings.Cut(section, "\n## ")
+	page := read(t, "../../../docs/command.md")
 	flags := make(map[string]bool)
 	var there []string
 	for _, cmd := range (&cli{providers.All()}).newRoot().Commands() {
@@ -391,17 +400,17 @@ func TestReadme(t *testing.T) {
 		}
 	}
 	var listed []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `skykv ([^ `]+)").FindAllStringSubmatch(section, -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `skykv ([^ `]+)").FindAllStringSubmatch(page, -1) {
 		listed = append(listed, strings.Split(row[1], `\|`)...)
 	}
 	slices.Sort(there)
 	slices.Sort(listed)
 	if !slices.Equal(there, listed) {
-		t.Errorf("the README lists the commands\n%q; there are\n%q", listed, there)
+		t.Errorf("the page lists the commands\n%q; there are\n%q", listed, there)
 	}
-	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(section, -1) {
+	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(page, -1) {
 		if !flags[flag] {
-			t.Errorf("the README names %s, which no command has", flag)
+			t.Errorf("the page names %s, which no command has", flag)
 		}
 	}
 }

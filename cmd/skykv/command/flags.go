@@ -37,6 +37,20 @@ func flagError(err error) string {
 	return err.Error()
 }
 
+// similarFlags returns the flags of a command that are similar to one that is unknown.
+func similarFlags(cmd *cobra.Command, err error) []string {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || unknown.GetSpecifiedShortnames() != "" {
+		return nil
+	}
+	// cobra compares names of commands only.
+	names := &cobra.Command{SuggestionsMinimumDistance: 2}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		names.AddCommand(&cobra.Command{Use: "--" + f.Name, Run: func(*cobra.Command, []string) {}})
+	})
+	return names.SuggestionsFor("--" + unknown.GetSpecifiedName())
+}
+
 // wanted says what a flag takes.
 func wanted(f *pflag.Flag) string {
 	switch f.Value.Type() {

@@ -126,14 +126,9 @@ func (m *meter) count(ctx context.Context, store *kv.Store, prefix, after string
 		return
 	}
 	go func() {
-		var n int64
-		for _, err := range store.Scan(ctx, prefix, kv.After(after), kv.KeysOnly()) {
-			if ctx.Err() != nil || err != nil {
-				return
-			}
-			n++
+		if n, err := store.Count(ctx, prefix, kv.After(after)); err == nil {
+			m.total(int64(n))
 		}
-		m.total(n)
 	}()
 }
 

@@ -58,7 +58,7 @@ var foreignNames = []string{"\x01\x1b[31m", "a\nb", "a/b", "c d", "ü", "z\u202e
 // foreign opens a store of a, c and e among names that are no keys.
 func foreign(ctx context.Context, _ string) (*kv.Store, error) {
 	store := memkv.New()
-	if err := store.PutMany(ctx, []kv.Item{{Key: "a", Value: []byte("1")}, {Key: "c", Value: []byte("2")}, {Key: "e", Value: []byte("3")}}); err != nil {
+	if _, err := store.PutMany(ctx, []kv.Item{{Key: "a", Value: []byte("1")}, {Key: "c", Value: []byte("2")}, {Key: "e", Value: []byte("3")}}); err != nil {
 		return nil, err
 	}
 	return store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return among{d} })), nil

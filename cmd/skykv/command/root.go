@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -71,13 +70,14 @@ type cli struct{ stores provider.Set }
 func (c *cli) newRoot() *cobra.Command {
 	var timeout time.Duration
 	root := &cobra.Command{
-		Use:           "skykv",
-		Version:       version(),
-		Short:         "Look into, move, set up and check key-value stores",
-		Long:          fmt.Sprintf(rootHelp, c.forms()),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          noArgs,
+		Use:                        "skykv",
+		SuggestionsMinimumDistance: 2,
+		Version:                    version(),
+		Short:                      "Look into, move, set up and check key-value stores",
+		Long:                       fmt.Sprintf(rootHelp, c.forms()),
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		Args:                       noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -93,7 +93,7 @@ func (c *cli) newRoot() *cobra.Command {
 	}
 	durationVar(root.PersistentFlags(), &timeout, "timeout", fmt.Sprintf("end after this time, or 0 for no limit (unless given: %s for one entry, else no limit)", entryTimeout))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s; see: %s --help", flagError(err), cmd.CommandPath())
+		return usagef("%s; %s", flagError(err), didYouMean(similarFlags(cmd, err), cmd.CommandPath()+" --help"))
 	})
 	root.AddGroup(
 		&cobra.Group{ID: "entries", Title: "Look into a store:"},
@@ -101,9 +101,9 @@ func (c *cli) newRoot() *cobra.Command {
 		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
 	)
 	for group, cmds := range map[string][]*cobra.Command{
-		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newTouch(), c.newTTL(), c.newIncr(), c.newExists(), c.newScan(), c.newCount()},
+		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newTouch(), c.newTTL(), c.newIncr(), c.newExists(), c.newScan(), c.newList(), c.newCount()},
 		"move":    {c.newCopy(), c.newExport(), c.newImport(), c.newBackup()},
-		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev()},
+		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev(), c.newVersion()},
 	} {
 		for _, cmd := range cmds {
 			cmd.GroupID = group
@@ -136,14 +136,6 @@ func strictDefaults(root *cobra.Command) {
 			}
 		}
 	}
-}
-
-// version is that of the module, as go install recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }
 
 // forms lists the URLs of all providers, for the help.
@@ -362,11 +354,19 @@ func noStore(files []string) string {
 
 func noArgs(cmd *cobra.Command, args []string) error { return rangeArgs(0, 0)(cmd, args) }
 
+// didYouMean names what may have been meant, or else where to look.
+func didYouMean(suggestions []string, help string) string {
+	if len(suggestions) == 0 {
+		return "see: " + help
+	}
+	return "did you mean " + strings.Join(suggestions, " or ") + "?"
+}
+
 // rangeArgs is cobra.RangeArgs with the exit code of wrong use.
 func rangeArgs(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if !cmd.HasParent() && len(args) > 0 {
-			return usagef("unknown command %q; see: skykv help", args[0])
+			return usagef("unknown command %q; %s", args[0], didYouMean(cmd.SuggestionsFor(args[0]), "skykv help"))
 		}
 		if len(args) < least || len(args) > most {
 			return usagef("wrong number of arguments; want %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())

@@ -140,7 +140,7 @@ func TestSweepCommand(t *testing.T) {
 	for _, key := range []string{"a", "b", "c"} {
 		items = append(items, kv.Item{Key: key, TTL: time.Minute})
 	}
-	if err := earlier.PutMany(t.Context(), items); err != nil {
+	if _, err := earlier.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	if got := good(t, "doctor", url); !strings.Contains(got, "warn  sweep") || !strings.Contains(got, "skykv sweep URL") {

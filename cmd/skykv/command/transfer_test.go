@@ -920,7 +920,7 @@ func TestExportFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutMany(t.Context(), []kv.Item{
+	if _, err := s.PutMany(t.Context(), []kv.Item{
 		{Key: "a", Value: []byte("text \"<&>\" ü")}, {Key: "b", Value: []byte{0xff}}, {Key: "c"},
 		{Key: "d", ExpiresAt: time.Date(2099, 12, 31, 23, 59, 59, 1e6, time.UTC)},
 	}); err != nil {

@@ -16,6 +16,7 @@ import (
 type Request struct {
 	Method, Path []byte
 	Operation    []byte // what follows the dot in the header X-Amz-Target
+	IfMatch      []byte // the header of this name
 	Body         []byte
 }
 
@@ -27,8 +28,9 @@ type Server struct {
 	// Delay passes before each answer, as if the service were so far away.
 	Delay time.Duration
 
-	// Accepted counts the connections that clients made.
-	Accepted atomic.Int64
+	// Accepted counts the connections that clients made, and Bytes what was read from
+	// them and written to them.
+	Accepted, Bytes atomic.Int64
 }
 
 // Serve answers on the connections that listener accepts until it is closed.
@@ -45,6 +47,7 @@ func (s *Server) Serve(listener net.Listener) {
 
 func (s *Server) serve(conn net.Conn) {
 	defer conn.Close()
+	conn = &counted{conn, &s.Bytes}
 	reader := bufio.NewReaderSize(conn, 64<<10)
 	var r Request
 	var answer []byte
@@ -57,6 +60,24 @@ func (s *Server) serve(conn net.Conn) {
 	}
 }
 
+// counted counts the bytes that pass a connection.
+type counted struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
 func (r *Request) read(from *bufio.Reader) error {
 	line, err := from.ReadSlice('\n')
 	if err != nil {
@@ -64,7 +85,8 @@ func (r *Request) read(from *bufio.Reader) error {
 	}
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	path, _, _ := bytes.Cut(rest, []byte(" "))
-	r.Method, r.Path, r.Operation = append(r.Method[:0], method...), append(r.Path[:0], path...), r.Operation[:0]
+	r.Method, r.Path = append(r.Method[:0], method...), append(r.Path[:0], path...)
+	r.Operation, r.IfMatch = r.Operation[:0], r.IfMatch[:0]
 	length := 0
 	for {
 		if line, err = from.ReadSlice('\n'); err != nil {
@@ -81,6 +103,8 @@ func (r *Request) read(from *bufio.Reader) error {
 		} else if v, ok := bytes.CutPrefix(line, []byte("X-Amz-Target: ")); ok {
 			_, operation, _ := bytes.Cut(v, []byte("."))
 			r.Operation = append(r.Operation, operation...)
+		} else if v, ok := bytes.CutPrefix(line, []byte("If-Match: ")); ok {
+			r.IfMatch = append(r.IfMatch, v...)
 		}
 	}
 	if cap(r.Body) < length {

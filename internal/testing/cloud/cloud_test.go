@@ -221,7 +221,7 @@ func puts(ctx context.Context, store *kv.Store, n int) (string, error) {
 		for i, key := range chunk {
 			items[i] = kv.Item{Key: key, Value: []byte(key), TTL: 24 * time.Hour}
 		}
-		if err := store.PutMany(ctx, items); err != nil {
+		if _, err := store.PutMany(ctx, items); err != nil {
 			return "", err
 		}
 	}

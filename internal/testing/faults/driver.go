@@ -23,6 +23,12 @@ type driver struct {
 	attempts int
 }
 
+func (d *driver) Info() kv.Info {
+	info := d.Driver.Info()
+	info.Immediate = false
+	return info
+}
+
 // The errors of the network that Driver plays.
 var (
 	errReset    = errors.New("connection reset by peer")

@@ -266,7 +266,7 @@ func TestDriverBatch(t *testing.T) {
 	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2), func(d kv.Driver) kv.Driver { return refusing{d, "b"} }))
 	for kind, indeterminate := range map[Kind]bool{Pass: false, Throttle: false, Lose: true} {
 		in.Use(Writes(kind))
-		err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}, {Key: "c"}})
+		_, err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}, {Key: "c"}})
 		in.Take()
 		batch, ok := errors.AsType[*kv.BatchError](err)
 		if !ok || len(batch.Failed) != 1 || !errors.Is(batch.Failed["b"], kv.ErrThrottled) || errors.Is(batch.Failed["b"], kv.ErrIndeterminate) != indeterminate {
@@ -280,7 +280,7 @@ func TestDriverBatch(t *testing.T) {
 func TestDriverReads(t *testing.T) {
 	in := new(Injector)
 	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2)))
-	if err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}}); err != nil {
+	if _, err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}}); err != nil {
 		t.Fatal(err)
 	}
 	keys := []string{"a", "absent", "b"}

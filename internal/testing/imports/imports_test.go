@@ -22,6 +22,9 @@ var sdks = map[string][]string{
 	"aztableskv":  {"github.com/Azure/"},
 }
 
+// onKV are the packages below kv that are built on it alone.
+var onKV = []string{"kv/lease", "kv/provider", "kv/watch"}
+
 type pkg struct {
 	ImportPath string
 	Standard   bool
@@ -84,9 +87,9 @@ func broken(from, imported string, standard bool) string {
 		if !own || to != "kv" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
 			return "providers/alien imports kv, internal, providers and what lies below providers"
 		}
-	case from == "kv/provider" && to != "kv":
-		return "kv/provider imports kv and the standard library only"
-	case from == "kv/provider":
+	case slices.Contains(onKV, from) && to != "kv":
+		return "what is built on kv imports kv and the standard library only"
+	case slices.Contains(onKV, from):
 	case top == "kv":
 		return "kv imports the standard library only"
 	case from == "conformance" && to != "kv":
@@ -149,6 +152,10 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"providers/dynamokv", module + "internal/testing/emulator"},
 		{"kv/provider", module + "providers/memkv"},
 		{"kv/provider", "github.com/aws/aws-sdk-go-v2"},
+		{"kv", module + "kv/lease"},
+		{"kv/lease", module + "kv/watch"},
+		{"kv/lease", "golang.org/x/sys/unix"},
+		{"kv/watch", module + "providers/memkv"},
 		{"internal/parallel", module + "providers/memkv"},
 		{"cmd/skykv/command", module + "internal/parallel"},
 		{"providers/memkv", module + "providers/localkv"},
@@ -167,6 +174,8 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"providers/dynamokv", module + "kv"},
 		{"providers/dynamokv", module + "kv/provider"},
 		{"kv/provider", module + "kv"},
+		{"kv/lease", module + "kv"},
+		{"kv/watch", module + "kv"},
 		{"providers/alien", module + "providers"},
 		{"providers/alien", module + "providers/localkv"},
 		{"cmd/skykv", module + "providers"},

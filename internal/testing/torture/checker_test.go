@@ -332,7 +332,7 @@ func TestLostResponsesFindBrokenDrivers(t *testing.T) {
 func TestRepeats(t *testing.T) {
 	t.Parallel()
 	put := func(write, version string, begin int64, requests int) Call {
-		return Call{ID: write, Key: "k", In: input{Act: actPut, Write: write}, Out: output{Result: resOK, Version: version}, Begin: begin, End: begin + 1, Requests: requests, Through: 100}
+		return Call{ID: write, Key: "k", In: input{Act: actPut, Write: write}, Out: output{Result: resOK, Version: version}, Begin: begin, End: begin + 1, Requests: requests, Lost: requests - 1, Through: 100}
 	}
 	swap := func(write, version string, begin int64, of, asked string) Call {
 		c := put(write, version, begin, 2)

@@ -33,6 +33,8 @@ var fuzzBugs = []struct {
 		`req.From, req.To = n.prefix+req.From, n.prefix+req.To`, `req.From, req.To = n.prefix+req.From, req.To`},
 	{"a namespace writes batches into the whole store", "kv", "FuzzNamespace", "namespace.go",
 		`w.Key = n.prefix + w.Key`, `w.Key = n.prefix[:len(n.prefix)-1] + w.Key`},
+	{"a namespace makes AtomicWrites in the whole store", "kv", "FuzzNamespace", "namespace.go",
+		`n.driver.WriteAtomic(ctx, n.stored(req))`, `n.driver.WriteAtomic(ctx, req)`},
 	{"any prefix has a shard of its own", "kv", "FuzzGroup", "group.go",
 		`return key, false`, `return key, true`},
 	{"a text has several keys", "kv", "FuzzEscapeKey", "escape.go",

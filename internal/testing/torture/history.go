@@ -2,21 +2,17 @@ package torture
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/anishathalye/porcupine"
 
 	"github.com/skykv/skykv/internal/testing/faults"
 )
 
-// Call is what one client did to one key, and what it was told. A call that reads
-// several keys is several Calls with the same ID.
+// Call is what one client did to one key, and what it was told. A call to several keys
+// is several Calls with the same ID.
 type Call struct {
 	ID     string // as faults.WithOp was told
 	Client int
@@ -24,6 +20,10 @@ type Call struct {
 	In     input
 	Out    output
 	Err    string // of Out.Result resMaybe and resError
+
+	// Atomic: the Calls with the same ID took effect together or not at all. Once: they
+	// are not repeated.
+	Atomic, Once bool
 
 	// The begin and the end, in nanoseconds of one clock for all clients.
 	Begin, End int64
@@ -48,29 +48,14 @@ func (h *History) Check(folder, name string) error {
 	if err := h.checkVersions(); err != nil {
 		return err
 	}
-	byKey := make(map[string][]porcupine.Operation)
-	for key, calls := range h.byKey() {
-		byKey[key] = operations(calls)
-	}
-	for key, operations := range byKey {
-		verdict, info := porcupine.CheckOperationsVerbose(model, operations, checkTimeout)
-		if verdict == porcupine.Ok {
-			continue
-		}
-		why := "no order of the calls explains the answers"
-		if verdict == porcupine.Unknown {
-			why = fmt.Sprintf("no answer within %v", checkTimeout)
-		}
-		picture := filepath.Join(folder, strings.Map(fileName, name+"-"+key)+".html")
-		if err := os.MkdirAll(folder, 0o777); err != nil {
+	f := newFates(h.Calls)
+	err := f.check()
+	if failed, ok := errors.AsType[*unexplained](err); ok {
+		if err := failed.draw(folder, name); err != nil {
 			return err
 		}
-		if err := porcupine.VisualizePath(model, info, picture); err != nil {
-			return err
-		}
-		return fmt.Errorf("key %s, %d operations: %s; see %s\n%s", key, len(operations), why, picture, list(operations))
 	}
-	return nil
+	return err
 }
 
 func fileName(r rune) rune {
@@ -80,28 +65,12 @@ func fileName(r rune) rune {
 	return r
 }
 
-func list(operations []porcupine.Operation) string {
-	slices.SortFunc(operations, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
-	var b strings.Builder
-	for _, o := range operations {
-		end := "∞"
-		if o.Return != math.MaxInt64 {
-			end = fmt.Sprintf("%8.3f", float64(o.Return)/1e6)
-		}
-		fmt.Fprintf(&b, "%8.3f–%s ms client %d: %s %v\n", float64(o.Call)/1e6, end, o.ClientId, describe(o.Input.(input), o.Output.(output)), o.Metadata)
-	}
-	return b.String()
-}
-
 // checkVersions makes sure that no version names the states of two writes.
 func (h *History) checkVersions() error {
 	owner := make(map[string]string)
 	for _, c := range h.Calls {
-		write := c.Out.Write
-		if c.In.Act == actPut {
-			write = c.In.Write
-		}
-		if c.Out.Version == "" {
+		write := cmp.Or(c.In.Write, c.Out.Write)
+		if c.Out.Version == "" || c.In.Act == actTouch {
 			continue
 		}
 		if other, known := owner[c.Out.Version]; known && other != write {
@@ -110,14 +79,6 @@ func (h *History) checkVersions() error {
 		owner[c.Out.Version] = write
 	}
 	return nil
-}
-
-func (h *History) byKey() map[string][]Call {
-	calls := make(map[string][]Call)
-	for _, c := range h.Calls {
-		calls[c.Key] = append(calls[c.Key], c)
-	}
-	return calls
 }
 
 // Count is the number of calls of the store's methods.
@@ -140,49 +101,47 @@ func (h *History) Maybes() int {
 	return n
 }
 
-// repeats is how often the call may have taken effect again.
+// repeats is how often the call may have taken effect again: no more often than answers
+// were lost.
 func (c *Call) repeats() int {
+	lost := max(min(c.Requests-1, c.Lost), 0)
+	if c.Once || c.Out.Result == resError || c.Out.Result == resFailed {
+		return 0
+	}
 	switch {
-	case c.Out.Result == resError, c.Out.Result == resFailed, c.In.Act != actPut && c.In.Act != actDelete:
-	case c.In.Cond == condNone:
-		return max(c.Requests-1, 0)
-	case c.In.Cond == condAbsent:
-		return max(min(c.Requests-1, c.Lost), 0)
+	case c.Atomic, c.In.Act == actMake:
+		return lost
+	case c.In.Act == actPut || c.In.Act == actDelete:
+		if c.In.Cond != condVersion {
+			return lost
+		}
+	case c.In.Act == actTouch && c.In.Cond == condLive:
+		return lost
+	case c.makes():
+		return lost
 	}
 	return 0
 }
 
-// operations is the history of one key for porcupine: a call is one operation, and
-// one more that may be for each repeat that the contract allows.
-func operations(calls []Call) []porcupine.Operation {
-	var operations []porcupine.Operation
-	clients := 0
-	for _, c := range calls {
-		clients = max(clients, c.Client+1)
+// makes reports whether the call is an update that may have made the entry. Those of an
+// entry that there is are under its version.
+func (c *Call) makes() bool {
+	switch c.In.Act {
+	case actUpdate:
+		return c.In.Of == "" && c.In.Write != ""
+	case actIncrement:
+		return c.Out.Result == resMaybe || c.Out.Write == numbered(c.In.Delta)
 	}
-	for _, c := range calls {
-		n, end := c.Requests, max(c.End, c.Through)
-		if c.Out.Result == resMaybe && n == 0 {
-			continue // the service saw none of it
-		}
-		if c.Out.Result == resError {
-			continue
-		}
-		op := porcupine.Operation{ClientId: c.Client, Input: c.In, Output: c.Out, Call: c.Begin, Return: c.End, Metadata: strings.TrimSpace(c.ID + " " + c.Err)}
-		if c.Out.Result == resMaybe {
-			op.Return = end
-		}
-		operations = append(operations, op)
-		for range c.repeats() {
-			op.Output = output{Result: resMaybe}
-			op.Return = end
-			op.Metadata = c.ID + " (repeat)"
-			op.ClientId = clients // a row of their own in the picture
-			clients++
-			operations = append(operations, op)
-		}
+	return false
+}
+
+// repeat is the input of the call when it takes effect again.
+func (c *Call) repeat() input {
+	in := c.In
+	if in.Act == actIncrement { // only one that made the entry
+		in.Cond = condAbsent
 	}
-	return operations
+	return in
 }
 
 // assume completes calls of which nobody has seen the requests: each made one or, over a

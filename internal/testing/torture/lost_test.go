@@ -47,8 +47,11 @@ func playing(t testing.TB, newWorld func(testing.TB) *world, kind faults.Kind) c
 			return w.stores[0].With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return settled{d, landing} })), nil
 		},
 		Only: func(c conformance.Case) bool {
-			if kind == faults.Late && (c.Name == "faults/put/response-lost" || c.Name == "faults/touch/response-lost") {
-				return false // the version is that of whichever request comes last
+			switch c.Name {
+			case "faults/put/response-lost", "faults/put-many/response-lost", "faults/touch/response-lost":
+				if kind == faults.Late {
+					return false // the version is that of whichever request comes last
+				}
 			}
 			for _, suffix := range concerns {
 				if strings.HasPrefix(c.Name, "faults/") && strings.HasSuffix(c.Name, suffix) {

@@ -6,6 +6,7 @@ package torture
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/anishathalye/porcupine"
@@ -36,6 +37,16 @@ import (
 //   - A version names one state: never those of two writes, nor those that a write
 //     and its repeat made.
 //   - A read of several keys reads each of them at a moment of its own.
+//   - A touch changes the expiry and the version of a live entry, never the value. One
+//     without a version is repeated as a put-if-absent is, where the entry is live.
+//   - An update sees the entry that it replaces: no other effect is between what its
+//     function was told and what it stored. It takes effect once. One that makes the entry
+//     is repeated as a put-if-absent is.
+//   - An AtomicWrite takes effect on each of its keys at a moment of its own between its
+//     begin and its end, as reads may see it so on DynamoDB, and on all of them or on
+//     none. So does each of its repeats. There is none when one of its writes is under
+//     IfVersion, and otherwise no more than answers were lost. A check may give the entry
+//     another version. When a condition fails, it failed for each key that is named.
 //
 // Without faults, a call makes one request that changes something (a put-if-absent
 // may need more to take an expired entry over, but none of their answers is lost),
@@ -49,6 +60,13 @@ const (
 	actExists action = "exists"
 	actPut    action = "put"
 	actDelete action = "delete"
+
+	actTouch     action = "touch"
+	actCheck     action = "check"          // of an AtomicWrite
+	actUpdate    action = "update"         // deletes when Write is empty
+	actIncrement action = "increment"      // the entry is a number: see numberOf
+	actTake      action = "get and delete" // of what Out tells
+	actMake      action = "make again"     // a repeat of updates at once: see Made
 )
 
 // condition is what a write asks for.
@@ -58,17 +76,24 @@ const (
 	condNone    condition = ""
 	condAbsent  condition = "if not exists"
 	condVersion condition = "if version"
+	condLive    condition = "if it exists" // a touch
 )
 
 // input is what the model is told about a call.
 type input struct {
 	Act     action
-	Now     int64  // the clock's reading, in milliseconds
-	Write   string // of a put: names it, and stands for the value
-	Expires int64  // of a put
+	Now     int64    // the clock's reading, in milliseconds
+	Write   string   // of a put or update: names it, and stands for the value
+	Expires int64    // of what stores an entry
+	Keep    bool     // a live entry keeps its expiry instead
+	Delta   int64    // of an increment
+	Made    []string // of actMake: one of these is what they made of no entry
 	Cond    condition
-	Of      string // of condVersion: the write whose version it is
-	Version string // of condVersion
+
+	// Of is the write whose entry a condVersion or an update wants, and Version that of
+	// the entry. An update wants no entry when Of is empty.
+	Of      string
+	Version string
 }
 
 // result is how a call ended.
@@ -78,16 +103,18 @@ const (
 	resOK     result = "ok"
 	resAbsent result = "absent" // ErrNotFound, or not among what was read
 	resFailed result = "condition failed"
-	resMaybe  result = "maybe" // it took effect or not
-	resError  result = "error" // it had no effect
+	resMaybe  result = "maybe"            // it took effect or not
+	resRepeat result = "a repeat or none" // of actMake, whose calls are apart
+	resEffect result = "effect"           // it took effect, whatever it was told: see fates
+	resError  result = "error"            // it had no effect
 )
 
 // output is what came of a call.
 type output struct {
 	Result  result
-	Write   string // of a get: whose value was found
-	Version string // of a get or put
-	Expires int64  // of a get
+	Write   string // of a get: whose value was found; of an increment: the sum
+	Version string // of what was found or stored, if it is known
+	Expires int64  // of a get or update
 }
 
 // state of a key; the zero state is absence.
@@ -141,31 +168,100 @@ func step(s state, in input, out output) []state {
 		}
 		return nil
 	}
-	next := state{Past: s.past()}
-	if in.Act == actPut {
-		if next.had(out.Version) {
-			return nil
+	live := s.live(in.Now)
+	if in.Act == actMake {
+		states := []state{s}
+		for _, write := range in.Made {
+			if !live {
+				states = append(states, state{Past: s.past(), Write: write})
+			}
 		}
-		next.Write, next.Version, next.Expires = in.Write, out.Version, in.Expires
+		return states
+	}
+	next, changes := s.after(in, out)
+	if !changes {
+		if out.Result == resMaybe {
+			return []state{s}
+		}
+		return nil
 	}
 	holds, fails := true, false
+	switch {
+	case in.Act == actUpdate:
+		holds = !live && in.Of == "" || live && s.Write == in.Of && s.named(in.Version)
+	case in.Act == actTake:
+		holds, fails = live, !live
+	}
 	switch in.Cond {
 	case condAbsent:
-		holds = !s.live(in.Now)
+		holds = !live
+		fails = !holds
+	case condLive:
+		holds = live
 		fails = !holds
 	case condVersion:
-		holds = s.Write == in.Of && s.live(in.Now) && s.named(in.Version)
+		holds = s.Write == in.Of && live && s.named(in.Version)
 		// A state whose version is not known may be another one of that write.
 		fails = !holds || s.Version == ""
 	}
 	var states []state
 	if holds && out.Result != resFailed {
 		states = append(states, next)
+		if in.Act == actCheck && s.Write != "" { // it may have been written back
+			states = append(states, state{Write: s.Write, Expires: s.Expires, Past: s.past()})
+		}
 	}
 	if fails && out.Result == resFailed || out.Result == resMaybe {
 		states = append(states, s)
 	}
 	return states
+}
+
+// after returns the state that a write makes of s where its condition holds, and false
+// when it cannot have made what it was told.
+func (s state) after(in input, out output) (next state, possible bool) {
+	live := s.live(in.Now)
+	next = state{Past: s.past(), Write: in.Write, Version: out.Version, Expires: in.Expires}
+	if in.Keep && live {
+		next.Expires = s.Expires
+	}
+	told := out.Result == resOK
+	switch in.Act {
+	case actCheck:
+		return s, true
+	case actDelete:
+		return state{Past: next.Past}, true
+	case actTake:
+		seen := s.Write == out.Write && s.Expires == out.Expires && s.named(out.Version)
+		return state{Past: next.Past}, !told || seen
+	case actTouch:
+		next.Write = s.Write
+	case actUpdate:
+		if in.Write == "" {
+			return state{Past: next.Past}, true
+		}
+		if told && out.Expires != next.Expires {
+			return next, false
+		}
+	case actIncrement:
+		number, ok := int64(0), true
+		if live {
+			number, ok = numberOf(s.Write)
+		}
+		if next.Write = numbered(number + in.Delta); !ok || told && next.Write != out.Write {
+			return next, false
+		}
+	}
+	return next, !next.had(out.Version)
+}
+
+// numbered is the Write of an entry that is a number: all writes of it are the same.
+func numbered(n int64) string { return "#" + strconv.FormatInt(n, 10) }
+
+func numberOf(write string) (int64, bool) {
+	text, ok := strings.CutPrefix(write, "#")
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, ok && err == nil
 }
 
 // model is step for porcupine: over the set of all states that the key may be in.
@@ -196,16 +292,22 @@ func (s state) String() string {
 func describe(in input, out output) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s", in.Act)
-	if in.Act == actPut {
+	if in.Write != "" {
 		fmt.Fprintf(&b, " %s", in.Write)
-		if in.Expires != 0 {
-			fmt.Fprintf(&b, " expires %d", in.Expires)
-		}
+	}
+	if in.Delta != 0 {
+		fmt.Fprintf(&b, " by %d", in.Delta)
+	}
+	if in.Expires != 0 {
+		fmt.Fprintf(&b, " expires %d", in.Expires)
+	}
+	if in.Keep {
+		b.WriteString(" unless it expires already")
 	}
 	if in.Cond != condNone {
 		fmt.Fprintf(&b, " %s", in.Cond)
 	}
-	if in.Cond == condVersion {
+	if in.Of != "" {
 		fmt.Fprintf(&b, " %s of %s", short(in.Version), in.Of)
 	}
 	fmt.Fprintf(&b, " @%d: %s", in.Now, out.Result)

@@ -72,7 +72,8 @@ var calls = []call{
 		for _, key := range many(key) {
 			items = append(items, kv.Item{Key: key})
 		}
-		return s.PutMany(ctx, items)
+		_, err := s.PutMany(ctx, items)
+		return err
 	}},
 	{"DeleteMany", true, func(ctx context.Context, s *kv.Store, key string) error { return s.DeleteMany(ctx, many(key)) }},
 	{"DeletePrefix", false, func(ctx context.Context, s *kv.Store, key string) error {
@@ -330,7 +331,7 @@ func fillForScan(t checking, w *world) []string {
 		keys = append(keys, fmt.Sprintf("scan:%04d", i))
 		items = append(items, kv.Item{Key: keys[i], Value: valueOf(keys[i], i%6)})
 	}
-	if err := w.direct.PutMany(t.Context(), items); err != nil {
+	if _, err := w.direct.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	return keys

@@ -83,7 +83,7 @@ type program struct {
 type plain struct {
 	value   string
 	expires int64
-	version kv.Version // zero: not known, PutMany wrote it
+	version kv.Version
 }
 
 func runProgram(r *rapid.T, stores []*kv.Store) {
@@ -197,7 +197,7 @@ func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time
 func (p *program) version(key string) (kv.Version, error) {
 	switch rapid.SampledFrom([]string{"current", "current", "old", "another key's", "empty"}).Draw(p.T, "version") {
 	case "current":
-		if e := p.entries[key]; e != nil && !e.version.IsZero() {
+		if e := p.entries[key]; e != nil {
 			if p.live(key) == nil {
 				return e.version, kv.ErrConditionFailed
 			}
@@ -209,8 +209,8 @@ func (p *program) version(key string) (kv.Version, error) {
 		}
 	case "another key's":
 		for _, other := range slices.Sorted(maps.Keys(p.entries)) {
-			if e := p.entries[other]; other != key && !e.version.IsZero() {
-				return e.version, kv.ErrInvalidVersion
+			if other != key {
+				return p.entries[other].version, kv.ErrInvalidVersion
 			}
 		}
 	}
@@ -223,7 +223,7 @@ func (p *program) set(key string, e *plain) {
 }
 
 func (p *program) gone(key string) {
-	if e := p.entries[key]; e != nil && !e.version.IsZero() {
+	if e := p.entries[key]; e != nil {
 		p.old[key] = append(p.old[key], e.version)
 	}
 	delete(p.entries, key)
@@ -292,7 +292,7 @@ func (p *program) delete() {
 	}
 }
 
-// same compares an entry with that of the map, and learns its version.
+// same compares an entry with that of the map.
 func (p *program) same(op string, e kv.Entry, withValue bool) {
 	want := p.live(e.Key)
 	if want == nil {
@@ -307,9 +307,6 @@ func (p *program) same(op string, e kv.Entry, withValue bool) {
 	}
 	if expires != want.expires {
 		p.Fatalf("%s of %q: it expires at %d; the map says %d", op, e.Key, expires, want.expires)
-	}
-	if want.version.IsZero() {
-		want.version = e.Version
 	}
 	if e.Version != want.version {
 		p.Fatalf("%s of %q: the version is not that of the last write", op, e.Key)
@@ -363,13 +360,19 @@ func (p *program) getMany() {
 func (p *program) putMany() {
 	keys := p.keys("keys")
 	var items []kv.Item
+	stored := make(map[string]*plain)
 	for _, key := range keys {
 		value := p.value()
 		_, ttl, at, expires := p.expiry()
 		items = append(items, kv.Item{Key: key, Value: []byte(value), TTL: ttl, ExpiresAt: at})
-		p.set(key, &plain{value: value, expires: expires})
+		stored[key] = &plain{value: value, expires: expires}
 	}
-	p.wantError("PutMany", p.prefix, p.store.PutMany(p.ctx, items), nil)
+	versions, err := p.store.PutMany(p.ctx, items)
+	p.wantError("PutMany", p.prefix, err, nil)
+	for key, e := range stored {
+		e.version = versions[key]
+		p.set(key, e)
+	}
 }
 
 func (p *program) deleteMany() {

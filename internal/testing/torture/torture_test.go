@@ -3,7 +3,9 @@ package torture
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -34,7 +36,7 @@ func (r reporting) Run() int {
 	return code
 }
 
-// row is what became of a provider in TestTorture.
+// row is what became of a provider in tortureAll.
 type row struct {
 	operations, faults, maybes, violations int
 	slowest                                time.Duration // check
@@ -51,16 +53,15 @@ func printTable() {
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "name\toperations\tfaults\tindeterminate\tviolations\tslowest check\t")
-	for _, each := range worlds {
-		if r, ok := table.rows[each.name]; ok {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t\n", each.name, r.operations, r.faults, r.maybes, r.violations, r.slowest.Round(time.Millisecond))
-		}
+	for _, name := range slices.Sorted(maps.Keys(table.rows)) {
+		r := table.rows[name]
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t\n", name, r.operations, r.faults, r.maybes, r.violations, r.slowest.Round(time.Millisecond))
 	}
 	w.Flush()
 }
 
 // long reports whether this is make torture's run: SKYKV_TORTURE is the number of calls
-// that a provider gets in TestTorture, and all other tests try all that they can.
+// that a provider gets in TestTorture and TestGroups, and all other tests try all that they can.
 func long() bool { return os.Getenv("SKYKV_TORTURE") != "" }
 
 // some returns the first n of a list, and all of it in a long run.
@@ -92,12 +93,16 @@ func pictures() string {
 
 // TestTorture: calls of concurrent clients, each key for itself, are linearizable under
 // faults, but for the repeats that the contract allows and the model describes.
-func TestTorture(t *testing.T) {
+func TestTorture(t *testing.T) { tortureAll(t, "keys", Default) }
+
+// tortureAll has clients make the calls of a workload on every provider, under faults, and
+// checks what they were told.
+func tortureAll(t *testing.T, what string, workloadOf func(seed uint64, in *faults.Injector) Workload) {
 	seed, operations := Seed(t), tortureOperations(t)
-	fmt.Printf("torture: SKYKV_SEED=%d, %d operations for each provider\n", seed, operations)
+	fmt.Printf("torture: %s, SKYKV_SEED=%d, %d operations for each provider\n", what, seed, operations)
 	inAllWorlds(t, func(t *testing.T, w *world) {
 		var r row
-		workload := Default(seed, w.Injector)
+		workload := workloadOf(seed, w.Injector)
 		for round := 0; r.operations < operations && r.violations < 3; round++ {
 			w.Use(faults.Seeded(seed, Rates, 10))
 			h := &History{}
@@ -107,11 +112,11 @@ func TestTorture(t *testing.T) {
 				h = workload.Round(t.Context(), round, w.stores...)
 			}
 			begin := time.Now()
-			err := h.Check(pictures(), fmt.Sprintf("%s-%d-%d", w.name, seed, round))
+			err := h.Check(pictures(), fmt.Sprintf("%s-%s-%d-%d", w.name, what, seed, round))
 			r.slowest = max(r.slowest, time.Since(begin))
 			if err != nil {
 				r.violations++
-				t.Errorf("rule: calls of one key are linearizable; round %d: %v", round, err)
+				t.Errorf("rule: calls of one key are linearizable, and an AtomicWrite is carried out on all of its keys or on none; round %d: %v", round, err)
 			}
 			r.operations += h.Count()
 			r.maybes += h.Maybes()
@@ -127,7 +132,7 @@ func TestTorture(t *testing.T) {
 			if table.rows == nil {
 				table.rows = make(map[string]row)
 			}
-			table.rows[w.name] = r
+			table.rows[w.name+" "+what] = r
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,10 @@ type Workload struct {
 	Keys    int
 	Calls   int // by each client
 
+	// Groups is the number of groups of the keys, whose calls are then those of
+	// groupCall. Without groups each call is to a key for itself.
+	Groups int
+
 	// Impatient is the share of calls with a deadline of some milliseconds.
 	Impatient float64
 
@@ -35,6 +40,13 @@ type Workload struct {
 // Default is the workload of all tests but those of the checker.
 func Default(seed uint64, in *faults.Injector) Workload {
 	return Workload{Seed: seed, Clients: 6, Keys: 16, Calls: 45, Impatient: 0.02, Injector: in}
+}
+
+// InGroups is Default with calls to groups of keys.
+func InGroups(seed uint64, in *faults.Injector) Workload {
+	w := Default(seed, in)
+	w.Groups = 4
+	return w
 }
 
 // Rates are the faults of a run.
@@ -84,6 +96,9 @@ func (w Workload) client(ctx context.Context, round, number int, store *kv.Store
 		rng:  faults.Rand(w.Seed, prefix, fmt.Sprint(number)),
 		seen: make(map[string]seen),
 	}
+	for n := range w.Keys {
+		c.keys = append(c.keys, w.key(prefix, n))
+	}
 	// A service deletes by its own clock what expired an hour ago.
 	c.base = time.Now().Truncate(time.Millisecond)
 	c.store = store.With(kv.Clock(func() time.Time { return c.now }))
@@ -98,7 +113,8 @@ type client struct {
 	number  int
 	store   *kv.Store
 	elapsed func() int64
-	prefix  string
+	keys    []string // of the round, in order
+	prefix  string   // of the keys
 	rng     *rand.Rand
 	base    time.Time
 	now     time.Time // the clock's reading for the call
@@ -112,13 +128,21 @@ type seen struct {
 	version kv.Version
 }
 
+// key names key n of a round. The keys of a group follow one another.
+func (w Workload) key(prefix string, n int) string {
+	if w.Groups == 0 {
+		return fmt.Sprintf("%sk%02d", prefix, n)
+	}
+	return groupKey(prefix, n, (w.Keys+w.Groups-1)/w.Groups)
+}
+
 func (c *client) key() string {
 	// Some keys are hotter than others.
 	n := c.rng.IntN(c.Keys)
 	if c.rng.IntN(3) == 0 {
 		n = c.rng.IntN(1 + c.Keys/4)
 	}
-	return fmt.Sprintf("%sk%02d", c.prefix, n)
+	return c.keys[n]
 }
 
 func (c *client) call(ctx context.Context, i int) {
@@ -135,6 +159,10 @@ func (c *client) call(ctx context.Context, i int) {
 	}
 	ctx, cancel := context.WithTimeout(faults.WithOp(ctx, id), patience)
 	defer cancel()
+	if c.Groups > 0 {
+		c.groupCall(ctx, id)
+		return
+	}
 	key := c.key()
 	switch draw := c.rng.IntN(100); {
 	case draw < 22:
@@ -144,7 +172,7 @@ func (c *client) call(ctx context.Context, i int) {
 	case draw < 30:
 		c.getMany(ctx, id)
 	case draw < 34:
-		c.scan(ctx, id)
+		c.scan(ctx, id, c.prefix)
 	case draw < 50:
 		c.put(ctx, id, key, condNone)
 	case draw < 68:
@@ -234,20 +262,22 @@ func (c *client) getMany(ctx context.Context, id string) {
 	}
 }
 
-// scan reads all keys of the round.
-func (c *client) scan(ctx context.Context, id string) {
+// scan reads all keys of the round with a prefix.
+func (c *client) scan(ctx context.Context, id, prefix string) {
 	call := c.begin(id, "", actGet)
 	found := make(map[string]kv.Entry)
 	var failure error
-	for entry, err := range c.store.Scan(ctx, c.prefix) {
+	for entry, err := range c.store.Scan(ctx, prefix) {
 		if err != nil {
 			failure = err
 			break
 		}
 		found[entry.Key] = entry
 	}
-	for n := range c.Keys {
-		key := fmt.Sprintf("%sk%02d", c.prefix, n)
+	for _, key := range c.keys {
+		if !strings.HasPrefix(key, prefix) {
+			continue
+		}
 		call.Key, call.Err = key, ""
 		entry, ok := found[key]
 		switch {
@@ -274,29 +304,51 @@ func (c *client) found(entry kv.Entry) output {
 }
 
 func (c *client) put(ctx context.Context, id, key string, cond condition) {
-	value := valueOf(id, c.rng.IntN(8))
-	var opts []kv.PutOption
 	call := c.begin(id, key, actPut)
-	call.In.Write = id
-	if c.rng.IntN(2) == 0 {
-		ttl := time.Duration(1 + c.rng.Int64N(int64(4*time.Second)))
-		expires := c.now.Add(ttl)
-		call.In.Expires = expires.Add(time.Millisecond - 1).UnixMilli()
-		if c.rng.IntN(2) == 0 {
-			opts = append(opts, kv.TTL(ttl))
-		} else {
-			opts = append(opts, kv.ExpiresAt(expires))
-		}
-	}
+	value := c.value(&call)
+	opts := addExpiry[kv.PutOption](c, &call, nil)
 	call.In.Cond, opts = c.condition(key, cond, opts, &call)
 	version, err := c.store.Put(ctx, key, value, opts...)
 	if err != nil {
 		failed(&call, err)
 	} else {
 		call.Out = output{Result: resOK, Version: version.String()}
-		c.seen[key] = seen{id, version}
+		c.seen[key] = seen{call.In.Write, version}
 	}
 	c.end(call)
+}
+
+// value draws what a call stores, and names it.
+func (c *client) value(call *Call) []byte {
+	size := c.rng.IntN(8)
+	if isNumber(call.Key) {
+		n := c.rng.Int64N(1000) * 1000
+		call.In.Write = numbered(n)
+		return strconv.AppendInt(nil, n, 10)
+	}
+	call.In.Write = call.ID
+	return valueOf(call.ID, size)
+}
+
+// addExpiry gives half of all entries one.
+func addExpiry[O any](c *client, call *Call, opts []O) []O {
+	if c.rng.IntN(2) != 0 {
+		return opts
+	}
+	ttl, expires := c.expiry(call)
+	opt := kv.ExpiresAt(expires)
+	if c.rng.IntN(2) == 0 {
+		opt = kv.TTL(ttl)
+	}
+	return append(opts, any(opt).(O))
+}
+
+// expiry draws one that passes within the round.
+func (c *client) expiry(call *Call) (time.Duration, time.Time) {
+	ttl := time.Duration(1 + c.rng.Int64N(int64(4*time.Second)))
+	expires := c.now.Add(ttl)
+	call.In.Expires = expires.Add(time.Millisecond - 1).UnixMilli()
+	return ttl, expires
 }
 
 // condition adds the option for cond. A client that has seen no version of the key
@@ -338,6 +390,9 @@ func valueOf(write string, size int) []byte {
 // writeOf returns the name of the write that stored value, or a text that says
 // that no write did.
 func writeOf(value []byte) string {
+	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+		return numbered(n)
+	}
 	write, filling, ok := strings.Cut(string(value), "=")
 	if !ok || strings.ReplaceAll(filling, write+"/", "") != "" || filling == "" {
 		return fmt.Sprintf("torn value of %d bytes: %.40q", len(value), value)

@@ -26,7 +26,6 @@ import (
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/aztableskv"
 	"github.com/skykv/skykv/providers/dynamokv"
-	"github.com/skykv/skykv/providers/firestorekv"
 	"github.com/skykv/skykv/providers/localkv"
 	"github.com/skykv/skykv/providers/memkv"
 )
@@ -47,6 +46,9 @@ type world struct {
 	// down and up begin and end an outage, where there is a network.
 	down func()
 	up   func() error
+
+	// place is where a store of another process finds the same data, with faults between.
+	place place
 
 	// round is set where the clients of a round are in several processes; faults are
 	// those in the others.
@@ -123,6 +125,7 @@ func fileWorld(t testing.TB) *world {
 		w.stores = append(w.stores, open().With(kv.Wrap(kv.Level1, faults.Driver(w.Injector, attempts))))
 	}
 	w.direct = open()
+	w.place = place{World: w.name, Name: path}
 	w.round = inProcesses(t, w, path)
 	return w.closing(t)
 }
@@ -135,12 +138,12 @@ const (
 	longestWait = 20 * time.Millisecond
 )
 
-func dynamoClient(endpoint string, rt http.RoundTripper) *dynamodb.Client {
+func dynamoClient(endpoint string) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		BaseEndpoint: &endpoint,
 		Region:       "us-east-1",
 		Credentials:  credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
-		HTTPClient:   &http.Client{Transport: faults.Transport(rt)},
+		HTTPClient:   &http.Client{Transport: faults.Transport(nil)},
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.MaxBackoff = attempts, longestWait
 			o.RateLimiter = ratelimit.None // it would end all retries for some time
@@ -157,39 +160,24 @@ func dynamoWorld(t testing.TB) *world {
 	t.Cleanup(proxy.Close)
 	w := &world{name: "dynamodb", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
 	table := "torture-" + rand.Text()
-	admin := dynamoClient(endpoint, nil)
+	admin := dynamoClient(endpoint)
 	if err := dynamokv.EnsureWith(t.Context(), admin, table, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		admin.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: aws.String(table)})
 	})
-	open := func(client *dynamodb.Client) *kv.Store {
-		s, err := dynamokv.New(t.Context(), client, table, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	for range clients {
-		w.stores = append(w.stores, open(dynamoClient(proxy.URL, nil)))
-	}
-	w.direct = open(admin)
-	return w.closing(t)
+	return w.at(t, place{w.name, proxy.URL, table}, endpoint)
 }
 
-func aztablesClient(t testing.TB, endpoint string, rt http.RoundTripper) *aztables.ServiceClient {
+func aztablesClient(endpoint string) (*aztables.ServiceClient, error) {
 	cred, err := aztables.NewSharedKeyCredential(emulator.AzureAccount, emulator.AzureKey)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	client, err := aztables.NewServiceClientWithSharedKey(endpoint, cred, &aztables.ClientOptions{
-		ClientOptions: policy.ClientOptions{Transport: &http.Client{Transport: faults.Transport(rt)}},
+	return aztables.NewServiceClientWithSharedKey(endpoint, cred, &aztables.ClientOptions{
+		ClientOptions: policy.ClientOptions{Transport: &http.Client{Transport: faults.Transport(nil)}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
 }
 
 var aztablesOptions = &aztableskv.Options{Retry: policy.RetryOptions{
@@ -205,23 +193,15 @@ func aztablesWorld(t testing.TB) *world {
 	t.Cleanup(proxy.Close)
 	w := &world{name: "aztables", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
 	table := "t" + strings.ToLower(rand.Text())
-	admin := aztablesClient(t, endpoint, nil)
+	admin, err := aztablesClient(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := aztableskv.EnsureWith(t.Context(), admin, table, aztablesOptions); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { admin.DeleteTable(context.Background(), table, nil) })
-	open := func(client *aztables.ServiceClient) *kv.Store {
-		s, err := aztableskv.New(t.Context(), client, table, aztablesOptions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	for range clients {
-		w.stores = append(w.stores, open(aztablesClient(t, proxy.URL, nil)))
-	}
-	w.direct = open(admin)
-	return w.closing(t)
+	return w.at(t, place{w.name, proxy.URL, table}, endpoint)
 }
 
 // owner is what the emulator takes for an administrator.
@@ -233,18 +213,13 @@ func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, 
 
 func (owner) RequireTransportSecurity() bool { return false }
 
-func firestoreClient(t testing.TB, addr string) *firestore.Client {
+func firestoreClient(ctx context.Context, addr string) (*firestore.Client, error) {
 	conn, err := grpc.NewClient("passthrough:///"+addr, append(faults.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(owner{}))...)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	client, err := firestore.NewClient(t.Context(), option.WithGRPCConn(conn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return client
+	return firestore.NewClient(ctx, option.WithGRPCConn(conn))
 }
 
 func firestoreWorld(t testing.TB) *world {
@@ -255,18 +230,26 @@ func firestoreWorld(t testing.TB) *world {
 	}
 	t.Cleanup(proxy.Close)
 	w := &world{name: "firestore", Injector: proxy.Injector, down: proxy.Down, up: proxy.Up}
-	collection := "torture-" + rand.Text()
-	open := func(addr string) *kv.Store {
-		s, err := firestorekv.New(t.Context(), firestoreClient(t, addr), "torture", collection, nil)
+	return w.at(t, place{w.name, proxy.Addr, "torture-" + rand.Text()}, addr)
+}
+
+// at opens the stores of a world: those with faults at p, the direct one at the endpoint
+// of the service.
+func (w *world) at(t testing.TB, p place, endpoint string) *world {
+	w.place = p
+	open := func(p place) *kv.Store {
+		s, end, err := p.open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(end)
 		return s
 	}
 	for range clients {
-		w.stores = append(w.stores, open(proxy.Addr))
+		w.stores = append(w.stores, open(p))
 	}
-	w.direct = open(addr)
+	p.Endpoint = endpoint
+	w.direct = open(p)
 	return w.closing(t)
 }
 

@@ -1,8 +1,10 @@
-// Matrix runs skykv conformance on every kind of store, those of the services on
-// the emulators that skykv dev starts, and writes what comes out as JSON into the
-// matrix of the README. It takes a minute or two, from the module's folder:
+// Matrix writes what docs/contract.md says of the suite: its rules and, after it has run
+// skykv conformance on every kind of store, the matrix of providers. The stores of the
+// services are on the emulators that skykv dev starts. The runs take two minutes. From the
+// module's folder:
 //
 //	make matrix
+//	make rules	# no runs
 package main
 
 import (
@@ -10,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log"
 	"os"
@@ -18,35 +21,56 @@ import (
 	"path/filepath"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/report"
+	"github.com/skykv/skykv/conformance"
 )
 
-const page = "README.md"
+const page = "docs/contract.md"
 
 func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx); err != nil {
+	rules := flag.Bool("rules", false, "write the rules only")
+	flag.Parse()
+	if err := run(ctx, *rules); err != nil {
 		log.Fatal("matrix: ", err)
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, onlyRules bool) error {
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return err
 	}
-	if _, err := report.FindMatrix(text); err != nil { // before minutes of work
+	all := append(conformance.Cases(), conformance.FaultCases()...)
+	if text, err = report.RulesSection.Replace(text, report.Rules(all)); err != nil {
 		return err
 	}
+	if !onlyRules {
+		if _, err := report.MatrixSection.Find(text); err != nil { // before minutes of work
+			return err
+		}
+		runs, err := runAll(ctx)
+		if err != nil {
+			return err
+		}
+		if text, err = report.MatrixSection.Replace(text, report.Matrix(runs)); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(page, text, 0o644)
+}
+
+// runAll runs the suite on every kind of store.
+func runAll(ctx context.Context) (runs []*report.Run, err error) {
 	dir, err := os.MkdirTemp("", "skykv-matrix-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	skykv := filepath.Join(dir, "skykv.exe")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", skykv, "./cmd/skykv").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
+		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
 
 	dev := exec.CommandContext(ctx, skykv, "dev", "--json")
@@ -54,18 +78,17 @@ func run(ctx context.Context) (err error) {
 	dev.Stderr = os.Stderr
 	out, err := dev.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := dev.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, dev.Process.Signal(os.Interrupt), dev.Wait()) }()
 	var emulators map[string]struct{ URL string }
 	if err := json.NewDecoder(out).Decode(&emulators); err != nil {
-		return fmt.Errorf("skykv dev: %w", err)
+		return nil, fmt.Errorf("skykv dev: %w", err)
 	}
 
-	var runs []*report.Run
 	for _, url := range []string{"mem:", "file:" + filepath.ToSlash(filepath.Join(dir, "store.db")), emulators["dynamodb"].URL, emulators["firestore"].URL, emulators["aztables"].URL} {
 		log.Print("skykv conformance ", url)
 		var stdout bytes.Buffer
@@ -75,12 +98,9 @@ func run(ctx context.Context) (err error) {
 		failed := cmd.Run()
 		results := new(report.Run)
 		if err := json.Unmarshal(stdout.Bytes(), results); err != nil || len(results.Cases) == 0 {
-			return errors.Join(failed, err) // nothing was checked
+			return nil, errors.Join(failed, err) // nothing was checked
 		}
 		runs = append(runs, results)
 	}
-	if text, err = report.ReplaceMatrix(text, report.Matrix(runs)); err != nil {
-		return err
-	}
-	return os.WriteFile(page, text, 0o644)
+	return runs, nil
 }

@@ -32,27 +32,44 @@ func TestMatrix(t *testing.T) {
 	if got != want {
 		t.Errorf("the matrix is\n%swant\n%s", got, want)
 	}
-	page := "# A page\n" + matrixBegin + "what was\nthere\n" + matrixEnd + "the rest\n"
-	replaced, err := ReplaceMatrix([]byte(page), got)
-	if err != nil || string(replaced) != "# A page\n"+matrixBegin+want+matrixEnd+"the rest\n" {
+	section := MatrixSection
+	page := "# A page\n" + section.begin + "what was\nthere\n" + section.end + "the rest\n"
+	replaced, err := section.Replace([]byte(page), got)
+	if err != nil || string(replaced) != "# A page\n"+section.begin+want+section.end+"the rest\n" {
 		t.Errorf("the page becomes\n%s, %v", replaced, err)
 	}
-	for _, page := range []string{"", matrixBegin, matrixEnd, matrixEnd + matrixBegin} {
-		if _, err := ReplaceMatrix([]byte(page), got); err == nil {
-			t.Errorf("in the page %q a matrix is replaced", page)
+	for _, page := range []string{"", section.begin, section.end, section.end + section.begin} {
+		if _, err := section.Replace([]byte(page), got); err == nil {
+			t.Errorf("in the page %q a section is replaced", page)
 		}
 	}
 }
 
-// The rule: the README's matrix has the suite's cases, and a column for every
-// kind of store.
-func TestReadmeIsCurrent(t *testing.T) {
+func TestRules(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../../../../README.md")
+	got := Rules([]conformance.Case{
+		{Name: "put/none/absent", Rule: "Put stores. Here the key never had an entry."}, {Name: "put/none/live", Rule: "Put stores. Here the key has one."},
+		{Name: "put/twice", Rule: "Put stores again."}, {Name: "get/live", Rule: "Get reads."},
+	})
+	want := "\n### put\n\n- Put stores. (2 cases, `put/none/absent` to `put/none/live`)\n- Put stores again. (`put/twice`)\n\n### get\n\n- Get reads. (`get/live`)\n"
+	if got != want {
+		t.Errorf("the rules are\n%swant\n%s", got, want)
+	}
+}
+
+// The rule: the page of the contract has the suite's rules and cases, and a column for
+// every kind of store.
+func TestContractIsCurrent(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../../../docs/contract.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := FindMatrix(readme)
+	rules, err := RulesSection.Find(page)
+	if want := Rules(append(conformance.Cases(), conformance.FaultCases()...)); err != nil || rules != want {
+		t.Errorf("the rules of docs/contract.md are not the suite's (%v); run: make rules", err)
+	}
+	got, err := MatrixSection.Find(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +84,6 @@ func TestReadmeIsCurrent(t *testing.T) {
 	// How many passed is what make matrix found.
 	passed := regexp.MustCompile(`\d+ of `)
 	if want := Matrix(runs); passed.ReplaceAllString(got, "N of ") != passed.ReplaceAllString(want, "N of ") {
-		t.Errorf("the README's matrix is not current; run: make matrix\n%s", strings.TrimSpace(got))
+		t.Errorf("the matrix of docs/contract.md is not current; run: make matrix\n%s", strings.TrimSpace(got))
 	}
 }

@@ -14,6 +14,7 @@ import (
 // Run is one run of the suite. Its JSON is what skykv conformance --json prints.
 type Run struct {
 	Suite    string    `json:"suite"` // skykv's version
+	Go       string    `json:"go"`    // Go's version and the platform
 	URL      string    `json:"url"`
 	Provider string    `json:"provider"`
 	Shards   int       `json:"shards"`
@@ -54,7 +55,7 @@ type Group struct {
 	Cases  []Case
 }
 
-// Groups gives the groups in the order of the cases.
+// Groups returns the groups in the order of the cases.
 func (r *Run) Groups() []*Group {
 	var groups []*Group
 	index := make(map[string]*Group)
@@ -87,7 +88,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	},
 }).Parse(source))
 
-// HTML gives the page: one file that needs no other.
+// HTML returns the page: one file that needs no other.
 func (r *Run) HTML() []byte {
 	var b bytes.Buffer
 	if err := page.Execute(&b, r); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 func failing() *Run {
-	r := &Run{Suite: "v1.2.3", URL: "dynamodb://cache?region=eu-central-1", Provider: "dynamodb", Shards: 16, Started: time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC), Seconds: 12.5}
+	r := &Run{Suite: "v1.2.3", Go: "go1.26 linux/amd64", URL: "dynamodb://cache?region=eu-central-1", Provider: "dynamodb", Shards: 16, Started: time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC), Seconds: 12.5}
 	r.Add("put/good", "Put stores.", nil, 3*time.Millisecond)
 	r.Add("put/bad", "Put & Get <agree>.", []string{"put.go:7: got <nil>; want \"x\"", "put.go:9: another"}, 2*time.Second)
 	r.Add("scan/good", "Scans end.", nil, time.Millisecond)
@@ -20,7 +20,7 @@ func TestPage(t *testing.T) {
 	page := string(failing().HTML())
 	for _, want := range []string{
 		"1 of 3 cases failed", "Put &amp; Get &lt;agree&gt;.", "got &lt;nil&gt;; want &#34;x&#34;", "put.go:9: another",
-		"<code>dynamodb://cache?region=eu-central-1</code>", "dynamodb, 16 shards", "skykv v1.2.3", "31 January 2027, 12:00:00 UTC", "2 of 3, 66.7%", "12.5s",
+		"<code>dynamodb://cache?region=eu-central-1</code>", "dynamodb, 16 shards", "skykv v1.2.3, go1.26 linux/amd64", "skykv conformance 'dynamodb://cache?region=eu-central-1'", "faults (lost, late and refused requests) were not run", "31 January 2027, 12:00:00 UTC", "2 of 3, 66.7%", "12.5s",
 		`<span>put</span><span class="bad">1 of 2</span>`, `<span>scan</span><span class="good">1 of 1</span>`,
 	} {
 		if !strings.Contains(page, want) {
@@ -32,7 +32,7 @@ func TestPage(t *testing.T) {
 	}
 	whole := &Run{Provider: "file", Shards: 1}
 	whole.Add("put/good", "Put stores.", nil, time.Millisecond)
-	if page := string(whole.HTML()); !strings.Contains(page, "All 1 cases passed") || strings.Contains(page, "Broken rules") || !strings.Contains(page, "file, 1 shard<") {
+	if page := string(whole.HTML()); !strings.Contains(page, "1 of 1 case passed") || strings.Contains(page, "Broken rules") || !strings.Contains(page, "file, 1 shard<") {
 		t.Errorf("the page of a run without failures is %s", page)
 	}
 }

@@ -53,7 +53,8 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 	}
 	if !s.ifNotExists {
 		done.Written = int64(len(items))
-		return done, none, store.PutMany(ctx, items)
+		_, err := store.PutMany(ctx, items)
+		return done, none, err
 	}
 	seen := make(map[string]bool, len(items))
 	first := items[:0]
@@ -63,7 +64,7 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 			first = append(first, item)
 		}
 	}
-	err := store.PutMany(ctx, first)
+	_, err := store.PutMany(ctx, first)
 	failed := 0
 	if batch, ok := err.(*kv.BatchError); ok {
 		failed = len(batch.Failed)

@@ -52,7 +52,7 @@ func store(t *testing.T, n int) *kv.Store {
 			items[i].ExpiresAt = time.Now().Add(time.Hour + time.Duration(i)*time.Millisecond)
 		}
 	}
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	return s

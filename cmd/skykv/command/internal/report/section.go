@@ -1,0 +1,34 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Section is a part of a page that a program writes, between two lines of the page.
+type Section struct{ begin, end string }
+
+// The sections of docs/contract.md.
+var (
+	MatrixSection = Section{"<!-- The matrix of providers, written by: make matrix -->\n", "<!-- The end of the matrix -->\n"}
+	RulesSection  = Section{"<!-- The rules of the suite, written by: make rules -->\n", "<!-- The end of the rules -->\n"}
+)
+
+// Find returns what the section of a page holds.
+func (s Section) Find(page []byte) (string, error) {
+	_, rest, begins := bytes.Cut(page, []byte(s.begin))
+	text, _, ends := bytes.Cut(rest, []byte(s.end))
+	if !begins || !ends {
+		return "", fmt.Errorf("the page does not hold the lines\n%s%s", s.begin, s.end)
+	}
+	return string(text), nil
+}
+
+// Replace returns a page whose section holds text.
+func (s Section) Replace(page []byte, text string) ([]byte, error) {
+	old, err := s.Find(page)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Replace(page, []byte(s.begin+old+s.end), []byte(s.begin+text+s.end), 1), nil
+}

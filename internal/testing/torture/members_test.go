@@ -1,0 +1,181 @@
+package torture
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"sync"
+
+	"github.com/skykv/skykv/internal/testing/faults"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/aztableskv"
+	"github.com/skykv/skykv/providers/dynamokv"
+	"github.com/skykv/skykv/providers/firestorekv"
+	"github.com/skykv/skykv/providers/localkv"
+)
+
+// place is where the data of a world is.
+type place struct {
+	World    string
+	Endpoint string // of a network
+	Name     string // of the table or collection, or the path of the file
+}
+
+// open opens a store with a client of its own. The function at the end closes both.
+func (p place) open(ctx context.Context) (store *kv.Store, end func(), err error) {
+	end = func() {}
+	switch p.World {
+	case "file":
+		store, err = localkv.New(p.Name, nil)
+	case "dynamodb":
+		store, err = dynamokv.New(ctx, dynamoClient(p.Endpoint), p.Name, nil)
+	case "aztables":
+		client, failed := aztablesClient(p.Endpoint)
+		if failed != nil {
+			return nil, end, failed
+		}
+		store, err = aztableskv.New(ctx, client, p.Name, aztablesOptions)
+	case "firestore":
+		client, failed := firestoreClient(ctx, p.Endpoint)
+		if failed != nil {
+			return nil, end, failed
+		}
+		end = func() { client.Close() }
+		store, err = firestorekv.New(ctx, client, "torture", p.Name, nil)
+	default:
+		err = fmt.Errorf("no process can open a store of %q", p.World)
+	}
+	return store, end, err
+}
+
+// memberRates are the faults that a member meets.
+type memberRates struct {
+	Seed  uint64
+	Rates faults.Rates
+}
+
+// plan draws a fault for every request.
+func (r memberRates) plan() faults.Plan { return faults.Seeded(r.Seed, r.Rates, math.MaxInt) }
+
+// task is what a member is to do.
+type task struct {
+	Place  place
+	Faults memberRates // of a place without a network
+	Number int         // of the member: no two have the same
+	Calls  int
+}
+
+// said is one line of a member's report.
+type said struct {
+	ID   string // of a transfer
+	What string // "begins", "ok", "no" or "unknown", "sum", "counted" or "failed"
+	N    int64
+	Why  string
+}
+
+// memberPrograms are what members can do: until ctx ends, or their input.
+var memberPrograms = map[string]func(ctx context.Context, store *kv.Store, t task, say func(said)) error{}
+
+const memberProgram = "member"
+
+func init() {
+	childPrograms[memberProgram] = func(text string) error {
+		var order struct {
+			Program string
+			Task    task
+		}
+		if err := json.Unmarshal([]byte(text), &order); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		store, end, err := order.Task.Place.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		defer store.Close()
+		if order.Task.Place.Endpoint == "" {
+			in := new(faults.Injector)
+			in.Use(order.Task.Faults.plan())
+			store = store.With(kv.Wrap(kv.Level1, faults.Driver(in, attempts)))
+			defer in.Take() // what is late is still to come
+		}
+		stop, stopped := context.WithCancel(ctx)
+		defer stopped()
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			stopped()
+		}()
+		var mu sync.Mutex
+		encoder := json.NewEncoder(os.Stdout)
+		return memberPrograms[order.Program](stop, store, order.Task, func(line said) {
+			mu.Lock()
+			defer mu.Unlock()
+			encoder.Encode(line)
+		})
+	}
+}
+
+// member is a client that can be killed: a process, or goroutines where the data are in
+// the memory of this one.
+type member struct {
+	lines <-chan said // closed when it has ended
+	kill  func()
+	stop  func() // has it end by itself
+	wait  func() error
+}
+
+// join starts a member.
+func (w *world) join(t checking, program string, order task) *member {
+	t.Helper()
+	order.Place = w.place
+	lines := make(chan said)
+	if w.place.World == "" {
+		stop, stopped := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			defer close(lines)
+			done <- memberPrograms[program](stop, w.stores[order.Number%len(w.stores)], order, func(line said) { lines <- line })
+		}()
+		return &member{lines: lines, kill: stopped, stop: stopped, wait: func() error { return <-done }}
+	}
+	text, err := json.Marshal(map[string]any{"Program": program, "Task": order})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childPath+"="+string(text), childProgram+"="+memberProgram)
+	cmd.Stderr = os.Stderr
+	orders, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(lines)
+		for scanner := bufio.NewScanner(reports); scanner.Scan(); {
+			var line said
+			if json.Unmarshal(scanner.Bytes(), &line) == nil { // the last one may be torn
+				lines <- line
+			}
+		}
+	}()
+	return &member{
+		lines: lines,
+		kill:  func() { cmd.Process.Kill() },
+		stop:  func() { orders.Close() },
+		wait:  cmd.Wait,
+	}
+}

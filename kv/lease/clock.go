@@ -1,0 +1,19 @@
+package lease
+
+import "time"
+
+// reading is what the clocks of this machine read at one moment.
+type reading struct {
+	ran time.Time     // by its monotonic part, which stands still while the machine is suspended
+	all time.Duration // of throughSuspension
+}
+
+func readClocks() reading { return reading{time.Now(), throughSuspension()} }
+
+func wallClock() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
+// atLeast returns how much time has passed between two readings, or less.
+func atLeast(from, to reading) time.Duration { return to.ran.Sub(from.ran) }
+
+// atMost returns how much time has passed between two readings, or more.
+func atMost(from, to reading) time.Duration { return max(to.ran.Sub(from.ran), to.all-from.all) }

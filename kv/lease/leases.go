@@ -1,0 +1,247 @@
+package lease
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The bounds of [Options].
+const (
+	DefaultTTL = 15 * time.Second
+	MinTTL     = time.Second
+	MaxTTL     = 24 * time.Hour
+	MinPoll    = 10 * time.Millisecond
+)
+
+// MaxValueLen is the greatest length of what a leader says about itself, in bytes.
+const MaxValueLen = 1024
+
+var (
+	// ErrHeld: another one holds the lease.
+	ErrHeld = errors.New("the lease is held by another one")
+
+	// ErrLost: the lease was not renewed in time, or another one has it.
+	ErrLost = errors.New("the lease is lost")
+)
+
+// Options of [New]. Programs that share leases may have different ones.
+type Options struct {
+	// TTL is how long a lease lives on when its holder no longer renews it: MinTTL to
+	// MaxTTL, in whole milliseconds. 0 stands for DefaultTTL. It should be ten times as long
+	// as a slow request.
+	TTL time.Duration
+
+	// Poll is the longest pause between two reads of one that waits: MinPoll to half the
+	// TTL. 0 stands for a tenth of the TTL.
+	Poll time.Duration
+}
+
+// Leases acquires leases whose records are in one store. It is safe for concurrent use.
+type Leases struct {
+	store     *kv.Store
+	ttl, poll time.Duration
+	clock     func() reading
+
+	mu   sync.Mutex
+	seen map[string]sighting // by name
+}
+
+// sighting is a state of a record that others wrote.
+type sighting struct {
+	version kv.Version
+	since   reading // after it was first read
+}
+
+// maxSeen bounds how many records a Leases watches. One that is forgotten is watched anew.
+const maxSeen = 1024
+
+// New returns the leases in a store. It keeps the store open no longer than its user does:
+// leases that are held when the store closes are lost. Options may be nil. It returns an
+// error that matches [kv.ErrInvalidOption] when they are out of their bounds.
+func New(store *kv.Store, options *Options) (*Leases, error) {
+	s := &Leases{store: store, ttl: DefaultTTL, clock: readClocks, seen: make(map[string]sighting)}
+	if options != nil {
+		if options.TTL != 0 {
+			s.ttl = options.TTL
+		}
+		s.poll = options.Poll
+	}
+	if s.poll == 0 {
+		s.poll = s.ttl / 10
+	}
+	const op = "lease options"
+	switch {
+	case s.ttl < MinTTL || s.ttl > MaxTTL || s.ttl%time.Millisecond != 0:
+		return nil, s.fail(op, "", kv.ErrInvalidOption, fmt.Errorf("the TTL is %s; want %s to %s in whole milliseconds", s.ttl, MinTTL, MaxTTL))
+	case s.poll < MinPoll || s.poll > s.ttl/2:
+		return nil, s.fail(op, "", kv.ErrInvalidOption, fmt.Errorf("the poll is %s; want %s to half the TTL, %s", s.poll, MinPoll, s.ttl/2))
+	}
+	return s, nil
+}
+
+// Acquire waits until it holds the lease of that name, or until ctx ends. The name is a
+// key of the store. The lease lives on when ctx ends.
+//
+// While the store is unavailable or throttled, Acquire goes on trying. Any other error ends it.
+// When ctx ends the error matches that of ctx, and also [ErrHeld] or the store's last error.
+func (s *Leases) Acquire(ctx context.Context, name string) (*Lease, error) {
+	return s.acquire(ctx, acquisition{op: "acquire", name: name, patience: untilAcquired})
+}
+
+// TryAcquire is Acquire without waiting: it returns ErrHeld when another one holds the
+// lease, and the store's error when that is unavailable. It takes the lease of a dead
+// holder only if this Leases saw it a TTL ago: see the price of the package.
+func (s *Leases) TryAcquire(ctx context.Context, name string) (*Lease, error) {
+	return s.acquire(ctx, acquisition{op: "try to acquire", name: name})
+}
+
+// acquisition is one call that wants a lease.
+type acquisition struct {
+	op, name string
+	patience patience
+	value    []byte
+	interval int64 // if not 0, the lease is not wanted once the job of this interval is done
+
+	holder string // made by acquire: this acquisition in the record
+}
+
+// patience is how long an acquisition waits for another holder.
+type patience int
+
+const (
+	notAtAll patience = iota
+	untilRenewed
+	untilAcquired
+)
+
+// maxUnsure is how often an acquisition that does not wait looks again after a lost response.
+const maxUnsure = 3
+
+func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
+	if len(a.value) > MaxValueLen {
+		return nil, s.fail(a.op, a.name, kv.ErrValueTooLarge, fmt.Errorf("the value has %d bytes; want at most %d", len(a.value), MaxValueLen))
+	}
+	a.holder = rand.Text()
+	var first kv.Version
+	for unsure := 0; ; {
+		l, other, err := s.attempt(ctx, a)
+		pause := s.pause()
+		switch {
+		case err == nil:
+			return l, nil
+		case ctx.Err() != nil:
+		case errors.Is(err, ErrHeld):
+			if first.IsZero() {
+				first = other.version
+			}
+			if a.patience == notAtAll || a.patience == untilRenewed && first != other.version {
+				return nil, err
+			}
+			pause = min(pause, other.left)
+		case errors.Is(err, kv.ErrConditionFailed): // another one was faster: see what it did
+			continue
+		case errors.Is(err, kv.ErrIndeterminate) && unsure < maxUnsure:
+			unsure++
+			continue
+		case a.patience != untilAcquired || !passing(err):
+			return nil, err
+		}
+		if ended := sleep(ctx, pause); ended != nil {
+			return nil, s.fail(a.op, a.name, nil, fmt.Errorf("%w: %w", ended, err))
+		}
+	}
+}
+
+// other is the lease of another holder.
+type other struct {
+	version kv.Version
+	left    time.Duration // after which it is free, unless it changes
+}
+
+// attempt reads the record of a lease once, and takes the lease if it is free. Otherwise
+// the error matches ErrHeld.
+func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, error) {
+	found, version, err := s.read(ctx, a.op, a.name)
+	if err != nil {
+		return nil, other{}, err
+	}
+	if a.interval != 0 && found.Done >= a.interval {
+		return nil, other{}, errDone
+	}
+	own := found.Holder == a.holder // taken by an earlier attempt, whose response was lost
+	if found.Holder != "" && !own {
+		if left := found.ttl() - s.see(a.name, version); left > 0 {
+			return nil, other{version, left}, s.fail(a.op, a.name, ErrHeld, nil)
+		}
+	}
+	next := record{Token: found.Token, Holder: a.holder, TTL: s.ttl.Milliseconds(), Value: a.value, Done: found.Done}
+	if !own {
+		next.Token++
+	}
+	var condition kv.ConditionOption = kv.IfVersion(version)
+	if version.IsZero() {
+		condition = kv.IfNotExists()
+	}
+	sent := s.clock()
+	stored, err := s.store.Put(ctx, a.name, next.encode(), condition)
+	if err != nil {
+		return nil, other{}, err
+	}
+	if atMost(sent, s.clock()) >= belief(s.ttl) {
+		return nil, other{}, s.fail(a.op, a.name, kv.ErrUnavailable, errors.New("the response took longer than the lease lasts"))
+	}
+	return s.hold(a.name, next, stored, sent), other{}, nil
+}
+
+// see notes that the record of another holder was read, and returns for how long, at
+// least, it has been in that state. Each renewal changes the version.
+func (s *Leases) see(name string, version kv.Version) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock()
+	last, ok := s.seen[name]
+	if ok && last.version == version {
+		return atLeast(last.since, now)
+	}
+	if !ok && len(s.seen) >= maxSeen {
+		for any := range s.seen {
+			delete(s.seen, any)
+			break
+		}
+	}
+	s.seen[name] = sighting{version, now}
+	return 0
+}
+
+// pause is the pause before the next read of one that waits. It varies, so that many that
+// wait do not read together.
+func (s *Leases) pause() time.Duration { return s.poll/2 + mathrand.N(s.poll/2) }
+
+// sleep returns after a pause, or with the error of ctx when that ends before.
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// passing reports whether an error of the store may be gone at the next try.
+func passing(err error) bool {
+	for _, kind := range []error{kv.ErrUnavailable, kv.ErrThrottled, kv.ErrIndeterminate, context.DeadlineExceeded} {
+		if errors.Is(err, kind) {
+			return !errors.Is(err, kv.ErrClosed)
+		}
+	}
+	return false
+}

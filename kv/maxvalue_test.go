@@ -1,0 +1,173 @@
+package kv_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// holding is middleware over a driver that holds values of at most n bytes.
+func holding(n int) kv.StoreOption {
+	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
+		info := d.Info()
+		info.MaxValueLen = n
+		return described{d, info}
+	})
+}
+
+func TestLimitInForce(t *testing.T) {
+	t.Parallel()
+	const most = kv.MaxLargeValueLen
+	for _, c := range []struct {
+		what string
+		opts []kv.StoreOption
+		want int
+	}{
+		{"a store", nil, kv.MaxValueLen},
+		{"a driver that says nothing", []kv.StoreOption{holding(0)}, kv.MaxValueLen},
+		{"a driver that holds less", []kv.StoreOption{holding(1000)}, 1000},
+		{"MaxValue", []kv.StoreOption{kv.MaxValue(100_000)}, 100_000},
+		{"the largest MaxValue", []kv.StoreOption{kv.MaxValue(most)}, most},
+		{"a MaxValue below the usual limit", []kv.StoreOption{kv.MaxValue(10)}, 10},
+		{"the later of two", []kv.StoreOption{kv.MaxValue(most), kv.MaxValue(10)}, 10},
+		{"MaxValue below middleware that holds less", []kv.StoreOption{kv.MaxValue(most), holding(1000)}, 1000},
+		{"MaxValue over middleware that holds less", []kv.StoreOption{holding(50_000), kv.MaxValue(50_000)}, 50_000},
+		{"MaxValue and other options", []kv.StoreOption{kv.MaxValue(most), kv.Stale()}, most},
+	} {
+		store := memkv.New().With(c.opts...)
+		view, err := store.Namespace("a:")
+		if err != nil {
+			t.Fatal(err)
+		}
+		nested, err := view.Namespace("b:")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*kv.Store{store, store.With(), view, nested, view.With()} {
+			if n := s.Info().MaxValueLen; n != c.want {
+				t.Errorf("rule: Info says the limit in force, of derived stores too; of %s (namespace %q) it is %d, want %d", c.what, s.Info().Namespace, n, c.want)
+			}
+		}
+	}
+	view, err := memkv.New().Namespace("a:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := view.With(kv.MaxValue(most)).Info().MaxValueLen; n != most {
+		t.Errorf("rule: a namespace holds what its driver holds; with MaxValue of %d its limit is %d", most, n)
+	}
+}
+
+func TestMaxValueRefuses(t *testing.T) {
+	t.Parallel()
+	value := make([]byte, 60_000)
+	for _, c := range []struct {
+		opts []kv.StoreOption
+		says string
+	}{
+		{[]kv.StoreOption{kv.MaxValue(0)}, "MaxValue is 0; it must be 1 to 393216"},
+		{[]kv.StoreOption{kv.MaxValue(-7)}, "MaxValue is -7"},
+		{[]kv.StoreOption{kv.MaxValue(kv.MaxLargeValueLen + 1)}, "MaxValue is 393217; it must be 1 to 393216"},
+		{[]kv.StoreOption{holding(50_000), kv.MaxValue(50_001)}, "it must be 1 to 50000"},
+		{[]kv.StoreOption{holding(0), kv.MaxValue(50_000)}, "it must be 1 to 24576"},
+		{[]kv.StoreOption{holding(1 << 20), kv.MaxValue(400_000)}, "it must be 1 to 393216"},
+		{[]kv.StoreOption{kv.MaxValue(0), kv.MaxValue(1000)}, "MaxValue is 0"},
+	} {
+		store := memkv.New().With(c.opts...)
+		view, err := store.Namespace("a:")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*kv.Store{store, view, store.With(kv.Stale())} {
+			_, err := s.Put(t.Context(), "key", value)
+			if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("rule: a MaxValue that cannot be is ErrInvalidOption in every call, and says what is wanted; got %v, want %q", err, c.says)
+			}
+			if _, err := kv.JSON[string](s).Get(t.Context(), "key"); !errors.Is(err, kv.ErrInvalidOption) {
+				t.Errorf("rule: a MaxValue that cannot be is ErrInvalidOption, in typed views too; got %v", err)
+			}
+		}
+	}
+	_, err := memkv.New().Put(t.Context(), "key", value)
+	if want := "the value has 60000 bytes; it must have at most 24576, or up to 393216 in a store with MaxValue"; !errors.Is(err, kv.ErrValueTooLarge) || !strings.Contains(err.Error(), want) {
+		t.Errorf("rule: a value that MaxValue would let through says so; got %v, want %q", err, want)
+	}
+	_, err = memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen)).Put(t.Context(), "key", make([]byte, kv.MaxLargeValueLen+1))
+	if !errors.Is(err, kv.ErrValueTooLarge) || strings.Contains(err.Error(), "MaxValue") {
+		t.Errorf("rule: a value that nothing lets through says no more than the limit; got %v", err)
+	}
+}
+
+// Middleware can lower what it is over by what it adds.
+func TestSealedLargeValues(t *testing.T) {
+	t.Parallel()
+	store := memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen), kv.Wrap(kv.Level1, sealed))
+	most := store.Info().MaxValueLen
+	if most >= kv.MaxLargeValueLen || most < kv.MaxLargeValueLen-100 {
+		t.Fatalf("rule: middleware lowers the limit by what it adds; it is %d", most)
+	}
+	value := bytes.Repeat([]byte("v"), most)
+	if _, err := store.Put(t.Context(), "key", value); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := store.With().Get(t.Context(), "key"); err != nil || !bytes.Equal(e.Value, value) {
+		t.Errorf("rule: a value of the limit comes back; got %d bytes, %v", len(e.Value), err)
+	}
+	if n := memkv.New().With(kv.Wrap(kv.Level1, sealed)).Info().MaxValueLen; n != kv.MaxValueLen {
+		t.Errorf("rule: where the driver holds more than the limit, what middleware adds does not lower it; it is %d", n)
+	}
+}
+
+// readCounter counts reads.
+type readCounter struct {
+	kv.Driver
+	gets int
+}
+
+func (d *readCounter) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.gets++
+	return d.Driver.Get(ctx, req)
+}
+
+// A store keeps its last own values for the next updates, within a number of bytes.
+func TestUpdatesOfLargeValues(t *testing.T) {
+	t.Parallel()
+	d := new(readCounter)
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }), kv.MaxValue(kv.MaxLargeValueLen))
+	update := func(key string, n int) {
+		t.Helper()
+		if _, err := store.Update(t.Context(), key, func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Value: make([]byte, n)}, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		update("key", kv.MaxLargeValueLen)
+	}
+	if d.gets != 1 {
+		t.Errorf("rule: an update that follows one of the same store needs no read, of large values too; 5 updates made %d", d.gets)
+	}
+	keys := make([]string, 26)
+	for i := range keys {
+		keys[i] = "key:" + string(rune('A'+i))
+		update(keys[i], kv.MaxLargeValueLen)
+	}
+	d.gets = 0
+	for _, key := range keys {
+		update(key, 1)
+	}
+	if d.gets < len(keys)-8 {
+		t.Errorf("rule: 128 values of 24 KiB are kept, or 8 of 384 KiB; of %d updates only %d made a read", len(keys), d.gets)
+	}
+	d.gets = 0
+	for _, key := range keys {
+		update(key, 1)
+	}
+	if d.gets != 0 {
+		t.Errorf("rule: small values take the place of large ones; of %d updates %d made a read", len(keys), d.gets)
+	}
+}

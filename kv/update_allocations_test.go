@@ -1,0 +1,46 @@
+package kv_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// An update that nobody competes with makes few allocations: memkv's own are two of them,
+// and one is the function's.
+func TestUpdateAllocations(t *testing.T) {
+	change := func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Value: []byte("new value of an entry")}, nil }
+	for name, c := range map[string]struct {
+		store *kv.Store
+		do    func(context.Context, *kv.Store) error
+		most  float64
+	}{
+		"Update of a driver that never waits": {memkv.New(), func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Update(ctx, "n", change)
+			return err
+		}, 6},
+		"Increment of a driver that never waits": {memkv.New(), func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Increment(ctx, "n", 1)
+			return err
+		}, 7},
+		"Update of another driver": {combining(), func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Update(ctx, "n", change)
+			return err
+		}, 10},
+		"Increment of another driver": {combining(), func(ctx context.Context, s *kv.Store) error {
+			_, err := s.Increment(ctx, "n", 1)
+			return err
+		}, 11},
+	} {
+		got := testing.AllocsPerRun(100, func() {
+			if err := c.do(t.Context(), c.store); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got > c.most {
+			t.Errorf("rule: %s makes at most %v allocations; it makes %v", name, c.most, got)
+		}
+	}
+}
