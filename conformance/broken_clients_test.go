@@ -49,7 +49,7 @@ func TestSoundClients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for result, err := range check(t.Context(), Config{New: newMem, Faulty: faulty}, faultSuite) {
+			for result, err := range check(t.Context(), Config{New: newMem, Faulty: faulty, parallel: manyAtOnce}, faultSuite) {
 				if err == nil {
 					err = result.Err()
 				}
@@ -188,7 +188,7 @@ func brokenClients() []fault {
 				"faults/put/response-lost", "faults/put/every-response-lost", "faults/put-if-not-exists/response-lost", "faults/put-if-not-exists/every-response-lost",
 				"faults/put-if-not-exists-expired/*response-lost", "faults/put-if-version/*response-lost",
 				"faults/delete/*response-lost", "faults/delete-if-version/*response-lost",
-				"faults/put-many/*response-lost", "faults/put-many-if-not-exists/*response-lost", "faults/delete-many/*response-lost",
+				"faults/put-many/*response-lost", "faults/put-many-if-not-exists/*response-lost", "faults/delete-many/*response-lost", "faults/delete-prefix-writes/*response-lost",
 				"faults/touch/*response-lost", "faults/touch-if-version/*response-lost", "faults/increment/response-lost", "faults/increment/every-response-lost",
 				"faults/get-and-delete/*response-lost", "faults/atomic/*response-lost",
 			},
@@ -230,7 +230,8 @@ func brokenClients() []fault {
 			must: []string{
 				"faults/atomic-refused/*",
 				"faults/*/request-lost", "faults/*/throttled", "faults/*/every-request-lost", "faults/*/always-throttled", "faults/put*/unanswered", "faults/get/unanswered",
-				"faults/scan/later-request-lost", "faults/*-stale/*", "faults/put-if-not-exists-live/*",
+				"faults/get/response-lost", "faults/exists/response-lost", "faults/count/response-lost", "faults/scan/*response-lost", "faults/page/response-lost", "faults/get-many/response-lost", "faults/delete-prefix/response-lost",
+				"faults/*-stale/*", "faults/put-if-not-exists-live/*",
 			},
 		},
 		{
@@ -238,6 +239,15 @@ func brokenClients() []fault {
 			wrap: puts(func(rec *kv.Record) { rec.Token = rec.Token[:18] + "same" }),
 			must: []string{"faults/*/version-after-retry"},
 			only: true,
+		},
+		{
+			name: "returns the version of its first attempt, whichever was applied",
+			client: after(kv.KindPut, func(req kv.WriteRequest, out *kv.Outcome) {
+				if out.Done {
+					out.Version = req.Token
+				}
+			}),
+			must: []string{"faults/put/request-lost", "faults/put/version-after-retry", "faults/put-if-not-exists/version-after-retry"},
 		},
 		{
 			name: "takes a repeated request for an attack",
@@ -334,7 +344,7 @@ func brokenClients() []fault {
 			name:     "takes a page that fails for the end of the scan",
 			attempts: 1,
 			client:   paged(1000, true),
-			must:     []string{"faults/scan/later-request-lost"},
+			must:     []string{"faults/scan/later-response-lost"},
 			only:     true,
 		},
 		{
@@ -432,7 +442,7 @@ func brokenClients() []fault {
 				}
 				return results
 			}),
-			must: []string{"faults/put-many/response-lost", "faults/delete-prefix/request-lost"},
+			must: []string{"faults/put-many/response-lost", "faults/delete-prefix/response-lost"},
 		},
 	}
 }

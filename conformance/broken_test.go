@@ -35,6 +35,9 @@ type fault struct {
 	group string
 }
 
+// manyAtOnce is how many cases run at once where many of them wait for a deadline.
+const manyAtOnce = 16
+
 func (f fault) config() Config {
 	return Config{
 		New: func(context.Context) (*kv.Store, error) {
@@ -43,8 +46,9 @@ func (f fault) config() Config {
 			}
 			return memkv.New().With(kv.Wrap(kv.Level1, f.wrap)), nil
 		},
-		Faulty: unreliable(cmp.Or(f.attempts, 4), f.client, f.wrap),
-		front:  f.with,
+		Faulty:   unreliable(cmp.Or(f.attempts, 4), f.client, f.wrap),
+		front:    f.with,
+		parallel: manyAtOnce,
 	}
 }
 

@@ -44,6 +44,10 @@ type Config struct {
 	// slowest emulator takes 2 seconds, and took 9 on two cores with a load of 30.
 	CaseTimeout time.Duration
 
+	// Only, when set, says which cases to run, as "go test -run" does. The others are left
+	// out of what [Run] and [Check] do, and nothing is said about what they check.
+	Only func(Case) bool
+
 	front    func(store) store // breaks the store, in the suite's own tests
 	parallel int               // how many cases run at once; zero stands for GOMAXPROCS
 }

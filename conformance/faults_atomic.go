@@ -25,13 +25,7 @@ func faultyAtomicCases() []testCase {
 						_, err := t.AtomicWrite(ctx, kv.PutOp("g::a", []byte("new"), kv.IfVersion(v)), kv.PutOp("g::b", []byte("new")))
 						return err
 					})
-					t.wantBounded(tr, requests)
-					if err == nil {
-						t.Errorf("the AtomicWrite succeeded, though a condition did not hold")
-					}
-					if tr.always && tr.fault != Lose {
-						t.wantTrouble("AtomicWrite", tr, err)
-					}
+					t.wantFate("the AtomicWrite", tr, fate{requests: requests, err: err})
 					t.wantValue("g::a", "newer")
 					t.wantContent("g::a")
 				}))
@@ -49,7 +43,6 @@ func testFaultyAtomic(t *trial, tr trouble) {
 			kv.PutOp("g::expired", []byte("new"), kv.IfNotExists()), kv.DeleteOp("g::gone", kv.IfVersion(gone)))
 		return err
 	})
-	t.wantBounded(tr, requests)
 	entries := t.getMany("g::a", "g::b", "g::expired", "g::gone")
 	applied := string(entries["g::a"].Value) == "new"
 	for key, is := range map[string]bool{
@@ -59,19 +52,8 @@ func testFaultyAtomic(t *trial, tr trouble) {
 			t.Errorf("the write of %s was applied: %v; that of g::a: %v", key, is, applied)
 		}
 	}
-	switch {
-	case err == nil && !applied:
-		t.Errorf("the AtomicWrite succeeded, and was not applied")
-	case known(err) && applied:
-		t.Errorf("the error is %v, which says that nothing was written; it was", err)
-	case isFailed(err):
-		t.Errorf("the error is %v, though all conditions held", err)
-	case err == nil && (len(versions) != 4 || versions[0] != entries["g::a"].Version || versions[1] != entries["g::b"].Version):
+	t.wantFate("the AtomicWrite", tr, fate{requests: requests, err: err, holds: true, applied: applied})
+	if err == nil && (len(versions) != 4 || versions[0] != entries["g::a"].Version || versions[1] != entries["g::b"].Version) {
 		t.Errorf("the versions are not those of the entries")
-	case !tr.always && requests > 1 && err != nil:
-		t.Errorf("the error is %v, though the client repeated what failed; want none", err)
-	}
-	if tr.always && tr.fault != Lose {
-		t.wantTrouble("AtomicWrite", tr, err)
 	}
 }

@@ -43,10 +43,14 @@ var faultSuite = func() []testCase {
 	return cases
 }()
 
-// cases are those that config has what they need for.
+// cases are those that config has what they need for, and that it asks for.
 func (config Config) cases() []testCase {
-	if config.Faulty == nil {
-		return suite
+	cases := suite
+	if config.Faulty != nil {
+		cases = slices.Concat(suite, faultSuite)
 	}
-	return slices.Concat(suite, faultSuite)
+	if config.Only == nil {
+		return cases
+	}
+	return slices.DeleteFunc(slices.Clone(cases), func(c testCase) bool { return !config.Only(c.Case) })
 }

@@ -84,6 +84,77 @@ func (t *trial) wantBounded(tr trouble, requests int) {
 	}
 }
 
+// known reports whether err says for sure that nothing was written.
+func known(err error) bool { return err != nil && !errors.Is(err, kv.ErrIndeterminate) }
+
+func isFailed(err error) bool  { return errors.Is(err, kv.ErrConditionFailed) }
+func isUnknown(err error) bool { return errors.Is(err, kv.ErrIndeterminate) && !isFailed(err) }
+
+// wantTrue checks what every write, met by trouble or not, says of itself: holds is set
+// if its condition does or it has none, applied if it was, by what is there afterwards.
+// It reports whether it found nothing wrong.
+func (t *trial) wantTrue(what string, err error, holds, applied bool) bool {
+	switch {
+	case isFailed(err) && errors.Is(err, kv.ErrIndeterminate):
+		t.Errorf("%s: the error %v matches ErrConditionFailed and ErrIndeterminate", what, err)
+	case isFailed(err) && holds:
+		t.Errorf("%s: the error is %v, though the condition held", what, err)
+	case known(err) && applied:
+		t.Errorf("%s: the error is %v, which says that nothing was written; it was", what, err)
+	case err == nil && !holds:
+		t.Errorf("%s succeeded, though the condition did not hold", what)
+	case err == nil && !applied:
+		t.Errorf("%s succeeded, and was not applied", what)
+	default:
+		return true
+	}
+	return false
+}
+
+// A fate is what became of a write that met trouble.
+type fate struct {
+	requests       int   // that the client made of it
+	err            error // that the call returned
+	holds, applied bool  // as for wantTrue
+
+	// When the response is lost, it can be known in any case that the write was applied,
+	// or it cannot be known, since the write leaves nothing behind.
+	traced, traceless bool
+}
+
+// wantFate checks that what a write says of itself is true, and no less than can be known.
+func (t *trial) wantFate(what string, tr trouble, f fate) {
+	t.wantBounded(tr, f.requests)
+	t.wantTrue(what, f.err, f.holds, f.applied)
+	err, once := f.err, f.requests == 1
+	switch {
+	case tr.always && tr.fault == Lose:
+		// On a busy machine the deadline may pass before there is a request.
+		if known(err) && f.holds && f.requests > 0 {
+			t.Errorf("%s: the error is %v; want ErrIndeterminate", what, err)
+		}
+	case tr.always:
+		t.wantTrouble(what, tr, err)
+	case err == nil:
+	case f.traced && tr.fault == Lose:
+		t.Errorf("%s: the error is %v; want none", what, err)
+	case once && tr.fault == Throttle:
+		t.wantError(what+", which the client did not repeat", err, kv.ErrThrottled)
+	case once && tr.fault == Drop && !errors.Is(err, kv.ErrUnavailable) && !isUnknown(err):
+		t.Errorf("%s, which the client did not repeat: the error is %v; want ErrUnavailable or ErrIndeterminate", what, err)
+	// Of a condition that failed, a client may hear that much in what is left of the response.
+	case once && tr.fault == Lose && f.holds && !isUnknown(err):
+		t.Errorf("%s, which the client did not repeat: the error is %v; want ErrIndeterminate", what, err)
+	case once:
+	case !f.holds && tr.fault == Throttle:
+		t.wantError(what, err, kv.ErrConditionFailed)
+	case !f.holds && !isFailed(err) && !isUnknown(err):
+		t.Errorf("%s: the error is %v; want ErrConditionFailed or ErrIndeterminate", what, err)
+	case f.holds && !(f.traceless && tr.fault == Lose && isUnknown(err)):
+		t.Errorf("%s: the error is %v, though the client repeated what failed; want none", what, err)
+	}
+}
+
 // wantTrouble checks the error of a call of which every request met trouble.
 func (t *trial) wantTrouble(what string, tr trouble, err error) {
 	late := errors.Is(err, context.DeadlineExceeded)

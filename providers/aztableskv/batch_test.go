@@ -456,9 +456,6 @@ func TestWriteManyUnderConditionsRequests(t *testing.T) {
 func TestWriteManyUnderConditionsLostAnswer(t *testing.T) {
 	t.Parallel()
 	for name, fault1 := range lost {
-		if name == "transport's fail" {
-			continue
-		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, "kv1")

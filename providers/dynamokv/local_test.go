@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/skykv/skykv/internal/testing/emulator"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -244,95 +241,6 @@ func TestConditionsInBatches(t *testing.T) {
 	add(kv.KindDelete, "absent-1", version(token), fmt.Sprintf("found batch-token-%010d", 5))
 	if got := outcomes(d.WriteMany(ctx, req)); !slices.Equal(got, want) {
 		t.Errorf("rule: each result of a batch is that of a single write, in their order; got\n%q, want\n%q", got, want)
-	}
-}
-
-// cutter forwards requests to DynamoDB Local. Of each write's attempts, it cuts
-// off the first answer, after the service has acted.
-func cutter(endpoint string) answer {
-	return func(w http.ResponseWriter, r *http.Request, c call) {
-		req, err := http.NewRequestWithContext(r.Context(), r.Method, endpoint+"/", r.Body)
-		if err != nil {
-			panic(err)
-		}
-		req.Header = r.Header.Clone()
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			panic(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		if body, _ := io.ReadAll(resp.Body); c.op == "GetItem" || c.attempt > 1 {
-			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-			w.WriteHeader(resp.StatusCode)
-			_, _ = w.Write(body)
-			return
-		}
-		cut(w, r, c)
-	}
-}
-
-// The service acts and its answer is lost: conditional puts recognise what they
-// did, by their tokens, and conditional deletes say that they cannot know.
-func TestLostResponses(t *testing.T) {
-	t.Parallel()
-	direct, table := provisioned(t)
-	f := newFake(t, cutter(emulator.DynamoDB(t)))
-	lossy := dynamodb.New(direct.Options(), retrying(nil), func(o *dynamodb.Options) { o.BaseEndpoint = &f.url })
-	ctx := t.Context()
-	now := time.Now().Truncate(time.Millisecond)
-	clock := kv.Clock(func() time.Time { return now })
-	open := func(client *dynamodb.Client) *kv.Store {
-		store, err := New(ctx, client, table, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return store.With(clock)
-	}
-	good, store := open(direct), open(lossy)
-	put := func(key string, opts ...kv.PutOption) kv.Version {
-		v, err := good.Put(ctx, key, []byte("old"), opts...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	wantStored := func(what, key string, v kv.Version, err error) {
-		t.Helper()
-		if err != nil {
-			t.Errorf("rule: %s that landed is a success; got %v", what, err)
-			return
-		}
-		if e, err := good.Get(ctx, key); err != nil || string(e.Value) != "new" || e.Version != v {
-			t.Errorf("rule: %s is stored with the version that it returned; got %q, %v", what, e.Value, err)
-		}
-	}
-
-	v, err := store.Put(ctx, "put", []byte("new"))
-	wantStored("a Put", "put", v, err)
-	v, err = store.Put(ctx, "absent", []byte("new"), kv.IfNotExists())
-	wantStored("a Put if absent", "absent", v, err)
-	put("expired", kv.TTL(time.Second))
-	now = now.Add(time.Second)
-	v, err = store.Put(ctx, "expired", []byte("new"), kv.IfNotExists(), kv.TTL(time.Hour))
-	wantStored("a takeover", "expired", v, err)
-	v, err = store.Put(ctx, "version", []byte("new"), kv.IfVersion(put("version")))
-	wantStored("a Put if version", "version", v, err)
-
-	// Conditions that fail both times: perhaps the first time they did not.
-	put("taken")
-	_, err = store.Put(ctx, "taken", []byte("new"), kv.IfNotExists())
-	wantError(t, "a Put if absent over an entry, after a lost response", err, nil, true, `"taken"`)
-	if err := store.Delete(ctx, "deleted", kv.IfVersion(put("deleted"))); true {
-		wantError(t, "a Delete if version, after a lost response", err, nil, true, `"deleted"`)
-	}
-	if _, err := good.Get(ctx, "deleted"); !errors.Is(err, kv.ErrNotFound) {
-		t.Errorf("the Delete whose response was lost did not land: %v", err)
-	}
-	if err := store.Delete(ctx, "put"); err != nil {
-		t.Errorf("rule: a Delete may be applied again; got %v", err)
-	}
-	if _, err := store.PutMany(ctx, items([]string{"many-1", "many-2"})); err != nil {
-		t.Errorf("rule: a batch may be applied again; got %v", err)
 	}
 }
 

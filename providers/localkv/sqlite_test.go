@@ -265,7 +265,7 @@ func TestLogIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n == 0 {
-			for range 6 {
+			for range 2 {
 				scans.Go(func() {
 					for ctx.Err() == nil {
 						for range store.Scan(ctx, "", kv.KeysOnly()) {

@@ -145,7 +145,7 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, req *kv.ScanRe
 	case Delay:
 		pause(a)
 	case Truncate:
-		left = Rand(0, a.Op).IntN(4)
+		left = a.rand().IntN(4)
 	default:
 		err := a.unanswered(ctx)
 		if ctx.Err() != nil {

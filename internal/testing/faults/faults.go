@@ -32,7 +32,7 @@ const (
 	// The service acts on these, and the client does not hear what came of it.
 	Lose     Kind = "lose"     // the connection is reset instead of the response
 	Truncate Kind = "truncate" // the connection ends within the response
-	Fail     Kind = "fail"     // answered by a 500 or INTERNAL
+	Fail     Kind = "fail"     // answered by a 500, 502, 503 or 504, or by INTERNAL and the like
 	Garbage  Kind = "garbage"  // answered by a success that is no response of the service
 	Late     Kind = "late"     // the connection is reset at once, the request forwarded after that
 
@@ -303,8 +303,11 @@ func (in *Injector) forward(a *Attempt, act func() error) error {
 
 // pause is the delay of a request: real time, since SDKs and emulators live in it.
 func pause(a *Attempt) {
-	time.Sleep(time.Duration(1+Rand(0, a.Op, a.Method).IntN(20)) * time.Millisecond)
+	time.Sleep(time.Duration(1+a.rand().IntN(20)) * time.Millisecond)
 }
+
+// rand draws what a kind leaves open, for each attempt anew.
+func (a *Attempt) rand() *rand.Rand { return Rand(0, a.Op, a.Method, fmt.Sprint(a.Attempt)) }
 
 type opKey struct{}
 

@@ -114,7 +114,7 @@ func (p *GRPC) serve(_ any, client grpc.ServerStream) error {
 	case Lose:
 		return connectionReset
 	case Fail:
-		switch Rand(0, a.Op).IntN(3) {
+		switch a.rand().IntN(3) {
 		case 0:
 			return status.Error(codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR")
 		case 1:

@@ -110,11 +110,8 @@ func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 	case a.Kind == Lose:
 		reset(w)
 	case a.Kind == Fail:
-		status := http.StatusInternalServerError
-		if Rand(0, a.Op).IntN(2) == 0 {
-			status = http.StatusBadGateway
-		}
-		http.Error(w, "<html>a proxy on the way lost the response</html>", status)
+		status := []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+		http.Error(w, "<html>a proxy on the way lost the response</html>", status[a.rand().IntN(len(status))])
 	case a.Kind == Garbage:
 		resp.header.Del("X-Amz-Crc32")
 		resp.header.Del("Content-Length")

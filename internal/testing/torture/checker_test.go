@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 )
@@ -80,12 +81,15 @@ func definite(err error) error {
 	return err
 }
 
-// bugs are drivers that break one promise each. above wraps the unreliable network,
-// as the code of a provider does, below is wrapped by it, as a service is.
-var bugs = []struct {
+// A bug breaks one promise. above wraps the unreliable network, as the code of a provider
+// does, below is wrapped by it, as a service is.
+type bug struct {
 	name         string
 	above, below func(kv.Driver) kv.Driver
-}{
+}
+
+// bugs are those of calls for one key.
+var bugs = []bug{
 	{name: "forgets that an earlier attempt may have been applied", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 			out, err := d.Write(ctx, req)
@@ -268,31 +272,9 @@ func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Drive
 	return h.Check(t.TempDir(), fmt.Sprintf("round %d", round))
 }
 
-// TestLostResponsesFindBrokenDrivers: the bugs that only a lost response brings to
-// light are found by the cases for them as well.
-func TestLostResponsesFindBrokenDrivers(t *testing.T) {
-	for _, bug := range bugs[:5] {
-		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
-			t.Parallel()
-			w := brokenWorld(t, bug.above, bug.below)
-			for name, l := range lostCases(w) {
-				if failures := failuresOf(t.Context(), func(t checking) { l.test(t) }); failures != nil {
-					t.Logf("found by %s: %s", name, failures[0])
-					return
-				}
-			}
-			t.Errorf("rule: the cases find a driver that %s", bug.name)
-		})
-	}
-}
-
 // batchBugs are those of batches and scans.
-var batchBugs = []struct {
-	name  string
-	above func(kv.Driver) kv.Driver
-	check func(checking, *world)
-}{
-	{"forgets keys of a batch that failed", func(d kv.Driver) kv.Driver {
+var batchBugs = []bug{
+	{name: "forgets keys of a batch that failed", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 			results := d.WriteMany(ctx, req)
 			for i := range results {
@@ -300,8 +282,8 @@ var batchBugs = []struct {
 			}
 			return results
 		}}
-	}, lostBatchOf(faults.Drop, true)},
-	{"says of a batch whose answer was lost that nothing was written", func(d kv.Driver) kv.Driver {
+	}},
+	{name: "says of a batch whose answer was lost that nothing was written", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 			results := d.WriteMany(ctx, req)
 			for i, r := range results {
@@ -309,8 +291,8 @@ var batchBugs = []struct {
 			}
 			return results
 		}}
-	}, lostBatchOf(faults.Lose, true)},
-	{"ends a scan that broke off as if it were complete", func(d kv.Driver) kv.Driver {
+	}},
+	{name: "ends a scan that broke off as if it were complete", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
 				for rec, err := range d.Scan(ctx, req) {
@@ -320,33 +302,25 @@ var batchBugs = []struct {
 				}
 			}
 		}}
-	}, lostScanOf(faults.Truncate, true)},
+	}},
 }
 
-func lostBatchOf(kind faults.Kind, always bool) func(checking, *world) {
-	return func(t checking, w *world) { testLostBatch(t, w, kind, always, "batch:") }
-}
-
-func lostScanOf(kind faults.Kind, always bool) func(checking, *world) {
-	return func(t checking, w *world) {
-		testLostScan(t, w, kind, always, fillForScan(t, w), func() faults.Plan {
-			return faults.Reads(slices.Repeat([]faults.Kind{kind}, 1000)...)
-		})
-	}
-}
-
-func TestLostBatchesAndScansFindBrokenDrivers(t *testing.T) {
-	for _, bug := range batchBugs {
+// TestLostResponsesFindBrokenDrivers: the bugs that only a lost response brings to light are
+// found by TestLostResponses as well.
+func TestLostResponsesFindBrokenDrivers(t *testing.T) {
+	for _, bug := range slices.Concat(bugs[:5], batchBugs) {
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			if failures := failuresOf(t.Context(), func(c checking) { bug.check(c, memWorld(t)) }); failures != nil {
-				t.Fatalf("without the bug: %s", failures[0])
-			}
-			for range 3 { // on a busy machine a deadline may pass before the bug shows
-				failures := failuresOf(t.Context(), func(c checking) { bug.check(c, brokenWorld(t, bug.above, nil)) })
-				if failures != nil {
-					t.Log(failures[0])
-					return
+			newWorld := func(t testing.TB) *world { return brokenWorld(t, bug.above, nil) }
+			for _, kind := range waysOfLosing {
+				for result, err := range conformance.Check(t.Context(), playing(t, newWorld, kind)) {
+					if err == nil {
+						err = result.Err()
+					}
+					if err != nil {
+						t.Logf("found by %s, %s: %v", kind, result.Name, err)
+						return
+					}
 				}
 			}
 			t.Errorf("rule: the cases find a driver that %s", bug.name)
