@@ -129,6 +129,8 @@ type readCounter struct {
 	gets int
 }
 
+func (d *readCounter) Info() kv.Info { return waiting(d.Driver) } // whose updates begin from own values
+
 func (d *readCounter) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.gets++
 	return d.Driver.Get(ctx, req)
