@@ -89,7 +89,10 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 	l := newLayout(shards)
 	return &driver{
 		client: watched(client), table: &table, layout: l, timeout: timeout, pause: backoff, now: time.Now,
-		info: kv.Info{Name: name, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix, MaxAtomicWrites: maxAtomicWrites},
+		info: kv.Info{
+			Name: name, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+			MaxValueLen: kv.MaxLargeValueLen, MaxAtomicWrites: maxAtomicWrites,
+		},
 	}, nil
 }
 
