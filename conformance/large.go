@@ -143,7 +143,7 @@ func largeCases() []testCase {
 		largeRule("large/batch",
 			"Larger values can be written and read many at once, beyond what one request of a service holds.",
 			func(t *trial, longest int) {
-				const n = 44 // which with the largest values is more than 16 MiB
+				const n = 28 // which with the largest values is more than 10 MiB
 				keys := numbered("key:", n)
 				items := make([]kv.Item, n)
 				for i, key := range keys {
@@ -158,11 +158,11 @@ func largeCases() []testCase {
 		largeRule("large/scan",
 			"A scan yields larger values among small ones, each as it was stored, and pages hold as many entries as are asked for.",
 			func(t *trial, longest int) {
-				keys := numbered("key:", 120)
+				keys := numbered("key:", 40)
 				items, values := make([]kv.Item, len(keys)), make(map[string]string)
 				for i, key := range keys {
 					value := key
-					if i > 80 || i%10 == 3 {
+					if i%10 == 3 || i >= 32 {
 						value = key + string(bytesOf(longest-len(key)))
 					}
 					items[i], values[key] = kv.Item{Key: key, Value: []byte(value)}, value
@@ -170,10 +170,10 @@ func largeCases() []testCase {
 				t.fill(items...)
 				entries := t.scan("")
 				t.wantKeys("Scan", entries, keys)
-				page := t.page("", 100, "")
-				t.wantKeys("ScanPage", page.Entries, keys[:100])
-				rest := t.page("", 100, page.Next)
-				t.wantKeys("ScanPage after it", rest.Entries, keys[100:])
+				page := t.page("", 35, "")
+				t.wantKeys("ScanPage", page.Entries, keys[:35])
+				rest := t.page("", 35, page.Next)
+				t.wantKeys("ScanPage after it", rest.Entries, keys[35:])
 				for _, e := range slices.Concat(entries, page.Entries, rest.Entries) {
 					t.wantEntry("Scan or ScanPage", e, e.Key, want{value: values[e.Key]})
 				}

@@ -15,11 +15,15 @@ import (
 // time. A shard that reads ahead hands them over in scanParts parts, and asks for
 // the next page while about a page, or scanBytes of values, waits to be merged:
 // two pages a shard are in memory at once. Of values that are larger than a part's
-// share of scanBytes, fewer parts wait.
+// share of scanBytes, one waits.
 const (
 	scanPage  = 640
 	scanBytes = 1 << 20
 	scanParts = 8
+
+	// largeFetches is how many shards are read at once from the first large value on. A
+	// client holds a page several times over while it decodes it.
+	largeFetches = 4
 )
 
 // Scan yields the live entries whose keys start with prefix, in ascending byte
@@ -201,6 +205,7 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 		defer reading.Wait()
 		defer cancel()
 		shards := make([]*shardReader, n)
+		turns := &turns{slots: make(chan struct{}, largeFetches)}
 		for i := range shards {
 			req := req
 			req.Shard = i
@@ -209,7 +214,7 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 				req.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
 				waiting, part = 1, req.Limit
 			}
-			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{}), taken: make(chan struct{}, 1)}
+			shards[i] = &shardReader{ahead: ahead, parts: make(chan shardPart, waiting), more: make(chan struct{}), taken: make(chan struct{}, 1), turns: turns}
 			reading.Go(func() { shards[i].read(ctx, s.shard(ctx, req), part) })
 		}
 		merge(ctx, shards, full, yield)
@@ -310,8 +315,9 @@ type shardReader struct {
 	parts chan shardPart
 	more  chan struct{} // asks for the next part, unless ahead
 
-	waiting atomic.Int64  // bytes of the values in parts
-	taken   chan struct{} // tells that parts has room for more of them
+	waiting atomic.Int64  // how many parts there are
+	taken   chan struct{} // tells that there is one less
+	turns   *turns
 
 	// What follows is the merging side's.
 	part  []shardRecord
@@ -319,6 +325,32 @@ type shardReader struct {
 	begun bool
 	ended bool
 	err   error // why the shard ended early
+}
+
+// turns bounds how many shards of a scan are read at once, from when it is needed.
+type turns struct {
+	needed atomic.Bool
+	slots  chan struct{}
+}
+
+// begin waits for a turn, if one is needed, and reports whether there is one to end.
+func (t *turns) begin(ctx context.Context) bool {
+	if !t.needed.Load() {
+		return false
+	}
+	select {
+	case t.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// end ends a turn if it is mine.
+func (t *turns) end(mine bool) {
+	if mine {
+		<-t.slots
+	}
 }
 
 type shardRecord struct {
@@ -337,7 +369,8 @@ type shardPart struct {
 // their end, an error or the end of ctx.
 func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error], size int) {
 	var part []shardRecord
-	bytes := 0
+	bytes, mine := 0, false // whether it is the shard's turn
+	defer func() { r.turns.end(mine) }()
 	for rec, err := range records {
 		if err != nil && rec.Key == "" {
 			r.send(ctx, shardPart{records: part, bytes: bytes, last: true, err: err})
@@ -346,26 +379,33 @@ func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error]
 		part = append(part, shardRecord{rec, err})
 		bytes += len(rec.Value)
 		if len(part) == size || bytes >= scanBytes/cap(r.parts) {
-			if !r.send(ctx, shardPart{records: part, bytes: bytes}) || !r.wait(ctx) {
+			if r.isLarge(bytes) {
+				r.turns.needed.Store(true)
+			}
+			r.turns.end(mine)
+			if mine = false; !r.send(ctx, shardPart{records: part, bytes: bytes}) || !r.wait(ctx) {
 				return
 			}
+			mine = r.turns.begin(ctx)
 			part, bytes = make([]shardRecord, 0, len(part)), 0
 		}
 	}
 	r.send(ctx, shardPart{records: part, bytes: bytes, last: true})
 }
 
-// send hands a part over. It waits for room while the parts that wait, with this one,
-// have more than scanBytes.
+// isLarge reports whether a part has a large value: more than twice its share of scanBytes.
+func (r *shardReader) isLarge(bytes int) bool { return bytes > 2*scanBytes/cap(r.parts) }
+
+// send hands a part over. One with a large value waits until no other part does.
 func (r *shardReader) send(ctx context.Context, part shardPart) bool {
-	for waiting := r.waiting.Load(); waiting > 0 && int(waiting)+part.bytes > scanBytes; waiting = r.waiting.Load() {
+	for r.waiting.Load() > 0 && r.isLarge(part.bytes) {
 		select {
 		case <-r.taken:
 		case <-ctx.Done():
 			return false
 		}
 	}
-	r.waiting.Add(int64(part.bytes))
+	r.waiting.Add(1)
 	select {
 	case r.parts <- part:
 		return true
@@ -402,7 +442,7 @@ func (r *shardReader) fill(ctx context.Context) bool {
 		select {
 		case part := <-r.parts:
 			r.part, r.ended, r.err = part.records, part.last, part.err
-			r.waiting.Add(-int64(part.bytes))
+			r.waiting.Add(-1)
 			select {
 			case r.taken <- struct{}{}:
 			default:

@@ -20,7 +20,8 @@ type Size uint8
 // The sizes of requests.
 const (
 	One  Size = iota // one entry
-	Many             // a batch, a page or a transaction
+	Page             // a page of a scan
+	Many             // a batch or a transaction
 )
 
 // An attempt takes at most a third of the time that is left for the call, so that two
@@ -39,16 +40,20 @@ func Timeout(left time.Duration, size Size) time.Duration {
 	if left >= 0 {
 		limit = min(max(left/share, shortest), longest)
 	}
-	if size == Many {
+	if size != One {
 		limit *= manyTimes
 	}
 	return limit
 }
 
 // MaxBytes returns how many bytes an answer has at most. A value of 384 KiB has 512 KiB
-// in base64. A page or batch has at most 1,000 entries of 24 KiB, or 16 MiB.
+// in base64, and a batch has 100 of them. Pages are to have about 1 MiB. One that turns out
+// to be far larger is asked for again, with fewer entries.
 func MaxBytes(size Size) int64 {
-	if size == Many {
+	switch size {
+	case Page:
+		return 8 << 20
+	case Many:
 		return 64 << 20
 	}
 	return 2 << 20

@@ -20,6 +20,7 @@ func TestTimeout(t *testing.T) {
 	}{
 		{-1, One, 10 * time.Second},
 		{-1, Many, 30 * time.Second},
+		{-1, Page, 30 * time.Second},
 		{time.Minute, One, 10 * time.Second},
 		{15 * time.Second, One, 5 * time.Second},
 		{15 * time.Second, Many, 15 * time.Second},
@@ -85,7 +86,7 @@ func TestLateAnswers(t *testing.T) {
 
 func TestLargeAnswers(t *testing.T) {
 	t.Parallel()
-	for _, size := range []Size{One, Many} {
+	for _, size := range []Size{One, Page, Many} {
 		for _, c := range []struct {
 			bytes int64
 			want  error

@@ -12,10 +12,15 @@ import (
 )
 
 const (
-	// maxTransaction is how many entities the service changes in one transaction.
-	// A hundred of the longest entries stay below its other limit, 4 MiB.
+	// maxTransaction is how many entities the service changes in one transaction, and
+	// transactionBytes how many bytes the request has at most.
 	// https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
-	maxTransaction = 100
+	maxTransaction   = 100
+	transactionBytes = 4 << 20
+
+	// operationBytes is more than an operation takes beside its entity and its key, which is
+	// in the operation's URL as well: the lines of its request.
+	operationBytes = 1 << 10
 
 	// parallelTransactions and parallelSingles bound the requests that a batch has
 	// under way at once: transactions, and requests in place of a failed one.
@@ -67,7 +72,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 			g = group{shard: g.shard, conditional: true}
 		}
 		t := open[g]
-		if t == nil || len(t.actions) == maxTransaction {
+		if t == nil || len(t.actions) == maxTransaction || t.bytes+sizeOf(w, action) > transactionBytes {
 			t = begin()
 			open[g] = t
 		}
@@ -88,11 +93,19 @@ type transaction struct {
 	at      []int // the place of each write in the batch
 	req     kv.WriteManyRequest
 	actions []aztables.TransactionAction
+	bytes   int // of the request, at most
+}
+
+// sizeOf returns how many bytes of a transaction's request are for one write, at most.
+func sizeOf(w kv.Write, action aztables.TransactionAction) int {
+	const escaped = len("%3A")
+	return operationBytes + escaped*len(w.Key) + len(action.Entity)
 }
 
 // add adds the write at a place of the batch.
 func (t *transaction) add(at int, w kv.Write, action aztables.TransactionAction) {
 	t.at, t.actions, t.req.Writes = append(t.at, at), append(t.actions, action), append(t.req.Writes, w)
+	t.bytes += sizeOf(w, action)
 }
 
 func (t *transaction) part(from, to int) *transaction {

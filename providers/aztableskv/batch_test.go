@@ -251,6 +251,74 @@ func TestLargestTransactionFits(t *testing.T) {
 	}
 }
 
+// The rule: batches of larger values are cut into transactions of at most 4 MiB, and an
+// AtomicWrite of as many bytes as there may be is one of them.
+func TestTransactionsOfLargeValues(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(nil).With(kv.MaxValue(kv.MaxLargeValueLen))
+	var items []kv.Item
+	for i := range 30 {
+		items = append(items, kv.Item{Key: fmt.Sprintf("%s::%d", strings.Repeat("k", 400), i), Value: bytes.Repeat([]byte{0xff}, kv.MaxLargeValueLen)})
+	}
+	if err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.take(); len(got) != 5 || f.largest > 4<<20 {
+		t.Errorf("30 values of 384 KiB take %d requests of at most %d bytes; want 5 transactions of at most %d", len(got), f.largest, 4<<20)
+	}
+	f.largest = 0
+	var ops []kv.Op
+	for _, item := range items[:7] {
+		ops = append(ops, kv.PutOp(item.Key, item.Value))
+	}
+	last := kv.MaxAtomicBytes - 7*(kv.MaxLargeValueLen+len(items[0].Key)) - len(items[29].Key)
+	ops = append(ops, kv.PutOp(items[29].Key, items[29].Value[:last]))
+	if _, err := s.AtomicWrite(t.Context(), ops...); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.take(); len(got) != 1 || f.largest > 4<<20 || f.largest < 3<<20 {
+		t.Errorf("an AtomicWrite of MaxAtomicBytes makes the requests %q of at most %d bytes; want one of at most %d", got, f.largest, 4<<20)
+	}
+}
+
+// The rule: a page that turns out to be far larger than those before it is asked for again,
+// with fewer entities.
+func TestLargeValuesAfterSmallOnes(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s, _ := hostile(t, f, &Options{Shards: 1, Retry: quick})
+	var items []kv.Item
+	for i := range 220 {
+		value := []byte("small")
+		if i >= 150 {
+			value = bytes.Repeat([]byte{0xff}, kv.MaxLargeValueLen)
+		}
+		items = append(items, kv.Item{Key: fmt.Sprintf("key:%03d", i), Value: value})
+	}
+	if err := s.With(kv.MaxValue(kv.MaxLargeValueLen)).PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	f.queries = nil
+	n := 0
+	for e, err := range s.Scan(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Key != items[n].Key || !bytes.Equal(e.Value, items[n].Value) {
+			t.Fatalf("entry %d is %s with %d bytes; want %s with %d", n, e.Key, len(e.Value), items[n].Key, len(items[n].Value))
+		}
+		n++
+	}
+	var got []string
+	for _, query := range f.queries[:min(len(f.queries), 3)] {
+		got = append(got, query.Get("$top"))
+	}
+	if n != len(items) || !slices.Equal(got, []string{"100", "640", "80"}) {
+		t.Errorf("the scan yields %d of %d entries, and its first pages are of %q entities; want 100, 640 and, in place of that, 80", n, len(items), got)
+	}
+}
+
 // The rule: a batch of any size over all shards is written as a whole, each
 // transaction in one partition, and puts and deletions of one batch do not meet.
 func TestManyShards(t *testing.T) {

@@ -29,6 +29,7 @@ func (d *driver) setLayout(l *layout) {
 	d.layout = l
 	d.info = kv.Info{
 		Name: name, Shards: l.shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+		MaxValueLen:     kv.MaxLargeValueLen,
 		MaxAtomicWrites: maxTransaction,
 		EndsCalls:       true, // Close ends the calls under way
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/http"
 
@@ -22,10 +23,30 @@ const (
 
 	// Of entities with their values the first page has firstPage at most, and the
 	// later pages as many as come to about pageBytes: the SDK holds each several
-	// times over while it decodes it, and a scan reads all partitions at once.
-	firstPage = 100
-	pageBytes = 1 << 20
+	// times over while it decodes it, and a scan reads all partitions at once. Where the
+	// store writes larger values, the first pages of all partitions come to firstBytes at
+	// most.
+	firstPage  = 100
+	firstBytes = 16 << 20
+	pageBytes  = 1 << 20
+
+	// fewer is how many times fewer entities are asked for in place of a page that has
+	// more bytes than any should have: those before it were far smaller.
+	fewer = 8
 )
+
+// first returns how many entities the first page of a scan has at most.
+func (d *driver) first(req kv.ScanRequest) int {
+	switch {
+	case !req.WithValue:
+		return maxPage
+	case req.MaxValueLen <= kv.MaxValueLen:
+		return firstPage
+	case req.Alone:
+		return max(1, min(firstPage, firstBytes/req.MaxValueLen))
+	}
+	return max(1, min(firstPage, firstBytes/req.MaxValueLen/d.layout.shards))
+}
 
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return d.records(ctx, req, d.layout.scanFilter(req))
@@ -97,22 +118,24 @@ func (d *driver) parse(body []byte, partition string) (entity, error) {
 func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		limit := max(1, min(req.Limit, maxPage))
-		top := limit
-		if req.WithValue {
-			top = min(limit, firstPage)
-		}
 		if limit > 1 {
-			ctx = attempt.With(ctx, attempt.Many)
+			ctx = attempt.With(ctx, attempt.Page)
 		}
-		opts := d.listOptions(filter, req.WithValue, top)
+		opts := d.listOptions(filter, req.WithValue, min(limit, d.first(req)))
 		pager := d.table.NewListEntitiesPager(opts)
 		var guard pages.Guard
 		for {
 			page, err := d.page(ctx, pager, req.Meter)
+			if errors.Is(err, attempt.ErrTooLarge) && *opts.Top > 1 {
+				*opts.Top = max(1, *opts.Top/fewer)
+				pager = d.table.NewListEntitiesPager(opts) // one that has failed asks for nothing more
+				continue
+			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			opts.NextPartitionKey, opts.NextRowKey = page.NextPartitionKey, page.NextRowKey
 			size := 0
 			for i, body := range page.Entities {
 				size += len(body)
@@ -124,7 +147,7 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 			// Pages may be empty and still have a successor.
 			n := len(page.Entities)
 			if req.WithValue && n > 0 {
-				*opts.Top = int32(max(1, min(limit, pageBytes*n/size))) // the pager looks at it anew
+				*opts.Top = int32(min(limit, (pageBytes*n+size-1)/size)) // the pager looks at it anew
 			}
 			if !pager.More() {
 				return

@@ -286,22 +286,34 @@ func TestPageSizes(t *testing.T) {
 	for _, test := range []struct {
 		limit, value int
 		withValue    bool
+		maxValue     int
+		shards       int
 		want         []string // $top of the requests
 	}{
-		{7, 10, true, []string{"7", "7", "7"}},
-		{5000, 10, false, []string{"1000"}},
-		{5000, 10, true, []string{"100", "1000"}},
-		{150, 10, true, []string{"100", "150", "150"}},
-		{500, kv.MaxValueLen, true, []string{"100", "31", "31"}},
+		{7, 10, true, kv.MaxValueLen, 1, []string{"7", "7", "7"}},
+		{5000, 10, false, kv.MaxLargeValueLen, 1, []string{"1000"}},
+		{5000, 10, true, kv.MaxValueLen, 1, []string{"100", "1000"}},
+		{150, 10, true, kv.MaxValueLen, 16, []string{"100", "150", "150"}},
+		{500, kv.MaxValueLen, true, kv.MaxValueLen, 1, []string{"100", "32", "32"}},
+
+		// 16 MiB hold 42 values of 384 KiB.
+		{500, 10, true, kv.MaxLargeValueLen, 1, []string{"42", "500"}},
+		{500, 10, true, kv.MaxLargeValueLen, 16, []string{"2", "500"}},
+		{500, 10, true, kv.MaxLargeValueLen, 256, []string{"1", "500"}},
+		{500, kv.MaxLargeValueLen, true, kv.MaxLargeValueLen, 16, []string{"2", "2", "2"}},
 	} {
 		f := newFake(t, "kv1")
-		d, err := newDriver("open", f.client(), "kv1", &Options{Shards: 1, Retry: quick})
+		d, err := newDriver("open", f.client(), "kv1", &Options{Shards: test.shards, Retry: quick})
 		if err != nil {
 			t.Fatal(err)
 		}
+		n := 300
+		if test.value > kv.MaxValueLen {
+			n = 6
+		}
 		var writes []kv.Write
-		for i := range 300 {
-			w := putting(fmt.Sprintf("k%03d", i), kv.Condition{})
+		for i := range n {
+			w := putting(fmt.Sprintf("k::%03d", i), kv.Condition{}) // all in one shard
 			w.Value = make([]byte, test.value)
 			writes = append(writes, w)
 		}
@@ -310,7 +322,7 @@ func TestPageSizes(t *testing.T) {
 				t.Fatal(result.Err)
 			}
 		}
-		for _, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: test.limit, WithValue: test.withValue}) {
+		for _, err := range d.Scan(t.Context(), kv.ScanRequest{Shard: kv.Shard("k::", test.shards), From: "-", To: "~", Limit: test.limit, WithValue: test.withValue, MaxValueLen: test.maxValue}) {
 			if err != nil {
 				t.Fatal(err)
 			}

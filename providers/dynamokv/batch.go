@@ -23,6 +23,15 @@ import (
 const (
 	maxBatchGet   = 100
 	maxBatchWrite = 25
+
+	// A batch of reads ends at 16 MB: what comes after that is unprocessed, and may be asked
+	// for at once. An answer from fullBatch on has no room for another of the largest
+	// values.
+	fullBatch = 16_000_000 - kv.MaxLargeValueLen - kv.MaxKeyLen
+
+	// writeBytes is about how many bytes of values a batch of writes has at most, of the
+	// service's 16 MB: smaller requests return sooner, and several are under way.
+	writeBytes = 4 << 20
 )
 
 const (
@@ -163,7 +172,9 @@ func (r *manyReader) readChunk(ctx context.Context, keys []string) {
 		if len(left) == 0 {
 			return
 		}
-		if err := r.driver.waitFor(ctx, &still, len(left) < len(keys), why); err != nil {
+		if isFull(replies) {
+			still = standstill{}
+		} else if err := r.driver.waitFor(ctx, &still, len(left) < len(keys), why); err != nil {
 			r.send(failAll(left, err))
 			return
 		}
@@ -171,6 +182,15 @@ func (r *manyReader) readChunk(ctx context.Context, keys []string) {
 			return
 		}
 	}
+}
+
+// isFull reports whether there may be no room in an answer for another value.
+func isFull(replies []reply) bool {
+	bytes := 0
+	for _, r := range replies {
+		bytes += len(r.found.Value)
+	}
+	return bytes >= fullBatch
 }
 
 // getChunk makes one request for up to maxBatchGet keys. It returns the replies and
@@ -264,7 +284,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 			single = append(single, i)
 		}
 	}
-	chunks := slices.Collect(slices.Chunk(plain, maxBatchWrite))
+	chunks := chunksOf(req, plain)
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		parallel.Do(len(chunks), batchParallel, func(n int) { d.writeChunk(ctx, req, chunks[n], results) })
@@ -275,6 +295,23 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	})
 	writing.Wait()
 	return results
+}
+
+// chunksOf cuts the writes at the places plain into those of one request each.
+func chunksOf(req kv.WriteManyRequest, plain []int) (chunks [][]int) {
+	begin, bytes := 0, 0
+	for n, i := range plain {
+		size := len(req.Writes[i].Value)
+		if n > begin && (n-begin == maxBatchWrite || bytes+size > writeBytes) {
+			chunks = append(chunks, plain[begin:n])
+			begin, bytes = n, 0
+		}
+		bytes += size
+	}
+	if begin < len(plain) {
+		chunks = append(chunks, plain[begin:])
+	}
+	return chunks
 }
 
 // writeChunk carries out up to maxBatchWrite of the writes, without conditions, and

@@ -396,3 +396,66 @@ func TestBackoff(t *testing.T) {
 		}
 	})
 }
+
+// A batch of writes keeps to bytes as well as to a number.
+func TestBatchesOfLargeValues(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, batch(func(string, int) bool { return false }))
+	large := items(names(30))
+	for i := range large {
+		large[i].Value = make([]byte, kv.MaxLargeValueLen)
+	}
+	small := items([]string{"s1", "s2", "s3"})
+	if err := f.store(t).With(kv.MaxValue(kv.MaxLargeValueLen)).PutMany(t.Context(), slices.Concat(large, small)); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for i := range f.ops() {
+		n := writes(f.call(i))
+		if sum += n; n*kv.MaxLargeValueLen > 4<<20+3*kv.MaxLargeValueLen {
+			t.Errorf("rule: a batch has 4 MiB of values at most; one has %d values of 384 KiB", n)
+		}
+	}
+	if sum != len(large)+len(small) || len(f.ops()) != 3 {
+		t.Errorf("rule: each write is in one batch, and batches are filled; %d writes are in %d batches, want %d in 3", sum, len(f.ops()), len(large)+len(small))
+	}
+}
+
+// What is unprocessed because the answer is full is asked for at once.
+func TestFullAnswersTakeNoPause(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		value, answered int // the length of the values, and how many are in the first answer
+		pauses          int
+	}{
+		{kv.MaxLargeValueLen, 40, 0},
+		{kv.MaxLargeValueLen, 20, 1},
+		{1000, 40, 1},
+	} {
+		value := strings.Repeat("v", test.value)
+		var requests atomic.Int64
+		f := newFake(t, func(w http.ResponseWriter, r *http.Request, c call) {
+			asked := c.body["RequestItems"].(map[string]any)["table"].(map[string]any)["Keys"].([]any)
+			most := len(asked)
+			if requests.Add(1) == 1 {
+				most = test.answered
+			}
+			var found []json.RawMessage
+			for _, key := range asked[:most] {
+				found = append(found, json.RawMessage(itemJSON(key.(map[string]any)["sk"].(map[string]any)["S"].(string), value, token, 0)))
+			}
+			answer := map[string]any{"Responses": map[string]any{"table": found}}
+			if most < len(asked) {
+				answer["UnprocessedKeys"] = map[string]any{"table": map[string]any{"Keys": asked[most:]}}
+			}
+			body, _ := json.Marshal(answer)
+			ok(string(body))(w, r, c)
+		})
+		d, pauses := f.driver(t), 0
+		d.pause = func(context.Context, int) error { pauses++; return nil }
+		entries, err := kv.New(d).GetMany(t.Context(), names(45))
+		if err != nil || len(entries) != 45 || pauses != test.pauses {
+			t.Errorf("rule: only throttling is worth a pause; after %d values of %d bytes there are %d pauses, and %d entries, %v; want %d", test.answered, test.value, pauses, len(entries), err, test.pauses)
+		}
+	}
+}

@@ -112,6 +112,11 @@
 //	                   that holds items of others
 //	Get, Exists        dynamodb:GetItem
 //	Put                dynamodb:PutItem
+//	Touch              dynamodb:UpdateItem
+//	Update, Increment, dynamodb:GetItem, dynamodb:PutItem; to delete also
+//	GetAndDelete       dynamodb:UpdateItem, dynamodb:DeleteItem
+//	AtomicWrite        dynamodb:PutItem, dynamodb:UpdateItem,
+//	                   dynamodb:DeleteItem, dynamodb:ConditionCheckItem
 //	Delete             dynamodb:DeleteItem
 //	Scan, ScanPage,    dynamodb:Query
 //	Count

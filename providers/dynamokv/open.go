@@ -106,9 +106,13 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 		l = newLayout(shards)
 	}
 	d := &driver{client: watched(client), table: &table, layout: l, claims: layout != "", timeout: timeout, pause: backoff, now: time.Now}
+	maxValueLen := kv.MaxLargeValueLen
+	if l.shared {
+		maxValueLen = kv.MaxValueLen // which the other programs keep to
+	}
 	d.info = kv.Info{
 		Name: l.driver, Shards: shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-		MaxAtomicWrites: maxAtomicWrites, NoGrace: l.shared, Count: d.count,
+		MaxValueLen: maxValueLen, MaxAtomicWrites: maxAtomicWrites, NoGrace: l.shared, Count: d.count,
 	}
 	return d, nil
 }

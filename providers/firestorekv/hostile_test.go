@@ -312,7 +312,7 @@ func TestPagesHaveALimit(t *testing.T) {
 	d := h.driver(t, 1)
 	query := d.layout.query(kv.ScanRequest{From: "-", To: "~"})
 	query.Limit = wrapperspb.Int32(7)
-	p, err := d.page(t.Context(), query, nil)
+	p, err := d.page(t.Context(), query, pageBytes, nil)
 	if len(p.docs) != 7 || err != nil || p.last {
 		t.Errorf("rule: a page has at most the documents that were asked for, and the scan goes on; got %d, %v, last=%t", len(p.docs), err, p.last)
 	}

@@ -84,7 +84,7 @@ func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	defer cancel()
 	query := d.layout.queryAll()
 	query.Limit = wrapperspb.Int32(foreignSample)
-	page, err := d.page(ctx, query, nil)
+	page, err := d.page(ctx, query, pageBytes, nil)
 	if err != nil {
 		return 0, 0
 	}

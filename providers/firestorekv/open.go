@@ -111,7 +111,8 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 		client: client,
 		layout: l,
 		info: kv.Info{
-			Name: name, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix, MaxAtomicWrites: maxAtomicWrites,
+			Name: name, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+			MaxValueLen: kv.MaxLargeValueLen, MaxAtomicWrites: maxAtomicWrites,
 			EndsCalls: true, // Close ends the calls under way
 		},
 		timeout:    o.Timeout,

@@ -16,21 +16,45 @@ import (
 
 // Limits of a page, in documents and, roughly, in bytes. A page is read to its end
 // before its records are yielded: a query that waits for the loop's body would hold a
-// stream, and a connection has a limited number of them.
+// stream, and a connection has a limited number of them. A scan of several shards has a
+// page of each in memory: together they have scanBytes.
 const (
 	largestPage = 1000
 	pageBytes   = 4 << 20
+	scanBytes   = 16 << 20
 )
+
+// bytesOfPage returns how many bytes of documents end a page.
+func (d *driver) bytesOfPage(req kv.ScanRequest) int {
+	if req.Alone {
+		return pageBytes
+	}
+	return min(pageBytes, scanBytes/d.layout.shards())
+}
+
+// firstPage returns how many documents the first query of a scan asks for, of which the
+// answer has most bytes. What a store with larger values asks for beyond that would be on
+// the way when the query ends.
+func firstPage(req kv.ScanRequest, most int) int {
+	limit := min(req.Limit, largestPage)
+	if req.WithValue && req.MaxValueLen > kv.MaxValueLen {
+		limit = min(limit, max(1, most/req.MaxValueLen))
+	}
+	return limit
+}
 
 // Scan makes a query for each page. After a query that breaks off, the next query starts
 // after the last document received.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
-		query := d.layout.query(req)
-		for limit := min(req.Limit, largestPage); ; {
+		query, most := d.layout.query(req), d.bytesOfPage(req)
+		for limit := firstPage(req, most); ; {
 			query.Limit = wrapperspb.Int32(int32(limit))
-			page, err := d.page(ctx, query, req.Meter)
-			for _, doc := range page.docs {
+			page, err := d.page(ctx, query, most, req.Meter)
+			for i, doc := range page.docs {
+				if i < len(page.docs)-1 {
+					page.docs[i] = nil // the loop's body may take its time, the memory is needed
+				}
 				if rec, foreign := d.layout.scanned(doc, req.WithValue); !yield(rec, foreign) {
 					return
 				}
@@ -44,7 +68,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 			}
 			startAfter(query, page.docs[len(page.docs)-1].GetName())
 			// The caller wants more than its Limit, for example after expired records.
-			limit = min(2*limit, largestPage, max(1, pageBytes/(page.bytes/len(page.docs))))
+			limit = min(max(2*limit, req.Limit), largestPage, max(1, most/(page.bytes/len(page.docs))))
 		}
 	}
 }
@@ -57,12 +81,12 @@ type page struct {
 }
 
 // page makes attempts until one receives documents, or finds that there are no more.
-func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, meter *kv.Meter) (page, error) {
-	a := d.watch(ctx, attempt.Many, meter)
+func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, meter *kv.Meter) (page, error) {
+	a := d.watch(ctx, attempt.Page, meter)
 	defer a.end()
 	defer a.ended()
 	for {
-		p, err := d.pageOnce(a.begin(), query)
+		p, err := d.pageOnce(a.begin(), query, most)
 		if len(p.docs) > 0 && a.over() == nil && !a.past() {
 			err = nil // the next query shows whether it lasts
 		}
@@ -78,16 +102,16 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, meter *kv.
 // pageOnce makes one attempt. With an error, it returns the documents received before.
 // It checks all names, also those that are of no key: the next query begins after the
 // last one.
-func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery) (p page, err error) {
+func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery, most int) (p page, err error) {
 	ctx, cancel := context.WithCancel(withHeaders(ctx, d.headers))
-	defer cancel() // ends a query after pageBytes
+	defer cancel() // ends a query after most bytes
 	limit := int(query.GetLimit().GetValue())
 	stream, err := d.client.RunQuery(ctx, &pb.RunQueryRequest{
 		Parent:    d.layout.parent,
 		QueryType: &pb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
 	}, readOptions...)
 	names := namesOf(query)
-	for messages := 0; err == nil && p.bytes < pageBytes; messages++ {
+	for messages := 0; err == nil && p.bytes < most; messages++ {
 		var resp *pb.RunQueryResponse
 		resp, err = stream.Recv()
 		doc := resp.GetDocument()

@@ -78,8 +78,10 @@ data "aws_iam_policy_document" "users" {
       "dynamodb:BatchGetItem",
       "dynamodb:Query",
       "dynamodb:PutItem",
+      "dynamodb:UpdateItem",
       "dynamodb:DeleteItem",
       "dynamodb:BatchWriteItem",
+      "dynamodb:ConditionCheckItem",
     ]
     resources = [aws_dynamodb_table.kv.arn]
   }
