@@ -1,12 +1,11 @@
 package command
 
 import (
-	"context"
-	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -50,12 +49,15 @@ With KV_URL set:
 						err = flushErr
 					}
 				}()
-				return list(cmd.Context(), store, prefix, delimiter, func(name string, folder bool) error {
-					line := []byte(name)
-					if asJSON {
-						line = listLine(name, folder)
+				return eachEntry(folders.List(cmd.Context(), store, prefix, delimiter, ""), func(entry kv.Entry) error {
+					line := entry.Key
+					switch { // keys need no escapes
+					case asJSON && folders.Is(entry):
+						line = `{"folder":"` + line + `"}`
+					case asJSON:
+						line = `{"key":"` + line + `"}`
 					}
-					if _, err := out.Write(append(line, '\n')); err != nil {
+					if _, err := out.WriteString(line + "\n"); err != nil {
 						return err
 					}
 					return out.line()
@@ -66,47 +68,4 @@ With KV_URL set:
 	cmd.Flags().StringVarP(&delimiter, "delimiter", "d", ":", "what ends the name of a folder")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
 	return cmd
-}
-
-// listLine returns a line of ls --json. Keys need no escapes.
-func listLine(name string, folder bool) []byte {
-	kind := "key"
-	if folder {
-		kind = "folder"
-	}
-	return []byte(`{"` + kind + `":"` + name + `"}`)
-}
-
-// longFolder is after how many keys of a folder the rest of them is passed over by a scan
-// of its own. That costs a request for each shard, and a page has about as many keys.
-const longFolder = 1000
-
-// list calls f for the keys and folders that follow a prefix, in order.
-func list(ctx context.Context, store *kv.Store, prefix, delimiter string, f func(name string, folder bool) error) error {
-	var (
-		errLong = errors.New("the folder is long")
-		folder  string
-		after   string
-		inside  int
-	)
-	for {
-		err := eachEntry(store.Scan(ctx, prefix, kv.KeysOnly(), kv.After(after)), func(entry kv.Entry) error {
-			name, _, within := strings.Cut(entry.Key[len(prefix):], delimiter)
-			switch name = prefix + name + delimiter; {
-			case !within:
-				return f(entry.Key, false)
-			case name != folder:
-				folder, inside = name, 1
-				return f(name, true)
-			}
-			if inside++; inside > longFolder {
-				return errLong
-			}
-			return nil
-		})
-		if err != errLong {
-			return err
-		}
-		after = folder + strings.Repeat("z", store.Info().MaxKeyLen-len(folder)) // the last key that there can be
-	}
 }

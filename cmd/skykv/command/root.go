@@ -103,7 +103,7 @@ func (c *cli) newRoot() *cobra.Command {
 	for group, cmds := range map[string][]*cobra.Command{
 		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newTouch(), c.newTTL(), c.newIncr(), c.newExists(), c.newScan(), c.newList(), c.newCount()},
 		"move":    {c.newCopy(), c.newExport(), c.newImport(), c.newBackup()},
-		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newDev(), c.newVersion()},
+		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newUI(), c.newDev(), c.newVersion()},
 	} {
 		for _, cmd := range cmds {
 			cmd.GroupID = group

@@ -1,4 +1,4 @@
-package command
+package folders
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func TestList(t *testing.T) {
 	var read int
 	counting := store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return countingDriver{d, &read} }))
 	items := []kv.Item{{Key: "a"}, {Key: "big:"}, {Key: "user"}, {Key: "user::x"}, {Key: "user:1:a"}, {Key: "user:1:b"}, {Key: "user:2"}, {Key: "z:z"}, {Key: strings.Repeat("z", kv.MaxKeyLen)}}
-	for i := range 3 * longFolder {
+	for i := range 3 * long {
 		items = append(items, kv.Item{Key: fmt.Sprintf("big:%05d", i)})
 	}
 	if _, err := store.PutMany(t.Context(), items); err != nil {
@@ -54,17 +54,17 @@ func TestList(t *testing.T) {
 	} {
 		read = 0
 		var got []string
-		err := list(t.Context(), counting, c.prefix, c.delimiter, func(name string, folder bool) error {
-			if folder {
-				name += "/"
+		var err error
+		for entry, failed := range List(t.Context(), counting, c.prefix, c.delimiter, "") {
+			if err = failed; Is(entry) {
+				entry.Key += "/"
 			}
-			got = append(got, name)
-			return nil
-		})
+			got = append(got, entry.Key)
+		}
 		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("the prefix %q and the delimiter %q list %q, %v; want %q", c.prefix, c.delimiter, got, err, c.want)
 		}
-		if most := longFolder + 20; read > most {
+		if most := long + 20; read > most {
 			t.Errorf("rule: a long folder is passed over; %d records were read, want at most %d", read, most)
 		}
 	}

@@ -1,0 +1,270 @@
+// Package console serves pages to look at a store, to the person who started it and to
+// nobody else. It changes nothing.
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+)
+
+//go:embed page.tmpl console.css console.js
+var files embed.FS
+
+var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{"left": left}).ParseFS(files, "page.tmpl"))
+
+// pageSize is how many keys and folders a page lists.
+const pageSize = 100
+
+// slowest is how long a page may take.
+const slowest = 30 * time.Second
+
+// Console is the handler of a store's pages.
+type Console struct {
+	store    *kv.Store
+	url      string
+	inspect  func(ctx context.Context, url string) iter.Seq[provider.Check]
+	token    string
+	port     string
+	requests *counter
+}
+
+// New returns the pages of a store, which a listener on loopback must serve. The store's
+// URL and what inspects it are shown as they are.
+func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(context.Context, string) iter.Seq[provider.Check]) *Console {
+	requests := new(counter)
+	_, port, _ := net.SplitHostPort(listener.String())
+	return &Console{
+		store: store.With(kv.Wrap(kv.Level1, requests.wrap)), url: storeURL, inspect: inspect,
+		token: rand.Text(), port: port, requests: requests,
+	}
+}
+
+// Address returns the address to open. It holds a secret, for which the browser gets a
+// cookie.
+func (c *Console) Address() string { return "http://127.0.0.1:" + c.port + "/?token=" + c.token }
+
+// cookie is the name of the cookie. Cookies do not know ports.
+func (c *Console) cookie() string { return "skykv-" + c.port }
+
+// ServeHTTP implements [http.Handler].
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	switch host := r.Host; {
+	case host != "127.0.0.1:"+c.port && host != "localhost:"+c.port:
+		// A page elsewhere whose name leads here.
+		http.Error(w, "This is the console of skykv, at 127.0.0.1 alone.", http.StatusMisdirectedRequest)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		http.Error(w, "The console only reads.", http.StatusMethodNotAllowed)
+	case r.URL.Path == "/" && c.same(r.URL.Query().Get("token")):
+		http.SetCookie(w, &http.Cookie{Name: c.cookie(), Value: c.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+		// No redirect: where another site led here, it would go without the cookie.
+		_, _ = fmt.Fprint(w, `<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>skykv</title><a href="/">Open the console</a>`)
+	case !c.known(r):
+		http.Error(w, "Open the address that skykv ui printed, with its token.", http.StatusForbidden)
+	default:
+		c.serve(w, r)
+	}
+}
+
+func (c *Console) same(token string) bool {
+	return subtle.ConstantTimeCompare([]byte(token), []byte(c.token)) == 1
+}
+
+func (c *Console) known(r *http.Request) bool {
+	cookie, err := r.Cookie(c.cookie())
+	return err == nil && c.same(cookie.Value)
+}
+
+func (c *Console) serve(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), slowest)
+	defer cancel()
+	switch r.URL.Path {
+	case "/":
+		c.browse(ctx, w, r.URL.Query())
+	case "/doctor":
+		view := c.view("Doctor")
+		for check := range c.inspect(ctx, c.url) {
+			view.Checks = append(view.Checks, check)
+		}
+		view.Doctor = true
+		c.render(w, view)
+	case "/console.css", "/console.js":
+		w.Header().Del("Content-Type") // by the name
+		http.ServeFileFS(w, r, files, strings.TrimPrefix(r.URL.Path, "/"))
+	default:
+		http.Error(w, "There is no such page.", http.StatusNotFound)
+	}
+}
+
+// view is what a page shows.
+type view struct {
+	Title, URL, Provider string
+
+	Prefix, Delimiter string
+	Parts             []part // of the prefix, as folders
+	Lines             []line
+	Next, First       string // links, empty if there is nothing more
+	Requests          int
+	Shards            int
+	Error             string
+
+	Entry    *entry
+	Commands []string
+
+	Doctor bool
+	Checks []provider.Check
+}
+
+// part is a folder on the way to the prefix.
+type part struct{ Name, Link string }
+
+// line is a key or a folder.
+type line struct {
+	Name, Link string
+	Folder     bool
+	Selected   bool
+	Expires    time.Time
+	Error      string
+}
+
+func (c *Console) view(title string) *view {
+	info := c.store.Info()
+	return &view{Title: title, URL: c.url, Provider: info.Name, Shards: info.Shards}
+}
+
+func (c *Console) render(w http.ResponseWriter, v *view) {
+	if err := page.Execute(w, v); err != nil {
+		_, _ = fmt.Fprintf(w, "\n<p>The page ends here: the connection broke.</p>")
+	}
+}
+
+// browse shows the keys that begin with a prefix, and an entry.
+func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.Values) {
+	prefix, after, key := query.Get("prefix"), query.Get("after"), query.Get("key")
+	delimiter := query.Get("delimiter")
+	if delimiter == "" {
+		delimiter = ":"
+	}
+	title := key
+	if title == "" {
+		title = prefix
+	}
+	v := c.view(title)
+	v.Prefix, v.Delimiter = prefix, delimiter
+	link := func(prefix, after, key string) string {
+		q := url.Values{}
+		for name, value := range map[string]string{"prefix": prefix, "after": after, "key": key} {
+			if value != "" {
+				q.Set(name, value)
+			}
+		}
+		if delimiter != ":" {
+			q.Set("delimiter", delimiter)
+		}
+		return "/?" + q.Encode()
+	}
+	for rest, at := prefix, 0; ; {
+		name, next, found := strings.Cut(rest, delimiter)
+		if !found {
+			break
+		}
+		at += len(name) + len(delimiter)
+		v.Parts = append(v.Parts, part{name + delimiter, link(prefix[:at], "", "")})
+		rest = next
+	}
+	if after != "" {
+		v.First = link(prefix, "", "")
+	}
+	before := c.requests.read()
+	if kv.ValidateKey(delimiter) != nil {
+		v.Error = "The delimiter must be characters of keys, such as : or ::."
+	} else if err := c.list(ctx, v, after, key, link); err != nil {
+		v.Error = err.Error()
+	}
+	quoted := quote(c.url)
+	v.Commands = []string{strings.TrimSpace("skykv ls " + quoted + " " + prefix)}
+	if key != "" {
+		v.Entry = c.read(ctx, key, query.Get("as"), link(prefix, after, key))
+		v.Commands = commands(quoted, v.Entry)
+	}
+	v.Requests = c.requests.read() - before
+	c.render(w, v)
+}
+
+// list adds the lines of a page.
+func (c *Console) list(ctx context.Context, v *view, after, key string, link func(prefix, after, key string) string) error {
+	last := after
+	for e, err := range folders.List(ctx, c.store, v.Prefix, v.Delimiter, after) {
+		if len(v.Lines) == pageSize {
+			v.Next = link(v.Prefix, last, "")
+			return nil
+		}
+		switch {
+		case err != nil && e.Key == "":
+			return err
+		case err != nil:
+			v.Lines = append(v.Lines, line{Name: e.Key, Error: err.Error()})
+			last = e.Key
+		case folders.Is(e):
+			v.Lines = append(v.Lines, line{Name: e.Key, Link: link(e.Key, "", ""), Folder: true})
+			last = folders.Last(c.store, e.Key)
+		default:
+			v.Lines = append(v.Lines, line{Name: e.Key, Link: link(v.Prefix, after, e.Key), Selected: e.Key == key, Expires: e.ExpiresAt})
+			last = e.Key
+		}
+	}
+	return nil
+}
+
+// read returns what there is under a key.
+func (c *Console) read(ctx context.Context, key, as, link string) *entry {
+	found, err := c.store.Get(ctx, key)
+	shown := &entry{Key: key}
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		shown.Error = "There is no such entry. It may have expired, or been deleted."
+	case err != nil:
+		shown.Error = err.Error()
+	default:
+		shown.show(found, as, link)
+	}
+	return shown
+}
+
+// commands are those that show and change what a page shows, for a shell.
+func commands(url string, e *entry) []string {
+	if e.Error != "" {
+		return []string{"skykv get " + url + " " + e.Key}
+	}
+	return []string{
+		"skykv get " + url + " " + e.Key,
+		"skykv put " + url + " " + e.Key + " --file FILE --if-version " + e.Version,
+		"skykv touch " + url + " " + e.Key + " --ttl 1h --if-version " + e.Version,
+		"skykv delete " + url + " " + e.Key + " --if-version " + e.Version,
+	}
+}
+
+// quote quotes a text for the common shells.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

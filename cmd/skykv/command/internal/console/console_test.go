@@ -1,0 +1,197 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+const storeURL = "file:it's.db"
+
+func noChecks(context.Context, string) iter.Seq[provider.Check] {
+	return func(yield func(provider.Check) bool) {
+		yield(provider.Check{Status: provider.Fail, Name: "table", Detail: "<b>none</b>", Fix: "run: skykv provision"})
+	}
+}
+
+func open(t *testing.T, store *kv.Store) *Console {
+	t.Helper()
+	return New(store, storeURL, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8600}, noChecks)
+}
+
+// get asks for a page as the browser that was let in does.
+func (c *Console) get(t *testing.T, target string) string {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:8600"+target, nil)
+	r.AddCookie(&http.Cookie{Name: c.cookie(), Value: c.token})
+	w := httptest.NewRecorder()
+	c.ServeHTTP(w, r)
+	body, _ := io.ReadAll(w.Result().Body)
+	if w.Code != http.StatusOK {
+		t.Errorf("GET %s: %d, %s", target, w.Code, body)
+	}
+	return string(body)
+}
+
+// The rule: only who has the token is let in, under the console's own name, and only to read.
+func TestWhoIsLetIn(t *testing.T) {
+	t.Parallel()
+	c := open(t, memkv.New())
+	for name, test := range map[string]struct {
+		method, url, cookie string
+		want                int
+	}{
+		"the address":              {"GET", c.Address(), "", http.StatusOK},
+		"the cookie":               {"GET", "http://localhost:8600/", c.token, http.StatusOK},
+		"no cookie":                {"GET", "http://127.0.0.1:8600/", "", http.StatusForbidden},
+		"no cookie, doctor":        {"GET", "http://127.0.0.1:8600/doctor", "", http.StatusForbidden},
+		"no cookie, script":        {"GET", "http://127.0.0.1:8600/console.js", "", http.StatusForbidden},
+		"another token":            {"GET", "http://127.0.0.1:8600/?token=" + strings.ToLower(c.token), "", http.StatusForbidden},
+		"an empty token":           {"GET", "http://127.0.0.1:8600/?token=", "", http.StatusForbidden},
+		"another cookie":           {"GET", "http://127.0.0.1:8600/", "x", http.StatusForbidden},
+		"a name that leads here":   {"GET", "http://evil.example:8600/?token=" + c.token, c.token, http.StatusMisdirectedRequest},
+		"another port":             {"GET", "http://127.0.0.1:8601/", c.token, http.StatusMisdirectedRequest},
+		"a post":                   {"POST", "http://127.0.0.1:8600/", c.token, http.StatusMethodNotAllowed},
+		"a page that is not there": {"GET", "http://127.0.0.1:8600/page.tmpl", c.token, http.StatusNotFound},
+	} {
+		r := httptest.NewRequest(test.method, test.url, nil)
+		if test.cookie != "" {
+			r.AddCookie(&http.Cookie{Name: c.cookie(), Value: test.cookie})
+		}
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, r)
+		if w.Code != test.want {
+			t.Errorf("rule: the console is for who started it; %s: %d, want %d", name, w.Code, test.want)
+		}
+		policy := w.Header().Get("Content-Security-Policy")
+		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("rule: no page runs what is not its own or is kept; %s: %v", name, w.Header())
+		}
+		for _, cookie := range w.Result().Cookies() {
+			if name != "the address" || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
+				t.Errorf("rule: the cookie is for the console's own pages; %s: %v", name, cookie)
+			}
+		}
+		if got := w.Body.String(); strings.Contains(got, c.token) {
+			t.Errorf("rule: no page holds the token; %s: %s", name, got)
+		}
+	}
+}
+
+// The rule: what a store holds is shown and never carried out.
+func TestHostileContent(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	for key, value := range map[string]string{
+		"page": `<script>alert(1)</script><img src=x onerror=alert(1)>`,
+		"json": `{"a":"</pre><script>alert(1)</script>","b":[1,2]}`,
+		"turn": "abc\u202edef\x1b[2J",
+		"byte": "\xff\x00</pre>",
+		"none": "",
+	} {
+		if _, err := store.Put(t.Context(), key, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := open(t, store)
+	for key, want := range map[string]string{
+		"page": "&lt;script&gt;alert(1)&lt;/script&gt;",
+		"json": "{\n  &#34;a&#34;: &#34;&lt;/pre&gt;",
+		"turn": "66 1b 5b 32 4a",
+		"byte": "ff 00 3c 2f 70 72 65 3e",
+		"none": "<dd>0 bytes</dd>",
+	} {
+		for _, as := range []string{"", "&as=text", "&as=JSON", "&as=hex", "&as=<script>"} {
+			page := c.get(t, "/?key="+key+strings.ReplaceAll(as, "<script>", "%3Cscript%3E"))
+			if strings.Contains(page, "alert(1)<") || strings.Contains(page, "<script>") || strings.Contains(page, "onerror=alert(1)>") || strings.ContainsAny(page, "\u202e\x1b\x00") {
+				t.Errorf("rule: values do not become markup; %s%s is shown as %s", key, as, page)
+			}
+			if as == "" && !strings.Contains(page, want) {
+				t.Errorf("%s lacks %q: %s", key, want, page)
+			}
+		}
+	}
+	if page := c.get(t, "/?key=turn&as=text"); !strings.Contains(page, `abc\u202edef\u001b[2J`) {
+		t.Errorf("rule: a text is shown with its control characters spelled out; it is shown as %s", page)
+	}
+	for _, query := range []string{"prefix=%3Cscript%3E", "key=%22%3E%3Cscript%3E", "delimiter=%3Cscript%3E", "after=%3Cscript%3E"} {
+		if page := c.get(t, "/?"+query); strings.Contains(page, "<script>") || !strings.Contains(page, `role="alert"`) {
+			t.Errorf("rule: what is no key is refused in words; %s shows %s", query, page)
+		}
+	}
+	if page := c.get(t, "/doctor"); strings.Contains(page, "<b>none") || !strings.Contains(page, "run: skykv provision") {
+		t.Errorf("doctor shows %s", page)
+	}
+}
+
+// The rule: pages lead through all keys, each once, and say what they cost.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	var want []string
+	for i := range 2*pageSize + 50 {
+		key := fmt.Sprintf("key.%04d", i)
+		if i%50 == 10 {
+			key = fmt.Sprintf("key.%04d:x:%d", i, i)
+		}
+		if _, err := store.Put(t.Context(), key, []byte("v"), kv.TTL(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, key)
+	}
+	c := open(t, store)
+	target, seen := "/?prefix=key.", 0
+	for target != "" {
+		v := c.view("")
+		at, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Prefix, v.Delimiter = "key.", ":"
+		link := func(prefix, after, key string) string { return "/?prefix=" + prefix + "&after=" + after }
+		if err := c.list(t.Context(), v, at.Query().Get("after"), "", link); err != nil || len(v.Lines) > pageSize {
+			t.Fatalf("%d lines, %v", len(v.Lines), err)
+		}
+		for _, line := range v.Lines {
+			if name, _, folder := strings.Cut(want[seen], ":"); folder != line.Folder || strings.TrimSuffix(line.Name, ":") != name {
+				t.Fatalf("rule: keys come in order, each once; %q is number %d, want %q", line.Name, seen, want[seen])
+			}
+			seen++
+		}
+		target = v.Next
+	}
+	if seen != len(want) {
+		t.Errorf("rule: no key is left out; %d of %d were shown", seen, len(want))
+	}
+	if page := c.get(t, "/?prefix=key.&key=key.0000"); !strings.Contains(page, "This page made") || !strings.Contains(page, "59 min") ||
+		!strings.Contains(page, `skykv get &#39;file:it&#39;\&#39;&#39;s.db&#39; key.0000`) || !strings.Contains(page, "Next page") {
+		t.Errorf("the page of an entry is %s", page)
+	}
+	if page := c.get(t, "/?key=absent"); !strings.Contains(page, "no such entry") {
+		t.Errorf("the page of an absent entry is %s", page)
+	}
+}
+
+func TestLeft(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[time.Duration]string{
+		-time.Second: "expired", 10*time.Second + 500*time.Millisecond: "10 s left", 90*time.Second + 500*time.Millisecond: "1 min 30 s left",
+		3*time.Hour + 5*time.Minute + time.Second: "3 h 5 min left", 50*time.Hour + time.Second: "2 d 2 h left",
+	} {
+		if got := left(time.Now().Add(after)); got != want {
+			t.Errorf("%s is shown as %q, want %q", after, got, want)
+		}
+	}
+}

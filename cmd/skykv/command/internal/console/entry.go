@@ -1,0 +1,90 @@
+package console
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// entry is an entry as a page shows it.
+type entry struct {
+	Key, Version string
+	Size         int
+	Expires      time.Time
+	As           string // one of ways
+	Ways         []way
+	Value        string
+	Error        string
+}
+
+// way is a way to show a value.
+type way struct {
+	Name, Link string
+	Selected   bool
+}
+
+// show fills in what was found, in the way that was asked for or the best there is.
+func (e *entry) show(found kv.Entry, as, link string) {
+	e.Version, e.Size, e.Expires = found.Version.String(), len(found.Value), found.ExpiresAt
+	values := map[string]string{"hex": hex.Dump(found.Value)}
+	best := "hex"
+	if utf8.Valid(found.Value) {
+		values["text"] = visible(string(found.Value))
+		if !strings.ContainsFunc(string(found.Value), isBinary) {
+			best = "text"
+		}
+	}
+	var pretty bytes.Buffer
+	if json.Indent(&pretty, found.Value, "", "  ") == nil {
+		values["JSON"] = visible(pretty.String())
+		best = "JSON"
+	}
+	if e.As = as; values[as] == "" {
+		e.As = best
+	}
+	e.Value = values[e.As]
+	for _, name := range []string{"JSON", "text", "hex"} {
+		if _, ok := values[name]; ok {
+			e.Ways = append(e.Ways, way{name, link + "&as=" + name, name == e.As})
+		}
+	}
+}
+
+// isBinary reports whether a text with this character is rather not one.
+func isBinary(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' }
+
+// visible spells out what would hide or turn text around.
+func visible(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// left says how much time is left until an instant, as the script does from then on.
+func left(expires time.Time) string {
+	d := time.Until(expires)
+	switch {
+	case d <= 0:
+		return "expired"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s left", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s left", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%d h %d min left", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d d %d h left", int(d.Hours())/24, int(d.Hours())%24)
+}

@@ -1,0 +1,261 @@
+package browser
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// screenshots is the folder for screenshots, none if empty.
+var screenshots = os.Getenv("SKYKV_SCREENSHOTS")
+
+// hostile is a value that must not run.
+const hostile = `<script>document.title = "broken"</script><img src=x onerror="document.title = 'broken'">`
+
+// binary is the command under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "skykv-browser-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	binary = filepath.Join(dir, "skykv.exe")
+	if out, err := exec.Command("go", "build", "-C", "../..", "-o", binary, "./cmd/skykv").CombinedOutput(); err != nil {
+		log.Fatalf("%v\n%s", err, out)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// serve runs skykv ui over a store with some entries, and returns its address.
+func serve(t *testing.T) string {
+	t.Helper()
+	store := "file:" + filepath.Join(t.TempDir(), "store.db")
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	add := func(key, value string, left time.Duration) {
+		entry := map[string]any{"key": key, "value": value}
+		if left > 0 {
+			entry["expiresAt"] = time.Now().Add(left).UTC().Format(time.RFC3339Nano)
+		}
+		if err := enc.Encode(entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("config.main", `{"theme":"dark","limits":{"requests":100,"window":"1m"},"tags":["a","b"]}`, 0)
+	add("hostile", hostile, 0)
+	add("note", "a text\nof two lines", 0)
+	add("session:7f3a", `{"user":42}`, 8*time.Second)
+	add("session:9c11", `{"user":43}`, 30*time.Minute)
+	for i := range 250 {
+		add(fmt.Sprintf("user.%03d", i), fmt.Sprintf("user %d", i), 0)
+	}
+	for _, shard := range []string{"user42::profile", "user42::device:1", "user42::device:2"} {
+		add(shard, "x", 0)
+	}
+	add(strings.Repeat("long-", 60)+"key", strings.Repeat("and a long value ", 200), 50*time.Hour)
+	run := exec.CommandContext(t.Context(), binary, "import", store)
+	run.Stdin = &lines
+	if out, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+
+	ui := exec.CommandContext(t.Context(), binary, "ui", store, "--json")
+	ui.Cancel = func() error { return ui.Process.Signal(os.Interrupt) }
+	out, err := ui.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ui.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ui.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("rule: Ctrl-C is how it ends; it ended with %v", err)
+		}
+	})
+	var printed struct{ Address string }
+	if err := json.NewDecoder(out).Decode(&printed); err != nil {
+		t.Fatal(err)
+	}
+	return printed.Address
+}
+
+// open starts a browser, of which every error and every broken policy fails the test.
+func open(t *testing.T) context.Context {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("there is no Chromium; to get one: apt-get install chromium")
+	}
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
+	t.Cleanup(cancel)
+	if err := chromedp.Listen(ctx, func(event any) {
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			t.Errorf("rule: the script has no errors; %v", e.ExceptionDetails)
+		case *runtime.EventConsoleAPICalled:
+			t.Errorf("rule: the page says nothing on the console; %s %v", e.Type, e.Args)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask runs an action and returns what it found.
+func ask[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
+	t.Helper()
+	found, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func shot(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	if screenshots == "" {
+		return
+	}
+	png := ask(t, ctx, chromedp.CaptureScreenshot())
+	if err := os.WriteFile(filepath.Join(screenshots, name+".png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func text(t *testing.T, ctx context.Context, selector chromedp.CSS) string {
+	t.Helper()
+	return ask(t, ctx, chromedp.Text(selector))
+}
+
+// press presses a key that the page may take before it becomes text, which KeyEvent does not
+// allow for.
+func press(t *testing.T, ctx context.Context, key string) {
+	t.Helper()
+	for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown, input.DispatchKeyEventTypeKeyUp} {
+		params := input.DispatchKeyEventParams{Type: kind, Key: key}
+		if kind == input.DispatchKeyEventTypeKeyDown {
+			params.Text = key
+		}
+		if _, err := chromedp.Call(ctx, input.DispatchKeyEvent, params); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func click(selector chromedp.CSS) chromedp.Action[chromedp.Void] { return chromedp.Click(selector) }
+
+func wait(selector chromedp.CSS) chromedp.Action[chromedp.Void] {
+	return chromedp.WaitVisible(selector)
+}
+
+func TestConsole(t *testing.T) {
+	address := serve(t)
+	ctx := open(t)
+
+	do(t, ctx, chromedp.EmulateViewport(1280, 800), chromedp.Navigate(address), wait(".keys"))
+	location := ask(t, ctx, chromedp.Location())
+	if strings.Contains(location, "token") {
+		t.Errorf("rule: the token does not stay in the address; it is %s", location)
+	}
+	keys := text(t, ctx, ".keys")
+	for _, want := range []string{"config.main", "session:", "user.000"} {
+		if !strings.Contains(keys, want) {
+			t.Errorf("the keys lack %q: %s", want, keys)
+		}
+	}
+	shot(t, ctx, "list")
+
+	// By keyboard alone: the search, a key, its entry.
+	press(t, ctx, "/")
+	do(t, ctx, chromedp.KeyEvent("config"+kb.Enter), wait(`input[value="config"]`),
+		chromedp.KeyEvent("j"), chromedp.KeyEvent(kb.Enter), wait(".value"))
+	if got := text(t, ctx, ".value"); !strings.Contains(got, "{\n  \"theme\": \"dark\"") {
+		t.Errorf("rule: JSON is pretty; it is %s", got)
+	}
+	if got := text(t, ctx, "footer"); !strings.Contains(got, "skykv put") {
+		t.Errorf("rule: the commands that change what is shown are there; the page ends with %s", got)
+	}
+	shot(t, ctx, "entry")
+
+	// What is hostile does nothing.
+	do(t, ctx, click(".name"), wait(".keys"),
+		click(`a[href*="key=hostile"]`), wait(".value"))
+	title := ask(t, ctx, chromedp.Title())
+	if got := text(t, ctx, ".value"); title == "broken" || got != hostile {
+		t.Errorf("rule: values are shown and not carried out; the title is %q, the value %s", title, got)
+	}
+	shot(t, ctx, "hostile")
+
+	// Time left counts down to expired.
+	do(t, ctx, click(".name"), wait(".keys"),
+		click(`a.folder[href*="session"]`), wait("time"))
+	shot(t, ctx, "folder")
+	do(t, ctx, chromedp.Poll[chromedp.Void](`Array.from(document.querySelectorAll("time")).every((e) => e.textContent.includes("min") || e.textContent === "expired")`, chromedp.WithPollingTimeout(30*time.Second)))
+
+	// Pages.
+	do(t, ctx, click(".name"), wait(".keys"),
+		click(`a[rel=next]`), wait(`a[href*="user.150"]`))
+
+	// Doctor.
+	do(t, ctx, click(`a[href="/doctor"]`), wait(".checks"))
+	shot(t, ctx, "doctor")
+
+	// A telephone, in the dark.
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}); err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile),
+		click(".name"), wait(".keys"), click(`a[href*="key=long-"]`), wait(".value"))
+	if ask(t, ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > document.documentElement.clientWidth`)) {
+		t.Error("rule: a narrow screen needs no scrolling to the side")
+	}
+	shot(t, ctx, "narrow")
+	do(t, ctx, click(`a[href="/doctor"]`), wait(".checks"))
+	shot(t, ctx, "narrow-doctor")
+}
+
+// Without the cookie there is nothing to see.
+func TestStranger(t *testing.T) {
+	address := serve(t)
+	ctx := open(t)
+	do(t, ctx, chromedp.Navigate(strings.Split(address, "?")[0]), chromedp.WaitReady(chromedp.CSS("body")))
+	if got := text(t, ctx, "body"); !strings.Contains(got, "with its token") {
+		t.Errorf("rule: who has no token sees nothing; they see %s", got)
+	}
+}
