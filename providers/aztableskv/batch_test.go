@@ -261,7 +261,7 @@ func TestTransactionsOfLargeValues(t *testing.T) {
 	for i := range 30 {
 		items = append(items, kv.Item{Key: fmt.Sprintf("%s::%d", strings.Repeat("k", 400), i), Value: bytes.Repeat([]byte{0xff}, kv.MaxLargeValueLen)})
 	}
-	if err := s.PutMany(t.Context(), items); err != nil {
+	if _, err := s.PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.take(); len(got) != 5 || f.largest > 4<<20 {
@@ -296,7 +296,7 @@ func TestLargeValuesAfterSmallOnes(t *testing.T) {
 		}
 		items = append(items, kv.Item{Key: fmt.Sprintf("key:%03d", i), Value: value})
 	}
-	if err := s.With(kv.MaxValue(kv.MaxLargeValueLen)).PutMany(t.Context(), items); err != nil {
+	if _, err := s.With(kv.MaxValue(kv.MaxLargeValueLen)).PutMany(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
 	f.queries = nil

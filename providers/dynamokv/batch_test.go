@@ -406,7 +406,7 @@ func TestBatchesOfLargeValues(t *testing.T) {
 		large[i].Value = make([]byte, kv.MaxLargeValueLen)
 	}
 	small := items([]string{"s1", "s2", "s3"})
-	if err := f.store(t).With(kv.MaxValue(kv.MaxLargeValueLen)).PutMany(t.Context(), slices.Concat(large, small)); err != nil {
+	if _, err := f.store(t).With(kv.MaxValue(kv.MaxLargeValueLen)).PutMany(t.Context(), slices.Concat(large, small)); err != nil {
 		t.Fatal(err)
 	}
 	sum := 0

@@ -22,7 +22,7 @@ func TestMemoryOfScan(t *testing.T) {
 		for j := range items {
 			items[j] = kv.Item{Key: fmt.Sprintf("key:%04d", i+j), Value: value}
 		}
-		if err := large.PutMany(t.Context(), items); err != nil {
+		if _, err := large.PutMany(t.Context(), items); err != nil {
 			t.Fatal(err)
 		}
 	}
