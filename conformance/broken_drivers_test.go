@@ -1454,7 +1454,7 @@ func driverFaults() []fault {
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				return append(results, results[0])
 			}),
-			must: []string{"driver/write-many/results", "driver/write-many/conditions", "driver/unsupported", "driver/touch/batch", "driver/predecessors/replaced"},
+			must: []string{"driver/write-many/results", "driver/write-many/conditions", "driver/unsupported", "driver/touch/batch", "driver/predecessors/replaced", "driver/predecessors/reads"},
 			only: true,
 		},
 		{
@@ -1530,7 +1530,7 @@ func driverFaults() []fault {
 					return writes
 				})(d)
 			},
-			must: []string{"driver/write-many/conditions", "batch/put-many/conditions"},
+			must: []string{"driver/write-many/conditions", "batch/put-many/conditions", "driver/predecessors/reads"},
 			only: true,
 		},
 		{
@@ -1889,7 +1889,7 @@ func otherDriverFaults() []fault {
 			}),
 			must: []string{
 				"close/on-the-way/get", "close/on-the-way/exists", "close/on-the-way/get-many", "close/on-the-way/scan", "close/on-the-way/scan-page",
-				"close/on-the-way/get-and-delete",
+				"close/on-the-way/get-and-delete", "close/on-the-way/count",
 			},
 			only: true,
 		},

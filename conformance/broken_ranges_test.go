@@ -84,7 +84,7 @@ func rangeFaults() []fault {
 					return f.store.Scan(ctx, prefix, opts...)
 				}
 			}),
-			must: []string{"scan/range/from-before-the-prefix", "scan/range/in-a-group"},
+			must: []string{"scan/range/from-before-the-prefix", "scan/range/in-a-group", "count/range"},
 			only: true,
 		},
 		{

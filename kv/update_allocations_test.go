@@ -2,6 +2,7 @@ package kv_test
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"github.com/skykv/skykv/kv"
@@ -34,11 +35,14 @@ func TestUpdateAllocations(t *testing.T) {
 			return err
 		}, 11},
 	} {
-		got := testing.AllocsPerRun(100, func() {
-			if err := c.do(t.Context(), c.store); err != nil {
-				t.Fatal(err)
-			}
-		})
+		got := math.Inf(1)
+		for range 5 { // what else goes on in the process is counted as well
+			got = min(got, testing.AllocsPerRun(100, func() {
+				if err := c.do(t.Context(), c.store); err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
 		if got > c.most {
 			t.Errorf("rule: %s makes at most %v allocations; it makes %v", name, c.most, got)
 		}
