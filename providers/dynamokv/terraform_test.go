@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -45,5 +46,36 @@ func TestTerraformExample(t *testing.T) {
 	lines := strings.NewReplacer("\r\n", "\n") // as Git may write them on Windows
 	if got, err := os.ReadFile(path); err != nil || lines.Replace(string(got)) != lines.Replace(want) {
 		t.Errorf("%s is not what Terraform returns for %s (%v); to write it, run in the repository: go run ./cmd/skykv provision --print terraform %q > %s", path, url, err, url, strings.TrimPrefix(path, "../../"))
+	}
+}
+
+// The rule: the policy of Terraform permits what the calls of a store ask for.
+func TestTerraformPermits(t *testing.T) {
+	clearAWS(t, nil)
+	configuration, err := Terraform("dynamodb://kv1?region=eu-central-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFake(t, ok("{}"))
+	s := f.store(t)
+	for _, call := range storeCalls {
+		_ = call.do(t.Context(), s)
+	}
+	_, _ = s.Touch(t.Context(), "key", kv.TTL(time.Hour))
+	_, _ = s.GetAndDelete(t.Context(), "key")
+	_, _ = s.Increment(t.Context(), "key", 1)
+	_, _ = s.AtomicWrite(t.Context(), kv.PutOp("key", nil), kv.CheckOp("key::a", kv.IfNotExists()))
+	asked := map[string]bool{"ConditionCheckItem": true, "DeleteItem": true}
+	for _, op := range f.ops() {
+		asked[op] = true
+	}
+	if !asked["TransactWriteItems"] || !asked["UpdateItem"] {
+		t.Fatalf("the calls asked for %v only", asked)
+	}
+	delete(asked, "TransactWriteItems") // what is in it is permitted one by one
+	for op := range asked {
+		if !strings.Contains(configuration, `"dynamodb:`+op+`"`) {
+			t.Errorf("rule: the policy permits what a store asks for; it lacks dynamodb:%s", op)
+		}
 	}
 }
