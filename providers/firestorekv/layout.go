@@ -183,16 +183,18 @@ func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record
 
 func quoted(field string) string { return fmt.Sprintf("field %q", field) }
 
-// encoded is a document and the fields that every record has, in one allocation.
+// encoded is an update of a document and the fields that every record has, in one
+// allocation.
 type encoded struct {
+	update       pb.Write_Update
 	doc          pb.Document
 	value, token pb.Value
 	bytes        pb.Value_BytesValue
 	text         pb.Value_StringValue
 }
 
-// encode returns rec's document, which shares rec's value.
-func (l *layout) encode(rec kv.Record) *pb.Document {
+// encode returns the update that stores rec's document, which shares rec's value.
+func (l *layout) encode(rec kv.Record) *pb.Write_Update {
 	e := &encoded{bytes: pb.Value_BytesValue{BytesValue: rec.Value}, text: pb.Value_StringValue{StringValue: rec.Token}}
 	e.value.ValueType, e.token.ValueType = &e.bytes, &e.text
 	e.doc.Name = l.docName(rec.Key)
@@ -206,7 +208,8 @@ func (l *layout) encode(rec kv.Record) *pb.Document {
 	if rec.Predecessors != "" {
 		e.doc.Fields[predecessorsField] = &pb.Value{ValueType: &pb.Value_StringValue{StringValue: rec.Predecessors}}
 	}
-	return &e.doc
+	e.update.Update = &e.doc
+	return &e.update
 }
 
 // write returns the request for w. It returns ErrUnsupported for an unknown kind of
@@ -215,11 +218,11 @@ func (l *layout) write(w kv.Write) (*pb.Write, error) {
 	var write pb.Write
 	switch w.Kind {
 	case kv.KindPut:
-		write.Operation = &pb.Write_Update{Update: l.encode(w.Record)}
+		write.Operation = l.encode(w.Record)
 	case kv.KindTouch:
-		doc := l.encode(w.Record)
-		delete(doc.Fields, valueField) // what the mask names and the document lacks is removed
-		write.Operation, write.UpdateMask = &pb.Write_Update{Update: doc}, metadataMask
+		update := l.encode(w.Record)
+		delete(update.Update.Fields, valueField) // what the mask names and the document lacks is removed
+		write.Operation, write.UpdateMask = update, metadataMask
 	case kv.KindDelete:
 		write.Operation = &pb.Write_Delete{Delete: l.docName(w.Key)}
 	case kv.KindCheck:

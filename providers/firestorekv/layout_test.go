@@ -33,7 +33,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		{Key: strings.Repeat("z", kv.MaxKeyLen), Value: []byte("v"), Token: testToken, Expires: time.Now().UnixMilli()},
 		{Key: "p", Value: []byte("v"), Token: testToken, Predecessors: strings.Repeat("p", kv.MaxPredecessorsLen)},
 	} {
-		doc := l.encode(rec)
+		doc := l.encode(rec).Update
 		if _, has := doc.GetFields()["p"]; has != (rec.Predecessors != "") {
 			t.Errorf("rule: the predecessors are absent when there are none; the fields of %q are %v", rec.Key, doc.GetFields())
 		}
