@@ -169,14 +169,14 @@ func TestTakenAfterAKill(t *testing.T) {
 			w := newWorld(t)
 			l := w.acquire(t)
 			waiting := another(t, w.data)
-			began := time.Now()
+			killed := make(chan time.Time, 1)
 			// Just after a renewal is the worst moment.
-			time.AfterFunc(time.Duration(1+i%4)*ttl/renewals+time.Millisecond, func() { w.Use(faults.Always(faults.Drop)); began = time.Now() })
+			time.AfterFunc(time.Duration(1+i%4)*ttl/renewals+time.Millisecond, func() { w.Use(faults.Always(faults.Drop)); killed <- time.Now() })
 			taken, err := waiting.Acquire(t.Context(), "job")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if passed := time.Since(began); passed > ttl+waiting.poll {
+			if passed := time.Since(<-killed); passed > ttl+waiting.poll {
 				t.Errorf("rule: one that waits takes the lease of a dead holder within a TTL and a Poll, %s; it took %s", ttl+waiting.poll, passed)
 			}
 			if l.Held() || taken.Token() != 2 {
@@ -194,13 +194,13 @@ func TestTakenAfterRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		l := w.acquire(t)
-		var released time.Time
-		time.AfterFunc(time.Minute, func() { _ = l.Release(t.Context()); released = time.Now() })
+		released := make(chan time.Time, 1)
+		time.AfterFunc(time.Minute, func() { _ = l.Release(t.Context()); released <- time.Now() })
 		taken, err := another(t, w.data).Acquire(t.Context(), "job")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if passed := time.Since(released); passed > w.leases.poll {
+		if passed := time.Since(<-released); passed > w.leases.poll {
 			t.Errorf("rule: a lease that was released is taken within a Poll, %s; it took %s", w.leases.poll, passed)
 		}
 		_ = taken.Release(t.Context())

@@ -11,6 +11,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,13 +45,16 @@ func text(c Change, err error) string {
 // what it yielded.
 func watching(t *testing.T, store *kv.Store, prefix string, opts ...Option) (poll func() []string) {
 	t.Helper()
+	var mu sync.Mutex
 	var seen []string
 	go func() {
 		for change, err := range Watch(t.Context(), store, prefix, every, opts...) {
 			if t.Context().Err() != nil {
 				return
 			}
+			mu.Lock()
 			seen = append(seen, text(change, err))
+			mu.Unlock()
 		}
 	}()
 	first := true
@@ -59,6 +64,8 @@ func watching(t *testing.T, store *kv.Store, prefix string, opts ...Option) (pol
 		}
 		first = false
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		now := seen
 		seen = nil
 		return now
@@ -312,12 +319,12 @@ func TestMissedByAScan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		data := memkv.New()
-		hide := false
+		var hide atomic.Bool
 		s := data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
 			return broken{Driver: d, scan: func(records iter.Seq2[kv.Record, error]) iter.Seq2[kv.Record, error] {
 				return func(yield func(kv.Record, error) bool) {
 					for rec, err := range records {
-						if !(hide && rec.Key == "a") && !yield(rec, err) {
+						if !(hide.Load() && rec.Key == "a") && !yield(rec, err) {
 							return
 						}
 					}
@@ -328,7 +335,7 @@ func TestMissedByAScan(t *testing.T) {
 		put(t, data, "b", "1")
 		poll := watching(t, s, "")
 		poll()
-		hide = true
+		hide.Store(true)
 		put(t, data, "a", "2")
 		if got, want := poll(), []string{"+a=2"}; !slices.Equal(got, want) {
 			t.Errorf("rule: an entry that a scan misses is not taken for deleted; got %q, want %q", got, want)
@@ -344,12 +351,12 @@ func TestForeignRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		data := memkv.New()
-		foreign := false
+		var foreign atomic.Bool
 		s := data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
 			return broken{Driver: d, scan: func(records iter.Seq2[kv.Record, error]) iter.Seq2[kv.Record, error] {
 				return func(yield func(kv.Record, error) bool) {
 					for rec, err := range records {
-						if foreign && rec.Key == "a" {
+						if foreign.Load() && rec.Key == "a" {
 							err = &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("foreign")}
 						}
 						if !yield(rec, err) {
@@ -363,14 +370,14 @@ func TestForeignRecord(t *testing.T) {
 		put(t, data, "b", "1")
 		poll := watching(t, s, "")
 		poll()
-		foreign = true
+		foreign.Store(true)
 		for range 3 {
 			put(t, data, "b", "2")
 			if got, want := poll(), []string{"error a", "+b=2"}; !slices.Equal(got, want) {
 				t.Errorf("rule: an error beside a key concerns that key alone; got %q, want %q", got, want)
 			}
 		}
-		foreign = false
+		foreign.Store(false)
 		if got := poll(); len(got) > 0 {
 			t.Errorf("rule: an entry that did not change is not yielded; got %q", got)
 		}
