@@ -86,7 +86,7 @@ func TestWatch(t *testing.T) {
 				if gone == 2 || random.IntN(10) == 0 {
 					stored, cursor = maps.Clone(copied), c.Cursor()
 				}
-				if gone == 2 || gone == 0 && random.IntN(20) == 0 {
+				if gone == 2 || gone == 0 && (restarts < 2 || random.IntN(20) == 0) {
 					break
 				}
 			}
