@@ -539,11 +539,14 @@ func failAfterwards(stack *middleware.Stack) error {
 // which the SDK has closed by then, whichever client was given.
 func TestBodyThatIsClosedEarly(t *testing.T) {
 	t.Parallel()
+	var mu sync.Mutex // scans read shards side by side
 	var sent []io.Reader
 	client := dynamodb.New(newFake(t, ok(`{}`)).client().Options(), func(o *dynamodb.Options) {
 		own := o.HTTPClient
 		o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
 			sent = append(sent, r.Body)
+			mu.Unlock()
 			return own.Do(r)
 		})
 	})
@@ -553,6 +556,7 @@ func TestBodyThatIsClosedEarly(t *testing.T) {
 	}
 	for what, call := range storeCalls {
 		_ = call.do(t.Context(), kv.New(d))
+		mu.Lock()
 		if len(sent) == 0 {
 			t.Errorf("%s sent no request", what)
 		}
@@ -562,5 +566,6 @@ func TestBodyThatIsClosedEarly(t *testing.T) {
 			}
 		}
 		sent = nil
+		mu.Unlock()
 	}
 }
