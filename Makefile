@@ -29,7 +29,7 @@ build: ## Build all packages
 .PHONY: test
 test: ## Run all tests, and vet and test the nested modules
 	$(GO) test -timeout 15m $(TESTFLAGS) $(PACKAGES)
-	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./... && $(GO) test ./...); done
+	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...); done
 
 .PHONY: race
 race: ## Run all tests under the race detector

@@ -283,7 +283,7 @@ func brokenClients() []fault {
 			client: methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 				found, err := d.Get(ctx, req)
 				if ctx.Err() != nil {
-					time.Sleep(lateness + 100*time.Millisecond)
+					time.Sleep(lateness + 100*time.Millisecond) // the suite measures this by the real time
 				}
 				return found, err
 			}}.over,

@@ -11,7 +11,7 @@ func touchCases() []testCase {
 	for _, s := range states {
 		cases = append(cases,
 			rule("touch/none/"+s.name,
-				"Touch sets the expiry of an entry and leaves its value; where there is none it returns ErrNotFound and changes nothing. Here the key "+s.words+".",
+				"Touch sets the expiry of an entry and does not change its value. Where there is no entry, it returns ErrNotFound and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					t.fillKeys("ke", "key1")
 					_, was := t.prepare(s)

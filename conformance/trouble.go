@@ -117,8 +117,8 @@ type fate struct {
 	err            error // that the call returned
 	holds, applied bool  // as for wantTrue
 
-	// When the response is lost, it can be known in any case that the write was applied,
-	// or it cannot be known, since the write leaves nothing behind.
+	// traced: the store can find out that the write was applied, though the response was
+	// lost. traceless: it cannot, since no record remains that could tell.
 	traced, traceless bool
 }
 

@@ -101,7 +101,7 @@ func valueCases() []testCase {
 				t.wantValue("b", "two")
 			}),
 		rule("values/slice-unchanged",
-			"Put and PutMany leave the caller's slices as they are, what lies behind their ends included.",
+			"Put and PutMany do not change the caller's slices, nor the memory between a slice's length and its capacity.",
 			func(t *trial) {
 				backing := []byte("value and what is behind it")
 				if _, err := t.Put(t.ctx, "a", backing[:5]); err != nil {
