@@ -240,7 +240,7 @@ func expiryCases() []testCase {
 				t.wantLive("key", want{"value", v, at})
 			}),
 		graceRule("expiry/slow-clock",
-			"An entry is live until its expiry by the store's clock, and to conditions too, though that be almost an hour behind the clocks of driver and service.",
+			"An entry is live until its expiry by the store's clock, also for conditions, even if that clock is almost an hour slower than the clocks of driver and service.",
 			func(t *trial) {
 				t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))
 				at := t.clock.now().Add(time.Minute)
@@ -375,7 +375,7 @@ func expiryCases() []testCase {
 	}
 	fastClock := func(name string, want error, call func(t *trial, fast store, current, stale kv.Version) error) {
 		cases = append(cases, rule("expiry/fast-clock/"+name,
-			"A driver removes no entry that has not been expired for an hour by the clock of its host or service, whatever clock a call brings: what a store does whose clock is a day ahead costs no other store a live entry.",
+			"A driver removes no entry that has not been expired for an hour by the clock of its host or service, whatever the clock of a call says. A store whose clock is a day ahead costs no other store a live entry.",
 			func(t *trial) {
 				t.testFastClock(func(fast store, current, stale kv.Version) {
 					if err := call(t, fast, current, stale); !errors.Is(err, want) {

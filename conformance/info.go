@@ -33,7 +33,7 @@ func infoCases() []testCase {
 				}
 			}),
 		rule("info/lacks",
-			"No driver lacks what the contract wants of it: NoGrace is for the layouts of other programs that providers of skykv's own module know.",
+			"A driver does all that the contract wants. NoGrace is only for providers of skykv's own module that use the layout of other programs.",
 			func(t *trial) {
 				if err := checkLacks(t.Info()); err != nil {
 					t.Errorf("%v", err)

@@ -24,7 +24,7 @@ func jsonCases() []testCase {
 	view := func(t *trial) *kv.Typed[document] { return kv.JSON[document](t.observed(t.opened)) }
 	return []testCase{
 		rule("json/round-trip",
-			"The typed view stores values as JSON and gives them back equal, with version and expiry.",
+			"The typed view stores values as JSON and returns them equal, with version and expiry.",
 			func(t *trial) {
 				docs := view(t)
 				v, err := docs.Put(t.ctx, "key", first, kv.TTL(time.Hour))

@@ -226,7 +226,7 @@ func updateCases() []testCase {
 				}
 			}),
 		rule("update/counters",
-			"Increments of one key by several callers of several stores lose nothing and are each a number of its own.",
+			"Increments of one key by several callers of several stores lose nothing, and each returns a different number.",
 			func(t *trial) {
 				const stores, callers, each = 2, 6, 5
 				seen := make(chan int64, stores*callers*each)

@@ -20,7 +20,7 @@ func versionCases() []testCase {
 				t.wantLive("key", w)
 			}),
 		rule("versions/equal-value",
-			"Every Put gives a new version, also of an equal value and expiry, and ends the version before.",
+			"Every Put makes a new version, also of an equal value and expiry, and ends the version before.",
 			func(t *trial) {
 				expiry := kv.ExpiresAt(t.clock.now().Add(time.Hour))
 				seen := make(map[kv.Version]bool)
@@ -38,7 +38,7 @@ func versionCases() []testCase {
 				}
 			}),
 		rule("versions/equal-value-by-batch",
-			"Every PutMany gives new versions, also of equal values, and ends the versions before.",
+			"Every PutMany makes new versions, also of equal values, and ends the versions before.",
 			func(t *trial) {
 				t.fillKeys("key")
 				v := t.get("key").Version
@@ -50,7 +50,7 @@ func versionCases() []testCase {
 				t.wantError("Put with IfVersion of the version before", err, kv.ErrConditionFailed)
 			}),
 		rule("versions/expiry-alone",
-			"A Put that changes the expiry alone gives a new version.",
+			"A Put that changes the expiry alone makes a new version.",
 			func(t *trial) {
 				v := t.put("key", "same")
 				for _, opt := range []kv.PutOption{kv.TTL(time.Hour), kv.TTL(2 * time.Hour), kv.ExpiresAt(time.Time{})} {
@@ -85,7 +85,7 @@ func versionCases() []testCase {
 				t.put("b", "next", kv.IfVersion(b))
 			}),
 		rule("versions/text",
-			"A version's text is printable ASCII without spaces, and ParseVersion gives the same version back.",
+			"A version's text is printable ASCII without spaces, and ParseVersion returns the same version.",
 			func(t *trial) {
 				for _, opts := range [][]kv.PutOption{nil, {kv.TTL(time.Hour)}} {
 					v := t.put("key", "value", opts...)

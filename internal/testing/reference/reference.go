@@ -1,5 +1,5 @@
 // Package reference plays the programs of the reference platform, Alien, for tests: it
-// makes the requests of theirs on each service by the service's own SDK, with the same
+// makes their requests on each service by the service's own SDK, with the same
 // attributes, conditions and number formats. None of it is skykv's code.
 package reference
 

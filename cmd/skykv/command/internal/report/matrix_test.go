@@ -50,10 +50,10 @@ func TestMatrix(t *testing.T) {
 func TestRules(t *testing.T) {
 	t.Parallel()
 	got := Rules([]conformance.Case{
-		{Name: "put/none/absent", Rule: "Put stores. Here the key never had an entry."}, {Name: "put/none/live", Rule: "Put stores. Here the key has one."},
-		{Name: "put/twice", Rule: "Put stores again."}, {Name: "get/live", Rule: "Get reads."},
+		{Name: "put/none/absent", Rule: "Put stores. Here the key never had an entry."}, {Name: "put/twice", Rule: "Put stores again."},
+		{Name: "put/none/live", Rule: "Put stores. Here the key has one."}, {Name: "get/live", Rule: "Get reads."},
 	})
-	want := "\n### put\n\n- Put stores. (2 cases, `put/none/absent` to `put/none/live`)\n- Put stores again. (`put/twice`)\n\n### get\n\n- Get reads. (`get/live`)\n"
+	want := "\n### put\n\n- Put stores. (2 cases, such as `put/none/absent`)\n- Put stores again. (`put/twice`)\n\n### get\n\n- Get reads. (`get/live`)\n"
 	if got != want {
 		t.Errorf("the rules are\n%swant\n%s", got, want)
 	}

@@ -2,39 +2,48 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/skykv/skykv/conformance"
 )
 
-// Rules returns the rules of cases as Markdown: a heading for each group, and each rule
-// once, with the names of the cases that check it.
+// Rules returns the rules of cases as Markdown: a heading for each group, and under it
+// each rule once, with the case that checks it, or the number of the cases and the first.
 func Rules(cases []conformance.Case) string {
+	var groups, rules []string // in the order of the cases
+	checks := make(map[string][]string)
+	for _, c := range cases {
+		group, _, _ := strings.Cut(c.Name, "/")
+		rule := group + "\n" + general(c.Rule)
+		if !slices.Contains(groups, group) {
+			groups = append(groups, group)
+		}
+		if checks[rule] == nil {
+			rules = append(rules, rule)
+		}
+		checks[rule] = append(checks[rule], c.Name)
+	}
 	var b strings.Builder
-	group := ""
-	for i := 0; i < len(cases); {
-		name, _, _ := strings.Cut(cases[i].Name, "/")
-		if name != group {
-			group = name
-			fmt.Fprintf(&b, "\n### %s\n\n", group)
+	for _, group := range groups {
+		fmt.Fprintf(&b, "\n### %s\n\n", group)
+		for _, rule := range rules {
+			text, of := strings.CutPrefix(rule, group+"\n")
+			if !of {
+				continue
+			}
+			first := "`" + checks[rule][0] + "`"
+			if n := len(checks[rule]); n > 1 {
+				first = fmt.Sprintf("%d cases, such as %s", n, first)
+			}
+			fmt.Fprintf(&b, "- %s (%s)\n", text, first)
 		}
-		rule, n := general(cases[i].Rule), i+1
-		for n < len(cases) && general(cases[n].Rule) == rule && strings.HasPrefix(cases[n].Name, name+"/") {
-			n++
-		}
-		names := "`" + cases[i].Name + "`"
-		if n > i+1 {
-			names = fmt.Sprintf("%d cases, `%s` to `%s`", n-i, cases[i].Name, cases[n-1].Name)
-		}
-		fmt.Fprintf(&b, "- %s (%s)\n", rule, names)
-		i = n
 	}
 	return b.String()
 }
 
 // general returns a rule without the situation of its case.
 func general(rule string) string {
-	rule, _, _ = strings.Cut(rule, " Here the ")
 	rule, _, _ = strings.Cut(rule, " Here ")
 	return rule
 }
