@@ -6,7 +6,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # Modules of their own, so that a user's go.mod has none of what they need.
-NESTED := $(patsubst %/go.mod,%,$(wildcard internal/*/go.mod examples/*/go.mod))
+NESTED := $(patsubst %/go.mod,%,$(wildcard adapters/go.mod examples/*/go.mod internal/*/go.mod kv/*/go.mod))
 
 # What skykv and its tests must compile for, besides the platform that make runs on.
 PLATFORMS ?= linux/386 darwin/arm64 windows/amd64 freebsd/amd64
