@@ -12,7 +12,11 @@ NESTED := $(patsubst %/go.mod,%,$(wildcard adapters/go.mod examples/*/go.mod int
 PLATFORMS ?= linux/386 darwin/arm64 windows/amd64 freebsd/amd64
 
 # TOOL NAME runs a tool of internal/tools.
-TOOL = $(GO) tool -modfile=internal/tools/go.mod
+TOOL = $(GO) tool -modfile=$(CURDIR)/internal/tools/go.mod
+
+# TESTS runs go test, and says at the end how many tests there were, how long they took,
+# which failed, and which were skipped and why.
+TESTS = $(TOOL) gotestsum --format $(or $(GOTESTSUM_FORMAT),pkgname-and-test-fails) --format-hide-empty-pkg --
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -28,12 +32,12 @@ build: ## Build all packages
 
 .PHONY: test
 test: ## Run all tests, and vet and test the nested modules
-	$(GO) test -timeout 15m $(TESTFLAGS) $(PACKAGES)
-	@set -e; for folder in $(NESTED); do echo "vet $$folder"; (cd $$folder && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...); done
+	$(TESTS) -timeout 15m $(TESTFLAGS) $(PACKAGES)
+	@set -e; for folder in $(NESTED); do echo "vet and test $$folder"; (cd $$folder && $(GO) vet ./... && $(TESTS) $(TESTFLAGS) ./...); done
 
 .PHONY: race
 race: ## Run all tests under the race detector
-	$(GO) test -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
+	$(TESTS) -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: lint
 lint: ## Check formatting, go vet, staticcheck, go mod tidy, the workflows and PLATFORMS

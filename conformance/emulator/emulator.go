@@ -100,8 +100,12 @@ func (e *Emulator) Stop() error { return e.stop() }
 // Docker is slow to create the container.
 //
 // The error matches [ErrUnavailable] when nothing on this machine can run the emulator.
-func Start(ctx context.Context, kind Kind) (*Emulator, error) {
-	e, err := emulator.Start(ctx, emulator.Kind(kind))
+func Start(ctx context.Context, kind Kind) (*Emulator, error) { return StartAt(ctx, kind, 0) }
+
+// StartAt is Start for a port of 127.0.0.1, or for any free one if port is 0. A port that is in use is an error. An
+// emulator that the environment names stays where it is.
+func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
+	e, err := emulator.StartAt(ctx, emulator.Kind(kind), port)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ func (c *cli) newDev() *cobra.Command {
 	var (
 		asJSON bool
 		only   []string
+		port   int
 	)
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -31,10 +33,14 @@ func (c *cli) newDev() *cobra.Command {
 of this machine, set up a store in each, print the KV_URLs, and stop them all on Ctrl-C.
 What the stores hold is gone then.
 
+The URLs are others each time. With --port they stay the same: DynamoDB is at that port,
+Firestore at the next one, and Azure Tables at the one after it.
+
 With --json, print one line of JSON when all are ready: the URL by kind. The environment
 variable SKYKV_EMULATOR=docker or process forces one way. Ctrl-C is how it ends: it then
 exits with 0.`,
 		Example: `  skykv dev
+  skykv dev --port 8400
   skykv dev --only dynamodb
   skykv dev --only dynamodb,aztables --json | jq -r .dynamodb.url`,
 		Args: noArgs,
@@ -49,9 +55,12 @@ exits with 0.`,
 					return usagef("--only is %q; want dynamodb, firestore or aztables", kind)
 				}
 			}
+			if most := math.MaxUint16 - len(devKinds) + 1; port < 0 || port > most {
+				return usagef("--port is %d; want 1 to %d, or 0 for any free ones", port, most)
+			}
 			log.SetDefault(silent{})
 			fmt.Fprintln(stderr, "starting, which may take minutes the first time…")
-			running, err := c.startDev(ctx, kinds)
+			running, err := c.startDev(ctx, kinds, port)
 			defer stopDev(running)
 			if ctx.Err() != nil {
 				return context.Cause(ctx) // and not what it broke off
@@ -69,6 +78,7 @@ exits with 0.`,
 		},
 	}
 	cmd.Flags().StringSliceVar(&only, "only", nil, "start these only: dynamodb, firestore, aztables")
+	cmd.Flags().IntVar(&port, "port", 0, "the first of three ports; any free ones unless given")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the URLs as one line of JSON")
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions([]string{"dynamodb", "firestore", "aztables"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -80,8 +90,9 @@ type devStore struct {
 	url      string
 }
 
-// startDev starts the emulators at once, and returns those that run, also with an error.
-func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]devStore, error) {
+// startDev starts the emulators at once, at ports from the first one on or at any, and returns those that run, also
+// with an error.
+func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool, first int) ([]devStore, error) {
 	stores := make([]devStore, len(devKinds))
 	errs := make([]error, len(devKinds))
 	var starting sync.WaitGroup
@@ -89,8 +100,12 @@ func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool) ([]dev
 		if !kinds[kind] {
 			continue
 		}
+		port := 0
+		if first != 0 {
+			port = first + i
+		}
 		starting.Go(func() {
-			e, err := emulator.Start(ctx, kind)
+			e, err := emulator.StartAt(ctx, kind, uint16(port))
 			if err != nil {
 				errs[i] = err
 				return

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -199,16 +200,16 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 
 func (c *cli) newDelete() *cobra.Command {
 	var (
-		asJSON, dryRun    bool
-		ifVersion, prefix string
+		asJSON, dryRun, yes bool
+		ifVersion, prefix   string
 	)
 	cmd := &cobra.Command{
 		Use:     "delete [URL] KEY | --prefix PREFIX",
 		Aliases: []string{"rm"},
 		Short:   "Remove an entry, or all with a prefix",
 		Long: `Remove the entry under KEY; it is no error if there is none. With --prefix, remove every
-entry whose key begins with PREFIX, and print how many there were. With --dry-run as well,
-count them and remove nothing.
+entry whose key begins with PREFIX, and print how many there were. At a terminal it asks
+before, unless --yes is given. With --dry-run, count them and remove nothing.
 
 Exits with 4 if --if-version did not hold, and with 5 if it is unknown whether the entry
 was removed.`,
@@ -240,8 +241,8 @@ With KV_URL set:
 				opts = append(opts, kv.IfVersion(version))
 			}
 			if !many {
-				if dryRun {
-					return usagef("--dry-run needs --prefix")
+				if dryRun || yes {
+					return usagef("--dry-run and --yes need --prefix")
 				}
 				defer limitEntry(cmd)()
 			}
@@ -258,6 +259,11 @@ With KV_URL set:
 					return err
 				}
 				if many {
+					if !yes && isTerminal(os.Stdin) && stderr.terminal {
+						if err := confirm(cmd.Context(), fmt.Sprintf("Remove every entry whose key begins with %q?", prefix)); err != nil {
+							return err
+						}
+					}
 					n, err := store.DeletePrefix(cmd.Context(), prefix)
 					if err != nil && n > 0 {
 						err = fmt.Errorf("%w\n%s were removed", err, entries(int64(n)))
@@ -281,6 +287,7 @@ With KV_URL set:
 	cmd.Flags().StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
 	cmd.Flags().StringVar(&prefix, "prefix", "", "remove all entries whose keys begin with this")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only count what --prefix would remove")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before --prefix removes")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
 	cmd.MarkFlagsMutuallyExclusive("prefix", "if-version")
 	return cmd
@@ -340,7 +347,8 @@ func (c *cli) newScan() *cobra.Command {
 		Short:   "Print entries in order of their keys",
 		Long: `Print the entries in ascending byte order of their keys as lines of JSON: the key, the
 "value" (or "base64", when it is not UTF-8 text), "expiresAt" if it expires, and the
-"version" for put and delete. import reads these lines as well.
+"version" for put and delete. import reads these lines as well. A terminal is shown a
+table with shortened values, unless --json is given.
 
 With --keys-only, or called as keys, print the keys alone, one a line; with --json too, as
 lines of JSON without values.`,
@@ -369,19 +377,22 @@ With KV_URL set:
 						err = flushErr
 					}
 				}()
-				enc := entryline.NewEncoder(out, true)
-				return eachEntry(store.Scan(cmd.Context(), prefix, opts...), func(entry kv.Entry) error {
-					var err error
-					if keysOnly && !asJSON {
-						_, err = out.WriteString(entry.Key + "\n")
-					} else {
-						err = enc.Encode(entry)
+				print := out.json
+				switch {
+				case asJSON:
+				case keysOnly:
+					print = func(entry kv.Entry) error {
+						if _, err := out.WriteString(entry.Key + "\n"); err != nil {
+							return err
+						}
+						return out.line()
 					}
-					if err != nil {
-						return err
-					}
-					return out.line()
-				})
+				case stdout.terminal:
+					table := newTable(out, stdout.file)
+					defer func() { err = cmp.Or(err, table.flush()) }()
+					print = table.entry
+				}
+				return eachEntry(store.Scan(cmd.Context(), prefix, opts...), print)
 			})
 		},
 	}

@@ -1,8 +1,6 @@
 package command
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
@@ -27,16 +25,8 @@ With KV_URL set:
   skykv ls user42:: --delimiter ::`,
 		Args: rangeArgs(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n := len(args) // the arguments that are no URL
-			if n == 2 || n == 1 && c.isURL(args[0]) {
-				n--
-			}
-			url, rest, err := c.splitURL(args, n)
+			url, prefix, err := c.splitPrefix(args)
 			if err != nil {
-				return err
-			}
-			prefix := strings.Join(rest, "")
-			if err := kv.ValidatePrefix(prefix); err != nil {
 				return err
 			}
 			if kv.ValidateKey(delimiter) != nil {

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"io"
 	"time"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/entryline"
+	"github.com/skykv/skykv/kv"
 )
 
 // printJSON prints one line of JSON to standard output.
@@ -19,25 +22,35 @@ func printJSON(v any) error {
 // long while more of them come.
 type output struct {
 	*bufio.Writer
+	lines   *entryline.Encoder
 	flushed time.Time
 	every   time.Duration
 }
 
 func newOutput() *output {
 	out := &output{Writer: bufio.NewWriterSize(stdout, 1<<16), every: 100 * time.Millisecond}
+	out.lines = entryline.NewEncoder(out, true)
 	if stdout.terminal {
 		out.every = 0
 	}
 	return out
 }
 
-// line is to be called after every line.
+// line must be called after every line.
 func (o *output) line() error {
 	if time.Since(o.flushed) < o.every {
 		return nil
 	}
 	o.flushed = time.Now()
 	return o.Flush()
+}
+
+// json prints an entry as a line of JSON.
+func (o *output) json(entry kv.Entry) error {
+	if err := o.lines.Encode(entry); err != nil {
+		return err
+	}
+	return o.line()
 }
 
 // interruptible reads from r until ctx ends, even while r waits for input that

@@ -45,7 +45,7 @@ Exit codes:
   5    it is unknown whether the write was applied
   6    the store is not there, is not skykv's, or the credentials do not suffice
   7    a check found something: copy --verify, doctor, conformance
-  130  interrupted by Ctrl-C (143: by SIGTERM); dev, which is ended by it: 0
+  130  interrupted by Ctrl-C (143: by SIGTERM); dev, ui and watch, which it ends: 0
   141  the output's reader went early, as head does: nothing is said of it
 
 After the first Ctrl-C or SIGTERM a command ends in good order, once the output it is
@@ -101,13 +101,14 @@ func (c *cli) newRoot() *cobra.Command {
 		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
 	)
 	for group, cmds := range map[string][]*cobra.Command{
-		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newTouch(), c.newTTL(), c.newIncr(), c.newExists(), c.newScan(), c.newList(), c.newCount()},
+		"entries": {c.newGet(), c.newPut(), c.newDelete(), c.newTouch(), c.newTTL(), c.newIncr(), c.newExists(), c.newScan(), c.newList(), c.newCount(), c.newWatch()},
 		"move":    {c.newCopy(), c.newExport(), c.newImport(), c.newBackup()},
 		"stores":  {c.newProvision(), c.newDoctor(), c.newSweep(), c.newConformance(), c.newUI(), c.newDev(), c.newVersion()},
 	} {
 		for _, cmd := range cmds {
 			cmd.GroupID = group
 			cmd.DisableFlagsInUseLine = true
+			c.completeWith(cmd)
 			root.AddCommand(cmd)
 		}
 	}
@@ -297,6 +298,20 @@ func (c *cli) splitURL(args []string, n int) (url string, rest []string, err err
 		return "", nil, usagef("no store: give its URL, such as file:app.db, as the first argument, or set %s", providers.EnvURL)
 	}
 	return url, args, nil
+}
+
+// splitPrefix separates the store's URL from a prefix after it, which may be missing.
+func (c *cli) splitPrefix(args []string) (url, prefix string, err error) {
+	n := len(args) // the arguments that are no URL
+	if n == 2 || n == 1 && c.isURL(args[0]) {
+		n--
+	}
+	url, rest, err := c.splitURL(args, n)
+	if err != nil {
+		return "", "", err
+	}
+	prefix = strings.Join(rest, "")
+	return url, prefix, kv.ValidatePrefix(prefix)
 }
 
 // withStore opens the store at url, calls f, and closes it.

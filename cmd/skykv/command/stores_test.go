@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -286,7 +289,8 @@ func TestConformanceCommandOnServices(t *testing.T) {
 func TestDev(t *testing.T) {
 	t.Parallel()
 	kinds := map[string]string{"dynamodb": emulator.DynamoDB(t), "firestore": emulator.Firestore(t), "aztables": emulator.AzureTables(t)} // or skip
-	cmd := command(t, "dev", "--json")
+	first := freePorts(t, len(kinds))
+	cmd := command(t, "dev", "--json", "--port", strconv.Itoa(first))
 	var stderr bytes.Buffer
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -300,11 +304,17 @@ func TestDev(t *testing.T) {
 	if err := json.NewDecoder(stdout).Decode(&emulators); err != nil || len(emulators) != len(kinds) {
 		t.Fatalf("dev --json prints %v: %v\n%s", emulators, err, &stderr)
 	}
-	for kind := range kinds {
+	for i, kind := range []string{"dynamodb", "firestore", "aztables"} {
+		if e := emulators[kind]; e.Way != "environment" && !strings.Contains(e.URL, url.QueryEscape(fmt.Sprintf("127.0.0.1:%d", first+i))) {
+			t.Errorf("rule: with --port %d, %s is at port %d; its URL is %s", first, kind, first+i, e.URL)
+		}
 		good(t, "put", emulators[kind].URL, "a", kind)
 		if got := good(t, "get", emulators[kind].URL, "a"); got != kind {
 			t.Errorf("the %s store of dev holds %q", kind, got)
 		}
+	}
+	if emulators["dynamodb"].Way != "environment" {
+		bad(t, exitFailure, fmt.Sprintf("port %d cannot be used for DynamoDB Local", first), "dev", "--only", "dynamodb", "--port", strconv.Itoa(first))
 	}
 	if code := interrupt(t, cmd, syscall.SIGINT); code != 0 || !strings.HasSuffix(stderr.String(), "stopping…\n") {
 		t.Errorf("rule: Ctrl-C is how dev ends; it exits with %d and\n%s", code, &stderr)
@@ -322,6 +332,32 @@ func TestDev(t *testing.T) {
 			t.Errorf("rule: dev stops what it started; %s still answers", kind)
 		}
 	}
+}
+
+// freePorts returns the first of n ports that nobody uses.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	for range 100 {
+		var ports []net.Listener
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		first := 0
+		for ; err == nil; l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+len(ports))) {
+			if ports = append(ports, l); len(ports) == 1 {
+				first = l.Addr().(*net.TCPAddr).Port
+			}
+			if len(ports) == n {
+				break
+			}
+		}
+		for _, l := range ports {
+			l.Close()
+		}
+		if len(ports) == n {
+			return first
+		}
+	}
+	t.Fatal("there are no free ports side by side")
+	return 0
 }
 
 // Ctrl-C while the emulators start is told as that, and not as what it broke off, and leaves nothing.

@@ -1,9 +1,12 @@
 package command
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"unicode"
@@ -33,6 +36,22 @@ type stream struct {
 func newStream(file *os.File) *stream { return &stream{file: file, terminal: isTerminal(file)} }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// errDeclined: the answer to a question was not yes.
+var errDeclined = errors.New("nothing was changed: the answer was not yes")
+
+// confirm asks a question on the terminal, and returns an error unless the answer is yes.
+func confirm(ctx context.Context, question string) error {
+	fmt.Fprintf(stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(interruptible(ctx, os.Stdin)).ReadString('\n')
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); err == nil && (answer == "y" || answer == "yes") {
+		return nil
+	}
+	return errDeclined
+}
 
 // errReaderGone: nobody reads the output any more, as after head.
 var errReaderGone = errors.New("the output's reader has gone")

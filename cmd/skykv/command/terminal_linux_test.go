@@ -138,7 +138,7 @@ func TestTerminalIsNotControlled(t *testing.T) {
 	store, text := fileStore(t), "\u202e\u009b\x7f\n"
 	good(t, "put", store, "a", text)
 	want := `"value":"\u202e\u009b\u007f\n"`
-	for _, args := range [][]string{{"get", store, "a", "--json"}, {"scan", store}, {"export", store}, {"export", store, "-o", "/dev/stdout"}} {
+	for _, args := range [][]string{{"get", store, "a", "--json"}, {"scan", store, "--json"}, {"export", store}, {"export", store, "-o", "/dev/stdout"}} {
 		if got, _ := onTerminal(t, command(t, args...)); !strings.Contains(got, want) {
 			t.Errorf("%v shows %q; want %s", args, got, want)
 		}
@@ -217,5 +217,88 @@ func TestValuesOnTerminal(t *testing.T) {
 	_ = put.Wait() // the code says it
 	if code := put.ProcessState.ExitCode(); code != exitUsage || good(t, "get", store, "a") != "shown" {
 		t.Errorf("rule: no empty value is stored unasked; put exits with %d", code)
+	}
+}
+
+// The rule: scan shows a person a table, and a program lines of JSON.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	good(t, "put", store, "a", "{\"n\": 1,\n \"b\": [2]}", "--ttl", "59m30s")
+	good(t, "put", store, "binary", "--file", binaryFile(t))
+	good(t, "put", store, "hostile", "\x1b[2J\nb\u202e")
+	good(t, "put", store, "long:"+strings.Repeat("k", 60), strings.Repeat("v", 200))
+	good(t, "put", store, "z", "text, as it is")
+	shown, code := onTerminal(t, command(t, "scan", store))
+	lines := strings.Split(strings.TrimSuffix(shown, "\r\n"), "\r\n")
+	if code != 0 || len(lines) != 6 {
+		t.Fatalf("scan exits with %d and shows\n%s", code, shown)
+	}
+	for i, want := range []string{
+		`^KEY {49}TIME LEFT {8}VALUE$`,
+		`^a {51}59 min \d+ s left  {"n":1,"b":\[2\]}$`,
+		`^binary {63}\(3 bytes\)$`,
+		`^hostile {62}"\\x1b\[2J\\nb\\u202e"$`,
+		`^long:k{60} {19}v{19}…$`,
+		`^z {68}text, as it is$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(lines[i]) {
+			t.Errorf("line %d is %q, want %s", i, lines[i], want)
+		}
+	}
+	if got, _ := onTerminal(t, command(t, "scan", store, "--prefix", "none")); got != "" {
+		t.Errorf("a scan without entries shows %q", got)
+	}
+}
+
+func binaryFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "binary")
+	if err := os.WriteFile(path, []byte{0xff, 0, 1}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The rule: a person is asked before all entries with a prefix are removed.
+func TestDeletePrefixAsks(t *testing.T) {
+	t.Parallel()
+	store := fileStore(t)
+	for _, c := range []struct {
+		typed string
+		args  []string
+		code  int
+		left  string
+	}{
+		{"\n", nil, exitFailure, "a\n"},
+		{"n\n", nil, exitFailure, "a\n"},
+		{"yesterday\n", nil, exitFailure, "a\n"},
+		{"\x04", nil, exitFailure, "a\n"},
+		{"\x03", nil, 130, "a\n"},
+		{"y\n", nil, 0, ""},
+		{"YES\n", nil, 0, ""},
+		{"", []string{"--yes"}, 0, ""},
+		{"", []string{"--dry-run"}, 0, "a\n"},
+	} {
+		good(t, "put", store, "a", "value")
+		person, process := openTerminal(t)
+		cmd := command(t, append([]string{"delete", store, "--prefix", "a"}, c.args...)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = process, process, process
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		process.Close()
+		if c.typed != "" {
+			await(t, person, `Remove every entry whose key begins with "a"? [y/N] `)
+			if _, err := person.WriteString(c.typed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rest, _ := io.ReadAll(person) // it ends with EIO
+		_ = cmd.Wait()                // the code says it
+		if code := cmd.ProcessState.ExitCode(); code != c.code || good(t, "keys", store) != c.left {
+			t.Errorf("after %q, delete --prefix %q exits with %d and shows %q; want %d, and the keys left %q", c.typed, c.args, code, rest, c.code, c.left)
+		}
 	}
 }

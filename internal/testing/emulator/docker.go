@@ -101,8 +101,8 @@ func ContainersOf(ctx context.Context, pid int) ([]string, error) {
 
 func labelOf(pid int) string { return containerLabel + "=" + strconv.Itoa(pid) }
 
-// startContainer runs the service's image in Docker.
-func (s *service) startContainer(ctx context.Context) (*Emulator, error) {
+// startContainer runs the service's image in Docker, and publishes it at a port of this machine, or at any if that is 0.
+func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, error) {
 	if err := dockerUsable(ctx); err != nil {
 		return nil, err
 	}
@@ -133,7 +133,11 @@ func (s *service) startContainer(ctx context.Context) (*Emulator, error) {
 		testcontainers.WithHostConfigModifier(func(config *containertypes.HostConfig) {
 			config.AutoRemove = true // also where nobody is left to remove it
 			// An emulator takes anybody's requests, and must not take those of other machines.
-			config.PortBindings = network.PortMap{port: {{HostIP: loopback}}}
+			binding := network.PortBinding{HostIP: loopback}
+			if at != 0 {
+				binding.HostPort = strconv.Itoa(int(at))
+			}
+			config.PortBindings = network.PortMap{port: {binding}}
 		}),
 		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
 			// After the image was pulled, and right before the container is created.

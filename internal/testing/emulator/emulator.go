@@ -103,7 +103,11 @@ var services = map[Kind]*service{
 // install a package; the emulator then lives until Stop, or until the program ends, however it ends.
 //
 // The error matches [ErrUnavailable] when nothing on this machine can run the emulator.
-func Start(ctx context.Context, kind Kind) (*Emulator, error) {
+func Start(ctx context.Context, kind Kind) (*Emulator, error) { return StartAt(ctx, kind, 0) }
+
+// StartAt is Start for a port of 127.0.0.1, or any free one if port is 0. An emulator that the environment names stays
+// where it is.
+func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	s := services[kind]
 	if s == nil {
 		return nil, fmt.Errorf("emulator: unknown kind %q: it is %q, %q or %q", kind, KindDynamoDB, KindFirestore, KindAzureTables)
@@ -120,11 +124,16 @@ func Start(ctx context.Context, kind Kind) (*Emulator, error) {
 		return s.fromEnvironment(ctx, endpoint)
 	}
 
+	if port != 0 { // or the failure would be Docker's, in its words
+		if _, _, err := usablePort(port); err != nil {
+			return nil, fmt.Errorf("emulator: port %d cannot be used for %s: %w", port, s.name, err)
+		}
+	}
 	var failures []error
 	usable := false // something was there, and failed
 	for _, way := range []struct {
 		name  string
-		start func(context.Context) (*Emulator, error)
+		start func(context.Context, uint16) (*Emulator, error)
 	}{
 		{"docker", s.startContainer},
 		{"process", s.startProcess},
@@ -132,7 +141,7 @@ func Start(ctx context.Context, kind Kind) (*Emulator, error) {
 		if only != "" && only != way.name {
 			continue
 		}
-		e, err := way.start(ctx)
+		e, err := way.start(ctx, port)
 		if err == nil {
 			return e, nil
 		}

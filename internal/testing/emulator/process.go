@@ -171,14 +171,14 @@ func findJava(ctx context.Context) (string, error) {
 	return "", unavailable("no Java %d or newer: %w", oldestJava, errors.Join(failures...))
 }
 
-// startProcess runs the service's emulator on a free port of 127.0.0.1.
-func (s *service) startProcess(ctx context.Context) (*Emulator, error) {
+// startProcess runs the service's emulator on a port of 127.0.0.1, or on any free one if that is 0.
+func (s *service) startProcess(ctx context.Context, at uint16) (*Emulator, error) {
 	command, err := s.command(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		e, err := s.startCommand(ctx, command)
+		e, err := s.startCommand(ctx, command, at)
 		// Somebody else may have taken the port before the emulator could.
 		if errors.Is(err, errEnded) && try < 3 {
 			continue
@@ -187,8 +187,8 @@ func (s *service) startProcess(ctx context.Context) (*Emulator, error) {
 	}
 }
 
-func (s *service) startCommand(ctx context.Context, command commandLine) (*Emulator, error) {
-	hostPort, port, err := freePort()
+func (s *service) startCommand(ctx context.Context, command commandLine, at uint16) (*Emulator, error) {
+	hostPort, port, err := usablePort(at)
 	if err != nil {
 		return nil, err
 	}
@@ -203,8 +203,9 @@ func (s *service) startCommand(ctx context.Context, command commandLine) (*Emula
 	return &Emulator{Kind: s.kind, Endpoint: s.endpoint(hostPort), Way: "process", id: strconv.Itoa(p.cmd.Process.Pid), stop: sync.OnceValue(p.stop)}, nil
 }
 
-func freePort() (hostPort, port string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// usablePort returns a port if nobody listens there, or any free one if it is 0.
+func usablePort(at uint16) (hostPort, port string, err error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(loopback.String(), strconv.Itoa(int(at))))
 	if err != nil {
 		return "", "", err
 	}

@@ -40,7 +40,7 @@ func stub(command string) *service {
 func TestProcessEndsEarly(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "log")
-	_, err := stub("echo $1 >>" + log + "; echo the reason >&2; exit 3").startProcess(t.Context())
+	_, err := stub("echo $1 >>"+log+"; echo the reason >&2; exit 3").startProcess(t.Context(), 0)
 	if !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "the reason") {
 		t.Errorf("got %v; want that it ended, and what it printed", err)
 	}
@@ -57,7 +57,7 @@ func TestProcessNeverAnswers(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := stub("echo starting; echo group $(ps -o pgid= -p $$); sleep 1000").startProcess(ctx)
+	_, err := stub("echo starting; echo group $(ps -o pgid= -p $$); sleep 1000").startProcess(ctx, 0)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "starting") || !strings.Contains(err.Error(), "no answer") {
 		t.Errorf("got %v; want the deadline, the last answer, and what it printed", err)
 	}
@@ -86,7 +86,7 @@ func TestStopReachesGrandchildren(t *testing.T) {
 	t.Parallel()
 	s := stub("sleep 1000 & sh -c 'sleep 1000' & wait")
 	s.probe = func(context.Context, string) error { return nil }
-	e, err := s.startProcess(t.Context())
+	e, err := s.startProcess(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

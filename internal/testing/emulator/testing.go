@@ -36,7 +36,7 @@ func endpoint(t testing.TB, kind Kind) string {
 	e, err := shared.get(kind)
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		t.Skip(err)
+		t.Skip(shared.why(kind, err))
 	case err != nil:
 		t.Fatal(err)
 	}
@@ -73,11 +73,23 @@ type fleet struct {
 
 	mu        sync.Mutex
 	emulators map[Kind]func() (*Emulator, error)
+	told      map[Kind]bool // why there is none
 }
 
 func newFleet(start func(context.Context, Kind) (*Emulator, error)) *fleet {
 	starts, end := context.WithCancelCause(context.Background())
-	return &fleet{start: start, starts: starts, end: end, emulators: make(map[Kind]func() (*Emulator, error))}
+	return &fleet{start: start, starts: starts, end: end, emulators: make(map[Kind]func() (*Emulator, error)), told: make(map[Kind]bool)}
+}
+
+// why says why a test is skipped: at length for the first test alone, since a binary may have hundreds of them.
+func (f *fleet) why(kind Kind, err error) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.told[kind] {
+		return fmt.Sprintf("no %s; the first test of this package that was skipped says why, and how to get one", services[kind].name)
+	}
+	f.told[kind] = true
+	return err.Error()
 }
 
 // get returns the emulator, which the first call starts. If the program is interrupted meanwhile, get stops all

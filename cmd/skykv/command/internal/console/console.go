@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/timeleft"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 )
@@ -25,7 +26,9 @@ import (
 //go:embed page.tmpl console.css console.js
 var files embed.FS
 
-var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{"left": left}).ParseFS(files, "page.tmpl"))
+var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{
+	"left": func(expires time.Time) string { return timeleft.String(time.Until(expires)) }, // as the script does from then on
+}).ParseFS(files, "page.tmpl"))
 
 // pageSize is how many keys and folders a page lists.
 const pageSize = 100

@@ -183,15 +183,3 @@ func TestPages(t *testing.T) {
 		t.Errorf("the page of an absent entry is %s", page)
 	}
 }
-
-func TestLeft(t *testing.T) {
-	t.Parallel()
-	for after, want := range map[time.Duration]string{
-		-time.Second: "expired", 10*time.Second + 500*time.Millisecond: "10 s left", 90*time.Second + 500*time.Millisecond: "1 min 30 s left",
-		3*time.Hour + 5*time.Minute + time.Second: "3 h 5 min left", 50*time.Hour + time.Second: "2 d 2 h left",
-	} {
-		if got := left(time.Now().Add(after)); got != want {
-			t.Errorf("%s is shown as %q, want %q", after, got, want)
-		}
-	}
-}

@@ -72,19 +72,3 @@ func visible(text string) string {
 	}
 	return b.String()
 }
-
-// left says how much time is left until an instant, as the script does from then on.
-func left(expires time.Time) string {
-	d := time.Until(expires)
-	switch {
-	case d <= 0:
-		return "expired"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s left", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %d s left", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%d h %d min left", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%d d %d h left", int(d.Hours())/24, int(d.Hours())%24)
-}

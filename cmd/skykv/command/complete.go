@@ -1,0 +1,103 @@
+package command
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers"
+)
+
+const (
+	completeWithin = 3 * time.Second // somebody waits for it
+	completeKeys   = 100
+)
+
+type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
+
+// completeWith has shells complete the URLs and keys of a command.
+func (c *cli) completeWith(cmd *cobra.Command) {
+	if _, takes, _ := strings.Cut(cmd.Use, " "); cmd.ValidArgsFunction == nil && takes != "" {
+		cmd.ValidArgsFunction = c.completeArgs(strings.Fields(takes))
+	}
+	if cmd.Flags().Lookup("prefix") != nil {
+		_ = cmd.RegisterFlagCompletionFunc("prefix", func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return c.completeKeys(cmd.Context(), args[0], typed)
+			}
+			return c.completeKeys(cmd.Context(), os.Getenv(providers.EnvURL), typed)
+		})
+	}
+}
+
+// completeArgs completes arguments, which are named as the help names them.
+func (c *cli) completeArgs(names []string) completion {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		url, at := os.Getenv(providers.EnvURL), len(args)
+		switch {
+		case names[0] != "[URL]" || len(args) > 0 && c.isURL(args[0]):
+			url = strings.Join(args[:min(at, 1)], "")
+		case url != "" && !c.isURL(typed): // the first argument may be the one after the URL
+			at++
+		}
+		if at >= len(names) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		switch names[at] {
+		case "[URL]", "FROM", "TO", "SRC":
+			return c.completeURL(typed)
+		case "KEY", "[PREFIX]":
+			return c.completeKeys(cmd.Context(), url, typed)
+		case "DEST":
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeURL completes the scheme of a URL, and the path of one that names a file.
+func (c *cli) completeURL(typed string) (found []string, _ cobra.ShellCompDirective) {
+	for _, p := range c.stores {
+		start := p.Scheme + ":"
+		if strings.HasPrefix(p.Form, start+"//") {
+			start += "//"
+		}
+		if strings.HasPrefix(start, typed) && start != typed {
+			found = append(found, start+"\t"+p.Summary)
+		}
+	}
+	if scheme, path, ok := strings.Cut(typed, ":"); ok && len(c.stores.Files(scheme+":x")) > 0 {
+		folder, name := filepath.Split(path)
+		files, _ := os.ReadDir(filepath.Clean(folder))
+		for _, f := range files {
+			end := ""
+			if f.IsDir() {
+				end = string(filepath.Separator)
+			}
+			if strings.HasPrefix(f.Name(), name) {
+				found = append(found, scheme+":"+folder+f.Name()+end)
+			}
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeKeys completes the keys of a store, if it answers soon.
+func (c *cli) completeKeys(ctx context.Context, url, typed string) (found []string, _ cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	defer cancel()
+	_ = c.withExisting(ctx, url, func(store *kv.Store) error {
+		for entry, err := range store.Scan(ctx, typed, kv.Limit(completeKeys), kv.KeysOnly()) {
+			if err == nil {
+				found = append(found, entry.Key)
+			}
+		}
+		return nil
+	})
+	return found, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,59 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file := "file:" + filepath.Join(folder, "app.db")
+	for _, key := range []string{"lock:1", "user:1", "user:2"} {
+		good(t, "put", file, key, "value")
+	}
+	if err := os.Mkdir(filepath.Join(folder, "apps"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const url, key, path, none = ":6", ":4", ":6", ":4" // what the shell is to do after it
+	for _, c := range []struct {
+		kvURL string
+		args  []string
+		want  []string // the lines, without their descriptions
+	}{
+		{"", []string{"get", ""}, []string{"mem:", "file:", "dynamodb://", "firestore://", "aztables://", url}},
+		{"", []string{"get", "dyn"}, []string{"dynamodb://", url}},
+		{"", []string{"get", "dynamodb://"}, []string{url}},
+		{"", []string{"get", "file:" + filepath.Join(folder, "ap")}, []string{file, "file:" + filepath.Join(folder, "apps") + string(filepath.Separator), path}},
+		{"", []string{"get", file, "user"}, []string{"user:1", "user:2", key}},
+		{"", []string{"get", file, "user:1", ""}, []string{none}},
+		{"", []string{"put", file, "user:1", ""}, []string{none}},
+		{"", []string{"ls", file, "l"}, []string{"lock:1", key}},
+		{"", []string{"watch", file, "l"}, []string{"lock:1", key}},
+		{"", []string{"delete", file, "--prefix", "l"}, []string{"lock:1", key}},
+		{"", []string{"copy", file, "az"}, []string{"aztables://", url}},
+		{"", []string{"backup", file, "x"}, []string{":0"}},
+		{"", []string{"get", "file:" + filepath.Join(folder, "absent.db"), "u"}, []string{none}},
+		{file, []string{"get", "user"}, []string{"user:1", "user:2", key}},
+		{file, []string{"get", "user:1", ""}, []string{none}},
+		{file, []string{"get", "mem:", ""}, []string{none}},
+		{file, []string{"scan", "--prefix", "l"}, []string{"lock:1", key}},
+		{file, []string{"scan", "dyn"}, []string{none}},
+	} {
+		cmd := command(t, append([]string{"__complete"}, c.args...)...)
+		cmd.Env = append(cmd.Env, "KV_URL="+c.kvURL)
+		var got []string
+		for line := range strings.Lines(process(t, cmd).stdout) {
+			line, _, _ = strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			got = append(got, line)
+		}
+		if strings.Join(got, " ") != strings.Join(c.want, " ") {
+			t.Errorf("with KV_URL=%q, %q is completed with %q, want %q", c.kvURL, c.args, got, c.want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(folder, "absent.db")); err == nil {
+		t.Error("rule: completion makes no store; it made one")
+	}
+}
