@@ -200,12 +200,14 @@ func TestElector(t *testing.T) {
 			}
 		}
 		expect("rule: nobody leads before Run", false, false)
-		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		run := func(e *gocronkv.Elector) { running.Go(func() { _ = e.Run(ctx) }) }
-		run(one)
-		synctest.Wait()
-		run(two)
+		run := func(e *gocronkv.Elector) (stop context.CancelFunc) {
+			ctx, stop := context.WithCancel(t.Context())
+			running.Go(func() { _ = e.Run(ctx) })
+			synctest.Wait()
+			return stop
+		}
+		stopOne, stopTwo := run(one), run(two)
 		time.Sleep(time.Hour)
 		expect("rule: the first one leads, and goes on", true, false)
 		in.Use(faults.Always(faults.Drop))
@@ -214,7 +216,10 @@ func TestElector(t *testing.T) {
 		in.Use(nil)
 		time.Sleep(time.Hour)
 		expect("rule: a former leader waits for its turn", false, true)
-		cancel()
+		stopTwo()
+		time.Sleep(lease.DefaultTTL)
+		expect("rule: a former leader leads again", true, false)
+		stopOne()
 		running.Wait()
 		expect("rule: nobody leads after Run", false, false)
 		closed := memkv.New()
