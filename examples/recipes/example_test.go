@@ -98,6 +98,18 @@ func ExampleRelay() {
 	// <nil>
 }
 
+func ExampleSignUp() {
+	ctx, store := context.Background(), memkv.New()
+	fmt.Println(recipes.SignUp(ctx, store, "tenant7", "ann", "ann@example.com", nil))
+	err := recipes.SignUp(ctx, store, "tenant7", "bob", "Ann@example.com", nil)
+	fmt.Println(errors.Is(err, kv.ErrConditionFailed))
+	fmt.Println(store.Exists(ctx, "tenant7::user:bob"))
+	// Output:
+	// <nil>
+	// true
+	// false <nil>
+}
+
 func ExampleCron() {
 	ctx, cancel := context.WithCancel(context.Background())
 	jobs, err := lease.New(memkv.New(), nil)
