@@ -20,16 +20,16 @@
 // no file scan the keys below a path, without their values. In a namespace that ends a group, such as
 // "certmagic::", a scan takes one request for some hundred keys. Elsewhere it takes one for each
 // shard: 16. The price of a lock is that of a lease: a read and a write, a write every third of
-// the TTL, and a write.
+// the TTL, and a write at the end.
 //
 // # Caveats
 //
 // A file has up to 24 KiB less 8 bytes, which hold the time when it was written. Certificates with
 // their chains fit. For larger ones open the store with [kv.MaxValue], up to 384 KiB.
 //
-// The key of a file is kv.EscapeKey of its name, where a slash or an underscore takes three bytes. It has at most
-// 507 bytes, less the namespace: the domain is in a name twice, so one of more than some 200
-// bytes can be too long. Store returns kv.ErrInvalidKey then.
+// The key of a file is kv.EscapeKey of its name, where a slash or an underscore takes three
+// bytes. It has at most 507 bytes, less the namespace. A name has the domain twice, so one of
+// more than some 200 bytes can be too long: Store returns kv.ErrInvalidKey.
 //
 // Write international names in their ASCII form ("xn--…"): certmagic stores a certificate under that
 // form, and looks it up under the one that it was asked for.

@@ -108,8 +108,8 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	s := open(t, memkv.New())
 	fill(t, s)
-	// The reference: the storage that certmagic has by itself. A file system has no file that is a directory as
-	// well, so the reference lacks these.
+	// The reference is certmagic's own storage. A file system has no file that is a directory
+	// as well, so the reference lacks these.
 	reference := &certmagic.FileStorage{Path: t.TempDir()}
 	both := []string{"a", "a/b"}
 	for _, name := range names {

@@ -15,9 +15,12 @@
 // Keys are hashed ([kv.HashKey]): fiber's keys have any length and hold what clients send.
 // The store shows no URL, and no session ID that could be taken over.
 //
-// Values have up to 24 KiB, or what kv.MaxValue of the store says. A larger one is an error that matches
-// kv.ErrValueTooLarge, which some of fiber's middleware, such as its cache, answers with a status of 500.
+// Values have up to 24 KiB, or what kv.MaxValue of the store says. Storing a larger one returns
+// an error that matches kv.ErrValueTooLarge.
 //
-// fiber's limiter reads and then writes, so that requests at the same time are counted as one, and a
-// session is written as a whole.
+// The sessions of fiber pass errors of the store on. The limiter, cache and CSRF middleware of
+// version 2 ignores them: while the store is unavailable, that limiter lets every request pass.
+//
+// A limiter reads and then writes, so that requests of two replicas at the same time can count
+// as one. A session is written as a whole.
 package fiber

@@ -261,7 +261,7 @@ func TestSessions(t *testing.T) {
 
 func TestLimiter(t *testing.T) {
 	t.Parallel()
-	s, store, _ := storage(t)
+	s, store, in := storage(t)
 	app := func(s *fiberkv.Storage) tester {
 		app := fiber2.New()
 		app.Use(limiter2.New(limiter2.Config{Storage: s, Max: 2, Expiration: time.Hour}))
@@ -274,5 +274,9 @@ func TestLimiter(t *testing.T) {
 		if got, _ := replicas[i%2].visit(t, &none); got != want {
 			t.Errorf("rule: replicas share a limit of 2; request %d returns %d, want %d", i+1, got, want)
 		}
+	}
+	in.Use(faults.Always(faults.Drop))
+	if got, _ := replicas[0].visit(t, &none); got != http.StatusOK {
+		t.Errorf("the caveat of the package is out of date: the limiter returns %d while the store is unavailable", got)
 	}
 }

@@ -8,21 +8,21 @@
 //
 // # Price
 //
-// Locker: each scheduler reads once when a job is due. The one that runs it writes twice, and once every
-// third of the TTL while the job runs.
+// Locker: each scheduler reads once when a job is due. The one that runs it writes twice, and
+// once every third of the TTL while it holds the lock.
 //
 // Elector: IsLeader asks nothing. The leader writes every third of the TTL, and the others read
 // every Poll: with the default TTL of 15 seconds 12 writes, and 40 to 80 small reads, a minute.
 //
 // # Caveats
 //
-// A job is not told when its lock is lost, which takes a process that was stopped, or that cannot reach the store,
-// for a TTL. Another scheduler may run the job then. A job that must run once per interval, and
-// learn of the loss, is for lease.Leases.Once.
+// A job is not told when its lock is lost. That happens to a process that was stopped, or that
+// cannot reach the store, for a TTL. Another scheduler may run the job then. A job that must
+// learn of the loss is for lease.Leases.Once.
 //
-// After a scheduler died within a job, the next time that the job is due shows the others that its
-// lock is not renewed, and the one after that, at least a TTL later, runs it.
+// When a scheduler dies within a job, the others see its lock when the job is due again. They
+// run the job when it is due after that, and at least a TTL later.
 //
-// Give each job a name (gocron.WithName): the lock has it, and without one it is that of the Go
-// function. The record of each name stays in the store, some 100 bytes.
+// Give each job a name (gocron.WithName): its lock has the same name. The default is the name of
+// the Go function. The record of each name stays in the store, some 100 bytes.
 package gocron

@@ -25,9 +25,10 @@ func NewElector(leases *lease.Leases, name string) *Elector {
 	return &Elector{leases: leases, name: kv.EscapeKey(name)}
 }
 
-// Run campaigns, and again after it lost the lead, until ctx ends. Then it resigns, so that another
-// scheduler leads within a Poll, and returns the error of ctx. While the store is unavailable or throttled it
-// goes on trying. It returns any other error of the store.
+// Run campaigns, and again after it lost the lead, until ctx ends. Then it resigns, so that
+// another scheduler leads within a Poll, and returns an error that matches that of ctx. While
+// the store is unavailable or throttled, Run goes on trying. It returns any other error of the
+// store.
 func (e *Elector) Run(ctx context.Context) error {
 	for {
 		lead, err := e.leases.Campaign(ctx, e.name, nil)

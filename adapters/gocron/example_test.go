@@ -1,6 +1,8 @@
 package gocron_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +12,31 @@ import (
 	"github.com/skykv/skykv/kv/lease"
 	"github.com/skykv/skykv/providers/memkv"
 )
+
+// Each replica of a service has such a scheduler, which runs jobs while its elector leads.
+func ExampleElector() {
+	leases, err := lease.New(memkv.New(), nil)
+	if err != nil {
+		panic(err)
+	}
+	elector := gocronkv.NewElector(leases, "reports")
+	ctx, resign := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- elector.Run(ctx) }()
+
+	scheduler, err := gocron.NewScheduler(gocron.WithDistributedElector(elector))
+	if err != nil {
+		panic(err)
+	}
+	defer scheduler.Shutdown()
+
+	resign()
+	fmt.Println(errors.Is(<-ended, context.Canceled))
+	fmt.Println(elector.IsLeader(ctx))
+	// Output:
+	// true
+	// this scheduler does not lead
+}
 
 // Each replica of a service has such a scheduler.
 func Example() {

@@ -17,8 +17,9 @@ type Locker struct {
 }
 
 // NewLocker returns a locker whose locks are leases. A lock is held for splay at least, though
-// its job ends earlier: otherwise a scheduler whose clock or timer is a little late would run a short job a
-// second time. So splay is longer than the clocks differ, and shorter than any job's interval.
+// its job ends earlier: otherwise a scheduler whose clock or timer is a little late would run a
+// short job a second time. splay must be longer than the clocks differ, and shorter than the
+// interval of any job.
 func NewLocker(leases *lease.Leases, splay time.Duration) *Locker { return &Locker{leases, splay} }
 
 // Lock acquires the lock of a job, without waiting. It returns an error that matches

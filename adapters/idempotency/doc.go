@@ -23,23 +23,23 @@
 //
 // # What is stored
 //
-// The key is [kv.HashKey] of scope and Idempotency-Key. The entry is the status, the headers that
-// the handler set, the body, and a SHA-256 of method, URL and request body, for TTL. The response is stored
-// before it is sent, so that a client which has seen it gets it again.
+// The key is [kv.HashKey] of scope and Idempotency-Key. The entry is the status, the headers
+// that the handler set, the body, and a SHA-256 of method, URL and request body. It expires after
+// TTL. A response is stored before it is sent, so that a client which has seen it gets it again.
 //
 // Responses of 429 and 503 say that nothing was done. They are not stored, and the key is free again.
 // Every other response is stored, those of failures as well.
 //
-// A response of more bytes than the store's values may have (24 KiB, or kv.MaxValue) is sent, but
-// not stored. A repetition gets 409 without Retry-After then: the handler does not run again.
+// A response that does not fit into a value of the store (24 KiB, or kv.MaxValue) is sent, but
+// not stored. A repetition gets 409 without Retry-After, and the handler does not run again.
 //
 // # What can go wrong
 //
-// The handler has Timeout, by its context. A key whose process died, or whose handler panicked, is free
-// after twice the Timeout, and a repetition runs the handler again. So does a repetition after the store was unavailable from the
-// end of the handler until then; the first client has its response nevertheless, and the failure
-// is logged. What must not happen twice even then needs a condition of its own, such as an
-// order's number written by kv.IfNotExists.
+// The context of the handler ends after Timeout. When the process dies, or the handler panics,
+// the key is free after twice the Timeout, and a repetition runs the handler again. So it is when
+// the response could not be stored: the client has it nevertheless, and the failure is logged.
+// What must not happen twice even then needs a condition of its own, such as the number of an
+// order that is written by kv.IfNotExists.
 //
 // Lost responses of the store are no such case. The middleware recognises what it wrote.
 //
@@ -51,7 +51,8 @@
 //
 // Responses are stored as they are, cookies and secrets included.
 //
-// Request and response are held in memory. The handler's ResponseWriter is no http.Flusher and no http.Hijacker.
+// Request and response are held in memory. The ResponseWriter of the handler is no http.Flusher
+// and no http.Hijacker.
 //
 // The hosts' clocks judge when a key is free: they should differ by less than the Timeout.
 package idempotency

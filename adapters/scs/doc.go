@@ -4,8 +4,8 @@
 //	manager := scs.New()
 //	manager.Store = scskv.New(sessions)
 //
-// A session ends exactly when scs wants it to, also where the service deletes it later. Stores
-// without scs's cleanup goroutines are enough: the service, or skykv, deletes what has expired.
+// A session ends exactly when scs wants it to, also where the service deletes it later. No
+// goroutine cleans up: the service, or skykv, deletes what has expired.
 //
 // # Price
 //
@@ -24,6 +24,7 @@
 // A session has up to 24 KiB, or what kv.MaxValue of the store says. Committing a larger one
 // is an error that matches kv.ErrValueTooLarge.
 //
-// scs reads a session, and writes it as a whole. Of two requests of one session at the same time, the
-// later one removes what the earlier one changed, and may bring back a session that was destroyed.
+// scs reads a session, and writes it as a whole. Of two requests of one session at the same
+// time, the later one undoes what the earlier one changed, and may bring back a session that
+// the earlier one destroyed.
 package scs
