@@ -35,9 +35,12 @@
 //
 // # What can go wrong
 //
-// The context of the handler ends after Timeout. When the process dies, or the handler panics,
-// the key is free after twice the Timeout, and a repetition runs the handler again. So it is when
-// the response could not be stored: the client has it nevertheless, and the failure is logged.
+// The handler runs on when the client goes away: the client comes back for the response. The
+// context of the handler ends after Timeout.
+//
+// When the process dies, or the handler panics, the key is free after three times the Timeout,
+// and a repetition runs the handler again. So it is when the response could not be stored: the
+// client has it nevertheless, and the failure is logged.
 // What must not happen twice even then needs a condition of its own, such as the number of an
 // order that is written by kv.IfNotExists.
 //

@@ -54,17 +54,23 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "The body could not be read")
 		return
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
 
+	// From here on the client may go away.
+	ctx := context.WithoutCancel(r.Context())
 	key := kv.HashKey(strconv.Quote(h.Scope(r)) + unquote(keys[0]))
-	claimed, other, err := h.records.claim(r.Context(), key, fingerprint(r, body), 2*h.Timeout)
+	payload := fingerprint(r, body)
+	claiming, cancel := context.WithTimeout(ctx, h.Timeout)
+	defer cancel()
+	claimed, other, err := h.records.claim(claiming, key, payload, 3*h.Timeout)
 	switch {
 	case err != nil:
-		h.Log.ErrorContext(r.Context(), "idempotency: the request was refused", "error", err)
+		h.Log.ErrorContext(ctx, "idempotency: the request was refused", "error", err)
 		refuseForNow(w, http.StatusServiceUnavailable, "The records of earlier requests are not available")
 	case claimed != nil:
+		r = r.WithContext(ctx)
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		h.carryOut(w, r, claimed)
-	case other.Fingerprint != fingerprint(r, body):
+	case other.Fingerprint != payload:
 		refuse(w, http.StatusUnprocessableEntity, "Idempotency-Key was used with another request")
 	case !other.done():
 		refuseForNow(w, http.StatusConflict, "A request with this Idempotency-Key is under way")
@@ -79,14 +85,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // carryOut runs the handler, and stores and sends its response. A panic passes by: the claim
 // expires then.
 func (h *handler) carryOut(w http.ResponseWriter, r *http.Request, claimed *claim) {
-	running, cancel := context.WithTimeout(r.Context(), h.Timeout)
+	ctx := r.Context()
+	running, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	response := newResponse(w, h.records.store.Info().MaxValueLen)
 	h.next.ServeHTTP(response, r.WithContext(running))
 	response.WriteHeader(http.StatusOK)
 
-	// Also when the client has gone.
-	storing, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.Timeout)
+	storing, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	var err error
 	switch response.record.Status {
@@ -96,7 +102,7 @@ func (h *handler) carryOut(w http.ResponseWriter, r *http.Request, claimed *clai
 		err = h.records.complete(storing, claimed, response.record, h.TTL)
 	}
 	if err != nil {
-		h.Log.ErrorContext(r.Context(), "idempotency: the record of the request was not written, which may be carried out again", "error", err)
+		h.Log.ErrorContext(ctx, "idempotency: the response was not stored, so that the request may be carried out again", "error", err)
 	}
 	_ = response.send() // the client has gone
 }

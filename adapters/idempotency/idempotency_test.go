@@ -212,10 +212,10 @@ func TestPanic(t *testing.T) {
 			b.send(request("k1", "10 EUR"))
 		}()
 		b.pay = pay
-		time.Sleep(2*idempotency.DefaultTimeout - time.Millisecond)
+		time.Sleep(3*idempotency.DefaultTimeout - time.Millisecond)
 		b.expect(t, "a handler that panicked may have done something: its key is not free at once", b.send(request("k1", "10 EUR")), http.StatusConflict, 1)
 		time.Sleep(time.Millisecond)
-		b.expect(t, "the key of a handler that panicked is free after twice the Timeout", b.send(request("k1", "10 EUR")), http.StatusCreated, 2)
+		b.expect(t, "the key of a handler that panicked is free after three times the Timeout", b.send(request("k1", "10 EUR")), http.StatusCreated, 2)
 		b.expect(t, "and its response is stored then", b.send(request("k1", "10 EUR")), http.StatusCreated, 2)
 	})
 }
@@ -251,7 +251,7 @@ func TestTimeout(t *testing.T) {
 
 		// A handler that does not look at its context outlives its claim.
 		b.pay = func(w http.ResponseWriter, _ *http.Request) {
-			time.Sleep(3 * idempotency.DefaultTimeout)
+			time.Sleep(4 * idempotency.DefaultTimeout)
 			w.WriteHeader(http.StatusCreated)
 		}
 		b.expect(t, "a late response is sent", b.send(request("k2", "10 EUR")), http.StatusCreated, 2)
@@ -259,7 +259,7 @@ func TestTimeout(t *testing.T) {
 
 		late := make(chan *httptest.ResponseRecorder)
 		go func() { late <- b.send(request("k3", "10 EUR")) }()
-		time.Sleep(2 * idempotency.DefaultTimeout)
+		time.Sleep(3 * idempotency.DefaultTimeout)
 		b.pay = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }
 		b.expect(t, "a key whose claim has ended is carried out again", b.send(request("k3", "10 EUR")), http.StatusAccepted, 4)
 		b.expect(t, "a late response is sent", <-late, http.StatusCreated, 4)
@@ -272,7 +272,13 @@ func TestClientGoesAway(t *testing.T) {
 	b := newBank(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	pay := b.pay
-	b.pay = func(w http.ResponseWriter, r *http.Request) { cancel(); pay(w, r) }
+	b.pay = func(w http.ResponseWriter, r *http.Request) {
+		cancel()
+		if err := r.Context().Err(); err != nil {
+			t.Errorf("rule: a handler runs on when the client goes away; its context ended: %v", err)
+		}
+		pay(w, r)
+	}
 	b.send(request("k1", "10 EUR").WithContext(ctx))
 	b.expect(t, "the response is stored though the client went away", b.send(request("k1", "10 EUR")), http.StatusCreated, 1)
 }

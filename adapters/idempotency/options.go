@@ -31,7 +31,8 @@ type Options struct {
 	TTL time.Duration
 
 	// Timeout is how long a handler may run, DefaultTimeout if 0, and at least a
-	// millisecond. Its context ends then.
+	// millisecond. Its context ends then, and not when the client goes away. To claim a
+	// key, and to store a response, may take as long.
 	Timeout time.Duration
 
 	// MaxBody is the largest body of a request, in bytes, DefaultMaxBody if 0.

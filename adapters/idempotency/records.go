@@ -12,8 +12,8 @@ import (
 // records are the stored requests and their responses.
 type records struct{ store *kv.Store }
 
-// tries is how often a write is tried whose outcome is unknown. The store's client has tried each of them
-// several times.
+// tries bounds the attempts at a write whose outcome is unknown. The store's client has repeated
+// each of them already.
 const tries = 3
 
 // claim is the right to carry out the request of a key.
