@@ -3,7 +3,8 @@ package recipes_test
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/examples/recipes"
+	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/lease"
 	"github.com/skykv/skykv/providers/memkv"
@@ -150,13 +152,129 @@ func TestFlags(t *testing.T) {
 	})
 }
 
-func ExampleAllow() {
-	ctx, limits := context.Background(), memkv.New()
-	for range 3 {
-		fmt.Println(recipes.Allow(ctx, limits, "ann@example.com", 2, time.Minute))
+func TestSequence(t *testing.T) {
+	t.Parallel()
+	in := new(faults.Injector)
+	store := memkv.New().With(kv.Wrap(kv.Level1, faults.Driver(in, 1)))
+	var mu sync.Mutex
+	seen := make(map[int64]bool)
+	var processes sync.WaitGroup
+	for range 4 {
+		orders := recipes.NewSequence(store, "orders", 10)
+		processes.Go(func() {
+			last := int64(0)
+			for range 95 {
+				n, err := orders.Next(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if n <= last || seen[n] {
+					t.Errorf("rule: each number is handed out once, and numbers grow in a process; got %d after %d", n, last)
+				}
+				seen[n], last = true, n
+				mu.Unlock()
+			}
+		})
 	}
-	// Output:
-	// true <nil>
-	// true <nil>
-	// false <nil>
+	processes.Wait()
+	if entry, err := store.Get(t.Context(), "orders"); string(entry.Value) != "400" || err != nil {
+		t.Errorf("rule: 95 numbers are ten blocks of 10; four processes took %s numbers, %v", entry.Value, err)
+	}
+	in.Use(faults.Always(faults.Drop))
+	orders := recipes.NewSequence(store, "orders", 10)
+	if n, err := orders.Next(t.Context()); n != 0 || !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("rule: no number is handed out that the store did not give; got %d, %v", n, err)
+	}
+	in.Use(nil)
+	if n, err := orders.Next(t.Context()); n != 401 || err != nil {
+		t.Errorf("rule: after an error the sequence goes on; got %d, %v", n, err)
+	}
+}
+
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	in := new(faults.Injector)
+	store := memkv.New().With(kv.Wrap(kv.Level1, faults.Driver(in, 1)))
+	for _, id := range []string{"1", "2", "3"} {
+		if err := recipes.PlaceOrder(t.Context(), store, "shop7", id, []byte("order"), []byte("event "+id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := recipes.PlaceOrder(t.Context(), store, "shop7", "1", nil, nil); !errors.Is(err, kv.ErrConditionFailed) {
+		t.Errorf("rule: an order that exists is ErrConditionFailed; got %v", err)
+	}
+	var sent []string
+	refuse := errors.New("the receiver is busy")
+	send := func(_ context.Context, _ string, event []byte) error {
+		if len(sent) == 1 {
+			sent = append(sent, "refused")
+			return refuse
+		}
+		sent = append(sent, string(event))
+		return nil
+	}
+	if err := recipes.Relay(t.Context(), store, "shop7", send); !errors.Is(err, refuse) {
+		t.Errorf("Relay returns %v; want the error of send", err)
+	}
+	in.Use(faults.Writes(faults.Drop))
+	if err := recipes.Relay(t.Context(), store, "shop7", send); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("Relay returns %v; want the error of the store", err)
+	}
+	in.Use(nil)
+	if err := recipes.Relay(t.Context(), store, "shop7", send); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"event 1", "refused", "event 2", "event 2", "event 3"}; !slices.Equal(sent, want) {
+		t.Errorf("rule: every event is sent, and again when it could not be deleted; got %q, want %q", sent, want)
+	}
+	if err := recipes.Relay(t.Context(), store, "shop7", func(context.Context, string, []byte) error { return refuse }); err != nil {
+		t.Errorf("rule: an event that was sent is not sent again; got %v", err)
+	}
+	if n, err := store.Count(t.Context(), ""); n != 3 || err != nil {
+		t.Errorf("rule: the orders stay, and the events do not; there are %d entries, %v, want 3", n, err)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	tokens := memkv.New().With(kv.Clock(func() time.Time { return now }))
+	issue := func() string {
+		token, err := recipes.Issue(t.Context(), tokens, "ann", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	token := issue()
+	for entry, err := range tokens.Scan(t.Context(), "") {
+		if err != nil || strings.Contains(entry.Key, token) {
+			t.Errorf("rule: the store does not have the token; it has %s, %v", entry.Key, err)
+		}
+	}
+	var users atomic.Int64
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			switch user, err := recipes.Redeem(t.Context(), tokens, token); {
+			case err == nil && user == "ann":
+				users.Add(1)
+			case !errors.Is(err, kv.ErrNotFound):
+				t.Errorf("Redeem returns %q, %v; want ann or ErrNotFound", user, err)
+			}
+		})
+	}
+	callers.Wait()
+	if n := users.Load(); n != 1 {
+		t.Errorf("rule: a token works once; it worked for %d callers", n)
+	}
+	token = issue()
+	now = now.Add(time.Hour)
+	for name, token := range map[string]string{"an old": token, "a forged": "../x", "an empty": ""} {
+		if user, err := recipes.Redeem(t.Context(), tokens, token); user != "" || !errors.Is(err, kv.ErrNotFound) {
+			t.Errorf("rule: %s token is ErrNotFound; got %q, %v", name, user, err)
+		}
+	}
 }

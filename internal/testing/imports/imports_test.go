@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +28,14 @@ var sdks = map[string][]string{
 // onKV are the packages below kv that are built on it alone.
 var onKV = []string{"kv/lease", "kv/provider", "kv/watch"}
 
+// clients are the packages of others whose types an adapter needs. The other adapters get by
+// with plain types.
+var clients = map[string]string{
+	"adapters/autocert":  "golang.org/x/crypto/acme/autocert",
+	"adapters/certmagic": "github.com/caddyserver/certmagic",
+	"adapters/gocron":    "github.com/go-co-op/gocron/v2",
+}
+
 type pkg struct {
 	ImportPath string
 	Standard   bool
@@ -32,10 +43,11 @@ type pkg struct {
 	Deps       []string
 }
 
-// list describes the module's packages and all they depend on.
-func list(t *testing.T) map[string]pkg {
+// list describes the packages of the module in a folder, and all they depend on.
+func list(t *testing.T, folder, pattern string) map[string]pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", module+"...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", pattern)
+	cmd.Dir = folder
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v", cmd, err)
@@ -55,22 +67,26 @@ func list(t *testing.T) map[string]pkg {
 
 func TestWhoMayImportWhom(t *testing.T) {
 	t.Parallel()
-	pkgs := list(t)
-	seen := 0
+	pkgs := list(t, ".", module+"...")
+	maps.Copy(pkgs, list(t, "../../../adapters", module+"adapters/..."))
+	seen := make(map[string]int)
 	for path, p := range pkgs {
 		from, own := strings.CutPrefix(path, module)
 		if !own {
 			continue
 		}
-		seen++
+		top, _, _ := strings.Cut(from, "/")
+		seen[top]++
 		for _, imported := range p.Imports {
 			if rule := broken(from, imported, pkgs[imported].Standard); rule != "" {
 				t.Errorf("rule: %s; %s imports %s", rule, from, imported)
 			}
 		}
 	}
-	if seen < 5 {
-		t.Errorf("only %d packages of the module were seen", seen)
+	for _, top := range []string{"adapters", "internal", "kv", "providers"} {
+		if seen[top] < 3 {
+			t.Errorf("only %d packages of %s were seen", seen[top], top)
+		}
 	}
 }
 
@@ -106,6 +122,8 @@ func broken(from, imported string, standard bool) string {
 		return "internal/testing is for tests, and no provider links it"
 	case top == "providers" && below != "" && own && to != "kv" && to != "kv/provider" && !strings.HasPrefix(to, "internal/"):
 		return "a provider imports kv, kv/provider, internal and its own SDK, never another provider"
+	case top == "adapters" && to != "kv" && to != "kv/lease" && imported != clients[from]:
+		return "an adapter imports kv, kv/lease and the library whose interface it has"
 	case strings.HasPrefix(from, "cmd/") && strings.HasPrefix(to, "internal/"):
 		return "the command is built on what everybody can import, its own internal packages aside"
 	case top == "providers" && below != "" && !own && !slices.ContainsFunc(sdks[below], func(sdk string) bool { return strings.HasPrefix(imported, sdk) }):
@@ -116,7 +134,7 @@ func broken(from, imported string, standard bool) string {
 
 func TestOneProviderLinksOneSDK(t *testing.T) {
 	t.Parallel()
-	pkgs := list(t)
+	pkgs := list(t, ".", module+"...")
 	for provider := range sdks {
 		p, ok := pkgs[module+"providers/"+provider]
 		if !ok {
@@ -134,6 +152,30 @@ func TestOneProviderLinksOneSDK(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The rule: who does not use adapters has nothing of them in go.mod.
+func TestAdaptersAddNothing(t *testing.T) {
+	t.Parallel()
+	required := func(file string) (paths []string) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(text), -1) { // without // indirect
+			paths = append(paths, m[1])
+		}
+		return paths
+	}
+	root, adapters := required("../../../go.mod"), required("../../../adapters/go.mod")
+	if len(root) < 5 || len(adapters) < 5 {
+		t.Fatalf("only %d and %d requirements were seen", len(root), len(adapters))
+	}
+	for _, path := range adapters {
+		if slices.Contains(root, path) {
+			t.Errorf("rule: the root go.mod has no library of the adapters; it requires %s", path)
 		}
 	}
 }
@@ -165,6 +207,10 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"providers/memkv", module + "providers/alien"},
 		{"providers/alien", module + "conformance"},
 		{"providers/alien", "github.com/aws/aws-sdk-go-v2/aws"},
+		{"adapters/fiber", "github.com/gofiber/fiber/v2"},
+		{"adapters/gocron", "github.com/caddyserver/certmagic"},
+		{"adapters/scs", module + "providers/memkv"},
+		{"adapters/scs", module + "internal/testing/faults"},
 	} {
 		if broken(c.from, c.imported, false) == "" {
 			t.Errorf("no rule forbids %s to import %s", c.from, c.imported)
@@ -178,6 +224,8 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"kv/watch", module + "kv"},
 		{"providers/alien", module + "providers"},
 		{"providers/alien", module + "providers/localkv"},
+		{"adapters/gocron", "github.com/go-co-op/gocron/v2"},
+		{"adapters/gocron", module + "kv/lease"},
 		{"cmd/skykv", module + "providers"},
 		{"conformance/emulator", module + "internal/testing/emulator"},
 		{"conformance/emulator", module + "providers"},

@@ -1,0 +1,182 @@
+package certmagic
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/lease"
+)
+
+// Storage is a certmagic.Storage. It is safe for concurrent use.
+type Storage struct {
+	files *kv.Store
+	locks locks
+}
+
+// New returns the storage in a store: files are below "file:", locks below "lock:". options are
+// those of the locks' leases, and may be nil.
+func New(store *kv.Store, options *lease.Options) (*Storage, error) {
+	files, err := store.Namespace("file:")
+	if err != nil {
+		return nil, err
+	}
+	records, err := store.Namespace("lock:")
+	if err != nil {
+		return nil, err
+	}
+	leases, err := lease.New(records, options)
+	if err != nil {
+		return nil, err
+	}
+	return &Storage{files, locks{leases: leases, held: make(map[string]*lease.Lease)}}, nil
+}
+
+// Store stores a file.
+func (s *Storage) Store(ctx context.Context, name string, contents []byte) error {
+	_, err := s.files.Put(ctx, kv.EscapeKey(name), encode(file{time.Now(), contents}))
+	return err
+}
+
+// Load returns the contents of a file, or fs.ErrNotExist.
+func (s *Storage) Load(ctx context.Context, name string) ([]byte, error) {
+	f, err := s.load(ctx, "load", name)
+	return f.contents, err
+}
+
+func (s *Storage) load(ctx context.Context, op, name string) (file, error) {
+	entry, err := s.files.Get(ctx, kv.EscapeKey(name))
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return file{}, notExist(op, name)
+	case err != nil:
+		return file{}, err
+	}
+	f, err := decode(entry.Value)
+	if err != nil {
+		return file{}, &kv.Error{Op: op, Provider: s.files.Info().Name, Key: entry.Key, Kind: kv.ErrIncompatible, Err: err}
+	}
+	return f, nil
+}
+
+// Delete removes a file, and all files below a directory. A name without any is no error. The empty
+// name, which stands for all files, is [kv.ErrInvalidKey].
+func (s *Storage) Delete(ctx context.Context, name string) error {
+	if err := s.files.Delete(ctx, kv.EscapeKey(name)); err != nil {
+		return err
+	}
+	_, err := s.files.DeletePrefix(ctx, below(name))
+	return err
+}
+
+// Exists reports whether there is a file or a directory. It is false when the store failed.
+func (s *Storage) Exists(ctx context.Context, name string) bool {
+	exists, err := s.files.Exists(ctx, kv.EscapeKey(name))
+	if err == nil && !exists {
+		exists, err = s.isDirectory(ctx, name)
+	}
+	return err == nil && exists
+}
+
+// Stat describes a file or a directory. Of a directory only the name is known. It returns
+// fs.ErrNotExist where there is neither.
+func (s *Storage) Stat(ctx context.Context, name string) (certmagic.KeyInfo, error) {
+	f, err := s.load(ctx, "stat", name)
+	if err == nil {
+		return certmagic.KeyInfo{Key: name, Modified: f.modified, Size: int64(len(f.contents)), IsTerminal: true}, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		directory, failed := s.isDirectory(ctx, name)
+		if directory || failed != nil {
+			return certmagic.KeyInfo{Key: name}, failed
+		}
+	}
+	return certmagic.KeyInfo{}, err
+}
+
+func (s *Storage) isDirectory(ctx context.Context, name string) (bool, error) {
+	for _, err := range s.files.Scan(ctx, below(name), kv.KeysOnly(), kv.Limit(1)) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// List returns the names of the files and directories in a directory, or, if recursive, below it.
+// The empty path is the root. It returns fs.ErrNotExist where there are none.
+func (s *Storage) List(ctx context.Context, path string, recursive bool) ([]string, error) {
+	path = strings.TrimSuffix(path, "/")
+	prefix := ""
+	if path != "" {
+		prefix = path + "/"
+	}
+	var names []string
+	listed := make(map[string]bool)
+	list := func(name string) {
+		if !listed[name] {
+			listed[name] = true
+			names = append(names, name)
+		}
+	}
+	for entry, err := range s.files.Scan(ctx, below(path), kv.KeysOnly()) {
+		if err != nil {
+			return nil, err
+		}
+		name, err := kv.UnescapeKey(entry.Key)
+		if err != nil {
+			return nil, err
+		}
+		for i := len(prefix); i < len(name); i++ {
+			if name[i] == '/' { // a directory on the way to the file
+				list(name[:i])
+				if !recursive {
+					break
+				}
+			}
+		}
+		if recursive || !strings.Contains(name[len(prefix):], "/") {
+			list(name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, notExist("list", path)
+	}
+	return names, nil
+}
+
+// Lock waits until it has the lock of that name, or until ctx ends.
+func (s *Storage) Lock(ctx context.Context, name string) error {
+	return s.locks.lock(ctx, name, s.locks.leases.Acquire)
+}
+
+// TryLock is Lock without waiting. It reports whether it has the lock.
+func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
+	err := s.locks.lock(ctx, name, s.locks.leases.TryAcquire)
+	if errors.Is(err, lease.ErrHeld) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Unlock releases a lock. When it fails, the lock is free after the TTL of its lease, or by a
+// later Unlock. An error that matches lease.ErrLost means that the lock was lost before.
+func (s *Storage) Unlock(ctx context.Context, name string) error { return s.locks.unlock(ctx, name) }
+
+// String names the storage in the logs of certmagic.
+func (s *Storage) String() string { return "skykv:" + s.files.Info().Name }
+
+// below is the prefix of the keys of what is below a directory. All keys are below "".
+func below(directory string) string {
+	if directory == "" {
+		return ""
+	}
+	return kv.EscapeKey(strings.TrimSuffix(directory, "/") + "/")
+}
+
+func notExist(op, name string) error {
+	return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
+}

@@ -1,0 +1,68 @@
+package httprate
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// Counter is a LimitCounter of httprate. It is for one limiter: httprate sets its window.
+type Counter struct {
+	store   *kv.Store
+	timeout time.Duration
+	window  time.Duration
+}
+
+// New returns a counter whose entries are in a store, which may be a [kv.Store.Namespace]. The
+// interface of httprate has no contexts, so each call ends after timeout. Limiters with
+// windows of the same length that share a store share their counts.
+func New(store *kv.Store, timeout time.Duration) *Counter {
+	return &Counter{store: store, timeout: timeout}
+}
+
+// Config sets the length of a window. The limiter of httprate calls it.
+func (c *Counter) Config(_ int, window time.Duration) { c.window = window }
+
+// Increment counts one request.
+func (c *Counter) Increment(key string, window time.Time) error { return c.IncrementBy(key, window, 1) }
+
+// IncrementBy counts amount requests. An error that matches [kv.ErrIndeterminate] means that
+// they may have been counted.
+func (c *Counter) IncrementBy(key string, window time.Time, amount int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	// The next window needs it as well. A new one begins in its own window.
+	_, err := c.store.Increment(ctx, c.key(key, window), int64(amount), kv.TTLIfNew(2*c.window))
+	return err
+}
+
+// Get returns the counts of two windows.
+func (c *Counter) Get(key string, current, previous time.Time) (int, int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	keys := [2]string{c.key(key, current), c.key(key, previous)}
+	entries, err := c.store.GetMany(ctx, keys[:])
+	if err != nil {
+		return 0, 0, err
+	}
+	var counts [2]int
+	for i, key := range keys {
+		entry, exists := entries[key]
+		if !exists {
+			continue
+		}
+		if counts[i], err = strconv.Atoi(string(entry.Value)); err != nil {
+			return 0, 0, &kv.Error{Op: "get", Provider: c.store.Info().Name, Key: key, Kind: kv.ErrInvalidValue,
+				Err: errors.New("the value is no decimal number; want what Increment wrote")}
+		}
+	}
+	return counts[0], counts[1], nil
+}
+
+// key is that of a counter. The keys of httprate have any length, and hold what clients send.
+func (c *Counter) key(key string, window time.Time) string {
+	return kv.HashKey(key) + ":" + strconv.FormatInt(c.window.Milliseconds(), 10) + ":" + strconv.FormatInt(window.UnixMilli(), 10)
+}

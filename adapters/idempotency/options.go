@@ -1,0 +1,74 @@
+package idempotency
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The defaults of [Options].
+const (
+	DefaultTTL     = 24 * time.Hour
+	DefaultTimeout = 30 * time.Second
+	DefaultMaxBody = 1 << 20
+)
+
+// Options of [New].
+type Options struct {
+	// Scope returns who sends a request, such as the ID of the user whose credentials were
+	// checked. Equal keys of different scopes have nothing to do with each other: without
+	// a scope, who guesses another one's key could read that response. It must be set.
+	Scope func(r *http.Request) string
+
+	// Required refuses requests without a key.
+	Required bool
+
+	// TTL is how long a response is kept, DefaultTTL if 0.
+	TTL time.Duration
+
+	// Timeout is how long a handler may run, DefaultTimeout if 0, and at least a
+	// millisecond. Its context ends then, and not when the client goes away. To claim a
+	// key, and to store a response, may take as long.
+	Timeout time.Duration
+
+	// MaxBody is the largest body of a request, in bytes, DefaultMaxBody if 0.
+	MaxBody int64
+
+	// Log gets the failures of the store, slog.Default if nil.
+	Log *slog.Logger
+}
+
+// withDefaults fills in defaults. An option out of its bounds is [kv.ErrInvalidOption].
+func (o Options) withDefaults() (Options, error) {
+	if o.TTL == 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	var wrong error
+	switch {
+	case o.Scope == nil:
+		wrong = errors.New("option Scope is nil; want a function that returns who sends a request")
+	case o.TTL < time.Millisecond:
+		wrong = fmt.Errorf("option TTL is %s; want at least %s", o.TTL, time.Millisecond)
+	case o.Timeout < time.Millisecond:
+		wrong = fmt.Errorf("option Timeout is %s; want at least %s", o.Timeout, time.Millisecond)
+	case o.MaxBody < 0:
+		wrong = fmt.Errorf("option MaxBody is %d; want a number of bytes", o.MaxBody)
+	}
+	if wrong != nil {
+		return o, &kv.Error{Op: "idempotency options", Kind: kv.ErrInvalidOption, Err: wrong}
+	}
+	return o, nil
+}
