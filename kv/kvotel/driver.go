@@ -9,11 +9,11 @@ import (
 
 // observer is told of operations.
 type observer interface {
-	// begin is called before an operation, with what it asks for. It returns the context for
-	// it, and whether end wants to know what became of it.
-	begin(ctx context.Context, op *operation) (_ context.Context, counts bool)
+	// begin is called before an operation. It returns the context for it, and nil if nobody
+	// wants to know what becomes of it.
+	begin(ctx context.Context, name string) (context.Context, *operation)
 
-	// end is called after it, with the context that begin returned.
+	// end is called after an operation, with what begin returned.
 	end(ctx context.Context, op *operation)
 }
 
@@ -23,17 +23,15 @@ type driver struct {
 	observer
 }
 
-func (d *driver) Get(ctx context.Context, req kv.GetRequest) (found kv.Found, err error) {
-	op := &operation{name: opGet, key: req.Key}
-	ctx, counts := d.begin(ctx, op)
+func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	ctx, op := d.begin(ctx, opGet)
+	if op == nil {
+		return d.Driver.Get(ctx, req)
+	}
 	defer d.end(ctx, op)
-	if counts {
-		req.Meter = op.count(req.Meter)
-	}
-	found, err = d.Driver.Get(ctx, req)
-	if op.err = err; err == nil {
-		op.read(found.Record, found.Exists)
-	}
+	op.key, req.Meter = req.Key, op.count(req.Meter)
+	found, err := d.Driver.Get(ctx, req)
+	op.read(found.Record, found.Exists, err)
 	if op.outcome = outcomeAbsent; found.Exists {
 		op.outcome = outcomeFound
 	}
@@ -43,21 +41,16 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (found kv.Found, er
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		req := req
-		op := &operation{name: opGet, keys: req.Keys, outcome: outcomeStopped}
-		if op.batch = len(req.Keys); op.batch > 1 {
-			op.name = batchNames[opGet]
+		ctx, op := d.begin(ctx, batchName(opGet, len(req.Keys)))
+		if op == nil {
+			d.Driver.GetMany(ctx, req)(yield)
+			return
 		}
-		ctx, counts := d.begin(ctx, op)
 		defer d.end(ctx, op)
-		if counts {
-			req.Meter = op.count(req.Meter)
-		}
+		op.keys, op.batch, req.Meter = req.Keys, len(req.Keys), op.count(req.Meter)
+		op.outcome = outcomeStopped
 		for found, err := range d.Driver.GetMany(ctx, req) {
-			if err != nil {
-				op.err = err
-			} else {
-				op.read(found.Record, found.Exists)
-			}
+			op.read(found.Record, found.Exists, err)
 			if !yield(found, err) {
 				return
 			}
@@ -69,18 +62,16 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		req := req
-		op := &operation{name: opScan, from: req.From, to: req.To, outcome: outcomeStopped}
-		ctx, counts := d.begin(ctx, op)
-		defer d.end(ctx, op)
-		if counts {
-			req.Meter = op.count(req.Meter)
+		ctx, op := d.begin(ctx, opScan)
+		if op == nil {
+			d.Driver.Scan(ctx, req)(yield)
+			return
 		}
+		defer d.end(ctx, op)
+		op.keys, req.Meter = []string{req.From, req.To}, op.count(req.Meter)
+		op.outcome = outcomeStopped
 		for rec, err := range d.Driver.Scan(ctx, req) {
-			if err != nil {
-				op.err = err
-			} else {
-				op.read(rec, true)
-			}
+			op.read(rec, true, err)
 			if !yield(rec, err) {
 				return
 			}
@@ -89,54 +80,42 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome, err error) {
-	op := &operation{name: nameOf(req.Kind), key: req.Key, write: true, sent: len(req.Value)}
-	ctx, counts := d.begin(ctx, op)
-	defer d.end(ctx, op)
-	if counts {
-		req.Meter = op.count(req.Meter)
+func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	ctx, op := d.begin(ctx, nameOf(req.Kind))
+	if op == nil {
+		return d.Driver.Write(ctx, req)
 	}
-	out, err = d.Driver.Write(ctx, req)
+	defer d.end(ctx, op)
+	op.key, op.write, op.sent, req.Meter = req.Key, true, len(req.Value), op.count(req.Meter)
+	out, err := d.Driver.Write(ctx, req)
 	op.wrote(out.Done, out.MayHaveApplied, err)
 	return out, err
 }
 
-func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) (results []kv.WriteResult) {
-	op := &operation{write: true, writes: req.Writes, batch: len(req.Writes)}
-	for i, w := range req.Writes {
-		op.sent += len(w.Value)
-		if name := nameOf(w.Kind); i == 0 {
-			op.name = name
-		} else if op.name != name {
-			op.name = opBatch
-		}
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	ctx, op := d.begin(ctx, nameOfAll(req.Writes))
+	if op == nil {
+		return d.Driver.WriteMany(ctx, req)
 	}
-	if name, ok := batchNames[op.name]; ok && op.batch > 1 {
-		op.name = name
-	}
-	ctx, counts := d.begin(ctx, op)
 	defer d.end(ctx, op)
-	if counts {
-		req.Meter = op.count(req.Meter)
-	}
-	results = d.Driver.WriteMany(ctx, req)
+	op.asks(req.Writes)
+	req.Meter = op.count(req.Meter)
+	results := d.Driver.WriteMany(ctx, req)
 	for _, r := range results {
 		op.wrote(r.Done, r.MayHaveApplied, r.Err)
 	}
 	return results
 }
 
-func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (out kv.AtomicOutcome, err error) {
-	op := &operation{name: opAtomicWrite, write: true, writes: req.Writes, batch: len(req.Writes)}
-	for _, w := range req.Writes {
-		op.sent += len(w.Value)
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	ctx, op := d.begin(ctx, opAtomicWrite)
+	if op == nil {
+		return d.Driver.WriteAtomic(ctx, req)
 	}
-	ctx, counts := d.begin(ctx, op)
 	defer d.end(ctx, op)
-	if counts {
-		req.Meter = op.count(req.Meter)
-	}
-	out, err = d.Driver.WriteAtomic(ctx, req)
+	op.asks(req.Writes)
+	req.Meter = op.count(req.Meter)
+	out, err := d.Driver.WriteAtomic(ctx, req)
 	op.wrote(out.Done, out.MayHaveApplied, err)
 	return out, err
 }

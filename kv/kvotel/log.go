@@ -19,9 +19,11 @@ func newLog(logger *slog.Logger, attributes []attribute.KeyValue, keys bool) *lo
 	return &log{slog.New(logger.Handler().WithAttrs(logged(attributes))), keys}
 }
 
-func (l *log) begin(ctx context.Context, op *operation) (context.Context, bool) {
-	op.began = time.Now()
-	return ctx, l.logger.Enabled(ctx, slog.LevelWarn)
+func (l *log) begin(ctx context.Context, name string) (context.Context, *operation) {
+	if !l.logger.Enabled(ctx, slog.LevelWarn) {
+		return ctx, nil
+	}
+	return ctx, &operation{name: name, began: time.Now()}
 }
 
 func (l *log) end(ctx context.Context, op *operation) {
@@ -29,7 +31,7 @@ func (l *log) end(ctx context.Context, op *operation) {
 	if op.err != nil {
 		level, text = slog.LevelWarn, op.name+": "+op.description(l.keys)
 	}
-	if op.meter == nil || !l.logger.Enabled(ctx, level) {
+	if !l.logger.Enabled(ctx, level) {
 		return
 	}
 	all := append(logged([]attribute.KeyValue{semconv.DBOperationName(op.name)}), slog.Duration("duration", time.Since(op.began)))

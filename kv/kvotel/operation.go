@@ -28,6 +28,24 @@ const (
 // batchNames are the names of operations of one kind on several keys.
 var batchNames = map[string]string{opGet: "BATCH get", opPut: "BATCH put", opDelete: "BATCH delete", opTouch: "BATCH touch"}
 
+// batchName returns the name of n operations of one kind.
+func batchName(name string, n int) string {
+	if batch, ok := batchNames[name]; ok && n > 1 {
+		return batch
+	}
+	return name
+}
+
+// nameOfAll returns the name of the batch of writes.
+func nameOfAll(writes []kv.Write) string {
+	for _, w := range writes {
+		if w.Kind != writes[0].Kind {
+			return opBatch
+		}
+	}
+	return batchName(nameOf(writes[0].Kind), len(writes))
+}
+
 func nameOf(kind kv.WriteKind) string {
 	switch kind {
 	case kv.KindPut:
@@ -52,21 +70,20 @@ const (
 	outcomeError           = "error"
 )
 
-// operation is one request of a store to its driver.
+// operation is one request of a store to its driver that somebody wants to know about.
 type operation struct {
 	name  string
 	write bool
 	batch int // how many keys; 0 for operations of one
 
-	// The keys, of which an operation has one kind.
-	key      string
-	keys     []string
-	from, to string
-	writes   []kv.Write
+	// The keys, of which an operation has one kind. Those of a scan are both ends of its range.
+	key    string
+	keys   []string
+	writes []kv.Write
 
-	meter          *kv.Meter // nil if nobody counts
-	records        int       // read
-	sent, received int       // bytes of values
+	meter          *kv.Meter
+	records        int // that were read
+	sent, received int // bytes of values
 
 	outcome        string
 	err            error // of several the last one
@@ -77,14 +94,26 @@ type operation struct {
 	began time.Time
 }
 
-// count returns a meter for the request that counts for the operation, and for outer.
+// count returns a meter for the request, which counts for outer as well.
 func (op *operation) count(outer *kv.Meter) *kv.Meter {
 	op.meter = kv.NewMeter(outer)
 	return op.meter
 }
 
-func (op *operation) read(rec kv.Record, exists bool) {
-	if exists {
+// asks notes what a batch is to write.
+func (op *operation) asks(writes []kv.Write) {
+	op.write, op.writes, op.batch = true, writes, len(writes)
+	for _, w := range writes {
+		op.sent += len(w.Value)
+	}
+}
+
+// read notes what was read, or the error instead of it.
+func (op *operation) read(rec kv.Record, exists bool, err error) {
+	switch {
+	case err != nil:
+		op.err = err
+	case exists:
 		op.records++
 		op.received += len(rec.Value)
 	}
@@ -132,7 +161,7 @@ const (
 	keyKeys           = attribute.Key("skykv.keys")
 )
 
-// attributes returns what became of an operation that was counted.
+// attributes returns what became of the operation.
 func (op *operation) attributes(keys bool) []attribute.KeyValue {
 	all := make([]attribute.KeyValue, 0, 9)
 	all = append(all, keyOutcome.String(op.result()), keyRequests.Int(op.meter.Requests()), keyAttempts.Int(op.meter.Attempts()))
@@ -156,21 +185,19 @@ func (op *operation) attributes(keys bool) []attribute.KeyValue {
 	return all
 }
 
-// allKeys returns the keys of the operation, of a scan both ends of its range.
+// allKeys returns the keys of the operation.
 func (op *operation) allKeys() []string {
 	switch {
-	case op.writes != nil:
-		keys := make([]string, len(op.writes))
-		for i, w := range op.writes {
-			keys[i] = w.Key
-		}
-		return keys
 	case op.keys != nil:
 		return op.keys
-	case op.name == opScan:
-		return []string{op.from, op.to}
+	case op.writes == nil:
+		return []string{op.key}
 	}
-	return []string{op.key}
+	keys := make([]string, len(op.writes))
+	for i, w := range op.writes {
+		keys[i] = w.Key
+	}
+	return keys
 }
 
 // errorTypes are the values of error.type, in the order in which they are looked for.

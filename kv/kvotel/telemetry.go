@@ -84,14 +84,18 @@ func report(err error) {
 	}
 }
 
-func (t *telemetry) begin(ctx context.Context, op *operation) (context.Context, bool) {
-	start := t.start(op.name)
+func (t *telemetry) begin(ctx context.Context, name string) (context.Context, *operation) {
+	start := t.start(name)
 	ctx, span := t.tracer.Start(ctx, start.name, start.options...)
-	op.span = span
-	if t.duration.Enabled(ctx) || t.requests.Enabled(ctx) || t.attempts.Enabled(ctx) || t.io.Enabled(ctx) {
+	measured := t.duration.Enabled(ctx) || t.requests.Enabled(ctx) || t.attempts.Enabled(ctx) || t.io.Enabled(ctx)
+	if !measured && !span.IsRecording() {
+		return ctx, nil
+	}
+	op := &operation{name: name, span: span}
+	if measured {
 		op.began = time.Now()
 	}
-	return ctx, !op.began.IsZero() || span.IsRecording()
+	return ctx, op
 }
 
 // start returns how the spans of an operation begin.
@@ -116,9 +120,6 @@ func (t *telemetry) start(operation string) spanStart {
 
 func (t *telemetry) end(ctx context.Context, op *operation) {
 	defer op.span.End()
-	if op.meter == nil { // nobody wants to know
-		return
-	}
 	if op.span.IsRecording() {
 		if op.err != nil {
 			op.span.SetStatus(codes.Error, op.description(t.keys))
