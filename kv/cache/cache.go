@@ -125,15 +125,10 @@ const overhead = 512
 // kept is what is known about a key. It is not changed.
 type kept struct {
 	found kv.Found
-	since time.Time // before the request was sent that found or stored it
+	since instant // before the request was sent that found or stored it
 }
 
 func (k *kept) weight() uint32 { return uint32(len(k.found.Key) + len(k.found.Value) + overhead) }
-
-// age is how much time has passed since, or more.
-func (k *kept) age(now time.Time) time.Duration {
-	return max(now.Sub(k.since), now.Round(0).Sub(k.since.Round(0)))
-}
 
 // copy returns what was found, as the caller's own.
 func (k *kept) copy(withValue bool) kv.Found {

@@ -39,6 +39,7 @@ type between struct {
 	kv.Driver
 	ends  bool // says that it ends the calls under way
 	gets  atomic.Int64
+	stale atomic.Bool // whether a request permitted a stale answer
 	get   func(ctx context.Context, req kv.GetRequest) (kv.Found, error)
 	write func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
 }
@@ -56,6 +57,7 @@ func (b *between) Info() kv.Info {
 
 func (b *between) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	b.gets.Add(1)
+	b.stale.Store(b.stale.Load() || req.Stale)
 	if b.get != nil {
 		return b.get(ctx, req)
 	}
@@ -63,7 +65,13 @@ func (b *between) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) 
 }
 
 func (b *between) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	b.stale.Store(b.stale.Load() || req.Stale)
 	return kv.GetEach(ctx, b, req, 1)
+}
+
+func (b *between) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	b.stale.Store(b.stale.Load() || req.Stale)
+	return b.Driver.Scan(ctx, req)
 }
 
 func (b *between) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
@@ -447,6 +455,50 @@ var checks = []struct {
 		}
 		return failed
 	}},
+	{"answers out of order", "of two reads the answer that was sent for later stays", false, func(ctx context.Context, cached, store *kv.Store, b *between) error {
+		if err := put(ctx, store, "key", "1"); err != nil {
+			return err
+		}
+		release := make(chan struct{})
+		b.get = func(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+			b.get = nil // once
+			found, err := b.Driver.Get(ctx, req)
+			<-release
+			return found, err
+		}
+		var running sync.WaitGroup
+		running.Go(func() { _, _ = value(ctx, cached, "key") })
+		synctest.Wait()
+		time.Sleep(1)
+		if err := put(ctx, store, "key", "2"); err != nil {
+			return err
+		}
+		if _, err := cached.GetMany(ctx, []string{"key"}); err != nil {
+			return err
+		}
+		close(release)
+		running.Wait()
+		if got, err := value(ctx, cached, "key"); got != "2" {
+			return fmt.Errorf("a Get returns %q, %v after another read found %q", got, err, "2")
+		}
+		return nil
+	}},
+	{"strong reads", "what is not in memory is read with strong consistency", false, func(ctx context.Context, cached, store *kv.Store, b *between) error {
+		for name, read := range map[string]func() error{
+			"Get":     func() error { _, err := value(ctx, cached, "key"); return err },
+			"Exists":  func() error { _, err := cached.Exists(ctx, "key"); return err },
+			"GetMany": func() error { _, err := cached.GetMany(ctx, []string{"key"}); return err },
+			"Scan":    func() error { _, err := cached.ScanPage(ctx, "", 1, ""); return err },
+		} {
+			if err := read(); err != nil {
+				return err
+			}
+			if b.stale.Load() {
+				return fmt.Errorf("%s permits a stale answer", name)
+			}
+		}
+		return nil
+	}},
 	{"values", "a value belongs to the caller", false, func(ctx context.Context, cached, store *kv.Store, b *between) error {
 		value := []byte("1")
 		if _, err := cached.Put(ctx, "key", value); err != nil {
@@ -487,7 +539,7 @@ func TestRules(t *testing.T) {
 
 // bug is what is wrong with a simple cache.
 type bug struct {
-	keepsNothing, forEver, fromAnswer, forgetsWrites, forgetsBatches, keepsNoPuts, judges, keepsUnknown, keepsOld, joins, doesNotShare, doesNotCopy bool
+	keepsNothing, forEver, fromAnswer, forgetsWrites, forgetsBatches, keepsNoPuts, judges, keepsUnknown, keepsOld, joins, doesNotShare, doesNotCopy, staysStale bool
 }
 
 // simple is a cache with a bug.
@@ -505,7 +557,7 @@ func (d *simple) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	k, ok := d.kept[req.Key]
 	writes, loading := d.writes, d.loading[req.Key]
 	d.mu.Unlock()
-	if ok && (req.Stale || d.judges) && (d.forEver || time.Since(k.since) < maxAge) && !d.keepsNothing {
+	if ok && (req.Stale || d.judges) && (d.forEver || k.since.until(now()) < maxAge) && !d.keepsNothing {
 		if d.doesNotCopy {
 			return k.found, nil
 		}
@@ -525,10 +577,11 @@ func (d *simple) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.mu.Lock()
 	d.loading[req.Key] = done
 	d.mu.Unlock()
-	since := time.Now()
+	since := now()
+	req.Stale = d.staysStale
 	found, err := d.Driver.Get(ctx, req)
 	if d.fromAnswer {
-		since = time.Now()
+		since = now()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -554,7 +607,7 @@ func (d *simple) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 }
 
 func (d *simple) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	since := time.Now()
+	since := now()
 	d.mu.Lock()
 	if k, ok := d.kept[req.Key]; d.judges && ok && k.found.Exists && req.Condition.Kind == kv.CondAbsent {
 		defer d.mu.Unlock()
@@ -609,6 +662,8 @@ func TestRulesFindBugs(t *testing.T) {
 		"write during a read":         {{keepsOld: true}},
 		"writes at once":              {{}},
 		"misses at once":              {{joins: true}, {doesNotShare: true}},
+		"answers out of order":        {{doesNotShare: true}},
+		"strong reads":                {{staysStale: true}},
 		"values":                      {{doesNotCopy: true}},
 	}
 	for _, c := range checks {
@@ -692,18 +747,34 @@ func TestReadsSeeWritesThatEnded(t *testing.T) {
 func TestExpiryIsExact(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	now := time.Now().Truncate(time.Millisecond)
-	cached := open(t, memkv.New(), Options{MaxAge: time.Hour}).With(kv.Clock(func() time.Time { return now }))
+	clock := time.Now().Truncate(time.Millisecond)
+	cached := open(t, memkv.New(), Options{MaxAge: time.Hour}).With(kv.Clock(func() time.Time { return clock }))
 	if _, err := cached.Put(ctx, "key", []byte("1"), kv.TTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(time.Second - time.Millisecond)
+	clock = clock.Add(time.Second - time.Millisecond)
 	if _, err := cached.Get(ctx, "key"); err != nil {
 		t.Errorf("rule: an entry lives to the millisecond before its expiry; got %v", err)
 	}
-	now = now.Add(time.Millisecond)
+	clock = clock.Add(time.Millisecond)
 	if _, err := cached.Get(ctx, "key"); !errors.Is(err, kv.ErrNotFound) {
 		t.Errorf("rule: from its expiry on an entry is absent, though it is in memory; got %v", err)
+	}
+}
+
+func TestBothClocksCount(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		later instant
+		want  time.Duration
+	}{
+		"both clocks ran":             {instant{5, 105}, 5},
+		"the machine was suspended":   {instant{5, 199}, 99},
+		"the wall clock was set back": {instant{5, 1}, 5},
+	} {
+		if got := (instant{0, 100}).until(c.later); got != c.want {
+			t.Errorf("rule: the clock that says more counts; when %s the age is %d, want %d", name, got, c.want)
+		}
 	}
 }
 

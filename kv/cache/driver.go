@@ -57,7 +57,7 @@ func (d *driver) during(ctx context.Context) (_ context.Context, end func()) {
 // lookup returns what is in memory and not too old, else nil.
 func (d *driver) lookup(key string) *kept {
 	k, ok := d.entries.GetIfPresent(key)
-	if !ok || k.age(time.Now()) >= d.maxAge {
+	if !ok || k.since.until(now()) >= d.maxAge {
 		d.counts.RecordMisses(1)
 		return nil
 	}

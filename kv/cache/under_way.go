@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -56,14 +55,14 @@ type read struct {
 	of      *requests
 	changes int
 	alone   bool // no write was under way when it began
-	since   time.Time
+	since   instant
 }
 
 func (d *driver) beginRead(key string) *read {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	of := d.add(key)
-	return &read{of: of, changes: of.changes, alone: of.writes == 0, since: time.Now()}
+	return &read{of: of, changes: of.changes, alone: of.writes == 0, since: now()}
 }
 
 // endRead keeps what a read found, unless a write was under way meanwhile.
@@ -80,7 +79,7 @@ func (d *driver) endRead(r *read, found kv.Found, err error) {
 
 // keep replaces what is in memory, unless that was found later. The caller holds the lock.
 func (d *driver) keep(key string, k *kept) {
-	if known, ok := d.entries.GetEntryQuietly(key); ok && known.Value.since.After(k.since) {
+	if known, ok := d.entries.GetEntryQuietly(key); ok && known.Value.since.monotonic > k.since.monotonic {
 		return
 	}
 	if k.found.Key = key; k.found.Exists || d.absent {
@@ -93,7 +92,7 @@ func (d *driver) keep(key string, k *kept) {
 // write is a write of a key under way.
 type write struct {
 	of    *requests
-	since time.Time
+	since instant
 }
 
 // beginWrite removes a key from memory before it is written: the reads after the write see
@@ -107,7 +106,7 @@ func (d *driver) beginWrite(key string) *write {
 		of.overlapped = true
 	}
 	d.entries.Invalidate(key)
-	return &write{of, time.Now()}
+	return &write{of, now()}
 }
 
 // endWrite keeps what a write has stored.
