@@ -4,8 +4,11 @@ package imports
 import (
 	"encoding/json"
 	"errors"
+	"go/build"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +27,14 @@ var sdks = map[string][]string{
 
 // onKV are the packages below kv that are built on it alone.
 var onKV = []string{"kv/lease", "kv/provider", "kv/watch"}
+
+// nested are the packages below kv that have a library of their own, and so are modules of
+// their own, each with what it may import beside the standard library: the rest of the path
+// of skykv's own packages, and the modules of its library by prefix.
+var nested = map[string][]string{
+	"kv/cache":  {"kv", "kv/lease", "github.com/maypok86/otter/v2"},
+	"kv/kvotel": {"kv", "go.opentelemetry.io/otel"},
+}
 
 type pkg struct {
 	ImportPath string
@@ -112,6 +123,110 @@ func broken(from, imported string, standard bool) string {
 		return "a provider imports kv, kv/provider, internal and its own SDK"
 	}
 	return ""
+}
+
+// What has a library of its own costs nothing to those who do not import it: the module of
+// kv neither requires nor imports it.
+func TestNestedModules(t *testing.T) {
+	t.Parallel()
+	const root = "../../../"
+	goMod, err := os.ReadFile(root + "go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(root + "kv/*/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		folder := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(file)), root)
+		if nested[folder] == nil {
+			t.Errorf("there are no rules for what %s may import", folder)
+		}
+	}
+	pkgs := list(t)
+	for folder, allowed := range nested {
+		p, err := build.ImportDir(root+folder, 0)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if rule := brokenByNested(allowed, imported); rule != "" {
+				t.Errorf("rule: %s; %s imports %s", rule, folder, imported)
+			}
+		}
+		if pkgs[module+folder].ImportPath != "" {
+			t.Errorf("rule: what has a library of its own is a module of its own; %s is in that of kv", folder)
+		}
+		for _, library := range allowed {
+			if line := requirement(string(goMod), library); line != "" {
+				t.Errorf("rule: the go.mod of kv requires nothing for %s; it has %q", folder, line)
+			}
+			for path, p := range pkgs {
+				if strings.HasPrefix(path, module) && slices.ContainsFunc(p.Imports, func(imported string) bool { return isOf(imported, library) }) {
+					t.Errorf("rule: no package of the module of kv imports the library of %s; %s does", folder, path)
+				}
+			}
+		}
+	}
+}
+
+// brokenByNested names the rule that an import of a package with a library of its own breaks.
+func brokenByNested(allowed []string, imported string) string {
+	first, _, _ := strings.Cut(imported, "/")
+	to, own := strings.CutPrefix(imported, module)
+	switch {
+	case !strings.Contains(first, "."): // of the standard library
+	case own && slices.Contains(allowed, to):
+	case !own && slices.ContainsFunc(allowed, func(library string) bool { return isOf(imported, library) }):
+	default:
+		return "a package with a library of its own imports kv, what is built on it, and that library"
+	}
+	return ""
+}
+
+// isOf reports whether a package is of a library.
+func isOf(imported, library string) bool {
+	return imported == library || strings.HasPrefix(imported, library+"/")
+}
+
+// requirement returns the line of a go.mod that requires a library, unless it is there for
+// another library alone.
+func requirement(goMod, library string) string {
+	for line := range strings.Lines(goMod) {
+		path, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "require "), " ")
+		if isOf(path, library) && !strings.HasSuffix(strings.TrimSpace(line), "// indirect") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+func TestRulesOfNestedModulesCanBeBroken(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		from, imported string
+		breaks         bool
+	}{
+		{"kv/cache", "github.com/maypok86/otter/v2/stats", false},
+		{"kv/cache", module + "kv/lease", false},
+		{"kv/cache", "encoding/json", false},
+		{"kv/cache", "github.com/maypok86/otter", true},
+		{"kv/cache", module + "kv/watch", true},
+		{"kv/cache", module + "providers/memkv", true},
+		{"kv/kvotel", "go.opentelemetry.io/otel/semconv/v1.43.0/dbconv", false},
+		{"kv/kvotel", "go.opentelemetry.io/contrib", true},
+		{"kv/kvotel", module + "kv/lease", true},
+	} {
+		if rule := brokenByNested(nested[c.from], c.imported); (rule != "") != c.breaks {
+			t.Errorf("%s imports %s, which breaks a rule: %v; got %q", c.from, c.imported, c.breaks, rule)
+		}
+	}
+	const goMod = "require github.com/maypok86/otter/v2 v2.4.0\n\tgo.opentelemetry.io/otel v1.47.0 // indirect\n"
+	if requirement(goMod, "github.com/maypok86/otter/v2") == "" || requirement(goMod, "go.opentelemetry.io/otel") != "" {
+		t.Error("a direct requirement is found, and an indirect one is not")
+	}
 }
 
 func TestOneProviderLinksOneSDK(t *testing.T) {
