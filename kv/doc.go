@@ -85,7 +85,8 @@
 // # Built on it
 //
 // Package lease below kv has leases with fencing tokens and leader election, package watch
-// what changes under a prefix.
+// what changes under a prefix. Packages cache (reads from memory) and kvotel (OpenTelemetry)
+// are modules of their own, for they need a library.
 //
 // # Coming from the reference API
 //

@@ -9,10 +9,15 @@ require (
 	github.com/aws/aws-sdk-go-v2/config v1.33.15
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.15
 	github.com/aws/aws-sdk-go-v2/service/dynamodb v1.73.1
+	github.com/maypok86/otter/v2 v2.4.0
 	github.com/philippgille/gokv/bbolt v0.7.0
 	github.com/philippgille/gokv/dynamodb v0.7.0
 	github.com/skykv/skykv v0.0.0-00010101000000-000000000000
+	github.com/skykv/skykv/kv/cache v0.0.0-00010101000000-000000000000
+	github.com/skykv/skykv/kv/kvotel v0.0.0-00010101000000-000000000000
 	go.etcd.io/bbolt v1.5.0
+	go.opentelemetry.io/otel/sdk v1.47.0
+	go.opentelemetry.io/otel/sdk/metric v1.47.0
 	gocloud.dev v0.47.0
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
 	gonum.org/v1/plot v0.17.0
@@ -119,8 +124,6 @@ require (
 	go.opentelemetry.io/otel v1.47.0 // indirect
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
-	go.opentelemetry.io/otel/sdk v1.47.0 // indirect
-	go.opentelemetry.io/otel/sdk/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
@@ -142,5 +145,9 @@ require (
 )
 
 replace github.com/skykv/skykv => ../..
+
+replace github.com/skykv/skykv/kv/cache => ../../kv/cache
+
+replace github.com/skykv/skykv/kv/kvotel => ../../kv/kvotel
 
 tool golang.org/x/perf/cmd/benchstat

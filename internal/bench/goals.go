@@ -92,6 +92,11 @@ func goals() []goal {
 		all = append(all, goal{name: batch.service + " GetMany of 1,000, 5 ms: speed, of a loop's",
 			measure: ratio("GetMany-1000/service="+batch.service+"/delay=5ms", "sdk", "skykv", timeUnit), atLeast: true, bound: batch.bound})
 	}
+	all = append(all,
+		goal{name: "a hit of kv/cache: time, of otter's and a copy", measure: ratio("Get-hit/service=cache", "skykv", "otter", timeUnit), bound: 2},
+		goal{name: "a hit of kv/cache: allocations", measure: median("Get-hit/service=cache", "skykv", allocsUnit), bound: 1.01},
+	)
+	all = append(all, telemetryGoals()...)
 	return append(all,
 		goal{name: "localkv Get: time, of SQLite's", measure: ratio("Get/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},
 		goal{name: "localkv durable Put: time, of SQLite's", measure: ratio("Put-durable/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},

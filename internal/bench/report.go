@@ -16,9 +16,9 @@ import (
 // stores are the columns of the report. The first that did a work is what the
 // others are compared to.
 var stores = []string{
-	"map", "sqlite", "sdk", "sdk-default", "loop", "get-and-put", "one-query", "skykv", "docstore", "gokv", "bbolt",
+	"map", "otter", "sqlite", "sdk", "sdk-default", "loop", "get-and-put", "one-query", "skykv", "docstore", "gokv", "bbolt",
 	"sdk-high-level", "sdk-512-idle", "docstore-512-idle", "loop-with-backoff",
-	"skykv-if-not-exists", "skykv-of-2-stores", "skykv-cold-key", "skykv-in-turns",
+	"skykv-otel", "skykv-if-not-exists", "skykv-of-2-stores", "skykv-cold-key", "skykv-in-turns",
 	"sqlite-x2", "skykv-x2", "bbolt-x2", "gokv-x2",
 }
 

@@ -8,13 +8,16 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"regexp"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-const module = "github.com/skykv/skykv/"
+const (
+	module = "github.com/skykv/skykv/"
+	root   = "../../.."
+)
 
 // sdks are the modules that a provider brings along, by prefix of their paths.
 var sdks = map[string][]string{
@@ -26,14 +29,22 @@ var sdks = map[string][]string{
 }
 
 // onKV are the packages below kv that are built on it alone.
-var onKV = []string{"kv/lease", "kv/provider", "kv/watch"}
+var onKV = []string{"kv/hedge", "kv/lease", "kv/provider", "kv/watch"}
 
-// clients are the packages of others whose types an adapter needs. The other adapters get by
-// with plain types.
-var clients = map[string]string{
-	"adapters/autocert":  "golang.org/x/crypto/acme/autocert",
-	"adapters/certmagic": "github.com/caddyserver/certmagic",
-	"adapters/gocron":    "github.com/go-co-op/gocron/v2",
+// apart are the packages in modules of their own, so that who does not import them has
+// nothing of their libraries in go.mod. Each has what it imports beside kv and the standard
+// library: packages of skykv's, and its own library.
+var apart = map[string][]string{
+	"adapters/autocert":    {"golang.org/x/crypto/acme/autocert"},
+	"adapters/certmagic":   {"kv/lease", "github.com/caddyserver/certmagic"},
+	"adapters/fiber":       nil,
+	"adapters/gocron":      {"kv/lease", "github.com/go-co-op/gocron/v2"},
+	"adapters/httprate":    nil,
+	"adapters/idempotency": {"kv/lease"},
+	"adapters/scs":         nil,
+	"kv/cache":             {"kv/lease", "github.com/maypok86/otter/v2"},
+	"kv/kvotel":            {"go.opentelemetry.io/otel"},
+	"kv/seal":              {"github.com/klauspost/compress"},
 }
 
 type pkg struct {
@@ -43,10 +54,10 @@ type pkg struct {
 	Deps       []string
 }
 
-// list describes the packages of the module in a folder, and all they depend on.
-func list(t *testing.T, folder, pattern string) map[string]pkg {
+// list describes the packages of the module in a folder and all they depend on.
+func list(t *testing.T, folder string) map[string]pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", pattern)
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", "./...")
 	cmd.Dir = folder
 	out, err := cmd.Output()
 	if err != nil {
@@ -67,25 +78,35 @@ func list(t *testing.T, folder, pattern string) map[string]pkg {
 
 func TestWhoMayImportWhom(t *testing.T) {
 	t.Parallel()
-	pkgs := list(t, ".", module+"...")
-	maps.Copy(pkgs, list(t, "../../../adapters", module+"adapters/..."))
-	seen := make(map[string]int)
+	pkgs := list(t, root)
+	for _, folder := range []string{"adapters", "kv/*"} {
+		files, err := filepath.Glob(filepath.Join(root, folder, "go.mod"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("there is no module in %s: %v", folder, err)
+		}
+		for _, file := range files {
+			maps.Copy(pkgs, list(t, filepath.Dir(file)))
+		}
+	}
+	seen := 0
 	for path, p := range pkgs {
 		from, own := strings.CutPrefix(path, module)
 		if !own {
 			continue
 		}
-		top, _, _ := strings.Cut(from, "/")
-		seen[top]++
+		seen++
 		for _, imported := range p.Imports {
 			if rule := broken(from, imported, pkgs[imported].Standard); rule != "" {
 				t.Errorf("rule: %s; %s imports %s", rule, from, imported)
 			}
 		}
 	}
-	for _, top := range []string{"adapters", "internal", "kv", "providers"} {
-		if seen[top] < 3 {
-			t.Errorf("only %d packages of %s were seen", seen[top], top)
+	if seen < 5 {
+		t.Errorf("only %d packages of the module were seen", seen)
+	}
+	for from := range apart {
+		if _, ok := pkgs[module+from]; !ok {
+			t.Errorf("there is no %s", from)
 		}
 	}
 }
@@ -98,7 +119,16 @@ func broken(from, imported string, standard bool) string {
 	to, own := strings.CutPrefix(imported, module)
 	top, below, _ := strings.Cut(from, "/")
 	provider := own && strings.HasPrefix(to, "providers/")
+	allowed, isApart := apart[from]
+	_, toApart := apart[to]
 	switch {
+	case isApart && to != "kv" && !slices.ContainsFunc(allowed, func(path string) bool {
+		return to == path || !own && (imported == path || strings.HasPrefix(imported, path+"/"))
+	}):
+		return "a package in a module of its own imports kv, the standard library, and what is listed for it"
+	case isApart:
+	case toApart || top == "adapters":
+		return "what is in a module of its own is listed, and imported by users alone"
 	case from == "providers/alien": // an opener, not a provider
 		if !own || to != "kv" && to != "kv/provider" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
 			return "providers/alien imports kv, kv/provider, internal, providers and what lies below providers"
@@ -122,8 +152,6 @@ func broken(from, imported string, standard bool) string {
 		return "internal/testing is for tests, and no provider links it"
 	case top == "providers" && below != "" && own && to != "kv" && to != "kv/provider" && !strings.HasPrefix(to, "internal/"):
 		return "a provider imports kv, kv/provider, internal and its own SDK, never another provider"
-	case top == "adapters" && to != "kv" && to != "kv/lease" && imported != clients[from]:
-		return "an adapter imports kv, kv/lease and the library whose interface it has"
 	case strings.HasPrefix(from, "cmd/") && strings.HasPrefix(to, "internal/"):
 		return "the command is built on what everybody can import, its own internal packages aside"
 	case top == "providers" && below != "" && !own && !slices.ContainsFunc(sdks[below], func(sdk string) bool { return strings.HasPrefix(imported, sdk) }):
@@ -134,7 +162,7 @@ func broken(from, imported string, standard bool) string {
 
 func TestOneProviderLinksOneSDK(t *testing.T) {
 	t.Parallel()
-	pkgs := list(t, ".", module+"...")
+	pkgs := list(t, root)
 	for provider := range sdks {
 		p, ok := pkgs[module+"providers/"+provider]
 		if !ok {
@@ -156,26 +184,30 @@ func TestOneProviderLinksOneSDK(t *testing.T) {
 	}
 }
 
-// The rule: who does not use adapters has nothing of them in go.mod.
-func TestAdaptersAddNothing(t *testing.T) {
+func TestModulesOfTheirOwnAddNothing(t *testing.T) {
 	t.Parallel()
-	required := func(file string) (paths []string) {
-		text, err := os.ReadFile(file)
+	required := func(folder string) (paths []string) {
+		text, err := os.ReadFile(filepath.Join(root, folder, "go.mod"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(text), -1) { // without // indirect
-			paths = append(paths, m[1])
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(strings.TrimPrefix(line, "require "))
+			if len(fields) == 2 && strings.HasPrefix(fields[1], "v") { // and no "// indirect"
+				paths = append(paths, fields[0])
+			}
 		}
 		return paths
 	}
-	root, adapters := required("../../../go.mod"), required("../../../adapters/go.mod")
-	if len(root) < 5 || len(adapters) < 5 {
-		t.Fatalf("only %d and %d requirements were seen", len(root), len(adapters))
+	all := required(".")
+	if len(all) < 5 {
+		t.Fatalf("only %d requirements of the module were seen", len(all))
 	}
-	for _, path := range adapters {
-		if slices.Contains(root, path) {
-			t.Errorf("rule: the root go.mod has no library of the adapters; it requires %s", path)
+	for _, path := range all {
+		for from, libraries := range apart {
+			if slices.ContainsFunc(libraries, func(library string) bool { return path == library || strings.HasPrefix(path, library+"/") || strings.HasPrefix(library, path+"/") }) {
+				t.Errorf("rule: go.mod requires nothing for what is in a module of its own; it has %s of %s", path, from)
+			}
 		}
 	}
 }
@@ -198,6 +230,18 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"kv/lease", module + "kv/watch"},
 		{"kv/lease", "golang.org/x/sys/unix"},
 		{"kv/watch", module + "providers/memkv"},
+		{"kv/hedge", module + "kv/lease"},
+		{"kv/lease", module + "kv/seal"},
+		{"kv/seal", module + "kv/hedge"},
+		{"kv/seal", "github.com/tink-crypto/tink-go/v2/aead"},
+		{"kv/cache", "github.com/maypok86/otter"},
+		{"kv/cache", module + "providers/memkv"},
+		{"kv/kvotel", "go.opentelemetry.io/contrib"},
+		{"cmd/skykv", module + "kv/seal"},
+		{"adapters/fiber", "github.com/gofiber/fiber/v2"},
+		{"adapters/gocron", "github.com/caddyserver/certmagic"},
+		{"adapters/scs", module + "internal/testing/faults"},
+		{"adapters/unlisted", module + "kv"},
 		{"internal/parallel", module + "providers/memkv"},
 		{"cmd/skykv/command", module + "internal/parallel"},
 		{"providers/memkv", module + "providers/localkv"},
@@ -207,10 +251,6 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"providers/memkv", module + "providers/alien"},
 		{"providers/alien", module + "conformance"},
 		{"providers/alien", "github.com/aws/aws-sdk-go-v2/aws"},
-		{"adapters/fiber", "github.com/gofiber/fiber/v2"},
-		{"adapters/gocron", "github.com/caddyserver/certmagic"},
-		{"adapters/scs", module + "providers/memkv"},
-		{"adapters/scs", module + "internal/testing/faults"},
 	} {
 		if broken(c.from, c.imported, false) == "" {
 			t.Errorf("no rule forbids %s to import %s", c.from, c.imported)
@@ -222,10 +262,14 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"kv/provider", module + "kv"},
 		{"kv/lease", module + "kv"},
 		{"kv/watch", module + "kv"},
-		{"providers/alien", module + "providers"},
-		{"providers/alien", module + "providers/localkv"},
+		{"kv/hedge", module + "kv"},
+		{"kv/seal", "github.com/klauspost/compress/zstd"},
+		{"kv/cache", "github.com/maypok86/otter/v2/stats"},
+		{"kv/cache", module + "kv/lease"},
 		{"adapters/gocron", "github.com/go-co-op/gocron/v2"},
 		{"adapters/gocron", module + "kv/lease"},
+		{"providers/alien", module + "providers"},
+		{"providers/alien", module + "providers/localkv"},
 		{"cmd/skykv", module + "providers"},
 		{"conformance/emulator", module + "internal/testing/emulator"},
 		{"conformance/emulator", module + "providers"},

@@ -1,0 +1,205 @@
+package cache
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/maypok86/otter/v2/stats"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// driver answers the reads that permit stale answers from memory. All other requests go to
+// the driver below, strongly consistent, and what they find or store is kept.
+type driver struct {
+	kv.Driver
+	info    kv.Info
+	maxAge  time.Duration
+	absent  bool
+	entries *otter.Cache[string, *kept]
+	counts  *stats.Counter
+	underWay
+
+	// closing ends at Close, and with it the calls under way, unless the driver below
+	// ends them by itself.
+	closing   context.Context
+	close     context.CancelFunc
+	endsCalls bool
+}
+
+func newDriver(below kv.Driver, entries *otter.Cache[string, *kept], counts *stats.Counter, o Options) *driver {
+	d := &driver{Driver: below, info: below.Info(), maxAge: o.MaxAge, absent: o.Absent, entries: entries, counts: counts}
+	d.keys = make(map[string]*requests)
+	d.closing, d.close = context.WithCancel(context.Background())
+	// Where a driver does not end the calls under way, the store makes a context for each
+	// call. That takes longer than a hit, which needs none.
+	d.endsCalls, d.info.EndsCalls = d.info.EndsCalls, true
+	return d
+}
+
+func (d *driver) Info() kv.Info { return d.info }
+
+// during returns the context of a call of the driver below. end is called after it.
+func (d *driver) during(ctx context.Context) (_ context.Context, end func()) {
+	if d.endsCalls {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(d.closing, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// lookup returns what is in memory and not too old, else nil.
+func (d *driver) lookup(key string) *kept {
+	k, ok := d.entries.GetIfPresent(key)
+	if !ok || k.since.until(now()) >= d.maxAge {
+		d.counts.RecordMisses(1)
+		return nil
+	}
+	d.counts.RecordHits(1)
+	return k
+}
+
+func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	stale := req.Stale
+	if req.Stale = false; stale {
+		if k := d.lookup(req.Key); k != nil {
+			return k.copy(req.WithValue), nil
+		}
+	}
+	switch {
+	case !req.WithValue: // which would leave nothing to keep
+		ctx, end := d.during(ctx)
+		defer end()
+		return d.Driver.Get(ctx, req)
+	case stale:
+		return d.share(ctx, req)
+	}
+	return d.load(ctx, req)
+}
+
+// load reads a key from the driver below, and keeps what it finds.
+func (d *driver) load(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	ctx, end := d.during(ctx)
+	defer end()
+	r := d.beginRead(req.Key)
+	found, err := d.Driver.Get(ctx, req)
+	d.endRead(r, found, err)
+	return found, err
+}
+
+func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		req := req
+		if req.Stale {
+			missing := make([]string, 0, len(req.Keys))
+			for _, key := range req.Keys {
+				k := d.lookup(key)
+				if k == nil {
+					missing = append(missing, key)
+				} else if !yield(k.copy(req.WithValue), nil) {
+					return
+				}
+			}
+			if req.Keys, req.Stale = missing, false; len(missing) == 0 {
+				return
+			}
+		}
+		ctx, end := d.during(ctx)
+		defer end()
+		reads := make(map[string]*read, len(req.Keys))
+		if req.WithValue {
+			for _, key := range req.Keys {
+				reads[key] = d.beginRead(key)
+			}
+		}
+		defer func() {
+			for _, r := range reads {
+				d.endRead(r, kv.Found{}, context.Canceled)
+			}
+		}()
+		for found, err := range d.Driver.GetMany(ctx, req) {
+			if r := reads[found.Key]; r != nil {
+				delete(reads, found.Key)
+				d.endRead(r, found, err)
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	req.Stale = false
+	return func(yield func(kv.Record, error) bool) {
+		ctx, end := d.during(ctx)
+		defer end()
+		for rec, err := range d.Driver.Scan(ctx, req) {
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	ctx, end := d.during(ctx)
+	defer end()
+	w := d.beginWrite(req.Key)
+	out, err := d.Driver.Write(ctx, req)
+	d.endWrite(w, req.Write, out.Version, err == nil && out.Done)
+	return out, err
+}
+
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	ctx, end := d.during(ctx)
+	defer end()
+	writes := d.beginWrites(req.Writes)
+	results := d.Driver.WriteMany(ctx, req)
+	for i, w := range writes {
+		done := i < len(results) && results[i].Err == nil && results[i].Done
+		version := ""
+		if done {
+			version = results[i].Version
+		}
+		d.endWrite(w, req.Writes[i], version, done)
+	}
+	return results
+}
+
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	ctx, end := d.during(ctx)
+	defer end()
+	writes := d.beginWrites(req.Writes)
+	out, err := d.Driver.WriteAtomic(ctx, req)
+	for i, w := range writes {
+		done := err == nil && out.Done && i < len(out.Versions)
+		version := ""
+		if done {
+			version = out.Versions[i]
+		}
+		d.endWrite(w, req.Writes[i], version, done)
+	}
+	return out, err
+}
+
+func (d *driver) beginWrites(writes []kv.Write) []*write {
+	begun := make([]*write, len(writes))
+	for i, w := range writes {
+		begun[i] = d.beginWrite(w.Key)
+	}
+	return begun
+}
+
+func (d *driver) Close() error {
+	d.close()
+	err := d.Driver.Close()
+	d.entries.InvalidateAll()
+	return err
+}

@@ -1,0 +1,228 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/lease"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// process opens a cache as another process does, with leases in the same store.
+func process(t *testing.T, store, leasesIn *kv.Store) *Cache {
+	t.Helper()
+	namespace, err := leasesIn.Namespace("lease:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases, err := lease.New(namespace, &lease.Options{TTL: lease.MinTTL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, store, Options{Leases: leases, Absent: true})
+}
+
+func TestOneProcessLoads(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		leases bool
+		most   int64 // calls of load
+	}{
+		{"with leases", true, 1},
+		{"without", false, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := memkv.New()
+				var loads atomic.Int64
+				var running sync.WaitGroup
+				for range 3 {
+					cached := process(t, store, store)
+					if !c.leases {
+						cached.leases = nil
+					}
+					for range 10 {
+						running.Go(func() {
+							entry, err := cached.GetOrLoad(t.Context(), "key", time.Minute, func(context.Context) ([]byte, error) {
+								time.Sleep(5 * time.Second) // longer than the TTL of the lease
+								return fmt.Append(nil, loads.Add(1)), nil
+							})
+							want, _ := store.Get(t.Context(), "key")
+							if err != nil || entry.Version != want.Version || string(entry.Value) != string(want.Value) || !entry.ExpiresAt.Equal(want.ExpiresAt) || entry.ExpiresAt.IsZero() {
+								t.Errorf("rule: all callers get the entry that is stored; got %+v, %v, want %+v", entry, err, want)
+							}
+						})
+					}
+				}
+				running.Wait()
+				if n := loads.Load(); n != c.most {
+					t.Errorf("rule: one process computes a key with leases, and one caller of each process without; load was called %d times, want %d", n, c.most)
+				}
+			})
+		})
+	}
+}
+
+// A process that is cut off from its leases while it computes is one that died.
+func TestDeadProcessIsReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, b := memkv.New(), new(between)
+		dead, alive := process(t, store, putBetween(store, b)), process(t, store, store)
+		release := make(chan struct{})
+		go func() {
+			_, _ = dead.GetOrLoad(t.Context(), "key", 0, func(context.Context) ([]byte, error) {
+				b.write = func(context.Context, kv.WriteRequest) (kv.Outcome, error) {
+					return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable}
+				}
+				<-release
+				return nil, errors.New("dead")
+			})
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		entry, err := alive.GetOrLoad(t.Context(), "key", 0, func(context.Context) ([]byte, error) { return []byte("1"), nil })
+		if took := time.Since(begun); err != nil || string(entry.Value) != "1" || took > lease.MinTTL+2*poll {
+			t.Errorf("rule: another process takes over after the TTL of the lease; got %q, %v after %s", entry.Value, err, took)
+		}
+		close(release)
+		synctest.Wait()
+	})
+}
+
+func TestLoadFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memkv.New()
+		cached := process(t, store, store)
+		failure := errors.New("no such user")
+		var loads atomic.Int64
+		var running sync.WaitGroup
+		load := func(context.Context) ([]byte, error) {
+			time.Sleep(time.Second)
+			if loads.Add(1) == 1 {
+				return nil, failure
+			}
+			return []byte("1"), nil
+		}
+		var failed atomic.Int64
+		for range 3 {
+			running.Go(func() {
+				if _, err := cached.GetOrLoad(t.Context(), "key", 0, load); err == failure {
+					failed.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+		if loads.Load() != 2 || failed.Load() != 1 {
+			t.Errorf("rule: an error of load is its caller's alone, and the next caller loads; %d calls, %d errors, want 2 and 1", loads.Load(), failed.Load())
+		}
+		if n := len(cached.turns.keys); n != 0 {
+			t.Errorf("rule: nothing is left of calls that ended; %d keys are", n)
+		}
+	})
+}
+
+func TestLoadReplacesNothing(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	store := memkv.New()
+	cached := process(t, store, store)
+	entry, err := cached.GetOrLoad(ctx, "key", time.Minute, func(context.Context) ([]byte, error) {
+		return []byte("computed"), put(ctx, store, "key", "put")
+	})
+	if stored, _ := value(ctx, store, "key"); err != nil || string(entry.Value) != "put" || stored != "put" {
+		t.Errorf("rule: GetOrLoad never replaces an entry; it returns %q, %v, and in the store is %q", entry.Value, err, stored)
+	}
+}
+
+func TestGetOrLoadEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memkv.New()
+		one, other := process(t, store, store), process(t, store, store)
+		release := make(chan struct{})
+		go func() {
+			_, _ = one.GetOrLoad(t.Context(), "key", 0, func(context.Context) ([]byte, error) {
+				<-release
+				return nil, errors.New("over")
+			})
+		}()
+		synctest.Wait()
+		for name, cached := range map[string]*Cache{"this process": one, "another process": other} {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			begun := time.Now()
+			_, err := cached.GetOrLoad(ctx, "key", 0, nil)
+			if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 3*time.Second {
+				t.Errorf("rule: GetOrLoad ends with its context, also while %s computes; got %v after %s", name, err, time.Since(begun))
+			}
+			cancel()
+		}
+		close(release)
+		synctest.Wait()
+	})
+}
+
+func TestGetOrLoadRefuses(t *testing.T) {
+	t.Parallel()
+	store, b := memkv.New(), new(between)
+	cached := open(t, putBetween(store, b), Options{})
+	for _, ttl := range []time.Duration{30, -time.Second} {
+		if _, err := cached.GetOrLoad(t.Context(), "key", ttl, nil); !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("rule: a ttl of %s is ErrInvalidOption; got %v", ttl, err)
+		}
+	}
+	if _, err := cached.GetOrLoad(t.Context(), "ä", 0, nil); !errors.Is(err, kv.ErrInvalidKey) {
+		t.Errorf("rule: a key that is not legal is ErrInvalidKey; got %v", err)
+	}
+	if n := b.gets.Load(); n != 0 {
+		t.Errorf("rule: what is wrong is refused before any request; there were %d", n)
+	}
+}
+
+// What doc.go says that a GetOrLoad costs.
+func TestPriceOfGetOrLoad(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	requests := kv.NewMeter(nil)
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return counting{d, requests} }))
+	cached := process(t, store, store)
+	cached.driver.absent = false
+	one := func(context.Context) ([]byte, error) { return []byte("1"), nil }
+	if _, err := cached.GetOrLoad(ctx, "key", 0, one); err != nil {
+		t.Fatal(err)
+	}
+	if n := requests.Requests(); n != 7 {
+		t.Errorf("rule: a GetOrLoad that finds nothing costs 7 requests; it made %d", n)
+	}
+	if _, err := cached.GetOrLoad(ctx, "key", 0, nil); err != nil || requests.Requests() != 7 {
+		t.Errorf("rule: a GetOrLoad that finds the entry in memory costs none; it made %d, %v", requests.Requests()-7, err)
+	}
+}
+
+// counting counts the requests for one key.
+type counting struct {
+	kv.Driver
+	requests *kv.Meter
+}
+
+func (d counting) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.requests.Add(1, 1)
+	return d.Driver.Get(ctx, req)
+}
+
+func (d counting) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	d.requests.Add(1, 1)
+	return d.Driver.Write(ctx, req)
+}

@@ -1,0 +1,231 @@
+package kvotel
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// The names of operations.
+const (
+	opGet         = "get"
+	opScan        = "scan"
+	opPut         = "put"
+	opDelete      = "delete"
+	opTouch       = "touch"
+	opCheck       = "check"
+	opAtomicWrite = "atomic_write"
+	opBatch       = "BATCH"
+	opUnknown     = "unknown"
+)
+
+// batchNames are the names of operations of one kind on several keys.
+var batchNames = map[string]string{opGet: "BATCH get", opPut: "BATCH put", opDelete: "BATCH delete", opTouch: "BATCH touch"}
+
+// batchName returns the name of n operations of one kind.
+func batchName(name string, n int) string {
+	if batch, ok := batchNames[name]; ok && n > 1 {
+		return batch
+	}
+	return name
+}
+
+// nameOfAll returns the name of the batch of writes.
+func nameOfAll(writes []kv.Write) string {
+	for _, w := range writes {
+		if w.Kind != writes[0].Kind {
+			return opBatch
+		}
+	}
+	return batchName(nameOf(writes[0].Kind), len(writes))
+}
+
+func nameOf(kind kv.WriteKind) string {
+	switch kind {
+	case kv.KindPut:
+		return opPut
+	case kv.KindDelete:
+		return opDelete
+	case kv.KindTouch:
+		return opTouch
+	case kv.KindCheck:
+		return opCheck
+	}
+	return opUnknown
+}
+
+// The outcomes of operations.
+const (
+	outcomeFound           = "found"
+	outcomeAbsent          = "absent"
+	outcomeDone            = "done"
+	outcomeConditionFailed = "condition_failed"
+	outcomeStopped         = "stopped" // the loop over it was broken off
+	outcomeError           = "error"
+)
+
+// operation is one request of a store to its driver that somebody wants to know about.
+type operation struct {
+	name  string
+	write bool
+	batch int // how many keys; 0 for operations of one
+
+	// The keys, of which an operation has one kind. Those of a scan are both ends of its range.
+	key    string
+	keys   []string
+	writes []kv.Write
+
+	meter          *kv.Meter
+	records        int // that were read
+	sent, received int // bytes of values
+
+	outcome        string
+	err            error // of several the last one
+	mayHaveApplied bool  // a write that failed
+
+	// The observer's own.
+	span  trace.Span
+	began time.Time
+}
+
+// count returns a meter for the request, which counts for outer as well.
+func (op *operation) count(outer *kv.Meter) *kv.Meter {
+	op.meter = kv.NewMeter(outer)
+	return op.meter
+}
+
+// asks notes what a batch is to write.
+func (op *operation) asks(writes []kv.Write) {
+	op.write, op.writes, op.batch = true, writes, len(writes)
+	for _, w := range writes {
+		op.sent += len(w.Value)
+	}
+}
+
+// read notes what was read, or the error instead of it.
+func (op *operation) read(rec kv.Record, exists bool, err error) {
+	switch {
+	case err != nil:
+		op.err = err
+	case exists:
+		op.records++
+		op.received += len(rec.Value)
+	}
+}
+
+// wrote notes what became of a write, or of one of a batch.
+func (op *operation) wrote(done, mayHaveApplied bool, err error) {
+	switch {
+	case err != nil:
+		own, ok := err.(*kv.Error)
+		op.err, mayHaveApplied = err, !ok || own.MayHaveApplied
+	case !done:
+		op.outcome = outcomeConditionFailed
+	case op.outcome == "":
+		op.outcome = outcomeDone
+	}
+	op.mayHaveApplied = op.mayHaveApplied || mayHaveApplied
+}
+
+// result returns the outcome of the operation, which may have failed.
+func (op *operation) result() string {
+	if op.err != nil {
+		return outcomeError
+	}
+	return op.outcome
+}
+
+// description returns the text of the error, which may name keys, or its kind.
+func (op *operation) description(keys bool) string {
+	if keys {
+		return op.err.Error()
+	}
+	return op.errorType()
+}
+
+// The attributes that the conventions do not have.
+const (
+	keyOutcome        = attribute.Key("skykv.outcome")
+	keyRequests       = attribute.Key("skykv.requests")
+	keyAttempts       = attribute.Key("skykv.attempts")
+	keyRecords        = attribute.Key("skykv.records")
+	keySent           = attribute.Key("skykv.sent")
+	keyReceived       = attribute.Key("skykv.received")
+	keyMayHaveApplied = attribute.Key("skykv.may_have_applied")
+	keyKeys           = attribute.Key("skykv.keys")
+)
+
+// attributes returns what became of the operation.
+func (op *operation) attributes(keys bool) []attribute.KeyValue {
+	all := make([]attribute.KeyValue, 0, 9)
+	all = append(all, keyOutcome.String(op.result()), keyRequests.Int(op.meter.Requests()), keyAttempts.Int(op.meter.Attempts()))
+	if op.batch > 1 {
+		all = append(all, semconv.DBOperationBatchSize(op.batch))
+	}
+	if op.write {
+		all = append(all, keySent.Int(op.sent))
+	} else {
+		all = append(all, keyRecords.Int(op.records), keyReceived.Int(op.received))
+	}
+	if op.err != nil {
+		all = append(all, semconv.ErrorTypeKey.String(op.errorType()))
+	}
+	if op.mayHaveApplied {
+		all = append(all, keyMayHaveApplied.Bool(true))
+	}
+	if keys {
+		all = append(all, keyKeys.StringSlice(op.allKeys()))
+	}
+	return all
+}
+
+// allKeys returns the keys of the operation.
+func (op *operation) allKeys() []string {
+	switch {
+	case op.keys != nil:
+		return op.keys
+	case op.writes == nil:
+		return []string{op.key}
+	}
+	keys := make([]string, len(op.writes))
+	for i, w := range op.writes {
+		keys[i] = w.Key
+	}
+	return keys
+}
+
+// errorTypes are the values of error.type, in the order in which they are looked for.
+var errorTypes = []struct {
+	err  error
+	text string
+}{
+	{kv.ErrClosed, "closed"},
+	{kv.ErrThrottled, "throttled"},
+	{kv.ErrUnavailable, "unavailable"},
+	{kv.ErrPermission, "permission_denied"},
+	{kv.ErrNotProvisioned, "not_provisioned"},
+	{kv.ErrIncompatible, "incompatible"},
+	{kv.ErrInvalidVersion, "invalid_version"},
+	{kv.ErrUnsupported, "unsupported"},
+	{context.DeadlineExceeded, "deadline_exceeded"},
+	{context.Canceled, "canceled"},
+}
+
+// errorType returns the error.type of an operation that failed, else nothing.
+func (op *operation) errorType() string {
+	if op.err == nil {
+		return ""
+	}
+	for _, t := range errorTypes {
+		if errors.Is(op.err, t.err) {
+			return t.text
+		}
+	}
+	return "_OTHER"
+}
