@@ -32,5 +32,5 @@ func ExampleOptions() {
 	defer store.Close()
 	_, err := store.Get(context.Background(), "user:42")
 	fmt.Println(err)
-	// Output: kv: get "user:42" on memkv: not found
+	// Output: kv: get "user:42" on mem: not found
 }
