@@ -2,6 +2,7 @@ package hedge
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -91,6 +92,9 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 			d.policy.end(late, timeOf(begun, a.err))
 			if other != nil {
 				d.leave(other)
+			}
+			if err := ctx.Err(); err != nil && errors.Is(a.err, context.Canceled) {
+				return a.found, err // which may be a deadline
 			}
 			return a.found, a.err
 		}
