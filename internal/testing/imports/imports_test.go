@@ -5,13 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-const module = "github.com/skykv/skykv/"
+const (
+	module = "github.com/skykv/skykv/"
+	root   = "../../.."
+)
 
 // sdks are the modules that a provider brings along, by prefix of their paths.
 var sdks = map[string][]string{
@@ -23,7 +28,13 @@ var sdks = map[string][]string{
 }
 
 // onKV are the packages below kv that are built on it alone.
-var onKV = []string{"kv/lease", "kv/provider", "kv/watch"}
+var onKV = []string{"kv/hedge", "kv/lease", "kv/provider", "kv/watch"}
+
+// nested are the modules below kv, each with the libraries that it is a module of its own
+// for, by prefix of their paths.
+var nested = map[string][]string{
+	"kv/seal": {"github.com/klauspost/compress/"},
+}
 
 type pkg struct {
 	ImportPath string
@@ -32,10 +43,11 @@ type pkg struct {
 	Deps       []string
 }
 
-// list describes the module's packages and all they depend on.
-func list(t *testing.T) map[string]pkg {
+// list describes the packages of the module in a folder and all they depend on.
+func list(t *testing.T, folder string) map[string]pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", module+"...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", "./...")
+	cmd.Dir = folder
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v", cmd, err)
@@ -55,7 +67,7 @@ func list(t *testing.T) map[string]pkg {
 
 func TestWhoMayImportWhom(t *testing.T) {
 	t.Parallel()
-	pkgs := list(t)
+	pkgs := list(t, root)
 	seen := 0
 	for path, p := range pkgs {
 		from, own := strings.CutPrefix(path, module)
@@ -87,6 +99,11 @@ func broken(from, imported string, standard bool) string {
 		if !own || to != "kv" && to != "kv/provider" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
 			return "providers/alien imports kv, kv/provider, internal, providers and what lies below providers"
 		}
+	case nested[from] != nil && to != "kv" && !slices.ContainsFunc(nested[from], func(library string) bool { return strings.HasPrefix(imported, library) }):
+		return "a module below kv imports kv, the standard library and its own library only"
+	case nested[from] != nil:
+	case own && nested[to] != nil:
+		return "the module never imports the modules below kv"
 	case slices.Contains(onKV, from) && to != "kv":
 		return "what is built on kv imports kv and the standard library only"
 	case slices.Contains(onKV, from):
@@ -116,7 +133,7 @@ func broken(from, imported string, standard bool) string {
 
 func TestOneProviderLinksOneSDK(t *testing.T) {
 	t.Parallel()
-	pkgs := list(t)
+	pkgs := list(t, root)
 	for provider := range sdks {
 		p, ok := pkgs[module+"providers/"+provider]
 		if !ok {
@@ -132,6 +149,48 @@ func TestOneProviderLinksOneSDK(t *testing.T) {
 					if strings.HasPrefix(dep, prefix) && !slices.Contains(sdks[provider], prefix) {
 						t.Errorf("rule: a program that imports one provider links one SDK; %s links %s", provider, dep)
 					}
+				}
+			}
+		}
+	}
+}
+
+func TestModulesBelowKV(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(root, "kv", "*", "go.mod"))
+	if err != nil || len(files) != len(nested) {
+		t.Errorf("rule: the modules below kv are listed here with their libraries; there are %v, %v, and %d are listed", files, err, len(nested))
+	}
+	for from := range nested {
+		seen := 0
+		pkgs := list(t, filepath.Join(root, from))
+		for path, p := range pkgs {
+			if path != module+from {
+				continue
+			}
+			seen++
+			for _, imported := range p.Imports {
+				if rule := broken(from, imported, pkgs[imported].Standard); rule != "" {
+					t.Errorf("rule: %s; %s imports %s", rule, from, imported)
+				}
+			}
+		}
+		if seen != 1 {
+			t.Errorf("the package %s was seen %d times", from, seen)
+		}
+	}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mod)) {
+		if strings.Contains(line, "// indirect") {
+			continue
+		}
+		for from, libraries := range nested {
+			for _, library := range append(libraries, module+from) {
+				if strings.Contains(line, strings.TrimSuffix(library, "/")) {
+					t.Errorf("rule: the module requires nothing that a module below kv is for; its go.mod has %s", line)
 				}
 			}
 		}
@@ -156,6 +215,11 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"kv/lease", module + "kv/watch"},
 		{"kv/lease", "golang.org/x/sys/unix"},
 		{"kv/watch", module + "providers/memkv"},
+		{"kv/hedge", module + "kv/lease"},
+		{"kv/seal", module + "kv/hedge"},
+		{"kv/seal", "github.com/tink-crypto/tink-go/v2/aead"},
+		{"kv/lease", module + "kv/seal"},
+		{"cmd/skykv", module + "kv/seal"},
 		{"internal/parallel", module + "providers/memkv"},
 		{"cmd/skykv/command", module + "internal/parallel"},
 		{"providers/memkv", module + "providers/localkv"},
@@ -176,6 +240,9 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"kv/provider", module + "kv"},
 		{"kv/lease", module + "kv"},
 		{"kv/watch", module + "kv"},
+		{"kv/hedge", module + "kv"},
+		{"kv/seal", module + "kv"},
+		{"kv/seal", "github.com/klauspost/compress/zstd"},
 		{"providers/alien", module + "providers"},
 		{"providers/alien", module + "providers/localkv"},
 		{"cmd/skykv", module + "providers"},
