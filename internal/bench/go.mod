@@ -12,6 +12,7 @@ require (
 	github.com/philippgille/gokv/bbolt v0.7.0
 	github.com/philippgille/gokv/dynamodb v0.7.0
 	github.com/skykv/skykv v0.0.0-00010101000000-000000000000
+	github.com/skykv/skykv/kv/seal v0.0.0-00010101000000-000000000000
 	go.etcd.io/bbolt v1.5.0
 	gocloud.dev v0.47.0
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
@@ -141,6 +142,9 @@ require (
 	modernc.org/sqlite v1.61.1 // indirect
 )
 
-replace github.com/skykv/skykv => ../..
+replace (
+	github.com/skykv/skykv => ../..
+	github.com/skykv/skykv/kv/seal => ../../kv/seal
+)
 
 tool golang.org/x/perf/cmd/benchstat

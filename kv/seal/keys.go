@@ -87,10 +87,12 @@ func (k *Keys) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
 		return nil, ErrTampered
 	}
 	with, ok := k.named[string(name)]
-	if !ok {
+	switch {
+	case !ok && kv.ValidateKey(string(name)) != nil:
+		return nil, ErrTampered
+	case !ok:
 		return nil, fmt.Errorf("%w: %q", ErrNoKey, name)
-	}
-	if !bytes.HasPrefix(ciphertext, with.label) {
+	case !bytes.HasPrefix(ciphertext, with.label):
 		return nil, fmt.Errorf("%w: %q", ErrWrongKey, name)
 	}
 	plaintext, err := with.aead.Open(nil, nil, rest[checkLen:], associatedData)
@@ -103,12 +105,11 @@ func (k *Keys) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
 // cutName returns the name of the key that sealed ciphertext, and what follows it: the
 // check, the nonce and more.
 func cutName(ciphertext []byte) (name, rest []byte, ok bool) {
-	if len(ciphertext) == 0 || len(ciphertext) < 1+int(ciphertext[0])+checkLen {
+	if len(ciphertext) == 0 || int(ciphertext[0]) > MaxNameLen || len(ciphertext) < 1+int(ciphertext[0])+checkLen {
 		return nil, nil, false
 	}
 	end := 1 + int(ciphertext[0])
-	name, rest = ciphertext[1:end], ciphertext[end:]
-	return name, rest, len(name) <= MaxNameLen && kv.ValidateKey(string(name)) == nil
+	return ciphertext[1:end], ciphertext[end:], true
 }
 
 // isPrimary reports whether the primary key sealed ciphertext.
