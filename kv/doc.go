@@ -85,7 +85,8 @@
 // # Built on it
 //
 // Package lease below kv has leases with fencing tokens and leader election, package watch
-// what changes under a prefix.
+// what changes under a prefix. Package hedge sends a second request for reads that take
+// unusually long. Package seal, a module of its own, encrypts values.
 //
 // # Coming from the reference API
 //

@@ -312,18 +312,26 @@ func (d least) Info() kv.Info {
 
 func TestBudget(t *testing.T) {
 	t.Parallel()
-	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return least{d} }))
-	store = store.With(values(t, ring(t, "2026-11=a"), nil))
-	most := kv.MaxValueLen - 38 - len("2026-11")
-	if got := store.Info().MaxValueLen; got != most {
-		t.Errorf("rule: Info says how long a value may be; it says %d, want %d", got, most)
-	}
-	put(t, store, "k", strings.Repeat("x", most))
-	if _, err := store.Put(t.Context(), "k", make([]byte, most+1)); !errors.Is(err, kv.ErrValueTooLarge) {
-		t.Errorf("rule: a longer value is refused; got %v", err)
-	}
-	if got := over(t, memkv.New(), "a=a").Info().MaxValueLen; got != kv.MaxValueLen {
-		t.Errorf("rule: where the driver has room, values may be as long as without seal; Info says %d", got)
+	small := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return least{d} }))
+	const added = 38 + len("2026-11")
+	for name, c := range map[string]struct {
+		below *kv.Store
+		want  int
+	}{
+		"a driver of the least limit":  {small, kv.MaxValueLen - added},
+		"a driver that has room":       {memkv.New(), kv.MaxValueLen},
+		"a store of the largest value": {memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen)), kv.MaxLargeValueLen - added},
+	} {
+		store := over(t, c.below, "2026-11=a")
+		if got := store.Info().MaxValueLen; got != c.want {
+			t.Errorf("rule: Info says how long a value may be; over %s it says %d, want %d", name, got, c.want)
+		}
+		longest := strings.Repeat("x", c.want)
+		put(t, store, "k", longest)
+		wantValue(t, store, "k", longest)
+		if _, err := store.Put(t.Context(), "k", make([]byte, c.want+1)); !errors.Is(err, kv.ErrValueTooLarge) {
+			t.Errorf("rule: a longer value is refused; over %s: %v", name, err)
+		}
 	}
 }
 
