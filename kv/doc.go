@@ -85,8 +85,9 @@
 // # Built on it
 //
 // Package lease below kv has leases with fencing tokens and leader election, package watch
-// what changes under a prefix. Packages cache (reads from memory) and kvotel (OpenTelemetry)
-// are modules of their own, for they need a library.
+// what changes under a prefix. Package hedge sends a second request for reads that take
+// unusually long. Packages cache (reads from memory), seal (encrypted values) and kvotel
+// (OpenTelemetry) are modules of their own, for they need a library.
 //
 // # Coming from the reference API
 //

@@ -1,7 +1,6 @@
 package kv_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -100,26 +99,6 @@ func TestMaxValueRefuses(t *testing.T) {
 	_, err = memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen)).Put(t.Context(), "key", make([]byte, kv.MaxLargeValueLen+1))
 	if !errors.Is(err, kv.ErrValueTooLarge) || strings.Contains(err.Error(), "MaxValue") {
 		t.Errorf("rule: a value that nothing lets through says no more than the limit; got %v", err)
-	}
-}
-
-// Middleware can lower what it is over by what it adds.
-func TestSealedLargeValues(t *testing.T) {
-	t.Parallel()
-	store := memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen), kv.Wrap(kv.Level1, sealed))
-	most := store.Info().MaxValueLen
-	if most >= kv.MaxLargeValueLen || most < kv.MaxLargeValueLen-100 {
-		t.Fatalf("rule: middleware lowers the limit by what it adds; it is %d", most)
-	}
-	value := bytes.Repeat([]byte("v"), most)
-	if _, err := store.Put(t.Context(), "key", value); err != nil {
-		t.Fatal(err)
-	}
-	if e, err := store.With().Get(t.Context(), "key"); err != nil || !bytes.Equal(e.Value, value) {
-		t.Errorf("rule: a value of the limit comes back; got %d bytes, %v", len(e.Value), err)
-	}
-	if n := memkv.New().With(kv.Wrap(kv.Level1, sealed)).Info().MaxValueLen; n != kv.MaxValueLen {
-		t.Errorf("rule: where the driver holds more than the limit, what middleware adds does not lower it; it is %d", n)
 	}
 }
 

@@ -2,8 +2,6 @@ package kv_test
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"errors"
 	"iter"
 	"reflect"
@@ -19,116 +17,7 @@ import (
 )
 
 // The middleware of this file proves that Driver can be built on: each passes the
-// whole suite, or fails closed.
-
-// sealing stores values encrypted, bound to their keys.
-type sealing struct {
-	kv.Driver
-	aead cipher.AEAD
-}
-
-func sealed(d kv.Driver) kv.Driver {
-	block, err := aes.NewCipher(make([]byte, 32))
-	if err != nil {
-		panic(err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return &sealing{d, aead}
-}
-
-func (d *sealing) Info() kv.Info {
-	info := d.Driver.Info()
-	info.Name += "+sealed"
-	info.MaxValueLen -= d.aead.Overhead()
-	return info
-}
-
-func (d *sealing) open(rec kv.Record, withValue bool) (kv.Record, error) {
-	if !withValue || rec.Value == nil {
-		return rec, nil
-	}
-	value, err := d.aead.Open([]byte{}, nil, rec.Value, []byte(rec.Key))
-	if err != nil {
-		return kv.Record{Key: rec.Key}, &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("the value is not sealed for this key")}
-	}
-	rec.Value = value
-	return rec, nil
-}
-
-// seal knows two kinds of writes, and answers every other one itself.
-func (d *sealing) seal(w kv.Write) (kv.Write, error) {
-	switch w.Kind {
-	case kv.KindPut:
-		w.Value = d.aead.Seal(nil, nil, w.Value, []byte(w.Key))
-	case kv.KindDelete, kv.KindTouch, kv.KindCheck:
-	default:
-		return w, kv.UnsupportedWrite(w)
-	}
-	return w, nil
-}
-
-func (d *sealing) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	found, err := d.Driver.Get(ctx, req)
-	if err == nil && found.Exists {
-		found.Record, err = d.open(found.Record, req.WithValue)
-	}
-	return found, err
-}
-
-func (d *sealing) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
-	return func(yield func(kv.Found, error) bool) {
-		for found, err := range d.Driver.GetMany(ctx, req) {
-			if err == nil && found.Exists {
-				found.Record, err = d.open(found.Record, req.WithValue)
-			}
-			if !yield(found, err) {
-				return
-			}
-		}
-	}
-}
-
-func (d *sealing) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
-	return func(yield func(kv.Record, error) bool) {
-		for rec, err := range d.Driver.Scan(ctx, req) {
-			if err == nil {
-				rec, err = d.open(rec, req.WithValue)
-			}
-			if !yield(rec, err) {
-				return
-			}
-		}
-	}
-}
-
-func (d *sealing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	w, err := d.seal(req.Write)
-	if err != nil {
-		return kv.Outcome{}, err
-	}
-	req.Write = w
-	out, err := d.Driver.Write(ctx, req)
-	out.Found.Value = nil
-	return out, err
-}
-
-func (d *sealing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
-	return kv.WriteEach(ctx, d, req, 4)
-}
-
-func (d *sealing) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	req.Writes = slices.Clone(req.Writes)
-	for i, w := range req.Writes {
-		var err error
-		if req.Writes[i], err = d.seal(w); err != nil {
-			return kv.AtomicOutcome{}, err
-		}
-	}
-	return d.Driver.WriteAtomic(ctx, req)
-}
+// whole suite, or fails closed. Packages seal and hedge are further ones.
 
 // caching answers a Get of what it has itself, and learns from writes what is there.
 type caching struct {
@@ -185,27 +74,6 @@ func (d *caching) learn(w kv.Write, r kv.WriteResult) {
 	rec := w.Record
 	rec.Version, rec.Value = r.Version, append([]byte{}, rec.Value...)
 	d.keep(w.Key, &rec)
-}
-
-// hedging asks twice, and takes the answer that comes first.
-type hedging struct{ kv.Driver }
-
-func (d hedging) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	type answer struct {
-		found kv.Found
-		err   error
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	answers := make(chan answer, 2)
-	for range 2 {
-		go func() {
-			found, err := d.Driver.Get(ctx, req)
-			answers <- answer{found, err}
-		}()
-	}
-	first := <-answers
-	return first.found, first.err
 }
 
 // prefixing stores keys under a prefix, as Namespace does. Unless it composes
@@ -293,9 +161,7 @@ func (d writing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 func TestMiddlewarePassesTheSuite(t *testing.T) {
 	t.Parallel()
 	for name, wrap := range map[string]func(kv.Driver) kv.Driver{
-		"sealing":   sealed,
 		"caching":   func(d kv.Driver) kv.Driver { return &caching{Driver: d, records: make(map[string]kv.Record)} },
-		"hedging":   func(d kv.Driver) kv.Driver { return hedging{d} },
 		"prefixing": func(d kv.Driver) kv.Driver { return prefixing{d, "p::", true} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -310,30 +176,6 @@ func TestMiddlewarePassesTheSuite(t *testing.T) {
 // spread makes a driver of several shards of one that has a single one.
 func spread(shards int) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &sharded{Driver: d, shards: shards} })
-}
-
-func TestSealingSealsEveryWayIn(t *testing.T) {
-	t.Parallel()
-	const secret = "hunter2-4711"
-	below := memkv.New()
-	store := below.With(kv.Wrap(kv.Level1, sealed))
-	put(t, store, "a", secret)
-	if _, err := store.PutMany(t.Context(), []kv.Item{{Key: "b", Value: []byte(secret)}}); err != nil {
-		t.Fatal(err)
-	}
-	atomic := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "c", Value: []byte(secret), Token: "AAAAAAAAAAAAAAAAAAAAAA"}}
-	if out, err := driverOf(store).WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{atomic}}); err != nil || !out.Done {
-		t.Fatal(out, err)
-	}
-	for _, key := range []string{"a", "b", "c"} {
-		stored, err := below.Get(t.Context(), key)
-		if err != nil || strings.Contains(string(stored.Value), secret) {
-			t.Errorf("rule: one place to stand in sees every write; what is stored under %s is %q, %v", key, stored.Value, err)
-		}
-		if entry, err := store.Get(t.Context(), key); err != nil || string(entry.Value) != secret {
-			t.Errorf("%s is read as %q, %v", key, entry.Value, err)
-		}
-	}
 }
 
 func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {

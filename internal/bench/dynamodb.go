@@ -213,12 +213,46 @@ func dynamoStores(b *bed, endpoint string, op dynamoOperation) ([]contender, err
 	}, nil
 }
 
+// openDynamoTLS starts a service that speaks TLS, and opens a store on it as programs do.
+func openDynamoTLS(b *bed, delay time.Duration, args ...string) (service, *kv.Store, error) {
+	s, err := b.startTLS("dynamodb", delay, args...)
+	if err != nil {
+		return service{}, nil, err
+	}
+	host, _, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		return service{}, nil, err
+	}
+	// What clients read to trust the service, and the store to send it credentials.
+	for name, value := range map[string]string{
+		"AWS_CA_BUNDLE": s.certificate, "AWS_ACCESS_KEY_ID": "skykv", "AWS_SECRET_ACCESS_KEY": "skykv", "AWS_REGION": "us-east-1",
+		"SKYKV_TRUSTED_HOSTS": host,
+	} {
+		restore, set := os.LookupEnv(name)
+		if err := os.Setenv(name, value); err != nil {
+			return service{}, nil, err
+		}
+		b.onClose(func() error {
+			if set {
+				return os.Setenv(name, restore)
+			}
+			return os.Unsetenv(name)
+		})
+	}
+	store, err := dynamokv.Open(b.ctx, "dynamodb://"+skykvTable+"?endpoint=https://"+s.addr)
+	if err != nil {
+		return service{}, nil, err
+	}
+	b.onClose(store.Close)
+	return s, store, nil
+}
+
 // dynamoConcurrent gets by 64 goroutines over TLS: with the client that the SDK
 // makes by default, with one that keeps more connections, and with those that the
 // stores make themselves.
 func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
-		s, err := b.startTLS("dynamodb", delay)
+		s, store, err := openDynamoTLS(b, delay)
 		if err != nil {
 			return nil, err
 		}
@@ -227,32 +261,7 @@ func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
 			return nil, err
 		}
 		gauges := []gauge{dials}
-		host, _, err := net.SplitHostPort(s.addr)
-		if err != nil {
-			return nil, err
-		}
-		// What both clients read to trust the service, and the store to send it credentials.
-		for name, value := range map[string]string{
-			"AWS_CA_BUNDLE": s.certificate, "AWS_ACCESS_KEY_ID": "skykv", "AWS_SECRET_ACCESS_KEY": "skykv", "AWS_REGION": "us-east-1",
-			"SKYKV_TRUSTED_HOSTS": host,
-		} {
-			restore, set := os.LookupEnv(name)
-			if err := os.Setenv(name, value); err != nil {
-				return nil, err
-			}
-			b.onClose(func() error {
-				if set {
-					return os.Setenv(name, restore)
-				}
-				return os.Unsetenv(name)
-			})
-		}
 		endpoint := "https://" + s.addr
-		store, err := dynamokv.Open(b.ctx, "dynamodb://"+skykvTable+"?endpoint="+endpoint)
-		if err != nil {
-			return nil, err
-		}
-		b.onClose(store.Close)
 		cfg, err := config.LoadDefaultConfig(b.ctx)
 		if err != nil {
 			return nil, err

@@ -15,6 +15,7 @@ require (
 	github.com/skykv/skykv v0.0.0-00010101000000-000000000000
 	github.com/skykv/skykv/kv/cache v0.0.0-00010101000000-000000000000
 	github.com/skykv/skykv/kv/kvotel v0.0.0-00010101000000-000000000000
+	github.com/skykv/skykv/kv/seal v0.0.0-00010101000000-000000000000
 	go.etcd.io/bbolt v1.5.0
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/sdk/metric v1.47.0
@@ -144,7 +145,10 @@ require (
 	modernc.org/sqlite v1.61.1 // indirect
 )
 
-replace github.com/skykv/skykv => ../..
+replace (
+	github.com/skykv/skykv => ../..
+	github.com/skykv/skykv/kv/seal => ../../kv/seal
+)
 
 replace github.com/skykv/skykv/kv/cache => ../../kv/cache
 

@@ -60,6 +60,28 @@ func goals() []goal {
 		goal{name: "dynamodb Touch of 24 KiB: bytes sent and received, of a Get's and a Put's", measure: ratio(touch, "skykv", "get-and-put", wireUnit), bound: 1.0 / 30},
 		goal{name: "memkv, 50 goroutines on one counter: time, of a loop of Get and Put", measure: ratio("Increment-by-50/service=memory", "skykv", "loop", timeUnit), bound: 1.2},
 	)
+	for _, op := range []string{"Get", "Put"} {
+		work := op + "-sealed/service=memory"
+		// What sealing adds, less what the AEAD takes alone.
+		added := func(unit string) func(measurements) float64 {
+			return func(m measurements) float64 {
+				return m.median(work, "skykv-sealed", unit) - m.median(work, "skykv", unit) - m.median(work, "aead", unit)
+			}
+		}
+		all = append(all,
+			goal{name: "seal, " + op + " of 1 KiB: time beside the AEAD itself", measure: func(m measurements) float64 { return added(timeUnit)(m) * 1e6 }, bound: 3, unit: " µs"},
+			goal{name: "seal, " + op + " of 1 KiB: allocations beside the AEAD itself", measure: added(allocsUnit), bound: 3})
+	}
+	for _, by := range []struct {
+		words, service string
+		bound          float64
+	}{{"a simulated service", "simulated", 1.0 / 8}, {"TLS", "dynamodb-tls", 1.0 / 6}} {
+		work := "Get-hedged/service=" + by.service + "/delay=2ms"
+		all = append(all,
+			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": 99.9th percentile, of the plain one", measure: ratio(work, "skykv-hedged", "skykv", p999Unit), bound: by.bound},
+			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": median, of the plain one", measure: ratio(work, "skykv-hedged", "skykv", p50Unit), bound: 1.03},
+			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": requests, of the plain ones", measure: ratio(work, "skykv-hedged", "skykv", requestsUnit), bound: 1.02})
+	}
 	for _, service := range []string{"dynamodb", "firestore", "aztables"} {
 		work := "AtomicWrite-10/service=" + service
 		all = append(all,

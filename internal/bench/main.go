@@ -105,7 +105,10 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 	out := benchfmt.NewWriter(file)
 	var emulators emulators
 	defer emulators.stop()
-	for _, works := range [][]work{memoryWorks, cacheWorks, telemetryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, atomicWorks, updateWorks, emulators.works()} {
+	for _, works := range [][]work{
+		memoryWorks, localWorks, dynamoWorks, firestoreWorks, azureWorks, atomicWorks, updateWorks,
+		cacheWorks, hedgeWorks, sealWorks, telemetryWorks, emulators.works(),
+	} {
 		for _, w := range works {
 			if !pattern.MatchString(w.name) {
 				continue

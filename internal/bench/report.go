@@ -18,7 +18,7 @@ import (
 var stores = []string{
 	"map", "otter", "sqlite", "sdk", "sdk-default", "loop", "get-and-put", "one-query", "skykv", "docstore", "gokv", "bbolt",
 	"sdk-high-level", "sdk-512-idle", "docstore-512-idle", "loop-with-backoff",
-	"skykv-otel", "skykv-if-not-exists", "skykv-of-2-stores", "skykv-cold-key", "skykv-in-turns",
+	"aead", "skykv-sealed", "skykv-hedged", "skykv-otel", "skykv-if-not-exists", "skykv-of-2-stores", "skykv-cold-key", "skykv-in-turns",
 	"sqlite-x2", "skykv-x2", "bbolt-x2", "gokv-x2",
 }
 

@@ -47,8 +47,9 @@ type contender struct {
 
 // gauge is something else that is counted.
 type gauge struct {
-	unit string                  // for each operation
-	read func() (float64, error) // so far
+	unit   string                  // for each operation
+	read   func() (float64, error) // so far
+	ofTurn bool                    // read returns what is of the last turn, and for no operation
 }
 
 // turn is what one turn of a contender took, for each operation but for the heap.
@@ -153,8 +154,10 @@ func (w work) take(ctx context.Context, c contender) (t turn, err error) {
 	if t.gauges, err = readAll(c.gauges); err != nil {
 		return t, err
 	}
-	for i := range t.gauges {
-		t.gauges[i] = (t.gauges[i] - begun[i]) * per
+	for i, g := range c.gauges {
+		if !g.ofTurn {
+			t.gauges[i] = (t.gauges[i] - begun[i]) * per
+		}
 	}
 	t.ns = float64(took) * per
 	t.bytes = float64(after.TotalAlloc-before.TotalAlloc) * per

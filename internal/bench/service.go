@@ -111,7 +111,7 @@ func (s service) gauge(path, unit string) (gauge, error) {
 		return strconv.ParseFloat(string(answer), 64)
 	}
 	_, err := read()
-	return gauge{unit, read}, err
+	return gauge{unit: unit, read: read}, err
 }
 
 // serve is the program that start starts. It ends with its standard input.
@@ -119,6 +119,8 @@ func serve(ctx context.Context) error {
 	flags := flag.NewFlagSet(serveCommand, flag.ContinueOnError)
 	kind := flags.String("kind", "", "")
 	delay := flags.Duration("delay", 0, "")
+	slow := flags.Duration("slow", 0, "")
+	slowEvery := flags.Int("slow-every", 0, "")
 	entries := flags.Int("entries", 0, "")
 	tlsFolder := flags.String("tls", "", "")
 	if err := flags.Parse(os.Args[2:]); err != nil {
@@ -139,11 +141,11 @@ func serve(ctx context.Context) error {
 	var run func(net.Listener)
 	switch *kind {
 	case "dynamodb":
-		run = serveHTTP(newDynamoTable(*entries).answer, *delay)
+		run = serveHTTP(newDynamoTable(*entries).answer, &canned.Server{Delay: *delay, Slow: *slow, SlowEvery: *slowEvery})
 	case "firestore":
 		run = serveFirestore(*delay)
 	case "aztables":
-		run = serveHTTP((&azureTables{newCounters(encodedZero)}).answer, *delay)
+		run = serveHTTP((&azureTables{newCounters(encodedZero)}).answer, &canned.Server{Delay: *delay})
 	default:
 		return fmt.Errorf("there is no service %q", *kind)
 	}
@@ -153,8 +155,7 @@ func serve(ctx context.Context) error {
 	return err
 }
 
-func serveHTTP(answer func(*canned.Request, []byte) []byte, delay time.Duration) func(net.Listener) {
-	s := &canned.Server{Delay: delay}
+func serveHTTP(answer func(*canned.Request, []byte) []byte, s *canned.Server) func(net.Listener) {
 	s.Answer = func(r *canned.Request, to []byte) []byte {
 		var counted int64
 		switch string(r.Path) {

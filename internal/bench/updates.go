@@ -49,7 +49,7 @@ func meter(store *kv.Store, meter *kv.Meter, delay time.Duration) *kv.Store {
 }
 
 func requestsOf(meter *kv.Meter) []gauge {
-	return []gauge{{requestsUnit, func() (float64, error) { return float64(meter.Attempts()), nil }}}
+	return []gauge{{unit: requestsUnit, read: func() (float64, error) { return float64(meter.Attempts()), nil }}}
 }
 
 func (d metered) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {

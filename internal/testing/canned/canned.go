@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -27,6 +28,10 @@ type Server struct {
 
 	// Delay passes before each answer, as if the service were so far away.
 	Delay time.Duration
+
+	// Slow passes instead before one of SlowEvery answers, at random; none where that is 0.
+	Slow      time.Duration
+	SlowEvery int
 
 	// Accepted counts the connections that clients made, and Bytes what was read from
 	// them and written to them.
@@ -53,7 +58,11 @@ func (s *Server) serve(conn net.Conn) {
 	var answer []byte
 	for r.read(reader) == nil {
 		answer = s.Answer(&r, answer[:0])
-		time.Sleep(s.Delay)
+		if s.SlowEvery > 0 && rand.N(s.SlowEvery) == 0 {
+			time.Sleep(s.Slow)
+		} else {
+			time.Sleep(s.Delay)
+		}
 		if _, err := conn.Write(answer); err != nil {
 			return
 		}

@@ -205,7 +205,9 @@ func TestModulesOfTheirOwnAddNothing(t *testing.T) {
 	}
 	for _, path := range all {
 		for from, libraries := range apart {
-			if slices.ContainsFunc(libraries, func(library string) bool { return path == library || strings.HasPrefix(path, library+"/") || strings.HasPrefix(library, path+"/") }) {
+			if slices.ContainsFunc(libraries, func(library string) bool {
+				return path == library || strings.HasPrefix(path, library+"/") || strings.HasPrefix(library, path+"/")
+			}) {
 				t.Errorf("rule: go.mod requires nothing for what is in a module of its own; it has %s of %s", path, from)
 			}
 		}

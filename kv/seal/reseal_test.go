@@ -1,0 +1,174 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
+)
+
+// versionsOf returns the version of each entry of a store.
+func versionsOf(t testing.TB, store *kv.Store) map[string]kv.Version {
+	t.Helper()
+	versions := make(map[string]kv.Version)
+	for entry, err := range store.Scan(t.Context(), "", kv.KeysOnly()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions[entry.Key] = entry.Version
+	}
+	return versions
+}
+
+func TestReseal(t *testing.T) {
+	t.Parallel()
+	below := memkv.New()
+	old, both := over(t, below, "may=m"), over(t, below, "november=n", "may=m")
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
+	const entries = 2*resealGroup + 50
+	for i := range entries {
+		put(t, old, fmt.Sprintf("old:%03d", i), fmt.Sprint(i), kv.ExpiresAt(at))
+	}
+	put(t, old, "old:for-ever", "1")
+	put(t, old, "other", "1")
+	put(t, both, "old:new", "1")
+	before := versionsOf(t, below)
+
+	n, err := Reseal(t.Context(), both, "old:")
+	if n != entries+1 || err != nil {
+		t.Fatalf("rule: Reseal returns how many entries it sealed anew; it returns %d, %v, want %d", n, err, entries+1)
+	}
+	after := versionsOf(t, below)
+	if after["old:new"] != before["old:new"] || after["other"] != before["other"] {
+		t.Error("rule: what the primary key sealed, or has another prefix, is not written again")
+	}
+	replaced := over(t, below, "november=n")
+	for i := range entries {
+		key := fmt.Sprintf("old:%03d", i)
+		entry, err := replaced.Get(t.Context(), key)
+		if err != nil || string(entry.Value) != fmt.Sprint(i) || !entry.ExpiresAt.Equal(at) {
+			t.Fatalf("rule: an entry that is sealed anew keeps value and expiry; %s is %q until %s, %v", key, entry.Value, entry.ExpiresAt, err)
+		}
+	}
+	if entry, err := replaced.Get(t.Context(), "old:for-ever"); err != nil || !entry.ExpiresAt.IsZero() {
+		t.Errorf("rule: an entry without expiry gets none; %s, %v", entry.ExpiresAt, err)
+	}
+	if n, err := Reseal(t.Context(), both, "old:"); n != 0 || err != nil {
+		t.Errorf("rule: Reseal again finds nothing to do; it returns %d, %v", n, err)
+	}
+}
+
+// meddling has somebody write before a batch is written.
+type meddling struct {
+	kv.Driver
+	meddle func()
+}
+
+func (d *meddling) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	d.meddle()
+	return d.Driver.WriteMany(ctx, req)
+}
+
+func TestResealReplacesOnlyWhatItRead(t *testing.T) {
+	t.Parallel()
+	below := memkv.New()
+	for _, key := range []string{"deleted", "kept", "replaced"} {
+		put(t, over(t, below, "may=m"), key, "before")
+	}
+	both := values(t, ring(t, "november=n", "may=m"), nil)
+	store := below.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
+		return &meddling{d, func() {
+			put(t, below.With(both), "replaced", "meanwhile")
+			if err := below.Delete(t.Context(), "deleted"); err != nil {
+				t.Error(err)
+			}
+		}}
+	}), both)
+	if n, err := Reseal(t.Context(), store, ""); n != 1 || err != nil {
+		t.Errorf("rule: what somebody wrote meanwhile stays, and is no error; Reseal returns %d, %v", n, err)
+	}
+	wantValue(t, store, "replaced", "meanwhile")
+	wantValue(t, store, "kept", "before")
+	if found, err := store.Exists(t.Context(), "deleted"); found || err != nil {
+		t.Errorf("rule: Reseal brings nothing back; Exists returns %v, %v", found, err)
+	}
+}
+
+func TestResealNamesWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	below := memkv.New()
+	put(t, over(t, below, "may=m"), "a", "1")
+	put(t, below, "b", "not sealed")
+	put(t, over(t, below, "april=a"), "c", "1")
+	put(t, over(t, below, "may=m"), "d", "1")
+	before := versionsOf(t, below)
+	n, err := Reseal(t.Context(), over(t, below, "november=n", "may=m"), "")
+	batch, _ := errors.AsType[*kv.BatchError](err)
+	if n != 2 || batch == nil || len(batch.Failed) != 2 || !errors.Is(batch.Failed["b"], ErrNotSealed) || !errors.Is(batch.Failed["c"], ErrNoKey) {
+		t.Errorf("rule: what cannot be read is named at the end, and the others are sealed anew; got %d, %v", n, err)
+	}
+	after := versionsOf(t, below)
+	if after["b"] != before["b"] || after["c"] != before["c"] {
+		t.Error("rule: what cannot be read is left as it is")
+	}
+}
+
+func TestResealStops(t *testing.T) {
+	t.Parallel()
+	below := memkv.New()
+	put(t, below, "a", "plain")
+	before := versionsOf(t, below)
+	if n, err := Reseal(t.Context(), below, ""); n != 0 || !errors.Is(err, kv.ErrInvalidOption) {
+		t.Errorf("rule: a store that seals nothing is refused; got %d, %v", n, err)
+	}
+	if !maps.Equal(versionsOf(t, below), before) {
+		t.Error("rule: a store that seals nothing is not written to")
+	}
+	sealing := over(t, below, "a=a")
+	if _, err := Reseal(t.Context(), sealing, "no key"); !errors.Is(err, kv.ErrInvalidKey) {
+		t.Errorf("rule: the error of the scan is that of Reseal; got %v", err)
+	}
+	broken := memkv.New()
+	put(t, over(t, broken, "may=m"), "a", "1")
+	put(t, over(t, broken, "may=m"), "b", "1")
+	store := broken.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return breaking{d} }), values(t, ring(t, "a=a", "may=m"), nil))
+	if _, err := Reseal(t.Context(), store, ""); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("rule: a scan that fails stops it; got %v", err)
+	}
+	large := memkv.New()
+	value := make([]byte, kv.MaxValueLen+1)
+	if _, err := over(t, large, "may=m").With(kv.MaxValue(kv.MaxValueLen+1)).Put(t.Context(), "a", value); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Reseal(t.Context(), over(t, large, "a=a", "may=m"), ""); !errors.Is(err, kv.ErrValueTooLarge) {
+		t.Errorf("rule: a value that is longer than the store's limit stops it; got %v", err)
+	}
+}
+
+// With an AEAD that cannot tell, and through views, Reseal seals all.
+func TestResealThroughViews(t *testing.T) {
+	t.Parallel()
+	below := memkv.New()
+	store, err := below.With(values(t, newTink(t), nil), values(t, ring(t, "a=a"), nil)).Namespace("n:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, store, "k", "1")
+	if n, err := Reseal(t.Context(), store, ""); n != 0 || err != nil {
+		t.Errorf("rule: of two seals Reseal asks the upper one; it returns %d, %v", n, err)
+	}
+	other, err := below.With(values(t, newTink(t), nil)).Namespace("o:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, other, "k", "1")
+	if n, err := Reseal(t.Context(), other, ""); n != 1 || err != nil {
+		t.Errorf("rule: where an AEAD cannot tell, all entries are sealed anew; Reseal returns %d, %v", n, err)
+	}
+	wantValue(t, other, "k", "1")
+}

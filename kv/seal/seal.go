@@ -1,0 +1,207 @@
+package seal
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/skykv/skykv/kv"
+)
+
+// AEAD encrypts values and authenticates them together with associated data. [Keys] is one,
+// and so is tink.AEAD of github.com/tink-crypto/tink-go. It is called concurrently, and must
+// not change what it is handed.
+//
+// An error keeps its Kind when it is or wraps a *kv.Error. Any other error of Decrypt means that
+// the value cannot be opened. Messages must hold neither value nor key: they are passed on.
+type AEAD interface {
+	Encrypt(plaintext, associatedData []byte) ([]byte, error)
+	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
+}
+
+// Options are the options of Values. The zero Options are those of nil.
+type Options struct {
+	// Compress compresses values by zstd before they are sealed, where that makes them
+	// shorter. Values are read with or without it. Do not use it for values that hold both
+	// a secret and text of somebody who can see how long they are: the length tells how much
+	// the two have in common.
+	Compress bool
+}
+
+// Values returns an option for [kv.Store.With] that seals the values of the store with aead.
+// Opts may be nil. It seals one empty value to learn how much longer values become, and
+// returns the error of that.
+//
+// Values of the store may then be as much shorter as the driver's limit asks for: see
+// [kv.Store.Info].
+func Values(aead AEAD, opts *Options) (kv.StoreOption, error) {
+	s := &scheme{aead: aead}
+	empty, err := s.seal("", nil)
+	if err != nil {
+		return nil, err
+	}
+	s.compress = opts != nil && opts.Compress
+	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return newDriver(d, s, len(empty)) }), nil
+}
+
+// driver seals the values of another driver.
+type driver struct {
+	kv.Driver
+	scheme *scheme
+	info   kv.Info
+	longer int // the longest value of the other driver
+}
+
+func newDriver(d kv.Driver, s *scheme, overhead int) *driver {
+	info := d.Info()
+	longer := info.MaxValueLen
+	info.MaxValueLen -= overhead
+	if _, local := s.aead.(*Keys); !local {
+		info.EndsCalls, info.Immediate = false, false // it may ask a service
+	}
+	return &driver{Driver: d, scheme: s, info: info, longer: longer}
+}
+
+func (d *driver) Info() kv.Info { return d.info }
+
+// stored returns a key as it is stored, in a namespace below as in one above.
+func (d *driver) stored(key string) string { return d.info.Namespace + key }
+
+// seal seals the value of a write. It knows what each kind of write does with values.
+func (d *driver) seal(w kv.Write) (kv.Write, error) {
+	switch w.Kind {
+	case kv.KindPut:
+		value, err := d.scheme.seal(d.stored(w.Key), w.Value)
+		if err != nil {
+			return w, err
+		}
+		if len(value) > d.longer {
+			return w, &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the sealed value has %d bytes; it must have at most %d", len(value), d.longer)}
+		}
+		w.Value = value
+	case kv.KindDelete, kv.KindTouch, kv.KindCheck:
+	default:
+		return w, kv.UnsupportedWrite(w)
+	}
+	return w, nil
+}
+
+// open opens the value of a record that was read.
+func (d *driver) open(rec kv.Record, withValue bool) (kv.Record, error) {
+	if !withValue {
+		rec.Value = nil
+		return rec, nil
+	}
+	value, err := d.scheme.open(d.stored(rec.Key), rec.Value)
+	if err != nil {
+		return kv.Record{Key: rec.Key}, err
+	}
+	rec.Value = value
+	return rec, nil
+}
+
+// openFound opens the value of a record that made a condition fail. A value that cannot be
+// opened is left out: who needs it reads it, and learns why.
+func (d *driver) openFound(rec *kv.Record) {
+	if rec.Value != nil {
+		rec.Value, _ = d.scheme.open(d.stored(rec.Key), rec.Value)
+	}
+}
+
+func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	found, err := d.Driver.Get(ctx, req)
+	if err == nil && found.Exists {
+		found.Record, err = d.open(found.Record, req.WithValue)
+	}
+	return found, err
+}
+
+func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	return func(yield func(kv.Found, error) bool) {
+		for found, err := range d.Driver.GetMany(ctx, req) {
+			if err == nil && found.Exists {
+				found.Record, err = d.open(found.Record, req.WithValue)
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	reseals := false
+	if r, _ := ctx.Value(resealKey{}).(*reseal); r != nil {
+		r.sealed.Store(true)
+		reseals = true
+		ctx = context.WithValue(ctx, resealKey{}, (*reseal)(nil)) // none for another seal below
+	}
+	return func(yield func(kv.Record, error) bool) {
+		for rec, err := range d.Driver.Scan(ctx, req) {
+			if err == nil {
+				if reseals && d.scheme.isCurrent(rec.Value) {
+					continue
+				}
+				rec, err = d.open(rec, req.WithValue)
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	w, err := d.seal(req.Write)
+	if err != nil {
+		return kv.Outcome{}, err
+	}
+	req.Write = w
+	out, err := d.Driver.Write(ctx, req)
+	d.openFound(&out.Found)
+	return out, err
+}
+
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	results := make([]kv.WriteResult, len(req.Writes))
+	writes := make([]kv.Write, 0, len(req.Writes))
+	for i, w := range req.Writes {
+		if w, results[i].Err = d.seal(w); results[i].Err == nil {
+			writes = append(writes, w)
+		}
+	}
+	if len(writes) == 0 {
+		return results
+	}
+	req.Writes = writes
+	sent := d.Driver.WriteMany(ctx, req)
+	for i := range results {
+		if results[i].Err != nil {
+			continue // it was not sealed, and not sent
+		}
+		if len(sent) == 0 {
+			return results[:i] // the driver forgot it
+		}
+		results[i], sent = sent[0], sent[1:]
+		d.openFound(&results[i].Found)
+	}
+	return results
+}
+
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	req.Writes = slices.Clone(req.Writes)
+	for i, w := range req.Writes {
+		var err error
+		if req.Writes[i], err = d.seal(w); err != nil {
+			return kv.AtomicOutcome{}, err
+		}
+	}
+	out, err := d.Driver.WriteAtomic(ctx, req)
+	for _, found := range out.Found {
+		if found != nil {
+			d.openFound(&found.Record)
+		}
+	}
+	return out, err
+}
