@@ -10,9 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/hedge"
+	"github.com/skykv/skykv/kv/kvotel"
 	"github.com/skykv/skykv/kv/seal"
 	"github.com/skykv/skykv/providers/memkv"
 )
@@ -23,6 +27,9 @@ var layers = []struct {
 	over func(*kv.Store) (*kv.Store, error)
 }{
 	{"hedge", func(store *kv.Store) (*kv.Store, error) { return store.With(hedge.Reads(nil)), nil }},
+	{"kvotel", func(store *kv.Store) (*kv.Store, error) {
+		return store.With(kvotel.Observe(&kvotel.Options{TracerProvider: trace.NewTracerProvider(), MeterProvider: metric.NewMeterProvider(), Keys: true})), nil
+	}},
 	{"namespace", func(store *kv.Store) (*kv.Store, error) { return store.Namespace("tenant-7:") }},
 	{"seal", func(store *kv.Store) (*kv.Store, error) {
 		keys, err := seal.NewKeys("a", map[string][]byte{"a": bytes.Repeat([]byte("a"), seal.KeyLen)})

@@ -57,17 +57,16 @@ func orNone(o *Options) Options {
 // systems are the db.system.name of drivers, by their names. Of these services the conventions
 // name DynamoDB and SQLite.
 var systems = map[string]attribute.KeyValue{
-	"dynamodb":       semconv.DBSystemNameAWSDynamoDB,
-	"dynamodb-alien": semconv.DBSystemNameAWSDynamoDB,
-	"firestore":      semconv.DBSystemNameKey.String("gcp.firestore"),
-	"aztables":       semconv.DBSystemNameKey.String("azure.tables"),
-	"file":           semconv.DBSystemNameSQLite,
+	"dynamodb":  semconv.DBSystemNameAWSDynamoDB,
+	"firestore": semconv.DBSystemNameKey.String("gcp.firestore"),
+	"aztables":  semconv.DBSystemNameKey.String("azure.tables"),
+	"file":      semconv.DBSystemNameSQLite,
 }
 
 // attributes returns those that all operations have.
 func (o Options) attributes(info kv.Info) []attribute.KeyValue {
 	name, _, _ := strings.Cut(info.Name, "/") // before that of a namespace
-	system, known := systems[name]
+	system, known := systems[strings.TrimSuffix(name, "-alien")] // in the layout of other programs
 	if !known {
 		system = semconv.DBSystemNameKey.String(name)
 	}
