@@ -63,7 +63,7 @@ var (
 // emulatorURL names a collection in a project of its own: in every query, the emulator
 // looks at all documents of a project.
 func emulatorURL(endpoint string, shards int) string {
-	return fmt.Sprintf("firestore://%s-%d/c?shards=%d&endpoint=%s", testRun, projects.Add(1), shards, url.QueryEscape("http://"+endpoint))
+	return fmt.Sprintf("firestore://%s-%d/c?layout=skykv&shards=%d&endpoint=%s", testRun, projects.Add(1), shards, url.QueryEscape("http://"+endpoint))
 }
 
 // emulatorStore returns a store of a new collection in the emulator, and its driver.

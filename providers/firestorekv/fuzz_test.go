@@ -20,7 +20,7 @@ func FuzzDecode(f *testing.F) {
 		{Key: "__x__", Value: []byte("value"), Token: "short"},
 		{Key: "key", Value: []byte("value"), Token: testToken, Expires: -1},
 	} {
-		wire, err := proto.Marshal(l.encode(rec).Update)
+		wire, err := proto.Marshal(l.encode(rec, testNow).Update)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: testToken}
-		out, err := l.scanned(l.encode(in).Update, true)
+		out, err := l.scanned(l.encode(in, testNow).Update, true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}

@@ -58,7 +58,7 @@ func (h *hostile) driver(t testing.TB, shards int) *driver {
 
 // documentOf returns the document of a key as the service has it.
 func documentOf(key string) *pb.Document {
-	doc := testLayout(1).encode(kv.Record{Key: key, Value: []byte("value"), Token: testToken}).Update
+	doc := testLayout(1).encode(kv.Record{Key: key, Value: []byte("value"), Token: testToken}, testNow).Update
 	doc.UpdateTime = timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
 	return doc
 }

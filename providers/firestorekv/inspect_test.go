@@ -140,7 +140,7 @@ func TestInspect(t *testing.T) {
 func TestInspectCountsForeignDocuments(t *testing.T) {
 	t.Parallel()
 	docs := new(fake)
-	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&shards=2"
+	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&layout=skykv&shards=2"
 	store, err := Open(t.Context(), storeURL)
 	if err != nil {
 		t.Fatal(err)
@@ -153,8 +153,8 @@ func TestInspectCountsForeignDocuments(t *testing.T) {
 	wantChecks(t, storeURL, checks...)
 	l := testLayout(2)
 	docs.put("00foreign", nil)
-	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}).Update.GetFields())
-	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}).Update.GetFields())
+	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
+	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
 	docs.put("01", nil)
 	docs.put("other", nil) // which no query finds
 	wantChecks(t, storeURL, append(checks, "warn records did not write 4 of the first 7 documents")...)
