@@ -148,9 +148,9 @@ type Info struct {
 
 	// ReservedKey, where it is set, reports whether a legal key is one that the driver cannot
 	// hold, since the layout is one that other programs laid down, and its service reserves
-	// the name. The store refuses such a key with ErrInvalidKey before any I/O, in reads too.
-	// Prefixes and the bounds of scans may be such keys. It is for providers of this module
-	// alone, as NoGrace is.
+	// the name. The store refuses such a key with ErrInvalidKey before any I/O, in reads too,
+	// and scans pass over it. Prefixes and the bounds of scans may be such keys. It is for
+	// providers of this module alone, as NoGrace is.
 	ReservedKey func(key string) bool
 
 	// EndsCalls says that the store need not end the calls under way at Close, and may

@@ -431,7 +431,7 @@ func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	full := kv.Info{
 		Name: "full", Namespace: "n", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, NoGrace: true, EndsCalls: true, Immediate: true,
 		ReservedKey: func(string) bool { return true },
-		Shard: func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
+		Shard:       func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
 		Count: func(context.Context, kv.ScanRequest) (int, error) { return 1, nil },
 	}
 	if v := reflect.ValueOf(full); v.NumField() != 13 {

@@ -91,7 +91,7 @@ func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	for _, doc := range page.docs {
 		key := d.layout.keyOf(doc.GetName())
 		_, err := d.layout.decode(key, doc, false)
-		if err != nil || kv.ValidateKey(key) != nil || d.layout.docName(key) != doc.GetName() {
+		if err != nil || kv.ValidateKey(key) != nil || d.layout.shared && isReserved(key) || d.layout.docName(key) != doc.GetName() {
 			n++
 		}
 	}

@@ -184,8 +184,8 @@ func (l *layout) queryRange(from, to string, withValue bool) *pb.StructuredQuery
 			Field:     &pb.StructuredQuery_FieldReference{FieldPath: "__name__"},
 			Direction: pb.StructuredQuery_ASCENDING,
 		}},
-		StartAt: &pb.Cursor{Values: reference(from), Before: true},
-		EndAt:   &pb.Cursor{Values: reference(to)},
+		StartAt: &pb.Cursor{Values: referenceTo(from), Before: true},
+		EndAt:   &pb.Cursor{Values: referenceTo(to)},
 	}
 	if !withValue {
 		q.Select = &pb.StructuredQuery_Projection{}
@@ -198,10 +198,10 @@ func (l *layout) queryRange(from, to string, withValue bool) *pb.StructuredQuery
 
 // startAfter makes a query begin after a document.
 func startAfter(q *pb.StructuredQuery, docName string) {
-	q.StartAt = &pb.Cursor{Values: reference(docName)}
+	q.StartAt = &pb.Cursor{Values: referenceTo(docName)}
 }
 
-func reference(docName string) []*pb.Value {
+func referenceTo(docName string) []*pb.Value {
 	return []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: docName}}}
 }
 
