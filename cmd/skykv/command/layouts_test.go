@@ -24,6 +24,12 @@ func TestLayouts(t *testing.T) {
 			good(t, "put", own, "a", "1", "--ttl", "1h")
 			good(t, "put", own, "b", "2")
 			good(t, "copy", own, shared, "--verify")
+			if c.backend.name == "firestore" {
+				good(t, "put", own, "..", "3")
+				bad(t, exitFailure, `entry "..": kv: invalid key: firestore-alien cannot store`, "copy", own, shared)
+				bad(t, exitUsage, "invalid key", "put", shared, "..", "3")
+				good(t, "delete", own, "..")
+			}
 			good(t, "put", shared, "c", "3")
 			good(t, "copy", shared, own, "--verify")
 			if got := good(t, "get", own, "c"); got != "3" {
