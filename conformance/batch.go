@@ -107,7 +107,7 @@ func batchCases() []testCase {
 		rule("batch/get-many/keys-of-all-kinds",
 			"GetMany returns each entry under its own key, whatever the keys look like.",
 			func(t *trial) {
-				keys := append(slices.Clone(family), strings.Repeat("k", t.maxKeyLen()), strings.Repeat(".", t.maxKeyLen()))
+				keys := append(t.family(), strings.Repeat("k", t.maxKeyLen()), strings.Repeat(".", t.maxKeyLen()))
 				t.fillKeys(keys...)
 				entries := t.getMany(keys...)
 				for _, key := range keys {
@@ -374,7 +374,7 @@ func batchCases() []testCase {
 		rule("batch/delete-prefix/removes",
 			"DeletePrefix removes every entry whose key starts with the prefix, the prefix itself included, no other, and counts them.",
 			func(t *trial) {
-				t.fillKeys(family...)
+				t.fillKeys(t.family()...)
 				for _, prefix := range []string{"a:1", "a:", "z", ".", "nothing"} {
 					var left []string
 					removed := 0

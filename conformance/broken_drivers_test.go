@@ -544,6 +544,17 @@ func keyFaults() []fault {
 		special("only-underscores", "____"), special("reserved-id", "__id7__"), special("dash", "-"), special("colon", ":"),
 		special("underscore", "_"), special("zero", "0"), special("file-name", "C:..a.b"), special("mixed-case", "aAbBzZ"),
 		{
+			name: "a driver that is not this module's reserves keys",
+			wrap: infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString }),
+			must: []string{"info/lacks"},
+			only: true,
+		},
+		{
+			name: "reserves more keys than its service does",
+			wrap: chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = func(key string) bool { return strings.HasPrefix(key, ".") } })),
+			must: []string{"info/lacks"},
+		},
+		{
 			name: "keeps a key for itself",
 			wrap: refusing(func(key string) bool { return key == "_layout" }),
 			must: []string{"keys/names-of-providers"},

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/kv"
@@ -286,6 +287,32 @@ func validationFaults() []fault {
 		faults = append(faults, fault{name: method + " takes any key", with: mending(method), must: []string{"keys/invalid/*"}, group: "keys/"})
 	}
 	return append(faults,
+		fault{
+			name: "takes the keys that it says it cannot hold",
+			with: fronting(func(f *front) {
+				f.info = func() kv.Info {
+					info := f.store.Info()
+					info.ReservedKey = reservable.MatchString
+					return info
+				}
+			}),
+			must: []string{"info/lacks", "keys/special/dot", "keys/special/dot-dot", "keys/special/double-underscores", "keys/special/only-underscores", "keys/special/reserved-id", "keys/alphabet", "keys/names-of-providers"},
+			only: true,
+		},
+		fault{
+			name: "reserves keys at times",
+			with: fronting(func(f *front) {
+				var asked atomic.Int64
+				f.info = func() kv.Info {
+					info := f.store.Info()
+					if asked.Add(1)%2 == 0 {
+						info.ReservedKey = reservable.MatchString
+					}
+					return info
+				}
+			}),
+			must: []string{"info/constant"},
+		},
 		fault{
 			name: "DeletePrefix takes any prefix",
 			with: mending("DeletePrefix"),
@@ -657,7 +684,7 @@ func frontScanFaults() []fault {
 			with: fronting(func(f *front) {
 				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
 					for _, opt := range opts {
-						for _, key := range append(family, numbered("key:", 60)...) {
+						for _, key := range slices.Concat(family, numbered("key:", 60)) {
 							if opt != kv.After(key) {
 								continue
 							}

@@ -106,7 +106,8 @@ func TestSoundDrivers(t *testing.T) {
 		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
 		}}.over),
-		"no grace": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
+		"no grace":      chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
+		"reserved keys": chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
 		"no grace, and nothing that has expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
 			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)

@@ -14,9 +14,9 @@ func countCases() []testCase {
 			"Count returns how many entries have a key that starts with the prefix, the prefix itself included; the empty prefix stands for all.",
 			func(t *trial) {
 				t.wantCount("", 0)
-				t.fillKeys(family...)
+				t.fillKeys(t.family()...)
 				for _, prefix := range []string{"", "a", "a:", "a:1", "aa", "A", "z", ".", "-", "::", "nothing", "zzzz"} {
-					t.wantCount(prefix, len(familyOf(prefix, "")))
+					t.wantCount(prefix, len(t.familyOf(prefix, "")))
 				}
 			}),
 		rule("count/many",
@@ -65,7 +65,7 @@ func countCases() []testCase {
 		rule("count/range",
 			"From, After and Before bound a Count as they bound a Scan.",
 			func(t *trial) {
-				t.fillKeys(family...)
+				t.fillKeys(t.family()...)
 				for _, opts := range [][]kv.RangeOption{
 					{kv.From("a:1")}, {kv.After("a:1")}, {kv.Before("a:1")}, {kv.After("a:"), kv.Before("aa")}, {kv.From("b"), kv.Before("b")}, {kv.From("z"), kv.Before("a")}, {kv.After("zzz")},
 				} {

@@ -54,8 +54,8 @@
 // says.
 //
 // A driver without MaxAtomicWrites has no AtomicWrite. In a layout of other programs there
-// may be no hour of grace after an expiry, which is for providers of this module alone to
-// say, as the case "info/lacks" checks. The cases for what a store lacks check that it
+// may be no hour of grace after an expiry, and some keys may be reserved. Both are for
+// providers of this module alone to say, as the case "info/lacks" checks. The cases for what a store lacks check that it
 // lacks it as it says, and [Result].Lacks names it. Nothing else can be declared away: no
 // case is skipped.
 //

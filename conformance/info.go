@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/skykv/skykv/kv"
 )
@@ -28,12 +29,13 @@ func infoCases() []testCase {
 				again := t.Info()
 				if again.Name != info.Name || again.Shards != info.Shards || again.MaxKeyLen != info.MaxKeyLen ||
 					again.MaxValueLen != info.MaxValueLen || again.MaxAtomicWrites != info.MaxAtomicWrites ||
-					again.NoGrace != info.NoGrace || again.EndsCalls != info.EndsCalls || again.Immediate != info.Immediate {
+					again.NoGrace != info.NoGrace || !slices.Equal(reservedOf(again), reservedOf(info)) ||
+					again.EndsCalls != info.EndsCalls || again.Immediate != info.Immediate {
 					t.Errorf("Info() is %+v; it was %+v", again, info)
 				}
 			}),
 		rule("info/lacks",
-			"A driver does all that the contract wants. NoGrace is only for providers of skykv's own module that use the layout of other programs.",
+			"A driver does all that the contract wants. NoGrace and ReservedKey are only for providers of skykv's own module that use the layout of other programs, and ReservedKey is of ., .. and __x__ alone.",
 			func(t *trial) {
 				if err := checkLacks(t.Info()); err != nil {
 					t.Errorf("%v", err)

@@ -17,15 +17,18 @@ func numbered(prefix string, n int) []string {
 
 // family are keys that a scan of a prefix may take for one another, in order.
 var family = slices.Sorted(slices.Values([]string{
-	"-", "-a", ".", "..", "...", "0", "1:a", ":", "::", "A", "AB", "A:b", "Z", "Zz", "_", "__x__",
+	"-", "-a", ".", "..", "...", "0", "1:a", ":", "::", "A", "AB", "A:b", "Z", "Zz", "_", "__x__", "__y",
 	"a", "a-", "a--", "a.", "a.b", "a0", "a:", "a:-", "a:1", "a:1:x", "a:10", "a:2", "a:A", "a:_", "a:z", "a:zz", "aA", "aZ", "a_", "aa", "aa:1",
 	"b", "b:1", "y", "yz", "z", "z-", "zz", "zzz",
 }))
 
+// family gives those keys of the family that the store can hold.
+func (t *trial) family() []string { return legal(t.Info(), family) }
+
 // familyOf gives the keys of the family that start with prefix and are greater
 // than after.
-func familyOf(prefix, after string) []string {
-	return slices.DeleteFunc(slices.Clone(family), func(key string) bool {
+func (t *trial) familyOf(prefix, after string) []string {
+	return slices.DeleteFunc(t.family(), func(key string) bool {
 		return !strings.HasPrefix(key, prefix) || key <= after
 	})
 }

@@ -18,6 +18,7 @@ func keyCases() []testCase {
 				if len(keys) != 66 {
 					t.Errorf("kv.KeyAlphabet has %d characters; want 66", len(keys))
 				}
+				keys = t.wantReservedRefused(keys...)
 				t.fillKeys(keys...)
 				entries := t.getMany(keys...)
 				for _, key := range keys {
@@ -36,7 +37,7 @@ func keyCases() []testCase {
 		rule("keys/names-of-providers",
 			"Names that a provider might want for records of its own are keys like any other.",
 			func(t *trial) {
-				t.wantDistinct("skykv", "_skykv", "__skykv__", ".skykv", "skykv:layout", "layout", "_layout", "__layout__", "meta", "_meta", "lock", "0", "00", "k", "kk")
+				t.wantDistinct(t.wantReservedRefused("skykv", "_skykv", "__skykv__", ".skykv", "skykv:layout", "skykv-layout", "layout", "_layout", "__layout__", "meta", "_meta", "lock", "0", "00", "k", "kk")...)
 			}),
 		rule("keys/one-begins-another",
 			"A key that begins another one is a key of its own: removing it leaves the other.",
@@ -83,8 +84,12 @@ func keyCases() []testCase {
 	}
 	for _, s := range special {
 		cases = append(cases, rule("keys/special/"+s.name,
-			"Every key of 1 to 512 bytes of the alphabet is legal in every operation, whatever the service makes of such names.",
-			func(t *trial) { t.wantUsable(s.key(t.maxKeyLen())) }))
+			"Every key of 1 to 512 bytes of the alphabet is legal in every operation, whatever the service makes of such names. Every operation refuses a ReservedKey with ErrInvalidKey before any I/O.",
+			func(t *trial) {
+				for _, key := range t.wantReservedRefused(s.key(t.maxKeyLen())) {
+					t.wantUsable(key)
+				}
+			}))
 	}
 
 	invalid := []struct {
@@ -116,6 +121,7 @@ func keyCases() []testCase {
 			func(t *trial) {
 				for _, key := range i.keys(t.maxKeyLen()) {
 					t.wantKeyRefused(key)
+					t.wantPrefixRefused(key)
 				}
 				t.wantContent()
 			}))
@@ -165,7 +171,7 @@ func (t *trial) wantUsable(key string) {
 	t.wantGone(key)
 }
 
-// wantKeyRefused hands an illegal key to every operation.
+// wantKeyRefused hands an illegal key to every operation of keys.
 func (t *trial) wantKeyRefused(key string) {
 	ctx := t.ctx
 	for _, call := range []struct {
@@ -190,6 +196,11 @@ func (t *trial) wantKeyRefused(key string) {
 	} {
 		t.wantRefused(fmt.Sprintf("%s of %s", call.name, short(key)), kv.ErrInvalidKey, call.call)
 	}
+}
+
+// wantPrefixRefused hands an illegal key to every operation of prefixes and ranges.
+func (t *trial) wantPrefixRefused(key string) {
+	ctx := t.ctx
 	if key == "" {
 		return // the empty prefix, and the start of a scan
 	}

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,19 +16,68 @@ import (
 const (
 	lacksAtomic = "it has no MaxAtomicWrites"
 	lacksGrace  = "it has NoGrace: the service removes entries as soon as they expire"
+	lacksKeys   = "it has a ReservedKey: the service cannot store such keys"
 )
 
-// graceless are the drivers of this module, by name, whose layouts are of other programs
-// and have no hour of grace. No other driver may lack it.
-var graceless = []string{"dynamodb-alien"}
+// The drivers of this module, by name, whose layouts are of other programs and have no
+// hour of grace, or reserve keys. No other driver may lack these.
+var (
+	graceless = []string{"dynamodb-alien"}
+	reserving = []string{"firestore-alien"}
+)
+
+// reservable are the keys that a driver may reserve: the reserved IDs of Firestore.
+// https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
+var reservable = regexp.MustCompile(`^(\.|\.\.|__.*__)$`)
 
 // checkLacks refuses facts that are not for this driver.
 func checkLacks(info kv.Info) error {
 	name, _, _ := strings.Cut(info.Name, "/") // before that of a namespace
+	if info.ReservedKey != nil && !slices.Contains(reserving, name) {
+		return fmt.Errorf("Info().ReservedKey of %q is set; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(reserving, ", "))
+	}
+	for _, key := range reservedOf(info) {
+		if !reservable.MatchString(info.Namespace + key) {
+			return fmt.Errorf("Info().ReservedKey of %q says that it cannot hold %q; it may say so of ., .. and __x__ alone", info.Name, info.Namespace+key)
+		}
+	}
 	if info.NoGrace && !slices.Contains(graceless, name) {
 		return fmt.Errorf("Info().NoGrace of %q is true; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(graceless, ", "))
 	}
 	return nil
+}
+
+// legal returns those keys that a store can hold.
+func legal(info kv.Info, keys []string) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return info.ReservedKey != nil && info.ReservedKey(key) })
+}
+
+// reservedOf returns those of many keys that a store cannot hold.
+func reservedOf(info kv.Info) []string {
+	keys := slices.Concat(family, colons(), addresses, groups(), numbered("key:", 60), strings.Split(kv.KeyAlphabet, ""), []string{"key", "__", "___", "____", "__id7__", "__x", "x__", "_x_"})
+	held := legal(info, keys)
+	return slices.DeleteFunc(keys, func(key string) bool { return slices.Contains(held, key) })
+}
+
+// wantReservedRefused checks that every operation refuses those keys that the store says
+// it cannot hold, and returns the others.
+func (t *trial) wantReservedRefused(keys ...string) (others []string) {
+	others = legal(t.Info(), keys)
+	for _, key := range keys {
+		if slices.Contains(others, key) {
+			continue
+		}
+		t.lacks = lacksKeys
+		t.wantKeyRefused(key)
+		if t.Info().MaxAtomicWrites > 0 {
+			t.wantRefused("AtomicWrite of "+short(key), kv.ErrInvalidKey, func() error { _, err := t.AtomicWrite(t.ctx, kv.PutOp(key, nil)); return err })
+		}
+		t.wantKeys("Scan of "+short(key), t.scan(key, kv.From(key)), nil)
+	}
+	if t.lacks != "" {
+		t.wantContent()
+	}
+	return others
 }
 
 // graceRule makes a case for stores that keep entries for an hour after their expiry. Of

@@ -44,10 +44,10 @@ func pageCases() []testCase {
 		rule("page/prefix",
 			"Pages hold exactly the keys that start with the prefix, on all pages.",
 			func(t *trial) {
-				t.fillKeys(family...)
-				t.wantKeys("ScanPage", t.pages("a:", 3, nil), familyOf("a:", ""))
-				t.wantKeys("ScanPage", t.pages("z", 2, nil), familyOf("z", ""))
-				t.wantKeys("ScanPage", t.pages("", 10, nil), family)
+				t.fillKeys(t.family()...)
+				t.wantKeys("ScanPage", t.pages("a:", 3, nil), t.familyOf("a:", ""))
+				t.wantKeys("ScanPage", t.pages("z", 2, nil), t.familyOf("z", ""))
+				t.wantKeys("ScanPage", t.pages("", 10, nil), t.family())
 			}),
 		rule("page/keys-only",
 			"KeysOnly holds on every page.",

@@ -24,7 +24,7 @@ func scanCases() []testCase {
 		rule("scan/order/alphabet",
 			"Scans yield keys in ascending order of their bytes, for all 66 characters: - . 0-9 : A-Z _ a-z.",
 			func(t *trial) {
-				keys := strings.Split(kv.KeyAlphabet, "")
+				keys := legal(t.Info(), strings.Split(kv.KeyAlphabet, ""))
 				shuffled := slices.Clone(keys)
 				rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 				t.fillKeys(shuffled...)
@@ -59,6 +59,7 @@ func scanCases() []testCase {
 				for key := range set {
 					keys = append(keys, key)
 				}
+				keys = legal(t.Info(), keys)
 				t.fillKeys(keys...)
 				slices.Sort(keys)
 				t.wantKeys("Scan", t.scan(""), keys)
@@ -367,8 +368,8 @@ func scanCases() []testCase {
 		cases = append(cases, rule("scan/prefix/"+p.name,
 			p.why+" A scan yields exactly the keys that start with its prefix.",
 			func(t *trial) {
-				t.fillKeys(family...)
-				keys := familyOf(p.prefix, "")
+				t.fillKeys(t.family()...)
+				keys := t.familyOf(p.prefix, "")
 				t.wantKeys("Scan", t.scan(p.prefix), keys)
 				t.wantKeys("ScanPage", t.page(p.prefix, len(family), "").Entries, keys)
 			}))
@@ -402,8 +403,8 @@ func scanCases() []testCase {
 		cases = append(cases, rule("scan/after/"+a.name,
 			a.why+" A scan yields exactly the keys that have its prefix and are greater.",
 			func(t *trial) {
-				t.fillKeys(family...)
-				keys := familyOf(a.prefix, a.after)
+				t.fillKeys(t.family()...)
+				keys := t.familyOf(a.prefix, a.after)
 				t.wantKeys("Scan", t.scan(a.prefix, kv.After(a.after)), keys)
 				t.wantKeys("ScanPage", t.page(a.prefix, len(family), "", kv.After(a.after)).Entries, keys)
 			}))
@@ -461,8 +462,8 @@ func rangeCases() []testCase {
 		cases = append(cases, rule("scan/range/"+r.name,
 			r.why+" A scan yields exactly the keys that have its prefix and are in its range, with a Limit and in pages too.",
 			func(t *trial) {
-				t.fillKeys(family...)
-				keys := slices.DeleteFunc(familyOf(r.prefix, r.after), func(key string) bool { return key < r.from || r.before != "" && key >= r.before })
+				t.fillKeys(t.family()...)
+				keys := slices.DeleteFunc(t.familyOf(r.prefix, r.after), func(key string) bool { return key < r.from || r.before != "" && key >= r.before })
 				opts := []kv.PageOption{kv.From(r.from), kv.After(r.after), kv.Before(r.before)}
 				t.wantKeys("Scan", t.scan(r.prefix, scanOptions(opts)...), keys)
 				t.wantKeys("Scan with Limit(3)", t.scan(r.prefix, scanOptions(opts, kv.Limit(3))...), keys[:min(3, len(keys))])
@@ -501,11 +502,11 @@ func rangeCases() []testCase {
 			func(t *trial) {
 				t.fillKeys("a:1", "a:2", "n", "n9", "n:", "o:a:1")
 				t.inNamespace("n:")
-				t.fillKeys(family...)
+				t.fillKeys(t.family()...)
 				t.wantKeys("Scan", t.scan("", kv.From("a:1"), kv.Before("a:A")), []string{"a:1", "a:10", "a:1:x", "a:2"})
 				t.wantKeys("Scan", t.scan("", kv.Before("-a")), []string{"-"})
 				t.wantKeys("Scan", t.scan("z", kv.From("zz")), []string{"zz", "zzz"})
-				t.wantKeys("ScanPage", t.pages("", 3, nil, kv.From("y")), familyOf("", "b:1"))
+				t.wantKeys("ScanPage", t.pages("", 3, nil, kv.From("y")), t.familyOf("", "b:1"))
 			}),
 		rule("scan/range/invalid",
 			"From and Before of a key that is not legal are ErrInvalidKey before any I/O; keys of the greatest length are legal.",

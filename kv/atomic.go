@@ -128,7 +128,7 @@ func (s *Store) checkOps(ops []Op) *Error {
 		if o.kind == 0 {
 			return atIndex(&Error{Kind: ErrInvalidOption, Err: errors.New("the operation is empty; want PutOp, TouchOp, DeleteOp or CheckOp")}, i)
 		}
-		if err := checkKey(o.key, s.info.MaxKeyLen); err != nil {
+		if err := s.checkKey(o.key); err != nil {
 			return atIndex(err, i)
 		}
 		if o.err != nil {

@@ -98,7 +98,7 @@ func (s *Store) PutMany(ctx context.Context, items []Item) (map[string]Version, 
 // planItem validates one item of a batch, and returns its write.
 func (s *Store) planItem(item Item, now time.Time) (w Write, err *Error) {
 	w = Write{Kind: KindPut, Record: Record{Key: item.Key, Value: notNil(item.Value), Token: newToken()}}
-	if err := checkKey(item.Key, s.info.MaxKeyLen); err != nil {
+	if err := s.checkKey(item.Key); err != nil {
 		return w, err
 	}
 	if err := s.checkValue(item.Value); err != nil {
@@ -198,7 +198,7 @@ func (s *Store) distinct(op string, keys []string) ([]string, error) {
 	seen := make(map[string]struct{}, len(keys))
 	distinct := make([]string, 0, len(keys))
 	for i, key := range keys {
-		if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+		if err := s.checkKey(key); err != nil {
 			return nil, s.fail(op, key, atIndex(err, i))
 		}
 		if _, twice := seen[key]; !twice {

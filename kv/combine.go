@@ -82,7 +82,7 @@ type update struct {
 
 // update carries out one update.
 func (s *Store) update(ctx context.Context, op, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
-	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+	if err := s.checkKey(key); err != nil {
 		return Entry{}, s.fail(op, key, err)
 	}
 	if change == nil {

@@ -20,8 +20,9 @@
 // # Model
 //
 // Keys are 1 to 512 bytes of a-z A-Z 0-9 - _ : . and sort by their bytes. Every
-// such string is legal, "." and ".." and "__x__" too. Values are 0 to 24,576
-// bytes; nil is the empty value, and no read returns nil for it. With [MaxValue] a store
+// such string is legal, "." and ".." and "__x__" too, but for [Info].ReservedKey in a
+// collection that the reference platform's programs share. Values are 0 to 24,576 bytes;
+// nil is the empty value, and no read returns nil for it. With [MaxValue] a store
 // writes values of up to 393,216 bytes, which stores without it read as well. A Put replaces
 // value and expiry together: without an expiry option the entry loses the one it
 // had. What a store returns belongs to the caller, and a store keeps nothing that it

@@ -146,6 +146,13 @@ type Info struct {
 	// for providers of this module alone: the conformance suite fails any other.
 	NoGrace bool
 
+	// ReservedKey, where it is set, reports whether a legal key is one that the driver cannot
+	// hold, since the layout is one that other programs laid down, and its service reserves
+	// the name. The store refuses such a key with ErrInvalidKey before any I/O, in reads too,
+	// and scans pass over it. Prefixes and the bounds of scans may be such keys. It is for
+	// providers of this module alone, as NoGrace is.
+	ReservedKey func(key string) bool
+
 	// EndsCalls says that the store need not end the calls under way at Close, and may
 	// save what that takes: no method ever waits for a network, a disk or another
 	// process, or the driver's Close ends the calls by itself, those without a deadline

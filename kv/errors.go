@@ -19,7 +19,8 @@ var (
 	// ErrConditionFailed: IfNotExists or IfVersion did not hold. Nothing was written.
 	ErrConditionFailed = errors.New("condition failed")
 
-	// ErrInvalidKey: a key or prefix breaks the rules of [ValidateKey].
+	// ErrInvalidKey: a key or prefix breaks the rules of [ValidateKey], or the driver cannot
+	// hold the key: see [Info].ReservedKey.
 	ErrInvalidKey = errors.New("invalid key")
 
 	// ErrValueTooLarge: a value is longer than the store's limit, which is [MaxValueLen]

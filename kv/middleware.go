@@ -27,8 +27,8 @@ const Level1 Level = 1
 // was written for is part of the call: a store keeps from it, and so from what is
 // below it, all that came after that level.
 //
-// Middleware that changes keys returns an [Info] whose Shard and ShardOfPrefix
-// belong to the keys as its callers see them. Where they are forgotten, scans of one
+// Middleware that changes keys returns an [Info] whose Shard, ShardOfPrefix and
+// ReservedKey belong to the keys as its callers see them. Where the first two are forgotten, scans of one
 // group fail with ErrUnsupported instead of reading the wrong shard.
 //
 // The driver that a middleware returns is closed with the store, once, and closing it
@@ -79,6 +79,7 @@ func (g *guard) Info() Info {
 		MaxValueLen:     info.MaxValueLen,
 		MaxAtomicWrites: info.MaxAtomicWrites,
 		NoGrace:         info.NoGrace,
+		ReservedKey:     info.ReservedKey,
 		EndsCalls:       info.EndsCalls,
 		Immediate:       info.Immediate,
 	}

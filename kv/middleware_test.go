@@ -272,13 +272,14 @@ func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	t.Parallel()
 	full := kv.Info{
 		Name: "full", Namespace: "n", Shards: 2, MaxKeyLen: 3, MaxValueLen: 4, MaxAtomicWrites: 5, NoGrace: true, EndsCalls: true, Immediate: true,
-		Shard: func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
+		ReservedKey: func(string) bool { return true },
+		Shard:       func(string) int { return 1 }, ShardOfPrefix: func(string) (int, bool) { return 1, true },
 		Count: func(context.Context, kv.ScanRequest) (int, error) { return 1, nil },
 	}
-	if v := reflect.ValueOf(full); v.NumField() != 12 {
-		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 12", v.NumField())
+	if v := reflect.ValueOf(full); v.NumField() != 13 {
+		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 13", v.NumField())
 	}
-	for i := range 12 {
+	for i := range 13 {
 		if reflect.ValueOf(full).Field(i).IsZero() {
 			t.Fatalf("field %d of the test's Info is not set", i)
 		}

@@ -19,7 +19,8 @@ import (
 // of its errors is the store's, a slash and prefix; what services themselves say in
 // errors holds the keys as they are stored.
 //
-// A key is in the shard of its [Group] as it is stored. A namespace whose prefix
+// A key is in the shard of its [Group] as it is stored, and so is [Info].ReservedKey about
+// the key with its prefix. A namespace whose prefix
 // holds "::" after its first byte is therefore in one shard as a whole.
 //
 // Namespace returns ErrInvalidKey for a prefix that is not legal, or so long that no
@@ -71,6 +72,9 @@ func newNamespace(d Driver, prefix string) *namespace {
 	}
 	if stored.ShardOfPrefix != nil {
 		info.ShardOfPrefix = func(of string) (int, bool) { return stored.ShardOfPrefix(prefix + of) }
+	}
+	if stored.ReservedKey != nil {
+		info.ReservedKey = func(key string) bool { return stored.ReservedKey(prefix + key) }
 	}
 	n := &namespace{driver: d, prefix: prefix, info: info}
 	if stored.Count != nil {

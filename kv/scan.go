@@ -239,7 +239,7 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 				return
 			}
 			last = rec.Key
-			if checkKey(rec.Key, s.info.MaxKeyLen) != nil {
+			if s.checkKey(rec.Key) != nil {
 				continue
 			}
 			if s.info.Shard != nil && s.info.Shard(rec.Key) != req.Shard {

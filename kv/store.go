@@ -113,6 +113,15 @@ func (s *Store) readInfo() {
 	}
 }
 
+// checkKey refuses keys that are not legal, and those that the driver cannot hold.
+func (s *Store) checkKey(key string) *Error {
+	err := checkKey(key, s.info.MaxKeyLen)
+	if err == nil && s.info.ReservedKey != nil && s.info.ReservedKey(key) {
+		return &Error{Key: key, Kind: ErrInvalidKey, Err: fmt.Errorf("%s cannot store an entry under this key, whose name the service reserves", s.info.Name)}
+	}
+	return err
+}
+
 // checkValue refuses values that the store may not write. Where an option is wrong, it
 // leaves it to begin to say so.
 func (s *Store) checkValue(value []byte) *Error {
@@ -150,7 +159,7 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 }
 
 func (s *Store) get(ctx context.Context, op, key string, withValue bool) (Record, error) {
-	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+	if err := s.checkKey(key); err != nil {
 		return Record{}, s.fail(op, key, err)
 	}
 	c, refused := s.begin(ctx)

@@ -22,7 +22,7 @@ const maxRounds = 100
 // again by a retry, even after a later write of somebody else.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (Version, error) {
 	const op = "put"
-	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+	if err := s.checkKey(key); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
 	if err := s.checkValue(value); err != nil {
@@ -50,7 +50,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 // Its errors and lost responses are those of a conditional [Store.Put].
 func (s *Store) Touch(ctx context.Context, key string, opts ...TouchOption) (Version, error) {
 	const op = "touch"
-	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+	if err := s.checkKey(key); err != nil {
 		return Version{}, s.fail(op, key, err)
 	}
 	c, refused := s.begin(ctx)
@@ -145,7 +145,7 @@ func errBeaten(mayHaveApplied bool) *Error {
 // re-created the key.
 func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) error {
 	const op = "delete"
-	if err := checkKey(key, s.info.MaxKeyLen); err != nil {
+	if err := s.checkKey(key); err != nil {
 		return s.fail(op, key, err)
 	}
 	c, refused := s.begin(ctx)

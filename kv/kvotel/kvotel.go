@@ -65,7 +65,7 @@ var systems = map[string]attribute.KeyValue{
 
 // attributes returns those that all operations have.
 func (o Options) attributes(info kv.Info) []attribute.KeyValue {
-	name, _, _ := strings.Cut(info.Name, "/") // before that of a namespace
+	name, _, _ := strings.Cut(info.Name, "/")                    // before that of a namespace
 	system, known := systems[strings.TrimSuffix(name, "-alien")] // in the layout of other programs
 	if !known {
 		system = semconv.DBSystemNameKey.String(name)

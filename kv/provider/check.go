@@ -69,6 +69,12 @@ func NoLayout() Check {
 	}
 }
 
+// LayoutWithoutRecord is the check of a collection in a layout that has no layout record,
+// or that may be used so, with what tells.
+func LayoutWithoutRecord(l Layout, why string) Check {
+	return Check{Name: checkLayout, Status: OK, Detail: fmt.Sprintf("layout %s, which has no record: %s", l, why)}
+}
+
 // OtherLayout is the check of a layout record of another layout than the URL's. The error
 // says so.
 func OtherLayout(err error, found Layout) Check {

@@ -41,11 +41,12 @@ const FileName = "skykv.db"
 // A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
 // exist, in the [kv.Store.Namespace] keyPrefix.
 //
-// The table of a dynamodb binding is in Alien's own layout, [provider.LayoutAlien]: the
-// program sees what programs in other languages store under the same binding, and they
-// see what it stores. [Layout] chooses another. A table of another layout is
-// kv.ErrIncompatible. In firestore and tablestorage bindings, and in the file of a
-// local-kv binding, the data is in skykv's own layout, which other programs do not see.
+// The table of a dynamodb binding and the collection of a firestore binding are in Alien's
+// own layout, [provider.LayoutAlien]: the program sees what programs in other languages
+// store under the same binding, and they see what it stores. [Layout] chooses another. A
+// table or collection of another layout is kv.ErrIncompatible. In tablestorage bindings,
+// and in the file of a local-kv binding, the data is in skykv's own layout, which other
+// programs do not see.
 //
 // These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a
 // service that skykv has no provider for ("redis"), a field that is unknown or
@@ -83,8 +84,8 @@ type Option func(*options)
 
 type options struct{ layout provider.Layout }
 
-// Layout is an option for the layout of the binding's table. With [provider.LayoutSkykv]
-// the table is skykv's alone, and carries the whole contract.
+// Layout is an option for the layout of the binding's table or collection. With
+// [provider.LayoutSkykv] it is skykv's alone, and carries the whole contract.
 func Layout(layout provider.Layout) Option {
 	return func(o *options) { o.layout = layout }
 }
@@ -157,7 +158,7 @@ func parse(text string, opts options) (binding, error) {
 			return binding{}, err
 		}
 	}
-	if opts.layout == provider.LayoutAlien && service != "dynamodb" {
+	if opts.layout == provider.LayoutAlien && service != "dynamodb" && service != "firestore" {
 		return binding{}, fmt.Errorf("skykv does not know layout %s in a %s binding; want none, or %s", opts.layout, service, provider.LayoutSkykv)
 	}
 	query := url.Values{}
@@ -176,6 +177,7 @@ func parse(text string, opts options) (binding, error) {
 	case "firestore":
 		u.Scheme, u.Host, u.Path = "firestore", values["projectId"], "/"+values["collectionName"]
 		set("database", values["databaseId"])
+		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
 	case "tablestorage":
 		u.Scheme, u.Host, u.Path = "aztables", values["accountName"], "/"+values["tableName"]
 	case "local-kv":

@@ -22,6 +22,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/alien"
 	"github.com/skykv/skykv/providers/dynamokv"
+	"github.com/skykv/skykv/providers/firestorekv"
 	"github.com/skykv/skykv/providers/localkv"
 )
 
@@ -132,17 +133,38 @@ func TestOpenDynamoDBSharesTheTable(t *testing.T) {
 	}
 }
 
-// A binding of Firestore has no endpoint: an emulator is named as for Google's clients.
+// The rule: the collection of a binding is shared with the other programs, also while it is
+// empty. A binding of Firestore has no endpoint: an emulator is named as for Google's clients.
 func TestOpenFirestore(t *testing.T) {
+	ctx := t.Context()
 	t.Setenv("FIRESTORE_EMULATOR_HOST", emulator.Firestore(t))
-	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"firestore","projectId":"alien-%d","databaseId":"(default)","collectionName":"c"}`, time.Now().UnixNano()))
-	store, err := alien.Open(t.Context(), "cache")
+	project := fmt.Sprintf("alien-%d", time.Now().UnixNano())
+	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"firestore","projectId":%q,"databaseId":"(default)","collectionName":"c"}`, project))
+	store, err := alien.Open(ctx, "cache")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	if _, err := store.Put(t.Context(), "a", []byte("value"), kv.IfNotExists()); err != nil {
-		t.Error(err)
+	c, err := firestorekv.Connect(ctx, "firestore://"+project+"/c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	theirs := &reference.Firestore{Client: c.Client, Database: "projects/" + project + "/databases/(default)", Collection: "c", Now: time.Now}
+	if err := theirs.Put(ctx, "a", []byte("theirs"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := store.Get(ctx, "a"); err != nil || string(e.Value) != "theirs" {
+		t.Errorf("Get of what another program stored: %q, %v", e.Value, err)
+	}
+	if _, err := store.Put(ctx, "b", []byte("ours"), kv.IfNotExists(), kv.TTL(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if value, _, found, err := theirs.Get(ctx, "b"); err != nil || !found || string(value) != "ours" {
+		t.Errorf("their get of what the program stored: %q, %v, %v", value, found, err)
+	}
+	if _, err := alien.Open(ctx, "cache", alien.Layout(provider.LayoutSkykv)); !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: the layouts are never mixed; with another layout Open says %v", err)
 	}
 }
 

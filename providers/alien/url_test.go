@@ -13,17 +13,22 @@ func TestURL(t *testing.T) {
 		`{"service":"dynamodb","tableName":"my-table","region":"eu-central-1"}`:                               "dynamodb://my-table?layout=alien&region=eu-central-1",
 		`{"service":"dynamodb","tableName":"t.1","region":"us-east-1","endpointUrl":"http://localhost:8000"}`: "dynamodb://t.1?endpoint=http%3A%2F%2Flocalhost%3A8000&layout=alien&region=us-east-1",
 		`{"service":"dynamodb","tableName":"t.1","region":"us-east-1","endpointUrl":null}`:                    "dynamodb://t.1?layout=alien&region=us-east-1",
-		`{"service":"firestore","projectId":"my-project","databaseId":"(default)","collectionName":"kv"}`:     "firestore://my-project/kv?database=%28default%29",
+		`{"service":"firestore","projectId":"my-project","databaseId":"(default)","collectionName":"kv"}`:     "firestore://my-project/kv?database=%28default%29&layout=alien",
 		`{"service":"tablestorage","resourceGroupName":"group","accountName":"account","tableName":"cache"}`:  "aztables://account/cache",
-		` {"collectionName":"a b","databaseId":"db","projectId":"my-project", "service":"firestore"} `:        "firestore://my-project/a%20b?database=db",
+		` {"collectionName":"a b","databaseId":"db","projectId":"my-project", "service":"firestore"} `:        "firestore://my-project/a%20b?database=db&layout=alien",
 	} {
 		if b, err := parse(text, options{}); err != nil || b.url != want {
 			t.Errorf("%s is %q, %v; want %q", text, b.url, err, want)
 		}
 	}
 	const text = `{"service":"dynamodb","tableName":"t.1","region":"us-east-1"}`
-	if b, err := parse(text, options{layout: provider.LayoutSkykv}); err != nil || b.url != "dynamodb://t.1?layout=skykv&region=us-east-1" {
-		t.Errorf("rule: an option chooses the layout; got %q, %v", b.url, err)
+	for text, want := range map[string]string{
+		text: "dynamodb://t.1?layout=skykv&region=us-east-1",
+		`{"service":"firestore","projectId":"p","databaseId":"db","collectionName":"kv"}`: "firestore://p/kv?database=db&layout=skykv",
+	} {
+		if b, err := parse(text, options{layout: provider.LayoutSkykv}); err != nil || b.url != want {
+			t.Errorf("rule: an option chooses the layout; got %q, %v; want %q", b.url, err, want)
+		}
 	}
 	for _, service := range []string{`{"service":"tablestorage","resourceGroupName":"g","accountName":"a","tableName":"t"}`, `{"service":"local-kv","dataDir":"d"}`} {
 		if b, err := parse(service, options{layout: provider.LayoutSkykv}); err != nil {

@@ -23,7 +23,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	writes := make([]*pb.Write, len(req.Writes))
 	for i, w := range req.Writes {
 		var err error
-		if writes[i], err = d.layout.write(w); err != nil {
+		if writes[i], err = d.layout.write(w, req.Now); err != nil {
 			return kv.AtomicOutcome{}, err
 		}
 	}

@@ -194,7 +194,7 @@ func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (grou
 	var last *writeGroup
 	size := 0
 	for i, w := range req.Writes {
-		write, err := d.layout.write(w)
+		write, err := d.layout.write(w, req.Now)
 		if err == nil && w.Kind == kv.KindCheck {
 			err = kv.UnsupportedWrite(w)
 		}

@@ -50,7 +50,7 @@ func (s cannedServer) Commit(context.Context, *pb.CommitRequest) (*pb.CommitResp
 // runCanned prints its address and serves until its standard input ends.
 func runCanned() error {
 	now := timestamppb.Now()
-	doc := testLayout(1).encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken}).Update
+	doc := testLayout(1).encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken}, testNow).Update
 	doc.CreateTime, doc.UpdateTime = now, now
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -33,15 +33,15 @@ func TestMain(m *testing.M) {
 	emulator.Main(m)
 }
 
-func TestConformance(t *testing.T) { conform(t, 1) }
+func TestConformance(t *testing.T) { conform(t, "skykv", 1) }
 
-func TestConformanceWithShards(t *testing.T) { conform(t, 16) }
+func TestConformanceWithShards(t *testing.T) { conform(t, "skykv", 16) }
 
-func conform(t *testing.T, shards int) {
+func conform(t *testing.T, layout string, shards int) {
 	t.Helper()
 	endpoint := emulator.Firestore(t)
 	conformance.Run(t, conformance.Config{
-		New: func(ctx context.Context) (*kv.Store, error) { return Open(ctx, emulatorURL(endpoint, shards)) },
+		New: func(ctx context.Context) (*kv.Store, error) { return Open(ctx, emulatorURL(endpoint, layout, shards)) },
 		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
 			proxy, err := faults.NewGRPC(endpoint)
 			if err != nil {
@@ -49,7 +49,7 @@ func conform(t *testing.T, shards int) {
 			}
 			t.Cleanup(proxy.Close)
 			proxy.Use(faults.DecidedBy(decide))
-			return Open(ctx, emulatorURL(proxy.Addr, shards))
+			return Open(ctx, emulatorURL(proxy.Addr, layout, shards))
 		},
 	})
 }
@@ -62,14 +62,14 @@ var (
 
 // emulatorURL names a collection in a project of its own: in every query, the emulator
 // looks at all documents of a project.
-func emulatorURL(endpoint string, shards int) string {
-	return fmt.Sprintf("firestore://%s-%d/c?shards=%d&endpoint=%s", testRun, projects.Add(1), shards, url.QueryEscape("http://"+endpoint))
+func emulatorURL(endpoint, layout string, shards int) string {
+	return fmt.Sprintf("firestore://%s-%d/c?layout=%s&shards=%d&endpoint=%s", testRun, projects.Add(1), layout, shards, url.QueryEscape("http://"+endpoint))
 }
 
 // emulatorStore returns a store of a new collection in the emulator, and its driver.
 func emulatorStore(t *testing.T, shards int) (*kv.Store, *driver) {
 	t.Helper()
-	c, err := Connect(t.Context(), emulatorURL(emulator.Firestore(t), shards))
+	c, err := Connect(t.Context(), emulatorURL(emulator.Firestore(t), "skykv", shards))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestStoredDocument(t *testing.T) {
 // fake server. If it fails, the emulator has learned what the tests should use.
 func TestEnsureOnEmulator(t *testing.T) {
 	t.Parallel()
-	storeURL := emulatorURL(emulator.Firestore(t), 16)
+	storeURL := emulatorURL(emulator.Firestore(t), "skykv", 16)
 	c, err := Connect(t.Context(), storeURL)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestEnsureOnEmulator(t *testing.T) {
 // TestInspectOnEmulator goes through the states of a collection.
 func TestInspectOnEmulator(t *testing.T) {
 	t.Parallel()
-	storeURL := emulatorURL(emulator.Firestore(t), 16)
+	storeURL := emulatorURL(emulator.Firestore(t), "skykv", 16)
 	common := []string{"ok reachable", "ok clock", "ok credentials accepted", "ok database answers", "ok fields an emulator has no"}
 	wantChecks(t, storeURL, append(common, "warn layout no layout record")...)
 	if err := Ensure(t.Context(), storeURL); err != nil {

@@ -23,7 +23,7 @@ import (
 )
 
 // urlForm is the form of the URLs.
-const urlForm = "firestore://PROJECT/COLLECTION?database=ID&shards=N&timeout=DURATION&max-value=BYTES&endpoint=URL"
+const urlForm = "firestore://PROJECT/COLLECTION?database=ID&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES&endpoint=URL"
 
 // envEmulator is the environment variable that Google's own clients take the host of an
 // emulator from.
@@ -41,11 +41,12 @@ func Provider() provider.Provider {
 // Open opens the store named by a URL such as
 //
 //	firestore://my-project/kv
-//	firestore://my-project/kv?database=orders&shards=16&timeout=10s
+//	firestore://my-project/kv?database=orders&layout=skykv&shards=16&timeout=10s
 //	firestore://any-project/kv?endpoint=http://localhost:8080
 //
-// The database is "(default)" unless given; shards is [Options].Shards, timeout is
-// [Options].Timeout, and max-value=BYTES is [kv.MaxValue]. Credentials are the application default ones
+// The database is "(default)" unless given; layout, which is skykv or alien, shards and
+// timeout are [Options].Layout, Shards and Timeout, and max-value=BYTES is [kv.MaxValue].
+// Credentials are the application default ones
 // (https://cloud.google.com/docs/authentication/application-default-credentials).
 //
 // An endpoint with http is an emulator: Open uses no TLS, and calls it as its "owner",
@@ -233,6 +234,9 @@ func parseURL(raw string) (*Connection, error) {
 	c := &Connection{Project: u.Host, Collection: u.Path, Options: Options{Database: cmp.Or(u.Get("database"), defaultDatabase)}}
 	if err := checkIDs(c.Project, c.Collection, c.Options.Database); err != nil {
 		return nil, u.Errorf("%v", err)
+	}
+	if c.Options.Layout, err = u.Layout("layout"); err != nil {
+		return nil, err
 	}
 	if c.Options.Shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
 		return nil, err

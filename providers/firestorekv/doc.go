@@ -33,14 +33,37 @@
 //	format  integer  2
 //	shards  integer  the number of shards
 //
-// [Ensure] writes it, or the store when it is first opened. skykv ignores documents with
-// other IDs, and sub-collections.
+// [Ensure] writes it, or the store when it is first opened with layout=skykv. skykv ignores
+// documents with other IDs, and sub-collections. A collection that has documents and no
+// layout document is another program's: it is not opened.
 //
 // A document that has the ID of a key but not these fields is not skykv's. Reads,
 // conditional writes and scans report it with an error that matches
 // [kv.ErrIncompatible] and names the key, as scans do with a document in another shard
 // than its key's. Scans go on after it, and DeletePrefix keeps it. An unconditional Put replaces it, and an unconditional Delete removes it:
 // Firestore has no precondition that prevents this without another request.
+//
+// With layout=alien, or [Options].Layout, the collection is one that the programs of the
+// reference platform, Alien, use as well. The ID of a document is then the key, and there
+// is one shard. The fields are
+//
+//	value       string     the value, in base64 with padding
+//	expires_at  timestamp  the expiry; absent without an expiry
+//	created_at  timestamp  when the entry was put
+//	skykv_t     string     the token of skykv's write
+//	skykv_p     string     the writes that it replaced; absent when empty
+//
+// The last two are skykv's own. The programs in other languages do not look at them, and
+// their writes remove them. A write of skykv whose answer is lost is [kv.ErrIndeterminate]
+// if one of theirs came next. Their expiries have microseconds; skykv rounds up to the
+// millisecond. Firestore refuses some IDs, so that [kv.Info].ReservedKey is set: the keys
+// ".", ".." and all that begin and end with "__" are [kv.ErrInvalidKey].
+//
+// There is no layout document in this layout, since its ID would be a key of theirs. New
+// looks at the first document of the collection, and writes nothing. Two programs that open
+// an empty collection at the same time in two layouts both succeed. The hour of grace is
+// kept: their provisioning sets no TTL policy, and Ensure sets one with the offset, and
+// refuses another one. docs/alien.md says what holds between skykv and the other programs.
 //
 // # Shards
 //
@@ -100,7 +123,8 @@
 //	GetMany                a request per 100 keys, a read per key
 //	PutMany, DeleteMany    a request per 200 keys or 4 MiB, a write or delete per key
 //	DeletePrefix           a scan of the keys, and a delete per entry
-//	New, Open              one read, and one write in a new collection
+//	New, Open              one read; without a layout document also a query of one
+//	                       document, and one write with layout=skykv
 //
 // Exists, KeysOnly scans and the read after a failed condition do not transfer values.
 // They cost the same. Firestore bills deletions by the TTL policy as deletes. A scan
@@ -110,8 +134,8 @@
 //
 // # Settings
 //
-// [Ensure] and [EnsureWith] write the layout document, set a TTL policy on x with an
-// expiration offset of one hour ([kv.ExpiryGrace]), and exempt all fields from indexes;
+// [Ensure] and [EnsureWith] write the layout document, set a TTL policy on the field of the
+// expiry with an expiration offset of one hour ([kv.ExpiryGrace]), and exempt all fields from indexes;
 // examples/terraform/firestore makes the same settings by Terraform, as does the
 // configuration that [Terraform] returns. Entries expire exactly in any case. The policy
 // only removes expired documents, commonly within a day. Without the exemptions,
@@ -134,7 +158,8 @@
 //	Delete, DeleteMany        datastore.entities.delete
 //	  ... IfVersion           datastore.entities.delete, .get
 //	DeletePrefix              datastore.entities.get, .list, .delete
-//	New, Open                 datastore.entities.get, and .create in a new collection
+//	New, Open                 datastore.entities.get; in a collection without a layout document
+//	                          .list, without which it is taken for empty, and .create
 //	Ensure, EnsureWith        the same, and datastore.indexes.get, datastore.indexes.update (also
 //	                          named datastore.schemas.*), datastore.operations.get
 //	Inspect                   datastore.entities.get, datastore.indexes.get, datastore.entities.list

@@ -21,6 +21,7 @@ type driver struct {
 	client *firestore.Client
 	close  func() // closes the client; nil when the program made it
 	layout *layout
+	claims bool // an empty collection may be laid out
 	info   kv.Info
 
 	timeout    time.Duration
@@ -137,7 +138,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 		found, err := d.Get(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
 		return kv.Outcome{Exists: found.Exists, Found: found.Record}, err
 	}
-	write, err := d.layout.write(req.Write)
+	write, err := d.layout.write(req.Write, req.Now)
 	if err == nil && req.Kind == kv.KindCheck {
 		err = kv.UnsupportedWrite(req.Write)
 	}

@@ -23,11 +23,12 @@ import (
 )
 
 // EnsureWith sets up a collection for [New], and changes nothing that is set up already.
-// The database must exist. EnsureWith writes the layout document through client, and
-// then makes two settings through adminClient:
+// The database must exist. EnsureWith writes the layout document through client, unless
+// the layout is [provider.LayoutAlien], which has none. It then makes two settings
+// through adminClient:
 //
-//   - a TTL policy on the field x with an expiration offset of one hour, so that
-//     Firestore deletes expired documents, commonly within a day
+//   - a TTL policy on the field of the expiry with an expiration offset of one hour, so
+//     that Firestore deletes expired documents, commonly within a day
 //     (https://cloud.google.com/firestore/native/docs/ttl);
 //   - exemptions of all fields from the automatic single-field indexes. skykv does not
 //     use these indexes. They make writes slower and dearer, and limit their rate
@@ -58,6 +59,7 @@ func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admi
 		return errInvalid(op, "the admin client is nil; want one from admin.NewFirestoreAdminClient")
 	}
 	// The layout first: a collection of another program must keep its settings.
+	d.claims = true
 	if err := d.checkLayout(ctx); err != nil {
 		return opError(op, err)
 	}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // fakeAdmin is the settings of one database: the emulator has none.
@@ -355,6 +356,38 @@ func TestEnsure(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), strings.Replace(storeURL, "shards=16", "shards=1", 1)); !errors.Is(err, kv.ErrIncompatible) {
 		t.Errorf("rule: the number of shards is laid down by Ensure; opened with another one: %v, want ErrIncompatible", err)
+	}
+}
+
+// TestEnsureLayoutAlien: the settings are those of the layout's fields, and there is no
+// layout document. A policy without the offset would take the grace away.
+func TestEnsureLayoutAlien(t *testing.T) {
+	t.Parallel()
+	settings, docs := new(fakeAdmin), new(fake)
+	storeURL := serveDatabase(t, docs, settings) + "&layout=alien"
+	for range 2 {
+		if err := Ensure(t.Context(), storeURL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"created_at index_config", "expires_at index_config", "expires_at ttl_config", "skykv_p index_config", "skykv_t index_config", "value index_config"}
+	if got := settings.changed(); !slices.Equal(got, want) {
+		t.Errorf("Ensure changed %q; want %q", got, want)
+	}
+	if got := docs.ids(); got != nil {
+		t.Errorf("rule: layout alien has no layout document; there are %q", got)
+	}
+	settings.fields[testFields+"expires_at"] = exemptField(&adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE})
+	err := Ensure(t.Context(), storeURL)
+	if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "field expires_at has an expiration offset of 0s; want 1h0m0s") {
+		t.Errorf("rule: Ensure refuses a policy without the grace; got %v", err)
+	}
+	found := false
+	for check := range Inspect(t.Context(), storeURL) {
+		found = found || check.Name == "ttl" && check.Status == provider.Warn && strings.Contains(check.Detail, "offset of 0s")
+	}
+	if !found {
+		t.Error("rule: Inspect warns of a policy without the grace")
 	}
 }
 

@@ -2,6 +2,7 @@ package firestorekv
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -20,7 +21,7 @@ func FuzzDecode(f *testing.F) {
 		{Key: "__x__", Value: []byte("value"), Token: "short"},
 		{Key: "key", Value: []byte("value"), Token: testToken, Expires: -1},
 	} {
-		wire, err := proto.Marshal(l.encode(rec).Update)
+		wire, err := proto.Marshal(l.encode(rec, testNow).Update)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -67,30 +68,80 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// The rule: no document of a collection that others write makes the decoder panic, and what
+// they wrote in skykv's fields changes nothing but the token and the predecessors.
+func FuzzDecodeShared(f *testing.F) {
+	l := testAlienLayout()
+	for _, rec := range []kv.Record{
+		{Key: "key", Value: []byte("value"), Token: testToken, Predecessors: "p"},
+		{Key: "...", Value: []byte{}, Token: "short", Predecessors: "p", Expires: testNow},
+		{Key: layoutID, Value: []byte("value"), Token: testToken, Expires: -1},
+	} {
+		wire, err := proto.Marshal(l.encode(rec, testNow).Update)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		var doc pb.Document
+		if proto.Unmarshal(wire, &doc) != nil {
+			return
+		}
+		rec, err := l.decode("key", &doc, true)
+		delete(doc.Fields, "skykv_t")
+		delete(doc.Fields, "skykv_p")
+		plain, plainErr := l.decode("key", &doc, true)
+		switch {
+		case (err == nil) != (plainErr == nil) || (err == nil) != isAlien(&doc):
+			t.Fatalf("skykv's fields decide whether a document can be read: %v, and without them %v", err, plainErr)
+		case err != nil:
+			if e, ok := errors.AsType[*kv.Error](err); !ok || e.Kind != kv.ErrIncompatible {
+				t.Fatalf("the error is %v; want ErrIncompatible", err)
+			}
+			return
+		case plain.Token != "" || plain.Predecessors != "" || plain.Value == nil || plain.Expires < 0 || plain.Expires > kv.MaxExpiry.UnixMilli():
+			t.Fatalf("the record is %+v", plain)
+		case rec.Token != "" && len(rec.Token) != kv.TokenLen || rec.Token == "" && rec.Predecessors != "" || len(rec.Predecessors) > kv.MaxPredecessorsLen:
+			t.Fatalf("the record is %+v", rec)
+		}
+		rec.Token, rec.Predecessors = "", ""
+		if !reflect.DeepEqual(rec, plain) {
+			t.Fatalf("the record is %+v; without skykv's fields it is %+v", rec, plain)
+		}
+	})
+}
+
 // The rule: documents are named by their keys, one to one, and in the same order in a
 // shard, and a record comes back as it was.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
 	f.Add(".", "..", []byte{}, int64(0))
 	f.Add("a/b", "projects/p", []byte{}, int64(0))
-	l := testLayout(3)
+	f.Add("a.", "a", []byte("\xfb\xff"), int64(1))
 	f.Fuzz(func(t *testing.T, key, other string, value []byte, expires int64) {
-		shard := l.shard(key)
-		if kv.ValidateKey(key) != nil {
-			return
-		}
-		if kv.ValidateKey(other) == nil && l.shard(other) == shard && (l.docName(key) < l.docName(other)) != (key < other) {
-			t.Fatalf("%q and %q of one shard are stored in another order", key, other)
-		}
-		if expires < 0 || expires > kv.MaxExpiry.UnixMilli() || value == nil {
-			return
-		}
-		in := kv.Record{Key: key, Value: value, Expires: expires, Token: testToken}
-		out, err := l.scanned(l.encode(in).Update, true)
-		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
-			t.Fatalf("%+v came back as %+v, %v", in, out, err)
+		for _, l := range []*layout{testLayout(3), testAlienLayout()} {
+			checkRecord(t, l, key, other, value, expires)
 		}
 	})
+}
+
+func checkRecord(t *testing.T, l *layout, key, other string, value []byte, expires int64) {
+	shard := l.shard(key)
+	if kv.ValidateKey(key) != nil {
+		return
+	}
+	if kv.ValidateKey(other) == nil && l.shard(other) == shard && (l.docName(key) < l.docName(other)) != (key < other) {
+		t.Fatalf("%q and %q of one shard are stored in another order", key, other)
+	}
+	if expires < 0 || expires > kv.MaxExpiry.UnixMilli() || value == nil {
+		return
+	}
+	in := kv.Record{Key: key, Value: value, Expires: expires, Token: testToken}
+	out, err := l.scanned(l.encode(in, testNow).Update, true)
+	if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != in.Token {
+		t.Fatalf("%+v came back as %+v, %v", in, out, err)
+	}
 }
 
 // The rule: a native version has one text, which is read back as the update time.

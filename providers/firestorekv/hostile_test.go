@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // hostile is a Firestore whose answers are whatever its functions say.
@@ -52,13 +53,18 @@ func (h *hostile) BatchWrite(_ context.Context, req *pb.BatchWriteRequest) (*pb.
 
 func (h *hostile) driver(t testing.TB, shards int) *driver {
 	t.Helper()
+	return h.driverWith(t, &Options{Shards: shards})
+}
+
+func (h *hostile) driverWith(t testing.TB, opts *Options) *driver {
+	t.Helper()
 	addr := serve(t, func(s *grpc.Server) { pb.RegisterFirestoreServer(s, h) })
-	return driverOver(t, connect(t, addr), &Options{Shards: shards})
+	return driverOver(t, connect(t, addr), opts)
 }
 
 // documentOf returns the document of a key as the service has it.
 func documentOf(key string) *pb.Document {
-	doc := testLayout(1).encode(kv.Record{Key: key, Value: []byte("value"), Token: testToken}).Update
+	doc := testLayout(1).encode(kv.Record{Key: key, Value: []byte("value"), Token: testToken}, testNow).Update
 	doc.UpdateTime = timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
 	return doc
 }
@@ -171,6 +177,64 @@ func TestFalseAnswersToReads(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFalseAnswersInLayoutAlien: a document of another ID is no answer, and one that shows
+// no entry of the layout is ErrIncompatible. Every ID is a key there, so that a scan passes
+// over what is no key.
+func TestFalseAnswersInLayoutAlien(t *testing.T) {
+	t.Parallel()
+	at := timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
+	doc := func(id string, change func(fields map[string]*pb.Value)) *pb.Document {
+		d := testAlienLayout().encode(kv.Record{Key: id, Value: []byte("value"), Token: testToken}, testNow).Update
+		if d.UpdateTime = at; change != nil {
+			change(d.Fields)
+		}
+		return d
+	}
+	own := testLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: testToken}, testNow).Update
+	own.Name, own.UpdateTime = testAlienLayout().docName("a"), at
+	for name, test := range map[string]struct {
+		doc  *pb.Document
+		get  error // of the key "a"
+		scan error // beside it, or at its end
+		keys string
+	}{
+		"the entry":                      {doc("a", nil), nil, nil, "a"},
+		"another entry":                  {doc("b", nil), kv.ErrUnavailable, nil, "b"},
+		"a reserved ID":                  {doc("__x__", nil), kv.ErrUnavailable, nil, ""},
+		"an ID that is no key":           {doc("a b", nil), kv.ErrUnavailable, nil, ""},
+		"an ID before all keys":          {doc("+", nil), kv.ErrUnavailable, kv.ErrUnavailable, ""},
+		"a document of a sub-collection": {doc("a/c/a", nil), kv.ErrUnavailable, kv.ErrUnavailable, ""},
+		"no ID":                          {doc("", nil), kv.ErrUnavailable, kv.ErrUnavailable, ""},
+		"a document of skykv's layout":   {own, kv.ErrIncompatible, kv.ErrIncompatible, ""},
+		"a value that is no base64":      {doc("a", func(f map[string]*pb.Value) { f["value"] = textOf("?") }), kv.ErrIncompatible, kv.ErrIncompatible, ""},
+		"no created_at":                  {doc("a", func(f map[string]*pb.Value) { delete(f, "created_at") }), kv.ErrIncompatible, kv.ErrIncompatible, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &hostile{
+				get:   answers[pb.BatchGetDocumentsResponse, *pb.BatchGetDocumentsRequest](found(test.doc)),
+				query: answers[pb.RunQueryResponse, *pb.RunQueryRequest](&pb.RunQueryResponse{Document: test.doc}),
+			}
+			s := kv.New(h.driverWith(t, &Options{Layout: provider.LayoutAlien}))
+			if _, err := s.Get(t.Context(), "a"); !errors.Is(err, test.get) || err != nil && test.get == nil {
+				t.Errorf("Get: %v; want %v", err, test.get)
+			}
+			keys, errs := keysOf(t.Context(), s, "")
+			if strings.Join(keys, " ") != test.keys || (errs != nil) != (test.scan != nil) || test.scan != nil && !errors.Is(errs[len(errs)-1], test.scan) {
+				t.Errorf("a scan yields %q, %v; want %q, %v", keys, errs, test.keys, test.scan)
+			}
+		})
+	}
+	// What opening looks at is an answer like any other.
+	h := &hostile{
+		get:   answers[pb.BatchGetDocumentsResponse, *pb.BatchGetDocumentsRequest](missing(testAlienLayout().recordName())),
+		query: answers[pb.RunQueryResponse, *pb.RunQueryRequest](&pb.RunQueryResponse{Document: renamed(testDatabase + "/documents/other/a")}),
+	}
+	if _, err := h.driverWith(t, &Options{Layout: provider.LayoutAlien}).open(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("rule: opening believes no document of another collection; got %v", err)
 	}
 }
 

@@ -91,7 +91,7 @@ func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	for _, doc := range page.docs {
 		key := d.layout.keyOf(doc.GetName())
 		_, err := d.layout.decode(key, doc, false)
-		if err != nil || kv.ValidateKey(key) != nil || d.layout.docName(key) != doc.GetName() {
+		if err != nil || kv.ValidateKey(key) != nil || d.layout.shared && isReserved(key) || d.layout.docName(key) != doc.GetName() {
 			n++
 		}
 	}
@@ -125,7 +125,7 @@ func (c *Connection) address() string {
 func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, record provider.Check) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
-	shards, err := d.readLayout(ctx)
+	found, shards, err := d.findLayout(ctx)
 	switch {
 	case errors.Is(err, kv.ErrIncompatible):
 		record = provider.ForeignLayout(err)
@@ -135,8 +135,14 @@ func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, r
 		return []provider.Check{provider.Failed("database", err, "create it: gcloud firestore databases create --location LOCATION --database ID")}, record
 	case err != nil:
 		return []provider.Check{provider.Failed("database", err, "see the message")}, record
-	case shards == 0:
+	case found == "" && d.layout.shared:
+		record = provider.LayoutWithoutRecord(d.layout.name, "the collection is empty")
+	case found == "":
 		record = provider.NoLayout()
+	case found != d.layout.name:
+		record = provider.OtherLayout(d.layout.errOtherLayout(found), found)
+	case d.layout.shared:
+		record = provider.LayoutWithoutRecord(d.layout.name, "a document shows it")
 	default:
 		record = provider.LayoutRecord(shards, d.layout.shards())
 	}

@@ -136,11 +136,43 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// TestInspectLayoutAlien: there is no layout document, so that a document tells.
+func TestInspectLayoutAlien(t *testing.T) {
+	t.Parallel()
+	checks := []string{"ok reachable", "ok clock", "ok credentials", "ok database", "ok fields"}
+	for name, test := range map[string]struct {
+		docs map[string]map[string]*pb.Value
+		want []string // by layout alien, by layout skykv
+	}{
+		"empty":             {nil, []string{"ok layout layout alien, which has no record: the collection is empty", "warn layout no layout record"}},
+		"an entry":          {docsOf("a", theirFields), []string{"ok layout layout alien, which has no record: a document shows it", "fail layout want layout=alien"}},
+		"a layout document": {docsOf(layoutID, testLayout(1).record().GetFields()), []string{"fail layout want layout=skykv", "ok layout 1 shard"}},
+		"others' documents": {docsOf("a", nil), []string{"fail layout belongs to another program", "fail layout belongs to another program"}},
+	} {
+		for i, layout := range []string{"alien", "skykv"} {
+			docs := new(fake)
+			storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&layout=" + layout
+			for id, fields := range test.docs {
+				docs.put(id, fields)
+			}
+			t.Log(name, layout)
+			wantChecks(t, storeURL, append(checks, test.want[i])...)
+		}
+	}
+	docs := new(fake)
+	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&layout=alien"
+	for _, id := range []string{"a", layoutID, "..", "a b", "__y__"} { // the service has no documents with two of these IDs
+		docs.put(id, theirFields)
+	}
+	docs.put("b", nil)
+	wantChecks(t, storeURL, append(checks, "ok layout", "warn records did not write 4 of the first 6 documents")...)
+}
+
 // TestInspectCountsForeignDocuments: scans pass over some of them without a word.
 func TestInspectCountsForeignDocuments(t *testing.T) {
 	t.Parallel()
 	docs := new(fake)
-	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&shards=2"
+	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&layout=skykv&shards=2"
 	store, err := Open(t.Context(), storeURL)
 	if err != nil {
 		t.Fatal(err)
@@ -153,8 +185,8 @@ func TestInspectCountsForeignDocuments(t *testing.T) {
 	wantChecks(t, storeURL, checks...)
 	l := testLayout(2)
 	docs.put("00foreign", nil)
-	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}).Update.GetFields())
-	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}).Update.GetFields())
+	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
+	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
 	docs.put("01", nil)
 	docs.put("other", nil) // which no query finds
 	wantChecks(t, storeURL, append(checks, "warn records did not write 4 of the first 7 documents")...)

@@ -2,6 +2,8 @@ package firestorekv
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,13 +12,15 @@ import (
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
-// Names in the stored documents, which the package comment describes for users. Only
-// this file has them.
+// Names in the documents of skykv's own layout, which the package comment describes for
+// users. Only this file has them.
 const (
 	valueField        = "v" // bytes
 	expiryField       = "x" // timestamp of whole milliseconds, absent without an expiry
@@ -32,21 +36,85 @@ const (
 )
 
 // layout stores the records of one collection in documents. It has their names and
-// fields, and turns conditions and ranges of keys into Firestore's.
+// fields, and turns conditions and ranges of keys into Firestore's. The package comment
+// describes both layouts.
 type layout struct {
+	name   provider.Layout
+	driver string // the driver's name, since versions are of a layout
+
 	database   string // projects/P/databases/D
 	parent     string // of the collection
 	collection string
 	prefixes   []string // of the documents' names in each shard
+
+	fieldNames
+	metadata, touched *pb.DocumentMask // the fields of reads without values, and those of touches
+
+	// shared says that other programs write documents as well, and do not know the token
+	// and the predecessors. The IDs of the documents are the keys, so that some keys are
+	// reserved, and every document may be an entry.
+	shared bool
 }
 
+// fieldNames are the names of a document's fields.
+type fieldNames struct {
+	value, expiry, token, predecessors string
+
+	created string // of the instant of the put; only other programs read it
+}
+
+// newLayout returns skykv's own layout of a collection.
 func newLayout(project, database, collection string, shards int) *layout {
-	l := &layout{database: "projects/" + project + "/databases/" + database, collection: collection}
-	l.parent = l.database + "/documents"
+	l := &layout{
+		name: provider.LayoutSkykv, driver: name, collection: collection,
+		fieldNames: fieldNames{value: valueField, expiry: expiryField, token: tokenField, predecessors: predecessorsField},
+		metadata:   &pb.DocumentMask{FieldPaths: []string{expiryField, tokenField, predecessorsField}},
+		touched:    &pb.DocumentMask{FieldPaths: []string{expiryField, tokenField, predecessorsField}},
+	}
+	l.in(project, database)
 	for shard := range shards {
-		l.prefixes = append(l.prefixes, fmt.Sprintf("%s/%s/%02x", l.parent, collection, shard))
+		l.prefixes = append(l.prefixes, fmt.Sprintf("%s%02x", l.root(), shard))
 	}
 	return l
+}
+
+var alienFields = fieldNames{value: "value", expiry: "expires_at", token: "skykv_t", predecessors: "skykv_p", created: "created_at"}
+
+// newAlienLayout returns the layout of the reference platform's programs, with two fields
+// of skykv's own.
+func newAlienLayout(project, database, collection string) *layout {
+	l := &layout{
+		name: provider.LayoutAlien, driver: name + "-alien", collection: collection, shared: true,
+		fieldNames: alienFields,
+		metadata:   &pb.DocumentMask{FieldPaths: []string{"expires_at", "created_at", "skykv_t", "skykv_p"}},
+		touched:    &pb.DocumentMask{FieldPaths: []string{"expires_at", "skykv_t", "skykv_p"}},
+	}
+	l.in(project, database)
+	l.prefixes = []string{l.root()}
+	return l
+}
+
+// in sets the database of a new layout.
+func (l *layout) in(project, database string) {
+	l.database = "projects/" + project + "/databases/" + database
+	l.parent = l.database + "/documents"
+}
+
+// root is what the names of the collection's documents begin with.
+func (l *layout) root() string { return l.parent + "/" + l.collection + "/" }
+
+// isReserved reports whether Firestore refuses an ID of a document or a collection:
+// https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
+func isReserved(id string) bool {
+	return id == "." || id == ".." || len(id) >= len("____") && strings.HasPrefix(id, "__") && strings.HasSuffix(id, "__")
+}
+
+// reservedKey is the [kv.Info].ReservedKey of the layout.
+func (l *layout) reservedKey() func(key string) bool {
+	if l.shared {
+		return isReserved
+	}
+	return nil // the digits of the shard make every key a legal ID
 }
 
 func (l *layout) shards() int { return len(l.prefixes) }
@@ -57,25 +125,18 @@ func (l *layout) shardOfPrefix(prefix string) (int, bool) {
 	return kv.ShardOfPrefix(prefix, len(l.prefixes))
 }
 
-// docName returns the resource name of key's document. The digits of the shard make
-// every key a legal ID, also ".", ".." and "__x__".
+// docName returns the resource name of key's document.
 func (l *layout) docName(key string) string { return l.prefixes[l.shard(key)] + key }
 
-// metadata selects everything but the value, for reads and for queries.
-var (
-	metadataMask   = &pb.DocumentMask{FieldPaths: []string{expiryField, tokenField, predecessorsField}}
-	noFieldMask    = &pb.DocumentMask{FieldPaths: []string{"none"}}
-	metadataFields = &pb.StructuredQuery_Projection{Fields: []*pb.StructuredQuery_FieldReference{
-		{FieldPath: expiryField}, {FieldPath: tokenField}, {FieldPath: predecessorsField},
-	}}
-)
+// noFieldMask is of a field that no document has.
+var noFieldMask = &pb.DocumentMask{FieldPaths: []string{"none"}}
 
 // mask returns the fields that a read transfers, nil for all.
 func (l *layout) mask(withValue bool) *pb.DocumentMask {
 	if withValue {
 		return nil
 	}
-	return metadataMask
+	return l.metadata
 }
 
 // query returns the query for the documents of a scan, in ascending order of their
@@ -83,13 +144,36 @@ func (l *layout) mask(withValue bool) *pb.DocumentMask {
 // costs more with every write than it saves here.
 func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	prefix := l.prefixes[req.Shard]
-	return l.queryRange(prefix+req.From, prefix+req.To, req.WithValue)
+	return l.queryRange(prefix+l.bound(req.From), prefix+l.bound(req.To), req.WithValue)
 }
+
+// bound returns what stands for the bound of a range in the names of documents. The names
+// of bounds must be legal too. No key is between the two.
+func (l *layout) bound(key string) string {
+	if l.shared && isReserved(key) {
+		return key + ","
+	}
+	return key
+}
+
+// The first and the last ID of a document, as far as one is printable.
+const firstID, lastID = " ", "\U0010ffff"
 
 // queryAll returns the query for the documents of all shards, without values. It also
 // finds documents of no key.
 func (l *layout) queryAll() *pb.StructuredQuery {
-	return l.queryRange(l.prefixes[0], l.prefixes[len(l.prefixes)-1]+"\U0010ffff", false)
+	from := l.prefixes[0]
+	if l.shared {
+		from += firstID // no ID is empty
+	}
+	return l.queryRange(from, l.prefixes[len(l.prefixes)-1]+lastID, false)
+}
+
+// queryAny returns the query for one document of the collection, in whatever layout.
+func (l *layout) queryAny() *pb.StructuredQuery {
+	q := l.queryRange(l.root()+firstID, l.root()+lastID, true)
+	q.Limit = wrapperspb.Int32(1)
+	return q
 }
 
 // queryRange returns the query for the documents from a name to another one.
@@ -100,21 +184,24 @@ func (l *layout) queryRange(from, to string, withValue bool) *pb.StructuredQuery
 			Field:     &pb.StructuredQuery_FieldReference{FieldPath: "__name__"},
 			Direction: pb.StructuredQuery_ASCENDING,
 		}},
-		StartAt: &pb.Cursor{Values: reference(from), Before: true},
-		EndAt:   &pb.Cursor{Values: reference(to)},
+		StartAt: &pb.Cursor{Values: referenceTo(from), Before: true},
+		EndAt:   &pb.Cursor{Values: referenceTo(to)},
 	}
 	if !withValue {
-		q.Select = metadataFields
+		q.Select = &pb.StructuredQuery_Projection{}
+		for _, field := range l.metadata.GetFieldPaths() {
+			q.Select.Fields = append(q.Select.Fields, &pb.StructuredQuery_FieldReference{FieldPath: field})
+		}
 	}
 	return q
 }
 
 // startAfter makes a query begin after a document.
 func startAfter(q *pb.StructuredQuery, docName string) {
-	q.StartAt = &pb.Cursor{Values: reference(docName)}
+	q.StartAt = &pb.Cursor{Values: referenceTo(docName)}
 }
 
-func reference(docName string) []*pb.Value {
+func referenceTo(docName string) []*pb.Value {
 	return []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: docName}}}
 }
 
@@ -147,38 +234,97 @@ func (l *layout) errOther(got, asked string) error {
 // error, the record has only the Key.
 func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key, Version: formatVersion(doc.GetUpdateTime())}
-	fields := doc.GetFields()
-	token, ok := fields[tokenField].GetValueType().(*pb.Value_StringValue)
+	var err error
+	if l.shared {
+		err = l.decodeShared(&rec, doc.GetFields())
+	} else {
+		err = l.decodeOwn(&rec, doc.GetFields())
+	}
+	if err == nil && withValue {
+		rec.Value, err = l.decodeValue(doc.GetFields()[l.value])
+	}
+	if err != nil {
+		return kv.Record{Key: key}, err
+	}
+	return rec, nil
+}
+
+// decodeOwn reads the fields of a document in skykv's own layout, but for the value.
+func (l *layout) decodeOwn(rec *kv.Record, fields map[string]*pb.Value) error {
+	token, ok := fields[l.token].GetValueType().(*pb.Value_StringValue)
 	if !ok || len(token.StringValue) != kv.TokenLen {
-		return kv.Record{Key: key}, errForeign(quoted(tokenField), fmt.Sprintf("a string of %d bytes", kv.TokenLen))
+		return errForeign(quoted(l.token), fmt.Sprintf("a string of %d bytes", kv.TokenLen))
 	}
 	rec.Token = token.StringValue
-	if x, ok := fields[expiryField]; ok {
+	if x, ok := fields[l.expiry]; ok {
 		at, ok := x.GetValueType().(*pb.Value_TimestampValue)
 		if ok {
 			rec.Expires = at.TimestampValue.AsTime().UnixMilli()
 		}
 		if rec.Expires <= 0 {
-			return kv.Record{Key: key}, errForeign(quoted(expiryField), "absent, or a timestamp after 1970 began")
+			return errForeign(quoted(l.expiry), "absent, or a timestamp after 1970 began")
 		}
 	}
-	if p, ok := fields[predecessorsField]; ok {
+	if p, ok := fields[l.predecessors]; ok {
 		names, ok := p.GetValueType().(*pb.Value_StringValue)
 		if !ok || len(names.StringValue) > kv.MaxPredecessorsLen {
-			return kv.Record{Key: key}, errForeign(quoted(predecessorsField), fmt.Sprintf("absent, or a string of at most %d bytes", kv.MaxPredecessorsLen))
+			return errForeign(quoted(l.predecessors), fmt.Sprintf("absent, or a string of at most %d bytes", kv.MaxPredecessorsLen))
 		}
 		rec.Predecessors = names.StringValue
 	}
-	if withValue {
-		v, ok := fields[valueField].GetValueType().(*pb.Value_BytesValue)
-		if !ok {
-			return kv.Record{Key: key}, errForeign(quoted(valueField), "bytes")
+	return nil
+}
+
+// decodeShared reads the fields of a document that others may have written, but for the
+// value. Without a token of skykv's the record has none.
+func (l *layout) decodeShared(rec *kv.Record, fields map[string]*pb.Value) error {
+	if _, ok := fields[l.created].GetValueType().(*pb.Value_TimestampValue); !ok {
+		return errForeign(quoted(l.created), "a timestamp")
+	}
+	if x, ok := fields[l.expiry]; ok {
+		at, ok := x.GetValueType().(*pb.Value_TimestampValue)
+		if !ok || at.TimestampValue.CheckValid() != nil {
+			return errForeign(quoted(l.expiry), "absent, or a timestamp")
 		}
-		if rec.Value = v.BytesValue; rec.Value == nil {
-			rec.Value = []byte{}
+		rec.Expires = expiresAt(at.TimestampValue)
+	}
+	token, predecessors := fields[l.token].GetStringValue(), fields[l.predecessors].GetStringValue()
+	if len(token) == kv.TokenLen {
+		rec.Token = token
+		if len(predecessors) <= kv.MaxPredecessorsLen {
+			rec.Predecessors = predecessors
 		}
 	}
-	return rec, nil
+	return nil
+}
+
+// expiresAt returns the expiry of a record, in milliseconds: the timestamp rounded up, as
+// skykv rounds its own. The bounds are expired for ever, and as good as never.
+func expiresAt(t *timestamppb.Timestamp) int64 {
+	ms := t.GetSeconds()*1000 + (int64(t.GetNanos())+999_999)/1_000_000
+	return max(1, min(ms, kv.MaxExpiry.UnixMilli()))
+}
+
+// decodeValue reads the field of the value.
+func (l *layout) decodeValue(field *pb.Value) (value []byte, err error) {
+	if l.shared {
+		text, ok := field.GetValueType().(*pb.Value_StringValue)
+		if ok {
+			value, err = base64.StdEncoding.DecodeString(text.StringValue)
+		}
+		if !ok || err != nil {
+			return nil, errForeign(quoted(l.value), "a string in base64")
+		}
+		return value, nil
+	}
+	v, ok := field.GetValueType().(*pb.Value_BytesValue)
+	if !ok {
+		return nil, errForeign(quoted(l.value), "bytes")
+	}
+	if v.BytesValue == nil {
+		return []byte{}, nil
+	}
+	return v.BytesValue, nil
 }
 
 func quoted(field string) string { return fmt.Sprintf("field %q", field) }
@@ -193,36 +339,46 @@ type encoded struct {
 	text         pb.Value_StringValue
 }
 
-// encode returns the update that stores rec's document, which shares rec's value.
-func (l *layout) encode(rec kv.Record) *pb.Write_Update {
+// encode returns the update that stores rec's document at an instant in milliseconds.
+// The document shares rec's value, unless the layout has another form of it.
+func (l *layout) encode(rec kv.Record, now int64) *pb.Write_Update {
 	e := &encoded{bytes: pb.Value_BytesValue{BytesValue: rec.Value}, text: pb.Value_StringValue{StringValue: rec.Token}}
 	e.value.ValueType, e.token.ValueType = &e.bytes, &e.text
 	e.doc.Name = l.docName(rec.Key)
 	e.doc.Fields = make(map[string]*pb.Value, 4)
-	e.doc.Fields[valueField], e.doc.Fields[tokenField] = &e.value, &e.token
+	e.doc.Fields[l.value], e.doc.Fields[l.token] = &e.value, &e.token
+	if l.shared {
+		e.value.ValueType = &pb.Value_StringValue{StringValue: base64.StdEncoding.EncodeToString(rec.Value)}
+		e.doc.Fields[l.created] = timestamp(now)
+	}
 	if rec.Expires != 0 {
-		e.doc.Fields[expiryField] = &pb.Value{ValueType: &pb.Value_TimestampValue{
-			TimestampValue: timestamppb.New(time.UnixMilli(rec.Expires)),
-		}}
+		e.doc.Fields[l.expiry] = timestamp(rec.Expires)
 	}
 	if rec.Predecessors != "" {
-		e.doc.Fields[predecessorsField] = &pb.Value{ValueType: &pb.Value_StringValue{StringValue: rec.Predecessors}}
+		e.doc.Fields[l.predecessors] = &pb.Value{ValueType: &pb.Value_StringValue{StringValue: rec.Predecessors}}
 	}
 	e.update.Update = &e.doc
 	return &e.update
 }
 
-// write returns the request for w. It returns ErrUnsupported for an unknown kind of
-// write or condition, and ErrInvalidVersion for a version that is not Firestore's.
-func (l *layout) write(w kv.Write) (*pb.Write, error) {
+// timestamp returns an instant in milliseconds as a field.
+func timestamp(ms int64) *pb.Value {
+	return &pb.Value{ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(time.UnixMilli(ms))}}
+}
+
+// write returns the request for w at an instant in milliseconds. It returns
+// ErrUnsupported for an unknown kind of write or condition, and ErrInvalidVersion for a
+// version that is not Firestore's.
+func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 	var write pb.Write
 	switch w.Kind {
 	case kv.KindPut:
-		write.Operation = l.encode(w.Record)
+		write.Operation = l.encode(w.Record, now)
 	case kv.KindTouch:
-		update := l.encode(w.Record)
-		delete(update.Update.Fields, valueField) // what the mask names and the document lacks is removed
-		write.Operation, write.UpdateMask = update, metadataMask
+		update := l.encode(w.Record, now)
+		delete(update.Update.Fields, l.value) // what the mask names and the document lacks is removed
+		delete(update.Update.Fields, l.created)
+		write.Operation, write.UpdateMask = update, l.touched
 	case kv.KindDelete:
 		write.Operation = &pb.Write_Delete{Delete: l.docName(w.Key)}
 	case kv.KindCheck:
@@ -287,7 +443,11 @@ func parseVersion(version string) (*timestamppb.Timestamp, error) {
 // fields returns the names of the fields, which have no indexes. The first has the TTL
 // policy.
 func (l *layout) fields() []string {
-	return []string{expiryField, valueField, tokenField, predecessorsField}
+	fields := []string{l.expiry, l.value, l.token, l.predecessors}
+	if l.created != "" {
+		fields = append(fields, l.created)
+	}
+	return fields
 }
 
 // fieldName returns the resource name of a field's settings.
@@ -296,7 +456,7 @@ func (l *layout) fieldName(field string) string {
 }
 
 // recordName returns the resource name of the layout document.
-func (l *layout) recordName() string { return l.parent + "/" + l.collection + "/" + layoutID }
+func (l *layout) recordName() string { return l.root() + layoutID }
 
 // record returns the layout document.
 func (l *layout) record() *pb.Document {
@@ -323,56 +483,138 @@ func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 	return int(shards), nil
 }
 
-// checkLayout compares the collection's layout document with the driver's layout, and
-// creates it if there is none.
-func (d *driver) checkLayout(ctx context.Context) error {
-	shards, err := d.readLayout(ctx)
-	if err == nil && shards == 0 {
-		if shards, err = d.createLayout(ctx); err == nil && shards == 0 { // another opener was faster
-			shards, err = d.readLayout(ctx)
-		}
+// isAlien reports whether a document is an entry in the layout of the reference
+// platform's programs, in which the document's ID may be any, the layout document's too.
+func isAlien(doc *pb.Document) bool {
+	l := &layout{shared: true, fieldNames: alienFields}
+	_, err := l.decode("", doc, true)
+	return err == nil
+}
+
+// layoutOf returns the layout that a document with the ID of the layout document shows,
+// and the number of shards. It returns ErrIncompatible for a document of somebody else.
+func (l *layout) layoutOf(doc *pb.Document) (provider.Layout, int, error) {
+	if isAlien(doc) {
+		return provider.LayoutAlien, 1, nil
 	}
+	shards, err := l.shardsOf(doc)
+	if err != nil {
+		return "", 0, err
+	}
+	return provider.LayoutSkykv, shards, nil
+}
+
+// checkFound refuses a collection that is in another layout.
+func (l *layout) checkFound(found provider.Layout, shards int) error {
 	switch {
-	case err != nil:
-		return err
-	case shards == 0:
-		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the document %q of collection %q vanished", layoutID, d.layout.collection)}
-	case shards != d.layout.shards():
-		return errIncompatible("collection %q has shards=%d; the options or the URL say %d", d.layout.collection, shards, d.layout.shards())
+	case found != l.name:
+		return l.errOtherLayout(found)
+	case shards != l.shards():
+		return errIncompatible("collection %q has shards=%d; the options or the URL say %d", l.collection, shards, l.shards())
 	}
 	return nil
 }
 
-// readLayout returns the number of shards of the collection. It returns 0 without a
-// layout document.
-func (d *driver) readLayout(ctx context.Context) (shards int, err error) {
+func (l *layout) errOtherLayout(found provider.Layout) error {
+	return errIncompatible("collection %q is in layout %q and was to be opened in layout %q; want layout=%s", l.collection, found, l.name, found)
+}
+
+// errUnclaimed says that nobody has laid down yet how the entries of a collection are to lie.
+func (l *layout) errUnclaimed() error {
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("collection %q is empty: Ensure writes its layout document, and so does opening it with layout=%s; layout=%s needs none", l.collection, provider.LayoutSkykv, provider.LayoutAlien)}
+}
+
+// checkLayout finds out which layout the collection is in, and refuses another one than
+// the driver's. In an empty collection it creates the layout document, if the caller said
+// which layout, and the layout has one.
+func (d *driver) checkLayout(ctx context.Context) error {
+	found, shards, err := d.findLayout(ctx)
+	switch {
+	case err != nil:
+		return err
+	case found != "":
+		return d.layout.checkFound(found, shards)
+	case !d.claims:
+		return d.layout.errUnclaimed()
+	case d.layout.shared:
+		return nil
+	}
+	if created, err := d.createLayout(ctx); created || err != nil {
+		return err
+	}
+	// Another opener was faster.
+	doc, err := d.readRecord(ctx)
+	switch {
+	case err != nil:
+		return err
+	case doc == nil:
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the document %q of collection %q vanished", layoutID, d.layout.collection)}
+	}
+	if found, shards, err = d.layout.layoutOf(doc); err != nil {
+		return err
+	}
+	return d.layout.checkFound(found, shards)
+}
+
+// findLayout returns the layout that the collection is in, and its number of shards. It
+// returns no layout for an empty collection, and ErrIncompatible for one of somebody
+// else's documents. Who may not query the documents takes it that there are none.
+//
+// Whatever ID a marker had, it would be a key of the reference platform's programs. So
+// findLayout looks at the layout document, which skykv's own layout has before it has any
+// entry, and else at the first document.
+func (d *driver) findLayout(ctx context.Context) (provider.Layout, int, error) {
+	doc, err := d.readRecord(ctx)
+	switch {
+	case err != nil:
+		return "", 0, err
+	case doc != nil:
+		return d.layout.layoutOf(doc)
+	}
+	page, err := d.page(ctx, d.layout.queryAny(), pageBytes, nil)
+	switch {
+	case errors.Is(err, kv.ErrPermission), err == nil && len(page.docs) == 0:
+		return "", 0, nil
+	case err != nil:
+		return "", 0, err
+	case isAlien(page.docs[0]):
+		return provider.LayoutAlien, 1, nil
+	}
+	// Another opener may have written the layout document by now, and its first entry.
+	switch doc, err = d.readRecord(ctx); {
+	case err != nil:
+		return "", 0, err
+	case doc != nil:
+		return d.layout.layoutOf(doc)
+	}
+	return "", 0, errIncompatible("collection %q holds documents but no layout document of skykv: it belongs to another program", d.layout.collection)
+}
+
+// readRecord returns the layout document, nil if there is none.
+func (d *driver) readRecord(ctx context.Context) (*pb.Document, error) {
 	a := d.watch(ctx, attempt.One, nil)
 	defer a.end()
 	doc, err := d.read(a, d.layout.recordName(), nil)
-	switch {
-	case err != nil:
+	if err != nil {
 		e := a.failRead(err)
 		if code(err) == codes.InvalidArgument {
 			e.Kind = kv.ErrInvalidOption // the ID of the project or of the database
 		}
-		return 0, e
-	case doc == nil:
-		return 0, nil
+		return nil, e
 	}
-	return d.layout.shardsOf(doc)
+	return doc, nil
 }
 
-// createLayout creates the layout document, and returns its number of shards. It
-// returns 0 when there is a layout document already.
-func (d *driver) createLayout(ctx context.Context) (shards int, err error) {
+// createLayout creates the layout document. It returns false when there is one already.
+func (d *driver) createLayout(ctx context.Context) (created bool, err error) {
 	a := d.watch(ctx, attempt.One, nil)
 	defer a.end()
 	_, err = d.commit(a, &pb.Write{Operation: &pb.Write_Update{Update: d.layout.record()}, CurrentDocument: notExists})
 	switch {
 	case err == nil:
-		return d.layout.shards(), nil
+		return true, nil
 	case conditionFailed(notExists, err):
-		return 0, nil
+		return false, nil
 	}
-	return 0, a.failRead(err) // not failWrite: opening the store is no write to its caller
+	return false, a.failRead(err) // not failWrite: opening the store is no write to its caller
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
+// testNow is the clock's reading of a write.
+const testNow = 1_700_000_000_000
+
 // testToken has the length of a token.
 var testToken = strings.Repeat("t", kv.TokenLen)
 
@@ -33,7 +36,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		{Key: strings.Repeat("z", kv.MaxKeyLen), Value: []byte("v"), Token: testToken, Expires: time.Now().UnixMilli()},
 		{Key: "p", Value: []byte("v"), Token: testToken, Predecessors: strings.Repeat("p", kv.MaxPredecessorsLen)},
 	} {
-		doc := l.encode(rec).Update
+		doc := l.encode(rec, testNow).Update
 		if _, has := doc.GetFields()["p"]; has != (rec.Predecessors != "") {
 			t.Errorf("rule: the predecessors are absent when there are none; the fields of %q are %v", rec.Key, doc.GetFields())
 		}
@@ -125,7 +128,7 @@ func TestWrites(t *testing.T) {
 		{Kind: kv.KindPut, Record: rec, Condition: kv.Condition{Kind: kv.CondLive + 1}},
 		{Kind: kv.KindDelete, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}},
 	} {
-		write, err := l.write(w)
+		write, err := l.write(w, testNow)
 		if e, ok := err.(*kv.Error); write != nil || !ok || e.Kind != kv.ErrUnsupported || e.MayHaveApplied {
 			t.Errorf("rule: a kind of write or condition that is not known is ErrUnsupported; %s under %s: %v, %v", w.Kind, w.Condition.Kind, write, err)
 		}
@@ -201,7 +204,7 @@ func TestVersions(t *testing.T) {
 	for _, version := range []string{"x", "-1", "0", "01", "+1", "1.5", " 1", "99999999999999999999"} {
 		for _, kind := range []kv.WriteKind{kv.KindPut, kv.KindDelete} {
 			w := kv.Write{Kind: kind, Record: kv.Record{Key: "a", Token: testToken}, Condition: kv.Condition{Kind: kv.CondVersion, Version: version}}
-			if _, err := testLayout(1).write(w); !errors.Is(err, kv.ErrInvalidVersion) {
+			if _, err := testLayout(1).write(w, testNow); !errors.Is(err, kv.ErrInvalidVersion) {
 				t.Errorf("rule: a malformed version is refused before any I/O; %q: %v", version, err)
 			}
 		}

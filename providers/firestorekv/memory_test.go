@@ -19,7 +19,7 @@ func TestMemoryOfScan(t *testing.T) {
 	rec := kv.Record{Value: make([]byte, kv.MaxLargeValueLen), Token: fmt.Sprintf("%022d", 0)}
 	for i := range n {
 		rec.Key = fmt.Sprintf("key:%04d", i)
-		doc := l.encode(rec).Update
+		doc := l.encode(rec, testNow).Update
 		doc.UpdateTime = timestamppb.Now()
 		f.docs[doc.Name] = doc
 	}

@@ -13,6 +13,7 @@ import (
 	firestore "cloud.google.com/go/firestore/apiv1"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 const (
@@ -32,9 +33,17 @@ type Options struct {
 	// Database is the ID of the database; empty stands for "(default)".
 	Database string
 
+	// Layout is how the entries lie in the collection. It is laid down when the collection
+	// is first used and cannot be changed. With the zero Layout, New opens a collection in
+	// [provider.LayoutSkykv] that has been in use, and EnsureWith lays that layout down.
+	// With [provider.LayoutAlien] the collection is the one that the reference platform's
+	// programs use as well.
+	Layout provider.Layout
+
 	// Shards is the number of ranges of documents that the keys are spread over, from 1
 	// to [MaxShards]; zero stands for [DefaultShards]. It is fixed when the collection is
-	// first used. The package comment says when several shards are worth their cost.
+	// first used. The package comment says when several shards are worth their cost. In
+	// [provider.LayoutAlien] there is one.
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
@@ -52,11 +61,14 @@ type Options struct {
 // program's credentials, interceptors and metrics. The client must be from
 // apiv1.NewClient, which uses gRPC. The store's Close does not close it.
 //
-// New reads the collection's layout document, and creates it in a collection
-// without one. It returns
+// New reads the collection's layout document. Without one it looks at the first document
+// of the collection. In an empty collection New creates the layout document, if the
+// options name [provider.LayoutSkykv]. It returns
 //   - [kv.ErrInvalidOption] for an invalid client, ID or option,
-//   - [kv.ErrNotProvisioned] when the database does not exist,
-//   - [kv.ErrIncompatible] when the collection has another format or number of shards,
+//   - [kv.ErrNotProvisioned] when the database does not exist, or when the collection is
+//     empty and the options name no layout,
+//   - [kv.ErrIncompatible] when the collection has another layout, format or number of
+//     shards, or holds documents of another program,
 //   - [kv.ErrPermission] when reading or creating the document is denied,
 //   - [kv.ErrThrottled] and [kv.ErrUnavailable] as all operations do.
 func New(ctx context.Context, client *firestore.Client, project, collection string, opts *Options) (*kv.Store, error) {
@@ -98,21 +110,29 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 		return nil, errInvalid(op, "the client is nil; want one from apiv1.NewClient")
 	case client.Connection() == nil: //lint:ignore SA1019 only it shows the kind of the client
 		return nil, errInvalid(op, "the client uses REST, which hides failed attempts; want one from apiv1.NewClient")
+	case o.Layout.Check() != nil:
+		return nil, errInvalid(op, "%w", o.Layout.Check())
+	case o.Layout == provider.LayoutAlien && o.Shards != 1:
+		return nil, errInvalid(op, "the number of shards is %d; want 1, or zero, in layout %s", o.Shards, o.Layout)
 	case o.Shards < 1 || o.Shards > MaxShards:
 		return nil, errInvalid(op, "the number of shards is %d; want 1 to %d, or zero for %d", o.Shards, MaxShards, DefaultShards)
 	case o.Timeout < 0:
 		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", o.Timeout, defaultTimeout)
 	}
-	l := newLayout(project, o.Database, collection, o.Shards)
+	l, maxValueLen := newLayout(project, o.Database, collection, o.Shards), kv.MaxLargeValueLen
+	if o.Layout == provider.LayoutAlien {
+		l, maxValueLen = newAlienLayout(project, o.Database, collection), kv.MaxValueLen // which the other programs keep to
+	}
 	// The high-level client sends the same headers.
 	prefix := []string{"google-cloud-resource-prefix", l.database}
 	routing := "project_id=" + url.QueryEscape(project) + "&database_id=" + url.QueryEscape(o.Database)
 	return &driver{
 		client: client,
 		layout: l,
+		claims: o.Layout != "",
 		info: kv.Info{
-			Name: name, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-			MaxValueLen: kv.MaxLargeValueLen, MaxAtomicWrites: maxAtomicWrites,
+			Name: l.driver, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+			MaxValueLen: maxValueLen, MaxAtomicWrites: maxAtomicWrites, ReservedKey: l.reservedKey(),
 			EndsCalls: true, // Close ends the calls under way
 		},
 		timeout:    o.Timeout,
@@ -125,7 +145,6 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 var (
 	projectID  = regexp.MustCompile(`^[a-z0-9][-a-z0-9.:]*$`)
 	databaseID = regexp.MustCompile(`^(\(default\)|[a-z0-9][-a-z0-9]*)$`)
-	reservedID = regexp.MustCompile(`^(\.|\.\.|__.*__)$`)
 )
 
 // checkIDs checks the parts of resource names.
@@ -137,7 +156,7 @@ func checkIDs(project, collection, database string) error {
 		return errors.New("the collection is missing")
 	case strings.Contains(collection, "/"):
 		return fmt.Errorf("the collection %q is not a root collection; want an ID without slashes", collection)
-	case len(collection) > 1500 || !utf8.ValidString(collection) || reservedID.MatchString(collection):
+	case len(collection) > 1500 || !utf8.ValidString(collection) || isReserved(collection):
 		// https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
 		return fmt.Errorf("the collection %.64q is not an ID; want up to 1500 bytes of UTF-8 but for ., .. and __x__", collection)
 	case !databaseID.MatchString(database):

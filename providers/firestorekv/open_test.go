@@ -20,13 +20,14 @@ import (
 
 	"github.com/skykv/skykv/internal/trust"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 func TestOpenURL(t *testing.T) {
 	t.Setenv(envEmulator, nobody) // an endpoint in the URL wins
 	f := &fake{}
 	addr := f.start(t)
-	s, err := Open(t.Context(), "firestore://my-project/c%20d?database=orders&endpoint=http://"+addr)
+	s, err := Open(t.Context(), "firestore://my-project/c%20d?database=orders&layout=skykv&endpoint=http://"+addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestCloseLeavesClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	client := connect(t, f.start(t))
-	first, err := New(t.Context(), client, "p", "c", nil)
+	first, err := New(t.Context(), client, "p", "c", &Options{Layout: provider.LayoutSkykv})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +300,7 @@ func TestCloseLeavesClient(t *testing.T) {
 func TestCloseClosesOwnClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
-	c, err := Connect(t.Context(), "firestore://p/c?endpoint=http://"+f.start(t))
+	c, err := Connect(t.Context(), "firestore://p/c?layout=skykv&endpoint=http://"+f.start(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +327,7 @@ func TestLayoutIsMadeOnce(t *testing.T) {
 	errs := make([]error, 16)
 	var opening sync.WaitGroup
 	for i := range errs {
-		opening.Go(func() { _, errs[i] = New(t.Context(), client, "p", "c", nil) })
+		opening.Go(func() { _, errs[i] = New(t.Context(), client, "p", "c", &Options{Layout: provider.LayoutSkykv}) })
 	}
 	opening.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -376,7 +377,7 @@ func TestOpenRefused(t *testing.T) {
 				f.put(layoutID, test.layout)
 			}
 			before := f.clock
-			_, err := New(t.Context(), client, testProject, testCollection, nil)
+			_, err := New(t.Context(), client, testProject, testCollection, &Options{Layout: provider.LayoutSkykv})
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %v, want %v with %q", err, test.want, test.text)
 			}

@@ -8,11 +8,12 @@ import (
 	"text/template"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // Terraform returns the settings that [Ensure] makes, for the collection of a store's
 // URL, as a configuration of Terraform, with the database around it. The layout document
-// is not part of it: the store writes it when it is first opened. Errors match
+// is not part of it: the store writes it when it is first opened with layout=skykv. Errors match
 // [kv.ErrInvalidOption].
 //
 // examples/terraform/firestore has the text for firestore://my-project/kv.
@@ -21,10 +22,14 @@ func Terraform(url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fields := newLayout(c.Project, c.Options.Database, c.Collection, c.Options.Shards).fields()
+	l := newLayout(c.Project, c.Options.Database, c.Collection, c.Options.Shards)
+	if c.Options.Layout == provider.LayoutAlien {
+		l = newAlienLayout(c.Project, c.Options.Database, c.Collection)
+	}
+	fields := l.fields()
 	var text strings.Builder
 	err = terraform.Execute(&text, map[string]any{
-		"URL": c.plainURL(), "Project": c.Project, "Database": c.Options.Database, "Collection": c.Collection, "Shards": c.Options.Shards,
+		"URL": c.plainURL(), "Project": c.Project, "Database": c.Options.Database, "Collection": c.Collection, "Layout": l.name, "Shards": c.Options.Shards,
 		"Expiry": fields[0], "Unindexed": fields[1:], "Offset": int(kv.ExpiryGrace.Seconds()),
 	})
 	return text.String(), err
@@ -42,6 +47,9 @@ func (c *Connection) plainURL() string {
 	query := url.Values{}
 	if c.Options.Database != defaultDatabase {
 		query.Set("database", c.Options.Database)
+	}
+	if c.Options.Layout != "" {
+		query.Set("layout", string(c.Options.Layout))
 	}
 	if c.Options.Shards != DefaultShards {
 		query.Set("shards", strconv.Itoa(c.Options.Shards))

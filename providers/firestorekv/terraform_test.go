@@ -15,6 +15,10 @@ func TestTerraform(t *testing.T) {
 			`expiration_offset = "3600s"`, `toset(["v", "t", "p"])`, `delete_protection_state = "DELETE_PROTECTION_ENABLED"`,
 			"terraform firestore://project/cache?database=db&shards=4\n",
 		},
+		"firestore://project/cache?layout=alien": {
+			`field      = "expires_at"`, `expiration_offset = "3600s"`, `toset(["value", "skykv_t", "skykv_p", "created_at"])`,
+			"terraform firestore://project/cache?layout=alien\n", "&layout=alien&shards=",
+		},
 		"firestore://project/a%22$%7Bb%7D%25%7Bc%7D": {`default     = "(default)"`, `default     = "a\"$${b}%%{c}"`},
 	} {
 		text, err := Terraform(storeURL)

@@ -41,9 +41,7 @@ func TestProvisionAndDoctor(t *testing.T) {
 		if absent && (o.code != exitFindings || !strings.Contains(o.stdout, "\nfail  ") || !strings.Contains(o.stdout, "-> run: skykv provision URL")) {
 			t.Errorf("rule: a dry run and doctor change nothing, and doctor names the fix; got %+v", o)
 		}
-		if absent {
-			bad(t, exitUnusable, "skykv provision URL", "get", url, "a")
-		}
+		bad(t, exitUnusable, "skykv provision URL", "get", url, "a")
 		if got := good(t, "provision", url); got != strings.ReplaceAll(steps, "would ", "") {
 			t.Errorf("provision does\n%s; announced was\n%s", got, steps)
 		}

@@ -40,8 +40,9 @@ func (c *cli) newCopy() *cobra.Command {
 		Long: `Copy all entries, or those with --prefix, from one store to another of whatever kind,
 while both are in use. Entries expire in TO at the same instant as in FROM, to the
 millisecond. What TO holds under other keys stays. Of an entry that is written meanwhile,
-the old state or the new one is copied. Entries that are too large for TO are named and left
-out, and the command then exits with 1: see max-value in the form of its URL.
+the old state or the new one is copied. Entries that TO cannot hold, because they are too
+large or its service reserves the key, are named and left out, and the command then exits
+with 1: see max-value in the form of its URL.
 
 ` + checkpointHelp + `
 
@@ -325,8 +326,9 @@ with one key the last one wins, with --if-not-exists the first one, of those tha
 expired by now: these are left out. A byte order mark at the beginning is skipped.
 
 A line that is no entry ends the import with its number; those before it are stored.
-Entries that are too large for the store are named and left out, and the command then exits
-with 1: see max-value in the form of its URL.
+Entries that the store cannot hold, because they are too large or its service reserves the
+key, are named and left out, and the command then exits with 1: see max-value in the form of
+its URL.
 
 ` + checkpointHelp,
 		Example: `  skykv import file:app.db --input app.jsonl
@@ -600,7 +602,7 @@ func (r *result) others() (text string) {
 		n   int64
 		how string
 	}{
-		{r.Skipped, "were there already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"}, {r.TooLarge, "were too large"},
+		{r.Skipped, "were there already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"}, {r.Refused, "were refused"},
 	} {
 		if other.n > 0 {
 			text += fmt.Sprintf("; %s %s", thousands(other.n), other.how)
@@ -644,8 +646,8 @@ func (r *result) print(asJSON bool) error {
 	switch {
 	case r.Failed > 0:
 		return fmt.Errorf("%s could not be read, see above", entries(r.Failed))
-	case r.TooLarge > 0:
-		return fmt.Errorf("%s were too large for the store that they were for, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.TooLarge), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
+	case r.Refused > 0:
+		return fmt.Errorf("%s were refused, since the store cannot hold them, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.Refused), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
 	case r.Differences != nil && *r.Differences > 0:
 		return quiet(exitFindings)
 	}

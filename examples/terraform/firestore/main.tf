@@ -1,6 +1,6 @@
 # The settings of one collection that skykv keeps its entries in, and the database
 # around it: the settings that firestorekv.Ensure makes. The store writes its layout
-# document when it is first opened.
+# document when it is first opened with layout=skykv, as the output below names it.
 #
 #   terraform init
 #   terraform apply -var project=my-project
@@ -115,5 +115,5 @@ resource "google_project_iam_member" "users" {
 
 output "url" {
   description = "What to open the store with."
-  value       = "firestore://${var.project}/${var.collection}?database=${var.database}&shards=${var.shards}"
+  value       = "firestore://${var.project}/${var.collection}?database=${var.database}&layout=skykv&shards=${var.shards}"
 }

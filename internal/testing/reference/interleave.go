@@ -177,7 +177,7 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 		*m = model{exists: true, value: out.value, generation: m.generation + 1}
 		if ttl != 0 && out.side == them {
 			m.theirs = instant{r.Theirs.Expires(begun, ttl), r.Theirs.Expires(ended, ttl)}
-			m.ours = m.theirs
+			m.ours = instant{roundUp(m.theirs.from), roundUp(m.theirs.to)}
 		} else if ttl != 0 {
 			m.ours = instant{roundUp(begun.Add(ttl)), roundUp(ended.Add(ttl))}
 			m.theirs = instant{r.Theirs.Sees(m.ours.from), r.Theirs.Sees(m.ours.to)}

@@ -59,6 +59,8 @@ var fuzzBugs = []struct {
 		` || len(token.StringValue) != kv.TokenLen`, ``},
 	{"a document with an expiry before 1970 is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
 		`rec.Expires <= 0`, `rec.Expires == 0`},
+	{"a token of another length counts that others wrote", "providers/firestorekv", "FuzzDecodeShared", "layout.go",
+		`if len(token) == kv.TokenLen {`, `if token != "" {`},
 	{"keys that differ in case have one document", "providers/firestorekv", "FuzzRecord", "layout.go",
 		`return l.prefixes[l.shard(key)] + key }`, `return l.prefixes[l.shard(key)] + strings.ToLower(key) }`},
 	{"a version has a second text", "providers/firestorekv", "FuzzVersion", "layout.go",

@@ -13,6 +13,7 @@ import (
 
 	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/aztableskv"
 	"github.com/skykv/skykv/providers/dynamokv"
 	"github.com/skykv/skykv/providers/firestorekv"
@@ -46,7 +47,7 @@ func (p place) open(ctx context.Context) (store *kv.Store, end func(), err error
 			return nil, end, failed
 		}
 		end = func() { client.Close() }
-		store, err = firestorekv.New(ctx, client, "torture", p.Name, nil)
+		store, err = firestorekv.New(ctx, client, "torture", p.Name, &firestorekv.Options{Layout: provider.LayoutSkykv})
 	default:
 		err = fmt.Errorf("no process can open a store of %q", p.World)
 	}

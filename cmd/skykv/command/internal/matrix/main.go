@@ -90,20 +90,24 @@ func runAll(ctx context.Context) (runs []*report.Run, err error) {
 		return nil, fmt.Errorf("skykv dev: %w", err)
 	}
 
-	// The reference platform's layout is in a table of its own.
-	shared, err := url.Parse(emulators["dynamodb"].URL)
-	if err != nil {
-		return nil, err
-	}
-	shared.Host += "-alien"
-	shared.RawQuery += "&layout=alien"
-	if out, err := exec.CommandContext(ctx, skykv, "provision", shared.String()).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
+	// The reference platform's layout is in a table or project of its own.
+	shared := make(map[string]string)
+	for _, service := range []string{"dynamodb", "firestore"} {
+		u, err := url.Parse(emulators[service].URL)
+		if err != nil {
+			return nil, err
+		}
+		u.Host += "-alien"
+		u.RawQuery += "&layout=alien"
+		shared[service] = u.String()
+		if out, err := exec.CommandContext(ctx, skykv, "provision", u.String()).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%w\n%s", err, out)
+		}
 	}
 
 	for _, url := range []string{
 		"mem:", "file:" + filepath.ToSlash(filepath.Join(dir, "store.db")),
-		emulators["dynamodb"].URL, shared.String(), emulators["firestore"].URL, emulators["aztables"].URL,
+		emulators["dynamodb"].URL, shared["dynamodb"], emulators["firestore"].URL, shared["firestore"], emulators["aztables"].URL,
 	} {
 		log.Print("skykv conformance ", url)
 		var stdout bytes.Buffer

@@ -39,6 +39,8 @@ func (s *storeSink) Takes(entry kv.Entry) error {
 	switch info := s.store.Info(); {
 	case len(entry.Key) > info.MaxKeyLen:
 		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("the key has %d bytes, and the store takes at most %d", len(entry.Key), info.MaxKeyLen)}
+	case info.ReservedKey != nil && info.ReservedKey(entry.Key):
+		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("%s cannot store an entry under this key, whose name the service reserves", info.Name)}
 	case len(entry.Value) > info.MaxValueLen:
 		return &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes, and the store takes at most %d", len(entry.Value), info.MaxValueLen)}
 	}

@@ -39,24 +39,24 @@ type Counts struct {
 	Expired int64 `json:"expired"` // between reading and writing
 	Failed  int64 `json:"failed"`  // could not be read
 
-	TooLarge int64 `json:"tooLarge"` // for the sink
+	Refused int64 `json:"refused"` // by the sink, which cannot hold them
 }
 
 // Done is the number of entries that are dealt with.
-func (c Counts) Done() int64 { return c.Written + c.Skipped + c.Expired + c.Failed + c.TooLarge }
+func (c Counts) Done() int64 { return c.Written + c.Skipped + c.Expired + c.Failed + c.Refused }
 
 func (c *Counts) add(d Counts) {
 	c.Written += d.Written
 	c.Skipped += d.Skipped
 	c.Expired += d.Expired
 	c.Failed += d.Failed
-	c.TooLarge += d.TooLarge
+	c.Refused += d.Refused
 }
 
 // Sink takes entries.
 type Sink interface {
-	// Takes returns why an entry is too large for the sink, or nil. Such an entry is not
-	// written.
+	// Takes returns why the sink cannot hold an entry, which is too large or under a reserved
+	// key, or nil. Such an entry is not written.
 	Takes(entry kv.Entry) error
 
 	// Write takes a batch of entries with distinct keys. With an error, any of
@@ -90,7 +90,7 @@ type Config struct {
 	SaveEvery time.Duration
 
 	Progress func(State)                 // when set, called after every batch
-	Failed   func(key string, err error) // called for every entry that cannot be read, or is too large for the sink
+	Failed   func(key string, err error) // called for every entry that cannot be read, or that the sink cannot hold
 }
 
 // A batch has at most this many entries and about so many bytes.
@@ -100,11 +100,11 @@ const (
 )
 
 type batch struct {
-	entries  []kv.Entry
-	failed   map[string]error // entries that could not be read
-	tooLarge map[string]error // entries that the sink does not take
-	next     Position
-	size     int
+	entries []kv.Entry
+	failed  map[string]error // entries that could not be read
+	refused map[string]error // entries that the sink does not take
+	next    Position
+	size    int
 
 	done   chan struct{} // closed when what follows is set
 	counts Counts
@@ -113,7 +113,7 @@ type batch struct {
 }
 
 // len is the number of entries that the batch deals with.
-func (b *batch) len() int { return len(b.entries) + len(b.failed) + len(b.tooLarge) }
+func (b *batch) len() int { return len(b.entries) + len(b.failed) + len(b.refused) }
 
 // Run transfers all there is. It returns how far it came, the cause of ctx's end
 // if that ended it, and else the first error, of the source or of the sink.
@@ -146,7 +146,7 @@ func Run(ctx context.Context, c Config) (State, error) {
 					b.counts, b.mark, b.err = c.Sink.Write(running, b.entries)
 				}
 				b.counts.Failed += int64(len(b.failed))
-				b.counts.TooLarge += int64(len(b.tooLarge))
+				b.counts.Refused += int64(len(b.refused))
 				close(b.done)
 			}
 		})
@@ -189,7 +189,7 @@ func Run(ctx context.Context, c Config) (State, error) {
 			}
 			return state, errors.Join(b.err, save())
 		}
-		for _, failed := range []map[string]error{b.failed, b.tooLarge} {
+		for _, failed := range []map[string]error{b.failed, b.refused} {
 			for key, err := range failed {
 				c.Failed(key, err)
 			}
@@ -246,10 +246,10 @@ func read(ctx context.Context, source Source, takes func(kv.Entry) error, from P
 			}
 			current.failed[rec.Key] = err
 		case takes(rec.Entry) != nil:
-			if current.tooLarge == nil {
-				current.tooLarge = make(map[string]error)
+			if current.refused == nil {
+				current.refused = make(map[string]error)
 			}
-			current.tooLarge[rec.Key] = takes(rec.Entry)
+			current.refused[rec.Key] = takes(rec.Entry)
 		default:
 			if twin := underWay[rec.Key]; twin != nil {
 				if twin == current && !flush() || !wait(ctx, twin) {
