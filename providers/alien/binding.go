@@ -41,10 +41,10 @@ const FileName = "skykv.db"
 // A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
 // exist, in the [kv.Store.Namespace] keyPrefix.
 //
-// The table of a dynamodb binding is in Alien's own layout, [provider.LayoutAlien]: the
-// program sees what programs in other languages store under the same binding, and they
-// see what it stores. [Layout] chooses another. A table of another layout is
-// kv.ErrIncompatible. In firestore and tablestorage bindings, and in the file of a
+// The table of a dynamodb or tablestorage binding is in Alien's own layout,
+// [provider.LayoutAlien]: the program sees what programs in other languages store under
+// the same binding, and they see what it stores. [Layout] chooses another. A table of
+// another layout is kv.ErrIncompatible. In firestore bindings, and in the file of a
 // local-kv binding, the data is in skykv's own layout, which other programs do not see.
 //
 // These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a
@@ -123,6 +123,9 @@ var fieldsOf = map[string]map[string]bool{
 	"local-kv":     {"dataDir": true, "keyPrefix": false},
 }
 
+// shared are the services whose bindings name a table in Alien's own layout.
+var shared = map[string]bool{"dynamodb": true, "tablestorage": true}
+
 func parse(text string, opts options) (binding, error) {
 	if err := opts.layout.Check(); err != nil {
 		return binding{}, err
@@ -157,7 +160,7 @@ func parse(text string, opts options) (binding, error) {
 			return binding{}, err
 		}
 	}
-	if opts.layout == provider.LayoutAlien && service != "dynamodb" {
+	if opts.layout == provider.LayoutAlien && !shared[service] {
 		return binding{}, fmt.Errorf("skykv does not know layout %s in a %s binding; want none, or %s", opts.layout, service, provider.LayoutSkykv)
 	}
 	query := url.Values{}
@@ -166,13 +169,15 @@ func parse(text string, opts options) (binding, error) {
 			query.Set(param, value)
 		}
 	}
+	if shared[service] {
+		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
+	}
 	u := url.URL{}
 	switch service {
 	case "dynamodb":
 		u.Scheme, u.Host = "dynamodb", values["tableName"]
 		set("region", values["region"])
 		set("endpoint", values["endpointUrl"])
-		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
 	case "firestore":
 		u.Scheme, u.Host, u.Path = "firestore", values["projectId"], "/"+values["collectionName"]
 		set("database", values["databaseId"])

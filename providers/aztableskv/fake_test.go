@@ -27,6 +27,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // fake is a table service of one table, in memory, that speaks the protocol of
@@ -145,6 +146,16 @@ func fakeClient(t testing.TB, endpoint string, transport policy.Transporter) *az
 	return client
 }
 
+// claiming returns options by which New lays down skykv's own layout in an empty table.
+func claiming(opts *Options) *Options {
+	var own Options
+	if opts != nil {
+		own = *opts
+	}
+	own.Layout = provider.LayoutSkykv
+	return &own
+}
+
 // quick repeats as the SDK does, without its delays.
 var quick = policy.RetryOptions{RetryDelay: time.Millisecond}
 
@@ -154,7 +165,7 @@ func (f *fake) store(opts *Options) *kv.Store {
 	if opts == nil {
 		opts = &Options{Retry: quick}
 	}
-	s, err := New(context.Background(), f.client(), f.table, opts)
+	s, err := New(context.Background(), f.client(), f.table, claiming(opts))
 	if err != nil {
 		f.t.Fatal(err)
 	}

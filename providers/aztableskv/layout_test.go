@@ -32,7 +32,7 @@ func TestEntityRoundTrip(t *testing.T) {
 		{Key: "p", Value: []byte{}, Token: token, Predecessors: strings.Repeat("~ !<>&", kv.MaxPredecessorsLen/6)},
 	} {
 		l := newLayout(16)
-		body := l.encode(rec)
+		body := l.encode(rec, 0)
 		var sdk aztables.EDMEntity
 		if err := json.Unmarshal(body, &sdk); err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestValueInParts(t *testing.T) {
 			value[i] = byte(i >> 8)
 		}
 		rec := kv.Record{Key: "a", Value: value, Token: token}
-		body := newLayout(1).encode(rec)
+		body := newLayout(1).encode(rec, 0)
 		var sdk aztables.EDMEntity
 		if err := json.Unmarshal(body, &sdk); err != nil {
 			t.Fatal(err)
@@ -205,7 +205,7 @@ func TestLargestRecord(t *testing.T) {
 // The rule: values decoded from one answer share no memory with it.
 func TestDecodedValueIsACopy(t *testing.T) {
 	t.Parallel()
-	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token})
+	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token}, 0)
 	e, err := newLayout(1).parse(text)
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +277,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: token}
 		l := newLayout(16)
-		e, err := newLayout(1).parse(l.encode(in))
+		e, err := newLayout(1).parse(l.encode(in, 0))
 		if err != nil || e.key() != key {
 			t.Fatalf("the row key of %q is %q, %v", key, e.rowKey, err)
 		}
@@ -285,7 +285,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || out.Value == nil || !same(out, in) {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}
-		for what, body := range map[string][]byte{"entity": l.encode(in), "key": l.encodeKey(key)} {
+		for what, body := range map[string][]byte{"entity": l.encode(in, 0), "key": l.encodeKey(key)} {
 			var sdk aztables.EDMEntity
 			if err := json.Unmarshal(body, &sdk); err != nil || sdk.RowKey != key || sdk.PartitionKey != fmt.Sprintf("%02x", kv.Shard(key, 16)) {
 				t.Fatalf("the SDK reads the %s of %q as %+v, %v", what, key, sdk.Entity, err)
@@ -323,7 +323,7 @@ func FuzzVersion(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, version string) {
 		for _, w := range []kv.Write{putting("a", kv.Condition{Kind: kv.CondVersion, Version: version}), deleting("a", kv.Condition{Kind: kv.CondVersion, Version: version})} {
-			action, err := newLayout(1).action(w)
+			action, err := newLayout(1).action(w, 0)
 			switch {
 			case etag.MatchString(version) && (err != nil || action.IfMatch == nil || string(*action.IfMatch) != version):
 				t.Fatalf("version %q gives %v; it is an ETag", version, err)
