@@ -6,6 +6,8 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -484,6 +486,90 @@ func TestRecordsOfLayoutAlien(t *testing.T) {
 			if _, err := New(t.Context(), f.client(), "kv1", &Options{Layout: layout}); !errors.Is(err, kv.ErrIncompatible) {
 				t.Errorf("the layout record %v, opened in layout %q: %v; want ErrIncompatible", properties, layout, err)
 			}
+		}
+	}
+}
+
+// The rule: an entity that is none of the layout is ErrIncompatible to what reads it, and to
+// conditional writes that meet it. A scan goes on after it.
+func TestForeignEntitiesOfLayoutAlien(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for _, properties := range []map[string]any{
+		{"Value": "dg==", "ExpiresAt": written}, {"Value": "dg==", "CreatedAt": written, "ExpiresAt": "tomorrow"}, {"v": "dg==", "x": "0", "t": token, "p": ""},
+	} {
+		f := newFake(t, "kv1")
+		s := f.store(&Options{Layout: provider.LayoutAlien, Retry: quick})
+		at := fakeKey{alienLayout.partition("b"), "b"}
+		f.write(at, rawProperties(t, properties))
+		if _, err := s.Put(ctx, "c", []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+		_, got := s.Get(ctx, "b")
+		_, exists := s.Exists(ctx, "b")
+		_, put := s.Put(ctx, "b", nil, kv.IfNotExists())
+		_, touched := s.Touch(ctx, "b", kv.TTL(time.Hour))
+		for what, err := range map[string]error{"Get": got, "Exists": exists, "a put-if-absent": put, "Touch": touched} {
+			if !errors.Is(err, kv.ErrIncompatible) || errors.Is(err, kv.ErrIndeterminate) {
+				t.Errorf("%s of %v: %v; want ErrIncompatible", what, properties, err)
+			}
+		}
+		found := ""
+		for e, err := range s.Scan(ctx, "", kv.KeysOnly()) {
+			if err != nil && !errors.Is(err, kv.ErrIncompatible) {
+				t.Errorf("a scan over %v: %v; want ErrIncompatible", properties, err)
+			}
+			found += e.Key
+		}
+		if found != "bc" && found != "c" {
+			t.Errorf("a scan over %v yields %q; want what is after it too", properties, found)
+		}
+		if _, err := s.Put(ctx, "b", []byte("v")); err != nil {
+			t.Errorf("a put over %v: %v; want it replaced", properties, err)
+		}
+	}
+}
+
+// The rule: Inspect says which layout a table has, and what must be done to open it, and
+// counts what is none of that layout.
+func TestInspectOfLayoutAlien(t *testing.T) {
+	theirs := map[string]any{"Value": "dg==", "CreatedAt": written}
+	ours, shared := map[string]any{"format": 2, "shards": 16}, map[string]any{"format": 2, "shards": 16, "layout": "alien"}
+	for _, test := range []struct {
+		name, layout   string
+		record, entity map[string]any
+		want           string // of the check of the layout, or what follows it
+	}{
+		{"shared", "&layout=alien", shared, theirs, "ok layout a record of skykv, 16 shards"},
+		{"shared, and no layout named", "", shared, theirs, `fail layout incompatible: table kv1 is in layout "alien" and was to be opened in layout "skykv"; want layout=alien`},
+		{"skykv's", "&layout=alien", ours, nil, `fail layout incompatible: table kv1 is in layout "skykv" and was to be opened in layout "alien"; want layout=skykv`},
+		{"the platform's", "&layout=alien", nil, theirs, "warn layout there is no layout record"},
+		{"the platform's, and no layout named", "", nil, theirs, "fail layout incompatible: table kv1 holds entities but no layout record of skykv: it belongs to another program, one of the reference platform; want layout=alien"},
+		{"somebody else's", "&layout=alien", nil, map[string]any{"name": "Ann"}, "fail layout incompatible: table kv1 holds entities but no layout record of skykv: it belongs to another program"},
+		{"shared, with an entity that is none of theirs", "&layout=alien", shared, map[string]any{"name": "Ann"}, "warn records skykv did not write 1 of the first 2 entities"},
+		{"shared, with one that a sweep deletes", "&layout=alien", shared, map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": written}, "warn sweep expired entries wait"},
+	} {
+		f := newFake(t, "kv1")
+		if test.record != nil {
+			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, test.record))
+		}
+		if test.entity != nil {
+			f.write(fakeKey{alienLayout.partition("a"), "a"}, rawProperties(t, test.entity))
+		}
+		server := httptest.NewServer(f)
+		t.Cleanup(server.Close)
+		trusting(t, server.URL)
+		address := "aztables://account/kv1?endpoint=" + url.QueryEscape(server.URL) + test.layout
+		got := inspected(t, address)
+		if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, test.want) }) {
+			t.Errorf("%s: the checks are\n%s\nwant %s", test.name, strings.Join(got, "\n"), test.want)
+		}
+		if requests := f.take(); slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "GET ") }) {
+			t.Errorf("rule: Inspect changes nothing; the requests are %q", requests)
+		}
+		refuses := strings.HasPrefix(test.want, "fail layout")
+		if err := Ensure(t.Context(), address); (err != nil) != refuses {
+			t.Errorf("%s: Ensure says %v; want an error: %t", test.name, err, refuses)
 		}
 	}
 }

@@ -731,7 +731,7 @@ func (d *driver) checkLayout(ctx context.Context) error {
 
 // errUnclaimed says that nobody has laid down yet how the records of a table are to lie.
 func (d *driver) errUnclaimed() *kv.Error {
-	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %s has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", d.name, provider.LayoutSkykv, provider.LayoutAlien)}
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %s is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", d.name, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
 // readLayout returns the layout that the layout record says, or nil when there is no

@@ -227,6 +227,8 @@ func TestDecodedValueIsACopy(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, body := range append([]string{
 		`{"RowKey":"a","x":"1","x@odata.type":"Edm.Int64","v":"dg==","v@odata.type":"Edm.Binary","t":"tttttttttttttttttttttt","p":""}`,
+		`{"RowKey":"a","Value":"dg==","CreatedAt":"2023-11-14T22:13:20.123+00:00","ExpiresAt":"2023-11-14T22:13:20.123456789+00:00","skykv_t":"tttttttttttttttttttttt 2023-11-14T22:13:20.123+00:00 2023-11-14T22:13:20.123456789+00:00","skykv_p":""}`,
+		`{"RowKey":"a","Value":"","CreatedAt":"2023-11-14T22:13:20Z","ExpiresAt":1}`,
 		`{}`, `{"a":1.5,"b":true,"c":null,"d":"\\","e":"\"}"}`, `{"a"`, `{"a":`, `{"a":{}}`, `{"a":[1]}`, `null`, ``, `{"a":"\\\"","b":-1}`, `{,}`, `{"a":1`, `{"a":"b"`,
 	}, shapeless...) {
 		f.Add([]byte(body))
@@ -245,6 +247,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("the record is %+v", rec)
 			}
 		}
+		fuzzAlien(t, body)
 		var want map[string]any
 		if json.Unmarshal(body, &want) != nil {
 			return // only JSON need be understood
@@ -252,6 +255,14 @@ func FuzzParse(f *testing.F) {
 		compact, _ := json.Marshal(want)
 		if want == nil || bytes.ContainsAny(compact[1:len(compact)-1], "{[") {
 			return
+		}
+		shared, err := alienLayout.parse(compact)
+		if err != nil {
+			t.Fatalf("parse(%s): %v", compact, err)
+		}
+		_, isText := want[propAlienExpires].(string)
+		if rec, err := alienLayout.record(&shared, "k", false); err == nil && !isText && (want[propAlienExpires] != nil || rec.Expires != 0) {
+			t.Fatalf("in layout alien, %s expires at %d", compact, rec.Expires)
 		}
 		if e, err = newLayout(1).parse(compact); err != nil {
 			t.Fatalf("parse(%s): %v", compact, err)
@@ -263,6 +274,26 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// fuzzAlien parses an entity in the layout of the reference platform.
+func fuzzAlien(t *testing.T, body []byte) {
+	e, err := alienLayout.parse(body)
+	if err != nil {
+		return
+	}
+	for _, withValue := range []bool{true, false} {
+		rec, err := alienLayout.record(&e, "k", withValue)
+		if failure, ok := errors.AsType[*kv.Error](err); err != nil && (!ok || failure.Kind != kv.ErrIncompatible) {
+			t.Fatalf("in layout alien, the error is %v; want ErrIncompatible", err)
+		}
+		if err != nil {
+			continue
+		}
+		if rec.Key != "k" || len(rec.Token)%kv.TokenLen != 0 || rec.Token == "" && rec.Predecessors != "" || rec.Expires > kv.MaxExpiry.UnixMilli() || (rec.Value != nil) != withValue {
+			t.Fatalf("in layout alien, the record is %+v", rec)
+		}
+	}
 }
 
 // The rule: a record comes back as it was stored, under a row key that is its key: that
@@ -290,6 +321,17 @@ func FuzzRecord(f *testing.F) {
 			if err := json.Unmarshal(body, &sdk); err != nil || sdk.RowKey != key || sdk.PartitionKey != fmt.Sprintf("%02x", kv.Shard(key, 16)) {
 				t.Fatalf("the SDK reads the %s of %q as %+v, %v", what, key, sdk.Entity, err)
 			}
+		}
+		if in.Expires > kv.MaxExpiry.UnixMilli() { // of which no store asks for one
+			return
+		}
+		out, err = decodeAlien(t, alienLayout.encode(in, expires/2), true)
+		if err != nil || out.Value == nil || !same(out, in) {
+			t.Fatalf("in layout alien, %+v came back as %+v, %v", in, out, err)
+		}
+		in.Value = nil
+		if out, err = decodeAlien(t, alienLayout.encodeMetadata(in, expires/2), false); err != nil || !same(out, in) {
+			t.Fatalf("in layout alien, a touch to %+v came back as %+v, %v", in, out, err)
 		}
 	})
 }
