@@ -6,9 +6,16 @@ import (
 )
 
 // The rule: the commands know both layouts of a service, and move entries between them.
-func TestLayoutsOfDynamoDB(t *testing.T) {
-	t.Parallel()
-	own, shared := backends[1].open(t), backends[1].fresh(t)+"&layout=alien"
+func TestLayouts(t *testing.T) {
+	onEach(t, func(t *testing.T, b backend) {
+		if b.name == "dynamodb" || b.name == "aztables" {
+			testLayouts(t, b)
+		}
+	})
+}
+
+func testLayouts(t *testing.T, b backend) {
+	own, shared := b.open(t), b.fresh(t)+"&layout=alien"
 	if got := good(t, "provision", shared); !strings.Contains(got, "write the layout record") {
 		t.Errorf("provision of a shared table prints %q", got)
 	}

@@ -90,20 +90,27 @@ func runAll(ctx context.Context) (runs []*report.Run, err error) {
 		return nil, fmt.Errorf("skykv dev: %w", err)
 	}
 
-	// The reference platform's layout is in a table of its own.
-	shared, err := url.Parse(emulators["dynamodb"].URL)
+	// The reference platform's layout is in tables of its own.
+	sharedItems, err := url.Parse(emulators["dynamodb"].URL)
 	if err != nil {
 		return nil, err
 	}
-	shared.Host += "-alien"
-	shared.RawQuery += "&layout=alien"
-	if out, err := exec.CommandContext(ctx, skykv, "provision", shared.String()).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
+	sharedEntities, err := url.Parse(emulators["aztables"].URL)
+	if err != nil {
+		return nil, err
+	}
+	sharedItems.Host += "-alien"
+	sharedEntities.Path += "alien"
+	for _, shared := range []*url.URL{sharedItems, sharedEntities} {
+		shared.RawQuery += "&layout=alien"
+		if out, err := exec.CommandContext(ctx, skykv, "provision", shared.String()).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%w\n%s", err, out)
+		}
 	}
 
 	for _, url := range []string{
 		"mem:", "file:" + filepath.ToSlash(filepath.Join(dir, "store.db")),
-		emulators["dynamodb"].URL, shared.String(), emulators["firestore"].URL, emulators["aztables"].URL,
+		emulators["dynamodb"].URL, sharedItems.String(), emulators["firestore"].URL, emulators["aztables"].URL, sharedEntities.String(),
 	} {
 		log.Print("skykv conformance ", url)
 		var stdout bytes.Buffer
