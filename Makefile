@@ -83,7 +83,7 @@ OPERATIONS ?= 20000
 
 .PHONY: torture
 torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a run
-	SKYKV_INTERLEAVE=$(OPERATIONS) $(GO) test -count=1 -timeout 1h -v -run '^TestInterleaving$$' ./providers/dynamokv ./providers/firestorekv
+	SKYKV_INTERLEAVE=$(OPERATIONS) $(GO) test -count=1 -timeout 1h -v -run '^TestInterleaving$$' ./providers/dynamokv ./providers/firestorekv ./providers/aztableskv
 	SKYKV_KILL_ROUNDS=100 $(GO) test -count=1 -v -run '^TestKill$$' ./providers/localkv
 	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/(killed|interrupt|file|dynamodb|aztables)' ./cmd/skykv
 	@# Firestore's emulator looks at all documents in every query.

@@ -45,7 +45,8 @@ func All() provider.Set {
 //	  &shards=N                          ranges of document names, 1 unless given; fixed once in use
 //	  &endpoint=URL                      an emulator (http) or another front end (https)
 //	aztables://ACCOUNT/TABLE           Azure Tables
-//	  ?shards=N                          partitions, 16 unless given; fixed once the table is in use
+//	  ?layout=skykv                      lays the layout down in an empty table; or alien: see docs/alien.md
+//	  &shards=N                          partitions, 16 unless given; fixed once the table is in use
 //	  &endpoint=URL                      Azurite, or a sovereign or private cloud
 //	any of these
 //	  &max-value=BYTES                   values of more than 24,576 bytes, up to 393,216: see [kv.MaxValue]

@@ -41,12 +41,11 @@ const FileName = "skykv.db"
 // A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
 // exist, in the [kv.Store.Namespace] keyPrefix.
 //
-// The table of a dynamodb binding and the collection of a firestore binding are in Alien's
-// own layout, [provider.LayoutAlien]: the program sees what programs in other languages
-// store under the same binding, and they see what it stores. [Layout] chooses another. A
-// table or collection of another layout is kv.ErrIncompatible. In tablestorage bindings,
-// and in the file of a local-kv binding, the data is in skykv's own layout, which other
-// programs do not see.
+// The table of a dynamodb or tablestorage binding and the collection of a firestore binding
+// are in Alien's own layout, [provider.LayoutAlien]: the program sees what programs in other
+// languages store under the same binding, and they see what it stores. [Layout] chooses
+// another. A table or collection of another layout is kv.ErrIncompatible. In the file of a
+// local-kv binding the data is in skykv's own layout, which other programs do not see.
 //
 // These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a
 // service that skykv has no provider for ("redis"), a field that is unknown or
@@ -158,7 +157,8 @@ func parse(text string, opts options) (binding, error) {
 			return binding{}, err
 		}
 	}
-	if opts.layout == provider.LayoutAlien && service != "dynamodb" && service != "firestore" {
+	shared := service != "local-kv" // Alien's own file is of another engine
+	if opts.layout == provider.LayoutAlien && !shared {
 		return binding{}, fmt.Errorf("skykv does not know layout %s in a %s binding; want none, or %s", opts.layout, service, provider.LayoutSkykv)
 	}
 	query := url.Values{}
@@ -167,17 +167,18 @@ func parse(text string, opts options) (binding, error) {
 			query.Set(param, value)
 		}
 	}
+	if shared {
+		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
+	}
 	u := url.URL{}
 	switch service {
 	case "dynamodb":
 		u.Scheme, u.Host = "dynamodb", values["tableName"]
 		set("region", values["region"])
 		set("endpoint", values["endpointUrl"])
-		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
 	case "firestore":
 		u.Scheme, u.Host, u.Path = "firestore", values["projectId"], "/"+values["collectionName"]
 		set("database", values["databaseId"])
-		set("layout", string(cmp.Or(opts.layout, provider.LayoutAlien)))
 	case "tablestorage":
 		u.Scheme, u.Host, u.Path = "aztables", values["accountName"], "/"+values["tableName"]
 	case "local-kv":

@@ -21,6 +21,7 @@ import (
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/alien"
+	"github.com/skykv/skykv/providers/aztableskv"
 	"github.com/skykv/skykv/providers/dynamokv"
 	"github.com/skykv/skykv/providers/firestorekv"
 	"github.com/skykv/skykv/providers/localkv"
@@ -110,10 +111,16 @@ func TestOpenDynamoDBSharesTheTable(t *testing.T) {
 		_, _ = c.Client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &table})
 	})
 	theirs := &reference.DynamoDB{Client: c.Client, Table: table, Bucket: buckets.Bucket, Now: time.Now}
+	shareTheTable(t, fmt.Sprintf(`{"service":"dynamodb","tableName":%q,"region":"eu-central-1","endpointUrl":%q}`, table, endpoint), theirs)
+}
+
+// shareTheTable opens the table of a binding, beside the other side.
+func shareTheTable(t *testing.T, binding string, theirs reference.Store) {
+	ctx := t.Context()
 	if err := theirs.Put(ctx, "a", []byte("theirs"), time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"dynamodb","tableName":%q,"region":"eu-central-1","endpointUrl":%q}`, table, endpoint))
+	t.Setenv("ALIEN_CACHE_BINDING", binding)
 	store, err := alien.Open(ctx, "cache")
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +138,25 @@ func TestOpenDynamoDBSharesTheTable(t *testing.T) {
 	if _, err := alien.Open(ctx, "cache", alien.Layout(provider.LayoutSkykv)); !errors.Is(err, kv.ErrIncompatible) {
 		t.Errorf("rule: the layouts are never mixed; with another layout Open says %v", err)
 	}
+}
+
+// The rule: so it is under one tablestorage binding.
+func TestOpenTableStorageSharesTheTable(t *testing.T) {
+	ctx := t.Context()
+	table := fmt.Sprintf("alien%d", time.Now().UnixNano())
+	// A binding has no endpoint: the emulator is named as for Azure's own tools.
+	t.Setenv("AZURE_STORAGE_CONNECTION_STRING", fmt.Sprintf("AccountName=%s;AccountKey=%s;TableEndpoint=%s", emulator.AzureAccount, emulator.AzureKey, emulator.AzureTables(t)))
+	c, err := aztableskv.Connect(ctx, "aztables://"+emulator.AzureAccount+"/"+table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Client.CreateTable(ctx, table, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = c.Client.DeleteTable(context.Background(), table, nil) })
+	theirs := &reference.AzureTables{Client: c.Client.NewClient(table), Bucket: buckets.Bucket, Now: time.Now}
+	shareTheTable(t, fmt.Sprintf(`{"service":"tablestorage","resourceGroupName":"g","accountName":%q,"tableName":%q}`, emulator.AzureAccount, table), theirs)
 }
 
 // The rule: the collection of a binding is shared with the other programs, also while it is

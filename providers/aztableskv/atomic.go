@@ -19,6 +19,9 @@ const tombstoneTimeout = 5 * time.Second
 // WriteAtomic makes one transaction of one partition, after it has read the entries that
 // are to be touched without a version. What makes a condition fail is for the store to read.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	if d.layout.maxAtomicWrites() == 0 {
+		return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
+	}
 	for i := range req.Writes {
 		if d.layout.shard(req.Writes[i].Key) != d.layout.shard(req.Writes[0].Key) {
 			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrInvalidOption, Err: errors.New("the keys are of several shards; want keys of one group")}
@@ -31,7 +34,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	case dead != nil:
 		return kv.AtomicOutcome{Found: dead}, nil
 	}
-	actions, err := d.layout.atomicActions(writes)
+	actions, err := d.layout.atomicActions(writes, req.Now)
 	if err != nil {
 		return kv.AtomicOutcome{}, err
 	}

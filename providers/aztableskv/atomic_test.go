@@ -505,7 +505,7 @@ func TestOverlappingAtomicWrites(t *testing.T) {
 		"fake": func(t *testing.T) *kv.Store { return newFake(t, "kv1").store(nil) },
 		"azurite": func(t *testing.T) *kv.Store {
 			client := azurite(t)
-			s, err := New(t.Context(), client, newTable(t, client), &Options{Retry: quick})
+			s, err := New(t.Context(), client, newTable(t, client), claiming(&Options{Retry: quick}))
 			if err != nil {
 				t.Fatal(err)
 			}

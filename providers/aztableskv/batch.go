@@ -59,7 +59,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 			begin().add(i, w, aztables.TransactionAction{})
 			continue
 		}
-		action, err := d.layout.action(w)
+		action, err := d.layout.action(w, req.Now)
 		if err != nil {
 			results[i].Err = err
 			continue

@@ -235,7 +235,7 @@ func TestLargestTransactionFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(t.Context(), client, "kv1", nil)
+	s, err := New(t.Context(), client, "kv1", claiming(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 func cannedClient(b testing.TB, value []byte) *aztables.ServiceClient {
 	b.Helper()
 	rec := kv.Record{Key: benchKey, Value: value, Token: token}
-	body := bytes.Replace(newLayout(DefaultShards).encode(rec), []byte("{"), []byte(
+	body := bytes.Replace(newLayout(DefaultShards).encode(rec, 0), []byte("{"), []byte(
 		`{"odata.metadata":"https://account.table.core.windows.net/$metadata#kv/@Element","odata.etag":"W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"","Timestamp":"2026-01-01T00:00:00.0000001Z",`), 1)
 	layout := []byte(`{"value":[{"odata.etag":"W/\"1\"","PartitionKey":"skykv","RowKey":"layout","format":2,"shards":16}]}`)
 	const headers = "Etag: W/\"datetime'2026-01-01T00%3A00%3A00.0000001Z'\"\r\nX-Ms-Request-Id: 4f5bcd21-0002-0011-7e3d-000000000000\r\nX-Ms-Version: 2019-02-02\r\n"
@@ -118,7 +118,7 @@ func (c call) both(ctx context.Context, t testing.TB, size int) (store, sdk func
 	t.Helper()
 	value := bytes.Repeat([]byte{0xfb, 0x00, 0x7f}, size/3+1)[:size]
 	client := cannedClient(t, value)
-	s, err := New(context.Background(), client, "kv1", nil)
+	s, err := New(context.Background(), client, "kv1", claiming(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

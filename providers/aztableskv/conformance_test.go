@@ -15,6 +15,11 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	conformance.Run(t, suite(t, &Options{}))
+}
+
+// suite runs each case in a table of its own.
+func suite(t *testing.T, opts *Options) conformance.Config {
 	client := azurite(t)
 	open := func(ctx context.Context, through *aztables.ServiceClient, opts *Options) (*kv.Store, error) {
 		table := newTableName()
@@ -24,8 +29,8 @@ func TestConformance(t *testing.T) {
 		t.Cleanup(func() { client.DeleteTable(context.Background(), table, nil) })
 		return New(ctx, through, table, opts)
 	}
-	conformance.Run(t, conformance.Config{
-		New: func(ctx context.Context) (*kv.Store, error) { return open(ctx, client, nil) },
+	return conformance.Config{
+		New: func(ctx context.Context) (*kv.Store, error) { return open(ctx, client, opts) },
 		Faulty: func(ctx context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
 			proxy, err := faults.NewHTTP(emulator.AzureTables(t))
 			if err != nil {
@@ -33,9 +38,9 @@ func TestConformance(t *testing.T) {
 			}
 			t.Cleanup(proxy.Close)
 			proxy.Use(faults.DecidedBy(decide))
-			return open(ctx, azuriteAt(t, proxy.URL), &Options{
-				Retry: policy.RetryOptions{RetryDelay: 2 * time.Millisecond, MaxRetryDelay: 20 * time.Millisecond},
-			})
+			faulty := *opts
+			faulty.Retry = policy.RetryOptions{RetryDelay: 2 * time.Millisecond, MaxRetryDelay: 20 * time.Millisecond}
+			return open(ctx, azuriteAt(t, proxy.URL), &faulty)
 		},
-	})
+	}
 }

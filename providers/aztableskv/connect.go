@@ -24,7 +24,7 @@ import (
 
 const (
 	name    = "aztables"
-	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES"
+	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 )
 
 // Connection is what a store's URL names, for [New], [EnsureWith] and [SweepWith].
@@ -46,7 +46,7 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Connection{Table: at.table, Options: Options{Shards: at.shards, Timeout: at.timeout}, transport: newTransport(), store: at.store}
+	c := &Connection{Table: at.table, Options: Options{Layout: at.layout, Shards: at.shards, Timeout: at.timeout}, transport: newTransport(), store: at.store}
 	if c.account, err = findAccount(at.account, at.endpoint, os.Getenv); err == nil {
 		c.Client, err = c.account.client(c.transport)
 	}
@@ -99,13 +99,14 @@ func Provider() provider.Provider {
 
 // Open opens the store that a URL of the form
 //
-//	aztables://ACCOUNT/TABLE?endpoint=URL&shards=N&timeout=DURATION&max-value=BYTES
+//	aztables://ACCOUNT/TABLE?endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
 // names, as [New] does: ACCOUNT is a storage account (3 to 24 lower-case letters
 // and digits), TABLE a table in it. The parameters may be left out: endpoint is
 // the URL of the account's table service where that is not
 // https://ACCOUNT.table.core.windows.net (Azurite, a sovereign or private
-// cloud), shards is [Options].Shards, timeout is [Options].Timeout, such as 10s, and
+// cloud), layout, which is skykv or alien, is [Options].Layout, shards is
+// [Options].Shards, timeout is [Options].Timeout, such as 10s, and
 // max-value is [kv.MaxValue].
 //
 // Credentials are the first that the environment offers of
@@ -151,6 +152,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 type address struct {
 	account, table string
 	endpoint       string // "" when the URL does not say
+	layout         provider.Layout
 	shards         int
 	timeout        time.Duration
 	store          []kv.StoreOption
@@ -167,6 +169,9 @@ func parseURL(url string) (address, error) {
 		return address{}, u.Errorf("the account's name is %q; it must be 3 to 24 lower-case letters and digits", at.account)
 	case !tableName.MatchString(at.table):
 		return address{}, u.Errorf("the table's name is %q; it must be %s", at.table, tableNameRule)
+	}
+	if at.layout, err = u.Layout("layout"); err != nil {
+		return address{}, err
 	}
 	if at.shards, err = u.Int("shards", DefaultShards, 1, MaxShards); err != nil {
 		return address{}, err

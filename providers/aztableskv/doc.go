@@ -30,6 +30,32 @@
 // clock. An AtomicWrite stores one for each key that it deletes without a condition, or
 // that it checks to be absent, and removes it after its success: see below.
 //
+// # Layout of the reference platform
+//
+// With parameter layout=alien, or [provider.LayoutAlien] in [Options], the table is that
+// of the programs which the platform Alien deploys. An entry is one entity, whose
+// properties are all strings:
+//
+//	PartitionKey  "p0" to "p15", by the SipHash-1-3 of the key
+//	RowKey        the key
+//	Value         the value in base64
+//	ExpiresAt     the expiry, as 2026-01-31T12:00:00.123+00:00; absent if there is none
+//	CreatedAt     when the entity was written, by the writer's clock
+//	skykv_t       22 random characters, new with every write, a space, CreatedAt, a space
+//	              and ExpiresAt, all as skykv wrote them; counts while both are the same
+//	skykv_p       the writes that this one replaced; counts with skykv_t
+//
+// The last two are skykv's own. The programs in other languages do not look at them, and
+// their writes remove them. The layout record is the same entity, with "alien" in "layout".
+// The version of an entry is the entity's ETag, here as well.
+//
+// Keys of one group are in several partitions. Every scan therefore reads all of them, and
+// there is no AtomicWrite: Info().MaxAtomicWrites is 0. Values have at most 24,576 bytes,
+// which fill a string. A merge cannot remove ExpiresAt, so that a touch to live for ever
+// stores the last instant of the year 9999, which is read as no expiry. [Sweep] deletes the
+// entities of all programs, an hour after their expiry or later. docs/alien.md says what
+// holds between skykv and the other programs.
+//
 // # Consistency
 //
 // All reads, those of scans and batches included, are strongly consistent: they
@@ -68,7 +94,7 @@
 // over an expired entry that read and a replacement. A touch by version is one request, and
 // one without it two, since the service cannot judge the expiry. Exists is a query for both
 // keys, since the SDK's GetEntity transfers the value in any case. Opening a store is a
-// query, and an insertion more in a new table.
+// query, and another one and an insertion more where it lays down the layout of a new table.
 //
 // A put-if-absent that meets an entry is two requests. A program that asks again and
 // again whether a key has become free makes one with Get, and puts when there is none.
@@ -90,8 +116,9 @@
 //
 // Azure charges by request, a transaction or a page being one, and for storage. It
 // stores values as they are, not in base64, and an entity has some 150 bytes
-// besides its key and value. A partition, which is a shard, takes up to 2,000 entities of
-// 1 KiB a second, and an account 20,000 requests, all its tables together
+// besides its key and value. In the layout of the reference platform it stores 8 bytes for
+// every 3 of a value, and some 400 besides. A partition, which is a shard, takes up to
+// 2,000 entities of 1 KiB a second, and an account 20,000 requests, all its tables together
 // (https://learn.microsoft.com/azure/storage/tables/scalability-targets). So with ten
 // shards that are equally busy the account is the limit, and further ones add nothing.
 // Keys of one group are in one shard, and have its 2,000 alone.

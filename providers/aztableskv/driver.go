@@ -17,6 +17,7 @@ type driver struct {
 	table   *aztables.Client
 	name    string // the table's
 	layout  *layout
+	claims  bool // the caller said which layout to lay down in an empty table
 	info    kv.Info
 	timeout time.Duration
 	slots   *slots
@@ -28,9 +29,9 @@ type driver struct {
 func (d *driver) setLayout(l *layout) {
 	d.layout = l
 	d.info = kv.Info{
-		Name: name, Shards: l.shards, Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
-		MaxValueLen:     kv.MaxLargeValueLen,
-		MaxAtomicWrites: maxTransaction,
+		Name: l.driver, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
+		MaxValueLen:     l.maxValueLen(),
+		MaxAtomicWrites: l.maxAtomicWrites(),
 		EndsCalls:       true, // Close ends the calls under way
 	}
 }
@@ -97,7 +98,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	if touchesLive(req.Write) {
 		return d.findLive(ctx, req)
 	}
-	action, err := d.layout.action(req.Write)
+	action, err := d.layout.action(req.Write, req.Now)
 	if err != nil {
 		return kv.Outcome{}, err
 	}

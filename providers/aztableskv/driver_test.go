@@ -158,7 +158,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 					requests.Add(1)
 					<-r.Context().Done()
 					return nil, r.Context().Err()
-				})), "kv1", nil)
+				})), "kv1", claiming(nil))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -201,7 +201,7 @@ func TestCloseHangsUp(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	trusting(t, server.URL)
-	s, err := Open(context.Background(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL))
+	s, err := Open(context.Background(), "aztables://account/kv1?layout=skykv&endpoint="+url.QueryEscape(server.URL))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,10 +27,12 @@ func Ensure(ctx context.Context, url string) error {
 
 // EnsureWith creates table, and its layout record, unless they exist. There is nothing
 // else to set up: a table has no settings, and [Sweep] does what a native TTL does
-// elsewhere. Nil options stand for the zero [Options].
+// elsewhere. Nil options stand for the zero [Options], and so for skykv's own layout.
 //
 // It returns [kv.ErrIncompatible] when the table has another layout or number of
-// shards, [kv.ErrUnavailable] for up to a minute after a table of that name was
+// shards, or entities of somebody else's, and leaves it as it is. Entities without a
+// layout record are somebody else's, unless the layout is provider.LayoutAlien and they
+// are the reference platform's. It returns [kv.ErrUnavailable] for up to a minute after a table of that name was
 // deleted, and [kv.ErrPermission] when the credentials do not permit what is needed. To
 // create a table they need the role Storage Table Data Contributor, or the permission
 // create of a SAS for the account.
@@ -44,6 +46,7 @@ func EnsureWith(ctx context.Context, client *aztables.ServiceClient, table strin
 }
 
 func (d *driver) ensure(ctx context.Context, op string) error {
+	d.claims = true
 	err := d.checkLayout(ctx)
 	if own, ok := err.(*kv.Error); ok && own.Kind == kv.ErrNotProvisioned {
 		if err = d.createTable(ctx); err == nil {

@@ -54,8 +54,8 @@ func TestEnsureWithRequests(t *testing.T) {
 		table string // that is there
 		want  []string
 	}{
-		{"no table", "", []string{"GET list", "POST table", "GET list", "POST entity"}},
-		{"no layout record", "kv1", []string{"GET list", "POST entity"}},
+		{"no table", "", []string{"GET list", "POST table", "GET list", "GET list", "POST entity"}},
+		{"no layout record", "kv1", []string{"GET list", "GET list", "POST entity"}},
 	} {
 		f := newFake(t, test.table)
 		if err := EnsureWith(t.Context(), f.client(), "kv1", &Options{Retry: quick}); err != nil || f.table != "kv1" {

@@ -27,6 +27,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // fake is a table service of one table, in memory, that speaks the protocol of
@@ -145,6 +146,17 @@ func fakeClient(t testing.TB, endpoint string, transport policy.Transporter) *az
 	return client
 }
 
+// claiming returns options by which New lays down a layout in an empty table, skykv's own
+// unless they name another.
+func claiming(opts *Options) *Options {
+	var own Options
+	if opts != nil {
+		own = *opts
+	}
+	own.Layout = cmp.Or(own.Layout, provider.LayoutSkykv)
+	return &own
+}
+
 // quick repeats as the SDK does, without its delays.
 var quick = policy.RetryOptions{RetryDelay: time.Millisecond}
 
@@ -154,7 +166,7 @@ func (f *fake) store(opts *Options) *kv.Store {
 	if opts == nil {
 		opts = &Options{Retry: quick}
 	}
-	s, err := New(context.Background(), f.client(), f.table, opts)
+	s, err := New(context.Background(), f.client(), f.table, claiming(opts))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -411,7 +423,7 @@ func merged(properties, by map[string]json.RawMessage) map[string]json.RawMessag
 // tombstoneClause is what a sweep's filter says of tombstones.
 var tombstoneClause = regexp.MustCompile(` and \(x gt 1L or Timestamp lt datetime'([^']*)'\)`)
 
-var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le) (?:'([^']*)'|(\d+)L)`)
+var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le|lt) (?:'([^']*)'|(\d+)L)`)
 
 // list serves a query. It understands the filters that the driver writes.
 func (f *fake) list(w http.ResponseWriter, r *http.Request) {
@@ -451,6 +463,13 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 				}
 				typed := string(e.properties["x@odata.type"]) == `"Edm.Int64"`
 				expired = expired && typed && err == nil && (op == "gt" && x > n || op == "le" && x <= n)
+				continue
+			case "ExpiresAt":
+				var text string
+				isText := json.Unmarshal(e.properties[property], &text) == nil && e.properties[property] != nil
+				if expired := isText && text < want; expired == (clause[1] != "") {
+					return false
+				}
 				continue
 			default:
 				f.t.Errorf("filter %q has property %q", filter, property)

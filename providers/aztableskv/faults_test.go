@@ -333,7 +333,7 @@ func TestDeadEndpoint(t *testing.T) {
 			shows(t, err, "s3cr3t")
 		}
 	}
-	_, err = New(t.Context(), client, "kv1", &Options{Retry: quick})
+	_, err = New(t.Context(), client, "kv1", claiming(&Options{Retry: quick}))
 	if !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("New: %v; want ErrUnavailable", err)
 	}
@@ -416,7 +416,7 @@ func TestRetryOptions(t *testing.T) {
 func TestDefaultRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, "kv1")
-		s, err := New(t.Context(), fakeClient(t, "http://account.example", f), "kv1", nil)
+		s, err := New(t.Context(), fakeClient(t, "http://account.example", f), "kv1", claiming(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -574,7 +574,7 @@ func TestOpenTraces(t *testing.T) {
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	trusting(t, server.URL)
-	s, err := Open(t.Context(), "aztables://account/kv1?endpoint="+url.QueryEscape(server.URL))
+	s, err := Open(t.Context(), "aztables://account/kv1?layout=skykv&endpoint="+url.QueryEscape(server.URL))
 	if err != nil {
 		t.Fatal(err)
 	}

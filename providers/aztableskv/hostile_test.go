@@ -68,7 +68,7 @@ func hostile(t testing.TB, f *fake, opts *Options) (*kv.Store, *atomic.Pointer[h
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(t.Context(), client, "kv1", opts)
+	s, err := New(t.Context(), client, "kv1", claiming(opts))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestHostileOpening(t *testing.T) {
 					}
 					return f.Do(r)
 				}))
-				_, opened := New(t.Context(), client, "kv1", &Options{Retry: quick})
+				_, opened := New(t.Context(), client, "kv1", claiming(&Options{Retry: quick}))
 				_, swept := SweepWith(t.Context(), client, "kv1", nil)
 				for what, err := range map[string]error{"New": opened, "EnsureWith": EnsureWith(t.Context(), client, "kv1", &Options{Retry: quick}), "SweepWith": swept} {
 					notThere := table == "" && method == "POST" && what != "EnsureWith" || method == "POST" && what == "SweepWith"
@@ -199,7 +199,7 @@ func TestHostileOpening(t *testing.T) {
 func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	t.Helper()
 	var properties map[string]json.RawMessage
-	if err := json.Unmarshal(newLayout(2).encode(putting("a", kv.Condition{}).Record), &properties); err != nil {
+	if err := json.Unmarshal(newLayout(2).encode(putting("a", kv.Condition{}).Record, 0), &properties); err != nil {
 		t.Fatal(err)
 	}
 	properties["PartitionKey"], properties["RowKey"], properties["odata.etag"] = quoted(partition), quoted(row), quoted(noSuchTag)
@@ -439,7 +439,7 @@ func TestLateAnswers(t *testing.T) {
 					return nil, context.Cause(r.Context())
 				})
 				client := fakeClient(t, "http://account.example", tracer{attempt.Client{HTTP: sender}})
-				s, err := New(t.Context(), client, "kv1", &Options{Shards: 2, Timeout: 45 * time.Second, Retry: policy.RetryOptions{MaxRetries: 100}})
+				s, err := New(t.Context(), client, "kv1", claiming(&Options{Shards: 2, Timeout: 45 * time.Second, Retry: policy.RetryOptions{MaxRetries: 100}}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -549,7 +549,7 @@ func FuzzAnswers(f *testing.F) {
 			}
 		}
 		layout, err := d.readLayout(t.Context())
-		if check("readLayout", err, status == 200); layout != nil && (layout.shards < 1 || layout.shards > MaxShards) {
+		if check("readLayout", err, status == 200); layout != nil && (layout.shards() < 1 || layout.shards() > MaxShards) {
 			t.Fatalf("the layout is %+v", layout)
 		}
 		writes := []kv.Write{putting("a", kv.Condition{}), putting("b", kv.Condition{})}

@@ -61,9 +61,15 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	case err != nil:
 		return []provider.Check{provider.Failed("table", err, "see the message")}
 	case found == nil:
+		if _, err := d.checkOwner(ctx); err != nil {
+			return []provider.Check{accepted, there, provider.ForeignLayout(err)}
+		}
 		return []provider.Check{accepted, there, provider.NoLayout()}
 	}
-	checks := []provider.Check{accepted, there, provider.LayoutRecord(found.shards, d.layout.shards), d.inspectSweep(ctx)}
+	if found.name != d.layout.name {
+		return []provider.Check{accepted, there, provider.OtherLayout(d.layout.checkRecord(d.name, found), found.name)}
+	}
+	checks := []provider.Check{accepted, there, provider.LayoutRecord(found.shards(), d.layout.shards()), d.inspectSweep(ctx)}
 	if n, of := d.countForeign(ctx, found); n > 0 {
 		checks = append(checks, provider.Check{
 			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d entities, or not where they are", n, of),

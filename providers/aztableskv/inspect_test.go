@@ -39,7 +39,7 @@ func TestInspect(t *testing.T) {
 		var properties map[string]any
 		w := putting("a", kv.Condition{})
 		w.Expires = expires
-		if err := json.Unmarshal(newLayout(16).encode(w.Record), &properties); err != nil {
+		if err := json.Unmarshal(newLayout(16).encode(w.Record, 0), &properties); err != nil {
 			t.Fatal(err)
 		}
 		return properties

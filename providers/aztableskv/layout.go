@@ -13,22 +13,36 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
+	"github.com/skykv/skykv/internal/alien"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // layout is how entries are laid out in a table: the entities of records, the
 // partitions of keys, the filters of queries, the conditions of writes, and the layout
-// record that says all this of a table. Nothing else knows the name of a property.
+// record that says all this of a table. doc.go describes both layouts. Nothing else knows
+// the name of a property.
 type layout struct {
-	shards     int
+	name       provider.Layout
+	driver     string   // the driver's name, since versions are of a layout
 	partitions []string // the PartitionKey of each shard
+
+	shard         func(key string) int
+	shardOfPrefix func(prefix string) (int, bool) // nil where keys of one group are in several shards
+
+	metadata string // the $select of a reader that does not want values
+
+	// shared says that other programs write entities as well, and do not know the
+	// properties propAlienToken and propAlienPredecessors. Those count only while the rest
+	// of the entity agrees with them.
+	shared bool
 }
 
 // layoutFormat is the format of what this file reads and writes.
 const layoutFormat = 2
 
-// The properties of an entity besides its PartitionKey and RowKey. They are always all
-// there, but for the further parts of a value and propChecked.
+// The properties of an entity in skykv's own layout, besides its PartitionKey and RowKey.
+// They are always all there, but for the further parts of a value and propChecked.
 const (
 	propValue        = "v" // its further parts are in v1, v2 and so on
 	propExpires      = "x" // 0 for an entry that does not expire
@@ -38,6 +52,26 @@ const (
 
 	typeBinary = "Edm.Binary"
 	typeInt64  = "Edm.Int64"
+)
+
+// The properties of an entity in the layout of the reference platform, all of them
+// strings. The last two are skykv's own.
+const (
+	propAlienValue        = "Value"     // in base64
+	propAlienExpires      = "ExpiresAt" // absent for an entry that does not expire
+	propAlienCreated      = "CreatedAt"
+	propAlienToken        = "skykv_t" // the token, CreatedAt and ExpiresAt of skykv's write
+	propAlienPredecessors = "skykv_p"
+)
+
+// The instants in ExpiresAt and CreatedAt. In order as text they are in order of time.
+const (
+	instantFormat = "2006-01-02T15:04:05.000"
+	instantZone   = "+00:00"
+
+	// never is the ExpiresAt of an entry that was touched to live for ever: a merge cannot
+	// remove a property. It is later than any expiry of skykv's.
+	never = "9999-12-31T23:59:59.999999999" + instantZone
 )
 
 // A value is in parts of maxPart bytes, which is the most that a property holds:
@@ -54,25 +88,53 @@ const (
 	layoutRow       = "layout"
 )
 
+// newLayout returns skykv's own layout.
 func newLayout(shards int) *layout {
-	l := &layout{shards: shards, partitions: make([]string, shards)}
-	for i := range l.partitions {
-		l.partitions[i] = fmt.Sprintf("%02x", i)
+	l := &layout{
+		name: provider.LayoutSkykv, driver: name,
+		shard:         func(key string) int { return kv.Shard(key, shards) },
+		shardOfPrefix: func(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, shards) },
+		metadata:      "PartitionKey,RowKey," + propExpires + "," + propToken + "," + propPredecessors,
+	}
+	for i := range shards {
+		l.partitions = append(l.partitions, fmt.Sprintf("%02x", i))
 	}
 	return l
 }
 
-// shard returns the shard of a key, and shardOfPrefix that of all keys with a prefix
-// if there is one: see kv.Info.
-func (l *layout) shard(key string) int { return kv.Shard(key, l.shards) }
+// alienLayout is the layout of the reference platform's programs, with two properties of
+// skykv's own.
+var alienLayout = func() *layout {
+	l := &layout{
+		name: provider.LayoutAlien, driver: name + "-alien", shared: true,
+		shard: alien.Bucket,
+		metadata: "PartitionKey,RowKey," + propAlienExpires + "," + propAlienCreated + "," +
+			propAlienToken + "," + propAlienPredecessors,
+	}
+	for bucket := range alien.Buckets {
+		l.partitions = append(l.partitions, fmt.Sprintf("p%d", bucket))
+	}
+	return l
+}()
 
-func (l *layout) shardOfPrefix(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, l.shards) }
+func (l *layout) shards() int { return len(l.partitions) }
 
 func (l *layout) partition(key string) string { return l.partitions[l.shard(key)] }
 
-// metadata is the $select of a reader that does not want values.
-func (l *layout) metadata() string {
-	return "PartitionKey,RowKey," + propExpires + "," + propToken + "," + propPredecessors
+// maxValueLen is the length of the longest value that an entity holds, and maxAtomicWrites
+// how many entities of one group can be written together.
+func (l *layout) maxValueLen() int {
+	if l.shared {
+		return kv.MaxValueLen // as base64 it fills a string
+	}
+	return kv.MaxLargeValueLen
+}
+
+func (l *layout) maxAtomicWrites() int {
+	if l.shared {
+		return 0 // the keys of a group are in several partitions
+	}
+	return maxTransaction
 }
 
 // The filters of queries: https://learn.microsoft.com/rest/api/storageservices/querying-tables-and-entities
@@ -86,15 +148,24 @@ func (l *layout) keyFilter(partition, row string) string {
 func (l *layout) scanFilter(req kv.ScanRequest) string {
 	filter := "PartitionKey eq '" + l.partitions[req.Shard] + "' and RowKey ge '" + req.From + "' and RowKey le '" + req.To + "'"
 	if req.Now > 0 {
-		// In this form an entity without x, which skykv did not write, is returned:
-		// a comparison with a property that is not there is false.
-		filter += " and not (" + expiredAt(req.Now) + ")"
+		// In this form an entity without an expiry is returned: a comparison with a property
+		// that is not there is false.
+		filter += " and not (" + l.expiredFilter(req.Now) + ")"
 	}
 	return filter
 }
 
+// expiredFilter selects entities that are expired at an instant. In the shared layout it
+// selects those that have been for a day: others may write an instant in another zone.
+func (l *layout) expiredFilter(instant int64) string {
+	if l.shared {
+		return expiresBefore(time.UnixMilli(instant).Add(-24 * time.Hour))
+	}
+	return expiredAt(instant)
+}
+
 // sweepFilter selects the entities of a shard that a sweep deletes, by its clock.
-// Entities without x do not match: they are not even read.
+// Entities without an expiry do not match: they are not even read.
 func (l *layout) sweepFilter(shard int, now time.Time) string {
 	return "PartitionKey eq '" + l.partitions[shard] + "' and " + l.unsweptFilter(now)
 }
@@ -103,6 +174,9 @@ func (l *layout) sweepFilter(shard int, now time.Time) string {
 // a record, but for a tombstone's age: its writer may still look for it.
 func (l *layout) unsweptFilter(now time.Time) string {
 	until := sweptUntil(now)
+	if l.shared {
+		return expiresBefore(until.Add(time.Millisecond))
+	}
 	return expiredAt(until.UnixMilli()) +
 		" and (" + propExpires + " gt " + strconv.Itoa(tombstoneExpires) + "L or Timestamp lt datetime'" + until.UTC().Format(time.RFC3339) + "')"
 }
@@ -117,10 +191,16 @@ func expiredAt(instant int64) string {
 	return propExpires + " gt 0L and " + propExpires + " le " + strconv.FormatInt(instant, 10) + "L"
 }
 
-// action returns what the service is asked for a write, as an operation of a
-// transaction. A deletion has no entity yet: see encodeKey. The error is that of a write
+// expiresBefore selects entities of the shared layout whose ExpiresAt is in front of an
+// instant, as text. It is exact for those in the zone of UTC.
+func expiresBefore(instant time.Time) string {
+	return propAlienExpires + " lt '" + instant.UTC().Format(instantFormat) + "'"
+}
+
+// action returns what the service is asked for a write at an instant, as an operation of
+// a transaction. A deletion has no entity yet: see encodeKey. The error is that of a write
 // that the driver does not know, or of a version that cannot be one of the service's.
-func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
+func (l *layout) action(w kv.Write, now int64) (aztables.TransactionAction, error) {
 	var a aztables.TransactionAction
 	cond := w.Condition.Kind
 	switch {
@@ -146,9 +226,9 @@ func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
 	}
 	switch w.Kind {
 	case kv.KindPut:
-		a.Entity = l.encode(w.Record)
+		a.Entity = l.encode(w.Record, now)
 	case kv.KindTouch:
-		a.Entity = l.encodeMetadata(w.Record)
+		a.Entity = l.encodeMetadata(w.Record, now)
 	}
 	return a, nil
 }
@@ -156,23 +236,23 @@ func (l *layout) action(w kv.Write) (aztables.TransactionAction, error) {
 // atomicActions returns what the service is asked for the writes of a WriteAtomic, of which
 // each must leave something for the service to judge, and a deletion without a condition
 // must not fail for want of an entity.
-func (l *layout) atomicActions(writes []kv.Write) ([]aztables.TransactionAction, error) {
+func (l *layout) atomicActions(writes []kv.Write, now int64) ([]aztables.TransactionAction, error) {
 	actions := make([]aztables.TransactionAction, len(writes))
 	for i, w := range writes {
 		var err error
 		switch {
 		case w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone:
-			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeInsertReplace, Entity: l.encode(tombstone(w))}
+			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeInsertReplace, Entity: l.encode(tombstone(w), now)}
 		case w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondAbsent:
-			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeAdd, Entity: l.encode(tombstone(w))}
+			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeAdd, Entity: l.encode(tombstone(w), now)}
 		case w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondVersion:
 			actions[i] = aztables.TransactionAction{ActionType: aztables.TransactionTypeUpdateMerge, Entity: l.encodeCheck(w)}
 			actions[i].IfMatch, err = etagOf(w.Condition.Version)
 		case w.Kind == kv.KindDelete:
-			actions[i], err = l.action(w)
+			actions[i], err = l.action(w, now)
 			actions[i].Entity = l.encodeKey(w.Key)
 		default:
-			actions[i], err = l.action(w)
+			actions[i], err = l.action(w, now)
 		}
 		if err != nil {
 			return nil, err
@@ -216,14 +296,39 @@ func isETag(s string) bool {
 	return !strings.ContainsFunc(s[1:len(s)-1], func(r rune) bool { return r < '!' || r == '"' || r > '~' })
 }
 
-// encode returns the entity of rec as JSON. No part of it needs escaping: keys,
-// tokens, predecessors and base64 are made of harmless characters.
-func (l *layout) encode(rec kv.Record) []byte {
+// encode returns the entity of rec, which is written at an instant, as JSON. No part of it
+// needs escaping: keys, tokens, predecessors, instants and base64 are made of harmless
+// characters.
+func (l *layout) encode(rec kv.Record, now int64) []byte {
 	const perPart = len(`,"v5@odata.type":"Edm.Binary","v5":"=="`)
 	parts := len(rec.Value)/maxPart + 1
-	b := make([]byte, 0, 140+len(rec.Key)+len(rec.Token)+len(rec.Predecessors)+parts*perPart+base64.StdEncoding.EncodedLen(len(rec.Value)))
+	b := make([]byte, 0, sizeOfMetadata(rec)+parts*perPart+base64.StdEncoding.EncodedLen(len(rec.Value)))
 	b = appendKey(b, l.partition(rec.Key), rec.Key)
-	value := rec.Value
+	if l.shared {
+		b = append(b, `,"`+propAlienValue+`":"`...)
+		b = base64.StdEncoding.AppendEncode(b, rec.Value)
+		b = append(b, '"')
+		return appendAlienMetadata(b, rec, now, "")
+	}
+	return appendMetadata(appendParts(b, rec.Value), rec)
+}
+
+// encodeMetadata returns the entity of rec without a value: what a merge changes.
+func (l *layout) encodeMetadata(rec kv.Record, now int64) []byte {
+	b := appendKey(make([]byte, 0, sizeOfMetadata(rec)), l.partition(rec.Key), rec.Key)
+	if l.shared {
+		return appendAlienMetadata(b, rec, now, never)
+	}
+	return appendMetadata(b, rec)
+}
+
+// sizeOfMetadata returns how many bytes an entity takes without its value, about.
+func sizeOfMetadata(rec kv.Record) int {
+	return 250 + len(rec.Key) + len(rec.Token) + len(rec.Predecessors)
+}
+
+// appendParts appends a value in skykv's own layout.
+func appendParts(b, value []byte) []byte {
 	for i := 0; i == 0 || len(value) > 0; i++ {
 		part := value[:min(len(value), maxPart)]
 		value = value[len(part):]
@@ -235,16 +340,11 @@ func (l *layout) encode(rec kv.Record) []byte {
 		b = base64.StdEncoding.AppendEncode(b, part)
 		b = append(b, '"')
 	}
-	return appendMetadata(b, rec)
+	return b
 }
 
-// encodeMetadata returns the entity of rec without a value: what a merge changes.
-func (l *layout) encodeMetadata(rec kv.Record) []byte {
-	b := make([]byte, 0, 140+len(rec.Key)+len(rec.Token)+len(rec.Predecessors))
-	return appendMetadata(appendKey(b, l.partition(rec.Key), rec.Key), rec)
-}
-
-// appendMetadata appends what an entity has beside its keys and its value.
+// appendMetadata appends what an entity of skykv's own layout has beside its keys and its
+// value.
 func appendMetadata(b []byte, rec kv.Record) []byte {
 	b = append(b, `,"`+propExpires+`@odata.type":"`+typeInt64+`","`+propExpires+`":"`...)
 	b = strconv.AppendInt(b, rec.Expires, 10)
@@ -253,6 +353,39 @@ func appendMetadata(b []byte, rec kv.Record) []byte {
 	b = append(b, `","`+propPredecessors+`":"`...)
 	b = append(b, rec.Predecessors...)
 	return append(b, `"}`...)
+}
+
+// appendAlienMetadata appends what an entity of the shared layout has beside its keys and
+// its value. Without an expiry its ExpiresAt is forEver, or absent if that is empty.
+func appendAlienMetadata(b []byte, rec kv.Record, now int64, forEver string) []byte {
+	created, expires := instantText(now), forEver
+	if rec.Expires != 0 {
+		expires = instantText(rec.Expires)
+	}
+	b = append(b, `,"`+propAlienCreated+`":"`...)
+	b = append(b, created...)
+	if expires != "" {
+		b = append(b, `","`+propAlienExpires+`":"`...)
+		b = append(b, expires...)
+	}
+	b = append(b, `","`+propAlienToken+`":"`...)
+	b = append(b, tokenText(rec.Token, created, expires)...)
+	b = append(b, `","`+propAlienPredecessors+`":"`...)
+	b = append(b, rec.Predecessors...)
+	return append(b, `"}`...)
+}
+
+// instantText returns milliseconds since 1970 as the reference platform's programs write
+// an instant.
+func instantText(ms int64) string {
+	ms = max(0, min(ms, kv.MaxExpiry.UnixMilli())) // later years have more digits
+	return time.UnixMilli(ms).UTC().Format(instantFormat) + instantZone
+}
+
+// tokenText returns a token as it stands in an entity that others may change: beside what
+// their writes change as well.
+func tokenText(token, created, expires string) string {
+	return token + " " + created + " " + expires
 }
 
 // encodeKey returns the entity of key as a transaction wants it for a deletion.
@@ -292,6 +425,7 @@ type entity struct {
 	partitionKey, rowKey, etag                []byte
 	values, valueTypes                        [maxParts][]byte
 	expires, expiresType, token, predecessors []byte
+	created                                   []byte // in the shared layout
 }
 
 // parse reads an entity.
@@ -314,6 +448,11 @@ func (l *layout) field(e *entity, name []byte) *[]byte {
 		return &e.rowKey
 	case "odata.etag":
 		return &e.etag
+	}
+	if l.shared {
+		return alienField(e, name)
+	}
+	switch string(name) {
 	case propValue:
 		return &e.values[0]
 	case propValue + "@odata.type":
@@ -336,6 +475,23 @@ func (l *layout) field(e *entity, name []byte) *[]byte {
 		return &e.values[part]
 	case "@odata.type":
 		return &e.valueTypes[part]
+	}
+	return nil
+}
+
+// alienField is field for the properties of the shared layout.
+func alienField(e *entity, name []byte) *[]byte {
+	switch string(name) {
+	case propAlienValue:
+		return &e.values[0]
+	case propAlienExpires:
+		return &e.expires
+	case propAlienCreated:
+		return &e.created
+	case propAlienToken:
+		return &e.token
+	case propAlienPredecessors:
+		return &e.predecessors
 	}
 	return nil
 }
@@ -365,30 +521,96 @@ func (e *entity) version() string {
 // record returns an entity as the record under key, or an error that says why it
 // is none.
 func (l *layout) record(e *entity, key string, withValue bool) (kv.Record, error) {
+	metadata, value := e.metadata, e.value
+	if l.shared {
+		metadata, value = e.alienMetadata, e.alienValue
+	}
 	none := kv.Record{Key: key}
-	expires, ok := unescaped(e.expires)
-	if !ok || string(e.expiresType) != `"`+typeInt64+`"` {
-		return none, errForeign("property "+propExpires, typeInt64)
+	rec, err := metadata()
+	if err != nil {
+		return none, err
 	}
-	instant, err := strconv.ParseInt(string(expires), 10, 64)
-	if err != nil || instant < 0 {
-		return none, errForeign("property "+propExpires, "milliseconds since 1970, or 0")
-	}
-	token, ok := unescaped(e.token)
-	if !ok || len(token) != kv.TokenLen {
-		return none, errForeign("property "+propToken, fmt.Sprintf("%d characters", kv.TokenLen))
-	}
-	predecessors, ok := text(e.predecessors)
-	if !ok || len(predecessors) > kv.MaxPredecessorsLen {
-		return none, errForeign("property "+propPredecessors, fmt.Sprintf("at most %d characters", kv.MaxPredecessorsLen))
-	}
-	rec := kv.Record{Key: key, Expires: instant, Token: string(token), Predecessors: predecessors}
+	rec.Key = key
 	if withValue {
-		if rec.Value, err = e.value(); err != nil {
+		if rec.Value, err = value(); err != nil {
 			return none, err
 		}
 	}
 	return rec, nil
+}
+
+// metadata returns what an entity of skykv's own layout says beside its key and its value.
+func (e *entity) metadata() (rec kv.Record, err error) {
+	expires, ok := unescaped(e.expires)
+	if !ok || string(e.expiresType) != `"`+typeInt64+`"` {
+		return rec, errForeign("property "+propExpires, typeInt64)
+	}
+	instant, err := strconv.ParseInt(string(expires), 10, 64)
+	if err != nil || instant < 0 {
+		return rec, errForeign("property "+propExpires, "milliseconds since 1970, or 0")
+	}
+	token, ok := unescaped(e.token)
+	if !ok || len(token) != kv.TokenLen {
+		return rec, errForeign("property "+propToken, fmt.Sprintf("%d characters", kv.TokenLen))
+	}
+	predecessors, ok := text(e.predecessors)
+	if !ok || len(predecessors) > kv.MaxPredecessorsLen {
+		return rec, errForeign("property "+propPredecessors, fmt.Sprintf("at most %d characters", kv.MaxPredecessorsLen))
+	}
+	return kv.Record{Expires: instant, Token: string(token), Predecessors: predecessors}, nil
+}
+
+// alienMetadata is metadata for the shared layout. The programs of the reference platform
+// refuse an entity without CreatedAt as well.
+func (e *entity) alienMetadata() (rec kv.Record, err error) {
+	created, ok := text(e.created)
+	if _, err := time.Parse(time.RFC3339, created); !ok || err != nil {
+		return rec, errNoInstant(propAlienCreated)
+	}
+	expires := ""
+	if !isNull(e.expires) {
+		expires, ok = text(e.expires)
+		instant, err := time.Parse(time.RFC3339, expires)
+		if !ok || err != nil {
+			return rec, errNoInstant(propAlienExpires)
+		}
+		rec.Expires = expiryOf(instant)
+	}
+	all, _ := text(e.token)
+	predecessors, ok := text(e.predecessors)
+	if token, _, _ := strings.Cut(all, " "); len(token) == kv.TokenLen && all == tokenText(token, created, expires) {
+		if rec.Token = token; ok && len(predecessors) <= kv.MaxPredecessorsLen {
+			rec.Predecessors = predecessors
+		}
+	}
+	return rec, nil
+}
+
+// expiryOf returns an instant of ExpiresAt as a record has it: rounded up to the
+// millisecond, from 1, which is expired for ever, and 0 if it is later than any expiry.
+func expiryOf(instant time.Time) int64 {
+	if instant.After(kv.MaxExpiry) {
+		return 0
+	}
+	return max(1, instant.Add(time.Millisecond-1).UnixMilli())
+}
+
+func errNoInstant(property string) error {
+	return errForeign("property "+property, "a string such as "+never)
+}
+
+// isNull reports whether a property is not there.
+func isNull(literal []byte) bool { return len(literal) == 0 || string(literal) == "null" }
+
+// alienValue is value for the shared layout.
+func (e *entity) alienValue() ([]byte, error) {
+	content, ok := unescaped(e.values[0])
+	value := make([]byte, 0, base64.StdEncoding.DecodedLen(len(content)))
+	value, err := base64.StdEncoding.AppendDecode(value, content)
+	if !ok || err != nil {
+		return nil, errForeign("property "+propAlienValue, "a string of base64")
+	}
+	return value, nil
 }
 
 // value returns the value, put together from its parts.
@@ -399,7 +621,7 @@ func (e *entity) value() ([]byte, error) {
 	}
 	value := make([]byte, 0, size)
 	for i, part := range e.values {
-		if i > 0 && (len(part) == 0 || string(part) == "null") {
+		if i > 0 && isNull(part) {
 			continue
 		}
 		content, ok := unescaped(part)
@@ -424,31 +646,92 @@ func errForeignPart(i int, want string) error {
 	return errForeign("property "+string(appendPartName(nil, i)), want)
 }
 
-// layoutRecord is the content of the layout record. Both are Edm.Int32.
+// layoutRecord is the content of the layout record. The numbers are Edm.Int32.
 type layoutRecord struct {
-	Format int `json:"format"`
-	Shards int `json:"shards"`
+	Format int             `json:"format"`
+	Shards int             `json:"shards"`
+	Layout provider.Layout `json:"layout,omitempty"` // absent in skykv's own
 }
 
-// checkLayout compares the table's layout record to the driver's layout, and creates
-// it when there is none.
+// encodeRecord returns the layout record of a table in this layout.
+func (l *layout) encodeRecord() ([]byte, error) {
+	record := struct {
+		PartitionKey, RowKey string
+		layoutRecord
+	}{layoutPartition, layoutRow, layoutRecord{Format: layoutFormat, Shards: l.shards()}}
+	if l.name != provider.LayoutSkykv {
+		record.Layout = l.name
+	}
+	return json.Marshal(record)
+}
+
+// decodeRecord returns the layout that a layout record says. It refuses a record that
+// skykv did not write, and other formats.
+func decodeRecord(table string, body []byte) (*layout, error) {
+	var found layoutRecord
+	record := "the layout record of table " + table
+	switch err := json.Unmarshal(body, &found); {
+	case err != nil, found.Format == 0:
+		return nil, errForeign(record, fmt.Sprintf("format %d", layoutFormat))
+	case found.Format != layoutFormat: // another version of skykv wrote it
+		return nil, errForeign(fmt.Sprintf("format %d of table %s", found.Format, table), fmt.Sprintf("format %d", layoutFormat))
+	case found.Shards < 1 || found.Shards > MaxShards:
+		return nil, errForeign(record, fmt.Sprintf("1 to %d shards", MaxShards))
+	case found.Layout.Check() != nil:
+		return nil, errForeign(record, fmt.Sprintf("layout %s or %s", provider.LayoutSkykv, provider.LayoutAlien))
+	case found.Layout == provider.LayoutAlien && found.Shards != alienLayout.shards():
+		return nil, errForeign(record, fmt.Sprintf("%d shards in layout %s", alienLayout.shards(), found.Layout))
+	case found.Layout == provider.LayoutAlien:
+		return alienLayout, nil
+	}
+	return newLayout(found.Shards), nil
+}
+
+// checkRecord refuses a table whose layout record says another layout.
+func (l *layout) checkRecord(table string, found *layout) error {
+	switch {
+	case found.name != l.name:
+		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s is in layout %q and was to be opened in layout %q; want layout=%s", table, found.name, l.name, found.name)}
+	case found.shards() != l.shards():
+		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has %d shards; want %d", table, found.shards(), l.shards())}
+	}
+	return nil
+}
+
+// owns reports whether an entity without a layout record shows that a table is in this
+// layout. Nothing is stored in skykv's own before that record.
+func (l *layout) owns(body []byte) bool {
+	e, err := l.parse(body)
+	if !l.shared || err != nil || kv.ValidateKey(e.key()) != nil || !e.in(l.partition(e.key())) {
+		return false
+	}
+	_, err = l.record(&e, e.key(), true)
+	return err == nil
+}
+
+// checkLayout reads the layout record, and creates it in a table without entities, if the
+// caller said in which layout. It refuses any other record, and a table with entities of
+// others.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err == nil && found == nil {
-		if found, err = d.createLayout(ctx); err == nil && found == nil {
-			// Somebody else was first.
-			found, err = d.readLayout(ctx)
+		found, err = d.checkOwner(ctx)
+	}
+	if err == nil && found == nil {
+		if !d.claims {
+			return d.errUnclaimed()
 		}
+		found, err = d.createLayout(ctx)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case found == nil:
-		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the layout record of table %s vanished", d.name)}
-	case found.shards != d.layout.shards:
-		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has %d shards; want %d", d.name, found.shards, d.layout.shards)}
 	}
-	return nil
+	return d.layout.checkRecord(d.name, found)
+}
+
+// errUnclaimed says that nobody has laid down yet how the records of a table are to lie.
+func (d *driver) errUnclaimed() *kv.Error {
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %s is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", d.name, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
 // readLayout returns the layout that the layout record says, or nil when there is no
@@ -459,25 +742,40 @@ func (d *driver) readLayout(ctx context.Context) (*layout, error) {
 	if body == nil || err != nil {
 		return nil, d.errNotProvisioned(err)
 	}
-	var found layoutRecord
-	switch err := json.Unmarshal(body, &found); {
-	case err != nil, found.Format == 0:
-		return nil, errForeign("the layout record of table "+d.name, fmt.Sprintf("format %d", layoutFormat))
-	case found.Format != layoutFormat: // another version of skykv wrote it
-		return nil, errForeign(fmt.Sprintf("format %d of table %s", found.Format, d.name), fmt.Sprintf("format %d", layoutFormat))
-	case found.Shards < 1 || found.Shards > MaxShards:
-		return nil, errForeign("the layout record of table "+d.name, fmt.Sprintf("1 to %d shards", MaxShards))
-	}
-	return newLayout(found.Shards), nil
+	return decodeRecord(d.name, body)
 }
 
-// createLayout creates the layout record of the driver's layout and returns that, or
-// nil when there is a record.
+// checkOwner refuses a table that holds entities of others and no layout record: skykv
+// stores nothing before that record. It returns the layout that the record says if
+// somebody has created it by now, and nil if the table is empty or in the driver's layout.
+func (d *driver) checkOwner(ctx context.Context) (*layout, error) {
+	body, err := d.firstEntity(ctx)
+	if body == nil || err != nil || d.layout.owns(body) {
+		return nil, err
+	}
+	found, err := d.readLayout(ctx)
+	if err != nil || found != nil {
+		return found, err
+	}
+	e := fmt.Errorf("table %s holds entities but no layout record of skykv: it belongs to another program", d.name)
+	if alienLayout.owns(body) {
+		e = fmt.Errorf("%w, one of the reference platform; want layout=%s", e, provider.LayoutAlien)
+	}
+	return nil, &kv.Error{Kind: kv.ErrIncompatible, Err: e}
+}
+
+// firstEntity returns the JSON of an entity of the table, nil if there is none.
+func (d *driver) firstEntity(ctx context.Context) ([]byte, error) {
+	for body, err := range d.list(ctx, kv.ScanRequest{Limit: 1, WithValue: true, Alone: true}, "") {
+		return body, err
+	}
+	return nil, nil
+}
+
+// createLayout creates the layout record unless somebody was faster, and returns the
+// layout of the record that there is then.
 func (d *driver) createLayout(ctx context.Context) (*layout, error) {
-	body, err := json.Marshal(struct {
-		PartitionKey, RowKey string
-		layoutRecord
-	}{layoutPartition, layoutRow, layoutRecord{Format: layoutFormat, Shards: d.layout.shards}})
+	body, err := d.layout.encodeRecord()
 	if err != nil {
 		return nil, err
 	}
@@ -489,8 +787,12 @@ func (d *driver) createLayout(ctx context.Context) (*layout, error) {
 		return nil, errAnswer(errNoETag)
 	case err == nil:
 		return d.layout, nil
-	case codeOf(err) == aztables.EntityAlreadyExists:
-		return nil, nil
+	case codeOf(err) != aztables.EntityAlreadyExists:
+		return nil, d.errNotProvisioned(call.failRead(err))
 	}
-	return nil, d.errNotProvisioned(call.failRead(err))
+	found, err := d.readLayout(ctx)
+	if err == nil && found == nil {
+		err = &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the layout record of table %s vanished", d.name)}
+	}
+	return found, err
 }

@@ -32,7 +32,7 @@ func TestEntityRoundTrip(t *testing.T) {
 		{Key: "p", Value: []byte{}, Token: token, Predecessors: strings.Repeat("~ !<>&", kv.MaxPredecessorsLen/6)},
 	} {
 		l := newLayout(16)
-		body := l.encode(rec)
+		body := l.encode(rec, 0)
 		var sdk aztables.EDMEntity
 		if err := json.Unmarshal(body, &sdk); err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestValueInParts(t *testing.T) {
 			value[i] = byte(i >> 8)
 		}
 		rec := kv.Record{Key: "a", Value: value, Token: token}
-		body := newLayout(1).encode(rec)
+		body := newLayout(1).encode(rec, 0)
 		var sdk aztables.EDMEntity
 		if err := json.Unmarshal(body, &sdk); err != nil {
 			t.Fatal(err)
@@ -205,7 +205,7 @@ func TestLargestRecord(t *testing.T) {
 // The rule: values decoded from one answer share no memory with it.
 func TestDecodedValueIsACopy(t *testing.T) {
 	t.Parallel()
-	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token})
+	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token}, 0)
 	e, err := newLayout(1).parse(text)
 	if err != nil {
 		t.Fatal(err)
@@ -227,6 +227,8 @@ func TestDecodedValueIsACopy(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, body := range append([]string{
 		`{"RowKey":"a","x":"1","x@odata.type":"Edm.Int64","v":"dg==","v@odata.type":"Edm.Binary","t":"tttttttttttttttttttttt","p":""}`,
+		`{"RowKey":"a","Value":"dg==","CreatedAt":"2023-11-14T22:13:20.123+00:00","ExpiresAt":"2023-11-14T22:13:20.123456789+00:00","skykv_t":"tttttttttttttttttttttt 2023-11-14T22:13:20.123+00:00 2023-11-14T22:13:20.123456789+00:00","skykv_p":""}`,
+		`{"RowKey":"a","Value":"","CreatedAt":"2023-11-14T22:13:20Z","ExpiresAt":1}`,
 		`{}`, `{"a":1.5,"b":true,"c":null,"d":"\\","e":"\"}"}`, `{"a"`, `{"a":`, `{"a":{}}`, `{"a":[1]}`, `null`, ``, `{"a":"\\\"","b":-1}`, `{,}`, `{"a":1`, `{"a":"b"`,
 	}, shapeless...) {
 		f.Add([]byte(body))
@@ -245,6 +247,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("the record is %+v", rec)
 			}
 		}
+		fuzzAlien(t, body)
 		var want map[string]any
 		if json.Unmarshal(body, &want) != nil {
 			return // only JSON need be understood
@@ -252,6 +255,14 @@ func FuzzParse(f *testing.F) {
 		compact, _ := json.Marshal(want)
 		if want == nil || bytes.ContainsAny(compact[1:len(compact)-1], "{[") {
 			return
+		}
+		shared, err := alienLayout.parse(compact)
+		if err != nil {
+			t.Fatalf("parse(%s): %v", compact, err)
+		}
+		_, isText := want[propAlienExpires].(string)
+		if rec, err := alienLayout.record(&shared, "k", false); err == nil && !isText && (want[propAlienExpires] != nil || rec.Expires != 0) {
+			t.Fatalf("in layout alien, %s expires at %d", compact, rec.Expires)
 		}
 		if e, err = newLayout(1).parse(compact); err != nil {
 			t.Fatalf("parse(%s): %v", compact, err)
@@ -263,6 +274,26 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// fuzzAlien parses an entity in the layout of the reference platform.
+func fuzzAlien(t *testing.T, body []byte) {
+	e, err := alienLayout.parse(body)
+	if err != nil {
+		return
+	}
+	for _, withValue := range []bool{true, false} {
+		rec, err := alienLayout.record(&e, "k", withValue)
+		if failure, ok := errors.AsType[*kv.Error](err); err != nil && (!ok || failure.Kind != kv.ErrIncompatible) {
+			t.Fatalf("in layout alien, the error is %v; want ErrIncompatible", err)
+		}
+		if err != nil {
+			continue
+		}
+		if rec.Key != "k" || len(rec.Token)%kv.TokenLen != 0 || rec.Token == "" && rec.Predecessors != "" || rec.Expires > kv.MaxExpiry.UnixMilli() || (rec.Value != nil) != withValue {
+			t.Fatalf("in layout alien, the record is %+v", rec)
+		}
+	}
 }
 
 // The rule: a record comes back as it was stored, under a row key that is its key: that
@@ -277,7 +308,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		in := kv.Record{Key: key, Value: value, Expires: expires, Token: token}
 		l := newLayout(16)
-		e, err := newLayout(1).parse(l.encode(in))
+		e, err := newLayout(1).parse(l.encode(in, 0))
 		if err != nil || e.key() != key {
 			t.Fatalf("the row key of %q is %q, %v", key, e.rowKey, err)
 		}
@@ -285,11 +316,22 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || out.Value == nil || !same(out, in) {
 			t.Fatalf("%+v came back as %+v, %v", in, out, err)
 		}
-		for what, body := range map[string][]byte{"entity": l.encode(in), "key": l.encodeKey(key)} {
+		for what, body := range map[string][]byte{"entity": l.encode(in, 0), "key": l.encodeKey(key)} {
 			var sdk aztables.EDMEntity
 			if err := json.Unmarshal(body, &sdk); err != nil || sdk.RowKey != key || sdk.PartitionKey != fmt.Sprintf("%02x", kv.Shard(key, 16)) {
 				t.Fatalf("the SDK reads the %s of %q as %+v, %v", what, key, sdk.Entity, err)
 			}
+		}
+		if in.Expires > kv.MaxExpiry.UnixMilli() { // of which no store asks for one
+			return
+		}
+		out, err = decodeAlien(t, alienLayout.encode(in, expires/2), true)
+		if err != nil || out.Value == nil || !same(out, in) {
+			t.Fatalf("in layout alien, %+v came back as %+v, %v", in, out, err)
+		}
+		in.Value = nil
+		if out, err = decodeAlien(t, alienLayout.encodeMetadata(in, expires/2), false); err != nil || !same(out, in) {
+			t.Fatalf("in layout alien, a touch to %+v came back as %+v, %v", in, out, err)
 		}
 	})
 }
@@ -323,7 +365,7 @@ func FuzzVersion(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, version string) {
 		for _, w := range []kv.Write{putting("a", kv.Condition{Kind: kv.CondVersion, Version: version}), deleting("a", kv.Condition{Kind: kv.CondVersion, Version: version})} {
-			action, err := newLayout(1).action(w)
+			action, err := newLayout(1).action(w, 0)
 			switch {
 			case etag.MatchString(version) && (err != nil || action.IfMatch == nil || string(*action.IfMatch) != version):
 				t.Fatalf("version %q gives %v; it is an ETag", version, err)

@@ -16,7 +16,7 @@ func TestMemoryOfScan(t *testing.T) {
 	store, _ := hostile(t, f, &Options{Retry: quick})
 	l := newLayout(DefaultShards)
 	var shared map[string]json.RawMessage
-	if err := json.Unmarshal(l.encode(kv.Record{Key: "key", Value: make([]byte, kv.MaxLargeValueLen), Token: fmt.Sprintf("%022d", 0)}), &shared); err != nil {
+	if err := json.Unmarshal(l.encode(kv.Record{Key: "key", Value: make([]byte, kv.MaxLargeValueLen), Token: fmt.Sprintf("%022d", 0)}, 0), &shared); err != nil {
 		t.Fatal(err)
 	}
 	const n = 1000

@@ -9,6 +9,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 const (
@@ -22,9 +23,17 @@ const (
 
 // Options adjusts [New] and [EnsureWith]. The zero Options is the default.
 type Options struct {
+	// Layout is how the entries lie in the table. It is laid down when the table is first
+	// used and cannot be changed. With the zero Layout, New opens a table in
+	// [provider.LayoutSkykv] that has been in use, and EnsureWith lays that layout down.
+	// With [provider.LayoutAlien] the table is the one that the reference platform's
+	// programs use as well.
+	Layout provider.Layout
+
 	// Shards is the number of partitions that the keys are spread over, from 1 to
-	// [MaxShards]; zero stands for [DefaultShards]. It is fixed when the table is
-	// set up or first opened, and must be the same ever after. A partition serves up to
+	// [MaxShards]; zero stands for [DefaultShards]. It is laid down when the table is
+	// first used, and must be the same ever after. In [provider.LayoutAlien] there are 16.
+	// A partition serves up to
 	// 2,000 entities per second
 	// (https://learn.microsoft.com/azure/storage/tables/scalability-targets); a
 	// scan reads all partitions at once, each with requests of its own.
@@ -49,9 +58,11 @@ const defaultTimeout = time.Minute
 // stays the caller's, and is left open by Close. Nil options stand for the zero
 // Options.
 //
-// New reads the table's layout record, and writes it when the table is new. It
-// returns [kv.ErrNotProvisioned] when the table does not exist,
-// [kv.ErrIncompatible] when it has another layout or number of shards,
+// New reads the table's layout record. If the options name a layout it writes the record
+// in an empty table, and in one that the reference platform's programs have in use, if the
+// layout is theirs. It returns [kv.ErrNotProvisioned] when the table does not exist, or is
+// empty, has no layout record, and the options name no layout; [kv.ErrIncompatible] when it
+// has another layout or number of shards, or entities but no layout record;
 // [kv.ErrPermission] when the credentials do not permit that, and
 // [kv.ErrInvalidOption] when the table's name or an option is out of its range.
 func New(ctx context.Context, client *aztables.ServiceClient, table string, opts *Options) (*kv.Store, error) {
@@ -78,18 +89,27 @@ func newDriver(op string, client *aztables.ServiceClient, table string, opts *Op
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
+	layout := opts.Layout
 	switch {
 	case client == nil:
 		return nil, errInvalid(op, "the client is nil")
 	case !tableName.MatchString(table):
 		return nil, errInvalid(op, "the table's name is %q; it must be %s", table, tableNameRule)
+	case layout.Check() != nil:
+		return nil, errInvalid(op, "%w", layout.Check())
+	case layout == provider.LayoutAlien && shards != alienLayout.shards():
+		return nil, errInvalid(op, "Shards is %d; it must be %d, or 0, in layout %s", shards, alienLayout.shards(), layout)
 	case shards < 1 || shards > MaxShards:
 		return nil, errInvalid(op, "Shards is %d; it must be 1 to %d", opts.Shards, MaxShards)
 	case timeout < 0:
 		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", opts.Timeout, defaultTimeout)
 	}
-	d := &driver{table: client.NewClient(table), name: table, timeout: timeout, slots: newSlots(opts.Retry)}
-	d.setLayout(newLayout(shards))
+	d := &driver{table: client.NewClient(table), name: table, claims: layout != "", timeout: timeout, slots: newSlots(opts.Retry)}
+	if layout == provider.LayoutAlien {
+		d.setLayout(alienLayout)
+	} else {
+		d.setLayout(newLayout(shards))
+	}
 	return d, nil
 }
 

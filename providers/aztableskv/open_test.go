@@ -73,7 +73,7 @@ func TestLayout(t *testing.T) {
 		}
 		return string(resp.Value)
 	}
-	if _, err := New(t.Context(), client, table, &Options{Shards: 4}); err != nil {
+	if _, err := New(t.Context(), client, table, claiming(&Options{Shards: 4})); err != nil {
 		t.Fatal(err)
 	}
 	before := stored()
@@ -118,10 +118,10 @@ func TestOpenRace(t *testing.T) {
 		}
 		return fault{}
 	})
-	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+	if _, err := New(t.Context(), client, "kv1", claiming(nil)); err != nil {
 		t.Error(err)
 	}
-	if got := f.take(); !slices.Equal(got, []string{"GET list", "POST entity", "GET list"}) {
+	if got := f.take(); !slices.Equal(got, []string{"GET list", "GET list", "POST entity", "GET list"}) {
 		t.Errorf("the requests are %q", got)
 	}
 }
@@ -139,11 +139,11 @@ func TestReadOnly(t *testing.T) {
 		return fault{}
 	}
 	f.setFault(denied)
-	if _, err := New(t.Context(), client, "kv1", nil); !errors.Is(err, kv.ErrPermission) {
+	if _, err := New(t.Context(), client, "kv1", claiming(nil)); !errors.Is(err, kv.ErrPermission) {
 		t.Errorf("opening a new table: %v; want ErrPermission", err)
 	}
 	f.setFault(nil)
-	if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+	if _, err := New(t.Context(), client, "kv1", claiming(nil)); err != nil {
 		t.Fatal(err)
 	}
 	f.setFault(denied)
@@ -158,7 +158,7 @@ func TestCloseLeavesTheClientOpen(t *testing.T) {
 	f := newFake(t, "kv1")
 	client := f.client()
 	for range 2 {
-		s, err := New(t.Context(), client, "kv1", nil)
+		s, err := New(t.Context(), client, "kv1", claiming(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -417,7 +417,7 @@ func TestOpen(t *testing.T) {
 	client := azurite(t)
 	table := newTable(t, client)
 	clearEnvironment(t)
-	address := "aztables://" + emulator.AzureAccount + "/" + table + "?shards=3&endpoint=" + endpoint
+	address := "aztables://" + emulator.AzureAccount + "/" + table + "?layout=skykv&shards=3&endpoint=" + endpoint
 	s, err := Open(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
@@ -489,7 +489,7 @@ func TestSAS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := New(t.Context(), limited, table, &Options{Shards: 2})
+		s, err := New(t.Context(), limited, table, claiming(&Options{Shards: 2}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,13 +79,13 @@ func TestOneRequestPerOperation(t *testing.T) {
 	}
 }
 
-// The rule: opening makes one read, and one write more on a new table.
+// The rule: opening makes one read, and on a new table one more and a write.
 func TestOpeningReadsOnce(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
 	client := f.client()
-	for i, want := range [][]string{{"GET list", "POST entity"}, {"GET list"}} {
-		if _, err := New(t.Context(), client, "kv1", nil); err != nil {
+	for i, want := range [][]string{{"GET list", "GET list", "POST entity"}, {"GET list"}} {
+		if _, err := New(t.Context(), client, "kv1", claiming(nil)); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.take(); !slices.Equal(got, want) {

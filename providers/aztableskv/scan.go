@@ -45,7 +45,7 @@ func (d *driver) first(req kv.ScanRequest) int {
 	case req.Alone:
 		return max(1, min(firstPage, firstBytes/req.MaxValueLen))
 	}
-	return max(1, min(firstPage, firstBytes/req.MaxValueLen/d.layout.shards))
+	return max(1, min(firstPage, firstBytes/req.MaxValueLen/d.layout.shards()))
 }
 
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
@@ -213,7 +213,7 @@ func (d *driver) listOptions(filter string, withValue bool, top int) *aztables.L
 		opts.Filter = &filter
 	}
 	if !withValue {
-		properties := d.layout.metadata()
+		properties := d.layout.metadata
 		opts.Select = &properties
 	}
 	return opts

@@ -177,7 +177,7 @@ func TestForeignEntities(t *testing.T) {
 
 func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string, foreign []map[string]any) {
 	ctx := t.Context()
-	s, err := New(ctx, client, tableName, &Options{Shards: 2, Retry: quick})
+	s, err := New(ctx, client, tableName, claiming(&Options{Shards: 2, Retry: quick}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,8 @@ import (
 // unless its options say otherwise.
 const DefaultSweepRate = 500
 
-// Sweep is [SweepWith] for the table of a URL, with the credentials of [Open].
+// Sweep is [SweepWith] for the table of a URL, with the credentials of [Open]. A table in
+// another layout than the URL's is kv.ErrIncompatible, if the URL names one.
 func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
 	const op = "sweep"
 	c, err := Connect(ctx, url)
@@ -39,8 +40,10 @@ func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provid
 // written [kv.ExpiryGrace] ago, by the sweeper's clock.
 //
 // An entity is deleted only in the state in which it was found, by its ETag, so
-// that a key that was re-created meanwhile keeps its entry. Entities that skykv
-// did not write are left alone. They are deleted in transactions of up to 100, and the
+// that a key that was re-created meanwhile keeps its entry. In a table that the
+// reference platform's programs share, Sweep deletes what they stored as well, which
+// nothing else does. Entities that are none of the table's layout are left alone. Expired
+// ones are deleted in transactions of up to 100, and the
 // progress is reported after each of them, each partition and each pass. A Rate of zero
 // stands for [DefaultSweepRate].
 //
@@ -85,6 +88,9 @@ func (d *driver) sweep(ctx context.Context, op string, opts *provider.SweepOptio
 	if err != nil {
 		return s.progress, opError(op, err)
 	}
+	if d.claims && found.name != d.layout.name {
+		return s.progress, opError(op, d.layout.checkRecord(d.name, found))
+	}
 	d.setLayout(found)
 	if opts.Interval == 0 {
 		err := s.pass(ctx)
@@ -114,7 +120,7 @@ type sweeper struct {
 
 // pass sweeps all shards once.
 func (s *sweeper) pass(ctx context.Context) error {
-	s.progress = provider.SweepProgress{Pass: s.progress.Pass + 1, Of: s.driver.layout.shards}
+	s.progress = provider.SweepProgress{Pass: s.progress.Pass + 1, Of: s.driver.layout.shards()}
 	now := s.clock()
 	var err error
 	for shard := range s.progress.Of {

@@ -36,7 +36,7 @@ func TestSweep(t *testing.T) {
 	ctx := t.Context()
 	client := azurite(t)
 	table := newTable(t, client)
-	s, err := New(ctx, client, table, nil)
+	s, err := New(ctx, client, table, claiming(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestSweep(t *testing.T) {
 			plant(t, raw, partition(key), key, properties)
 		}
 	}
-	if _, err := raw.AddEntity(ctx, newLayout(DefaultShards).encode(tombstone(deleting("tombstone", kv.Condition{}))), nil); err != nil {
+	if _, err := raw.AddEntity(ctx, newLayout(DefaultShards).encode(tombstone(deleting("tombstone", kv.Condition{})), 0), nil); err != nil {
 		t.Fatal(err)
 	}
 	early, err := SweepWith(ctx, client, table, &provider.SweepOptions{Clock: func() time.Time { return start.Add(50 * time.Minute) }})
@@ -133,7 +133,7 @@ func TestSweepKeepsRecreated(t *testing.T) {
 				planted = true
 				rec := kv.Record{Key: key, Value: []byte("new"), Token: strings.Repeat("n", kv.TokenLen)}
 				var properties map[string]json.RawMessage
-				if err := json.Unmarshal(newLayout(DefaultShards).encode(rec), &properties); err != nil {
+				if err := json.Unmarshal(newLayout(DefaultShards).encode(rec, 0), &properties); err != nil {
 					t.Error(err)
 				}
 				f.write(fakeKey{"03", key}, properties)
@@ -159,7 +159,7 @@ func TestSweepPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, "kv1")
 		client := fakeClient(t, "http://account.example", f)
-		s, err := New(t.Context(), client, "kv1", nil)
+		s, err := New(t.Context(), client, "kv1", claiming(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestSweepByURL(t *testing.T) {
 	clearEnvironment(t)
 	client := azurite(t)
 	table := newTable(t, client)
-	s, err := New(t.Context(), client, table, &Options{Shards: 3})
+	s, err := New(t.Context(), client, table, claiming(&Options{Shards: 3}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ func TestTerraform(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for _, want := range []string{
-		`default     = "myaccount"`, `default     = "cache"`, "skykv sweep aztables://myaccount/cache?shards=4\n",
-		`"aztables://${var.account}/${azurerm_storage_table.kv.name}?shards=4"`,
+		`default     = "myaccount"`, `default     = "cache"`, "skykv sweep aztables://myaccount/cache?layout=skykv&shards=4\n",
+		`"aztables://${var.account}/${azurerm_storage_table.kv.name}?layout=skykv&shards=4"`,
 		"subscription_id = var.subscription", "storage_account_id = local.account_id", `version = "~> 4.78"`,
 	} {
 		if !strings.Contains(text, want) {

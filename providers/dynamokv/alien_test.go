@@ -4,13 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"math/rand/v2"
-	"os"
 	"reflect"
-	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -177,10 +171,10 @@ func theirs(t *testing.T, table string, now func() time.Time) *reference.DynamoD
 	return &reference.DynamoDB{Client: client, Table: table, Bucket: alien.Bucket, Now: now}
 }
 
-// shared is an empty table that both sides use, and skykv's store over it.
-func shared(t *testing.T) (table string, store *kv.Store) {
+// bothSides opens an empty table that both sides use.
+func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) {
 	client := local(t)
-	table = newTable(t, client)
+	table := newTable(t, client)
 	opts := &Options{Layout: provider.LayoutAlien}
 	if err := EnsureWith(t.Context(), client, table, opts); err != nil {
 		t.Fatal(err)
@@ -189,12 +183,12 @@ func shared(t *testing.T) (table string, store *kv.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table, store
+	return store, theirs(t, table, now)
 }
 
-// inOwnShards is a store over a table of both sides whose keys are in skykv's shards.
-func inOwnShards(t *testing.T, table string) *kv.Store {
-	d, err := newDriver("open", local(t), table, &Options{Layout: provider.LayoutAlien})
+// inOwnShards is a store over the table of a run whose keys are in skykv's shards.
+func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
+	d, err := newDriver("open", local(t), run.Theirs.(*reference.DynamoDB).Table, &Options{Layout: provider.LayoutAlien})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,56 +201,7 @@ func inOwnShards(t *testing.T, table string) *kv.Store {
 // The rule: each side sees what the other wrote, and the versions of both serve both.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	table, store := shared(t)
-	other := theirs(t, table, time.Now)
-	for key := range keysOfVectors(t) {
-		if _, err := store.Put(ctx, key, []byte("ours")); err != nil {
-			t.Fatal(err)
-		}
-		if value, _, found, err := other.Get(ctx, key); err != nil || !found || string(value) != "ours" {
-			t.Errorf("their get of our %.20q: %q, %v, %v", key, value, found, err)
-		}
-		if err := other.Put(ctx, key, []byte("theirs"), time.Hour); err != nil {
-			t.Fatal(err)
-		}
-		e, err := store.Get(ctx, key)
-		if err != nil || string(e.Value) != "theirs" || time.Until(e.ExpiresAt) < 59*time.Minute || e.ExpiresAt.Nanosecond() != 0 {
-			t.Errorf("our get of their %.20q: %q until %s, %v", key, e.Value, e.ExpiresAt, err)
-		}
-		if _, err := store.Touch(ctx, key, kv.TTL(time.Minute), kv.IfVersion(e.Version)); err != nil {
-			t.Errorf("our touch of their %.20q: %v", key, err)
-		}
-		if value, _, found, err := other.Get(ctx, key); err != nil || !found || string(value) != "theirs" {
-			t.Errorf("their get of %.20q, which we touched: %q, %v, %v", key, value, found, err)
-		}
-	}
-	n, err := store.Increment(ctx, "counter", 41)
-	if err != nil || n != 41 {
-		t.Fatalf("Increment = %d, %v", n, err)
-	}
-	if err := other.Put(ctx, "counter", []byte("7"), 0); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := store.Increment(ctx, "counter", 1); err != nil || n != 8 {
-		t.Errorf("Increment of what they put = %d, %v; want 8", n, err)
-	}
-}
-
-// keysOfVectors are the keys of the golden vectors that are legal.
-func keysOfVectors(t *testing.T) iter.Seq[string] {
-	text, err := os.ReadFile("../../internal/alien/testdata/buckets.tsv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(yield func(string) bool) {
-		for line := range strings.Lines(string(text)) {
-			key, _, _ := strings.Cut(line, "\t")
-			if kv.ValidateKey(key) == nil && !yield(key) {
-				return
-			}
-		}
-	}
+	reference.SeeEachOther(t, bothSides)
 }
 
 // The rule: a lost response to an update after which the other side wrote is
@@ -264,123 +209,40 @@ func keysOfVectors(t *testing.T) iter.Seq[string] {
 // is known.
 func TestTheirWritesRemovePredecessors(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	table, store := shared(t)
-	other := theirs(t, table, time.Now)
-	if _, err := store.Increment(ctx, "n", 1); err != nil {
-		t.Fatal(err)
-	}
-	for name, test := range map[string]struct {
-		between func() error
-		kind    error
-	}{
-		"ours":   {func() error { _, err := store.Increment(ctx, "n", 1); return err }, nil},
-		"theirs": {func() error { return other.Put(ctx, "n", []byte("5"), 0) }, kv.ErrIndeterminate},
-	} {
-		lossy := store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
-			return &losing{Driver: d, after: test.between}
-		}))
-		if _, err := lossy.Increment(ctx, "n", 1); !errors.Is(err, test.kind) {
-			t.Errorf("an Increment whose response is lost, after which there is a write of %s: %v; want %v", name, err, test.kind)
-		}
-	}
-}
-
-// losing loses the response to the first write, and acts before anybody looks.
-type losing struct {
-	kv.Driver
-	once  sync.Once
-	after func() error
-}
-
-func (d *losing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	out, err := d.Driver.Write(ctx, req)
-	d.once.Do(func() {
-		if err == nil {
-			err = d.after()
-		}
-		out, err = kv.Outcome{}, errors.Join(err, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errors.New("lost")})
-	})
-	return out, err
+	reference.RemovePredecessors(t, bothSides)
 }
 
 // The rule: two openers of an empty table, one for each layout, never both succeed, and
 // what a table holds in one layout is not opened in the other.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
-	ctx, client := t.Context(), local(t)
-	bare := func() string {
-		table := newTable(t, client)
-		d, err := newDriver("open", client, table, nil)
-		if err == nil {
-			_, err = d.ensureTable(ctx)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return table
-	}
-	layouts := []provider.Layout{provider.LayoutSkykv, provider.LayoutAlien}
-	for range 5 {
-		table := bare()
-		if _, err := New(ctx, client, table, nil); !errors.Is(err, kv.ErrNotProvisioned) || countItems(t, client, table) != 0 {
-			t.Fatalf("rule: opening without a layout claims nothing; got %v and %d items", err, countItems(t, client, table))
-		}
-		errs := make([]error, len(layouts))
-		var opening sync.WaitGroup
-		for i, layout := range layouts {
-			opening.Go(func() { _, errs[i] = New(ctx, client, table, &Options{Layout: layout}) })
-		}
-		opening.Wait()
-		winner := 0
-		if errs[0] != nil {
-			winner = 1
-		}
-		if errs[winner] != nil || !errors.Is(errs[1-winner], kv.ErrIncompatible) || countItems(t, client, table) != 1 {
-			t.Errorf("rule: of two openers one fails with ErrIncompatible; got %v, and %d items", errs, countItems(t, client, table))
-		}
-		for i, layout := range layouts {
-			opts := &Options{Layout: layout}
-			_, err := New(ctx, client, table, opts)
-			if i == winner && err != nil || i != winner && (!errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "want layout=")) {
-				t.Errorf("rule: a table of layout %s opens in that alone; New for %s says %v", layouts[winner], layout, err)
+	client := local(t)
+	reference.Tables{
+		New: func(t *testing.T) string {
+			table := newTable(t, client)
+			d, err := newDriver("open", client, table, nil)
+			if err == nil {
+				_, err = d.ensureTable(t.Context())
 			}
-			if err := EnsureWith(ctx, client, table, opts); (err == nil) != (i == winner) {
-				t.Errorf("rule: a table of layout %s is provisioned in that alone; EnsureWith for %s says %v", layouts[winner], layout, err)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		if n := countItems(t, client, table); n != 1 {
-			t.Errorf("rule: who is refused has written nothing; there are %d items", n)
-		}
-	}
-
-	table := bare()
-	if err := theirs(t, table, time.Now).Put(ctx, "key", []byte("v"), 0); err != nil {
-		t.Fatal(err)
-	}
-	for _, opts := range []*Options{nil, {Layout: provider.LayoutSkykv}} {
-		if _, err := New(ctx, client, table, opts); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "want layout=alien") {
-			t.Errorf("rule: a table that they have in use is not opened in skykv's layout; got %v", err)
-		}
-	}
-	if n := countItems(t, client, table); n != 1 {
-		t.Errorf("rule: who is refused has written nothing; there are %d items", n)
-	}
-	store, err := New(ctx, client, table, &Options{Layout: provider.LayoutAlien})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e, err := store.Get(ctx, "key"); err != nil || string(e.Value) != "v" {
-		t.Errorf("our get of what they had stored before: %q, %v", e.Value, err)
-	}
-
-	foreign := bare()
-	if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &foreign, Item: item{"pk": text("bucket_1"), "sk": text("user:42"), "version": text(hexVersion)}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(ctx, client, foreign, &Options{Layout: provider.LayoutAlien}); !errors.Is(err, kv.ErrIncompatible) {
-		t.Errorf("rule: items that are not where they would be in the layout are somebody else's; got %v", err)
-	}
+			return table
+		},
+		Count: func(t *testing.T, table string) int { return countItems(t, client, table) },
+		PlantForeign: func(t *testing.T, table string) {
+			if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: item{"pk": text("bucket_1"), "sk": text("user:42"), "version": text(hexVersion)}}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Open: func(ctx context.Context, table string, layout provider.Layout) (*kv.Store, error) {
+			return New(ctx, client, table, &Options{Layout: layout})
+		},
+		Ensure: func(ctx context.Context, table string, layout provider.Layout) error {
+			return EnsureWith(ctx, client, table, &Options{Layout: layout})
+		},
+		Theirs: func(t *testing.T, table string) reference.Store { return theirs(t, table, time.Now) },
+	}.NeverMixed(t)
 }
 
 // countItems counts the items of a table, the layout record included.
@@ -392,104 +254,16 @@ func countItems(t *testing.T, client *dynamodb.Client, table string) int {
 	return len(out.Items)
 }
 
-// interleaving is a run of both sides on one table. Without SKYKV_INTERLEAVE, which is the
-// number of operations by the real clock, a clock of its own moves in steps.
-func interleaving(t *testing.T, seed uint64) reference.Interleaving {
-	table, store := shared(t)
-	run := reference.Interleaving{Seed: seed, Operations: 1200, Keys: 4, Now: time.Now}
-	if text := os.Getenv("SKYKV_INTERLEAVE"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("SKYKV_INTERLEAVE is %q; want a number", text)
-		}
-		run.Operations, run.Keys = n, 8
-	} else {
-		at := time.Now().Add(time.Hour) // by the service's own clock nothing expires
-		run.Now = func() time.Time { return at }
-		run.Pass = func(rng *rand.Rand) { at = at.Add(time.Duration(rng.Int64N(int64(150 * time.Millisecond)))) }
-	}
-	run.Ours, run.Theirs = store.With(kv.Clock(run.Now)), theirs(t, table, run.Now)
-	return run
-}
-
 // The rule: both sides on the same keys contradict no model that has an expiry for each.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
-	run := interleaving(t, 1)
-	violations, counts, err := run.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, violation := range violations {
-		t.Errorf("rule: each side judges by its own expiry, and a version is that of one entry: %s", violation)
-	}
-	t.Logf("%d operations: %v", run.Operations, counts)
-	for _, what := range []string{
-		"their put-if-absent, gone", "their put-if-absent, live", "our put-if-absent, gone", "our put-if-absent, live", "their compare-and-swap, live",
-		"our compare-and-swap, live", "their compare-and-swap of an old version, either", "our compare-and-swap of an old version, either", "our touch, live", "our touch, gone",
-	} {
-		if counts[what] < 3 {
-			t.Errorf("the run has %d of %q; want 3 at least", counts[what], what)
-		}
-	}
+	reference.Interleave(t, bothSides)
 }
 
-// TestInterleaving finds these bugs.
+// TestInterleaving finds bugs of a driver.
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
-	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
-		"a put under a version is one without a condition": func(req *kv.WriteRequest, _ *kv.Found) {
-			if req != nil && req.Kind == kv.KindPut && req.Condition.Kind == kv.CondVersion {
-				req.Condition = kv.Condition{}
-			}
-		},
-		"an expiry is kept to the second alone": func(_ *kv.WriteRequest, found *kv.Found) {
-			if found != nil {
-				found.Expires = seconds(found.Expires) * 1000
-			}
-		},
-		"an expiry is rounded down": func(req *kv.WriteRequest, _ *kv.Found) {
-			if req != nil {
-				req.Expires = req.Expires / 1000 * 1000
-			}
-		},
-		"a key is in skykv's own shard": nil,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			run := interleaving(t, 2)
-			if bug == nil {
-				run.Ours = inOwnShards(t, run.Theirs.(*reference.DynamoDB).Table).With(kv.Clock(run.Now))
-			} else {
-				run.Ours = run.Ours.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &buggy{d, bug} }))
-			}
-			violations, _, err := run.Run(t.Context())
-			if err == nil && len(violations) == 0 {
-				t.Error("rule: the interleaving test finds this bug; it found nothing")
-			}
-		})
-	}
-}
-
-// buggy is a driver with a bug in what it is asked for or returns.
-type buggy struct {
-	kv.Driver
-	bug func(req *kv.WriteRequest, found *kv.Found)
-}
-
-func (d *buggy) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	found, err := d.Driver.Get(ctx, req)
-	d.bug(nil, &found)
-	return found, err
-}
-
-func (d *buggy) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	d.bug(&req, nil)
-	out, err := d.Driver.Write(ctx, req)
-	found := kv.Found{Record: out.Found, Exists: out.Exists}
-	d.bug(nil, &found)
-	out.Found = found.Record
-	return out, err
+	reference.FindBugs(t, bothSides, inOwnShards)
 }
 
 // The rule: every attempt at a put stores a version of its own, in this layout as well.

@@ -14,6 +14,7 @@ func TestLayouts(t *testing.T) {
 	}{
 		{backends[1], "write the layout record"},
 		{backends[2], "nothing to do"}, // there is no record, and the emulator has no settings
+		{backends[3], "write the layout record"},
 	} {
 		t.Run(c.backend.name, func(t *testing.T) {
 			t.Parallel()

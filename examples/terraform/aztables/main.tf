@@ -1,4 +1,4 @@
-# The table of aztables://myaccount/kv1: what skykv provision makes, and if
+# The table of aztables://myaccount/kv1?layout=skykv: what skykv provision makes, and if
 # wanted the storage account around it and the role of its users.
 #
 #   terraform init
@@ -6,7 +6,7 @@
 #
 # Azure Tables deletes nothing by itself. This deletes what has expired:
 #
-#   skykv sweep aztables://myaccount/kv1
+#   skykv sweep aztables://myaccount/kv1?layout=skykv
 
 terraform {
   required_version = ">= 1.5"
@@ -118,5 +118,5 @@ resource "azurerm_role_assignment" "users" {
 
 output "url" {
   description = "What to open the store with."
-  value       = "aztables://${var.account}/${azurerm_storage_table.kv.name}"
+  value       = "aztables://${var.account}/${azurerm_storage_table.kv.name}?layout=skykv"
 }

@@ -175,12 +175,16 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 		*m = model{generation: m.generation + 1}
 	case out.stored:
 		*m = model{exists: true, value: out.value, generation: m.generation + 1}
-		if ttl != 0 && out.side == them {
-			m.theirs = instant{r.Theirs.Expires(begun, ttl), r.Theirs.Expires(ended, ttl)}
-			m.ours = instant{roundUp(m.theirs.from), roundUp(m.theirs.to)}
-		} else if ttl != 0 {
-			m.ours = instant{roundUp(begun.Add(ttl)), roundUp(ended.Add(ttl))}
-			m.theirs = instant{r.Theirs.Sees(m.ours.from), r.Theirs.Sees(m.ours.to)}
+		if ttl != 0 {
+			from, to := begun.Add(ttl), ended.Add(ttl)
+			if out.side == them {
+				from, to = r.Theirs.Expires(begun, ttl), r.Theirs.Expires(ended, ttl)
+			}
+			m.ours = instant{roundUp(from), roundUp(to)}
+			if out.side == us {
+				from, to = m.ours.from, m.ours.to
+			}
+			m.theirs = instant{r.Theirs.Sees(from), r.Theirs.Sees(to)}
 		}
 		if out.side == us {
 			r.versions[k].generation = m.generation

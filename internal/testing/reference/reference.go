@@ -28,11 +28,11 @@ type Store interface {
 	// Scan returns the keys with a prefix that have not expired, in no order.
 	Scan(ctx context.Context, prefix string) ([]string, error)
 
-	// Expires returns the instant from which on the programs take an entry for expired
-	// that one of them stores at now.
+	// Expires returns the instant of expiry of an entry that one of the programs stores at
+	// now.
 	Expires(now time.Time, ttl time.Duration) time.Time
 
-	// Sees returns the instant from which on they take an entry of skykv's for expired
-	// whose exact instant of expiry is at.
+	// Sees returns the instant from which on they take an entry for expired whose instant
+	// of expiry is at.
 	Sees(at time.Time) time.Time
 }

@@ -92,12 +92,16 @@ func runAll(ctx context.Context) (runs []*report.Run, err error) {
 
 	// The reference platform's layout is in a table or project of its own.
 	shared := make(map[string]string)
-	for _, service := range []string{"dynamodb", "firestore"} {
+	for service, name := range map[string]string{"dynamodb": "-alien", "firestore": "-alien", "aztables": "alien"} {
 		u, err := url.Parse(emulators[service].URL)
 		if err != nil {
 			return nil, err
 		}
-		u.Host += "-alien"
+		if service == "aztables" {
+			u.Path += name
+		} else {
+			u.Host += name
+		}
 		u.RawQuery += "&layout=alien"
 		shared[service] = u.String()
 		if out, err := exec.CommandContext(ctx, skykv, "provision", u.String()).CombinedOutput(); err != nil {
@@ -107,7 +111,7 @@ func runAll(ctx context.Context) (runs []*report.Run, err error) {
 
 	for _, url := range []string{
 		"mem:", "file:" + filepath.ToSlash(filepath.Join(dir, "store.db")),
-		emulators["dynamodb"].URL, shared["dynamodb"], emulators["firestore"].URL, shared["firestore"], emulators["aztables"].URL,
+		emulators["dynamodb"].URL, shared["dynamodb"], emulators["firestore"].URL, shared["firestore"], emulators["aztables"].URL, shared["aztables"],
 	} {
 		log.Print("skykv conformance ", url)
 		var stdout bytes.Buffer

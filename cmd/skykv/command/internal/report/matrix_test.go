@@ -76,7 +76,7 @@ func TestContractIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var runs []*Run
-	for _, provider := range []string{"mem", "file", "dynamodb", "dynamodb-alien", "firestore", "firestore-alien", "aztables"} {
+	for _, provider := range []string{"mem", "file", "dynamodb", "dynamodb-alien", "firestore", "firestore-alien", "aztables", "aztables-alien"} {
 		run := &Run{Provider: provider}
 		for _, c := range conformance.Cases() {
 			run.Add(c.Name, c.Rule, nil, "", 0)
