@@ -469,7 +469,7 @@ var checks = []struct {
 		var running sync.WaitGroup
 		running.Go(func() { _, _ = value(ctx, cached, "key") })
 		synctest.Wait()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if err := put(ctx, store, "key", "2"); err != nil {
 			return err
 		}
