@@ -100,6 +100,20 @@ func TestConformance(t *testing.T) {
 			}})
 		})
 	}
+	t.Run("in namespaces", func(t *testing.T) {
+		t.Parallel()
+		conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) {
+			below, err := memkv.New().Namespace("below:")
+			if err != nil {
+				return nil, err
+			}
+			c, err := New(below, &Options{MaxAge: time.Hour})
+			if err != nil {
+				return nil, err
+			}
+			return c.Namespace("above::")
+		}})
+	})
 	t.Run("calls end at Close", func(t *testing.T) { // as over a driver that does not end them
 		t.Parallel()
 		conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) {
