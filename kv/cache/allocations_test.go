@@ -1,16 +1,21 @@
 //go:build !race
 
+// Under the race detector there is nothing to count: everything takes more memory.
+
 package cache
 
 import (
 	"context"
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 
+	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A driver that does not end calls by itself costs a hit nothing. Under the race detector
-// there is nothing to count.
+// A driver that does not end calls by itself costs a hit nothing.
 func TestHitAllocations(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -27,3 +32,46 @@ func TestHitAllocations(t *testing.T) {
 		t.Errorf("rule: a hit takes one allocation, the caller's copy; it takes %v", n)
 	}
 }
+
+// What otter and the Cache need beside keys and values is within what an entry is counted.
+func TestMemoryIsBounded(t *testing.T) {
+	const maxBytes = 8 << 20
+	for _, size := range []int{0, 100, 20_000} {
+		cached := open(t, nothing(), Options{MaxBytes: maxBytes})
+		before := heap()
+		for i := range 2 * maxBytes / (size + 300) {
+			if err := put(t.Context(), cached.Store, fmt.Sprintf("key:%012d", i), strings.Repeat("v", size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cached.driver.entries.CleanUp()
+		grown := heap() - before
+		s := cached.Stats()
+		t.Logf("values of %d bytes: %d entries of %d bytes take %d", size, s.Entries, s.Bytes, grown)
+		if s.Bytes > maxBytes || grown > maxBytes*11/10 || s.Bytes < maxBytes/2 {
+			t.Errorf("rule: the entries take at most MaxBytes, %d; with values of %d bytes they count %d, and the heap has grown by %d", maxBytes, size, s.Bytes, grown)
+		}
+		runtime.KeepAlive(cached)
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// nothing is a store that takes every write and has nothing.
+func nothing() *kv.Store { return kv.New(nowhere{}) }
+
+type nowhere struct{ kv.Driver }
+
+func (nowhere) Info() kv.Info { return kv.Info{Name: "nowhere", Shards: 1} }
+
+func (nowhere) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	return kv.Outcome{Done: true, Version: req.Token}, nil
+}
+
+func (nowhere) Close() error { return nil }

@@ -90,8 +90,7 @@ type Stats struct {
 	// Hits and Misses are the keys that Get, Exists and GetMany found in memory and did not.
 	Hits, Misses uint64
 
-	// Shared are the misses that waited for a request under way, and were then answered by one
-	// request together with others, or alone.
+	// Shared are the misses that waited for a request under way, and shared the next one.
 	Shared uint64
 
 	// Evictions are the entries that were removed to make room.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,6 +99,20 @@ func TestConformance(t *testing.T) {
 			}})
 		})
 	}
+	t.Run("in namespaces", func(t *testing.T) {
+		t.Parallel()
+		conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) {
+			below, err := memkv.New().Namespace("below:")
+			if err != nil {
+				return nil, err
+			}
+			c, err := New(below, &Options{MaxAge: time.Hour})
+			if err != nil {
+				return nil, err
+			}
+			return c.Namespace("above::")
+		}})
+	})
 	t.Run("calls end at Close", func(t *testing.T) { // as over a driver that does not end them
 		t.Parallel()
 		conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) {
@@ -469,7 +482,7 @@ var checks = []struct {
 		var running sync.WaitGroup
 		running.Go(func() { _, _ = value(ctx, cached, "key") })
 		synctest.Wait()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if err := put(ctx, store, "key", "2"); err != nil {
 			return err
 		}
@@ -913,46 +926,3 @@ func TestStats(t *testing.T) {
 		t.Errorf("after 8 Gets the Stats are %+v", s)
 	}
 }
-
-// What otter and the Cache need beside keys and values is within what an entry is counted.
-func TestMemoryIsBounded(t *testing.T) {
-	const maxBytes = 16 << 20
-	for _, size := range []int{0, 100, 20_000} {
-		cached := open(t, nothing(), Options{MaxBytes: maxBytes})
-		before := heap()
-		for i := range 2 * maxBytes / (size + 300) {
-			if err := put(t.Context(), cached.Store, fmt.Sprintf("key:%012d", i), strings.Repeat("v", size)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		cached.driver.entries.CleanUp()
-		grown := heap() - before
-		s := cached.Stats()
-		t.Logf("values of %d bytes: %d entries of %d bytes take %d", size, s.Entries, s.Bytes, grown)
-		if s.Bytes > maxBytes || grown > maxBytes*11/10 || s.Bytes < maxBytes/2 {
-			t.Errorf("rule: the entries take at most MaxBytes, %d; with values of %d bytes they count %d, and the heap has grown by %d", maxBytes, size, s.Bytes, grown)
-		}
-		runtime.KeepAlive(cached)
-	}
-}
-
-func heap() int {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}
-
-// nothing is a store that takes every write and has nothing.
-func nothing() *kv.Store { return kv.New(nowhere{}) }
-
-type nowhere struct{ kv.Driver }
-
-func (nowhere) Info() kv.Info { return kv.Info{Name: "nowhere", Shards: 1} }
-
-func (nowhere) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	return kv.Outcome{Done: true, Version: req.Token}, nil
-}
-
-func (nowhere) Close() error { return nil }

@@ -38,9 +38,9 @@
 //
 // # Price
 //
-// A hit takes one allocation, the caller's copy of the value, and about twice the time of
-// otter's own lookup. A miss costs one read of the store, as without the Cache. A write costs
-// what it does without the Cache.
+// A hit takes one allocation, the caller's copy of the value, and some 0.3 µs: up to twice the
+// time of a lookup by otter and that copy. A miss costs one read of the store, as without the
+// Cache. A write costs what it does without the Cache.
 //
 // A GetOrLoad that finds nothing costs seven requests with Leases: three reads of the key and
 // its write, and a read and two writes of the lease. A process that waits for another one reads

@@ -67,11 +67,11 @@ func (d *driver) beginRead(key string) *read {
 
 // endRead keeps what a read found, unless a write was under way meanwhile.
 func (d *driver) endRead(r *read, found kv.Found, err error) {
+	k := &kept{found, r.since}
+	k.found = k.copy(true)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil && r.alone && r.changes == r.of.changes {
-		k := &kept{found, r.since}
-		k.found = k.copy(true)
 		d.keep(r.of.key, k)
 	}
 	d.remove(r.of)

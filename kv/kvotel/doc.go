@@ -40,8 +40,9 @@
 //
 // # Price
 //
-// Without an SDK for traces and metrics a request costs less than 500 ns more, and at most 4
-// allocations. With an exporter into memory a Get of DynamoDB takes at most 5 percent longer.
+// Without an SDK for traces and metrics a request costs some 0.2 µs and 3 allocations more.
+// With one that exports into memory it costs some 3 µs and 11 allocations, most of them the
+// SDK's. A request that is logged costs what the handler does.
 //
 // # Caveats
 //

@@ -238,6 +238,28 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+func TestNamesOfBatches(t *testing.T) {
+	t.Parallel()
+	for want, kinds := range map[string][]kv.WriteKind{
+		"BATCH":        {},
+		"put":          {kv.KindPut},
+		"BATCH touch":  {kv.KindTouch, kv.KindTouch},
+		"BATCH delete": {kv.KindDelete, kv.KindDelete, kv.KindDelete},
+		"unknown":      {200},
+	} {
+		var writes []kv.Write
+		for _, kind := range kinds {
+			writes = append(writes, kv.Write{Kind: kind})
+		}
+		if got := nameOfAll(writes); got != want {
+			t.Errorf("the batch of %v is %q; want %q", kinds, got, want)
+		}
+	}
+	if got := nameOfAll([]kv.Write{{Kind: kv.KindPut}, {Kind: kv.KindDelete}}); got != "BATCH" {
+		t.Errorf("a batch of several kinds is %q; want BATCH", got)
+	}
+}
+
 // The names that others look for.
 func TestSystemNames(t *testing.T) {
 	t.Parallel()

@@ -36,14 +36,16 @@ func batchName(name string, n int) string {
 	return name
 }
 
-// nameOfAll returns the name of the batch of writes.
+// nameOfAll returns the name of a batch of writes.
 func nameOfAll(writes []kv.Write) string {
-	for _, w := range writes {
-		if w.Kind != writes[0].Kind {
+	name := opBatch
+	for i, w := range writes {
+		if i > 0 && w.Kind != writes[0].Kind {
 			return opBatch
 		}
+		name = nameOf(w.Kind)
 	}
-	return batchName(nameOf(writes[0].Kind), len(writes))
+	return batchName(name, len(writes))
 }
 
 func nameOf(kind kv.WriteKind) string {
