@@ -52,7 +52,7 @@ func (s *Storage) Load(ctx context.Context, name string) ([]byte, error) {
 func (s *Storage) load(ctx context.Context, op, name string) (file, error) {
 	entry, err := s.files.Get(ctx, kv.EscapeKey(name))
 	switch {
-	case errors.Is(err, kv.ErrNotFound):
+	case absent(err):
 		return file{}, notExist(op, name)
 	case err != nil:
 		return file{}, err
@@ -67,17 +67,22 @@ func (s *Storage) load(ctx context.Context, op, name string) (file, error) {
 // Delete removes a file, and all files below a directory. A name without any is no error. The empty
 // name, which stands for all files, is [kv.ErrInvalidKey].
 func (s *Storage) Delete(ctx context.Context, name string) error {
-	if err := s.files.Delete(ctx, kv.EscapeKey(name)); err != nil {
+	if name == "" {
+		return &kv.Error{Op: "delete", Provider: s.files.Info().Name, Kind: kv.ErrInvalidKey, Err: errors.New("the name is empty; want a file or a directory")}
+	}
+	if err := s.files.Delete(ctx, kv.EscapeKey(name)); err != nil && !absent(err) {
 		return err
 	}
-	_, err := s.files.DeletePrefix(ctx, below(name))
-	return err
+	if _, err := s.files.DeletePrefix(ctx, below(name)); err != nil && !absent(err) {
+		return err
+	}
+	return nil
 }
 
 // Exists reports whether there is a file or a directory. It is false when the store failed.
 func (s *Storage) Exists(ctx context.Context, name string) bool {
 	exists, err := s.files.Exists(ctx, kv.EscapeKey(name))
-	if err == nil && !exists {
+	if !exists && (err == nil || absent(err)) {
 		exists, err = s.isDirectory(ctx, name)
 	}
 	return err == nil && exists
@@ -101,6 +106,9 @@ func (s *Storage) Stat(ctx context.Context, name string) (certmagic.KeyInfo, err
 
 func (s *Storage) isDirectory(ctx context.Context, name string) (bool, error) {
 	for _, err := range s.files.Scan(ctx, below(name), kv.KeysOnly(), kv.Limit(1)) {
+		if absent(err) {
+			break
+		}
 		return err == nil, err
 	}
 	return false, nil
@@ -123,7 +131,9 @@ func (s *Storage) List(ctx context.Context, path string, recursive bool) ([]stri
 		}
 	}
 	for entry, err := range s.files.Scan(ctx, below(path), kv.KeysOnly()) {
-		if err != nil {
+		if absent(err) {
+			break
+		} else if err != nil {
 			return nil, err
 		}
 		name, err := kv.UnescapeKey(entry.Key)
@@ -175,6 +185,12 @@ func below(directory string) string {
 		return ""
 	}
 	return kv.EscapeKey(strings.TrimSuffix(directory, "/") + "/")
+}
+
+// absent reports whether an error says that there is nothing, also because the name is too long
+// for anything to be stored under it.
+func absent(err error) bool {
+	return errors.Is(err, kv.ErrNotFound) || errors.Is(err, kv.ErrInvalidKey)
 }
 
 func notExist(op, name string) error {

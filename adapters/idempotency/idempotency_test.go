@@ -260,6 +260,7 @@ func TestTimeout(t *testing.T) {
 		late := make(chan *httptest.ResponseRecorder)
 		go func() { late <- b.send(request("k3", "10 EUR")) }()
 		time.Sleep(3 * idempotency.DefaultTimeout)
+		synctest.Wait()
 		b.pay = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }
 		b.expect(t, "a key whose claim has ended is carried out again", b.send(request("k3", "10 EUR")), http.StatusAccepted, 4)
 		b.expect(t, "a late response is sent", <-late, http.StatusCreated, 4)
