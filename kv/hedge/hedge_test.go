@@ -300,7 +300,7 @@ func TestCloseEndsCalls(t *testing.T) {
 			_, err := store.Get(context.Background(), "k")
 			failed <- err
 		}()
-		time.Sleep(20)
+		time.Sleep(20 * time.Nanosecond)
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
