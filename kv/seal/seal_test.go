@@ -463,6 +463,43 @@ func TestWhatAConditionFoundIsOpened(t *testing.T) {
 	}
 }
 
+func TestTinkKeysetsRotate(t *testing.T) {
+	t.Parallel()
+	manager := keyset.NewManager()
+	primitive := func() AEAD {
+		id, err := manager.Add(aead.AES256GCMKeyTemplate())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := manager.SetPrimary(id); err != nil {
+			t.Fatal(err)
+		}
+		handle, err := manager.Handle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		primitive, err := aead.New(handle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return primitive
+	}
+	below := memkv.New()
+	before, after := below.With(values(t, primitive(), nil)), below.With(values(t, primitive(), nil))
+	put(t, before, "old", secret)
+	wantValue(t, after, "old", secret)
+	put(t, after, "new", secret)
+	if _, err := before.Get(t.Context(), "new"); !errors.Is(err, ErrTampered) || !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: a key that a keyset of Tink does not have is ErrTampered; got %v", err)
+	}
+	if n, err := Reseal(t.Context(), after, ""); n != 2 || err != nil {
+		t.Errorf("rule: Reseal writes all entries; it returns %d, %v", n, err)
+	}
+	if _, err := before.Get(t.Context(), "old"); !errors.Is(err, ErrTampered) {
+		t.Errorf("rule: Reseal seals with the primary key; the former keyset still reads: %v", err)
+	}
+}
+
 func TestWaitingIsToldOfOtherAEADs(t *testing.T) {
 	t.Parallel()
 	if info := over(t, memkv.New(), "a=a").Info(); !info.EndsCalls || !info.Immediate {
