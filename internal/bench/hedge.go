@@ -60,15 +60,19 @@ func hedgeSimulated(b *bed) ([]contender, error) {
 }
 
 func hedgeTLS(b *bed) ([]contender, error) {
-	_, store, err := openDynamoTLS(b, usualDelay, "-slow", slowDelay.String(), "-slow-every", strconv.Itoa(slowEvery))
+	s, store, err := openDynamoTLS(b, usualDelay, "-slow", slowDelay.String(), "-slow-every", strconv.Itoa(slowEvery))
 	if err != nil {
 		return nil, err
 	}
-	return hedgeContenders(store), nil
+	dials, err := s.gauge(acceptedPath, dialsUnit)
+	if err != nil {
+		return nil, err
+	}
+	return hedgeContenders(store, dials), nil
 }
 
 // hedgeContenders reads from a store as it is, and with its reads hedged.
-func hedgeContenders(store *kv.Store) []contender {
+func hedgeContenders(store *kv.Store, gauges ...gauge) []contender {
 	var contenders []contender
 	for _, c := range []struct {
 		name string
@@ -76,8 +80,8 @@ func hedgeContenders(store *kv.Store) []contender {
 	}{{"skykv", nil}, {"skykv-hedged", []kv.StoreOption{hedge.Reads(nil)}}} {
 		requests := new(kv.Meter)
 		calls := &openLoop{get: skykvGetOne(meter(store, requests, 0).With(c.opts...))}
-		gauges := append(requestsOf(requests), calls.gauge(p50Unit, 0.5), calls.gauge(p999Unit, 0.999))
-		contenders = append(contenders, contender{store: c.name, do: calls.do, gauges: gauges})
+		own := append(requestsOf(requests), calls.gauge(p50Unit, 0.5), calls.gauge(p999Unit, 0.999))
+		contenders = append(contenders, contender{store: c.name, do: calls.do, gauges: append(own, gauges...)})
 	}
 	return contenders
 }

@@ -248,6 +248,11 @@ func (d *alternating) Get(ctx context.Context, _ kv.GetRequest) (kv.Found, error
 
 func (d *alternating) Close() error { return nil }
 
+// undated does not tell its deadline.
+type undated struct{ context.Context }
+
+func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
+
 func TestCallerEndsBoth(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -260,6 +265,10 @@ func TestCallerEndsBoth(t *testing.T) {
 			return ctx, cancel
 		}, context.Canceled},
 		"deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, 20) }, context.DeadlineExceeded},
+		"deadline that is not told": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithTimeout(ctx, 20)
+			return undated{ctx}, cancel
+		}, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -291,7 +300,7 @@ func TestCloseEndsCalls(t *testing.T) {
 			_, err := store.Get(context.Background(), "k")
 			failed <- err
 		}()
-		time.Sleep(20)
+		time.Sleep(20 * time.Nanosecond)
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}

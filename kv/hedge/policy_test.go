@@ -55,7 +55,13 @@ func TestThreshold(t *testing.T) {
 			}
 			return ms
 		}, 2 * ms},
-		"failures say nothing": {1000, func(i int) time.Duration { return time.Duration(i%2) * ms }, 2 * ms},
+		"1,000 to 2,000 times count": {1500, func(i int) time.Duration {
+			if i < 1000 {
+				return 3 * ms
+			}
+			return ms
+		}, 6 * ms},
+		"failures say nothing": {1000, func(i int) time.Duration { return time.Duration(i%3/2) * ms }, 2 * ms},
 	} {
 		p := newPolicy()
 		record(p, c.calls, c.took)

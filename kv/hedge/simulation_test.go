@@ -21,7 +21,7 @@ import (
 // key and number alone, so that a run repeats exactly.
 
 const (
-	calls = 20_000
+	calls = 10_000
 	gap   = 2 * time.Millisecond // between two calls, in the mean
 )
 

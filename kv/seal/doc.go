@@ -22,33 +22,32 @@
 //
 // # Keys
 //
-// [Keys] holds AES-256-GCM keys of the standard library. [AEAD] takes any other kind: tink.AEAD
-// has its methods, so that Tink's keysets do, those that a KMS protects included. Read the
-// keyset once, by the KMS, when the program starts. An AEAD that asks a KMS for each
-// value waits for it at each value, whatever the context says.
+// [Keys] holds AES-256-GCM keys, by the standard library. Any other [AEAD] will do. A
+// tink.AEAD has the same methods, so Tink's keysets fit, also those that a KMS protects. Read
+// such a keyset when the program starts. An AEAD that asks a KMS for each value waits for the
+// KMS each time, and does not heed the context.
 //
-// Several keys in Keys make it possible to change them: see [Reseal]. There is no command
-// for it. A command would need the keys, in its arguments, environment or files, and a way to
-// name each kind of AEAD. The program that has the keys calls Reseal in one line.
+// Keys with several keys reads what each of them sealed: see [Reseal] for how to change keys.
+// There is no command for it. A command would need the keys, in its arguments, environment or
+// files, and a way to name each kind of AEAD.
 //
-// To seal the values of a store that has been in use, put each entry of the store into the
-// sealed store, under its version: see the example of [Values].
+// To seal the values of a store that has been in use, put each entry into the sealed store
+// under its version: see the example of [Values].
 //
 // # Price
 //
-// With Keys a value becomes 38 bytes and the length of the key's name longer. So much less than the
-// driver's limit may a value have. Without [kv.MaxValue] that matters on drivers whose own limit is
-// kv.MaxValueLen, such as DynamoDB in Alien's layout. Sealing or opening 1 KiB takes some 2
-// microseconds, most of them the cipher's.
+// Keys makes a value longer by 38 bytes and the key's name. The limit of values is as much
+// shorter where it is the driver's own: in a store with the largest [kv.MaxValue], and on
+// DynamoDB in Alien's layout. Sealing or opening 1 KiB takes some 2 microseconds, and most of
+// that is the cipher.
 //
 // # Caveats
 //
-// Keys, expiries, and how long values are, stay in the clear. So does who reads and writes which
-// key, and when.
+// The service sees keys, expiries, the lengths of values, and when each key is read and written.
 //
 // Somebody who can write to the service can delete entries, change their expiry, and bring
-// back an earlier value of the same key. Two stores with the same secret can have values
-// swapped between them under the same key: give each store a secret of its own.
+// back an earlier value of the same key. Values can also be swapped between two stores that
+// have the same secret, under the same key: give each store a secret of its own.
 //
 // Exists, Count and scans of keys alone open nothing, and so find values that a Get refuses.
 //

@@ -9,20 +9,21 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Reseal seals the entries whose keys start with prefix anew, and returns how many it did.
-// The empty prefix stands for all. Store is one with [Values], and with the [kv.MaxValue] of
-// the largest values there are. With [Keys] it writes only entries that the primary key did
-// not seal; with another AEAD it cannot tell, and writes all.
+// Reseal seals the values under the keys that start with prefix again, and returns how many
+// entries it wrote. The empty prefix stands for all. The store must have the option [Values], and
+// [kv.MaxValue] if some values need it. With [Keys], Reseal writes the entries that the primary
+// key did not seal. With another AEAD it cannot tell, and writes all.
 //
-// Each entry is replaced in the state in which it was read, with the same expiry: what
-// somebody else writes meanwhile stays. Its version changes. Interrupted, it can be called again.
+// Reseal replaces an entry only in the state that it read, and keeps the expiry. What somebody
+// else writes meanwhile stays. The version of the entry changes. After an error, Reseal can be
+// called again.
 //
-// To change keys, first give every program the new key, then make it the primary in all
-// of them. Then call Reseal, and after that take the old key away.
+// To change keys, first add the new key in every program. Then make it the primary in all
+// of them. Then call Reseal. Then remove the old key.
 //
-// Entries that cannot be read or written are left as they are, and named in a *[kv.BatchError]
-// at the end. It returns kv.ErrInvalidOption when the store is none with Values. Any other
-// failure stops it.
+// Reseal leaves entries as they are that it cannot read or write, and names them in a
+// *[kv.BatchError] at the end. It returns kv.ErrInvalidOption when the store does not have the
+// option Values. Any other error stops it.
 func Reseal(ctx context.Context, store *kv.Store, prefix string) (int, error) {
 	state := new(reseal)
 	resealed, failed := 0, make(map[string]error)

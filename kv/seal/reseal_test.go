@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,7 +122,9 @@ func TestResealNamesWhatItCannotRead(t *testing.T) {
 func TestResealStops(t *testing.T) {
 	t.Parallel()
 	below := memkv.New()
-	put(t, below, "a", "plain")
+	for i := range resealGroup {
+		put(t, below, fmt.Sprint(i), "plain")
+	}
 	before := versionsOf(t, below)
 	if n, err := Reseal(t.Context(), below, ""); n != 0 || !errors.Is(err, kv.ErrInvalidOption) {
 		t.Errorf("rule: a store that seals nothing is refused; got %d, %v", n, err)
@@ -154,21 +157,24 @@ func TestResealStops(t *testing.T) {
 func TestResealThroughViews(t *testing.T) {
 	t.Parallel()
 	below := memkv.New()
-	store, err := below.With(values(t, newTink(t), nil), values(t, ring(t, "a=a"), nil)).Namespace("n:")
-	if err != nil {
-		t.Fatal(err)
+	keys, other := values(t, ring(t, "a=a"), nil), values(t, newTink(t), nil)
+	for name, c := range map[string]struct {
+		opts []kv.StoreOption
+		want int
+	}{
+		"keys":           {[]kv.StoreOption{keys}, 0},
+		"tink":           {[]kv.StoreOption{other}, 1},
+		"keys over tink": {[]kv.StoreOption{other, keys}, 0},
+		"tink over keys": {[]kv.StoreOption{keys, other}, 1},
+	} {
+		store, err := below.With(c.opts...).Namespace("n" + strings.ReplaceAll(name, " ", "-") + ":")
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, store, "k", "1")
+		if n, err := Reseal(t.Context(), store, ""); n != c.want || err != nil {
+			t.Errorf("rule: where an AEAD cannot tell, all entries are sealed anew, and the upper one of two is asked; with %s Reseal returns %d, %v, want %d", name, n, err, c.want)
+		}
+		wantValue(t, store, "k", "1")
 	}
-	put(t, store, "k", "1")
-	if n, err := Reseal(t.Context(), store, ""); n != 0 || err != nil {
-		t.Errorf("rule: of two seals Reseal asks the upper one; it returns %d, %v", n, err)
-	}
-	other, err := below.With(values(t, newTink(t), nil)).Namespace("o:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, other, "k", "1")
-	if n, err := Reseal(t.Context(), other, ""); n != 1 || err != nil {
-		t.Errorf("rule: where an AEAD cannot tell, all entries are sealed anew; Reseal returns %d, %v", n, err)
-	}
-	wantValue(t, other, "k", "1")
 }

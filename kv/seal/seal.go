@@ -11,10 +11,11 @@ import (
 
 // AEAD encrypts values and authenticates them together with associated data. [Keys] is one,
 // and so is tink.AEAD of github.com/tink-crypto/tink-go. It is called concurrently, and must
-// not change what it is handed.
+// not change its arguments.
 //
-// An error keeps its Kind when it is or wraps a *kv.Error. Any other error of Decrypt means that
-// the value cannot be opened. Messages must hold neither value nor key: they are passed on.
+// An error that is or wraps a *kv.Error keeps its Kind, such as kv.ErrUnavailable. Any other
+// error of Decrypt becomes [ErrTampered]. Messages of errors must hold neither a value nor a
+// key, since the store's errors contain them.
 type AEAD interface {
 	Encrypt(plaintext, associatedData []byte) ([]byte, error)
 	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
@@ -23,18 +24,15 @@ type AEAD interface {
 // Options are the options of Values. The zero Options are those of nil.
 type Options struct {
 	// Compress compresses values by zstd before they are sealed, where that makes them
-	// shorter. Values are read with or without it. Do not use it for values that hold both
-	// a secret and text of somebody who can see how long they are: the length tells how much
-	// the two have in common.
+	// shorter. A store reads compressed values with or without it. Do not use it for values
+	// that hold a secret beside text that somebody else chooses: who sees the lengths of
+	// several such values learns how much the secret and the text have in common.
 	Compress bool
 }
 
 // Values returns an option for [kv.Store.With] that seals the values of the store with aead.
-// Opts may be nil. It seals one empty value to learn how much longer values become, and
-// returns the error of that.
-//
-// Values of the store may then be as much shorter as the driver's limit asks for: see
-// [kv.Store.Info].
+// Opts may be nil. Values seals one empty value to learn how much longer values become, and
+// returns the error if that fails. Info of the sealed store says how long its values may be.
 func Values(aead AEAD, opts *Options) (kv.StoreOption, error) {
 	s := &scheme{aead: aead}
 	empty, err := s.seal("", nil)

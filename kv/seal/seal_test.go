@@ -419,6 +419,87 @@ func TestForgottenWriteIsIndeterminate(t *testing.T) {
 	}
 }
 
+// telling reports the value of a record that made a condition fail, as some services do.
+type telling struct{ kv.Driver }
+
+func (d telling) tell(ctx context.Context, key string) kv.Found {
+	found, _ := d.Get(ctx, kv.GetRequest{Key: key, WithValue: true})
+	return found
+}
+
+func (d telling) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	return kv.Outcome{Exists: true, Found: d.tell(ctx, req.Key).Record}, nil
+}
+
+func (d telling) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	return kv.WriteEach(ctx, d, req, 1)
+}
+
+func (d telling) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	found := d.tell(ctx, req.Writes[0].Key)
+	return kv.AtomicOutcome{Found: []*kv.Found{&found, nil}}, nil
+}
+
+func TestWhatAConditionFoundIsOpened(t *testing.T) {
+	t.Parallel()
+	below := memkv.New()
+	put(t, over(t, below, "a=a"), "good", secret)
+	put(t, below, "bad", secret)
+	d := driverOf(below.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return telling{d} }), values(t, ring(t, "a=a"), nil)))
+	for key, want := range map[string][]byte{"good": []byte(secret), "bad": nil} {
+		w := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte{}}, Condition: kv.Condition{Kind: kv.CondAbsent}}
+		other := kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: key + "::"}}
+		one, _ := d.Write(t.Context(), kv.WriteRequest{Write: w})
+		many := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w}})
+		atomic, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w, other}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for method, rec := range map[string]kv.Record{"Write": one.Found, "WriteMany": many[0].Found, "WriteAtomic": atomic.Found[0].Record} {
+			if rec.Key != key || !bytes.Equal(rec.Value, want) || (rec.Value == nil) != (want == nil) {
+				t.Errorf("rule: a value that a condition found is opened, or left out where that cannot be; %s of %s returns %q", method, key, rec.Value)
+			}
+		}
+	}
+}
+
+func TestTinkKeysetsRotate(t *testing.T) {
+	t.Parallel()
+	manager := keyset.NewManager()
+	primitive := func() AEAD {
+		id, err := manager.Add(aead.AES256GCMKeyTemplate())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := manager.SetPrimary(id); err != nil {
+			t.Fatal(err)
+		}
+		handle, err := manager.Handle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		primitive, err := aead.New(handle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return primitive
+	}
+	below := memkv.New()
+	before, after := below.With(values(t, primitive(), nil)), below.With(values(t, primitive(), nil))
+	put(t, before, "old", secret)
+	wantValue(t, after, "old", secret)
+	put(t, after, "new", secret)
+	if _, err := before.Get(t.Context(), "new"); !errors.Is(err, ErrTampered) || !errors.Is(err, kv.ErrIncompatible) {
+		t.Errorf("rule: a key that a keyset of Tink does not have is ErrTampered; got %v", err)
+	}
+	if n, err := Reseal(t.Context(), after, ""); n != 2 || err != nil {
+		t.Errorf("rule: Reseal writes all entries; it returns %d, %v", n, err)
+	}
+	if _, err := before.Get(t.Context(), "old"); !errors.Is(err, ErrTampered) {
+		t.Errorf("rule: Reseal seals with the primary key; the former keyset still reads: %v", err)
+	}
+}
+
 func TestWaitingIsToldOfOtherAEADs(t *testing.T) {
 	t.Parallel()
 	if info := over(t, memkv.New(), "a=a").Info(); !info.EndsCalls || !info.Immediate {
