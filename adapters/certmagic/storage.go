@@ -82,7 +82,7 @@ func (s *Storage) Delete(ctx context.Context, name string) error {
 // Exists reports whether there is a file or a directory. It is false when the store failed.
 func (s *Storage) Exists(ctx context.Context, name string) bool {
 	exists, err := s.files.Exists(ctx, kv.EscapeKey(name))
-	if !exists && (err == nil || absent(err)) {
+	if err == nil && !exists {
 		exists, err = s.isDirectory(ctx, name)
 	}
 	return err == nil && exists

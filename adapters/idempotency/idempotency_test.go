@@ -74,9 +74,23 @@ func request(key, body string) *http.Request {
 
 // send returns the response to a request.
 func (b *bank) send(r *http.Request) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
+	w := &once{ResponseRecorder: httptest.NewRecorder()}
 	b.ServeHTTP(w, r)
-	return w
+	if w.headers > 1 {
+		panic("rule: the header of a response is written once")
+	}
+	return w.ResponseRecorder
+}
+
+// once counts the headers that are written.
+type once struct {
+	*httptest.ResponseRecorder
+	headers int
+}
+
+func (w *once) WriteHeader(status int) {
+	w.headers++
+	w.ResponseRecorder.WriteHeader(status)
 }
 
 // expect checks a response and how many payments there have been.
@@ -265,6 +279,18 @@ func TestTimeout(t *testing.T) {
 		b.expect(t, "a key whose claim has ended is carried out again", b.send(request("k3", "10 EUR")), http.StatusAccepted, 4)
 		b.expect(t, "a late response is sent", <-late, http.StatusCreated, 4)
 		b.expect(t, "a late response does not replace that of another request", b.send(request("k3", "10 EUR")), http.StatusAccepted, 4)
+
+		pay := func(status int, takes time.Duration) {
+			b.pay = func(w http.ResponseWriter, _ *http.Request) { time.Sleep(takes); w.WriteHeader(status) }
+			go func() { late <- b.send(request("k4", "10 EUR")) }()
+			synctest.Wait()
+		}
+		pay(http.StatusCreated, 4*idempotency.DefaultTimeout)
+		time.Sleep(3 * idempotency.DefaultTimeout)
+		pay(http.StatusAccepted, 2*idempotency.DefaultTimeout)
+		b.expect(t, "a late response is sent", <-late, http.StatusCreated, 6)
+		b.expect(t, "a late response does not replace the claim of another request", <-late, http.StatusAccepted, 6)
+		b.expect(t, "a late response does not replace the claim of another request", b.send(request("k4", "10 EUR")), http.StatusAccepted, 6)
 	})
 }
 
@@ -400,7 +426,7 @@ func TestLostResponsesOfTheStore(t *testing.T) {
 		"the response":                faults.Writes(faults.Pass, faults.Lose),
 		"the response, which is late": faults.Writes(faults.Pass, faults.Late),
 		"both":                        faults.Writes(faults.Lose, faults.Lose),
-		"the response, twice":         faults.Writes(faults.Pass, faults.Lose, faults.Lose),
+		"the response, each time":     faults.Writes(faults.Pass, faults.Lose, faults.Lose, faults.Lose, faults.Lose),
 		"a response that was dropped": faults.Writes(faults.Pass, faults.Drop, faults.Lose),
 	} {
 		b := newBank(t, nil)
@@ -410,6 +436,9 @@ func TestLostResponsesOfTheStore(t *testing.T) {
 		b.expect(t, "after a lost answer to "+name+" a repetition gets the response", b.send(request("k1", "10 EUR")), http.StatusCreated, 1)
 		if b.in.Faults() == 0 {
 			t.Errorf("no answer to %s was lost", name)
+		}
+		if b.log.Len() > 0 {
+			t.Errorf("rule: a lost answer that could be settled is no failure; of %s the log says %q", name, b.log.String())
 		}
 	}
 }
