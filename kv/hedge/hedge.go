@@ -77,7 +77,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	for {
 		select {
 		case <-timer.C:
-			if late = true; d.policy.isLate() {
+			if late = true; d.policy.claim() {
 				second = d.send(ctx, req, answers)
 			}
 		case a := <-answers:

@@ -37,8 +37,8 @@ func (p *policy) begin() time.Duration {
 	return p.threshold
 }
 
-// isLate says that a call is late, and reports whether it gets a second request.
-func (p *policy) isLate() bool {
+// claim counts a call as late, and reports whether it gets a second request.
+func (p *policy) claim() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.late++

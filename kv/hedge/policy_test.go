@@ -77,7 +77,7 @@ func TestTokens(t *testing.T) {
 	second := 0
 	call := func() {
 		p.begin()
-		if p.isLate() {
+		if p.claim() {
 			second++
 		}
 		p.end(true, time.Millisecond)
@@ -113,7 +113,7 @@ func TestCrowd(t *testing.T) {
 			p.begin()
 		}
 		p.late = c.late - 1
-		if got := p.isLate(); got != c.want {
+		if got := p.claim(); got != c.want {
 			t.Errorf("rule: no second request while 4 or more are under way and more than half of them late; %d of %d: %v", c.late, c.underWay, got)
 		}
 		p.end(true, 0)

@@ -2,7 +2,6 @@ package seal
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -72,26 +71,6 @@ func (s *scheme) open(key string, sealed []byte) ([]byte, error) {
 		value = []byte{}
 	}
 	return value, nil
-}
-
-// refused is the error of an AEAD that does not open a value.
-func refused(err error) error {
-	switch e := asError(err); {
-	case e.Kind != nil:
-		return e
-	case errors.Is(err, ErrNoKey), errors.Is(err, ErrWrongKey), errors.Is(err, ErrTampered):
-		return &kv.Error{Kind: kv.ErrIncompatible, Err: err}
-	}
-	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%w: %w", ErrTampered, err)}
-}
-
-// asError returns an error of an AEAD with the Kind that it has, if it has one.
-func asError(err error) *kv.Error {
-	e := &kv.Error{Err: err}
-	if own, ok := errors.AsType[*kv.Error](err); ok {
-		e.Kind = own.Kind
-	}
-	return e
 }
 
 var errZipped = fmt.Errorf("the value is sealed as it should be, but cannot be decompressed to at most %d bytes", kv.MaxLargeValueLen)

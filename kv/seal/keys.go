@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 
 	"github.com/skykv/skykv/kv"
@@ -69,10 +68,6 @@ func NewKeys(primary string, keys map[string][]byte) (*Keys, error) {
 	return ring, nil
 }
 
-func invalid(format string, args ...any) error {
-	return &kv.Error{Op: "seal", Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
-}
-
 // Encrypt seals plaintext with the primary key.
 func (k *Keys) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
 	p := k.primary
@@ -116,19 +111,3 @@ func cutName(ciphertext []byte) (name, rest []byte, ok bool) {
 func (k *Keys) isPrimary(ciphertext []byte) bool {
 	return bytes.HasPrefix(ciphertext, k.primary.label)
 }
-
-// Why a value cannot be opened. The store's errors match kv.ErrIncompatible as well.
-var (
-	// ErrNotSealed: the value was not sealed, or by a later version of this package.
-	ErrNotSealed = errors.New("the value is not sealed")
-
-	// ErrNoKey: the value was sealed with a key whose name Keys does not have.
-	ErrNoKey = errors.New("the value was sealed with a key that is not in the ring")
-
-	// ErrWrongKey: the value was sealed with another key of the same name.
-	ErrWrongKey = errors.New("the value was sealed with another key of the same name")
-
-	// ErrTampered: the value was changed, or was sealed for another key of the store. An
-	// AEAD other than Keys returns it for a wrong or missing key as well.
-	ErrTampered = errors.New("the value was changed, or was sealed for another key of the store")
-)

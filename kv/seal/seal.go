@@ -32,8 +32,12 @@ type Options struct {
 
 // Values returns an option for [kv.Store.With] that seals the values of the store with aead.
 // Opts may be nil. Values seals one empty value to learn how much longer values become, and
-// returns the error if that fails. Info of the sealed store says how long its values may be.
+// returns the error if that fails. It returns kv.ErrInvalidOption when aead is nil. Info of the
+// sealed store says how long its values may be.
 func Values(aead AEAD, opts *Options) (kv.StoreOption, error) {
+	if aead == nil {
+		return nil, invalid("the AEAD is nil; want Keys or another one")
+	}
 	s := &scheme{aead: aead}
 	empty, err := s.seal("", nil)
 	if err != nil {
@@ -48,17 +52,17 @@ type driver struct {
 	kv.Driver
 	scheme *scheme
 	info   kv.Info
-	longer int // the longest value of the other driver
+	most   int // how long its values may be
 }
 
 func newDriver(d kv.Driver, s *scheme, overhead int) *driver {
 	info := d.Info()
-	longer := info.MaxValueLen
+	most := info.MaxValueLen
 	info.MaxValueLen -= overhead
 	if _, local := s.aead.(*Keys); !local {
 		info.EndsCalls, info.Immediate = false, false // it may ask a service
 	}
-	return &driver{Driver: d, scheme: s, info: info, longer: longer}
+	return &driver{Driver: d, scheme: s, info: info, most: most}
 }
 
 func (d *driver) Info() kv.Info { return d.info }
@@ -74,8 +78,8 @@ func (d *driver) seal(w kv.Write) (kv.Write, error) {
 		if err != nil {
 			return w, err
 		}
-		if len(value) > d.longer {
-			return w, &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the sealed value has %d bytes; it must have at most %d", len(value), d.longer)}
+		if len(value) > d.most {
+			return w, &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the sealed value has %d bytes; it must have at most %d", len(value), d.most)}
 		}
 		w.Value = value
 	case kv.KindDelete, kv.KindTouch, kv.KindCheck:
@@ -99,8 +103,8 @@ func (d *driver) open(rec kv.Record, withValue bool) (kv.Record, error) {
 	return rec, nil
 }
 
-// openFound opens the value of a record that made a condition fail. A value that cannot be
-// opened is left out: who needs it reads it, and learns why.
+// openFound opens the value of a record that made a condition fail. It leaves out a value that
+// cannot be opened: a store that needs the value reads it, and gets the error.
 func (d *driver) openFound(rec *kv.Record) {
 	if rec.Value != nil {
 		rec.Value, _ = d.scheme.open(d.stored(rec.Key), rec.Value)

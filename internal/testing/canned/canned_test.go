@@ -62,6 +62,10 @@ func TestServer(t *testing.T) {
 	if n := s.Bytes.Load(); n < 2*int64(len(large)) || n > 2*int64(len(large))+2000 {
 		t.Errorf("%d bytes were counted, want those of %d back and forth and little more", n, len(large))
 	}
+	s.Slow, s.SlowEvery = 10*delay, 1
+	if begun = time.Now(); send("GET", "", "", "") == "" || time.Since(begun) < s.Slow {
+		t.Errorf("the slow answer came after %s, want %s", time.Since(begun), s.Slow)
+	}
 	if n := s.Accepted.Load(); n != 1 {
 		t.Errorf("%d connections were counted, want 1", n)
 	}
