@@ -69,8 +69,7 @@ func text(attributes []attribute.KeyValue) string {
 // service is a driver whose service is asked twice for each call, with one repetition.
 type service struct {
 	kv.Driver
-	err error           // of every call
-	ctx context.Context // of the last Get
+	err error // of every call
 }
 
 func (d *service) wrap(store *kv.Store) *kv.Store {
@@ -78,7 +77,6 @@ func (d *service) wrap(store *kv.Store) *kv.Store {
 }
 
 func (d *service) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	d.ctx = ctx
 	if req.Meter.Add(2, 3); d.err != nil {
 		return kv.Found{}, d.err
 	}
@@ -488,15 +486,26 @@ func driverOf(store *kv.Store) (d kv.Driver) {
 	return d
 }
 
+// contexts is a driver that keeps the context of the last Get.
+type contexts struct {
+	kv.Driver
+	last context.Context
+}
+
+func (d *contexts) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.last = ctx
+	return d.Driver.Get(ctx, req)
+}
+
 func TestSpansOfTheSDKAreChildren(t *testing.T) {
 	t.Parallel()
 	_, options := newSDK(Options{})
-	d := new(service)
-	store := d.wrap(memkv.New()).With(Observe(&options))
+	d := new(contexts)
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(below kv.Driver) kv.Driver { d.Driver = below; return d }), Observe(&options))
 	ctx, parent := options.TracerProvider.Tracer("test").Start(t.Context(), "request")
 	defer parent.End()
 	_, _ = store.Get(ctx, "key")
-	below := trace.SpanContextFromContext(d.ctx)
+	below := trace.SpanContextFromContext(d.last)
 	if of := parent.SpanContext(); below.TraceID() != of.TraceID() || below.SpanID() == of.SpanID() {
 		t.Errorf("rule: the driver is called with the span's context; it got %v within %v", below, of)
 	}
