@@ -55,9 +55,10 @@
 //
 // A driver without MaxAtomicWrites has no AtomicWrite. In a layout of other programs there
 // may be no hour of grace after an expiry, and some keys may be reserved. Both are for
-// providers of this module alone to say, as the case "info/lacks" checks. The cases for what a store lacks check that it
-// lacks it as it says, and [Result].Lacks names it. Nothing else can be declared away: no
-// case is skipped.
+// providers of this module alone to say, as the case "info/lacks" checks. The cases for what
+// a store lacks check that it lacks it as it says, and [Result].Lacks names it. Other cases
+// leave out the keys that are reserved. Nothing else can be declared away: no case is
+// skipped.
 //
 // # Time
 //

@@ -69,8 +69,8 @@ func NoLayout() Check {
 	}
 }
 
-// LayoutWithoutRecord is the check of a collection in a layout that has no layout record,
-// or that may be used so, with what tells.
+// LayoutWithoutRecord is the check of a layout that has no layout record. It says why the
+// collection may be opened in that layout.
 func LayoutWithoutRecord(l Layout, why string) Check {
 	return Check{Name: checkLayout, Status: OK, Detail: fmt.Sprintf("layout %s, which has no record: %s", l, why)}
 }

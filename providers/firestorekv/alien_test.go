@@ -121,7 +121,7 @@ func TestDecodeRefusesDocumentsOfNoLayout(t *testing.T) {
 		"text as created_at":            {"created_at": textOf("2026-08-01T00:00:00Z")},
 		"text as expires_at":            {"expires_at": textOf("2026-08-01T00:00:00Z")},
 		"a null as expires_at":          {"expires_at": {ValueType: &pb.Value_NullValue{}}},
-		"an expires_at of an idle type": {"expires_at": {}},
+		"an expires_at without a value": {"expires_at": {}},
 		"an expires_at after all time":  {"expires_at": timeOf(&timestamppb.Timestamp{Seconds: 1 << 62})},
 	} {
 		doc := testAlienLayout().encode(kv.Record{Key: "key", Value: []byte("v"), Token: testToken}, testNow).Update

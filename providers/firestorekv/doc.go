@@ -135,7 +135,8 @@
 // # Settings
 //
 // [Ensure] and [EnsureWith] write the layout document, set a TTL policy on the field of the
-// expiry with an expiration offset of one hour ([kv.ExpiryGrace]), and exempt all fields from indexes;
+// expiry with an expiration offset of one hour ([kv.ExpiryGrace]), and exempt all fields
+// from indexes;
 // examples/terraform/firestore makes the same settings by Terraform, as does the
 // configuration that [Terraform] returns. Entries expire exactly in any case. The policy
 // only removes expired documents, commonly within a day. Without the exemptions,

@@ -78,10 +78,10 @@ func newLayout(project, database, collection string, shards int) *layout {
 	return l
 }
 
+// alienFields are the fields of the reference platform's programs, and two of skykv's own.
 var alienFields = fieldNames{value: "value", expiry: "expires_at", token: "skykv_t", predecessors: "skykv_p", created: "created_at"}
 
-// newAlienLayout returns the layout of the reference platform's programs, with two fields
-// of skykv's own.
+// newAlienLayout returns the layout of the reference platform's programs.
 func newAlienLayout(project, database, collection string) *layout {
 	l := &layout{
 		name: provider.LayoutAlien, driver: name + "-alien", collection: collection, shared: true,
@@ -140,8 +140,8 @@ func (l *layout) mask(withValue bool) *pb.DocumentMask {
 }
 
 // query returns the query for the documents of a scan, in ascending order of their
-// names. It finds expired ones too: to leave them out would take an index on x, which
-// costs more with every write than it saves here.
+// names. It finds expired ones too: to leave them out would take an index on the expiry,
+// which costs more with every write than it saves here.
 func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	prefix := l.prefixes[req.Shard]
 	return l.queryRange(prefix+l.bound(req.From), prefix+l.bound(req.To), req.WithValue)
@@ -156,7 +156,7 @@ func (l *layout) bound(key string) string {
 	return key
 }
 
-// The first and the last ID of a document, as far as one is printable.
+// The first and the last ID of a document, but for control characters.
 const firstID, lastID = " ", "\U0010ffff"
 
 // queryAll returns the query for the documents of all shards, without values. It also
