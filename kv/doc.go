@@ -39,7 +39,7 @@
 // is the store's clock ([Clock] replaces it), read once at the start of each call
 // and once for each entry that a scan yields. Services and drivers delete expired
 // entries after [ExpiryGrace], so that no live entry is lost to clocks that differ. In a
-// table that the reference platform's programs share there is no such grace:
+// DynamoDB table that the reference platform's programs share there is no such grace:
 // [Info].NoGrace.
 //
 // # Consistency

@@ -64,7 +64,7 @@ const (
 	propAlienPredecessors = "skykv_p"
 )
 
-// The instants in ExpiresAt and CreatedAt. In order as text they are in order of time.
+// The instants in ExpiresAt and CreatedAt. Their texts sort as they do.
 const (
 	instantFormat = "2006-01-02T15:04:05.000"
 	instantZone   = "+00:00"
@@ -191,8 +191,8 @@ func expiredAt(instant int64) string {
 	return propExpires + " gt 0L and " + propExpires + " le " + strconv.FormatInt(instant, 10) + "L"
 }
 
-// expiresBefore selects entities of the shared layout whose ExpiresAt is in front of an
-// instant, as text. It is exact for those in the zone of UTC.
+// expiresBefore selects entities of the shared layout whose ExpiresAt sorts before an
+// instant. It is exact for what is written in UTC.
 func expiresBefore(instant time.Time) string {
 	return propAlienExpires + " lt '" + instant.UTC().Format(instantFormat) + "'"
 }
@@ -356,9 +356,9 @@ func appendMetadata(b []byte, rec kv.Record) []byte {
 }
 
 // appendAlienMetadata appends what an entity of the shared layout has beside its keys and
-// its value. Without an expiry its ExpiresAt is forEver, or absent if that is empty.
-func appendAlienMetadata(b []byte, rec kv.Record, now int64, forEver string) []byte {
-	created, expires := instantText(now), forEver
+// its value. Without an expiry ExpiresAt is unlimited, or absent where that is empty.
+func appendAlienMetadata(b []byte, rec kv.Record, now int64, unlimited string) []byte {
+	created, expires := instantText(now), unlimited
 	if rec.Expires != 0 {
 		expires = instantText(rec.Expires)
 	}
@@ -521,21 +521,24 @@ func (e *entity) version() string {
 // record returns an entity as the record under key, or an error that says why it
 // is none.
 func (l *layout) record(e *entity, key string, withValue bool) (kv.Record, error) {
-	metadata, value := e.metadata, e.value
+	var rec kv.Record
+	var err error
 	if l.shared {
-		metadata, value = e.alienMetadata, e.alienValue
+		rec, err = e.alienMetadata()
+	} else {
+		rec, err = e.metadata()
 	}
-	none := kv.Record{Key: key}
-	rec, err := metadata()
+	switch {
+	case err != nil || !withValue:
+	case l.shared:
+		rec.Value, err = e.alienValue()
+	default:
+		rec.Value, err = e.value()
+	}
 	if err != nil {
-		return none, err
+		return kv.Record{Key: key}, err
 	}
 	rec.Key = key
-	if withValue {
-		if rec.Value, err = value(); err != nil {
-			return none, err
-		}
-	}
 	return rec, nil
 }
 
