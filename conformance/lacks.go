@@ -10,30 +10,31 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// What a store can say in its Info that it lacks. A case that is for one of these checks
-// instead that the store lacks it in the way that it says.
+// Features that a store's Info can say are missing. A case for such a feature checks
+// instead that the store refuses it as documented.
 const (
 	lacksAtomic = "it has no MaxAtomicWrites"
 	lacksGrace  = "it has NoGrace: the service removes entries as soon as they expire"
 )
 
-// graceless are the drivers of this module, by name, whose layouts are of other programs
-// and have no hour of grace. No other driver may lack it.
+// graceless are the names of this module's drivers for layouts of other programs that
+// have no hour of grace. No other driver may lack it.
 var graceless = []string{"dynamodb-alien"}
 
-// checkLacks refuses facts that are not for this driver.
+// checkLacks returns an error if this driver must not lack a feature.
 func checkLacks(info kv.Info) error {
-	name, _, _ := strings.Cut(info.Name, "/") // before that of a namespace
+	name, _, _ := strings.Cut(info.Name, "/") // without the prefix of a namespace
 	if info.NoGrace && !slices.Contains(graceless, name) {
-		return fmt.Errorf("Info().NoGrace of %q is true; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(graceless, ", "))
+		return fmt.Errorf("Info().NoGrace of %q is true; only drivers of skykv's own module for layouts of other programs may set it: %s", info.Name, strings.Join(graceless, ", "))
 	}
 	return nil
 }
 
-// graceRule makes a case for stores that keep entries for an hour after their expiry. Of
-// others it checks that whatever the service has removed is plainly absent.
+// graceRule returns a case for stores that keep entries for an hour after their expiry.
+// On other stores the case checks that entries which the service has removed are simply
+// absent.
 func graceRule(name, words string, run func(t *trial)) testCase {
-	c := rule(name, words+" With NoGrace an entry that has expired by the service's clock may be absent instead, and nothing else.", nil)
+	c := rule(name, words+" With NoGrace an entry that has expired by the service's clock may be absent, and nothing else may differ.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
 	c.run = func(t *trial) {
 		if !t.Info().NoGrace {
@@ -46,8 +47,8 @@ func graceRule(name, words string, run func(t *trial)) testCase {
 	return c
 }
 
-// wantEntryOrNone stores an entry that is live by the trial's clock and has expired for
-// an hour by all others. It is as it was stored, or absent.
+// wantEntryOrNone stores an entry that is live by the trial's clock and has been expired
+// for an hour by all other clocks. It must be unchanged or absent.
 func (t *trial) wantEntryOrNone() {
 	right := t.clock.now()
 	t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))
