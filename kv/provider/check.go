@@ -55,7 +55,7 @@ func Failed(name string, err error, fix string) Check {
 func LayoutRecord(found, wanted int) Check {
 	if found != wanted {
 		return Check{
-			Name: checkLayout, Status: Fail, Detail: fmt.Sprintf("a record of skykv with %s; the URL has shards=%d", shards(found), wanted),
+			Name: checkLayout, Status: Fail, Detail: fmt.Sprintf("a record of skykv with %s; the URL says %d", shards(found), wanted),
 			Fix: fmt.Sprintf("add shards=%d to the URL's parameters", found),
 		}
 	}
@@ -65,7 +65,7 @@ func LayoutRecord(found, wanted int) Check {
 // NoLayout returns the check of a layout record that does not exist yet.
 func NoLayout() Check {
 	return Check{
-		Name: checkLayout, Status: Warn, Detail: "there is no layout record: no store was opened here yet",
+		Name: checkLayout, Status: Warn, Detail: "there is no layout record yet: no store was opened here",
 		Fix: Provision, Step: "write the layout record",
 	}
 }
@@ -113,7 +113,7 @@ func Reach(ctx context.Context, transport http.RoundTripper, endpoint string) []
 	}
 	resp.Body.Close()
 	took := time.Since(begun)
-	checks := []Check{{Name: "reachable", Status: OK, Detail: fmt.Sprintf("%s responds, in %s", endpoint, took.Round(time.Millisecond))}}
+	checks := []Check{{Name: "reachable", Status: OK, Detail: fmt.Sprintf("%s answers, in %s", endpoint, took.Round(time.Millisecond))}}
 	there, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
 		return append(checks, Check{Name: checkClock, Status: OK, Detail: "cannot be compared: the service sends no Date header, like emulators"})

@@ -25,14 +25,14 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-const hexVersion = "0123456789abcdef0123456789abcdef" // as the reference platform writes it
+const hexVersion = "0123456789abcdef0123456789abcdef" // a version of the reference platform
 
 func TestConformanceInLayoutAlien(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, suite(t, &Options{Layout: provider.LayoutAlien}))
 }
 
-// The items below are what programs of the reference platform have stored, or read.
+// Programs of the reference platform store or read these items.
 func TestItemsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := alienLayout
@@ -67,10 +67,10 @@ func TestItemsOfLayoutAlien(t *testing.T) {
 				t.Errorf("decode of the item of %q: %+v, %v; want %+v", test.rec.Key, back, err, want)
 			}
 		}
-		// Another attempt of the same write has its predecessors too.
+		// Another attempt of the same write has the same predecessors.
 		got["version"] = text(kv.AttemptToken(token, 7))
 		if back, err := l.decode(l.keyOf(got), got, true); err != nil || back.Predecessors != test.rec.Predecessors {
-			t.Errorf("decode of what another attempt stored: %+v, %v; want the predecessors %q", back, err, test.rec.Predecessors)
+			t.Errorf("decode of the item of another attempt: %+v, %v; want the predecessors %q", back, err, test.rec.Predecessors)
 		}
 	}
 	want := item{"pk": text("layout"), "sk": text("skykv"), "format": number(2), "shards": number(16), "layout": text("alien")}
@@ -79,29 +79,30 @@ func TestItemsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: what skykv adds to an item counts only while the item is as skykv wrote it.
+// The rule: skykv's attributes of an item are valid only while the item is as skykv wrote
+// it.
 func TestOwnAttributesCountWhileTheyAgree(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		change       item // to an item of skykv's; nil removes
+		change       item // of an item that skykv wrote; nil removes an attribute
 		expires      int64
 		predecessors string
 	}{
-		"as it was written":                     {nil, 1_700_000_000_001, "AAAA"},
-		"another ttl":                           {item{"ttl": number(1700000002)}, 1_700_000_002_000, "AAAA"},
-		"an earlier ttl":                        {item{"ttl": number(1700000000)}, 1_700_000_000_000, "AAAA"},
-		"a ttl long ago":                        {item{"ttl": number(-5)}, 1, "AAAA"},
-		"a ttl that no instant has":             {item{"ttl": number(1 << 62)}, kv.MaxExpiry.Unix() * 1000, "AAAA"},
-		"no ttl":                                {item{"ttl": nil}, 0, "AAAA"},
-		"no exact instant":                      {item{"skykv_x": nil}, 1_700_000_001_000, "AAAA"},
-		"an exact instant of another type":      {item{"skykv_x": text("1700000000001")}, 1_700_000_001_000, "AAAA"},
-		"an exact instant that is none":         {item{"skykv_x": &types.AttributeValueMemberN{Value: "1.5"}}, 1_700_000_001_000, "AAAA"},
-		"an exact instant at the end of time":   {item{"skykv_x": number(1<<63 - 1)}, 1_700_000_001_000, "AAAA"},
-		"another version":                       {item{"version": text(hexVersion)}, 1_700_000_000_001, ""},
-		"a version of another write of skykv's": {item{"version": text("Z" + token[1:])}, 1_700_000_000_001, ""},
-		"no predecessors":                       {item{"skykv_p": nil}, 1_700_000_000_001, ""},
-		"predecessors of another type":          {item{"skykv_p": number(1)}, 1_700_000_000_001, ""},
-		"predecessors without a version":        {item{"skykv_p": text("AAAA")}, 1_700_000_000_001, ""},
+		"as it was written":                {nil, 1_700_000_000_001, "AAAA"},
+		"another ttl":                      {item{"ttl": number(1700000002)}, 1_700_000_002_000, "AAAA"},
+		"an earlier ttl":                   {item{"ttl": number(1700000000)}, 1_700_000_000_000, "AAAA"},
+		"a ttl long ago":                   {item{"ttl": number(-5)}, 1, "AAAA"},
+		"a ttl beyond every instant":       {item{"ttl": number(1 << 62)}, kv.MaxExpiry.Unix() * 1000, "AAAA"},
+		"no ttl":                           {item{"ttl": nil}, 0, "AAAA"},
+		"no exact instant":                 {item{"skykv_x": nil}, 1_700_000_001_000, "AAAA"},
+		"an exact instant of another type": {item{"skykv_x": text("1700000000001")}, 1_700_000_001_000, "AAAA"},
+		"an exact instant that is not a whole number": {item{"skykv_x": &types.AttributeValueMemberN{Value: "1.5"}}, 1_700_000_001_000, "AAAA"},
+		"an exact instant at the end of time":         {item{"skykv_x": number(1<<63 - 1)}, 1_700_000_001_000, "AAAA"},
+		"another version":                             {item{"version": text(hexVersion)}, 1_700_000_000_001, ""},
+		"a version of another write of skykv":         {item{"version": text("Z" + token[1:])}, 1_700_000_000_001, ""},
+		"no predecessors":                             {item{"skykv_p": nil}, 1_700_000_000_001, ""},
+		"predecessors of another type":                {item{"skykv_p": number(1)}, 1_700_000_000_001, ""},
+		"predecessors without a version":              {item{"skykv_p": text("AAAA")}, 1_700_000_000_001, ""},
 	} {
 		it := alienLayout.encode(kv.Record{Key: "key", Value: []byte("v"), Token: token, Expires: 1_700_000_000_001, Predecessors: "AAAA"})
 		for attr, value := range test.change {
@@ -122,17 +123,17 @@ func TestDecodeRefusesItemsOfNoLayout(t *testing.T) {
 		attr  string
 		value types.AttributeValue
 	}{
-		"no version":         {"version", nil},
-		"an empty version":   {"version", text("")},
-		"a number as it":     {"version", number(1)},
-		"no value":           {"value", nil},
-		"text as value":      {"value", text("v")},
-		"text as ttl":        {"ttl", text("1700000000")},
-		"a fraction as ttl":  {"ttl", &types.AttributeValueMemberN{Value: "1.5"}},
-		"a huge ttl":         {"ttl", &types.AttributeValueMemberN{Value: "1e30"}},
-		"a null as its ttl":  {"ttl", &types.AttributeValueMemberNULL{Value: true}},
-		"a list as version":  {"version", &types.AttributeValueMemberL{}},
-		"a number for value": {"value", number(1)},
+		"no version":          {"version", nil},
+		"an empty version":    {"version", text("")},
+		"a number as version": {"version", number(1)},
+		"no value":            {"value", nil},
+		"text as value":       {"value", text("v")},
+		"text as ttl":         {"ttl", text("1700000000")},
+		"a fraction as ttl":   {"ttl", &types.AttributeValueMemberN{Value: "1.5"}},
+		"a huge ttl":          {"ttl", &types.AttributeValueMemberN{Value: "1e30"}},
+		"a null as its ttl":   {"ttl", &types.AttributeValueMemberNULL{Value: true}},
+		"a list as version":   {"version", &types.AttributeValueMemberL{}},
+		"a number for value":  {"value", number(1)},
 	} {
 		it := alienLayout.encode(kv.Record{Key: "key", Value: []byte("v"), Token: token, Expires: 5})
 		if it[test.attr] = test.value; test.value == nil {
@@ -145,8 +146,8 @@ func TestDecodeRefusesItemsOfNoLayout(t *testing.T) {
 	}
 }
 
-// The rule: a condition of the service never holds where the store would judge
-// otherwise, whichever of the two expiries counts.
+// The rule: a condition of the service never holds if the store would judge differently,
+// whichever of the two expiries is valid.
 func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 	t.Parallel()
 	const second = 1_700_000_000
@@ -154,30 +155,30 @@ func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 		ttl := seconds(exact)
 		for _, now := range []int64{exact - 1001, exact - 1000, exact - 999, exact - 1, exact, exact + 1, ttl*1000 - 1, ttl * 1000, ttl*1000 + 1, exact + 2000} {
 			expired, live := alienLayout.expired(now)
-			isExpired := now >= exact // and so for the items of others, whose instant is ttl
+			isExpired := now >= exact // also for other programs' items, whose instant is ttl
 			if ttl <= expired && !isExpired {
-				t.Fatalf("an item that expires at %d is taken over at %d", exact, now)
+				t.Fatalf("an item that expires at %d is replaced at %d", exact, now)
 			}
 			if ttl > live && isExpired {
 				t.Fatalf("an item that expires at %d is touched at %d", exact, now)
 			}
-			if !(ttl > expired) && !isExpired { // the filter of scans
+			if !(ttl > expired) && !isExpired { // as the filter of scans
 				t.Fatalf("an item that expires at %d is left out of a scan at %d", exact, now)
 			}
 			if expired, _ := alienLayout.expired(now); (ttl <= expired) != (now >= ttl*1000) {
-				t.Fatalf("an item of others that expires at %d is judged wrongly at %d", ttl, now)
+				t.Fatalf("an item of another program that expires at %d is judged wrongly at %d", ttl, now)
 			}
 		}
 	}
 }
 
-// theirs plays the other side of a table, by a client of its own.
+// theirs is the other side of a table, with its own client.
 func theirs(t *testing.T, table string, now func() time.Time) *reference.DynamoDB {
 	client := dynamodb.New(local(t).Options(), func(o *dynamodb.Options) { o.APIOptions = nil })
 	return &reference.DynamoDB{Client: client, Table: table, Bucket: alien.Bucket, Now: now}
 }
 
-// shared is an empty table that both sides use, and skykv's store over it.
+// shared returns an empty table that both sides use, and skykv's store over it.
 func shared(t *testing.T) (table string, store *kv.Store) {
 	client := local(t)
 	table = newTable(t, client)
@@ -192,7 +193,8 @@ func shared(t *testing.T) (table string, store *kv.Store) {
 	return table, store
 }
 
-// inOwnShards is a store over a table of both sides whose keys are in skykv's shards.
+// inOwnShards returns a store over a table of both sides whose keys are in skykv's
+// shards.
 func inOwnShards(t *testing.T, table string) *kv.Store {
 	d, err := newDriver("open", local(t), table, &Options{Layout: provider.LayoutAlien})
 	if err != nil {
@@ -204,7 +206,7 @@ func inOwnShards(t *testing.T, table string) *kv.Store {
 	return kv.New(d)
 }
 
-// The rule: each side sees what the other wrote, and the versions of both serve both.
+// The rule: each side sees what the other wrote, and both can use the versions of both.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -239,7 +241,7 @@ func TestBothSidesSeeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := store.Increment(ctx, "counter", 1); err != nil || n != 8 {
-		t.Errorf("Increment of what they put = %d, %v; want 8", n, err)
+		t.Errorf("Increment of their entry = %d, %v; want 8", n, err)
 	}
 }
 
@@ -259,9 +261,9 @@ func keysOfVectors(t *testing.T) iter.Seq[string] {
 	}
 }
 
-// The rule: a lost response to an update after which the other side wrote is
-// ErrIndeterminate, since their write removes what tells, and one after which skykv wrote
-// is known.
+// The rule: if the response to an update is lost and the other side then writes, the
+// update is ErrIndeterminate, because that write removes the predecessors. If skykv
+// writes, the result is known.
 func TestTheirWritesRemovePredecessors(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -286,7 +288,8 @@ func TestTheirWritesRemovePredecessors(t *testing.T) {
 	}
 }
 
-// losing loses the response to the first write, and acts before anybody looks.
+// losing loses the response to the first write, and calls a function before the next
+// read.
 type losing struct {
 	kv.Driver
 	once  sync.Once
@@ -304,8 +307,8 @@ func (d *losing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return out, err
 }
 
-// The rule: two openers of an empty table, one for each layout, never both succeed, and
-// what a table holds in one layout is not opened in the other.
+// The rule: of two openers of an empty table, one for each layout, only one succeeds, and
+// a table with items in one layout does not open in the other.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
 	ctx, client := t.Context(), local(t)
@@ -324,7 +327,7 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	for range 5 {
 		table := bare()
 		if _, err := New(ctx, client, table, nil); !errors.Is(err, kv.ErrNotProvisioned) || countItems(t, client, table) != 0 {
-			t.Fatalf("rule: opening without a layout claims nothing; got %v and %d items", err, countItems(t, client, table))
+			t.Fatalf("rule: opening without a layout writes nothing; got %v and %d items", err, countItems(t, client, table))
 		}
 		errs := make([]error, len(layouts))
 		var opening sync.WaitGroup
@@ -337,20 +340,20 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 			winner = 1
 		}
 		if errs[winner] != nil || !errors.Is(errs[1-winner], kv.ErrIncompatible) || countItems(t, client, table) != 1 {
-			t.Errorf("rule: of two openers one fails with ErrIncompatible; got %v, and %d items", errs, countItems(t, client, table))
+			t.Errorf("rule: one of two openers fails with ErrIncompatible; got %v, and %d items", errs, countItems(t, client, table))
 		}
 		for i, layout := range layouts {
 			opts := &Options{Layout: layout}
 			_, err := New(ctx, client, table, opts)
 			if i == winner && err != nil || i != winner && (!errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "want layout=")) {
-				t.Errorf("rule: a table of layout %s opens in that alone; New for %s says %v", layouts[winner], layout, err)
+				t.Errorf("rule: a table of layout %s opens only with that; New for %s returns %v", layouts[winner], layout, err)
 			}
 			if err := EnsureWith(ctx, client, table, opts); (err == nil) != (i == winner) {
-				t.Errorf("rule: a table of layout %s is provisioned in that alone; EnsureWith for %s says %v", layouts[winner], layout, err)
+				t.Errorf("rule: a table of layout %s is provisioned only with that; EnsureWith for %s returns %v", layouts[winner], layout, err)
 			}
 		}
 		if n := countItems(t, client, table); n != 1 {
-			t.Errorf("rule: who is refused has written nothing; there are %d items", n)
+			t.Errorf("rule: a refused opener has written nothing; there are %d items", n)
 		}
 	}
 
@@ -360,18 +363,18 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	}
 	for _, opts := range []*Options{nil, {Layout: provider.LayoutSkykv}} {
 		if _, err := New(ctx, client, table, opts); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "want layout=alien") {
-			t.Errorf("rule: a table that they have in use is not opened in skykv's layout; got %v", err)
+			t.Errorf("rule: a table in use by the other side does not open in skykv's layout; got %v", err)
 		}
 	}
 	if n := countItems(t, client, table); n != 1 {
-		t.Errorf("rule: who is refused has written nothing; there are %d items", n)
+		t.Errorf("rule: a refused opener has written nothing; there are %d items", n)
 	}
 	store, err := New(ctx, client, table, &Options{Layout: provider.LayoutAlien})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if e, err := store.Get(ctx, "key"); err != nil || string(e.Value) != "v" {
-		t.Errorf("our get of what they had stored before: %q, %v", e.Value, err)
+		t.Errorf("our get of an entry that they had stored before: %q, %v", e.Value, err)
 	}
 
 	foreign := bare()
@@ -379,11 +382,11 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := New(ctx, client, foreign, &Options{Layout: provider.LayoutAlien}); !errors.Is(err, kv.ErrIncompatible) {
-		t.Errorf("rule: items that are not where they would be in the layout are somebody else's; got %v", err)
+		t.Errorf("rule: items that are not in their place of the layout belong to another program; got %v", err)
 	}
 }
 
-// countItems counts the items of a table, the layout record included.
+// countItems counts the items of a table, including the layout record.
 func countItems(t *testing.T, client *dynamodb.Client, table string) int {
 	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
 	if err != nil {
@@ -392,8 +395,9 @@ func countItems(t *testing.T, client *dynamodb.Client, table string) int {
 	return len(out.Items)
 }
 
-// interleaving is a run of both sides on one table. Without SKYKV_INTERLEAVE, which is the
-// number of operations by the real clock, a clock of its own moves in steps.
+// interleaving returns a run of both sides on one table. SKYKV_INTERLEAVE is the number
+// of operations, by the real clock. Without it, the run has its own clock, which moves in
+// steps.
 func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 	table, store := shared(t)
 	run := reference.Interleaving{Seed: seed, Operations: 1200, Keys: 4, Now: time.Now}
@@ -404,7 +408,7 @@ func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 		}
 		run.Operations, run.Keys = n, 8
 	} else {
-		at := time.Now().Add(time.Hour) // by the service's own clock nothing expires
+		at := time.Now().Add(time.Hour) // nothing expires by the service's clock
 		run.Now = func() time.Time { return at }
 		run.Pass = func(rng *rand.Rand) { at = at.Add(time.Duration(rng.Int64N(int64(150 * time.Millisecond)))) }
 	}
@@ -412,7 +416,8 @@ func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 	return run
 }
 
-// The rule: both sides on the same keys contradict no model that has an expiry for each.
+// The rule: both sides on the same keys agree with a model that has an expiry for each
+// side.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	run := interleaving(t, 1)
@@ -421,7 +426,7 @@ func TestInterleaving(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, violation := range violations {
-		t.Errorf("rule: each side judges by its own expiry, and a version is that of one entry: %s", violation)
+		t.Errorf("rule: each side judges by its own expiry, and a version belongs to one entry: %s", violation)
 	}
 	t.Logf("%d operations: %v", run.Operations, counts)
 	for _, what := range []string{
@@ -429,7 +434,7 @@ func TestInterleaving(t *testing.T) {
 		"our compare-and-swap, live", "their compare-and-swap of an old version, either", "our compare-and-swap of an old version, either", "our touch, live", "our touch, gone",
 	} {
 		if counts[what] < 3 {
-			t.Errorf("the run has %d of %q; want 3 at least", counts[what], what)
+			t.Errorf("the run has %d of %q; want at least 3", counts[what], what)
 		}
 	}
 }
@@ -438,12 +443,12 @@ func TestInterleaving(t *testing.T) {
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
-		"a put under a version is one without a condition": func(req *kv.WriteRequest, _ *kv.Found) {
+		"a put with a version has no condition": func(req *kv.WriteRequest, _ *kv.Found) {
 			if req != nil && req.Kind == kv.KindPut && req.Condition.Kind == kv.CondVersion {
 				req.Condition = kv.Condition{}
 			}
 		},
-		"an expiry is kept to the second alone": func(_ *kv.WriteRequest, found *kv.Found) {
+		"an expiry is kept only to the second": func(_ *kv.WriteRequest, found *kv.Found) {
 			if found != nil {
 				found.Expires = seconds(found.Expires) * 1000
 			}
@@ -471,7 +476,7 @@ func TestInterleavingFindsBugs(t *testing.T) {
 	}
 }
 
-// buggy is a driver with a bug in what it is asked for or returns.
+// buggy is a driver with a bug in its requests or results.
 type buggy struct {
 	kv.Driver
 	bug func(req *kv.WriteRequest, found *kv.Found)
@@ -492,7 +497,7 @@ func (d *buggy) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, err
 	return out, err
 }
 
-// The rule: every attempt at a put stores a version of its own, in this layout as well.
+// The rule: every attempt at a put stores its own version, also in this layout.
 func TestAttemptsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut, cut, ok("{}"))
