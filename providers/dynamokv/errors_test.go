@@ -282,7 +282,7 @@ func TestFateOfAWrite(t *testing.T) {
 			if test.put != errNone {
 				check("Put", test.put, put(func(kv.Version) []kv.PutOption { return nil }))
 			}
-			if test.absent != errNone || test.indeterminate && !strings.Contains(test.name, "nothing") {
+			if test.absent != errNone || test.indeterminate && !strings.Contains(test.name, "no item") {
 				check("Put if absent", test.absent, put(func(kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfNotExists()} }))
 			}
 			check("Put if version", test.version, put(func(v kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfVersion(v)} }))

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The rule: the commands know both layouts of a service, and move entries between them.
+// The rule: the commands support both layouts of a service, and move entries between
+// them.
 func TestLayoutsOfDynamoDB(t *testing.T) {
 	t.Parallel()
 	own, shared := backends[1].open(t), backends[1].fresh(t)+"&layout=alien"
@@ -18,7 +19,7 @@ func TestLayoutsOfDynamoDB(t *testing.T) {
 	good(t, "put", shared, "c", "3")
 	good(t, "copy", shared, own, "--verify")
 	if got := good(t, "get", own, "c"); got != "3" {
-		t.Errorf("what was copied back is %q; want 3", got)
+		t.Errorf("the value copied back is %q; want 3", got)
 	}
 	if got := good(t, "doctor", shared); !strings.Contains(got, "ok    layout") {
 		t.Errorf("doctor of a shared table prints\n%s", got)
@@ -28,7 +29,7 @@ func TestLayoutsOfDynamoDB(t *testing.T) {
 	} {
 		o := skykv(t, "", "doctor", url)
 		if o.code != exitFindings || !strings.Contains(o.stdout, "fail  layout") || !strings.Contains(o.stdout, "set "+want) {
-			t.Errorf("doctor in another layout: %+v; want that it names %s", o, want)
+			t.Errorf("doctor in another layout: %+v; want the name %s", o, want)
 		}
 		bad(t, exitUnusable, "want "+want, "get", url, "a")
 		bad(t, exitUnusable, want, "provision", url)

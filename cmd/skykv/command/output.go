@@ -15,8 +15,8 @@ func printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// output is standard output for many lines: gathered, but never held back for
-// long while more of them come.
+// output is standard output for many lines. It collects lines, but never delays
+// them for long.
 type output struct {
 	*bufio.Writer
 	flushed time.Time
@@ -31,7 +31,7 @@ func newOutput() *output {
 	return out
 }
 
-// line is to be called after every line.
+// line must be called after every line.
 func (o *output) line() error {
 	if time.Since(o.flushed) < o.every {
 		return nil
@@ -41,7 +41,7 @@ func (o *output) line() error {
 }
 
 // interruptible reads from r until ctx ends, even while r waits for input that
-// does not come: from a terminal, for example.
+// does not come, for example from a terminal.
 func interruptible(ctx context.Context, r io.Reader) io.Reader {
 	c := &contextReader{ctx: ctx, chunks: make(chan chunk)}
 	go func() {
