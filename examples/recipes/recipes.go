@@ -1,5 +1,5 @@
-// Package recipes has what many applications build on a store, in a few lines each. Its
-// tests run them.
+// Package recipes has what many applications build on a store, in a few lines each. Its tests
+// run them.
 package recipes
 
 import (
@@ -15,13 +15,12 @@ import (
 	"github.com/skykv/skykv/kv/watch"
 )
 
-// ErrFunds is the error of a transfer of more than there is.
+// ErrFunds is the error of a transfer of more than the account has.
 var ErrFunds = errors.New("not enough funds")
 
-// Transfer moves an amount between two accounts of one bank, all or nothing. The accounts
-// are keys of one group, such as "bank::ann" and "bank::bob". A lost response can make the
-// error match kv.ErrIndeterminate: the versions see to it that a transfer is never
-// carried out twice.
+// Transfer moves an amount between two accounts of one bank, all or nothing. The accounts are
+// keys of one group, such as "bank::ann" and "bank::bob". After a lost response the error can
+// match kv.ErrIndeterminate. The versions make sure that a transfer is never carried out twice.
 func Transfer(ctx context.Context, accounts *kv.Typed[int64], from, to string, amount int64) error {
 	for {
 		payer, err := accounts.Get(ctx, from)
@@ -41,18 +40,18 @@ func Transfer(ctx context.Context, accounts *kv.Typed[int64], from, to string, a
 		if !errors.Is(err, kv.ErrConditionFailed) {
 			return err // nil, or why nothing was moved
 		}
-		// Another transfer came first: look again.
+		// Another transfer came first: read again.
 	}
 }
 
-// Session returns the data of a session, which then lives on for idle from now. It
-// returns kv.ErrNotFound when the session has ended.
+// Session returns the data of a session, which then lives for another idle. It returns
+// kv.ErrNotFound when the session has ended.
 func Session(ctx context.Context, sessions *kv.Store, id string, idle time.Duration) ([]byte, error) {
 	session, err := sessions.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	// Where nobody else has extended it since: a session that was ended stays ended.
+	// Only if nobody else has extended it since: a session that was ended stays ended.
 	_, err = sessions.Touch(ctx, id, kv.TTL(idle), kv.IfVersion(session.Version))
 	if err != nil && !errors.Is(err, kv.ErrConditionFailed) {
 		return nil, err
@@ -60,15 +59,15 @@ func Session(ctx context.Context, sessions *kv.Store, id string, idle time.Durat
 	return session.Value, nil
 }
 
-// Allow reports whether somebody may do something once more within a window of time, in
-// which it may be done so many times.
+// Allow reports whether somebody may do something once more in the current window of time,
+// which allows it a limited number of times.
 func Allow(ctx context.Context, limits *kv.Store, who string, most int64, window time.Duration) (bool, error) {
 	n, err := limits.Increment(ctx, kv.EscapeKey(who), 1, kv.TTLIfNew(window))
 	return err == nil && n <= most, err
 }
 
 // Cron runs a job once per interval, until ctx ends or the job fails. All replicas call it, and
-// one of them runs the job. Where intervals begin is in the documentation of lease.Leases.Once.
+// one of them runs the job. The documentation of lease.Leases.Once says where intervals begin.
 func Cron(ctx context.Context, jobs *lease.Leases, name string, every time.Duration, job func(context.Context) error) error {
 	for {
 		_, err := jobs.Once(ctx, name, every, func(ctx context.Context, _ *lease.Lease) error { return job(ctx) })
@@ -95,8 +94,8 @@ func (f *Flags) Get(name string) string {
 	return text
 }
 
-// Follow keeps the flags as they are in the store, until ctx ends, whose error it returns.
-// While the store is unavailable they stay as they are.
+// Follow keeps the flags as they are in the store, until ctx ends, and returns its error. While
+// the store is unavailable they stay unchanged.
 func (f *Flags) Follow(ctx context.Context, store *kv.Store, every time.Duration) error {
 	var last error
 	for change, err := range watch.Watch(ctx, store, "flags::", every) {
