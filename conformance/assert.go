@@ -8,14 +8,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// want is what an entry should be. A zero Version is not compared.
+// want is the expected state of an entry. A zero Version is not compared.
 type want struct {
 	value     string
 	version   kv.Version
 	expiresAt time.Time
 }
 
-// wantEntry checks one entry, read by the operation named how.
+// wantEntry checks an entry that the operation how returned.
 func (t *trial) wantEntry(how string, e kv.Entry, key string, w want) {
 	if e.Key != key {
 		t.Errorf("%s: the entry's key is %s; want %s", how, short(e.Key), short(key))
@@ -33,14 +33,14 @@ func (t *trial) wantMeta(how string, e kv.Entry, key string, w want) {
 	if e.Version.IsZero() {
 		t.Errorf("%s of %s: the version is empty", how, short(key))
 	} else if !w.version.IsZero() && e.Version != w.version {
-		t.Errorf("%s of %s: the version is not that of the last write", how, short(key))
+		t.Errorf("%s of %s: the version is not the version of the last write", how, short(key))
 	}
 	if w.expiresAt.IsZero() != e.ExpiresAt.IsZero() || !e.ExpiresAt.Equal(w.expiresAt) {
 		t.Errorf("%s of %s: it expires at %s; want %s", how, short(key), instant(e.ExpiresAt), instant(w.expiresAt))
 	}
 }
 
-// wantLive checks an entry through every operation that reads.
+// wantLive checks the entry of key through every operation that reads.
 func (t *trial) wantLive(key string, w want) {
 	if e, err := t.Get(t.ctx, key); err != nil {
 		t.Errorf("Get(%s): %v", short(key), err)
@@ -67,7 +67,7 @@ func (t *trial) wantLive(key string, w want) {
 	}
 }
 
-// wantGone checks through every operation that reads that key has no entry.
+// wantGone checks that key has no entry, through every operation that reads.
 func (t *trial) wantGone(key string) {
 	if _, err := t.Get(t.ctx, key); !errors.Is(err, kv.ErrNotFound) {
 		t.Errorf("Get(%s): %v; want ErrNotFound", short(key), err)
@@ -86,7 +86,7 @@ func (t *trial) wantGone(key string) {
 	}
 }
 
-// wantValue checks by a Get alone.
+// wantValue checks the value of key by one Get.
 func (t *trial) wantValue(key, value string) {
 	e, err := t.Get(t.ctx, key)
 	switch {
@@ -97,7 +97,7 @@ func (t *trial) wantValue(key, value string) {
 	}
 }
 
-// wantAbsent checks by a Get alone.
+// wantAbsent checks by one Get that key has no entry.
 func (t *trial) wantAbsent(key string) {
 	if _, err := t.Get(t.ctx, key); !errors.Is(err, kv.ErrNotFound) {
 		t.Errorf("Get(%s): %v; want ErrNotFound", short(key), err)
@@ -108,7 +108,7 @@ func (t *trial) wantAbsent(key string) {
 func (t *trial) wantKeys(how string, entries []kv.Entry, keys []string) {
 	for i, e := range entries {
 		if i == len(keys) {
-			t.Errorf("%s: %d entries; want %d: %s is too much", how, len(entries), len(keys), short(e.Key))
+			t.Errorf("%s: %d entries; want %d: %s is unexpected", how, len(entries), len(keys), short(e.Key))
 			return
 		}
 		if e.Key != keys[i] {
@@ -121,19 +121,19 @@ func (t *trial) wantKeys(how string, entries []kv.Entry, keys []string) {
 	}
 }
 
-// wantContent checks by a scan which keys are in the store.
+// wantContent checks by a scan that the store has these keys and no others.
 func (t *trial) wantContent(keys ...string) {
 	t.wantKeys("Scan of everything", t.scan("", kv.KeysOnly()), keys)
 }
 
-// wantError checks an error; what names the call that gave it. A definite
-// answer must not be called indeterminate.
+// wantError checks an error; what names the call. A definite error must not
+// match ErrIndeterminate.
 func (t *trial) wantError(what string, err, target error) {
 	switch {
 	case !errors.Is(err, target):
 		t.Errorf("%s: the error is %v; want one that matches %q", what, err, target)
 	case target != kv.ErrIndeterminate && errors.Is(err, kv.ErrIndeterminate):
-		t.Errorf("%s: the error %v matches ErrIndeterminate as well", what, err)
+		t.Errorf("%s: the error %v also matches ErrIndeterminate", what, err)
 	}
 }
 
@@ -148,7 +148,7 @@ func (t *trial) wantRefused(what string, target error, call func() error) {
 	}
 }
 
-// scanError runs a scan that must yield an error, once and alone.
+// scanError runs a scan that must yield one error and nothing else.
 func (t *trial) scanError(prefix string, opts ...kv.ScanOption) error {
 	var first error
 	n := 0
@@ -159,20 +159,20 @@ func (t *trial) scanError(prefix string, opts ...kv.ScanOption) error {
 			continue
 		}
 		if e.Key != "" {
-			t.Errorf("Scan(%s): beside the error that ends it there is an entry, %s", short(prefix), short(e.Key))
+			t.Errorf("Scan(%s): the error that ends it comes with an entry, %s", short(prefix), short(e.Key))
 		}
 		first = err
 	}
 	if n > 1 {
-		t.Errorf("Scan(%s) yields %d times; want the error alone", short(prefix), n)
+		t.Errorf("Scan(%s) yields %d times; want only the error", short(prefix), n)
 	}
 	return first
 }
 
-// secret is in values that no message may hold.
+// secret is a part of values, which no message may contain.
 const secret = "secret-value"
 
-// wantNoSecret looks for the secret in err and in all that it wraps.
+// wantNoSecret looks for the secret in err and in all errors that it wraps.
 func (t *trial) wantNoSecret(what string, err error) {
 	if err == nil {
 		return

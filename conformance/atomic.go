@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// atomicRule makes a case of a store that writes several keys at once. Of any other
-// store the case checks that it says so.
+// atomicRule returns a case for stores that write several keys at once. On any other store
+// the case checks that AtomicWrite returns ErrUnsupported.
 func atomicRule(name, words string, run func(t *trial)) testCase {
 	c := rule(name, words+" A store without MaxAtomicWrites returns ErrUnsupported instead.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
@@ -31,7 +31,7 @@ func atomicRule(name, words string, run func(t *trial)) testCase {
 	return c
 }
 
-// atomic carries out operations that should succeed.
+// atomic carries out operations that must succeed.
 func (t *trial) atomic(ops ...kv.Op) []kv.Version {
 	versions, err := t.AtomicWrite(t.ctx, ops...)
 	if err != nil {
@@ -43,7 +43,7 @@ func (t *trial) atomic(ops ...kv.Op) []kv.Version {
 	return versions
 }
 
-// wantConditions checks that an error names the keys whose conditions failed.
+// wantConditions checks that an error has the keys whose conditions failed.
 func (t *trial) wantConditions(err error, keys ...string) {
 	t.wantError("AtomicWrite", err, kv.ErrConditionFailed)
 	if e, ok := errors.AsType[*kv.Error](err); ok && !slices.Equal(slices.Sorted(slices.Values(e.Keys)), keys) {
@@ -51,8 +51,8 @@ func (t *trial) wantConditions(err error, keys ...string) {
 	}
 }
 
-// atomicIf carries out operations on "key" and "key::a". Unless holds, the condition on "key"
-// must fail, and nothing is written.
+// atomicIf carries out operations on "key" and "key::a". If holds is false, the condition on
+// "key" must fail, and nothing may be written.
 func (t *trial) atomicIf(holds bool, was situation, ops ...kv.Op) (versions []kv.Version, held bool) {
 	if holds {
 		return t.atomic(ops...), true
@@ -91,7 +91,7 @@ func atomicCases() []testCase {
 					t.wantLive("key::a", want{"a", versions[1], time.Time{}})
 				}),
 			atomicRule("atomic/touch/"+s.name,
-				"A TouchOp sets the expiry and leaves the value; without an entry it fails as a condition does. Here the key "+s.words+".",
+				"A TouchOp sets the expiry and keeps the value. Without an entry it fails like a condition. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					versions, held := t.atomicIf(s.live, was, kv.TouchOp("key", kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
@@ -114,7 +114,7 @@ func atomicCases() []testCase {
 					t.put("key", "new", kv.IfNotExists())
 				}),
 			atomicRule("atomic/check-version/"+s.name,
-				"A CheckOp with IfVersion lets the others succeed only if the entry is in that state, and keeps its value and expiry. Here the key "+s.words+".",
+				"With a CheckOp with IfVersion the other operations succeed only if its entry is in that state. It keeps the entry's value and expiry. Here the key "+s.words+".",
 				func(t *trial) {
 					v, was := t.prepare(s)
 					_, held := t.atomicIf(s.current, was, kv.CheckOp("key", kv.IfVersion(v)), kv.PutOp("key::a", []byte("a")))
@@ -125,7 +125,7 @@ func atomicCases() []testCase {
 					t.wantValue("key::a", "a")
 				}),
 			atomicRule("atomic/check-absent/"+s.name,
-				"A CheckOp with IfNotExists lets the others succeed only if the key is absent or expired, and leaves it so. Here the key "+s.words+".",
+				"With a CheckOp with IfNotExists the other operations succeed only if its key is absent or expired. The key stays so. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					_, held := t.atomicIf(!s.live, was, kv.CheckOp("key", kv.IfNotExists()), kv.PutOp("key::a", []byte("a")))
@@ -138,7 +138,7 @@ func atomicCases() []testCase {
 	}
 	return append(cases,
 		atomicRule("atomic/all-conditions",
-			"The error names the keys of all conditions that failed.",
+			"The error has the keys of all conditions that failed.",
 			func(t *trial) {
 				old := t.put("g::version", "old")
 				t.put("g::version", "new")
@@ -148,7 +148,7 @@ func atomicCases() []testCase {
 				t.wantContent("g::exists", "g::version")
 			}),
 		atomicRule("atomic/kinds",
-			"An AtomicWrite may put, touch, delete and check, each with a condition and an expiry of its own.",
+			"An AtomicWrite may put, touch, delete and check, each with its own condition and expiry.",
 			func(t *trial) {
 				put, del, check := t.put("g::put", "old"), t.put("g::delete", "old"), t.put("g::check", "old")
 				t.put("g::touch", "old")
@@ -164,7 +164,7 @@ func atomicCases() []testCase {
 				t.touch("g::touch", kv.TTL(time.Second), kv.IfVersion(versions[2]))
 			}),
 		atomicRule("atomic/most",
-			"As many operations as Info says, with keys and values as long as they may be, fit into one AtomicWrite.",
+			"One AtomicWrite takes as many operations as Info says, with the longest keys and values.",
 			func(t *trial) {
 				n := min(t.Info().MaxAtomicWrites, kv.MaxAtomicWrites)
 				group := "g::" + strings.Repeat("k", t.maxKeyLen()-len("g::")-4)
@@ -181,18 +181,18 @@ func atomicCases() []testCase {
 				}
 				for i, e := range entries {
 					if len(e.Value) != len(value) || e.Value[0] != byte(i) {
-						t.Fatalf("entry %d has a value of %d bytes that begins with %d", i, len(e.Value), e.Value[0])
+						t.Fatalf("entry %d has a value of %d bytes that starts with %d", i, len(e.Value), e.Value[0])
 					}
 				}
 				_, err := t.AtomicWrite(t.ctx, ops...)
 				if e, ok := errors.AsType[*kv.Error](err); !ok || !errors.Is(err, kv.ErrConditionFailed) || len(e.Keys) != n {
-					t.Errorf("AtomicWrite of what exists: %v; want all %d keys named", err, n)
+					t.Errorf("AtomicWrite with IfNotExists of keys that exist: %v; want the names of all %d keys", err, n)
 				}
 				ops = append(ops, kv.PutOp("g::more", nil))
 				t.wantRefused("AtomicWrite of one operation too many", kv.ErrInvalidOption, func() error { _, err := t.AtomicWrite(t.ctx, ops...); return err })
 			}),
 		atomicRule("atomic/one",
-			"An AtomicWrite of one operation is that operation.",
+			"An AtomicWrite of one operation does what that operation does alone.",
 			func(t *trial) {
 				v := t.atomic(kv.PutOp("key", []byte("value"), kv.IfNotExists()))[0]
 				t.wantLive("key", want{"value", v, time.Time{}})
@@ -200,7 +200,7 @@ func atomicCases() []testCase {
 				t.wantGone("key")
 			}),
 		atomicRule("atomic/refused",
-			"No operation, two of one key, keys of two groups, and whatever the single operation refuses are refused before any I/O, and nothing is written.",
+			"AtomicWrite refuses, before any I/O, no operation, two operations of one key, keys of two groups, and every argument that the single operation refuses. It writes nothing.",
 			func(t *trial) {
 				v := t.put("g::a", "old")
 				for _, c := range []struct {
@@ -226,7 +226,7 @@ func atomicCases() []testCase {
 				t.wantContent("g::a")
 			}),
 		atomicRule("atomic/in-namespace",
-			"In a namespace an AtomicWrite writes the keys of the namespace, and its errors name them as its caller does.",
+			"In a namespace an AtomicWrite writes the keys of the namespace, and its errors name them without the namespace's prefix.",
 			func(t *trial) {
 				t.put("n:g::a", "old")
 				whole := t.inNamespace("n:")
@@ -238,18 +238,18 @@ func atomicCases() []testCase {
 				t.wantContent("n:g::b")
 			}),
 		atomicRule("atomic/groups-in-namespace",
-			"Keys that are of one group in a namespace, and of two as they are stored, are refused before any I/O, on every provider alike.",
+			"Keys of one group in a namespace that are in two groups as they are stored are refused before any I/O, on every provider.",
 			func(t *trial) {
 				t.inNamespace("n")
 				stored := t.Info().Namespace
-				if kv.Group(stored+":") != kv.Group(stored+":::x") { // but for a store that is in one group as a whole
+				if kv.Group(stored+":") != kv.Group(stored+":::x") { // unless the whole store is in one group
 					t.wantRefused("AtomicWrite", kv.ErrInvalidOption, func() error { _, err := t.AtomicWrite(t.ctx, kv.PutOp(":", nil), kv.PutOp(":::x", nil)); return err })
 				}
 				t.atomic(kv.PutOp(":::x", nil), kv.PutOp(":::y", nil))
 				t.wantContent(":::x", ":::y")
 			}),
 		atomicRule("atomic/overlapping",
-			"AtomicWrites of the same keys at the same time, and Puts that meet them, all succeed; afterwards the keys are as one AtomicWrite left them.",
+			"Concurrent AtomicWrites and Puts of the same keys all succeed. Afterwards the keys are as one AtomicWrite left them.",
 			func(t *trial) {
 				const callers, rounds = 6, 5
 				keys := []string{"g::a", "g::b", "g::c"}
@@ -308,7 +308,7 @@ func atomicCases() []testCase {
 	)
 }
 
-// transfer moves 1 from one account to another, until nobody is faster.
+// transfer moves 1 from one account to another. It retries until its condition holds.
 func (t *trial) transfer(from, to string) error {
 	for {
 		a, err := t.Get(t.ctx, from)

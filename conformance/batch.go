@@ -11,14 +11,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Sizes around what the services take in one request: 25, 100, and several of them.
+// Sizes around the limits of the services' requests, 25 and 100, and larger sizes.
 var batchSizes = []int{0, 1, 25, 26, 100, 101, 1000}
 
 func batchCases() []testCase {
 	var cases []testCase
 	for _, n := range batchSizes {
 		cases = append(cases, rule(fmt.Sprintf("batch/get-many/%d", n),
-			"GetMany takes any number of keys and returns every entry that there is, complete; its map is never nil.",
+			"GetMany takes any number of keys and returns all their entries, complete. Its map is never nil.",
 			func(t *trial) {
 				keys := numbered("key:", n)
 				t.fillKeys(keys...)
@@ -38,7 +38,7 @@ func batchCases() []testCase {
 	}
 	for _, n := range batchSizes {
 		cases = append(cases, rule(fmt.Sprintf("batch/put-many/%d", n),
-			"PutMany takes any number of items and stores each of them, over existing entries as well.",
+			"PutMany takes any number of items and stores each of them, also over existing entries.",
 			func(t *trial) {
 				keys := numbered("key:", n)
 				if n > 0 {
@@ -58,7 +58,7 @@ func batchCases() []testCase {
 	}
 	for _, n := range batchSizes {
 		cases = append(cases, rule(fmt.Sprintf("batch/delete-many/%d", n),
-			"DeleteMany takes any number of keys and removes each of them and no other.",
+			"DeleteMany takes any number of keys and removes exactly these.",
 			func(t *trial) {
 				keys := numbered("key:", n)
 				t.fillKeys(slices.Concat([]string{"a", "key:", "key:0000x", "z"}, keys)...)
@@ -85,14 +85,14 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/get-many/nothing-there",
-			"GetMany of absent keys alone gives an empty map that is not nil, and no error.",
+			"GetMany of absent keys returns an empty map that is not nil, and no error.",
 			func(t *trial) {
 				if entries := t.getMany("a", "b"); len(entries) != 0 {
 					t.Errorf("GetMany returns %d entries; want none", len(entries))
 				}
 			}),
 		rule("batch/get-many/duplicates",
-			"GetMany takes keys that repeat, close together and far apart.",
+			"GetMany takes duplicate keys, close together and far apart.",
 			func(t *trial) {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
@@ -128,7 +128,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/put-many/duplicates",
-			"Of the items of one key the last one wins, value and expiry, close together and far apart.",
+			"Of several items with one key the last one wins, with its value and expiry, close together and far apart.",
 			func(t *trial) {
 				keys := numbered("key:", 120)
 				items := []kv.Item{{Key: keys[0], Value: []byte("first"), TTL: time.Second}, {Key: keys[0], Value: []byte("second"), TTL: time.Second}}
@@ -152,7 +152,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/put-many/versions",
-			"PutMany returns the version of each entry that it stored, the one that Get finds. Of several items of one key it is that of the last one.",
+			"PutMany returns the version of each entry that it stored, which is the version that Get returns. If several items have one key, it is the version of the last one.",
 			func(t *trial) {
 				keys := numbered("key:", 120)
 				t.fillWithExpired(keys[:20], keys[20:40])
@@ -166,7 +166,7 @@ func batchCases() []testCase {
 				t.wantVersions(t.fill(items...), keys...)
 			}),
 		rule("batch/put-many/versions-in-a-chain",
-			"The versions that PutMany returns are conditions of the next PutMany, whose own replace them.",
+			"The next PutMany takes the versions that PutMany returned as conditions, and its own versions replace them.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				var first map[string]kv.Version
@@ -188,12 +188,12 @@ func batchCases() []testCase {
 				stored, err := t.PutMany(t.ctx, items)
 				t.wantVersions(stored)
 				for _, key := range keys {
-					t.wantError("PutMany with a version that was replaced, of "+key, errorOf(err, key), kv.ErrConditionFailed)
+					t.wantError("PutMany with a replaced version, of "+key, errorOf(err, key), kv.ErrConditionFailed)
 					t.wantValue(key, "2")
 				}
 			}),
 		rule("batch/put-many/no-versions",
-			"The map of a PutMany that stores nothing is empty and not nil: without items, and where the batch is refused.",
+			"A PutMany that stores nothing returns an empty map that is not nil, without items and when it refuses the batch.",
 			func(t *trial) {
 				t.wantVersions(t.fill())
 				for _, bad := range []kv.Item{{Key: "no key"}, {Key: "long", Value: make([]byte, t.maxValueLen()+1)}} {
@@ -214,7 +214,7 @@ func batchCases() []testCase {
 				t.wantContent(keys...)
 			}),
 		rule("batch/put-many/values-of-all-sizes",
-			"PutMany stores each item's own value, of whatever size.",
+			"PutMany stores the value of each item, of any size.",
 			func(t *trial) {
 				items := make([]kv.Item, 30)
 				for i := range items {
@@ -232,7 +232,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/put-many/invalid",
-			"One invalid key or value refuses the whole batch before any I/O, wherever it stands: nothing is written. The error names the key.",
+			"PutMany refuses the whole batch before any I/O if any key or value is invalid. It writes nothing. The error names the key.",
 			func(t *trial) {
 				t.fillKeys("key:0000")
 				for _, bad := range []struct {
@@ -264,7 +264,7 @@ func batchCases() []testCase {
 				t.wantValue("key:0000", "key:0000")
 			}),
 		rule("batch/get-many/invalid",
-			"One invalid key refuses the whole GetMany or DeleteMany before any I/O, wherever it stands; the error names it.",
+			"GetMany and DeleteMany refuse the whole batch before any I/O if any key is invalid. The error names it.",
 			func(t *trial) {
 				keys := numbered("key:", 120)
 				t.fillKeys(keys...)
@@ -292,7 +292,7 @@ func batchCases() []testCase {
 				t.wantContent(keys...)
 			}),
 		rule("batch/delete-many/absent-and-expired",
-			"DeleteMany takes keys that are absent or expired, and keys that repeat: none of that is an error.",
+			"DeleteMany takes absent, expired and duplicate keys without an error.",
 			func(t *trial) {
 				live, expired := numbered("live:", 30), numbered("expired:", 30)
 				t.fillWithExpired(append(live, "stays"), expired)
@@ -304,7 +304,7 @@ func batchCases() []testCase {
 				t.wantContent("stays")
 			}),
 		rule("batch/then-conditions",
-			"What a batch wrote and removed is what conditions meet.",
+			"Conditions see what a batch wrote and removed.",
 			func(t *trial) {
 				t.fillKeys("a", "b")
 				_, err := t.Put(t.ctx, "a", nil, kv.IfNotExists())
@@ -317,7 +317,7 @@ func batchCases() []testCase {
 				t.wantError("Delete with IfVersion, after DeleteMany", t.Delete(t.ctx, "b", kv.IfVersion(v)), kv.ErrConditionFailed)
 			}),
 		rule("batch/puts-and-deletes",
-			"A driver's WriteMany takes puts and deletes together, as middleware may hand them on, and does with each what it says.",
+			"A driver's WriteMany carries out puts and deletes together, because middleware may mix them.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
@@ -326,7 +326,7 @@ func batchCases() []testCase {
 					items = append(items, kv.Item{Key: key, Value: []byte("new")})
 				}
 				if _, err := t.with(kv.Wrap(kv.Level1, deletingInstead(keys[0], keys[17]))).PutMany(t.ctx, items); err != nil {
-					t.Fatalf("PutMany, of which two items become deletes: %v", err)
+					t.Fatalf("PutMany, with two items turned into deletes: %v", err)
 				}
 				left := slices.DeleteFunc(keys, func(key string) bool { return key == items[0].Key || key == items[17].Key })
 				entries := t.scan("")
@@ -336,7 +336,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/partial-failure/get-many",
-			"A GetMany of which some keys fail returns the others, and a *BatchError that holds exactly the failed keys.",
+			"If some keys of a GetMany fail, it returns the others, and a *BatchError with exactly the failed keys.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
@@ -348,7 +348,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/partial-failure/put-many",
-			"A PutMany of which some items fail stores the others and returns their versions, and a *BatchError that holds exactly the failed keys.",
+			"If some items of a PutMany fail, it stores the others and returns their versions, and a *BatchError with exactly the failed keys.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				var items []kv.Item
@@ -363,7 +363,7 @@ func batchCases() []testCase {
 				t.wantVersions(versions, keys...)
 			}),
 		rule("batch/partial-failure/delete-many",
-			"A DeleteMany of which some keys fail removes the others, and returns a *BatchError that holds exactly the failed keys.",
+			"If some keys of a DeleteMany fail, it removes the others, and returns a *BatchError with exactly the failed keys.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
@@ -372,7 +372,7 @@ func batchCases() []testCase {
 				t.wantContent(keys[7])
 			}),
 		rule("batch/delete-prefix/removes",
-			"DeletePrefix removes every entry whose key starts with the prefix, the prefix itself included, no other, and counts them.",
+			"DeletePrefix removes and counts every entry whose key starts with the prefix, including the prefix itself, and no other.",
 			func(t *trial) {
 				t.fillKeys(t.family()...)
 				for _, prefix := range []string{"a:1", "a:", "z", ".", "nothing"} {
@@ -411,11 +411,11 @@ func batchCases() []testCase {
 					t.Errorf("DeletePrefix = %d, %v; want 1", n, err)
 				}
 				t.wantContent("b")
-				t.clock.set(t.clock.now().Add(-time.Second)) // where nothing has expired yet
+				t.clock.set(t.clock.now().Add(-time.Second)) // when nothing has expired yet
 				t.wantContent("b")
 			}),
 		graceRule("batch/delete-prefix/expired-by-other-clocks",
-			"DeletePrefix removes entries whichever clock they have expired by: also a store whose clock is slow has none of them left.",
+			"DeletePrefix also removes entries that have expired by its clock and live by a slower clock: no store sees them again.",
 			func(t *trial) {
 				slow := time.Now().Truncate(time.Millisecond).Add(-30 * time.Minute)
 				t.clock.set(slow)
@@ -429,7 +429,7 @@ func batchCases() []testCase {
 				t.wantContent("b")
 			}),
 		rule("batch/put-many/conditions",
-			"An item of PutMany with a condition is stored if the condition holds, by itself; else it is ErrConditionFailed in the *BatchError, and has no version. An expired entry counts as absent.",
+			"PutMany stores an item with a condition if the condition holds, whatever happens to the others. Otherwise the item is ErrConditionFailed in the *BatchError, and has no version. An expired entry counts as absent.",
 			func(t *trial) {
 				t.put("taken", "old")
 				t.put("expired", "old", kv.TTL(time.Second))
@@ -456,7 +456,7 @@ func batchCases() []testCase {
 				t.wantVersions(versions, "absent", "expired", "current", "plain")
 			}),
 		rule("batch/delete-prefix/empty",
-			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O, except in a namespace, which it empties.",
+			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O. In a namespace it is legal, and removes all its entries.",
 			func(t *trial) {
 				t.fillKeys("a", "n:b", "n:c")
 				if t.Info().Namespace == "" {
@@ -477,7 +477,7 @@ func batchCases() []testCase {
 				t.wantContent("a")
 			}),
 		rule("batch/delete-prefix/damaged-entry",
-			"DeletePrefix leaves a record alone that cannot be read, names it in a *BatchError, and removes the others.",
+			"DeletePrefix keeps a record that cannot be read, names it in a *BatchError, and removes the others.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -491,8 +491,8 @@ func batchCases() []testCase {
 	)
 }
 
-// wantVersions checks that a PutMany returned the versions of keys alone, as GetMany finds
-// them.
+// wantVersions checks that a PutMany returned versions of exactly these keys, as GetMany
+// returns them.
 func (t *trial) wantVersions(versions map[string]kv.Version, keys ...string) {
 	if versions == nil {
 		t.Errorf("PutMany: the map of versions is nil")
@@ -503,7 +503,7 @@ func (t *trial) wantVersions(versions map[string]kv.Version, keys ...string) {
 		case !ok:
 			t.Errorf("PutMany returns no version of %s, which it stored", short(key))
 		case version != entries[key].Version:
-			t.Errorf("PutMany returns a version of %s that is not the one GetMany finds", short(key))
+			t.Errorf("PutMany returns a version of %s other than GetMany", short(key))
 		}
 	}
 	if len(versions) > len(keys) {
@@ -511,14 +511,14 @@ func (t *trial) wantVersions(versions map[string]kv.Version, keys ...string) {
 	}
 }
 
-// wantFailed checks that err is a *kv.BatchError of key alone.
+// wantFailed checks that err is a *kv.BatchError with only key.
 func (t *trial) wantFailed(what string, err error, key string) {
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok {
 		t.Fatalf("%s: the error is %v; want a *kv.BatchError", what, err)
 	}
 	if len(batch.Failed) != 1 || batch.Failed[key] == nil {
-		t.Errorf("%s: the *kv.BatchError holds %d keys: %v; want %s alone", what, len(batch.Failed), err, short(key))
+		t.Errorf("%s: the *kv.BatchError holds %d keys: %v; want only %s", what, len(batch.Failed), err, short(key))
 	}
 	if !errors.Is(err, kv.ErrIncompatible) && !errors.Is(err, kv.ErrThrottled) {
 		t.Errorf("%s: the error %v does not match its cause", what, err)

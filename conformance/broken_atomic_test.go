@@ -9,8 +9,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// oneByOne carries out the writes of an atomic write by themselves. With anyway it does
-// so although the conditions of others fail.
+// oneByOne carries out the writes of an atomic write separately. With anyway it does so even
+// if the conditions of others fail.
 func oneByOne(anyway bool) middleware {
 	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 		out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes)), Found: make([]*kv.Found, len(req.Writes))}
@@ -41,7 +41,8 @@ func oneByOne(anyway bool) middleware {
 	}}.over
 }
 
-// unconditional takes the conditions off the writes of an atomic write for which it is true.
+// unconditional removes the conditions of the writes of an atomic write for which of returns
+// true.
 func unconditional(of func(w kv.Write) bool) middleware {
 	return inAtomicWrites(func(w *kv.Write) {
 		if of(*w) {
@@ -112,7 +113,7 @@ func atomicFaults() []fault {
 			must: inStates("atomic/touch", overdue),
 		},
 		{
-			name: "an atomic write takes expired records for live, and does not say when they expired",
+			name: "an atomic write treats expired records as live, and does not report their expiry",
 			wrap: chain(
 				atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
 					for _, found := range out.Found {
@@ -171,7 +172,7 @@ func atomicFaults() []fault {
 			must: []string{"atomic/one", "atomic/kinds", "atomic/most", "atomic/in-namespace", "atomic/groups-in-namespace", "atomic/bank", "atomic/delete/*", "driver/write-atomic/kinds"},
 		},
 		{
-			name: "carries an atomic write out twice",
+			name: "carries out an atomic write twice",
 			wrap: func(d kv.Driver) kv.Driver {
 				return atomicOutcomes(func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
 					if err != nil || !out.Done {
@@ -189,7 +190,7 @@ func atomicFaults() []fault {
 			must: append(all(inStates("atomic/if-version", current), inStates("atomic/if-not-exists", gone)), "atomic/one", "driver/write-atomic/kinds"),
 		},
 		{
-			name: "says that nothing is under the keys whose conditions failed, but for the first",
+			name: "reports no records under the keys whose conditions failed, except the first",
 			wrap: atomicOutcomes(func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
 				failed := false
 				for i, found := range out.Found {
@@ -204,7 +205,7 @@ func atomicFaults() []fault {
 			must: []string{"atomic/most"},
 		},
 		{
-			name: "reports what it found in another order",
+			name: "reports the records that it found in another order",
 			wrap: atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
 				slices.Reverse(out.Found)
 				return out, err
@@ -212,7 +213,7 @@ func atomicFaults() []fault {
 			must: []string{"driver/write-atomic/conditions"},
 		},
 		{
-			name: "takes fifty writes at once, and says a hundred",
+			name: "takes fifty writes at once, and Info says a hundred",
 			wrap: methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 				if len(req.Writes) > 50 {
 					return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable}
@@ -238,7 +239,7 @@ func atomicFaults() []fault {
 			only: true,
 		},
 		{
-			name: "an atomic write leaves out what it does not know",
+			name: "an atomic write leaves out writes that it does not know",
 			wrap: methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 				out, err := d.WriteAtomic(ctx, req)
 				if errors.Is(err, kv.ErrUnsupported) {
@@ -251,7 +252,7 @@ func atomicFaults() []fault {
 			only: true,
 		},
 		{
-			name: "atomic writes that meet each other are mixed",
+			name: "concurrent atomic writes are mixed",
 			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
 				return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -271,7 +272,7 @@ func atomicFaults() []fault {
 			group: "atomic/overlapping",
 		},
 		{
-			name: "an atomic write that meets another one is unavailable",
+			name: "an atomic write that runs concurrently with another is unavailable",
 			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
 				return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -286,7 +287,7 @@ func atomicFaults() []fault {
 			group: "atomic/",
 		},
 		{
-			name: "looks at the conditions first and carries an atomic write out afterwards",
+			name: "checks the conditions first and carries out the atomic write afterwards",
 			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
 				return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -322,7 +323,7 @@ func changingAtomicErrors(change func(s store, err error) error) func(store) sto
 }
 
 func frontAtomicFaults() []fault {
-	// naming changes which keys an error names.
+	// naming changes the keys in an error.
 	naming := func(change func(s store, keys []string) []string) func(store) store {
 		return changingAtomicErrors(func(s store, err error) error {
 			e, ok := errors.AsType[*kv.Error](err)
@@ -365,7 +366,7 @@ func frontAtomicFaults() []fault {
 			only: true,
 		},
 		{
-			name: "an atomic write returns a version for what it deleted",
+			name: "an atomic write returns a version for a deleted entry",
 			with: fronting(func(f *front) {
 				f.atomicWrite = func(ctx context.Context, ops ...kv.Op) ([]kv.Version, error) {
 					versions, err := f.store.AtomicWrite(ctx, ops...)

@@ -14,9 +14,9 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// unreliable makes the Config.Faulty of memkv, beyond a network that is played and a
-// client that makes so many attempts. Above stands over the client, as the code of a
-// provider does, below on the service's side of the network.
+// unreliable returns the Config.Faulty of memkv behind a simulated network, with a
+// client that makes at most attempts. above is over the client, where a provider's code
+// is. below is on the service's side of the network.
 func unreliable(attempts int, above, below middleware) func(context.Context, func(bool) Fault) (*kv.Store, error) {
 	return func(_ context.Context, decide func(bool) Fault) (*kv.Store, error) {
 		in := new(faults.Injector)
@@ -32,20 +32,19 @@ func unreliable(attempts int, above, below middleware) func(context.Context, fun
 	}
 }
 
-// TestSoundClients runs the cases under faults with clients that repeat requests or
-// do not, and are right.
+// TestSoundClients runs the fault cases with correct clients, with and without retries.
 func TestSoundClients(t *testing.T) {
 	for name, faulty := range map[string]func(context.Context, func(bool) Fault) (*kv.Store, error){
-		"four attempts":                   unreliable(4, nil, nil),
-		"one attempt":                     unreliable(1, nil, nil),
-		"two attempts, 16 shards":         unreliable(2, nil, sharded),
-		"four attempts, in pages":         unreliable(4, paged(20, false), nil),
-		"one attempt, long pages":         unreliable(1, paged(1000, false), nil),
-		"one attempt, in pages":           unreliable(1, paged(20, false), sharded),
-		"batches key by key":              unreliable(4, keyByKey, nil),
-		"no condition with a time":        unreliable(4, nil, clockless),
-		"no word of what was found":       unreliable(4, nil, findsNothing),
-		"expired records instead of none": unreliable(4, nil, leavesExpired),
+		"four attempts":                     unreliable(4, nil, nil),
+		"one attempt":                       unreliable(1, nil, nil),
+		"two attempts, 16 shards":           unreliable(2, nil, sharded),
+		"four attempts, in pages":           unreliable(4, paged(20, false), nil),
+		"one attempt, long pages":           unreliable(1, paged(1000, false), nil),
+		"one attempt, in pages":             unreliable(1, paged(20, false), sharded),
+		"batches key by key":                unreliable(4, keyByKey, nil),
+		"no condition that depends on time": unreliable(4, nil, clockless),
+		"no report of the record found":     unreliable(4, nil, findsNothing),
+		"expired records instead of none":   unreliable(4, nil, leavesExpired),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,7 +60,7 @@ func TestSoundClients(t *testing.T) {
 	}
 }
 
-// TestWithoutFaults: a Config without an injector has no case that needs one.
+// TestWithoutFaults checks that a Config without Faulty has no case that needs it.
 func TestWithoutFaults(t *testing.T) {
 	t.Parallel()
 	if n := len(Config{New: newMem}.cases()); n != len(Cases()) {
@@ -69,13 +68,13 @@ func TestWithoutFaults(t *testing.T) {
 	}
 	all := len(Cases()) + len(FaultCases())
 	if n := len(Config{New: newMem, Faulty: unreliable(4, nil, nil)}.cases()); n != all || len(FaultCases()) < 100 {
-		t.Errorf("rule: a Config with Faulty has the cases of FaultCases as well; it has %d of %d", n, all)
+		t.Errorf("rule: a Config with Faulty also has the cases of FaultCases; it has %d of %d", n, all)
 	}
 }
 
-// paged reads a scan page by page, each page a request for the size or, if that is
-// less, for as many records as the store asks for. Where failureEnds is set, it has the
-// bug that a page after the first one which fails ends the scan without an error.
+// paged reads a scan page by page. Each page is a request for size records, or for the
+// store's Limit if that is less. With failureEnds it has the bug that a failed page
+// after the first ends the scan without an error.
 func paged(size int, failureEnds bool) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
@@ -112,8 +111,8 @@ func explained(change func(err *kv.Error)) middleware {
 	})
 }
 
-// brokenClients are for the cases under faults: each is a client of an unreliable
-// network, or its service, with one bug.
+// brokenClients are for the fault cases: each is a client of an unreliable network, or
+// its service, with one bug.
 func brokenClients() []fault {
 	return []fault{
 		{
@@ -143,7 +142,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "takes the lost answer to an atomic write for a condition that failed",
+			name: "treats the lost response to an atomic write as a failed condition",
 			client: atomicOutcomes(func(_ kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
 				out.MayHaveApplied = false
 				for _, found := range out.Found {
@@ -157,7 +156,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "takes an atomic write that fails when it is repeated for its own success",
+			name: "treats an atomic write that fails in a retry as its own success",
 			client: atomicOutcomes(func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error) {
 				if err == nil && out.MayHaveApplied {
 					return kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}, nil
@@ -168,7 +167,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "an atomic write is carried out in part when it is repeated",
+			name: "an atomic write is carried out in part by a retry",
 			client: methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 				out, err := d.WriteAtomic(ctx, req)
 				if err != nil || out.MayHaveApplied {
@@ -181,7 +180,7 @@ func brokenClients() []fault {
 			must:     []string{"faults/atomic/request-lost", "faults/atomic/throttled"},
 		},
 		{
-			name:     "says of every failure that nothing was written",
+			name:     "reports for every failure that nothing was written",
 			attempts: 1,
 			client:   explained(func(e *kv.Error) { e.MayHaveApplied = false }),
 			must: []string{
@@ -194,7 +193,7 @@ func brokenClients() []fault {
 			},
 		},
 		{
-			name: "takes a condition that fails when it repeats a write for its own success",
+			name: "treats a condition that fails in a retry as its own success",
 			client: outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
 				if out.MayHaveApplied {
 					return kv.Outcome{Done: true, Version: out.Found.Version}, nil
@@ -207,7 +206,7 @@ func brokenClients() []fault {
 			},
 		},
 		{
-			name:     "takes every failure for a success",
+			name:     "treats every failure as a success",
 			attempts: 1,
 			wrap:     sharded,
 			client: chain(
@@ -250,7 +249,7 @@ func brokenClients() []fault {
 			must: []string{"faults/put/request-lost", "faults/put/version-after-retry", "faults/put-if-not-exists/version-after-retry"},
 		},
 		{
-			name: "takes a repeated request for an attack",
+			name: "treats a retry as an attack",
 			wrap: func(d kv.Driver) kv.Driver {
 				var seen sync.Map
 				return onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
@@ -263,7 +262,7 @@ func brokenClients() []fault {
 			must: []string{"faults/put/response-lost", "faults/put-if-not-exists/deleted-before-retry", "faults/put-if-not-exists-expired/deleted-before-retry"},
 		},
 		{
-			name: "repeats what was turned away at once, and without end",
+			name: "retries throttled requests at once, and without end",
 			client: methods{
 				get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (found kv.Found, err error) {
 					for found, err = d.Get(ctx, req); err != nil && ctx.Err() == nil; found, err = d.Get(ctx, req) {
@@ -300,7 +299,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "calls throttling an outage",
+			name: "reports throttling as an outage",
 			client: explained(func(e *kv.Error) {
 				if e.Kind == kv.ErrThrottled {
 					e.Kind = kv.ErrUnavailable
@@ -310,7 +309,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "does not know that what was turned away was not written",
+			name: "does not report that a throttled request was not written",
 			client: explained(func(e *kv.Error) {
 				if e.Kind == kv.ErrThrottled {
 					e.MayHaveApplied = true
@@ -319,7 +318,7 @@ func brokenClients() []fault {
 			must: []string{"faults/put/always-throttled", "faults/delete-if-version/always-throttled", "faults/put-many/always-throttled", "faults/delete-many/always-throttled"},
 		},
 		{
-			name: "is of no use after a failure",
+			name: "fails for ever after one failure",
 			client: func(d kv.Driver) kv.Driver {
 				var failed atomic.Bool
 				return methods{
@@ -341,14 +340,14 @@ func brokenClients() []fault {
 			must: []string{"faults/put/every-request-lost", "faults/put-if-version/unanswered", "faults/put-if-not-exists/every-response-lost"},
 		},
 		{
-			name:     "takes a page that fails for the end of the scan",
+			name:     "treats a page that fails as the end of the scan",
 			attempts: 1,
 			client:   paged(1000, true),
 			must:     []string{"faults/scan/later-response-lost"},
 			only:     true,
 		},
 		{
-			name: "takes an entry that is gone when it repeats a delete for its own work",
+			name: "treats an entry that is gone in a retry as its own delete",
 			client: after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) {
 				out.Done = out.Done || out.MayHaveApplied && !out.Exists
 			}),
@@ -356,7 +355,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "names one of the keys that failed",
+			name: "names only one of the keys that failed",
 			client: chain(
 				results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 					for i := range results[1:] {
@@ -397,7 +396,7 @@ func brokenClients() []fault {
 			must:   []string{"driver/get-many/unanswered-request"},
 		},
 		{
-			name: "says of every write of a batch that its first attempt stored it",
+			name: "reports for every write of a batch that its first attempt stored it",
 			client: results(func(req kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				for i, r := range results {
 					if r.Done && req.Writes[i].Kind == kv.KindPut {
@@ -433,7 +432,7 @@ func brokenClients() []fault {
 			only: true,
 		},
 		{
-			name: "says that a batch failed which did not",
+			name: "reports a failure of a batch that did not fail",
 			client: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				for i, r := range results {
 					if r.Err == nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// clockFaults are drivers that remove or hide what has been expired for an hour by the clock of
-// some call alone.
+// clockFaults are drivers that remove or hide records that have been expired for an hour only
+// by the clock of some call.
 func clockFaults() []fault {
 	const (
 		puts    = "expiry/fast-clock/put*"
@@ -27,8 +27,8 @@ func clockFaults() []fault {
 			}
 		}
 	}
-	// removing makes a driver that removes after the writes for which it should, at the time
-	// of their clock.
+	// removing returns middleware that removes after the writes for which should returns true,
+	// by their clock.
 	removing := func(should func(done bool) bool) middleware {
 		after := func(d kv.Driver, done bool, now int64) {
 			if should(done) {
@@ -56,7 +56,7 @@ func clockFaults() []fault {
 	graceless := chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }))
 	return []fault{
 		{
-			name: "a driver that is not this module's says that it has no grace",
+			name: "a driver outside this module has NoGrace",
 			wrap: infos(func(info *kv.Info) { info.NoGrace = true }),
 			must: []string{"info/lacks"},
 			only: true,
@@ -121,7 +121,7 @@ func clockFaults() []fault {
 			must: append([]string{failed}, allWrites...),
 		},
 		{
-			name: "scans leave out what has expired by the fastest clock",
+			name: "scans leave out records that have expired by the fastest clock",
 			wrap: func(d kv.Driver) kv.Driver {
 				var fastest atomic.Int64
 				return scans(func(req kv.ScanRequest, rec *kv.Record) bool {

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// counting makes a driver count by itself.
+// counting returns middleware with its own count.
 func counting(count func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (int, error)) middleware {
 	return methods{info: func(d kv.Driver) kv.Info {
 		info := d.Info()
@@ -19,7 +19,7 @@ func counting(count func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (
 	}}.over
 }
 
-// countLive counts as a driver should.
+// countLive counts correctly.
 func countLive(ctx context.Context, d kv.Driver, req kv.ScanRequest) (n int, err error) {
 	for rec, err := range d.Scan(ctx, req) {
 		if err != nil {
@@ -32,9 +32,9 @@ func countLive(ctx context.Context, d kv.Driver, req kv.ScanRequest) (n int, err
 	return n, nil
 }
 
-// countFaults are of drivers that count by themselves, and of stores that count.
+// countFaults are for drivers that count, and for stores that count.
 func countFaults() []fault {
-	// asking counts right by another request.
+	// asking counts correctly, with a changed request.
 	asking := func(change func(req *kv.ScanRequest)) middleware {
 		return counting(func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (int, error) {
 			change(&req)
@@ -56,13 +56,13 @@ func countFaults() []fault {
 			only: true,
 		},
 		{
-			name: "counts by a clock of its own",
+			name: "counts by its own clock",
 			wrap: asking(func(req *kv.ScanRequest) { req.Now = time.Now().UnixMilli() }),
 			must: []string{"count/expired", "count/follows-writes"},
 			only: true,
 		},
 		{
-			name: "takes what expires at this instant for live",
+			name: "counts a record that expires at this instant",
 			wrap: asking(func(req *kv.ScanRequest) { req.Now-- }),
 			must: []string{"count/expired", "count/follows-writes"},
 			only: true,
@@ -74,17 +74,17 @@ func countFaults() []fault {
 			only: true,
 		},
 		{
-			name: "counts all there is",
+			name: "counts all records of the store",
 			wrap: asking(func(req *kv.ScanRequest) { req.From, req.To = "-", "~" }),
 			must: []string{"count/prefix", "count/many", "count/range", "count/groups", "count/namespace"},
 		},
 		{
-			name: "counts in every shard what all of them have",
+			name: "counts all shards for every shard",
 			wrap: chain(infos(func(info *kv.Info) { info.Shards, info.ShardOfPrefix = shards, nil }), counting(countLive)),
 			must: []string{"count/prefix", "count/groups"},
 		},
 		{
-			name: "counts in the first shard alone",
+			name: "counts only in the first shard",
 			wrap: chain(asking(func(req *kv.ScanRequest) { req.Shard = 0 }), sharded),
 			must: []string{"count/groups", "count/many"},
 		},
@@ -118,7 +118,7 @@ func countFaults() []fault {
 			only: true,
 		},
 		{
-			name: "a count passes over what it cannot read",
+			name: "a count ignores records that it cannot read",
 			with: number(func(ctx context.Context, f *front, prefix string, opts []kv.RangeOption) (int, error) {
 				n, err := f.store.Count(ctx, prefix, opts...)
 				if _, foreign := errors.AsType[*kv.BatchError](err); foreign {

@@ -24,7 +24,8 @@ func brokenDrivers() []fault {
 }
 
 func expiryFaults() []fault {
-	// removing makes scans remove what expired at least so long ago.
+	// removing returns middleware whose scans remove records that expired at least age
+	// ago.
 	removing := func(age time.Duration) middleware {
 		return func(d kv.Driver) kv.Driver {
 			return scans(func(req kv.ScanRequest, rec *kv.Record) bool {
@@ -106,7 +107,7 @@ func expiryFaults() []fault {
 			must: []string{"expiry/replaced"},
 		},
 		{
-			name: "failed conditions touch the expiry",
+			name: "failed conditions change the expiry",
 			wrap: func(d kv.Driver) kv.Driver {
 				return after(kv.KindPut, func(req kv.WriteRequest, out *kv.Outcome) {
 					if old, ok := find(d, req.Key); ok && !out.Done {
@@ -118,7 +119,7 @@ func expiryFaults() []fault {
 			must: []string{"expiry/unchanged-by-failed-condition", "put/if-not-exists/live", "put/if-version/replaced"},
 		},
 		{
-			name: "creates over entries that live another second",
+			name: "replaces entries that live another second",
 			wrap: before(kv.KindPut, func(req *kv.WriteRequest) {
 				if req.Condition.Kind == kv.CondAbsent {
 					req.Now += 1000
@@ -128,7 +129,7 @@ func expiryFaults() []fault {
 			only: true,
 		},
 		{
-			name: "creates over no expired entries, and does not say when they expired",
+			name: "does not replace expired entries, and does not report their expiry",
 			wrap: chain(
 				before(kv.KindPut, func(req *kv.WriteRequest) { req.Now = 0 }),
 				after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Found.Expires = 0 }),
@@ -136,7 +137,7 @@ func expiryFaults() []fault {
 			must: []string{"put/if-not-exists/expired", "put/if-not-exists/expired-for-long", "expiry/ttl/1ms", "put/if-not-exists/response-lost-of-takeover", "concurrency/takeover"},
 		},
 		{
-			name: "creates over no expired entries, and does not say their version",
+			name: "does not replace expired entries, and does not report their version",
 			wrap: chain(
 				before(kv.KindPut, func(req *kv.WriteRequest) { req.Now = 0 }),
 				after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Found.Version = "unknown" }),
@@ -144,31 +145,31 @@ func expiryFaults() []fault {
 			must: []string{"put/if-not-exists/expired", "expiry/ttl/10y"},
 		},
 		{
-			name: "scans leave out what expires in a minute",
+			name: "scans leave out records that expire within a minute",
 			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool { return req.Now == 0 || !isExpired(*rec, req.Now+60_000) }),
 			must: []string{"expiry/ttl/1ms", "expiry/ttl/1s", "expiry/put-many", "get/live-with-expiry"},
 		},
 		{
-			name: "scans leave out what has expired by the driver's own clock",
+			name: "scans leave out records that have expired by the driver's own clock",
 			wrap: scans(func(_ kv.ScanRequest, rec *kv.Record) bool {
 				return !isExpired(*rec, time.Now().Add(24*time.Hour).UnixMilli())
 			}),
 			must: []string{"expiry/ttl/1s", "expiry/absolute", "scan/entries", "page/entries"},
 		},
 		{
-			name: "scans remove what has expired, without an hour's grace",
+			name: "scans remove expired records, without an hour's grace",
 			wrap: removing(0),
 			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*", "expiry/fast-clock/count", "count/expired"},
 			only: true,
 		},
 		{
-			name: "scans remove what expired more than half an hour ago",
+			name: "scans remove records that expired more than half an hour ago",
 			wrap: removing(31 * time.Minute),
 			must: []string{"expiry/later-for-a-slow-clock", "expiry/fast-clock/scan*", "expiry/fast-clock/count"},
 			only: true,
 		},
 		{
-			name: "scans leave out what has expired by the driver's own clock, where the store names none",
+			name: "scans leave out records that have expired by the driver's own clock, if the request has no time",
 			wrap: scans(func(req kv.ScanRequest, rec *kv.Record) bool {
 				return req.Now != 0 || !isExpired(*rec, time.Now().UnixMilli())
 			}),
@@ -176,7 +177,7 @@ func expiryFaults() []fault {
 			only: true,
 		},
 		{
-			name: "Get leaves out what expired two seconds ago by the driver's own clock",
+			name: "Get leaves out records that expired two seconds ago by the driver's own clock",
 			wrap: gets(func(_ kv.GetRequest, found *kv.Found) {
 				found.Exists = found.Exists && !isExpired(found.Record, time.Now().UnixMilli()-2000)
 			}),
@@ -184,7 +185,7 @@ func expiryFaults() []fault {
 			only: true,
 		},
 		{
-			name: "creates over what expired two seconds ago by the driver's own clock",
+			name: "replaces entries that expired two seconds ago by the driver's own clock",
 			wrap: before(kv.KindPut, func(req *kv.WriteRequest) {
 				if req.Condition.Kind == kv.CondAbsent {
 					req.Now = max(req.Now, time.Now().UnixMilli()-2000)
@@ -194,7 +195,7 @@ func expiryFaults() []fault {
 			only: true,
 		},
 		{
-			name: "writes remove what has expired, without an hour's grace",
+			name: "writes remove expired records, without an hour's grace",
 			wrap: func(d kv.Driver) kv.Driver {
 				return after(kv.KindPut, func(req kv.WriteRequest, _ *kv.Outcome) {
 					for old := range d.Scan(context.Background(), kv.ScanRequest{From: "-", To: "~", Limit: 100}) {
@@ -211,7 +212,7 @@ func expiryFaults() []fault {
 }
 
 func conditionFaults() []fault {
-	// ignoring leaves a kind of condition out.
+	// ignoring drops conditions of one kind.
 	ignoring := func(write kv.WriteKind, cond kv.ConditionKind) middleware {
 		return before(write, func(req *kv.WriteRequest) {
 			if req.Condition.Kind == cond {
@@ -260,7 +261,7 @@ func conditionFaults() []fault {
 			must: []string{"put/if-version/absent", "put/if-version/deleted", "put/if-version/deleted-by-batch", "put/if-version/deleted-before-retry"},
 		},
 		{
-			name: "deletes of an absent entry hold every condition",
+			name: "in deletes of an absent entry every condition holds",
 			wrap: after(kv.KindDelete, func(_ kv.WriteRequest, out *kv.Outcome) { out.Done = out.Done || !out.Exists }),
 			must: []string{"delete/if-version/absent", "delete/if-version/deleted", "delete/if-version/deleted-by-batch", "delete/if-version/response-lost", "delete/twice", "concurrency/delete"},
 		},
@@ -275,7 +276,7 @@ func conditionFaults() []fault {
 			must: []string{"delete/none/absent", "delete/none/deleted", "delete/none/deleted-by-batch", "delete/none/response-lost", "delete/twice"},
 		},
 		{
-			name: "fails, instead of saying that a condition failed",
+			name: "returns an error instead of a failed condition",
 			wrap: onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)
 				if err == nil && !out.Done {
@@ -292,17 +293,17 @@ func conditionFaults() []fault {
 			only: true,
 		},
 		{
-			name: "finds its own token wherever a condition fails",
+			name: "finds its own token whenever a condition fails",
 			wrap: after(kv.KindPut, func(req kv.WriteRequest, out *kv.Outcome) { out.Found.Token = req.Token }),
 			must: []string{"put/if-not-exists/live", "put/if-not-exists/replaced-before-retry", "put/if-version/replaced-before-retry", "concurrency/creators"},
 		},
 		{
-			name: "does not say that a failed condition found an entry",
+			name: "does not report the entry of a failed condition",
 			wrap: after(kv.KindPut, func(_ kv.WriteRequest, out *kv.Outcome) { out.Exists, out.Found = false, kv.Record{} }),
 			must: []string{"put/if-not-exists/live", "put/if-not-exists/response-lost"},
 		},
 		{
-			name: "takes a repeated request for an attack",
+			name: "treats a retry as an attack",
 			wrap: func(d kv.Driver) kv.Driver {
 				var seen sync.Map
 				return onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
@@ -316,7 +317,7 @@ func conditionFaults() []fault {
 			only: true,
 		},
 		{
-			name: "writes touch the neighbour",
+			name: "writes change the next key",
 			wrap: func(d kv.Driver) kv.Driver {
 				return before(kv.KindPut, func(req *kv.WriteRequest) {
 					if next, ok := find(d, req.Key+"1"); ok {
@@ -328,7 +329,7 @@ func conditionFaults() []fault {
 			must: []string{"put/other-keys-untouched"},
 		},
 		{
-			name: "deletes take the longer keys along",
+			name: "deletes also delete longer keys",
 			wrap: func(d kv.Driver) kv.Driver {
 				return before(kv.KindDelete, func(req *kv.WriteRequest) {
 					_, _ = force(d, kv.KindDelete, kv.Record{Key: req.Key + "1"}, req.Now)
@@ -338,7 +339,7 @@ func conditionFaults() []fault {
 			must: []string{"delete/none/absent", "delete/none/live", "delete/none/live-with-expiry", "delete/none/replaced", "delete/none/expired", "delete/none/expired-for-long", "delete/none/re-created-after-expiry", "keys/one-begins-another"},
 		},
 		{
-			name: "does not create over what was deleted",
+			name: "does not create an entry that was deleted",
 			wrap: func(d kv.Driver) kv.Driver {
 				var gone sync.Map
 				return chain(
@@ -365,13 +366,13 @@ func conditionFaults() []fault {
 	}
 }
 
-// versioned makes name the version of every record that is read or written.
+// versioned makes name the version of every record in a read or a write.
 func versioned(name func(rec kv.Record) string) middleware {
 	return func(inner kv.Driver) kv.Driver {
-		// The driver beneath knows the token alone: conditions are judged here.
+		// The driver below knows only tokens, so conditions are judged here.
 		var mu sync.Mutex
-		// asking puts the token in place of a write's version, and returns the record that
-		// was there and the version of what the write stores.
+		// asking replaces the version in a write's condition with the token. It
+		// returns the old record and the version of the record that the write stores.
 		asking := func(w *kv.Write) (old kv.Record, stored string) {
 			old, ok := find(inner, w.Key)
 			if w.Condition.Kind == kv.CondVersion && ok && name(old) == w.Condition.Version {
@@ -493,7 +494,7 @@ func versionFaults() []fault {
 	}
 }
 
-// naming changes the keys on their way to the driver and back.
+// naming changes keys on their way to the driver and back.
 func naming(to, from func(key string) string) middleware {
 	there := func(req *kv.WriteRequest) { req.Key = to(req.Key) }
 	return chain(
@@ -555,7 +556,7 @@ func keyFaults() []fault {
 			must: []string{"info/lacks"},
 		},
 		{
-			name: "keeps a key for itself",
+			name: "reserves a key",
 			wrap: refusing(func(key string) bool { return key == "_layout" }),
 			must: []string{"keys/names-of-providers"},
 			only: true,
@@ -586,7 +587,7 @@ func keyFaults() []fault {
 			must: []string{"keys/last-byte", "keys/special/longest", "keys/special/longest-of-lowest-byte", "keys/special/longest-of-highest-byte", "keys/special/longest-of-dots", "batch/get-many/keys-of-all-kinds", "scan/prefix/longest", "scan/after/the-longest"},
 		},
 		{
-			name: "refuses keys that begin others",
+			name: "refuses keys that are the beginning of others",
 			wrap: onWrite(kv.KindDelete, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				for rec := range d.Scan(ctx, kv.ScanRequest{From: req.Key + "-", To: req.Key + "~", Limit: 1}) {
 					return kv.Outcome{}, &kv.Error{Kind: kv.ErrInvalidKey, Key: rec.Key}
@@ -625,7 +626,7 @@ func valueFaults() []fault {
 		storing("loses the last byte of the longest values",
 			func(value []byte) []byte { return value[:min(len(value), kv.MaxValueLen-1)] },
 			"values/longest", "values/many-of-the-longest", "batch/put-many/values-of-all-sizes"),
-		storing("loses what goes beyond 24,574 bytes",
+		storing("loses the bytes after 24,574",
 			func(value []byte) []byte { return value[:min(len(value), kv.MaxValueLen-2)] },
 			"values/one-below-longest", "concurrency/whole-values"),
 		storing("keeps 512 bytes of a value",
@@ -634,7 +635,7 @@ func valueFaults() []fault {
 		storing("cuts at the first zero byte",
 			func(value []byte) []byte { value, _, _ = bytes.Cut(value, []byte{0}); return value },
 			"values/one-zero-byte", "values/zero-bytes", "values/every-byte"),
-		storing("replaces what is not UTF-8",
+		storing("replaces bytes that are not UTF-8",
 			func(value []byte) []byte { return bytes.ToValidUTF8(value, []byte("\uFFFD")) },
 			"values/invalid-utf8", "values/every-byte", "values/looks-compressed"),
 		storing("trims white space", bytes.TrimSpace, "values/white-space"),
@@ -649,7 +650,7 @@ func valueFaults() []fault {
 				return value
 			},
 			"values/looks-like-json", "json/round-trip", "json/scans-and-batches", "json/conditions"),
-		storing("repairs what is not JSON",
+		storing("repairs values that are not JSON",
 			func(value []byte) []byte {
 				if string(value) == secret {
 					return []byte("{}")
@@ -668,7 +669,7 @@ func valueFaults() []fault {
 			must: []string{"values/nil", "values/empty", "values/replaced-by-shorter"},
 		},
 		{
-			name: "writes over the old value without cutting it",
+			name: "overwrites the old value without cutting it",
 			wrap: func(d kv.Driver) kv.Driver {
 				return before(kv.KindPut, func(req *kv.WriteRequest) {
 					if old, ok := find(d, req.Key); ok && len(old.Value) > len(req.Value) {
@@ -679,7 +680,7 @@ func valueFaults() []fault {
 			must: []string{"values/replaced-by-shorter"},
 		},
 		{
-			name: "takes a megabyte at once",
+			name: "takes at most a megabyte at once",
 			wrap: refusingBatches(func(writes []kv.Write) error {
 				size := 0
 				for _, w := range writes {
@@ -693,7 +694,7 @@ func valueFaults() []fault {
 			only: true,
 		},
 		{
-			name: "scans return values where none are wanted, and none where they are",
+			name: "scans return values when not wanted, and no values when wanted",
 			wrap: ranges(func(req *kv.ScanRequest) { req.WithValue = !req.WithValue }),
 			must: []string{"scan/entries", "page/entries", "scan/many", "get/own-writes-scan"},
 		},
@@ -703,7 +704,7 @@ func valueFaults() []fault {
 func sliceFaults() []fault {
 	return []fault{
 		{
-			name: "keeps the slices that it is given",
+			name: "keeps the slices that it receives",
 			wrap: func(d kv.Driver) kv.Driver {
 				var kept sync.Map
 				return chain(
@@ -748,7 +749,7 @@ func sliceFaults() []fault {
 			only: true,
 		},
 		{
-			name: "writes into the slices that it is given",
+			name: "writes into the slices that it receives",
 			wrap: before(kv.KindPut, func(req *kv.WriteRequest) { _ = append(req.Value, "trailer"...) }),
 			must: []string{"values/slice-unchanged"},
 			only: true,
@@ -809,7 +810,7 @@ func scanFaults() []fault {
 			must: []string{"scan/order/random", "scan/prefix/with-separator"},
 		},
 		{
-			name: "repeats at page borders",
+			name: "repeats records at page borders",
 			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
 				var repeated []kv.Record
 				for i, rec := range recs {
@@ -823,7 +824,7 @@ func scanFaults() []fault {
 			must: []string{"scan/many", "page/size-1000/of-1100"},
 		},
 		{
-			name: "skips at page borders",
+			name: "skips records at page borders",
 			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
 				var kept []kv.Record
 				for i, rec := range recs {
@@ -841,7 +842,7 @@ func scanFaults() []fault {
 			must: []string{"scan/many", "scan/expired-runs", "scan/limit-counts-live", "page/expired-runs", "page/size-1000/of-1100", "batch/delete-prefix/many", "batch/put-many/1000"},
 		},
 		{
-			name: "scans go on after the prefix",
+			name: "scans go on beyond the prefix",
 			wrap: ranges(func(req *kv.ScanRequest) { req.To = "~" }),
 			must: []string{"scan/prefix/with-separator", "scan/prefix/is-a-key", "scan/prefix/whole-key", "page/prefix", "scan/limit", "batch/delete-prefix/removes"},
 		},
@@ -863,7 +864,7 @@ func scanFaults() []fault {
 		leavingOut(".", "scan/prefix/dot"), leavingOut("__", "scan/prefix/underscores"), leavingOut(":", "scan/prefix/colon"),
 		leavingOut("-", "scan/prefix/lowest-byte"), leavingOut("A", "scan/prefix/upper-case"), leavingOut("a:10", "scan/prefix/within-a-word"),
 		{
-			name: "yields something from an empty store",
+			name: "yields a record from an empty store",
 			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
 				if len(recs) == 0 {
 					return []kv.Record{{Key: req.From, Token: "token", Version: "version"}}
@@ -874,7 +875,7 @@ func scanFaults() []fault {
 				"scan/after/the-last", "scan/after/past-all", "scan/after/the-prefix-s-last"},
 		},
 		{
-			name: "yields the first and the last record of all in every scan",
+			name: "yields the store's first and last record in every scan",
 			wrap: methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 				whole := req
 				whole.From, whole.To = "-", "~"
@@ -892,7 +893,7 @@ func scanFaults() []fault {
 				"scan/after/the-prefix-itself", "page/after", "page/same-cursor-twice", "page/other-limit", "cursor/other-store", "cursor/derived-store", "scan/options-together"},
 		},
 		{
-			name: "leaves out the second record of all",
+			name: "leaves out the store's second record",
 			wrap: wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
 				if req.From <= "-" && len(recs) > 1 {
 					return slices.Delete(recs, 1, 2)
@@ -961,7 +962,7 @@ func scanFaults() []fault {
 			must: []string{"scan/live-throughout", "scan/loop-uses-store"},
 		},
 		{
-			name: "scans break after fifty records and do not come back",
+			name: "scans fail after fifty records, every time",
 			wrap: func(d kv.Driver) kv.Driver {
 				var broken atomic.Bool
 				return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
@@ -985,7 +986,7 @@ func scanFaults() []fault {
 			must: []string{"scan/break", "scan/limit", "scan/expired-runs"},
 		},
 		{
-			name: "a broken loop leaves the driver closed",
+			name: "the driver is closed after a loop that ended early",
 			wrap: func(d kv.Driver) kv.Driver {
 				var closed atomic.Bool
 				return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
@@ -1025,8 +1026,8 @@ func scanFaults() []fault {
 
 const shards = 16
 
-// inShards makes shards of a driver that has one. Stored says where a record is, shard
-// and ofPrefix what Info says.
+// inShards turns a driver with one shard into a driver with several. stored returns
+// the shard of a record. Info has shard and ofPrefix.
 func inShards(stored, shard func(key string) int, ofPrefix func(prefix string) (int, bool)) middleware {
 	return chain(
 		infos(func(info *kv.Info) { info.Shards, info.Shard, info.ShardOfPrefix = shards, shard, ofPrefix }),
@@ -1041,11 +1042,11 @@ func inShards(stored, shard func(key string) int, ofPrefix func(prefix string) (
 func shardOf(key string) int                  { return kv.Shard(key, shards) }
 func shardOfPrefix(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, shards) }
 
-// shardWithoutGroup is what shardOf would be if keys had no groups.
+// shardWithoutGroup is shardOf for keys without groups.
 func shardWithoutGroup(key string) int { return kv.Shard(strings.ReplaceAll(key, "::", "="), shards) }
 
-// groupFaults are of drivers with several shards whose Shard or ShardOfPrefix is not
-// where they store.
+// groupFaults are drivers with several shards whose Shard or ShardOfPrefix does not
+// match where they store.
 func groupFaults() []fault {
 	return []fault{
 		{
@@ -1054,18 +1055,18 @@ func groupFaults() []fault {
 			must: []string{"groups/*", "scan/range/in-a-group", "atomic/kinds"},
 		},
 		{
-			name: "looks for a prefix in the shard of a key of that name",
+			name: "looks for a prefix in the shard of the key with that name",
 			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) { return shardOf(prefix), prefix != "" }),
 			must: []string{"groups/scan", "groups/pages", "groups/addresses", "groups/colons", "groups/shard-of-key",
 				"groups/in-namespace/word", "groups/in-namespace/colon", "groups/in-namespace/colons-meet", "scan/prefix/with-separator", "page/prefix"},
 		},
 		{
-			name: "takes colons that begin a prefix for the end of a group",
+			name: "treats colons at the beginning of a prefix as the end of a group",
 			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) { return shardOf(prefix), strings.Contains(prefix, "::") }),
 			must: []string{"groups/colons", "groups/addresses", "groups/shard-of-key"},
 		},
 		{
-			name: "takes one colon for the end of a group",
+			name: "treats one colon as the end of a group",
 			wrap: inShards(shardOf, shardOf, func(prefix string) (int, bool) {
 				return shardOf(strings.TrimRight(prefix, ":")), strings.HasSuffix(prefix, ":")
 			}),
@@ -1083,7 +1084,7 @@ func groupFaults() []fault {
 			only: true,
 		},
 		{
-			name: "says of keys that they are in another shard",
+			name: "returns another shard for keys",
 			wrap: inShards(shardOf, shardWithoutGroup, shardOfPrefix),
 			must: []string{"groups/shard-of-key", "groups/in-namespace/*"},
 		},
@@ -1103,8 +1104,8 @@ func groupFaults() []fault {
 	}
 }
 
-// memory is what was there before the last write of each key. One read of the key sees
-// that.
+// memory has the records before the last write of each key. One read of the key
+// returns the old record.
 type memory struct {
 	mu  sync.Mutex
 	old map[string]kv.Found
@@ -1128,7 +1129,7 @@ func (m *memory) before(d kv.Driver) kv.Driver {
 	)(d)
 }
 
-// take replaces what is found under a key by what was there before, once.
+// take replaces the record that was found under a key by the record before, once.
 func (m *memory) take(key string, found *kv.Found) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -1183,7 +1184,7 @@ func staleFaults() []fault {
 			must: []string{"get/own-writes-scan", "page/own-writes", "get/live", "scan/many", "page/size-7/of-7"},
 		},
 		{
-			name: "scans see what was deleted once more",
+			name: "scans yield a deleted record once more",
 			wrap: func(d kv.Driver) kv.Driver {
 				var m memory
 				return chain(wholeScans(func(req kv.ScanRequest, recs []kv.Record) []kv.Record {
@@ -1228,7 +1229,7 @@ func batchFaults() []fault {
 		}
 		return names
 	}
-	// forgets loses the writes of a batch of a kind that come after the first n.
+	// forgets loses the writes of a kind after the first n of a batch.
 	forgets := func(kind kv.WriteKind, n func(writes int) int) middleware {
 		return batches(func(writes []kv.Write) []kv.Write {
 			if len(writes) > 0 && writes[0].Kind == kind {
@@ -1239,7 +1240,7 @@ func batchFaults() []fault {
 	}
 	last := func(writes int) int { return writes - 1 }
 	upTo := func(n int) func(int) int { return func(int) int { return n } }
-	// misses takes the keys after the first n for absent.
+	// misses reports the keys after the first n as absent.
 	misses := func(n func(keys int) int) func([]string, []kv.Found) []kv.Found {
 		return func(keys []string, found []kv.Found) []kv.Found {
 			from := min(len(keys), n(len(keys)))
@@ -1247,11 +1248,11 @@ func batchFaults() []fault {
 		}
 	}
 	return []fault{
-		writes("PutMany forgets all after the 25th item", forgets(kv.KindPut, upTo(25)), append(sizes("put-many", 26), "batch/put-many/duplicates", "concurrency/other-keys")...),
-		writes("PutMany forgets all after the 100th item", forgets(kv.KindPut, upTo(100)), append(sizes("put-many", 101), "batch/put-many/duplicates")...),
+		writes("PutMany forgets all items after the 25th", forgets(kv.KindPut, upTo(25)), append(sizes("put-many", 26), "batch/put-many/duplicates", "concurrency/other-keys")...),
+		writes("PutMany forgets all items after the 100th", forgets(kv.KindPut, upTo(100)), append(sizes("put-many", 101), "batch/put-many/duplicates")...),
 		writes("PutMany forgets the last item", forgets(kv.KindPut, last), append(sizes("put-many", 1), "batch/partial-failure/put-many")...),
-		writes("DeleteMany forgets all after the 25th key", forgets(kv.KindDelete, upTo(25)), append(sizes("delete-many", 26), "batch/delete-prefix/many")...),
-		writes("DeleteMany forgets all after the 100th key", forgets(kv.KindDelete, upTo(100)), append(sizes("delete-many", 101), "batch/delete-prefix/many")...),
+		writes("DeleteMany forgets all keys after the 25th", forgets(kv.KindDelete, upTo(25)), append(sizes("delete-many", 26), "batch/delete-prefix/many")...),
+		writes("DeleteMany forgets all keys after the 100th", forgets(kv.KindDelete, upTo(100)), append(sizes("delete-many", 101), "batch/delete-prefix/many")...),
 		writes("DeleteMany forgets the last key", forgets(kv.KindDelete, last), append(sizes("delete-many", 1), "batch/partial-failure/delete-many", "batch/delete-prefix/removes", "batch/delete-prefix/damaged-entry")...),
 		writes("a batch refuses more than 100 writes",
 			refusingBatches(func(writes []kv.Write) error {
@@ -1261,7 +1262,7 @@ func batchFaults() []fault {
 				return nil
 			}),
 			"batch/put-many/101", "batch/put-many/1000", "batch/get-many/1000", "batch/delete-many/1000"),
-		writes("a batch does with all what it does with the first",
+		writes("a batch treats all writes like the first",
 			batches(func(writes []kv.Write) []kv.Write {
 				for i := range writes {
 					writes[i].Kind = writes[0].Kind
@@ -1286,7 +1287,7 @@ func batchFaults() []fault {
 			},
 			"put/none/replaced-by-batch", "put/if-not-exists/replaced-by-batch", "delete/none/replaced-by-batch", "delete/if-version/replaced-by-batch", "get/replaced-by-batch",
 			"batch/put-many/1", "batch/put-many/over-expired", "expiry/removed-by-put-many"),
-		writes("a batch fails where a key to delete is absent",
+		writes("a batch fails if a key to delete is absent",
 			func(d kv.Driver) kv.Driver {
 				return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 					absent := make(map[string]bool)
@@ -1312,7 +1313,7 @@ func batchFaults() []fault {
 				return writes
 			}),
 			append(sizes("put-many", 2), "batch/put-many/values-of-all-sizes", "values/slice-not-kept/put-many")...),
-		writes("an empty batch is an error, and one of one key too",
+		writes("an empty batch is an error, and so is a batch of one key",
 			refusingBatches(func(writes []kv.Write) error {
 				if len(writes) < 2 {
 					return &kv.Error{Kind: kv.ErrIncompatible}
@@ -1328,12 +1329,12 @@ func batchFaults() []fault {
 				return nil
 			}),
 			"batch/partial-failure/put-many", "batch/partial-failure/delete-many"),
-		reads("GetMany reads 100 keys", misses(upTo(100)), sizes("get-many", 101)...),
-		reads("GetMany reads 25 keys", misses(upTo(25)),
+		reads("GetMany reads at most 100 keys", misses(upTo(100)), sizes("get-many", 101)...),
+		reads("GetMany reads at most 25 keys", misses(upTo(25)),
 			append(sizes("get-many", 26), "batch/get-many/absent-and-expired", "batch/get-many/duplicates", "batch/get-many/keys-of-all-kinds")...),
 		reads("GetMany loses the last key", misses(last),
 			append(sizes("get-many", 1), "keys/alphabet", "values/slice-owned/get-many", "batch/partial-failure/get-many")...),
-		reads("GetMany makes up what is absent",
+		reads("GetMany invents entries for absent keys",
 			func(_ []string, found []kv.Found) []kv.Found {
 				for i := range found {
 					if !found[i].Exists {
@@ -1343,7 +1344,7 @@ func batchFaults() []fault {
 				return found
 			},
 			"batch/get-many/nothing-there", "get/absent", "get/deleted", "get/deleted-by-batch", "batch/get-many/absent-and-expired"),
-		reads("GetMany mixes two values up",
+		reads("GetMany mixes up two values",
 			func(_ []string, found []kv.Found) []kv.Found {
 				if len(found) > 1 {
 					found[0].Value, found[1].Value = found[1].Value, found[0].Value
@@ -1354,9 +1355,9 @@ func batchFaults() []fault {
 	}
 }
 
-// driverFaults break rules of kv.Driver that callers of a store may not feel.
+// driverFaults break rules of kv.Driver that callers of a store may not notice.
 func driverFaults() []fault {
-	// taking makes a driver take one kind of write for another.
+	// taking makes a driver treat one kind of write as another.
 	taking := func(kind, other kv.WriteKind) middleware {
 		take := func(w *kv.Write) {
 			if w.Kind == kind {
@@ -1367,14 +1368,14 @@ func driverFaults() []fault {
 	}
 	return []fault{
 		{
-			name: "GetMany says nothing of keys without a record",
+			name: "GetMany does not yield keys without a record",
 			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found {
 				return slices.DeleteFunc(found, func(f kv.Found) bool { return !f.Exists })
 			}),
 			must: []string{"driver/get-many/every-key-once", "batch/get-many/nothing-there", "batch/get-many/absent-and-expired", "get/absent", "get/deleted"},
 		},
 		{
-			name: "GetMany says nothing of the last key",
+			name: "GetMany does not yield the last key",
 			wrap: getsMany(func(_ []string, found []kv.Found) []kv.Found { return found[:len(found)-1] }),
 			must: []string{"driver/get-many/every-key-once", "batch/get-many/1", "batch/get-many/1000", "get/live"},
 		},
@@ -1406,7 +1407,7 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "GetMany locks others out while it yields",
+			name: "GetMany holds a lock while it yields",
 			wrap: func(d kv.Driver) kv.Driver {
 				var mu sync.RWMutex
 				unavailable := &kv.Error{Kind: kv.ErrUnavailable}
@@ -1419,7 +1420,7 @@ func driverFaults() []fault {
 						}
 					},
 					write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
-						if !mu.TryLock() { // a real one would wait for ever
+						if !mu.TryLock() { // a real driver would wait for ever
 							return kv.Outcome{}, unavailable
 						}
 						defer mu.Unlock()
@@ -1432,7 +1433,7 @@ func driverFaults() []fault {
 			group: "driver/",
 		},
 		{
-			name: "a broken loop over GetMany leaves the driver closed",
+			name: "the driver is closed after a loop over GetMany that ended early",
 			wrap: func(d kv.Driver) kv.Driver {
 				var closed atomic.Bool
 				return methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
@@ -1454,14 +1455,14 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "WriteMany says nothing of the last write",
+			name: "WriteMany returns no result for the last write",
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				return results[:len(results)-1]
 			}),
 			must: []string{"driver/write-many/results", "driver/write-many/conditions", "batch/put-many/1", "batch/delete-many/1", "batch/delete-prefix/removes"},
 		},
 		{
-			name: "WriteMany says more than it was asked",
+			name: "WriteMany returns too many results",
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				return append(results, results[0])
 			}),
@@ -1493,7 +1494,7 @@ func driverFaults() []fault {
 			must: []string{"driver/write-many/results"},
 		},
 		{
-			name: "WriteMany returns versions that are not those of its records",
+			name: "WriteMany returns wrong versions",
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				for i := range results {
 					results[i].Version += "?"
@@ -1530,7 +1531,7 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "WriteMany carries nothing out where one condition fails",
+			name: "WriteMany carries out nothing if one condition fails",
 			wrap: func(d kv.Driver) kv.Driver {
 				return batches(func(writes []kv.Write) []kv.Write {
 					for _, w := range writes {
@@ -1556,7 +1557,7 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "WriteMany does not say what made a condition fail",
+			name: "WriteMany does not report the record of a failed condition",
 			wrap: results(func(_ kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult {
 				for i := range results {
 					results[i].Exists, results[i].Found = false, kv.Record{}
@@ -1567,19 +1568,19 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "takes what it does not know for a put",
+			name: "treats an unknown kind as a put",
 			wrap: taking(kv.KindCheck, kv.KindPut),
 			must: []string{"driver/unsupported"},
 			only: true,
 		},
 		{
-			name: "takes what it does not know for a deletion",
+			name: "treats an unknown kind as a deletion",
 			wrap: taking(kv.KindCheck, kv.KindDelete),
 			must: []string{"driver/unsupported"},
 			only: true,
 		},
 		{
-			name: "carries out a write whose condition it does not know",
+			name: "carries out a write with an unknown condition",
 			wrap: before(kv.KindTouch, func(req *kv.WriteRequest) {
 				if req.Condition.Kind != kv.CondVersion {
 					req.Condition = kv.Condition{Kind: kv.CondLive}
@@ -1589,7 +1590,7 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "says that it did what it does not know",
+			name: "reports Done for an unknown kind",
 			wrap: outcomes(func(out kv.Outcome, err error) (kv.Outcome, error) {
 				if errors.Is(err, kv.ErrUnsupported) {
 					return kv.Outcome{Done: true}, nil
@@ -1600,7 +1601,7 @@ func driverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "says of what it does not know that it may have done it",
+			name: "reports that an unknown kind may have been applied",
 			wrap: failures(func(err error) error {
 				if errors.Is(err, kv.ErrUnsupported) {
 					return &kv.Error{Kind: kv.ErrUnsupported, MayHaveApplied: true}
@@ -1613,8 +1614,8 @@ func driverFaults() []fault {
 	}
 }
 
-// rendezvous makes two calls under one key wait for each other, so that they do at
-// the same time what they do next. A call that nobody joins goes on alone.
+// rendezvous makes two calls with the same key wait for each other, so that their next
+// steps happen at the same time. A call without a partner goes on alone.
 type rendezvous struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}
@@ -1649,7 +1650,7 @@ func (r *rendezvous) meet(key string) (met bool) {
 }
 
 func raceFaults() []fault {
-	// checking judges conditions of a kind first and writes afterwards.
+	// checking checks conditions of a kind first and writes afterwards.
 	checking := func(kind kv.ConditionKind) middleware {
 		return func(d kv.Driver) kv.Driver {
 			var r rendezvous
@@ -1668,21 +1669,21 @@ func raceFaults() []fault {
 	}
 	return []fault{
 		{
-			name:  "looks first and creates afterwards",
+			name:  "reads first and creates afterwards",
 			wrap:  checking(kv.CondAbsent),
 			must:  []string{"concurrency/creators", "concurrency/takeover"},
 			only:  true,
 			group: "concurrency/",
 		},
 		{
-			name:  "looks first and compares versions before it writes",
+			name:  "reads first and compares versions before it writes",
 			wrap:  checking(kv.CondVersion),
 			must:  []string{"concurrency/compare-and-swap", "concurrency/delete", "concurrency/put-and-delete", "concurrency/counter"},
 			only:  true,
 			group: "concurrency/",
 		},
 		{
-			name: "a rush of writes is lost",
+			name: "many concurrent writes are lost",
 			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
 				return onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
@@ -1712,7 +1713,7 @@ func raceFaults() []fault {
 			group: "concurrency/",
 		},
 		{
-			name: "scans yield what was replaced meanwhile once more",
+			name: "scans yield a record again that was replaced meanwhile",
 			wrap: func(d kv.Driver) kv.Driver {
 				var mu sync.Mutex
 				var replaced []string
@@ -1786,7 +1787,7 @@ func contextFaults() []fault {
 			must: []string{"context/cancelled-on-the-way/reads"},
 		},
 		{
-			name: "a cancelled write is said to have been stopped, and was not",
+			name: "a cancelled write is reported as not applied, and was applied",
 			wrap: methods{
 				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 					out, err := d.Write(ctx, req)
@@ -1820,7 +1821,7 @@ func contextFaults() []fault {
 			},
 		},
 		{
-			name: "a cancelled write is said to be done, and was stopped",
+			name: "a cancelled write is reported as done, and was not applied",
 			wrap: methods{
 				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 					if ctx.Err() != nil && req.Kind == kv.KindPut {
@@ -1841,7 +1842,7 @@ func contextFaults() []fault {
 			must: []string{"context/cancelled-on-the-way/put", "context/cancelled-on-the-way/put-many", "context/cancelled-on-the-way/delete-many"},
 		},
 		{
-			name: "a cancelled call says that the service is unavailable",
+			name: "a cancelled call reports that the service is unavailable",
 			wrap: methods{
 				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 					if ctx.Err() != nil && req.Kind == kv.KindPut {
@@ -1905,7 +1906,7 @@ func otherDriverFaults() []fault {
 			only: true,
 		},
 		{
-			name: "hands the errors of closed connections on as they are",
+			name: "returns the errors of closed connections as they are",
 			wrap: failures(func(err error) error {
 				if errors.Is(err, kv.ErrClosed) {
 					return &kv.Error{Err: net.ErrClosed}

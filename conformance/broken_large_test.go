@@ -8,7 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// part is what a layout may hold in one property or packet.
+// part is the limit of one property or packet of a layout.
 const part = 64 << 10
 
 // cut returns the first part of a value.
@@ -81,7 +81,7 @@ func largeFaults() []fault {
 			only: true,
 		},
 		{
-			name: "a put leaves what goes beyond 64 KiB",
+			name: "a put keeps the old bytes after 64 KiB",
 			wrap: func(d kv.Driver) kv.Driver {
 				return before(kv.KindPut, func(req *kv.WriteRequest) {
 					if old, ok := find(d, req.Key); ok && len(old.Value) > part && len(req.Value) <= part {
@@ -100,7 +100,7 @@ func largeFaults() []fault {
 			must: []string{"large/others", "large/put"},
 		},
 		{
-			name: "holds less than it says",
+			name: "holds less than its Info says",
 			wrap: methods{
 				write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 					if len(req.Value) > 380<<10 {
@@ -117,7 +117,7 @@ func largeFaults() []fault {
 func frontLargeFaults() []fault {
 	return []fault{
 		{
-			name: "a MaxValue that cannot be is as none",
+			name: "a MaxValue out of range has no effect",
 			with: fronting(func(f *front) {
 				f.exists = func(ctx context.Context, key string) (bool, error) {
 					ok, err := f.store.Exists(ctx, key)

@@ -10,9 +10,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// rangeFaults are of stores that take the bounds of a scan otherwise than they are meant.
+// rangeFaults are stores that misunderstand the bounds of a scan.
 func rangeFaults() []fault {
-	// bound returns the key of an option, if it is of the same kind as another one.
+	// bound returns the key of an option, if it has the same kind as like.
 	bound := func(opt kv.PageOption, like kv.PageOption) (string, bool) {
 		if opt == nil || reflect.TypeOf(opt) != reflect.TypeOf(like) {
 			return "", false
@@ -40,7 +40,7 @@ func rangeFaults() []fault {
 			}
 		})
 	}
-	// from and before change the bounds of one kind.
+	// from and before change one kind of bound.
 	from := func(change func(prefix, key string) kv.PageOption) func(store) store {
 		return bounded(func(prefix string, opt kv.PageOption) kv.PageOption {
 			if key, ok := bound(opt, kv.From("")); ok {
@@ -71,7 +71,7 @@ func rangeFaults() []fault {
 			must: []string{"scan/range/from-a-key", "scan/range/from-before-all", "scan/range/from-within-the-prefix", "scan/range/one-key", "scan/range/many", "page/range"},
 		},
 		{
-			name: "From begins before the prefix where it lies there",
+			name: "a From before the prefix starts the scan there",
 			with: fronting(func(f *front) {
 				f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
 					for _, opt := range opts {
@@ -96,18 +96,18 @@ func rangeFaults() []fault {
 				"scan/range/many", "scan/range/in-a-group", "scan/range/in-namespace", "scan/range/invalid", "page/range", "keys/invalid/slash"},
 		},
 		{
-			name: "Before includes its key, and those that begin with it",
+			name: "Before includes its key, and longer keys that begin with it",
 			with: before(func(_, key string) kv.PageOption { return kv.Before(key + strings.Repeat("z", min(1, len(key)))) }),
 			must: []string{"scan/range/before-a-key", "scan/range/before-a-key-that-begins-others", "scan/range/before-the-lowest-byte", "scan/range/before-the-highest-byte",
 				"scan/range/before-within-the-prefix", "scan/range/before-the-prefix-itself", "scan/range/from-is-before", "page/range"},
 		},
 		{
-			name: "Before ends before the keys that begin like it",
+			name: "Before ends before keys that begin like its key",
 			with: before(func(_, key string) kv.PageOption { return kv.Before(key[:max(len(key)-1, min(1, len(key)))]) }),
 			must: []string{"scan/range/before-a-key", "scan/range/before-the-lowest-byte", "scan/range/before-the-highest-byte", "scan/range/one-key", "scan/range/before-within-the-prefix"},
 		},
 		{
-			name: "Before within a prefix is taken to stand after it",
+			name: "Before within a prefix counts as after it",
 			with: before(func(prefix, key string) kv.PageOption {
 				if key != "" {
 					key = prefix + key
@@ -117,7 +117,7 @@ func rangeFaults() []fault {
 			must: []string{"scan/range/before-within-the-prefix", "scan/range/before-the-prefix", "scan/range/before-past-the-prefix", "scan/range/all-together"},
 		},
 		{
-			name: "takes a Before past all keys for an empty range",
+			name: "treats a Before greater than all keys as an empty range",
 			with: before(func(_, key string) kv.PageOption {
 				if len(key) == 5 && strings.Trim(key, "z") == "" {
 					key = "-"
@@ -128,9 +128,9 @@ func rangeFaults() []fault {
 			only: true,
 		},
 		{
-			name: "From goes before After",
+			name: "From overrides After",
 			with: fronting(func(f *front) {
-				// later drops After where there is a From.
+				// later drops After if there is a From.
 				later := func(opts []kv.PageOption) []kv.PageOption {
 					if !slices.ContainsFunc(opts, func(opt kv.PageOption) bool { key, ok := bound(opt, kv.From("")); return ok && key != "" }) {
 						return opts

@@ -4,11 +4,11 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// predecessorFaults are of drivers that do not store, or not return, what updates rely
-// on under lost responses.
+// predecessorFaults are drivers that do not store, or do not return, what updates need
+// after lost responses.
 func predecessorFaults() []fault {
 	forget := func(rec *kv.Record) { rec.Predecessors = "" }
-	// keeping makes writes that have none keep the predecessors that are there.
+	// keeping makes writes without predecessors keep the old ones.
 	keeping := func(writes func(d kv.Driver, change func(w *kv.Write)) kv.Driver) middleware {
 		return func(d kv.Driver) kv.Driver {
 			return writes(d, func(w *kv.Write) {
@@ -37,7 +37,7 @@ func predecessorFaults() []fault {
 			only: true,
 		},
 		{
-			name: "a put without predecessors keeps those that are there",
+			name: "a put without predecessors keeps the old ones",
 			wrap: keeping(func(d kv.Driver, change func(w *kv.Write)) kv.Driver {
 				return before(kv.KindPut, func(req *kv.WriteRequest) { change(&req.Write) })(d)
 			}),
@@ -45,13 +45,13 @@ func predecessorFaults() []fault {
 			only: true,
 		},
 		{
-			name: "a put of a batch without predecessors keeps those that are there",
+			name: "a put of a batch without predecessors keeps the old ones",
 			wrap: keeping(func(d kv.Driver, change func(w *kv.Write)) kv.Driver { return inBatches(change)(d) }),
 			must: []string{"driver/predecessors/replaced"},
 			only: true,
 		},
 		{
-			name: "a touch without predecessors keeps those that are there",
+			name: "a touch without predecessors keeps the old ones",
 			wrap: keeping(func(d kv.Driver, change func(w *kv.Write)) kv.Driver {
 				return before(kv.KindTouch, func(req *kv.WriteRequest) { change(&req.Write) })(d)
 			}),
@@ -59,7 +59,7 @@ func predecessorFaults() []fault {
 			only: true,
 		},
 		{
-			name: "an atomic write without predecessors keeps those that are there",
+			name: "an atomic write without predecessors keeps the old ones",
 			wrap: keeping(func(d kv.Driver, change func(w *kv.Write)) kv.Driver { return inAtomicWrites(change)(d) }),
 			must: []string{"driver/predecessors/write-atomic"},
 			only: true,

@@ -17,14 +17,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// brokenStores are for the rules that kv.Store keeps on every driver's behalf: no
-// driver can break them, so something in front of the store does.
+// brokenStores are for rules that kv.Store implements for every driver. No driver
+// can break them, so these break the store itself.
 func brokenStores() []fault {
 	return slices.Concat(validationFaults(), answerFaults(), frontScanFaults(), pageFaults(), cursorFaults(), frontBatchFaults(), lifecycleFaults(),
 		frontTouchFaults(), frontLargeFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults(), countFaults())
 }
 
-// front is a store of which methods can be replaced one by one.
+// front is a store whose methods can be replaced one by one.
 type front struct {
 	store
 	info         func() kv.Info
@@ -47,8 +47,8 @@ type front struct {
 	close        func() error
 }
 
-// fronting makes a front of replace, which replaces methods of f, whose originals
-// are f.store's.
+// fronting wraps a store in a front. The function replace sets methods of f;
+// f.store has the original methods.
 func fronting(replace func(f *front)) func(store) store {
 	return func(s store) store {
 		f := &front{
@@ -118,16 +118,16 @@ func (f *front) Count(ctx context.Context, prefix string, opts ...kv.RangeOption
 	return f.count(ctx, prefix, opts...)
 }
 
-// every is a store of which all calls pass through the functions that are set.
+// every is a store whose calls all pass through the functions that are set.
 type every struct {
 	store
 	ctx   func(ctx context.Context) context.Context
-	key   func(method, key string) string // of keys and prefixes
+	key   func(method, key string) string // for keys and prefixes
 	entry func(e kv.Entry) kv.Entry
 	err   func(err error) error
 }
 
-// with sets the store. What is not set leaves everything as it is.
+// with sets the store. A function that is nil changes nothing.
 func (f every) with(s store) store {
 	f.store = s
 	if f.ctx == nil {
@@ -249,7 +249,7 @@ func (f every) AtomicWrite(ctx context.Context, ops ...kv.Op) ([]kv.Version, err
 // failing changes the errors of all methods.
 func failing(change func(err error) error) func(store) store { return every{err: change}.with }
 
-// instead makes errors that match one sentinel match another.
+// instead changes errors that match of to match target.
 func instead(of, target error) func(error) error {
 	return func(err error) error {
 		if errors.Is(err, of) {
@@ -259,7 +259,7 @@ func instead(of, target error) func(error) error {
 	}
 }
 
-// mended returns a legal key that is like key.
+// mended returns a legal key that is similar to key.
 func mended(key string) string {
 	if key == "" {
 		return "empty"
@@ -274,7 +274,7 @@ func mended(key string) string {
 
 func validationFaults() []fault {
 	var faults []fault
-	// mending makes one method take any key.
+	// mending makes one method accept any key.
 	mending := func(method string) func(store) store {
 		return every{key: func(of, key string) string {
 			if of != method || method == "Scan" && key == "" {
@@ -284,7 +284,7 @@ func validationFaults() []fault {
 		}}.with
 	}
 	for _, method := range []string{"Get", "Exists", "Put", "Delete", "GetMany", "PutMany", "DeleteMany", "Touch", "Update", "Increment", "GetAndDelete"} {
-		faults = append(faults, fault{name: method + " takes any key", with: mending(method), must: []string{"keys/invalid/*"}, group: "keys/"})
+		faults = append(faults, fault{name: method + " accepts any key", with: mending(method), must: []string{"keys/invalid/*"}, group: "keys/"})
 	}
 	return append(faults,
 		fault{
@@ -314,12 +314,12 @@ func validationFaults() []fault {
 			must: []string{"info/constant"},
 		},
 		fault{
-			name: "DeletePrefix takes any prefix",
+			name: "DeletePrefix accepts any prefix",
 			with: mending("DeletePrefix"),
 			must: []string{"keys/invalid/too-long", "keys/invalid/far-too-long", "keys/invalid/slash", "batch/delete-prefix/empty"},
 		},
 		fault{
-			name: "scans take any prefix",
+			name: "scans accept any prefix",
 			with: mending("Scan"),
 			must: []string{"keys/invalid/too-long", "keys/invalid/far-too-long", "keys/invalid/slash", "scan/prefix/longest"},
 		},
@@ -340,7 +340,7 @@ func validationFaults() []fault {
 			only: true,
 		},
 		fault{
-			name: "puts leave out options that are invalid",
+			name: "puts ignore invalid options",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
 					v, err := f.store.Put(ctx, key, value, opts...)
@@ -354,7 +354,7 @@ func validationFaults() []fault {
 			only: true,
 		},
 		fault{
-			name: "deletes leave out options that are invalid",
+			name: "deletes ignore invalid options",
 			with: fronting(func(f *front) {
 				f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
 					err := f.store.Delete(ctx, key, opts...)
@@ -368,7 +368,7 @@ func validationFaults() []fault {
 			only: true,
 		},
 		fault{
-			name: "takes a version for one that does not match where it is none",
+			name: "treats an invalid version as one that does not match",
 			with: failing(instead(kv.ErrInvalidVersion, kv.ErrConditionFailed)),
 			must: []string{"put/if-version/zero", "put/if-version/other-key", "put/if-version/other-provider", "delete/if-version/zero",
 				"delete/if-version/other-key", "delete/if-version/other-provider", "errors/one-meaning",
@@ -376,7 +376,7 @@ func validationFaults() []fault {
 			only: true,
 		},
 		fault{
-			name: "PutMany leaves out items that are invalid",
+			name: "PutMany skips invalid items",
 			with: fronting(func(f *front) {
 				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					good := slices.DeleteFunc(slices.Clone(items), func(item kv.Item) bool {
@@ -391,7 +391,7 @@ func validationFaults() []fault {
 			must: []string{"batch/put-many/invalid", "expiry/invalid-item/*", "values/too-long", "keys/invalid/slash"},
 		},
 		fault{
-			name: "DeleteMany leaves out keys that are invalid",
+			name: "DeleteMany skips invalid keys",
 			with: fronting(func(f *front) {
 				f.deleteMany = func(ctx context.Context, keys []string) error {
 					if err := f.store.DeleteMany(ctx, slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return kv.ValidateKey(key) != nil })); err != nil {
@@ -433,7 +433,7 @@ func validationFaults() []fault {
 			only: true,
 		},
 		fault{
-			name: "takes a page limit below one for one",
+			name: "treats a page limit below one as one",
 			with: fronting(func(f *front) {
 				f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 					return f.store.ScanPage(ctx, prefix, max(limit, 1), cursor, opts...)
@@ -443,7 +443,7 @@ func validationFaults() []fault {
 			only: true,
 		},
 		fault{
-			name: "cannot count far",
+			name: "cannot count beyond a small number",
 			with: fronting(func(f *front) {
 				f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 					return f.store.ScanPage(ctx, prefix, int(int16(limit)), cursor, opts...)
@@ -468,7 +468,7 @@ func answerFaults() []fault {
 			must: []string{"values/nil", "values/empty"},
 		},
 		{
-			name: "returns instants of the local zone",
+			name: "returns instants in the local time zone",
 			with: entries(func(e kv.Entry) kv.Entry {
 				if !e.ExpiresAt.IsZero() {
 					e.ExpiresAt = e.ExpiresAt.In(time.FixedZone("local", 3600))
@@ -516,7 +516,7 @@ func answerFaults() []fault {
 			must: []string{"versions/one-per-key"},
 		},
 		{
-			name: "extends an expiry that has passed, when the version is right",
+			name: "extends an expiry that has passed, if the version is right",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
 					v, err := f.store.Put(ctx, key, value, opts...)
@@ -529,7 +529,7 @@ func answerFaults() []fault {
 			must: []string{"put/if-version/expired", "put/if-version/expired-for-long", "expiry/expired-version"},
 		},
 		{
-			name: "deletes an entry that has expired, when the version is right",
+			name: "deletes an expired entry, if the version is right",
 			with: fronting(func(f *front) {
 				f.delete = func(ctx context.Context, key string, opts ...kv.DeleteOption) error {
 					err := f.store.Delete(ctx, key, opts...)
@@ -542,7 +542,7 @@ func answerFaults() []fault {
 			must: []string{"delete/if-version/expired", "delete/if-version/expired-for-long", "expiry/ttl/1s", "expiry/expired-version"},
 		},
 		{
-			name: "creates after a condition that failed",
+			name: "creates after a failed condition",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
 					v, err := f.store.Put(ctx, key, value, opts...)
@@ -555,7 +555,7 @@ func answerFaults() []fault {
 			must: []string{"put/if-not-exists/live", "put/if-version/expired", "put/if-version/re-created-after-expiry", "expiry/unchanged-by-failed-condition"},
 		},
 		{
-			name: "conditional puts without an own expiry keep the old one's hour",
+			name: "conditional puts without an expiry keep the old one",
 			with: fronting(func(f *front) {
 				f.put = func(ctx context.Context, key string, value []byte, opts ...kv.PutOption) (kv.Version, error) {
 					if len(opts) == 1 && opts[0] == kv.IfNotExists() {
@@ -588,7 +588,7 @@ func answerFaults() []fault {
 			must: []string{"errors/described", "batch/put-many/invalid", "batch/get-many/invalid", "page/damaged-entry"},
 		},
 		{
-			name: "an absent key is a failed condition too",
+			name: "an absent key also counts as a failed condition",
 			with: failing(func(err error) error {
 				if errors.Is(err, kv.ErrNotFound) {
 					return errors.Join(err, kv.ErrConditionFailed)
@@ -599,7 +599,7 @@ func answerFaults() []fault {
 			only: true,
 		},
 		{
-			name: "says that it is unknown whether a failed condition's write was applied",
+			name: "reports a failed condition as indeterminate",
 			with: failing(func(err error) error {
 				if errors.Is(err, kv.ErrConditionFailed) {
 					return errors.Join(err, kv.ErrIndeterminate)
@@ -609,7 +609,7 @@ func answerFaults() []fault {
 			must: []string{"put/if-not-exists/live", "delete/if-version/replaced", "expiry/expired-version", "errors/one-meaning"},
 		},
 		{
-			name: "says that a condition failed where that is unknown",
+			name: "reports an indeterminate write as a failed condition",
 			with: failing(instead(kv.ErrIndeterminate, kv.ErrConditionFailed)),
 			must: []string{"put/if-not-exists/replaced-before-retry", "put/if-version/replaced-before-retry", "put/if-version/deleted-before-retry", "delete/if-version/response-lost"},
 		},
@@ -628,7 +628,7 @@ func answerFaults() []fault {
 			only: true,
 		},
 		{
-			name: "returns what was there beside the error",
+			name: "returns an entry with the error",
 			with: fronting(func(f *front) {
 				f.get = func(ctx context.Context, key string) (kv.Entry, error) {
 					e, err := f.store.Get(ctx, key)
@@ -651,7 +651,7 @@ func changingScan(change func(yield func(kv.Entry, error) bool, scan iter.Seq2[k
 	})
 }
 
-// isAfter reports whether an option is one that kv.After returned.
+// isAfter reports whether kv.After returned the option.
 func isAfter[O kv.ScanOption](opt O) bool { return reflect.TypeOf(opt) == reflect.TypeOf(kv.After("")) }
 
 func frontScanFaults() []fault {
@@ -703,7 +703,7 @@ func frontScanFaults() []fault {
 			must: []string{"scan/after/a-key", "scan/after/a-key-of-the-prefix", "scan/after/the-last", "scan/after/past-the-prefix", "scan/nested", "keys/special/dot"},
 		},
 		{
-			name: "scans judge all entries when they begin",
+			name: "scans judge the expiry of all entries at their start",
 			with: changingScan(func(yield func(kv.Entry, error) bool, scan iter.Seq2[kv.Entry, error]) {
 				var entries []kv.Entry
 				var errs []error
@@ -719,7 +719,7 @@ func frontScanFaults() []fault {
 			must: []string{"scan/expires-meanwhile", "close/during-scan"},
 		},
 		{
-			name: "scans end without saying why",
+			name: "scans end without their error",
 			with: changingScan(func(yield func(kv.Entry, error) bool, scan iter.Seq2[kv.Entry, error]) {
 				for e, err := range scan {
 					if err != nil || !yield(e, nil) {
@@ -742,7 +742,7 @@ func frontScanFaults() []fault {
 			only: true,
 		},
 		{
-			name: "scans repeat the last entry beside the error",
+			name: "scans repeat the last entry with the error",
 			with: changingScan(func(yield func(kv.Entry, error) bool, scan iter.Seq2[kv.Entry, error]) {
 				var last kv.Entry
 				for e, err := range scan {
@@ -757,7 +757,7 @@ func frontScanFaults() []fault {
 			must: []string{"scan/damaged-entry", "scan/broken-off"},
 		},
 		{
-			name: "a scan goes on when the loop breaks",
+			name: "a scan goes on when the loop has ended",
 			with: changingScan(func(yield func(kv.Entry, error) bool, scan iter.Seq2[kv.Entry, error]) {
 				next, stop := iter.Pull2(scan)
 				for {
@@ -775,7 +775,7 @@ func frontScanFaults() []fault {
 			only: true,
 		},
 		{
-			name: "scans begin with an entry of no key",
+			name: "scans begin with an entry without a key",
 			with: changingScan(func(yield func(kv.Entry, error) bool, scan iter.Seq2[kv.Entry, error]) {
 				if !yield(kv.Entry{}, nil) {
 					return
@@ -866,7 +866,7 @@ func pageFaults() []fault {
 			only: true,
 		},
 		{
-			name: "pages go on past the error",
+			name: "pages go on after the error",
 			with: changingPages(func(page kv.Page, _ int, err error) (kv.Page, error) {
 				if errors.Is(err, kv.ErrIncompatible) || errors.Is(err, kv.ErrUnavailable) || errors.Is(err, context.Canceled) {
 					err = nil
@@ -887,7 +887,7 @@ func pageFaults() []fault {
 			only: true,
 		},
 		{
-			name: "the cursor goes before After",
+			name: "the cursor overrides After",
 			with: fronting(func(f *front) {
 				f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 					if cursor != "" {
@@ -900,7 +900,7 @@ func pageFaults() []fault {
 			only: true,
 		},
 		{
-			name: "pages hold what has expired since the first",
+			name: "pages have entries that expired since the first page",
 			with: fronting(func(f *front) {
 				var mu sync.Mutex
 				first := make(map[string][]kv.Entry)
@@ -926,7 +926,8 @@ func pageFaults() []fault {
 	}
 }
 
-// ownCursors replaces the cursors by those that name makes of a page's last key.
+// ownCursors replaces the cursors: encode makes them from a page, decode reads
+// them.
 func ownCursors(encode func(s store, prefix string, page kv.Page, cursor string) string, decode func(s store, prefix, cursor string) (after string, err error)) func(store) store {
 	return fronting(func(f *front) {
 		f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
@@ -968,7 +969,7 @@ func cursorFaults() []fault {
 			must: []string{"cursor/cut", "cursor/bit-flipped", "cursor/extended", "cursor/no-cursor", "cursor/other-prefix", "cursor/of-everything", "cursor/never-widens"},
 		},
 		{
-			name: "the cursor knows no prefix",
+			name: "the cursor does not depend on the prefix",
 			with: ownCursors(
 				func(s store, prefix string, page kv.Page, cursor string) string {
 					key := lastKey(s, prefix, page, "")
@@ -1003,7 +1004,7 @@ func cursorFaults() []fault {
 			must: []string{"page/deleted-between", "page/inserted-between", "page/expires-between", "cursor/other-prefix", "cursor/never-widens"},
 		},
 		{
-			name: "the cursor's entry must be there",
+			name: "the cursor's entry must exist",
 			with: ownCursors(lastKey, func(s store, _, cursor string) (string, error) {
 				_, err := s.Get(context.Background(), cursor)
 				return cursor, err
@@ -1011,7 +1012,7 @@ func cursorFaults() []fault {
 			must: []string{"page/deleted-between", "cursor/emptied-store"},
 		},
 		{
-			name: "a cursor belongs to its store",
+			name: "a cursor works only in its own store",
 			with: func() func(store) store {
 				var mu sync.Mutex
 				cursors := make(map[string]string) // by cursor, the store's address
@@ -1032,7 +1033,7 @@ func cursorFaults() []fault {
 			must: []string{"cursor/other-store", "cursor/derived-store"},
 		},
 		{
-			name: "a cursor serves once",
+			name: "a cursor works only once",
 			with: fronting(func(f *front) {
 				var used sync.Map
 				f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
@@ -1062,7 +1063,7 @@ func cursorFaults() []fault {
 			must: []string{"page/other-limit"},
 		},
 		{
-			name: "a damaged cursor starts anew",
+			name: "a damaged cursor starts from the beginning",
 			with: fronting(func(f *front) {
 				f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 					page, err := f.store.ScanPage(ctx, prefix, limit, cursor, opts...)
@@ -1081,7 +1082,7 @@ func cursorFaults() []fault {
 func frontBatchFaults() []fault {
 	return []fault{
 		{
-			name: "GetMany returns nil for nothing",
+			name: "GetMany returns nil if it finds nothing",
 			with: fronting(func(f *front) {
 				f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
 					entries, err := f.store.GetMany(ctx, keys)
@@ -1110,7 +1111,7 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
-			name: "GetMany refuses keys that repeat",
+			name: "GetMany refuses duplicate keys",
 			with: fronting(func(f *front) {
 				f.getMany = func(ctx context.Context, keys []string) (map[string]kv.Entry, error) {
 					if len(slices.Compact(slices.Sorted(slices.Values(keys)))) < len(keys) {
@@ -1133,7 +1134,7 @@ func frontBatchFaults() []fault {
 			must: []string{"batch/get-many/caller-keeps-keys"},
 		},
 		{
-			name: "of the items of one key the first wins",
+			name: "of several items with one key the first wins",
 			with: fronting(func(f *front) {
 				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					seen := make(map[string]bool)
@@ -1148,7 +1149,7 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
-			name: "PutMany returns a version of every item, also where it stored none",
+			name: "PutMany returns a version for every item, also if it was not stored",
 			with: fronting(func(f *front) {
 				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					versions, err := f.store.PutMany(ctx, items)
@@ -1164,7 +1165,7 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
-			name: "PutMany returns no map where it stores nothing",
+			name: "PutMany returns no map if it stores nothing",
 			with: fronting(func(f *front) {
 				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					versions, err := f.store.PutMany(ctx, items)
@@ -1178,7 +1179,7 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
-			name: "batches write one thing too many",
+			name: "batches write one key too many",
 			with: fronting(func(f *front) {
 				f.putMany = func(ctx context.Context, items []kv.Item) (map[string]kv.Version, error) {
 					if len(items) == 0 {
@@ -1219,7 +1220,7 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
-			name: "DeletePrefix of nothing deletes everything",
+			name: "DeletePrefix of the empty prefix deletes everything",
 			with: fronting(func(f *front) {
 				f.deletePrefix = func(ctx context.Context, prefix string) (int, error) {
 					if prefix == "" {
@@ -1237,7 +1238,7 @@ func frontBatchFaults() []fault {
 			only: true,
 		},
 		{
-			name: "DeletePrefix leaves expired entries behind",
+			name: "DeletePrefix does not remove expired entries",
 			with: fronting(func(f *front) {
 				f.deletePrefix = func(ctx context.Context, prefix string) (int, error) {
 					if prefix == "" || kv.ValidatePrefix(prefix) != nil {
@@ -1276,7 +1277,7 @@ func lifecycleFaults() []fault {
 			only: true,
 		},
 		{
-			name: "an ended context is an unavailable service",
+			name: "an ended context is reported as an unavailable service",
 			with: failing(func(err error) error {
 				if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 					return &kv.Error{Kind: kv.ErrUnavailable}
@@ -1307,7 +1308,7 @@ func lifecycleFaults() []fault {
 			only: true,
 		},
 		{
-			name: "Close may be called once",
+			name: "Close may be called only once",
 			with: fronting(func(f *front) {
 				var once sync.Once
 				f.close = func() error {

@@ -12,30 +12,31 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A fault is a way to break a store, and the cases that must notice.
+// A fault is a bug of a store, and the cases that must find it.
 type fault struct {
 	name string
 	wrap middleware        // breaks the driver
 	with func(store) store // breaks the store
 
-	// client breaks the client of an unreliable network, which makes attempts, four
-	// unless set. Such a fault is for the cases that need Config.Faulty.
+	// client breaks the client of an unreliable network, which makes attempts, by
+	// default four. Such a fault is for the cases that need Config.Faulty.
 	client   middleware
 	attempts int
 
-	// must names the cases that have to fail; "scan/*" stands for all of a group, and
-	// a star elsewhere for anything between two slashes.
+	// must names the cases that must fail. "scan/*" means all cases of a group. A
+	// star elsewhere matches anything between two slashes.
 	must []string
 
-	// only: no other case may fail. Unless it is set, no other case is run.
+	// only says that no other case may fail. Otherwise no other case is run.
 	only bool
 
-	// group, if set, restricts the run to the cases of a group: those faults wait
-	// for other calls to come by, which takes too long where none come.
+	// group, if set, limits the run to the cases of a group, for faults that wait for
+	// other calls: without other calls that takes too long.
 	group string
 }
 
-// manyAtOnce is how many cases run at once where many of them wait for a deadline.
+// manyAtOnce is the number of cases that run at once if many of them wait for a
+// deadline.
 const manyAtOnce = 16
 
 func (f fault) config() Config {
@@ -52,7 +53,7 @@ func (f fault) config() Config {
 	}
 }
 
-// suite is what the fault is for.
+// suite returns the cases that the fault is for.
 func (f fault) suite() []testCase {
 	if slices.ContainsFunc(faultSuite, func(c testCase) bool { return f.names(c.Name) }) {
 		return faultSuite
@@ -60,16 +61,16 @@ func (f fault) suite() []testCase {
 	return suite
 }
 
-// unreached lists the cases that no fault is named for, with the reason.
+// unreached lists the cases for which there is no fault, with the reason.
 var unreached = map[string]string{
-	"count/middleware": "the middleware of the case is over the store's driver, and kv does not tell it of Info.Count: a driver has no way around that. " +
-		"The case failed when kv handed Info.Count on.",
-	"versions/damaged-text": "kv.ParseVersion is a function: neither a driver nor what stands in front of a store is in its way. " +
-		"The case failed when kv took a version's text with a line break at its end.",
+	"count/middleware": "the middleware of the case is over the store's driver, and kv hides Info.Count from it: no driver can change that. " +
+		"The case failed when kv passed Info.Count on.",
+	"versions/damaged-text": "kv.ParseVersion is a function: neither a driver nor a broken store can change it. " +
+		"The case failed when kv accepted a version's text with a line break at its end.",
 }
 
-// TestEveryFaultIsFound runs the suite against each broken store, and requires
-// that the cases which are there to notice do, with their rule.
+// TestEveryFaultIsFound runs the suite against each broken store. The cases in must
+// must fail and quote their rule.
 func TestEveryFaultIsFound(t *testing.T) {
 	for _, f := range slices.Concat(brokenDrivers(), brokenStores(), brokenClients()) {
 		t.Run(f.name, func(t *testing.T) {
@@ -79,7 +80,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 	}
 }
 
-// TestEveryCaseCanFail requires that some fault names each case.
+// TestEveryCaseCanFail checks that each case is in the must list of some fault.
 func TestEveryCaseCanFail(t *testing.T) {
 	named := make(map[string]bool)
 	for _, f := range slices.Concat(brokenDrivers(), brokenStores(), brokenClients()) {
@@ -91,12 +92,12 @@ func TestEveryCaseCanFail(t *testing.T) {
 	}
 	for _, c := range slices.Concat(suite, faultSuite) {
 		if _, listed := unreached[c.Name]; named[c.Name] == listed {
-			t.Errorf("rule: every case is either one that a fault is named for, or listed with a reason; %s is both or neither", c.Name)
+			t.Errorf("rule: every case either has a fault or is listed with a reason; %s is both or neither", c.Name)
 		}
 	}
 }
 
-// names reports whether the case must notice the fault.
+// names reports whether the case must find the fault.
 func (f fault) names(name string) bool {
 	return strings.HasPrefix(name, f.group) && slices.ContainsFunc(f.must, func(must string) bool {
 		group, all := strings.CutSuffix(must, "*")
@@ -108,9 +109,9 @@ func (f fault) names(name string) bool {
 	})
 }
 
-// find runs the suite and looks who notices.
+// find runs the suite and checks which cases fail.
 func (f fault) find(t *testing.T) {
-	// What other cases make of the fault matters only where they must not fail.
+	// Other cases are run only if they must not fail.
 	cases := slices.DeleteFunc(slices.Clone(f.suite()), func(c testCase) bool {
 		return !strings.HasPrefix(c.Name, f.group) || !f.only && !f.names(c.Name)
 	})
@@ -126,7 +127,7 @@ func (f fault) find(t *testing.T) {
 		failure := result.Err()
 		switch {
 		case failure == nil && f.names(result.Name) && !f.noticed(t, result.Name):
-			t.Errorf("%s does not notice", result.Name)
+			t.Errorf("%s does not find the fault", result.Name)
 		case failure != nil && f.only && !f.names(result.Name):
 			t.Errorf("%s should not fail:\n%v", result.Name, failure)
 		case failure != nil && !strings.Contains(failure.Error(), "\nrule: "+result.Rule):
@@ -138,8 +139,8 @@ func (f fault) find(t *testing.T) {
 	}
 }
 
-// noticed gives a case that has a deadline more chances: on a busy machine it may pass
-// before the fault shows.
+// noticed gives a case with a deadline more attempts: on a busy machine the deadline
+// may pass before the fault shows.
 func (f fault) noticed(t *testing.T, name string) bool {
 	for _, c := range faultSuite {
 		for range 3 {

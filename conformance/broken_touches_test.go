@@ -8,7 +8,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// inStates names the cases of a group for the states of which it is true.
+// inStates returns the names of the cases of a group for the states for which is
+// returns true.
 func inStates(group string, is func(s state) bool) (names []string) {
 	for _, s := range states {
 		if is(s) {
@@ -23,13 +24,13 @@ func gone(s state) bool    { return !s.live }
 func current(s state) bool { return s.current }
 func stale(s state) bool   { return !s.current }
 
-// staleAndLive is for a version that the driver has to judge: the store knows of one
-// that it has expired.
+// staleAndLive is for a version that the driver must judge. If the version's entry
+// has expired, the store judges it.
 func staleAndLive(s state) bool {
 	return s.live && !s.current && s.name != "re-created-after-expiry"
 }
 
-// withoutRecord is for a key under which the driver has nothing.
+// withoutRecord is for a key for which the driver has no record.
 func withoutRecord(s state) bool {
 	return s.name == "absent" || s.name == "deleted" || s.name == "deleted-by-batch"
 }
@@ -46,12 +47,12 @@ func all(lists ...[]string) (names []string) {
 func touchFaults() []fault {
 	return []fault{
 		{
-			name: "a touch revives what has expired",
+			name: "a touch revives an expired entry",
 			wrap: before(kv.KindTouch, func(req *kv.WriteRequest) { req.Now = 0 }),
 			must: append(inStates("touch/none", overdue), "driver/touch/live"),
 		},
 		{
-			name: "a touch creates what is absent",
+			name: "a touch creates an absent entry",
 			wrap: onWrite(kv.KindTouch, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)
 				if err == nil && !out.Done && !out.Exists {
@@ -91,7 +92,7 @@ func touchFaults() []fault {
 			must: append(inStates("touch/if-version", staleAndLive), "touch/race", "driver/touch/version", "driver/unsupported"),
 		},
 		{
-			name: "a touch keeps an expiry that is to be removed",
+			name: "a touch does not remove the expiry",
 			wrap: func(d kv.Driver) kv.Driver {
 				return touches(func(w *kv.Write) {
 					if old, ok := find(d, w.Key); ok && w.Expires == 0 {
@@ -112,7 +113,7 @@ func touchFaults() []fault {
 			must: append(all(inStates("touch/none", live), inStates("touch/if-version", current)), "touch/values", "touch/sliding"),
 		},
 		{
-			name: "a touch returns the version that was there",
+			name: "a touch returns the old version",
 			wrap: func(d kv.Driver) kv.Driver {
 				return onWrite(kv.KindTouch, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 					old, _ := find(d, req.Key)
@@ -136,7 +137,7 @@ func touchFaults() []fault {
 			must: []string{"driver/touch/batch", "driver/unsupported"},
 		},
 		{
-			name: "looks first and compares versions before it touches",
+			name: "reads first and compares versions before it touches",
 			wrap: func(d kv.Driver) kv.Driver {
 				var r rendezvous
 				return onWrite(kv.KindTouch, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
@@ -160,7 +161,7 @@ func touchFaults() []fault {
 func frontTouchFaults() []fault {
 	return []fault{
 		{
-			name: "a touch of what is gone is a success",
+			name: "a touch of a deleted entry succeeds",
 			with: fronting(func(f *front) {
 				f.touch = func(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error) {
 					v, err := f.store.Touch(ctx, key, opts...)
@@ -173,7 +174,7 @@ func frontTouchFaults() []fault {
 			must: all(inStates("touch/none", gone), inStates("touch/if-version", gone)),
 		},
 		{
-			name: "a touch under a version of nothing finds nothing",
+			name: "a touch with IfVersion of an absent key is ErrNotFound",
 			with: fronting(func(f *front) {
 				f.touch = func(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error) {
 					v, err := f.store.Touch(ctx, key, opts...)
@@ -183,7 +184,7 @@ func frontTouchFaults() []fault {
 			must: inStates("touch/if-version", stale),
 		},
 		{
-			name: "a touch with invalid options is for an hour",
+			name: "a touch with invalid options sets an hour",
 			with: fronting(func(f *front) {
 				f.touch = func(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error) {
 					v, err := f.store.Touch(ctx, key, opts...)

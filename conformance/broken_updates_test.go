@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// changingUpdates changes what the function of an update is told, and what it returns.
+// changingUpdates changes the arguments and the results of the function of an update.
 func changingUpdates(change func(f *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error)) func(store) store {
 	return fronting(func(f *front) {
 		f.update = func(ctx context.Context, key string, next func(kv.Entry, bool) (kv.Change, error)) (kv.Entry, error) {
@@ -24,7 +24,7 @@ func changingUpdates(change func(f *front, old kv.Entry, exists bool, next func(
 	})
 }
 
-// changed changes what the function of an update returns.
+// changed changes the results of the function of an update.
 func changed(with func(c *kv.Change, old kv.Entry)) func(store) store {
 	return changingUpdates(func(_ *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error) {
 		c, err := next(old, exists)
@@ -36,7 +36,7 @@ func changed(with func(c *kv.Change, old kv.Entry)) func(store) store {
 func frontUpdateFaults() []fault {
 	return []fault{
 		{
-			name: "an update is told the contrary of what there is",
+			name: "the function of an update receives the opposite of exists",
 			with: changingUpdates(func(_ *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error) {
 				return next(old, !exists)
 			}),
@@ -69,7 +69,7 @@ func frontUpdateFaults() []fault {
 			only: true,
 		},
 		{
-			name: "an update that is invalid changes nothing, and is a success",
+			name: "an invalid update changes nothing, and succeeds",
 			with: changingUpdates(func(f *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error) {
 				c, err := next(old, exists)
 				if c.Leave && c.Delete || c.Delete && c.TTL != 0 || c.TTL != 0 && (c.Persist || !c.ExpiresAt.IsZero() || c.TTL < time.Millisecond) || len(c.Value) > f.store.Info().MaxValueLen {
@@ -93,7 +93,7 @@ func frontUpdateFaults() []fault {
 			only: true,
 		},
 		{
-			name: "an update begins from its own last value, whoever wrote since",
+			name: "an update begins from its own last value, even if others wrote since",
 			with: fronting(func(f *front) {
 				var mu sync.Mutex
 				last := make(map[string]kv.Entry)
@@ -124,7 +124,7 @@ func frontUpdateFaults() []fault {
 			must: append(inStates("update/get-and-delete", live), "update/one-taker"),
 		},
 		{
-			name: "GetAndDelete of nothing is a success",
+			name: "GetAndDelete of an absent key succeeds",
 			with: fronting(func(f *front) {
 				f.getAndDelete = func(ctx context.Context, key string) (kv.Entry, error) {
 					e, err := f.store.GetAndDelete(ctx, key)
@@ -173,7 +173,7 @@ func frontUpdateFaults() []fault {
 			group: "update/",
 		},
 		{
-			name: "an increment of what is no number begins at 0",
+			name: "an increment of a value that is not a number begins at 0",
 			with: fronting(func(f *front) {
 				f.increment = func(ctx context.Context, key string, delta int64, opts ...kv.IncrementOption) (int64, error) {
 					n, err := f.store.Increment(ctx, key, delta, opts...)
@@ -197,7 +197,7 @@ func frontUpdateFaults() []fault {
 			must: append(inStates("update/increment", gone), "update/increments", "update/counters"),
 		},
 		{
-			name: "every increment sets the expiry that is for a new entry",
+			name: "every increment sets the expiry of TTLIfNew",
 			with: fronting(func(f *front) {
 				f.increment = func(ctx context.Context, key string, delta int64, opts ...kv.IncrementOption) (int64, error) {
 					if len(opts) == 1 && reflect.TypeOf(opts[0]) == reflect.TypeOf(kv.TTLIfNew(0)) && opts[0] != kv.TTLIfNew(30) {

@@ -7,7 +7,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// put stores value and gives its version.
+// put stores value and returns its version.
 func (t *trial) put(key, value string, opts ...kv.PutOption) kv.Version {
 	v, err := t.Put(t.ctx, key, []byte(value), opts...)
 	if err != nil {
@@ -25,7 +25,7 @@ func (t *trial) touch(key string, opts ...kv.TouchOption) kv.Version {
 	return v
 }
 
-// fill stores items, many at once, and returns their versions.
+// fill stores items in one batch, and returns their versions.
 func (t *trial) fill(items ...kv.Item) map[string]kv.Version {
 	versions, err := t.PutMany(t.ctx, items)
 	if err != nil {
@@ -57,7 +57,7 @@ func (t *trial) fillWithExpired(live, expired []string) {
 	t.clock.advance(time.Second)
 }
 
-// get reads an entry that must be there.
+// get reads an entry that must exist.
 func (t *trial) get(key string) kv.Entry {
 	e, err := t.Get(t.ctx, key)
 	if err != nil {
@@ -105,7 +105,7 @@ func (t *trial) getMany(keys ...string) map[string]kv.Entry {
 	return entries
 }
 
-// atOnce calls f for 0 to n-1, all at the same time, and gives their errors.
+// atOnce calls f for 0 to n-1, all at the same time, and returns their errors.
 func atOnce(n int, f func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})

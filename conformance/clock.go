@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// clock is what a trial's stores go by. It moves only when told to.
+// clock is the clock of a trial's stores. It moves only when the trial moves it.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-// newClock starts a clock within a second of the real time: services delete
-// expired entries by their own clocks. Its milliseconds are always the same, and
-// none from which a TTL of the cases leads to a whole second: at that instant no
-// case would notice a driver that keeps whole seconds.
+// newClock returns a clock within a second of the real time, because services
+// delete expired entries by their own clocks. Its milliseconds are constant, so
+// that no TTL of the cases ends at a full second. At a full second no case would
+// notice a driver that keeps only seconds.
 func newClock() *clock {
 	return &clock{at: time.Now().Truncate(time.Second).Add(123 * time.Millisecond)}
 }

@@ -11,7 +11,7 @@ func closeCases() []testCase {
 	var cases []testCase
 	for _, op := range operations {
 		cases = append(cases, rule("close/then-"+op.name,
-			"Every operation of a closed store is ErrClosed and does not reach the driver.",
+			"Every operation of a closed store returns ErrClosed and does not reach the driver.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				if err := t.Close(); err != nil {
@@ -22,7 +22,7 @@ func closeCases() []testCase {
 	}
 	for _, op := range operations {
 		cases = append(cases, rule("close/on-the-way/"+op.name,
-			"An operation that is on its way to the service when the store is closed gives the right answer or ErrClosed, never an absence that is none.",
+			"An operation that runs when the store is closed returns the right result or ErrClosed. It never reports an entry that exists as absent.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				t.driver.before = sync.OnceFunc(func() {
@@ -33,18 +33,18 @@ func closeCases() []testCase {
 				err := op.call(t.ctx, t.store, v)
 				t.driver.before = nil
 				if err != nil && !errors.Is(err, kv.ErrClosed) {
-					t.Errorf("the operation: %v; want the right answer, or an error that matches ErrClosed", err)
+					t.Errorf("the operation: %v; want the right result, or an error that matches ErrClosed", err)
 				}
 			}))
 	}
 	return append(cases,
 		rule("close/twice",
-			"Close may be called again, at the same time too, and returns nil.",
+			"Close may be called several times, also concurrently, and returns nil.",
 			func(t *trial) {
 				t.put("key", "value")
 				for _, err := range atOnce(8, func(int) error { return t.Close() }) {
 					if err != nil {
-						t.Errorf("Close, one of eight: %v", err)
+						t.Errorf("one of eight concurrent Closes: %v", err)
 					}
 				}
 				if err := t.Close(); err != nil {
@@ -52,7 +52,7 @@ func closeCases() []testCase {
 				}
 			}),
 		rule("close/with-derived",
-			"A store and those that With made of it close together, whichever is closed.",
+			"A store and the stores that With derived from it close together, whichever is closed.",
 			func(t *trial) {
 				derived := t.with(kv.Wrap(kv.Level1, named("another-provider")))
 				t.put("key", "value")
@@ -68,7 +68,7 @@ func closeCases() []testCase {
 				}
 			}),
 		rule("close/during-scan",
-			"A scan that is under way when the store is closed ends with ErrClosed, not as if it were complete.",
+			"A scan that runs when the store is closed ends with ErrClosed, not as if it were complete.",
 			func(t *trial) {
 				t.fillKeys(numbered("key:", 50)...)
 				n := 0
@@ -88,7 +88,7 @@ func closeCases() []testCase {
 				}
 			}),
 		rule("close/unused",
-			"A store can be closed without having been used.",
+			"A store can be closed before any use.",
 			func(t *trial) {
 				if err := t.Close(); err != nil {
 					t.Errorf("Close: %v", err)

@@ -15,7 +15,7 @@ import (
 func concurrencyCases() []testCase {
 	return []testCase{
 		rule("concurrency/creators",
-			"Of 32 concurrent puts-if-absent exactly one succeeds, and its entry stays; the others get ErrConditionFailed.",
+			"Exactly one of 32 concurrent puts-if-absent succeeds, and its entry stays. The others return ErrConditionFailed.",
 			func(t *trial) {
 				for range 3 {
 					t.race(32, kv.IfNotExists())
@@ -23,7 +23,7 @@ func concurrencyCases() []testCase {
 				}
 			}),
 		rule("concurrency/takeover",
-			"Of 16 concurrent puts-if-absent that meet an expired entry exactly one succeeds, and its entry stays.",
+			"Exactly one of 16 concurrent puts-if-absent of an expired entry succeeds, and its entry stays.",
 			func(t *trial) {
 				for range 3 {
 					t.put("key", "old", kv.TTL(time.Second))
@@ -32,14 +32,14 @@ func concurrencyCases() []testCase {
 				}
 			}),
 		rule("concurrency/compare-and-swap",
-			"Of 16 concurrent compare-and-swaps of one version exactly one succeeds, and its entry stays.",
+			"Exactly one of 16 concurrent compare-and-swaps of one version succeeds, and its entry stays.",
 			func(t *trial) {
 				for range 3 {
 					t.race(16, kv.IfVersion(t.put("key", "old")))
 				}
 			}),
 		rule("concurrency/delete",
-			"Of 16 concurrent deletes of one version exactly one succeeds.",
+			"Exactly one of 16 concurrent deletes of one version succeeds.",
 			func(t *trial) {
 				for range 3 {
 					v := t.put("key", "old")
@@ -50,7 +50,7 @@ func concurrencyCases() []testCase {
 				}
 			}),
 		rule("concurrency/put-and-delete",
-			"Of concurrent puts and deletes of one version exactly one succeeds, and the key is as that one left it.",
+			"Exactly one of several concurrent puts and deletes of one version succeeds, and the key is as that one left it.",
 			func(t *trial) {
 				for range 3 {
 					v := t.put("key", "old")
@@ -73,13 +73,13 @@ func concurrencyCases() []testCase {
 				}
 			}),
 		rule("concurrency/counter",
-			"Counting by compare-and-swap loses no update.",
+			"A counter by compare-and-swap loses no update.",
 			func(t *trial) {
 				const workers, rounds = 6, 10
 				t.put("key", "0")
 				counted, unknown := 0, 0
 				for range rounds {
-					// All read before any writes, so that they are in each other's way.
+					// All read before any of them writes, so that their writes compete.
 					entries := make([]kv.Entry, workers)
 					for i, err := range atOnce(workers, func(i int) error {
 						return persist(func() (err error) { entries[i], err = t.Get(t.ctx, "key"); return err })
@@ -109,16 +109,16 @@ func concurrencyCases() []testCase {
 						}
 					}
 					if counted+unknown == before {
-						t.Errorf("none of %d workers got on", workers)
+						t.Errorf("none of %d workers succeeded", workers)
 					}
 				}
 				count, _ := strconv.Atoi(string(t.get("key").Value))
 				if count < counted || count > counted+unknown {
-					t.Errorf("the counter holds %d after %d successful increments (and %d of unknown fate)", count, counted, unknown)
+					t.Errorf("the counter holds %d after %d successful increments (and %d of unknown result)", count, counted, unknown)
 				}
 			}),
 		rule("concurrency/other-keys",
-			"Concurrent writes to different keys do not disturb each other, single ones or batches.",
+			"Concurrent writes to different keys do not affect each other, single or in batches.",
 			func(t *trial) {
 				var keys []string
 				for i := range 24 {
@@ -150,7 +150,7 @@ func concurrencyCases() []testCase {
 				t.wantContent(append(all, keys...)...)
 			}),
 		rule("concurrency/whole-values",
-			"Concurrent puts of one key leave the whole value of one of them, with the version that it was told, and readers meanwhile see whole values only.",
+			"Concurrent puts of one key leave the whole value of one of them, with the version that this put returned. Reads meanwhile return whole values only.",
 			func(t *trial) {
 				const writers = 12
 				size := t.maxValueLen()
@@ -188,19 +188,19 @@ func concurrencyCases() []testCase {
 				}
 				e := t.get("key")
 				if !whole(e.Value) || e.Value[0] == '0' {
-					t.Fatalf("the value at the end is none that was written last")
+					t.Fatalf("the value at the end is not one of the last writes")
 				}
 				if i := int(e.Value[0] - 'A'); !indeterminate && versions[i] != e.Version {
-					t.Errorf("the version at the end is not the one that the writer of the value was told")
+					t.Errorf("the version at the end is not the version that its Put returned")
 				}
 			}),
 		rule("concurrency/scan-among-writers",
-			"A scan yields every key that stays exactly once and in order, while others write and delete around it.",
+			"A scan yields every key that stays exactly once and in order, while others write and delete other keys.",
 			func(t *trial) {
 				stay := numbered("key:", 80)
 				t.fillKeys(stay...)
-				// Scanner and writers go in step: wrote says that a writer did something,
-				// stopped that one gave up.
+				// Scanner and writers go in step. wrote says that a writer wrote
+				// something, stopped that one gave up.
 				wrote, stopped := make(chan struct{}), make(chan struct{})
 				done := make(chan struct{})
 				var once sync.Once
@@ -274,8 +274,8 @@ func concurrencyCases() []testCase {
 	}
 }
 
-// persist repeats a call that failed for reasons of the service's, before it did
-// anything: under a rush an emulator may turn calls away.
+// persist repeats a call that the service refused before it did anything: under load an
+// emulator may refuse calls.
 func persist(call func() error) error {
 	var err error
 	for range 20 {
@@ -287,14 +287,15 @@ func persist(call func() error) error {
 	return err
 }
 
-// winner checks the errors of conditional writes of which one can win, and gives
-// the winner's index: -1 when it cannot be told, since a call's fate is unknown.
+// winner checks the errors of conditional writes of which only one can succeed. It
+// returns the index of that one, or -1 if a write may have been applied and the winner is
+// unknown.
 func (t *trial) winner(errs []error) int {
 	winner, unknown := -1, 0
 	for i, err := range errs {
 		switch {
 		case err == nil && winner >= 0:
-			t.Errorf("two of %d writers were told that their condition held, %d and %d", len(errs), winner, i)
+			t.Errorf("two of %d writers succeeded, %d and %d", len(errs), winner, i)
 		case err == nil:
 			winner = i
 		case errors.Is(err, kv.ErrIndeterminate):
@@ -304,12 +305,12 @@ func (t *trial) winner(errs []error) int {
 		}
 	}
 	if winner < 0 && unknown == 0 {
-		t.Errorf("none of %d writers was told that its condition held", len(errs))
+		t.Errorf("none of %d writers succeeded", len(errs))
 	}
 	return winner
 }
 
-// race has n writers put their numbers under "key" at once, of whom one wins.
+// race lets n writers put their numbers under "key" at once. One must succeed.
 func (t *trial) race(n int, cond kv.PutOption) {
 	versions := make([]kv.Version, n)
 	errs := atOnce(n, func(i int) error {

@@ -11,48 +11,48 @@ import (
 
 // Config says how the suite gets its stores.
 type Config struct {
-	// New opens a store for one case, which closes it at its end. The store must
-	// be empty and share its data with no other: a table, collection or file of
-	// its own, under a name that no other call uses. New is called concurrently,
-	// sometimes more than once in a case; ctx ends with the case. What New
-	// creates is its own to remove, in a T.Cleanup for example.
+	// New opens a store for one case, which closes it at its end. The store must be
+	// empty and must share its data with no other store: it needs its own table,
+	// collection or file, under a name that no other call uses. The suite calls New
+	// concurrently, sometimes more than once in a case. ctx ends with the case. New must
+	// remove what it creates, in a T.Cleanup for example.
 	New func(ctx context.Context) (*kv.Store, error)
 
-	// Shared says that all stores that New opens have the same data, such as one
-	// table in the cloud: it is opened anew for every case. It must be empty, and
-	// nobody else may use it meanwhile. The cases then run one after the other,
-	// and each removes all there is when it ends.
+	// Shared says that all stores of New have the same data, such as one table in the
+	// cloud. Each case opens it again. It must be empty, and nobody else may use it
+	// meanwhile. The cases then run one after another, and each removes everything at
+	// its end.
 	Shared bool
 
-	// Faulty, when set, adds the cases of [FaultCases]; without it there are none of
-	// them, and nothing is said about faults. It opens a store as New does, empty
-	// unless Shared, on a way to its service that breaks when it is told to: decide
-	// says of every request that the store's client sends what is to become of it,
-	// each time that the client repeats it too. Write tells it of a request that may
-	// change something. It is called concurrently, as requests are, and lets the
-	// requests by which the store is opened pass.
+	// Faulty, when set, adds the cases of [FaultCases]. Without it they do not run, and
+	// passing says nothing about faults. It opens a store as New does, over a connection
+	// that can fail. It must call decide for every request that the store's client
+	// sends, retries included, and treat the request as decide returns. write says that
+	// the request may change something. decide may be called concurrently. It passes all
+	// requests while the store opens. The store must be empty unless Shared is set.
 	//
 	// An HTTP transport, a gRPC interceptor or a proxy can do this. The client should
-	// repeat requests as it does in use, with pauses of milliseconds.
+	// retry as it does in production, with pauses of milliseconds.
 	Faulty func(ctx context.Context, decide func(write bool) Fault) (*kv.Store, error)
 
-	// CaseTimeout is how long a case may take, with opening and closing its stores. Then
-	// the context of its calls ends, and the case has failed. A case that does not end
-	// within another fifth of that time is left behind: see the package's documentation.
+	// CaseTimeout is the time limit of a case, including the opening and closing of its
+	// stores. When it is over, the context of the case's calls ends, and the case fails.
+	// The suite abandons a case that does not end within another fifth of that time: see
+	// the package's documentation.
 	//
-	// Zero stands for 30 seconds, with Shared for 2 minutes. The slowest case on the
-	// slowest emulator takes 2 seconds, and took 9 on two cores with a load of 30.
+	// Zero means 30 seconds, with Shared 2 minutes. The slowest case on the slowest
+	// emulator takes 2 seconds, and took 9 on two cores with a load of 30.
 	CaseTimeout time.Duration
 
-	// Only, when set, says which cases to run, as "go test -run" does. The others are left
-	// out of what [Run] and [Check] do, and nothing is said about what they check.
+	// Only, when set, selects the cases to run, as "go test -run" does. [Run] and
+	// [Check] leave out the others, and passing says nothing about them.
 	Only func(Case) bool
 
 	front    func(store) store // breaks the store, in the suite's own tests
-	parallel int               // how many cases run at once; zero stands for GOMAXPROCS
+	parallel int               // number of cases that run at once; zero means GOMAXPROCS
 }
 
-// caseTimeout is CaseTimeout or what zero stands for.
+// caseTimeout returns CaseTimeout or its default.
 func (config Config) caseTimeout() time.Duration {
 	switch {
 	case config.CaseTimeout != 0:
@@ -63,8 +63,7 @@ func (config Config) caseTimeout() time.Duration {
 	return 30 * time.Second
 }
 
-// patience is how long a case may go on after its context has ended, to close what it
-// opened.
+// patience is the time that a case has after its context has ended, to close its stores.
 func (config Config) patience() time.Duration { return config.caseTimeout() / 5 }
 
 // Case is one case of the suite.
@@ -73,18 +72,18 @@ type Case struct {
 	Rule string // what it checks, a sentence
 }
 
-// Result is what became of one case.
+// Result is the result of one case.
 type Result struct {
 	Case
 	Failures []string      // each with the place in the suite's source; none when the case passed
-	Duration time.Duration // with opening and closing the store
+	Duration time.Duration // including the opening and closing of the store
 
-	// Lacks says what the case is for and the store lacks, by its Info. The case then
-	// checked that the store lacks it as it says.
+	// Lacks names what the case needs and the store, by its Info, does not have. The
+	// case then checked that the store refuses it as documented.
 	Lacks string
 }
 
-// Err returns nil when the case passed, and else an error that lists the
+// Err returns nil if the case passed. Otherwise it returns an error that lists the
 // failures and quotes the rule.
 func (r Result) Err() error {
 	if len(r.Failures) == 0 {

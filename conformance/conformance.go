@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Cases lists the cases for every Config, in the order in which [Check] begins them.
+// Cases returns the cases for every Config, in the order in which [Check] starts them.
 func Cases() []Case { return listed(suite) }
 
-// FaultCases lists the cases that need [Config.Faulty]. They come last.
+// FaultCases returns the cases that need [Config.Faulty]. They come last.
 func FaultCases() []Case { return listed(faultSuite) }
 
 func listed(suite []testCase) []Case {
@@ -26,16 +26,16 @@ func listed(suite []testCase) []Case {
 	return cases
 }
 
-// Run runs every case that config allows as a parallel subtest of t, named as the case. As many
-// run at once as "go test -parallel" says; with config.Shared one does.
+// Run runs every case that config selects as a parallel subtest of t with the name of the case.
+// "go test -parallel" sets how many run at once; with config.Shared only one does.
 func Run(t *testing.T, config Config) {
 	t.Helper()
 	if config.Shared {
 		runShared(t, config)
 		return
 	}
-	// The subtests only wait for the results: a subtest that ran its case itself would
-	// keep others from running as long as its driver hangs.
+	// The subtests only wait for the results. If a subtest ran its case itself, a driver that
+	// hangs would keep other cases from running.
 	ctx := t.Context()
 	config.parallel = flag.Lookup("test.parallel").Value.(flag.Getter).Get().(int)
 	var chosen []testCase // by go test -run
@@ -52,12 +52,12 @@ func Run(t *testing.T, config Config) {
 			chosen = append(chosen, c)
 			result := make(chan Result, 1)
 			results[c.Name] = result
-			t.Parallel() // returns when all have been chosen
+			t.Parallel() // returns when go test has chosen all subtests
 			begin()
 			r := <-result
-			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // the subtest took less, or more
+			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // the subtest's own time differs
 			if r.Lacks != "" {
-				t.Logf("the case checked what the store lacks: %s", r.Lacks)
+				t.Logf("the case checked only that the store refuses what it lacks: %s", r.Lacks)
 			}
 			if err := r.Err(); err != nil {
 				t.Error(err)
@@ -66,13 +66,13 @@ func Run(t *testing.T, config Config) {
 	}
 }
 
-// Check runs every case that config allows without the testing package, for programs, and yields
-// the results as the cases end: several at once and in no order, unless
-// config.Shared. Breaking off the loop or cancelling ctx leaves out the cases
-// not yet begun.
+// Check runs every case that config selects without the testing package, for programs. It
+// yields the results as the cases end: several cases run at once and end in any order, unless
+// config.Shared is set. If the loop ends early or ctx is cancelled, Check starts no further
+// case.
 //
-// An error comes last and says why the suite went no further: the shared store
-// holds a key already, could not be cleared or is too slow, or ctx was cancelled.
+// An error comes last and says why the suite stopped: the shared store was not empty, could not
+// be cleared or is too slow, or ctx was cancelled.
 func Check(ctx context.Context, config Config) iter.Seq2[Result, error] {
 	return check(ctx, config, config.cases())
 }
@@ -110,12 +110,12 @@ func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Resul
 			running.Wait()
 			close(results)
 		}()
-		// Cases under way are not cut short by a break of the loop: they clean up.
+		// Running cases are not cut short when the loop ends early, because they clean up.
 		defer running.Wait()
 		defer close(stop)
 		for result := range results {
 			if ctx.Err() != nil {
-				continue // the case may have failed for no other reason
+				continue // the case may have failed only because ctx ended
 			}
 			if !yield(result, nil) {
 				return
@@ -127,14 +127,14 @@ func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Resul
 	}
 }
 
-// mostHanging is how many cases may hang beside those that run.
+// mostHanging is the number of cases that may hang in addition to the cases that run.
 const mostHanging = 128
 
-// places bounds how many cases run at once. Once a case has outlived its limit, those in
-// which the driver hangs lend their places to others: if each held its place up to its
-// limit, a driver that hangs in many cases would take longer than "go test" waits.
+// places limits the number of cases that run at once. After one case has exceeded its limit,
+// cases whose driver hangs lend their places to others. Otherwise a driver that hangs in many
+// cases would take longer than the time limit of "go test".
 type places struct {
-	taken, lent chan struct{} // by whom
+	taken, lent chan struct{} // one element for each case
 	late        atomic.Bool
 }
 

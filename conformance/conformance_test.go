@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	Run(t, Config{New: newMem, Faulty: unreliable(4, nil, nil)})
 }
 
-// Sound drivers.
+// Correct drivers.
 var (
 	sharded   = inShards(shardOf, shardOf, shardOfPrefix)
 	clockless = methods{
@@ -74,8 +74,8 @@ var (
 	}.over
 )
 
-// judgedByClock returns the record that a driver without a clock takes for a condition
-// that fails, and reports whether there is one.
+// judgedByClock returns the record that makes a condition fail in a driver without a
+// clock, and reports whether there is one.
 func judgedByClock(d kv.Driver, w kv.Write) (kv.Found, bool) {
 	if w.Condition.Kind != kv.CondLive && (w.Condition.Kind != kv.CondAbsent || w.Kind == kv.KindTouch) {
 		return kv.Found{}, false
@@ -84,31 +84,31 @@ func judgedByClock(d kv.Driver, w kv.Write) (kv.Found, bool) {
 	return kv.Found{Record: rec, Exists: exists}, exists
 }
 
-// TestSoundDrivers runs the suite against drivers that go about things otherwise
-// than memkv does, and are right.
+// TestSoundDrivers runs the suite against correct drivers that work differently from
+// memkv.
 func TestSoundDrivers(t *testing.T) {
 	for name, wrap := range map[string]middleware{
-		"16 shards": sharded,
-		"16 shards of which any may have a prefix": inShards(shardOf, shardOf, nil),
-		"16 shards without groups":                 inShards(shardWithoutGroup, shardWithoutGroup, nil),
-		"conditions without a clock":               clockless,
+		"16 shards":                        sharded,
+		"16 shards, without ShardOfPrefix": inShards(shardOf, shardOf, nil),
+		"16 shards without groups":         inShards(shardWithoutGroup, shardWithoutGroup, nil),
+		"conditions without a clock":       clockless,
 		"scans without expired records": scans(func(req kv.ScanRequest, rec *kv.Record) bool {
 			return req.Now == 0 || !isExpired(*rec, req.Now)
 		}),
 		"batches key by key": keyByKey,
-		"batches in no order": getsMany(func(_ []string, found []kv.Found) []kv.Found {
+		"batches in random order": getsMany(func(_ []string, found []kv.Found) []kv.Found {
 			slices.Reverse(found)
 			return found
 		}),
-		"the lowest limits":                       infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
-		"a hash of value and token for a version": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
-		"nothing but cancellation":                cancelling,
+		"the lowest limits":               infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
+		"a version that is not the token": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
+		"checks of the context":           cancelling,
 		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
 		}}.over),
 		"no grace":      chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
 		"reserved keys": chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
-		"no grace, and nothing that has expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
+		"no grace, and no records that have expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
 			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)
 				if now := time.Now().UnixMilli(); out.Done && req.Kind != kv.KindDelete && isExpired(req.Record, now) {
@@ -117,9 +117,9 @@ func TestSoundDrivers(t *testing.T) {
 				return out, err
 			},
 		}.over),
-		"atomic writes that say nothing of what they found": findsNothing,
-		"deletions that leave an expired record":            leavesExpired,
-		"checks that write back":                            writesBack,
+		"atomic writes that do not report what they found": findsNothing,
+		"deletions that leave an expired record":           leavesExpired,
+		"checks that write back":                           writesBack,
 	} {
 		t.Run(name, func(t *testing.T) {
 			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil }})
@@ -127,7 +127,7 @@ func TestSoundDrivers(t *testing.T) {
 	}
 }
 
-// cancelling looks at the context wherever a network driver would.
+// cancelling checks the context wherever a network driver would.
 var cancelling = methods{
 	get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 		if err := ctx.Err(); err != nil {
@@ -141,7 +141,7 @@ var cancelling = methods{
 		}
 		out, err := d.Write(ctx, req)
 		if ctx.Err() != nil {
-			return kv.Outcome{}, ctx.Err() // no *kv.Error: its fate is unknown
+			return kv.Outcome{}, ctx.Err() // not a *kv.Error: the write may have been applied
 		}
 		return out, err
 	},
@@ -166,7 +166,8 @@ var cancelling = methods{
 	},
 }.over
 
-// sharedMem makes stores over one memory, and a way to look at it.
+// sharedMem returns a constructor of stores over one memory, and the number of open
+// stores.
 func sharedMem() (newStore func(context.Context) (*kv.Store, error), opened *atomic.Int64) {
 	var inner kv.Driver
 	memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { inner = d; return d }))
@@ -186,7 +187,7 @@ func TestShared(t *testing.T) {
 	}
 	store, _ := newStore(t.Context())
 	for e := range store.With(kv.Clock(newClock().now)).Scan(t.Context(), "") {
-		t.Errorf("rule: the suite leaves a shared store empty; it holds %q", e.Key)
+		t.Errorf("rule: the suite leaves a shared store empty; it has %q", e.Key)
 	}
 }
 
@@ -224,14 +225,14 @@ func TestCheckRefusesOccupiedStore(t *testing.T) {
 	for result, err := range Check(t.Context(), Config{New: newStore, Shared: true}) {
 		n++
 		if err == nil || !strings.Contains(err.Error(), `"users:1"`) {
-			t.Errorf("rule: a shared store that is not empty is refused, naming a key; got %+v, %v", result, err)
+			t.Errorf("rule: a shared store that is not empty is refused, and the error names a key; got %+v, %v", result, err)
 		}
 	}
 	if n != 1 {
 		t.Errorf("rule: a store that is not empty is refused before any case; got %d results", n)
 	}
 	if e, err := store.Get(t.Context(), "users:1"); err != nil || string(e.Value) != "precious" {
-		t.Errorf("rule: what is in a refused store stays; got %q, %v", e.Value, err)
+		t.Errorf("rule: the entries of a refused store stay; got %q, %v", e.Value, err)
 	}
 }
 
@@ -249,7 +250,7 @@ func TestCheckBreak(t *testing.T) {
 		break
 	}
 	if n := open.Load(); n != 0 {
-		t.Errorf("rule: a broken loop leaves no case running and no store open; %d are", n)
+		t.Errorf("rule: after a loop that ended early no case runs and no store is open; %d are", n)
 	}
 }
 
@@ -302,12 +303,12 @@ func TestPanicIsFailure(t *testing.T) {
 	}
 }
 
-// A Config.Faulty that is wrong lets what a case does before a repeat fail, in a
-// goroutine that is not the case's own.
+// A wrong Config.Faulty makes the other writer of a case fail, in another goroutine
+// than the case.
 func TestWrongFaulty(t *testing.T) {
 	t.Parallel()
 	panics := gets(func(kv.GetRequest, *kv.Found) { panic("index out of range") })
-	// Before the repeat this reads what must be there.
+	// Before the retry this case reads an entry that must exist.
 	retried := faultSuite[slices.IndexFunc(faultSuite, func(c testCase) bool { return c.Name == "faults/put-if-not-exists/version-after-retry" })]
 	for _, c := range []struct {
 		name  string
@@ -323,7 +324,7 @@ func TestWrongFaulty(t *testing.T) {
 		}}
 		for result, err := range check(t.Context(), config, []testCase{retried}) {
 			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
-				t.Errorf("%s: rule: a Faulty that is wrong fails the case, and nothing else; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
+				t.Errorf("%s: rule: a wrong Faulty fails only the case; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
 			}
 		}
 	}
@@ -348,7 +349,7 @@ func TestCases(t *testing.T) {
 			t.Errorf("rule: a case is in the file of its group; %s is in %s", c.Name, file)
 		}
 		if !strings.HasSuffix(c.Rule, ".") || len(c.Rule) < 20 {
-			t.Errorf("rule: a rule is a sentence; that of %s is %q", c.Name, c.Rule)
+			t.Errorf("rule: a rule is a sentence; the rule of %s is %q", c.Name, c.Rule)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func contextCases() []testCase {
 	var cases []testCase
 	for _, op := range operations {
 		cases = append(cases, rule("context/cancelled/"+op.name,
-			"With a context that is cancelled already every operation returns its error, does not reach the driver and changes nothing.",
+			"With a cancelled context every operation returns the context's error, does not reach the driver and changes nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()
@@ -43,14 +43,14 @@ func contextCases() []testCase {
 			continue
 		}
 		cases = append(cases, rule("context/cancelled-on-the-way/"+op.name,
-			"A write whose context ends on the way to the service is a success, which was applied, or the context's error: alone, and then nothing was written, or with ErrIndeterminate.",
+			"A write whose context ends on the way to the service either succeeds or returns the context's error. If it succeeds, it was applied. If the error does not match ErrIndeterminate, nothing was written.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				before := t.entries()
 				err := t.cancelledOnTheWay(func(ctx context.Context) error { return op.call(ctx, t.store, v) })
 				after := t.entries()
 				if err == nil && maps.Equal(before, after) {
-					t.Errorf("the operation says that it succeeded, and wrote nothing")
+					t.Errorf("the operation succeeded and wrote nothing")
 				}
 				for _, key := range []string{"key", "new"} {
 					failed := err
@@ -58,7 +58,7 @@ func contextCases() []testCase {
 						failed = batch.Failed[key]
 					}
 					if failed != nil && !errors.Is(failed, kv.ErrIndeterminate) && before[key] != after[key] {
-						t.Errorf("the operation says that it did not write %q (%v), and did: %s became %s", key, failed, before[key], after[key])
+						t.Errorf("the error for %q says that nothing was written (%v), but %s became %s", key, failed, before[key], after[key])
 					}
 				}
 				if err != nil && !errors.Is(err, context.Canceled) {
@@ -68,12 +68,12 @@ func contextCases() []testCase {
 	}
 	return append(cases,
 		rule("context/cancelled-on-the-way/reads",
-			"A read whose context ends on the way to the service gives the right answer or the context's error.",
+			"A read whose context ends on the way to the service returns the right result or the context's error.",
 			func(t *trial) {
 				t.put("key", "value")
 				check := func(what string, err error, right func() bool) {
 					if err == nil && !right() {
-						t.Errorf("%s: the answer is wrong, and there is no error", what)
+						t.Errorf("%s: the result is wrong, and there is no error", what)
 					}
 					if err != nil && !errors.Is(err, context.Canceled) {
 						t.Errorf("%s: %v; want an error that matches context.Canceled", what, err)
@@ -110,7 +110,7 @@ func contextCases() []testCase {
 				check("Scan", err, func() bool { return n == 1 })
 			}),
 		rule("context/cancelled-during-scan",
-			"A scan whose context is cancelled in the loop ends with the context's error, unless it still comes to its end: never as if it were complete.",
+			"A scan whose context is cancelled in the loop ends with the context's error, or is complete. It never ends early without an error.",
 			func(t *trial) {
 				keys := numbered("key:", 1100)
 				t.fillKeys(keys...)
@@ -138,7 +138,7 @@ func contextCases() []testCase {
 				t.wantKeys("Scan", seen, keys[:min(len(seen), len(keys))])
 			}),
 		rule("context/others-unaffected",
-			"The end of one call's context does not touch other calls.",
+			"The end of one call's context does not affect other calls.",
 			func(t *trial) {
 				t.fillKeys(numbered("key:", 20)...)
 				ctx, cancel := context.WithCancel(t.ctx)
@@ -161,8 +161,8 @@ func contextCases() []testCase {
 	)
 }
 
-// cancelledOnTheWay calls with a context that is cancelled when the call reaches
-// the driver.
+// cancelledOnTheWay makes a call whose context is cancelled when the call
+// reaches the driver.
 func (t *trial) cancelledOnTheWay(call func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancel(t.ctx)
 	defer cancel()
@@ -171,7 +171,7 @@ func (t *trial) cancelledOnTheWay(call func(ctx context.Context) error) error {
 	return call(ctx)
 }
 
-// entries returns all there is: values and expiries, by key.
+// entries returns the values and expiries of all entries, by key.
 func (t *trial) entries() map[string]string {
 	entries := make(map[string]string)
 	for _, e := range t.scan("") {

@@ -11,7 +11,7 @@ import (
 func countCases() []testCase {
 	return []testCase{
 		rule("count/prefix",
-			"Count returns how many entries have a key that starts with the prefix, the prefix itself included; the empty prefix stands for all.",
+			"Count returns the number of entries whose keys start with the prefix, including the prefix itself. The empty prefix counts all entries.",
 			func(t *trial) {
 				t.wantCount("", 0)
 				t.fillKeys(t.family()...)
@@ -29,7 +29,7 @@ func countCases() []testCase {
 				t.wantCount("", 1503)
 			}),
 		rule("count/expired",
-			"Count leaves out what has expired by the store's clock, however much that is, and nothing else.",
+			"Count leaves out exactly the entries that have expired by the store's clock, however many there are.",
 			func(t *trial) {
 				live, expired := numbered("live:", 30), numbered("old:", 120)
 				t.fillWithExpired(live, append(expired, "mixed:1", "mixed:2"))
@@ -42,7 +42,7 @@ func countCases() []testCase {
 				t.wantCount("mixed:", 1)
 				t.clock.advance(time.Millisecond)
 				t.wantCount("mixed:", 0)
-				t.clock.advance(-2 * time.Second) // where nothing has expired yet
+				t.clock.advance(-2 * time.Second) // when nothing has expired yet
 				t.wantCount("", 153)
 				t.wantCount("old:", 120)
 			}),
@@ -63,7 +63,7 @@ func countCases() []testCase {
 				t.wantCount("key:", 4)
 			}),
 		rule("count/range",
-			"From, After and Before bound a Count as they bound a Scan.",
+			"From, After and Before limit a Count as they limit a Scan.",
 			func(t *trial) {
 				t.fillKeys(t.family()...)
 				for _, opts := range [][]kv.RangeOption{
@@ -79,7 +79,7 @@ func countCases() []testCase {
 				}
 			}),
 		rule("count/groups",
-			"The entries of one group are counted, and those of a prefix that many groups have.",
+			"Count counts the entries of one group, and of a prefix of many groups.",
 			func(t *trial) {
 				keys := append(groups(), colons()...)
 				t.fillKeys(keys...)
@@ -88,7 +88,7 @@ func countCases() []testCase {
 				}
 			}),
 		rule("count/namespace",
-			"Count of a namespace counts what is in it, by the keys that its users see.",
+			"Count of a namespace counts its entries, by the keys of the namespace.",
 			func(t *trial) {
 				t.fillKeys("a", "n:", "n:a", "n:b", "n:b::1", "n:b::2", "nn:a", "o")
 				whole := t.inNamespace("n:")
@@ -100,7 +100,7 @@ func countCases() []testCase {
 				t.store = whole
 			}),
 		rule("count/damaged-entry",
-			"A Count of which a record cannot be read returns the number of the others, and a *BatchError that holds exactly its key.",
+			"If a record cannot be read, Count returns the number of the others, and a *BatchError with exactly its key.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(append(keys, "other")...)
@@ -111,28 +111,28 @@ func countCases() []testCase {
 				}
 			}),
 		rule("count/broken-off",
-			"A Count that comes to an error returns it, and no number.",
+			"A Count that fails returns the error and 0.",
 			func(t *trial) {
 				keys := numbered("key:", 90)
 				t.fillKeys(keys...)
 				n, err := t.with(kv.Wrap(kv.Level1, breakingScans(keys[40]))).Count(t.ctx, "")
 				t.wantError("Count", err, kv.ErrUnavailable)
 				if n != 0 {
-					t.Errorf("Count = %d beside an error; want 0", n)
+					t.Errorf("Count = %d with an error; want 0", n)
 				}
 			}),
 		rule("count/middleware",
-			"What middleware hides from scans is not counted, though the middleware knows nothing of Count.",
+			"Count does not count records that middleware hides from scans, although the middleware does not know Count.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
 				n, err := t.opened.With(kv.Clock(t.clock.now), kv.Wrap(kv.Level1, hiding(keys[4]))).Count(t.ctx, "key:")
 				if n != 8 || err != nil {
-					t.Errorf("Count of 9 entries of which a middleware hides one = %d, %v; want 8", n, err)
+					t.Errorf("Count of 9 entries, one of them hidden by middleware, = %d, %v; want 8", n, err)
 				}
 			}),
 		rule("count/invalid",
-			"Count refuses a prefix or a bound that is no key before any I/O.",
+			"Count refuses an illegal prefix or bound before any I/O.",
 			func(t *trial) {
 				t.fillKeys("key")
 				for _, bad := range []string{"bad key", strings.Repeat("k", t.maxKeyLen()+1)} {
@@ -144,8 +144,8 @@ func countCases() []testCase {
 	}
 }
 
-// wantCount counts twice: by a scan, as every store with middleware does, and as the
-// driver does where it can.
+// wantCount counts twice: by a scan, as every store with middleware does, and by the
+// driver if it can count.
 func (t *trial) wantCount(prefix string, want int, opts ...kv.RangeOption) {
 	if n, err := t.Count(t.ctx, prefix, opts...); err != nil || n != want {
 		t.Errorf("Count(%s), with middleware, = %d, %v; want %d", short(prefix), n, err, want)

@@ -8,7 +8,7 @@ import (
 )
 
 func cursorCases() []testCase {
-	// someCursor is one in the middle of ten keys.
+	// someCursor returns ten keys, and a cursor in the middle of them.
 	someCursor := func(t *trial) (keys []string, cursor string) {
 		keys = numbered("key:", 10)
 		t.fillKeys(append([]string{"a", "z"}, keys...)...)
@@ -28,7 +28,7 @@ func cursorCases() []testCase {
 	}
 	return []testCase{
 		rule("cursor/cut",
-			"A cursor that lost characters is ErrInvalidCursor before any I/O.",
+			"A cursor without some of its characters is ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for i := 1; i < len(cursor); i++ {
@@ -37,7 +37,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/bit-flipped",
-			"A cursor of which any bit is flipped is ErrInvalidCursor before any I/O.",
+			"A cursor with any one bit flipped is ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for i := range len(cursor) {
@@ -49,7 +49,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/extended",
-			"A cursor with something before or after it is ErrInvalidCursor before any I/O.",
+			"A cursor with text before or after it is ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for _, text := range []string{strings.Repeat(cursor, 10_000), cursor + "A", "A" + cursor, cursor + "=", cursor + "\n", " " + cursor, cursor + cursor, cursor + "AAAA"} {
@@ -57,7 +57,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/no-cursor",
-			"Text that never was a cursor is ErrInvalidCursor before any I/O, a key and a version included.",
+			"A text that is not a cursor, such as a key or a version, is ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				keys, _ := someCursor(t)
 				for _, text := range []string{" ", "0", "key:", keys[3], "null", "é", "\x00", t.get(keys[3]).Version.String()} {
@@ -65,7 +65,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/other-prefix",
-			"A cursor belongs to its prefix: with a longer, a shorter, another or no prefix it is ErrInvalidCursor before any I/O.",
+			"A cursor belongs to its prefix: with a longer, shorter, different or empty prefix it is ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for _, prefix := range []string{"key:0", "key:0009", "key", "k", "a", "KEY:", ""} {
@@ -73,7 +73,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/of-everything",
-			"The cursor of a scan of everything does not serve a prefix.",
+			"The cursor of a scan of everything is not valid for a prefix.",
 			func(t *trial) {
 				t.fillKeys(numbered("key:", 5)...)
 				cursor := t.page("", 2, "").Next
@@ -91,12 +91,12 @@ func cursorCases() []testCase {
 						t.wantKeys("ScanPage", page.Entries, []string{"b:2"})
 						continue
 					}
-					t.wantError(fmt.Sprintf("ScanPage of b: with a cursor of %q", from), err, kv.ErrInvalidCursor)
+					t.wantError(fmt.Sprintf("ScanPage of b: with a cursor for %q", from), err, kv.ErrInvalidCursor)
 					t.wantKeys("ScanPage", page.Entries, nil)
 				}
 			}),
 		rule("cursor/other-store",
-			"A cursor works on any store where the prefix is scanned: it is a position.",
+			"A cursor is a position: it works on any store, for the same prefix.",
 			func(t *trial) {
 				keys := numbered("key:", 12)
 				t.fillKeys(keys...)
@@ -116,7 +116,7 @@ func cursorCases() []testCase {
 				t.wantKeys("ScanPage", page.Entries, keys[4:8])
 			}),
 		rule("cursor/derived-store",
-			"A cursor works on the stores that With makes.",
+			"A cursor works on the stores that With returns.",
 			func(t *trial) {
 				keys, cursor := someCursor(t)
 				page, err := t.with(kv.Wrap(kv.Level1, named("another-provider"))).ScanPage(t.ctx, "key:", 3, cursor)
@@ -126,7 +126,7 @@ func cursorCases() []testCase {
 				t.wantKeys("ScanPage", page.Entries, keys[5:8])
 			}),
 		rule("cursor/emptied-store",
-			"A cursor outlives the entries: when all are gone it gives an empty last page.",
+			"A cursor stays valid when its entries are gone: then the next page is empty, and the last.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				if _, err := t.DeletePrefix(t.ctx, "key:"); err != nil {

@@ -6,7 +6,7 @@ func deleteCases() []testCase {
 	var cases []testCase
 	for _, s := range states {
 		cases = append(cases, rule("delete/none/"+s.name,
-			"Delete without a condition removes the entry if there is one; deleting an absent key is no error. Here the key "+s.words+".",
+			"Delete without a condition removes the entry if there is one. Deleting an absent key is no error. Here the key "+s.words+".",
 			func(t *trial) {
 				t.fillKeys("ke", "key1")
 				t.prepare(s)
@@ -49,7 +49,7 @@ func deleteCases() []testCase {
 	}
 	return append(cases,
 		rule("delete/two-conditions",
-			"Delete takes one condition: two return ErrInvalidOption before any I/O and change nothing.",
+			"Delete takes one condition. Two conditions return ErrInvalidOption before any I/O and change nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()
@@ -62,7 +62,7 @@ func deleteCases() []testCase {
 				t.wantUnchanged(was)
 			}),
 		rule("delete/twice",
-			"The second of two unconditional deletes is no error, the second of two with the same version is ErrConditionFailed.",
+			"The second of two unconditional deletes is no error. The second of two deletes with the same version is ErrConditionFailed.",
 			func(t *trial) {
 				t.put("key", "value")
 				t.delete("key")
@@ -74,7 +74,7 @@ func deleteCases() []testCase {
 				t.wantError("the second Delete with IfVersion", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
 			}),
 		rule("delete/if-version/response-lost",
-			"A conditional delete whose response is lost and whose retry finds the condition failed is ErrIndeterminate: a delete leaves no trace of who made it.",
+			"If the response to a conditional delete is lost and the retry finds that the condition fails, the error is ErrIndeterminate: a delete leaves no trace of who made it.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				lost := t.with(kv.Wrap(kv.Level1, losingResponses(nil)))
@@ -82,7 +82,7 @@ func deleteCases() []testCase {
 				t.wantAbsent("key")
 			}),
 		rule("delete/none/response-lost",
-			"An unconditional delete whose response is lost is applied again by the retry, and is a success.",
+			"If the response to an unconditional delete is lost, the retry applies it again, and it succeeds.",
 			func(t *trial) {
 				t.put("key", "old")
 				lost := t.with(kv.Wrap(kv.Level1, losingResponses(nil)))

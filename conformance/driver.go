@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// driverCases are for rules of kv.Driver that middleware relies on, and callers of a
-// store as a rule do not feel.
+// driverCases check rules of kv.Driver on which middleware relies, and which callers of
+// a store usually do not notice.
 func driverCases() []testCase {
 	return slices.Concat(driverBatchCases(), driverTouchCases(), driverAtomicCases(), predecessorCases())
 }
@@ -22,7 +22,7 @@ func driverCases() []testCase {
 func driverBatchCases() []testCase {
 	return []testCase{
 		rule("driver/get-many/every-key-once",
-			"A driver's GetMany yields every key that it is asked for once, with its record or without one.",
+			"A driver's GetMany yields every requested key once, with its record or without one.",
 			func(t *trial) {
 				live, deleted := numbered("live:", 70), numbered("deleted:", 30)
 				t.fillKeys(slices.Concat(live, deleted)...)
@@ -35,12 +35,12 @@ func driverBatchCases() []testCase {
 					seen := make(map[string]int)
 					for found, err := range d.GetMany(t.ctx, kv.GetManyRequest{Keys: keys, WithValue: withValue}) {
 						if err != nil {
-							t.Fatalf("the driver's GetMany: %v, beside the key %q", err, found.Key)
+							t.Fatalf("the driver's GetMany: %v, with the key %q", err, found.Key)
 						}
 						seen[found.Key]++
 						there := slices.Contains(live, found.Key)
 						if found.Exists != there {
-							t.Errorf("the driver's GetMany says of %q that it has a record: %v; want %v", found.Key, found.Exists, there)
+							t.Errorf("the driver's GetMany says that %q has a record: %v; want %v", found.Key, found.Exists, there)
 						}
 						if there && withValue && string(found.Value) != found.Key {
 							t.Errorf("the driver's GetMany yields %q with the value %s; want its key", found.Key, short(string(found.Value)))
@@ -56,7 +56,7 @@ func driverBatchCases() []testCase {
 						delete(seen, key)
 					}
 					for key := range seen {
-						t.Errorf("the driver's GetMany yields %q, which is no key of the request", key)
+						t.Errorf("the driver's GetMany yields %q, which is not a key of the request", key)
 					}
 				}
 			}),
@@ -86,12 +86,12 @@ func driverBatchCases() []testCase {
 				t.wantContent(keys...)
 			}),
 		rule("driver/write-many/results",
-			"A driver's WriteMany returns a result for each write, in their order, each with the version of what was stored.",
+			"A driver's WriteMany returns a result for each write, in the order of the writes, with the version of the stored record.",
 			func(t *trial) {
 				t.fillKeys(numbered("key:", 60)...)
 				var writes []kv.Write
 				for i := range 40 {
-					key := fmt.Sprintf("key:%04d", i*37%60) // in no order
+					key := fmt.Sprintf("key:%04d", i*37%60) // not in order
 					writes = append(writes, putting(key, "new", kv.Condition{}))
 					if i%3 == 1 {
 						writes[i] = deleting(key, kv.Condition{})
@@ -102,7 +102,7 @@ func driverBatchCases() []testCase {
 				for i, r := range t.writeMany(d, writes) {
 					switch key := writes[i].Key; {
 					case r.Err != nil || !r.Done:
-						t.Errorf("%s of %q: Done is %v, the error %v; want that it was done", writes[i].Kind, key, r.Done, r.Err)
+						t.Errorf("%s of %q: Done is %v, the error %v; want Done", writes[i].Kind, key, r.Done, r.Err)
 					case writes[i].Kind == kv.KindDelete:
 						t.wantAbsent(key)
 					default:
@@ -114,7 +114,7 @@ func driverBatchCases() []testCase {
 				}
 			}),
 		rule("driver/write-many/conditions",
-			"A driver's WriteMany carries out each write if its own condition holds, and otherwise returns the record that made it fail.",
+			"A driver's WriteMany carries out each write if its own condition holds, and otherwise returns the record that made the condition fail.",
 			func(t *trial) {
 				d := t.underlying()
 				t.fillKeys("a", "b", "c", "d", "e", "f")
@@ -157,7 +157,7 @@ func driverBatchCases() []testCase {
 				t.wantContent("a", "b", "c", "d", "new")
 			}),
 		rule("driver/unsupported",
-			"A write or a condition of a kind that a driver does not know, or that does not belong there, is ErrUnsupported, and writes nothing.",
+			"A write or a condition of a kind that a driver does not know, or that is not legal there, is ErrUnsupported, and nothing is written.",
 			func(t *trial) {
 				v := t.put("key", "old", kv.TTL(time.Hour))
 				w := want{value: "old", version: v, expiresAt: t.clock.now().Add(time.Hour)}
@@ -173,9 +173,9 @@ func driverBatchCases() []testCase {
 					{unknownWrite, current},
 					{kv.KindPut, kv.Condition{Kind: unknownCondition}},
 					{kv.KindDelete, kv.Condition{Kind: unknownCondition}},
-					{kv.KindCheck, kv.Condition{}}, // which is for WriteAtomic alone
+					{kv.KindCheck, kv.Condition{}}, // for WriteAtomic only
 					{kv.KindCheck, current},
-					{kv.KindTouch, kv.Condition{}}, // whose condition is one that wants a record
+					{kv.KindTouch, kv.Condition{}}, // a touch needs a condition that wants a record
 					{kv.KindTouch, kv.Condition{Kind: kv.CondAbsent}},
 				} {
 					for _, key := range []string{"key", "other"} {
@@ -193,7 +193,7 @@ func driverBatchCases() []testCase {
 	}
 }
 
-// stateOf returns the condition that a record is still what it is now.
+// stateOf returns the condition that a record is in its present state.
 func (t *trial) stateOf(d kv.Driver, key string) kv.Condition {
 	return kv.Condition{Kind: kv.CondVersion, Version: t.found(d, key).Version}
 }
@@ -201,7 +201,7 @@ func (t *trial) stateOf(d kv.Driver, key string) kv.Condition {
 func driverTouchCases() []testCase {
 	return []testCase{
 		rule("driver/touch/version",
-			"A driver's touch under CondVersion sets Expires, Token and Predecessors, leaves the value, and returns the new version; when the record has another version, or is gone, it changes nothing and returns what it found.",
+			"A driver's touch under CondVersion sets Expires, Token and Predecessors, keeps the value, and returns the new version. If the record has another version, or is gone, the touch changes nothing and returns what it found.",
 			func(t *trial) {
 				d := t.underlying()
 				t.put("key", "old", kv.TTL(time.Hour))
@@ -212,7 +212,7 @@ func driverTouchCases() []testCase {
 				for _, key := range []string{"key", "absent"} {
 					out, err := d.Write(t.ctx, kv.WriteRequest{Write: touching(key, 0, stale), Now: t.clock.now().UnixMilli()})
 					if err != nil || out.Done || out.Exists != (key == "key") {
-						t.Errorf("the driver's touch of %q under another version: %+v, %v; want that the condition failed, and whether there is a record", key, out, err)
+						t.Errorf("the driver's touch of %q under another version: %+v, %v; want a failed condition, and whether there is a record", key, out, err)
 					}
 					if out.Exists && (out.Found.Version != was.Version || out.Found.Token != was.Token) {
 						t.Errorf("the driver's touch under another version found the version %q; want %q", out.Found.Version, was.Version)
@@ -222,7 +222,7 @@ func driverTouchCases() []testCase {
 				t.wantContent("key")
 			}),
 		rule("driver/touch/live",
-			"A driver's touch under CondLive of a record that is not expired is carried out, or answered with the record as one that failed; of an expired record and of none it never is, and changes nothing.",
+			"A driver's touch under CondLive of a record that is not expired is either carried out or reported as failed with the record. Without a live record it changes nothing and is reported as failed.",
 			func(t *trial) {
 				d := t.underlying()
 				now := t.clock.now().UnixMilli()
@@ -241,7 +241,7 @@ func driverTouchCases() []testCase {
 				} {
 					out, err := d.Write(t.ctx, kv.WriteRequest{Write: touching(c.key, now+time.Hour.Milliseconds(), live), Now: c.now})
 					if err != nil || out.Done || out.Exists != c.exists || c.exists && (out.Found.Version != was.Version || out.Found.Expires != was.Expires) {
-						t.Errorf("the driver's touch of %s: %+v, %v; want that the condition failed, and the record", c.what, out, err)
+						t.Errorf("the driver's touch of %s: %+v, %v; want a failed condition, and the record", c.what, out, err)
 					}
 				}
 				t.wantRecord("Get", t.found(d, "key").Record, was.Record)
@@ -253,7 +253,7 @@ func driverTouchCases() []testCase {
 					return
 				}
 				if err != nil || !out.Done {
-					t.Fatalf("the driver's touch of a live record: %+v, %v; want that it was done", out, err)
+					t.Fatalf("the driver's touch of a live record: %+v, %v; want Done", out, err)
 				}
 				want := w.Record
 				want.Value, want.Version = []byte("old"), out.Version
@@ -282,7 +282,7 @@ func driverTouchCases() []testCase {
 	}
 }
 
-// touching is a touch as a store would ask for it.
+// touching returns a touch as a store requests it.
 func touching(key string, expires int64, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: key, Expires: expires, Token: newToken(), Predecessors: newToken()}, Condition: cond}
 }
@@ -291,18 +291,18 @@ func touching(key string, expires int64, cond kv.Condition) kv.Write {
 func (t *trial) wantTouched(d kv.Driver, w kv.Write, value string) {
 	out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: t.clock.now().UnixMilli()})
 	if err != nil || !out.Done {
-		t.Fatalf("the driver's touch under %s: %+v, %v; want that it was done", w.Condition.Kind, out, err)
+		t.Fatalf("the driver's touch under %s: %+v, %v; want Done", w.Condition.Kind, out, err)
 	}
 	if out.Version == w.Condition.Version {
-		t.Errorf("the driver's touch leaves the version as it was")
+		t.Errorf("the driver's touch did not change the version")
 	}
 	want := w.Record
 	want.Value, want.Version = []byte(value), out.Version
 	t.wantRecord("Get", t.found(d, w.Key).Record, want)
 }
 
-// wantRecord compares a record with what was stored. A nil value is not compared, nor
-// are the last characters of the token, which may count attempts.
+// wantRecord compares a record with the record that was stored. It does not compare a
+// nil value, nor the last characters of the token, which may count attempts.
 func (t *trial) wantRecord(how string, is, want kv.Record) {
 	if want.Value == nil {
 		is.Value = nil
@@ -314,8 +314,8 @@ func (t *trial) wantRecord(how string, is, want kv.Record) {
 	}
 }
 
-// driverAtomicRule makes a case of a driver that writes several keys at once. Of any
-// other driver the case checks that it says so.
+// driverAtomicRule returns a case for drivers that write several keys at once. On any
+// other driver the case checks that WriteAtomic returns ErrUnsupported.
 func driverAtomicRule(name, words string, run func(t *trial, d kv.Driver)) testCase {
 	c := rule(name, words+" A driver without MaxAtomicWrites returns ErrUnsupported and writes nothing.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
@@ -333,7 +333,7 @@ func driverAtomicRule(name, words string, run func(t *trial, d kv.Driver)) testC
 	return c
 }
 
-// writeAtomic has the driver carry out writes at once.
+// writeAtomic lets the driver carry out writes at once.
 func (t *trial) writeAtomic(d kv.Driver, writes []kv.Write) kv.AtomicOutcome {
 	out, err := d.WriteAtomic(t.ctx, kv.WriteManyRequest{Writes: writes, Now: t.clock.now().UnixMilli()})
 	if err != nil {
@@ -361,7 +361,7 @@ func driverAtomicCases() []testCase {
 				}
 				out := t.writeAtomic(d, writes)
 				if !out.Done || len(out.Versions) != len(writes) {
-					t.Fatalf("the driver's WriteAtomic: Done is %v, with %d versions; want that %d writes were done, with a version for each", out.Done, len(out.Versions), len(writes))
+					t.Fatalf("the driver's WriteAtomic: Done is %v, with %d versions; want Done for %d writes, with a version for each", out.Done, len(out.Versions), len(writes))
 				}
 				values := []string{"g::touch", "new", "", "", "new", "new", "", ""}
 				for i, w := range writes {
@@ -373,12 +373,12 @@ func driverAtomicCases() []testCase {
 					t.wantRecord("Get", t.found(d, w.Key).Record, want)
 				}
 				if is := t.found(d, "g::check"); string(is.Value) != "g::check" || is.Expires != check.Expires {
-					t.Errorf("a check leaves the value %s and the expiry %d; want them as they were", short(string(is.Value)), is.Expires)
+					t.Errorf("after a check the value is %s and the expiry %d; want no change", short(string(is.Value)), is.Expires)
 				}
 				t.wantContent("g::absent", "g::any", "g::check", "g::put", "g::touch")
 			}),
 		driverAtomicRule("driver/write-atomic/conditions",
-			"When one condition fails, whichever it is, a driver's WriteAtomic writes nothing, and what it says of the keys is what there is.",
+			"If any one condition fails, a driver's WriteAtomic writes nothing, and reports the records as they are.",
 			func(t *trial, d kv.Driver) {
 				for _, kind := range []string{"put under a version", "put of what exists", "deletion under a version", "touch under a version", "touch of nothing", "check of a version", "check of what exists"} {
 					for at := range 3 {
@@ -415,7 +415,7 @@ func driverAtomicCases() []testCase {
 							t.Errorf("the driver's WriteAtomic whose write %d, a %s, fails: Done is true", at, kind)
 						}
 						if out.Found != nil && len(out.Found) != len(writes) {
-							t.Fatalf("the driver's WriteAtomic of %d writes reports %d keys; want one for each, or nothing", len(writes), len(out.Found))
+							t.Fatalf("the driver's WriteAtomic of %d writes reports %d keys; want a report for each key, or none", len(writes), len(out.Found))
 						}
 						for i, w := range writes {
 							is := t.found(d, w.Key)
@@ -433,7 +433,7 @@ func driverAtomicCases() []testCase {
 				}
 			}),
 		driverAtomicRule("driver/write-atomic/unsupported",
-			"A WriteAtomic with a write or a condition of a kind that the driver does not know, or that does not belong there, is ErrUnsupported, and nothing is written.",
+			"A WriteAtomic with a write or a condition of a kind that the driver does not know, or that is not legal there, is ErrUnsupported, and nothing is written.",
 			func(t *trial, d kv.Driver) {
 				t.fillKeys("g::key")
 				for _, w := range []kv.Write{
@@ -455,14 +455,14 @@ func driverAtomicCases() []testCase {
 	}
 }
 
-// predecessorCases are for what updates rely on under lost responses.
+// predecessorCases check what updates need after lost responses.
 func predecessorCases() []testCase {
-	// predecessors are of the greatest length, with every character that they may have.
+	// predecessors have the greatest length, and every legal character.
 	const characters = " !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 	longest := strings.Repeat("x"+characters, 3)[:kv.MaxPredecessorsLen]
 	return []testCase{
 		rule("driver/predecessors/reads",
-			"A driver returns a record's Predecessors with every read, with the value and without, and with the record of a condition that failed.",
+			"A driver returns a record's Predecessors with every read, with and without the value, and with the record of a failed condition.",
 			func(t *trial) {
 				d := t.underlying()
 				now := t.clock.now().UnixMilli()
@@ -471,7 +471,7 @@ func predecessorCases() []testCase {
 					w.Predecessors = predecessors
 					out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: now})
 					if err != nil || !out.Done {
-						t.Fatalf("the driver's put: %+v, %v; want that it was done", out, err)
+						t.Fatalf("the driver's put: %+v, %v; want Done", out, err)
 					}
 					want := w.Record
 					want.Version = out.Version
@@ -507,23 +507,23 @@ func predecessorCases() []testCase {
 					bad := putting("key", "new", kv.Condition{Kind: kv.CondAbsent})
 					failed, err := d.Write(t.ctx, kv.WriteRequest{Write: bad, Now: now})
 					if err != nil || failed.Done || !failed.Exists {
-						t.Fatalf("the driver's put of what exists: %+v, %v; want that the condition failed", failed, err)
+						t.Fatalf("the driver's put of an existing key: %+v, %v; want a failed condition", failed, err)
 					}
 					t.wantRecord("the failed condition of a put", failed.Found, want)
 					inBatch := t.writeMany(d, []kv.Write{bad})[0]
 					if inBatch.Err != nil || inBatch.Done || !inBatch.Exists {
-						t.Fatalf("the driver's WriteMany of a put of what exists: %+v, %v; want that the condition failed", inBatch.Outcome, inBatch.Err)
+						t.Fatalf("the driver's WriteMany of a put of an existing key: %+v, %v; want a failed condition", inBatch.Outcome, inBatch.Err)
 					}
 					t.wantRecord("the failed condition of a put of a batch", inBatch.Found, want)
 				}
 			}),
 		rule("driver/predecessors/replaced",
-			"A put and a touch replace a record's Predecessors by their own, also by none, alone and in batches.",
+			"A put and a touch replace a record's Predecessors by their own, even if these are empty, alone and in batches.",
 			func(t *trial) {
 				d := t.underlying()
 				alone := func(w kv.Write) {
 					if out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: t.clock.now().UnixMilli()}); err != nil || !out.Done {
-						t.Fatalf("the driver's Write of %s: %+v, %v; want that it was done", w.Kind, out, err)
+						t.Fatalf("the driver's Write of %s: %+v, %v; want Done", w.Kind, out, err)
 					}
 				}
 				inBatch := func(w kv.Write) { t.writeMany(d, []kv.Write{w}) }
@@ -550,7 +550,7 @@ func predecessorCases() []testCase {
 				}
 			}),
 		driverAtomicRule("driver/predecessors/write-atomic",
-			"The puts and touches of a WriteAtomic replace the Predecessors of their records by their own, also by none, and it finds those of a condition that failed.",
+			"The puts and touches of a WriteAtomic replace the Predecessors of their records by their own, even if these are empty. A failed condition returns the record's Predecessors.",
 			func(t *trial, d kv.Driver) {
 				t.fillKeys("g::a", "key")
 				for _, predecessors := range []string{"a b", "", longest[1:], ""} {
@@ -575,20 +575,20 @@ func predecessorCases() []testCase {
 	}
 }
 
-// wantPredecessors checks those of "key".
+// wantPredecessors checks the predecessors of "key".
 func (t *trial) wantPredecessors(d kv.Driver, after, want string) {
 	if found := t.found(d, "key"); found.Predecessors != want {
 		t.Errorf("after %s the predecessors are %q; want %q", after, found.Predecessors, want)
 	}
 }
 
-// driverFaultCases are the driverCases that need Config.Faulty.
+// driverFaultCases are driverCases that need Config.Faulty.
 func driverFaultCases() []testCase {
 	return []testCase{
 		rule("driver/get-many/unanswered-request",
-			"While one of several requests of a driver's GetMany gets no answer, the keys of the others are yielded.",
+			"While one of several requests of a driver's GetMany gets no response, it yields the keys of the others.",
 			func(t *trial) {
-				keys := numbered("key:", 450) // more than one request of a service is for
+				keys := numbered("key:", 450) // more than one request of any service can take
 				t.fillKeys(keys...)
 				d := t.underlying()
 				ctx, cancel := context.WithCancel(t.ctx)
@@ -602,7 +602,7 @@ func driverFaultCases() []testCase {
 				}}
 				yielded := 0
 				t.network.during(hanging, func() {
-					// A driver that makes one request at a time has nothing to yield.
+					// A driver that sends one request at a time has nothing to yield.
 					defer time.AfterFunc(briefly, func() {
 						if requests.Load() < 2 {
 							cancel()
@@ -617,13 +617,14 @@ func driverFaultCases() []testCase {
 					}
 				})
 				if n := requests.Load(); n > 1 && yielded == 0 {
-					t.Errorf("the driver's GetMany made %d requests, of which one got no answer for %v, and yields no key in that time", n, lateness)
+					t.Errorf("the driver's GetMany made %d requests, one of which got no response for %v, and yields no key in that time", n, lateness)
 				}
 			}),
 	}
 }
 
-// underlying returns the driver of the trial's store, for requests that no store makes.
+// underlying returns the driver of the trial's store, for requests that a store does
+// not send.
 func (t *trial) underlying() (d kv.Driver) {
 	t.opened.With(kv.Wrap(kv.Level1, func(inner kv.Driver) kv.Driver {
 		d = t.driver.wrap(inner)
@@ -632,7 +633,7 @@ func (t *trial) underlying() (d kv.Driver) {
 	return d
 }
 
-// putting is a put as a store would ask for it.
+// putting returns a put as a store requests it.
 func putting(key, value string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte(value), Token: newToken()}, Condition: cond}
 }
@@ -644,7 +645,7 @@ func deleting(key string, cond kv.Condition) kv.Write {
 // newToken draws a token as a store does.
 func newToken() string { return rand.Text()[:kv.TokenLen] }
 
-// writeMany has the driver carry out writes.
+// writeMany lets the driver carry out writes.
 func (t *trial) writeMany(d kv.Driver, writes []kv.Write) []kv.WriteResult {
 	results := d.WriteMany(t.ctx, kv.WriteManyRequest{Writes: writes, Now: t.clock.now().UnixMilli()})
 	if len(results) != len(writes) {
@@ -653,7 +654,7 @@ func (t *trial) writeMany(d kv.Driver, writes []kv.Write) []kv.WriteResult {
 	return results
 }
 
-// found reads what the driver has under a key.
+// found reads the driver's record under a key.
 func (t *trial) found(d kv.Driver, key string) kv.Found {
 	found, err := d.Get(t.ctx, kv.GetRequest{Key: key, WithValue: true})
 	if err != nil {

@@ -29,7 +29,7 @@ func errorCases() []testCase {
 				t.wantDescribed("ScanPage with a damaged cursor", err, "prefix")
 			}),
 		rule("errors/one-meaning",
-			"An error matches the one sentinel that describes it, and no other.",
+			"An error matches exactly one sentinel.",
 			func(t *trial) {
 				sentinels := []error{
 					kv.ErrNotFound, kv.ErrConditionFailed, kv.ErrInvalidKey, kv.ErrValueTooLarge, kv.ErrInvalidOption, kv.ErrInvalidCursor,
@@ -55,7 +55,7 @@ func errorCases() []testCase {
 				}
 			}),
 		rule("errors/no-value-in-them",
-			"No message holds a value, those of wrapped errors included.",
+			"No message contains a value, also not the message of a wrapped error.",
 			func(t *trial) {
 				value := []byte(secret)
 				v := t.put("key", secret)
@@ -83,7 +83,7 @@ func errorCases() []testCase {
 				}
 			}),
 		rule("errors/nothing-beside-them",
-			"Beside an error stands the zero result: no entry, no version, no true.",
+			"A call that returns an error returns the zero result: no entry, no version, not true.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Second))
 				t.clock.advance(time.Second)
@@ -103,7 +103,7 @@ func errorCases() []testCase {
 func (t *trial) wantDescribed(what string, err error, key string) {
 	e, ok := errors.AsType[*kv.Error](err)
 	if !ok {
-		t.Errorf("%s: the error %v is no *kv.Error", what, err)
+		t.Errorf("%s: the error %v is not a *kv.Error", what, err)
 		return
 	}
 	if e.Op == "" || e.Provider != t.Info().Name || e.Key != key {

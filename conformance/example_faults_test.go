@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// faulty is an HTTP transport for tests that breaks as decide says.
+// faulty is an HTTP transport for tests that fails as decide says.
 type faulty struct {
 	http.RoundTripper
 	decide func(write bool) conformance.Fault
@@ -40,8 +40,8 @@ func (f faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.RoundTripper.RoundTrip(r)
 }
 
-// A provider's test of the whole contract, faults included. The provider's service
-// speaks HTTP, and its client is what the test makes of it.
+// A provider's test of the whole contract, including faults. The provider's
+// service speaks HTTP, and the test chooses its client.
 func ExampleRun_faults() {
 	open := func(ctx context.Context, client *http.Client) (*kv.Store, error) {
 		return memkv.New(), nil // your own: newStore(ctx, client, uniqueTableName())

@@ -26,7 +26,7 @@ func expiryCases() []testCase {
 		{"longest", time.Duration(math.MaxInt64).Truncate(time.Millisecond)},
 	} {
 		cases = append(cases, rule("expiry/ttl/"+ttl.name,
-			"An entry is live up to the millisecond before now + ttl, and from that instant on absent to every operation.",
+			"An entry is live until the millisecond before now + ttl. From that instant it is absent to every operation.",
 			func(t *trial) {
 				at := t.clock.now().Add(ttl.d)
 				v := t.put("key", "value", kv.TTL(ttl.d))
@@ -35,7 +35,7 @@ func expiryCases() []testCase {
 	}
 	cases = append(cases,
 		rule("expiry/put-many",
-			"TTL and ExpiresAt of a batch's items mean what TTL and ExpiresAt mean for Put, each for its own item.",
+			"TTL and ExpiresAt of an item of a batch mean the same as for Put, for that item alone.",
 			func(t *trial) {
 				now := t.clock.now()
 				t.fill(
@@ -88,7 +88,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/judged-below-the-millisecond",
-			"An entry is not absent before its instant of expiry, nor live in the millisecond that it names.",
+			"An entry is live before its instant of expiry, and absent in the millisecond of that instant.",
 			func(t *trial) {
 				at := t.clock.now().Add(time.Second)
 				t.put("key", "value", kv.ExpiresAt(at))
@@ -98,7 +98,7 @@ func expiryCases() []testCase {
 				t.wantAbsent("key")
 			}),
 		rule("expiry/every-millisecond",
-			"Every millisecond is kept, whatever resolution the service has.",
+			"The expiry is exact to the millisecond, whatever the service's resolution.",
 			func(t *trial) {
 				base := t.clock.now().Truncate(time.Second).Add(time.Hour)
 				var items []kv.Item
@@ -114,7 +114,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/none",
-			"Without TTL and ExpiresAt an entry does not expire, nor with ExpiresAt of the zero time; its ExpiresAt is the zero time.",
+			"Without TTL and ExpiresAt an entry does not expire, nor with ExpiresAt of the zero time. Its ExpiresAt is the zero time.",
 			func(t *trial) {
 				t.put("plain", "value")
 				t.put("zero", "value", kv.ExpiresAt(time.Time{}))
@@ -127,7 +127,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/latest",
-			"kv.MaxExpiry is the last instant that can be asked for, and comes back as it is.",
+			"kv.MaxExpiry is the last legal instant, and reads return it exactly.",
 			func(t *trial) {
 				v := t.put("key", "value", kv.ExpiresAt(kv.MaxExpiry))
 				t.testExpiry(kv.MaxExpiry, want{"value", v, kv.MaxExpiry})
@@ -173,7 +173,7 @@ func expiryCases() []testCase {
 				t.wantLive("key", want{value: "new", version: v})
 			}),
 		rule("expiry/kept",
-			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, and so it keeps that there is none.",
+			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, also if there is none.",
 			func(t *trial) {
 				at := t.clock.now().Add(1234567 * time.Millisecond)
 				t.put("key", "0", kv.ExpiresAt(at))
@@ -188,7 +188,7 @@ func expiryCases() []testCase {
 				t.wantEntry("Get", t.get("forever"), "forever", want{value: "1", version: v})
 			}),
 		rule("expiry/replaced",
-			"Put replaces the expiry, by an earlier one and by a later one.",
+			"Put replaces the expiry with an earlier one or a later one.",
 			func(t *trial) {
 				now := t.clock.now()
 				t.put("earlier", "old", kv.TTL(time.Hour))
@@ -200,7 +200,7 @@ func expiryCases() []testCase {
 				t.wantLive("later", want{value: "new", expiresAt: now.Add(time.Hour)})
 			}),
 		rule("expiry/of-re-created",
-			"An entry that took over an expired one has its own expiry or none, and nothing of the old one's.",
+			"An entry that replaced an expired entry has its own expiry or none, never the old one.",
 			func(t *trial) {
 				t.put("a", "old", kv.TTL(time.Second))
 				t.put("b", "old", kv.TTL(time.Second))
@@ -215,7 +215,7 @@ func expiryCases() []testCase {
 				t.wantLive("c", want{value: "new", expiresAt: t.clock.now().Add(time.Hour)})
 			}),
 		rule("expiry/unchanged-by-failed-condition",
-			"A Put whose condition fails leaves the expiry as it was.",
+			"A Put whose condition fails does not change the expiry.",
 			func(t *trial) {
 				v := t.put("key", "old", kv.TTL(time.Minute))
 				v2 := t.put("key", "old", kv.TTL(time.Minute))
@@ -227,7 +227,7 @@ func expiryCases() []testCase {
 				t.testExpiry(at, want{"old", v2, at})
 			}),
 		graceRule("expiry/later-for-a-slow-clock",
-			"Services and drivers remove an expired entry an hour after its expiry at the earliest, so that no live entry is lost to clock skew: a store whose clock is slow still has it, whatever another one did to look at it.",
+			"Services and drivers remove an expired entry at the earliest an hour after its expiry, so that clock skew removes no live entry: a store with a slow clock still has it, whatever other stores read.",
 			func(t *trial) {
 				slow := t.clock.now()
 				v := t.put("key", "value", kv.TTL(time.Second))
@@ -254,7 +254,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/read-once",
-			"A call reads the clock once, at its start, and judges by that reading.",
+			"A call reads the clock once, at its start, and judges expiries by that reading.",
 			func(t *trial) {
 				t.put("expired", "old", kv.TTL(time.Second))
 				v := t.put("key", "old")
@@ -294,7 +294,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/expired-version",
-			"IfVersion with a version whose entry has expired is ErrConditionFailed for Put and Delete, on every clock that has reached the expiry.",
+			"IfVersion with a version whose entry has expired is ErrConditionFailed for Put and Delete, by every clock that has reached the expiry.",
 			func(t *trial) {
 				v := t.put("key", "old", kv.TTL(time.Second))
 				t.clock.advance(time.Second)
@@ -334,7 +334,7 @@ func expiryCases() []testCase {
 		{"two-ttls", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(time.Second), kv.TTL(time.Second)} }},
 	} {
 		cases = append(cases, rule("expiry/invalid/"+i.name,
-			"A TTL is at least a millisecond, an instant later than now and at most kv.MaxExpiry, and there is one of them: all else is ErrInvalidOption before any I/O and changes nothing.",
+			"A TTL is at least a millisecond. An instant is later than now and at most kv.MaxExpiry. A call has at most one of them. Anything else is ErrInvalidOption before any I/O, and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Hour))
 				was := t.situation()
@@ -360,7 +360,7 @@ func expiryCases() []testCase {
 		{"ttl-and-expires-at", func(now time.Time) kv.Item { return kv.Item{TTL: time.Second, ExpiresAt: now.Add(time.Second)} }},
 	} {
 		cases = append(cases, rule("expiry/invalid-item/"+i.name,
-			"One item with an invalid expiry refuses the whole PutMany with ErrInvalidOption before any I/O, and changes nothing.",
+			"PutMany with one invalid expiry returns ErrInvalidOption before any I/O, and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old")
 				item := i.item(t.clock.now())
@@ -375,7 +375,7 @@ func expiryCases() []testCase {
 	}
 	fastClock := func(name string, want error, call func(t *trial, fast store, current, stale kv.Version) error) {
 		cases = append(cases, rule("expiry/fast-clock/"+name,
-			"A driver removes no entry that has not been expired for an hour by the clock of its host or service, whatever the clock of a call says. A store whose clock is a day ahead costs no other store a live entry.",
+			"A driver removes an entry only if it has been expired for an hour by the clock of its host or service, whatever the clock of a call says. A store whose clock is a day ahead does not remove live entries of other stores.",
 			func(t *trial) {
 				t.testFastClock(func(fast store, current, stale kv.Version) {
 					if err := call(t, fast, current, stale); !errors.Is(err, want) {
@@ -403,7 +403,8 @@ func expiryCases() []testCase {
 	return cases
 }
 
-// testExpiry checks that "key" is live as w says until at, and absent from then on.
+// testExpiry checks that "key" is live, as w describes it, until at, and absent from then
+// on.
 func (t *trial) testExpiry(at time.Time, w want) {
 	t.wantLive("key", w)
 	t.clock.set(at.Add(-time.Millisecond))
@@ -412,7 +413,7 @@ func (t *trial) testExpiry(at time.Time, w want) {
 	t.wantGone("key")
 	t.wantError("Delete with IfVersion, on expiry", t.Delete(t.ctx, "key", kv.IfVersion(w.version)), kv.ErrConditionFailed)
 	if at == kv.MaxExpiry {
-		return // there is no later instant for an expiry
+		return // there is no later legal expiry
 	}
 	v, err := t.Put(t.ctx, "key", []byte("next"), kv.IfNotExists(), kv.TTL(time.Hour))
 	if err != nil {
@@ -421,8 +422,8 @@ func (t *trial) testExpiry(at time.Time, w want) {
 	t.wantEntry("Get", t.get("key"), "key", want{"next", v, at.Add(time.Hour)})
 }
 
-// testFastClock has a store whose clock is a day ahead make a call. Then it looks for the
-// entries that are live by the trial's clock and have expired by the fast one.
+// testFastClock makes a call with a store whose clock is a day ahead. Then it checks the
+// entries that are live by the trial's clock and have expired by the fast clock.
 func (t *trial) testFastClock(call func(fast store, current, stale kv.Version)) {
 	live := numbered("live:", 20)
 	items := make([]kv.Item, len(live))
@@ -436,7 +437,7 @@ func (t *trial) testFastClock(call func(fast store, current, stale kv.Version)) 
 	ahead := t.clock.now().Add(24 * time.Hour)
 	call(t.with(kv.Clock(func() time.Time { return ahead })), current, stale)
 
-	// Any write may be what removes.
+	// Any write may remove expired records.
 	t.fillKeys("passing")
 	if err := t.DeleteMany(t.ctx, []string{"passing"}); err != nil {
 		t.Errorf("DeleteMany: %v", err)

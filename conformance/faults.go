@@ -11,11 +11,11 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// faultyWrite is a write of "key" whose requests meet trouble.
+// faultyWrite is a write of "key" whose requests fail.
 type faultyWrite struct {
 	name, words string
-	before      string // what the key has: "" for no entry, live or expired
-	holds       bool   // the condition
+	before      string // the key's state: "" for no entry, or live, or expired
+	holds       bool   // whether the condition holds
 	delete      bool
 	run         func(t *trial, ctx context.Context, current, stale kv.Version) (kv.Version, error)
 }
@@ -29,7 +29,7 @@ var faultyWrites = []faultyWrite{
 		run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
 			return t.putNew(ctx, kv.IfNotExists())
 		}},
-	{name: "put-if-not-exists-expired", words: "a put-if-absent that takes over an expired entry", before: "expired", holds: true,
+	{name: "put-if-not-exists-expired", words: "a put-if-absent of an expired entry", before: "expired", holds: true,
 		run: func(t *trial, ctx context.Context, _, _ kv.Version) (kv.Version, error) {
 			return t.putNew(ctx, kv.IfNotExists())
 		}},
@@ -59,7 +59,7 @@ var faultyWrites = []faultyWrite{
 		}},
 }
 
-// prepare brings "key" into the state before, and returns the call.
+// prepare brings "key" into the state before, and returns the call to make.
 func (w faultyWrite) prepare(t *trial) func(context.Context) (kv.Version, error) {
 	var current, stale kv.Version
 	switch w.before {
@@ -73,33 +73,33 @@ func (w faultyWrite) prepare(t *trial) func(context.Context) (kv.Version, error)
 	return func(ctx context.Context) (kv.Version, error) { return w.run(t, ctx, current, stale) }
 }
 
-// putNew is the call of a Put that meets trouble.
+// putNew is the Put of a faultyWrite.
 func (t *trial) putNew(ctx context.Context, opts ...kv.PutOption) (kv.Version, error) {
 	return t.Put(ctx, "key", []byte("new"), append(opts, kv.TTL(time.Hour))...)
 }
 
-// rule says what must come of the write under trouble.
+// rule returns the rule for the write with a trouble.
 func (w faultyWrite) rule(tr trouble) string {
-	says := "and the client repeats it, the write succeeds"
+	says := "and the client retries it, the write succeeds"
 	switch {
 	case tr.fault == Hang:
-		says = "the call ends with it, and nothing is written"
+		says = "the call ends at the deadline, and nothing is written"
 	case tr.fault == Throttle && tr.always:
-		says = "it pauses between a bounded number of attempts and fails as ErrThrottled or by its deadline, and nothing is written"
+		says = "it makes a limited number of attempts with pauses, and returns ErrThrottled or ends at its deadline; nothing is written"
 	case tr.fault == Drop && tr.always:
-		says = "it fails as ErrUnavailable or by its deadline, and nothing is written"
+		says = "it returns ErrUnavailable or ends at its deadline, and nothing is written"
 	case tr.fault == Lose && tr.always && w.holds:
-		says = "it is done, and the error is ErrIndeterminate, unless the client found out"
+		says = "it is applied, and the error is ErrIndeterminate, unless the client found out"
 	case tr.fault == Lose && tr.always:
-		says = "it is no success, and nothing is written"
+		says = "it does not succeed, and nothing is written"
 	case tr.fault == Throttle && !w.holds:
-		says = "and the client repeats it, the error is ErrConditionFailed, and nothing is written"
+		says = "and the client retries it, the error is ErrConditionFailed, and nothing is written"
 	case !w.holds:
-		says = "and the client repeats it, the error is ErrConditionFailed or ErrIndeterminate, and nothing is written"
+		says = "and the client retries it, the error is ErrConditionFailed or ErrIndeterminate, and nothing is written"
 	case tr.fault == Lose && w.name == "delete-if-version":
-		says = "it is done, and the error is ErrIndeterminate, unless the client found out"
+		says = "it is applied, and the error is ErrIndeterminate, unless the client found out"
 	case tr.fault == Lose:
-		says = "and the client repeats it, which finds its own write, the write succeeds; without a repeat it is ErrIndeterminate"
+		says = "and the client retries it and finds its own write, the write succeeds; without a retry it is ErrIndeterminate"
 	}
 	return fmt.Sprintf(tr.words, w.words) + ", " + says + "."
 }
@@ -125,8 +125,8 @@ func (w faultyWrite) test(t *trial, tr trouble) {
 	}
 }
 
-// testMeanwhile has somebody else act between a write, whose response is lost, and
-// its repeat. Unknown says that the outcome cannot be known, else it is a success.
+// testMeanwhile lets somebody else act between a write, whose response is lost, and
+// its retry. unknown says that the result cannot be known; otherwise it is a success.
 func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
 	call := w.prepare(t)
 	p := responseLost.plan(true)
@@ -138,15 +138,16 @@ func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
 	case repeated && unknown && !isUnknown(err):
 		t.Errorf("the error is %v; want ErrIndeterminate", err)
 	case !repeated && err != nil && !isUnknown(err):
-		t.Errorf("the error of the call, which the client did not repeat, is %v; want ErrIndeterminate", err)
+		t.Errorf("the error of the call, which the client did not retry, is %v; want ErrIndeterminate", err)
 	}
 	if requests < 2 {
-		act() // for what is checked after this
+		act() // for the checks after this
 	}
 }
 
-// testVersionAfterRetry has somebody else act between a write of "key", whose response
-// is lost, and its repeat. If the repeat brings the entry back, then not its version.
+// testVersionAfterRetry lets somebody else act between a write of "key", whose
+// response is lost, and its retry. If the retry stores the entry again, it must have a
+// new version.
 func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context) (kv.Version, error)) {
 	var first, version kv.Version
 	p := responseLost.plan(true)
@@ -156,24 +157,24 @@ func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context)
 	}
 	_, err := t.meet(p, func(ctx context.Context) (err error) { version, err = write(ctx); return err })
 	if known(err) {
-		t.Errorf("the error is %v, which says that nothing was written; it was", err)
+		t.Errorf("the error is %v, so nothing may be written, but it was", err)
 	}
 	if first.IsZero() {
-		return // the client did not repeat it
+		return // the client did not retry it
 	}
 	is := t.situation()
 	switch {
 	case is.exists && is.entry.Version == first:
-		t.Errorf("the version of what the repeat brought back is the one that the entry had before")
+		t.Errorf("the entry that the retry stored again has its old version")
 	case err == nil && !version.IsZero() && (!is.exists || is.entry.Version != version):
-		t.Errorf("the version that the call returned is not that of what the repeat brought back")
+		t.Errorf("the version that the call returned is not the version of the entry that the retry stored again")
 	}
 	_, err = t.Put(t.ctx, "key", []byte("newer"), kv.IfVersion(first))
 	t.wantError("a compare-and-swap with the version that was replaced", err, kv.ErrConditionFailed)
 }
 
 func versionAfterRetryCases() []testCase {
-	const says = " the entry before the client repeats it, what the repeat brings back has another version, and a compare-and-swap with the first one fails."
+	const says = " the entry before the client retries it, the entry that the retry stores again has another version, and a compare-and-swap with the first version fails."
 	version := func(name, words, act string, do func(*trial), write func(*trial, context.Context) (kv.Version, error)) testCase {
 		return rule("faults/"+name+"/version-after-retry", fmt.Sprintf(responseLost.words, words)+" and somebody else "+act+says, func(t *trial) {
 			testVersionAfterRetry(t, func() { do(t) }, func(ctx context.Context) (kv.Version, error) { return write(t, ctx) })
@@ -203,16 +204,17 @@ func faultyWriteCases() []testCase {
 		}
 		lost := fmt.Sprintf(responseLost.words, w.words)
 		cases = append(cases, rule("faults/"+w.name+"/replaced-before-retry",
-			lost+" and somebody else replaces the entry before the client repeats it, the error is ErrIndeterminate, and the entry stays.",
+			lost+" and somebody else replaces the entry before the client retries it, the error is ErrIndeterminate, and the entry stays.",
 			func(t *trial) {
 				w.testMeanwhile(t, func() { t.put("key", "somebody else's") }, true)
 				t.wantValue("key", "somebody else's")
 			}))
 		switch {
 		case w.delete:
-			// Had the response been lost, nobody could delete the entry: here it is the request.
+			// With a lost response there would be no entry to delete, so here the
+			// request is lost.
 			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
-				fmt.Sprintf(requestLost.words, w.words)+" and somebody else deletes the entry before the client repeats it, the error is ErrIndeterminate or ErrConditionFailed: of several such Deletes one succeeds.",
+				fmt.Sprintf(requestLost.words, w.words)+" and somebody else deletes the entry before the client retries it, the error is ErrIndeterminate or ErrConditionFailed: of several such Deletes one succeeds.",
 				func(t *trial) {
 					call := w.prepare(t)
 					version := t.get("key").Version
@@ -225,14 +227,14 @@ func faultyWriteCases() []testCase {
 				}))
 		case w.name == "put-if-version":
 			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
-				lost+" and somebody else deletes the entry before the client repeats it, the error is ErrIndeterminate, and the entry does not come back.",
+				lost+" and somebody else deletes the entry before the client retries it, the error is ErrIndeterminate, and the entry does not come back.",
 				func(t *trial) {
 					w.testMeanwhile(t, func() { t.delete("key") }, true)
 					t.wantAbsent("key")
 				}))
 		default:
 			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
-				lost+" and somebody else deletes the entry before the client repeats it, the put is applied again and a success.",
+				lost+" and somebody else deletes the entry before the client retries it, the put is applied again and succeeds.",
 				func(t *trial) {
 					repeated := false
 					w.testMeanwhile(t, func() { t.delete("key"); repeated = true }, false)
@@ -245,9 +247,9 @@ func faultyWriteCases() []testCase {
 	return cases
 }
 
-// testBatchWrite has a batch of writes meet trouble, and judges by what is there
-// afterwards. Before and after are the values that a write leads from and to, ""
-// when there is no entry. The write returns versions if it puts.
+// testBatchWrite makes the requests of a batch of writes fail, and checks the entries
+// afterwards. before and after are the values before and after a write, "" for no
+// entry. write returns versions if it puts.
 func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) (map[string]kv.Version, error)) {
 	keys := numbered("key:", 120)
 	if before != "" {
@@ -261,7 +263,7 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 	requests, err := t.meet(tr.plan(true), func(ctx context.Context) (err error) { versions, err = write(ctx, keys); return err })
 	// On a busy machine the deadline may pass before the batch has begun.
 	if _, partial := errors.AsType[*kv.BatchError](err); err != nil && !partial && !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("the error is %v; want a *BatchError, which names the keys", err)
+		t.Errorf("the error is %v; want a *BatchError with the keys", err)
 		return
 	}
 	entries := t.getMany(keys...)
@@ -275,7 +277,7 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 			t.Fatalf("%s has the value %q", key, value)
 		}
 		if !t.wantTrue("the write of "+key, failure, true, value == after) {
-			return // the others are likely to be the same
+			return // the other keys probably fail in the same way
 		}
 		switch {
 		case tr.always && tr.fault != Lose:
@@ -288,17 +290,17 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 		t.wantVersions(versions, stored...)
 	}
 	if tr.always && tr.fault != Lose && len(entries) != len(keys) == (before != "") {
-		t.Errorf("%d of %d keys have an entry; no request got through", len(entries), len(keys))
+		t.Errorf("%d of %d keys have an entry; no request reached the service", len(entries), len(keys))
 	}
 	if requests == 0 && !tr.always {
-		t.Errorf("the batch made no request that writes")
+		t.Errorf("the batch sent no request that writes")
 	}
 }
 
 func faultyBatchCases() []testCase {
 	var cases []testCase
 	for _, tr := range troubles {
-		names := "every key whose write may not have been applied is named with an error that is true, and every other is as it should be, with the version that was returned if there was one."
+		names := "every key whose write may not have been applied has a correct error, and every other key was written, with the returned version if there is one."
 		cases = append(cases,
 			rule("faults/put-many/"+tr.name, fmt.Sprintf(tr.words, "a PutMany")+", "+names, func(t *trial) {
 				testBatchWrite(t, tr, "", "new", func(ctx context.Context, keys []string) (map[string]kv.Version, error) {
@@ -343,7 +345,7 @@ func faultyBatchCases() []testCase {
 			rule("faults/get-many/"+tr.name, fmt.Sprintf(tr.words, "a GetMany")+", every key has either its entry or an error.", func(t *trial) {
 				testGetMany(t, tr)
 			}),
-			rule("faults/delete-prefix/"+tr.name, fmt.Sprintf(tr.words, "the reads of a DeletePrefix")+", it ends with an error, or has removed everything.", func(t *trial) {
+			rule("faults/delete-prefix/"+tr.name, fmt.Sprintf(tr.words, "the reads of a DeletePrefix")+", it returns an error, or has removed everything.", func(t *trial) {
 				keys := numbered("key:", 50)
 				t.fillKeys(keys...)
 				n := 0
@@ -377,11 +379,11 @@ func testGetMany(t *trial, tr trouble) {
 		failed := err != nil && (!partial || batch.Failed[key] != nil)
 		switch {
 		case ok && (i >= 60 || string(e.Value) != key):
-			t.Fatalf("GetMany gave %s the value %s", key, short(string(e.Value)))
+			t.Fatalf("GetMany of %s returned the value %s", key, short(string(e.Value)))
 		case ok && failed:
-			t.Fatalf("GetMany gave %s an entry and an error", key)
+			t.Fatalf("GetMany of %s returned an entry and an error", key)
 		case !ok && !failed && i < 60:
-			t.Fatalf("GetMany gave %s neither an entry nor an error: %v", key, err)
+			t.Fatalf("GetMany of %s returned neither an entry nor an error: %v", key, err)
 		case !failed:
 		case tr.always:
 			t.wantTrouble("GetMany, of "+key, tr, errorOf(err, key))
@@ -390,11 +392,11 @@ func testGetMany(t *trial, tr trouble) {
 		}
 	}
 	if tr.always && err == nil {
-		t.Errorf("GetMany: no error; want one, as no request got through")
+		t.Errorf("GetMany: no error; want one, since no request reached the service")
 	}
 }
 
-// errorOf is what the error of a batch, if there is one, says of key.
+// errorOf returns the error for key in the error of a batch, if there is one.
 func errorOf(err error, key string) error {
 	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
 		return batch.Failed[key]
@@ -402,14 +404,14 @@ func errorOf(err error, key string) error {
 	return err
 }
 
-// readTroubles are those of calls that read: a lost request differs from a lost
-// response in nothing that anybody could see.
+// readTroubles are the troubles of calls that read. For a read a lost request looks
+// like a lost response.
 var readTroubles = []trouble{responseLost, throttled, everyRequestLost, alwaysThrottled, unanswered}
 
 func faultyReadCases() []testCase {
 	var cases []testCase
 	for _, tr := range readTroubles {
-		rest := ", the answer is right or an error, never an absence that is none."
+		rest := ", it returns the right result or an error. It never reports an entry that exists as absent."
 		cases = append(cases,
 			rule("faults/get/"+tr.name, fmt.Sprintf(tr.words, "a Get")+rest, func(t *trial) {
 				t.put("key", "value")
@@ -425,7 +427,7 @@ func faultyReadCases() []testCase {
 			}),
 			rule("faults/count/"+tr.name, fmt.Sprintf(tr.words, "a Count")+rest, func(t *trial) {
 				t.fillKeys("key::a", "key::b", "other")
-				s := t.opened.With(kv.Clock(t.clock.now)) // as the driver counts
+				s := t.opened.With(kv.Clock(t.clock.now)) // without middleware, so that the driver counts
 				n := 0
 				_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { n, err = s.Count(ctx, "key::"); return err })
 				switch {
@@ -437,16 +439,16 @@ func faultyReadCases() []testCase {
 					t.Errorf("Count = %d; want 2", n)
 				}
 			}),
-			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
+			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error at its position.", func(t *trial) {
 				testFaultyScan(t, tr, tr.plan(false), 150)
 			}),
-			rule("faults/page/"+tr.name, fmt.Sprintf(tr.words, "a ScanPage")+", what it read goes on from its cursor without a gap.", func(t *trial) {
+			rule("faults/page/"+tr.name, fmt.Sprintf(tr.words, "a ScanPage")+", its cursor continues without a gap.", func(t *trial) {
 				testFaultyPages(t, tr)
 			}),
 		)
 	}
 	late := trouble{"later-response-lost", Lose, false, "When the third response to %s is lost"}
-	cases = append(cases, rule("faults/scan/"+late.name, fmt.Sprintf(late.words, "a Scan")+", it is complete and in order, or ends with an error where it got to.", func(t *trial) {
+	cases = append(cases, rule("faults/scan/"+late.name, fmt.Sprintf(late.words, "a Scan")+", it is complete and in order, or ends with an error at its position.", func(t *trial) {
 		p := late.plan(false)
 		p.faults = []Fault{Pass, Pass, Lose}
 		testFaultyScan(t, late, p, 1400) // more than two pages of one shard
@@ -454,25 +456,26 @@ func faultyReadCases() []testCase {
 	return cases
 }
 
-// wantRead checks what a read of one entry, which is there, answered.
+// wantRead checks the result of a read of one entry that exists.
 func (t *trial) wantRead(what string, tr trouble, requests int, err error, right bool) {
 	t.wantBounded(tr, requests)
 	switch {
 	case tr.always:
 		t.wantTrouble(what, tr, err)
 	case requests > 1 && err != nil:
-		t.Errorf("%s: the error is %v, though the client repeated what failed; want none", what, err)
+		t.Errorf("%s: the error is %v, although the client retried the request; want none", what, err)
 	case err != nil:
-		t.wantPassing(what+", which the client did not repeat", tr, err)
+		t.wantPassing(what+", which the client did not retry", tr, err)
 	case !right:
-		t.Errorf("%s: the answer is wrong", what)
+		t.Errorf("%s: the result is wrong", what)
 	}
 	if errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("%s: the error %v matches ErrIndeterminate, which is for writes", what, err)
 	}
 }
 
-// wantNext checks that entries go on with keys from the place at.
+// wantNext checks that entries have the keys from index at on. It returns the index
+// after the last.
 func (t *trial) wantNext(how string, entries []kv.Entry, keys []string, at int) int {
 	for _, e := range entries {
 		if at == len(keys) || e.Key != keys[at] || string(e.Value) != e.Key {
@@ -502,7 +505,7 @@ func testFaultyScan(t *trial, tr trouble, p plan, n int) {
 	case err == nil && got != len(keys):
 		t.Errorf("Scan ended without an error after %d of %d entries", got, len(keys))
 	case err != nil && strings.HasPrefix(tr.name, "later") && requests < 3:
-		t.Errorf("Scan: %v, though nothing was in its way", err)
+		t.Errorf("Scan: %v, although no request failed", err)
 	case err != nil:
 		t.wantPassing("Scan", tr, err)
 	}
@@ -520,7 +523,7 @@ func testFaultyPages(t *trial, tr trouble) {
 	case err != nil:
 		t.wantPassing("ScanPage", tr, err)
 	case len(page.Entries) != 40:
-		t.Errorf("ScanPage gave %d entries without an error; want 40", len(page.Entries))
+		t.Errorf("ScanPage returned %d entries without an error; want 40", len(page.Entries))
 	}
 	got = t.wantNext("ScanPage", page.Entries, keys, got)
 	for page.Next != "" || got == 0 {

@@ -8,16 +8,16 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// faultyAtomicCases have the requests of an AtomicWrite meet trouble.
+// faultyAtomicCases make the requests of an AtomicWrite fail.
 func faultyAtomicCases() []testCase {
 	var cases []testCase
 	for _, tr := range troubles {
 		cases = append(cases,
 			atomicRule("faults/atomic/"+tr.name,
-				fmt.Sprintf(tr.words, "an AtomicWrite")+", all of it is applied or nothing; an error that does not match ErrIndeterminate says that nothing is, and a success that all is.",
+				fmt.Sprintf(tr.words, "an AtomicWrite")+", all of it or nothing is applied. After a success all of it is applied. After an error that does not match ErrIndeterminate nothing is.",
 				func(t *trial) { testFaultyAtomic(t, tr) }),
 			atomicRule("faults/atomic-refused/"+tr.name,
-				fmt.Sprintf(tr.words, "an AtomicWrite, one of whose conditions fails,")+", nothing is written, and it is no success.",
+				fmt.Sprintf(tr.words, "an AtomicWrite with a condition that fails")+", nothing is written, and it does not succeed.",
 				func(t *trial) {
 					v := t.put("g::a", "old")
 					t.put("g::a", "newer")
@@ -49,11 +49,11 @@ func testFaultyAtomic(t *trial, tr trouble) {
 		"g::b": entries["g::b"].Value != nil, "g::expired": entries["g::expired"].Value != nil, "g::gone": entries["g::gone"].Value == nil,
 	} {
 		if is != applied {
-			t.Errorf("the write of %s was applied: %v; that of g::a: %v", key, is, applied)
+			t.Errorf("the write of %s was applied: %v; the write of g::a: %v", key, is, applied)
 		}
 	}
 	t.wantFate("the AtomicWrite", tr, fate{requests: requests, err: err, holds: true, applied: applied})
 	if err == nil && (len(versions) != 4 || versions[0] != entries["g::a"].Version || versions[1] != entries["g::b"].Version) {
-		t.Errorf("the versions are not those of the entries")
+		t.Errorf("the versions are not the versions of the entries")
 	}
 }

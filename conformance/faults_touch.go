@@ -8,7 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// faultyTouchCases have the requests of a touch meet trouble.
+// faultyTouchCases make the requests of a touch fail.
 func faultyTouchCases() []testCase {
 	var cases []testCase
 	for _, c := range []struct {
@@ -20,7 +20,7 @@ func faultyTouchCases() []testCase {
 	} {
 		for _, tr := range troubles {
 			cases = append(cases, rule("faults/"+c.name+"/"+tr.name,
-				fmt.Sprintf(tr.words, c.words)+", an error that does not match ErrIndeterminate says that the expiry is as it was, a success that it is the new one, and the value stays.",
+				fmt.Sprintf(tr.words, c.words)+", the value stays. After a success the entry has the new expiry. After an error that does not match ErrIndeterminate it has the old one.",
 				func(t *trial) {
 					v := t.put("key", "old", kv.TTL(time.Minute))
 					before, after := t.clock.now().Add(time.Minute), t.clock.now().Add(time.Hour)

@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// faultyUpdateCases have the requests of updates meet trouble.
+// faultyUpdateCases make the requests of updates fail.
 func faultyUpdateCases() []testCase {
 	var cases []testCase
 	for _, tr := range troubles {
-		says := ", an error that does not match ErrIndeterminate says that nothing was added, and a success that it was added once."
+		says := ", after a success the number was added once, and after an error that does not match ErrIndeterminate nothing was added."
 		if !tr.always {
-			says = ", it succeeds if the client repeats the request or finds out, and what it adds is added once."
+			says = ", it succeeds if the client retries the request or finds out, and the number is added once."
 		}
 		cases = append(cases, rule("faults/increment/"+tr.name, fmt.Sprintf(tr.words, "an Increment")+says, func(t *trial) {
 			t.put("key", "41")
@@ -30,7 +30,7 @@ func faultyUpdateCases() []testCase {
 			t.wantFate("the Increment", tr, fate{requests: requests, err: err, holds: true, applied: value == "42", traced: true})
 		}))
 		cases = append(cases, rule("faults/get-and-delete/"+tr.name,
-			fmt.Sprintf(tr.words, "a GetAndDelete")+", an error that does not match ErrIndeterminate says that the entry is there, and a success that it is gone.",
+			fmt.Sprintf(tr.words, "a GetAndDelete")+", after a success the entry is gone, and after an error that does not match ErrIndeterminate it is still there.",
 			func(t *trial) {
 				t.put("key", "once")
 				requests, err := t.meet(tr.plan(true), func(ctx context.Context) error {
@@ -44,7 +44,7 @@ func faultyUpdateCases() []testCase {
 			}))
 	}
 	cases = append(cases, rule("faults/increment/updated-before-retry",
-		"When the response to an Increment is lost and others increment the number before the client looks, it succeeds, and everything is added once.",
+		"When the response to an Increment is lost and others increment the number before the client looks, it succeeds, and every number is added once.",
 		func(t *trial) {
 			t.put("key", "0")
 			p := responseLost.plan(true)

@@ -8,8 +8,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// groups are keys of 24 groups, some of which begin alike, and the keys that are the
-// groups' own names: enough for some of them to be in every one of 16 shards.
+// groups returns keys of 24 groups, some of which begin alike, and keys that are the names
+// of these groups. That is enough to have some in each of 16 shards.
 func groups() []string {
 	var keys []string
 	for i := range 24 {
@@ -19,7 +19,7 @@ func groups() []string {
 	return keys
 }
 
-// colons are all keys of one to five bytes that are made of ":" and "u".
+// colons returns all keys of one to five bytes that consist of ":" and "u".
 func colons() []string {
 	keys, longest := []string{}, []string{""}
 	for range 5 {
@@ -32,7 +32,7 @@ func colons() []string {
 	return keys
 }
 
-// addresses are keys that hold "::" for reasons of their own.
+// addresses are keys that contain "::" by accident.
 var addresses = []string{
 	"::", "::1", "::ffff:10.0.0.1", "2001:db8::", "2001:db8::1", "2001:db8::2", "2001:db8::2:1", "2001:db8:0:1::1", "2001:db8:1::1", "2001:db8:85a3::8a2e:370:7334",
 	"fe80::1", "fe80::2", "fe80::1:2", "a:::b", "a::::b", "std::vector", "std::vector::size_type", "std:", "std",
@@ -53,7 +53,7 @@ func (t *trial) wantStored(keys []string) {
 	}
 }
 
-// wantFound checks of each prefix that scans and pages yield the keys that start with it.
+// wantFound checks for each prefix that scans and pages yield the keys that start with it.
 func (t *trial) wantFound(keys []string, prefixes ...string) {
 	for _, prefix := range prefixes {
 		want := startingWith(prefix, keys)
@@ -75,7 +75,7 @@ func (t *trial) wantPaged(keys []string, prefix string, size int) {
 	t.wantKeys(fmt.Sprintf("pages of %q", prefix), entries, keys)
 }
 
-// wantDeleted deletes the prefixes one after the other, and checks what is left each time.
+// wantDeleted deletes the prefixes one after another, and checks the other keys each time.
 func (t *trial) wantDeleted(keys []string, prefixes ...string) {
 	for _, prefix := range prefixes {
 		want := startingWith(prefix, keys)
@@ -87,7 +87,8 @@ func (t *trial) wantDeleted(keys []string, prefixes ...string) {
 	}
 }
 
-// wantInTheirShards checks that what Info says of shards is true, with no other keys there.
+// wantInTheirShards checks the shards in Info. The store must have these keys and no
+// others.
 func (t *trial) wantInTheirShards(keys []string) {
 	d := t.underlying()
 	info := d.Info()
@@ -99,7 +100,7 @@ func (t *trial) wantInTheirShards(keys []string) {
 			}
 			seen[rec.Key]++
 			if info.Shard != nil && info.Shard(rec.Key) != shard {
-				t.Errorf("the record of %q is in shard %d; Info.Shard says %d", rec.Key, shard, info.Shard(rec.Key))
+				t.Errorf("the record of %q is in shard %d; Info.Shard returns %d", rec.Key, shard, info.Shard(rec.Key))
 				return
 			}
 			for n := range len(rec.Key) + 1 {
@@ -107,7 +108,7 @@ func (t *trial) wantInTheirShards(keys []string) {
 					break
 				}
 				if only, one := info.ShardOfPrefix(rec.Key[:n]); one && only != shard {
-					t.Errorf("the record of %q is in shard %d; Info.ShardOfPrefix(%q) says that shard %d alone has such keys", rec.Key, shard, rec.Key[:n], only)
+					t.Errorf("the record of %q is in shard %d; Info.ShardOfPrefix(%q) returns shard %d as the only one with such keys", rec.Key, shard, rec.Key[:n], only)
 					return
 				}
 			}
@@ -115,7 +116,7 @@ func (t *trial) wantInTheirShards(keys []string) {
 	}
 	for _, key := range keys {
 		if seen[key] != 1 {
-			t.Errorf("%d shards have a record of %q; want one", seen[key], key)
+			t.Errorf("%d shards have a record of %q; want one shard", seen[key], key)
 		}
 	}
 	if len(seen) != len(keys) {
@@ -136,7 +137,7 @@ func groupCases() []testCase {
 				}
 			}),
 		rule("groups/pages",
-			"The pages of a group's keys hold each of them once, whatever the size of the pages.",
+			"The pages of a group have each of its keys once, with pages of any size.",
 			func(t *trial) {
 				keys := append(groups(), numbered("g7::k", 30)...)
 				t.fillKeys(keys...)
@@ -153,7 +154,7 @@ func groupCases() []testCase {
 				t.wantDeleted(keys, "g7::", "g8::b::", "g9:", "g1", "g")
 			}),
 		rule("groups/addresses",
-			"Keys that hold two colons by accident, such as addresses of IPv6, are found like all others.",
+			"Scans find keys with two colons by accident, such as IPv6 addresses, like all other keys.",
 			func(t *trial) {
 				t.fillKeys(addresses...)
 				t.wantStored(addresses)
@@ -161,14 +162,14 @@ func groupCases() []testCase {
 				t.wantDeleted(addresses, "2001:db8::2", "2001:db8::", "2001:", "::", "a:::", "std:")
 			}),
 		rule("groups/colons",
-			"Wherever the colons are, a scan of a prefix finds all keys that start with it.",
+			"A scan of a prefix finds all keys that start with it, wherever they have colons.",
 			func(t *trial) {
 				keys := colons()
 				t.fillKeys(keys...)
 				t.wantFound(keys, append([]string{"", "u::u", ":u::", "::u:", ":::::", "u::::", ":u::u", "u:::::"}, keys[:14]...)...)
 			}),
 		rule("groups/shard-of-key",
-			"The shard that Info.Shard names for a key is the one that has its record, and so is that of ShardOfPrefix for its prefixes; no other shard has it.",
+			"The record of a key is only in the shard that Info.Shard returns for the key, and that ShardOfPrefix returns for its prefixes.",
 			func(t *trial) {
 				keys := slices.Compact(startingWith("", slices.Concat(groups(), addresses, colons())))
 				t.fillKeys(keys...)
@@ -183,7 +184,7 @@ func groupCases() []testCase {
 		{"within-a-group-colon", "user::tenant:"},
 	} {
 		cases = append(cases, rule("groups/in-namespace/"+ns.name,
-			fmt.Sprintf("In a namespace such as %q, scans, pages and DeletePrefix find the same keys as in a store of its own, and Info knows their shards.", ns.prefix),
+			fmt.Sprintf("In a namespace such as %q, scans, pages and DeletePrefix find the same keys as in a store of its own, and Info returns their shards.", ns.prefix),
 			func(t *trial) {
 				outside := []string{"tenan", "tenant", "tenanu::a", "user::tenans", "user::tenanu", "z"}
 				t.fillKeys(outside...)
@@ -199,7 +200,7 @@ func groupCases() []testCase {
 			}))
 	}
 	return append(cases, rule("groups/in-namespace/colons-meet",
-		"In a namespace whose prefix ends in a colon, and whose keys begin with one, scans, pages and DeletePrefix find the same keys as in a store of its own, and Info knows their shards.",
+		"In a namespace whose prefix ends in a colon, and whose keys begin with one, scans, pages and DeletePrefix find the same keys as in a store of its own, and Info returns their shards.",
 		func(t *trial) {
 			outside := []string{"tenant", "tenant-:", "tenant:", "z"}
 			t.fillKeys(outside...)
@@ -218,7 +219,8 @@ func groupCases() []testCase {
 		}))
 }
 
-// inNamespace has what follows go to a namespace of the store, which it returns.
+// inNamespace makes a namespace of the store the trial's store, and returns the whole
+// store.
 func (t *trial) inNamespace(prefix string) (whole store) {
 	view, err := t.opened.Namespace(prefix)
 	if err != nil {

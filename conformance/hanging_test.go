@@ -20,13 +20,13 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A hangingStore is a store of which some calls never end.
+// A hangingStore is a store with calls that never end.
 type hangingStore struct {
 	open   func() *kv.Store
-	groups string   // of the cases that are run, a regular expression
-	fails  []string // cases that must fail, as fault.must has them
+	groups string   // the cases to run, a regular expression
+	fails  []string // cases that must fail, in the form of fault.must
 	passes []string // cases that must pass
-	says   string   // by the failures
+	says   string   // text of the failures
 }
 
 func hanging(wrap middleware) func() *kv.Store {
@@ -59,11 +59,11 @@ var hangingStores = map[string]hangingStore{
 		passes: []string{"scan/many", "scan/break", "get/*", "put/*", "page/*", "close/*", "concurrency/counter", "context/*"},
 		says:   "under way: Scan at ",
 	},
-	"scans ever new records": {
+	"scans an endless sequence of records": {
 		open: hanging(methods{scan: func(_ context.Context, _ kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
 				for n := 0; ; n++ {
-					value := make([]byte, 1000) // which would fill the memory
+					value := make([]byte, 1000) // all of them would fill the memory
 					if !yield(kv.Record{Key: fmt.Sprintf("%s%010d", req.From, n), Value: value, Token: "t", Version: "t"}, nil) {
 						return
 					}
@@ -98,7 +98,7 @@ var hangingStores = map[string]hangingStore{
 	},
 }
 
-// hangingVariable tells the process that TestHangingStores starts which store it is for.
+// hangingVariable names the store for the process that TestHangingStores starts.
 const hangingVariable = "SKYKV_HANGING_STORE"
 
 func TestMain(m *testing.M) {
@@ -110,8 +110,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestHangingStores runs the suite on stores that hang, each in a process as "go test" starts
-// them: a call that never ends stays under way up to the end of its process.
+// TestHangingStores runs the suite on stores that hang, each in its own process, as "go test"
+// does: a call that never ends runs until the end of its process.
 func TestHangingStores(t *testing.T) {
 	t.Parallel()
 	verdict := regexp.MustCompile(`(?m)^ +--- (PASS|FAIL): TestHangingStore/(\S+) `)
@@ -152,23 +152,23 @@ func TestHangingStores(t *testing.T) {
 				case got == "":
 					t.Errorf("rule: every case has a result; %s has none", c.Name)
 				case fails.names(c.Name) && (got != "FAIL" || !strings.Contains(says, h.says)):
-					t.Errorf("rule: a case in which the store hangs fails and says %q; %s gives %s\n%s", h.says, c.Name, got, says)
+					t.Errorf("rule: a case in which the store hangs fails and says %q; %s ends with %s\n%s", h.says, c.Name, got, says)
 				case got == "FAIL" && !strings.Contains(says, "rule: "+c.Rule):
-					t.Errorf("rule: every failure quotes the rule; that of %s says\n%s", c.Name, says)
+					t.Errorf("rule: every failure quotes the rule; the failure of %s says\n%s", c.Name, says)
 				case passes.names(c.Name) && got != "PASS":
-					t.Errorf("rule: a case that meets no call that hangs passes; %s fails\n%s", c.Name, says)
+					t.Errorf("rule: a case without a call that hangs passes; %s fails\n%s", c.Name, says)
 				}
 				seen++
 			}
 			if seen != len(verdicts) {
-				t.Errorf("rule: the cases that are chosen are run, and no others; %d have a result, of %d", len(verdicts), seen)
+				t.Errorf("rule: exactly the selected cases run; %d of %d have a result", len(verdicts), seen)
 			}
 		})
 	}
 }
 
-// stuck is a driver of which no method but Info returns, before release is closed or, if it
-// heeds contexts, that of the call ends.
+// stuck is a driver whose methods, except Info, return only when release is closed or, with
+// heeds, when the call's context ends.
 func stuck(release <-chan struct{}, heeds bool) middleware {
 	wait := func(ctx context.Context) error {
 		if !heeds {
@@ -211,8 +211,7 @@ func stuck(release <-chan struct{}, heeds bool) middleware {
 	}.over
 }
 
-// A store that hangs in every case, on one core and with no other limits than those that
-// there are when none is set.
+// A store hangs in every case, on one core and with the default limits.
 func TestHangingEverywhere(t *testing.T) {
 	t.Parallel()
 	for _, heeds := range []bool{false, true} {
@@ -235,17 +234,17 @@ func TestHangingEverywhere(t *testing.T) {
 				}
 			}
 			if took := time.Since(begin); took > 9*time.Minute {
-				t.Errorf("rule: the suite takes less than the 10 minutes that go test waits, whatever hangs; heeding contexts: %v, it took %v", heeds, took)
+				t.Errorf("rule: the suite takes less than the 10 minutes of go test, whatever hangs; heeding contexts: %v, it took %v", heeds, took)
 			}
 			if all := len(config.cases()); n != all || failed < all-all/10 {
-				t.Errorf("rule: every case has a result, and one that hangs fails with its rule; of %d cases %d have one, and %d fail", all, n, failed)
+				t.Errorf("rule: every case has a result, and a case that hangs fails with its rule; of %d cases %d have a result, and %d fail", all, n, failed)
 			}
-			close(release) // for the test to end
+			close(release) // so that the test can end
 		})
 	}
 }
 
-// What a case does after it was left behind reaches no driver and changes no result.
+// An abandoned case reaches no driver and changes no result.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -265,7 +264,7 @@ func TestLeftBehind(t *testing.T) {
 			}.over)), nil
 		}}
 		c := rule("get", "Get returns.", func(t *trial) {
-			ctx := context.WithoutCancel(t.ctx) // with which the call would pass, if contexts alone were looked at
+			ctx := context.WithoutCancel(t.ctx) // without this the context would end the call
 			_, _ = t.Get(ctx, "key")
 			_, err := t.Put(ctx, "key", nil)
 			t.Errorf("Put: %v", err)
@@ -275,18 +274,18 @@ func TestLeftBehind(t *testing.T) {
 		})
 		result, end := c.try(t.Context(), config, nil)
 		if end != leftBehind || result.Duration != 72*time.Second || !strings.Contains(fmt.Sprint(result.Failures), "under way: Get at hanging_test.go:") {
-			t.Errorf("rule: a case that does not end is left behind a fifth of its limit after that; it ends as %v after %v with %q", end, result.Duration, result.Failures)
+			t.Errorf("rule: a case that does not end is abandoned after another fifth of its limit; it ends as %v after %v with %q", end, result.Duration, result.Failures)
 		}
 		failures := slices.Clone(result.Failures)
 		close(release)
 		synctest.Wait()
 		if !ended || puts != 0 || closed != 1 || !slices.Equal(failures, result.Failures) {
-			t.Errorf("rule: a case that was left behind calls no driver any more, opens no store, changes no result and closes its store; ended %v, %d puts, %d of 1 stores closed, failures %q", ended, puts, closed, result.Failures)
+			t.Errorf("rule: an abandoned case calls no driver, opens no store, changes no result and closes its store; ended %v, %d puts, %d of 1 stores closed, failures %q", ended, puts, closed, result.Failures)
 		}
 	})
 }
 
-// In a shared store cases run one after the other, so that a store that hangs ends the suite.
+// In a shared store cases run one after another, so a store that hangs ends the suite.
 func TestHangingSharedStore(t *testing.T) {
 	t.Parallel()
 	hangs := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
@@ -340,7 +339,7 @@ func TestClearingHangingSharedStore(t *testing.T) {
 			var clearing atomic.Bool
 			config := Config{Shared: true, New: func(context.Context) (*kv.Store, error) {
 				return memkv.New().With(kv.Wrap(kv.Level1, methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
-					if req.Now != 1 { // the clock of the clearing
+					if req.Now != 1 { // the clock while the store is cleared
 						return d.Scan(ctx, req)
 					}
 					clearing.Store(true)

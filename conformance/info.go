@@ -7,7 +7,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The suite works with any limits from these on.
+// The lowest limits with which the suite works.
 const (
 	leastMaxKeyLen   = 64
 	leastMaxValueLen = 1024
@@ -16,7 +16,7 @@ const (
 func infoCases() []testCase {
 	return []testCase{
 		rule("info/constant",
-			"Info names the driver, which has at least one shard, and says the same whenever it is asked.",
+			"Info has the driver's name and at least one shard, and never changes.",
 			func(t *trial) {
 				info := t.Info()
 				if info.Name == "" {
@@ -35,14 +35,14 @@ func infoCases() []testCase {
 				}
 			}),
 		rule("info/lacks",
-			"A driver does all that the contract wants. NoGrace and ReservedKey are only for providers of skykv's own module that use the layout of other programs, and ReservedKey is of ., .. and __x__ alone.",
+			"A driver implements the whole contract. Only providers of skykv's own module that use the layout of other programs may set NoGrace and ReservedKey, and ReservedKey only for ., .. and __x__.",
 			func(t *trial) {
 				if err := checkLacks(t.Info()); err != nil {
 					t.Errorf("%v", err)
 				}
 			}),
 		rule("info/limits",
-			fmt.Sprintf("Info of a driver says how long keys and values it can hold: %d to %d bytes of key, and %d to %d of value. Without MaxValue the store writes values of at most %d bytes.",
+			fmt.Sprintf("Info of a driver has its limits: keys of %d to %d bytes, and values of %d to %d bytes. Without MaxValue the store writes values of at most %d bytes.",
 				leastMaxKeyLen, kv.MaxKeyLen, leastMaxValueLen, kv.MaxLargeValueLen, kv.MaxValueLen),
 			func(t *trial) {
 				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {

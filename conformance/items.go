@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// numbered gives n keys, from prefix0000 on.
+// numbered returns n keys, from prefix0000 on.
 func numbered(prefix string, n int) []string {
 	keys := make([]string, n)
 	for i := range keys {
@@ -15,7 +15,7 @@ func numbered(prefix string, n int) []string {
 	return keys
 }
 
-// family are keys that a scan of a prefix may take for one another, in order.
+// family has keys that a scan of a prefix may confuse, in order.
 var family = slices.Sorted(slices.Values([]string{
 	"-", "-a", ".", "..", "...", "0", "1:a", ":", "::", "A", "AB", "A:b", "Z", "Zz", "_", "__x__", "__y",
 	"a", "a-", "a--", "a.", "a.b", "a0", "a:", "a:-", "a:1", "a:1:x", "a:10", "a:2", "a:A", "a:_", "a:z", "a:zz", "aA", "aZ", "a_", "aa", "aa:1",
@@ -25,15 +25,15 @@ var family = slices.Sorted(slices.Values([]string{
 // family gives those keys of the family that the store can hold.
 func (t *trial) family() []string { return legal(t.Info(), family) }
 
-// familyOf gives the keys of the family that start with prefix and are greater
-// than after.
+// familyOf returns the keys of the family that start with prefix and are
+// greater than after.
 func (t *trial) familyOf(prefix, after string) []string {
 	return slices.DeleteFunc(t.family(), func(key string) bool {
 		return !strings.HasPrefix(key, prefix) || key <= after
 	})
 }
 
-// bytesOf gives n bytes that repeat nothing short and are no text.
+// bytesOf returns n bytes without short repetitions that are not valid text.
 func bytesOf(n int) []byte {
 	b := make([]byte, n)
 	x := uint32(2463534242)

@@ -8,7 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// document is what the cases of the typed view store.
+// document is the value type of the cases of the typed view.
 type document struct {
 	Name  string
 	Count int64
@@ -42,7 +42,7 @@ func jsonCases() []testCase {
 				t.wantError("Get of an absent key", err, kv.ErrNotFound)
 			}),
 		rule("json/conditions",
-			"The typed view's verbs take the same conditions with the same outcomes.",
+			"The typed view's methods take the same conditions with the same results.",
 			func(t *trial) {
 				docs := view(t)
 				v, err := docs.Put(t.ctx, "key", first, kv.IfNotExists())
@@ -61,7 +61,7 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/scans-and-batches",
-			"The typed view stores many entries and returns their versions, and scans, pages and reads them decoded.",
+			"The typed view stores many entries and returns their versions. Its scans, pages and batches return decoded values.",
 			func(t *trial) {
 				docs := view(t)
 				versions, err := docs.PutMany(t.ctx, []kv.ItemOf[document]{{Key: "a", Value: first}, {Key: "b", Value: second, TTL: time.Hour}})
@@ -99,7 +99,7 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/no-json",
-			"A value that is not JSON of the view's type is ErrInvalidValue, and no message quotes it; a scan goes on after it.",
+			"A value that is not JSON of the view's type is ErrInvalidValue, and no message quotes it. A scan goes on after it.",
 			func(t *trial) {
 				docs := view(t)
 				t.put("a", `{"Name":"good"}`)
@@ -115,14 +115,14 @@ func jsonCases() []testCase {
 					if err != nil {
 						t.wantFailedJSON("Scan", err)
 						if e.Key != "b" {
-							t.Errorf("Scan: the error %v is beside the key %q; want b", err, e.Key)
+							t.Errorf("Scan: the error %v comes with the key %q; want b", err, e.Key)
 						}
 						continue
 					}
 					seen += e.Key
 				}
 				if seen != "ac" {
-					t.Errorf("Scan yields the entries of %q; want those of a and c", seen)
+					t.Errorf("Scan yields the entries of %q; want a and c", seen)
 				}
 			}),
 		rule("json/not-encodable",

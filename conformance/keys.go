@@ -12,7 +12,7 @@ import (
 func keyCases() []testCase {
 	cases := []testCase{
 		rule("keys/alphabet",
-			"Each of the 66 characters that keys are made of is a key of its own.",
+			"Each of the 66 legal characters is a key of its own.",
 			func(t *trial) {
 				keys := strings.Split(kv.KeyAlphabet, "")
 				if len(keys) != 66 {
@@ -27,20 +27,20 @@ func keyCases() []testCase {
 				t.wantContent(keys...)
 			}),
 		rule("keys/case-sensitive",
-			"Keys that differ in case alone are different keys.",
+			"Keys that differ only in case are different keys.",
 			func(t *trial) { t.wantDistinct("Key", "key", "KEY", "kEy") }),
 		rule("keys/no-normalisation",
-			"Keys are bytes: dots, colons and dashes at any place make different keys.",
+			"Keys are bytes: they differ if they have dots, colons or dashes at different places.",
 			func(t *trial) {
 				t.wantDistinct("a", "a.", ".a", "a..", "a.a", "a..a", "a:a", ":a", "a:", "a-a", "-a", "a-", "a_a", "_a", "a_", "0", "00", "-0", "0.0")
 			}),
 		rule("keys/names-of-providers",
-			"Names that a provider might want for records of its own are keys like any other.",
+			"Names that a provider might use for its own records are keys like any other.",
 			func(t *trial) {
 				t.wantDistinct(t.wantReservedRefused("skykv", "_skykv", "__skykv__", ".skykv", "skykv:layout", "skykv-layout", "layout", "_layout", "__layout__", "meta", "_meta", "lock", "0", "00", "k", "kk")...)
 			}),
 		rule("keys/one-begins-another",
-			"A key that begins another one is a key of its own: removing it leaves the other.",
+			"A key that is the beginning of another key is separate: removing it keeps the other.",
 			func(t *trial) {
 				t.fillKeys("a", "aa", "aaa")
 				t.delete("aa")
@@ -48,7 +48,7 @@ func keyCases() []testCase {
 				t.wantContent("a", "aaa")
 			}),
 		rule("keys/last-byte",
-			"Two keys of the greatest length that differ in their last byte alone are different keys.",
+			"Two keys of the greatest length that differ only in their last byte are different keys.",
 			func(t *trial) {
 				long := strings.Repeat("k", t.maxKeyLen()-1)
 				t.wantDistinct(long+"a", long+"b")
@@ -84,7 +84,7 @@ func keyCases() []testCase {
 	}
 	for _, s := range special {
 		cases = append(cases, rule("keys/special/"+s.name,
-			"Every key of 1 to 512 bytes of the alphabet is legal in every operation, whatever the service makes of such names. Every operation refuses a ReservedKey with ErrInvalidKey before any I/O.",
+			"Every key of 1 to 512 bytes of the alphabet is legal in every operation, whatever the service's rules for names. Every operation refuses a ReservedKey with ErrInvalidKey before any I/O.",
 			func(t *trial) {
 				for _, key := range t.wantReservedRefused(s.key(t.maxKeyLen())) {
 					t.wantUsable(key)
@@ -101,10 +101,10 @@ func keyCases() []testCase {
 		{"too-long", "A key one byte longer than the limit is refused.", func(n int) []string { return []string{strings.Repeat("k", n+1)} }},
 		{"far-too-long", "A key much longer than the limit is refused.", func(n int) []string { return []string{strings.Repeat("k", 100*n)} }},
 		{"slash", "Slashes are refused.", func(int) []string { return []string{"/", "a/b", "a\\b"} }},
-		{"space", "White space is refused, at the ends of a key as well.", func(int) []string { return []string{" ", " a", "a ", "a b", "a\n", "\ta"} }},
+		{"space", "White space is refused, also at the ends of a key.", func(int) []string { return []string{" ", " a", "a ", "a b", "a\n", "\ta"} }},
 		{"zero-byte", "A zero byte is refused.", func(int) []string { return []string{"\x00", "a\x00", "a\x00b"} }},
 		{"non-ascii", "Letters outside ASCII are refused.", func(int) []string { return []string{"é", "aé", "日本", "a\u0301"} }},
-		{"invalid-utf8", "Bytes that are no text are refused.", func(int) []string { return []string{"\xff", "a\x80b"} }},
+		{"invalid-utf8", "Bytes that are not valid text are refused.", func(int) []string { return []string{"\xff", "a\x80b"} }},
 		{"every-other-byte", "Each of the 190 bytes outside the alphabet is refused.", func(int) []string {
 			var keys []string
 			for b := range 256 {
@@ -143,7 +143,7 @@ func (t *trial) wantDistinct(keys ...string) {
 	t.wantContent(slices.Sorted(slices.Values(keys[1:]))...)
 }
 
-// wantUsable puts key through every operation.
+// wantUsable uses key in every operation.
 func (t *trial) wantUsable(key string) {
 	v, err := t.Put(t.ctx, key, []byte("first"), kv.IfNotExists())
 	if err != nil {
@@ -171,7 +171,7 @@ func (t *trial) wantUsable(key string) {
 	t.wantGone(key)
 }
 
-// wantKeyRefused hands an illegal key to every operation of keys.
+// wantKeyRefused calls every operation of keys with an illegal key.
 func (t *trial) wantKeyRefused(key string) {
 	ctx := t.ctx
 	for _, call := range []struct {
@@ -202,7 +202,7 @@ func (t *trial) wantKeyRefused(key string) {
 func (t *trial) wantPrefixRefused(key string) {
 	ctx := t.ctx
 	if key == "" {
-		return // the empty prefix, and the start of a scan
+		return // empty means the empty prefix, or the start of a scan
 	}
 	for _, call := range []struct {
 		name string

@@ -11,16 +11,16 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// What a store can say in its Info that it lacks. A case that is for one of these checks
-// instead that the store lacks it in the way that it says.
+// Features that a store's Info can say are missing. A case for such a feature checks
+// instead that the store refuses it as documented.
 const (
 	lacksAtomic = "it has no MaxAtomicWrites"
 	lacksGrace  = "it has NoGrace: the service removes entries as soon as they expire"
 	lacksKeys   = "it has a ReservedKey: the service cannot store such keys"
 )
 
-// The drivers of this module, by name, whose layouts are of other programs and have no
-// hour of grace, or reserve keys. No other driver may lack these.
+// The names of this module's drivers for layouts of other programs that have no hour of
+// grace, or reserve keys. No other driver may lack these.
 var (
 	graceless = []string{"dynamodb-alien"}
 	reserving = []string{"firestore-alien"}
@@ -30,9 +30,9 @@ var (
 // https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
 var reservable = regexp.MustCompile(`^(\.|\.\.|__.*__)$`)
 
-// checkLacks refuses facts that are not for this driver.
+// checkLacks returns an error if this driver must not lack a feature.
 func checkLacks(info kv.Info) error {
-	name, _, _ := strings.Cut(info.Name, "/") // before that of a namespace
+	name, _, _ := strings.Cut(info.Name, "/") // without the prefix of a namespace
 	if info.ReservedKey != nil && !slices.Contains(reserving, name) {
 		return fmt.Errorf("Info().ReservedKey of %q is set; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(reserving, ", "))
 	}
@@ -42,7 +42,7 @@ func checkLacks(info kv.Info) error {
 		}
 	}
 	if info.NoGrace && !slices.Contains(graceless, name) {
-		return fmt.Errorf("Info().NoGrace of %q is true; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(graceless, ", "))
+		return fmt.Errorf("Info().NoGrace of %q is true; only drivers of skykv's own module for layouts of other programs may set it: %s", info.Name, strings.Join(graceless, ", "))
 	}
 	return nil
 }
@@ -80,10 +80,11 @@ func (t *trial) wantReservedRefused(keys ...string) (others []string) {
 	return others
 }
 
-// graceRule makes a case for stores that keep entries for an hour after their expiry. Of
-// others it checks that whatever the service has removed is plainly absent.
+// graceRule returns a case for stores that keep entries for an hour after their expiry.
+// On other stores the case checks that entries which the service has removed are simply
+// absent.
 func graceRule(name, words string, run func(t *trial)) testCase {
-	c := rule(name, words+" With NoGrace an entry that has expired by the service's clock may be absent instead, and nothing else.", nil)
+	c := rule(name, words+" With NoGrace an entry that has expired by the service's clock may be absent, and nothing else may differ.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
 	c.run = func(t *trial) {
 		if !t.Info().NoGrace {
@@ -96,8 +97,8 @@ func graceRule(name, words string, run func(t *trial)) testCase {
 	return c
 }
 
-// wantEntryOrNone stores an entry that is live by the trial's clock and has expired for
-// an hour by all others. It is as it was stored, or absent.
+// wantEntryOrNone stores an entry that is live by the trial's clock and has been expired
+// for an hour by all other clocks. It must be unchanged or absent.
 func (t *trial) wantEntryOrNone() {
 	right := t.clock.now()
 	t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))

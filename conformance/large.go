@@ -10,10 +10,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// largeRule makes a case of a store with MaxValue, the most that its driver can hold. Where
-// that is no more than stores write without it, the case checks that no more can be asked for.
+// largeRule returns a case for a store with the largest MaxValue of its driver. If that is no
+// more than the limit without MaxValue, the case checks that a larger MaxValue is refused.
 func largeRule(name, words string, run func(t *trial, longest int)) testCase {
-	c := rule(name, words+" Where the driver holds no more than 24,576 bytes, MaxValue of more is ErrInvalidOption instead.", nil)
+	c := rule(name, words+" If the driver holds no more than 24,576 bytes, a larger MaxValue is ErrInvalidOption.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
 	c.run = func(t *trial) {
 		longest := t.longestLarge()
@@ -27,12 +27,12 @@ func largeRule(name, words string, run func(t *trial, longest int)) testCase {
 	return c
 }
 
-// longestLarge is the most that MaxValue can ask for.
+// longestLarge returns the largest legal MaxValue.
 func (t *trial) longestLarge() int {
 	return min(t.underlying().Info().MaxValueLen, kv.MaxLargeValueLen)
 }
 
-// wantOptionRefused checks that a store with MaxValue of n bytes does nothing.
+// wantOptionRefused checks that every call of a store with MaxValue of n bytes fails.
 func (t *trial) wantOptionRefused(n int) {
 	s := t.with(kv.MaxValue(n))
 	for _, op := range operations {
@@ -44,7 +44,7 @@ func (t *trial) wantOptionRefused(n int) {
 	})
 }
 
-// largeSizes are lengths at which services and layouts begin anew, the longest last.
+// largeSizes are lengths at which services and layouts behave differently, the longest last.
 func largeSizes(longest int) []int {
 	sizes := slices.DeleteFunc([]int{kv.MaxValueLen + 1, 64 << 10, 64<<10 + 1, 128 << 10}, func(n int) bool { return n >= longest })
 	return append(sizes, longest)
@@ -53,7 +53,7 @@ func largeSizes(longest int) []int {
 func largeCases() []testCase {
 	return []testCase{
 		rule("large/option",
-			"MaxValue of less than one byte, or of more than the driver can hold, is ErrInvalidOption in every call before any I/O; otherwise Info says it, and it is the limit.",
+			"MaxValue of less than one byte, or of more than the driver can hold, is ErrInvalidOption in every call before any I/O. Any other MaxValue is the limit, and Info has it.",
 			func(t *trial) {
 				longest := t.longestLarge()
 				for _, n := range []int{0, -1, longest + 1, kv.MaxLargeValueLen + 1} {
@@ -66,13 +66,13 @@ func largeCases() []testCase {
 					}
 					value := bytesOf(n)
 					if _, err := s.Put(t.ctx, "key", value); err != nil {
-						t.Errorf("Put of %d bytes with MaxValue of as many: %v", n, err)
+						t.Errorf("Put of %d bytes with the same MaxValue: %v", n, err)
 					}
 					t.wantValue("key", string(value))
 				}
 			}),
 		largeRule("large/put",
-			"With MaxValue, values of more than 24,576 bytes come back as they were stored.",
+			"With MaxValue, reads return values of more than 24,576 bytes as they were stored.",
 			func(t *trial, longest int) {
 				for _, n := range largeSizes(longest) {
 					value := string(bytesOf(n))
@@ -90,12 +90,12 @@ func largeCases() []testCase {
 				}
 			}),
 		largeRule("large/conditions",
-			"Conditional writes of larger values, and of entries that have one, are exact.",
+			"Conditional writes of larger values, and of entries with larger values, are exact.",
 			func(t *trial, longest int) {
 				value := string(bytesOf(longest))
 				first := t.put("key", value, kv.IfNotExists(), kv.TTL(time.Minute))
 				_, err := t.Put(t.ctx, "key", []byte("new"), kv.IfNotExists())
-				t.wantError("Put with IfNotExists of what exists", err, kv.ErrConditionFailed)
+				t.wantError("Put with IfNotExists of an existing key", err, kv.ErrConditionFailed)
 				second := t.put("key", value[1:], kv.IfVersion(first), kv.TTL(time.Minute))
 				_, err = t.Put(t.ctx, "key", []byte(value), kv.IfVersion(first))
 				t.wantError("Put with the version before", err, kv.ErrConditionFailed)
@@ -120,7 +120,7 @@ func largeCases() []testCase {
 				}
 			}),
 		largeRule("large/update",
-			"Update reads and stores larger values, one after another too, and GetAndDelete takes one.",
+			"Update reads and stores larger values, also one after another, and GetAndDelete returns one.",
 			func(t *trial, longest int) {
 				value := string(bytesOf(longest))
 				t.put("key", value[:longest-3])
@@ -141,9 +141,9 @@ func largeCases() []testCase {
 				t.wantGone("key")
 			}),
 		largeRule("large/batch",
-			"Larger values can be written and read many at once, beyond what one request of a service holds.",
+			"Batches write and read many larger values, more than fit into one request of a service.",
 			func(t *trial, longest int) {
-				const n = 28 // which with the largest values is more than 10 MiB
+				const n = 28 // with the largest values, more than 10 MiB
 				keys := numbered("key:", n)
 				items := make([]kv.Item, n)
 				for i, key := range keys {
@@ -156,7 +156,7 @@ func largeCases() []testCase {
 				}
 			}),
 		largeRule("large/scan",
-			"A scan yields larger values among small ones, each as it was stored, and pages hold as many entries as are asked for.",
+			"A scan yields larger values among small ones, each as it was stored, and pages have as many entries as requested.",
 			func(t *trial, longest int) {
 				keys := numbered("key:", 40)
 				items, values := make([]kv.Item, len(keys)), make(map[string]string)
@@ -180,9 +180,9 @@ func largeCases() []testCase {
 				t.wantContent(keys...)
 			}),
 		largeRule("large/atomic",
-			"An AtomicWrite takes as many larger values as fit into MaxAtomicBytes, and touches and checks entries that have one.",
+			"An AtomicWrite takes as many larger values as fit into MaxAtomicBytes, and touches and checks entries with larger values.",
 			func(t *trial, longest int) {
-				if t.Info().MaxAtomicWrites == 0 { // the group atomic has cases for that
+				if t.Info().MaxAtomicWrites == 0 { // the group atomic checks that
 					return
 				}
 				value := string(bytesOf(longest))
@@ -198,7 +198,7 @@ func largeCases() []testCase {
 				}
 				_, err := t.AtomicWrite(t.ctx, ops...)
 				if e, ok := errors.AsType[*kv.Error](err); !ok || !errors.Is(err, kv.ErrConditionFailed) || len(e.Keys) != n {
-					t.Errorf("AtomicWrite of what exists: %v; want all %d keys named", err, n)
+					t.Errorf("AtomicWrite with IfNotExists of keys that exist: %v; want the names of all %d keys", err, n)
 				}
 				versions = t.atomic(kv.TouchOp(keys[0], kv.TTL(time.Hour)), kv.TouchOp(keys[1], kv.TTL(time.Minute), kv.IfVersion(versions[1])),
 					kv.CheckOp(keys[2], kv.IfVersion(versions[2])), kv.PutOp(keys[3], []byte("short")), kv.DeleteOp(keys[4]))
@@ -214,7 +214,7 @@ func largeCases() []testCase {
 				t.wantRefused("AtomicWrite of more bytes than fit", kv.ErrValueTooLarge, func() error { _, err := t.AtomicWrite(t.ctx, ops...); return err })
 			}),
 		largeRule("large/too-long",
-			"With MaxValue, a value that is one byte longer is refused with ErrValueTooLarge before any I/O, and changes nothing.",
+			"With MaxValue, a value one byte longer is refused with ErrValueTooLarge before any I/O, and changes nothing.",
 			func(t *trial, longest int) {
 				v := t.put("key", "kept")
 				t.wantTooLong(longest+1, v)
@@ -251,8 +251,8 @@ func largeCases() []testCase {
 	}
 }
 
-// wantTooLong checks that every way to write a value of n bytes is refused. The first
-// entry of the store has the version v.
+// wantTooLong checks that every write of a value of n bytes is refused. v is the version of
+// the store's first entry.
 func (t *trial) wantTooLong(n int, v kv.Version) {
 	long := make([]byte, n)
 	was := t.scan("", kv.KeysOnly())
@@ -263,7 +263,7 @@ func (t *trial) wantTooLong(n int, v kv.Version) {
 		"Put with IfVersion":   func() error { _, err := t.Put(t.ctx, key, long, kv.IfVersion(v)); return err },
 		"PutMany":              func() error { _, err := t.PutMany(t.ctx, []kv.Item{{Key: "new"}, {Key: key, Value: long}}); return err },
 		"AtomicWrite": func() error {
-			if t.Info().MaxAtomicWrites == 0 { // the group atomic has cases for that
+			if t.Info().MaxAtomicWrites == 0 { // the group atomic checks that
 				_, err := t.Put(t.ctx, key, long)
 				return err
 			}
@@ -276,6 +276,6 @@ func (t *trial) wantTooLong(n int, v kv.Version) {
 	_, err := t.Update(t.ctx, "new", func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Value: long}, nil })
 	t.wantError(fmt.Sprintf("Update to %d bytes", n), err, kv.ErrValueTooLarge)
 	if is := t.scan("", kv.KeysOnly()); !slices.EqualFunc(is, was, func(a, b kv.Entry) bool { return a.Key == b.Key && a.Version == b.Version }) {
-		t.Errorf("there are %d entries after that, some of them others; want the %d that there were", len(is), len(was))
+		t.Errorf("there are %d entries after that, some of them changed; want the same %d entries as before", len(is), len(was))
 	}
 }

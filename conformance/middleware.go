@@ -8,8 +8,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// losingResponses stands for an SDK that gets no response to a write that was
-// applied, and sends it again; between the two, meanwhile is called if it is set.
+// losingResponses is middleware that acts like an SDK which gets no response to
+// an applied write, and sends it again. In between it calls meanwhile, if that is
+// set.
 func losingResponses(meanwhile func()) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &losesResponses{d, meanwhile} }
 }
@@ -33,7 +34,7 @@ func (d *losesResponses) Write(ctx context.Context, req kv.WriteRequest) (kv.Out
 	return out, err
 }
 
-// named gives a driver another name.
+// named is middleware that changes the driver's name.
 func named(name string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &renamed{d, name} }
 }
@@ -49,7 +50,7 @@ func (d *renamed) Info() kv.Info {
 	return info
 }
 
-// damaging makes scans find a record under key that cannot be read.
+// damaging is middleware whose scans find a record under key that cannot be read.
 func damaging(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver {
 		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
@@ -61,7 +62,7 @@ func damaging(key string) func(kv.Driver) kv.Driver {
 	}
 }
 
-// hiding leaves the record under key out of scans.
+// hiding is middleware whose scans leave out the record under key.
 func hiding(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver {
 		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
@@ -70,7 +71,7 @@ func hiding(key string) func(kv.Driver) kv.Driver {
 	}
 }
 
-// breakingScans ends the scans that come to key with an error.
+// breakingScans is middleware that ends scans with an error when they reach key.
 func breakingScans(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver {
 		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
@@ -83,7 +84,7 @@ func breakingScans(key string) func(kv.Driver) kv.Driver {
 	}
 }
 
-// scansOtherwise hands the records of a scan on as each says.
+// scansOtherwise changes the records of scans by each.
 type scansOtherwise struct {
 	kv.Driver
 	each func(rec kv.Record, yield func(kv.Record, error) bool) bool
@@ -103,7 +104,7 @@ func (d *scansOtherwise) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2
 	}
 }
 
-// failingKey makes key fail in every batch that it is in.
+// failingKey is middleware that makes key fail in every batch.
 func failingKey(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &failsKey{d, key} }
 }
@@ -141,7 +142,8 @@ func (d *failsKey) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.
 	return results
 }
 
-// deletingInstead makes deletes of the puts of keys in a batch.
+// deletingInstead is middleware that turns the puts of keys in a batch into
+// deletes.
 func deletingInstead(keys ...string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &deletesInstead{d, keys} }
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// middleware is what kv.Wrap takes. In these tests it alters, and mostly breaks, a driver.
-// Where it has a state or needs the driver itself, it is a func around one of those below.
+// middleware is the type that kv.Wrap takes. In these tests it changes, and usually
+// breaks, a driver. Middleware with a state, or that needs the driver itself, is a func
+// around one of those below.
 type middleware = func(kv.Driver) kv.Driver
 
-// methods are a driver of which some methods are replaced. Those get the driver that
-// they are over.
+// methods is a driver with some methods replaced. The replacements receive the driver
+// below.
 type methods struct {
 	kv.Driver
 	info        func(d kv.Driver) kv.Info
@@ -88,7 +89,7 @@ func (m methods) Close() error {
 	return m.close(m.Driver)
 }
 
-// chain joins middleware into one. The first is the outermost.
+// chain joins middleware. The first is the outermost.
 func chain(parts ...middleware) middleware {
 	return func(d kv.Driver) kv.Driver {
 		for _, part := range slices.Backward(parts) {
@@ -98,7 +99,7 @@ func chain(parts ...middleware) middleware {
 	}
 }
 
-// infos changes what a driver says of itself.
+// infos changes a driver's Info.
 func infos(change func(info *kv.Info)) middleware {
 	return methods{info: func(d kv.Driver) kv.Info {
 		info := d.Info()
@@ -144,8 +145,7 @@ func after(kind kv.WriteKind, change func(req kv.WriteRequest, out *kv.Outcome))
 	})
 }
 
-// batches changes which writes of a batch are carried out. Of the others it is said that
-// they were.
+// batches changes which writes of a batch are carried out. It reports the others as done.
 func batches(carryOut func(writes []kv.Write) []kv.Write) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 		asked := req.Writes
@@ -176,7 +176,7 @@ func inBatches(change func(w *kv.Write)) middleware {
 	})
 }
 
-// results changes what a driver says of a batch that it carried out.
+// results changes the results of a batch that was carried out.
 func results(change func(req kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 		return change(req, d.WriteMany(ctx, req))
@@ -194,7 +194,7 @@ func inAtomicWrites(change func(w *kv.Write)) middleware {
 	}}.over
 }
 
-// atomicOutcomes changes what a driver says of atomic writes.
+// atomicOutcomes changes the results of atomic writes.
 func atomicOutcomes(change func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error)) middleware {
 	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 		out, err := d.WriteAtomic(ctx, req)
@@ -212,7 +212,7 @@ func touches(change func(w *kv.Write)) middleware {
 	return chain(before(kv.KindTouch, func(req *kv.WriteRequest) { change(&req.Write) }), inBatches(touch), inAtomicWrites(touch))
 }
 
-// refusingBatches refuses the batches for which there is an error.
+// refusingBatches refuses the batches for which refuse returns an error.
 func refusingBatches(refuse func(writes []kv.Write) error) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 		if err := refuse(req.Writes); err != nil {
@@ -264,7 +264,7 @@ func reads(change func(rec *kv.Record)) middleware {
 	)
 }
 
-// gets changes what Get finds.
+// gets changes the results of Get.
 func gets(change func(req kv.GetRequest, found *kv.Found)) middleware {
 	return methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 		found, err := d.Get(ctx, req)
@@ -275,7 +275,7 @@ func gets(change func(req kv.GetRequest, found *kv.Found)) middleware {
 	}}.over
 }
 
-// getsMany changes what GetMany finds, as a whole.
+// getsMany changes the results of GetMany, all at once.
 func getsMany(change func(keys []string, found []kv.Found) []kv.Found) middleware {
 	return methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 		return func(yield func(kv.Found, error) bool) {
@@ -296,7 +296,7 @@ func getsMany(change func(keys []string, found []kv.Found) []kv.Found) middlewar
 	}}.over
 }
 
-// nothing is that there are no records under keys.
+// nothing returns the result of GetMany if there are no records under keys.
 func nothing(keys []string) []kv.Found {
 	found := make([]kv.Found, len(keys))
 	for i, key := range keys {
@@ -305,7 +305,7 @@ func nothing(keys []string) []kv.Found {
 	return found
 }
 
-// ranges changes what scans are for.
+// ranges changes the requests of scans.
 func ranges(change func(req *kv.ScanRequest)) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		change(&req)
@@ -313,7 +313,8 @@ func ranges(change func(req *kv.ScanRequest)) middleware {
 	}}.over
 }
 
-// scans changes the records of scans, and leaves out those for which it is not true.
+// scans changes the records of scans, and leaves out those for which change returns
+// false.
 func scans(change func(req kv.ScanRequest, rec *kv.Record) bool) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
@@ -326,7 +327,7 @@ func scans(change func(req kv.ScanRequest, rec *kv.Record) bool) middleware {
 	}}.over
 }
 
-// wholeScans changes the records of a scan as a whole.
+// wholeScans changes all records of a scan at once.
 func wholeScans(change func(req kv.ScanRequest, recs []kv.Record) []kv.Record) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
@@ -366,8 +367,8 @@ func failures(change func(err error) error) middleware {
 	)
 }
 
-// readFailures changes the errors of reads. Where it takes one away, the keys that the
-// error was about have no record, and a scan ends.
+// readFailures changes the errors of reads. If it removes one, the keys of that error
+// have no record, and a scan ends.
 func readFailures(change func(err error) error) middleware {
 	return methods{
 		get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
@@ -416,7 +417,7 @@ func readFailures(change func(err error) error) middleware {
 	}.over
 }
 
-// outcomes changes what a driver says of writes, alone and in batches.
+// outcomes changes the results of writes, single and in batches.
 func outcomes(change func(out kv.Outcome, err error) (kv.Outcome, error)) middleware {
 	return methods{
 		write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {

@@ -2,31 +2,31 @@ package conformance
 
 import "sync"
 
-// Fault is what becomes of one request that a store's client sends to its service.
+// Fault is what happens to one request that a store's client sends to its service.
 type Fault string
 
 const (
 	Pass     Fault = "pass"     // the service gets the request, and the client the response
 	Drop     Fault = "drop"     // the connection breaks before the service gets the request
-	Lose     Fault = "lose"     // the service acts on the request, and the connection breaks before the response
-	Throttle Fault = "throttle" // the service turns the request away, as when it gets too many
-	Hang     Fault = "hang"     // the service does not get the request, and the client hears nothing until it gives up
+	Lose     Fault = "lose"     // the service carries out the request, and the connection breaks before the response
+	Throttle Fault = "throttle" // the service refuses the request because it gets too many
+	Hang     Fault = "hang"     // the service does not get the request, and the client gets no response until it gives up
 )
 
-// network decides what becomes of the requests of a trial's store, by its plan.
+// network decides what happens to the requests of a trial's store, by its plan.
 type network struct {
 	mu   sync.Mutex
-	plan *plan // nil: all pass
+	plan *plan // nil: all requests pass
 }
 
-// plan is what happens to the requests of one call.
+// plan says what happens to the requests of one call.
 type plan struct {
 	concerns func(write bool) bool // other requests pass
-	faults   []Fault               // of the first requests, one after the other
-	always   bool                  // the last of faults is that of all further ones
+	faults   []Fault               // of the first requests, in order
+	always   bool                  // the last of faults repeats
 	again    func()                // runs before the second request
 
-	requests int // so far
+	requests int // number so far
 }
 
 // decide is the second argument of Config.Faulty.
@@ -40,7 +40,7 @@ func (n *network) decide(write bool) Fault {
 	i := p.requests
 	p.requests++
 	if i == 1 && p.again != nil {
-		// The requests that it makes itself pass.
+		// The requests that again makes itself pass.
 		n.plan = nil
 		n.mu.Unlock()
 		p.again()
@@ -56,9 +56,9 @@ func (n *network) decide(write bool) Fault {
 	return Pass
 }
 
-// during makes call while the requests of the trial's store meet p, and returns how
-// many of those that p concerns there were. A plan without hope stays in force for
-// writes: one that the call gave up may still be on its way.
+// during makes call while the network follows p. It returns the number of requests
+// that p concerns. A plan with always stays in force for later writes: the service
+// may still get a write that the call gave up.
 func (n *network) during(p plan, call func()) (requests int) {
 	n.mu.Lock()
 	n.plan = &p

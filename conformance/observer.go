@@ -13,28 +13,28 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// mostExtra is how many records more than there are keys a scan may yield: a driver that
-// repeats some is the cases' to find.
+// mostExtra is how many more records than keys a scan may yield. A driver that repeats a
+// few is for the cases to find.
 const mostExtra = 1000
 
 // observer stands between a trial's stores and their drivers. It counts the calls that
-// get through, and lets a case act at the moment one does. It ends the scans that
-// have no end, and when the trial is over it lets nothing through any more.
+// reach a driver, and lets a case act at that moment. It ends scans that have no end,
+// and lets nothing through after the trial.
 type observer struct {
-	over   context.Context // done when the trial is
+	over   context.Context // ends with the trial
 	report func(format string, args ...any)
-	place  func() string // the line of the case that calls
+	place  func() string // returns the line of the case that makes the call
 
 	calls atomic.Int64
-	scans atomic.Int64 // under way
+	scans atomic.Int64 // number of running scans
 
-	// before, when set, runs before each call is handed to the driver.
+	// before, when set, runs before each call of the driver.
 	before func()
 
 	mu       sync.Mutex
 	underWay []string
-	heard    time.Time       // when a call, a record or an answer last came by
-	keys     map[string]bool // ever written
+	heard    time.Time       // when the last call, record or result passed
+	keys     map[string]bool // keys that were ever written
 }
 
 func newObserver(over context.Context, report func(format string, args ...any), place func() string) *observer {
@@ -43,7 +43,7 @@ func newObserver(over context.Context, report func(format string, args ...any), 
 
 func (o *observer) wrap(d kv.Driver) kv.Driver { return &observed{d, o} }
 
-// call begins a call of the driver. The caller calls end after it.
+// call begins a call of the driver. The caller must call end after it.
 func (o *observer) call(method string) (end func(), err error) {
 	if o.over.Err() != nil {
 		return nil, &kv.Error{Err: context.Cause(o.over)}
@@ -55,7 +55,7 @@ func (o *observer) call(method string) (end func(), err error) {
 	return o.during(method), nil
 }
 
-// during notes that what is under way until end is called.
+// during notes that what is running until end is called.
 func (o *observer) during(what string) (end func()) {
 	if place := o.place(); place != "" {
 		what += " at " + place
@@ -73,7 +73,7 @@ func (o *observer) during(what string) (end func()) {
 	}
 }
 
-// doing names what is under way, in the order in which it began.
+// doing names what is running, in the order in which it began.
 func (o *observer) doing() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -83,7 +83,7 @@ func (o *observer) doing() string {
 	return strings.Join(o.underWay, ", ")
 }
 
-// quiet reports whether nothing has come by for as long as d.
+// quiet reports whether nothing has passed for the duration d.
 func (o *observer) quiet(d time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -97,7 +97,7 @@ func (o *observer) writing(key string) {
 	o.keys[key] = true
 }
 
-// mostRecords is how many records a scan may yield.
+// mostRecords returns the number of records that a scan may yield.
 func (o *observer) mostRecords() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -166,7 +166,7 @@ func (d *observed) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Re
 				yield(kv.Record{}, &kv.Error{Err: context.Cause(d.by.over)})
 				return
 			case n > most:
-				d.by.report("a scan of the driver does not end: it has yielded %d records, where at most %d keys have one", most, most-mostExtra)
+				d.by.report("a scan of the driver does not end: it has yielded %d records, and at most %d keys have one", most, most-mostExtra)
 				yield(kv.Record{}, &kv.Error{Kind: kv.ErrUnavailable, Err: errEndless})
 				return
 			}

@@ -8,22 +8,23 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// An operation is one method of the store, called as it should succeed where all
-// there is is an entry under "key", of version v and with the value "old".
+// An operation is one method of the store, with arguments for success on a store
+// with one entry: under "key", with version v and the value "old".
 type operation struct {
 	name string
-	call func(ctx context.Context, s store, v kv.Version) error // errWrong is for a wrong answer
+	call func(ctx context.Context, s store, v kv.Version) error // returns errWrong for a wrong result
 
-	// writes: the operation changes "key", or stores "new".
+	// writes says that the operation changes "key", or stores "new".
 	writes bool
 
-	// tellsTime: the driver is told what the store's clock reads.
+	// tellsTime says that the driver receives the reading of the store's clock.
 	tellsTime bool
 }
 
-var errWrong = errors.New("no error, and the answer is wrong")
+var errWrong = errors.New("no error, and the result is wrong")
 
-// answered is err, or errWrong when there is none and the answer is not right.
+// answered returns err, or errWrong if there is no error and the result is not
+// right.
 func answered(right bool, err error) error {
 	if err == nil && !right {
 		return errWrong
@@ -101,7 +102,7 @@ var operations = []operation{
 		return answered(string(e.Value) == "old", err)
 	}, true, true},
 	{"atomic-write", func(ctx context.Context, s store, v kv.Version) error {
-		if s.Info().MaxAtomicWrites == 0 { // the group atomic has cases for that
+		if s.Info().MaxAtomicWrites == 0 { // the group atomic checks that
 			_, err := s.Put(ctx, "key", []byte("new"), kv.IfVersion(v))
 			return err
 		}

@@ -21,7 +21,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/no-match",
-			"A page of a prefix that no key has has no entries and no Next.",
+			"A page of a prefix without keys has no entries and no Next.",
 			func(t *trial) {
 				t.fillKeys("a", "c")
 				if page := t.page("b", 1, ""); len(page.Entries) > 0 || page.Next != "" {
@@ -29,7 +29,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/entries",
-			"A page's entries are complete and equal to what Get returns: key, value, version and expiry.",
+			"A page's entries are complete and equal to the entries of Get: key, value, version and expiry.",
 			func(t *trial) {
 				t.put("a", "one")
 				t.put("b", "two", kv.TTL(time.Hour))
@@ -42,7 +42,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/prefix",
-			"Pages hold exactly the keys that start with the prefix, on all pages.",
+			"Together the pages have exactly the keys that start with the prefix.",
 			func(t *trial) {
 				t.fillKeys(t.family()...)
 				t.wantKeys("ScanPage", t.pages("a:", 3, nil), t.familyOf("a:", ""))
@@ -50,7 +50,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", t.pages("", 10, nil), t.family())
 			}),
 		rule("page/keys-only",
-			"KeysOnly holds on every page.",
+			"KeysOnly applies to every page.",
 			func(t *trial) {
 				keys := numbered("key:", 5)
 				t.fillKeys(keys...)
@@ -63,7 +63,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/after",
-			"After holds on every page: a page starts after the later of cursor and After.",
+			"After applies to every page: a page starts after the later of cursor and After.",
 			func(t *trial) {
 				keys := numbered("key:", 10)
 				t.fillKeys(keys...)
@@ -73,7 +73,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage with an earlier After", t.page("key:", 3, cursor, kv.After(keys[0])).Entries, keys[4:7])
 			}),
 		rule("page/range",
-			"From and Before hold on every page, and a page starts after its cursor when that is later than From.",
+			"From and Before apply to every page. A page starts after its cursor if that is later than From.",
 			func(t *trial) {
 				keys := numbered("key:", 12)
 				t.fillKeys(keys...)
@@ -84,11 +84,11 @@ func pageCases() []testCase {
 				page := t.page("key:", 3, cursor, kv.Before(keys[7]))
 				t.wantKeys("ScanPage with Before", page.Entries, keys[4:7])
 				if page.Next != "" {
-					t.Errorf("Next is not empty, though Before ends the scan with the page")
+					t.Errorf("Next is not empty, although Before ends the scan with this page")
 				}
 			}),
 		rule("page/limit-invalid",
-			"A page limit below 1 is ErrInvalidOption before any I/O; Next stays at the cursor.",
+			"A page limit below 1 is ErrInvalidOption before any I/O, and Next is the cursor.",
 			func(t *trial) {
 				t.fillKeys(numbered("key:", 3)...)
 				cursor := t.page("key:", 1, "").Next
@@ -107,7 +107,7 @@ func pageCases() []testCase {
 				})
 			}),
 		rule("page/limit-huge",
-			"A limit beyond the number of entries returns all of them, however large it is.",
+			"A page with a limit above the number of entries has all of them, however large the limit is.",
 			func(t *trial) {
 				keys := numbered("key:", 30)
 				t.fillKeys(keys...)
@@ -120,7 +120,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/same-cursor-twice",
-			"A cursor is a position, not a session: it gives the same page again.",
+			"A cursor is a position, not a session: it returns the same page again.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -146,7 +146,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/expired-runs",
-			"Pages hold limit live entries, however many expired ones lie between.",
+			"Pages have limit live entries, however many expired entries are between them.",
 			func(t *trial) {
 				live := numbered("b", 11)
 				t.fillWithExpired(live, slices.Concat(numbered("a", 70), numbered("b0001x", 70), numbered("b0003x", 7), numbered("b0006x", 70)))
@@ -154,7 +154,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", t.pages("b", 2, nil, kv.KeysOnly()), live)
 			}),
 		rule("page/expired-tail",
-			"Next is empty when nothing but expired entries follows.",
+			"Next is empty if only expired entries follow.",
 			func(t *trial) {
 				live := numbered("a", 6)
 				t.fillWithExpired(live, numbered("b", 80))
@@ -165,12 +165,12 @@ func pageCases() []testCase {
 						cursor = t.page("", size, cursor).Next
 					}
 					if cursor != "" {
-						t.Errorf("after 6 entries in pages of %d, Next is not empty, though only expired entries follow", size)
+						t.Errorf("after 6 entries in pages of %d, Next is not empty, although only expired entries follow", size)
 					}
 				}
 			}),
 		rule("page/expires-between",
-			"Each page is judged when it is read: what expired since the page before is left out.",
+			"Expiry is judged when a page is read: an entry that expired since the page before is left out.",
 			func(t *trial) {
 				keys := numbered("key:", 8)
 				for i, key := range keys {
@@ -184,7 +184,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", entries, []string{keys[0], keys[1], keys[2], keys[4], keys[6]})
 			}),
 		rule("page/deleted-between",
-			"Deleting entries between pages loses none of the others, the last of the page included, after which the cursor stands.",
+			"Deleting entries between pages loses none of the others, even if the last entry of the page is deleted.",
 			func(t *trial) {
 				keys := numbered("key:", 20)
 				t.fillKeys(keys...)
@@ -195,7 +195,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", entries, keys)
 			}),
 		rule("page/deleted-ahead",
-			"What was deleted before its page was read is not in it.",
+			"An entry that was deleted before its page was read is not in it.",
 			func(t *trial) {
 				keys := numbered("key:", 12)
 				t.fillKeys(keys...)
@@ -208,7 +208,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", entries, slices.Concat(keys[:4], keys[5:9], keys[10:]))
 			}),
 		rule("page/inserted-between",
-			"What is inserted between pages is met if it lies ahead of the cursor, right after it included, and not if it lies before.",
+			"An entry that is inserted between pages is found if it is after the cursor, even right after it, and not if it is before.",
 			func(t *trial) {
 				keys := numbered("key:", 10)
 				t.fillKeys(keys...)
@@ -220,7 +220,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", entries, slices.Concat(keys[:5], []string{"key:0004-"}, keys[5:8], []string{"key:0007x"}, keys[8:], []string{"key:9999"}))
 			}),
 		rule("page/replaced-between",
-			"What is replaced between pages is neither repeated nor lost, and its page has the value of its time.",
+			"An entry that is replaced between pages is neither repeated nor lost, and its page has the value at the time of the read.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -231,7 +231,7 @@ func pageCases() []testCase {
 				})
 				t.wantKeys("ScanPage", entries, keys)
 				if len(entries) == 9 && string(entries[8].Value) != "replaced 2" {
-					t.Errorf("the value of %q is %q; want that of the last Put before the page", keys[8], entries[8].Value)
+					t.Errorf("the value of %q is %q; want the value of the last Put before the page", keys[8], entries[8].Value)
 				}
 			}),
 		rule("page/own-writes",
@@ -249,7 +249,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/cancelled",
-			"A page that fails keeps the position: Next is the cursor when nothing was read.",
+			"A page that fails keeps the position: Next is the cursor if nothing was read.",
 			func(t *trial) {
 				keys := numbered("key:", 6)
 				t.fillKeys(keys...)
@@ -264,7 +264,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage", t.page("key:", 2, page.Next).Entries, keys[2:4])
 			}),
 		rule("page/broken-off",
-			"A page that breaks off holds what was read, and Next the position reached, from which the rest follows.",
+			"A page that ends early has the entries read so far, and Next is the position reached, from which the rest follows.",
 			func(t *trial) {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
@@ -273,7 +273,7 @@ func pageCases() []testCase {
 				page, err := broken.ScanPage(t.ctx, "key:", 100, cursor)
 				t.wantError("ScanPage", err, kv.ErrUnavailable)
 				if len(page.Entries) > 25 {
-					t.Fatalf("ScanPage = %d entries; only 25 lie before the break", len(page.Entries))
+					t.Fatalf("ScanPage = %d entries; only 25 are before the break", len(page.Entries))
 				}
 				t.wantKeys("ScanPage", page.Entries, keys[5:5+len(page.Entries)])
 				if page.Next == "" {
@@ -282,7 +282,7 @@ func pageCases() []testCase {
 				t.wantKeys("ScanPage from there", t.page("key:", 100, page.Next).Entries, keys[5+len(page.Entries):])
 			}),
 		rule("page/damaged-entry",
-			"A record that cannot be read ends the page with an error that names its key; the page holds what was read, and Next stands after that record.",
+			"A record that cannot be read ends the page with an error that names its key. The page has the entries read so far, and Next is the position after that record.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -302,11 +302,11 @@ func pageCases() []testCase {
 	}
 	for _, p := range []struct{ size, entries int }{
 		{1, 5}, {7, 30}, {100, 250}, {1000, 1100},
-		// The last page is full, and the last but for one.
+		// The last page is full, or the page before it.
 		{1, 1}, {7, 7}, {7, 21}, {7, 20}, {7, 22}, {100, 200}, {100, 199}, {100, 201},
 	} {
 		cases = append(cases, rule(fmt.Sprintf("page/size-%d/of-%d", p.size, p.entries),
-			"Pages are full but for the last, together they hold every key once and in order, and Next is empty exactly at the end, also when the last page is full.",
+			"All pages but the last are full. Together they have every key once and in order. Next is empty exactly at the end, also if the last page is full.",
 			func(t *trial) {
 				keys := numbered("key:", p.entries)
 				t.fillKeys(append([]string{"j", "l"}, keys...)...)
@@ -320,9 +320,9 @@ func pageCases() []testCase {
 	return cases
 }
 
-// pages walks a scan in pages of size and checks that they are as they should
-// be: full but for the last, with Next empty at the end and only there. Between
-// two pages it calls between, if that is set, with the number of pages so far.
+// pages reads all pages of a scan and checks that all but the last are full,
+// and that Next is empty exactly at the end. Between two pages it calls
+// between, if that is set, with the number of pages so far.
 func (t *trial) pages(prefix string, size int, between func(n int), opts ...kv.PageOption) []kv.Entry {
 	var entries []kv.Entry
 	cursor := ""
@@ -333,7 +333,7 @@ func (t *trial) pages(prefix string, size int, between func(n int), opts ...kv.P
 		case len(page.Entries) > size:
 			t.Fatalf("page %d has %d entries; the limit is %d", n, len(page.Entries), size)
 		case page.Next != "" && len(page.Entries) < size:
-			t.Errorf("page %d has %d entries of %d, though the scan goes on", n, len(page.Entries), size)
+			t.Errorf("page %d has %d entries of %d, although the scan goes on", n, len(page.Entries), size)
 		case page.Next != "" && (page.Next == cursor || len(page.Entries) == 0 || len(entries) > t.driver.mostRecords()):
 			t.Fatalf("page %d does not move on", n)
 		case page.Next == "":

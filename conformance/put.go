@@ -27,7 +27,7 @@ func putCases() []testCase {
 				t.Fatalf("Put: %v", err)
 			}
 			if got == was.entry.Version || got == v {
-				t.Errorf("the version after the Put is one from before it")
+				t.Errorf("the version after the Put is an earlier one")
 			}
 			t.wantEntry("Get", t.get("key"), "key", want{"new", got, expires})
 		}))
@@ -60,7 +60,7 @@ func putCases() []testCase {
 	}
 	return append(cases,
 		rule("put/two-conditions",
-			"Put takes one condition, once: two return ErrInvalidOption before any I/O and change nothing.",
+			"Put takes one condition, once. Two conditions return ErrInvalidOption before any I/O and change nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()
@@ -79,7 +79,7 @@ func putCases() []testCase {
 				t.wantUnchanged(was)
 			}),
 		rule("put/other-keys-untouched",
-			"Put touches no key but its own, whether its condition holds or not.",
+			"Put changes no key but its own, whether its condition holds or not.",
 			func(t *trial) {
 				t.fillKeys("k", "ke", "key1", "keys", "l")
 				t.put("key", "a")
@@ -94,29 +94,29 @@ func putCases() []testCase {
 				t.wantContent("k", "ke", "key", "key1", "keys", "l")
 			}),
 		rule("put/if-not-exists/response-lost",
-			"A put-if-absent whose response is lost and whose retry finds its own write is a success.",
+			"If the response to a put-if-absent is lost and the retry finds its own write, it succeeds.",
 			func(t *trial) { t.testResponseLost(kv.IfNotExists()) }),
 		rule("put/if-not-exists/response-lost-of-takeover",
-			"A put-if-absent that takes over an expired entry, whose response is lost and whose retry finds its own write, is a success.",
+			"If the response to a put-if-absent of an expired entry is lost and the retry finds its own write, it succeeds.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Second))
 				t.clock.advance(time.Second)
 				t.testResponseLost(kv.IfNotExists())
 			}),
 		rule("put/if-version/response-lost",
-			"A compare-and-swap whose response is lost and whose retry finds its own write is a success.",
+			"If the response to a compare-and-swap is lost and the retry finds its own write, it succeeds.",
 			func(t *trial) { t.testResponseLost(kv.IfVersion(t.put("key", "old"))) }),
 		rule("put/none/response-lost",
-			"An unconditional Put whose response is lost is applied again by the retry, and is a success.",
+			"If the response to an unconditional Put is lost, the retry applies it again, and it succeeds.",
 			func(t *trial) { t.testResponseLost(nil) }),
 		rule("put/if-not-exists/replaced-before-retry",
-			"A put-if-absent whose response is lost and whose retry finds somebody else's write is ErrIndeterminate, not ErrConditionFailed.",
+			"If the response to a put-if-absent is lost and the retry finds somebody else's write, the error is ErrIndeterminate, not ErrConditionFailed.",
 			func(t *trial) { t.testReplacedBeforeRetry(kv.IfNotExists()) }),
 		rule("put/if-version/replaced-before-retry",
-			"A compare-and-swap whose response is lost and whose retry finds somebody else's write is ErrIndeterminate, not ErrConditionFailed.",
+			"If the response to a compare-and-swap is lost and the retry finds somebody else's write, the error is ErrIndeterminate, not ErrConditionFailed.",
 			func(t *trial) { t.testReplacedBeforeRetry(kv.IfVersion(t.put("key", "old"))) }),
 		rule("put/if-version/deleted-before-retry",
-			"A compare-and-swap whose response is lost and whose retry finds no entry is ErrIndeterminate, not ErrConditionFailed.",
+			"If the response to a compare-and-swap is lost and the retry finds no entry, the error is ErrIndeterminate, not ErrConditionFailed.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				lost := t.with(kv.Wrap(kv.Level1, losingResponses(func() { t.delete("key") })))
@@ -127,7 +127,7 @@ func putCases() []testCase {
 	)
 }
 
-// testResponseLost puts under cond, which holds, and loses the first response.
+// testResponseLost puts with cond, which holds, and loses the first response.
 func (t *trial) testResponseLost(cond kv.PutOption) {
 	opts := []kv.PutOption{kv.TTL(time.Hour)}
 	if cond != nil {
@@ -142,14 +142,14 @@ func (t *trial) testResponseLost(cond kv.PutOption) {
 	t.put("key", "newer", kv.IfVersion(v))
 }
 
-// testReplacedBeforeRetry puts under cond, which holds, loses the first response,
-// and has somebody else replace the entry before the retry.
+// testReplacedBeforeRetry puts with cond, which holds, and loses the first
+// response. Somebody else replaces the entry before the retry.
 func (t *trial) testReplacedBeforeRetry(cond kv.PutOption) {
 	lost := t.with(kv.Wrap(kv.Level1, losingResponses(func() { t.put("key", "somebody else's") })))
 	_, err := lost.Put(t.ctx, "key", []byte("new"), cond)
 	t.wantError("Put", err, kv.ErrIndeterminate)
 	if errors.Is(err, kv.ErrConditionFailed) {
-		t.Errorf("Put: the error %v matches ErrConditionFailed, though the put may have been applied", err)
+		t.Errorf("Put: the error %v matches ErrConditionFailed, although the put may have been applied", err)
 	}
 	t.wantValue("key", "somebody else's")
 }

@@ -31,7 +31,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan", t.scan(""), keys)
 			}),
 		rule("scan/order/after-a-prefix",
-			"Within a prefix, too, keys are in ascending order of their bytes, for all 66 characters.",
+			"Keys with one prefix are also in ascending order of their bytes, for all 66 characters.",
 			func(t *trial) {
 				keys := []string{"k"}
 				for _, c := range strings.Split(kv.KeyAlphabet, "") {
@@ -44,7 +44,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan of everything", t.scan(""), keys)
 			}),
 		rule("scan/order/random",
-			"Scans yield keys in ascending order of their bytes, whatever their lengths and the order of their writing.",
+			"Scans yield keys in ascending order of their bytes, whatever their lengths and the order in which they were written.",
 			func(t *trial) {
 				random := rand.New(rand.NewPCG(3, 4))
 				set := make(map[string]bool)
@@ -65,7 +65,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan", t.scan(""), keys)
 			}),
 		rule("scan/entries",
-			"A scan's entries are complete and equal to what Get returns: key, value, version and expiry.",
+			"A scan's entries are complete and equal to the entries of Get: key, value, version and expiry.",
 			func(t *trial) {
 				t.put("a", "one")
 				t.put("b", "two", kv.TTL(time.Hour))
@@ -78,7 +78,7 @@ func scanCases() []testCase {
 				}
 			}),
 		rule("scan/keys-only",
-			"KeysOnly leaves the values nil and fills all else.",
+			"KeysOnly leaves the values nil and sets everything else.",
 			func(t *trial) {
 				v := t.put("a", "one")
 				w := t.put("b", "two", kv.TTL(time.Hour))
@@ -101,7 +101,7 @@ func scanCases() []testCase {
 				}
 			}),
 		rule("scan/many",
-			"A scan yields every key exactly once and in order, beyond what one page of a service holds.",
+			"A scan yields every key exactly once and in order, also if they need several pages of a service.",
 			func(t *trial) {
 				keys := numbered("key:", 1100)
 				t.fillKeys(keys...)
@@ -115,7 +115,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan, keys only", t.scan("", kv.KeysOnly()), keys)
 			}),
 		rule("scan/limit",
-			"Limit(n) ends the scan after n entries, or earlier at its end.",
+			"Limit(n) ends the scan after n entries, or earlier if there are fewer.",
 			func(t *trial) {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
@@ -132,7 +132,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan with Limit(4)", t.scan("", kv.Limit(4)), live[:4])
 			}),
 		rule("scan/limit-invalid",
-			"A Limit below 1 is ErrInvalidOption, yielded once and before any I/O.",
+			"A Limit below 1 is ErrInvalidOption before any I/O. The scan yields it once and nothing else.",
 			func(t *trial) {
 				t.fillKeys("a")
 				for _, n := range []int{0, -1, math.MinInt} {
@@ -154,7 +154,7 @@ func scanCases() []testCase {
 				}
 			}),
 		rule("scan/break",
-			"The loop over a scan may break at any entry: nothing is read any more, and the store works on.",
+			"The loop over a scan may end at any entry: the scan then stops reading, and the store stays usable.",
 			func(t *trial) {
 				keys := numbered("key:", 100)
 				t.fillKeys(keys...)
@@ -172,14 +172,14 @@ func scanCases() []testCase {
 						}
 					}
 					if left := t.driver.scans.Load(); left > 0 {
-						t.Errorf("after a break, %d scans of the driver are still under way", left)
+						t.Errorf("after a break, %d scans of the driver are still running", left)
 					}
 					t.put(keys[0], keys[0])
 				}
 				t.wantContent(keys...)
 			}),
 		rule("scan/loop-uses-store",
-			"The loop over a scan may use the store: read, replace and delete the entry at hand.",
+			"The loop over a scan may use the store: read, replace and delete the present entry.",
 			func(t *trial) {
 				keys := numbered("key:", 40)
 				t.fillKeys(keys...)
@@ -223,7 +223,7 @@ func scanCases() []testCase {
 				}
 			}),
 		rule("scan/live-throughout",
-			"Every key that is live throughout a scan is yielded exactly once and in order, whatever is written and deleted around it meanwhile.",
+			"Every key that is live throughout a scan is yielded exactly once and in order, whatever other keys are written and deleted meanwhile.",
 			func(t *trial) {
 				stay := numbered("key:", 60)
 				var leaving []string
@@ -243,7 +243,7 @@ func scanCases() []testCase {
 					last = e.Key
 					if slices.Contains(stay, e.Key) {
 						seen = append(seen, e)
-						// Replacing an entry does not make it another key.
+						// A replaced entry still has the same key.
 						t.put(e.Key, "replaced")
 						if n < len(leaving) {
 							t.delete(leaving[len(leaving)-1-n])
@@ -255,7 +255,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan, of the keys that stayed", seen, stay)
 			}),
 		rule("scan/expired-runs",
-			"Expired entries are left out of scans, long runs of them at the beginning, in the middle and at the end included.",
+			"Scans leave out expired entries, even long sequences of them at the beginning, in the middle or at the end.",
 			func(t *trial) {
 				live := []string{"b0", "b1", "d0", "d1"}
 				t.fillWithExpired(live, slices.Concat(numbered("a", 120), numbered("c", 120), numbered("e", 120)))
@@ -264,14 +264,14 @@ func scanCases() []testCase {
 				t.wantKeys("Scan with Limit(3)", t.scan("", kv.Limit(3)), live[:3])
 			}),
 		rule("scan/only-expired",
-			"A scan over nothing but expired entries yields nothing.",
+			"A scan of only expired entries yields nothing.",
 			func(t *trial) {
 				t.fillWithExpired(nil, numbered("a", 60))
 				t.wantKeys("Scan", t.scan(""), nil)
 				t.wantKeys("Scan with Limit(1)", t.scan("a", kv.Limit(1)), nil)
 			}),
 		rule("scan/expires-meanwhile",
-			"A scan judges each entry when it yields it: what expires while the loop runs is left out from then on.",
+			"A scan judges the expiry of each entry when it yields it: it leaves out entries that expire while the loop runs.",
 			func(t *trial) {
 				t.fill(
 					kv.Item{Key: "a"},
@@ -291,7 +291,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan", seen, []string{"a", "c", "e"})
 			}),
 		rule("scan/damaged-entry",
-			"A record that cannot be read is yielded as an error beside an entry with its key; the loop may go on, and the rest follows.",
+			"A scan yields a record that cannot be read as an error with an entry that has only its key. The loop may go on, and the rest follows.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -303,7 +303,7 @@ func scanCases() []testCase {
 						failed++
 						t.wantError("Scan", err, kv.ErrIncompatible)
 						if e.Key != keys[4] || !strings.Contains(err.Error(), keys[4]) {
-							t.Errorf("Scan: the error %q is beside the key %q; want %q beside it and in it", err, e.Key, keys[4])
+							t.Errorf("Scan: the error %q comes with the key %q; want key %q, also in the error", err, e.Key, keys[4])
 						}
 						continue
 					}
@@ -315,7 +315,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan", seen, slices.Concat(keys[:4], keys[5:]))
 			}),
 		rule("scan/broken-off",
-			"An error that ends a scan is its last: what came before it is complete and in order, and After continues from there.",
+			"An error that ends a scan is the last that it yields. The entries before it are complete and in order, and After continues from there.",
 			func(t *trial) {
 				keys := numbered("key:", 60)
 				t.fillKeys(keys...)
@@ -330,17 +330,17 @@ func scanCases() []testCase {
 						ended = true
 						t.wantError("Scan", err, kv.ErrUnavailable)
 						if e.Key != "" {
-							t.Errorf("Scan: beside the error that ends it there is the key %q", e.Key)
+							t.Errorf("Scan: the error that ends it comes with the key %q", e.Key)
 						}
 						continue
 					}
 					seen = append(seen, e)
 				}
 				if !ended {
-					t.Errorf("Scan ends without the error that broke it off")
+					t.Errorf("Scan ends without the error of the driver")
 				}
 				if len(seen) > 30 {
-					t.Fatalf("Scan yields %d entries; only 30 lie before the break", len(seen))
+					t.Fatalf("Scan yields %d entries; only 30 are before the break", len(seen))
 				}
 				t.wantKeys("Scan", seen, keys[:len(seen)])
 				if len(seen) > 0 {
@@ -350,20 +350,20 @@ func scanCases() []testCase {
 	}
 
 	for _, p := range []struct{ name, prefix, why string }{
-		{"all", "", "The empty prefix stands for all keys."},
+		{"all", "", "The empty prefix matches all keys."},
 		{"none", "a:3", "A prefix that no key has yields nothing."},
 		{"past-all", "zzzz", "A prefix after all keys yields nothing."},
 		{"before-all", "--", "A prefix before all keys yields nothing."},
 		{"is-a-key", "a", "A prefix that is a key itself yields that key first."},
-		{"with-separator", "a:", "Keys that only sort close to the prefix do not have it."},
+		{"with-separator", "a:", "Keys that sort near the prefix need not start with it."},
 		{"within-a-word", "a:1", "A prefix may end within a word."},
 		{"upper-case", "A", "Prefixes are case-sensitive."},
-		{"lowest-byte", "-", "The prefix of the lowest byte."},
-		{"highest-byte", "z", "The prefix of the highest byte, which has no successor."},
-		{"dot", ".", "The prefix of a dot."},
-		{"underscores", "__", "The prefix of two underscores."},
-		{"colon", ":", "The prefix of a colon."},
-		{"whole-key", "a:1:x", "A prefix that is one key in full."},
+		{"lowest-byte", "-", "The prefix may be the lowest byte."},
+		{"highest-byte", "z", "The prefix may be the highest byte, which has no next byte."},
+		{"dot", ".", "The prefix may be a dot."},
+		{"underscores", "__", "The prefix may be two underscores."},
+		{"colon", ":", "The prefix may be a colon."},
+		{"whole-key", "a:1:x", "The prefix may be one whole key."},
 	} {
 		cases = append(cases, rule("scan/prefix/"+p.name,
 			p.why+" A scan yields exactly the keys that start with its prefix.",
@@ -389,16 +389,16 @@ func scanCases() []testCase {
 	}{
 		{"a-key", "", "a:1", "After(key) starts after that key."},
 		{"an-absent-key", "", "a:11", "After(key) need not name a key that exists."},
-		{"a-prefix-of-keys", "", "a", "After(key) starts with the keys that begin with it and go on."},
-		{"the-start", "", "", "After of the empty key stands for the start."},
-		{"before-all", "", "--", "After a position before all keys everything follows."},
-		{"the-last", "", "zzz", "After the last key the scan yields nothing."},
-		{"past-all", "", "zzzz", "After a position after all keys the scan yields nothing."},
-		{"a-key-of-the-prefix", "a:", "a:1", "After and a prefix hold both."},
-		{"the-prefix-itself", "a:", "a:", "After the prefix itself its longer keys follow."},
-		{"before-the-prefix", "a:", "A", "After may lie before the prefix."},
-		{"past-the-prefix", "a:", "b", "After may name a position after the prefix: the scan yields nothing."},
-		{"the-prefix-s-last", "a:", "a:zz", "After the last key of a prefix the scan yields nothing."},
+		{"a-prefix-of-keys", "", "a", "After(key) starts with longer keys that begin with key."},
+		{"the-start", "", "", "After of the empty key means the start."},
+		{"before-all", "", "--", "With After before all keys the scan yields everything."},
+		{"the-last", "", "zzz", "With After the last key the scan yields nothing."},
+		{"past-all", "", "zzzz", "With After greater than all keys the scan yields nothing."},
+		{"a-key-of-the-prefix", "a:", "a:1", "After and a prefix apply together."},
+		{"the-prefix-itself", "a:", "a:", "After of the prefix itself starts with longer keys."},
+		{"before-the-prefix", "a:", "A", "After may be before the prefix."},
+		{"past-the-prefix", "a:", "b", "After may be greater than all keys of the prefix: the scan yields nothing."},
+		{"the-prefix-s-last", "a:", "a:zz", "With After the last key of a prefix the scan yields nothing."},
 	} {
 		cases = append(cases, rule("scan/after/"+a.name,
 			a.why+" A scan yields exactly the keys that have its prefix and are greater.",
@@ -410,7 +410,7 @@ func scanCases() []testCase {
 			}))
 	}
 	return slices.Concat(cases, rangeCases(), []testCase{rule("scan/after/the-longest",
-		"After takes keys of the greatest length, and no longer ones.",
+		"After takes keys of the greatest length, and refuses longer ones.",
 		func(t *trial) {
 			long := strings.Repeat("k", t.maxKeyLen())
 			below := long[:len(long)-1] + "j"
@@ -422,7 +422,7 @@ func scanCases() []testCase {
 		})})
 }
 
-// rangeCases are for From and Before, alone and with all else that bounds a scan.
+// rangeCases check From and Before, alone and with the other limits of a scan.
 func rangeCases() []testCase {
 	var cases []testCase
 	for _, r := range []struct {
@@ -432,35 +432,35 @@ func rangeCases() []testCase {
 	}{
 		{"from-a-key", "", "a:1", "", "", "From(key) starts at that key."},
 		{"from-an-absent-key", "", "a:11", "", "", "From(key) need not name a key that exists."},
-		{"from-before-all", "", "-", "", "", "From the lowest key everything follows."},
-		{"from-past-all", "", "zzzz", "", "", "From a position after all keys the scan yields nothing."},
-		{"from-within-the-prefix", "a:", "a:1", "", "", "From and a prefix hold both."},
-		{"from-before-the-prefix", "a:", "A", "", "", "From may lie before the prefix."},
-		{"from-past-the-prefix", "a:", "b", "", "", "From may name a position after the prefix: the scan yields nothing."},
+		{"from-before-all", "", "-", "", "", "With From the lowest key the scan yields everything."},
+		{"from-past-all", "", "zzzz", "", "", "With From after all keys the scan yields nothing."},
+		{"from-within-the-prefix", "a:", "a:1", "", "", "From and a prefix apply together."},
+		{"from-before-the-prefix", "a:", "A", "", "", "From may be before the prefix."},
+		{"from-past-the-prefix", "a:", "b", "", "", "From may be greater than all keys of the prefix: the scan yields nothing."},
 		{"before-a-key", "", "", "", "a:1", "Before(key) ends before that key."},
 		{"before-an-absent-key", "", "", "", "a:11", "Before(key) need not name a key that exists."},
-		{"before-a-key-that-begins-others", "", "", "", "a:", "Before(key) leaves out the keys that begin with it, too."},
-		{"before-the-lowest-byte", "", "", "", "a:-", "Before a key that ends with the lowest byte."},
-		{"before-the-lowest-key", "", "", "", "-", "Before the lowest key the scan yields nothing."},
-		{"before-the-highest-byte", "", "", "", "zzz", "Before a key that ends with the highest byte."},
-		{"before-past-all", "", "", "", "zzzzz", "Before a position after all keys the scan yields everything."},
-		{"before-within-the-prefix", "a:", "", "", "a:2", "Before and a prefix hold both."},
-		{"before-the-prefix", "a:", "", "", "A", "Before may lie before the prefix: nothing comes."},
-		{"before-the-prefix-itself", "a:", "", "", "a:", "Before the prefix itself nothing comes."},
-		{"before-past-the-prefix", "a:", "", "", "b", "Before may name a position after the prefix: the scan yields all of the prefix."},
-		{"from-and-before", "", "a.", "", "a:A", "From and Before hold both."},
-		{"one-key", "", "a:1", "", "a:1-", "A range may hold one key."},
+		{"before-a-key-that-begins-others", "", "", "", "a:", "Before(key) also leaves out longer keys that begin with key."},
+		{"before-the-lowest-byte", "", "", "", "a:-", "Before may end with the lowest byte."},
+		{"before-the-lowest-key", "", "", "", "-", "With Before the lowest key the scan yields nothing."},
+		{"before-the-highest-byte", "", "", "", "zzz", "Before may end with the highest byte."},
+		{"before-past-all", "", "", "", "zzzzz", "With Before greater than all keys the scan yields everything."},
+		{"before-within-the-prefix", "a:", "", "", "a:2", "Before and a prefix apply together."},
+		{"before-the-prefix", "a:", "", "", "A", "Before may be lower than the prefix: the scan yields nothing."},
+		{"before-the-prefix-itself", "a:", "", "", "a:", "With Before the prefix itself the scan yields nothing."},
+		{"before-past-the-prefix", "a:", "", "", "b", "Before may be greater than all keys of the prefix: the scan yields all of them."},
+		{"from-and-before", "", "a.", "", "a:A", "From and Before apply together."},
+		{"one-key", "", "a:1", "", "a:1-", "A range may have one key."},
 		{"from-is-before", "", "a:1", "", "a:1", "A range that ends where it starts is empty."},
 		{"from-after-before", "", "b", "", "a", "A range that ends before it starts is empty."},
-		{"from-and-a-later-after", "", "a:1", "a:10", "", "Of From and After the later counts."},
-		{"from-and-an-earlier-after", "", "a:2", "a:1", "", "Of From and After the later counts."},
-		{"from-and-after-of-one-key", "", "a:1", "a:1", "", "After a key is later than from that key."},
-		{"after-and-before", "a:", "", "a:1", "a:z", "After and Before hold both, with a prefix."},
-		{"all-together", "a:", "a:-", "a:1", "a:A", "From, After and Before hold all, with a prefix."},
-		{"empty-keys", "a:", "", "", "", "From and Before of the empty key stand for the start and the end."},
+		{"from-and-a-later-after", "", "a:1", "a:10", "", "If there are From and After, the later counts."},
+		{"from-and-an-earlier-after", "", "a:2", "a:1", "", "If there are From and After, the later counts."},
+		{"from-and-after-of-one-key", "", "a:1", "a:1", "", "After of a key is later than From of that key."},
+		{"after-and-before", "a:", "", "a:1", "a:z", "After, Before and a prefix apply together."},
+		{"all-together", "a:", "a:-", "a:1", "a:A", "From, After, Before and a prefix apply together."},
+		{"empty-keys", "a:", "", "", "", "From and Before of the empty key mean the start and the end."},
 	} {
 		cases = append(cases, rule("scan/range/"+r.name,
-			r.why+" A scan yields exactly the keys that have its prefix and are in its range, with a Limit and in pages too.",
+			r.why+" A scan yields exactly the keys that have its prefix and are in its range, also with a Limit and in pages.",
 			func(t *trial) {
 				t.fillKeys(t.family()...)
 				keys := slices.DeleteFunc(t.familyOf(r.prefix, r.after), func(key string) bool { return key < r.from || r.before != "" && key >= r.before })
@@ -472,7 +472,7 @@ func rangeCases() []testCase {
 	}
 	return append(cases,
 		rule("scan/range/many",
-			"A range of many keys holds every key of it exactly once and in order, beyond what one page of a service holds.",
+			"A scan yields every key of a large range exactly once and in order, also if they need several pages of a service.",
 			func(t *trial) {
 				keys := numbered("key:", 1100)
 				t.fillKeys(keys...)
@@ -481,7 +481,7 @@ func rangeCases() []testCase {
 				t.wantKeys("ScanPage", t.pages("key:", 300, nil, kv.From(keys[7]), kv.Before(keys[1099])), keys[7:1099])
 			}),
 		rule("scan/range/in-a-group",
-			"A range within one group, and one that goes over several, hold exactly their keys.",
+			"A range within one group, or over several groups, has exactly its keys.",
 			func(t *trial) {
 				keys := groups()
 				t.fillKeys(keys...)
@@ -498,7 +498,7 @@ func rangeCases() []testCase {
 				}
 			}),
 		rule("scan/range/in-namespace",
-			"In a namespace the bounds of a range are keys of the namespace.",
+			"In a namespace From and Before are keys of the namespace.",
 			func(t *trial) {
 				t.fillKeys("a:1", "a:2", "n", "n9", "n:", "o:a:1")
 				t.inNamespace("n:")
@@ -509,7 +509,7 @@ func rangeCases() []testCase {
 				t.wantKeys("ScanPage", t.pages("", 3, nil, kv.From("y")), t.familyOf("", "b:1"))
 			}),
 		rule("scan/range/invalid",
-			"From and Before of a key that is not legal are ErrInvalidKey before any I/O; keys of the greatest length are legal.",
+			"From and Before of a key that is not legal are ErrInvalidKey before any I/O. Keys of the greatest length are legal.",
 			func(t *trial) {
 				long := strings.Repeat("k", t.maxKeyLen())
 				t.fillKeys("a", long, "l")
@@ -524,7 +524,8 @@ func rangeCases() []testCase {
 	)
 }
 
-// scanOptions are the options of a page, and others, as those of a scan.
+// scanOptions returns the options of a page, and more options, as options of a
+// scan.
 func scanOptions(opts []kv.PageOption, more ...kv.ScanOption) []kv.ScanOption {
 	for _, opt := range opts {
 		more = append(more, opt)

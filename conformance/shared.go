@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// mostLate is how many cases of a shared store may outlive their limits. They run one
-	// after the other, so the rest would take too long.
+	// mostLate is how many cases of a shared store may exceed their limits. They run one
+	// after another, so the rest would take too long.
 	mostLate = 3
 
-	// mostLeft is how many keys a case may leave behind.
+	// mostLeft is how many keys a case may leave.
 	mostLeft = 100_000
 )
 
-// sharedStore runs cases one after the other in the store of a Config with Shared.
+// sharedStore runs cases one after another in the store of a Config with Shared.
 type sharedStore struct {
 	config Config
 	late   int
 }
 
-// openShared protects the data of a store that is not there for the suite.
+// openShared refuses a store that is not empty, to protect its data.
 func openShared(ctx context.Context, config Config) (*sharedStore, error) {
 	s := &sharedStore{config: config}
 	return s, s.within(ctx, "looking into the shared store", func(ctx context.Context, store *kv.Store) error {
@@ -34,17 +34,17 @@ func openShared(ctx context.Context, config Config) (*sharedStore, error) {
 			if err != nil {
 				return err
 			}
-			return fmt.Errorf("it is not empty, it holds %q; the suite wants an empty one, and deletes all it finds there", entry.Key)
+			return fmt.Errorf("it is not empty, it has the key %q; want an empty store, because the suite deletes everything there", entry.Key)
 		}
 		return nil
 	})
 }
 
-// try runs a case, and then removes all there is. The error says why no further case could
-// trust the store.
+// try runs a case, and then removes all entries. The error says why no further case can
+// use the store.
 func (s *sharedStore) try(ctx context.Context, c testCase) (Result, error) {
-	// What a request that was cut short still does in the service would come
-	// after the case's entries are removed.
+	// A request that was cut short could still be carried out after the entries of the
+	// case are removed.
 	ctx = context.WithoutCancel(ctx)
 	result, end := c.try(ctx, s.config, nil)
 	switch end {
@@ -56,8 +56,8 @@ func (s *sharedStore) try(ctx context.Context, c testCase) (Result, error) {
 		}
 	}
 	return result, s.within(ctx, "clearing the shared store", func(ctx context.Context, store *kv.Store) error {
-		// At the beginning of time nothing has expired: this sees what is left of
-		// entries that expired in the case as well.
+		// At this time nothing has expired, so the scan also finds entries that expired
+		// in the case.
 		all := store.With(kv.Clock(func() time.Time { return time.UnixMilli(1) }))
 		var keys []string
 		for entry, err := range all.Scan(ctx, "", kv.KeysOnly()) {
@@ -73,8 +73,8 @@ func (s *sharedStore) try(ctx context.Context, c testCase) (Result, error) {
 	})
 }
 
-// within opens the store for f, and does not wait for longer than for a case. What names
-// the errors.
+// within opens the store for f, and waits no longer than for a case. what names it in
+// errors.
 func (s *sharedStore) within(ctx context.Context, what string, f func(ctx context.Context, store *kv.Store) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.caseTimeout())
 	defer cancel()

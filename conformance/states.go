@@ -7,14 +7,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A state is what has become of a key before a write to it.
+// A state is the state of a key before a write to it.
 type state struct {
 	name    string
 	words   string
 	live    bool // the key has an entry now
-	current bool // and make's version is that entry's
+	current bool // the version that make returns is that entry's version
 
-	// make brings "key" into the state and returns a version that it had.
+	// make brings "key" into the state and returns a version that the key had.
 	make func(t *trial) kv.Version
 }
 
@@ -89,7 +89,7 @@ var states = []state{
 	}},
 }
 
-// situation is what the reads of "key" say.
+// situation is what the reads of "key" return.
 type situation struct {
 	exists bool
 	entry  kv.Entry
@@ -103,7 +103,7 @@ func (t *trial) situation() situation {
 	return situation{err == nil, e}
 }
 
-// wantUnchanged checks that "key" is as it was.
+// wantUnchanged checks that "key" has not changed.
 func (t *trial) wantUnchanged(was situation) {
 	is := t.situation()
 	switch {
@@ -114,7 +114,7 @@ func (t *trial) wantUnchanged(was situation) {
 	}
 }
 
-// prepare makes the state, and checks that it is what it should be.
+// prepare makes the state, and checks it.
 func (t *trial) prepare(s state) (kv.Version, situation) {
 	v := s.make(t)
 	was := t.situation()
@@ -127,7 +127,7 @@ func (t *trial) prepare(s state) (kv.Version, situation) {
 	return v, was
 }
 
-// foreignVersions are versions that cannot be one of "key"'s.
+// foreignVersions are versions that "key" cannot have.
 var foreignVersions = []struct {
 	name  string
 	words string

@@ -7,8 +7,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// store is what the cases call: a *kv.Store, or one that the suite's own tests
-// broke on purpose.
+// store is the store that the cases call: a *kv.Store, or a store that the
+// suite's own tests broke on purpose.
 type store interface {
 	Info() kv.Info
 	Get(ctx context.Context, key string) (kv.Entry, error)

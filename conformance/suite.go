@@ -2,11 +2,11 @@ package conformance
 
 import "slices"
 
-// The cases of a group are in the file of its name: "get/absent" is in get.go. What several
-// groups use is in files of its own, each named by what it holds.
+// The cases of a group are in the file of its name: "get/absent" is in get.go. Code for several
+// groups has its own files, named by their content.
 
-// suite is the table of the cases for every Config. Those whose writes a service may still apply
-// after the case come last, since the cases of a shared store would meet them.
+// suite has the cases for every Config. Cases whose writes a service may still apply after the
+// case come last, because these writes would disturb later cases of a shared store.
 var suite = slices.Concat(
 	infoCases(),
 	keyCases(),
@@ -34,7 +34,7 @@ var suite = slices.Concat(
 	contextCases(),
 )
 
-// faultSuite is the table of the cases that need Config.Faulty.
+// faultSuite has the cases that need Config.Faulty.
 var faultSuite = func() []testCase {
 	cases := slices.Concat(faultyWriteCases(), faultyTouchCases(), faultyUpdateCases(), faultyAtomicCases(), versionAfterRetryCases(), faultyBatchCases(), faultyReadCases(), driverFaultCases())
 	for i := range cases {
@@ -43,7 +43,7 @@ var faultSuite = func() []testCase {
 	return cases
 }()
 
-// cases are those that config has what they need for, and that it asks for.
+// cases returns the cases that config selects and can run.
 func (config Config) cases() []testCase {
 	cases := suite
 	if config.Faulty != nil {

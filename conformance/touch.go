@@ -11,7 +11,7 @@ func touchCases() []testCase {
 	for _, s := range states {
 		cases = append(cases,
 			rule("touch/none/"+s.name,
-				"Touch sets the expiry of an entry and does not change its value. Where there is no entry, it returns ErrNotFound and changes nothing. Here the key "+s.words+".",
+				"Touch sets the expiry of an entry and does not change its value. If there is no entry, it returns ErrNotFound and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					t.fillKeys("ke", "key1")
 					_, was := t.prepare(s)
@@ -65,7 +65,7 @@ func touchCases() []testCase {
 	}
 	return append(cases,
 		rule("touch/values",
-			"Touch leaves the value as it is, whatever its length.",
+			"Touch does not change the value, whatever its length.",
 			func(t *trial) {
 				for _, n := range []int{0, 1, 1000, t.maxValueLen()} {
 					value := string(make([]byte, n))
@@ -83,7 +83,7 @@ func touchCases() []testCase {
 				t.wantLive("key", want{"value", v, time.Time{}})
 			}),
 		rule("touch/sliding",
-			"An entry that is touched again and again lives on, and each version replaces the one before.",
+			"An entry that is touched again and again stays live, and each touch replaces the version.",
 			func(t *trial) {
 				v := t.put("key", "value", kv.TTL(time.Second))
 				for range 5 {
@@ -98,7 +98,7 @@ func touchCases() []testCase {
 				t.wantValue("key", "new")
 			}),
 		rule("touch/options",
-			"Touch needs one expiry and takes one IfVersion: all else is ErrInvalidOption before any I/O and changes nothing.",
+			"Touch needs one expiry and takes one IfVersion. Anything else is ErrInvalidOption before any I/O and changes nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()
@@ -119,7 +119,7 @@ func touchCases() []testCase {
 				t.wantUnchanged(was)
 			}),
 		rule("touch/race",
-			"Of 16 concurrent touches of one version exactly one succeeds.",
+			"Exactly one of 16 concurrent touches of one version succeeds.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				t.winner(atOnce(16, func(int) error {

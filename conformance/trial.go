@@ -12,37 +12,37 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// mostFailures is how many failures of a case are kept.
+// mostFailures is the number of failures of a case that are kept.
 const mostFailures = 50
 
-// testCase is a Case with what it does. It begins with an empty store.
+// testCase is a Case with its function, which begins with an empty store.
 type testCase struct {
 	Case
 	run    func(t *trial)
 	faulty bool   // it needs Config.Faulty
-	file   string // where it is
+	file   string // the file of the case
 }
 
-// rule makes a case of the file that calls it.
+// rule returns a case of the file that calls it.
 func rule(name, rule string, run func(t *trial)) testCase {
 	_, file, _, _ := runtime.Caller(1)
 	return testCase{Case: Case{name, rule}, run: run, file: file}
 }
 
-// trial is one run of one case: what a *testing.T is to a test.
+// trial is one run of one case, as *testing.T is for a test.
 type trial struct {
 	store // with the trial's clock
 
 	ctx     context.Context
 	clock   *clock
 	driver  *observer // between store and driver
-	network network   // between driver and service, of a case that needs Config.Faulty
+	network network   // between driver and service, in a case that needs Config.Faulty
 	config  Config
 
 	opened *kv.Store
 	others []*kv.Store
 
-	lacks string // what the case is for and the store lacks, by its Info
+	lacks string // what the case needs and the store, by its Info, does not have
 
 	file     string // of the case
 	mu       sync.Mutex
@@ -58,14 +58,14 @@ const (
 	leftBehind // its goroutine still runs
 )
 
-// quietFor is how long nothing goes to or comes from a driver that hangs.
+// quietFor is how long a driver must do nothing to count as hanging.
 const quietFor = 250 * time.Millisecond
 
-// try runs the case within its limit. It calls hangs, if that is not nil, now and then while
-// the driver does nothing.
+// try runs the case within its limit. While the driver does nothing, it calls hangs
+// repeatedly, unless that is nil.
 //
-// A case that does not end with its context is left behind. Nothing that it does later
-// reaches its driver, or changes the result.
+// A case that does not end with its context is abandoned. Its later calls do not reach
+// its driver, and do not change the result.
 func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result, ending) {
 	begin, limit := time.Now(), config.caseTimeout()
 	tooLong := fmt.Errorf("conformance: the case takes longer than %v", limit)
@@ -76,7 +76,7 @@ func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result,
 		defer t.close()
 		t.opened = t.open(c.faulty)
 		if t.opened.Info().NoGrace {
-			t.clock.advance(kv.ExpiryGrace) // so that the service removes nothing of the case's
+			t.clock.advance(kv.ExpiryGrace) // so that the service removes no entry of the case
 		}
 		t.store = t.with()
 		c.run(t)
@@ -103,7 +103,7 @@ func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result,
 			tooLate()
 		case <-patience:
 			end, waiting = leftBehind, false
-			failures = append(failures, fmt.Sprintf("the case has not ended %v after its context either, and is left behind; under way: %s", config.patience(), t.driver.doing()))
+			failures = append(failures, fmt.Sprintf("the case has still not ended %v after its context, and is abandoned; under way: %s", config.patience(), t.driver.doing()))
 		case <-quiet.C:
 			if hangs != nil && t.driver.quiet(quietFor) {
 				hangs()
@@ -125,8 +125,8 @@ func newTrial(ctx context.Context, config Config, file string) *trial {
 	return t
 }
 
-// apart runs f in a goroutine of its own, which Fatalf can end, and a panic fails
-// the case. The channel is closed when f has ended.
+// apart runs f in its own goroutine. Fatalf ends it, and a panic in it fails the case.
+// The channel is closed when f has ended.
 func (t *trial) apart(f func()) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
@@ -175,17 +175,17 @@ func (t *trial) close() {
 	}
 }
 
-// with derives a store over the trial's data; options come on top of its clock.
+// with derives a store over the trial's data, with its clock and options.
 func (t *trial) with(opts ...kv.StoreOption) store {
 	return t.fronted(t.observed(t.opened).With(opts...))
 }
 
-// observed is the store with the trial's clock and observer.
+// observed returns the store with the trial's clock and observer.
 func (t *trial) observed(opened *kv.Store) *kv.Store {
 	return opened.With(kv.Wrap(kv.Level1, t.driver.wrap), kv.Clock(t.clock.now))
 }
 
-// another opens one more store: an empty one, unless the stores are shared.
+// another opens another store, which is empty unless the stores are shared.
 func (t *trial) another() store {
 	opened := t.open(false)
 	t.others = append(t.others, opened)
@@ -199,7 +199,7 @@ func (t *trial) fronted(s store) store {
 	return t.config.front(s)
 }
 
-// maxKeyLen and maxValueLen are the limits that the suite holds the store to.
+// maxKeyLen and maxValueLen are the limits that the suite uses.
 func (t *trial) maxKeyLen() int   { return min(t.Info().MaxKeyLen, kv.MaxKeyLen) }
 func (t *trial) maxValueLen() int { return min(t.Info().MaxValueLen, kv.MaxValueLen) }
 
@@ -219,13 +219,13 @@ func (t *trial) Errorf(format string, args ...any) {
 	}
 }
 
-// Fatalf reports a failure and ends the case; only what runs apart may call it.
+// Fatalf reports a failure and ends the case. Only code in apart may call it.
 func (t *trial) Fatalf(format string, args ...any) {
 	t.Errorf(format, args...)
 	runtime.Goexit()
 }
 
-// place names the line of the case's own file that a failure comes from.
+// place returns the line of the case's own file that is running.
 func (t *trial) place() string {
 	pcs := make([]uintptr, 32)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
@@ -240,7 +240,7 @@ func (t *trial) place() string {
 	}
 }
 
-// short shows a key or value in a failure.
+// short quotes a key or value for a failure, shortened.
 func short(s string) string {
 	if len(s) > 80 {
 		return fmt.Sprintf("%.40q… (%d bytes)", s, len(s))

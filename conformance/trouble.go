@@ -9,42 +9,43 @@ import (
 )
 
 const (
-	// patience is the deadline of calls of which no request gets through, and briefly
-	// that of calls which can only wait for it.
+	// patience is the deadline of calls whose requests all fail. briefly is the deadline
+	// of calls that can only wait for it.
 	patience = 500 * time.Millisecond
 	briefly  = 150 * time.Millisecond
 
-	// lateness is how long after its deadline a call may end, on a machine with much else
-	// to do. Providers that promise better measure it in tests of their own.
+	// lateness is how long after its deadline a call may end, on a busy machine. Providers
+	// that promise more test that themselves.
 	lateness = 5 * time.Second
 
-	// mostRequests is what a client that pauses between its attempts stays far below
-	// in the time of patience, in a call for one key.
+	// mostRequests is far more than the requests that a client with pauses makes within
+	// patience, in a call for one key.
 	mostRequests = 100
 )
 
-// A trouble is what the requests of a call meet.
+// A trouble is what happens to the requests of a call.
 type trouble struct {
 	name   string
 	fault  Fault
-	always bool   // every request of the call meets it, not just the first
+	always bool   // it happens to every request of the call, not only the first
 	words  string // with %s for the call
 }
 
 var (
 	requestLost       = trouble{"request-lost", Drop, false, "When the connection breaks before the service gets the first request of %s"}
 	responseLost      = trouble{"response-lost", Lose, false, "When the first response to %s is lost"}
-	throttled         = trouble{"throttled", Throttle, false, "When the service turns the first request of %s away"}
+	throttled         = trouble{"throttled", Throttle, false, "When the service throttles the first request of %s"}
 	everyRequestLost  = trouble{"every-request-lost", Drop, true, "When no request of %s gets to the service"}
 	everyResponseLost = trouble{"every-response-lost", Lose, true, "When every response to %s is lost"}
-	alwaysThrottled   = trouble{"always-throttled", Throttle, true, "When the service turns every request of %s away"}
-	unanswered        = trouble{"unanswered", Hang, true, "When no request of %s is answered until its deadline"}
+	alwaysThrottled   = trouble{"always-throttled", Throttle, true, "When the service throttles every request of %s"}
+	unanswered        = trouble{"unanswered", Hang, true, "When no request of %s gets a response until its deadline"}
 )
 
 var troubles = []trouble{requestLost, responseLost, throttled, everyRequestLost, everyResponseLost, alwaysThrottled, unanswered}
 
-// plan is the trouble for the requests of a call that write, or the others. With
-// always it is for all of them, but for lost responses: the client may find out.
+// plan returns the plan of the trouble, for the requests of a call that write or for the
+// others. With always it is for all requests, except for lost responses: then the client
+// may find out.
 func (tr trouble) plan(writes bool) plan {
 	all := tr.always && tr.fault != Lose
 	return plan{
@@ -53,8 +54,8 @@ func (tr trouble) plan(writes bool) plan {
 	}
 }
 
-// meet makes call while its requests meet p, and returns how many those were, and
-// its error. Without hope the call has a deadline.
+// meet makes call while its requests follow p. It returns the number of these requests,
+// and the error of the call. If p never lets a request pass, the call has a deadline.
 func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int, err error) {
 	ctx, timeout := t.ctx, patience
 	if p.faults[0] == Hang {
@@ -66,7 +67,7 @@ func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int
 		defer cancel()
 	}
 	if again := p.again; again != nil {
-		p.again = func() { <-t.apart(again) } // the request that it comes before is the client's
+		p.again = func() { <-t.apart(again) } // in the goroutine of the client's request
 	}
 	begin := time.Now()
 	requests = t.network.during(p, func() { err = call(ctx) })
@@ -84,25 +85,25 @@ func (t *trial) wantBounded(tr trouble, requests int) {
 	}
 }
 
-// known reports whether err says for sure that nothing was written.
+// known reports whether err says that nothing was written.
 func known(err error) bool { return err != nil && !errors.Is(err, kv.ErrIndeterminate) }
 
 func isFailed(err error) bool  { return errors.Is(err, kv.ErrConditionFailed) }
 func isUnknown(err error) bool { return errors.Is(err, kv.ErrIndeterminate) && !isFailed(err) }
 
-// wantTrue checks what every write, met by trouble or not, says of itself: holds is set
-// if its condition does or it has none, applied if it was, by what is there afterwards.
-// It reports whether it found nothing wrong.
+// wantTrue checks the error of any write. holds says that its condition holds, or that it
+// has none. applied says that it was applied, by the entries afterwards. wantTrue reports
+// whether the error is right.
 func (t *trial) wantTrue(what string, err error, holds, applied bool) bool {
 	switch {
 	case isFailed(err) && errors.Is(err, kv.ErrIndeterminate):
 		t.Errorf("%s: the error %v matches ErrConditionFailed and ErrIndeterminate", what, err)
 	case isFailed(err) && holds:
-		t.Errorf("%s: the error is %v, though the condition held", what, err)
+		t.Errorf("%s: the error is %v, although the condition held", what, err)
 	case known(err) && applied:
-		t.Errorf("%s: the error is %v, which says that nothing was written; it was", what, err)
+		t.Errorf("%s: the error is %v, so nothing may be written, but it was", what, err)
 	case err == nil && !holds:
-		t.Errorf("%s succeeded, though the condition did not hold", what)
+		t.Errorf("%s succeeded, although the condition did not hold", what)
 	case err == nil && !applied:
 		t.Errorf("%s succeeded, and was not applied", what)
 	default:
@@ -111,18 +112,18 @@ func (t *trial) wantTrue(what string, err error, holds, applied bool) bool {
 	return false
 }
 
-// A fate is what became of a write that met trouble.
+// A fate is the result of a write whose requests failed.
 type fate struct {
-	requests       int   // that the client made of it
-	err            error // that the call returned
+	requests       int   // number of requests that the client made
+	err            error // error that the call returned
 	holds, applied bool  // as for wantTrue
 
-	// traced: the store can find out that the write was applied, though the response was
-	// lost. traceless: it cannot, since no record remains that could tell.
+	// traced: after a lost response the store can find out that the write was applied.
+	// traceless: it cannot, because no record is left that shows it.
 	traced, traceless bool
 }
 
-// wantFate checks that what a write says of itself is true, and no less than can be known.
+// wantFate checks that the result of a write is true, and as definite as possible.
 func (t *trial) wantFate(what string, tr trouble, f fate) {
 	t.wantBounded(tr, f.requests)
 	t.wantTrue(what, f.err, f.holds, f.applied)
@@ -139,23 +140,24 @@ func (t *trial) wantFate(what string, tr trouble, f fate) {
 	case f.traced && tr.fault == Lose:
 		t.Errorf("%s: the error is %v; want none", what, err)
 	case once && tr.fault == Throttle:
-		t.wantError(what+", which the client did not repeat", err, kv.ErrThrottled)
+		t.wantError(what+", which the client did not retry", err, kv.ErrThrottled)
 	case once && tr.fault == Drop && !errors.Is(err, kv.ErrUnavailable) && !isUnknown(err):
-		t.Errorf("%s, which the client did not repeat: the error is %v; want ErrUnavailable or ErrIndeterminate", what, err)
-	// Of a condition that failed, a client may hear that much in what is left of the response.
+		t.Errorf("%s, which the client did not retry: the error is %v; want ErrUnavailable or ErrIndeterminate", what, err)
+	// If a condition failed, the client may read that in the part of the response that
+	// arrived.
 	case once && tr.fault == Lose && f.holds && !isUnknown(err):
-		t.Errorf("%s, which the client did not repeat: the error is %v; want ErrIndeterminate", what, err)
+		t.Errorf("%s, which the client did not retry: the error is %v; want ErrIndeterminate", what, err)
 	case once:
 	case !f.holds && tr.fault == Throttle:
 		t.wantError(what, err, kv.ErrConditionFailed)
 	case !f.holds && !isFailed(err) && !isUnknown(err):
 		t.Errorf("%s: the error is %v; want ErrConditionFailed or ErrIndeterminate", what, err)
 	case f.holds && !(f.traceless && tr.fault == Lose && isUnknown(err)):
-		t.Errorf("%s: the error is %v, though the client repeated what failed; want none", what, err)
+		t.Errorf("%s: the error is %v, although the client retried the request; want none", what, err)
 	}
 }
 
-// wantTrouble checks the error of a call of which every request met trouble.
+// wantTrouble checks the error of a call whose requests all failed.
 func (t *trial) wantTrouble(what string, tr trouble, err error) {
 	late := errors.Is(err, context.DeadlineExceeded)
 	switch {
@@ -172,8 +174,8 @@ func (t *trial) wantTrouble(what string, tr trouble, err error) {
 	}
 }
 
-// wantPassing checks the error of a call that changes nothing, and one of whose
-// requests met trouble: a client that does not repeat it must say what it was.
+// wantPassing checks the error of a call that changes nothing and had one failed request:
+// a client that does not retry must return that failure.
 func (t *trial) wantPassing(what string, tr trouble, err error) {
 	target := kv.ErrUnavailable
 	if tr.fault == Throttle {

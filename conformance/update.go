@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// changing is the function of an update that makes the same change of every entry.
+// changing returns the function of an update that always returns change.
 func changing(change kv.Change) func(kv.Entry, bool) (kv.Change, error) {
 	return func(kv.Entry, bool) (kv.Change, error) { return change, nil }
 }
@@ -19,13 +19,13 @@ func updateCases() []testCase {
 	for _, s := range states {
 		cases = append(cases,
 			rule("update/put/"+s.name,
-				"Update hands the entry to its function, or says that there is none, stores the value that it returns, and keeps the expiry. Here the key "+s.words+".",
+				"Update passes the entry to its function, or says that there is none. It stores the value that the function returns, and keeps the expiry. Here the key "+s.words+".",
 				func(t *trial) {
 					t.fillKeys("ke", "key1")
 					_, was := t.prepare(s)
 					e, err := t.Update(t.ctx, "key", func(old kv.Entry, exists bool) (kv.Change, error) {
 						if exists != s.live {
-							t.Errorf("the function is told that there is an entry: %v; want %v", exists, s.live)
+							t.Errorf("the function receives exists = %v; want %v", exists, s.live)
 						}
 						if exists {
 							t.wantEntry("the function", old, "key", want{string(was.entry.Value), was.entry.Version, was.entry.ExpiresAt})
@@ -41,7 +41,7 @@ func updateCases() []testCase {
 					t.put("key", "next", kv.IfVersion(e.Version))
 				}),
 			rule("update/leave/"+s.name,
-				"Update whose function leaves the entry changes nothing and returns what there is. Here the key "+s.words+".",
+				"Update whose function leaves the entry changes nothing, and returns the entry. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					e, err := t.Update(t.ctx, "key", changing(kv.Change{Leave: true}))
@@ -51,7 +51,7 @@ func updateCases() []testCase {
 					case s.live:
 						t.wantEntry("Update", e, "key", want{string(was.entry.Value), was.entry.Version, was.entry.ExpiresAt})
 					case e.Key != "key" || !e.Version.IsZero() || e.Value != nil:
-						t.Errorf("Update returns %+v, though there is no entry", e)
+						t.Errorf("Update returns %+v, although there is no entry", e)
 					}
 					t.wantUnchanged(was)
 				}),
@@ -67,7 +67,7 @@ func updateCases() []testCase {
 					t.wantContent("ke", "key1")
 					_, err := t.Put(t.ctx, "key", nil, kv.IfVersion(v))
 					if s.current {
-						t.wantError("Put with the version that was deleted", err, kv.ErrConditionFailed)
+						t.wantError("Put with the version of the deleted entry", err, kv.ErrConditionFailed)
 					}
 					t.put("key", "new", kv.IfNotExists())
 				}),
@@ -87,7 +87,7 @@ func updateCases() []testCase {
 					t.wantGone("key")
 				}),
 			rule("update/increment/"+s.name,
-				"Increment takes an absent key for 0; of what is no number it returns ErrInvalidValue and changes nothing. Here the key "+s.words+".",
+				"Increment counts an absent key as 0. If the value is not a number, it returns ErrInvalidValue and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					n, err := t.Increment(t.ctx, "key", -7)
@@ -104,7 +104,7 @@ func updateCases() []testCase {
 	}
 	return append(cases,
 		rule("update/chain",
-			"Updates one after the other see what the one before stored, whoever else writes between them.",
+			"An update sees what the update before it stored, and what others wrote in between.",
 			func(t *trial) {
 				var last kv.Version
 				want := ""
@@ -151,7 +151,7 @@ func updateCases() []testCase {
 				}
 			}),
 		rule("update/invalid",
-			"A change that contradicts itself, or has a value or an expiry out of range, is refused with its sentinel and changes nothing.",
+			"A change with contradictory fields, or with a value or an expiry out of range, is refused with its sentinel and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Hour))
 				was := t.situation()
@@ -174,13 +174,13 @@ func updateCases() []testCase {
 				t.wantUnchanged(was)
 			}),
 		rule("update/function-fails",
-			"An error of the function ends the Update, which returns it as it is and changes nothing.",
+			"If the function returns an error, Update returns that error as it is and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old")
 				was := t.situation()
 				own := errors.New("not enough")
 				if _, err := t.Update(t.ctx, "key", func(kv.Entry, bool) (kv.Change, error) { return kv.Change{}, own }); err != own {
-					t.Errorf("Update: the error is %v; want that of the function", err)
+					t.Errorf("Update: the error is %v; want the function's error", err)
 				}
 				t.wantUnchanged(was)
 			}),
@@ -226,7 +226,7 @@ func updateCases() []testCase {
 				}
 			}),
 		rule("update/counters",
-			"Increments of one key by several callers of several stores lose nothing, and each returns a different number.",
+			"Increments of one key by several callers of several stores are all counted, and each returns a different number.",
 			func(t *trial) {
 				const stores, callers, each = 2, 6, 5
 				seen := make(chan int64, stores*callers*each)
@@ -256,7 +256,7 @@ func updateCases() []testCase {
 				t.wantValue("key", strconv.Itoa(stores*callers*each))
 			}),
 		rule("update/one-taker",
-			"Of 16 concurrent GetAndDeletes exactly one gets the entry.",
+			"Exactly one of 16 concurrent GetAndDeletes returns the entry.",
 			func(t *trial) {
 				t.put("key", "once")
 				got := 0

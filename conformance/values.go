@@ -34,7 +34,7 @@ func valueCases() []testCase {
 		{"longest", bytesOf},
 	} {
 		cases = append(cases, rule("values/"+v.name,
-			"A value is 0 to 24,576 bytes of any kind and comes back as it was stored; nil is the empty value, and what is read is never nil.",
+			"A value is 0 to 24,576 bytes of any kind, and reads return it as it was stored. A nil value is stored as the empty value, and a read never returns nil.",
 			func(t *trial) {
 				value := v.value(t.maxValueLen())
 				if _, err := t.Put(t.ctx, "put", value); err != nil {
@@ -103,42 +103,42 @@ func valueCases() []testCase {
 		rule("values/slice-unchanged",
 			"Put and PutMany do not change the caller's slices, nor the memory between a slice's length and its capacity.",
 			func(t *trial) {
-				backing := []byte("value and what is behind it")
+				backing := []byte("value and what is after it")
 				if _, err := t.Put(t.ctx, "a", backing[:5]); err != nil {
 					t.Fatalf("Put: %v", err)
 				}
 				t.fill(kv.Item{Key: "b", Value: backing[:5]})
-				if string(backing) != "value and what is behind it" {
-					t.Errorf("the slice holds %q now", backing)
+				if string(backing) != "value and what is after it" {
+					t.Errorf("the slice is now %q", backing)
 				}
 			}),
 		rule("values/slice-owned/get",
-			"What Get returns is the caller's: changing it changes nothing in the store or in what others get.",
+			"What Get returns belongs to the caller: changing it changes nothing in the store or in other results.",
 			func(t *trial) {
 				t.put("key", "value")
 				first, second := t.get("key"), t.get("key")
 				overwrite(first.Value)
 				if string(second.Value) != "value" {
-					t.Errorf("changing the value of one Get changed that of another one to %q", second.Value)
+					t.Errorf("changing the value of one Get changed the value of another Get to %q", second.Value)
 				}
 				t.wantValue("key", "value")
 			}),
 		rule("values/slice-owned/get-many",
-			"What GetMany returns is the caller's: changing or extending a value changes nothing in the store or in other values.",
+			"What GetMany returns belongs to the caller: changing or extending a value changes nothing in the store or in other values.",
 			func(t *trial) {
 				t.fillKeys("a", "b", "c")
 				entries := t.getMany("a", "b", "c")
 				t.wantOwned(entries["a"], entries["b"], entries["c"])
 			}),
 		rule("values/slice-owned/scan",
-			"What a scan yields is the caller's: changing or extending a value changes nothing in the store or in other values.",
+			"What a scan yields belongs to the caller: changing or extending a value changes nothing in the store or in other values.",
 			func(t *trial) {
 				t.fillKeys("a", "b", "c")
 				t.wantOwned(t.scan("")...)
 				t.wantOwned(t.page("", 3, "").Entries...)
 			}),
 		rule("values/many-of-the-longest",
-			"Values of the greatest length can be written, read and scanned many at once, beyond what one request of a service holds.",
+			"Many values of the greatest length can be written, read and scanned at once, more than fit into one request of a service.",
 			func(t *trial) {
 				const n = 60
 				value := bytesOf(t.maxValueLen())
@@ -169,12 +169,12 @@ func (t *trial) wantOwned(entries ...kv.Entry) {
 	}
 	for i, e := range entries {
 		if string(e.Value) != e.Key {
-			t.Errorf("extending one value changed that of %s to %s", short(e.Key), short(string(e.Value)))
+			t.Errorf("extending one value changed the value of %s to %s", short(e.Key), short(string(e.Value)))
 		}
 		overwrite(e.Value)
 		for _, other := range entries[i+1:] {
 			if string(other.Value) != other.Key {
-				t.Errorf("changing the value of %s changed that of %s to %s", short(e.Key), short(other.Key), short(string(other.Value)))
+				t.Errorf("changing the value of %s changed the value of %s to %s", short(e.Key), short(other.Key), short(string(other.Value)))
 			}
 		}
 		t.wantValue(e.Key, e.Key)

@@ -12,7 +12,7 @@ import (
 func versionCases() []testCase {
 	cases := []testCase{
 		rule("versions/stable",
-			"Reading changes no version: whatever reads the entry returns that of the last write.",
+			"Reading changes no version: every read returns the version of the last write.",
 			func(t *trial) {
 				v := t.put("key", "value", kv.TTL(time.Hour))
 				w := want{"value", v, t.clock.now().Add(time.Hour)}
@@ -20,7 +20,7 @@ func versionCases() []testCase {
 				t.wantLive("key", w)
 			}),
 		rule("versions/equal-value",
-			"Every Put makes a new version, also of an equal value and expiry, and ends the version before.",
+			"Every Put makes a new version, also with an equal value and expiry, and ends the version before.",
 			func(t *trial) {
 				expiry := kv.ExpiresAt(t.clock.now().Add(time.Hour))
 				seen := make(map[kv.Version]bool)
@@ -38,32 +38,32 @@ func versionCases() []testCase {
 				}
 			}),
 		rule("versions/equal-value-by-batch",
-			"Every PutMany makes new versions, also of equal values, and ends the versions before.",
+			"Every PutMany makes new versions, also with equal values, and ends the versions before.",
 			func(t *trial) {
 				t.fillKeys("key")
 				v := t.get("key").Version
 				t.fillKeys("key")
 				if t.get("key").Version == v {
-					t.Errorf("the version after PutMany of an equal value is that from before")
+					t.Errorf("PutMany of an equal value did not change the version")
 				}
 				_, err := t.Put(t.ctx, "key", nil, kv.IfVersion(v))
 				t.wantError("Put with IfVersion of the version before", err, kv.ErrConditionFailed)
 			}),
 		rule("versions/expiry-alone",
-			"A Put that changes the expiry alone makes a new version.",
+			"A Put that changes only the expiry makes a new version.",
 			func(t *trial) {
 				v := t.put("key", "same")
 				for _, opt := range []kv.PutOption{kv.TTL(time.Hour), kv.TTL(2 * time.Hour), kv.ExpiresAt(time.Time{})} {
 					next := t.put("key", "same", opt)
 					if next == v {
-						t.Errorf("the version is that from before the expiry changed")
+						t.Errorf("the version did not change with the expiry")
 					}
 					t.wantError("Delete with IfVersion of the version before", t.Delete(t.ctx, "key", kv.IfVersion(v)), kv.ErrConditionFailed)
 					v = next
 				}
 			}),
 		rule("versions/chain",
-			"The version that a Put returns serves the next one.",
+			"The version that a Put returns is valid for the next Put.",
 			func(t *trial) {
 				v := t.put("key", "0", kv.IfNotExists())
 				for i := range 8 {
@@ -74,7 +74,7 @@ func versionCases() []testCase {
 				t.wantAbsent("key")
 			}),
 		rule("versions/one-per-key",
-			"A version belongs to its key: entries of equal value that were written together have different ones.",
+			"A version belongs to its key: entries with equal values that were written together have different versions.",
 			func(t *trial) {
 				t.fill(kv.Item{Key: "a", Value: []byte("same")}, kv.Item{Key: "b", Value: []byte("same")})
 				a, b := t.get("a").Version, t.get("b").Version
@@ -106,7 +106,7 @@ func versionCases() []testCase {
 				}
 			}),
 		rule("versions/damaged-text",
-			"Text of a version that was cut, extended or changed is ErrInvalidVersion, and so is the empty text.",
+			"The text of a version is ErrInvalidVersion if it was cut, extended or changed. So is the empty text.",
 			func(t *trial) {
 				text := t.put("key", "value").String()
 				damaged := []string{"", " ", text + "A", text + " ", " " + text, text + "\n", text + text, strings.Repeat(text, 10_000), "version", "1", "é"}
@@ -138,7 +138,7 @@ func versionCases() []testCase {
 		{"scan-page", func(t *trial) kv.Version { return only(t, t.page("", 5, "").Entries).Version }},
 	} {
 		cases = append(cases, rule("versions/usable-from/"+from.name,
-			"The version serves IfVersion whatever operation it came from, for Put and for Delete.",
+			"A version is valid for IfVersion of Put and Delete, whatever operation returned it.",
 			func(t *trial) {
 				t.fillKeys("key")
 				t.put("key", "next", kv.IfVersion(from.read(t)))

@@ -1,6 +1,5 @@
-// Package docs holds the pages for those who want to know more than the README
-// says. Its tests check the repository's pages: the README's program runs, and
-// every link leads to something.
+// Package docs holds the pages for readers who want to know more than the README says. Its
+// tests check the repository's pages: the README's program runs, and every link has a target.
 package docs
 
 import (
@@ -14,8 +13,8 @@ import (
 
 const root = ".."
 
-// The rule: the README's quickstart compiles as it stands, runs with nothing but
-// Go, and does what it is there to show.
+// The rule: the README's quickstart compiles unchanged, runs with nothing but
+// Go, and prints what it should.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
@@ -36,7 +35,7 @@ func TestQuickstart(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("the quickstart does not compile: %v\n%s", err, output)
 	}
-	for range 2 { // the second time, the file is there
+	for range 2 { // the second time, the file exists
 		run := exec.CommandContext(t.Context(), binary)
 		run.Dir = dir
 		output, err := run.CombinedOutput()
@@ -46,7 +45,7 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-// The rule: what a page links to in this repository is there.
+// The rule: every file that a page links to in this repository exists.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)

@@ -15,20 +15,20 @@ const (
 	// MaxAtomicWrites is the greatest number of its operations.
 	MaxAtomicWrites = 100
 
-	// MaxAtomicBytes is the greatest number of bytes that its keys and values have
-	// together. It holds as many values of [MaxValueLen] as there may be operations, and
-	// seven of [MaxLargeValueLen].
+	// MaxAtomicBytes is the greatest number of bytes of its keys and values together.
+	// That is enough for MaxAtomicWrites values of [MaxValueLen], and for seven of
+	// [MaxLargeValueLen].
 	MaxAtomicBytes = 3_000_000
 )
 
-// Op is one operation of an [Store.AtomicWrite]: [PutOp], [TouchOp], [DeleteOp] or
+// Op is one operation of a [Store.AtomicWrite]: [PutOp], [TouchOp], [DeleteOp] or
 // [CheckOp].
 type Op struct {
 	kind  WriteKind
 	key   string
 	value []byte
 	plan  func(s *Store, now time.Time) (writePlan, *Error)
-	err   error // a codec's
+	err   error // of a codec
 }
 
 // PutOp is a [Store.Put].
@@ -42,9 +42,9 @@ func TouchOp(key string, opts ...TouchOption) Op { return newOp(KindTouch, key, 
 // DeleteOp is a [Store.Delete].
 func DeleteOp(key string, opts ...DeleteOption) Op { return newOp(KindDelete, key, nil, opts) }
 
-// CheckOp writes nothing, and lets the AtomicWrite succeed only if its condition holds.
-// Services that cannot check a key without writing it write its entry back: the check
-// may change the version of the entry.
+// CheckOp writes nothing. The AtomicWrite succeeds only if the condition holds. A
+// service that cannot check a key without a write writes the entry back, so a check may
+// change the version of the entry.
 func CheckOp(key string, condition ConditionOption) Op {
 	return newOp(KindCheck, key, nil, []ConditionOption{condition})
 }
@@ -55,24 +55,24 @@ func newOp[O any](kind WriteKind, key string, value []byte, opts []O) Op {
 	}}
 }
 
-// AtomicWrite carries out all operations or none: 1 to [MaxAtomicWrites], on distinct
-// keys of one [Group], of at most [MaxAtomicBytes] in all. Each has its own condition
-// and expiry; a TouchOp without IfVersion wants an entry. It returns the version of
-// each entry that it put or touched, in the order of the operations, and the zero
-// Version for the others.
+// AtomicWrite carries out all operations or none. It takes 1 to [MaxAtomicWrites]
+// operations, on distinct keys of one [Group], of at most [MaxAtomicBytes] in all. Each
+// has its own condition and expiry. A TouchOp without IfVersion needs an entry.
+// AtomicWrite returns the version of each entry that it put or touched, in the order of
+// the operations, and the zero Version for the others.
 //
-// When a condition does not hold, the error matches ErrConditionFailed, and its Keys
-// are those of all conditions that did not. Where a version is known to be old, they are
-// those of such versions, and nothing is asked. Nothing was written then, nor with any
-// other error that does not match ErrIndeterminate.
+// When a condition does not hold, the error matches ErrConditionFailed. Its Keys are the
+// keys of all conditions that failed. If a version is known to be old before any I/O,
+// the store sends no request, and Keys has the keys of such versions only. Nothing was
+// written then, nor after any other error that does not match ErrIndeterminate.
 //
-// From its return on every read sees all that it wrote. While it is under way, a reader
-// may see one key before and another key after it.
+// Every read that begins after AtomicWrite returned sees all that it wrote. A read that
+// overlaps with it may see one key before and another key after it.
 //
-// A lost response is recognised by the entries that were put or touched. What stays
-// ErrIndeterminate, and on which service, is in the guarantees. An AtomicWrite that
-// puts, touches or deletes an entry under IfVersion is applied at most once. Any other
-// may be applied again by a retry, as a whole.
+// After a lost response, the store looks for the entries that were put or touched. The
+// guarantees (docs/guarantees.md) list what stays ErrIndeterminate on which service. An
+// AtomicWrite that puts, touches or deletes an entry under IfVersion is applied at most
+// once. A retry may apply any other AtomicWrite again, as a whole.
 //
 // It returns ErrUnsupported on a store whose [Info] has no MaxAtomicWrites.
 func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
@@ -91,7 +91,7 @@ func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
 	for i, o := range ops {
 		plan, err := o.plan(s, at)
 		switch {
-		case err != nil && err.Kind == ErrConditionFailed: // of a version that is known to be old
+		case err != nil && err.Kind == ErrConditionFailed: // IfVersion, with a version that is known to be old
 			old = append(old, o.key)
 			continue
 		case err == nil && o.kind == KindTouch:
@@ -112,7 +112,7 @@ func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
 	return a.carryOut()
 }
 
-// checkOps refuses what no AtomicWrite can be.
+// checkOps returns an error for operations that no AtomicWrite may have.
 func (s *Store) checkOps(ops []Op) *Error {
 	most := min(s.info.MaxAtomicWrites, MaxAtomicWrites)
 	switch {
@@ -139,15 +139,15 @@ func (s *Store) checkOps(ops []Op) *Error {
 			return atIndex(err, i)
 		}
 		if _, twice := seen[o.key]; twice {
-			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: errors.New("there is an operation for the key before it; want one for each key")}, i)
+			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: errors.New("an earlier operation has the same key; want one operation for each key")}, i)
 		}
 		if a, b := Group(ops[0].key), Group(o.key); a != b {
-			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("the key is of group %s, and that of element 0 is of group %s; want keys of one group", quote(b), quote(a))}, i)
+			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("the key is in group %s, and the key of element 0 is in group %s; want keys of one group", quote(b), quote(a))}, i)
 		}
-		// What is one group in a namespace may be several as it is stored, where the
-		// namespace's last colon and a key's first meet.
+		// Keys of one group in a namespace may be in several groups as they are stored:
+		// the namespace may end with a colon, and a key may begin with one.
 		if a, b := Group(s.info.Namespace+ops[0].key), Group(s.info.Namespace+o.key); a != b {
-			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("in the store of the namespace the key is of group %s, and that of element 0 is of group %s; want keys of one group", quote(b), quote(a))}, i)
+			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("as it is stored, with the prefix of the namespace, the key is in group %s, and the key of element 0 is in group %s; want keys of one group", quote(b), quote(a))}, i)
 		}
 		seen[o.key] = struct{}{}
 		bytes += len(o.key) + len(o.value)
@@ -158,19 +158,19 @@ func (s *Store) checkOps(ops []Op) *Error {
 	return nil
 }
 
-// atomicWrite is one AtomicWrite under way.
+// atomicWrite is one call of AtomicWrite.
 type atomicWrite struct {
 	store  *Store
 	call   *call
 	now    int64
-	asked  []Condition // by the caller
+	asked  []Condition // the caller's conditions
 	tokens []string
-	writes []Write // under conditions that the driver can judge
+	writes []Write // with conditions that the driver can judge
 
-	mayHaveApplied bool // an earlier attempt
+	mayHaveApplied bool // true after an attempt that may have been applied
 }
 
-// pauses between the rounds that others made necessary, in jittered powers of two.
+// The pauses between rounds: a random part of a limit that doubles each time.
 const (
 	firstRoundPause = 5 * time.Millisecond
 	longRoundPause  = 200 * time.Millisecond
@@ -216,8 +216,8 @@ func (a *atomicWrite) carryOut() ([]Version, error) {
 	return nil, s.fail(op, "", errBeaten(a.mayHaveApplied))
 }
 
-// pause waits before the round after round, the first of which may begin at once, or
-// until ctx ends, whose error it returns.
+// pause waits before the round that follows round. After round 0 it does not wait. It
+// returns the error of ctx when ctx ends.
 func pause(ctx context.Context, round int) error {
 	if round == 0 {
 		return ctx.Err()
@@ -232,8 +232,8 @@ func pause(ctx context.Context, round int) error {
 	}
 }
 
-// look completes what there is under the keys. Of a write without a condition that is
-// of interest only where an attempt may have been applied.
+// look reads what the driver did not report in found. It skips a key without a
+// condition, unless an attempt may have been applied.
 func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 	unknown := make(map[string]int)
 	var keys []string
@@ -262,13 +262,13 @@ func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 		}
 	}
 	if len(unknown) != 0 {
-		return nil, &Error{Kind: ErrUnavailable, Err: errors.New("the driver did not say what is under the keys")}
+		return nil, &Error{Kind: ErrUnavailable, Err: errors.New("the driver did not report what is under the keys")}
 	}
 	return found, nil
 }
 
-// recognises reports whether one of the records is this write's own, which proves
-// that all of it was applied. Drivers may leave a record for a deletion or a check too.
+// recognises reports whether one of the records is from this write, which proves that
+// all of it was applied. Drivers may leave such a record for a deletion or a check too.
 func (a *atomicWrite) recognises(found []*Found) bool {
 	for i, f := range found {
 		if f != nil && f.Exists && SameWrite(f.Token, a.tokens[i]) {
@@ -278,12 +278,12 @@ func (a *atomicWrite) recognises(found []*Found) bool {
 	return false
 }
 
-// stores reports whether write i leaves a record of its own.
+// stores reports whether write i stores a record.
 func (a *atomicWrite) stores(i int) bool {
 	return a.writes[i].Kind == KindPut || a.writes[i].Kind == KindTouch
 }
 
-// stored returns the versions that the driver reports.
+// stored returns the versions of a write, from the driver's report.
 func (a *atomicWrite) stored(native []string) []Version {
 	versions := make([]Version, len(native))
 	for i, w := range a.writes {
@@ -294,8 +294,8 @@ func (a *atomicWrite) stored(native []string) []Version {
 	return versions
 }
 
-// versions returns the versions of a write that was recognised by what was found.
-// Others may have replaced some of its records since.
+// versions returns the versions of a write that recognises found applied. Others may
+// have replaced some of its records since.
 func (a *atomicWrite) versions(found []*Found) []Version {
 	versions := make([]Version, len(found))
 	for i, f := range found {
@@ -310,12 +310,12 @@ func (a *atomicWrite) versions(found []*Found) []Version {
 	return versions
 }
 
-// judge sets the conditions of the next round by what was found, unless those that
-// the caller asked for have failed.
+// judge sets the conditions of the next round from what was found. It returns an error
+// if a condition of the caller failed.
 func (a *atomicWrite) judge(found []*Found) error {
 	var failed []string
 	for i, f := range found {
-		if f == nil { // a write without a condition
+		if f == nil { // it has no condition
 			continue
 		}
 		cond, holds, err := translate(a.asked[i], *f, a.now)
@@ -336,7 +336,7 @@ func (a *atomicWrite) judge(found []*Found) error {
 	return errConditions(failed)
 }
 
-// errConditions is the error of conditions that failed.
+// errConditions returns the error for the keys whose conditions failed.
 func errConditions(keys []string) *Error {
 	e := &Error{Key: keys[0], Kind: ErrConditionFailed, Keys: keys}
 	if len(keys) > 1 {
@@ -344,7 +344,7 @@ func errConditions(keys []string) *Error {
 		for i, key := range keys {
 			quoted[i] = quote(key)
 		}
-		e.Err = fmt.Errorf("those of %s", strings.Join(quoted, ", "))
+		e.Err = fmt.Errorf("of the keys %s", strings.Join(quoted, ", "))
 	}
 	return e
 }

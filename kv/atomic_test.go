@@ -19,9 +19,9 @@ import (
 // callID is the key of a context whose value numbers the call of a test.
 type callID struct{}
 
-// ledger notes how often the service carried out the atomic write of each call. One
-// without a clock takes every record for a reason not to put if absent, and not to
-// touch what is live.
+// ledger counts how often the service carried out the atomic write of each call.
+// Without a clock it reports every record as a reason not to put if absent and not to
+// touch.
 type ledger struct {
 	kv.Driver
 	clockless bool
@@ -49,7 +49,7 @@ func (l *ledger) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return out, err
 }
 
-// attempts is how often the client of a network sends an atomic write.
+// attempts is the number of times that the client of a network sends an atomic write.
 const attempts = 3
 
 func (n *network) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -75,7 +75,7 @@ func (n *network) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.
 			out, err := act()
 			out.MayHaveApplied = !out.Done && unknown
 			for i := range out.Found {
-				if n.roll() < 0.3 { // a service that does not say all
+				if n.roll() < 0.3 { // a service that does not report every record
 					out.Found[i] = nil
 				}
 			}
@@ -91,8 +91,8 @@ func (n *network) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[
 	return n.Driver.GetMany(ctx, req)
 }
 
-// randomOps makes an atomic write of some of a group's keys. It reports whether one of
-// the writes is under a version.
+// randomOps returns an atomic write of some of a group's keys. It reports whether one
+// of the writes has a version as condition.
 func randomOps(store *kv.Store, random *rand.Rand, value string) (ops []kv.Op, puts map[int]string, underVersion bool) {
 	puts = make(map[int]string)
 	for _, i := range random.Perm(4)[:1+random.IntN(4)] {
@@ -127,7 +127,7 @@ func randomOps(store *kv.Store, random *rand.Rand, value string) (ops []kv.Op, p
 	return ops, puts, underVersion
 }
 
-// What an AtomicWrite says is true, whatever happens to its requests.
+// An AtomicWrite reports the truth, whatever happens to its requests.
 func TestAtomicWritesUnderLoss(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -159,16 +159,16 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 							if err == nil && under {
 								for i, key := range puts {
 									e, err := data.Get(t.Context(), key)
-									touched := time.Until(e.ExpiresAt) > time.Minute // by others since
+									touched := time.Until(e.ExpiresAt) > time.Minute // others touched it since
 									if err == nil && string(e.Value) == value && !touched && e.Version != versions[i] {
-										t.Errorf("rule: a success returns the versions of what was stored; seed %d: that of %q is another one", seed, key)
+										t.Errorf("rule: a success returns the versions of the stored entries; seed %d: %q has another version", seed, key)
 									}
 								}
 							}
 							if e, ok := errors.AsType[*kv.Error](err); ok && errors.Is(err, kv.ErrConditionFailed) && len(e.Keys) == 0 {
-								t.Errorf("rule: a failed condition names its keys; seed %d: %v names none", seed, err)
+								t.Errorf("rule: a failed condition names its keys; seed %d: %v names no key", seed, err)
 							}
-							if random.IntN(4) == 0 { // others
+							if random.IntN(4) == 0 { // another writer
 								if key := fmt.Sprintf("g::%d", random.IntN(4)); random.IntN(2) == 0 {
 									_, _ = data.Put(t.Context(), key, []byte("foreign"))
 								} else {
@@ -189,7 +189,7 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 					case err == nil:
 						succeeded++
 						if applied == 0 {
-							t.Errorf("rule: what succeeded was applied; seed %d: call %d was not", seed, id)
+							t.Errorf("rule: a write that succeeded was applied; seed %d: call %d was not", seed, id)
 						}
 					case errors.Is(err, kv.ErrIndeterminate):
 						unknown++
@@ -200,23 +200,23 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 						}
 					}
 					if underVersion[id] && applied > 1 {
-						t.Errorf("rule: a write under a version is applied at most once; seed %d: call %d was applied %d times", seed, id, applied)
+						t.Errorf("rule: a write with IfVersion is applied at most once; seed %d: call %d was applied %d times", seed, id, applied)
 					}
 				}
 				if succeeded < callers*each/4 || failed == 0 || unknown == 0 {
-					t.Errorf("the test sees too little: %d calls succeeded, %d failed, of %d it is unknown", succeeded, failed, unknown)
+					t.Errorf("the test sees too little: %d calls succeeded, %d failed, and the result of %d is unknown", succeeded, failed, unknown)
 				}
 			})
 		})
 	}
 }
 
-// sameAnswer makes a driver answer every atomic write in the same way, whether it
-// applies it or not.
+// sameAnswer returns the same result for every atomic write, whether it applies it or
+// not.
 type sameAnswer struct {
 	kv.Driver
 	applies bool
-	first   *kv.AtomicOutcome // the answer to the first, unless it is nil
+	first   *kv.AtomicOutcome // the result of the first call, unless it is nil
 	out     kv.AtomicOutcome
 	err     error
 	calls   int
@@ -232,7 +232,8 @@ func (a *sameAnswer) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (
 	return a.out, a.err
 }
 
-// An attempt of unknown fate is not forgotten when others make another round necessary.
+// The store remembers an attempt that may have been applied when other writers make
+// another round necessary.
 func TestAtomicWriteRemembersUnknownAttempts(t *testing.T) {
 	t.Parallel()
 	found := func(expires int64) []*kv.Found {
@@ -241,7 +242,7 @@ func TestAtomicWriteRemembersUnknownAttempts(t *testing.T) {
 	a := &sameAnswer{first: &kv.AtomicOutcome{MayHaveApplied: true, Found: found(1)}, out: kv.AtomicOutcome{Found: found(0)}}
 	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { a.Driver = d; return a }))
 	if _, err := store.AtomicWrite(t.Context(), kv.PutOp("key", nil, kv.IfNotExists())); !errors.Is(err, kv.ErrIndeterminate) || a.calls != 2 {
-		t.Errorf("rule: a condition that fails in a later round is not definite after an unknown attempt; got %v after %d calls of the driver", err, a.calls)
+		t.Errorf("rule: a condition that fails in a later round is not definite after an attempt that may have been applied; got %v after %d calls of the driver", err, a.calls)
 	}
 }
 
@@ -260,17 +261,17 @@ func TestAtomicWriteAnswers(t *testing.T) {
 		err     error
 		want    error
 		calls   int
-		applied bool // the driver carries the writes out before it answers
+		applied bool // the driver carries out the writes before it returns
 	}{
 		{"keys and values of more than MaxAtomicBytes are refused before any I/O", large, kv.AtomicOutcome{}, nil, kv.ErrValueTooLarge, 0, false},
 		{"keys and values of MaxAtomicBytes are carried out", large[:8], kv.AtomicOutcome{Done: true, Versions: slices.Repeat([]string{"v"}, 8)}, nil, nil, 1, false},
 		{"a success without its versions is not believed", two, kv.AtomicOutcome{Done: true}, nil, kv.ErrIndeterminate, 1, false},
 		{"a success with versions of fewer writes is not believed", two, kv.AtomicOutcome{Done: true, Versions: []string{"v"}}, nil, kv.ErrIndeterminate, 1, false},
-		{"an error that is none of the driver's own leaves the fate open", two, kv.AtomicOutcome{}, errors.New("broken pipe"), kv.ErrIndeterminate, 1, false},
-		{"an error of the driver's own is definite", two, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrThrottled}, kv.ErrThrottled, 1, false},
-		{"a condition that fails without a reason is tried again, and ends", two[:1], kv.AtomicOutcome{}, nil, kv.ErrUnavailable, 100, false},
+		{"after an error that is not a *kv.Error the write may have been applied", two, kv.AtomicOutcome{}, errors.New("broken pipe"), kv.ErrIndeterminate, 1, false},
+		{"a *kv.Error without MayHaveApplied is definite", two, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrThrottled}, kv.ErrThrottled, 1, false},
+		{"a condition that fails without a reason is retried, and the retries end", two[:1], kv.AtomicOutcome{}, nil, kv.ErrUnavailable, 100, false},
 		{"a touch of nothing is a failed condition", two, kv.AtomicOutcome{}, nil, kv.ErrConditionFailed, 1, false},
-		{"a touch of nothing after an unknown attempt is not definite", two, kv.AtomicOutcome{MayHaveApplied: true}, nil, kv.ErrIndeterminate, 1, false},
+		{"a touch of nothing after an attempt that may have been applied is not definite", two, kv.AtomicOutcome{MayHaveApplied: true}, nil, kv.ErrIndeterminate, 1, false},
 		{"a write that is found applied after an error is a success", put, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true}, nil, 1, true},
 		{"a write that is found applied after a broken connection is a success", put, kv.AtomicOutcome{}, errors.New("broken pipe"), nil, 1, true},
 		{"a write that is found applied after its condition failed is a success", put, kv.AtomicOutcome{MayHaveApplied: true}, nil, nil, 1, true},
@@ -285,14 +286,14 @@ func TestAtomicWriteAnswers(t *testing.T) {
 					t.Errorf("rule: %s; got %v after %d calls of the driver, want %v after %d", c.rule, err, a.calls, c.want, c.calls)
 				}
 				if c.want != kv.ErrIndeterminate && errors.Is(err, kv.ErrIndeterminate) {
-					t.Errorf("rule: %s; the error %v leaves the fate open", c.rule, err)
+					t.Errorf("rule: %s; after the error %v the write may have been applied", c.rule, err)
 				}
 			})
 		})
 	}
 }
 
-// beaten answers the first calls of WriteAtomic as if others had been faster.
+// beaten fails the first calls of WriteAtomic as if other writers had been faster.
 type beaten struct {
 	kv.Driver
 	rounds int
@@ -328,7 +329,7 @@ func TestAtomicWriteHasTokensForEachRound(t *testing.T) {
 		for round, tokens := range d.tokens {
 			token := tokens[write]
 			if taken[token] || token[:kv.TokenLen-4] != first[:kv.TokenLen-4] {
-				t.Errorf("rule: each round of an atomic write has tokens of its own, by which the store knows its write; round %d of write %d has %q after %q", round, write, token, first)
+				t.Errorf("rule: each round of an atomic write has its own tokens, by which the store recognises its write; round %d of write %d has %q after %q", round, write, token, first)
 			}
 			for attempt := range 4096 {
 				taken[kv.AttemptToken(token, attempt)] = true

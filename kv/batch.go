@@ -8,14 +8,13 @@ import (
 	"time"
 )
 
-// deleteGroup is how many keys DeletePrefix gathers before it deletes them: a
-// multiple of every service's batch size.
+// deleteGroup is the number of keys that DeletePrefix deletes at once: a multiple of every service's batch
+// size.
 const deleteGroup = 500
 
-// GetMany reads the entries under keys, in any number and with duplicates. Keys
-// that are absent or expired are missing from the result, which is never nil.
-// One invalid key refuses the whole batch. When some keys cannot be read, the
-// result holds the others and the error is a *[BatchError].
+// GetMany reads the entries under keys, in any number and with duplicates. The result, which is never nil, has
+// no entry for a key that is absent or expired. One invalid key makes the whole call fail. When some keys
+// cannot be read, the result holds the others and the error is a *[BatchError].
 func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, error) {
 	const op = "get many"
 	distinct, err := s.distinct(op, keys)
@@ -37,7 +36,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 		pending[key] = struct{}{}
 	}
 	failed := make(map[string]error)
-	var broken error = &Error{Kind: ErrUnavailable, Err: errors.New("the driver did not say what is under the key")}
+	var broken error = &Error{Kind: ErrUnavailable, Err: errors.New("the driver did not report what is under the key")}
 	for found, err := range s.driver.GetMany(c.ctx, GetManyRequest{Keys: distinct, WithValue: true, Stale: s.stale}) {
 		if err != nil && found.Key == "" {
 			broken = err
@@ -57,26 +56,25 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 	return entries, batchError(failed)
 }
 
-// PutMany stores items, in any number and each by itself; of items with the same key
-// the last one wins. One invalid item refuses the whole batch. It returns the version
-// of each entry that it stored, by key, in a map that is never nil.
+// PutMany stores items, in any number and each by itself. Of several items with the same key the last one
+// wins. One invalid item makes the whole call fail. PutMany returns the version of each entry that it stored,
+// by key, in a map that is never nil.
 //
-// When some items cannot be stored, the map has the versions of the others, and the
-// error is a *[BatchError], whose errors are those of [Store.Put]:
-// ErrConditionFailed for an item whose condition does not hold, and ErrIndeterminate
-// where it is unknown whether it was stored. The version of such an item is unknown
-// too: what Get returns may be the item or somebody else's entry.
+// When some items cannot be stored, the map has the versions of the others, and the error is a *[BatchError].
+// Its errors are the errors of [Store.Put]: ErrConditionFailed for an item whose condition does not hold, and
+// ErrIndeterminate where it is unknown whether the item was stored. Then a later Get may return that item or
+// somebody else's entry.
 func (s *Store) PutMany(ctx context.Context, items []Item) (map[string]Version, error) {
 	const op = "put many"
 	now := s.now()
 	writes := make([]Write, 0, len(items))
 	index := make(map[string]int, len(items))
-	failed := make(map[string]error) // by the version alone
+	failed := make(map[string]error) // known before any I/O, from an old version
 	for i, item := range items {
 		w, err := s.planItem(item, now)
 		at, twice := index[item.Key]
 		if err == nil && twice && (w.Condition.Kind != CondNone || writes[at].Condition.Kind != CondNone) {
-			err = &Error{Kind: ErrInvalidOption, Err: errors.New("there are several items of the key; want one where there is a condition")}
+			err = &Error{Kind: ErrInvalidOption, Err: errors.New("several items have this key and one has a condition; want one item")}
 		}
 		switch {
 		case err != nil && err.Kind == ErrConditionFailed:
@@ -122,10 +120,9 @@ func (s *Store) planItem(item Item, now time.Time) (w Write, err *Error) {
 	return w, err
 }
 
-// DeleteMany removes the entries under keys, in any number and with duplicates,
-// without atomicity; absent keys are no error. One invalid key refuses the whole
-// batch. When some keys cannot be deleted, the error is a *[BatchError], whose
-// errors match ErrIndeterminate as those of Delete do.
+// DeleteMany removes the entries under keys, in any number and with duplicates, each by itself. Absent keys
+// are no error. One invalid key makes the whole call fail. When some keys cannot be deleted, the error is a
+// *[BatchError]. Its errors are the errors of [Store.Delete].
 func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	const op = "delete many"
 	distinct, err := s.distinct(op, keys)
@@ -135,11 +132,10 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	return s.writeMany(ctx, op, deletes(distinct), s.now(), nil, nil)
 }
 
-// DeletePrefix removes every entry whose key starts with prefix, and returns how
-// many live ones it removed; entries created meanwhile may remain. The empty
-// prefix is refused with ErrInvalidKey, unless the store is a namespace. Records in the way that skykv did not
-// write are left alone and named in a *[BatchError] at the end; any other
-// failure stops it, with the number of those that are certain to be removed.
+// DeletePrefix removes every entry whose key starts with prefix. It returns the number of live entries that it
+// removed. Entries created meanwhile may remain. The empty prefix is ErrInvalidKey, unless the store is a
+// namespace. DeletePrefix skips records that skykv did not write, and returns a *[BatchError] of them at the
+// end. Any other failure ends it; the number then counts the entries that were certainly removed.
 func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	const op = "delete prefix"
 	if prefix == "" && s.info.Namespace == "" {
@@ -167,8 +163,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 		group, live = group[:0], live[:0]
 		return err
 	}
-	// The expired are removed as well: they are under the prefix until the service
-	// gets to them.
+	// Expired records are removed as well: the service may not have removed them yet.
 	for rec, err := range s.records(c.ctx, s.scanRequest(prefix, scanPlan{}), 0, nil) {
 		if err != nil {
 			if rec.Key == "" {
@@ -217,9 +212,9 @@ func deletes(keys []string) []Write {
 	return writes
 }
 
-// writeMany has the driver carry out writes, each under its condition, and decides what
-// the answers mean. It adds the versions of puts to stored, which is nil for deletions.
-// Failed has the errors of writes that are none of these, or nil.
+// writeMany lets the driver carry out writes, each under its condition, and decides what the results mean. It
+// adds the versions of puts to stored, which is nil for deletions. failed has the errors of other items of the
+// batch, or is nil.
 func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time, stored map[string]Version, failed map[string]error) error {
 	c, refused := s.begin(ctx)
 	if refused != nil {
@@ -234,8 +229,8 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 		results := s.driver.WriteMany(c.ctx, WriteManyRequest{Writes: writes, Now: now.UnixMilli()})
 		var again []Write
 		for i, w := range writes {
-			if i >= len(results) { // a driver that forgets a write says nothing of its fate
-				failed[w.Key] = s.failWrite(&c, op, w.Key, true, &Error{Err: errors.New("the driver did not say what became of the write")})
+			if i >= len(results) { // the driver returned no result for it: it may have been applied
+				failed[w.Key] = s.failWrite(&c, op, w.Key, true, &Error{Err: errors.New("the driver returned no result for the write")})
 				continue
 			}
 			out, err := results[i].Outcome, results[i].Err
@@ -258,7 +253,7 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 				cond = first
 			}
 			maybe := mayHaveApplied[w.Key] || out.MayHaveApplied
-			if cond.Kind == CondAbsent { // expired, or gone by now
+			if cond.Kind == CondAbsent { // the record that was found has expired, or is gone
 				next, holds, err := translate(cond, Found{out.Found, out.Exists}, now.UnixMilli())
 				if err != nil {
 					failed[w.Key] = s.failWrite(&c, op, w.Key, maybe, err)
@@ -281,13 +276,13 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 	return batchError(failed)
 }
 
-// atIndex says which element of a batch an error is about.
+// atIndex adds to an error the index of the batch's element that caused it.
 func atIndex(e *Error, i int) *Error {
 	e.Err = fmt.Errorf("element %d of the batch: %w", i, e.Err)
 	return e
 }
 
-// batchError is the error of a batch of which these keys failed, nil without any.
+// batchError returns the error of a batch in which these keys failed, nil if none did.
 func batchError(failed map[string]error) error {
 	if len(failed) == 0 {
 		return nil

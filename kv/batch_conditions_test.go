@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// Items with conditions are each what a Put with that condition is.
+// An item with a condition is written as a Put with that condition.
 func TestPutManyConditions(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -46,11 +46,11 @@ func TestPutManyConditions(t *testing.T) {
 	var failed []string
 	for key, err := range batch.Failed {
 		if failed = append(failed, key); !errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("rule: a condition that fails is ErrConditionFailed; that of %s is %v", key, err)
+			t.Errorf("rule: a condition that fails is ErrConditionFailed; the error of %s is %v", key, err)
 		}
 	}
 	if slices.Sort(failed); !slices.Equal(failed, []string{"changed", "ends", "taken"}) {
-		t.Errorf("rule: the items fail whose conditions do not hold; those of %q do", failed)
+		t.Errorf("rule: the items whose conditions do not hold fail; %q failed", failed)
 	}
 	for key, want := range map[string]string{"taken": "old", "absent": "new", "expired": "new", "current": "new", "changed": "newer", "plain": "new"} {
 		if e, err := store.Get(t.Context(), key); string(e.Value) != want || err != nil {
@@ -74,10 +74,10 @@ func TestPutManyRefusesConditions(t *testing.T) {
 		"a version of another":    {[]kv.Item{{Key: "b", IfVersion: v}}, kv.ErrInvalidVersion},
 		"two items, the second":   {[]kv.Item{{Key: "b"}, {Key: "b", IfNotExists: true}}, kv.ErrInvalidOption},
 		"two items, the first":    {[]kv.Item{{Key: "b", IfNotExists: true}, {Key: "b"}}, kv.ErrInvalidOption},
-		"an item that is too bad": {[]kv.Item{{Key: "a", IfVersion: v}, {Key: "no key"}}, kv.ErrInvalidKey},
+		"an invalid item as well": {[]kv.Item{{Key: "a", IfVersion: v}, {Key: "no key"}}, kv.ErrInvalidKey},
 	} {
 		if _, err := store.PutMany(t.Context(), c.items); !errors.Is(err, c.want) {
-			t.Errorf("rule: one invalid item refuses the batch; %s returns %v, want %v", name, err, c.want)
+			t.Errorf("rule: one invalid item makes the whole batch fail; %s returns %v, want %v", name, err, c.want)
 		}
 	}
 	if e, err := store.Get(t.Context(), "a"); e.Version != v || err != nil {
@@ -85,7 +85,8 @@ func TestPutManyRefusesConditions(t *testing.T) {
 	}
 }
 
-// A batch whose answers are lost recognises its own writes, as single puts do.
+// A batch whose responses are lost recognises its own writes, as single puts
+// do.
 func TestPutManyConditionsUnderLoss(t *testing.T) {
 	t.Parallel()
 	data := memkv.New()
@@ -96,11 +97,11 @@ func TestPutManyConditionsUnderLoss(t *testing.T) {
 	store := data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return twice{d} }))
 	versions, err := store.PutMany(t.Context(), items)
 	if err != nil {
-		t.Errorf("rule: a batch that is repeated finds its own writes; got %v", err)
+		t.Errorf("rule: a batch that is sent twice finds its own writes; got %v", err)
 	}
 	for _, item := range items {
 		if e, err := store.Get(t.Context(), item.Key); err != nil || e.Version != versions[item.Key] {
-			t.Errorf("rule: the version of a write that was found is that of its entry; that of %s is not (%v)", item.Key, err)
+			t.Errorf("rule: the version of a write that was found is its entry's version; the version of %s is not (%v)", item.Key, err)
 		}
 	}
 	versions, err = data.PutMany(t.Context(), items)
@@ -109,7 +110,7 @@ func TestPutManyConditionsUnderLoss(t *testing.T) {
 	}
 }
 
-// twice is a client that sends every batch again.
+// twice is a client that sends every batch twice.
 type twice struct{ kv.Driver }
 
 func (d twice) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {

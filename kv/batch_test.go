@@ -14,7 +14,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// failing lets single-key and batch operations on some keys fail.
+// failing makes single-key and batch operations on some keys fail.
 type failing struct {
 	kv.Driver
 	fail  map[string]error
@@ -76,18 +76,18 @@ func TestBatchesReportEachKey(t *testing.T) {
 		t.Helper()
 		batch, ok := errors.AsType[*kv.BatchError](err)
 		if !ok || !slices.Equal(slices.Sorted(maps.Keys(batch.Failed)), []string{"k03", "k17"}) {
-			t.Fatalf("rule: a partial failure names the keys that failed; %s gave %v", op, err)
+			t.Fatalf("rule: a partial failure names the keys that failed; %s returned %v", op, err)
 		}
 		if !errors.Is(err, kv.ErrThrottled) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("rule: errors.Is finds what any key's error matches; %s gave %v", op, err)
+			t.Errorf("rule: errors.Is finds what any key's error matches; %s returned %v", op, err)
 		}
 		for key, want := range map[string]bool{"k03": false, "k17": indeterminate} {
 			e, ok := errors.AsType[*kv.Error](batch.Failed[key])
 			if !ok || e.Key != key || e.Op != op || e.Provider != "mem" {
-				t.Errorf("rule: each error names operation, key and provider; %s gave %v", op, batch.Failed[key])
+				t.Errorf("rule: each error names operation, key and provider; %s returned %v", op, batch.Failed[key])
 			}
 			if errors.Is(batch.Failed[key], kv.ErrIndeterminate) != want {
-				t.Errorf("rule: a write is indeterminate unless the driver says that nothing was written; %s of %s gave %v", op, key, batch.Failed[key])
+				t.Errorf("rule: a write is indeterminate unless the driver says that nothing was written; %s of %s returned %v", op, key, batch.Failed[key])
 			}
 		}
 	}
@@ -109,12 +109,12 @@ func TestBatchesReportEachKey(t *testing.T) {
 	_, err = store.GetMany(t.Context(), keys)
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok || len(batch.Failed) != 20 || !errors.Is(err, errReset) {
-		t.Errorf("rule: an error that names no key stands for all of them; got %v", err)
+		t.Errorf("rule: an error that names no key counts for all keys; got %v", err)
 	}
 	_, err = store.PutMany(t.Context(), items)
 	batch, ok = errors.AsType[*kv.BatchError](err)
 	if !ok || len(batch.Failed) != 20 || !errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("rule: a driver's plain error leaves the fate of a write open; got %v", err)
+		t.Errorf("rule: after a driver's plain error the write may have been applied; got %v", err)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
 		name  string
 		fail  map[string]error
 		whole error
-		want  int // of 1,000 live keys, among which are 10 expired ones, in groups of 500
+		want  int // of 1,000 live keys and 10 expired keys, in groups of 500
 	}{
 		{"nothing fails", nil, nil, 1000},
 		{"a live key fails", map[string]error{"k:0250": &kv.Error{Kind: kv.ErrThrottled}}, nil, 499 - 5},
@@ -158,7 +158,7 @@ func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
 				left++
 			}
 			if removed != 1000-left || removed != c.want || (err == nil) != (c.fail == nil && c.whole == nil) {
-				t.Errorf("rule: DeletePrefix counts the live entries that it removed; it gives %d, %v, with %d of 1,000 left", removed, err, left)
+				t.Errorf("rule: DeletePrefix counts the live entries that it removed; it returns %d, %v, with %d of 1,000 left", removed, err, left)
 			}
 		})
 	}

@@ -12,7 +12,7 @@ import (
 type life struct {
 	closed atomic.Bool
 
-	// ctx ends at Close, and with it every call under way.
+	// ctx ends at Close, and ends every running call.
 	ctx context.Context
 	end context.CancelCauseFunc
 
@@ -26,7 +26,7 @@ func newLife() *life {
 	return l
 }
 
-// link is a driver, or a middleware, that is closed once: by the store, or by the
+// link is a driver or a middleware, which is closed once: by the store, or by the
 // middleware over it.
 type link struct {
 	driver Driver
@@ -38,24 +38,24 @@ func (l *link) close() (err error) {
 	return err
 }
 
-// add makes d a part of what Close closes.
+// add adds d to the drivers that Close closes.
 func (l *life) add(d Driver) *link {
 	added := &link{driver: d}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Load() {
-		_ = added.close() // the store that it is for refuses every call
+		_ = added.close() // every call of its store fails
 		return added
 	}
 	l.links = append(l.links, added)
 	return added
 }
 
-// Close ends every call under way and releases what skykv opened for the store, and
-// nothing that the program handed in. A store and the stores derived from it close
-// together, their middleware included. A later Close returns nil. Every call
-// afterwards, with valid arguments, returns ErrClosed, and so do calls that Close
-// ended; a write that was sent by then matches ErrIndeterminate as well.
+// Close ends every running call, and releases what skykv opened for the store but
+// nothing that the program passed in. A store, the stores derived from it and their
+// middleware close together. A later Close returns nil. After Close every call with
+// valid arguments returns ErrClosed, and so does every call that Close ended. The error
+// of a write that was already sent matches ErrIndeterminate as well.
 func (s *Store) Close() error {
 	s.life.mu.Lock()
 	if s.life.closed.Swap(true) {
@@ -75,7 +75,7 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// call is one call under way.
+// call is one running call.
 type call struct {
 	ctx    context.Context // ends with the caller's, and at Close
 	caller context.Context
@@ -84,9 +84,8 @@ type call struct {
 	cancel context.CancelFunc
 }
 
-// begin refuses calls of a closed store, of one with an option that is wrong, and with a
-// finished context. Every other
-// call ends with call.end.
+// begin refuses calls of a closed store, calls of a store with an invalid option, and
+// calls with a finished context. Every other call ends with call.end.
 func (s *Store) begin(ctx context.Context) (call, *Error) {
 	if s.life.closed.Load() {
 		return call{}, &Error{Kind: ErrClosed}
@@ -116,8 +115,7 @@ func (c *call) end() {
 	}
 }
 
-// storeContext ends at Close, and has the values of a caller's context that never
-// ends.
+// storeContext ends at Close. It has the values of a caller's context that never ends.
 type storeContext struct {
 	context.Context
 	values context.Context
@@ -130,8 +128,8 @@ func (c storeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// explain returns the error of a driver as the caller must see it: where Close ended
-// the call, the store is closed, and nobody cancelled anything.
+// explain returns the error of a driver as the caller must see it: ErrClosed if Close,
+// and not the caller, ended the call.
 func (c *call) explain(err error) error {
 	if err == nil || !c.life.closed.Load() || c.caller.Err() != nil {
 		return err

@@ -13,11 +13,11 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// counted counts how often it is closed, and hands Close on or not.
+// counted counts how often it is closed, and passes Close on or not.
 type counted struct {
 	kv.Driver
 	closed int
-	ends   bool // it leaves the rest of the chain to the store
+	ends   bool // it leaves the drivers below to the store
 	err    error
 }
 
@@ -48,7 +48,7 @@ func TestCloseReachesEveryLinkOnce(t *testing.T) {
 			}
 			stores := []*kv.Store{store, first, second, sibling, view}
 			if err := stores[closing].Close(); !errors.Is(err, base.err) {
-				t.Errorf("rule: Close reports what fails; got %v", err)
+				t.Errorf("rule: Close returns the errors of its drivers; got %v", err)
 			}
 			for i, s := range stores {
 				if err := s.Close(); err != nil {
@@ -60,19 +60,19 @@ func TestCloseReachesEveryLinkOnce(t *testing.T) {
 			}
 			for name, d := range map[string]*counted{"the driver": base, "a": a, "b": b, "c": c} {
 				if d.closed != 1 {
-					t.Errorf("rule: Close reaches every link of every derived store once, whichever closes; %s was closed %d times", name, d.closed)
+					t.Errorf("rule: Close of any store closes every driver and middleware of all derived stores once; %s was closed %d times", name, d.closed)
 				}
 			}
 			late := &counted{}
 			store.With(wrap(late))
 			if late.closed != 1 {
-				t.Errorf("rule: middleware put over a closed store is closed at once; it was closed %d times", late.closed)
+				t.Errorf("rule: middleware over a closed store is closed at once; it was closed %d times", late.closed)
 			}
 		}
 	}
 }
 
-// over makes d the driver of a store that has the data of another.
+// over makes d the driver of a store with another store's data.
 func (d *counted) over(store *kv.Store) *counted {
 	store.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
 	return d
@@ -95,12 +95,12 @@ func TestViewsLeaveNothingBehind(t *testing.T) {
 		_ = view.With(kv.Clock(time.Now))
 	}
 	if after := inUse(); after > before+1<<20 {
-		t.Errorf("rule: views without middleware leave nothing behind; a million took %d KiB", (after-before)>>10)
+		t.Errorf("rule: views without middleware leave no memory in use; a million take %d KiB", (after-before)>>10)
 	}
 	runtime.KeepAlive(store)
 }
 
-// hanging is a service that answers nothing.
+// hanging is a service that never responds.
 type hanging struct{ kv.Driver }
 
 func (hanging) wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -175,14 +175,14 @@ func TestCloseEndsCallsThatHang(t *testing.T) {
 					time.AfterFunc(time.Second, func() { _ = store.Close() })
 					err := call(ctx, store)
 					if took := time.Since(began); took != time.Second {
-						t.Errorf("rule: Close ends the calls under way; this one ended %s after it", took-time.Second)
+						t.Errorf("rule: Close ends running calls; this one ended %s later", took-time.Second)
 					}
 					if !errors.Is(err, kv.ErrClosed) || errors.Is(err, ctxCanceled) {
-						t.Errorf("rule: a call that Close ended returns ErrClosed, and nobody cancelled it; got %v", err)
+						t.Errorf("rule: a call that Close ended returns ErrClosed and not context.Canceled; got %v", err)
 					}
 					wrote := name == "Put" || name == "Delete" || name == "PutMany" || name == "DeleteMany"
 					if errors.Is(err, kv.ErrIndeterminate) != wrote {
-						t.Errorf("rule: a write that was sent when Close ended it is ErrIndeterminate, and nothing else is; got %v", err)
+						t.Errorf("rule: a write that Close ended is ErrIndeterminate, and no other call is; got %v", err)
 					}
 				})
 			})

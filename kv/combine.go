@@ -13,50 +13,53 @@ import (
 )
 
 const (
-	// patience is how often a write of unknown fate, or a throttled one, is tried again.
+	// patience is the number of attempts at a write that is throttled, or that may have
+	// been applied.
 	patience = 10
 
-	// together is how many rounds in a row the updates of a key may lose before they
-	// are carried out one by one: one of them may be what beats the others.
+	// together is how many rounds in a row the updates of a key may lose before they are
+	// carried out one by one. A round loses also when one of its own functions writes the
+	// key.
 	together = 8
 
-	// foldLimit is how long an update waits for the functions of others. One that is
-	// called within another of the same key would wait for ever.
+	// foldLimit is how long an update waits while the function of another update runs. An
+	// update that is called in that function, with the same key, would wait for ever.
 	foldLimit = 100 * time.Millisecond
 
-	// maxBases and maxBaseBytes bound what a store keeps of its last own writes: their
-	// number, and the bytes of their values together.
+	// maxBases and maxBaseBytes limit the bases of a store: their number, and the bytes of
+	// their values together.
 	maxBases     = 128
 	maxBaseBytes = maxBases * MaxValueLen
 )
 
-// updates are those of one store: combined key by key or, where the driver never waits,
-// each by itself.
+// updates are the updates of one store. They are combined key by key, or carried out one
+// by one if the driver never waits.
 type updates struct {
 	mu    sync.Mutex
 	lines map[string]*line
 	bases map[string]base
-	bytes int // of the values of bases
+	bytes int // length of the values of bases together
 
-	starving atomic.Int32             // keys of first
+	starving atomic.Int32             // number of keys in first
 	first    map[string]chan struct{} // closed when the update that goes first is done
 }
 
-// line is the updates of one key. While there is one, somebody works on it.
+// line is the queue of updates of one key. While there is a line, somebody works on it.
 type line struct {
 	waiting []*update
-	present int                // callers that wait: for a round, or for what becomes of it
-	cancel  context.CancelFunc // ends a round that nobody waits for
+	present int                // callers that wait for a round or for its result
+	cancel  context.CancelFunc // ends a round that no caller waits for
 
 	calling atomic.Bool // a function is being called
 }
 
-// base is the last write of an update of this store. The next one may begin from it
-// without reading, since the write is under its version.
+// base is the record that the last update of this store wrote. The next update may begin
+// from it without a read, because its write asks for the base's version.
 type base struct {
-	rec Record // its value is not changed
+	rec Record // nobody changes its value
 
-	// contended: somebody else wrote the key last time, so that reading first costs less.
+	// contended says that somebody else wrote the key last time. Then it costs less to
+	// read first.
 	contended bool
 }
 
@@ -69,7 +72,7 @@ type update struct {
 	mu      sync.Mutex // held while change is called
 	left    bool       // the caller has returned without a result
 	settled bool       // there is a result
-	sent    bool       // a write with its change was sent, and may have been applied
+	sent    bool       // a write with its change was sent and may have been applied
 
 	fresh bool // the round's base was read after the call began
 
@@ -77,7 +80,7 @@ type update struct {
 	entry    Entry
 	err      error
 	panicked any
-	exited   bool // change ended its goroutine
+	exited   bool // change called runtime.Goexit
 }
 
 // update carries out one update.
@@ -99,7 +102,7 @@ func (s *Store) update(ctx context.Context, op, key string, change func(old Entr
 	return s.combine(c, &update{ctx: ctx, op: op, change: change}, key)
 }
 
-// combine carries out an update by itself, or as one of those that wait for the key.
+// combine carries out an update, by itself or together with others that wait for the key.
 func (s *Store) combine(c call, u *update, key string) (Entry, error) {
 	l, first := s.updates.join(key, u)
 	if !first {
@@ -143,8 +146,8 @@ func (g *updates) withdraw(l *line, u *update) bool {
 	return false
 }
 
-// leave is called when the caller of an update returns without a result. The round of
-// a line that nobody waits for any more ends; who comes now begins another line.
+// leave is called when the caller of an update returns without a result. It ends the round
+// of a line whose callers have all left. A later update begins another line.
 func (g *updates) leave(key string, l *line) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -186,8 +189,8 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 	}
 }
 
-// leave notes that the caller returns, unless there is a result. From then on change is
-// not called.
+// leave notes that the caller returns, unless there is a result. change is not called
+// after that.
 func (u *update) leave() (sent, settled bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -197,8 +200,8 @@ func (u *update) leave() (sent, settled bool) {
 	return u.sent, u.settled
 }
 
-// result returns what became of an update that others carried out. What its function
-// did to their goroutine it does to the caller's.
+// result returns the result of an update that others carried out. If its function panicked
+// or called Goexit, result does the same.
 func (u *update) result() (Entry, error) {
 	switch {
 	case u.panicked != nil:
@@ -209,7 +212,7 @@ func (u *update) result() (Entry, error) {
 	return u.entry, u.err
 }
 
-// next sees to it that somebody works on a line, or ends it.
+// next starts somebody who works on the line, or ends the line if it is empty.
 func (s *Store) next(key string, l *line) {
 	s.updates.mu.Lock()
 	defer s.updates.mu.Unlock()
@@ -220,7 +223,7 @@ func (s *Store) next(key string, l *line) {
 	}
 }
 
-// work carries out the updates of a line until there is none.
+// work carries out the updates of a line until it is empty.
 func (s *Store) work(key string, l *line) {
 	s.updates.mu.Lock()
 	if len(l.waiting) == 0 { // all have left
@@ -261,18 +264,18 @@ type round struct {
 	store *Store
 	call  *call
 	key   string
-	line  *line // nil for an update that could not wait for the line
+	line  *line // nil for an update that no longer waits in the line
 
-	// many: the updates are those of waiting callers. Otherwise there is one, of the
-	// goroutine that runs the round.
+	// many says that the updates are of callers that wait. Otherwise there is one update,
+	// and its caller's goroutine runs the round.
 	many    bool
 	updates []*update
-	calling *update // one whose function is being called in this goroutine
+	calling *update // the update whose function this goroutine is calling
 
-	lost int // rounds in a row
+	lost int // rounds that lost in a row
 }
 
-// take adds the updates that wait.
+// take adds the updates that wait in the line.
 func (r *round) take() {
 	if !r.many || r.lost >= together && len(r.updates) > 0 {
 		return
@@ -283,7 +286,7 @@ func (r *round) take() {
 	r.line.waiting = nil
 }
 
-// putBack lets all updates from the first one on wait again, before the others. None of
+// putBack puts the updates from the first one on back at the head of the line. None of
 // them was sent.
 func (r *round) putBack(first int) {
 	r.store.updates.mu.Lock()
@@ -292,7 +295,7 @@ func (r *round) putBack(first int) {
 	r.updates = r.updates[:first:first]
 }
 
-// settle hands its result to the caller of an update.
+// settle sets the result of an update and wakes its caller.
 func (r *round) settle(u *update, entry Entry, err error) {
 	u.entry, u.err = entry, err
 	u.mu.Lock()
@@ -310,7 +313,7 @@ func (r *round) settle(u *update, entry Entry, err error) {
 	}
 }
 
-// fail ends all updates of the round with an error.
+// fail ends all updates of the round with err.
 func (r *round) fail(mayHaveApplied bool, err error) {
 	for _, u := range r.updates {
 		if !u.settled {
@@ -319,7 +322,7 @@ func (r *round) fail(mayHaveApplied bool, err error) {
 	}
 }
 
-// run carries out the updates, and those that come to wait meanwhile.
+// run carries out the updates, and those that join the line meanwhile.
 func (r *round) run() {
 	s := r.store
 	from, known := s.updates.base(r.key)
@@ -351,13 +354,13 @@ func (r *round) run() {
 			for _, u := range r.updates {
 				u.fresh = true
 			}
-			r.take() // the last moment to join
+			r.take() // others may have joined during the read
 		}
 		from, known = r.once(from)
 	}
 }
 
-// definite returns the error of a read, after which nothing is under way.
+// definite returns the error of a read, which is never indeterminate.
 func definite(err error) error {
 	if _, ok := err.(*Error); ok {
 		return err
@@ -365,14 +368,15 @@ func definite(err error) error {
 	return &Error{Err: err}
 }
 
-// idle reports whether nobody waits.
+// idle reports whether nobody waits in the line.
 func (r *round) idle() bool {
 	r.store.updates.mu.Lock()
 	defer r.store.updates.mu.Unlock()
 	return len(r.line.waiting) == 0
 }
 
-// drop takes the updates off the round that have a result, or whose callers have returned.
+// drop removes from the round the updates that have a result or whose callers have
+// returned.
 func (r *round) drop() {
 	r.updates = slices.DeleteFunc(r.updates, func(u *update) bool {
 		u.mu.Lock()
@@ -381,23 +385,23 @@ func (r *round) drop() {
 	})
 }
 
-// step is what one function made of the entry.
+// step is the result of one function.
 type step struct {
 	update *update
 	entry  Entry
 	err    error
 	writes bool
-	after  int // how many functions wrote so far, with this one
+	after  int // number of functions that wrote so far, including this one
 }
 
-// once calls the functions one after the other, beginning from what is known of the
-// entry, and stores what they make of it. It returns what is known afterwards.
+// once calls the functions one after another, beginning from the entry that is known, and
+// stores the last result. It returns what is known of the entry afterwards.
 func (r *round) once(from Found) (Found, bool) {
 	s, now := r.store, r.store.now()
 	rec, exists := from.Record, from.Exists && !expired(from.Expires, now.UnixMilli())
 	rec.Key = r.key
 	token, writes := newToken(), 0
-	var one [1]step // in most rounds
+	var one [1]step // enough for most rounds
 	steps := one[:0]
 	if len(r.updates) > len(one) {
 		steps = make([]step, 0, len(r.updates))
@@ -421,7 +425,7 @@ func (r *round) once(from Found) (Found, bool) {
 		st := step{update: u, err: err, writes: err == nil && !change.Leave}
 		if st.writes {
 			writes++
-			if rec, exists = next, then; r.many { // its caller may leave while the value is sent
+			if rec, exists = next, then; r.many { // the caller may return, and change the value, while it is sent
 				rec.Value = bytes.Clone(rec.Value)
 			}
 		}
@@ -431,7 +435,7 @@ func (r *round) once(from Found) (Found, bool) {
 		steps = append(steps, st)
 	}
 	// An expired entry is deleted as well: by another clock it may be live.
-	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is what there is now
+	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is still the stored record
 		for _, st := range steps {
 			if st.update.fresh {
 				r.settle(st.update, st.entry, st.err)
@@ -443,7 +447,7 @@ func (r *round) once(from Found) (Found, bool) {
 	return r.send(from, rec, exists, writes, steps, now)
 }
 
-// ownEntry returns what a function or a caller gets of a record: the value is its own.
+// ownEntry returns the entry of a record for a function or a caller. It copies the value.
 func (s *Store) ownEntry(rec Record, exists bool) Entry {
 	if !exists {
 		return Entry{Key: rec.Key}
@@ -453,8 +457,8 @@ func (s *Store) ownEntry(rec Record, exists bool) Entry {
 	return e
 }
 
-// intermediate is the version of what the nth function of a write made of an entry when
-// another one followed: no entry will be in that state.
+// intermediate returns the version of the entry that the nth function of a write returned,
+// when another function followed. No entry is ever in that state.
 func (s *Store) intermediate(key, token string, n int) Version {
 	return s.replacedVersion(key, token+strconv.Itoa(n))
 }
@@ -475,7 +479,7 @@ func (r *round) ask(u *update, old Entry, exists bool) (change Change, called bo
 		if u.left {
 			return
 		}
-		r.calling = u // until it returns: see work
+		r.calling = u // work reads it if change calls Goexit
 		defer func() {
 			if u.panicked = recover(); u.panicked != nil {
 				r.calling = nil
@@ -490,14 +494,14 @@ func (r *round) ask(u *update, old Entry, exists bool) (change Change, called bo
 	return change, called, err
 }
 
-// send stores rec, or its absence, in place of what the functions began from, and
-// settles their updates if it can. So many of the functions wrote.
+// send stores rec, or its absence, in place of from, and sets the results of the updates
+// if they are known. writes is the number of functions that changed the entry.
 func (r *round) send(from Found, rec Record, exists bool, writes int, steps []step, now time.Time) (Found, bool) {
 	s := r.store
 	w := Write{Kind: KindPut, Record: rec, Condition: Condition{Kind: CondAbsent}}
 	if !exists {
-		// A deletion leaves no trace of who made it. A record that is expired by every
-		// clock does, until it is deleted below.
+		// A deletion leaves no trace of who made it. So an expired record, with this
+		// write's token, is stored first and deleted below.
 		w.Kind, w.Record = KindTouch, Record{Key: r.key, Expires: max(now.Add(-ExpiryGrace).UnixMilli(), 1), Token: rec.Token}
 	}
 	w.Predecessors = ""
@@ -506,14 +510,14 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 		w.Predecessors = succeed(from.Record)
 	}
 	if !r.mark(steps, true) {
-		return from, true // without the update whose caller has left
+		return from, true // a caller has left: begin again without its update
 	}
 	out := r.write(w, from, now.UnixMilli())
 	switch {
 	case out.err != nil:
 		s.updates.forget(r.key)
 		for _, st := range steps {
-			if !st.writes { // it has no part in the write, whatever became of that
+			if !st.writes { // it has no part in the write
 				r.settle(st.update, Entry{}, s.fail(st.update.op, r.key, r.call.explain(withoutPart(out.err))))
 			}
 		}
@@ -524,14 +528,14 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 		s.updates.contend(r.key)
 		r.mark(steps, false)
 		for _, st := range steps {
-			st.update.fresh = true // the record was read after the write was sent
+			st.update.fresh = true // the record was read after the call began
 		}
 		return out.found, !out.found.Exists || out.found.Value != nil
 	}
 	r.lost = 0
 	for _, st := range steps {
 		switch {
-		case st.entry.Version.IsZero() || st.after == 0: // no entry, or the one that the round began from
+		case st.entry.Version.IsZero() || st.after == 0: // no entry, or the one from which the round began
 		case st.after == writes && out.native != "":
 			st.entry.Version = s.version(r.key, rec.Expires, out.native)
 		default:
@@ -554,7 +558,7 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 	return Found{rec, true}, s.updates.remember(rec)
 }
 
-// withoutPart returns the error of a write for an update that changes nothing.
+// withoutPart returns the error of a write, for an update that has no part in the write.
 func withoutPart(err error) *Error {
 	e := Error{Err: err}
 	if own, ok := err.(*Error); ok {
@@ -564,8 +568,8 @@ func withoutPart(err error) *Error {
 	return &e
 }
 
-// mark notes of the updates of a round that a write of their changes is under way, or no
-// longer. It reports false, and notes nothing, when the caller of one has left.
+// mark notes on the updates of a round whether a write of their changes is in flight. If
+// the caller of such an update has left, it notes nothing and reports false.
 func (r *round) mark(steps []step, sent bool) bool {
 	if !r.many {
 		return true
@@ -583,22 +587,23 @@ func (r *round) mark(steps []step, sent bool) bool {
 	return true
 }
 
-// written is what became of the write of a round.
+// written is the result of a round's write.
 type written struct {
-	native string // the version of what was stored; empty when it is replaced already
+	native string // version of the stored record; empty when another write already replaced it
 	token  string
 
-	lost  bool // the record was another one, found, and nothing was or will be stored
+	lost  bool // there was another record, found; nothing was or will be stored
 	found Found
 
 	err            error
 	mayHaveApplied bool
 }
 
-// write has the driver carry out a write under the state that was found, and finds out
-// what became of it. After a response was lost it reads the record: its token, or its
-// predecessors, tell. Where the state is the same still, the write may come late; the
-// same change under the same state, sent again, is applied instead of it, or after all.
+// write lets the driver store w if the record is still in the state from, and finds out
+// whether that happened. After a lost response it reads the record: its token and its
+// predecessors tell. If the state is still the same, the lost request may arrive later.
+// write then sends the same change under the same state again, so that only one of the two
+// can be applied.
 func (r *round) write(w Write, from Found, now int64) written {
 	s, ctx := r.store, r.call.ctx
 	token, sure := w.Token, true
@@ -623,7 +628,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 				}
 				continue
 			}
-			var unread error // at once: others may follow
+			var unread error // read without a pause: other updates may follow
 			if found, unread = s.driver.Get(ctx, GetRequest{Key: r.key, WithValue: true}); unread != nil {
 				return written{err: err, mayHaveApplied: true}
 			}
@@ -634,19 +639,19 @@ func (r *round) write(w Write, from Found, now int64) written {
 		case sure:
 			return written{lost: true, found: found}
 		case found.Exists == from.Exists && found.Version == from.Version:
-			// It may come yet.
+			// The request may still arrive.
 		case found.Exists && follows(found.Record, token[:countFrom]):
 			return written{token: token}
 		case found.Exists && from.Exists && follows(found.Record, stateName(from.Record)):
 			return written{lost: true, found: found}
 		default:
-			return written{mayHaveApplied: true, err: errors.New("a response was lost, and a write that keeps no record of updates came after it")}
+			return written{mayHaveApplied: true, err: errors.New("a response was lost, and the entry was then written by other means than Update")}
 		}
 	}
 	return written{mayHaveApplied: true, err: &Error{Kind: ErrUnavailable, Err: errors.New("the responses to all attempts were lost")}}
 }
 
-// base returns what the next update of a key can begin from without reading.
+// base returns the record from which the next update of a key may begin without a read.
 func (g *updates) base(key string) (Found, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -654,13 +659,14 @@ func (g *updates) base(key string) (Found, bool) {
 	return Found{b.rec, true}, ok && !b.contended
 }
 
-// remember keeps an own record, and reports whether the next update can begin from it.
+// remember keeps a record that this store wrote, and reports whether the next update may
+// begin from it.
 func (g *updates) remember(rec Record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.bases[rec.Key]
 	g.drop(rec.Key)
-	for key := range g.bases { // any
+	for key := range g.bases { // in any order
 		if len(g.bases) < maxBases && g.bytes+len(rec.Value) <= maxBaseBytes {
 			break
 		}
@@ -673,14 +679,14 @@ func (g *updates) remember(rec Record) bool {
 	return !b.contended
 }
 
-// drop removes what is kept of a key. The caller holds the lock.
+// drop removes the base of a key. The caller holds the lock.
 func (g *updates) drop(key string) {
 	g.bytes -= len(g.bases[key].rec.Value)
 	delete(g.bases, key)
 }
 
-// seen is told of what a read found: nobody else writes the key while that is the own
-// record.
+// seen notes what a read found. If it is the store's own record, nobody else writes the
+// key.
 func (g *updates) seen(key string, found Found) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -690,7 +696,7 @@ func (g *updates) seen(key string, found Found) {
 	}
 }
 
-// contend is told that somebody else wrote the key.
+// contend notes that somebody else wrote the key.
 func (g *updates) contend(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

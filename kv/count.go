@@ -5,16 +5,17 @@ import (
 	"sync"
 )
 
-// Count returns the number of live entries whose keys start with prefix; the empty
-// prefix stands for all. One reading of the store's clock judges all expiries. Entries
-// that live throughout the count are counted exactly once, others may or may not be: a
-// count is no snapshot.
+// Count returns the number of live entries whose keys start with prefix. The empty prefix
+// matches every key. One reading of the store's clock judges all expiries. Count counts
+// each entry that lives throughout the call once. Entries that are written or expire
+// meanwhile may or may not be counted: a count is no snapshot.
 //
-// A count costs what a Scan with [KeysOnly] costs, and transfers no values. It is faster
-// where [Info].Count is set: DynamoDB counts by itself, and localkv in its indexes.
+// A count costs what a Scan with [KeysOnly] costs, and transfers no values. It is faster on
+// drivers with an [Info].Count: DynamoDB counts in the service, and localkv in its indexes.
 //
-// Records that skykv did not write are not counted. A *[BatchError] names them, beside the
-// number of the others. localkv does not look at what it counts: it may count such records.
+// Records that skykv did not write are not counted. Count then returns the number of the
+// others and a *[BatchError] that names the records. localkv does not read the records that
+// it counts, so it may count such records.
 func (s *Store) Count(ctx context.Context, prefix string, opts ...RangeOption) (int, error) {
 	const op = "count"
 	plan, err := planScan(s.info.MaxKeyLen, opts)
@@ -44,14 +45,14 @@ func (s *Store) Count(ctx context.Context, prefix string, opts ...RangeOption) (
 	return counted.live, batchError(counted.foreign)
 }
 
-// shardCount is what there is in some shards.
+// shardCount is the result of a count of one or more shards.
 type shardCount struct {
 	live    int
 	foreign map[string]error // the records that cannot be read
 	err     error            // why the count ended early
 }
 
-// countShards counts in the shards that req is for, side by side.
+// countShards counts the shards of req in parallel.
 func (s *Store) countShards(ctx context.Context, req ScanRequest) shardCount {
 	if req.Alone {
 		return s.countShard(ctx, req)
@@ -72,7 +73,7 @@ func (s *Store) countShards(ctx context.Context, req ScanRequest) shardCount {
 			for key, err := range one.foreign {
 				all.foreign[key] = err
 			}
-			if one.err != nil && all.err == nil { // the others then end by cancel
+			if one.err != nil && all.err == nil { // cancel ends the others
 				all.err = one.err
 				cancel()
 			}
@@ -89,7 +90,7 @@ func (s *Store) countShard(ctx context.Context, req ScanRequest) shardCount {
 		if e, own := err.(*Error); !own || e.Kind != ErrIncompatible {
 			return shardCount{live: n, err: err}
 		}
-		// A scan names the records that are in the way.
+		// A scan then names the records that skykv did not write.
 	}
 	one := shardCount{foreign: make(map[string]error)}
 	for rec, err := range s.shard(ctx, req) {

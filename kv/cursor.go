@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// A cursor is the position after a key: in base64url, a format byte, a checksum
-// over the prefix of the scan and the key, and the key. It holds nothing of a
-// session, store or shard count, so that it works wherever the prefix is scanned.
+// A cursor is the position after a key. It is the base64url text of a format
+// byte, a checksum over the prefix of the scan and the key, and the key. It
+// depends on no session, store or shard count, so it works wherever the prefix is
+// scanned.
 const cursorFormat = 1
 
 const cursorHeader = 1 + 8
@@ -22,12 +23,12 @@ func cursorAfter(prefix, key string) string {
 	return encodeText(append(b, key...))
 }
 
-// cursorKey returns the key that a cursor stands after, "" for the empty cursor.
+// cursorKey returns the key of a cursor, "" for the empty cursor.
 func cursorKey(prefix, cursor string) (string, *Error) {
 	if cursor == "" {
 		return "", nil
 	}
-	const most = (cursorHeader + MaxKeyLen + 2) / 3 * 4 // what is longer is not decoded
+	const most = (cursorHeader + MaxKeyLen + 2) / 3 * 4 // longer texts are not decoded
 	if len(cursor) > most {
 		return "", &Error{Kind: ErrInvalidCursor, Err: fmt.Errorf("the text has %d bytes, more than any cursor; want Next of a page of the same prefix, or nothing for the first page", len(cursor))}
 	}

@@ -1,9 +1,8 @@
 // Package kv is a key-value store with one contract over DynamoDB, Firestore,
 // Azure Tables, SQLite and memory.
 //
-// A [Store] comes from a provider: providers.Open(ctx, url) for any of them, or
-// the New and Open of one provider's package, which links that provider's SDK
-// alone.
+// A [Store] comes from a provider. providers.Open(ctx, url) opens any of them. The New
+// and Open of one provider's package link that provider's SDK alone.
 //
 //	store, err := providers.Open(ctx, os.Getenv("KV_URL"))
 //	version, err := store.Put(ctx, "lock:job-7", value, kv.TTL(30*time.Second), kv.IfNotExists())
@@ -19,80 +18,80 @@
 //
 // # Model
 //
-// Keys are 1 to 512 bytes of a-z A-Z 0-9 - _ : . and sort by their bytes. Every
-// such string is legal, "." and ".." and "__x__" too, but for [Info].ReservedKey in a
-// collection that the reference platform's programs share. Values are 0 to 24,576 bytes;
-// nil is the empty value, and no read returns nil for it. With [MaxValue] a store
-// writes values of up to 393,216 bytes, which stores without it read as well. A Put replaces
-// value and expiry together: without an expiry option the entry loses the one it
-// had. What a store returns belongs to the caller, and a store keeps nothing that it
-// is handed.
+// Keys are 1 to 512 bytes of a-z A-Z 0-9 - _ : . and sort by their bytes. Every such
+// string is legal, even "." and ".." and "__x__", except [Info].ReservedKey in a
+// collection that the programs of the reference platform share. Values are 0 to 24,576 bytes. A nil
+// value is stored as the empty value, and a read never returns nil. With [MaxValue] a
+// store writes values of up to 393,216 bytes. Every store reads them. A Put replaces
+// value and expiry together: without an expiry option the new entry does not expire.
+// What a store returns belongs to the caller. A store keeps no slice that it receives.
 //
-// The part of a key before its first "::" is its [Group]. Keys of one group are in
-// one partition of the service: a scan of the prefix "user42::" asks that one alone, and
-// [Store.AtomicWrite] writes several of them together. A group carries what one partition
-// of the service does. [EscapeKey] makes parts of keys of any text.
+// The part of a key before its first "::" is its [Group]. Keys of one group are in one
+// partition of the service. A scan of the prefix "user42::" reads that partition alone,
+// and [Store.AtomicWrite] writes several keys of a group together. A group can have as
+// many requests a second as one partition of the service. [EscapeKey] turns any text
+// into a part of a key.
 //
-// Expiry is exact and logical: the instant is now plus TTL rounded up to the
-// millisecond, an entry is expired when now >= ExpiresAt, and from then on it is
-// absent to every operation, whether or not the service has deleted it yet. "Now"
-// is the store's clock ([Clock] replaces it), read once at the start of each call
-// and once for each entry that a scan yields. Services and drivers delete expired
-// entries after [ExpiryGrace], so that no live entry is lost to clocks that differ. In a
-// DynamoDB table that the reference platform's programs share there is no such grace:
+// Expiry is exact and logical. A TTL is added to the current time, and the sum is
+// rounded up to the millisecond. An entry is expired when now >= ExpiresAt. From then on
+// it is absent to every operation, whether or not the service has deleted it yet. "Now"
+// is the store's clock ([Clock] replaces it). The store reads it once at the start of
+// each call, and once for each entry that a scan yields. Services and drivers delete an
+// expired entry only after [ExpiryGrace], so that clocks that differ lose no live entry.
+// A DynamoDB table that the programs of the reference platform share has no such grace: see
 // [Info].NoGrace.
 //
 // # Consistency
 //
-// Reads see every write that ended before they began, within the region of the
-// store; gets, batches and scans alike. Conditional writes are atomic. A scan is
-// no snapshot, but yields every entry that lives throughout it exactly once, in
-// order. A cursor is a position that never expires. Batches are not atomic. An
-// AtomicWrite is, though a reader may see one of its keys before and another after it
-// while it is under way.
+// Within the store's region, every read sees all writes that ended before it began. This
+// includes gets, batches and scans. Conditional writes are atomic. A scan is no
+// snapshot, but yields every entry that lives throughout it exactly once, in order. A
+// cursor is a position that never expires. Batches are not atomic. An AtomicWrite is,
+// but a reader that overlaps with it may see one of its keys before and another after
+// it.
 //
 // # Errors
 //
-// Every error is an *[Error] or *[BatchError] that matches, for errors.Is, one of
-// the sentinels of this package or a context error, and wraps the SDK's own. No
+// Every error is an *[Error] or a *[BatchError]. It matches, for errors.Is, one of the
+// sentinels of this package or a context error, and wraps the SDK's own error. No
 // message holds a value or a secret.
 //
-// An error from a write that does not match [ErrIndeterminate] means that nothing
-// was written. One that does means that the write was sent, and that whether it
-// was or will be applied is unknown; it matches its cause as well.
+// If the error of a write does not match [ErrIndeterminate], nothing was written. If it
+// does, the write was sent, and it is unknown whether it was or will be applied. Such an
+// error matches its cause as well.
 //
-// The services' SDKs retry what fails on the way, and a retry can meet the work
-// of the attempt before it. Conditional puts are exact all the same: every write
-// carries a random token, by which the store recognises its own. Where nothing
-// can be recognised, the answer is ErrIndeterminate and never a wrong one.
-// [Store.Update] and [Store.Increment] also recognise their work when others have
-// updated the entry since, and so count exactly, between processes too.
+// The services' SDKs retry requests that fail, and a retry can find what an earlier
+// attempt wrote. Conditional puts are still exact: every write carries a random token,
+// by which the store recognises its own writes. Where it can recognise nothing, it
+// returns ErrIndeterminate and never a wrong result. [Store.Update] and
+// [Store.Increment] also recognise their writes when others have updated the entry
+// since. So they count exactly, also between processes.
 //
 // # Caveats
 //
-// Unconditional writes may be applied more than once: when a response is lost,
-// the retry of a Put may overwrite a later Put of somebody else, and the retry of
-// a Delete may erase what was re-created; a delayed request may do so even after
-// the call returned. So may a put-if-absent whose key was removed meanwhile. A
-// write with [IfVersion] is applied at most once, since no repeat brings a version
-// back: use it where this matters.
+// Unconditional writes may be applied more than once. After a lost response, the retry
+// of a Put may overwrite a later Put of somebody else, and the retry of a Delete may
+// delete a re-created entry. A delayed request may do so even after the call returned.
+// The same holds for a put-if-absent whose key was removed meanwhile. A write with
+// [IfVersion] is applied at most once, because versions never repeat. Use it where this
+// matters.
 //
-// Expiry is judged by the clock of the host that asks. Hosts whose clocks differ
-// by a second disagree for a second about whether an entry has expired.
+// A host judges expiry by its own clock. Hosts whose clocks differ by a second disagree
+// for a second about whether an entry has expired.
 //
-// There are no transactions over several groups, secondary indexes, reverse scans or
-// values of more than 393,216 bytes. Watches poll.
+// There are no transactions over several groups, no secondary indexes, no reverse scans
+// and no values of more than 393,216 bytes. Watches poll.
 //
-// # Built on it
+// # Packages built on kv
 //
-// Package lease below kv has leases with fencing tokens and leader election, package watch
-// what changes under a prefix. Package hedge sends a second request for reads that take
+// Package lease has leases with fencing tokens, and leader election. Package watch
+// reports what changes under a prefix. Package hedge sends a second request for reads that take
 // unusually long. Packages cache (reads from memory), seal (encrypted values) and kvotel
 // (OpenTelemetry) are modules of their own, for they need a library.
 //
 // # Coming from the reference API
 //
-// Of Alien's KV bindings:
+// The operations of Alien's KV bindings, and what replaces them here:
 //
 //	get                          Get; null is ErrNotFound
 //	getText                      string(entry.Value)
@@ -107,12 +106,12 @@
 //
 // # Writing a provider
 //
-// Implement [Driver], whose methods move records and report facts; validation,
-// expiry, cursors, versions and the meaning of outcomes are the store's. Return
-// New(driver) from your constructor, read providers/memkv, the reference driver,
-// and run the suite of package conformance against it: a case that fails quotes the
-// rule. Package provider below has what makes a URL open it.
+// Implement [Driver]. Its methods move records and report facts. The store owns
+// validation, expiry, cursors, versions and the meaning of outcomes. Return New(driver)
+// from your constructor. Read providers/memkv, the reference driver, and run the suite
+// of package conformance against yours: a case that fails quotes the rule. Package
+// provider makes a URL open your store.
 //
-// Cross-cutting work (metrics, encryption, caches) is middleware over drivers, a
-// func(Driver) Driver, put in place by [Store.With] and [Wrap].
+// Cross-cutting work (metrics, encryption, caches) is middleware: a func(Driver) Driver
+// that [Store.With] and [Wrap] put over a store's driver.
 package kv

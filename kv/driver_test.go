@@ -14,13 +14,13 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// driverOf returns the driver of a store, as middleware gets it.
+// driverOf returns the driver of a store as middleware receives it.
 func driverOf(store *kv.Store) (driver kv.Driver) {
 	store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver = d; return d }))
 	return driver
 }
 
-// slow takes its time with some keys.
+// slow delays the reads of some keys.
 type slow struct {
 	kv.Driver
 	delays map[string]time.Duration
@@ -58,7 +58,7 @@ func TestGetEachYieldsEachKeyAsItArrives(t *testing.T) {
 			order = append(order, fmt.Sprint(found.Key, " ", found.Exists, " ", time.Since(began)))
 		}
 		if want := []string{"absent false 0s", "cold true 0s", "hot true 1m0s"}; !slices.Equal(order, want) {
-			t.Errorf("rule: each key is yielded as soon as its answer is there, also one without a record; got %q, want %q", order, want)
+			t.Errorf("rule: each key is yielded as soon as its response arrives, also a key without a record; got %q, want %q", order, want)
 		}
 		if meter.Requests() != 3 || meter.Attempts() != 6 {
 			t.Errorf("rule: a meter counts the requests of every key; got %d and %d", meter.Requests(), meter.Attempts())
@@ -68,14 +68,14 @@ func TestGetEachYieldsEachKeyAsItArrives(t *testing.T) {
 
 func TestGetEachLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // which waits for every goroutine
+	synctest.Test(t, func(t *testing.T) { // synctest waits for every goroutine
 		d := slow{driverOf(memkv.New()), map[string]time.Duration{"b": time.Hour, "c": time.Hour}}
 		began := time.Now()
 		for range kv.GetEach(t.Context(), d, kv.GetManyRequest{Keys: []string{"a", "b", "c", "d"}}, 3) {
 			break
 		}
 		if took := time.Since(began); took != 0 {
-			t.Errorf("rule: a loop that breaks off ends the reads under way; it took %s", took)
+			t.Errorf("rule: a loop that ends early ends the running reads; it took %s", took)
 		}
 	})
 }
@@ -94,14 +94,14 @@ func TestWriteEachReportsInOrder(t *testing.T) {
 		{Kind: 250, Record: kv.Record{Key: "x", Token: token(4)}},
 	}}, 2)
 	if len(results) != 4 || !results[0].Done || results[0].Version != token(1) || results[1].Done || !results[1].Exists || !results[2].Done || !errors.Is(results[3].Err, kv.ErrUnsupported) {
-		t.Errorf("rule: WriteEach returns what became of each write, in their order; got %+v", results)
+		t.Errorf("rule: WriteEach returns the result of each write, in the order of the writes; got %+v", results)
 	}
 	if meter.Requests() != 4 || outer.Attempts() != 8 {
-		t.Errorf("rule: what a meter counts, the one that it is over counts as well; got %d and %d", meter.Requests(), outer.Attempts())
+		t.Errorf("rule: an outer meter counts what its inner meter counts; got %d and %d", meter.Requests(), outer.Attempts())
 	}
 }
 
-// forgetful leaves something out of every answer to a batch.
+// forgetful leaves something out of every result of a batch.
 type forgetful struct{ kv.Driver }
 
 func (d forgetful) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
@@ -115,7 +115,7 @@ func TestWhatABatchDoesNotAnswerIsNotBelieved(t *testing.T) {
 	_, err := store.PutMany(t.Context(), []kv.Item{{Key: "a"}, {Key: "b"}})
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok || len(batch.Failed) != 1 || !errors.Is(batch.Failed["b"], kv.ErrIndeterminate) {
-		t.Errorf("rule: a write of which the driver says nothing is ErrIndeterminate; got %v", err)
+		t.Errorf("rule: a write without a result from the driver is ErrIndeterminate; got %v", err)
 	}
 }
 

@@ -2,8 +2,8 @@ package kv
 
 import "time"
 
-// Entry is a key with its value and what is known about it. The caller owns it.
-// The Value of a store's entry is never nil, but for entries of a [KeysOnly] scan.
+// Entry is a key with its value and its metadata. The caller owns it. The Value of a
+// store's entry is never nil, except in a [KeysOnly] scan.
 type Entry = EntryOf[[]byte]
 
 // EntryOf is an [Entry] whose value is of type T, as a [Typed] view returns it.
@@ -14,8 +14,8 @@ type EntryOf[T any] struct {
 	// Version names this state of the entry, for [IfVersion].
 	Version Version
 
-	// ExpiresAt is the instant from which on the entry is absent, in whole
-	// milliseconds and UTC. It is the zero time when the entry does not expire.
+	// ExpiresAt is the instant from which the entry is absent, in whole milliseconds
+	// and UTC. It is the zero time when the entry does not expire.
 	ExpiresAt time.Time
 }
 
@@ -27,14 +27,15 @@ type ItemOf[T any] struct {
 	Key   string
 	Value T
 
-	// At most one of TTL and ExpiresAt is set: the entry expires TTL from now, or
-	// at ExpiresAt. Without them it does not expire. They are the options [TTL] and
-	// [ExpiresAt] of a Put.
+	// At most one of TTL and ExpiresAt is set: the entry expires TTL from now, or at
+	// ExpiresAt. Without them it does not expire. They mean what the options [TTL]
+	// and [ExpiresAt] of a Put mean.
 	TTL       time.Duration
 	ExpiresAt time.Time
 
-	// At most one of these is set: the options [IfNotExists] and [IfVersion] of a Put. An
-	// item with a condition must be the only one of its key.
+	// At most one of these is set. They mean what the options [IfNotExists] and
+	// [IfVersion] of a Put mean. An item with a condition must be the only item with
+	// its key.
 	IfNotExists bool
 	IfVersion   Version
 }
@@ -46,13 +47,14 @@ type Page = PageOf[[]byte]
 type PageOf[T any] struct {
 	Entries []EntryOf[T]
 
-	// Next is the cursor of the following page, empty exactly when there is none.
-	// It is a position, not a session: it never expires, and continues the scan of
-	// the same prefix in another process, on another store or shard count.
+	// Next is the cursor of the following page. It is empty exactly when there is
+	// none. A cursor is a position, not a session: it never expires. It continues the
+	// scan of the same prefix in another process, on another store or with another
+	// shard count.
 	Next string
 }
 
-// entry turns a record into what the caller gets.
+// entry returns the entry of a record.
 func (s *Store) entry(rec Record, withValue bool) Entry {
 	e := Entry{Key: rec.Key, Version: s.version(rec.Key, rec.Expires, rec.Version)}
 	if withValue {
@@ -64,13 +66,14 @@ func (s *Store) entry(rec Record, withValue bool) Entry {
 	return e
 }
 
-// ExpiryGrace is how long past its expiry a record is kept at least, so that no entry
-// that lives by one host's clock goes by another's. Services and drivers remove
-// expired records after it; [Info].NoGrace says where a service does so before.
+// ExpiryGrace is the least time for which a record is kept after its expiry, so that
+// no entry is removed while it lives by the clock of another host. Services and
+// drivers remove expired records after it. [Info].NoGrace says that a service may do
+// so earlier.
 const ExpiryGrace = time.Hour
 
-// expired is the one rule of expiry. Both instants are in milliseconds; an
-// expiry of zero stands for none.
+// expired is the one rule of expiry. Both instants are in milliseconds. An expires of
+// zero means that the record does not expire.
 func expired(expires, now int64) bool {
 	return expires != 0 && now >= expires
 }

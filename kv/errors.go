@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// The errors of a store, for errors.Is. What a store returns is an *[Error] or a
-// *[BatchError] that matches one or two of them; context errors match
-// context.Canceled and context.DeadlineExceeded and, from a write whose fate is
-// unknown, ErrIndeterminate.
+// The errors of a store, for errors.Is. A store returns an *[Error] or a
+// *[BatchError] that matches one or two of them. Context errors match
+// context.Canceled or context.DeadlineExceeded. If the write may have been applied,
+// they match ErrIndeterminate as well.
 var (
 	// ErrNotFound: the key is absent or its entry has expired.
 	ErrNotFound = errors.New("not found")
@@ -23,8 +23,8 @@ var (
 	// hold the key: see [Info].ReservedKey.
 	ErrInvalidKey = errors.New("invalid key")
 
-	// ErrValueTooLarge: a value is longer than the store's limit, which is [MaxValueLen]
-	// without [MaxValue].
+	// ErrValueTooLarge: a value is longer than the store's limit, which is
+	// [MaxValueLen] or the [MaxValue] of the store.
 	ErrValueTooLarge = errors.New("value too large")
 
 	// ErrInvalidOption: an option, limit, parameter or URL is out of its range.
@@ -43,47 +43,47 @@ var (
 	// Nothing was read or written.
 	ErrUnsupported = errors.New("unsupported")
 
-	// ErrNotProvisioned: the table, database or collection does not exist, or it is empty
-	// and nothing says in which layout its records are going to be.
+	// ErrNotProvisioned: the table, database or collection does not exist, or it is
+	// empty and nothing says which layout its records will have.
 	ErrNotProvisioned = errors.New("not provisioned")
 
-	// ErrIncompatible: what is stored is not skykv's, or of another format or
-	// shard count.
+	// ErrIncompatible: the stored data is not skykv's, or has another format or shard
+	// count.
 	ErrIncompatible = errors.New("incompatible")
 
 	// ErrPermission: the service refused the credentials or the action.
 	ErrPermission = errors.New("permission denied")
 
-	// ErrThrottled: the service asked to slow down until retries were used up.
+	// ErrThrottled: the service throttled the request and all its retries.
 	ErrThrottled = errors.New("throttled")
 
 	// ErrUnavailable: the service could not be reached or failed.
 	ErrUnavailable = errors.New("unavailable")
 
-	// ErrIndeterminate: a write was sent, and whether it was or will be applied
-	// is unknown. The error matches its cause as well.
+	// ErrIndeterminate: a write was sent, and it is unknown whether it was or will be
+	// applied. The error matches its cause as well.
 	ErrIndeterminate = errors.New("indeterminate")
 
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store closed")
 )
 
-// Error describes the failure of one operation. No message of it or of the
-// errors it wraps holds a value or a secret.
+// Error describes the failure of one operation. Neither its message nor the messages
+// of the errors that it wraps hold a value or a secret.
 type Error struct {
 	Op       string // the operation, such as "put"; the store sets it
 	Provider string // the driver's name; the store sets it
-	Key      string // the key or prefix concerned, if there is one; the store sets it
+	Key      string // the key or prefix, if there is one; the store sets it
 
-	// Keys are those whose conditions failed, when an AtomicWrite matches
+	// Keys are the keys whose conditions failed, when an AtomicWrite returns
 	// ErrConditionFailed.
 	Keys []string
 
-	// Kind is the sentinel that the error matches, nil when none describes it.
+	// Kind is the sentinel that the error matches, or nil if none describes it.
 	Kind error
 
-	// MayHaveApplied: a write was sent, and whether it was or will be applied is
-	// unknown. The error then matches [ErrIndeterminate] as well.
+	// MayHaveApplied: a write was sent, and it is unknown whether it was or will be
+	// applied. The error then matches [ErrIndeterminate] as well.
 	MayHaveApplied bool
 
 	// Err is the cause: the SDK's own error, or a description.
@@ -136,13 +136,13 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// BatchError reports the keys of a batch that failed, each with its error. The
-// other keys succeeded. errors.Is finds what any of the errors matches.
+// BatchError reports the keys of a batch that failed, each with its error. The other
+// keys succeeded. errors.Is looks at all of these errors.
 type BatchError struct {
 	Failed map[string]error
 }
 
-// Error counts the failures and quotes the one with the lowest key.
+// Error returns the error of the lowest key, and the number of the others.
 func (e *BatchError) Error() string {
 	keys := e.keys()
 	if len(keys) == 0 {
@@ -168,7 +168,7 @@ func (e *BatchError) keys() []string {
 	return slices.Sorted(maps.Keys(e.Failed))
 }
 
-// asError turns a possibly nil *Error into an error that compares to nil.
+// asError returns e as an error, which is nil if e is nil.
 func asError(e *Error) error {
 	if e == nil {
 		return nil
@@ -176,8 +176,8 @@ func asError(e *Error) error {
 	return e
 }
 
-// fail completes an error on its way to the caller. A driver's *Error is copied,
-// since a driver may return one value many times.
+// fail completes an error for the caller. It copies a driver's *Error, because a
+// driver may return one value many times.
 func (s *Store) fail(op, key string, err error) error {
 	e := Error{Err: err}
 	if own, ok := err.(*Error); ok {

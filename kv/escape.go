@@ -6,13 +6,14 @@ import (
 	"strings"
 )
 
-// EscapeKey makes a part of a key of any text, such as an e-mail address or a path.
-// Letters, digits, "-" and "." stand for themselves, every other byte for "_" and its
-// two hexadecimal digits: "user@example.com" is "user_40example.com". Different texts
-// have different results. That of a prefix is a prefix of the result. No result holds
-// a colon, so that none reaches into another part of the key or another [Group].
+// EscapeKey turns any text, such as an e-mail address or a path, into a part of a
+// key. Letters, digits, "-" and "." stay as they are. Every other byte becomes "_"
+// and its two hexadecimal digits: "user@example.com" becomes "user_40example.com".
+// Different texts have different results. The result of a prefix of a text is a
+// prefix of the text's result. No result contains a colon, so it stays within its
+// part of the key and cannot change the [Group].
 //
-// Texts that are too long for a key are for [HashKey].
+// For texts that are too long for a key see [HashKey].
 func EscapeKey(text string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
@@ -28,8 +29,8 @@ func EscapeKey(text string) string {
 
 func escaped(c byte) bool { return !inKey[c] || c == '_' || c == ':' }
 
-// UnescapeKey returns the text of which EscapeKey made key. Anything else is an error
-// that matches [ErrInvalidKey].
+// UnescapeKey returns the text for which EscapeKey returned key. For any other key it
+// returns an error that matches [ErrInvalidKey].
 func UnescapeKey(key string) (string, error) {
 	b := make([]byte, 0, len(key))
 	for i := 0; i < len(key); i++ {
@@ -37,11 +38,11 @@ func UnescapeKey(key string) (string, error) {
 		if c == '_' {
 			high, low := unhex(key, i+1), unhex(key, i+2)
 			if high < 0 || low < 0 || !escaped(byte(high<<4|low)) {
-				return "", &Error{Key: key, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d begins no escaped byte; want what EscapeKey returned", i)}
+				return "", &Error{Key: key, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d does not begin an escaped byte; want a result of EscapeKey", i)}
 			}
 			c, i = byte(high<<4|low), i+2
 		} else if escaped(c) {
-			return "", &Error{Key: key, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d is %q, which EscapeKey escapes; want what it returned", i, c)}
+			return "", &Error{Key: key, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d is %q, which EscapeKey escapes; want a result of EscapeKey", i, c)}
 		}
 		b = append(b, c)
 	}
@@ -56,8 +57,9 @@ func unhex(s string, i int) int {
 	return strings.IndexByte("0123456789ABCDEF", s[i])
 }
 
-// HashKey makes a part of a key of a text of any length: its SHA-256 in base64url, 43
-// bytes. Nobody can tell the text by it, and no two texts are known to have one hash.
+// HashKey returns the SHA-256 of a text of any length in base64url, 43 bytes, for use
+// as a part of a key. Nobody can compute the text from it, and no two texts with the
+// same hash are known.
 func HashKey(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return encodeText(sum[:])

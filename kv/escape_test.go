@@ -8,7 +8,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Keys that were made of texts are stored: these vectors must never be edited.
+// Programs have stored keys made from texts: these vectors must never be
+// edited.
 func TestEscapeKeyGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for text, key := range map[string]string{
@@ -25,7 +26,7 @@ func TestEscapeKeyGoldenVectors(t *testing.T) {
 		" ":                     "_20",
 	} {
 		if got := kv.EscapeKey(text); got != key {
-			t.Errorf("rule: the key of a text never changes; EscapeKey(%q) = %q, want %q", text, got, key)
+			t.Errorf("rule: the result for a text never changes; EscapeKey(%q) = %q, want %q", text, got, key)
 		}
 		if got, err := kv.UnescapeKey(key); got != text || err != nil {
 			t.Errorf("rule: UnescapeKey reverses EscapeKey; UnescapeKey(%q) = %q, %v, want %q", key, got, err, text)
@@ -37,7 +38,7 @@ func TestUnescapeKeyRefuses(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"_", "a_", "_4", "_4g", "_4_", "_40_", "_2b", "_41", "_2D", "a:b", "a b", "é", "a/b", "\x00"} {
 		if text, err := kv.UnescapeKey(key); !errors.Is(err, kv.ErrInvalidKey) || text != "" {
-			t.Errorf("rule: what EscapeKey cannot have returned is ErrInvalidKey; UnescapeKey(%q) = %q, %v", key, text, err)
+			t.Errorf("rule: a text that is no result of EscapeKey is ErrInvalidKey; UnescapeKey(%q) = %q, %v", key, text, err)
 		}
 	}
 }
@@ -49,25 +50,26 @@ func FuzzEscapeKey(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		key := kv.EscapeKey(a)
 		if text, err := kv.UnescapeKey(key); text != a || err != nil {
-			t.Fatalf("rule: UnescapeKey reverses EscapeKey; of %q there is %q, %v", a, text, err)
+			t.Fatalf("rule: UnescapeKey reverses EscapeKey; %q became %q, %v", a, text, err)
 		}
 		if strings.Contains(key, ":") || kv.ValidatePrefix(key[:min(len(key), kv.MaxKeyLen)]) != nil {
-			t.Fatalf("rule: a text makes a part of a key without a colon; %q makes %q", a, key)
+			t.Fatalf("rule: the result is a part of a key without a colon; %q became %q", a, key)
 		}
 		if (a == b) != (key == kv.EscapeKey(b)) {
-			t.Fatalf("rule: different texts have different keys; %q and %q make %q", a, b, key)
+			t.Fatalf("rule: different texts have different results; %q and %q became %q", a, b, key)
 		}
 		if !strings.HasPrefix(kv.EscapeKey(a+b), key) || strings.HasPrefix(kv.EscapeKey(b), key) != strings.HasPrefix(b, a) {
-			t.Fatalf("rule: the key of a prefix begins the key, and no other does; %q and %q", a, b)
+			t.Fatalf("rule: a result begins with another result exactly if the text begins with the other text; %q and %q", a, b)
 		}
-		// What is not escaped text is refused, or else it is escaped text.
+		// A text is either refused or a result of EscapeKey.
 		if text, err := kv.UnescapeKey(b); err == nil && kv.EscapeKey(text) != b {
 			t.Fatalf("rule: one text has one key; UnescapeKey(%q) = %q, whose key is %q", b, text, kv.EscapeKey(text))
 		}
 	})
 }
 
-// Keys that were made of texts are stored: these vectors must never be edited.
+// Programs have stored keys made from texts: these vectors must never be
+// edited.
 func TestHashKeyGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for text, key := range map[string]string{
@@ -76,7 +78,7 @@ func TestHashKeyGoldenVectors(t *testing.T) {
 		strings.Repeat("a", 1<<20): "m8GyooiyavclejYneuOBan1PFuicHn530KXEi61is2A",
 	} {
 		if got := kv.HashKey(text); got != key || kv.ValidateKey(got) != nil {
-			t.Errorf("rule: the key of a text never changes, and is legal; HashKey(%.10q…) = %q, want %q", text, got, key)
+			t.Errorf("rule: the result for a text never changes, and is legal; HashKey(%.10q…) = %q, want %q", text, got, key)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (d *listDriver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.
 				return
 			}
 			rec := d.records[at]
-			d.mu.Unlock() // before the loop's body runs: it may use the store
+			d.mu.Unlock() // before yield: the loop's body may use the store
 			rec.Value = slices.Clone(rec.Value)
 			if !yield(rec, nil) {
 				return
@@ -90,7 +90,7 @@ func (d *listDriver) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, 
 	wantsRecord := req.Condition.Kind == kv.CondVersion || req.Condition.Kind == kv.CondLive
 	switch {
 	case req.Kind == kv.KindPut:
-		next.Value = slices.Clone(next.Value) // what is handed over stays the caller's
+		next.Value = slices.Clone(next.Value) // the argument stays the caller's
 	case req.Kind == kv.KindTouch && wantsRecord:
 		next.Value = found.Value
 	case req.Kind == kv.KindDelete:
@@ -119,7 +119,7 @@ func (d *listDriver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []k
 }
 
 func (d *listDriver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported} // Info says that there is no such thing
+	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported} // Info says so
 }
 
 func (d *listDriver) Close() error { return nil }

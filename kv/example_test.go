@@ -29,7 +29,7 @@ func Example() {
 	// worker-1 <nil>
 }
 
-// Compare-and-swap: read, change, and write unless somebody was faster.
+// Compare-and-swap: read, change, and write if nobody else wrote meanwhile.
 func ExampleIfVersion() {
 	ctx := context.Background()
 	store := memkv.New()
@@ -72,7 +72,7 @@ func ExampleStore_Scan() {
 	// user:2
 }
 
-// A cursor goes through a web page and back, to another process if need be.
+// A cursor can pass through a web page, and continue in another process.
 func ExampleStore_ScanPage() {
 	ctx := context.Background()
 	store := memkv.New()
@@ -95,7 +95,7 @@ func ExampleStore_ScanPage() {
 	// 1 false
 }
 
-// A clock of the test's own moves time without waiting.
+// A test replaces the clock, and so moves time without waiting.
 func ExampleClock() {
 	ctx := context.Background()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -132,7 +132,7 @@ func ExampleParseVersion() {
 	if err != nil {
 		panic(err)
 	}
-	etag := version.String() // to a client, which hands it back
+	etag := version.String() // for a client, which sends it back
 	version, err = kv.ParseVersion(etag)
 	if err != nil {
 		panic(err)
@@ -145,7 +145,7 @@ func ExampleParseVersion() {
 func ExampleStore_AtomicWrite() {
 	ctx, store := context.Background(), memkv.New()
 	profile, _ := store.Put(ctx, "user42::profile", []byte("Ann"))
-	_, err := store.AtomicWrite(ctx, // all of it or nothing
+	_, err := store.AtomicWrite(ctx, // all or nothing
 		kv.PutOp("user42::profile", []byte("Anna"), kv.IfVersion(profile)),
 		kv.PutOp("user42::email:"+kv.EscapeKey("anna@example.com"), nil, kv.IfNotExists()),
 		kv.DeleteOp("user42::invite"))
@@ -194,7 +194,7 @@ func ExampleStore_Update() {
 			if !exists {
 				return kv.Change{Value: []byte(item), TTL: time.Hour}, nil
 			}
-			return kv.Change{Value: []byte(string(old.Value) + ", " + item)}, nil // expires when it was to
+			return kv.Change{Value: []byte(string(old.Value) + ", " + item)}, nil // keeps its expiry
 		})
 		fmt.Printf("%s %v\n", entry.Value, err)
 	}

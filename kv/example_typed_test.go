@@ -11,7 +11,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A view over any pair of functions that encode and decode, here those of Protocol
+// A view with any pair of functions that encode and decode, here for Protocol
 // Buffers.
 func ExampleNewTyped() {
 	ctx := context.Background()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Stored data lies where Group and Shard say: these vectors must never be edited.
+// Stored data is where Group and Shard say: these vectors must never be edited.
 func TestGroupGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -33,17 +33,17 @@ func TestGroupGoldenVectors(t *testing.T) {
 		{"a::", "a", true, 13},
 	} {
 		if got := Group(c.key); got != c.group {
-			t.Errorf("rule: the group of a key is what stands before the first :: that does not begin it; Group(%q) = %q, want %q", c.key, got, c.group)
+			t.Errorf("rule: the group of a key is the part before the first :: that does not begin the key; Group(%q) = %q, want %q", c.key, got, c.group)
 		}
 		if got := Shard(c.key, 16); got != c.shard {
 			t.Errorf("rule: the shard of a key never changes; Shard(%q, 16) = %d, want %d", c.key, got, c.shard)
 		}
 		shard, one := ShardOfPrefix(c.key, 16)
 		if one != c.fixed || one && shard != c.shard {
-			t.Errorf("rule: a prefix that ends a group has one shard, and no other has; ShardOfPrefix(%q, 16) = %d, %t", c.key, shard, one)
+			t.Errorf("rule: a prefix that ends a group has one shard, and no other prefix has; ShardOfPrefix(%q, 16) = %d, %t", c.key, shard, one)
 		}
 		if shard, one := ShardOfPrefix(c.key, 1); shard != 0 || !one {
-			t.Errorf("rule: of one shard every prefix has that one; ShardOfPrefix(%q, 1) = %d, %t", c.key, shard, one)
+			t.Errorf("rule: with one shard, every prefix is in it; ShardOfPrefix(%q, 1) = %d, %t", c.key, shard, one)
 		}
 	}
 }
@@ -60,10 +60,10 @@ func FuzzGroup(f *testing.F) {
 			return
 		}
 		if shard, one := ShardOfPrefix(prefix, 256); one && shard != Shard(key, 256) {
-			t.Fatalf("rule: all keys of a group are in its shard; %q is in %d, and scans of %q look in %d", key, Shard(key, 256), prefix, shard)
+			t.Fatalf("rule: all keys of a group are in its shard; %q is in %d, and scans of %q read %d", key, Shard(key, 256), prefix, shard)
 		}
 		if group := Group(key); !strings.HasPrefix(key, group) || group == "" || Group(group+groupEnd+"x") != group && !strings.HasSuffix(group, ":") {
-			t.Fatalf("rule: a group begins its keys; that of %q is %q", key, group)
+			t.Fatalf("rule: a key begins with its group; the group of %q is %q", key, group)
 		}
 	})
 }
@@ -76,7 +76,7 @@ func TestGroupsSpread(t *testing.T) {
 	}
 	for shard := range 16 {
 		if n := seen[shard]; n < 60 || n > 140 {
-			t.Errorf("rule: groups spread evenly; of 1,600 shard %d of 16 has %d", shard, n)
+			t.Errorf("rule: groups spread evenly; shard %d of 16 has %d of 1,600", shard, n)
 		}
 	}
 }

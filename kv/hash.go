@@ -1,9 +1,9 @@
 package kv
 
-// hash is FNV-1a of 64 bits over the parts, each with a zero byte after it: no
-// key holds one, so parts cannot run into each other. It is written out, and
-// pinned by golden vectors, because stored data and versions handed to users
-// depend on it: no library or toolchain may change it.
+// hash is 64-bit FNV-1a over the parts, each followed by a zero byte. No key
+// contains a zero byte, so different parts have different input. The code is
+// our own and pinned by golden vectors: stored data and versions depend on it,
+// so no library or toolchain may change it.
 func hash(parts ...string) uint64 {
 	h := uint64(14695981039346656037)
 	for _, s := range parts {

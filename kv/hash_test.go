@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Stored data lies where Shard says, and versions carry the hash: a change of
+// Stored data is where Shard says, and versions contain the hash. A change of
 // either loses entries, so these vectors must never be edited.
 func TestHashGoldenVectors(t *testing.T) {
 	t.Parallel()
@@ -36,7 +36,7 @@ func TestShardSpreadsKeys(t *testing.T) {
 	for name, key := range map[string]func(int) string{
 		"numbers": func(i int) string { return fmt.Sprintf("user:%d", i) },
 		"padded":  func(i int) string { return fmt.Sprintf("order-%08d", i) },
-		// FNV's low bits see no difference between these two letters.
+		// The low bits of FNV are the same for these two letters.
 		"case": func(i int) string { return fmt.Sprintf("%b", i) + string("Aa"[i%2]) },
 	} {
 		for _, shards := range []int{2, 3, 16} {
@@ -47,7 +47,7 @@ func TestShardSpreadsKeys(t *testing.T) {
 			}
 			for shard, n := range counts {
 				if mean := keys / shards; n < mean*9/10-20 || n > mean*11/10+20 {
-					t.Errorf("rule: keys spread evenly; of %d %s keys shard %d of %d has %d, want about %d", keys, name, shard, shards, n, mean)
+					t.Errorf("rule: keys spread evenly; with %d %s keys, shard %d of %d has %d, want about %d", keys, name, shard, shards, n, mean)
 				}
 			}
 		}
@@ -57,6 +57,6 @@ func TestShardSpreadsKeys(t *testing.T) {
 func TestHashKeepsPartsApart(t *testing.T) {
 	t.Parallel()
 	if hash("ab", "c") == hash("a", "bc") {
-		t.Error("rule: a checksum over two strings covers where one ends; hash(ab, c) equals hash(a, bc)")
+		t.Error("rule: a checksum over two strings depends on where the first ends; hash(ab, c) equals hash(a, bc)")
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// updateImmediate carries out an update of a driver that never waits: it reads the entry,
-// calls change and stores what that makes of it, until no other write comes between.
+// updateImmediate carries out an update for a driver that never waits. It reads the
+// entry, calls change and stores the result, until no other write comes between.
 func (s *Store) updateImmediate(c *call, op, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	heeds := true
 	for lost := range maxRounds {
@@ -31,7 +31,7 @@ func (s *Store) updateImmediate(c *call, op, key string, change func(old Entry, 
 	return Entry{}, s.fail(op, key, errBeaten(false))
 }
 
-// updateOnce is one attempt of updateImmediate. It is not done when another write came
+// updateOnce is one attempt of updateImmediate. done is false when another write came
 // between.
 func (s *Store) updateOnce(c *call, op, key string, change func(old Entry, exists bool) (Change, error)) (_ Entry, done bool, _ error) {
 	found, err := s.driver.Get(c.ctx, GetRequest{Key: key, WithValue: true})
@@ -76,9 +76,10 @@ func (s *Store) updateOnce(c *call, op, key string, change func(old Entry, exist
 	return entry, true, nil
 }
 
-// heed waits while another update of the key, which lost often, goes first. It makes the
-// caller that one if it asks for it. After foldLimit it is over with waiting: the caller
-// may be within the function of the other one.
+// heed waits while another update of the key, which has lost often, goes first. If
+// lostOften is set and no update goes first, the caller becomes that update, and mine is
+// true. After foldLimit heed stops waiting, and over is true: the caller may run inside
+// the function of the other update.
 func (g *updates) heed(ctx context.Context, key string, lostOften bool) (mine, over bool, err error) {
 	for {
 		g.mu.Lock()
@@ -107,7 +108,7 @@ func (g *updates) heed(ctx context.Context, key string, lostOften bool) (mine, o
 	}
 }
 
-// sated ends what heed began.
+// sated lets the next update of the key go first. It ends what heed began.
 func (g *updates) sated(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -6,38 +6,38 @@ import (
 	"time"
 )
 
-// Limits of every store. A middleware may lower them for the stores it wraps: see
-// [Store.Info].
+// Limits of every store. Middleware may lower them: see [Store.Info].
 const (
 	// MaxKeyLen is the greatest length of a key or prefix, in bytes.
 	MaxKeyLen = 512
 
-	// MaxValueLen is the greatest length of a value, in bytes: 24 KiB, unless the store
-	// was opened for larger ones with [MaxValue].
+	// MaxValueLen is the greatest length of a value in a store without [MaxValue], in
+	// bytes: 24 KiB.
 	MaxValueLen = 24 * 1024
 
-	// MaxLargeValueLen is the most that [MaxValue] can ask for, in bytes: 384 KiB. It is
-	// what fits into one item of DynamoDB, whose limit of 400 KB is the lowest of all:
+	// MaxLargeValueLen is the greatest value of [MaxValue], in bytes: 384 KiB. That
+	// fits into one item of DynamoDB, whose limit of 400 KB is the lowest of all
+	// services:
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 	MaxLargeValueLen = 384 * 1024
 
-	// KeyAlphabet holds the bytes that keys are made of, in ascending order. Keys
-	// sort by their bytes, so "-" comes first and "z" last.
+	// KeyAlphabet has the bytes of keys in ascending order. Keys sort by their bytes,
+	// so "-" comes first and "z" last.
 	KeyAlphabet = "-.0123456789:ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 
 	keyAlphabetText = "a-z A-Z 0-9 - _ : ."
 
-	// firstKey is the lowest key there is, and afterKeys is above every byte of a
-	// key while still being printable ASCII, which all services compare alike.
+	// firstKey is the lowest key. afterKeys is greater than every byte of a key. Both
+	// are printable ASCII, which all services compare alike.
 	firstKey  = "-"
 	afterKeys = "~"
 )
 
-// MaxExpiry is the last instant at which an entry can expire: the greatest
-// timestamp with a four-digit year, in milliseconds, which is Firestore's limit.
+// MaxExpiry is the last instant at which an entry can expire: the greatest timestamp
+// with a four-digit year, in milliseconds. It is Firestore's limit.
 var MaxExpiry = time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
 
-// inKey marks the bytes that keys are made of.
+// inKey marks the bytes of KeyAlphabet.
 var inKey = func() (set [256]bool) {
 	for i := range len(KeyAlphabet) {
 		set[KeyAlphabet[i]] = true
@@ -45,21 +45,21 @@ var inKey = func() (set [256]bool) {
 	return set
 }()
 
-// ValidateKey reports whether key is legal, 1 to [MaxKeyLen] bytes of
-// [KeyAlphabet], with an error that matches [ErrInvalidKey] and says what is
-// wrong and what is wanted.
+// ValidateKey returns an error unless key is legal, 1 to [MaxKeyLen] bytes of
+// [KeyAlphabet]. The error matches [ErrInvalidKey] and says what is wrong and what is
+// wanted.
 func ValidateKey(key string) error {
 	return asError(checkKey(key, MaxKeyLen))
 }
 
-// ValidatePrefix reports whether prefix is legal: empty, or as a key.
-// The error matches [ErrInvalidKey].
+// ValidatePrefix returns an error unless prefix is empty or legal as a key. The error
+// matches [ErrInvalidKey].
 func ValidatePrefix(prefix string) error {
 	return asError(checkPrefix(prefix, MaxKeyLen))
 }
 
-// ValidateValue reports whether value is at most [MaxValueLen] bytes long, the limit of
-// stores without [MaxValue]. The error matches [ErrValueTooLarge].
+// ValidateValue returns an error if value has more than [MaxValueLen] bytes, the limit
+// of stores without [MaxValue]. The error matches [ErrValueTooLarge].
 func ValidateValue(value []byte) error {
 	return asError(checkValue(value, MaxValueLen))
 }
@@ -101,7 +101,7 @@ func checkInstant(at time.Time, now int64) (int64, *Error) {
 		ms++
 	}
 	switch {
-	case !at.After(time.UnixMilli(0)): // which in a record stands for no expiry, or is far enough back to overflow
+	case !at.After(time.UnixMilli(0)): // 0 means no expiry in a record; earlier times may overflow
 		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the expiry is not later than %s", formatMillis(0))}
 	case at.After(MaxExpiry):
 		return 0, &Error{Kind: ErrInvalidOption, Err: fmt.Errorf("the expiry is later than %s", MaxExpiry.Format(time.RFC3339Nano))}
@@ -128,7 +128,7 @@ func formatMillis(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano)
 }
 
-// quote shows a key in a message, shortened when it is too long to be legal.
+// quote quotes a key for a message, and shortens a key that is too long.
 func quote(key string) string {
 	if len(key) > MaxKeyLen {
 		key = strings.ToValidUTF8(key[:64], "") + "…"

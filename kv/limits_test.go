@@ -15,14 +15,14 @@ import (
 func TestKeyAlphabetIsTheRule(t *testing.T) {
 	t.Parallel()
 	if !slices.IsSorted([]byte(kv.KeyAlphabet)) || len(kv.KeyAlphabet) != 66 {
-		t.Errorf("rule: keys are made of 66 bytes, listed in ascending order; KeyAlphabet is %q", kv.KeyAlphabet)
+		t.Errorf("rule: keys consist of 66 bytes, listed in ascending order; KeyAlphabet is %q", kv.KeyAlphabet)
 	}
 	for b := range 256 {
 		key := string([]byte{'k', byte(b)})
 		legal := strings.IndexByte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_:.", byte(b)) >= 0
 		for name, err := range map[string]error{"ValidateKey": kv.ValidateKey(key), "ValidatePrefix": kv.ValidatePrefix(key)} {
 			if legal != (err == nil) || !legal && !errors.Is(err, kv.ErrInvalidKey) {
-				t.Errorf("rule: keys are made of a-z A-Z 0-9 - _ : . alone; %s(%q) = %v", name, key, err)
+				t.Errorf("rule: keys consist of a-z A-Z 0-9 - _ : . alone; %s(%q) = %v", name, key, err)
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func TestLimits(t *testing.T) {
 			}
 			for _, part := range c.says {
 				if !strings.Contains(c.err.Error(), part) {
-					t.Errorf("rule: an error names what was wrong and what is allowed; %q does not say %q", c.err, part)
+					t.Errorf("rule: an error names what was wrong and what is wanted; %q does not say %q", c.err, part)
 				}
 			}
 		})
@@ -64,7 +64,7 @@ func TestLimits(t *testing.T) {
 
 func TestExpiryOptions(t *testing.T) {
 	t.Parallel()
-	// 123.456789 ms past a second: what comes out must be rounded up.
+	// 123.456789 ms after a second: the result must be rounded up.
 	clock := time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
 	at := func(ms int) time.Time { return time.Date(2026, 3, 1, 12, 0, 0, ms*1_000_000, time.UTC) }
 	for _, c := range []struct {
@@ -99,12 +99,12 @@ func TestExpiryOptions(t *testing.T) {
 			entry, getErr := store.Get(t.Context(), "k")
 			if c.want.IsZero() {
 				if !errors.Is(err, kv.ErrInvalidOption) || !errors.Is(getErr, kv.ErrNotFound) {
-					t.Errorf("rule: an expiry out of range is ErrInvalidOption and writes nothing; Put gave %v, Get %v", err, getErr)
+					t.Errorf("rule: an expiry out of range is ErrInvalidOption and writes nothing; Put returned %v, Get %v", err, getErr)
 				}
 				return
 			}
 			if err != nil || getErr != nil {
-				t.Fatalf("Put gave %v, Get %v", err, getErr)
+				t.Fatalf("Put returned %v, Get %v", err, getErr)
 			}
 			if entry.ExpiresAt != c.want {
 				t.Errorf("rule: the instant is ceil to the millisecond of now + ttl; got %s, want %s", entry.ExpiresAt, c.want)
@@ -113,7 +113,8 @@ func TestExpiryOptions(t *testing.T) {
 	}
 }
 
-// A record's expiry of zero stands for none: no clock may lead there.
+// An expiry of zero means that a record does not expire: no clock may produce
+// it.
 func TestExpiryIsBehindTheEpoch(t *testing.T) {
 	t.Parallel()
 	store := memkv.New().With(kv.Clock(func() time.Time { return time.UnixMilli(-1000) }))
@@ -130,11 +131,11 @@ func TestExpiryIsBehindTheEpoch(t *testing.T) {
 	} {
 		c.item.Key = "k"
 		if _, err := store.PutMany(t.Context(), []kv.Item{c.item}); !errors.Is(err, c.want) {
-			t.Errorf("rule: an instant of expiry is later than the Unix epoch; PutMany of %+v gives %v, want %v", c.item, err, c.want)
+			t.Errorf("rule: an instant of expiry is later than the Unix epoch; PutMany of %+v returns %v, want %v", c.item, err, c.want)
 		}
 		entry, err := store.Get(t.Context(), "k")
 		if c.want == nil && (err != nil || !entry.ExpiresAt.Equal(time.UnixMilli(1))) {
-			t.Errorf("rule: the first instant of expiry is a millisecond behind the Unix epoch; Get gives %v, %v", entry.ExpiresAt, err)
+			t.Errorf("rule: the first instant of expiry is a millisecond after the Unix epoch; Get returns %v, %v", entry.ExpiresAt, err)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func TestLimitInForce(t *testing.T) {
 		want int
 	}{
 		{"a store", nil, kv.MaxValueLen},
-		{"a driver that says nothing", []kv.StoreOption{holding(0)}, kv.MaxValueLen},
+		{"a driver that sets no limit", []kv.StoreOption{holding(0)}, kv.MaxValueLen},
 		{"a driver that holds less", []kv.StoreOption{holding(1000)}, 1000},
 		{"MaxValue", []kv.StoreOption{kv.MaxValue(100_000)}, 100_000},
 		{"the largest MaxValue", []kv.StoreOption{kv.MaxValue(most)}, most},
@@ -49,7 +49,7 @@ func TestLimitInForce(t *testing.T) {
 		}
 		for _, s := range []*kv.Store{store, store.With(), view, nested, view.With()} {
 			if n := s.Info().MaxValueLen; n != c.want {
-				t.Errorf("rule: Info says the limit in force, of derived stores too; of %s (namespace %q) it is %d, want %d", c.what, s.Info().Namespace, n, c.want)
+				t.Errorf("rule: Info has the current limit, in derived stores too; for %s (namespace %q) it is %d, want %d", c.what, s.Info().Namespace, n, c.want)
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func TestLimitInForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := view.With(kv.MaxValue(most)).Info().MaxValueLen; n != most {
-		t.Errorf("rule: a namespace holds what its driver holds; with MaxValue of %d its limit is %d", most, n)
+		t.Errorf("rule: a namespace has its driver's limit; with MaxValue of %d its limit is %d", most, n)
 	}
 }
 
@@ -85,20 +85,20 @@ func TestMaxValueRefuses(t *testing.T) {
 		for _, s := range []*kv.Store{store, view, store.With(kv.Stale())} {
 			_, err := s.Put(t.Context(), "key", value)
 			if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("rule: a MaxValue that cannot be is ErrInvalidOption in every call, and says what is wanted; got %v, want %q", err, c.says)
+				t.Errorf("rule: a MaxValue that is out of range is ErrInvalidOption in every call, and the error says what is wanted; got %v, want %q", err, c.says)
 			}
 			if _, err := kv.JSON[string](s).Get(t.Context(), "key"); !errors.Is(err, kv.ErrInvalidOption) {
-				t.Errorf("rule: a MaxValue that cannot be is ErrInvalidOption, in typed views too; got %v", err)
+				t.Errorf("rule: a MaxValue that is out of range is ErrInvalidOption, in typed views too; got %v", err)
 			}
 		}
 	}
 	_, err := memkv.New().Put(t.Context(), "key", value)
-	if want := "the value has 60000 bytes; it must have at most 24576, or up to 393216 in a store with MaxValue"; !errors.Is(err, kv.ErrValueTooLarge) || !strings.Contains(err.Error(), want) {
-		t.Errorf("rule: a value that MaxValue would let through says so; got %v, want %q", err, want)
+	if want := "the value has 60000 bytes; it must have at most 24576, or at most 393216 in a store with MaxValue"; !errors.Is(err, kv.ErrValueTooLarge) || !strings.Contains(err.Error(), want) {
+		t.Errorf("rule: the error of a value that MaxValue would allow says so; got %v, want %q", err, want)
 	}
 	_, err = memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen)).Put(t.Context(), "key", make([]byte, kv.MaxLargeValueLen+1))
 	if !errors.Is(err, kv.ErrValueTooLarge) || strings.Contains(err.Error(), "MaxValue") {
-		t.Errorf("rule: a value that nothing lets through says no more than the limit; got %v", err)
+		t.Errorf("rule: the error of a value that MaxValue would not allow names only the limit; got %v", err)
 	}
 }
 
@@ -108,14 +108,15 @@ type readCounter struct {
 	gets int
 }
 
-func (d *readCounter) Info() kv.Info { return waiting(d.Driver) } // whose updates begin from own values
+func (d *readCounter) Info() kv.Info { return waiting(d.Driver) } // so updates begin from the store's own values
 
 func (d *readCounter) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.gets++
 	return d.Driver.Get(ctx, req)
 }
 
-// A store keeps its last own values for the next updates, within a number of bytes.
+// A store keeps the last values that it wrote for the next updates, up to a number
+// of bytes.
 func TestUpdatesOfLargeValues(t *testing.T) {
 	t.Parallel()
 	d := new(readCounter)
@@ -130,7 +131,7 @@ func TestUpdatesOfLargeValues(t *testing.T) {
 		update("key", kv.MaxLargeValueLen)
 	}
 	if d.gets != 1 {
-		t.Errorf("rule: an update that follows one of the same store needs no read, of large values too; 5 updates made %d", d.gets)
+		t.Errorf("rule: an update that follows one of the same store needs no read, also with large values; 5 updates made %d", d.gets)
 	}
 	keys := make([]string, 26)
 	for i := range keys {
@@ -142,13 +143,13 @@ func TestUpdatesOfLargeValues(t *testing.T) {
 		update(key, 1)
 	}
 	if d.gets < len(keys)-8 {
-		t.Errorf("rule: 128 values of 24 KiB are kept, or 8 of 384 KiB; of %d updates only %d made a read", len(keys), d.gets)
+		t.Errorf("rule: 128 values of 24 KiB are kept, or 8 of 384 KiB; after %d updates only %d made a read", len(keys), d.gets)
 	}
 	d.gets = 0
 	for _, key := range keys {
 		update(key, 1)
 	}
 	if d.gets != 0 {
-		t.Errorf("rule: small values take the place of large ones; of %d updates %d made a read", len(keys), d.gets)
+		t.Errorf("rule: small values replace large ones; %d updates made %d reads", len(keys), d.gets)
 	}
 }

@@ -7,36 +7,37 @@ import (
 	"iter"
 )
 
-// Level is the state of [Driver] that middleware was written for. Each release that
+// Level is a version of [Driver], for which middleware was written. Each release that
 // adds a kind of write or condition, or a field of [Info], adds a Level.
 type Level int
 
 // Level1 is Driver as of the first release.
 const Level1 Level = 1
 
-// Wrap puts middleware between a store and its driver: a func that returns a Driver
-// over the one it is given. The first is the outermost: Wrap(level, a, b) makes
-// calls pass a, then b, then the driver.
+// Wrap puts middleware between a store and its driver. Middleware is a function that
+// returns a Driver over the one that it receives. The first middleware is the
+// outermost: with Wrap(level, a, b) calls pass a, then b, then the driver.
 //
-// Middleware as a rule embeds the Driver that it is given and overrides methods. Those
-// it does not override pass it by: one that changes records overrides Get, GetMany,
-// Scan, Write, WriteMany and WriteAtomic, or uses [GetEach] and [WriteEach]. Kinds of
-// writes that it does not know it answers with ErrUnsupported.
+// Middleware usually embeds the Driver that it receives and overrides methods. Calls
+// of the other methods go straight to the Driver below. So middleware that changes
+// records overrides Get, GetMany, Scan, Write, WriteMany and WriteAtomic, or uses
+// [GetEach] and [WriteEach]. It returns ErrUnsupported for kinds of writes that it
+// does not know.
 //
-// Later Levels of Driver would pass it by as well. So the level that the middleware
-// was written for is part of the call: a store keeps from it, and so from what is
-// below it, all that came after that level.
+// Later Levels of Driver would also go straight to the Driver below. So the caller
+// states the level for which the middleware was written. The store then uses nothing
+// that came after that level, in the middleware or below it.
 //
 // Middleware that changes keys returns an [Info] whose Shard, ShardOfPrefix and
-// ReservedKey belong to the keys as its callers see them. Where the first two are forgotten, scans of one
-// group fail with ErrUnsupported instead of reading the wrong shard.
+// ReservedKey take keys as its callers see them. If it does not return the first two,
+// scans of one group fail with ErrUnsupported instead of reading the wrong shard.
 //
-// The driver that a middleware returns is closed with the store, once, and closing it
-// may close the Driver that it was given or leave that to the store. It stays
-// with the store until then: middleware is for the life of a store, not of a request.
+// The driver that a middleware returns is closed with the store, once. Its Close may
+// close the Driver below or leave that to the store. The middleware stays until then:
+// it is for the life of a store, not of a request.
 func Wrap(level Level, middleware ...func(Driver) Driver) StoreOption {
 	if level < Level1 || level > Level1 {
-		panic(fmt.Sprintf("kv: Wrap: the level is %d; known is %d", level, Level1))
+		panic(fmt.Sprintf("kv: Wrap: the level is %d; want %d", level, Level1))
 	}
 	return func(s *Store) {
 		for i := len(middleware) - 1; i >= 0; i-- {
@@ -51,21 +52,21 @@ func Wrap(level Level, middleware ...func(Driver) Driver) StoreOption {
 	}
 }
 
-// guard stands between a middleware and what it is over. It keeps later levels from
-// the middleware, refuses scans and atomic writes whose keys the middleware moved to
-// another shard, and sees to it that what is below is closed once.
+// guard stands between a middleware and the driver below. It keeps later levels from
+// the middleware. It refuses scans and atomic writes whose keys the middleware moved
+// to another shard. It closes the driver below once.
 type guard struct {
 	Driver
 	level Level
 	link  *link
 }
 
-// knows reports whether a write is of the guard's level.
+// knows reports whether the guard's level includes the write.
 func (g *guard) knows(w Write) bool {
 	return w.Kind >= KindPut && w.Kind <= KindCheck && w.Condition.Kind <= CondLive
 }
 
-// Info leaves out Count and every field that came after the guard's level, and fills in
+// Info leaves out Count and every field that came after the guard's level. It fills in
 // limits, so that middleware can lower them.
 func (g *guard) Info() Info {
 	info := describe(g.Driver)
@@ -89,7 +90,7 @@ func (g *guard) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, err
 	if req.Alone {
 		if shard, one := g.shardOfPrefix(commonPrefix(req.From, req.To)); !one || shard != req.Shard {
 			return func(yield func(Record, error) bool) {
-				yield(Record{}, &Error{Kind: ErrUnsupported, Err: errors.New("a middleware changes keys, and its Info.ShardOfPrefix does not say in which shard they are")})
+				yield(Record{}, &Error{Kind: ErrUnsupported, Err: errors.New("a middleware changes keys, and its Info.ShardOfPrefix does not return their shard")})
 			}
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // The middleware of this file proves that Driver can be built on: each passes the
 // whole suite, or fails closed. Packages seal and hedge are further ones.
 
-// caching answers a Get of what it has itself, and learns from writes what is there.
+// caching returns records from memory, and learns them from writes.
 type caching struct {
 	kv.Driver
 	mu      sync.Mutex
@@ -147,7 +147,7 @@ func (d prefixing) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv
 	return out, err
 }
 
-// writing embeds Driver and overrides Write alone, as the simplest middleware does.
+// writing embeds Driver and overrides only Write, as the simplest middleware does.
 type writing struct {
 	kv.Driver
 	seen *[]kv.WriteKind
@@ -173,7 +173,7 @@ func TestMiddlewarePassesTheSuite(t *testing.T) {
 	}
 }
 
-// spread makes a driver of several shards of one that has a single one.
+// spread turns a driver with one shard into a driver with several.
 func spread(shards int) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &sharded{Driver: d, shards: shards} })
 }
@@ -195,7 +195,7 @@ func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {
 			if !found {
 				lost++
 				if !errors.Is(failed, kv.ErrUnsupported) {
-					t.Errorf("rule: a scan never loses entries in silence; that of %q over a middleware that prefixes %q ends with %v", group, prefix, failed)
+					t.Errorf("rule: a scan never loses entries without an error; the scan of %q over a middleware that adds prefix %q ends with %v", group, prefix, failed)
 				}
 			}
 		}
@@ -203,7 +203,7 @@ func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {
 			t.Errorf("no group of 20 moved to another shard: the test tests nothing")
 		}
 	}
-	// A group may become several.
+	// Keys of one group may move to several groups.
 	d := driverOf(memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return prefixing{Driver: d} })))
 	writes := []kv.Write{{Kind: kv.KindDelete, Record: kv.Record{Key: "a::1"}}, {Kind: kv.KindDelete, Record: kv.Record{Key: "b::1"}}}
 	if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: writes}); !errors.Is(err, kv.ErrUnsupported) {
@@ -211,8 +211,9 @@ func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {
 	}
 }
 
-// What comes after a middleware's level must not pass it by: here a kind of write that
-// no release knows yet, through every method, over a middleware that embeds Driver.
+// What comes after a middleware's level must not get past it. Here that is a kind of
+// write that no release knows yet, through every method, over a middleware that
+// embeds Driver.
 func TestMiddlewareIsToldOfNothingAboveItsLevel(t *testing.T) {
 	t.Parallel()
 	var below, seen []kv.WriteKind
@@ -232,15 +233,15 @@ func TestMiddlewareIsToldOfNothingAboveItsLevel(t *testing.T) {
 		_, atomicErr := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w}})
 		for method, err := range map[string]error{"Write": err, "WriteMany": results[0].Err, "WriteAtomic": atomicErr} {
 			if !errors.Is(err, kv.ErrUnsupported) {
-				t.Errorf("rule: what came after a middleware's level is ErrUnsupported; %s of %s returns %v", method, name, err)
+				t.Errorf("rule: everything after a middleware's level is ErrUnsupported; %s of %s returns %v", method, name, err)
 			}
 		}
 	}
 	if len(below) != 0 {
-		t.Errorf("rule: nothing above a middleware's level reaches what is below it; %v did", below)
+		t.Errorf("rule: nothing above a middleware's level reaches the driver below; %v did", below)
 	}
 	if _, err := store.Put(t.Context(), "a", nil); err != nil || len(below) != 1 || len(seen) != 1 {
-		t.Errorf("what the middleware knows passes it: %v, %v, %v", err, below, seen)
+		t.Errorf("the middleware did not pass on what it knows: %v, %v, %v", err, below, seen)
 	}
 }
 
@@ -266,8 +267,8 @@ func (d *accepting) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (k
 	return kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}, nil
 }
 
-// Info's fields of Level1 reach a store through middleware of Level1: a field that is
-// added must be given a level. Count is of none.
+// A store reads Info's fields of Level1 through middleware of Level1. A new field
+// must have a level. Count has none.
 func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	t.Parallel()
 	full := kv.Info{
@@ -277,7 +278,7 @@ func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 		Count: func(context.Context, kv.ScanRequest) (int, error) { return 1, nil },
 	}
 	if v := reflect.ValueOf(full); v.NumField() != 13 {
-		t.Fatalf("rule: a field that is added to Info belongs to a level; Info has %d fields, and this test knows 13", v.NumField())
+		t.Fatalf("rule: a new field of Info belongs to a level; Info has %d fields, and this test knows 13", v.NumField())
 	}
 	for i := range 13 {
 		if reflect.ValueOf(full).Field(i).IsZero() {
@@ -288,7 +289,7 @@ func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	got := reflect.ValueOf(store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return d })).Info())
 	for i := range got.NumField() {
 		if name := got.Type().Field(i).Name; got.Field(i).IsZero() != (name == "Count") {
-			t.Errorf("rule: what a middleware knows of Info it is told, and not of Count; field %s is set: %v", name, !got.Field(i).IsZero())
+			t.Errorf("rule: middleware receives the fields of Info that it knows, but not Count; field %s is set: %v", name, !got.Field(i).IsZero())
 		}
 	}
 }
@@ -307,7 +308,7 @@ func TestWrapRefusesUnknownLevels(t *testing.T) {
 	}
 }
 
-// A cached answer is the caller's own, and hides no expiry.
+// A cached result belongs to the caller, and does not hide the expiry.
 func TestCachingKeepsExpiry(t *testing.T) {
 	t.Parallel()
 	clock := time.Now().Truncate(time.Millisecond)
@@ -319,6 +320,6 @@ func TestCachingKeepsExpiry(t *testing.T) {
 	}
 	clock = clock.Add(time.Second)
 	if _, err := store.Get(t.Context(), "a"); !errors.Is(err, kv.ErrNotFound) {
-		t.Errorf("rule: the store judges the expiry, whoever answers; got %v", err)
+		t.Errorf("rule: the store judges the expiry, also of a cached record; got %v", err)
 	}
 }

@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// Namespace returns a view of the store whose keys all begin with prefix, which the
-// view's users do not see: key "a" of the namespace "tenant-7:" is key
-// "tenant-7:a" of the store. Scans, cursors, batches and DeletePrefix stay within.
-// The empty prefix stands for the store itself.
+// Namespace returns a view of the store whose keys all begin with prefix. The view's
+// users do not see the prefix: key "a" of the namespace "tenant-7:" is key
+// "tenant-7:a" of the store. Scans, cursors, batches and DeletePrefix stay within
+// the namespace. For the empty prefix, Namespace returns the store itself.
 //
-// Keys and prefixes of the view must be shorter by the length of prefix: see
-// [Store.Info]. Its versions are for views of the same namespace alone, to
-// others they are ErrInvalidVersion. The view closes together with the store, and
-// leaves nothing behind, so that a request may have a view of its own. The Provider
-// of its errors is the store's, a slash and prefix; what services themselves say in
-// errors holds the keys as they are stored.
+// The limit of keys and prefixes of the view is lower by the length of prefix: see
+// [Store.Info]. The view's versions are valid in views of the same namespace.
+// Everywhere else they are ErrInvalidVersion. The view closes together with the
+// store. It needs no cleanup, so a program may make one for each request. The
+// Provider of its errors is the store's Provider, a slash and prefix. Texts of the
+// service inside an error hold the keys as they are stored.
 //
-// A key is in the shard of its [Group] as it is stored, and so is [Info].ReservedKey about
-// the key with its prefix. A namespace whose prefix
-// holds "::" after its first byte is therefore in one shard as a whole.
+// The shard of a key depends on the [Group] of the key as it is stored, and so is [Info].ReservedKey about
+// the key with its prefix. If prefix
+// contains "::" after its first byte, the whole namespace is in one shard.
 //
-// Namespace returns ErrInvalidKey for a prefix that is not legal, or so long that no
-// key fits after it.
+// Namespace returns ErrInvalidKey if prefix is not legal, or so long that no key
+// fits after it.
 func (s *Store) Namespace(prefix string) (*Store, error) {
 	const op = "namespace"
 	if prefix == "" {
@@ -39,26 +39,28 @@ func (s *Store) Namespace(prefix string) (*Store, error) {
 	}
 	view := *s
 	view.updates = new(updates)
-	// There is nothing to close in it: the link stays that of the store's driver.
+	// The view has nothing to close: its link is the link of the store's driver.
 	view.driver = newNamespace(s.driver, prefix)
 	view.readInfo()
 	return &view, nil
 }
 
-// namespace is a driver that puts prefix in front of every key on the way in, and
-// takes it off on the way out.
+// namespace is a driver that adds prefix to every key in a request, and removes it
+// from every key in a result.
 type namespace struct {
 	driver Driver
 	prefix string
 	info   Info
 }
 
-// maxNameLen keeps the names of drivers within what a version's text can hold.
+// maxNameLen limits the names of drivers, so that they fit into the text of a
+// version.
 const maxNameLen = 255
 
 func newNamespace(d Driver, prefix string) *namespace {
 	info := describe(d)
-	// The slash is in no prefix, so that nested namespaces have names of their own.
+	// No prefix contains a slash, so the names of nested namespaces differ from all
+	// others.
 	name := info.Name + "/" + prefix
 	if len(name) > maxNameLen {
 		name = fmt.Sprintf("%.64s/%.64s~%016x", info.Name, prefix, hash(info.Name, prefix))
@@ -122,7 +124,7 @@ func (n *namespace) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record,
 	}
 }
 
-// within returns req with the range as it is stored.
+// within returns req with the stored range.
 func (n *namespace) within(req ScanRequest) ScanRequest {
 	req.From, req.To = n.prefix+req.From, n.prefix+req.To
 	return req
@@ -137,7 +139,7 @@ func (n *namespace) Write(ctx context.Context, req WriteRequest) (Outcome, error
 
 func (n *namespace) WriteMany(ctx context.Context, req WriteManyRequest) []WriteResult {
 	results := n.driver.WriteMany(ctx, n.stored(req))
-	for i := range results { // ours: drivers keep none of what they return
+	for i := range results { // results is ours to change: drivers do not keep it
 		results[i].Found = n.strip(results[i].Found)
 		results[i].Err = n.stripError(results[i].Err)
 	}
@@ -154,7 +156,7 @@ func (n *namespace) WriteAtomic(ctx context.Context, req WriteManyRequest) (Atom
 	return out, n.stripError(err)
 }
 
-// stored returns req with the keys as they are stored.
+// stored returns req with the stored keys.
 func (n *namespace) stored(req WriteManyRequest) WriteManyRequest {
 	writes := make([]Write, len(req.Writes))
 	for i, w := range req.Writes {
@@ -172,8 +174,8 @@ func (n *namespace) strip(rec Record) Record {
 	return rec
 }
 
-// stripError strips the key that a driver's error names. A value that the driver may
-// return again is left as it is.
+// stripError removes the prefix from the key of a driver's error. It changes a copy,
+// because the driver may return the same value again.
 func (n *namespace) stripError(err error) error {
 	if own, ok := err.(*Error); ok && own.Key != "" {
 		e := *own

@@ -11,7 +11,7 @@ import (
 // fuzzedCalls is the number of kinds of calls in FuzzNamespace.
 const fuzzedCalls = 22
 
-// fuzzed is what a call in FuzzNamespace returned.
+// fuzzed is the result of a call in FuzzNamespace.
 type fuzzed struct {
 	err  error
 	keys []string // and values
@@ -30,8 +30,9 @@ func errorKeys(err error) []string {
 	return nil
 }
 
-// membersOf returns keys of the group of key, in the namespace and as they are stored, or
-// key alone where there are none: a namespace and a key may meet in a group of their own.
+// membersOf returns keys of the group of key, in the namespace and in the store. It returns
+// key alone if there are no others: the end of a namespace and the beginning of a key may
+// form a group.
 func membersOf(ns kv.Info, key, other string) []string {
 	group := kv.Group(key)
 	members := []string{group + "::a", group + "::a" + other, group + "::z" + other}
@@ -43,11 +44,12 @@ func membersOf(ns kv.Info, key, other string) []string {
 	return members
 }
 
-// fuzzWrites makes the calls of FuzzNamespace that write several keys, the members of a
-// group, or read before they write.
+// fuzzWrites makes the calls of FuzzNamespace that write several keys of a group, or that
+// read before they write.
 func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, members []string) (r fuzzed) {
 	ctx, group := t.Context(), kv.Group(key)
-	// current is the version of what is under a key, and its absence where there is nothing.
+	// current returns the condition that the entry under a key has its present version, or
+	// that there is none.
 	current := func(key string) kv.ConditionOption {
 		if entry, err := s.Get(ctx, key); err == nil {
 			return kv.IfVersion(entry.Version)
@@ -89,14 +91,14 @@ func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, 
 			}
 			return kv.TouchOp(key, kv.TTL(time.Duration(1+value)*time.Second))
 		})
-	case 14: // of keys that are not of one group, or twice the same
+	case 14: // keys of several groups, or the same key twice
 		_, r.err = s.AtomicWrite(ctx, kv.PutOp(key, []byte{value}), kv.PutOp("-"+other, []byte{value}))
 	case 15:
 		_, r.err = s.Touch(ctx, key, kv.TTL(time.Duration(1+value)*time.Second))
 	case 16:
 		var entry kv.Entry
 		entry, r.err = s.Update(ctx, key, func(old kv.Entry, exists bool) (kv.Change, error) {
-			r.keys = nil // it is called as often as it takes
+			r.keys = nil // the function may be called several times
 			r.entry(old)
 			switch {
 			case !exists:
@@ -126,7 +128,7 @@ func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, 
 			r.entry(entry)
 		}
 	case 21:
-		if value < 128 { // not every time: few programs would get anywhere
+		if value < 128 { // not every time, or most programs would end early
 			r.keys = scanned(t, s.Scan(ctx, group+"::", kv.KeysOnly()))
 			return r
 		}
@@ -134,7 +136,7 @@ func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, 
 			r.n, r.err = s.DeletePrefix(ctx, "")
 			return r
 		}
-		keys := scanned(t, s.Scan(ctx, "")) // what a store that is no namespace refuses
+		keys := scanned(t, s.Scan(ctx, "")) // a store that is no namespace refuses it
 		r.n, r.err = len(keys), s.DeleteMany(ctx, keys)
 	}
 	return r

@@ -15,8 +15,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// neighbours are keys of a store right around the namespace "ns:", whose keys
-// they are not.
+// neighbours are keys of a store right before and after the namespace "ns:". They
+// do not belong to it.
 var neighbours = []string{"-", "n", "ns", "ns-", "ns.", "ns9", "ns_", "nsa", "nt", "z", "zz"}
 
 func TestNamespaceConformance(t *testing.T) {
@@ -26,7 +26,8 @@ func TestNamespaceConformance(t *testing.T) {
 			t.Parallel()
 			conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
 				store, full := memkv.New(), strings.Join(prefixes, "")
-				// Next to what the cases write: shorter, one byte lower and higher.
+				// Keys next to the keys of the cases: shorter, one byte lower, and
+				// one byte higher.
 				for _, key := range []string{full[:len(full)-1] + "-", full[:len(full)-1] + "zz", full[:len(full)-1]} {
 					if key == "" || strings.HasPrefix(key, full) {
 						continue
@@ -64,7 +65,7 @@ func TestNamespaceMapsKeys(t *testing.T) {
 		t.Errorf("the store holds %q; want %q", got, want)
 	}
 	if got := scanned(t, ns.Scan(ctx, "")); !slices.Equal(got, []string{"a", "b", "ns:c"}) {
-		t.Errorf("rule: a namespace shows its own keys, without prefix; Scan yields %q", got)
+		t.Errorf("rule: a namespace has its own keys, without the prefix; Scan yields %q", got)
 	}
 	if got := scanned(t, ns.Scan(ctx, "", kv.After("zzzz"))); len(got) != 0 {
 		t.Errorf("rule: a scan stays within its namespace; after its last key it yields %q", got)
@@ -89,20 +90,20 @@ func TestNamespaceBudget(t *testing.T) {
 	store := memkv.New()
 	ns := namespace(t, store, "ns:")
 	if got := ns.Info().MaxKeyLen; got != kv.MaxKeyLen-3 {
-		t.Errorf("MaxKeyLen is %d; want %d: the prefix takes its part", got, kv.MaxKeyLen-3)
+		t.Errorf("MaxKeyLen is %d; want %d: the prefix counts", got, kv.MaxKeyLen-3)
 	}
 	put(t, ns, strings.Repeat("k", kv.MaxKeyLen-3), "longest")
 	if _, err := ns.Put(t.Context(), strings.Repeat("k", kv.MaxKeyLen-2), nil); !errors.Is(err, kv.ErrInvalidKey) {
-		t.Errorf("a key that is too long with the prefix gives %v; want ErrInvalidKey", err)
+		t.Errorf("a key that is too long with the prefix returns %v; want ErrInvalidKey", err)
 	}
 	put(t, namespace(t, store, strings.Repeat("p", kv.MaxKeyLen-1)), "k", "the only byte")
 	for _, prefix := range []string{"a/b", "ü", strings.Repeat("p", kv.MaxKeyLen), strings.Repeat("p", kv.MaxKeyLen+1)} {
 		if _, err := store.Namespace(prefix); !errors.Is(err, kv.ErrInvalidKey) {
-			t.Errorf("Namespace with the prefix %.20q of %d bytes gives %v; want ErrInvalidKey", prefix, len(prefix), err)
+			t.Errorf("Namespace with the prefix %.20q of %d bytes returns %v; want ErrInvalidKey", prefix, len(prefix), err)
 		}
 	}
 	if same, err := store.Namespace(""); same != store || err != nil {
-		t.Errorf("the empty prefix gives %v, %v; want the store itself", same, err)
+		t.Errorf("the empty prefix returns %v, %v; want the store itself", same, err)
 	}
 }
 
@@ -125,7 +126,7 @@ func TestNamespaceVersions(t *testing.T) {
 		version := put(t, view, "key", name)
 		text, err := kv.ParseVersion(version.String())
 		if err != nil || text != version {
-			t.Errorf("%s: the version does not survive its text: %v", name, err)
+			t.Errorf("%s: the text of the version does not parse: %v", name, err)
 		}
 		versions[name] = version
 	}
@@ -133,7 +134,7 @@ func TestNamespaceVersions(t *testing.T) {
 		for to, view := range views {
 			_, err := view.Put(ctx, "key", nil, kv.IfVersion(version))
 			if from != to && !errors.Is(err, kv.ErrInvalidVersion) {
-				t.Errorf("rule: versions belong to one view; that of %s gives %v in %s, want ErrInvalidVersion", from, err, to)
+				t.Errorf("rule: versions belong to one view; the version of %s returns %v in %s, want ErrInvalidVersion", from, err, to)
 			}
 		}
 	}
@@ -144,7 +145,7 @@ func TestNamespaceVersions(t *testing.T) {
 	}
 }
 
-// A cursor is a position: it works in any view, and never leads out of it.
+// A cursor is a position: it works in any view, and never leaves it.
 func TestNamespaceCursors(t *testing.T) {
 	t.Parallel()
 	ctx, store := t.Context(), memkv.New()
@@ -168,11 +169,11 @@ func TestNamespaceCursors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if rest, err := a.ScanPage(ctx, "", 10, whole.Next); err != nil || len(rest.Entries) != 0 || rest.Next != "" {
-		t.Errorf("rule: no cursor leads out of a namespace; the store's gives %v, %v", rest, err)
+		t.Errorf("rule: no cursor leaves a namespace; the store's cursor returns %v, %v", rest, err)
 	}
 }
 
-// storedErrors fails in every way that names keys.
+// storedErrors returns every kind of error that names keys.
 type storedErrors struct{ kv.Driver }
 
 var errStored = &kv.Error{Key: "ns:a", Kind: kv.ErrThrottled}
@@ -209,7 +210,7 @@ func TestNamespaceErrors(t *testing.T) {
 		scanKey, scanErr = entry.Key, err
 	}
 	if scanKey != "a" {
-		t.Errorf("the scan's error is beside key %q; want a", scanKey)
+		t.Errorf("the scan's error is with key %q; want a", scanKey)
 	}
 	_, putErr := ns.PutMany(ctx, []kv.Item{{Key: "a"}})
 	for call, err := range map[string]error{
@@ -218,14 +219,14 @@ func TestNamespaceErrors(t *testing.T) {
 	} {
 		e, ok := errors.AsType[*kv.Error](err)
 		if !ok || e.Key != "a" || !errors.Is(err, kv.ErrThrottled) || strings.Contains(err.Error(), "ns:a") {
-			t.Errorf("rule: errors name the namespace's keys; %s gives %v", call, err)
+			t.Errorf("rule: errors name the namespace's keys; %s returns %v", call, err)
 		}
 		if batch, ok := errors.AsType[*kv.BatchError](err); ok && (len(batch.Failed) != 1 || batch.Failed["a"] == nil) {
 			t.Errorf("%s: the batch error names %q; want a", call, slices.Collect(maps.Keys(batch.Failed)))
 		}
 	}
 	if errStored.Key != "ns:a" {
-		t.Errorf("rule: an error that the driver may return again is left as it is; its key is %q now", errStored.Key)
+		t.Errorf("rule: an error that the driver may return again stays as it is; its key is now %q", errStored.Key)
 	}
 }
 
@@ -236,13 +237,13 @@ func TestNamespaceClosesWithItsStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := store.Get(t.Context(), "a"); !errors.Is(err, kv.ErrClosed) {
-		t.Errorf("after the view's Close the store gives %v; want ErrClosed", err)
+		t.Errorf("after the view's Close the store returns %v; want ErrClosed", err)
 	}
 }
 
-// FuzzNamespace runs a program of operations in a namespace of one store and in
-// a store of its own: nobody must be able to tell them apart, and what else the
-// first store holds must stay as it is.
+// FuzzNamespace runs a program of operations in a namespace of one store and in a
+// store of its own. The results must be the same, and the other keys of the first
+// store must stay as they are.
 func FuzzNamespace(f *testing.F) {
 	f.Add("ns:", []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})
 	f.Add("-", []byte("put and scan and delete"))
@@ -328,7 +329,7 @@ func FuzzNamespace(f *testing.F) {
 			}
 			own, want := run(ns), run(model)
 			if own.n != want.n || !slices.Equal(own.keys, want.keys) || kindOf(own.err) != kindOf(want.err) || !slices.Equal(errorKeys(own.err), errorKeys(want.err)) {
-				t.Fatalf("operation %d, %d on %q: the namespace %q gives %+v, a store of its own %+v", i, program[i]%fuzzedCalls, key, prefix, own, want)
+				t.Fatalf("operation %d, %d on %q: the namespace %q returns %+v, a store of its own %+v", i, program[i]%fuzzedCalls, key, prefix, own, want)
 			}
 			if program[i]%fuzzedCalls == 6 {
 				cursor = own.keys[len(own.keys)-1]
@@ -342,7 +343,7 @@ func FuzzNamespace(f *testing.F) {
 			if value, ok := around[entry.Key]; ok && value == string(entry.Value) {
 				delete(around, entry.Key)
 			} else if !strings.HasPrefix(entry.Key, prefix) {
-				t.Fatalf("rule: a namespace writes its own keys only; %q made %q", prefix, entry.Key)
+				t.Fatalf("rule: a namespace writes only its own keys; %q wrote %q", prefix, entry.Key)
 			}
 		}
 		if len(around) > 0 {

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// PutOption is an option of Put: an [ExpiryOption] and a [ConditionOption]. Without
-// the former an entry does not expire, without the latter the Put is unconditional.
+// PutOption is an option of Put: an [ExpiryOption] or a [ConditionOption]. Without an
+// ExpiryOption the entry does not expire. Without a ConditionOption the Put is
+// unconditional.
 type PutOption interface{ putOption() }
 
-// TouchOption is an option of Touch: an [ExpiryOption] and [IfVersion].
+// TouchOption is an option of Touch: an [ExpiryOption] or [IfVersion].
 type TouchOption interface{ touchOption() }
 
 // DeleteOption is an option of Delete: [IfVersion].
@@ -26,7 +27,7 @@ type ExpiryOption interface {
 	IncrementOption
 }
 
-// ConditionOption says when a write is carried out: [IfNotExists] or [IfVersion].
+// ConditionOption is the condition of a write: [IfNotExists] or [IfVersion].
 type ConditionOption interface {
 	PutOption
 	conditionOption()
@@ -56,50 +57,51 @@ type RangeOption interface {
 	rangeOption()
 }
 
-// TTL lets the entry expire d from now, rounded up to the millisecond. Unless d is at
-// least a millisecond and the instant one that [ExpiresAt] takes, the call returns
-// ErrInvalidOption: TTL(30) is 30 nanoseconds, and a forgotten unit.
+// TTL lets the entry expire d from now, rounded up to the millisecond. The call returns
+// ErrInvalidOption if d is less than a millisecond, or if [ExpiresAt] would refuse the
+// instant. So TTL(30), which is 30 nanoseconds, is an error: its unit was forgotten.
 func TTL(d time.Duration) ExpiryOption { return ttlOption(d) }
 
-// TTLIfNew is [TTL] for the case that Increment makes the entry. One that there is
-// keeps its expiry, so that a window of time ends when it was to end.
+// TTLIfNew is [TTL] for an entry that Increment creates. An existing entry keeps its
+// expiry, so that a window of time ends as planned.
 func TTLIfNew(d time.Duration) IncrementOption { return ttlIfNewOption(d) }
 
-// ExpiresAt lets the entry expire at t, rounded up to the millisecond. Unless t
-// is later than the store's clock and the Unix epoch, and at most [MaxExpiry],
-// the call returns ErrInvalidOption. The zero time, an Entry's ExpiresAt when it does
-// not expire, stands for no expiry.
+// ExpiresAt lets the entry expire at t, rounded up to the millisecond. The call returns
+// ErrInvalidOption unless t is later than the store's clock and the Unix epoch, and at
+// most [MaxExpiry]. The zero time means no expiry. It is the ExpiresAt of an Entry that
+// does not expire.
 func ExpiresAt(t time.Time) ExpiryOption { return expiresAtOption(t) }
 
-// IfNotExists lets a write succeed only if the key is absent or expired. Otherwise
-// it returns ErrConditionFailed.
+// IfNotExists lets a write succeed only if the key is absent or expired. Otherwise the
+// write returns ErrConditionFailed.
 func IfNotExists() ConditionOption { return ifNotExistsOption{} }
 
-// IfVersion lets a write succeed only if the entry is still in the state that v
-// names: not replaced, touched, deleted, re-created or expired. Otherwise it returns
-// ErrConditionFailed, or ErrInvalidVersion when v is not a version of this key on
-// this provider.
+// IfVersion lets a write succeed only if the entry is still in the state that v names:
+// not replaced, touched, deleted, re-created or expired. Otherwise the write returns
+// ErrConditionFailed. If v is not a version of this key on this provider, it returns
+// ErrInvalidVersion.
 func IfVersion(v Version) VersionOption { return ifVersionOption{v} }
 
-// Limit ends the scan after n entries. Unless n is positive, the scan yields
+// Limit ends the scan after n entries. If n is not positive, the scan yields
 // ErrInvalidOption.
 func Limit(n int) ScanOption { return limitOption(n) }
 
-// After starts the scan after key, which need not exist nor have the scan's
-// prefix. ScanPage starts after the cursor when that is later. The scan yields
-// ErrInvalidKey unless key is legal or empty, which stands for the start.
+// After starts the scan after key, which need not exist nor have the scan's prefix. If
+// a cursor of ScanPage is later, the scan starts after the cursor. An empty key means
+// the start. The scan yields ErrInvalidKey if key is not legal.
 func After(key string) RangeOption { return afterOption{key} }
 
-// From starts the scan at key, which need not exist nor have the scan's prefix. Of From,
-// After and a cursor the latest counts. Otherwise it is as [After].
+// From starts the scan at key, which need not exist nor have the scan's prefix. The
+// latest of From, After and a cursor counts. An empty key means the start. The scan
+// yields ErrInvalidKey if key is not legal.
 func From(key string) RangeOption { return fromOption{key} }
 
-// Before ends the scan before key, which need not exist nor have the scan's prefix. The
-// scan yields ErrInvalidKey unless key is legal or empty, which stands for the end.
+// Before ends the scan before key, which need not exist nor have the scan's prefix. An
+// empty key means the end. The scan yields ErrInvalidKey if key is not legal.
 func Before(key string) RangeOption { return beforeOption{key} }
 
-// KeysOnly leaves the Value of the entries nil, and fills everything else. Values
-// are not transferred where the service can avoid it.
+// KeysOnly leaves the Value of the entries nil, and sets everything else. Values are
+// not transferred where the service can avoid it.
 func KeysOnly() PageOption { return keysOnlyOption{} }
 
 type (
@@ -141,16 +143,16 @@ func (beforeOption) rangeOption()          {}
 func (keysOnlyOption) scanOption()         {}
 func (keysOnlyOption) pageOption()         {}
 
-// writePlan is what the options of one write amount to.
+// writePlan is the result of the options of one write.
 type writePlan struct {
 	expires  int64
-	expiring bool // an option says when, or never
+	expiring bool // there is an expiry option
 	cond     Condition
 	now      int64
 }
 
-// planWrite reads the options of a put, a touch, a deletion or a check. Their types
-// say which of them a write takes.
+// planWrite reads the options of a put, a touch, a deletion or a check. The type O
+// decides which options are allowed.
 func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan writePlan, err *Error) {
 	plan.now = now.UnixMilli()
 	var version Version
@@ -184,8 +186,8 @@ func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan write
 			return plan, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL and ExpiresAt, and one of IfNotExists and IfVersion")}
 		}
 	}
-	// An entry that expired since it was read is the likelier news than the
-	// expiry in the past that a compare-and-swap then hands on.
+	// If the version's entry has expired, report that. A caller that passes on the
+	// entry's expiry would otherwise get an error about an expiry in the past.
 	if plan.cond.Kind == CondVersion && (expired(version.expires, plan.now) || version.replaced()) {
 		return plan, errOldVersion()
 	}
@@ -193,10 +195,10 @@ func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan write
 	return plan, err
 }
 
-// touch makes the plan that of a touch: it needs an expiry, and an entry.
+// touch completes the plan of a touch, which needs an expiry and an entry.
 func (p *writePlan) touch() *Error {
 	if !p.expiring {
-		return &Error{Kind: ErrInvalidOption, Err: errors.New("the touch says no expiry; want TTL or ExpiresAt")}
+		return &Error{Kind: ErrInvalidOption, Err: errors.New("the touch has no expiry; want TTL or ExpiresAt")}
 	}
 	if p.cond.Kind == CondNone {
 		p.cond.Kind = CondLive
@@ -204,7 +206,8 @@ func (p *writePlan) touch() *Error {
 	return nil
 }
 
-// expiry returns the instant of at most one of a TTL and a time, in milliseconds.
+// expiry returns the instant of a TTL or a time, at most one of which is set, in
+// milliseconds.
 func expiry(ttl time.Duration, at, now time.Time) (int64, *Error) {
 	switch {
 	case ttl != 0 && !at.IsZero():
@@ -225,7 +228,7 @@ func errOldVersion() *Error {
 	return &Error{Kind: ErrConditionFailed, Err: errors.New("the entry of that version has expired or was replaced")}
 }
 
-// scanPlan is what the options of one scan amount to.
+// scanPlan is the result of the options of one scan.
 type scanPlan struct {
 	limit               int // 0: none
 	from, after, before string

@@ -2,17 +2,17 @@ package kv
 
 import "strings"
 
-// A record's Predecessors are the names of the states that its entry was in before the
-// last updates, the oldest first, with spaces between them. They let an update whose
-// response was lost see that it was applied although others followed.
+// A record's Predecessors are the names of the states of its entry before the last
+// updates, the oldest first, separated by spaces. An update whose response was lost
+// finds its own state there, even if other updates followed.
 //
-// Every write that changes a record's token appends the name of the state that it
-// replaces, as updates do, or removes them all: else the missing name of an update would
-// say that it was never applied.
+// Every write that changes a record's token either appends the name of the state that it
+// replaces, as updates do, or removes all names. Otherwise an update whose name is
+// missing would look as if it was never applied.
 const maxPredecessors = 8
 
-// stateName names the state of a record: what the tokens of all attempts of a write have
-// in common, or a hash where another program wrote the record.
+// stateName returns the name of the state of a record: the part of the token that all
+// attempts of a write share, or a hash if another program wrote the record.
 func stateName(rec Record) string {
 	if len(rec.Token) == TokenLen {
 		return rec.Token[:countFrom]
@@ -33,7 +33,7 @@ func succeed(rec Record) string {
 	return names + " " + stateName(rec)
 }
 
-// follows reports whether rec followed the state with a name.
+// follows reports whether rec came after the state with that name.
 func follows(rec Record, name string) bool {
 	for of := range strings.FieldsSeq(rec.Predecessors) {
 		if of == name {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The bound before a key parts all keys into those below it and the others.
+// lastBefore divides all keys into those below a key and the others.
 func TestLastBefore(t *testing.T) {
 	t.Parallel()
 	keys := []string{""}
@@ -23,11 +23,11 @@ func TestLastBefore(t *testing.T) {
 	for _, key := range keys {
 		bound := lastBefore(key)
 		if bound >= key {
-			t.Errorf("rule: the bound before a key is below it; that of %q is %q", key, bound)
+			t.Errorf("rule: lastBefore is less than the key; for %q it is %q", key, bound)
 		}
 		for _, other := range keys {
 			if (other < key) != (other <= bound) {
-				t.Fatalf("rule: the bound before a key is not below any key that is; that of %q is %q, with %q", key, bound, other)
+				t.Fatalf("rule: lastBefore is not less than any lower key; for %q it is %q, with %q", key, bound, other)
 			}
 		}
 	}

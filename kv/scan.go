@@ -11,30 +11,30 @@ import (
 	"sync/atomic"
 )
 
-// scanPage is how many records a scan without a limit asks each shard for at a
-// time. A shard that reads ahead hands them over in scanParts parts, and asks for
-// the next page while about a page, or scanBytes of values, waits to be merged:
-// two pages a shard are in memory at once. Of values that are larger than a part's
-// share of scanBytes, one waits.
+// scanPage is the number of records that a scan without a limit requests from each
+// shard at a time. A shard that reads ahead sends them in scanParts parts. It requests
+// the next page while about one page, or scanBytes of values, waits to be merged. So
+// at most two pages of a shard are in memory. If one value is larger than a part's
+// share of scanBytes, only one part waits.
 const (
 	scanPage  = 640
 	scanBytes = 1 << 20
 	scanParts = 8
 
-	// largeFetches is how many shards are read at once from the first large value on. A
-	// client holds a page several times over while it decodes it.
+	// largeFetches is the number of shards that are read at once after the first large
+	// value. A client holds a page several times while it decodes it.
 	largeFetches = 4
 )
 
-// Scan yields the live entries whose keys start with prefix, in ascending byte
-// order of the key; the empty prefix stands for all. It fetches as the loop goes
-// on, and stops fetching when the loop ends. Entries that live throughout the
-// scan are yielded exactly once, others may or may not be: a scan is no snapshot.
-// The loop's body may use the store.
+// Scan yields the live entries whose keys start with prefix, in ascending byte order
+// of the key. The empty prefix matches every key. Scan fetches as the loop goes on,
+// and stops when the loop ends. It yields each entry that lives throughout the scan
+// exactly once. Entries that are written or expire meanwhile may or may not be
+// yielded: a scan is no snapshot. The loop's body may use the store.
 //
-// An error beside an Entry with a Key concerns that entry alone (skykv did not
-// write it, so it matches ErrIncompatible), and the loop may go on. An error
-// beside an empty Key ends the scan; After continues it after the last key.
+// An error with an Entry that has a Key is about that entry alone: skykv did not write
+// it, so the error matches ErrIncompatible, and the loop may go on. An error with an
+// empty Key ends the scan. A new scan with After continues after the last key.
 func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) iter.Seq2[Entry, error] {
 	const op = "scan"
 	return func(yield func(Entry, error) bool) {
@@ -79,13 +79,13 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 	}
 }
 
-// ScanPage returns the first limit entries of a [Store.Scan] after cursor: the
-// Next of the page before, or nothing for the first page. A page is shorter than
-// limit only when the scan ended, and Page.Next is empty exactly then.
+// ScanPage returns the first limit entries of a [Store.Scan] after cursor. The cursor
+// is the Next of the page before, or empty for the first page. A page is shorter than
+// limit only when the scan ended. Page.Next is empty exactly then.
 //
-// On an error the page holds the entries read so far and Next the position
-// reached, from which the scan can be tried again. Where an entry that skykv did not
-// write ends the page, Next is the position after that entry.
+// On an error the page holds the entries read so far, and Next is the position
+// reached: the program can try again from there. If an entry that skykv did not write
+// ends the page, Next is the position after that entry.
 func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...PageOption) (Page, error) {
 	const op = "scan"
 	page := Page{Next: cursor}
@@ -113,7 +113,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	req.Stale = s.stale
 	req.Now = s.now().UnixMilli()
 	page.Entries = make([]Entry, 0, min(limit, scanPage))
-	// One live record more than limit, whichever it is, tells that the scan goes on.
+	// One more live record after limit, whatever its key, shows that the scan goes on.
 	full := false
 	for rec, err := range s.records(c.ctx, req, limit, &full) {
 		gone := err == nil && expired(rec.Expires, s.now().UnixMilli())
@@ -142,12 +142,12 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	return page, nil
 }
 
-// scanRequest asks for the keys that start with prefix, within the bounds of a plan, of
-// the shard that has them all or else of the first one.
+// scanRequest returns the request for the keys that start with prefix, within the
+// bounds of a plan. Its shard is the one that has all these keys, or else the first.
 func (s *Store) scanRequest(prefix string, plan scanPlan) ScanRequest {
 	req := ScanRequest{From: max(prefix, firstKey, plan.from), To: prefix + afterKeys, WithValue: plan.withValue, MaxValueLen: s.info.MaxValueLen}
 	if plan.after != "" {
-		// The next key there can be: after with the lowest byte added.
+		// The lowest key after it: its bytes and the lowest byte.
 		req.From = max(req.From, plan.after+firstKey)
 	}
 	if plan.before != "" {
@@ -161,21 +161,22 @@ func (s *Store) scanRequest(prefix string, plan scanPlan) ScanRequest {
 	return req
 }
 
-// lastBefore returns a text that is below key, and not below any key that is.
+// lastBefore returns a text that is less than key and not less than any key below it.
 func lastBefore(key string) string {
 	i := len(key) - 1
 	if at := strings.IndexByte(KeyAlphabet, key[i]); at > 0 {
 		return key[:i] + KeyAlphabet[at-1:at] + afterKeys
 	}
-	return key[:i] // what is longer is not below key
+	return key[:i] // a longer text is not less than key
 }
 
-// records yields the records that req asks for, from all shards unless it is for one
-// alone, merged in order of their keys. It reads about want of them, the shards at
-// once; with want 0, all, reading ahead. Errors are as those of [Driver].Scan.
+// records yields the records of req, merged in order of their keys: from one shard if
+// req is for that shard alone, otherwise from all shards. It reads about want records,
+// from all shards at once. If want is 0, it reads all records, ahead of the loop.
+// Errors are as in [Driver].Scan.
 //
-// Once the loop has set *full, the order of what follows no longer matters to
-// it, and what was read already comes before anything that must be fetched.
+// After the loop has set *full, the order of the rest does not matter to it. Records
+// that were already read then come before any that must be fetched.
 func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bool) iter.Seq2[Record, error] {
 	if req.From > req.To {
 		return func(func(Record, error) bool) {}
@@ -185,8 +186,8 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 		n = 1
 	}
 	mean := float64(want) / float64(n)
-	// Keys are spread at random: with three standard deviations on top of the
-	// mean, few shards run dry before want records are together.
+	// Keys are spread at random. With three standard deviations above the mean, few
+	// shards run out before there are want records.
 	share := mean + 3*math.Sqrt(mean)
 	ahead := want == 0 || share > scanPage
 	req.Limit = scanPage
@@ -210,7 +211,7 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 			req := req
 			req.Shard = i
 			waiting, part := scanParts, scanPage/scanParts
-			if !ahead { // the shares are whole numbers that add up to n of them
+			if !ahead { // shares are whole numbers with a sum of n*share
 				req.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
 				waiting, part = 1, req.Limit
 			}
@@ -221,11 +222,11 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 	}
 }
 
-// shard yields what the driver finds in one shard, and believes no answer that cannot
-// be right: keys that are not in the range or not in order end it, or the merge would
-// lose entries and a scan might never end. What is under a name that is no key is not a
-// store's, and is passed over. A key that is in another shard than its own is an error
-// beside that key, since gets do not find it there.
+// shard yields the driver's records of one shard, and checks them. Keys that are
+// outside the range or not in order end the scan: otherwise the merge would lose
+// entries, and a scan might never end. A name that is not a legal key is not from a
+// store, and shard skips it. A key that belongs to another shard is an error with that
+// key, since gets do not find it there.
 func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		last := ""
@@ -235,7 +236,7 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 				yield(Record{}, err)
 				return
 			case rec.Key <= last || rec.Key < req.From || rec.Key > req.To:
-				yield(Record{}, &Error{Kind: ErrUnavailable, Err: errors.New("the service's answer is not in order of the keys, or has keys that were not asked for")})
+				yield(Record{}, &Error{Kind: ErrUnavailable, Err: errors.New("the service returned records that are not in order of their keys, or that are outside the range")})
 				return
 			}
 			last = rec.Key
@@ -243,7 +244,7 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 				continue
 			}
 			if s.info.Shard != nil && s.info.Shard(rec.Key) != req.Shard {
-				rec, err = Record{Key: rec.Key}, &Error{Kind: ErrIncompatible, Err: errors.New("skykv did not write this record: it is in another shard than its key belongs to")}
+				rec, err = Record{Key: rec.Key}, &Error{Kind: ErrIncompatible, Err: errors.New("skykv did not write this record: its key belongs to another shard")}
 			}
 			if !yield(rec, err) {
 				return
@@ -252,9 +253,9 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 	}
 }
 
-// merge yields the records of shards in ascending order of their keys, until
-// *full is set. It ends where a shard has failed: a record of another one must
-// not overtake those that could not be read.
+// merge yields the records of the shards in ascending order of their keys, until *full
+// is set. It ends at a shard that failed: records of other shards must not come before
+// the ones that could not be read.
 func merge(ctx context.Context, shards []*shardReader, full *bool, yield func(Record, error) bool) {
 	heap := make([]*shardReader, 0, len(shards)) // by the shards' next keys
 	empty := shards
@@ -291,7 +292,7 @@ func merge(ctx context.Context, shards []*shardReader, full *bool, yield func(Re
 	}
 }
 
-// siftDown restores the heap below i.
+// siftDown restores the heap order below i.
 func siftDown(heap []*shardReader, i int) {
 	for {
 		least := i
@@ -308,18 +309,18 @@ func siftDown(heap []*shardReader, i int) {
 	}
 }
 
-// shardReader hands the records of one shard from the goroutine that reads them
-// to the one that merges them, a part of a page at a time.
+// shardReader passes the records of one shard from the goroutine that reads them to
+// the goroutine that merges them, a part of a page at a time.
 type shardReader struct {
 	ahead bool // read the next part before it is asked for
 	parts chan shardPart
-	more  chan struct{} // asks for the next part, unless ahead
+	more  chan struct{} // requests the next part, unless ahead
 
-	waiting atomic.Int64  // how many parts there are
-	taken   chan struct{} // tells that there is one less
+	waiting atomic.Int64  // number of parts in parts
+	taken   chan struct{} // signals that a part was received
 	turns   *turns
 
-	// What follows is the merging side's.
+	// The merging goroutine owns the following fields.
 	part  []shardRecord
 	at    int // the next record of part
 	begun bool
@@ -327,13 +328,15 @@ type shardReader struct {
 	err   error // why the shard ended early
 }
 
-// turns bounds how many shards of a scan are read at once, from when it is needed.
+// turns limits the number of shards of a scan that are read at once. It does so only
+// after needed is set.
 type turns struct {
 	needed atomic.Bool
 	slots  chan struct{}
 }
 
-// begin waits for a turn, if one is needed, and reports whether there is one to end.
+// begin waits for a turn, if turns are needed, and reports whether the caller must end
+// one.
 func (t *turns) begin(ctx context.Context) bool {
 	if !t.needed.Load() {
 		return false
@@ -346,7 +349,7 @@ func (t *turns) begin(ctx context.Context) bool {
 	}
 }
 
-// end ends a turn if it is mine.
+// end ends a turn if the caller has one.
 func (t *turns) end(mine bool) {
 	if mine {
 		<-t.slots
@@ -365,11 +368,11 @@ type shardPart struct {
 	err     error // why it is the last
 }
 
-// read sends the records in parts of size, or of their share of scanBytes, until
-// their end, an error or the end of ctx.
+// read sends the records in parts, until they end, one fails or ctx ends. A part has
+// size records, or fewer with the part's share of scanBytes.
 func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error], size int) {
 	var part []shardRecord
-	bytes, mine := 0, false // whether it is the shard's turn
+	bytes, mine := 0, false // whether this shard has a turn
 	defer func() { r.turns.end(mine) }()
 	for rec, err := range records {
 		if err != nil && rec.Key == "" {
@@ -393,10 +396,11 @@ func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error]
 	r.send(ctx, shardPart{records: part, bytes: bytes, last: true})
 }
 
-// isLarge reports whether a part has a large value: more than twice its share of scanBytes.
+// isLarge reports whether a part has a large value: it is longer than twice its share
+// of scanBytes.
 func (r *shardReader) isLarge(bytes int) bool { return bytes > 2*scanBytes/cap(r.parts) }
 
-// send hands a part over. One with a large value waits until no other part does.
+// send sends a part. A part with a large value waits until no other part waits.
 func (r *shardReader) send(ctx context.Context, part shardPart) bool {
 	for r.waiting.Load() > 0 && r.isLarge(part.bytes) {
 		select {
@@ -414,7 +418,7 @@ func (r *shardReader) send(ctx context.Context, part shardPart) bool {
 	}
 }
 
-// wait returns when the next part is wanted, or false when none is any more.
+// wait waits until the next part is wanted. It returns false when the scan has ended.
 func (r *shardReader) wait(ctx context.Context) bool {
 	if r.ahead {
 		return true
@@ -427,8 +431,8 @@ func (r *shardReader) wait(ctx context.Context) bool {
 	}
 }
 
-// fill gets the next part, and reports whether it has a record. Without one the
-// shard has ended, by err if that is set.
+// fill receives the next part, and reports whether it has a record. If not, the shard
+// has ended, with err if that is set.
 func (r *shardReader) fill(ctx context.Context) bool {
 	r.part, r.at = nil, 0
 	for len(r.part) == 0 && !r.ended {
@@ -454,8 +458,9 @@ func (r *shardReader) fill(ctx context.Context) bool {
 	return len(r.part) > 0
 }
 
-// before reports whether r's next record comes before that of another shard. Of one
-// key, the record that is in its own shard comes before an error about another one.
+// before reports whether r's next record comes before the next record of other. If
+// both have the same key, the record in the right shard comes before the error about
+// the wrong shard.
 func (r *shardReader) before(other *shardReader) bool {
 	a, b := &r.part[r.at], &other.part[other.at]
 	return a.Key < b.Key || a.Key == b.Key && a.err == nil && b.err != nil

@@ -14,11 +14,11 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// answering is a service whose scans say what they are told to, shard by shard.
+// answering is a service whose scans return prepared keys, shard by shard.
 type answering struct {
 	kv.Driver
 	shards [][]string
-	honest bool // it keeps to the range
+	honest bool // it stays within the range
 }
 
 func (d answering) Info() kv.Info {
@@ -43,7 +43,8 @@ func (d answering) Scan(_ context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// scanWith reads what a store says of these answers: keys, and keys beside an error.
+// scanWith returns the result of a scan of these keys: the keys without an error,
+// the keys with one, and the last error.
 func scanWith(t *testing.T, prefix string, shards [][]string) (keys, beside []string, last error) {
 	t.Helper()
 	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return answering{d, shards, false} }))
@@ -71,8 +72,8 @@ func TestScansBelieveNoWrongOrder(t *testing.T) {
 		{"in order", "", []string{"a", "b", "c"}, []string{"a", "b", "c"}, nil},
 		{"another order", "", []string{"b", "c", "a"}, []string{"b", "c"}, kv.ErrUnavailable},
 		{"the same key again and again", "", []string{"a", "b", "b", "b"}, []string{"a", "b"}, kv.ErrUnavailable},
-		{"a key before the range", "m", []string{"a", "m"}, nil, kv.ErrUnavailable},
-		{"a key after the range", "m", []string{"m1", "n"}, []string{"m1"}, kv.ErrUnavailable},
+		{"a key below the range", "m", []string{"a", "m"}, nil, kv.ErrUnavailable},
+		{"a key above the range", "m", []string{"m1", "n"}, []string{"m1"}, kv.ErrUnavailable},
 		{"a record without a name", "", []string{"a", ""}, []string{"a"}, kv.ErrUnavailable},
 		{"names that are no keys", "", []string{"a", "a\x1b[2J", "b", "c\n", "d/e", strings.Repeat("e", 513), "f"}, []string{"a", "b", "f"}, nil},
 	} {
@@ -80,13 +81,13 @@ func TestScansBelieveNoWrongOrder(t *testing.T) {
 			t.Parallel()
 			keys, beside, err := scanWith(t, c.prefix, [][]string{c.answer})
 			if !slices.Equal(keys, c.keys) || !errors.Is(err, c.ends) || len(beside) != 0 {
-				t.Errorf("rule: a scan believes no answer that cannot be right; it yields %q and %q, and ends with %v; want %q and %v", keys, beside, err, c.keys, c.ends)
+				t.Errorf("rule: a scan checks what the driver returns; it yields %q and %q, and ends with %v; want %q and %v", keys, beside, err, c.keys, c.ends)
 			}
 		})
 	}
 }
 
-// A misplaced record is named, and hides no entry that is in its place.
+// A misplaced record is named, and does not hide an entry in the right shard.
 func TestMisplacedRecords(t *testing.T) {
 	t.Parallel()
 	var own [2][]string // keys of each shard
@@ -99,7 +100,7 @@ func TestMisplacedRecords(t *testing.T) {
 		shards := [][]string{slices.Sorted(slices.Values(append(slices.Clone(own[0]), misplaced))), own[1]}
 		keys, beside, err := scanWith(t, "", shards)
 		if !slices.Equal(keys, all) || !slices.Equal(beside, []string{misplaced}) || !errors.Is(err, kv.ErrIncompatible) {
-			t.Errorf("rule: a key in a wrong shard is ErrIncompatible beside that key, and its entry in its own shard is yielded; %q gives %d of %d keys, %q and %v",
+			t.Errorf("rule: a key in a wrong shard is ErrIncompatible with that key, and its entry in the right shard is yielded; %q has %d of %d keys, %q and %v",
 				misplaced, len(keys), len(all), beside, err)
 		}
 		for _, limit := range []int{1, 3, 40, 100} {
@@ -119,7 +120,7 @@ func TestMisplacedRecords(t *testing.T) {
 				cursor = page.Next
 			}
 			if !slices.Equal(paged, all) || named != 1 {
-				t.Errorf("rule: pages lose no entry to a misplaced record of its key, and name it; with limit %d and %q they have %d of %d keys and %d errors", limit, misplaced, len(paged), len(all), named)
+				t.Errorf("rule: pages lose no entry because of a misplaced record with its key, and name the record; with limit %d and %q they have %d of %d keys and %d errors", limit, misplaced, len(paged), len(all), named)
 			}
 		}
 	}
@@ -135,14 +136,14 @@ func TestTextsThatAreTooLongAreNotDecoded(t *testing.T) { // alone, since it cou
 		want error
 	}{"ScanPage": {page, kv.ErrInvalidCursor}, "ParseVersion": {version, kv.ErrInvalidVersion}} {
 		if err := c.call(); !errors.Is(err, c.want) {
-			t.Errorf("rule: a text that is longer than any is refused; %s returns %v", name, err)
+			t.Errorf("rule: a text that is longer than any legal text is refused; %s returns %v", name, err)
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		_ = c.call()
 		runtime.ReadMemStats(&after)
 		if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 1<<20 {
-			t.Errorf("rule: the length is looked at first; %s allocates %d bytes for a text of 10 MiB", name, bytes)
+			t.Errorf("rule: the length is checked first; %s allocates %d bytes for a text of 10 MiB", name, bytes)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// sharded spreads the records of a driver over shards, and counts what scans
-// read of it: requests of a page each, their rounds, and records.
+// sharded spreads the records of a driver over shards. It counts what scans read:
+// pages, rounds of pages, and records.
 type sharded struct {
 	kv.Driver
 	shards   int
@@ -147,8 +147,8 @@ func TestScanMergesShards(t *testing.T) {
 	}
 }
 
-// A page of a sharded store cannot know which shards its entries are in. What it
-// reads in excess, and in how many rounds, is bounded.
+// A page of a sharded store cannot know which shards its entries are in. The
+// number of extra records and of rounds is limited.
 func TestPagesReadLittleMoreThanTheyReturn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -173,10 +173,10 @@ func TestPagesReadLittleMoreThanTheyReturn(t *testing.T) {
 					cursor = page.Next
 				}
 				if reads := float64(d.records.Load()) / float64(entries); reads > c.reads {
-					t.Errorf("rule: a page of %d reads at most %.1f times what it returns; it reads %.2f times", c.limit, c.reads, reads)
+					t.Errorf("rule: a page of %d reads at most %.1f times as many records as it returns; it reads %.2f times as many", c.limit, c.reads, reads)
 				}
 				if rounds := float64(time.Since(began)/roundTrip) / float64(pages); rounds > 1.2 {
-					t.Errorf("rule: a page takes at most 1.2 round trips on average; one of %d takes %.2f", c.limit, rounds)
+					t.Errorf("rule: a page takes at most 1.2 round trips on average; a page of %d takes %.2f", c.limit, rounds)
 				}
 			})
 		})
@@ -190,22 +190,22 @@ func TestFirstEntryAfterOneRoundTrip(t *testing.T) {
 		store := shardedStore(t, d, 10)
 		began := time.Now()
 		if keys := keysOf(t, store.Scan(t.Context(), "k:")); len(keys) != 10 {
-			t.Fatalf("scan gave %d keys, want 10", len(keys))
+			t.Fatalf("scan returned %d keys, want 10", len(keys))
 		}
 		if took := time.Since(began); took != time.Second {
-			t.Errorf("rule: a small prefix takes one round trip, not one a shard; it took %s at 1s each", took)
+			t.Errorf("rule: a small prefix takes one round trip, not one for each shard; it took %s at 1s each", took)
 		}
 	})
 }
 
-// A loop that takes its time has the shards read ahead of it, but only so far: by
-// records where they are small, and by bytes where they are large.
+// While a slow loop runs, the shards are read ahead, but only up to a limit: of
+// records where values are small, and of bytes where they are large.
 func TestScanReadsAheadWithinBounds(t *testing.T) {
 	t.Parallel()
 	const (
 		shards  = 4
 		page    = 640
-		perMiB  = 43 // of the largest values
+		perMiB  = 43 // number of the largest values
 		inShard = 2  // pages in memory
 	)
 	for _, c := range []struct{ valueLen, entries, page int }{
@@ -229,10 +229,10 @@ func TestScanReadsAheadWithinBounds(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					synctest.Wait() // for the shards to read what they may
+					synctest.Wait() // until the shards have read what they may
 					n := int(d.records.Load())
 					if n <= shards*c.page {
-						t.Errorf("rule: shards are read ahead; %d records were read, which is no more than a page of each", n)
+						t.Errorf("rule: shards are read ahead; %d records were read, which is at most one page of each", n)
 					}
 					if most := shards * inShard * (c.page + 1); n > most {
 						t.Errorf("rule: what is read ahead is bounded; %d records of %d bytes were read, want at most %d", n, c.valueLen, most)
@@ -255,10 +255,10 @@ func TestBrokenLoopStopsFetching(t *testing.T) {
 		break
 	}
 	if n := d.scanning.Load(); n != 0 {
-		t.Errorf("rule: a scan is over when its loop is; %d shards are still read", n)
+		t.Errorf("rule: a scan ends when its loop ends; %d shards are still read", n)
 	}
 	if n := d.records.Load(); n > 600 {
-		t.Errorf("rule: a scan stops fetching when the loop breaks; one of limit 100 read %d records", n)
+		t.Errorf("rule: a scan stops fetching when the loop breaks; a scan with limit 100 read %d records", n)
 	}
 }
 
@@ -289,7 +289,7 @@ func TestErrorsWithinScans(t *testing.T) {
 					t.Fatal(err)
 				}
 				if len(keys) > 0 && keys[len(keys)-1] >= at {
-					t.Fatalf("rule: no entry overtakes those that could not be read; %s came before the error at %s", keys[len(keys)-1], at)
+					t.Fatalf("rule: no entry comes before an entry that could not be read; %s came before the error at %s", keys[len(keys)-1], at)
 				}
 				if !failing.Swap(false) {
 					t.Fatal("the shard failed twice")
@@ -324,7 +324,7 @@ func TestErrorsWithinScans(t *testing.T) {
 			keys = append(keys, e.Key)
 		}
 		if !slices.Equal(damaged, []string{at}) || len(keys) != entries-1 {
-			t.Errorf("rule: a scan names a record it cannot read and goes on past it; named %v, yielded %d of %d", damaged, len(keys), entries-1)
+			t.Errorf("rule: a scan names a record it cannot read and goes on after it; named %v, yielded %d of %d", damaged, len(keys), entries-1)
 		}
 		page, err := store.ScanPage(t.Context(), "k:", entries, "")
 		if !errors.Is(err, kv.ErrIncompatible) || len(page.Entries) != 1234 {
@@ -332,12 +332,12 @@ func TestErrorsWithinScans(t *testing.T) {
 		}
 		rest, err := store.ScanPage(t.Context(), "k:", entries, page.Next)
 		if err != nil || len(rest.Entries) != entries-1235 || rest.Entries[0].Key != "k:01235" {
-			t.Errorf("rule: Next continues past a record that cannot be read; %d entries, error %v", len(rest.Entries), err)
+			t.Errorf("rule: Next continues after a record that cannot be read; %d entries, error %v", len(rest.Entries), err)
 		}
 		n, err := store.DeletePrefix(t.Context(), "k:")
 		batch, ok := errors.AsType[*kv.BatchError](err)
 		if n != entries-1 || !ok || len(batch.Failed) != 1 || batch.Failed[at] == nil {
-			t.Errorf("rule: DeletePrefix leaves alone what skykv did not write, and names it; deleted %d, error %v", n, err)
+			t.Errorf("rule: DeletePrefix does not delete records that skykv did not write, and names them; deleted %d, error %v", n, err)
 		}
 	})
 	t.Run("context", func(t *testing.T) {
@@ -354,7 +354,7 @@ func TestErrorsWithinScans(t *testing.T) {
 				}
 			}
 			if took := time.Since(began); took != time.Second {
-				t.Errorf("rule: a deadline is honoured at once; it took %s of 1s", took)
+				t.Errorf("rule: a scan ends at its deadline; it took %s, and a page takes 1s", took)
 			}
 		})
 	})

@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// staleness notes which requests permit stale answers.
+// staleness notes which requests permit stale reads.
 type staleness struct {
 	kv.Driver
 	seen map[string]bool
@@ -69,11 +69,11 @@ func TestStaleReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := namespace.Get(ctx, "ey"); err != nil || !d.seen["Get true"] {
-			t.Errorf("rule: a namespace of a view is one as well; got %v, %v", d.seen, err)
+			t.Errorf("rule: a namespace of a stale view is stale too; got %v, %v", d.seen, err)
 		}
 		clear(d.seen)
 		if err := c.call(store); err != nil || !maps.Equal(d.seen, map[string]bool{c.want: true}) {
-			t.Errorf("rule: of a view for stale reads the reads may be stale, and nothing else; %s asks %v, %v", c.name, slices.Sorted(maps.Keys(d.seen)), err)
+			t.Errorf("rule: only the reads of a stale view may be stale; %s requests %v, %v", c.name, slices.Sorted(maps.Keys(d.seen)), err)
 		}
 	}
 }

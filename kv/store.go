@@ -9,9 +9,9 @@ import (
 
 // Store is a key-value store over a [Driver]. It is safe for concurrent use.
 //
-// Every method checks its arguments before any I/O, and reads the store's clock
-// once at its start: all expiries are judged by that reading, retries included.
-// A scan reads the clock once for every entry.
+// Every method checks its arguments before any I/O. It reads the store's clock once at
+// its start, and judges all expiries by that reading, also in retries. A scan reads the
+// clock once for every entry.
 type Store struct {
 	driver Driver
 	info   Info
@@ -20,14 +20,14 @@ type Store struct {
 	link   *link // closes driver
 	stale  bool  // see Stale
 
-	maxValue int   // see MaxValue; 0: it was not asked for
-	refused  error // what is wrong with an option; every call returns it
+	maxValue int   // see MaxValue; 0 if not set
+	refused  error // the error of an invalid option; every call returns it
 
-	updates *updates // of this store alone: what is derived from it has another driver or clock
+	updates *updates // of this store alone: derived stores have another driver or clock
 }
 
-// New returns a store over driver. Programs get their stores from a provider's
-// New or Open; New is for the authors of providers.
+// New returns a store over driver. It is for authors of providers. Programs use a
+// provider's New or Open.
 func New(driver Driver) *Store {
 	s := &Store{driver: driver, now: time.Now, life: newLife(), updates: new(updates)}
 	s.link = s.life.add(driver)
@@ -38,26 +38,26 @@ func New(driver Driver) *Store {
 // StoreOption is an option of With: [Clock], [MaxValue], [Stale] or [Wrap].
 type StoreOption func(*Store)
 
-// Clock replaces the clock by which the store judges and sets expiries, which is
+// Clock replaces the clock by which the store judges and sets expiries. The default is
 // time.Now. Services delete expired entries by their own clocks, [ExpiryGrace] after
-// their expiry: an entry that expired longer ago by the service's clock is gone,
-// however slow the replaced clock is.
+// the expiry. So an entry that expired longer ago by the service's clock is gone, even
+// if the replaced clock is slower.
 func Clock(now func() time.Time) StoreOption {
 	return func(s *Store) { s.now = now }
 }
 
-// MaxValue lets the values that the store writes have up to n bytes, 1 to
-// [MaxLargeValueLen], where [MaxValueLen] is the limit otherwise. A store reads the
-// larger values that others have written with or without it. A larger value costs more on
-// services that charge by size, and a scan holds more memory: see docs/services.md.
+// MaxValue sets the greatest length of the values that the store writes to n bytes, 1
+// to [MaxLargeValueLen]. The default is [MaxValueLen]. Reads have no such limit: a
+// store without MaxValue reads larger values too. Larger values cost more on services
+// that charge by size, and a scan needs more memory: see docs/services.md.
 //
-// Where n is none of these, or more than the store's driver can hold, every call of the
-// store returns ErrInvalidOption before any I/O. Middleware that is put in place
-// afterwards may lower the limit: see [Store.Info].
+// If n is out of range, or more than the store's driver can hold, every call of the
+// store returns ErrInvalidOption before any I/O. Middleware that is added later may
+// lower the limit: see [Store.Info].
 func MaxValue(n int) StoreOption {
 	return func(s *Store) {
 		if most := s.largestValue(); n < 1 || n > most {
-			s.refused = fmt.Errorf("MaxValue is %d; it must be 1 to %d, the most that the store's driver can hold", n, most)
+			s.refused = fmt.Errorf("MaxValue is %d; it must be 1 to %d, the limit of the store's driver", n, most)
 			return
 		}
 		s.maxValue = n
@@ -65,18 +65,19 @@ func MaxValue(n int) StoreOption {
 	}
 }
 
-// Stale makes a view whose Get, Exists, GetMany, Scan and ScanPage may miss the writes of
-// the last second or so, its own included, and may see keys as they were at different
-// moments. A read costs half as much on DynamoDB, and the same elsewhere. Writes, their
-// conditions, Update and DeletePrefix are as in every store.
+// Stale returns a view for cheaper reads. Its Get, Exists, GetMany, Scan and ScanPage
+// may miss the writes of the last second or so, its own included. They may see
+// different keys as of different moments. A read costs half as much on DynamoDB, and
+// the same elsewhere. Writes, their conditions, Update and DeletePrefix are as in every
+// store.
 func Stale() StoreOption {
 	return func(s *Store) { s.stale = true }
 }
 
-// With returns a store over the same data with options applied in their order.
-// The receiver is unchanged. Both close together: Close of either closes both. With
-// a Clock alone it leaves nothing behind, so that a request may have a store of its
-// own; [Wrap] says what middleware leaves.
+// With returns a store over the same data with the options applied in order. It does
+// not change s. Both close together: Close of either closes both. A store with only a
+// Clock needs no cleanup, so a program may make one for each request. For middleware
+// see [Wrap].
 func (s *Store) With(opts ...StoreOption) *Store {
 	derived := *s
 	derived.updates = new(updates)
@@ -86,12 +87,12 @@ func (s *Store) With(opts ...StoreOption) *Store {
 	return &derived
 }
 
-// Info describes the store's driver, with the limits of this store: MaxKeyLen is never
-// zero, and MaxValueLen is how long the values may be that the store writes. That is
-// [MaxValueLen], or what [MaxValue] asked for, or less where the driver holds less.
+// Info describes the store's driver, with the limits of this store. MaxKeyLen is never
+// zero. MaxValueLen is the greatest length of the values that the store writes:
+// [MaxValueLen] or the [MaxValue] of the store, or less if the driver holds less.
 func (s *Store) Info() Info { return s.info }
 
-// describe returns the Info of a driver, with the limits that zeros stand for.
+// describe returns the Info of a driver, with the default limits in place of zeros.
 func describe(d Driver) Info {
 	info := d.Info()
 	info.MaxKeyLen = cmp.Or(info.MaxKeyLen, MaxKeyLen)
@@ -99,7 +100,7 @@ func describe(d Driver) Info {
 	return info
 }
 
-// largestValue is the most that MaxValue can ask for.
+// largestValue is the greatest n of MaxValue.
 func (s *Store) largestValue() int { return min(describe(s.driver).MaxValueLen, MaxLargeValueLen) }
 
 func (s *Store) readInfo() {
@@ -122,8 +123,8 @@ func (s *Store) checkKey(key string) *Error {
 	return err
 }
 
-// checkValue refuses values that the store may not write. Where an option is wrong, it
-// leaves it to begin to say so.
+// checkValue refuses values that the store must not write. If an option is invalid, it
+// returns nil, and begin returns that error.
 func (s *Store) checkValue(value []byte) *Error {
 	if s.refused != nil {
 		return nil
@@ -133,7 +134,7 @@ func (s *Store) checkValue(value []byte) *Error {
 		return nil
 	}
 	if most := s.largestValue(); most > s.info.MaxValueLen {
-		err.Err = fmt.Errorf("%w, or up to %d in a store with MaxValue", err.Err, most)
+		err.Err = fmt.Errorf("%w, or at most %d in a store with MaxValue", err.Err, most)
 	}
 	return err
 }
@@ -148,8 +149,8 @@ func (s *Store) Get(ctx context.Context, key string) (Entry, error) {
 	return s.entry(rec, true), nil
 }
 
-// Exists reports whether there is an entry under key that has not expired. Its
-// value is not transferred where the service can avoid it.
+// Exists reports whether there is an entry under key that has not expired. The value is
+// not transferred where the service can avoid it.
 func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 	_, err := s.get(ctx, "exists", key, false)
 	if e, ok := err.(*Error); ok && e.Kind == ErrNotFound {

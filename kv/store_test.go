@@ -11,7 +11,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// closing is the driver of a store that is closed while every call is under way.
+// closing is the driver of a store that is closed during every call.
 type closing struct {
 	kv.Driver
 	store *kv.Store
@@ -55,10 +55,10 @@ func TestCallsUnderWayAtClose(t *testing.T) {
 		d.store = memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
 		err := call(d.store)
 		if !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("rule: a call that loses its connection to Close is ErrClosed; %s gives %v", name, err)
+			t.Errorf("rule: a call that loses its connection to Close is ErrClosed; %s returns %v", name, err)
 		}
 		if wrote := name == "put" || name == "put many"; wrote && !errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("rule: a write that was sent stays ErrIndeterminate; %s gives %v", name, err)
+			t.Errorf("rule: a write that was sent stays ErrIndeterminate; %s returns %v", name, err)
 		}
 	}
 }
@@ -78,8 +78,8 @@ func TestInfoIsChecked(t *testing.T) {
 		info  kv.Info
 		legal bool
 	}{
-		{"a name has at most 255 bytes, those that a version's text can hold", kv.Info{Name: strings.Repeat("n", 255), Shards: 1}, true},
-		{"a name has at most 255 bytes, those that a version's text can hold", kv.Info{Name: strings.Repeat("n", 256), Shards: 1}, false},
+		{"a name has at most 255 bytes, as many as a version's text can hold", kv.Info{Name: strings.Repeat("n", 255), Shards: 1}, true},
+		{"a name has at most 255 bytes, as many as a version's text can hold", kv.Info{Name: strings.Repeat("n", 256), Shards: 1}, false},
 		{"a driver has at least one shard", kv.Info{Name: "n"}, false},
 	} {
 		func() {
@@ -94,7 +94,7 @@ func TestInfoIsChecked(t *testing.T) {
 				t.Fatal(err)
 			}
 			if parsed, err := kv.ParseVersion(version.String()); parsed != version {
-				t.Errorf("rule: a version's text gives the version again; got %v, %v", parsed, err)
+				t.Errorf("rule: a version's text parses to the version; got %v, %v", parsed, err)
 			}
 		}()
 	}

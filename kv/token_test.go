@@ -11,14 +11,15 @@ func TestAttemptTokens(t *testing.T) {
 		seen := make(map[string]int)
 		for _, round := range []int{0, 1, maxRounds - 1} {
 			for attempt := range roundAttempts {
-				// As the driver has it, on top of what the store has.
+				// The store derives a token for the round, and the driver one
+				// for the attempt.
 				got := AttemptToken(AttemptToken(token, round*roundAttempts), attempt)
 				if other, twice := seen[got]; twice {
-					t.Fatalf("rule: attempts have distinct tokens; those of %q numbered %d and %d have %q", token, other, round*roundAttempts+attempt, got)
+					t.Fatalf("rule: attempts have distinct tokens; attempts %[2]d and %[3]d of %[1]q have %[4]q", token, other, round*roundAttempts+attempt, got)
 				}
 				seen[got] = round*roundAttempts + attempt
 				if !SameWrite(got, token) || strings.Trim(got, base64url) != "" {
-					t.Fatalf("rule: the tokens of one write are known by what they have in common, and of one alphabet; %q became %q", token, got)
+					t.Fatalf("rule: the tokens of one write share a part, and have one alphabet; %q became %q", token, got)
 				}
 			}
 		}
@@ -27,7 +28,7 @@ func TestAttemptTokens(t *testing.T) {
 		}
 		for _, other := range []string{newToken(), "", token[:countFrom], token + "A", string(rune(token[0]^1)) + token[1:]} {
 			if SameWrite(other, token) {
-				t.Errorf("rule: tokens of other writes are not taken for one's own; %q was taken for %q", other, token)
+				t.Errorf("rule: the tokens of two writes are told apart; %q was taken for %q", other, token)
 			}
 		}
 	}

@@ -14,15 +14,16 @@ type Codec[T any] struct {
 	Unmarshal func([]byte) (T, error)
 }
 
-// Typed is a view of a [Store] whose values are of type T: the same verbs with the
-// same rules and errors, and [ErrInvalidValue] where a value cannot be encoded or
-// decoded. What the codec says of it is not repeated, since it may quote values.
+// Typed is a view of a [Store] whose values are of type T. It has the same methods
+// with the same rules and errors, and returns [ErrInvalidValue] where a value
+// cannot be encoded or decoded. Errors do not repeat the codec's message, because
+// it may quote values.
 type Typed[T any] struct {
 	store *Store
 	codec Codec[T]
 }
 
-// NewTyped returns a view of store whose values are encoded by codec.
+// NewTyped returns a view of store that encodes values with codec.
 func NewTyped[T any](store *Store, codec Codec[T]) *Typed[T] {
 	if codec.Marshal == nil || codec.Unmarshal == nil {
 		panic("kv: NewTyped: the codec must have Marshal and Unmarshal")
@@ -41,8 +42,7 @@ func JSON[T any](store *Store) *Typed[T] {
 	})
 }
 
-// Store returns the store that the view is of, for Delete, DeleteMany,
-// DeletePrefix, Exists and all that does not look at values.
+// Store returns the store of the view, for everything that does not use values.
 func (v *Typed[T]) Store() *Store { return v.store }
 
 // Get is [Store.Get].
@@ -68,11 +68,11 @@ func (v *Typed[T]) Touch(ctx context.Context, key string, opts ...TouchOption) (
 	return v.store.Touch(ctx, key, opts...)
 }
 
-// Update is [Store.Update]. A value that cannot be decoded or encoded is
-// ErrInvalidValue, and nothing is changed.
+// Update is [Store.Update]. If a value cannot be decoded or encoded, it returns
+// ErrInvalidValue and changes nothing.
 func (v *Typed[T]) Update(ctx context.Context, key string, change func(old EntryOf[T], exists bool) (ChangeOf[T], error)) (EntryOf[T], error) {
 	const op = "update"
-	var latest T // what change made of the value, or left
+	var latest T // the value after change
 	raw := func(old Entry, exists bool) (Change, error) {
 		typed := EntryOf[T]{Key: old.Key}
 		if exists {
@@ -102,8 +102,8 @@ func (v *Typed[T]) Update(ctx context.Context, key string, change func(old Entry
 	return EntryOf[T]{Key: e.Key, Value: latest, Version: e.Version, ExpiresAt: e.ExpiresAt}, nil
 }
 
-// GetAndDelete is [Store.GetAndDelete]. An entry whose value cannot be decoded is
-// deleted, and ErrInvalidValue.
+// GetAndDelete is [Store.GetAndDelete]. If the value cannot be decoded, it deletes
+// the entry and returns ErrInvalidValue.
 func (v *Typed[T]) GetAndDelete(ctx context.Context, key string) (EntryOf[T], error) {
 	e, err := v.store.GetAndDelete(ctx, key)
 	if err != nil {
@@ -112,7 +112,7 @@ func (v *Typed[T]) GetAndDelete(ctx context.Context, key string) (EntryOf[T], er
 	return v.decode("get and delete", e, true)
 }
 
-// PutOp is [PutOp]. An AtomicWrite with a value that cannot be encoded returns
+// PutOp is [PutOp]. If the value cannot be encoded, AtomicWrite returns
 // ErrInvalidValue.
 func (v *Typed[T]) PutOp(key string, value T, opts ...PutOption) Op {
 	raw, err := v.codec.Marshal(value)
@@ -138,8 +138,8 @@ func (v *Typed[T]) Exists(ctx context.Context, key string) (bool, error) {
 	return v.store.Exists(ctx, key)
 }
 
-// Scan is [Store.Scan]. An entry whose value cannot be decoded comes with an error
-// that matches ErrInvalidValue, and the loop may go on.
+// Scan is [Store.Scan]. If the value of an entry cannot be decoded, Scan yields
+// its Key with an error that matches ErrInvalidValue, and the loop may go on.
 func (v *Typed[T]) Scan(ctx context.Context, prefix string, opts ...ScanOption) iter.Seq2[EntryOf[T], error] {
 	return func(yield func(EntryOf[T], error) bool) {
 		withValue := scansValues(opts)
@@ -155,8 +155,8 @@ func (v *Typed[T]) Scan(ctx context.Context, prefix string, opts ...ScanOption) 
 	}
 }
 
-// ScanPage is [Store.ScanPage]. At an entry whose value cannot be decoded it stops
-// with an error that matches ErrInvalidValue, and Next after that entry.
+// ScanPage is [Store.ScanPage]. It stops at an entry whose value cannot be
+// decoded, with an error that matches ErrInvalidValue and a Next after that entry.
 func (v *Typed[T]) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...PageOption) (PageOf[T], error) {
 	withValue := scansValues(opts)
 	raw, err := v.store.ScanPage(ctx, prefix, limit, cursor, opts...)
@@ -177,8 +177,8 @@ func (v *Typed[T]) Count(ctx context.Context, prefix string, opts ...RangeOption
 	return v.store.Count(ctx, prefix, opts...)
 }
 
-// GetMany is [Store.GetMany]. Keys whose value cannot be decoded are in the
-// *[BatchError].
+// GetMany is [Store.GetMany]. The *[BatchError] includes keys whose values cannot
+// be decoded.
 func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]EntryOf[T], error) {
 	raw, err := v.store.GetMany(ctx, keys)
 	entries := make(map[string]EntryOf[T], len(raw))
@@ -202,8 +202,8 @@ func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]Entry
 	return entries, batchError(failed)
 }
 
-// PutMany is [Store.PutMany]. One value that cannot be encoded refuses the whole
-// batch.
+// PutMany is [Store.PutMany]. One value that cannot be encoded makes the whole
+// call fail.
 func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) (map[string]Version, error) {
 	raw := make([]Item, len(items))
 	for i, item := range items {

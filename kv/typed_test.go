@@ -31,12 +31,12 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 		}
 		_, err := users.Get(t.Context(), "u:"+key)
 		if !errors.Is(err, kv.ErrInvalidValue) {
-			t.Errorf("rule: a value that is not JSON of the type is ErrInvalidValue; %s gave %v", key, err)
+			t.Errorf("rule: a value that is not JSON of the type is ErrInvalidValue; %s returned %v", key, err)
 			continue
 		}
 		for ; err != nil; err = unwrapFirst(err) {
 			if strings.Contains(err.Error(), "4711") {
-				t.Errorf("rule: no message holds a value; %s gave %q", key, err)
+				t.Errorf("rule: no message holds a value; %s returned %q", key, err)
 			}
 		}
 	}
@@ -53,7 +53,7 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 		}
 	}
 	if good != 1 || bad != 3 {
-		t.Errorf("rule: a scan names a value that is not JSON and goes on past it; %d good, %d bad", good, bad)
+		t.Errorf("rule: a scan names a value that is not JSON and goes on after it; %d good, %d bad", good, bad)
 	}
 	entries, err := users.GetMany(t.Context(), []string{"u:good", "u:syntax", "u:absent"})
 	if len(entries) != 1 || !errors.Is(err, kv.ErrInvalidValue) {
@@ -64,11 +64,11 @@ func TestJSONSaysNothingOfValues(t *testing.T) {
 		t.Fatalf("rule: a page ends at a value that is not JSON; got %v, %v", page.Entries, err)
 	}
 	if page, err = users.ScanPage(t.Context(), "u:", 10, page.Next); !errors.Is(err, kv.ErrInvalidValue) || !strings.Contains(err.Error(), "u:syntax") {
-		t.Errorf("rule: Next continues past a value that is not JSON; got %v, %v", page.Entries, err)
+		t.Errorf("rule: Next continues after a value that is not JSON; got %v, %v", page.Entries, err)
 	}
 	keys, err := users.ScanPage(t.Context(), "u:", 10, "", kv.KeysOnly())
 	if err != nil || len(keys.Entries) != 4 || keys.Next != "" {
-		t.Errorf("rule: a keys-only page looks at no value; got %v, %v", keys, err)
+		t.Errorf("rule: a keys-only page decodes no value; got %v, %v", keys, err)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestJSONNamesItsType(t *testing.T) {
 		"kv_test.user": func() error { _, err := kv.JSON[user](store).Get(t.Context(), "k"); return err },
 	} {
 		if err := get(); err == nil || !strings.HasSuffix(err.Error(), "cannot be decoded as "+want) {
-			t.Errorf("rule: an ErrInvalidValue names the type that the value is not of, %s; got %v", want, err)
+			t.Errorf("rule: an ErrInvalidValue names the wanted type, %s; got %v", want, err)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func unwrapFirst(err error) error {
 	return errors.Unwrap(err)
 }
 
-// A typed view changes values of its type, and nothing that it cannot read or write.
+// A typed view changes only values that it can decode and encode.
 func TestTypedUpdate(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
@@ -127,18 +127,18 @@ func TestTypedUpdate(t *testing.T) {
 	for name, change := range map[string]kv.ChangeOf[user]{"Leave": {Leave: true, Value: user{"Bob", 9}}, "Persist": {Value: user{"Ann", 3}, Persist: true}} {
 		e, err := users.Update(t.Context(), "u", func(kv.EntryOf[user], bool) (kv.ChangeOf[user], error) { return change, nil })
 		if err != nil || e.Value != (user{"Ann", 3}) || e.ExpiresAt.IsZero() != change.Persist && name == "Persist" {
-			t.Errorf("rule: an update with %s returns what there is; got %+v, %v", name, e, err)
+			t.Errorf("rule: an update with %s returns the entry as it is; got %+v, %v", name, e, err)
 		}
 	}
 	if got, err := users.Get(t.Context(), "u"); err != nil || got.Value != (user{"Ann", 3}) {
-		t.Errorf("rule: what Update returned is what is stored; got %+v, %v", got, err)
+		t.Errorf("rule: Update returns the stored entry; got %+v, %v", got, err)
 	}
 	if e, err := users.Update(t.Context(), "u", func(kv.EntryOf[user], bool) (kv.ChangeOf[user], error) { return kv.ChangeOf[user]{Delete: true}, nil }); err != nil || e != (kv.EntryOf[user]{Key: "u"}) {
 		t.Errorf("rule: an update that deletes returns no entry; got %+v, %v", e, err)
 	}
 	mine := errors.New("mine")
 	if _, err := users.Update(t.Context(), "u", func(kv.EntryOf[user], bool) (kv.ChangeOf[user], error) { return kv.ChangeOf[user]{}, mine }); err != mine {
-		t.Errorf("rule: an error of the function is returned as it is; got %v", err)
+		t.Errorf("rule: Update returns the function's error as it is; got %v", err)
 	}
 	if _, err := users.Update(t.Context(), "u", nil); !errors.Is(err, kv.ErrInvalidOption) {
 		t.Errorf("rule: an update without a function is ErrInvalidOption; got %v", err)
@@ -147,10 +147,10 @@ func TestTypedUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := users.Update(t.Context(), "bad", login); !errors.Is(err, kv.ErrInvalidValue) {
-		t.Errorf("rule: an update of what cannot be decoded is ErrInvalidValue; got %v", err)
+		t.Errorf("rule: an update of a value that cannot be decoded is ErrInvalidValue; got %v", err)
 	}
 	if e, err := store.Get(t.Context(), "bad"); string(e.Value) != "no JSON" || err != nil {
-		t.Errorf("rule: an update of what cannot be decoded changes nothing; there is %q, %v", e.Value, err)
+		t.Errorf("rule: an update of a value that cannot be decoded changes nothing; the entry is %q, %v", e.Value, err)
 	}
 }
 
@@ -162,19 +162,19 @@ func TestTypedGetAndDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e, err := users.GetAndDelete(t.Context(), "u"); err != nil || e.Value != (user{"Ann", 1}) || e.Version.IsZero() {
-		t.Errorf("rule: GetAndDelete returns the entry as it was; got %+v, %v", e, err)
+		t.Errorf("rule: GetAndDelete returns the deleted entry; got %+v, %v", e, err)
 	}
 	if e, err := users.GetAndDelete(t.Context(), "u"); !errors.Is(err, kv.ErrNotFound) || e != (kv.EntryOf[user]{}) {
-		t.Errorf("rule: GetAndDelete of nothing is ErrNotFound; got %+v, %v", e, err)
+		t.Errorf("rule: GetAndDelete of an absent key is ErrNotFound; got %+v, %v", e, err)
 	}
 	if _, err := store.Put(t.Context(), "bad", []byte("no JSON")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := users.GetAndDelete(t.Context(), "bad"); !errors.Is(err, kv.ErrInvalidValue) {
-		t.Errorf("rule: what cannot be decoded is ErrInvalidValue; got %v", err)
+		t.Errorf("rule: a value that cannot be decoded is ErrInvalidValue; got %v", err)
 	}
 	if ok, err := store.Exists(t.Context(), "bad"); ok || err != nil {
-		t.Errorf("rule: what cannot be decoded is deleted all the same; it exists: %v, %v", ok, err)
+		t.Errorf("rule: an entry whose value cannot be decoded is deleted; it exists: %v, %v", ok, err)
 	}
 }
 
@@ -194,6 +194,6 @@ func TestTypedAtomicWrite(t *testing.T) {
 		t.Errorf("rule: a value that cannot be encoded is ErrInvalidValue, with its key; got %v", err)
 	}
 	if e, err := users.Get(t.Context(), "g::ann"); err != nil || e.Version != versions[0] {
-		t.Errorf("rule: a value that cannot be encoded refuses the whole write; got %+v, %v", e, err)
+		t.Errorf("rule: a value that cannot be encoded makes the whole write fail; got %+v, %v", e, err)
 	}
 }

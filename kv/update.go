@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// Change is what an update makes of an entry.
+// Change is the result of an update's function.
 type Change = ChangeOf[[]byte]
 
-// ChangeOf is a [Change] to a value of type T, for a [Typed] view. At most one of
-// Leave, Delete and an expiry is set.
+// ChangeOf is a [Change] to a value of type T, for a [Typed] view. At most one of Leave,
+// Delete and an expiry is set.
 type ChangeOf[T any] struct {
 	// Value is the new value, unless Leave or Delete is set.
 	Value T
 
-	// The entry keeps its expiry, and a new one does not expire, unless one of these is
-	// set. TTL and ExpiresAt are the options [TTL] and [ExpiresAt] of a Put. Persist
-	// removes the expiry.
+	// Unless one of these is set, the entry keeps its expiry, and a new entry does not
+	// expire. TTL and ExpiresAt mean what the options [TTL] and [ExpiresAt] of a Put
+	// mean. Persist removes the expiry.
 	TTL       time.Duration
 	ExpiresAt time.Time
 	Persist   bool
@@ -29,36 +29,37 @@ type ChangeOf[T any] struct {
 	Delete bool // deletes the entry if there is one
 }
 
-// Update reads the entry under key, hands it to change, and stores what change makes of
-// it, if the entry is still the same. Otherwise it begins anew. It returns the entry as
-// change left it, which is the zero Entry with the Key where there is none.
+// Update reads the entry under key, passes it to change, and stores the result if the
+// entry is still the same. Otherwise it starts again. It returns the entry as it is
+// after the change. If there is no entry then, it returns the zero Entry with the Key.
 //
-// change is called with the entry, which it may modify, and with false where the key is
-// absent or the entry has expired. It is called as often as it takes, and may be called
-// in another goroutine, but never after Update has returned. It must not use the same
-// key. An error of change ends the Update, which returns that error as it is. A panic
-// passes on to the caller of Update.
+// change receives the entry, which it may modify. exists is false if the key is absent
+// or its entry has expired. Update may call change several times, and in another
+// goroutine, but never after Update has returned. change must not use the same key. If
+// it returns an error, Update returns that error as it is. A panic passes on to the
+// caller of Update.
 //
-// Update is exact under lost responses, also between processes: the entry keeps the
-// names of its last eight updates, so that each one sees whether it was applied.
-// Other writes of the key, and more than eight updates by others between an update and
-// its lost response, can make an error match ErrIndeterminate. So can a deletion, and
-// the end of the context.
+// Update is exact after lost responses, also between processes. The entry keeps the
+// names of its last eight updates, so each update can see whether it was applied. In
+// these cases an error may match ErrIndeterminate: other kinds of writes change the key,
+// more than eight updates of others come between an update and its lost response, the
+// entry is deleted, or the context ends.
 //
 // Calls that wait in one store for the same key are combined into one write. An update
-// that follows one of the same store needs no read. Where a later call of the same write has
-// replaced the entry, its Version matches no entry: IfVersion of it is ErrConditionFailed.
+// that follows another update of the same store needs no read. If a later call of the
+// same write has replaced the entry, the Version in the result matches no entry:
+// IfVersion with it is ErrConditionFailed.
 func (s *Store) Update(ctx context.Context, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	return s.update(ctx, "update", key, change)
 }
 
 // Increment adds delta to the number under key, and returns the sum. An absent key
-// counts as 0. The number is stored as decimal text: "42". The entry keeps its expiry;
-// with [TTL] or [ExpiresAt] every call sets it, with [TTLIfNew] the one that makes the
-// entry.
+// counts as 0. The number is stored as decimal text: "42". The entry keeps its expiry.
+// With [TTL] or [ExpiresAt] every call sets the expiry. With [TTLIfNew] only the call
+// that creates the entry sets it.
 //
-// It returns ErrInvalidValue, and changes nothing, when the value is no such text, or
-// when the sum does not fit into an int64. All else is as in [Store.Update].
+// If the value is not such a text, or the sum does not fit into an int64, Increment
+// returns ErrInvalidValue and changes nothing. Everything else is as in [Store.Update].
 func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...IncrementOption) (int64, error) {
 	const op = "increment"
 	plan, onlyNew, invalid := planIncrement(opts)
@@ -78,7 +79,7 @@ func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...
 		if exists {
 			var err error
 			if number, err = strconv.ParseInt(string(old.Value), 10, 64); err != nil {
-				return Change{}, s.fail(op, key, &Error{Kind: ErrInvalidValue, Err: fmt.Errorf("the value of %d bytes is no whole number in decimal text", len(old.Value))})
+				return Change{}, s.fail(op, key, &Error{Kind: ErrInvalidValue, Err: fmt.Errorf("the value of %d bytes is not a whole number in decimal text", len(old.Value))})
 			}
 		}
 		if delta > 0 && number > math.MaxInt64-delta || delta < 0 && number < math.MinInt64-delta {
@@ -94,8 +95,8 @@ func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...
 	return sum, nil
 }
 
-// planIncrement returns what an increment changes beside the value, nil for nothing, and
-// whether it does so of a new entry only.
+// planIncrement returns what an increment changes besides the value, nil for nothing.
+// onlyNew says that it applies only to a new entry.
 func planIncrement(opts []IncrementOption) (plan *Change, onlyNew bool, err *Error) {
 	for _, opt := range opts {
 		if plan != nil {
@@ -120,9 +121,9 @@ func planIncrement(opts []IncrementOption) (plan *Change, onlyNew bool, err *Err
 	return plan, onlyNew, nil
 }
 
-// GetAndDelete deletes the entry under key and returns it as it was: of all callers, one
-// gets it. It returns ErrNotFound when the key is absent or its entry has expired. All
-// else is as in [Store.Update].
+// GetAndDelete deletes the entry under key and returns the deleted entry. Of several
+// callers only one gets it. It returns ErrNotFound when the key is absent or its entry
+// has expired. Everything else is as in [Store.Update].
 func (s *Store) GetAndDelete(ctx context.Context, key string) (Entry, error) {
 	const op = "get and delete"
 	var taken Entry
@@ -139,8 +140,8 @@ func (s *Store) GetAndDelete(ctx context.Context, key string) (Entry, error) {
 	return taken, nil
 }
 
-// apply returns the record that a change makes of rec, and whether there is one. Its
-// value is the change's own.
+// apply returns the record that results from a change of rec, and whether there is one.
+// The record shares the change's value.
 func (s *Store) apply(change Change, rec Record, exists bool, now time.Time) (Record, bool, *Error) {
 	kinds := 0
 	for _, set := range []bool{change.Leave, change.Delete, change.TTL != 0, !change.ExpiresAt.IsZero(), change.Persist} {

@@ -11,9 +11,9 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// An update that nobody competes with makes few allocations: memkv's own are two of them,
-// and one is the function's. Under the race detector there is nothing to count: it has
-// sync.Pool drop a part of what it is given.
+// An update without competition makes few allocations: two are memkv's, and one is the
+// function's. The race detector makes sync.Pool drop some items, so the number means
+// nothing there.
 func TestUpdateAllocations(t *testing.T) {
 	change := func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Value: []byte("new value of an entry")}, nil }
 	for name, c := range map[string]struct {
@@ -39,7 +39,7 @@ func TestUpdateAllocations(t *testing.T) {
 		}, 11},
 	} {
 		got := math.Inf(1)
-		for range 5 { // what else goes on in the process is counted as well
+		for range 5 { // other goroutines of the process are counted as well
 			got = min(got, testing.AllocsPerRun(100, func() {
 				if err := c.do(t.Context(), c.store); err != nil {
 					t.Fatal(err)

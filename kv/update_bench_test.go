@@ -10,7 +10,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// combining is memkv that says it may wait, so that updates are combined.
+// combining returns a memkv store that says it may wait, so that updates are
+// combined.
 func combining() *kv.Store { return memkv.New().With(lagging(0)) }
 
 // incrementers add 1 to the number under a key.
@@ -19,7 +20,7 @@ var incrementers = []struct {
 	open func() *kv.Store
 	do   func(tb testing.TB, store *kv.Store)
 }{
-	{"loop", memkv.New, func(tb testing.TB, store *kv.Store) { // what programs write that have no Increment
+	{"loop", memkv.New, func(tb testing.TB, store *kv.Store) { // what programs do without Increment
 		for {
 			entry, err := store.Get(tb.Context(), "n")
 			n, invalid := strconv.ParseInt(string(entry.Value), 10, 64)

@@ -17,7 +17,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// network loses requests, responses, or carries requests out late.
+// network loses requests and responses, and delays requests.
 type network struct {
 	kv.Driver
 	mu     sync.Mutex
@@ -36,14 +36,14 @@ func (n *network) roll() float64 {
 
 func (n *network) Info() kv.Info { return waiting(n.Driver) }
 
-// waiting is what a middleware that waits by itself says of the driver below it.
+// waiting returns the Info of middleware that waits.
 func waiting(d kv.Driver) kv.Info {
 	info := d.Info()
 	info.Immediate = false
 	return info
 }
 
-// arrive carries out one of the late writes.
+// arrive carries out one of the delayed writes.
 func (n *network) arrive() {
 	n.mu.Lock()
 	var one func()
@@ -72,7 +72,7 @@ func (n *network) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, e
 	case at < n.chance/3: // never arrives
 		n.lost.Add(1)
 		return kv.Outcome{}, lost
-	case at < n.chance*2/3: // arrives late
+	case at < n.chance*2/3: // arrives later
 		n.lost.Add(1)
 		n.mu.Lock()
 		n.late = append(n.late, func() { _, _ = n.Driver.Write(context.Background(), req) })
@@ -86,7 +86,7 @@ func (n *network) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, e
 	return n.Driver.Write(ctx, req)
 }
 
-// over returns a store over another one's data whose requests pass a network.
+// over returns a store over another store's data, through a network.
 func over(store *kv.Store, chance float64, seed uint64) (*kv.Store, *network) {
 	n := &network{random: rand.New(rand.NewPCG(seed, 1)), chance: chance}
 	return store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { n.Driver = d; return n })), n
@@ -124,7 +124,7 @@ func TestIncrementsUnderLoss(t *testing.T) {
 					done.Wait()
 					want := int64(processes*callers*each) - failed.Load()
 					if got, err := data.Increment(t.Context(), "n", 0); got != want || err != nil {
-						t.Errorf("rule: the counter is the sum of what was acknowledged; seed %d: it is %d, %v; want %d", seed, got, err, want)
+						t.Errorf("rule: the counter is the sum of the acknowledged increments; seed %d: it is %d, %v; want %d", seed, got, err, want)
 					}
 				})
 			})
@@ -132,7 +132,7 @@ func TestIncrementsUnderLoss(t *testing.T) {
 	}
 }
 
-// A store's updates of one key cost next to no requests each.
+// A store needs few requests for many updates of one key.
 func TestUpdatesCombine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestUpdatesCombine(t *testing.T) {
 			t.Errorf("the counter is %s, %v; want 1000", entry.Value, err)
 		}
 		if requests := n.requests.Load(); requests > 100 || took > 150*5*time.Millisecond {
-			t.Errorf("rule: updates that wait for one key are combined; 1000 increments by 50 callers take %d requests and %s", requests, took)
+			t.Errorf("rule: updates that wait for one key are combined; 1000 increments of 50 callers take %d requests and %s", requests, took)
 		}
 		requests := n.requests.Load()
 		for range 10 {
@@ -165,17 +165,17 @@ func TestUpdatesCombine(t *testing.T) {
 			t.Errorf("rule: an update that follows one of the same store needs no read; 10 take %d requests", got)
 		}
 		requests = n.requests.Load()
-		for range 10 { // in turns with another process
+		for range 10 { // alternating with another process
 			_, _ = distant.Increment(t.Context(), "n", 1)
 			_, _ = store.Increment(t.Context(), "n", 1)
 		}
 		if got := n.requests.Load() - requests; got > 2*20+2 {
-			t.Errorf("rule: two stores that take turns need a read for each update; 20 take %d requests", got)
+			t.Errorf("rule: two stores that alternate need a read for each update; 20 take %d requests", got)
 		}
 	})
 }
 
-// lagging makes every request take so long.
+// lagging delays every request.
 func lagging(by time.Duration) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return delayed{d, by} })
 }
@@ -197,7 +197,7 @@ func (d delayed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return d.Driver.Write(ctx, req)
 }
 
-// What one function does must not harm the others of its round.
+// A function must not harm the other functions of its round.
 func TestBadFunctions(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]func(store *kv.Store) (outcome string){
@@ -232,7 +232,7 @@ func TestBadFunctions(t *testing.T) {
 			})
 			return fmt.Sprint(errors.Is(err, kv.ErrUnavailable))
 		},
-		"does not return until its caller has no patience": func(store *kv.Store) (outcome string) {
+		"does not return until its caller has left": func(store *kv.Store) (outcome string) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			_, err := store.Update(ctx, "n", func(kv.Entry, bool) (kv.Change, error) {
@@ -242,13 +242,13 @@ func TestBadFunctions(t *testing.T) {
 			return fmt.Sprint(err)
 		},
 	} {
-		want := map[string]string{"panics": "mine", "ends its goroutine": "ended, <nil>", "does not return until its caller has no patience": "*"}[name]
+		want := map[string]string{"panics": "mine", "ends its goroutine": "ended, <nil>", "does not return until its caller has left": "*"}[name]
 		if want == "" {
 			want = "true"
 		}
 		for driver, store := range map[string]func(data *kv.Store) *kv.Store{
-			"that waits":      func(data *kv.Store) *kv.Store { return data.With(lagging(5 * time.Millisecond)) },
-			"that never does": func(data *kv.Store) *kv.Store { return data },
+			"that may wait":    func(data *kv.Store) *kv.Store { return data.With(lagging(5 * time.Millisecond)) },
+			"that never waits": func(data *kv.Store) *kv.Store { return data },
 		} {
 			t.Run(name+", on a driver "+driver, func(t *testing.T) {
 				t.Parallel()
@@ -260,21 +260,21 @@ func TestBadFunctions(t *testing.T) {
 						if i == 3 {
 							done.Go(func() {
 								if got := bad(store); got != want && want != "*" {
-									t.Errorf("rule: a function's doing comes to its own caller; one that %s ends with %q, want %q", name, got, want)
+									t.Errorf("rule: a function affects only its own caller; one that %s ends with %q, want %q", name, got, want)
 								}
 							})
 						}
 						done.Go(func() {
 							for range 5 {
 								if _, err := store.Increment(t.Context(), "n", 1); err != nil {
-									t.Errorf("rule: a function that %s harms no other; an increment returns %v", name, err)
+									t.Errorf("rule: a function that %s affects no other; an increment returns %v", name, err)
 								}
 							}
 						})
 					}
 					done.Wait()
 					if got, err := data.Increment(t.Context(), "n", 0); got != 50 || err != nil {
-						t.Errorf("rule: a function that %s harms no other; the counter is %d, %v; want 50", name, got, err)
+						t.Errorf("rule: a function that %s affects no other; the counter is %d, %v; want 50", name, got, err)
 					}
 				})
 			})
@@ -298,24 +298,24 @@ func (d *counting) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, 
 	return d.Driver.Write(ctx, req)
 }
 
-// The updates of a driver that never waits are not combined, and none is beaten for ever.
+// A driver that never waits gets one write per update, and no update loses for ever.
 func TestImmediateUpdates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var driver counting
 		store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver.Driver = d; return &driver }))
-		const callers = 200 // in each round of a race one wins: the last would lose 199
+		const callers = 200 // one wins each round: the last would lose 199 rounds
 		var done sync.WaitGroup
 		var calls atomic.Int64
 		for range callers {
 			done.Go(func() {
 				_, err := store.Update(t.Context(), "n", func(old kv.Entry, _ bool) (kv.Change, error) {
 					calls.Add(1)
-					time.Sleep(50 * time.Millisecond) // fake time: the others come between
+					time.Sleep(50 * time.Millisecond) // fake time: other updates come between
 					return kv.Change{Value: append(old.Value, '.')}, nil
 				})
 				if err != nil {
-					t.Errorf("rule: an update that lost often goes first; %d at once, and one returns %v", callers, err)
+					t.Errorf("rule: an update that lost often goes first; of %d at once one returns %v", callers, err)
 				}
 			})
 		}
@@ -324,7 +324,7 @@ func TestImmediateUpdates(t *testing.T) {
 			t.Errorf("the value has %d bytes, %v; want one of each update, %d", len(entry.Value), err, callers)
 		}
 		if got := driver.requests.Load() - 1; got != 2*calls.Load() {
-			t.Errorf("rule: an update of a driver that never waits is a read and a write of its own; %d calls of functions took %d requests", calls.Load(), got)
+			t.Errorf("rule: an update of a driver that never waits is its own read and write; %d calls of functions took %d requests", calls.Load(), got)
 		}
 	})
 }
@@ -398,13 +398,14 @@ func TestUpdatersLeave(t *testing.T) {
 		entry, err := data.Get(t.Context(), "n")
 		got, _ := strconv.ParseInt(string(entry.Value), 10, 64)
 		if err != nil || got < acknowledged.Load() || got > acknowledged.Load()+unknown.Load() || acknowledged.Load() == 0 || unknown.Load() == 0 {
-			t.Errorf("rule: what was acknowledged was applied, and what was not unknown was not; the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
+			t.Errorf("rule: every acknowledged update was applied, and no failed update was;  the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
 		}
 	})
 }
 
-// An update that deletes an entry deletes it for every clock, as Delete does: also one that
-// has expired by the caller's clock alone, and one that it has made itself meanwhile.
+// An update that deletes an entry deletes it for every clock, as Delete does. This
+// includes an entry that has expired by the caller's clock alone, and an entry that the
+// update itself made meanwhile.
 func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
 	t.Parallel()
 	for _, calls := range []int{1, 3} {
@@ -418,22 +419,22 @@ func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
 			for i := range calls {
 				change := kv.Change{Delete: i == calls-1, Leave: i == 0 && calls > 1}
 				done.Go(func() {
-					time.Sleep(time.Duration(i) * time.Microsecond) // fake time: all but the first wait for it
+					time.Sleep(time.Duration(i) * time.Microsecond) // fake time: all others wait for the first
 					if _, err := fast.Update(t.Context(), "k", func(kv.Entry, bool) (kv.Change, error) { return change, nil }); err != nil {
 						t.Error(err)
 					}
 				})
 			}
 			done.Wait()
-			time.Sleep(time.Second) // fake time, in which what stands for the deletion is removed
+			time.Sleep(time.Second) // fake time: the record that replaces the entry is deleted
 			if entry, err := data.Get(t.Context(), "k"); !errors.Is(err, kv.ErrNotFound) {
-				t.Errorf("rule: what an update has deleted is gone; after %d calls there is %q, %v", calls, entry.Value, err)
+				t.Errorf("rule: an entry that an update deleted is gone; after %d calls it is %q, %v", calls, entry.Value, err)
 			}
 		})
 	}
 }
 
-// offline is a service that answers nothing any more once it is away.
+// offline is a service that does not respond once it is away.
 type offline struct {
 	kv.Driver
 	away atomic.Bool
@@ -453,7 +454,8 @@ func (d *offline) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, e
 	return d.Driver.Write(ctx, req)
 }
 
-// Of the updates of one lost write, those that change nothing have no part in it.
+// Updates that change nothing are never indeterminate, even if the write of their round
+// is lost.
 func TestLeavingIsNeverIndeterminate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -473,11 +475,11 @@ func TestLeavingIsNeverIndeterminate(t *testing.T) {
 			done.Go(func() {
 				_, err := store.Update(t.Context(), "n", func(kv.Entry, bool) (kv.Change, error) { return c.change, nil })
 				if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != c.unknown {
-					t.Errorf("rule: only an update that changes something may be ErrIndeterminate; that of %+v returns %v", c.change, err)
+					t.Errorf("rule: only an update that changes something may be ErrIndeterminate; the update %+v returns %v", c.change, err)
 				}
 			})
 		}
-		time.Sleep(11 * time.Millisecond) // fake time: the first is done, and the write of the others under way
+		time.Sleep(11 * time.Millisecond) // fake time: the first is done, and the others' write is in flight
 		service.away.Store(true)
 		done.Wait()
 	})

@@ -7,28 +7,28 @@ import (
 	"strings"
 )
 
-// Version names one state of one entry, for [IfVersion]. It is opaque: two
+// Version names one state of one entry, for [IfVersion]. It is opaque. Two
 // versions are equal, by ==, exactly when they name the same state of the same
-// key on the same provider. The zero Version names none.
+// key on the same provider. The zero Version names no state.
 //
-// String and [ParseVersion] carry it through HTTP headers, forms and files, as
-// do MarshalText and UnmarshalText through JSON.
+// String and [ParseVersion] convert it for HTTP headers, forms and files.
+// MarshalText and UnmarshalText convert it for JSON.
 type Version struct {
 	provider string
-	key      uint64 // hash of the key, so that no version serves another key
-	expires  int64  // so that a version ends when its entry does
+	key      uint64 // hash of the key: a version is valid for its key only
+	expires  int64  // a version ends when its entry expires
 	native   string
 }
 
-// versionFormat is the first byte of a version's text. The rest, in base64url,
-// is: a checksum of what follows, the hash of the key, the expiry, the length
-// of the provider's name, the name, and the native version.
+// versionFormat is the first byte of a version's text. The rest is, in base64url:
+// a checksum of what follows, the hash of the key, the expiry, the length of the
+// provider's name, the name, and the native version.
 const versionFormat = 1
 
 const versionHeader = 1 + 8 + 8 + 8 + 1
 
-// maxNativeLen is more than any service's own name for a state has, and
-// maxVersionText the length of the longest text: what is longer is not decoded.
+// maxNativeLen is more than the length of any service's native version.
+// maxVersionText is the length of the longest text. Longer texts are not decoded.
 const (
 	maxNativeLen   = 1024
 	maxVersionText = (versionHeader + maxNameLen + maxNativeLen + 2) / 3 * 4
@@ -37,8 +37,8 @@ const (
 // IsZero reports whether v is the zero Version, which names no state.
 func (v Version) IsZero() bool { return v == Version{} }
 
-// String returns the version's text, printable ASCII without spaces that is safe
-// in URLs. The zero Version's is empty.
+// String returns the version's text: printable ASCII without spaces, safe in
+// URLs. The text of the zero Version is empty.
 func (v Version) String() string {
 	if v.IsZero() {
 		return ""
@@ -53,8 +53,9 @@ func (v Version) String() string {
 	return encodeText(b)
 }
 
-// ParseVersion reads the text that String returned. Any other text, the empty one
-// included, is an error that matches [ErrInvalidVersion].
+// ParseVersion returns the Version whose String returned text. For any other
+// text, including the empty one, it returns an error that matches
+// [ErrInvalidVersion].
 func ParseVersion(text string) (Version, error) {
 	if len(text) > maxVersionText {
 		return Version{}, invalidVersion(fmt.Sprintf("the text has %d bytes, more than any version; want what Version.String returned", len(text)))
@@ -81,23 +82,22 @@ func ParseVersion(text string) (Version, error) {
 	return v, nil
 }
 
-// encodeText and decodeText make what users carry about, cursors and versions,
-// one text each.
+// encodeText and decodeText convert cursors and versions to texts and back.
 
 func encodeText(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 func decodeText(text string) ([]byte, bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	// Line breaks are the one thing that even strict decoding passes over.
+	// Even strict decoding ignores line breaks.
 	return b, err == nil && !strings.ContainsAny(text, "\r\n")
 }
 
-// MarshalText is String.
+// MarshalText returns String.
 func (v Version) MarshalText() ([]byte, error) {
 	return []byte(v.String()), nil
 }
 
-// UnmarshalText is [ParseVersion], but takes the empty text for the zero Version.
+// UnmarshalText is [ParseVersion], but the empty text is the zero Version.
 func (v *Version) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*v = Version{}
@@ -110,30 +110,31 @@ func (v *Version) UnmarshalText(text []byte) error {
 	return err
 }
 
-// version names the state that a driver read or wrote.
+// version returns the Version of a state that a driver read or wrote.
 func (s *Store) version(key string, expires int64, native string) Version {
 	return Version{provider: s.info.Name, key: hash(key), expires: expires, native: native}
 }
 
-// replacedNative begins the native part of a version that its own call knows to be
-// replaced. No service's own name for a state begins so.
+// replacedNative is the start of the native part of a version whose state its own
+// call knows to be replaced. No service's native version begins like this.
 const replacedNative = "\x00"
 
-// replacedVersion names a state that the write with this token made and that another
-// one replaced since: no entry will be in it again.
+// replacedVersion returns the version of a state that the write with this token
+// made and that another write has replaced since. No entry is in that state
+// again.
 func (s *Store) replacedVersion(key, token string) Version {
 	return s.version(key, 0, replacedNative+token)
 }
 
 func (v Version) replaced() bool { return strings.HasPrefix(v.native, replacedNative) }
 
-// checkVersion refuses a version that cannot be one of key's in this store.
+// checkVersion returns an error if v cannot be a version of key in this store.
 func (s *Store) checkVersion(v Version, key string) *Error {
 	switch {
 	case v.IsZero():
 		return invalidVersion("the version is empty; want what Get, Put or a scan returned")
-	case v.native == "": // which would be no condition at all
-		return invalidVersion("the version names no state; the driver that it is from reported none")
+	case v.native == "": // a write would have no condition
+		return invalidVersion("the version names no state: its driver did not report one")
 	case v.provider != s.info.Name:
 		return invalidVersion(fmt.Sprintf("the version is of a %q store; this one is %q", v.provider, s.info.Name))
 	case v.key != hash(key):

@@ -24,25 +24,25 @@ func TestVersionText(t *testing.T) {
 		marshalled, err := json.Marshal(map[string]Version{"v": v})
 		var back map[string]Version
 		if err != nil || json.Unmarshal(marshalled, &back) != nil || back["v"] != v {
-			t.Errorf("rule: a version survives JSON; %s gave %v, %v", marshalled, back, err)
+			t.Errorf("rule: a version survives JSON; %s became %v, %v", marshalled, back, err)
 		}
 		for i := range len(text) {
 			for bit := range 7 {
 				damaged := []byte(text)
 				damaged[i] ^= 1 << bit
 				if _, err := ParseVersion(string(damaged)); !errors.Is(err, ErrInvalidVersion) {
-					t.Fatalf("rule: a damaged version is ErrInvalidVersion; bit %d of byte %d of %q flipped gave %v", bit, i, text, err)
+					t.Fatalf("rule: a damaged version is ErrInvalidVersion; bit %d of byte %d of %q flipped returned %v", bit, i, text, err)
 				}
 			}
 			if _, err := ParseVersion(text[:i]); !errors.Is(err, ErrInvalidVersion) {
-				t.Fatalf("rule: a truncated version is ErrInvalidVersion; %d bytes of %q gave %v", i, text, err)
+				t.Fatalf("rule: a truncated version is ErrInvalidVersion; %d bytes of %q returned %v", i, text, err)
 			}
 		}
 	}
 	text := Version{provider: "mem", key: 1, native: "n"}.String()
 	for _, other := range []string{text + "\n", "\r\n" + text, text[:4] + "\n" + text[4:]} {
 		if _, err := ParseVersion(other); !errors.Is(err, ErrInvalidVersion) {
-			t.Errorf("rule: a version has one text; %q gave %v", other, err)
+			t.Errorf("rule: a version has one text; %q returned %v", other, err)
 		}
 	}
 	if text := (Version{}).String(); text != "" {
@@ -62,7 +62,7 @@ func FuzzParseVersion(f *testing.F) {
 		v, err := ParseVersion(text)
 		if err != nil {
 			if !errors.Is(err, ErrInvalidVersion) || v != (Version{}) {
-				t.Fatalf("rule: what is not a version is ErrInvalidVersion and none; %q gave %v, %v", text, v, err)
+				t.Fatalf("rule: a text that is not a version is ErrInvalidVersion and the zero Version; %q returned %v, %v", text, v, err)
 			}
 			return
 		}
@@ -84,11 +84,11 @@ func FuzzCursor(f *testing.F) {
 		switch {
 		case err != nil:
 			if err.Kind != ErrInvalidCursor || key != "" {
-				t.Fatalf("rule: what is not a cursor is ErrInvalidCursor; %q gave %q, %v", cursor, key, err)
+				t.Fatalf("rule: a text that is not a cursor is ErrInvalidCursor; %q returned %q, %v", cursor, key, err)
 			}
 		case key == "":
 			if cursor != "" {
-				t.Fatalf("rule: only the empty cursor stands at the start; %q does", cursor)
+				t.Fatalf("rule: only the empty cursor is the start; %q is too", cursor)
 			}
 		default:
 			if !strings.HasPrefix(key, prefix) || checkKey(key, MaxKeyLen) != nil {
@@ -112,7 +112,7 @@ func TestCursors(t *testing.T) {
 	}
 	for _, other := range []string{"", "u", "user", "user:4", "user:42", "order:"} {
 		if _, err := cursorKey(other, cursor); err == nil || err.Kind != ErrInvalidCursor {
-			t.Errorf("rule: another prefix's cursor is ErrInvalidCursor; under %q it gave %v", other, err)
+			t.Errorf("rule: another prefix's cursor is ErrInvalidCursor; under %q it returned %v", other, err)
 		}
 	}
 	for i := range len(cursor) {
@@ -120,11 +120,11 @@ func TestCursors(t *testing.T) {
 			damaged := []byte(cursor)
 			damaged[i] ^= 1 << bit
 			if _, err := cursorKey("user:", string(damaged)); err == nil || err.Kind != ErrInvalidCursor {
-				t.Fatalf("rule: a damaged cursor is ErrInvalidCursor; bit %d of byte %d flipped gave %v", bit, i, err)
+				t.Fatalf("rule: a damaged cursor is ErrInvalidCursor; bit %d of byte %d flipped returned %v", bit, i, err)
 			}
 		}
 		if _, err := cursorKey("user:", cursor[:i]); i > 0 && (err == nil || err.Kind != ErrInvalidCursor) {
-			t.Fatalf("rule: a truncated cursor is ErrInvalidCursor; %d bytes gave %v", i, err)
+			t.Fatalf("rule: a truncated cursor is ErrInvalidCursor; %d bytes returned %v", i, err)
 		}
 	}
 }

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// maxRounds bounds how often a write starts over because the record that made its
-// condition fail was gone or expired by the time it was looked at. Each round is
-// the doing of another writer, so that no store in use comes near it.
+// maxRounds limits how often a write starts again because the record that made its
+// condition fail was gone or expired when the store read it. Each round needs
+// another writer, so no store in practice comes near it.
 const maxRounds = 100
 
-// Put stores value under key, with the expiry that [TTL] or [ExpiresAt] sets, in
-// place of all that was there. With [IfNotExists] or [IfVersion] it does so only
-// if the condition holds, and otherwise returns ErrConditionFailed. It returns
-// the version of what it stored. Put does not keep value; nil is the empty value.
+// Put stores value under key in place of any entry there. [TTL] or [ExpiresAt] sets
+// the expiry. With [IfNotExists] or [IfVersion] it does so only if the condition
+// holds, and otherwise returns ErrConditionFailed. It returns the version of the
+// stored entry. Put does not keep value. A nil value is stored as the empty value.
 //
-// An error that does not match ErrIndeterminate means that nothing was written.
-// Conditional puts are exact even when a response is lost on the way: a retry
-// that meets the put's own write is a success. Unconditional puts may be applied
-// again by a retry, even after a later write of somebody else.
+// If an error does not match ErrIndeterminate, nothing was written. Conditional puts
+// are exact even after a lost response: a retry that finds the put's own write
+// succeeds. A retry may apply an unconditional put again, even after a later write
+// of somebody else.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (Version, error) {
 	const op = "put"
 	if err := s.checkKey(key); err != nil {
@@ -41,13 +41,13 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 	return s.write(&c, op, WriteRequest{Write: Write{Kind: KindPut, Record: rec, Condition: plan.cond}, Now: plan.now})
 }
 
-// Touch gives the entry under key another expiry, [TTL] or [ExpiresAt], and so a new
-// version. ExpiresAt of the zero time lets it live for ever. The value stays as it is,
-// and is not transferred. It returns ErrNotFound when the key is absent or its entry
-// has expired. With [IfVersion] it returns ErrConditionFailed instead, and also when
-// the entry is in another state.
+// Touch sets the expiry of the entry under key with [TTL] or [ExpiresAt]. The entry
+// gets a new version. With ExpiresAt of the zero time the entry does not expire. The
+// value stays as it is, and is not transferred. Touch returns ErrNotFound when the
+// key is absent or its entry has expired. With [IfVersion] it then returns
+// ErrConditionFailed, as it does when the entry is in another state.
 //
-// Its errors and lost responses are those of a conditional [Store.Put].
+// Its errors and lost responses are as in a conditional [Store.Put].
 func (s *Store) Touch(ctx context.Context, key string, opts ...TouchOption) (Version, error) {
 	const op = "touch"
 	if err := s.checkKey(key); err != nil {
@@ -77,11 +77,11 @@ func (s *Store) planTouch(key string, at time.Time, opts []TouchOption) (w Write
 	return Write{Kind: KindTouch, Record: Record{Key: key, Expires: plan.expires, Token: newToken()}, Condition: plan.cond}, plan.now, nil
 }
 
-// write has the driver carry out one put or touch under the condition that the caller
-// asked for, and decides what the answers mean.
+// write lets the driver carry out one put or touch under the caller's condition, and
+// decides what the results mean.
 func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
 	token, asked := req.Token, req.Condition
-	mayHaveApplied := false // an earlier attempt
+	mayHaveApplied := false // true after an attempt that may have been applied
 	for round := range maxRounds {
 		req.Token = AttemptToken(token, round*roundAttempts)
 		out, err := s.driver.Write(c.ctx, req)
@@ -112,8 +112,8 @@ func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
 	return Version{}, s.fail(op, req.Key, errBeaten(mayHaveApplied))
 }
 
-// translate judges a condition by what is under the key. While it holds, it returns
-// the condition under which the driver can judge it as well.
+// translate judges a condition by the record under the key. If it holds, translate
+// returns a condition that the driver can judge.
 func translate(asked Condition, found Found, now int64) (cond Condition, holds bool, err error) {
 	live := found.Exists && !expired(found.Expires, now)
 	switch {
@@ -123,25 +123,25 @@ func translate(asked Condition, found Found, now int64) (cond Condition, holds b
 		return asked, true, nil
 	case live == (asked.Kind == CondAbsent):
 		return asked, false, nil
-	case found.Version == "": // which would be no condition at all
-		return asked, false, &Error{Err: errors.New("the driver reported no version of the entry, so that it cannot be replaced in the state it was found in")}
+	case found.Version == "": // a write would have no condition
+		return asked, false, &Error{Err: errors.New("the driver reported no version of the entry, so the entry cannot be replaced in that state")}
 	}
 	return Condition{Kind: CondVersion, Version: found.Version}, true, nil
 }
 
-// errBeaten is the error of a write that others were faster than, every time.
+// errBeaten is the error of a write before which others wrote every time.
 func errBeaten(mayHaveApplied bool) *Error {
-	return &Error{Kind: ErrUnavailable, MayHaveApplied: mayHaveApplied, Err: errors.New("others changed it too often while the condition was judged")}
+	return &Error{Kind: ErrUnavailable, MayHaveApplied: mayHaveApplied, Err: errors.New("others changed the entry too often while the condition was checked")}
 }
 
-// Delete removes the entry under key; deleting an absent key is no error. With
-// [IfVersion] it does so only if the entry is still in that state, and otherwise
-// returns ErrConditionFailed.
+// Delete removes the entry under key. Deleting an absent key is no error. With
+// [IfVersion] Delete removes the entry only if it is still in that state, and
+// otherwise returns ErrConditionFailed.
 //
-// An error that does not match ErrIndeterminate means that nothing was deleted. A
-// conditional delete whose response was lost is ErrIndeterminate when its retry
-// finds the condition failed, since a delete leaves no trace of who made it.
-// Unconditional deletes may be applied again by a retry, even after somebody
+// If an error does not match ErrIndeterminate, nothing was deleted. When the
+// response to a conditional delete was lost and the retry finds that the condition
+// fails, the error matches ErrIndeterminate, because a delete leaves no trace of who
+// made it. A retry may apply an unconditional delete again, even after somebody
 // re-created the key.
 func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) error {
 	const op = "delete"
@@ -160,7 +160,7 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	return s.delete(&c, op, key, plan.cond, plan.now)
 }
 
-// delete has the driver carry out one deletion.
+// delete lets the driver carry out one deletion.
 func (s *Store) delete(c *call, op, key string, cond Condition, now int64) error {
 	w := Write{Kind: KindDelete, Record: Record{Key: key, Token: newToken()}, Condition: cond}
 	out, err := s.driver.Write(c.ctx, WriteRequest{Write: w, Now: now})
@@ -173,8 +173,9 @@ func (s *Store) delete(c *call, op, key string, cond Condition, now int64) error
 	return nil
 }
 
-// errCondition is the error of a condition that failed: just that, unless an
-// attempt that may have been applied came before.
+// errCondition returns the error of a condition that failed. It matches
+// ErrConditionFailed or ErrNotFound, unless an earlier attempt may have been
+// applied.
 func (s *Store) errCondition(op, key string, asked ConditionKind, mayHaveApplied bool) error {
 	e := &Error{Kind: ErrConditionFailed}
 	switch {
@@ -183,21 +184,21 @@ func (s *Store) errCondition(op, key string, asked ConditionKind, mayHaveApplied
 			MayHaveApplied: true,
 			Err:            errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
 		}
-	case asked == CondLive: // a touch: its caller asked for nothing
+	case asked == CondLive: // a touch without a condition of its caller
 		e.Kind = ErrNotFound
 	case asked == CondAbsent:
 		e.Err = errors.New("there is an entry already")
 	case asked == CondVersion:
-		e.Err = errors.New("the entry has another version by now, or is gone")
+		e.Err = errors.New("the entry has another version now, or is gone")
 	default:
-		e.Err = errors.New("the driver says so of a write without a condition")
+		e.Err = errors.New("the driver reported a failed condition for a write without one")
 	}
 	return s.fail(op, key, e)
 }
 
-// failWrite is fail for a write that reached the driver. Its fate is unknown
-// unless the driver says otherwise with an *Error and no earlier attempt may
-// have been applied.
+// failWrite is fail for a write that reached the driver. The write may have been
+// applied, unless the driver returned an *Error that says otherwise and no earlier
+// attempt may have been applied.
 func (s *Store) failWrite(c *call, op, key string, mayHaveApplied bool, err error) error {
 	e, ok := err.(*Error)
 	if !ok {

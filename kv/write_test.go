@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// scripted answers the writes of one call with one answer after the other, as a
-// service would that loses responses and has other writers.
+// scripted returns one prepared result after another for the writes of one
+// call, like a service that loses responses and has other writers.
 type scripted struct {
 	kv.Driver
 	t       *testing.T
@@ -22,14 +22,14 @@ type scripted struct {
 
 type answer struct {
 	out     kv.Outcome
-	own     bool // the record found is the one this very call wrote
+	own     bool // this call wrote the record that was found
 	attempt int  // the attempt that wrote it
 	err     error
 }
 
 func (d *scripted) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	if len(d.asked) == len(d.answers) {
-		d.t.Fatalf("rule: a call sends no more than it must; request %d was not expected", len(d.asked)+1)
+		d.t.Fatalf("rule: a call sends no needless request; request %d was not expected", len(d.asked)+1)
 	}
 	a := d.answers[len(d.asked)]
 	d.asked = append(d.asked, req)
@@ -94,36 +94,36 @@ func TestOutcomesOfWrites(t *testing.T) {
 		{"create", "a put-if-absent that was applied is stored", put(kv.IfNotExists()), []answer{done}, nil, nil},
 		{"create-live", "a put-if-absent of a live key fails", put(kv.IfNotExists()), []answer{found(live, false)},
 			[]error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
-		{"create-own", "a retry that meets the call's own write is a success", put(kv.IfNotExists()), []answer{own}, nil, nil},
+		{"create-own", "a retry that finds the call's own write is a success", put(kv.IfNotExists()), []answer{own}, nil, nil},
 		{"create-live-retried", "a condition that fails after an attempt that may have been applied is indeterminate", put(kv.IfNotExists()), []answer{found(live, true)},
 			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
-		{"create-expired", "an expired entry is taken over", put(kv.IfNotExists()), []answer{found(gone, false), done}, nil, nil},
-		{"create-expired-lost", "one of several takers wins", put(kv.IfNotExists()), []answer{found(gone, false), found(live, false)},
+		{"create-expired", "an expired entry is replaced", put(kv.IfNotExists()), []answer{found(gone, false), done}, nil, nil},
+		{"create-expired-lost", "of several writers one wins", put(kv.IfNotExists()), []answer{found(gone, false), found(live, false)},
 			[]error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
-		{"create-expired-own", "a takeover whose response was lost is a success", put(kv.IfNotExists()), []answer{found(gone, false), own}, nil, nil},
-		{"create-expired-retried", "uncertainty of an earlier request of the call remains", put(kv.IfNotExists()), []answer{found(gone, true), found(live, false)},
+		{"create-expired-own", "a replacement whose response was lost is a success", put(kv.IfNotExists()), []answer{found(gone, false), own}, nil, nil},
+		{"create-expired-retried", "after an earlier request of unknown result the call is indeterminate", put(kv.IfNotExists()), []answer{found(gone, true), found(live, false)},
 			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
-		{"create-vanished", "an entry that vanished before it was looked at is absent", put(kv.IfNotExists()), []answer{vanished(false), done}, nil, nil},
-		{"create-vanished-retried-error", "uncertainty of an earlier request of the call remains in an error", put(kv.IfNotExists()), []answer{vanished(true), {err: &kv.Error{Kind: kv.ErrThrottled}}},
+		{"create-vanished", "an entry that vanished before it was read is absent", put(kv.IfNotExists()), []answer{vanished(false), done}, nil, nil},
+		{"create-vanished-retried-error", "after an earlier request of unknown result an error is indeterminate", put(kv.IfNotExists()), []answer{vanished(true), {err: &kv.Error{Kind: kv.ErrThrottled}}},
 			[]error{kv.ErrIndeterminate, kv.ErrThrottled}, nil},
 		{"cas", "a compare-and-swap that was applied is stored", put(kv.IfVersion(version)), []answer{done}, nil, nil},
-		{"cas-own", "a retry that meets the call's own write is a success", put(kv.IfVersion(version)), []answer{own}, nil, nil},
+		{"cas-own", "a retry that finds the call's own write is a success", put(kv.IfVersion(version)), []answer{own}, nil, nil},
 		{"cas-stale", "a stale version fails", put(kv.IfVersion(version)), []answer{found(live, false)}, []error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
 		{"cas-absent", "a version of a deleted entry fails", put(kv.IfVersion(version)), []answer{vanished(false)}, []error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
-		{"cas-retried", "a compare-and-swap is sent once more only by the SDK, never by the store", put(kv.IfVersion(version)), []answer{found(live, true)},
+		{"cas-retried", "a compare-and-swap is repeated only by the SDK, never by the store", put(kv.IfVersion(version)), []answer{found(live, true)},
 			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
-		{"put-refused", "an error that says so means that nothing was written", put(), []answer{{err: &kv.Error{Kind: kv.ErrPermission, Err: errReset}}},
+		{"put-refused", "after an error without MayHaveApplied nothing was written", put(), []answer{{err: &kv.Error{Kind: kv.ErrPermission, Err: errReset}}},
 			[]error{kv.ErrPermission, errReset}, []error{kv.ErrIndeterminate}},
-		{"put-unknown", "an error whose fate is unknown matches its cause as well", put(), []answer{{err: &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errReset}}},
+		{"put-unknown", "an error with MayHaveApplied matches its cause as well", put(), []answer{{err: &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errReset}}},
 			[]error{kv.ErrIndeterminate, kv.ErrUnavailable, errReset}, nil},
-		{"put-plain", "a driver's plain error leaves the fate of a write open", put(), []answer{{err: context.DeadlineExceeded}},
+		{"put-plain", "after a driver's plain error the write may have been applied", put(), []answer{{err: context.DeadlineExceeded}},
 			[]error{kv.ErrIndeterminate, context.DeadlineExceeded}, nil},
 		{"delete", "a delete that was applied is no error", del(), []answer{done}, nil, nil},
 		{"delete-version", "a delete of that version is no error", del(kv.IfVersion(version)), []answer{done}, nil, nil},
 		{"delete-stale", "a stale version fails", del(kv.IfVersion(version)), []answer{found(live, false)}, []error{kv.ErrConditionFailed}, []error{kv.ErrIndeterminate}},
 		{"delete-retried", "a conditional delete leaves no trace, so after a lost attempt it is indeterminate", del(kv.IfVersion(version)), []answer{vanished(true)},
 			[]error{kv.ErrIndeterminate}, []error{kv.ErrConditionFailed}},
-		{"delete-plain", "a driver's plain error leaves the fate of a delete open", del(), []answer{{err: errReset}}, []error{kv.ErrIndeterminate, errReset}, nil},
+		{"delete-plain", "after a driver's plain error the delete may have been applied", del(), []answer{{err: errReset}}, []error{kv.ErrIndeterminate, errReset}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -164,12 +164,12 @@ func TestTakeoverReplacesTheVersionFound(t *testing.T) {
 	want := []kv.Condition{{Kind: kv.CondAbsent}, {Kind: kv.CondVersion, Version: "v1"}}
 	for i, req := range d.asked {
 		if req.Condition != want[i] {
-			t.Errorf("rule: an expired entry is replaced only in the state it was found in; request %d has %+v, want %+v", i, req.Condition, want[i])
+			t.Errorf("rule: an expired entry is replaced only in the state in which it was found; request %d has %+v, want %+v", i, req.Condition, want[i])
 		}
 	}
 }
 
-// nameless is a driver that never says which version a record has.
+// nameless is a driver that never reports a version.
 type nameless struct{ kv.Driver }
 
 func (d nameless) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -180,7 +180,7 @@ func (d nameless) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) 
 
 func (d nameless) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	if req.Condition.Kind == kv.CondAbsent {
-		req.Now = 0 // the store is to judge the expiry
+		req.Now = 0 // the store must judge the expiry
 	}
 	out, err := d.Driver.Write(ctx, req)
 	out.Version, out.Found.Version = "", ""
@@ -200,25 +200,25 @@ func TestNoVersionIsNoCondition(t *testing.T) {
 	}
 	for how, version := range map[string]kv.Version{"Put": written, "Get": read.Version} {
 		if _, err := store.Put(t.Context(), "k", []byte("new"), kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidVersion) {
-			t.Errorf("rule: a version that names no state is ErrInvalidVersion, and not a Put without a condition; with that of %s it gave %v", how, err)
+			t.Errorf("rule: a version that names no state is ErrInvalidVersion, and not a Put without a condition; with the version of %s it returned %v", how, err)
 		}
 		if err := store.Delete(t.Context(), "k", kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidVersion) {
-			t.Errorf("rule: a version that names no state is ErrInvalidVersion, and not a Delete without a condition; with that of %s it gave %v", how, err)
+			t.Errorf("rule: a version that names no state is ErrInvalidVersion, and not a Delete without a condition; with the version of %s it returned %v", how, err)
 		}
 	}
 	if entry, err := store.Get(t.Context(), "k"); err != nil || string(entry.Value) != "old" {
-		t.Errorf("rule: a refused write changes nothing; Get gives %q, %v", entry.Value, err)
+		t.Errorf("rule: a refused write changes nothing; Get returns %q, %v", entry.Value, err)
 	}
 	later := store.With(kv.Clock(func() time.Time { return time.Now().Add(2 * time.Hour) }))
 	if _, err := later.Put(t.Context(), "k", []byte("new"), kv.IfNotExists()); err == nil || errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("rule: an expired entry is replaced only in the state it was found in, and not at all when that has no version; Put gave %v", err)
+		t.Errorf("rule: an expired entry is replaced only in the state in which it was found, and not at all without a version; Put returned %v", err)
 	}
 	if entry, err := store.Get(t.Context(), "k"); err != nil || string(entry.Value) != "old" {
-		t.Errorf("rule: an error that is not ErrIndeterminate means that nothing was written; Get gives %q, %v", entry.Value, err)
+		t.Errorf("rule: after an error that is not ErrIndeterminate nothing was written; Get returns %q, %v", entry.Value, err)
 	}
 }
 
-// Each round of a Put may have a request that is carried out late.
+// In each round of a Put a request may arrive late.
 func TestEachRoundHasItsToken(t *testing.T) {
 	t.Parallel()
 	gone := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Token: "other", Version: "v1", Expires: now.UnixMilli() - 1}}}
@@ -231,15 +231,15 @@ func TestEachRoundHasItsToken(t *testing.T) {
 	for i, req := range d.asked {
 		tokens = append(tokens, req.Token)
 		if i > 0 && (slices.Contains(tokens[:i], req.Token) || kv.AttemptToken(tokens[0], i<<12) != req.Token) {
-			t.Errorf("rule: each round has a token of its own for the same write; the tokens are %q", tokens)
+			t.Errorf("rule: each round has its own token of the same write; the tokens are %q", tokens)
 		}
 	}
-	// The write of any attempt is the store's own.
+	// The store recognises the write of any attempt.
 	lost := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Version: "v7"}, MayHaveApplied: true}, own: true, attempt: 2}
 	store, _ = scriptedStore(t, none, lost)
 	version, err := store.Put(t.Context(), "k", nil, kv.IfNotExists())
 	if err != nil || version.IsZero() {
-		t.Errorf("rule: what an earlier attempt wrote is recognised; got %v, %v", version, err)
+		t.Errorf("rule: the write of an earlier attempt is recognised; got %v, %v", version, err)
 	}
 }
 
@@ -248,7 +248,7 @@ func TestPutGivesUpOnADriverThatNeverSettles(t *testing.T) {
 	store, _ := scriptedStore(t, make([]answer, 100)...)
 	_, err := store.Put(t.Context(), "k", nil, kv.IfNotExists())
 	if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("rule: a put that never meets a settled state ends as unavailable, with nothing written; got %v", err)
+		t.Errorf("rule: a put whose record changes before every attempt ends as unavailable, with nothing written; got %v", err)
 	}
 }
 
@@ -258,17 +258,17 @@ func TestExpiredVersionIsRefusedWithoutIO(t *testing.T) {
 	version := anyVersion(t, soon)
 	store, d := scriptedStore(t)
 	store = store.With(kv.Clock(func() time.Time { return soon }))
-	// A compare-and-swap hands on the expiry it read, which has passed as well:
-	// that somebody was faster is what it must hear.
+	// A compare-and-swap passes on the expiry that it read, which has passed as
+	// well. The error must be about the version.
 	_, err := store.Put(t.Context(), "k", nil, kv.IfVersion(version), kv.ExpiresAt(soon))
 	if !errors.Is(err, kv.ErrConditionFailed) {
-		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Put gave %v", err)
+		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Put returned %v", err)
 	}
 	if err := store.Delete(t.Context(), "k", kv.IfVersion(version)); !errors.Is(err, kv.ErrConditionFailed) {
-		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Delete gave %v", err)
+		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Delete returned %v", err)
 	}
 	if len(d.asked) != 0 {
-		t.Errorf("rule: what the version tells needs no request; %d were made", len(d.asked))
+		t.Errorf("rule: an old version needs no request; %d were made", len(d.asked))
 	}
 }
 
@@ -282,11 +282,11 @@ func TestBothConditionsAreRefused(t *testing.T) {
 	} {
 		store, _ := scriptedStore(t)
 		if _, err := store.Put(t.Context(), "k", nil, opts...); !errors.Is(err, kv.ErrInvalidOption) {
-			t.Errorf("rule: a put has one condition at most; got %v", err)
+			t.Errorf("rule: a put has at most one condition; got %v", err)
 		}
 	}
 	store, _ := scriptedStore(t)
 	if err := store.Delete(t.Context(), "k", kv.IfVersion(version), kv.IfVersion(version)); !errors.Is(err, kv.ErrInvalidOption) {
-		t.Errorf("rule: a delete has one condition at most; got %v", err)
+		t.Errorf("rule: a delete has at most one condition; got %v", err)
 	}
 }

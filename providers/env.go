@@ -11,14 +11,14 @@ import (
 // EnvURL is the environment variable that [OpenEnv] reads.
 const EnvURL = "KV_URL"
 
-// OpenEnv opens the store whose URL is the value of the environment variable
-// KV_URL, as [Open] does. A variable that is unset or empty is an error that
-// matches [kv.ErrInvalidOption].
+// OpenEnv opens the store of the URL in the environment variable KV_URL, as
+// [Open] does. If the variable is unset or empty, the error matches
+// [kv.ErrInvalidOption].
 func OpenEnv(ctx context.Context) (*kv.Store, error) {
 	url := os.Getenv(EnvURL)
 	if url == "" {
 		return nil, &kv.Error{Op: "open", Kind: kv.ErrInvalidOption, Err: errors.New(
-			EnvURL + " is not set; allowed is the URL of a store, such as file:app.db")}
+			EnvURL + " is not set; want the URL of a store, such as file:app.db")}
 	}
 	return Open(ctx, url)
 }

@@ -81,7 +81,7 @@ func TestMaxValueInURL(t *testing.T) {
 	t.Parallel()
 	for _, p := range providers.All() {
 		if !strings.Contains(p.Form, "max-value=BYTES") {
-			t.Errorf("rule: the URLs of every provider take max-value; the form of %s is %s", p.Scheme, p.Form)
+			t.Errorf("rule: the URLs of every provider have max-value; the form of %s is %s", p.Scheme, p.Form)
 		}
 	}
 	file := "file:" + filepath.Join(t.TempDir(), "app.db")

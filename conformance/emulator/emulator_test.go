@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) { emulator.Main(m) }
 
-// TestEach asks for the test binary's emulator of each kind, names it in the environment, and finds it there.
+// TestEach gets the test binary's emulator of each kind, names it in the environment, and finds it there.
 func TestEach(t *testing.T) {
 	for kind, service := range map[emulator.Kind]struct {
 		endpoint func(testing.TB) string
@@ -45,6 +45,6 @@ func TestUnavailable(t *testing.T) {
 		t.Errorf("SKYKV_EMULATOR=off: got %v, %v; want ErrUnavailable", e, err)
 	}
 	if e, err := emulator.Start(t.Context(), "redis"); e != nil || err == nil || errors.Is(err, emulator.ErrUnavailable) {
-		t.Errorf("an unknown kind: got %v, %v; want an error that is no reason to skip", e, err)
+		t.Errorf("an unknown kind: got %v, %v; want an error other than ErrUnavailable", e, err)
 	}
 }

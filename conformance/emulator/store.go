@@ -12,10 +12,10 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// StoreURL returns the URL of a store of that name in an emulator, for
+// StoreURL returns the URL of a store with that name in an emulator, for
 // providers.Ensure and providers.Open: a table, or on Firestore a project with the
-// collection "kv". A name of 3 to 24 lower-case letters and digits, the first of
-// them a letter, is one for all kinds.
+// collection "kv". A name of 3 to 24 lower-case letters and digits that begins
+// with a letter is legal for all kinds.
 func (e *Emulator) StoreURL(name string) string {
 	return storeURL(e.Kind, e.Endpoint, name)
 }
@@ -32,9 +32,9 @@ func storeURL(kind Kind, endpoint, name string) string {
 	return ""
 }
 
-// URL returns the URL of a store for one test: empty, set up, and nobody else's.
-// Skipping, failing and sharing the emulator are as for [DynamoDB]. What the store
-// holds stays in the emulator until that ends.
+// URL returns the URL of a store for one test: empty, set up, and used by no other
+// test. It skips, fails and shares the emulator like [DynamoDB]. The entries of
+// the store stay in the emulator until the emulator ends.
 //
 //	store, err := providers.Open(ctx, emulator.URL(t, emulator.KindDynamoDB))
 func URL(t testing.TB, kind Kind) string {
@@ -51,8 +51,8 @@ func URL(t testing.TB, kind Kind) string {
 	return u
 }
 
-// Store returns a store for one test as [URL] does, which is closed at the test's
-// end.
+// Store returns a store for one test, like [URL]. It closes the store at the
+// test's end.
 func Store(t testing.TB, kind Kind) *kv.Store {
 	t.Helper()
 	store, err := providers.Open(t.Context(), URL(t, kind))

@@ -19,11 +19,11 @@ func TestStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := other.Get(t.Context(), "key"); !errors.Is(err, kv.ErrNotFound) {
-				t.Errorf("rule: each test has a store of its own; what another one holds is read as %v", err)
+				t.Errorf("rule: each test has its own store; a key of another store is read as %v", err)
 			}
 			again, err := providers.Open(t.Context(), emulator.URL(t, kind))
 			if err != nil {
-				t.Fatalf("rule: providers.Open opens what URL returns; got %v", err)
+				t.Fatalf("rule: providers.Open opens the result of URL; got %v", err)
 			}
 			defer again.Close()
 			for entry, err := range again.Scan(t.Context(), "") {

@@ -1,7 +1,7 @@
-// Package boltkv is a provider from outside: a store over bbolt, an embedded database
-// of one file. It shows all that a third party writes: a driver, a constructor, a
-// [provider.Provider] that opens it by URL, and a test that runs the suite. The command
-// over it is in boltkv-cli.
+// Package boltkv is a provider from outside this repository: a store over bbolt, an embedded
+// database in one file. It shows all that a third party writes: a driver, a constructor, a
+// [provider.Provider] that opens it by URL, and a test that runs the suite. The command for
+// it is in boltkv-cli.
 package boltkv
 
 import (
@@ -33,8 +33,8 @@ const (
 var bucket = []byte("kv")
 
 // Open returns the store of a URL such as bolt:app.bolt or bolt:///var/lib/app.bolt. It
-// makes the file if there is none. One process at a time may have it open: another
-// one gets [kv.ErrUnavailable].
+// makes the file if there is none. One process at a time may have it open: another one
+// gets [kv.ErrUnavailable].
 func Open(_ context.Context, url string) (*kv.Store, error) {
 	path, err := pathOf(url)
 	if err != nil {
@@ -64,10 +64,10 @@ func pathOf(url string) (string, error) {
 	return u.Path, nil
 }
 
-// Provider opens and looks at stores by URL.
+// Provider opens and inspects stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
-		Scheme: name, Form: urlForm, Summary: "bbolt in one file, made if absent",
+		Scheme: name, Form: urlForm, Summary: "bbolt in one file, created if absent",
 		Open: Open, Inspect: inspect,
 		Files: func(url string) []string {
 			path, err := pathOf(url)
@@ -87,17 +87,17 @@ func inspect(_ context.Context, url string) iter.Seq[provider.Check] {
 			return
 		}
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			yield(provider.Failed("folder", err, "make it, or fix the path in the URL"))
+			yield(provider.Failed("folder", err, "create it, or fix the path in the URL"))
 			return
 		}
 		_, err = os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			yield(provider.Check{Name: "file", Status: provider.Fail, Detail: "there is no file " + path, Fix: provider.Provision, Step: "make the file " + path})
+			yield(provider.Check{Name: "file", Status: provider.Fail, Detail: "there is no file " + path, Fix: provider.Provision, Step: "create the file " + path})
 		case err != nil:
 			yield(provider.Failed("file", err, "see the message"))
 		default:
-			yield(provider.Check{Name: "file", Status: provider.OK, Detail: path + " is there"})
+			yield(provider.Check{Name: "file", Status: provider.OK, Detail: path + " exists"})
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (d *driver) WriteMany(_ context.Context, req kv.WriteManyRequest) []kv.Writ
 			var err error
 			results[i].Outcome, err = write(tx, req.One(i))
 			if own, ok := err.(*kv.Error); ok {
-				results[i].Err = own // about this record, which was left as it is
+				results[i].Err = own // about this record, which is unchanged
 			} else if err != nil {
 				return err
 			}
@@ -228,7 +228,7 @@ func write(tx *bbolt.Tx, req kv.WriteRequest) (kv.Outcome, error) {
 	live := found.Exists && (found.Expires == 0 || found.Expires > req.Now)
 	holds := true
 	switch req.Condition.Kind {
-	case kv.CondNone: // replaces and removes what is damaged, too
+	case kv.CondNone: // replaces and removes damaged records too
 	case kv.CondAbsent:
 		holds = !live
 	case kv.CondVersion:

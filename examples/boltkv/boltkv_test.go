@@ -35,12 +35,12 @@ func TestOpenByURL(t *testing.T) {
 	}
 	for check := range set.Inspect(t.Context(), url) {
 		if check.Status != provider.OK {
-			t.Errorf("rule: what Ensure set up is fine; got %+v", check)
+			t.Errorf("rule: Inspect finds nothing wrong with what Ensure set up; got %+v", check)
 		}
 	}
 	for _, url := range []string{"bolt:", "bolt://host/path", "bolt:a?x=1"} {
 		if _, err := set.Open(t.Context(), url); !errors.Is(err, kv.ErrInvalidOption) {
-			t.Errorf("rule: what is not known is ErrInvalidOption; Open(%q) returns %v", url, err)
+			t.Errorf("rule: an unknown parameter is ErrInvalidOption; Open(%q) returns %v", url, err)
 		}
 	}
 	if _, err := set.Open(t.Context(), "bolt:/nowhere/app.bolt"); !errors.Is(err, kv.ErrNotProvisioned) {

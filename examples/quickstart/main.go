@@ -1,5 +1,5 @@
-// Quickstart is a tour of the API on the store that KV_URL names, and on a file
-// in the temporary folder when it names none:
+// Quickstart is a tour of the API on the store that KV_URL names, or on a file in the
+// temporary folder if it is not set:
 //
 //	go run ./examples/quickstart
 //	KV_URL='dynamodb://my-table?region=eu-west-1' go run ./examples/quickstart
@@ -35,7 +35,7 @@ func run(ctx context.Context, url string) error {
 	defer store.Close()
 	fmt.Println("store:            ", store.Info().Name)
 
-	// Start from nothing, whatever an earlier run left behind.
+	// Start from nothing, whatever an earlier run left.
 	if _, err := store.DeletePrefix(ctx, "quickstart:"); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func run(ctx context.Context, url string) error {
 	}
 	fmt.Println("visits:           ", count.Value)
 
-	// Many entries in one go, and an ordered scan over them.
+	// Many entries in one call, and an ordered scan over them.
 	type user struct{ Name string }
 	users := kv.JSON[user](store)
 	items := []kv.ItemOf[user]{
@@ -110,7 +110,8 @@ func run(ctx context.Context, url string) error {
 	return nil
 }
 
-// increment adds one to the number under key, as often as it takes to be first.
+// increment adds one to the number under key. It repeats until no other writer
+// comes between.
 func increment(ctx context.Context, counters *kv.Typed[int], key string) error {
 	for {
 		entry, err := counters.Get(ctx, key)

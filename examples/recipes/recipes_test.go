@@ -88,7 +88,7 @@ func TestAllow(t *testing.T) {
 			}
 		}
 		if allowed != 3 {
-			t.Errorf("rule: in each window it may be done so many times; in the %s it was done %d times, want 3", window, allowed)
+			t.Errorf("rule: each window allows the limit; the %s allowed %d, want 3", window, allowed)
 		}
 		now = now.Add(time.Minute)
 	}

@@ -7,11 +7,11 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// limiter lets each client do something so many times in a window of time. The
-// count is an entry that expires with its window.
+// limiter lets each client do something a limited number of times in a window of
+// time. The count is an entry that expires with its window.
 type limiter struct {
 	counts *kv.Typed[int]
-	now    func() time.Time // the clock of the store, by which the counts expire
+	now    func() time.Time // the store's clock, by which the counts expire
 	most   int
 	window time.Duration
 }
@@ -19,7 +19,7 @@ type limiter struct {
 // take counts one more for client, or returns how long it has to wait. It is exact
 // however many processes count at once.
 func (l limiter) take(ctx context.Context, client string) (wait time.Duration, err error) {
-	key := "client:" + kv.HashKey(client) // addresses may have bytes that keys have not
+	key := "client:" + kv.HashKey(client) // addresses may have bytes that keys must not have
 	_, err = l.counts.Update(ctx, key, func(count kv.EntryOf[int], exists bool) (kv.ChangeOf[int], error) {
 		wait = 0
 		switch {

@@ -1,6 +1,6 @@
-// Urlshortener is a small HTTP service on whatever store KV_URL names: links that
-// expire, and a limit on how many a client makes, which holds over any number of
-// replicas of the service.
+// Urlshortener is a small HTTP service on the store that KV_URL names: links that expire,
+// and a limit on how many links a client makes, which holds over any number of replicas of
+// the service.
 //
 //	KV_URL=file:links.db go run ./examples/urlshortener
 //	curl -d '{"url":"https://example.com/a/long/path","ttl":"24h"}' localhost:8080/links

@@ -39,7 +39,7 @@ func newService(store *kv.Store, now func() time.Time) http.Handler {
 	return mux
 }
 
-// create makes a link: {"url":…,"ttl":…} gives {"code":…}.
+// create makes a link: {"url":…,"ttl":…} returns {"code":…}.
 func (s *service) create(w http.ResponseWriter, r *http.Request) {
 	client, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *service) follow(w http.ResponseWriter, r *http.Request) {
 }
 
 // fail answers that the store could not be used. Its errors hold no values or
-// secrets, but are no business of clients either.
+// secrets, but clients need not see them.
 func fail(w http.ResponseWriter, err error) {
 	log.Print(err)
 	http.Error(w, "try again later", http.StatusServiceUnavailable)

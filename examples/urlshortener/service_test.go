@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	emulator.Main(m)
 }
 
-// The program as it stands, on whatever store KV_URL names.
+// The program as users run it, on the store that KV_URL names.
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	stores.OnEachURL(t, func(t *testing.T, url string) {
@@ -54,15 +54,15 @@ func TestProcess(t *testing.T) {
 		_, rest, _ := strings.Cut(line, "listening on ")
 		addr, _, found := strings.Cut(rest, ",")
 		if err != nil || !found {
-			t.Fatalf("the service says %q, %v", line, err)
+			t.Fatalf("the service prints %q, %v", line, err)
 		}
 		resp, body := post(t, "http://"+addr, `{"url":"https://example.com/process","ttl":"1h"}`)
 		var made struct{ Code string }
 		if err := json.Unmarshal([]byte(body), &made); err != nil || resp.StatusCode != http.StatusCreated {
-			t.Fatalf("making a link gives %s: %s", resp.Status, body)
+			t.Fatalf("making a link returns %s: %s", resp.Status, body)
 		}
 		if resp := get(t, "http://"+addr+"/"+made.Code); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://example.com/process" {
-			t.Errorf("the link gives %s to %q", resp.Status, resp.Header.Get("Location"))
+			t.Errorf("the link returns %s to %q", resp.Status, resp.Header.Get("Location"))
 		}
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func TestProcess(t *testing.T) {
 	})
 }
 
-// clock is the service's, moved by hand.
+// clock is the service's clock, which tests move.
 type clock struct{ ahead atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
@@ -123,32 +123,32 @@ func TestLinks(t *testing.T) {
 		resp, body := post(t, urls[0], `{"url":"https://example.com/long?a=b","ttl":"1h"}`)
 		var made struct{ Code string }
 		if err := json.Unmarshal([]byte(body), &made); err != nil || resp.StatusCode != http.StatusCreated || len(made.Code) != codeLen {
-			t.Fatalf("making a link gives %s: %s", resp.Status, body)
+			t.Fatalf("making a link returns %s: %s", resp.Status, body)
 		}
 		for _, url := range urls { // the other replica knows it too
 			resp := get(t, url+"/"+made.Code)
 			if resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://example.com/long?a=b" {
-				t.Errorf("the link gives %s to %q", resp.Status, resp.Header.Get("Location"))
+				t.Errorf("the link returns %s to %q", resp.Status, resp.Header.Get("Location"))
 			}
 		}
 		for _, path := range []string{"/absent1", "/with%20space", "/" + strings.Repeat("x", 600)} {
 			if resp := get(t, urls[0]+path); resp.StatusCode != http.StatusNotFound {
-				t.Errorf("%.20s gives %s; want 404", path, resp.Status)
+				t.Errorf("%.20s returns %s; want 404", path, resp.Status)
 			}
 		}
 		for _, body := range []string{``, `{}`, `{"url":"javascript:alert(1)","ttl":"1h"}`, `{"url":"https://x"}`, `{"url":"https://x","ttl":"-1h"}`, `{"url":"https://x","ttl":"9000h"}`} {
 			if resp, _ := post(t, urls[0], body); resp.StatusCode != http.StatusBadRequest {
-				t.Errorf("%s gives %s; want 400", body, resp.Status)
+				t.Errorf("%s returns %s; want 400", body, resp.Status)
 			}
 		}
 		clock.ahead.Store(int64(time.Hour) + int64(time.Millisecond))
 		if resp := get(t, urls[1]+"/"+made.Code); resp.StatusCode != http.StatusNotFound {
-			t.Errorf("an expired link gives %s; want 404", resp.Status)
+			t.Errorf("an expired link returns %s; want 404", resp.Status)
 		}
 	})
 }
 
-// Of many requests at once, on two replicas, exactly the allowed number passes.
+// Exactly the allowed number of many simultaneous requests to two replicas succeeds.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
@@ -165,7 +165,8 @@ func TestLimit(t *testing.T) {
 					}
 					resp.Body.Close()
 					if resp.StatusCode == http.StatusTooManyRequests {
-						// The window of a minute is in the clock's future, however far that is ahead.
+						// The window of a minute is in the clock's future, however far the clock is
+						// ahead.
 						wait, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 						if err != nil || wait < 1 || wait > 61 {
 							t.Errorf("rule: a refusal says after how many seconds its window ends; Retry-After is %q, %v", resp.Header.Get("Retry-After"), err)
@@ -183,7 +184,7 @@ func TestLimit(t *testing.T) {
 				case http.StatusTooManyRequests:
 					refused = n.(*atomic.Int64).Load()
 				default:
-					t.Errorf("%d requests give %d", n.(*atomic.Int64).Load(), status)
+					t.Errorf("%d requests return %d", n.(*atomic.Int64).Load(), status)
 				}
 				return true
 			})

@@ -1,6 +1,5 @@
-// Worker takes jobs from a queue in whatever store KV_URL names. Any number of
-// workers may run; a job whose worker dies is taken by another one when the
-// worker's lease has expired.
+// Worker takes jobs from a queue in the store that KV_URL names. Any number of workers may
+// run. If a worker dies, another one takes its job when the dead worker's lease has expired.
 //
 //	export KV_URL=file:jobs.db
 //	go run ./examples/worker add "first job" "second job"
@@ -77,7 +76,7 @@ func work(ctx context.Context, q *queue) error {
 	return ctx.Err()
 }
 
-// shout is the work, which takes a while.
+// shout is the work, which takes some time.
 func shout(ctx context.Context, text string) (string, error) {
 	log.Printf("working on %q", text)
 	select {

@@ -11,18 +11,18 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A job is an entry "job:ID". Who works on it holds "lease:ID", an entry that
-// expires unless it is renewed, so that a dead worker's job is free again. The
-// result is "done:ID", made if absent: a worker that lost its lease without
-// noticing cannot replace the result of the one that came after it. A job may be
-// begun more than once, but has one result.
+// A job is an entry "job:ID". The worker that does it holds "lease:ID", an entry
+// that expires unless it is renewed, so that a dead worker's job becomes free
+// again. The result is "done:ID", put only if absent: a worker that lost its
+// lease without noticing cannot replace the result of its successor. A job may
+// be begun more than once, but has one result.
 const (
 	jobs    = "job:"
 	leases  = "lease:"
 	results = "done:"
 )
 
-// keepResults is how long results are kept. The job is long gone then.
+// keepResults is how long results are kept. The job is deleted long before.
 const keepResults = 24 * time.Hour
 
 type queue struct {
@@ -32,7 +32,8 @@ type queue struct {
 
 func newQueue(store *kv.Store) *queue { return &queue{store: store, lease: 15 * time.Second} }
 
-// add queues a job. IDs sort by time, so that jobs are begun about in order.
+// add queues a job. IDs sort by time, so that jobs are begun in about this
+// order.
 func (q *queue) add(ctx context.Context, text string) (id string, err error) {
 	id = fmt.Sprintf("%013d-%s", time.Now().UnixMilli(), rand.Text()[:8])
 	_, err = q.store.Put(ctx, jobs+id, []byte(text), kv.IfNotExists())
@@ -61,7 +62,7 @@ func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Con
 		id := strings.TrimPrefix(entry.Key, jobs)
 		version, err := q.store.Put(ctx, leases+id, []byte(worker), kv.TTL(q.lease), kv.IfNotExists())
 		if errors.Is(err, kv.ErrConditionFailed) {
-			continue // somebody is at it
+			continue // another worker does it
 		}
 		if err != nil {
 			return false, err
@@ -99,8 +100,8 @@ func (q *queue) finish(ctx context.Context, id, text string, version kv.Version,
 	return errors.Join(err, q.release(context.WithoutCancel(ctx), id, version))
 }
 
-// renew renews a lease until ctx ends, and gives its last version. When it is
-// lost, or cannot be renewed, the work is called off.
+// renew renews a lease until ctx ends, and returns its last version. When the
+// lease is lost, or cannot be renewed, it cancels the work.
 func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id string, version kv.Version) kv.Version {
 	ticker := time.NewTicker(q.lease / 3)
 	defer ticker.Stop()
@@ -119,13 +120,13 @@ func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id stri
 	}
 }
 
-// release gives a lease back. One that is not this worker's any more stays.
+// release releases a lease, unless another worker holds it now.
 func (q *queue) release(ctx context.Context, id string, version kv.Version) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := q.store.Delete(ctx, leases+id, kv.IfVersion(version))
 	if errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
-		return nil // it is gone, or will expire
+		return nil // it is deleted, or will expire
 	}
 	return err
 }

@@ -28,7 +28,8 @@ func allResults(t *testing.T, q *queue) map[string]string {
 	return all
 }
 
-// left gives the keys that are neither jobs done nor results: none, at the end.
+// left returns the keys that are neither finished jobs nor results: none, at the
+// end.
 func left(t *testing.T, store *kv.Store) (keys []string) {
 	t.Helper()
 	for entry, err := range store.Scan(t.Context(), "", kv.KeysOnly()) {
@@ -47,7 +48,7 @@ func TestManyWorkersDoEveryJobOnce(t *testing.T) {
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
 		const n = 20
 		q := newQueue(store)
-		q.lease = time.Hour // however slow the machine is: nobody dies here
+		q.lease = time.Hour // no worker dies here, even if the machine is slow
 		texts := make(map[string]string)
 		for i := range n {
 			text := fmt.Sprintf("job %d", i)
@@ -87,13 +88,13 @@ func TestManyWorkersDoEveryJobOnce(t *testing.T) {
 			t.Errorf("%d jobs have no result, and %d of %d were begun", len(texts), begun.Load(), n)
 		}
 		if keys := left(t, store); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
+			t.Errorf("these keys are left: %q", keys)
 		}
 	})
 }
 
-// A worker stops for longer than its lease, as a paused machine does: another one
-// does the job, and the first one changes nothing when it wakes.
+// A worker pauses for longer than its lease, as on a suspended machine: another
+// one does the job, and the first one changes nothing when it continues.
 func TestLostLease(t *testing.T) {
 	t.Parallel()
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
@@ -107,22 +108,22 @@ func TestLostLease(t *testing.T) {
 		}
 		did, err := q.work(t.Context(), "slow", func(ctx context.Context, text string) (string, error) {
 			if did, err := q.work(ctx, "other", upper); did || err != nil {
-				t.Errorf("a job under a lease is taken by another worker: %t, %v", did, err)
+				t.Errorf("another worker took a job under a lease: %t, %v", did, err)
 			}
 			ahead.Store(int64(q.lease + time.Second))
 			if did, err := q.work(ctx, "other", upper); !did || err != nil {
-				t.Errorf("a job whose lease expired is not taken: %t, %v", did, err)
+				t.Errorf("nobody took a job whose lease had expired: %t, %v", did, err)
 			}
 			return "too late", nil
 		})
 		if !did || err != nil {
-			t.Errorf("the slow worker ends with %t, %v", did, err)
+			t.Errorf("the slow worker ended with %t, %v", did, err)
 		}
 		if all := allResults(t, q); len(all) != 1 || all[id] != "JOB" {
-			t.Errorf("the results are %q; want that of the worker that came after", all)
+			t.Errorf("the results are %q; want that of the second worker", all)
 		}
 		if keys := left(t, store); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
+			t.Errorf("these keys are left: %q", keys)
 		}
 	})
 }
@@ -136,7 +137,7 @@ func TestRenewal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The lease is taken away: the work must be called off.
+		// The lease is taken away: the work must be cancelled.
 		_, err = q.work(t.Context(), "worker", func(ctx context.Context, _ string) (string, error) {
 			// On a busy machine the lease may be lost before that.
 			if _, err := store.Put(context.WithoutCancel(ctx), leases+id, []byte("a thief"), kv.TTL(time.Minute)); err != nil {
@@ -146,7 +147,7 @@ func TestRenewal(t *testing.T) {
 			return "", context.Cause(ctx)
 		})
 		if !errors.Is(err, kv.ErrConditionFailed) || !strings.Contains(err.Error(), "cannot be renewed") {
-			t.Errorf("the work ends with %v; want the loss of its lease", err)
+			t.Errorf("the work ended with %v; want the loss of its lease", err)
 		}
 		if entry, err := store.Get(t.Context(), leases+id); err != nil || string(entry.Value) != "a thief" {
 			t.Errorf("the lease of another worker is %q, %v; it must stay", entry.Value, err)
@@ -173,7 +174,7 @@ func TestFailedJobIsFree(t *testing.T) {
 			t.Errorf("the job is not free again: %t, %v", did, err)
 		}
 		if keys := left(t, store); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
+			t.Errorf("these keys are left: %q", keys)
 		}
 	})
 }

@@ -1,5 +1,5 @@
-// Package alien has what the layouts of several services have in common in tables that
-// the programs of the reference platform, Alien, share.
+// Package alien has what the layouts of several services share in tables of the
+// reference platform, Alien.
 package alien
 
 import (
@@ -7,11 +7,11 @@ import (
 	"math/bits"
 )
 
-// Buckets is the number of partitions that those programs spread keys over.
+// Buckets is the number of partitions over which the platform's programs spread keys.
 const Buckets = 16
 
 // Bucket returns the partition of a key, from 0 to 15: its SipHash-1-3 with a key of
-// zeros, as Rust's DefaultHasher has it for a str, modulo [Buckets].
+// zeros modulo [Buckets], as Rust's DefaultHasher computes it for a str.
 func Bucket(key string) int { return int(hash(key) % Buckets) }
 
 // hash is SipHash-1-3 over the bytes of a key and one byte 0xFF:

@@ -11,7 +11,7 @@ import (
 var golden string
 
 // The rule: a key is in the bucket in which the programs in Rust and TypeScript look for
-// it. The vectors were made with Rust's DefaultHasher: key, hash, bucket.
+// it. Rust's DefaultHasher made the vectors: key, hash, bucket.
 func TestBuckets(t *testing.T) {
 	t.Parallel()
 	n := 0

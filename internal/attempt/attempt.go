@@ -1,7 +1,7 @@
-// Package attempt bounds the single attempts at a request: how long one takes, and how
-// large its answer is. A service that hangs must leave time for another attempt, and one
-// that never ends its answer must not fill the memory. The providers' own HTTP clients
-// send through [Client].
+// Package attempt limits the single attempts at a request: their time, and the size of
+// their responses. A service that hangs must leave time for another attempt, and a
+// response without end must not fill the memory. The providers' own HTTP clients send
+// through [Client].
 package attempt
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Size is what a request is about.
+// Size says how many entries a request is about.
 type Size uint8
 
 // The sizes of requests.
@@ -25,7 +25,7 @@ const (
 )
 
 // An attempt takes at most a third of the time that is left for the call, so that two
-// more fit, within these bounds. A request for many entries takes three times that.
+// more fit, within these limits. A request for many entries takes three times that.
 const (
 	share     = 3
 	shortest  = time.Second
@@ -33,8 +33,8 @@ const (
 	manyTimes = 3
 )
 
-// Timeout returns how long one attempt may take, when left is the time until the call's
-// deadline. Without a deadline, left is negative.
+// Timeout returns the time limit of one attempt. left is the time until the call's
+// deadline, or negative without a deadline.
 func Timeout(left time.Duration, size Size) time.Duration {
 	limit := longest
 	if left >= 0 {
@@ -46,9 +46,9 @@ func Timeout(left time.Duration, size Size) time.Duration {
 	return limit
 }
 
-// MaxBytes returns how many bytes an answer has at most. A value of 384 KiB has 512 KiB
-// in base64, and a batch has 100 of them. Pages are to have about 1 MiB. One that turns out
-// to be far larger is asked for again, with fewer entries.
+// MaxBytes returns the greatest size of a response. A value of 384 KiB has 512 KiB in
+// base64, and a batch has 100 of them. Pages should have about 1 MiB. If a page is far
+// larger, it is requested again with fewer entries.
 func MaxBytes(size Size) int64 {
 	switch size {
 	case Page:
@@ -61,7 +61,7 @@ func MaxBytes(size Size) int64 {
 
 type sizeKey struct{}
 
-// With returns a context whose requests are of a size. Without it they are of size One.
+// With returns a context whose requests have a size. The default size is One.
 func With(ctx context.Context, size Size) context.Context {
 	return context.WithValue(ctx, sizeKey{}, size)
 }
@@ -71,11 +71,11 @@ func sizeOf(ctx context.Context) Size {
 	return size
 }
 
-// ErrTooLarge is the error of reading an answer that is larger than [MaxBytes].
+// ErrTooLarge is the error of a response that is larger than [MaxBytes].
 var ErrTooLarge = errors.New("the service's answer is larger than any that was asked for")
 
-// ErrStoreTimeout is the cause of contexts that end by the timeout of a store, which ends
-// the calls whose context has no deadline. It matches [context.DeadlineExceeded].
+// ErrStoreTimeout is the cause of contexts that end by the timeout of a store, which
+// limits calls whose context has no deadline. It matches [context.DeadlineExceeded].
 var ErrStoreTimeout error = storeTimeout{}
 
 type storeTimeout struct{}
@@ -84,27 +84,27 @@ func (storeTimeout) Error() string { return "no success within the store's timeo
 func (storeTimeout) Unwrap() error { return context.DeadlineExceeded }
 
 // TimeoutError is the error of an attempt that was cut off. The service may have carried
-// it out. It is not the end of the caller's context, and does not match its errors.
+// it out. The caller's context has not ended, and the error does not match its errors.
 type TimeoutError struct{ Limit time.Duration }
 
 func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("no complete answer within %s, the limit of one attempt", e.Limit)
 }
 
-// Timeout, Temporary and ConnectionError make the services' clients repeat the request.
+// Timeout, Temporary and ConnectionError make the services' clients retry the request.
 func (e *TimeoutError) Timeout() bool         { return true }
 func (e *TimeoutError) Temporary() bool       { return true }
 func (e *TimeoutError) ConnectionError() bool { return true }
 
-// Client sends each request within its bounds.
+// Client sends each request within its limits.
 type Client struct {
 	HTTP interface {
 		Do(*http.Request) (*http.Response, error)
 	}
 }
 
-// Do sends a request. It fails with a *[TimeoutError] when the answer, its body included,
-// is late, and with [ErrTooLarge] where it is read beyond its bounds.
+// Do sends a request. It fails with a *[TimeoutError] if the response, including its
+// body, is late, and with [ErrTooLarge] if the body is too large.
 func (c Client) Do(r *http.Request) (*http.Response, error) {
 	size, left := sizeOf(r.Context()), time.Duration(-1)
 	if deadline, ok := r.Context().Deadline(); ok {
@@ -131,7 +131,7 @@ func (c Client) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// answer is a body that is read within the attempt's time.
+// answer is a response body that is read within the attempt's time.
 type answer struct {
 	limited
 	ctx    context.Context
@@ -147,7 +147,8 @@ func (a *answer) end() {
 }
 
 // sent is the body of a request. It is not read after the attempt has ended: net/http may
-// still be sending it when the answer is there, and clients rewind it for the next attempt.
+// still send it when the response has arrived, and clients rewind it for the next
+// attempt.
 type sent struct {
 	io.ReadCloser
 	mu    sync.Mutex
@@ -182,7 +183,7 @@ func (a *answer) Close() error {
 	return a.limited.Close()
 }
 
-// Limit returns a body of which no more than [MaxBytes] can be read.
+// Limit returns a body from which at most [MaxBytes] can be read.
 func Limit(body io.ReadCloser, size Size) io.ReadCloser {
 	return &limited{body, MaxBytes(size)}
 }
@@ -196,7 +197,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	if l.left < 0 {
 		return 0, ErrTooLarge
 	}
-	if int64(len(p)) > l.left+1 { // one more, to see whether there is more
+	if int64(len(p)) > l.left+1 { // one more byte shows whether there is more
 		p = p[:l.left+1]
 	}
 	n, err := l.ReadCloser.Read(p)

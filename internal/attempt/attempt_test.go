@@ -37,7 +37,7 @@ type service func(*http.Request) (*http.Response, error)
 
 func (s service) Do(r *http.Request) (*http.Response, error) { return s(r) }
 
-// hangs is a body that says nothing until the request's context ends.
+// hangs is a body that sends nothing until the request's context ends.
 type hangs struct{ ctx context.Context }
 
 func (h hangs) Read([]byte) (int, error) { <-h.ctx.Done(); return 0, h.ctx.Err() }
@@ -57,7 +57,7 @@ func get(ctx context.Context, s service) error {
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	services := map[string]service{
-		"never answers": func(r *http.Request) (*http.Response, error) {
+		"never responds": func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		},
@@ -78,7 +78,7 @@ func TestLateAnswers(t *testing.T) {
 			ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
 			if err := get(ctx, s); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) {
-				t.Errorf("rule: the caller's deadline is the caller's; a service that %s ends with %v", name, err)
+				t.Errorf("rule: a limit is not the caller's deadline; a service that %s ends with %v", name, err)
 			}
 		})
 	}
@@ -113,8 +113,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// eager is a service that answers while the request is still being sent, as net/http does
-// when the server says so early.
+// eager is a service that responds while the request is still being sent, as net/http
+// permits.
 func eager(reading chan<- func() (int, error), err error) service {
 	return func(r *http.Request) (*http.Response, error) {
 		reading <- func() (int, error) { return r.Body.Read(make([]byte, 1)) }

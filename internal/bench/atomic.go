@@ -29,7 +29,7 @@ var atomicKeys = func() []string {
 	return keys
 }()
 
-// atomicContenders put entries in one request of the SDK's, and by AtomicWrite without and
+// atomicContenders put entries in one request of the SDK, and by AtomicWrite without and
 // with conditions, which hold.
 func atomicContenders(store *kv.Store, sdk func(context.Context) error) []contender {
 	requests := kv.NewMeter(nil)

@@ -41,10 +41,10 @@ const (
 var azureTail = `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
 	`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`
 
-// azureTables is a service of one table.
+// azureTables is a service with one table.
 type azureTables struct{ counters *counters }
 
-// answer answers reads with the entity asked for and writes with an ETag.
+// answer answers reads with the requested entity and writes with an ETag.
 func (a *azureTables) answer(r *canned.Request, to []byte) []byte {
 	switch {
 	case bytes.Contains(r.Path, []byte(counterPrefix)), bytes.Contains(r.Path, []byte(escapedCounterPrefix)):
@@ -137,7 +137,7 @@ func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {
 	return c.Client.NewClient(c.Table), store, err
 }
 
-// sdkAzureGet decodes the SDK's answer in the cheapest way that encoding/json has.
+// sdkAzureGet decodes the SDK's response in the cheapest way that encoding/json has.
 func sdkAzureGet(ctx context.Context, table *aztables.Client, key string) ([]byte, error) {
 	resp, err := table.GetEntity(ctx, azurePartition(key), key, nil)
 	if err != nil {
@@ -178,7 +178,7 @@ func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error 
 	return err
 }
 
-// azureOne makes single operations, one after the other, through one client.
+// azureOne makes single operations, one after another, through one client.
 func azureOne(get bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, err := b.start("aztables", 0)

@@ -5,17 +5,18 @@ import (
 	"sync"
 )
 
-// counterPrefix begins the keys of the entries that a service keeps. Of all others it
-// answers the same, whatever was written.
+// counterPrefix begins the keys of the entries that a service keeps. For all other keys
+// its answers are always the same, whatever was written.
 const counterPrefix = "counter:"
 
-// counter is the state of such an entry, its value as the service's requests have it.
+// counter is the state of such an entry. Its value is encoded as in the service's
+// requests.
 type counter struct {
 	value, token, predecessors string
-	writes                     int // so far
+	writes                     int // made so far
 }
 
-// counters are the entries that a service keeps. Each is there from the start, with the
+// counters are the entries that a service keeps. Each exists from the start, with the
 // number 0 in decimal text.
 type counters struct {
 	zero  string // that number, as requests have it
@@ -40,7 +41,8 @@ func (c *counters) find(key string) counter {
 	return counter{value: c.zero, token: anyToken}
 }
 
-// put replaces the entry if holds says so of it, and otherwise returns what is there.
+// put replaces the entry if holds returns true for it, and otherwise returns the stored
+// one.
 func (c *counters) put(key string, next counter, holds func(counter) bool) (now counter, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

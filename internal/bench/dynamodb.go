@@ -29,8 +29,9 @@ const (
 	scanEntries    = 100_000
 	millionEntries = 1_000_000
 
-	// manyKeys are read by one call of a batch, and loopKeys of them by a loop: its
-	// time is taken as that of the whole loop, which grows with their number.
+	// manyKeys are read by one call of a batch, and loopKeys of them by a loop. The
+	// time of the whole loop is computed from that, since it grows with the number of
+	// keys.
 	manyKeys = 1000
 	loopKeys = 200
 )
@@ -49,13 +50,13 @@ var dynamoWorks = []work{
 	{name: "Scan-1000000/service=dynamodb", turns: 1, ops: 1, heap: true, rounds: 2, open: dynamoScan(millionEntries, 0)},
 }
 
-// dynamoConfig needs nothing of the environment.
+// dynamoConfig uses nothing from the environment.
 func dynamoConfig() aws.Config {
 	return aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", "")}
 }
 
-// roomyClient is the SDK's client with room for idle connections, as the README
-// tells those who bring their own.
+// roomyClient is the SDK's client with room for idle connections, as the README tells
+// users who bring their own client.
 func roomyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	return dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 		o.BaseEndpoint = &endpoint
@@ -67,8 +68,8 @@ func roomyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	})
 }
 
-// steadyClient is roomyClient without what makes connections break: see
-// plainBody in providers/dynamokv.
+// steadyClient is roomyClient without the cause of broken connections: see plainBody
+// in providers/dynamokv.
 func steadyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	client := roomyClient(cfg, endpoint)
 	return dynamodb.New(client.Options(), func(o *dynamodb.Options) { o.HTTPClient = plainBody{o.HTTPClient} })
@@ -84,7 +85,7 @@ func (c plainBody) Do(r *http.Request) (*http.Response, error) {
 	return c.HTTPClient.Do(r)
 }
 
-// dynamoOperation makes one operation by each of the stores.
+// dynamoOperation is one operation as each of the stores makes it.
 type dynamoOperation struct {
 	sdk      func(*dynamodb.Client) func(context.Context) error
 	skykv    func(*kv.Store) func(context.Context, int) error
@@ -168,8 +169,8 @@ func openDocstoreDynamo(b *bed, client *dynamodb.Client) (*docstore.Collection, 
 	return coll, err
 }
 
-// dynamoOne makes single operations, one after the other. All that use the
-// second version of the SDK share one client, but for sdk-default.
+// dynamoOne makes single operations, one after another. All stores on the second
+// version of the SDK share one client, except sdk-default.
 func dynamoOne(op dynamoOperation) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, err := b.start("dynamodb", 0)
@@ -180,7 +181,8 @@ func dynamoOne(op dynamoOperation) func(*bed) ([]contender, error) {
 	}
 }
 
-// openDynamo opens a store, and gives the SDK's client that it shares with its peers.
+// openDynamo opens a store, and returns the SDK's client that it shares with its
+// peers.
 func openDynamo(b *bed, endpoint string) (*dynamodb.Client, *kv.Store, error) {
 	client := steadyClient(dynamoConfig(), endpoint)
 	store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
@@ -247,7 +249,7 @@ func openDynamoTLS(b *bed, delay time.Duration, args ...string) (service, *kv.St
 	return s, store, nil
 }
 
-// dynamoConcurrent gets by 64 goroutines over TLS: with the client that the SDK
+// dynamoConcurrent gets with 64 goroutines over TLS: with the client that the SDK
 // makes by default, with one that keeps more connections, and with those that the
 // stores make themselves.
 func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
@@ -294,7 +296,7 @@ func manyKeyNames() []string {
 	return keys
 }
 
-// loopOf gets the first keys one after the other, as one does with the SDK alone.
+// loopOf gets the first keys one after another, as programs do with the SDK alone.
 func loopOf(keys []string, get func(ctx context.Context, key string) ([]byte, error)) contender {
 	return contender{store: "sdk", part: len(keys) / loopKeys, do: each(func(ctx context.Context) error {
 		for _, key := range keys[:loopKeys] {
@@ -380,8 +382,8 @@ func dynamoScanGroup(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// dynamoTouch gives a large entry another expiry: by a read and a write of all of it, and
-// by a touch.
+// dynamoTouch gives a large entry another expiry: by reading and writing all of it,
+// and by a touch.
 func dynamoTouch(b *bed) ([]contender, error) {
 	s, err := b.start("dynamodb", 5*time.Millisecond)
 	if err != nil {
@@ -437,8 +439,8 @@ func checkCount(n, want int) error {
 	return nil
 }
 
-// scanInSequence reads one shard after the other, as the implementations of the
-// reference API do: what a scan costs with the SDK alone.
+// scanInSequence reads one shard after another, as the implementations of the
+// reference API do: the cost of a scan with the SDK alone.
 func scanInSequence(ctx context.Context, client *dynamodb.Client, prefix string, want int) error {
 	all := 0
 	for shard := range dynamoShards {
@@ -451,8 +453,8 @@ func scanInSequence(ctx context.Context, client *dynamodb.Client, prefix string,
 	return checkCount(all, want)
 }
 
-// scanShard counts the items of one shard, page by page of as much as the service
-// gives.
+// scanShard counts the items of one shard. It reads pages as large as the service
+// returns.
 func scanShard(ctx context.Context, client *dynamodb.Client, prefix string, shard int) (n int, err error) {
 	pages := dynamodb.NewQueryPaginator(client, &dynamodb.QueryInput{
 		TableName:              aws.String(skykvTable),
@@ -509,8 +511,8 @@ func dynamoScan(entries int, delay time.Duration) func(*bed) ([]contender, error
 	}
 }
 
-// docstoreScan reads the whole table, in no order: docstore has no queries over
-// parts of several partitions.
+// docstoreScan reads the whole table, in no order: docstore has no queries over parts
+// of several partitions.
 func docstoreScan(coll *docstore.Collection, want int) func(context.Context, int) error {
 	return each(func(ctx context.Context) error {
 		iter := coll.Query().Get(ctx)

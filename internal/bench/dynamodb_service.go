@@ -16,7 +16,8 @@ import (
 const (
 	dynamoShards = 16
 
-	// The tables: skykv's layout, and one of only a key k and a value v for peers.
+	// The tables: one in skykv's layout, and one for peers with only a key k and a
+	// value v.
 	skykvTable = "skykv"
 	peerTable  = "peers"
 
@@ -24,7 +25,7 @@ const (
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 	dynamoPage = 1 << 20
 
-	// itemOverhead is about what an item takes beside its key and value.
+	// itemOverhead is about what an item takes in addition to its key and value.
 	itemOverhead = 30
 
 	// fewPrefix begins the keys of fewEntries entries, and no others.
@@ -34,13 +35,13 @@ const (
 	// groupPrefix begins the keys of a group of fewEntries entries.
 	groupPrefix = "group::"
 
-	// largeKey is that of an entry with a large value.
+	// largeKey is the key of an entry with a large value.
 	largeKey = "large:0"
 	largeLen = 24 << 10
 )
 
-// dynamoTable is what the service has: GetItem and BatchGetItem find every key,
-// Query and Scan those listed here. All have the same value.
+// dynamoTable is the content of the service: GetItem and BatchGetItem find every
+// key, Query and Scan those listed here. All have the same value.
 type dynamoTable struct {
 	keys     []string // in their order
 	shards   [dynamoShards][]string
@@ -75,9 +76,8 @@ var (
 	anyToken     = strings.Repeat("t", kv.TokenLen)
 )
 
-// answer answers one request. What it needs of the request it finds by looking
-// for the text that the SDKs write: reading all of it would cost more than the
-// whole answer.
+// answer answers one request. It searches the request for the text that the SDKs
+// write: parsing all of it would cost more than the whole answer.
 func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 	start := len(to)
 	to = append(to, dynamoHeader...)
@@ -176,8 +176,8 @@ func putNumber(digits []byte, n uint64) {
 	}
 }
 
-// textAfter gives what stands between the marker and the next quotation mark, and
-// what follows; nil when there is no marker.
+// textAfter returns the text between the marker and the next quotation mark, and
+// the rest; nil if there is no marker.
 func textAfter(body []byte, marker string) (text, rest []byte) {
 	_, rest, found := bytes.Cut(body, []byte(marker))
 	if !found {
@@ -227,7 +227,7 @@ func (t *dynamoTable) appendPage(to []byte, keys []string, from, end string, req
 	return append(to, '}')
 }
 
-// appendEntry appends an entry with the value that all have.
+// appendEntry appends an entry with the common value.
 func appendEntry(to, key []byte, ofPeer, withValue bool) []byte {
 	if ofPeer {
 		to = append(append(to, `{"k":{"S":"`...), key...)
@@ -241,7 +241,7 @@ func appendEntry(to, key []byte, ofPeer, withValue bool) []byte {
 	return appendItem(to, key, counter{value: value, token: anyToken})
 }
 
-// appendItem appends an entry of skykv's, with a value unless that is empty.
+// appendItem appends an entry of skykv, with a value unless it is empty.
 func appendItem(to, key []byte, c counter) []byte {
 	to = append(to, `{"pk":{"S":"`...)
 	to = strconv.AppendInt(to, int64(kv.Shard(string(key), dynamoShards)), 10)

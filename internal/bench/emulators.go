@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/providers/dynamokv"
 )
 
-// emulators are the real ones, started when first asked for.
+// emulators are the real ones, started at the first use.
 type emulators struct {
 	started map[emulator.Kind]*emulator.Emulator
 	failed  map[emulator.Kind]error
@@ -88,7 +88,7 @@ func (es *emulators) dynamo(op dynamoOperation) func(*bed) ([]contender, error) 
 	}
 }
 
-// fill writes what the gets find.
+// fill writes the entries for the gets.
 func (es *emulators) fill(b *bed, endpoint string) error {
 	puts, err := dynamoStores(b, endpoint, dynamoPut)
 	return putOnce(b.ctx, puts, err)
@@ -126,8 +126,8 @@ func (es *emulators) dynamoScan(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// filled gives the contenders of stores on the emulator of kind, once each has put
-// what the gets find.
+// filled returns the contenders of stores on the emulator of kind, once each has
+// put the entries for the gets.
 func (es *emulators) filled(kind emulator.Kind, stores func(b *bed, endpoint string, get bool) ([]contender, error), get bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		endpoint, err := es.endpoint(b.ctx, kind)

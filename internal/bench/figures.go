@@ -25,7 +25,7 @@ func (p part) begin() []byte {
 }
 func (p part) end() []byte { return fmt.Appendf(nil, "<!-- The end of the %s -->\n", p.name) }
 
-// find returns what the page holds before, within and after the part.
+// find returns the page's content before, within and after the part.
 func (p part) find(page []byte) (before, within, after []byte, err error) {
 	before, rest, begins := bytes.Cut(page, p.begin())
 	within, after, ends := bytes.Cut(rest, p.end())
@@ -35,7 +35,7 @@ func (p part) find(page []byte) (before, within, after []byte, err error) {
 	return before, within, after, nil
 }
 
-// checkFigures reports whether a file is a page that writeFigures can write.
+// checkFigures reports whether writeFigures can write to the file.
 func checkFigures(file string) error {
 	page, err := os.ReadFile(file)
 	for _, p := range parts {
@@ -46,7 +46,7 @@ func checkFigures(file string) error {
 	return err
 }
 
-// writeFigures replaces the parts of a page by those of a run.
+// writeFigures replaces the parts of a page with those of a run.
 func writeFigures(m measurements, file string) error {
 	page, err := os.ReadFile(file)
 	if err != nil {

@@ -113,7 +113,7 @@ func (s firestoreService) Commit(_ context.Context, req *pb.CommitRequest) (*pb.
 	return answer, nil
 }
 
-// owner is what the emulator takes for an administrator.
+// owner makes the emulator accept requests as an administrator's.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
@@ -151,7 +151,7 @@ func sdkFirestoreGet(ctx context.Context, client *apiv1.Client, key string) ([]b
 		return nil, err
 	}
 	if _, err := stream.Recv(); err != io.EOF {
-		return nil, errors.New("the answer goes on")
+		return nil, errors.New("the response goes on")
 	}
 	return answer.GetFound().GetFields()["v"].GetBytesValue(), nil
 }
@@ -166,7 +166,7 @@ func sdkFirestorePut(ctx context.Context, client *apiv1.Client) error {
 	return err
 }
 
-// openFirestore opens a store and a collection of docstore's over one client of the SDK.
+// openFirestore opens a store and a collection of docstore over one client of the SDK.
 func openFirestore(b *bed, opts []option.ClientOption) (*apiv1.Client, *kv.Store, *docstore.Collection, error) {
 	client, err := apiv1.NewClient(b.ctx, opts...)
 	if err != nil {
@@ -184,9 +184,9 @@ func openFirestore(b *bed, opts []option.ClientOption) (*apiv1.Client, *kv.Store
 	return client, store, coll, err
 }
 
-// firestoreOne makes single operations, one after the other, on one connection.
-// The SDK here is the module's apiv1 client, which makes the same calls as skykv;
-// sdk-high-level is what most programs use.
+// firestoreOne makes single operations, one after another, on one connection. The SDK
+// here is the module's apiv1 client, which makes the same calls as skykv; sdk-high-level
+// is what most programs use.
 func firestoreOne(get, deadline bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, err := b.start("firestore", 0)

@@ -39,9 +39,9 @@ type localStore struct {
 	open func(b *bed, folder string) (func() (local, error), error)
 }
 
-// localStores are opened in a folder, each as its documentation says and at its
-// best settings: open gives a function that makes one user of the store, for
-// each goroutine.
+// localStores are opened in a folder, each as its documentation says and with
+// its best settings: open returns a function that makes one user of the store,
+// for each goroutine.
 var localStores = []localStore{
 	{"sqlite", openSQLite},
 	{"skykv", openSkykv},
@@ -49,7 +49,7 @@ var localStores = []localStore{
 	{"gokv", openGokvBbolt},
 }
 
-// fill leaves the store in folder closed, and with an entry under each of keys.
+// fill leaves the store in folder closed, with an entry under each of keys.
 func (s localStore) fill(ctx context.Context, folder string, keys []string) (err error) {
 	b := &bed{ctx: ctx}
 	defer func() { err = errors.Join(err, b.close()) }()
@@ -83,7 +83,7 @@ func (v values) fresh() []byte {
 	return value
 }
 
-// localContenders opens and fills all embedded stores and has do made of each.
+// localContenders opens and fills all embedded stores and measures do on each.
 func localContenders(b *bed, do func(users func() (local, error), keys []string) (func(context.Context, int) error, error)) ([]contender, error) {
 	keys := localKeyNames()
 	var contenders []contender
@@ -92,7 +92,8 @@ func localContenders(b *bed, do func(users func() (local, error), keys []string)
 		if err != nil {
 			return nil, err
 		}
-		// Opened anew, no store has to look for the latest writes in its log first.
+		// A store that was closed and opened again does not have to search its
+		// log for the latest writes.
 		if err := store.fill(b.ctx, folder, keys); err != nil {
 			return nil, err
 		}
@@ -133,7 +134,7 @@ func getRandom(user local, keys []string) func(context.Context, int) error {
 	})
 }
 
-// localScaling reads the same store by one goroutine and by two.
+// localScaling reads the same store with one goroutine and with two.
 func localScaling(b *bed) ([]contender, error) {
 	var twos []func(context.Context, int) error
 	ones, err := localContenders(b, func(users func() (local, error), keys []string) (func(context.Context, int) error, error) {
@@ -198,8 +199,8 @@ func (s skykvLocal) fill(ctx context.Context, keys []string) error {
 	return err
 }
 
-// sqliteLocal is the library that localkv uses, used directly: a connection for
-// each goroutine, prepared statements, and the pragmas of localkv. Its table has
+// sqliteLocal uses the library of localkv directly: a connection for each
+// goroutine, prepared statements, and the pragmas of localkv. Its table has
 // neither expiry nor token.
 type sqliteLocal struct {
 	conn               *sqlite.Conn
@@ -320,7 +321,7 @@ const gokvBucket = "default"
 
 func openGokvBbolt(b *bed, folder string) (func() (local, error), error) {
 	path := filepath.Join(folder, "gokv.db")
-	// gokv has no batches: it is filled before it opens the file.
+	// gokv has no batches: the file is filled before gokv opens it.
 	db, err := bbolt.Open(path, 0o600, nil)
 	if err == nil {
 		err = errors.Join(fillBbolt(db, []byte(gokvBucket), localKeyNames()), db.Close())
@@ -350,7 +351,7 @@ func (s gokvLocal) put(_ context.Context, key string, value []byte) error {
 
 func (s gokvLocal) fill(context.Context, []string) error { return nil }
 
-// rawCodec spares gokv the encodings that it comes with: the values are bytes.
+// rawCodec avoids the encodings that gokv has: the values are bytes.
 type rawCodec struct{}
 
 func (rawCodec) Marshal(v any) ([]byte, error) { return v.([]byte), nil }

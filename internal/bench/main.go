@@ -1,18 +1,18 @@
-// Command bench measures skykv beside what it is built on and beside its peers:
+// Command bench compares skykv with what it is built on and with its peers:
 //
 //	go run . [-rounds N] [-work REGEXP] [-results FILE] [-plots FOLDER] [-figures PAGE]
 //	go run . -report [-results FILE] [-plots FOLDER] [-figures PAGE]
 //
-// It writes every measurement to FILE in the format of Go's benchmarks. From
-// there it prints a table by benchstat, the summary that docs/figures.md shows, and a
-// line for each goal, draws the plots, and writes the summary and the goals into that
-// page; -report does that alone.
+// It writes every measurement to FILE in the format of Go's benchmarks. From these it prints
+// a table by benchstat, the summary that docs/figures.md shows, and a line for each goal.
+// It draws the plots, and writes the summary and the goals into that page. With -report it
+// measures nothing.
 //
-// All stores of one work take turns, so that other load on the machine slows all
-// of them alike. The services are servers that this program runs in another
-// process. They do next to no work. Some answer late, as if they were far away.
-// Package conformance/emulator starts the emulators. The program is a module of
-// its own, so that users of skykv never see its dependencies.
+// All stores of one work take turns, so that other load on the machine slows all of them
+// alike. The services are servers that this program runs in another process. They do hardly
+// any work. Some answer late, as if they were far away. Package conformance/emulator starts
+// the emulators. The program is a separate module, so that users of skykv never see its
+// dependencies.
 package main
 
 import (
@@ -128,8 +128,8 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 	return nil
 }
 
-// benchstat prints the table that Go's benchstat makes of the results: one for
-// each service and unit, a column for each store.
+// benchstat prints the table that Go's benchstat makes of the results: one for each
+// service and unit, with a column for each store.
 func benchstat(ctx context.Context, results string, out io.Writer) error {
 	var failure bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "tool", "benchstat",

@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// The turns are long enough for the garbage collector to have its share in them.
+// The turns are long enough to include the garbage collector's share.
 var memoryWorks = []work{
 	{name: "Get/service=memory", turns: 10, ops: 50_000, open: memoryContenders(true)},
 	{name: "Put/service=memory", turns: 10, ops: 50_000, open: memoryContenders(false)},
@@ -41,8 +41,8 @@ func (m *lockedMap) put(key string, value []byte) {
 	m.values[key] = bytes.Clone(value)
 }
 
-// document is an entry for docstore. Without a field for revisions docstore
-// keeps none.
+// document is an entry for docstore, which keeps no revisions if there is no
+// field for them.
 type document struct {
 	Key   string `docstore:"k"`
 	Value []byte `docstore:"v"`
@@ -113,8 +113,8 @@ func docstorePut(coll *docstore.Collection) func(context.Context, int) error {
 	})
 }
 
-// docstoreGetMany reads keys by one list of actions, which docstore makes the
-// service's batches of.
+// docstoreGetMany reads keys by one list of actions, which docstore turns into
+// the service's batches.
 func docstoreGetMany(coll *docstore.Collection, keys []string) func(context.Context, int) error {
 	return each(func(ctx context.Context) error {
 		docs := make([]document, len(keys))

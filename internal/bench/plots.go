@@ -115,7 +115,7 @@ func (c bars) write(file string) error {
 		}
 	}
 	if math.IsInf(floor, 1) {
-		return nil // nothing of it was measured
+		return nil // nothing in it was measured
 	}
 	const width = 14 // of a bar, in points
 	for i, s := range c.series {

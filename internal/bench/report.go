@@ -13,8 +13,8 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// stores are the columns of the report. The first that did a work is what the
-// others are compared to.
+// stores are the columns of the report. In each work the others are compared to
+// the first that did it.
 var stores = []string{
 	"map", "otter", "sqlite", "sdk", "sdk-default", "loop", "get-and-put", "one-query", "skykv", "docstore", "gokv", "bbolt",
 	"sdk-high-level", "sdk-512-idle", "docstore-512-idle", "loop-with-backoff",
@@ -22,7 +22,7 @@ var stores = []string{
 	"sqlite-x2", "skykv-x2", "bbolt-x2", "gokv-x2",
 }
 
-// peers are those of the stores in the summary, with their names in results.
+// peers are the stores in the summary, with their names in results.
 var peers = []struct{ title, store string }{
 	{"skykv", "skykv"}, {"gocloud.dev/docstore", "docstore"}, {"gokv", "gokv"},
 }
@@ -30,14 +30,14 @@ var peers = []struct{ title, store string }{
 // notMeasured begins the lines of results that say why there are none.
 const notMeasured = "# not measured: "
 
-// measurements are those of a run, of each round in turn.
+// measurements are the results of a run, for each round in turn.
 type measurements struct {
 	works  []string // in their order
 	rounds map[figure][]float64
 	notes  []string
 }
 
-// figure is one of a store's for one work.
+// figure is a result of a store for one work.
 type figure struct{ work, store, unit string }
 
 func readMeasurements(file string) (measurements, error) {
@@ -69,7 +69,7 @@ func readMeasurements(file string) (measurements, error) {
 	return m, nil
 }
 
-// median of what was measured, NaN if nothing was.
+// median is the median of what was measured, NaN if nothing was.
 func (m measurements) median(work, store, unit string) float64 {
 	rounds := m.rounds[figure{work, store, unit}]
 	if len(rounds) == 0 {
@@ -78,8 +78,8 @@ func (m measurements) median(work, store, unit string) float64 {
 	return median(rounds)
 }
 
-// ratio is the median of the ratios that two stores had in each round, NaN if one
-// was not measured.
+// ratio is the median of the ratios of two stores in each round, NaN if one was
+// not measured.
 func (m measurements) ratio(work, store, base, unit string) float64 {
 	a, b := m.rounds[figure{work, store, unit}], m.rounds[figure{work, base, unit}]
 	var ratios []float64
@@ -92,7 +92,7 @@ func (m measurements) ratio(work, store, base, unit string) float64 {
 	return median(ratios)
 }
 
-// The units as benchfmt gives them.
+// The units as benchfmt names them.
 const (
 	timeUnit   = "sec/op"
 	allocsUnit = "allocs/op"

@@ -16,19 +16,19 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// work is something to do that several stores are compared by.
+// work is an operation by which several stores are compared.
 type work struct {
-	// name is a benchmark's, such as Get/service=dynamodb/delay=5ms.
+	// name is that of a benchmark, such as Get/service=dynamodb/delay=5ms.
 	name string
 
-	// In a round, whose time is the median, each contender has so many turns of so
-	// many operations.
+	// In a round, whose time is the median, each contender has that many turns of
+	// that many operations.
 	turns, ops int
 
-	// heap: a turn's greatest heap is reported.
+	// heap says that a turn's greatest heap is reported.
 	heap bool
 
-	// rounds is how often it is measured, where that is not as often as all others.
+	// rounds is how often it is measured, if not as often as all others.
 	rounds int
 
 	open func(*bed) ([]contender, error)
@@ -39,26 +39,27 @@ type contender struct {
 	store string
 	do    func(ctx context.Context, n int) error
 
-	// An operation of it is 1/part of that of the others. Zero stands for 1.
+	// One operation of this store does 1/part of the others' work. Zero stands for
+	// 1.
 	part int
 
 	gauges []gauge
 }
 
-// gauge is something else that is counted.
+// gauge is something else to count.
 type gauge struct {
 	unit   string                  // for each operation
 	read   func() (float64, error) // so far
 	ofTurn bool                    // read returns what is of the last turn, and for no operation
 }
 
-// turn is what one turn of a contender took, for each operation but for the heap.
+// turn is what one turn of a contender took, for each operation except the heap.
 type turn struct {
 	ns, bytes, allocs, heap float64
 	gauges                  []float64
 }
 
-// The units beside those of Go's own benchmarks.
+// The units besides those of Go's own benchmarks.
 const (
 	heapUnit     = "peak-heap-bytes"
 	dialsUnit    = "dials/op"
@@ -76,10 +77,10 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 	}
 	for _, c := range contenders {
 		if !slices.Contains(stores, c.store) {
-			return fmt.Errorf("the report knows no store %q", c.store)
+			return fmt.Errorf("the report has no column for the store %q", c.store)
 		}
 	}
-	if !w.heap { // connections are made, and caches filled
+	if !w.heap { // to make connections and fill caches
 		for _, c := range contenders {
 			if err := c.do(ctx, w.ops); err != nil {
 				return fmt.Errorf("%s: %w", c.store, err)
@@ -129,7 +130,7 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 	return nil
 }
 
-// take is one turn.
+// take takes one turn.
 func (w work) take(ctx context.Context, c contender) (t turn, err error) {
 	peak := func() uint64 { return 0 }
 	if w.heap {
@@ -176,8 +177,8 @@ func readAll(gauges []gauge) ([]float64, error) {
 	return all, nil
 }
 
-// watchHeap looks at the size of the heap, garbage that was not yet collected
-// included, every millisecond until peak is called, which gives the greatest.
+// watchHeap looks at the size of the heap, including garbage, every millisecond
+// until peak is called, which returns the largest.
 func watchHeap() (peak func() uint64) {
 	done := make(chan struct{})
 	var most uint64
@@ -207,7 +208,7 @@ func median(all []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// each does one operation after the other.
+// each does one operation after another.
 func each(do func(context.Context) error) func(context.Context, int) error {
 	return func(ctx context.Context, n int) error {
 		for range n {
@@ -219,7 +220,7 @@ func each(do func(context.Context) error) func(context.Context, int) error {
 	}
 }
 
-// from does the operations from so many goroutines at once.
+// from does the operations from that many goroutines at once.
 func from(goroutines int, do func(context.Context) error) func(context.Context, int) error {
 	return func(ctx context.Context, n int) error {
 		var begun atomic.Int64
@@ -237,13 +238,14 @@ func from(goroutines int, do func(context.Context) error) func(context.Context, 
 	}
 }
 
-// bed is what the stores of one work stand on.
+// bed holds what the stores of one work need.
 type bed struct {
 	ctx     context.Context
 	closers []func() error
 }
 
-// onClose has f called when the work is done, before those that were there first.
+// onClose makes f run when the work is done, before functions that were added
+// earlier.
 func (b *bed) onClose(f func() error) { b.closers = append(b.closers, f) }
 
 func (b *bed) close() error {

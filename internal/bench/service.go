@@ -26,8 +26,8 @@ import (
 	"github.com/skykv/skykv/internal/testing/canned"
 )
 
-// serveCommand makes this program a service, in a process of its own so that
-// its work is not counted as the clients'.
+// serveCommand makes this program a service, in a separate process so that its work
+// does not count as the clients'.
 const serveCommand = "serve"
 
 // service is a running service.
@@ -80,11 +80,11 @@ func (b *bed) startTLS(kind string, delay time.Duration, args ...string) (servic
 	return s, err
 }
 
-// Where a service of HTTP says how many connections it accepted, and how many bytes
-// passed them.
+// The paths where an HTTP service reports how many connections it accepted, and how
+// many bytes passed through them.
 const acceptedPath, bytesPath = "/accepted", "/bytes"
 
-// gauge reads what the service says under a path.
+// gauge reads what the service reports under a path.
 func (s service) gauge(path, unit string) (gauge, error) {
 	transport := &http.Transport{} // one connection, made now
 	scheme := "http://"
@@ -114,7 +114,7 @@ func (s service) gauge(path, unit string) (gauge, error) {
 	return gauge{unit: unit, read: read}, err
 }
 
-// serve is the program that start starts. It ends with its standard input.
+// serve is the program that start starts. It ends when its standard input ends.
 func serve(ctx context.Context) error {
 	flags := flag.NewFlagSet(serveCommand, flag.ContinueOnError)
 	kind := flags.String("kind", "", "")

@@ -23,8 +23,8 @@ const (
 	updateDelay = 5 * time.Millisecond
 )
 
-// updateWorks need more than a minute each if the loops, which repeat most of what they
-// do, are measured in ten rounds.
+// updateWorks need more than a minute each if the loops, which repeat most of their
+// work, are measured in ten rounds.
 var updateWorks = []work{
 	{name: "Increment-by-50/service=memory", turns: 10, ops: 20_000, open: memoryIncrements},
 	{name: "Increment-by-50/service=local/delay=5ms", turns: 1, ops: 1000, rounds: 3, open: increments("local")},
@@ -36,8 +36,8 @@ var updateWorks = []work{
 	{name: "Increment/service=aztables/delay=5ms", turns: 1, ops: 50, rounds: 3, open: incrementsOfOne("aztables")},
 }
 
-// metered has a meter count the requests for a store's calls, and lets time pass before
-// each as a service far away does.
+// metered counts the requests for a store's calls, and delays each as a distant service
+// does.
 type metered struct {
 	kv.Driver
 	meter *kv.Meter
@@ -76,8 +76,8 @@ func (d metered) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return d.Driver.Scan(ctx, req)
 }
 
-// startStores starts a service, whose requests take updateDelay, and returns what opens a
-// store on it, each with connections of its own.
+// startStores starts a service, whose requests take updateDelay, and returns a function
+// that opens a store on it, each with its own connections.
 func startStores(b *bed, kind string, meterOf *kv.Meter) (open func() (*kv.Store, error), err error) {
 	if kind == "local" {
 		folder, err := b.folder()
@@ -117,7 +117,7 @@ func startStores(b *bed, kind string, meterOf *kv.Meter) (open func() (*kv.Store
 	}, nil
 }
 
-// twoStores opens two stores on a service: what two processes have.
+// twoStores opens two stores on a service, as two processes do.
 func twoStores(b *bed, kind string) (stores [2]*kv.Store, gauges []gauge, err error) {
 	meter := kv.NewMeter(nil)
 	open, err := startStores(b, kind, meter)
@@ -136,9 +136,9 @@ func increment(store *kv.Store, key string) func(context.Context) error {
 	}
 }
 
-// incrementLoop is what programs write that have no Increment. After a failure it waits
-// for a random part of at most longest, and of a span that begins with updateDelay and
-// doubles each time.
+// incrementLoop is what programs without Increment write. After a failure it waits for
+// a random part of a span that begins with updateDelay and doubles each time, up to
+// longest.
 func incrementLoop(store *kv.Store, key string, longest time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for span := updateDelay; ; span *= 2 {
@@ -148,7 +148,7 @@ func incrementLoop(store *kv.Store, key string, longest time.Duration) func(cont
 			}
 			n, err := strconv.ParseInt(string(entry.Value), 10, 64)
 			if err != nil {
-				return fmt.Errorf("the value is no number: %w", err)
+				return fmt.Errorf("the value is not a number: %w", err)
 			}
 			_, err = store.Put(ctx, key, strconv.AppendInt(nil, n+1, 10), kv.IfVersion(entry.Version))
 			if !errors.Is(err, kv.ErrConditionFailed) {
@@ -161,7 +161,7 @@ func incrementLoop(store *kv.Store, key string, longest time.Duration) func(cont
 	}
 }
 
-// memoryIncrements needs no delay, so that requests are not what counts.
+// memoryIncrements needs no delay, because requests do not count there.
 func memoryIncrements(b *bed) ([]contender, error) {
 	store := memkv.New()
 	b.onClose(store.Close)
@@ -175,7 +175,7 @@ func memoryIncrements(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// increments has many goroutines increment one number.
+// increments lets many goroutines increment one number.
 func increments(kind string) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		stores, gauges, err := twoStores(b, kind)
@@ -188,7 +188,7 @@ func increments(kind string) func(*bed) ([]contender, error) {
 				return nil, err
 			}
 		}
-		// A loop does a part of the work, in which it is beaten as often.
+		// A loop does a part of the work, with the same share of failures.
 		const part = 5
 		loop := func(longest time.Duration) func(context.Context, int) error {
 			do := from(updaters, incrementLoop(stores[0], key, longest))
@@ -212,8 +212,8 @@ func increments(kind string) func(*bed) ([]contender, error) {
 	}
 }
 
-// incrementsOfOne has one goroutine increment numbers: one that only its store changes,
-// new ones, and one that another store increments in between.
+// incrementsOfOne lets one goroutine increment numbers: one that only its store
+// changes, new ones, and one that another store increments in between.
 func incrementsOfOne(kind string) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		stores, gauges, err := twoStores(b, kind)

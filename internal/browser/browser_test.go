@@ -87,7 +87,7 @@ func serve(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		if err := ui.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("rule: Ctrl-C is how it ends; it ended with %v", err)
+			t.Errorf("rule: Ctrl-C ends the command; it ended with %v", err)
 		}
 	})
 	var printed struct{ Address string }
@@ -97,7 +97,7 @@ func serve(t *testing.T) string {
 	return printed.Address
 }
 
-// open starts a browser, of which every error and every broken policy fails the test.
+// open starts a browser. Every error and every policy violation in it fails the test.
 func open(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
@@ -121,7 +121,7 @@ func open(t *testing.T) context.Context {
 		case *runtime.EventExceptionThrown:
 			t.Errorf("rule: the script has no errors; %v", e.ExceptionDetails)
 		case *runtime.EventConsoleAPICalled:
-			t.Errorf("rule: the page says nothing on the console; %s %v", e.Type, e.Args)
+			t.Errorf("rule: the page prints nothing on the console; %s %v", e.Type, e.Args)
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 	}
 }
 
-// ask runs an action and returns what it found.
+// ask runs an action and returns its result.
 func ask[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
 	t.Helper()
 	found, err := chromedp.Run(ctx, action)
@@ -162,8 +162,8 @@ func text(t *testing.T, ctx context.Context, selector chromedp.CSS) string {
 	return ask(t, ctx, chromedp.Text(selector))
 }
 
-// press presses a key that the page may take before it becomes text, which KeyEvent does not
-// allow for.
+// press presses a key that the page may handle before it becomes text, which KeyEvent
+// does not support.
 func press(t *testing.T, ctx context.Context, key string) {
 	t.Helper()
 	for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown, input.DispatchKeyEventTypeKeyUp} {
@@ -195,12 +195,12 @@ func TestConsole(t *testing.T) {
 	keys := text(t, ctx, ".keys")
 	for _, want := range []string{"config.main", "session:", "user.000"} {
 		if !strings.Contains(keys, want) {
-			t.Errorf("the keys lack %q: %s", want, keys)
+			t.Errorf("the keys do not contain %q: %s", want, keys)
 		}
 	}
 	shot(t, ctx, "list")
 
-	// By keyboard alone: the search, a key, its entry.
+	// Only by keyboard: the search, a key, its entry.
 	press(t, ctx, "/")
 	do(t, ctx, chromedp.KeyEvent("config"+kb.Enter), wait(`input[value="config"]`),
 		chromedp.KeyEvent("j"), chromedp.KeyEvent(kb.Enter), wait(".value"))
@@ -208,16 +208,16 @@ func TestConsole(t *testing.T) {
 		t.Errorf("rule: JSON is pretty; it is %s", got)
 	}
 	if got := text(t, ctx, "footer"); !strings.Contains(got, "skykv put") {
-		t.Errorf("rule: the commands that change what is shown are there; the page ends with %s", got)
+		t.Errorf("rule: the page has the commands that change the entry; it ends with %s", got)
 	}
 	shot(t, ctx, "entry")
 
-	// What is hostile does nothing.
+	// A hostile value does nothing.
 	do(t, ctx, click(".name"), wait(".keys"),
 		click(`a[href*="key=hostile"]`), wait(".value"))
 	title := ask(t, ctx, chromedp.Title())
 	if got := text(t, ctx, ".value"); title == "broken" || got != hostile {
-		t.Errorf("rule: values are shown and not carried out; the title is %q, the value %s", title, got)
+		t.Errorf("rule: values are shown and never run; the title is %q, the value %s", title, got)
 	}
 	shot(t, ctx, "hostile")
 
@@ -239,7 +239,7 @@ func TestConsole(t *testing.T) {
 	do(t, ctx, click(`a[href="/doctor"]`), wait(".checks"))
 	shot(t, ctx, "doctor")
 
-	// A telephone, in the dark.
+	// A telephone, in dark mode.
 	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -259,6 +259,6 @@ func TestStranger(t *testing.T) {
 	ctx := open(t)
 	do(t, ctx, chromedp.Navigate(strings.Split(address, "?")[0]), chromedp.WaitReady(chromedp.CSS("body")))
 	if got := text(t, ctx, "body"); !strings.Contains(got, "with its token") {
-		t.Errorf("rule: who has no token sees nothing; they see %s", got)
+		t.Errorf("rule: without the token there is nothing to see; the page is %s", got)
 	}
 }

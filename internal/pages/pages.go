@@ -1,5 +1,5 @@
-// Package pages guards the loop over the pages of a scan against a service that never
-// comes to an end.
+// Package pages protects the loop over the pages of a scan from a service whose pages never
+// end.
 package pages
 
 import (
@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// ErrRepeated is the error of a service that leads a scan in a circle.
+// ErrRepeated is the error of a service whose pages form a circle.
 var ErrRepeated = errors.New("the service's answer continues where an earlier one did, so that the scan would never end")
 
-// Pages without a record are no fault: all that they had was expired. A service that
-// sends nothing else is asked more and more slowly.
+// Pages without a record are legal: all their records had expired. After several empty
+// pages the next ones are requested more slowly.
 const (
 	emptyAtOnce = 2
 	firstPause  = 5 * time.Millisecond
 	longPause   = 100 * time.Millisecond
 )
 
-// Guard sees the pages of one scan. The zero Guard is ready.
+// Guard sees the pages of one scan. The zero Guard is ready to use.
 type Guard struct {
-	empty        int    // pages in a row
+	empty        int    // empty pages in a row
 	seen         string // an earlier continuation
 	steps, until int    // seen is replaced after until steps
 }
 
-// Next is called between two pages: the one before had so many records, and the one after
-// begins at the continuation. It returns [ErrRepeated] when the scan has been there before,
-// at the latest after three times around the circle. After some empty pages in a row it
-// waits a little, or until ctx ends, whose error it returns.
+// Next is called between two pages. records is the number of records of the page before,
+// and the next page begins at the continuation. Next returns [ErrRepeated] when the scan
+// has been there before, at the latest after three times around the circle. After several
+// empty pages it waits, or returns the error of ctx when ctx ends.
 func (g *Guard) Next(ctx context.Context, records int, continuation string) error {
-	// Brent's way to find a circle with one text in memory.
+	// Brent's algorithm finds a circle with one text in memory.
 	if g.until > 0 && continuation == g.seen {
 		return ErrRepeated
 	}

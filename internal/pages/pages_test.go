@@ -33,7 +33,7 @@ func TestCircles(t *testing.T) {
 	var g Guard
 	for i := range 10_000 {
 		if err := g.Next(t.Context(), 1, strconv.Itoa(i)); err != nil {
-			t.Fatalf("rule: a scan that goes on is no circle; page %d returns %v", i, err)
+			t.Fatalf("rule: a scan that goes on is not a circle; page %d returns %v", i, err)
 		}
 	}
 }
@@ -53,7 +53,7 @@ func TestEmptyPages(t *testing.T) {
 			_ = g.Next(t.Context(), 0, strconv.Itoa(1000+i))
 		}
 		if took := time.Since(began); took < 9*time.Second || took > 10*time.Second {
-			t.Errorf("rule: empty pages in a row are asked for ten times a second; 100 took %s", took)
+			t.Errorf("rule: empty pages in a row are requested ten times a second; 100 took %s", took)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()

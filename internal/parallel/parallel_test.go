@@ -28,7 +28,7 @@ func TestDo(t *testing.T) {
 				}
 			}
 			if n := most.Load(); n != int32(min(c.n, c.limit)) {
-				t.Errorf("rule: at most %d calls run at once, and so many where there are; of %d there were %d", c.limit, c.n, n)
+				t.Errorf("rule: %d calls run at once, or fewer if there are fewer; with %d elements there were %d", c.limit, c.n, n)
 			}
 			if steps := int(time.Since(begin) / time.Second); steps != c.steps {
 				t.Errorf("rule: a call begins when one ends; %d calls, %d at once, took %d seconds, want %d", c.n, c.limit, steps, c.steps)

@@ -1,6 +1,6 @@
 // Package trust says which hosts a URL may send credentials to. Anybody may have
-// written a URL: a form, a file of settings, a variable. It must not be able to hand
-// the credentials of the environment to a host that nobody trusts.
+// written a URL: a form, a file of settings, a variable. It must not be able to send
+// the credentials of the environment to an untrusted host.
 package trust
 
 import (
@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// EnvHosts is the environment variable that names further hosts which credentials may
-// go to over https: names such as proxy.example.com, or *.example.com for all below
-// it, with commas between them.
+// EnvHosts is the environment variable with further hosts to which credentials may go
+// over https: names such as proxy.example.com, or *.example.com for all names below
+// it, separated by commas.
 const EnvHosts = "SKYKV_TRUSTED_HOSTS"
 
-// Listed reports whether [EnvHosts] names a host, which may have a port.
+// Listed reports whether [EnvHosts] contains a host, which may have a port.
 func Listed(host string) bool {
 	host = name(host)
 	for entry := range strings.SplitSeq(os.Getenv(EnvHosts), ",") {
@@ -38,7 +38,7 @@ func Below(host string, domains ...string) bool {
 	return false
 }
 
-// matches reports whether pattern, a name or "*." and a name, stands for host.
+// matches reports whether pattern, a name or "*." and a name, matches host.
 func matches(host, pattern string) bool {
 	pattern = strings.TrimSuffix(strings.ToLower(pattern), ".")
 	if below, ok := strings.CutPrefix(pattern, "*."); ok {
@@ -48,8 +48,8 @@ func matches(host, pattern string) bool {
 }
 
 // Near reports whether a host, which may have a port, is this one or in a private
-// network: a loopback, private or link-local address, or a name that no public name
-// server knows. Nothing is looked up.
+// network: a loopback, private or link-local address, or a name that public name
+// servers do not know. It resolves no name.
 func Near(host string) bool {
 	host = name(host)
 	if addr, err := netip.ParseAddr(host); err == nil {
@@ -59,7 +59,7 @@ func Near(host string) bool {
 	return host != "" && !strings.Contains(host, ".") || Below(host, "localhost", "local", "internal")
 }
 
-// Same reports whether two endpoints lead to the same scheme, host and port.
+// Same reports whether two endpoints have the same scheme, host and port.
 func Same(a, b string) bool {
 	ua, errA := url.Parse(a)
 	ub, errB := url.Parse(b)
@@ -74,7 +74,7 @@ func address(u *url.URL) string {
 	return name(u.Host) + ":" + port
 }
 
-// Refused is the cause of the error of an endpoint that credentials may not go to.
+// Refused is the cause of the error of an endpoint to which credentials must not go.
 func Refused(endpoint string) error {
 	host := "of the URL"
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
@@ -83,7 +83,7 @@ func Refused(endpoint string) error {
 	return fmt.Errorf("the credentials of the environment are not sent to the host %s, which a URL alone may not name; to trust it, name it in %s", host, EnvHosts)
 }
 
-// name is a host in lower case, without port, brackets and the final dot.
+// name returns a host in lower case, without port, brackets and the final dot.
 func name(host string) string {
 	u := url.URL{Host: host}
 	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")

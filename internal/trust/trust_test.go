@@ -16,7 +16,7 @@ func TestNear(t *testing.T) {
 		"10.0.0.1.example.com": false, "localhost.example.com": false, "internal.example.com": false, "127.0.0.1.nip.io": false,
 	} {
 		if got := Near(host); got != want {
-			t.Errorf("rule: near are this host and private networks, by address or by a name that is not public; Near(%q) = %t", host, got)
+			t.Errorf("rule: this host and private networks are near, by address or by a name that is not public; Near(%q) = %t", host, got)
 		}
 	}
 }
@@ -28,7 +28,7 @@ func TestListed(t *testing.T) {
 		"corp.example": false, "evilcorp.example": false, "proxy.example.com.evil": false, "xproxy.example.com": false, "": false,
 	} {
 		if got := Listed(host); got != want {
-			t.Errorf("rule: trusted are the hosts that %s names; Listed(%q) = %t", EnvHosts, host, got)
+			t.Errorf("rule: the hosts in %s are trusted; Listed(%q) = %t", EnvHosts, host, got)
 		}
 	}
 	t.Setenv(EnvHosts, "")

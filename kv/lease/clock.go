@@ -2,10 +2,10 @@ package lease
 
 import "time"
 
-// reading is what the clocks of this machine read at one moment.
+// reading is the reading of this machine's clocks at one moment.
 type reading struct {
-	ran time.Time     // by its monotonic part, which stands still while the machine is suspended
-	all time.Duration // of throughSuspension
+	ran time.Time     // its monotonic part stops while the machine is suspended
+	all time.Duration // see throughSuspension
 }
 
 func readClocks() reading { return reading{time.Now(), throughSuspension()} }

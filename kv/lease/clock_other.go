@@ -4,6 +4,6 @@ package lease
 
 import "time"
 
-// throughSuspension reads a clock that counts the time in which the machine is suspended.
-// It can be set: the standard library has no other one here.
+// throughSuspension reads a clock that also counts the time while the machine is
+// suspended. Somebody may set that clock: the standard library has no other one here.
 func throughSuspension() time.Duration { return wallClock() }

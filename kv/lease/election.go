@@ -6,30 +6,30 @@ import (
 	"slices"
 )
 
-// Leader is who holds a lease.
+// Leader is the holder of a lease.
 type Leader struct {
 	// Exists is false when the lease was never acquired, or released, or not renewed for
 	// its TTL.
 	Exists bool
 
-	Token int64  // of the last holder; 0 when there was none
-	Value []byte // what the leader said of itself in Campaign
+	Token int64  // the last holder's token; 0 when there was none
+	Value []byte // the value that the leader passed to Campaign
 }
 
-// Campaign waits until it leads, as [Leases.Acquire] does. Others learn value, such as an
-// address, by [Leases.Observe]: at most [MaxValueLen] bytes, or the error matches
-// kv.ErrValueTooLarge. The leader leads while the lease is held, and resigns by
+// Campaign waits until it leads, as [Leases.Acquire] does. [Leases.Observe] yields value,
+// such as an address, to others. It has at most [MaxValueLen] bytes, or the error matches
+// kv.ErrValueTooLarge. The leader leads while it holds the lease, and resigns by
 // [Lease.Release].
 func (s *Leases) Campaign(ctx context.Context, name string, value []byte) (*Lease, error) {
 	return s.acquire(ctx, acquisition{op: "campaign", name: name, patience: untilAcquired, value: slices.Clone(value)})
 }
 
-// Observe yields the leader of that name now, and again whenever there is another one or
-// none, until ctx ends, whose error is the last. It reads the record once per Poll. A
-// leader that was replaced within a Poll may not be seen. A leader that is dead when
-// Observe begins is yielded, and found to be dead after a TTL.
+// Observe yields the present leader of that name, and each change of it, until ctx ends.
+// The last error is the error of ctx. Observe reads the record once per Poll. It may miss
+// a leader that was replaced within a Poll. If a leader is dead when Observe begins,
+// Observe yields it, and notices after a TTL that it is dead.
 //
-// An error of a store that is unavailable or throttled is yielded, and the loop may go on. Any
+// After an error of a store that is unavailable or throttled, the loop may go on. Any
 // other error is the last.
 func (s *Leases) Observe(ctx context.Context, name string) iter.Seq2[Leader, error] {
 	const op = "observe"

@@ -46,7 +46,7 @@ func Example() {
 	// held: true token: 2
 }
 
-// The balance keeps the token of who wrote it last. A former holder that wakes up changes
+// The balance stores the token of its last writer. A former holder that wakes up changes
 // nothing.
 func ExampleLease_Token() {
 	ctx := context.Background()

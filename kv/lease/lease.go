@@ -11,42 +11,41 @@ import (
 )
 
 // A holder renews its lease renewals times within the TTL. An attempt ends after a sixth of
-// the TTL, so that two that hang leave time for a third.
+// the TTL, so that two attempts that hang leave time for a third.
 const (
 	renewals = 3
 	attempts = 6
 )
 
-// belief is how long a holder believes in a lease: a sixteenth less than others wait, for
-// clocks of different speeds.
+// belief is the time for which a holder counts on a lease: a sixteenth less than others wait,
+// because clocks have different speeds.
 func belief(ttl time.Duration) time.Duration { return ttl - ttl/16 }
 
-// Lease is a lease that was acquired. It is renewed until Release. It is safe for
-// concurrent use.
+// Lease is an acquired lease. It is renewed until Release. It is safe for concurrent use.
 type Lease struct {
 	leases *Leases
 	name   string
-	record record // as it was acquired
+	record record // as acquired
 
 	// ended ends when the lease does.
 	ended context.Context
 	end   context.CancelCauseFunc
 
-	// stop ends the renewing, which closes stopped. Until then version is its own, and
-	// from then on Release's.
+	// stop ends the renewing, which then closes stopped. version belongs to the renewing until
+	// then, and to Release afterwards.
 	stop    context.CancelFunc
 	stopped chan struct{}
 	version kv.Version
 
 	mu      sync.Mutex
 	since   reading // before the last renewal that succeeded was sent
-	failure error   // of the renewals since
+	failure error   // the last error of the renewals since
 
 	releasing sync.Mutex
 	released  bool
 }
 
-// hold begins to renew a lease that was acquired by a write that was sent at since.
+// hold begins to renew a lease. The write that acquired it was sent at since.
 func (s *Leases) hold(name string, r record, version kv.Version, since reading) *Lease {
 	l := &Lease{leases: s, name: name, record: r, version: version, since: since, stopped: make(chan struct{})}
 	l.ended, l.end = context.WithCancelCause(context.Background())
@@ -59,15 +58,15 @@ func (s *Leases) hold(name string, r record, version kv.Version, since reading) 
 // Name returns the name of the lease.
 func (l *Lease) Name() string { return l.name }
 
-// Token returns the fencing token: at least 1, and greater than that of every holder
-// before.
+// Token returns the fencing token: at least 1, and greater than the token of every earlier
+// holder.
 func (l *Lease) Token() int64 { return l.record.Token }
 
-// Held reports whether the lease is still held at this moment. Once it is false it stays so.
+// Held reports whether the lease is still held now. Once it is false it stays false.
 func (l *Lease) Held() bool { return l.Left() > 0 }
 
-// Left returns for how long Held stays true if no renewal succeeds from now on. It is 0
-// once the lease was lost or released.
+// Left returns how long Held stays true if no renewal succeeds from now on. It is 0 after the
+// lease was lost or released.
 func (l *Lease) Left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,22 +81,22 @@ func (l *Lease) Left() time.Duration {
 	return left
 }
 
-// Context returns a context derived from parent that ends when the lease does. Its cause,
-// by [context.Cause], then matches [ErrLost], or is [context.Canceled] after Release. It ends late
-// in a process that was stopped: ask Held.
+// Context returns a context derived from parent that ends when the lease ends. Its cause, by
+// [context.Cause], then matches [ErrLost], or is [context.Canceled] after Release. In a
+// process that was stopped it ends late: call Held.
 func (l *Lease) Context(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	context.AfterFunc(l.ended, func() { cancel(context.Cause(l.ended)) })
 	return ctx
 }
 
-// Release ends the lease, so that another one can acquire it at once. It returns an error that
-// matches [ErrLost] if the lease was lost before, and the store's error when others must wait
-// for the end of the TTL. In both cases Held is false. ctx must not have ended: use
+// Release ends the lease, so that another program can acquire it at once. It returns an error
+// that matches [ErrLost] if the lease was lost before, and the store's error if others must
+// wait for the end of the TTL. In both cases Held is false. ctx must not have ended: use
 // [context.WithoutCancel] after work that was cancelled.
 func (l *Lease) Release(ctx context.Context) error { return l.release(ctx, l.record.Done) }
 
-// release is Release, and notes the last interval whose job is done.
+// release is Release. It also stores the last interval whose job is done.
 func (l *Lease) release(ctx context.Context, done int64) error {
 	held := l.Held()
 	if held {
@@ -112,7 +111,7 @@ func (l *Lease) release(ctx context.Context, done int64) error {
 	}
 	err := l.write(ctx, "release", record{Token: l.record.Token, Done: done})
 	if l.released = err == nil; l.released && !held && errors.Is(context.Cause(l.ended), ErrLost) {
-		return context.Cause(l.ended) // nobody has noticed, but the work went on without the lease
+		return context.Cause(l.ended) // nobody else took the lease, but the work went on without it
 	}
 	return err
 }
@@ -120,7 +119,7 @@ func (l *Lease) release(ctx context.Context, done int64) error {
 // renew renews the lease until ctx or the lease ends.
 func (l *Lease) renew(ctx context.Context) {
 	defer close(l.stopped)
-	defer l.Held() // notices the end
+	defer l.Held() // Held notices the end of the lease
 	ttl := l.leases.ttl
 	pause := ttl / renewals
 	for {
@@ -140,7 +139,7 @@ func (l *Lease) renew(ctx context.Context) {
 		case errors.Is(err, ErrLost):
 			l.end(err)
 			return
-		default: // it is tried again while time is left
+		default: // retried while time is left
 			l.mu.Lock()
 			l.failure = err
 			l.mu.Unlock()
@@ -149,11 +148,11 @@ func (l *Lease) renew(ctx context.Context) {
 	}
 }
 
-// maxWrites is how many writes in a row one renewal or release takes at most: the first one may
-// find that an earlier one was applied, whose response was lost.
+// maxWrites is the greatest number of attempts of one renewal or release. The first may find
+// that an earlier one was applied whose response was lost.
 const maxWrites = 3
 
-// write replaces the record of the lease, if it is still the lease's own. Otherwise it
+// write replaces the record of the lease, if it still belongs to the lease. Otherwise it
 // returns ErrLost.
 func (l *Lease) write(ctx context.Context, op string, next record) error {
 	s := l.leases
@@ -181,7 +180,7 @@ func (l *Lease) write(ctx context.Context, op string, next record) error {
 		case found.Token == l.record.Token && found.Holder == "" && next.Holder == "":
 			return nil // only the holder releases a lease
 		default:
-			return s.fail(op, l.name, ErrLost, errors.New("another one has acquired it, or its record was deleted"))
+			return s.fail(op, l.name, ErrLost, errors.New("another holder has acquired it, or its record was deleted"))
 		}
 	}
 	return err

@@ -33,7 +33,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// another is a Leases as another process has it.
+// another returns the Leases of another process.
 func another(t *testing.T, store *kv.Store) *Leases {
 	t.Helper()
 	s, err := New(store, &Options{TTL: ttl})
@@ -59,7 +59,7 @@ func TestOptions(t *testing.T) {
 		{Poll: -1}, {Poll: time.Millisecond}, {Poll: DefaultTTL}, {TTL: 10 * time.Second, Poll: 5*time.Second + 1},
 	} {
 		if s, err := New(memkv.New(), &o); s != nil || !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "want") {
-			t.Errorf("rule: options out of their bounds are ErrInvalidOption and say what is wanted; %+v: %v", o, err)
+			t.Errorf("rule: options out of range are ErrInvalidOption, and the error says what is wanted; %+v: %v", o, err)
 		}
 	}
 	for _, o := range []*Options{nil, {}, {TTL: MinTTL}, {TTL: MaxTTL}, {Poll: MinPoll}, {TTL: 2 * time.Second, Poll: time.Second}} {
@@ -117,10 +117,10 @@ func TestRecordsOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := w.leases.Acquire(t.Context(), "job"); !errors.Is(err, kv.ErrIncompatible) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("rule: what package lease did not write is ErrIncompatible, without its value; %s: %v", value, err)
+			t.Errorf("rule: a value that package lease did not write is ErrIncompatible, and not in the error; %s: %v", value, err)
 		}
 		if entry, err := w.data.Get(t.Context(), "job"); err != nil || string(entry.Value) != value {
-			t.Errorf("rule: what package lease did not write stays as it is; %q became %q, %v", value, entry.Value, err)
+			t.Errorf("rule: a value that package lease did not write stays as it is; %q became %q, %v", value, entry.Value, err)
 		}
 	}
 }
@@ -177,7 +177,7 @@ func TestTakenAfterAKill(t *testing.T) {
 				t.Fatal(err)
 			}
 			if passed := time.Since(<-killed); passed > ttl+waiting.poll {
-				t.Errorf("rule: one that waits takes the lease of a dead holder within a TTL and a Poll, %s; it took %s", ttl+waiting.poll, passed)
+				t.Errorf("rule: a program that waits takes the lease of a dead holder within a TTL and a Poll, %s; it took %s", ttl+waiting.poll, passed)
 			}
 			if l.Held() || taken.Token() != 2 {
 				t.Errorf("rule: the former holder's Held is false; it is %t, and the token %d", l.Held(), taken.Token())
@@ -207,7 +207,7 @@ func TestTakenAfterRelease(t *testing.T) {
 	})
 }
 
-// One that begins later must see for a TTL that nobody renews.
+// A program that begins later must see for a TTL that nobody renews.
 func TestTakenByALaterOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestLost(t *testing.T) {
 			began := time.Now()
 			<-ctx.Done()
 			if passed := time.Since(began); passed > belief(ttl) {
-				t.Errorf("rule: the context ends when belief does, after %s; it took %s", belief(ttl), passed)
+				t.Errorf("rule: the context ends after the belief of the lease, %s; it took %s", belief(ttl), passed)
 			}
 			if cause := context.Cause(ctx); !errors.Is(cause, ErrLost) || l.Held() {
 				t.Errorf("rule: the cause of the context is ErrLost, and Held false; got %v, %t", cause, l.Held())
@@ -278,19 +278,19 @@ func TestLost(t *testing.T) {
 			w.Use(nil)
 			time.Sleep(ttl)
 			if l.Held() {
-				t.Error("rule: once Held is false it stays so")
+				t.Error("rule: once Held is false it stays false")
 			}
 			if err := l.Release(t.Context()); !errors.Is(err, ErrLost) {
 				t.Errorf("rule: Release of a lease that was lost is ErrLost; got %v", err)
 			}
 			if kind == faults.Lose {
-				return // renewed, but nobody knows
+				return // renewed, but the response was lost
 			}
 			if _, err := w.leases.TryAcquire(t.Context(), "job"); err != nil {
 				t.Errorf("rule: Release frees a lost lease that nobody has taken; got %v", err)
 			}
 			w.Use(faults.Always(faults.Drop))
-			time.Sleep(ttl) // that one ends, too
+			time.Sleep(ttl) // that lease ends, too
 		})
 	}
 }
@@ -355,7 +355,7 @@ func TestLostResponses(t *testing.T) {
 			w.Use(faults.Writes(kind))
 			l := w.acquire(t)
 			if l.Token() != 1 {
-				t.Errorf("rule: one that waits recognises its own lease after a lost response (%s); the token is %d", kind, l.Token())
+				t.Errorf("rule: a program that waits recognises its own lease after a lost response (%s); the token is %d", kind, l.Token())
 			}
 			w.Use(faults.Writes(kind))
 			if err := l.Release(t.Context()); err != nil && kind != faults.Refuse {
@@ -399,7 +399,7 @@ func TestSlowResponses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if l, err := another(t, data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return slow{d, ttl} }))).Acquire(ctx, "job"); err == nil {
-			t.Errorf("rule: Acquire returns no lease that is over: held %t", l.Held())
+			t.Errorf("rule: Acquire does not return a lease that has ended: held %t", l.Held())
 		}
 	})
 }
@@ -423,10 +423,10 @@ func TestAcquireEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := w.leases.Acquire(ctx, "job"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("rule: Acquire goes on while the store is unavailable, and says so in the end; got %v", err)
+			t.Errorf("rule: Acquire retries while the store is unavailable, and its error says so; got %v", err)
 		}
 		if _, err := w.leases.TryAcquire(t.Context(), "job"); !errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("rule: TryAcquire returns that the store is unavailable; got %v", err)
+			t.Errorf("rule: TryAcquire returns the error of an unavailable store; got %v", err)
 		}
 		time.AfterFunc(time.Minute, func() { w.Use(nil) })
 		l := w.acquire(t)
@@ -467,7 +467,7 @@ func TestPrice(t *testing.T) {
 		}
 		requests := func() int { synctest.Wait(); return w.Counts()[faults.Pass] }
 		if n := requests(); n != 2 {
-			t.Errorf("rule: to acquire a free lease takes 2 requests; it took %d", n)
+			t.Errorf("rule: acquiring a free lease takes 2 requests; it took %d", n)
 		}
 		before := requests()
 		time.Sleep(time.Minute + time.Second)
@@ -481,7 +481,7 @@ func TestPrice(t *testing.T) {
 			t.Error(err)
 		}
 		if n := waiter.Counts()[faults.Pass]; n < 40 || n > 82 {
-			t.Errorf("rule: one that waits makes 40 to 80 requests a minute; it made %d", n)
+			t.Errorf("rule: a program that waits makes 40 to 80 requests a minute; it made %d", n)
 		}
 		before = requests()
 		_ = l.Release(t.Context())
@@ -491,7 +491,7 @@ func TestPrice(t *testing.T) {
 	})
 }
 
-// memkvCounted is another process over the same data, whose requests are counted apart.
+// memkvCounted is another process over the same data, with its own counts of requests.
 func memkvCounted(t *testing.T, w *world) *world {
 	t.Helper()
 	other := &world{data: w.data, Injector: new(faults.Injector)}
@@ -597,7 +597,7 @@ func TestOnce(t *testing.T) {
 			<-done
 		}
 		if n := runs.Load(); n != hours {
-			t.Errorf("rule: of many replicas one runs the job once per interval; it ran %d times in %d intervals", n, hours)
+			t.Errorf("rule: one of many replicas runs the job once per interval; it ran %d times in %d intervals", n, hours)
 		}
 	})
 }
@@ -645,7 +645,8 @@ func TestOnceFails(t *testing.T) {
 	}
 }
 
-// Once does not wait for a job that is under way, and the lease of the name keeps what is done.
+// Once does not wait for a job that is running, and the lease of the name keeps the last
+// interval whose job is done.
 func TestOnceWhileItRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -662,7 +663,7 @@ func TestOnceWhileItRuns(t *testing.T) {
 		began := time.Now()
 		ran, err := another(t, w.data).Once(t.Context(), "report", time.Hour, func(context.Context, *Lease) error { return nil })
 		if ran || err != nil || time.Since(began) > ttl/renewals+w.leases.poll {
-			t.Errorf("rule: Once returns when the holder has shown that it lives; got %t, %v after %s", ran, err, time.Since(began))
+			t.Errorf("rule: Once returns when the holder has renewed the lease; got %t, %v after %s", ran, err, time.Since(began))
 		}
 		end <- struct{}{}
 		<-end
@@ -675,7 +676,7 @@ func TestOnceWhileItRuns(t *testing.T) {
 		}
 		ran, err = w.leases.Once(t.Context(), "report", time.Hour, func(context.Context, *Lease) error { return nil })
 		if ran || err != nil {
-			t.Errorf("rule: other leases of the name keep what is done; got %t, %v", ran, err)
+			t.Errorf("rule: later leases of the name keep the last interval whose job is done; got %t, %v", ran, err)
 		}
 	})
 }

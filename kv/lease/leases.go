@@ -20,26 +20,26 @@ const (
 	MinPoll    = 10 * time.Millisecond
 )
 
-// MaxValueLen is the greatest length of what a leader says about itself, in bytes.
+// MaxValueLen is the greatest length of the value of Campaign, in bytes.
 const MaxValueLen = 1024
 
 var (
-	// ErrHeld: another one holds the lease.
+	// ErrHeld: another holder has the lease.
 	ErrHeld = errors.New("the lease is held by another one")
 
-	// ErrLost: the lease was not renewed in time, or another one has it.
+	// ErrLost: the lease was not renewed in time, or another holder has it.
 	ErrLost = errors.New("the lease is lost")
 )
 
 // Options of [New]. Programs that share leases may have different ones.
 type Options struct {
-	// TTL is how long a lease lives on when its holder no longer renews it: MinTTL to
-	// MaxTTL, in whole milliseconds. 0 stands for DefaultTTL. A renewal that takes longer than
-	// a sixth of the TTL fails, so the TTL should be ten times as long as a slow request.
+	// TTL is how long a lease lasts after its last renewal: MinTTL to MaxTTL, in whole
+	// milliseconds. 0 means DefaultTTL. A renewal that takes longer than a sixth of the TTL
+	// fails, so the TTL should be ten times as long as a slow request.
 	TTL time.Duration
 
-	// Poll is the longest pause between two reads of one that waits: MinPoll to half the
-	// TTL. 0 stands for a tenth of the TTL.
+	// Poll is the longest pause between two reads of a program that waits: MinPoll to half
+	// the TTL. 0 means a tenth of the TTL.
 	Poll time.Duration
 }
 
@@ -59,12 +59,12 @@ type sighting struct {
 	since   reading // after it was first read
 }
 
-// maxSeen bounds how many records a Leases watches. One that is forgotten is watched anew.
+// maxSeen limits the number of records that a Leases remembers. A record that is forgotten
+// must be seen for a TTL again.
 const maxSeen = 1024
 
-// New returns the leases in a store. options may be nil. Options out of their bounds are
-// an error that matches [kv.ErrInvalidOption]. Leases that are held when the store closes
-// are lost.
+// New returns the leases in a store. options may be nil. If an option is out of range, the
+// error matches [kv.ErrInvalidOption]. Leases that are held when the store closes are lost.
 func New(store *kv.Store, options *Options) (*Leases, error) {
 	s := &Leases{store: store, ttl: DefaultTTL, clock: readClocks, seen: make(map[string]sighting)}
 	if options != nil {
@@ -86,18 +86,18 @@ func New(store *kv.Store, options *Options) (*Leases, error) {
 	return s, nil
 }
 
-// Acquire waits until it holds the lease of that name, or until ctx ends. The name is a
-// key of the store. The lease lives on when ctx ends.
+// Acquire waits until it holds the lease of that name, or until ctx ends. The name is a key
+// of the store. The lease does not end with ctx.
 //
-// While the store is unavailable or throttled, Acquire goes on trying. Any other error ends it.
-// When ctx ends the error matches that of ctx, and also [ErrHeld] or the store's last error.
+// While the store is unavailable or throttled, Acquire retries. Any other error ends it. When
+// ctx ends, the error matches the error of ctx, and also [ErrHeld] or the store's last error.
 func (s *Leases) Acquire(ctx context.Context, name string) (*Lease, error) {
 	return s.acquire(ctx, acquisition{op: "acquire", name: name, patience: untilAcquired})
 }
 
-// TryAcquire is Acquire without waiting: it returns ErrHeld when another one holds the
-// lease, and the store's error when that is unavailable. It takes the lease of a dead
-// holder only if this Leases saw it a TTL ago: see the price of the package.
+// TryAcquire is Acquire without waiting. It returns ErrHeld if another holder has the lease,
+// and the store's error if the store is unavailable. It takes the lease of a dead holder only
+// if this Leases saw the lease a TTL ago: see the section Price of the package.
 func (s *Leases) TryAcquire(ctx context.Context, name string) (*Lease, error) {
 	return s.acquire(ctx, acquisition{op: "try to acquire", name: name})
 }
@@ -109,7 +109,7 @@ type acquisition struct {
 	value    []byte
 	interval int64 // if not 0, the lease is not wanted once the job of this interval is done
 
-	holder string // made by acquire: this acquisition in the record
+	holder string // set by acquire: names this acquisition in the record
 }
 
 // patience is how long an acquisition waits for another holder.
@@ -121,7 +121,7 @@ const (
 	untilAcquired
 )
 
-// maxUnsure is how often an acquisition that does not wait looks again after a lost response.
+// maxUnsure is how often an acquisition that does not wait reads again after a lost response.
 const maxUnsure = 3
 
 func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
@@ -145,7 +145,7 @@ func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
 				return nil, err
 			}
 			pause = min(pause, other.left)
-		case errors.Is(err, kv.ErrConditionFailed): // another one was faster: see what it did
+		case errors.Is(err, kv.ErrConditionFailed): // another holder was faster: read the record again
 			continue
 		case errors.Is(err, kv.ErrIndeterminate) && unsure < maxUnsure:
 			unsure++
@@ -162,11 +162,11 @@ func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
 // other is the lease of another holder.
 type other struct {
 	version kv.Version
-	left    time.Duration // after which it is free, unless it changes
+	left    time.Duration // then it is free, unless it changes
 }
 
-// attempt reads the record of a lease once, and takes the lease if it is free. Otherwise
-// the error matches ErrHeld.
+// attempt reads the record of a lease once, and takes the lease if it is free. Otherwise the
+// error matches ErrHeld.
 func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, error) {
 	found, version, err := s.read(ctx, a.op, a.name)
 	if err != nil {
@@ -175,7 +175,7 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 	if a.interval != 0 && found.Done >= a.interval {
 		return nil, other{}, errDone
 	}
-	own := found.Holder == a.holder // taken by an earlier attempt, whose response was lost
+	own := found.Holder == a.holder // an earlier attempt took it, and its response was lost
 	if found.Holder != "" && !own {
 		if left := found.ttl() - s.see(a.name, version); left > 0 {
 			return nil, other{version, left}, s.fail(a.op, a.name, ErrHeld, nil)
@@ -200,8 +200,8 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 	return s.hold(a.name, next, stored, sent), other{}, nil
 }
 
-// see notes that the record of another holder was read, and returns for how long, at
-// least, it has been in that state. Each renewal changes the version.
+// see notes that the record of another holder was read. It returns how long, at least, the
+// record has been in that state. Each renewal changes the version.
 func (s *Leases) see(name string, version kv.Version) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,11 +220,11 @@ func (s *Leases) see(name string, version kv.Version) time.Duration {
 	return 0
 }
 
-// pause is the pause before the next read of one that waits. It varies, so that many that
-// wait do not read together.
+// pause returns the pause before the next read of a program that waits. It is random, so that
+// many programs do not read at the same time.
 func (s *Leases) pause() time.Duration { return s.poll/2 + mathrand.N(s.poll/2) }
 
-// sleep returns after a pause, or with the error of ctx when that ends before.
+// sleep returns after a pause, or with the error of ctx when ctx ends earlier.
 func sleep(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -236,7 +236,7 @@ func sleep(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// passing reports whether an error of the store may be gone at the next try.
+// passing reports whether the next attempt after an error of the store may succeed.
 func passing(err error) bool {
 	for _, kind := range []error{kv.ErrUnavailable, kv.ErrThrottled, kv.ErrIndeterminate, context.DeadlineExceeded} {
 		if errors.Is(err, kind) {

@@ -9,26 +9,26 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// errDone: the job of the interval is done.
+// errDone says that the job of the interval is done.
 var errDone = errors.New("the job of this interval is done")
 
-// Once runs a job unless it was done in the present interval already, by this program or
-// another one. It reports whether it ran the job. Every replica calls it at about the same
+// Once runs a job unless this or another program has already done it in the present
+// interval. It reports whether it ran the job. Every replica calls it at about the same
 // time, or more often than the interval.
 //
 // Intervals begin at multiples of every since the zero time: with an hour at each full
-// hour, with 24 hours at midnight UTC. every is at least a second. The interval is the
-// present one by the wall clock. A replica whose clock is ahead runs the job early, and
-// the others then do not run it again.
+// hour, with 24 hours at midnight UTC. every is at least a second. The wall clock decides
+// which interval is present. A replica whose clock is ahead runs the job early, and the
+// others then do not run it again.
 //
-// run has the lease of the name, and its Context. When run returns nil, the job is done in
-// this interval. When it returns an error, or the process dies, the next call of Once runs
-// it again, also within the interval. So it does when the lease was lost while the job
-// ran: a job that must not run twice sends the token along.
+// run receives the lease of the name, and its Context. When run returns nil, the job is
+// done in this interval. When it returns an error, or the process dies, the next call of
+// Once runs it again, also within the interval. The same happens when the lease was lost
+// while the job ran: a job that must not run twice must send the token along.
 //
-// Once returns false and nil when the job is done, or when another one runs it: it waits
-// until the holder of the lease has shown that it lives, which takes about a third of the TTL.
-// It returns the error of run, of the store, or ErrLost.
+// Once returns false and nil when the job is done, or when another replica runs it. In the
+// second case it first waits until the holder of the lease has renewed it, about a third
+// of the TTL. Once returns the error of run, of the store, or ErrLost.
 func (s *Leases) Once(ctx context.Context, name string, every time.Duration, run func(ctx context.Context, l *Lease) error) (ran bool, err error) {
 	const op = "once"
 	if every < time.Second {
@@ -43,7 +43,7 @@ func (s *Leases) Once(ctx context.Context, name string, every time.Duration, run
 	}
 	done := l.record.Done
 	defer func() {
-		// After run has cancelled ctx, too.
+		// Also after run has cancelled ctx.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ttl)
 		defer cancel()
 		err = errors.Join(err, l.release(ctx, done))

@@ -9,19 +9,19 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// record is what is stored under the name of a lease, for ever.
+// record is stored under the name of a lease. It is never deleted.
 type record struct {
 	Format int    `json:"format"`
-	Token  int64  `json:"token"`            // of the last holder
+	Token  int64  `json:"token"`            // the last holder's token
 	Holder string `json:"holder,omitempty"` // a random text for each acquisition; empty when the lease was released
 
-	// TTL is the holder's, in milliseconds.
+	// TTL is the holder's TTL, in milliseconds.
 	TTL int64 `json:"ttlMs,omitempty"`
 
-	// Value is what the holder says about itself. See [Leases.Campaign].
+	// Value is the holder's value. See [Leases.Campaign].
 	Value []byte `json:"value,omitempty"`
 
-	// Done is the begin of the last interval whose job is done, in milliseconds since the
+	// Done is the start of the last interval whose job is done, in milliseconds since the
 	// Unix epoch. See [Leases.Once].
 	Done int64 `json:"doneMs,omitempty"`
 }
@@ -34,23 +34,23 @@ func (r record) encode() []byte {
 	r.Format = format
 	value, err := json.Marshal(r)
 	if err != nil {
-		panic(err) // numbers and texts alone
+		panic(err) // cannot happen: there are only numbers and texts
 	}
 	return value
 }
 
-// decode reads what encode returned. Messages of the JSON decoder are left out, since they
-// quote values.
+// decode reads the result of encode. It leaves out messages of the JSON decoder, because
+// they quote values.
 func decode(value []byte) (record, error) {
 	var r record
 	err := json.Unmarshal(value, &r)
 	switch {
 	case err != nil:
-		return record{}, errors.New("the value is no record of a lease; want what package lease wrote")
+		return record{}, errors.New("the value is not a record of a lease; want a record that package lease wrote")
 	case r.Format != format:
-		return record{}, errors.New("the record of the lease is of another format; want format 1")
+		return record{}, errors.New("the record of the lease has another format; want format 1")
 	case r.Token < 1, r.Done < 0, r.Holder != "" && (r.TTL < MinTTL.Milliseconds() || r.TTL > MaxTTL.Milliseconds()):
-		return record{}, errors.New("the record of the lease is damaged; want what package lease wrote")
+		return record{}, errors.New("the record of the lease is damaged; want a record that package lease wrote")
 	}
 	return r, nil
 }
@@ -72,7 +72,7 @@ func (s *Leases) read(ctx context.Context, op, name string) (record, kv.Version,
 	return r, entry.Version, nil
 }
 
-// fail is an error of this package, in the form of the store's errors.
+// fail returns an error of this package, in the form of the store's errors.
 func (s *Leases) fail(op, name string, kind, err error) error {
 	return &kv.Error{Op: op, Key: name, Provider: s.store.Info().Name, Kind: kind, Err: err}
 }

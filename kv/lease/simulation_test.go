@@ -18,16 +18,16 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// machine is one that contends for a lease: its clocks, and its way to the store.
+// machine contends for a lease. It has its own clocks and its own connection to the store.
 type machine struct {
 	mu        sync.Mutex
 	begun     time.Time
-	speed     float64       // of its clocks
-	stopped   time.Time     // since when it is suspended, if it is
-	suspended time.Duration // in all, which its monotonic clock does not count
+	speed     float64       // speed of its clocks
+	stopped   time.Time     // when it was suspended, if it is
+	suspended time.Duration // total time, which its monotonic clock does not count
 	blind     bool          // no clock counts it, which is a bug
 
-	cut atomic.Bool // from the store
+	cut atomic.Bool // disconnected from the store
 }
 
 func (m *machine) clock() reading {
@@ -46,8 +46,7 @@ func (m *machine) clock() reading {
 	return r
 }
 
-// suspend stops the machine: no request of it gets anywhere, and its monotonic clock
-// stands still.
+// suspend stops the machine: its requests do not arrive, and its monotonic clock stops.
 func (m *machine) suspend(d time.Duration) {
 	m.cut.Store(true)
 	m.mu.Lock()
@@ -61,7 +60,7 @@ func (m *machine) suspend(d time.Duration) {
 	m.cut.Store(false)
 }
 
-// simulation is many machines that contend for one lease for some played minutes.
+// simulation lets many machines contend for one lease for some minutes of fake time.
 type simulation struct {
 	seed   uint64
 	speeds []float64
@@ -103,7 +102,7 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 				}
 				return faults.Pass
 			})
-			// The store's clock is hours ahead or behind. Leases have nothing to do with it.
+			// The store's clock is hours ahead or behind. Leases do not use it.
 			ahead := time.Duration(i-2) * time.Hour
 			store := data.With(kv.Wrap(kv.Level1, faults.Driver(network, 1+i%2)), kv.Clock(func() time.Time { return time.Now().Add(ahead) }))
 			leases, err := New(store, &options)
@@ -122,7 +121,7 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 						}
 						return
 					}
-					// work asks now and then whether the lease is held.
+					// work calls Held now and then.
 					work := func(lasts time.Duration) {
 						for end := time.Now().Add(lasts); time.Now().Before(end); time.Sleep(time.Duration(1+ours.IntN(50)) * time.Millisecond) {
 							at := time.Since(begun).Nanoseconds()
@@ -137,7 +136,7 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 						m.suspend(time.Duration(ours.IntN(9000)) * time.Millisecond)
 						atomic.AddInt64(&happened.suspensions, 1)
 						work(time.Second)
-					case 1: // as if it was killed, but for asking
+					case 1: // as if it was killed, but it calls Held
 						m.cut.Store(true)
 						work(5 * time.Second)
 						if l.Held() {
@@ -159,13 +158,13 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 			})
 		}
 		contending.Wait()
-		time.Sleep(time.Minute) // for requests that come late
+		time.Sleep(time.Minute) // for delayed requests
 		violations, acquired = holders.Violations(), holders.Tokens()
 	})
 	return violations, acquired, happened
 }
 
-// evenSpeeds are those of clocks that differ by 6 percent at most.
+// evenSpeeds are speeds of clocks that differ by at most 6 percent.
 var evenSpeeds = []float64{0.97, 1, 1.03, 1, 0.97}
 
 func TestOneHolder(t *testing.T) {
@@ -181,7 +180,7 @@ func TestOneHolder(t *testing.T) {
 	}
 }
 
-// replacing makes middleware that changes writes, or what is reported of them.
+// replacing is middleware that changes writes, or their results.
 type replacing struct {
 	kv.Driver
 	write func(d kv.Driver, ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
@@ -195,7 +194,7 @@ func replaceWrite(write func(kv.Driver, context.Context, kv.WriteRequest) (kv.Ou
 	return func(d kv.Driver) kv.Driver { return replacing{d, write} }
 }
 
-// A check that cannot fail proves nothing.
+// The check must be able to fail.
 func TestOneHolderFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, sim := range map[string]simulation{
@@ -222,7 +221,7 @@ func TestOneHolderFindsBugs(t *testing.T) {
 			t.Parallel()
 			violations, acquired, _ := sim.run(t)
 			if len(violations) == 0 {
-				t.Errorf("rule: %s make two holders of one lease or two equal tokens, which the check finds; it found nothing in %d acquisitions", name, acquired)
+				t.Errorf("rule: %s cause two holders of one lease or two equal tokens, and the check finds them; it found nothing in %d acquisitions", name, acquired)
 			} else {
 				t.Log(violations[0])
 			}

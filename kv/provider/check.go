@@ -20,20 +20,21 @@ const (
 
 // Check is one finding about a store. No text of it holds a secret.
 type Check struct {
-	Name   string `json:"name"` // what was looked at, such as "ttl"
+	Name   string `json:"name"` // what was checked, such as "ttl"
 	Status Status `json:"status"`
 	Detail string `json:"detail"`        // what was found
 	Fix    string `json:"fix,omitempty"` // what to do about it
 
-	// Step is what Ensure does about it, empty where it can do nothing.
+	// Step is what Ensure would do about it. It is empty if Ensure can do nothing.
 	Step string `json:"-"`
 
-	// Err is the error that made the check fail, nil where it is what was found.
+	// Err is the error that made the check fail. It is nil if the check itself found
+	// the problem.
 	Err error `json:"-"`
 }
 
-// CheckCredentials is the Name of the check of credentials: where it fails, so does
-// Ensure, with [kv.ErrPermission].
+// CheckCredentials is the Name of the check of credentials. Where it fails, Ensure
+// fails too, with [kv.ErrPermission].
 const CheckCredentials = "credentials"
 
 const (
@@ -41,16 +42,16 @@ const (
 	checkLayout = "layout"
 )
 
-// Provision is the Fix of what Ensure sets up.
+// Provision is the Fix of something that Ensure sets up.
 const Provision = "run: skykv provision URL"
 
-// Failed is the check of what ended with an error.
+// Failed returns the check of something that failed with an error.
 func Failed(name string, err error, fix string) Check {
 	return Check{Name: name, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Fix: fix, Err: err}
 }
 
-// LayoutRecord is the check of a layout record that says found shards, where the URL
-// wants others or the same.
+// LayoutRecord returns the check of a layout record with found shards. wanted is the
+// number in the URL.
 func LayoutRecord(found, wanted int) Check {
 	if found != wanted {
 		return Check{
@@ -61,10 +62,10 @@ func LayoutRecord(found, wanted int) Check {
 	return Check{Name: checkLayout, Status: OK, Detail: "a record of skykv, " + shards(found)}
 }
 
-// NoLayout is the check of a layout record that is not there yet.
+// NoLayout returns the check of a layout record that does not exist yet.
 func NoLayout() Check {
 	return Check{
-		Name: checkLayout, Status: Warn, Detail: "there is no layout record yet: no store was ever opened here",
+		Name: checkLayout, Status: Warn, Detail: "there is no layout record yet: no store was opened here",
 		Fix: Provision, Step: "write the layout record",
 	}
 }
@@ -75,15 +76,15 @@ func LayoutWithoutRecord(l Layout, why string) Check {
 	return Check{Name: checkLayout, Status: OK, Detail: fmt.Sprintf("layout %s, which has no record: %s", l, why)}
 }
 
-// OtherLayout is the check of a layout record of another layout than the URL's. The error
-// says so.
+// OtherLayout returns the check of a layout record with another layout than the
+// URL's. err says so.
 func OtherLayout(err error, found Layout) Check {
 	c := ForeignLayout(err)
 	c.Fix = fmt.Sprintf("set layout=%s in the URL's parameters, or name another table or collection", found)
 	return c
 }
 
-// ForeignLayout is the check of a layout record that cannot be read.
+// ForeignLayout returns the check of a layout record that cannot be read.
 func ForeignLayout(err error) Check {
 	return Check{Name: checkLayout, Status: Fail, Detail: strings.TrimPrefix(err.Error(), "kv: "), Fix: "name another table or collection", Err: err}
 }
@@ -95,14 +96,15 @@ func shards(n int) string {
 	return fmt.Sprintf("%d shards", n)
 }
 
-// Limits of clocks that are fine.
+// The limits for a difference of clocks.
 const (
 	skewWarn = 2 * time.Second
-	skewFail = 5 * time.Minute // from which on AWS refuses signatures, for one
+	skewFail = 5 * time.Minute // AWS refuses signatures from here on
 )
 
-// Reach makes a request to an endpoint of HTTP without credentials: any answer tells
-// that somebody is there, how far away, and what time it is there.
+// Reach sends a request without credentials to an HTTP endpoint. Any response shows
+// that the service is reachable, how long a request takes, and what time it is
+// there.
 func Reach(ctx context.Context, transport http.RoundTripper, endpoint string) []Check {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -111,7 +113,7 @@ func Reach(ctx context.Context, transport http.RoundTripper, endpoint string) []
 		return []Check{Failed("reachable", err, "fix the endpoint in the URL")}
 	}
 	begun := time.Now()
-	resp, err := transport.RoundTrip(req) // no redirects: the answer is of no interest
+	resp, err := transport.RoundTrip(req) // follows no redirects: any response will do
 	if err != nil {
 		return []Check{Failed("reachable", err, "check the network, the proxy and the endpoint in the URL")}
 	}
@@ -120,12 +122,13 @@ func Reach(ctx context.Context, transport http.RoundTripper, endpoint string) []
 	checks := []Check{{Name: "reachable", Status: OK, Detail: fmt.Sprintf("%s answers, in %s", endpoint, took.Round(time.Millisecond))}}
 	there, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
-		return append(checks, Check{Name: checkClock, Status: OK, Detail: "cannot be compared: the service sends no Date, as emulators do"})
+		return append(checks, Check{Name: checkClock, Status: OK, Detail: "cannot be compared: the service sends no Date header, like emulators"})
 	}
 	return append(checks, clock(there, begun, took))
 }
 
-// clock compares clocks: there was read within took after begun, in whole seconds.
+// clock compares clocks. there is the service's time, in whole seconds, read within
+// took after begun.
 func clock(there, begun time.Time, took time.Duration) Check {
 	c := Check{Name: checkClock, Status: OK, Detail: "agrees with the service's within its second"}
 	var skew time.Duration

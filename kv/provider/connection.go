@@ -9,23 +9,23 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Connection is a client of a store's service, made of the store's URL and the
-// environment. It opens any number of stores: their credentials are found once.
+// Connection is a client of a store's service, from the store's URL and the environment.
+// It opens any number of stores, and finds their credentials once.
 type Connection interface {
 	// Open returns the store of the URL. Closing the store leaves the connection open.
 	Open(ctx context.Context) (*kv.Store, error)
 
-	// Identity returns a text that is the same for all URLs that name the store in this
-	// environment, and that no other store has. It begins with the URL's scheme, and has
-	// no secret.
+	// Identity returns a text that is the same for all URLs of this store in this
+	// environment, and differs from the text of every other store. It begins with the
+	// URL's scheme, and contains no secret.
 	Identity() string
 
-	// Close closes the connections to the service. The stores are closed before.
+	// Close closes the connections to the service. Close the stores first.
 	Close()
 }
 
-// Connect reads a URL, and the environment, as Open does. It sends nothing to the
-// store's service.
+// Connect reads a URL and the environment, as Open does. It sends nothing to the store's
+// service.
 func (s Set) Connect(ctx context.Context, url string) (Connection, error) {
 	p, err := s.Find(url)
 	if err != nil {
@@ -41,10 +41,10 @@ func (s Set) Connect(ctx context.Context, url string) (Connection, error) {
 	return c, nil
 }
 
-// Identity returns the [Connection].Identity of a store of a service: parts name the store
-// within the service, which is at an endpoint. The endpoint is empty for a service that
-// has all its stores under all its endpoints. The spelling of hosts and ports does not
-// matter.
+// Identity returns the [Connection].Identity of a store of a service. parts name the
+// store within the service at the endpoint. The endpoint is empty for a service that has
+// all its stores at all its endpoints. Different spellings of hosts and ports have the
+// same result.
 func Identity(scheme, endpoint string, parts ...string) string {
 	at := ""
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {

@@ -13,11 +13,11 @@ func TestIdentity(t *testing.T) {
 	same := Identity("cloud", "http://localhost:8000", "eu", "cache")
 	for _, endpoint := range []string{"http://LOCALHOST:8000/", "http://127.0.0.1:8000", "http://127.0.0.1:8000//", "http://[::1]:8000", "http://localhost.:8000", "http://user:secret@localhost:8000?sig=secret"} {
 		if got := Identity("cloud", endpoint, "eu", "cache"); got != same {
-			t.Errorf("rule: the spelling of an endpoint does not matter, and no secret is in the identity; that of %q is %q, want %q", endpoint, got, same)
+			t.Errorf("rule: the spelling of an endpoint does not matter, and the identity has no secret; the identity of %q is %q, want %q", endpoint, got, same)
 		}
 	}
 	if a, b := Identity("cloud", "https://cloud.example", "t"), Identity("cloud", "https://cloud.example:443/", "t"); a != b {
-		t.Errorf("rule: the port of a scheme is the same as none; got %q and %q", a, b)
+		t.Errorf("rule: the default port of a scheme is the same as no port; got %q and %q", a, b)
 	}
 	for _, other := range []string{
 		Identity("cloud", "http://localhost:8001", "eu", "cache"), Identity("cloud", "http://localhost:8000/path", "eu", "cache"), Identity("cloud", "http://localhost", "eu", "cache"),
@@ -56,7 +56,7 @@ func TestConnect(t *testing.T) {
 		t.Errorf("rule: without Connect, each Open of a connection opens the URL, which is its identity; got %v, %d times, and %q", err, opened, c.Identity())
 	}
 	if c, err := set.Connect(t.Context(), "cloud:x"); c != nil || !errors.Is(err, kv.ErrPermission) {
-		t.Errorf("rule: there is no connection beside an error; got %v, %v", c, err)
+		t.Errorf("rule: an error comes without a connection; got %v, %v", c, err)
 	}
 	if _, err := set.Connect(t.Context(), "absent:x"); !errors.Is(err, kv.ErrInvalidOption) {
 		t.Errorf("rule: an unknown scheme is ErrInvalidOption; got %v", err)

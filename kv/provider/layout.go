@@ -2,22 +2,21 @@ package provider
 
 import "fmt"
 
-// Layout names how entries lie in the tables and collections of a service: in parameter
-// "layout" of a URL, and in the Options of a provider. The zero Layout opens a table or
-// collection in skykv's own layout if that was laid down in it before, and lays down
-// none.
+// Layout names how entries are stored in the tables and collections of a service. It is
+// the parameter "layout" of a URL, and in the Options of a provider. The zero Layout
+// opens a table or collection that already has skykv's own layout, and sets up no layout.
 type Layout string
 
 const (
-	// LayoutSkykv is skykv's own, which carries the whole contract.
+	// LayoutSkykv is skykv's own layout, which supports the whole contract.
 	LayoutSkykv Layout = "skykv"
 
-	// LayoutAlien is the layout of the reference platform, Alien, whose programs in other
+	// LayoutAlien is the layout of the reference platform, Alien. Its programs in other
 	// languages read and write the same entries.
 	LayoutAlien Layout = "alien"
 )
 
-// Check refuses a Layout that is not one of the above. The zero Layout is one.
+// Check returns an error for a Layout other than these. The zero Layout is legal.
 func (l Layout) Check() error {
 	switch l {
 	case "", LayoutSkykv, LayoutAlien:
@@ -26,7 +25,7 @@ func (l Layout) Check() error {
 	return fmt.Errorf("the layout is %q; want %s or %s", string(l), LayoutSkykv, LayoutAlien)
 }
 
-// Layout returns the value of a parameter that must name a layout, the zero Layout when
+// Layout returns the value of a parameter that must name a layout, or the zero Layout if
 // it is absent.
 func (u *URL) Layout(name string) (Layout, error) {
 	l := Layout(u.Get(name))

@@ -1,7 +1,7 @@
-// Package provider describes what a provider offers beside its driver: to open, set
-// up, look at and clean the stores that URLs of one scheme name. Every provider of
-// this module is such a [Provider]; a program that adds its own to a [Set] opens
-// it by URL like the others, and the command serves it as well.
+// Package provider describes what a provider offers besides its driver: functions that
+// open, set up, inspect and clean the stores of URLs with one scheme. Every provider of
+// this module is a [Provider]. A program that adds its own to a [Set] opens it by URL
+// like the others, and the command serves it as well.
 package provider
 
 import (
@@ -15,97 +15,99 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Provider opens, sets up and looks at stores by URL. Only Scheme, Form and Open
-// must be set. The functions check the URL before any I/O, with errors that match
-// [kv.ErrInvalidOption] and repeat nothing that may be a secret: see [ParseURL].
+// Provider opens, sets up and inspects stores by URL. Only Scheme, Form and Open must
+// be set. The functions check the URL before any I/O, with errors that match
+// [kv.ErrInvalidOption] and contain nothing that may be a secret: see [ParseURL].
 type Provider struct {
-	// Scheme is that of the URLs, such as "dynamodb".
+	// Scheme is the scheme of the URLs, such as "dynamodb".
 	Scheme string
 
-	// Form shows what the URLs look like, such as "dynamodb://TABLE?region=R&shards=N".
+	// Form is the form of the URLs, such as "dynamodb://TABLE?region=R&shards=N".
 	Form string
 
-	// Summary says in a few words what the stores are, such as "AWS DynamoDB".
+	// Summary describes the stores in a few words, such as "AWS DynamoDB".
 	Summary string
 
 	// Open returns the store of a URL.
 	Open func(ctx context.Context, url string) (*kv.Store, error)
 
-	// Connect returns a client by which the store of a URL can be opened any number of
-	// times, and sends nothing to the service. Where it is nil, there is no client: each
-	// Open stands for itself, and the URL is the store's identity.
+	// Connect returns a client that opens the store of a URL any number of times. It
+	// sends nothing to the service. Where it is nil, there is no client: each Open is
+	// separate, and the URL is the store's identity.
 	Connect func(ctx context.Context, url string) (Connection, error)
 
 	// Ensure creates what the store of a URL needs and does not have yet, such as a
 	// table with its settings and its layout record, and waits until it can be used. It
-	// leaves what is there as it is, refuses what belongs to another program with
-	// [kv.ErrIncompatible], and may be called any number of times. Where it is nil,
-	// opening the store does all that.
+	// changes nothing that exists, and returns [kv.ErrIncompatible] for what belongs to
+	// another program. It may be called any number of times. Where it is nil, Open does
+	// all that.
 	Ensure func(ctx context.Context, url string) error
 
-	// Inspect looks at all that the store of a URL needs, through the client that the
-	// store itself uses, changes nothing, and yields a Check for each. It ends after
-	// the first one without which the rest cannot be looked at. Where it is nil,
-	// there is nothing to look at before the store is opened.
+	// Inspect checks everything that the store of a URL needs, through the client that
+	// the store itself uses. It changes nothing, and yields a Check for each. It ends
+	// after a check without which the rest cannot be checked. Where it is nil, there is
+	// nothing to check before the store is opened.
 	Inspect func(ctx context.Context, url string) iter.Seq[Check]
 
-	// Files returns the paths of the files that hold the store of a URL, the one first
-	// that Open makes if it is absent or empty. It is nil for stores that are no files
-	// of this host, and returns nothing for an invalid URL.
+	// Files returns the paths of the files of a store. The first is the file that Open
+	// creates if it is absent or empty. Files is nil for stores that are not files of
+	// this host. It returns nothing for an invalid URL.
 	Files func(url string) []string
 
-	// Backup copies the store of a URL, as it is at one moment and while it is in use, into
-	// a new file. It replaces no file. It is nil where the service has backups of its own.
+	// Backup copies the store of a URL into a new file, as it is at one moment, also
+	// while it is in use. It replaces no file. It is nil where the service has its own
+	// backups.
 	Backup func(ctx context.Context, url, file string) error
 
-	// Terraform returns what Ensure creates as a configuration of Terraform, without
-	// any I/O. It is nil where there is no such thing.
+	// Terraform returns a Terraform configuration of what Ensure creates, without any
+	// I/O. It is nil where Terraform cannot do that.
 	Terraform func(url string) (string, error)
 
-	// Sweep deletes expired entries where no service does it. It is nil elsewhere.
+	// Sweep deletes expired entries, on services that do not delete them. It is nil
+	// elsewhere.
 	Sweep func(ctx context.Context, url string, opts *SweepOptions) (SweepProgress, error)
 }
 
-// SweepOptions adjusts a sweep. Nil stands for the zero SweepOptions.
+// SweepOptions adjusts a sweep. Nil means the zero SweepOptions.
 type SweepOptions struct {
-	// Interval is the time from the start of one pass over the store to the start
-	// of the next. Zero stands for a single pass.
+	// Interval is the time from the start of one pass over the store to the start of
+	// the next. Zero means a single pass.
 	Interval time.Duration
 
-	// Rate is how many entries are deleted per second at most; zero stands for the
-	// provider's default.
+	// Rate is the greatest number of entries that are deleted per second. Zero means
+	// the provider's default.
 	Rate int
 
-	// Clock tells what has expired; nil stands for time.Now. It is read once a pass.
+	// Clock decides what has expired. Nil means time.Now. It is read once in each pass.
 	Clock func() time.Time
 
-	// Progress, when set, is called as a pass goes on and at its end, by the goroutine
-	// that called the sweep.
+	// Progress, when set, is called during a pass and at its end, in the goroutine that
+	// called the sweep.
 	Progress func(SweepProgress)
 }
 
-// SweepProgress says how far one pass of a sweep has come.
+// SweepProgress is the progress of one pass of a sweep.
 type SweepProgress struct {
 	Pass   int // 1 for the first
 	Shards int // shards that the pass has finished
-	Of     int // shards there are
+	Of     int // number of all shards
 
-	// What became of the expired entries that the pass met:
+	// What the pass did with the expired entries:
 	Deleted int
-	Kept    int // replaced, deleted or re-created before their turn came
-	Foreign int // not written by skykv, and left alone
+	Kept    int // replaced, deleted or re-created meanwhile
+	Foreign int // not written by skykv, and kept
 
 	// Done is set at the end of the pass, with the error that ended it, if one did.
 	Done bool
 	Err  error
 }
 
-// Set holds providers, each for the URLs of its scheme. Of several with one scheme
-// the last one counts, so that append adds a provider or replaces one.
+// Set holds providers, each for the URLs of its scheme. If several have one scheme, the
+// last one counts, so append adds or replaces a provider.
 type Set []Provider
 
 // Find returns the provider of a URL. The error matches [kv.ErrInvalidOption], and
-// repeats no more of the URL than its scheme.
+// contains nothing of the URL but its scheme.
 func (s Set) Find(url string) (Provider, error) {
 	scheme := Scheme(url)
 	for i := len(s) - 1; i >= 0; i-- {
@@ -133,7 +135,7 @@ func (s Set) forms() string {
 	return strings.Join(forms, "")
 }
 
-// Open opens the store that url names.
+// Open opens the store of url.
 func (s Set) Open(ctx context.Context, url string) (*kv.Store, error) {
 	p, err := s.Find(url)
 	if err != nil {
@@ -142,8 +144,7 @@ func (s Set) Open(ctx context.Context, url string) (*kv.Store, error) {
 	return p.Open(ctx, url)
 }
 
-// Ensure creates what the store that url names needs and does not have yet: see
-// [Provider].
+// Ensure creates what the store of url needs and does not have yet: see [Provider].
 func (s Set) Ensure(ctx context.Context, url string) error {
 	p, err := s.Find(url)
 	if err != nil {
@@ -159,8 +160,8 @@ func (s Set) Ensure(ctx context.Context, url string) error {
 	return store.Close()
 }
 
-// Plan returns the steps that Ensure would take, none where everything is set up, and
-// changes nothing. The error says why Ensure would fail, or that it cannot be told.
+// Plan returns the steps that Ensure would take, none if everything is set up. It
+// changes nothing. The error says why Ensure would fail, or that Plan cannot find out.
 func (s Set) Plan(ctx context.Context, url string) (steps []string, _ error) {
 	const op = "provision"
 	p, err := s.Find(url)
@@ -187,7 +188,7 @@ func (s Set) Plan(ctx context.Context, url string) (steps []string, _ error) {
 	return steps, nil
 }
 
-// Files returns the paths of the files that hold the store of a URL, if there are any.
+// Files returns the paths of the files of a store, if there are any.
 func (s Set) Files(url string) []string {
 	p, err := s.Find(url)
 	if err != nil || p.Files == nil {
@@ -196,45 +197,45 @@ func (s Set) Files(url string) []string {
 	return p.Files(url)
 }
 
-// Backup copies the store that url names into a new file: see [Provider].
+// Backup copies the store of url into a new file: see [Provider].
 func (s Set) Backup(ctx context.Context, url, file string) error {
 	p, err := s.Find(url)
 	if err != nil {
 		return err
 	}
 	if p.Backup == nil {
-		return &kv.Error{Op: "backup", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("a store of %s has the backups of its service; want the URL of a file, or copy the entries instead", p.Scheme)}
+		return &kv.Error{Op: "backup", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the service of %s has its own backups; want the URL of a file, or copy the entries", p.Scheme)}
 	}
 	return p.Backup(ctx, url, file)
 }
 
-// Terraform returns what Ensure creates as a configuration of Terraform.
+// Terraform returns a Terraform configuration of what Ensure creates.
 func (s Set) Terraform(url string) (string, error) {
 	p, err := s.Find(url)
 	if err != nil {
 		return "", err
 	}
 	if p.Terraform == nil {
-		return "", &kv.Error{Op: "terraform", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("there is nothing for Terraform to set up for a store of %s; want the URL of a cloud service", p.Scheme)}
+		return "", &kv.Error{Op: "terraform", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("Terraform has nothing to set up for %s; want the URL of a cloud service", p.Scheme)}
 	}
 	return p.Terraform(url)
 }
 
-// Sweep deletes the expired entries of the store that url names.
+// Sweep deletes the expired entries of the store of url.
 func (s Set) Sweep(ctx context.Context, url string, opts *SweepOptions) (SweepProgress, error) {
 	p, err := s.Find(url)
 	if err != nil {
 		return SweepProgress{}, err
 	}
 	if p.Sweep == nil {
-		return SweepProgress{}, &kv.Error{Op: "sweep", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("a store of %s needs no sweep: its expired entries are deleted without one", p.Scheme)}
+		return SweepProgress{}, &kv.Error{Op: "sweep", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("a store of %s needs no sweep: it deletes its expired entries itself", p.Scheme)}
 	}
 	return p.Sweep(ctx, url, opts)
 }
 
-// Inspect yields what there is to say of the store that url names: the checks of
-// its provider and, unless one of them fails, whether the store opens and how long a
-// read takes. It changes nothing.
+// Inspect yields the checks of the store of url: the checks of its provider and, unless
+// one of them fails, whether the store opens and how long a read takes. It changes
+// nothing.
 func (s Set) Inspect(ctx context.Context, url string) iter.Seq[Check] {
 	return func(yield func(Check) bool) {
 		p, err := s.Find(url)
@@ -245,8 +246,8 @@ func (s Set) Inspect(ctx context.Context, url string) iter.Seq[Check] {
 		good := true
 		if p.Inspect != nil {
 			for c := range p.Inspect(ctx, url) {
-				// With a wrong clock the store opens all the same. To open one without a
-				// layout record would create it.
+				// With a wrong clock the store still opens. Opening a store without a
+				// layout record would create the record.
 				good = good && (c.Status != Fail || c.Name == checkClock) && (c.Name != checkLayout || c.Step == "")
 				if !yield(c) {
 					return

@@ -11,19 +11,19 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// URL is a store's URL whose scheme and parameters are those of its form.
+// URL is a parsed URL of a store, whose scheme and parameters match its form.
 type URL struct {
 	Host string // such as a table's name
-	Path string // without the leading slash where the form has a host; else it may be absolute
+	Path string // without the leading slash if the form has a host; otherwise it may be absolute
 
 	provider string
 	form     string
 	query    url.Values
 }
 
-// Scheme returns what stands before the first colon of raw if it is a scheme,
-// and "" otherwise. What is longer than any scheme of a store is none: it may be
-// the name of a key, with the key after the colon.
+// Scheme returns the part of raw before the first colon if it is a scheme, and ""
+// otherwise. A part that is longer than any scheme of a store may be the name of a
+// secret, followed by the secret. It is no scheme.
 func Scheme(raw string) string {
 	scheme, _, found := strings.Cut(raw, ":")
 	if !found || len(scheme) > 16 {
@@ -40,10 +40,10 @@ func Scheme(raw string) string {
 	return scheme
 }
 
-// ParseURL reads raw, strictly: what it does not know it refuses, and no message
-// repeats what may hold a secret. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
-// users what is wanted, and names the scheme and all parameters; provider is
-// the name in errors, which match [kv.ErrInvalidOption].
+// ParseURL parses raw strictly: it refuses what it does not know, and no message repeats
+// what may be a secret. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
+// users what is wanted. It names the scheme and all parameters. provider is the name in
+// errors, which match [kv.ErrInvalidOption].
 func ParseURL(provider, form, raw string) (*URL, error) {
 	u := &URL{provider: provider, form: form}
 	scheme, _, _ := strings.Cut(form, ":")
@@ -59,7 +59,7 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 	case parsed.User != nil:
 		return nil, u.Errorf("credentials do not belong in the URL")
 	case parsed.Fragment != "":
-		return nil, u.Errorf("there is a fragment after #; write %%23 for the character")
+		return nil, u.Errorf("the URL has a fragment after #; write %%23 for the character")
 	}
 	if u.query, err = url.ParseQuery(parsed.RawQuery); err != nil {
 		return nil, u.Errorf("the parameters cannot be parsed")
@@ -73,7 +73,7 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 	for name, values := range u.query {
 		switch {
 		case !slices.Contains(allowed, name) && (values[0] == "" || Scheme(name+":") == ""):
-			return nil, u.Errorf("a parameter is unknown") // it may be what follows an & in a secret
+			return nil, u.Errorf("a parameter is unknown") // it may be the part of a secret after an &
 		case !slices.Contains(allowed, name):
 			return nil, u.Errorf("parameter %q is unknown", name)
 		case len(values) != 1 || values[0] == "":
@@ -98,9 +98,9 @@ func (u *URL) Get(name string) string { return u.query.Get(name) }
 // paramMaxValue is [kv.MaxValue] in every URL whose form has it.
 const paramMaxValue = "max-value"
 
-// StoreOptions returns the options of the store that are the same for all providers:
-// max-value=BYTES is [kv.MaxValue]. Anything but a number from 1 to [kv.MaxLargeValueLen]
-// is an error. A provider hands them to [kv.Store.With].
+// StoreOptions returns the options that all providers share: max-value=BYTES is
+// [kv.MaxValue]. Anything but a number from 1 to [kv.MaxLargeValueLen] is an error. A
+// provider passes them to [kv.Store.With].
 func (u *URL) StoreOptions() ([]kv.StoreOption, error) {
 	n, err := u.Int(paramMaxValue, 0, 1, kv.MaxLargeValueLen)
 	if err != nil || n == 0 {
@@ -151,7 +151,7 @@ func (u *URL) Endpoint(name string) (string, error) {
 	return text, nil
 }
 
-// Errorf describes what is wrong with the URL and adds what is wanted.
+// Errorf returns an error that says what is wrong with the URL and what is wanted.
 func (u *URL) Errorf(format string, args ...any) error {
 	return &kv.Error{
 		Op: "open", Provider: u.provider, Kind: kv.ErrInvalidOption,

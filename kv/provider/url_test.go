@@ -36,7 +36,7 @@ func TestParseURL(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d, err := u.Duration("timeout", time.Minute); d != want || err != nil {
-			t.Errorf("rule: a parameter is a duration as Go writes it, or has its default; the timeout of %s is %s, %v", raw, d, err)
+			t.Errorf("rule: a parameter is a duration as Go writes it, or has its default; the timeout in %s is %s, %v", raw, d, err)
 		}
 	}
 	for raw, want := range map[string]int{"cloud://orders": 0, "cloud://orders?max-value=393216": 1, "cloud://orders?max-value=1": 1} {
@@ -49,7 +49,7 @@ func TestParseURL(t *testing.T) {
 	}
 	for raw, path := range map[string]string{"file:app.db": "app.db", "file:///var/app.db": "/var/app.db", "file:a%20b.db": "a b.db", "file:./x/y.db": "./x/y.db"} {
 		if u, err := ParseURL("local", "file:PATH", raw); err != nil || u.Path != path {
-			t.Errorf("rule: a file's path is what stands after the colon; %q gave %+v, %v", raw, u, err)
+			t.Errorf("rule: a file's path is the part after the colon; %q returned %+v, %v", raw, u, err)
 		}
 	}
 }
@@ -99,14 +99,14 @@ func TestParseURLRefuses(t *testing.T) {
 			_, err = u.Endpoint("endpoint")
 		}
 		if !errors.Is(err, kv.ErrInvalidOption) {
-			t.Errorf("rule: what is not known is ErrInvalidOption; %q gave %v", raw, err)
+			t.Errorf("rule: an unknown part is ErrInvalidOption; %q returned %v", raw, err)
 			continue
 		}
 		if !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), form) {
-			t.Errorf("rule: an error names what was wrong and what is allowed; %q gave %q", raw, err)
+			t.Errorf("rule: an error names what was wrong and what is wanted; %q returned %q", raw, err)
 		}
 		if strings.Contains(err.Error(), "4711") {
-			t.Errorf("rule: no message repeats what may be a secret; %q gave %q", raw, err)
+			t.Errorf("rule: no message repeats what may be a secret; %q returned %q", raw, err)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestScheme(t *testing.T) {
 		"": "", ":": "", "mem": "", "1st:": "", "+x:": "", "a b:": "", "a=b:c": "", "ä:": "", "a/b:c": "", "abcdefghijklmnopq:": "",
 	} {
 		if got := Scheme(raw); got != want {
-			t.Errorf("rule: a scheme is a letter and up to 15 letters, digits, +, . and - in front of a colon; that of %q is %q, got %q", raw, want, got)
+			t.Errorf("rule: a scheme is a letter and up to 15 letters, digits, +, . and - before a colon; the scheme of %q is %q, got %q", raw, want, got)
 		}
 	}
 }
@@ -126,7 +126,7 @@ func TestScheme(t *testing.T) {
 func TestNoParametersAreNone(t *testing.T) {
 	t.Parallel()
 	if _, err := ParseURL("mem", "mem:", "mem:?=x"); !errors.Is(err, kv.ErrInvalidOption) {
-		t.Errorf("rule: what is not known is ErrInvalidOption, a parameter without a name too; got %v", err)
+		t.Errorf("rule: an unknown part is ErrInvalidOption, also a parameter without a name; got %v", err)
 	}
 }
 
@@ -138,7 +138,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		u, err := ParseURL("cloud", form, raw)
 		if err != nil && !errors.Is(err, kv.ErrInvalidOption) || err == nil && u == nil {
-			t.Fatalf("%q gave %v, %v", raw, u, err)
+			t.Fatalf("%q returned %v, %v", raw, u, err)
 		}
 		if err != nil {
 			return

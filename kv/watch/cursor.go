@@ -20,8 +20,8 @@ func markOf(v kv.Version) mark {
 }
 
 // A cursor has a format byte, a checksum over the prefix and all that follows, and for each
-// key in ascending order: how many bytes it shares with the key before, how many other ones
-// follow, these, and its mark. Keys are written without the prefix.
+// key in ascending order: the number of bytes that it shares with the key before, the
+// number of its other bytes, these bytes, and its mark. Keys have no prefix there.
 const cursorFormat = 1
 
 const cursorHeader = 1 + len(mark{})
@@ -34,7 +34,7 @@ func checksum(prefix string, body []byte) []byte {
 	return sum.Sum(nil)[:len(mark{})]
 }
 
-// encodeCursor returns the cursor of what was yielded of a prefix.
+// encodeCursor returns the cursor of the yielded states of a prefix.
 func encodeCursor(prefix string, yielded map[string]state) []byte {
 	cursor := make([]byte, cursorHeader, cursorHeader+len(yielded)*16)
 	cursor[0] = cursorFormat
@@ -55,21 +55,21 @@ func encodeCursor(prefix string, yielded map[string]state) []byte {
 	return cursor
 }
 
-// decodeCursor reads what encodeCursor returned. The empty cursor is one of nothing.
+// decodeCursor reads the result of encodeCursor. The empty cursor has no states.
 func decodeCursor(prefix string, cursor []byte) (map[string]state, error) {
 	yielded := make(map[string]state)
 	if len(cursor) == 0 {
 		return yielded, nil
 	}
 	if len(cursor) < cursorHeader || cursor[0] != cursorFormat {
-		return nil, errors.New("the bytes are no cursor; want what Change.Cursor returned, or nothing")
+		return nil, errors.New("the bytes are not a cursor; want a result of Change.Cursor, or nothing")
 	}
-	damaged := errors.New("the cursor is damaged or belongs to another prefix; want what Change.Cursor returned, or nothing")
+	damaged := errors.New("the cursor is damaged or belongs to another prefix; want a result of Change.Cursor, or nothing")
 	body := cursor[cursorHeader:]
 	if !bytes.Equal(cursor[1:cursorHeader], checksum(prefix, body)) {
 		return nil, damaged
 	}
-	// The checksum keeps accidents out, and not those who can compute it.
+	// The checksum detects accidents. Somebody else may compute a valid one.
 	for last := ""; len(body) > 0; {
 		shared, n := binary.Uvarint(body)
 		if n <= 0 || shared > uint64(len(last)) {

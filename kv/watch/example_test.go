@@ -28,7 +28,7 @@ func ExampleWatch() {
 			break
 		}
 		fmt.Printf("%s is %s\n", change.Key, change.Value)
-		if err := store.Delete(ctx, change.Key); err != nil { // as somebody else does
+		if err := store.Delete(ctx, change.Key); err != nil { // as another program would
 			panic(err)
 		}
 	}
@@ -53,7 +53,7 @@ func ExampleFrom() {
 				panic(err)
 			}
 			fmt.Println(change.Key, change.Deleted)
-			cursor = change.Cursor() // after the change was dealt with
+			cursor = change.Cursor() // after the change was handled
 			if changes--; changes == 0 {
 				return
 			}

@@ -13,37 +13,37 @@ import (
 
 // Change is the latest state of a key that changed.
 type Change struct {
-	kv.Entry // has only the Key when Deleted
+	kv.Entry // only the Key is set when Deleted
 
-	// Deleted: there is no entry any more. It was deleted, or has expired.
+	// Deleted: the entry was deleted or has expired.
 	Deleted bool
 
 	of *watcher
 }
 
-// Cursor returns what was yielded so far, this change included, for [From]. It must be called
-// in the body of the loop, and takes as long as the keys take to sort.
+// Cursor returns a cursor of what was yielded so far, including this change, for [From]. Call
+// it in the body of the loop. It sorts all keys.
 func (c Change) Cursor() []byte { return encodeCursor(c.of.prefix, c.of.yielded) }
 
 // Option is an option of Watch: [From].
 type Option func(*watcher)
 
 // From begins with what has changed since Change.Cursor returned cursor, in the same or
-// another process, for the same prefix. The empty cursor stands for the beginning. Where the
-// entries are in another kind of store by now, all have changed. Watch yields [kv.ErrInvalidCursor]
-// when the cursor is damaged, or belongs to another prefix.
+// another process, for the same prefix. The empty cursor means the beginning. If the entries
+// have moved to another kind of store, all of them have changed. Watch yields
+// [kv.ErrInvalidCursor] when the cursor is damaged, or belongs to another prefix.
 func From(cursor []byte) Option {
 	return func(w *watcher) { w.cursor = slices.Clone(cursor) }
 }
 
-// Watch yields the changes of the entries whose keys start with prefix, until ctx ends, whose
-// error is the last. The empty prefix stands for all. Between two polls it waits for the
-// duration every, a millisecond at least. Changes of a poll come in order of their keys,
-// deletions after the others.
+// Watch yields the changes of the entries whose keys start with prefix, until ctx ends. The
+// last error is the error of ctx. The empty prefix matches every key. Between two polls it
+// waits for the duration every, at least a millisecond. It yields the changes of a poll in
+// order of their keys, deletions after the others.
 //
-// An error beside a Change with a Key concerns that key alone, which skykv did not write.
-// Each poll yields it again. An error beside an empty Key says that the poll has missed something,
-// which the next poll yields. The loop may go on after both. It ends after
+// An error with a Change that has a Key is about that key alone, which skykv did not write.
+// Each poll yields it again. An error with an empty Key says that the poll has missed
+// something, which the next poll yields. The loop may go on after both. It ends after
 // [kv.ErrInvalidKey], [kv.ErrInvalidOption], [kv.ErrInvalidCursor] and [kv.ErrClosed].
 func Watch(ctx context.Context, store *kv.Store, prefix string, every time.Duration, opts ...Option) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
@@ -72,7 +72,7 @@ type watcher struct {
 	cursor []byte
 	yield  func(Change, error) bool
 
-	yielded map[string]state // of the entries that the loop knows
+	yielded map[string]state // by key, what the loop knows
 	polls   int
 }
 
@@ -82,7 +82,7 @@ type state struct {
 	seen int // the last poll that saw the entry
 }
 
-// fail is an error of this package, in the form of the store's errors.
+// fail returns an error of this package, in the form of the store's errors.
 func (w *watcher) fail(kind, err error) error {
 	return &kv.Error{Op: "watch", Key: w.prefix, Provider: w.store.Info().Name, Kind: kind, Err: err}
 }
@@ -107,7 +107,7 @@ func (w *watcher) begin(every time.Duration, opts []Option) error {
 	return nil
 }
 
-// batch is how many keys that changed are read together.
+// batch is the number of changed keys that are read together.
 const batch = 100
 
 // poll yields what has changed, and reports whether the loop goes on.
@@ -137,7 +137,8 @@ func (w *watcher) poll(ctx context.Context) bool {
 			}
 		}
 	}
-	// What the scan did not see is gone, unless it was deleted and put again meanwhile.
+	// Keys that the scan did not see are gone, unless they were deleted and put again
+	// meanwhile.
 	var gone []string
 	for key, known := range w.yielded {
 		if known.seen != w.polls {
@@ -156,8 +157,8 @@ func (w *watcher) poll(ctx context.Context) bool {
 	return true
 }
 
-// read reads keys that changed, and yields the states that the loop does not know. It
-// reports whether the loop goes on.
+// read reads keys that changed, and yields the states that the loop does not know. It reports
+// whether the loop goes on.
 func (w *watcher) read(ctx context.Context, keys []string) bool {
 	found, err := w.store.GetMany(ctx, keys)
 	unread, some := errors.AsType[*kv.BatchError](err)

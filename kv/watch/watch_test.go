@@ -24,13 +24,14 @@ import (
 
 const every = 10 * time.Second
 
-// counted is a store over the data of another one, whose requests pass a network.
+// counted returns a store over the data of another store, with its own network and counts
+// of requests.
 func counted(data *kv.Store) (*kv.Store, *faults.Injector) {
 	in := new(faults.Injector)
 	return data.With(kv.Wrap(kv.Level1, faults.Driver(in, 1))), in
 }
 
-// text is a change in a few characters.
+// text describes a change in a few characters.
 func text(c Change, err error) string {
 	switch {
 	case err != nil:
@@ -41,8 +42,8 @@ func text(c Change, err error) string {
 	return "+" + c.Key + "=" + string(c.Value)
 }
 
-// watching starts a loop, and returns a function that waits for the next poll and returns
-// what it yielded.
+// watching starts a loop. It returns a function that waits for the next poll and returns
+// what the poll yielded.
 func watching(t *testing.T, store *kv.Store, prefix string, opts ...Option) (poll func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -99,11 +100,11 @@ func TestWatch(t *testing.T) {
 			want []string
 		}{
 			{"the first poll yields all entries of the prefix", func() {}, []string{"+a:1=one"}},
-			{"where nothing changes nothing is yielded", func() {}, nil},
+			{"without a change nothing is yielded", func() {}, nil},
 			{"a new entry is yielded, others are not", func() { put(t, s, "a:2", "two"); put(t, s, "b:2", "") }, []string{"+a:2=two"}},
-			{"the latest state is yielded, what came between may not be", func() { put(t, s, "a:1", "x"); put(t, s, "a:1", "y") }, []string{"+a:1=y"}},
+			{"the latest state is yielded, states in between may not be", func() { put(t, s, "a:1", "x"); put(t, s, "a:1", "y") }, []string{"+a:1=y"}},
 			{"a put of the same value is a change", func() { put(t, s, "a:1", "y") }, []string{"+a:1=y"}},
-			{"what comes and goes between two polls is not yielded", func() { put(t, s, "a:3", ""); remove(t, s, "a:3") }, nil},
+			{"a key that is put and deleted between two polls is not yielded", func() { put(t, s, "a:3", ""); remove(t, s, "a:3") }, nil},
 			{"a touch is a change", func() {
 				if _, err := s.Touch(t.Context(), "a:2", kv.TTL(2*every+time.Second)); err != nil {
 					t.Fatal(err)

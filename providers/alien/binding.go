@@ -1,5 +1,5 @@
 // Package alien opens the stores that the reference platform, Alien, binds to a
-// program. It links every provider, as package providers does.
+// program. It links every provider, like package providers.
 package alien
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// FileName is the name of the file that holds the store of a local-kv binding, in
-// the binding's dataDir. It is not the name of Alien's own database there.
+// FileName is the name of the file with the store of a local-kv binding, in the
+// binding's dataDir. It differs from the name of Alien's own database there.
 const FileName = "skykv.db"
 
 // Open opens the store of a binding: the JSON in the environment variable
@@ -37,20 +37,20 @@ const FileName = "skykv.db"
 //	{"service":"local-kv","dataDir":D,"keyPrefix":K}
 //
 // endpointUrl and keyPrefix may be missing or null. The resource group is not used. The
-// environment variable FIRESTORE_EMULATOR_HOST turns a Firestore binding to an emulator.
-// A local-kv binding keeps its entries in the file [FileName] in dataDir, which must
-// exist, in the [kv.Store.Namespace] keyPrefix.
+// environment variable FIRESTORE_EMULATOR_HOST redirects a Firestore binding to an
+// emulator. A local-kv binding keeps its entries in the file [FileName] in dataDir,
+// which must exist, in the [kv.Store.Namespace] keyPrefix.
 //
-// The table of a dynamodb or tablestorage binding and the collection of a firestore binding
-// are in Alien's own layout, [provider.LayoutAlien]: the program sees what programs in other
-// languages store under the same binding, and they see what it stores. [Layout] chooses
-// another. A table or collection of another layout is kv.ErrIncompatible. In the file of a
-// local-kv binding the data is in skykv's own layout, which other programs do not see.
+// The table of a dynamodb or tablestorage binding, and the collection of a firestore
+// binding, have Alien's own layout, [provider.LayoutAlien]: the program sees what programs
+// in other languages store under the same binding, and they see what it stores. [Layout]
+// selects another layout. A table or collection with another layout is kv.ErrIncompatible.
+// The file of a local-kv binding has skykv's own layout, which other programs do not see.
 //
-// These are errors that match [kv.ErrInvalidOption]: a variable that is unset, a
-// service that skykv has no provider for ("redis"), a field that is unknown or
-// missing, and a reference to a secret or an expression where a text must be. No
-// message repeats a value of the binding that may be a secret.
+// These are errors that match [kv.ErrInvalidOption]: an unset variable, a service
+// without a provider in skykv ("redis"), an unknown or missing field, and a reference
+// to a secret or an expression instead of a text. No message repeats a value of the
+// binding that may be a secret.
 func Open(ctx context.Context, name string, opts ...Option) (*kv.Store, error) {
 	variable, err := variableOf(name)
 	if err != nil {
@@ -83,8 +83,8 @@ type Option func(*options)
 
 type options struct{ layout provider.Layout }
 
-// Layout is an option for the layout of the binding's table or collection. With
-// [provider.LayoutSkykv] it is skykv's alone, and carries the whole contract.
+// Layout sets the layout of the binding's table or collection. With [provider.LayoutSkykv]
+// only skykv uses it, with the whole contract.
 func Layout(layout provider.Layout) Option {
 	return func(o *options) { o.layout = layout }
 }
@@ -108,8 +108,8 @@ func variableOf(name string) (string, error) {
 	return "ALIEN_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_") + "_BINDING", nil
 }
 
-// binding says where a store is: the URL of a service's, or the folder and the
-// prefix of a local one's.
+// binding is the place of a store: the URL of a service's store, or the folder and the
+// prefix of a local one.
 type binding struct {
 	url                string
 	dataDir, keyPrefix string
@@ -199,8 +199,8 @@ func notInHost(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
-// readObject reads a text that is one JSON object. Its errors leave out what
-// encoding/json says, since that may quote values.
+// readObject reads a text that is one JSON object. Its errors leave out encoding/json's
+// messages, which may quote values.
 func readObject(text string) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(strings.NewReader(text))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
@@ -222,13 +222,13 @@ func readObject(text string) (map[string]json.RawMessage, error) {
 	if _, err := dec.Token(); err != nil {
 		return nil, errors.New("the text is not valid JSON")
 	}
-	if _, err := dec.Token(); err != io.EOF { // More is false at a stray brace as well
+	if _, err := dec.Token(); err != io.EOF { // Decoder.More is also false at a stray brace
 		return nil, errors.New("there is something after the JSON object")
 	}
 	return fields, nil
 }
 
-// textOf returns the text of a field, "" for an optional one that is missing.
+// textOf returns the text of a field, "" for a missing optional field.
 func textOf(fields map[string]json.RawMessage, field string, required bool) (string, error) {
 	raw := bytes.TrimSpace(fields[field])
 	switch first := cmp.Or(string(raw), "null")[0]; {

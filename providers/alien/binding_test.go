@@ -48,7 +48,7 @@ func TestOpenLocal(t *testing.T) {
 	}
 	defer file.Close()
 	if _, err := file.Get(ctx, "cache:a"); err != nil {
-		t.Errorf("the entry is not under keyPrefix in %s: %v", alien.FileName, err)
+		t.Errorf("the entry does not have keyPrefix in %s: %v", alien.FileName, err)
 	}
 
 	t.Setenv("ALIEN_PLAIN_BINDING", fmt.Sprintf(`{"keyPrefix":null,"dataDir":%q,"service":"local-kv"}`, dir))
@@ -58,7 +58,7 @@ func TestOpenLocal(t *testing.T) {
 	}
 	defer plain.Close()
 	if _, err := plain.Get(ctx, "cache:a"); err != nil {
-		t.Errorf("without keyPrefix the whole store is seen: %v", err)
+		t.Errorf("without keyPrefix the store is the whole file: %v", err)
 	}
 
 	t.Setenv("ALIEN_NOWHERE_BINDING", fmt.Sprintf(`{"service":"local-kv","dataDir":%q}`, filepath.Join(dir, "absent")))
@@ -68,14 +68,14 @@ func TestOpenLocal(t *testing.T) {
 	empty := t.TempDir()
 	t.Setenv("ALIEN_BADPREFIX_BINDING", fmt.Sprintf(`{"service":"local-kv","dataDir":%q,"keyPrefix":"a/b"}`, empty))
 	if _, err := alien.Open(ctx, "badprefix"); !errors.Is(err, kv.ErrInvalidOption) || !errors.Is(err, kv.ErrInvalidKey) {
-		t.Errorf("with a keyPrefix that is no prefix: %v; want ErrInvalidOption and ErrInvalidKey", err)
+		t.Errorf("with a keyPrefix that is not legal: %v; want ErrInvalidOption and ErrInvalidKey", err)
 	}
 	if _, err := os.Stat(filepath.Join(empty, alien.FileName)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("rule: a binding is refused before any I/O; looking for the file after a bad keyPrefix returns %v", err)
 	}
 }
 
-// The rule: a cloud binding opens the provider that it names, with its endpoint.
+// The rule: a cloud binding opens its provider, with its endpoint.
 func TestOpenDynamoDB(t *testing.T) {
 	endpoint := emulator.DynamoDB(t)
 	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"dynamodb","tableName":"no-such-table","region":"eu-central-1","endpointUrl":%q}`, endpoint))
@@ -84,8 +84,8 @@ func TestOpenDynamoDB(t *testing.T) {
 	}
 }
 
-// The rule: the program and those in other languages see each other's entries under one
-// dynamodb binding, without anything that the platform does not do.
+// The rule: the program and programs in other languages see each other's entries under
+// one dynamodb binding, without any other setup.
 func TestOpenDynamoDBSharesTheTable(t *testing.T) {
 	ctx := t.Context()
 	endpoint := emulator.DynamoDB(t)
@@ -127,16 +127,16 @@ func shareTheTable(t *testing.T, binding string, theirs reference.Store) {
 	}
 	defer store.Close()
 	if e, err := store.Get(ctx, "a"); err != nil || string(e.Value) != "theirs" {
-		t.Errorf("Get of what another program stored: %q, %v", e.Value, err)
+		t.Errorf("Get of another program's entry: %q, %v", e.Value, err)
 	}
 	if _, err := store.Put(ctx, "b", []byte("ours"), kv.TTL(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if value, _, found, err := theirs.Get(ctx, "b"); err != nil || !found || string(value) != "ours" {
-		t.Errorf("their get of what the program stored: %q, %v, %v", value, found, err)
+		t.Errorf("their get of the program's entry: %q, %v, %v", value, found, err)
 	}
 	if _, err := alien.Open(ctx, "cache", alien.Layout(provider.LayoutSkykv)); !errors.Is(err, kv.ErrIncompatible) {
-		t.Errorf("rule: the layouts are never mixed; with another layout Open says %v", err)
+		t.Errorf("rule: the layouts are never mixed; with another layout Open returns %v", err)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestOpenTableStorageSharesTheTable(t *testing.T) {
 }
 
 // The rule: the collection of a binding is shared with the other programs, also while it is
-// empty. A binding of Firestore has no endpoint: an emulator is named as for Google's clients.
+// empty. A Firestore binding has no endpoint: the emulator is set as for Google's clients.
 func TestOpenFirestore(t *testing.T) {
 	ctx := t.Context()
 	t.Setenv("FIRESTORE_EMULATOR_HOST", emulator.Firestore(t))

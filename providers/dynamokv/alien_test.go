@@ -19,14 +19,14 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-const hexVersion = "0123456789abcdef0123456789abcdef" // as the reference platform writes it
+const hexVersion = "0123456789abcdef0123456789abcdef" // a version of the reference platform
 
 func TestConformanceInLayoutAlien(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, suite(t, &Options{Layout: provider.LayoutAlien}))
 }
 
-// The items below are what programs of the reference platform have stored, or read.
+// Programs of the reference platform store or read these items.
 func TestItemsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := alienLayout
@@ -61,10 +61,10 @@ func TestItemsOfLayoutAlien(t *testing.T) {
 				t.Errorf("decode of the item of %q: %+v, %v; want %+v", test.rec.Key, back, err, want)
 			}
 		}
-		// Another attempt of the same write has its predecessors too.
+		// Another attempt of the same write has the same predecessors.
 		got["version"] = text(kv.AttemptToken(token, 7))
 		if back, err := l.decode(l.keyOf(got), got, true); err != nil || back.Predecessors != test.rec.Predecessors {
-			t.Errorf("decode of what another attempt stored: %+v, %v; want the predecessors %q", back, err, test.rec.Predecessors)
+			t.Errorf("decode of the item of another attempt: %+v, %v; want the predecessors %q", back, err, test.rec.Predecessors)
 		}
 	}
 	want := item{"pk": text("layout"), "sk": text("skykv"), "format": number(2), "shards": number(16), "layout": text("alien")}
@@ -73,29 +73,30 @@ func TestItemsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: what skykv adds to an item counts only while the item is as skykv wrote it.
+// The rule: skykv's attributes of an item are valid only while the item is as skykv wrote
+// it.
 func TestOwnAttributesCountWhileTheyAgree(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		change       item // to an item of skykv's; nil removes
+		change       item // of an item that skykv wrote; nil removes an attribute
 		expires      int64
 		predecessors string
 	}{
-		"as it was written":                     {nil, 1_700_000_000_001, "AAAA"},
-		"another ttl":                           {item{"ttl": number(1700000002)}, 1_700_000_002_000, "AAAA"},
-		"an earlier ttl":                        {item{"ttl": number(1700000000)}, 1_700_000_000_000, "AAAA"},
-		"a ttl long ago":                        {item{"ttl": number(-5)}, 1, "AAAA"},
-		"a ttl that no instant has":             {item{"ttl": number(1 << 62)}, kv.MaxExpiry.Unix() * 1000, "AAAA"},
-		"no ttl":                                {item{"ttl": nil}, 0, "AAAA"},
-		"no exact instant":                      {item{"skykv_x": nil}, 1_700_000_001_000, "AAAA"},
-		"an exact instant of another type":      {item{"skykv_x": text("1700000000001")}, 1_700_000_001_000, "AAAA"},
-		"an exact instant that is none":         {item{"skykv_x": &types.AttributeValueMemberN{Value: "1.5"}}, 1_700_000_001_000, "AAAA"},
-		"an exact instant at the end of time":   {item{"skykv_x": number(1<<63 - 1)}, 1_700_000_001_000, "AAAA"},
-		"another version":                       {item{"version": text(hexVersion)}, 1_700_000_000_001, ""},
-		"a version of another write of skykv's": {item{"version": text("Z" + token[1:])}, 1_700_000_000_001, ""},
-		"no predecessors":                       {item{"skykv_p": nil}, 1_700_000_000_001, ""},
-		"predecessors of another type":          {item{"skykv_p": number(1)}, 1_700_000_000_001, ""},
-		"predecessors without a version":        {item{"skykv_p": text("AAAA")}, 1_700_000_000_001, ""},
+		"as it was written":                {nil, 1_700_000_000_001, "AAAA"},
+		"another ttl":                      {item{"ttl": number(1700000002)}, 1_700_000_002_000, "AAAA"},
+		"an earlier ttl":                   {item{"ttl": number(1700000000)}, 1_700_000_000_000, "AAAA"},
+		"a ttl long ago":                   {item{"ttl": number(-5)}, 1, "AAAA"},
+		"a ttl beyond every instant":       {item{"ttl": number(1 << 62)}, kv.MaxExpiry.Unix() * 1000, "AAAA"},
+		"no ttl":                           {item{"ttl": nil}, 0, "AAAA"},
+		"no exact instant":                 {item{"skykv_x": nil}, 1_700_000_001_000, "AAAA"},
+		"an exact instant of another type": {item{"skykv_x": text("1700000000001")}, 1_700_000_001_000, "AAAA"},
+		"an exact instant that is not a whole number": {item{"skykv_x": &types.AttributeValueMemberN{Value: "1.5"}}, 1_700_000_001_000, "AAAA"},
+		"an exact instant at the end of time":         {item{"skykv_x": number(1<<63 - 1)}, 1_700_000_001_000, "AAAA"},
+		"another version":                             {item{"version": text(hexVersion)}, 1_700_000_000_001, ""},
+		"a version of another write of skykv":         {item{"version": text("Z" + token[1:])}, 1_700_000_000_001, ""},
+		"no predecessors":                             {item{"skykv_p": nil}, 1_700_000_000_001, ""},
+		"predecessors of another type":                {item{"skykv_p": number(1)}, 1_700_000_000_001, ""},
+		"predecessors without a version":              {item{"skykv_p": text("AAAA")}, 1_700_000_000_001, ""},
 	} {
 		it := alienLayout.encode(kv.Record{Key: "key", Value: []byte("v"), Token: token, Expires: 1_700_000_000_001, Predecessors: "AAAA"})
 		for attr, value := range test.change {
@@ -116,17 +117,17 @@ func TestDecodeRefusesItemsOfNoLayout(t *testing.T) {
 		attr  string
 		value types.AttributeValue
 	}{
-		"no version":         {"version", nil},
-		"an empty version":   {"version", text("")},
-		"a number as it":     {"version", number(1)},
-		"no value":           {"value", nil},
-		"text as value":      {"value", text("v")},
-		"text as ttl":        {"ttl", text("1700000000")},
-		"a fraction as ttl":  {"ttl", &types.AttributeValueMemberN{Value: "1.5"}},
-		"a huge ttl":         {"ttl", &types.AttributeValueMemberN{Value: "1e30"}},
-		"a null as its ttl":  {"ttl", &types.AttributeValueMemberNULL{Value: true}},
-		"a list as version":  {"version", &types.AttributeValueMemberL{}},
-		"a number for value": {"value", number(1)},
+		"no version":          {"version", nil},
+		"an empty version":    {"version", text("")},
+		"a number as version": {"version", number(1)},
+		"no value":            {"value", nil},
+		"text as value":       {"value", text("v")},
+		"text as ttl":         {"ttl", text("1700000000")},
+		"a fraction as ttl":   {"ttl", &types.AttributeValueMemberN{Value: "1.5"}},
+		"a huge ttl":          {"ttl", &types.AttributeValueMemberN{Value: "1e30"}},
+		"a null as its ttl":   {"ttl", &types.AttributeValueMemberNULL{Value: true}},
+		"a list as version":   {"version", &types.AttributeValueMemberL{}},
+		"a number for value":  {"value", number(1)},
 	} {
 		it := alienLayout.encode(kv.Record{Key: "key", Value: []byte("v"), Token: token, Expires: 5})
 		if it[test.attr] = test.value; test.value == nil {
@@ -139,8 +140,8 @@ func TestDecodeRefusesItemsOfNoLayout(t *testing.T) {
 	}
 }
 
-// The rule: a condition of the service never holds where the store would judge
-// otherwise, whichever of the two expiries counts.
+// The rule: a condition of the service never holds if the store would judge differently,
+// whichever of the two expiries is valid.
 func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 	t.Parallel()
 	const second = 1_700_000_000
@@ -148,24 +149,24 @@ func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 		ttl := seconds(exact)
 		for _, now := range []int64{exact - 1001, exact - 1000, exact - 999, exact - 1, exact, exact + 1, ttl*1000 - 1, ttl * 1000, ttl*1000 + 1, exact + 2000} {
 			expired, live := alienLayout.expired(now)
-			isExpired := now >= exact // and so for the items of others, whose instant is ttl
+			isExpired := now >= exact // also for other programs' items, whose instant is ttl
 			if ttl <= expired && !isExpired {
-				t.Fatalf("an item that expires at %d is taken over at %d", exact, now)
+				t.Fatalf("an item that expires at %d is replaced at %d", exact, now)
 			}
 			if ttl > live && isExpired {
 				t.Fatalf("an item that expires at %d is touched at %d", exact, now)
 			}
-			if !(ttl > expired) && !isExpired { // the filter of scans
+			if !(ttl > expired) && !isExpired { // as the filter of scans
 				t.Fatalf("an item that expires at %d is left out of a scan at %d", exact, now)
 			}
 			if expired, _ := alienLayout.expired(now); (ttl <= expired) != (now >= ttl*1000) {
-				t.Fatalf("an item of others that expires at %d is judged wrongly at %d", ttl, now)
+				t.Fatalf("an item of another program that expires at %d is judged wrongly at %d", ttl, now)
 			}
 		}
 	}
 }
 
-// theirs plays the other side of a table, by a client of its own.
+// theirs is the other side of a table, with its own client.
 func theirs(t *testing.T, table string, now func() time.Time) *reference.DynamoDB {
 	client := dynamodb.New(local(t).Options(), func(o *dynamodb.Options) { o.APIOptions = nil })
 	return &reference.DynamoDB{Client: client, Table: table, Bucket: alien.Bucket, Now: now}
@@ -186,7 +187,8 @@ func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) 
 	return store, theirs(t, table, now)
 }
 
-// inOwnShards is a store over the table of a run whose keys are in skykv's shards.
+// inOwnShards returns a store over the table of a run whose keys are in skykv's
+// shards.
 func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	d, err := newDriver("open", local(t), run.Theirs.(*reference.DynamoDB).Table, &Options{Layout: provider.LayoutAlien})
 	if err != nil {
@@ -198,22 +200,22 @@ func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	return kv.New(d)
 }
 
-// The rule: each side sees what the other wrote, and the versions of both serve both.
+// The rule: each side sees what the other wrote, and both can use the versions of both.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	reference.SeeEachOther(t, bothSides)
 }
 
-// The rule: a lost response to an update after which the other side wrote is
-// ErrIndeterminate, since their write removes what tells, and one after which skykv wrote
-// is known.
+// The rule: if the response to an update is lost and the other side then writes, the
+// update is ErrIndeterminate, because that write removes the predecessors. If skykv
+// writes, the result is known.
 func TestTheirWritesRemovePredecessors(t *testing.T) {
 	t.Parallel()
 	reference.RemovePredecessors(t, bothSides)
 }
 
-// The rule: two openers of an empty table, one for each layout, never both succeed, and
-// what a table holds in one layout is not opened in the other.
+// The rule: of two openers of an empty table, one for each layout, only one succeeds, and
+// a table with items in one layout does not open in the other.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
 	client := local(t)
@@ -245,7 +247,7 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	}.NeverMixed(t)
 }
 
-// countItems counts the items of a table, the layout record included.
+// countItems counts the items of a table, including the layout record.
 func countItems(t *testing.T, client *dynamodb.Client, table string) int {
 	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
 	if err != nil {
@@ -266,7 +268,7 @@ func TestInterleavingFindsBugs(t *testing.T) {
 	reference.FindBugs(t, bothSides, inOwnShards)
 }
 
-// The rule: every attempt at a put stores a version of its own, in this layout as well.
+// The rule: every attempt at a put stores its own version, also in this layout.
 func TestAttemptsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut, cut, ok("{}"))

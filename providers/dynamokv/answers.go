@@ -13,18 +13,18 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// noAnswer is the error of an answer that the service cannot have given. The SDK takes
-// an empty body for an answer without members: an entry that is not there, or a write
-// that succeeded.
+// noAnswer is the error of a response that the service cannot have sent. The SDK treats an
+// empty body as a response without members: as an absent entry, or as a write that
+// succeeded.
 type noAnswer string
 
-func (e noAnswer) Error() string { return "this is no answer of the service: " + string(e) }
+func (e noAnswer) Error() string { return "the response is not from the service: " + string(e) }
 
-// ConnectionError makes the SDK repeat the request.
+// ConnectionError makes the SDK retry the request.
 func (noAnswer) ConnectionError() bool { return true }
 
-// errNoAnswer refuses an answer for what its members are. The SDK knows nothing of that
-// and has not repeated the request.
+// errNoAnswer refuses a response because of its members. The SDK does not check them and
+// has not retried the request.
 func errNoAnswer(why string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrUnavailable, Err: noAnswer(why)}
 }
@@ -34,8 +34,8 @@ func errNoAnswerToWrite(why string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: noAnswer(why)}
 }
 
-// judge is an HTTP client that passes on no answer to a watched request that cannot be
-// right, and not more of it than the request was for.
+// judge is an HTTP client that checks the responses to watched requests. It passes on no
+// response that cannot be right, and no more bytes than the request can have.
 type judge struct{ aws.HTTPClient }
 
 func (c judge) Do(r *http.Request) (*http.Response, error) {
@@ -55,8 +55,8 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 		resp.Body = http.NoBody
 	}
 	if resp.Request != nil && resp.Request.Response != nil {
-		// The HTTP client that New was given does so. Of a redirected request another
-		// host, or another method, has an answer.
+		// The HTTP client of New may follow redirects. The response to a redirected
+		// request is from another host, or to another method.
 		_ = resp.Body.Close()
 		return nil, noAnswer("the HTTP client followed a redirect")
 	}
@@ -69,21 +69,21 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// plainBody is the body of a request, without its method WriteTo. The SDK (smithy-go 1.28.8)
-// closes the body when the answer is there, perhaps before net/http has asked it for more
-// than its last byte. net/http asks by WriteTo where there is one. That of the closed body
-// fails, where its Read is at the end, and net/http then drops the connection, sometimes
-// with the answer.
+// plainBody is the body of a request without its method WriteTo. The SDK (smithy-go
+// 1.28.8) closes the body when the response arrives, perhaps before net/http has asked for
+// more than its last byte. net/http uses WriteTo if there is one. WriteTo of the closed
+// body fails, while its Read returns the end. Then net/http drops the connection,
+// sometimes with the response.
 type plainBody struct{ io.ReadCloser }
 
-// body is the body of an answer. Its last read fails unless it is right.
+// body is the body of a response. Its last read fails unless the response is right.
 type body struct {
 	io.ReadCloser
-	left        int64    // how many bytes may follow
+	left        int64    // number of bytes that may follow
 	object      bool     // it must be a JSON object
-	head        [32]byte // of what was read
+	head        [32]byte // the first bytes that were read
 	heads       int
-	first, last byte // of what was read, without white space
+	first, last byte // of the bytes that were read, without white space
 	summed      bool // it must have this checksum
 	sum, read   uint32
 }
@@ -109,16 +109,16 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case err != io.EOF:
 	case b.summed && b.read != b.sum:
-		err = noAnswer("its checksum is another")
+		err = noAnswer("its checksum does not match")
 	case b.object && b.first == 0:
 		err = noAnswer("it is empty")
 	case b.object && (b.first != '{' || b.last != '}'):
-		err = noAnswer("it is no JSON object")
+		err = noAnswer("it is not a JSON object")
 	}
 	return n, err
 }
 
-// names reports whether a short body has a member of that name, which the SDK leaves out
+// names reports whether a short body has a member with that name. The SDK leaves it out
 // when it is null.
 func (b *body) names(member string) bool {
 	return bytes.Contains(b.head[:b.heads], []byte(`"`+member+`"`))

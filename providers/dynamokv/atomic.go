@@ -19,17 +19,18 @@ const (
 	// https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 	maxAtomicWrites = 100
 
-	// The service knows a request's token for ten minutes, and takes requests that were
-	// signed up to five minutes ago. No attempt of a call that ends by then can arrive
-	// when the token is forgotten.
+	// The service remembers a request's token for ten minutes, and accepts requests that
+	// were signed up to five minutes ago. So an attempt of a call that ends within this
+	// time cannot arrive after the token is forgotten.
 	atomicTimeout = 2 * time.Minute
 
-	// conflictTries is how often a transaction that met others is tried.
+	// conflictTries is the number of attempts of a transaction that conflicts with
+	// others.
 	conflictTries = 20
 )
 
-// WriteAtomic makes one TransactWriteItems, with a request token of its own. All attempts
-// store the same tokens, or the service would take them for several requests.
+// WriteAtomic makes one TransactWriteItems with its own request token. All attempts store
+// the same tokens: otherwise the service would treat them as several requests.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, atomicTimeout)
 	defer cancel()
@@ -57,12 +58,12 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 			return kv.AtomicOutcome{}, &e
 		}
 		if ended := d.pause(ctx, n); ended != nil {
-			return kv.AtomicOutcome{}, &kv.Error{MayHaveApplied: mayHaveApplied, Err: fmt.Errorf("%w, the last attempt having ended with: %w", ended, err)}
+			return kv.AtomicOutcome{}, &kv.Error{MayHaveApplied: mayHaveApplied, Err: fmt.Errorf("%w; the last attempt ended with: %w", ended, err)}
 		}
 	}
 }
 
-// atomicDone is the outcome of a transaction that was carried out.
+// atomicDone returns the result of a transaction that was carried out.
 func atomicDone(writes []kv.Write) kv.AtomicOutcome {
 	out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(writes))}
 	for i, w := range writes {
@@ -84,7 +85,7 @@ func (d *driver) transact(ctx context.Context, meter *kv.Meter, token string, it
 	return a.failWrite(err)
 }
 
-// transactItems returns the writes in the service's words.
+// transactItems returns the writes in the service's form.
 func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteItem, *kv.Error) {
 	const old = types.ReturnValuesOnConditionCheckFailureAllOld
 	items := make([]types.TransactWriteItem, len(req.Writes))
@@ -121,7 +122,8 @@ func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteIt
 	return items, nil
 }
 
-// reasonsOf returns why a transaction was cancelled, a reason for each of its n items.
+// reasonsOf returns the reasons for the cancellation of a transaction, one for each of
+// its n items.
 func reasonsOf(err error, n int) []types.CancellationReason {
 	cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 	if !ok || len(cancelled.CancellationReasons) != n {
@@ -132,8 +134,8 @@ func reasonsOf(err error, n int) []types.CancellationReason {
 
 const failedCondition = "ConditionalCheckFailed"
 
-// judgeReasons says whether a condition has failed, and whether else nothing but other
-// transactions and throttling was in the way.
+// judgeReasons reports whether a condition has failed and, if not, whether all reasons
+// are other transactions and throttling.
 func judgeReasons(reasons []types.CancellationReason) (decided, conflict bool) {
 	conflict = len(reasons) > 0
 	for _, reason := range reasons {
@@ -148,8 +150,8 @@ func judgeReasons(reasons []types.CancellationReason) (decided, conflict bool) {
 	return false, conflict
 }
 
-// refused is the outcome of a transaction of which conditions have failed. An attempt
-// that was lost before may have been applied, or may yet be: a fence finds out.
+// refused returns the result of a transaction with failed conditions. An earlier attempt
+// whose response was lost may have been applied, or may still be: fence finds out.
 func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons []types.CancellationReason, lost bool) (kv.AtomicOutcome, error) {
 	if lost {
 		switch applied, known := d.fence(ctx, req); {
@@ -176,9 +178,10 @@ func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons [
 	return out, nil
 }
 
-// fence sends another transaction under the request token of one of unknown fate. If the
-// service takes it, the one before was not applied and never will be, since its token is
-// used up. If the service says that the token was for another request, it was applied.
+// fence sends another transaction with the request token of one whose result is unknown.
+// If the service accepts it, the earlier one was not applied and never will be, because
+// its token is used up. If the service says that the token belongs to another request,
+// that request was applied.
 func (d *driver) fence(ctx context.Context, req kv.WriteManyRequest) (applied, known bool) {
 	err := d.transact(ctx, req.Meter, req.Writes[0].Token, []types.TransactWriteItem{{ConditionCheck: &types.ConditionCheck{
 		TableName: d.table, Key: d.layout.primaryKey(req.Writes[0].Key), ConditionExpression: &exprTrue,

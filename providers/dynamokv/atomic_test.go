@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// cancelled refuses a transaction for reasons: codes, each with an item after a colon if
-// the service sends one.
+// cancelled refuses a transaction for reasons: codes, each followed by a colon and an
+// item if the service sends one.
 func cancelled(reasons ...string) answer {
 	var list []string
 	for _, reason := range reasons {
@@ -33,7 +33,7 @@ func TestWriteAtomic(t *testing.T) {
 		name     string
 		answers  []answer
 		done     bool
-		found    []bool // whether there is one for each write
+		found    []bool // whether there is a record for each write
 		maybe    bool
 		kind     error
 		requests int
@@ -43,19 +43,19 @@ func TestWriteAtomic(t *testing.T) {
 		{"conflicts without end", []answer{cancelled("TransactionConflict", "None")}, false, nil, false, kv.ErrThrottled, conflictTries},
 		{"one condition", []answer{cancelled("ConditionalCheckFailed:"+a, "None")}, false, []bool{true, false}, false, nil, 1},
 		{"both conditions", []answer{cancelled("ConditionalCheckFailed:"+a, "ConditionalCheckFailed:"+b)}, false, []bool{true, true}, false, nil, 1},
-		{"a condition, beside a conflict", []answer{cancelled("TransactionConflict", "ConditionalCheckFailed:"+b)}, false, []bool{false, true}, false, nil, 1},
-		{"a lost answer", []answer{cut, ok("{}")}, true, nil, false, nil, 2},
-		{"a lost answer, refused, and the fence is taken", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), ok("{}")}, false, []bool{true, false}, false, nil, 3},
-		{"a lost answer, refused, and the fence is too late", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), mismatch}, true, nil, false, nil, 3},
-		{"a lost answer, refused, and the fence is lost", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), cut}, false, []bool{true, false}, true, nil, 5},
-		{"all answers lost", []answer{cut}, false, nil, true, kv.ErrUnavailable, 3},
+		{"a condition, with a conflict", []answer{cancelled("TransactionConflict", "ConditionalCheckFailed:"+b)}, false, []bool{false, true}, false, nil, 1},
+		{"a lost response", []answer{cut, ok("{}")}, true, nil, false, nil, 2},
+		{"a lost response, refused, and the fence is accepted", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), ok("{}")}, false, []bool{true, false}, false, nil, 3},
+		{"a lost response, refused, and the fence is too late", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), mismatch}, true, nil, false, nil, 3},
+		{"a lost response, refused, and the fence is lost", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), cut}, false, []bool{true, false}, true, nil, 5},
+		{"all responses lost", []answer{cut}, false, nil, true, kv.ErrUnavailable, 3},
 		{"too few reasons", []answer{cancelled("ConditionalCheckFailed:" + a)}, false, nil, false, nil, 1},
 		{"no reasons", []answer{cancelled()}, false, nil, false, nil, 1},
 		{"another reason", []answer{cancelled("ValidationError", "None")}, false, nil, false, nil, 1},
-		{"an item of somebody else", []answer{cancelled("None", `ConditionalCheckFailed:{"pk":{"S":"0"},"sk":{"S":"g::b"},"t":{"N":"1"}}`)}, false, nil, false, kv.ErrIncompatible, 1},
+		{"an item of another program", []answer{cancelled("None", `ConditionalCheckFailed:{"pk":{"S":"0"},"sk":{"S":"g::b"},"t":{"N":"1"}}`)}, false, nil, false, kv.ErrIncompatible, 1},
 		{"an item of another key", []answer{cancelled("None", "ConditionalCheckFailed:"+a)}, false, nil, false, kv.ErrUnavailable, 1},
 		{"no such table", []answer{refuse(400, "ResourceNotFoundException", "no table")}, false, nil, false, kv.ErrNotProvisioned, 1},
-		{"an empty answer", []answer{ok("")}, false, nil, true, kv.ErrUnavailable, 3},
+		{"an empty response", []answer{ok("")}, false, nil, true, kv.ErrUnavailable, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,7 +72,7 @@ func TestWriteAtomic(t *testing.T) {
 			switch {
 			case c.done:
 				if err != nil || !out.Done || !slices.Equal(out.Versions, []string{token, "BBBBBBBBBBBBBBBBBBBBBB"}) {
-					t.Errorf("rule: after %s all of it is done, and the versions are the tokens; got %+v, %v", c.name, out, err)
+					t.Errorf("rule: after %s all writes are done, and the versions are the tokens; got %+v, %v", c.name, out, err)
 				}
 			case c.found != nil:
 				var found []bool
@@ -80,7 +80,7 @@ func TestWriteAtomic(t *testing.T) {
 					found = append(found, f != nil && f.Exists)
 				}
 				if err != nil || out.Done || out.MayHaveApplied != c.maybe || !slices.Equal(found, c.found) {
-					t.Errorf("rule: after %s nothing is done, and the records are told; got %+v, %v", c.name, out, err)
+					t.Errorf("rule: after %s nothing is done, and the result has the records; got %+v, %v", c.name, out, err)
 				}
 			default:
 				if !failed || e.MayHaveApplied != c.maybe || c.kind != nil && !errors.Is(e, c.kind) || errors.Is(e, kv.ErrConditionFailed) {
@@ -91,7 +91,7 @@ func TestWriteAtomic(t *testing.T) {
 	}
 }
 
-// The service must take the attempts for one request, and never the rounds.
+// The service must treat the attempts as one request, and the rounds as different ones.
 func TestAtomicTokens(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut, cancelled("TransactionConflict"), ok("{}"))
@@ -110,7 +110,7 @@ func TestAtomicTokens(t *testing.T) {
 		tokens[fmt.Sprint(f.call(n).body["ClientRequestToken"])]++
 	}
 	if len(bodies) != 2 || len(tokens) != 2 {
-		t.Errorf("rule: all attempts of a round are the same request, with a token of the round's own; there are %d requests and %d tokens", len(bodies), len(tokens))
+		t.Errorf("rule: all attempts of a round are the same request, with the round's own token; there are %d requests and %d tokens", len(bodies), len(tokens))
 	}
 	for token := range tokens {
 		if n := len(token); n == 0 || n > 36 {
@@ -119,7 +119,7 @@ func TestAtomicTokens(t *testing.T) {
 	}
 }
 
-// A touch is one request that has no value.
+// A touch is one request without a value.
 func TestTouch(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

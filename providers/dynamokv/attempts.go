@@ -23,41 +23,42 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// attempts watches the attempts that the SDK makes at one request. Its retries are
-// invisible from outside, and they decide what an error says about a write and which
-// version it stores. It is the context of the request as well, which saves allocations.
+// attempts watches the attempts that the SDK makes at one request. The SDK's retries
+// are not visible from outside, and they decide what an error says about a write and
+// which version it stores. attempts is also the context of the request, which saves
+// allocations.
 type attempts struct {
-	context.Context // the caller's, or one below that ends by the store's timeout
+	context.Context // the caller's, or one derived from it that ends by the store's timeout
 
 	driver *driver
 	meter  *kv.Meter
-	most   int64 // bytes of an answer
+	most   int64 // greatest number of bytes of a response
 
 	alarm    *alarm // set when the caller has no deadline
 	deadline time.Time
 
-	records int // how many records each attempt stores, with tokens of its own
-	number  int // of the next attempt's tokens, as kv.AttemptToken has it
+	records int // records is the number of records that each attempt stores, with its own tokens.
+	number  int // of the next attempt, for kv.AttemptToken
 
-	sent   int   // attempts that were handed to the HTTP client
-	lost   bool  // one of them failed, and may have been applied all the same
-	last   error // what the latest of them ended with
-	status int   // of its answer, 0 without one
+	sent   int   // attempts that the HTTP client received
+	lost   bool  // one of them failed and may have been applied
+	last   error // error of the latest attempt
+	status int   // status of its response, 0 without one
 
-	connection atomic.Int32 // how far the latest of them got
+	connection atomic.Int32 // progress of the latest attempt
 	trace      httptrace.ClientTrace
-	body       body // of the latest answer
+	body       body // body of the latest response
 }
 
 const (
-	connectionUntold  = iota // the HTTP client does not say: it is not net/http's
-	connectionPending        // there is none yet, so that nothing was sent
+	connectionUntold  = iota // unknown: the HTTP client is not net/http's
+	connectionPending        // no connection yet, so nothing was sent
 	connectionMade
 )
 
 type attemptsKey struct{}
 
-// Value returns the attempts themselves to the middleware below.
+// Value returns the attempts themselves to the driver's middleware.
 func (a *attempts) Value(key any) any {
 	if _, ok := key.(attemptsKey); ok {
 		return a
@@ -65,7 +66,7 @@ func (a *attempts) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// Deadline tells those who share out the time of the store's timeout as well.
+// Deadline includes the store's timeout, for code that divides the remaining time.
 func (a *attempts) Deadline() (time.Time, bool) {
 	if a.alarm != nil {
 		return a.deadline, true
@@ -73,16 +74,16 @@ func (a *attempts) Deadline() (time.Time, bool) {
 	return a.Context.Deadline()
 }
 
-// alarm ends a request whose caller has no deadline. Its timer serves many requests,
-// which takes fewer allocations than context.WithTimeout.
+// alarm ends a request whose caller has no deadline. One timer serves many requests,
+// which makes fewer allocations than context.WithTimeout.
 type alarm struct {
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
 }
 
-// watch prepares a request for one entry. The result is the context that the request
-// must be made with, by the driver's client. The caller must call end. The meter, which
-// may be nil, counts the request and its attempts.
+// watch prepares a request for one entry. The driver's client must make the request
+// with the returned context. The caller must call end. The meter, which may be nil,
+// counts the request and its attempts.
 func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
 	a := &attempts{Context: ctx, driver: d, meter: meter, most: attempt.MaxBytes(attempt.One)}
 	if _, has := ctx.Deadline(); has {
@@ -101,7 +102,7 @@ func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
 	return a
 }
 
-// The service ends a page at 1 MiB, and takes and returns batches of 16 MiB. In JSON
+// The service ends a page at 1 MiB, and accepts and returns batches of 16 MiB. In JSON
 // values grow by a third, and names may be escaped.
 const (
 	mostPage  = 8 << 20
@@ -123,37 +124,39 @@ func (a *attempts) end() {
 	unused := a.alarm.timer.Stop()
 	a.alarm.cancel(nil)
 	if unused {
-		a.alarm.cancel = nil // the garbage collector may have it
+		a.alarm.cancel = nil // frees it for the garbage collector
 		a.driver.alarms.Put(a.alarm)
 	}
 }
 
-// late reports whether the request ended by the store's timeout.
+// late reports whether the store's timeout ended the request.
 func (a *attempts) late() bool { return a.alarm != nil && context.Cause(a) == attempt.ErrStoreTimeout }
 
-// watched returns a client that watches its attempts and judges their answers. It uses
-// the connections of the program's own client.
+// watched returns a client that watches its attempts and checks their responses. It
+// uses the connections of the program's own client.
 func watched(client *dynamodb.Client) *dynamodb.Client {
 	own := client.Options()
 	return dynamodb.New(own, func(o *dynamodb.Options) {
-		o.EnableAcceptEncodingGzip = false // a small answer would become a large one
+		o.EnableAcceptEncodingGzip = false // a small response could become a large one
 		o.HTTPClient = judge{own.HTTPClient}
 		if r, ok := retry.AddWithErrorCodes(own.Retryer, conflicts...).(aws.RetryerV2); ok {
 			o.Retryer = retryer{r}
 		}
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			// Inside the loop of retries, and the last moment before the body is signed.
+			// This is inside the retry loop, at the last moment before the body is
+			// signed.
 			return stack.Finalize.Insert(watcher{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
 		})
 	})
 }
 
-// conflicts are the errors of a request that met another one for the same item, within
-// a transaction or in another region of a global table. The SDK does not repeat them.
+// conflicts are the errors of a request that conflicts with another one for the same
+// item, in a transaction or in another region of a global table. The SDK does not retry
+// them.
 var conflicts = []string{"TransactionConflictException", "ReplicatedWriteConflictException"}
 
-// retryer repeats conflicts as often as other errors, but sooner: what is in the way
-// takes milliseconds.
+// retryer retries conflicts as often as other errors, but sooner: the conflicting
+// request takes milliseconds.
 type retryer struct{ aws.RetryerV2 }
 
 const conflictPause = 50 * time.Millisecond
@@ -170,8 +173,8 @@ func (r retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	return delay, failed
 }
 
-// watcher is the middleware that sees each attempt. It gives the records of each tokens
-// of their own; the SDK has encoded the request by then, once for all attempts.
+// watcher is the middleware that sees each attempt. It sets new tokens in the records
+// of each attempt: the SDK has encoded the request by then, once for all attempts.
 type watcher struct{}
 
 func (watcher) ID() string { return "skykv:Attempts" }
@@ -192,13 +195,13 @@ func (watcher) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, 
 		a.number++
 	}
 	trace, before := &a.trace, a.sent
-	if before > 0 { // an HTTP client may still use the one of the attempt before
+	if before > 0 { // an HTTP client may still use the body of the attempt before
 		trace = new(httptrace.ClientTrace)
 	}
 	trace.GetConn = func(string) { a.connection.Store(connectionPending) }
 	trace.GotConn = func(httptrace.GotConnInfo) { a.connection.Store(connectionMade) }
 	out, metadata, err = next.HandleFinalize(httptrace.WithClientTrace(ctx, trace), in)
-	if a.sent == before { // it came to nothing before it was sent
+	if a.sent == before { // it failed before it was sent
 		return out, metadata, err
 	}
 	if a.last = err; err != nil && !a.refused() {
@@ -212,29 +215,29 @@ func (watcher) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, 
 	return out, metadata, err
 }
 
-// begin notes that the HTTP client gets an attempt.
+// begin notes that the HTTP client receives an attempt.
 func (a *attempts) begin() {
 	if a.sent > 0 && a.last == nil {
-		a.lost = true // somebody repeats what has succeeded
+		a.lost = true // a successful attempt is repeated
 	}
 	a.sent++
 	a.status = 0
 	a.connection.Store(connectionUntold)
 }
 
-// mayHaveApplied reports whether an attempt may have been applied of which the
-// request, which ended with err, does not tell.
+// mayHaveApplied reports whether an attempt may have been applied although the
+// request's result err does not say so.
 func (a *attempts) mayHaveApplied(err error) bool {
-	// A success that ends as an error is the doing of the client's middleware.
+	// The client's middleware may turn a success into an error.
 	return a.lost || err != nil && a.sent > 0 && a.last == nil
 }
 
-// refused reports whether an attempt that failed is known not to have been
-// applied: it never had a connection, or the answer says so.
+// refused reports whether a failed attempt was certainly not applied: it never had a
+// connection, or the response says so.
 func (a *attempts) refused() bool {
 	if a.status != 0 {
-		// 408 is a timeout, and 5xx says nothing about what was done. All other
-		// refusals of DynamoDB are 400:
+		// 408 is a timeout, and 5xx says nothing about the write. All other refusals of
+		// DynamoDB are 400:
 		// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 		return a.status >= 300 && a.status < 500 && a.status != 408
 	}
@@ -257,7 +260,7 @@ func (a *attempts) retoken(request any) (any, error) {
 		return nil, err
 	}
 	if a.driver.layout.retoken(body, a.number) != a.records {
-		return nil, errors.New("the SDK encodes requests in a way that is not known, so that the write cannot be repeated")
+		return nil, errors.New("the SDK encodes requests in an unknown way, so the write cannot be retried")
 	}
 	return r.SetStream(bytes.NewReader(body))
 }

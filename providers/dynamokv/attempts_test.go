@@ -21,7 +21,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// at follows names into JSON.
+// at returns the value under a path of names in JSON.
 func at(v any, names ...string) any {
 	for _, name := range names {
 		object, _ := v.(map[string]any)
@@ -30,8 +30,8 @@ func at(v any, names ...string) any {
 	return v
 }
 
-// tokenSeries collects the tokens that requests have for one key, and checks that
-// they are those of different attempts of one write.
+// tokenSeries collects the tokens of the requests for one key, and checks that
+// they belong to different attempts of one write.
 type tokenSeries []string
 
 func (s *tokenSeries) add(t *testing.T, token any) {
@@ -66,20 +66,20 @@ func TestEachAttemptOfAPutHasItsToken(t *testing.T) {
 		tokens.add(t, at(body, "Item", "t", "S"))
 		for _, rest := range [][]string{{"Item", "v", "B"}, {"Item", "sk", "S"}, {"Item", "x", "N"}, {"ExpressionAttributeValues", ":t", "S"}, {"ConditionExpression"}} {
 			if got, want := at(body, rest...), at(first, rest...); got != want || got == nil {
-				t.Errorf("rule: attempts differ in nothing but the token; in attempt %d %v is %v, it was %v", n, rest, got, want)
+				t.Errorf("rule: attempts differ only in the token; in attempt %d %v is %v, it was %v", n, rest, got, want)
 			}
 		}
 	}
-	// What it returned is what the last attempt stored.
+	// Its result is what the last attempt stored.
 	item := itemJSON("t", "new", tokens[2], 0)
 	f = newFake(t, ok(`{"Item":`+item+`}`))
 	found, err := f.store(t).Get(t.Context(), "t")
 	if err != nil || native(t, version) != native(t, found.Version) {
-		t.Errorf("rule: Put returns the version that its last attempt stored; got %s, stored is %s, %v", version, found.Version, err)
+		t.Errorf("rule: Put returns the version that its last attempt stored; got %s, want %s, %v", version, found.Version, err)
 	}
 }
 
-// native is the token that a version was made of.
+// native returns the token of a version.
 func native(t *testing.T, v kv.Version) string {
 	f := newFake(t, ok("{}"))
 	_ = f.store(t).Delete(t.Context(), "t", kv.IfVersion(v))
@@ -87,7 +87,7 @@ func native(t *testing.T, v kv.Version) string {
 	return token
 }
 
-// An earlier attempt is recognised, and its version is the one that counts.
+// An earlier attempt is recognised, and the result has its version.
 func TestVersionOfAnEarlierAttempt(t *testing.T) {
 	t.Parallel()
 	var stored string
@@ -105,13 +105,13 @@ func TestVersionOfAnEarlierAttempt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := native(t, version); got != stored || stored == at(f.call(1).body, "Item", "t", "S") {
-		t.Errorf("rule: the version is that of the attempt that was carried out, %q; got %q", stored, got)
+		t.Errorf("rule: the version is the version of the attempt that was carried out, %q; got %q", stored, got)
 	}
 }
 
 func TestEachAttemptOfABatchHasItsTokens(t *testing.T) {
 	t.Parallel()
-	// Attempts of one request, and of the requests for what was left.
+	// Attempts of one request, and of the requests for the rest.
 	f := newFake(t, properly(t, cut), properly(t, batch(func(key string, _ int) bool { return key != "key-0" })), properly(t, cut), properly(t, batch(func(string, int) bool { return false })))
 	var req kv.WriteManyRequest
 	for _, key := range names(3) {
@@ -142,7 +142,7 @@ func TestEachAttemptOfABatchHasItsTokens(t *testing.T) {
 	}
 }
 
-// properly checks that a request is signed with the body that it has, and answers.
+// properly checks that a request is signed with its body, and responds with next.
 func properly(t *testing.T, next answer) answer {
 	return func(w http.ResponseWriter, r *http.Request, c call) {
 		body, _ := io.ReadAll(r.Body)
@@ -171,8 +171,8 @@ func properly(t *testing.T, next answer) answer {
 	}
 }
 
-// A client may encode requests in a way that the tokens are not found in: its
-// attempts must not store the same one.
+// A client may encode requests so that the tokens are not found. Its attempts must
+// not store the same token.
 func TestUnknownEncodingIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut)
@@ -197,11 +197,11 @@ func TestUnknownEncodingIsNotRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = kv.New(d).Put(t.Context(), "key", []byte("payload"))
-	wantError(t, "Put", err, nil, true, "cannot be repeated")
+	wantError(t, "Put", err, nil, true, "cannot be retried")
 	f.wantOps(t, "PutItem")
 	_, err = kv.New(d).PutMany(t.Context(), items(names(2)))
-	wantError(t, "PutMany", err, nil, true, "cannot be repeated")
+	wantError(t, "PutMany", err, nil, true, "cannot be retried")
 	if err := kv.New(d).Delete(t.Context(), "key"); err == nil || len(f.ops()) != 5 {
-		t.Errorf("rule: a Delete has no token and is repeated; %d requests, %v", len(f.ops())-2, err)
+		t.Errorf("rule: a Delete has no token and is retried; %d requests, %v", len(f.ops())-2, err)
 	}
 }

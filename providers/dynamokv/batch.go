@@ -24,25 +24,26 @@ const (
 	maxBatchGet   = 100
 	maxBatchWrite = 25
 
-	// A batch of reads ends at 16 MB: what comes after that is unprocessed, and may be asked
-	// for at once. An answer from fullBatch on has no room for another of the largest
+	// A batch of reads ends at 16 MB: the rest is unprocessed, and may be requested at
+	// once. A response of fullBatch bytes has no room for another of the largest
 	// values.
 	fullBatch = 16_000_000 - kv.MaxLargeValueLen - kv.MaxKeyLen
 
-	// writeBytes is about how many bytes of values a batch of writes has at most, of the
-	// service's 16 MB: smaller requests return sooner, and several are under way.
+	// writeBytes is about the greatest number of bytes of values in a batch of writes.
+	// The service's limit is 16 MB, but smaller requests return sooner, and several
+	// run at once.
 	writeBytes = 4 << 20
 )
 
 const (
-	// batchParallel bounds how many batches of one call are under way at once, and
-	// singleParallel how many single writes.
+	// batchParallel is the number of batches of one call that run at once, and
+	// singleParallel the number of single writes.
 	batchParallel  = 8
 	singleParallel = 16
 )
 
-// backoff waits a random time, up to 50 ms before request 1 and twice as long
-// before each further one, but never longer than 5 s.
+// backoff waits a random time, up to 50 ms before request 1 and up to twice as long
+// before each further request, but never longer than 5 s.
 func backoff(ctx context.Context, n int) error {
 	most := min(50*time.Millisecond<<min(n-1, 10), 5*time.Second)
 	timer := time.NewTimer(rand.N(most))
@@ -56,18 +57,18 @@ func backoff(ctx context.Context, n int) error {
 }
 
 // standstill is the time since the last progress of a batch that the service leaves
-// unprocessed, as a whole or in part.
+// unprocessed, completely or in part.
 type standstill struct {
 	pauses int
 	since  time.Time
 }
 
-// errUnprocessed is why a batch has not come to its end.
+// errUnprocessed is the reason why a batch has not ended.
 var errUnprocessed = errors.New("the service left the key unprocessed")
 
-// waitFor pauses before the next request for what was left for the reason why. It
-// returns an error when the context ends and, when that has no deadline, after as long
-// without progress as the store's timeout.
+// waitFor pauses before the next request for the rest of a batch. why is the reason
+// for the rest. waitFor returns an error when the context ends and, if it has no
+// deadline, after the store's timeout without progress.
 func (d *driver) waitFor(ctx context.Context, s *standstill, progress bool, why error) *kv.Error {
 	if progress || s.pauses == 0 {
 		*s = standstill{since: d.now()}
@@ -77,14 +78,14 @@ func (d *driver) waitFor(ctx context.Context, s *standstill, progress bool, why 
 	}
 	s.pauses++
 	if err := d.pause(ctx, s.pauses); err != nil {
-		return &kv.Error{Kind: kv.ErrThrottled, Err: fmt.Errorf("%w, while the batch was to be sent again: %w", err, why)}
+		return &kv.Error{Kind: kv.ErrThrottled, Err: fmt.Errorf("%w before the batch was sent again: %w", err, why)}
 	}
 	return nil
 }
 
-// unprocessed returns why nothing of a batch was processed, when err, with which the
-// request ended, says so and no more: a batch of which nothing can be processed is an
-// error of the service.
+// unprocessed returns why no part of a batch was processed, if err says that and
+// nothing else: the service returns an error for a batch if it can process no part of
+// it.
 func (a *attempts) unprocessed(err error) error {
 	if a.Err() == nil && kindOf(err) == kv.ErrThrottled {
 		return safe(err)
@@ -125,19 +126,19 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 	}
 }
 
-// manyReader reads the chunks of one GetMany side by side.
+// manyReader reads the chunks of one GetMany in parallel.
 type manyReader struct {
 	driver *driver
 	req    kv.GetManyRequest
 
-	// slots bounds the requests under way. A chunk that pauses takes none, so that
-	// throttled keys do not hold up the others.
+	// slots limits the running requests. A chunk that pauses has no slot, so throttled
+	// keys do not delay the others.
 	slots   chan struct{}
-	replies chan []reply  // each key is in one of them
-	stop    chan struct{} // closed when no answer is wanted any more
+	replies chan []reply  // each key is in one element
+	stop    chan struct{} // closed when no more replies are wanted
 }
 
-// reply is what GetMany yields of one key.
+// reply is what GetMany yields for one key.
 type reply struct {
 	found kv.Found
 	err   error
@@ -167,7 +168,7 @@ func (r *manyReader) readChunk(ctx context.Context, keys []string) {
 	var still standstill
 	for {
 		replies, left, why := r.driver.getChunk(ctx, r.req, keys)
-		r.send(replies) // with the slot: what waits for the loop's body is bounded as well
+		r.send(replies) // with the slot, which also limits the replies that wait for the loop's body
 		<-r.slots
 		if len(left) == 0 {
 			return
@@ -184,7 +185,7 @@ func (r *manyReader) readChunk(ctx context.Context, keys []string) {
 	}
 }
 
-// isFull reports whether there may be no room in an answer for another value.
+// isFull reports whether a response may have no room for another value.
 func isFull(replies []reply) bool {
 	bytes := 0
 	for _, r := range replies {
@@ -197,7 +198,7 @@ func isFull(replies []reply) bool {
 // the keys that the service left unprocessed, with the reason.
 func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []string) (replies []reply, left []string, why error) {
 	asked := make([]item, len(keys))
-	open := make(map[string]bool, len(keys)) // whether a key has no answer yet
+	open := make(map[string]bool, len(keys)) // whether a key has no reply yet
 	for i, key := range keys {
 		asked[i] = d.layout.primaryKey(key)
 		open[key] = true
@@ -227,7 +228,7 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 	}
 	replies = make([]reply, 0, len(keys))
 	listed := false
-	// There is but one table, which the service may call by another name.
+	// There is only one table, which the service may call by another name.
 	for _, items := range out.Responses {
 		listed = listed || items != nil
 		for _, it := range items {
@@ -246,7 +247,7 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 		for _, it := range unprocessed.Keys {
 			key := d.layout.keyOf(it)
 			if _, known := open[key]; !known {
-				return refuse("it leaves a key unprocessed that was not asked for")
+				return refuse("it leaves a key unprocessed that was not requested")
 			}
 			if take(key) {
 				left = append(left, key)
@@ -272,8 +273,8 @@ func failAll(keys []string, err error) []reply {
 	return replies
 }
 
-// WriteMany makes a request of its own for each write with a condition, since the
-// service's batches take none.
+// WriteMany makes a separate request for each write with a condition, because the
+// service's batches take no conditions.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
 	var plain, single []int
@@ -297,7 +298,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return results
 }
 
-// chunksOf cuts the writes at the places plain into those of one request each.
+// chunksOf divides the writes at the indexes plain into chunks of one request each.
 func chunksOf(req kv.WriteManyRequest, plain []int) (chunks [][]int) {
 	begin, bytes := 0, 0
 	for n, i := range plain {
@@ -314,8 +315,8 @@ func chunksOf(req kv.WriteManyRequest, plain []int) (chunks [][]int) {
 	return chunks
 }
 
-// writeChunk carries out up to maxBatchWrite of the writes, without conditions, and
-// sets their results.
+// writeChunk carries out up to maxBatchWrite writes without conditions, and sets their
+// results.
 func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pending []int, results []kv.WriteResult) {
 	requests := make(map[int]types.WriteRequest, len(pending))
 	for _, i := range pending {
@@ -326,7 +327,7 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 		}
 	}
 	// mayHaveApplied: an attempt may have carried out writes that a later one reports
-	// unprocessed. What is left of the requests was in all of them.
+	// as unprocessed. The rest was in all requests so far.
 	mayHaveApplied := false
 	fail := func(e *kv.Error) {
 		e.MayHaveApplied = e.MayHaveApplied || mayHaveApplied
@@ -334,7 +335,7 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 			results[i].Err = e
 		}
 	}
-	attempt := 0 // all requests count on: each may be carried out late
+	attempt := 0 // counts over all requests: each may be carried out late
 	var still standstill
 	for {
 		a := d.watchMany(ctx, req.Meter, mostBatch)
@@ -377,7 +378,8 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 	}
 }
 
-// unprocessed are the keys of the writes that the service left unprocessed, and why.
+// unprocessed has the keys of the writes that the service left unprocessed, and the
+// reason.
 type unprocessed struct {
 	keys map[string]bool
 	why  error
@@ -406,7 +408,7 @@ func (d *driver) sendChunk(a *attempts, batch []types.WriteRequest) (unprocessed
 		for _, r := range writes {
 			key := d.keyOfWrite(r)
 			if !sent[key] {
-				return unprocessed{}, errNoAnswerToWrite("it leaves a write unprocessed that was not asked for")
+				return unprocessed{}, errNoAnswerToWrite("it leaves a write unprocessed that was not requested")
 			}
 			keys[key] = true
 		}

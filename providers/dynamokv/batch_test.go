@@ -16,9 +16,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// batch answers BatchGetItem and BatchWriteItem: it leaves what unprocessed says
-// for each key and the number of requests before this one, and reports the rest
-// done, or as an item.
+// batch responds to BatchGetItem and BatchWriteItem. It leaves a key unprocessed
+// if unprocessed returns true for the key and the number of requests before this
+// one, and reports the rest as done, or as an item.
 func batch(unprocessed func(key string, n int) bool) answer {
 	var requests atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request, c call) {
@@ -58,7 +58,7 @@ func batch(unprocessed func(key string, n int) bool) answer {
 	}
 }
 
-// written is the key of an element of a BatchWriteItem.
+// written returns the key of an element of a BatchWriteItem.
 func written(write any) string {
 	for _, kind := range []string{"PutRequest", "DeleteRequest"} {
 		if request, ok := write.(map[string]any)[kind].(map[string]any); ok {
@@ -88,7 +88,7 @@ func items(keys []string) []kv.Item {
 
 func TestUnprocessedIsSentAgain(t *testing.T) {
 	t.Parallel()
-	// Of the odd keys each comes through in a later round than the one before.
+	// Each of the odd keys is processed in a later round than the one before.
 	stubborn := func(key string, n int) bool {
 		var i int
 		_, _ = fmt.Sscanf(key, "key-%d", &i)
@@ -97,7 +97,7 @@ func TestUnprocessedIsSentAgain(t *testing.T) {
 	f := newFake(t, batch(stubborn))
 	got, err := f.store(t).GetMany(t.Context(), names(20))
 	if err != nil || len(got) != 20 {
-		t.Errorf("rule: unprocessed keys are asked for again; got %d of 20 entries, %v", len(got), err)
+		t.Errorf("rule: unprocessed keys are requested again; got %d of 20 entries, %v", len(got), err)
 	}
 	f = newFake(t, batch(stubborn))
 	if _, err := f.store(t).PutMany(t.Context(), items(names(20))); err != nil {
@@ -119,16 +119,16 @@ func writes(c call) (n int) {
 	return n
 }
 
-// A key is yielded when its answer is there, whatever holds up the others.
+// A key is yielded when its response is there, whatever delays the others.
 func TestGetManyYieldsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name string
 		keys int
-		late int  // how many of the first keys are held up
-		slow bool // by a request without an answer, instead of throttling
+		late int  // number of the first keys that are delayed
+		slow bool // delayed by a request without a response, instead of throttling
 	}{
-		{"throttled keys of an answer", 5, 1, false},
+		{"throttled keys of a response", 5, 1, false},
 		{"throttled requests, more than are made at once", (batchParallel + 3) * maxBatchGet, (batchParallel + 2) * maxBatchGet, false},
 		{"slow requests, all but one of those that are made at once", (batchParallel + 3) * maxBatchGet, (batchParallel - 1) * maxBatchGet, true},
 	} {
@@ -177,7 +177,7 @@ func TestGetManyYieldsWhatIsThere(t *testing.T) {
 			seen := make(map[string]int)
 			for found, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: names(test.keys), WithValue: true}) {
 				if err != nil || !found.Exists || string(found.Value) != "value" {
-					t.Fatalf("rule: keys that are held up do not hold up the others; after %d of %d others there is %+v, %v", len(seen), test.keys-test.late, found, err)
+					t.Fatalf("rule: delayed keys do not delay the others; after %d of %d others the result is %+v, %v", len(seen), test.keys-test.late, found, err)
 				}
 				if seen[found.Key]++; len(seen) == test.keys-test.late {
 					close(released)
@@ -197,16 +197,16 @@ func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
 	twice, other := itemJSON("key-0", "value", token, 0), itemJSON("other", "value", token, 0)
 	for name, test := range map[string]struct {
 		answer answer
-		want   string // of each key in ascending order: whether it exists, or the error
+		want   string // for each key in ascending order: whether it exists, or the error
 	}{
-		"an item twice":                 {ok(`{"Responses":{"table":[` + twice + `,` + twice + `]}}`), "key-0 true, key-1 false, key-2 false"},
-		"an item that nobody asked for": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]}}`), "key-0 true, key-1 false, key-2 false"},
-		"an item that is left as well": {
+		"an item twice":                  {ok(`{"Responses":{"table":[` + twice + `,` + twice + `]}}`), "key-0 true, key-1 false, key-2 false"},
+		"an item that was not requested": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]}}`), "key-0 true, key-1 false, key-2 false"},
+		"an item that is also unprocessed": {
 			ok(`{"Responses":{"table":[` + twice + `]},"UnprocessedKeys":{"table":{"Keys":[{"pk":{"S":"0"},"sk":{"S":"key-0"}}]}}}`),
 			"key-0 true, key-1 false, key-2 false"},
-		"no items":  {ok(`{"Responses":{"table":[]},"UnprocessedKeys":{}}`), "key-0 false, key-1 false, key-2 false"},
-		"an error":  {refuse(400, "AccessDeniedException", "no"), "key-0 permission denied, key-1 permission denied, key-2 permission denied"},
-		"no answer": {cut, "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
+		"no items":    {ok(`{"Responses":{"table":[]},"UnprocessedKeys":{}}`), "key-0 false, key-1 false, key-2 false"},
+		"an error":    {refuse(400, "AccessDeniedException", "no"), "key-0 permission denied, key-1 permission denied, key-2 permission denied"},
+		"no response": {cut, "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
 	} {
 		var got []string
 		for found, err := range newFake(t, test.answer).driver(t).GetMany(t.Context(), kv.GetManyRequest{Keys: names(3), WithValue: true}) {
@@ -233,11 +233,12 @@ func TestGetManyWithoutValues(t *testing.T) {
 		}
 	}
 	if got := at(f.call(0).body, "RequestItems", "table", "ProjectionExpression"); got != "sk, x, t, p" {
-		t.Errorf("rule: without values only the metadata is asked for; the projection is %v", got)
+		t.Errorf("rule: without values only the metadata is requested; the projection is %v", got)
 	}
 }
 
-// The rule: what a driver does not know it answers with ErrUnsupported, before any I/O.
+// The rule: a driver returns ErrUnsupported for a kind that it does not know,
+// before any I/O.
 func TestUnsupportedWrites(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -253,7 +254,7 @@ func TestUnsupportedWrites(t *testing.T) {
 			results := d.WriteMany(t.Context(), kv.WriteManyRequest{Writes: []kv.Write{w.Write}, Now: w.Now})
 			for _, err := range []error{err, results[0].Err} {
 				if e, ok := err.(*kv.Error); !ok || e.Kind != kv.ErrUnsupported || e.MayHaveApplied {
-					t.Errorf("rule: an unknown kind of write or condition is ErrUnsupported; %s under %s gave %v", kind, cond, err)
+					t.Errorf("rule: an unknown kind of write or condition is ErrUnsupported; %s under %s returned %v", kind, cond, err)
 				}
 			}
 		}
@@ -280,7 +281,7 @@ func TestUnprocessedForever(t *testing.T) {
 	_, err = store.PutMany(t.Context(), items(names(5)))
 	check("PutMany", err)
 	check("DeleteMany", store.DeleteMany(t.Context(), names(5)))
-	// A request every five seconds, and the one with the progress.
+	// A request every five seconds, and the one with progress.
 	if want := int(defaultTimeout/fakePause) + 1; len(f.ops()) != 3*want {
 		t.Errorf("rule: a batch without a deadline ends after %s without progress; it made %d requests, want %d", defaultTimeout, len(f.ops()), 3*want)
 	}
@@ -298,8 +299,8 @@ func TestUnprocessedUntilTheContextEnds(t *testing.T) {
 	wantError(t, "PutMany", err, errors.Join(kv.ErrThrottled, context.Canceled), false, `"key-0"`)
 }
 
-// A write that an attempt may have carried out stays open, though a later
-// attempt reports it unprocessed.
+// A write that an attempt may have carried out stays indeterminate, although a
+// later attempt reports it as unprocessed.
 func TestFateOfBatches(t *testing.T) {
 	t.Parallel()
 	never := batch(func(key string, _ int) bool { return key == "key-1" })
@@ -339,7 +340,7 @@ func TestFateOfBatches(t *testing.T) {
 	}
 }
 
-// A chunk that fails leaves the others alone.
+// A chunk that fails does not affect the others.
 func TestOneChunkFails(t *testing.T) {
 	t.Parallel()
 	good := batch(func(string, int) bool { return false })
@@ -397,7 +398,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// A batch of writes keeps to bytes as well as to a number.
+// A batch of writes is limited by bytes as well as by number.
 func TestBatchesOfLargeValues(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, batch(func(string, int) bool { return false }))
@@ -413,19 +414,19 @@ func TestBatchesOfLargeValues(t *testing.T) {
 	for i := range f.ops() {
 		n := writes(f.call(i))
 		if sum += n; n*kv.MaxLargeValueLen > 4<<20+3*kv.MaxLargeValueLen {
-			t.Errorf("rule: a batch has 4 MiB of values at most; one has %d values of 384 KiB", n)
+			t.Errorf("rule: a batch has at most 4 MiB of values; one has %d values of 384 KiB", n)
 		}
 	}
 	if sum != len(large)+len(small) || len(f.ops()) != 3 {
-		t.Errorf("rule: each write is in one batch, and batches are filled; %d writes are in %d batches, want %d in 3", sum, len(f.ops()), len(large)+len(small))
+		t.Errorf("rule: each write is in one batch, and batches are full; %d writes are in %d batches, want %d in 3", sum, len(f.ops()), len(large)+len(small))
 	}
 }
 
-// What is unprocessed because the answer is full is asked for at once.
+// Keys that are unprocessed because the response is full are requested at once.
 func TestFullAnswersTakeNoPause(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		value, answered int // the length of the values, and how many are in the first answer
+		value, answered int // length of the values, and their number in the first response
 		pauses          int
 	}{
 		{kv.MaxLargeValueLen, 40, 0},
@@ -455,7 +456,7 @@ func TestFullAnswersTakeNoPause(t *testing.T) {
 		d.pause = func(context.Context, int) error { pauses++; return nil }
 		entries, err := kv.New(d).GetMany(t.Context(), names(45))
 		if err != nil || len(entries) != 45 || pauses != test.pauses {
-			t.Errorf("rule: only throttling is worth a pause; after %d values of %d bytes there are %d pauses, and %d entries, %v; want %d", test.answered, test.value, pauses, len(entries), err, test.pauses)
+			t.Errorf("rule: only throttling causes a pause; after %d values of %d bytes there are %d pauses, and %d entries, %v; want %d", test.answered, test.value, pauses, len(entries), err, test.pauses)
 		}
 	}
 }

@@ -20,12 +20,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// benchPair is one operation by the SDK alone and by skykv, through the same
-// client and transport.
+// benchPair is one operation by the SDK alone and by skykv, with the same client
+// and transport.
 type benchPair struct{ raw, skykv func(context.Context) error }
 
-// newBenchPairs makes the pairs. Their server answers without looking at the
-// request, and without allocating: all that is measured is the client's.
+// newBenchPairs returns the pairs. Their server responds without reading the
+// request, and without allocating, so the benchmark measures only the client.
 func newBenchPairs(t testing.TB) (get, put benchPair) {
 	value := bytes.Repeat([]byte("v"), 1024)
 	body := `{"Item":` + itemJSON("user:42", string(value), token, 0) + `}`
@@ -87,7 +87,8 @@ func newBenchPairs(t testing.TB) (get, put benchPair) {
 	return get, put
 }
 
-// cannedURL is the URL of a server that answers each operation always the same.
+// cannedURL returns the URL of a server that always sends the same response for
+// each operation.
 func cannedURL(t testing.TB, bodies map[string]string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -136,8 +137,8 @@ func (p benchPair) bench(b *testing.B) {
 			timed(b, p.skykv)
 		}
 	})
-	// Both in turns, so that what else the machine does hits both alike: the ratio
-	// of their medians is steadier than that of the two above.
+	// Both alternate, so that other load on the machine affects both alike: the
+	// ratio of their medians is steadier than the ratio of the two above.
 	b.Run("both", func(b *testing.B) {
 		var raw, skykv []time.Duration
 		for i := 0; b.Loop(); i++ {

@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// hanging are calls for a service that does not answer.
+// hanging are calls for a service that does not respond.
 var hanging = map[string]struct {
 	do    func(context.Context, *kv.Store) error
 	write bool
@@ -41,7 +41,7 @@ var hanging = map[string]struct {
 	}, true},
 }
 
-// Close ends calls that hang, and no goroutine stays.
+// Close ends calls that hang, and leaves no goroutine.
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	for name, test := range hanging {
@@ -71,7 +71,7 @@ func TestCloseEndsCalls(t *testing.T) {
 					t.Errorf("rule: Close ends calls at once; it took %s", took)
 				}
 				if !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrIndeterminate) != test.write || errors.Is(err, context.Canceled) {
-					t.Errorf("rule: a call that Close ended is ErrClosed, and ErrIndeterminate if it was a write that was sent; got %v", err)
+					t.Errorf("rule: a call that Close ended is ErrClosed, and ErrIndeterminate if it is a write that was sent; got %v", err)
 				}
 			})
 		})
@@ -102,14 +102,14 @@ func TestCloseEndsConnections(t *testing.T) {
 				t.Error(err)
 			}
 			if err := <-ended; !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrIndeterminate) != test.write {
-				t.Errorf("rule: a call that Close ended is ErrClosed, and ErrIndeterminate if it was a write that was sent; got %v", err)
+				t.Errorf("rule: a call that Close ended is ErrClosed, and ErrIndeterminate if it is a write that was sent; got %v", err)
 			}
-			<-gone // or the test times out
+			<-gone // otherwise the test times out
 		})
 	}
 }
 
-// Whoever stops reading ends the requests that are still under way.
+// The end of the loop ends the requests that are still running.
 func TestGetManyEndsWithTheLoop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -135,12 +135,12 @@ func TestGetManyEndsWithTheLoop(t *testing.T) {
 			}
 		}
 		if took := time.Since(begun); n != 3 || took != 0 {
-			t.Errorf("rule: an iterator that is broken off leaves nothing running; it took %s to end after %d keys", took, n)
+			t.Errorf("rule: an iterator whose loop ended early leaves nothing running; it took %s to end after %d keys", took, n)
 		}
 	})
 }
 
-// Close ends the connections of Open, and leaves those of New alone.
+// Close ends the connections of Open, but not those of New.
 func TestCloseEndsWhatOpenOpened(t *testing.T) {
 	clearAWS(t, nil)
 	var mu sync.Mutex
@@ -169,7 +169,7 @@ func TestCloseEndsWhatOpenOpened(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Error(err)
 	}
-	<-closed // or the test times out
+	<-closed // otherwise the test times out
 
 	given := &countingClient{HTTPClient: http.DefaultClient}
 	fake := newFake(t, ok(`{"Item":`+layout16+`}`))
@@ -182,7 +182,7 @@ func TestCloseEndsWhatOpenOpened(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := New(t.Context(), client, "table", nil); err != nil || given.closed {
-		t.Errorf("rule: a client that New was given stays open; got %v", err)
+		t.Errorf("rule: a client for New stays open; got %v", err)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, suite(t, nil))
 }
 
-// suite runs each case in a table of its own.
+// suite runs each case in its own table.
 func suite(t *testing.T, opts *Options) conformance.Config {
 	client := local(t)
 	open := func(ctx context.Context, through *dynamodb.Client) (*kv.Store, error) {
@@ -52,8 +52,8 @@ func suite(t *testing.T, opts *Options) conformance.Config {
 	}
 }
 
-// local is a client for DynamoDB Local, as Open makes it. DynamoDB Local takes any
-// credentials, and may keep the tables of each apart.
+// local returns a client for DynamoDB Local, like the client of Open. DynamoDB
+// Local accepts any credentials, and may keep the tables of each separate.
 func local(t testing.TB) *dynamodb.Client {
 	client, transport := newClient(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
@@ -67,11 +67,12 @@ var (
 	run    = time.Now().UnixNano()
 )
 
-// newTable names a table that nobody else uses, and removes it when t ends.
+// newTable returns the name of a table that no other test uses, and removes it
+// when t ends.
 func newTable(t testing.TB, client *dynamodb.Client) string {
 	table := fmt.Sprintf("skykv-test-%d-%d", run, tables.Add(1))
 	t.Cleanup(func() {
-		// An emulator of one's own keeps what is not removed.
+		// Your own emulator keeps tables that are not removed.
 		_, _ = client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &table})
 	})
 	return table

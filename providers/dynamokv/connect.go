@@ -28,10 +28,10 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// urlForm is what the URLs look like.
+// urlForm is the form of the URLs.
 const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 
-// Provider opens, sets up and looks at tables by URL.
+// Provider opens, sets up and inspects tables by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "AWS DynamoDB",
@@ -40,36 +40,37 @@ func Provider() provider.Provider {
 	}
 }
 
-// Open returns a store over the table that a URL names:
+// Open returns a store over the table of a URL:
 //
 //	dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
-// All parameters are optional. The region and the credentials come from where
-// the AWS command line finds them too: the environment, the shared files, the
-// role of the machine or container. The endpoint is that of an emulator or of a
-// private connection. LAYOUT, which is skykv or alien, N and DURATION, such as 10s, are
-// [Options].Layout, Shards and Timeout, and BYTES is [kv.MaxValue].
+// All parameters are optional. The region and the credentials come from the sources of
+// the AWS command line: the environment, the shared files, the role of the machine or
+// container. The endpoint is for an emulator or a private connection. LAYOUT, which is
+// skykv or alien, N and DURATION, such as 10s, are [Options].Layout, Shards and
+// Timeout. BYTES is [kv.MaxValue].
 //
-// Over https, credentials go to DynamoDB, to the endpoint that AWS_ENDPOINT_URL,
-// AWS_ENDPOINT_URL_DYNAMODB or the shared files name, and to the hosts that
-// SKYKV_TRUSTED_HOSTS names: names with commas between them, such as
-// proxy.example.com, or *.example.com for all below it. Another endpoint in the URL is
+// Over https, the store sends credentials to DynamoDB, to the endpoint in
+// AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB or the shared files, and to the hosts in
+// SKYKV_TRUSTED_HOSTS: names separated by commas, such as proxy.example.com, or
+// *.example.com for all names below it. Any other endpoint in the URL is
 // kv.ErrInvalidOption.
 //
-// An endpoint with http, without s, is taken for an emulator. It gets the credentials
-// if they are an access key of the environment or the shared files, without a session
+// An endpoint with http, without s, counts as an emulator. It gets the credentials if
+// they are an access key of the environment or the shared files, without a session
 // token, and the host is this one or in a private network: an address such as 10.0.0.5,
 // or a name without a dot or below localhost, local or internal. Otherwise it gets
-// placeholders, which DynamoDB Local needs and does not check. If the URL names it, the
-// region is "us-east-1" where none is set, and the metadata service of EC2 is not asked.
+// placeholders, which DynamoDB Local needs and does not check. If the URL has such an
+// endpoint and no region is set, the region is "us-east-1". Then the metadata service
+// of EC2 is not asked.
 //
-// An attempt at a request takes at most a third of the time that is left, at least 1 s
-// and at most 10 s, and three times that for batches and pages. The SDK then makes
-// another one; the service may have carried out the one that was cut off.
+// An attempt at a request takes at most a third of the remaining time, at least 1 s and
+// at most 10 s, and three times that for batches and pages. Then the SDK makes another
+// attempt. The service may have carried out the one that was cut off.
 //
-// The errors are those of [New]. An invalid URL or configuration is
-// kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any
-// request to DynamoDB.
+// The errors are the errors of [New]. An invalid URL or configuration is
+// kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any request
+// to DynamoDB.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -87,7 +88,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return nil, err
 }
 
-// Ensure is [EnsureWith] for the table that a URL names: see [Open].
+// Ensure is [EnsureWith] for the table of a URL: see [Open].
 func Ensure(ctx context.Context, url string) error {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -97,9 +98,9 @@ func Ensure(ctx context.Context, url string) error {
 	return EnsureWith(ctx, c.Client, c.Table, &c.Options)
 }
 
-// Inspect looks at all that the store of a URL needs: whether the service answers,
-// its clock, the credentials, the table, its TTL and the layout record. It uses the
-// client that [Open] uses, and changes nothing. See [provider.Provider].
+// Inspect checks everything that the store of a URL needs: whether the service
+// responds, its clock, the credentials, the table, its TTL and the layout record. It
+// uses the client that [Open] uses, and changes nothing. See [provider.Provider].
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := connect(ctx, url)
@@ -112,7 +113,7 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// Connection is what the URL of a store and the environment lead to. Its fields are
+// Connection is a client from a store's URL and the environment. Its fields are
 // arguments of [New] and [EnsureWith].
 type Connection struct {
 	Client  *dynamodb.Client
@@ -121,12 +122,12 @@ type Connection struct {
 
 	endpoint  string // where the client sends its requests
 	transport *http.Transport
-	missing   error // why there are no credentials
-	stand     bool  // placeholders stand for the credentials
+	missing   error // error if there are no credentials
+	stand     bool  // the credentials are placeholders
 	store     []kv.StoreOption
 }
 
-// Close closes the connections to the service that are idle.
+// Close closes the idle connections to the service.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 
 // Open returns the store, as [New] does.
@@ -149,9 +150,9 @@ func (c *Connection) Identity() string {
 	return provider.Identity(name, endpoint, c.Client.Options().Region, c.Table)
 }
 
-// Connect reads a URL and the environment as [Open] does, and makes the client. It
+// Connect reads a URL and the environment as [Open] does, and returns the client. It
 // sends nothing to DynamoDB. Looking for credentials may be I/O. The errors are those
-// of Open before it sends a request.
+// that Open returns before it sends a request.
 func Connect(ctx context.Context, url string) (*Connection, error) {
 	c, err := connect(ctx, url)
 	if err != nil {
@@ -163,7 +164,7 @@ func Connect(ctx context.Context, url string) (*Connection, error) {
 	return c, nil
 }
 
-// connect is Connect that leaves missing credentials for later.
+// connect is Connect without an error for missing credentials.
 func connect(ctx context.Context, url string) (*Connection, error) {
 	u, err := parseURL(url)
 	if err != nil {
@@ -174,7 +175,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 		return nil, opError("open", err)
 	}
 	c := &Connection{Table: u.table, Options: Options{Layout: u.layout, Shards: u.shards, Timeout: u.timeout}, store: u.store}
-	// The endpoint of the environment and the shared files.
+	// The endpoint in the environment and the shared files.
 	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
 	switch endpoint := cmp.Or(u.endpoint, configured); {
 	case isPlain(endpoint):
@@ -193,12 +194,12 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 	}
 	c.Client, c.transport = newClient(cfg, u.endpoint)
 	if c.endpoint, err = endpointOf(ctx, c.Client, c.Table); err != nil {
-		return nil, errInvalid("open", "the AWS configuration leads to no endpoint: %w", safe(err))
+		return nil, errInvalid("open", "the AWS configuration has no endpoint: %w", safe(err))
 	}
 	return c, nil
 }
 
-// storeURL is the content of a store's URL.
+// storeURL is a parsed URL of a store.
 type storeURL struct {
 	table, region, endpoint string
 	layout                  provider.Layout
@@ -240,7 +241,7 @@ func parseURL(url string) (storeURL, error) {
 	return s, nil
 }
 
-// isRegion refuses what cannot be part of a host name.
+// isRegion reports whether a text can be part of a host name.
 func isRegion(region string) bool {
 	return len(region) <= 63 && !strings.ContainsFunc(region, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
@@ -250,8 +251,8 @@ func isRegion(region string) bool {
 // config returns the configuration of the environment and the shared files, with a
 // region.
 func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) error) (aws.Config, error) {
-	// The SDK's own logger warns on standard error of every failed condition: that
-	// the checksum of its body, which nobody read, is not the one of the header.
+	// The SDK's own logger would warn on standard error about every failed condition:
+	// that the checksum of its body, which nobody read, differs from the header's.
 	opts = append(opts, config.WithRegion(u.region), config.WithLogger(logging.Nop{}))
 	if isPlain(u.endpoint) {
 		opts = append(opts, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
@@ -269,10 +270,10 @@ func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) 
 	return cfg, nil
 }
 
-// placeholder stands for credentials where none are needed.
+// placeholder replaces credentials where none are needed.
 var placeholder = credentials.NewStaticCredentialsProvider("skykv", "skykv", "")
 
-// findCredentials returns why there are no credentials.
+// findCredentials returns an error if there are no credentials.
 func findCredentials(ctx context.Context, found aws.CredentialsProvider) error {
 	_, err := found.Retrieve(ctx)
 	switch {
@@ -284,14 +285,14 @@ func findCredentials(ctx context.Context, found aws.CredentialsProvider) error {
 	return &kv.Error{Kind: kv.ErrPermission, Err: fmt.Errorf("no AWS credentials were found in the environment, the shared files or the role: %w", err)}
 }
 
-// isPlain reports whether an endpoint is one without encryption.
+// isPlain reports whether an endpoint has no encryption.
 func isPlain(endpoint string) bool {
 	return endpoint != "" && !strings.HasPrefix(strings.ToLower(endpoint), "https:")
 }
 
 // mayGetKey reports whether credentials may go to an endpoint without encryption: an
-// access key of one's own to a host that is near, which may keep its data by the key.
-// It makes no I/O.
+// access key without a session token may go to a near host, which may store its data by
+// the key. It makes no I/O.
 func mayGetKey(ctx context.Context, endpoint string, found aws.CredentialsProvider) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil || !trust.Near(u.Host) || !aws.IsCredentialsProvider(found, credentials.StaticCredentialsProvider{}) {
@@ -301,14 +302,14 @@ func mayGetKey(ctx context.Context, endpoint string, found aws.CredentialsProvid
 	return err == nil && static.SessionToken == ""
 }
 
-// isTrusted reports whether credentials may go to an encrypted endpoint that a URL
-// names, where the environment and the shared files name configured.
+// isTrusted reports whether credentials may go to an encrypted endpoint from a URL.
+// configured is the endpoint in the environment and the shared files.
 func isTrusted(endpoint, configured string) bool {
 	u, err := url.Parse(endpoint)
 	return err == nil && (isService(u.Hostname()) || trust.Same(endpoint, configured) || trust.Listed(u.Host))
 }
 
-// awsDomains are the domains of AWS that the SDK knows, those of all partitions.
+// awsDomains are the domains of all partitions of AWS that the SDK knows.
 var awsDomains = []string{
 	"amazonaws.com", "api.aws",
 	"amazonaws.com.cn", "api.amazonwebservices.com.cn",
@@ -319,9 +320,9 @@ var awsDomains = []string{
 	"cloud.adc-e.uk", "api.cloud-aws.adc-e.uk",
 }
 
-// isService reports whether a host is DynamoDB, with or without FIPS, by account or by a
-// private connection. Other hosts of the same domains may be anybody's, such as those of
-// API Gateway: https://docs.aws.amazon.com/general/latest/gr/ddb.html
+// isService reports whether a host is DynamoDB, with or without FIPS, by account or by
+// a private connection. Other hosts of the same domains may belong to anybody, such as
+// those of API Gateway: https://docs.aws.amazon.com/general/latest/gr/ddb.html
 func isService(host string) bool {
 	labels := strings.Split(strings.ToLower(host), ".")
 	return trust.Below(host, awsDomains...) && slices.ContainsFunc(labels, func(label string) bool {
@@ -329,19 +330,19 @@ func isService(host string) bool {
 	})
 }
 
-// idleConns is how many idle connections are kept, where the SDK keeps 10: more
-// than a scan's shards and a batch's requests, so that concurrent ones do not
-// dial anew all the time.
+// idleConns is the number of idle connections that are kept. The SDK keeps 10. It is
+// more than a scan's shards and a batch's requests, so that concurrent calls do not
+// dial again and again.
 const idleConns = 512
 
-// newClient returns a client and the transport that it uses alone.
+// newClient returns a client and the transport that only this client uses.
 func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transport) {
 	var transport *http.Transport
 	client := dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 		if endpoint != "" {
 			o.BaseEndpoint = &endpoint
 		}
-		// The configuration may hold a client with the certificates of AWS_CA_BUNDLE.
+		// The configuration may have a client with the certificates of AWS_CA_BUNDLE.
 		sdk, ok := o.HTTPClient.(*awshttp.BuildableClient)
 		if !ok {
 			sdk = awshttp.NewBuildableClient()
@@ -358,9 +359,9 @@ func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transpo
 	return client, transport
 }
 
-// endpointOf returns the URL that a client sends the requests for a table to. Only the
-// client knows it: it depends on the region, on the account of the credentials, on
-// FIPS and dual stack, and on the endpoints in the URL, the environment and the shared
+// endpointOf returns the URL to which a client sends the requests for a table. Only the
+// client knows it: it depends on the region, on the account of the credentials, on FIPS
+// and dual stack, and on the endpoints in the URL, the environment and the shared
 // files. So the client prepares a request, which is not sent.
 func endpointOf(ctx context.Context, client *dynamodb.Client, table string) (string, error) {
 	endpoint := ""
@@ -374,13 +375,13 @@ func endpointOf(ctx context.Context, client *dynamodb.Client, table string) (str
 		return out, metadata, nil
 	}
 	_, err := client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &table, Key: item{}}, func(o *dynamodb.Options) {
-		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled // which asks the service
+		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled // discovery would ask the service
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 			return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("skykv:Endpoint", prepare), middleware.Before)
 		})
 	})
 	if err == nil && endpoint == "" {
-		err = errors.New("the SDK prepares requests in a way that is not known")
+		err = errors.New("the SDK prepares requests in an unknown way")
 	}
 	return endpoint, err
 }

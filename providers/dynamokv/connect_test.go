@@ -88,7 +88,7 @@ func TestOpenWithoutConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if auth := header.Get("Authorization"); !strings.Contains(auth, "Credential=skykv/") || !strings.Contains(auth, "/us-east-1/dynamodb/") {
-		t.Errorf("rule: an emulator gets placeholders where there are no credentials and no region; got %s", auth)
+		t.Errorf("rule: an emulator gets placeholders if there are no credentials and no region; got %s", auth)
 	}
 	if err := store.Close(); err != nil {
 		t.Error(err)
@@ -111,7 +111,7 @@ func TestOpenWithConfiguration(t *testing.T) {
 			t.Errorf("%d shards; want 4", got)
 		}
 		if auth := header.Get("Authorization"); !strings.Contains(auth, "Credential=AKIDOWN/") || !strings.Contains(auth, want) {
-			t.Errorf("rule: the environment's credentials and region are used, and the URL's region before it; got %s", auth)
+			t.Errorf("rule: the environment's credentials are used, and the URL's region before the environment's; got %s", auth)
 		}
 		if err := store.Close(); err != nil {
 			t.Error(err)
@@ -121,9 +121,9 @@ func TestOpenWithConfiguration(t *testing.T) {
 	wantError(t, "Open with other shards", err, kv.ErrIncompatible, false, "4 shards", "opened with 16")
 }
 
-// The rule: a URL cannot send credentials away. They go to DynamoDB, to endpoints that
-// the environment names, and without encryption only as a key of one's own to hosts
-// that are near.
+// The rule: a URL cannot send credentials to another host. They go to DynamoDB and to
+// endpoints in the environment. Without encryption only an access key goes, and only
+// to near hosts.
 func TestWhereCredentialsGo(t *testing.T) {
 	key := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret"}
 	session := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session"}
@@ -134,7 +134,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 		}
 		return env
 	}
-	// A role, whose credentials somebody else must be asked for.
+	// A role, whose credentials come from another service.
 	var asked atomic.Int64
 	roles := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
@@ -146,7 +146,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 	for _, test := range []struct {
 		endpoint string
 		env      map[string]string
-		want     string // the access key
+		want     string // the access key that is sent
 	}{
 		{"", session, own},
 		{"", role, ofRole},
@@ -200,7 +200,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 			}
 			c, err := Connect(t.Context(), u)
 			if n := asked.Load(); test.want != ofRole && n != 0 {
-				t.Errorf("rule: no I/O is made for credentials that may not be sent; there were %d requests", n)
+				t.Errorf("rule: there is no I/O for credentials that must not be sent; there were %d requests", n)
 			}
 			if test.want == refused {
 				wantError(t, "Connect", err, kv.ErrInvalidOption, false, "open", "SKYKV_TRUSTED_HOSTS")
@@ -212,13 +212,13 @@ func TestWhereCredentialsGo(t *testing.T) {
 			defer c.Close()
 			got, err := c.Client.Options().Credentials.Retrieve(t.Context())
 			if err != nil || got.AccessKeyID != test.want || test.want == stand && got.SessionToken != "" {
-				t.Errorf("rule: credentials go where they may; with %v the key is %s, want %s, %v", slices.Sorted(maps.Keys(test.env)), got.AccessKeyID, test.want, err)
+				t.Errorf("rule: credentials go only where they may; with %v the key is %s, want %s, %v", slices.Sorted(maps.Keys(test.env)), got.AccessKeyID, test.want, err)
 			}
 		})
 	}
 }
 
-// The domains of AWS are those that the SDK knows.
+// The domains of AWS are the SDK's.
 func TestDomainsOfTheSDK(t *testing.T) {
 	t.Parallel()
 	for _, region := range []string{
@@ -229,11 +229,11 @@ func TestDomainsOfTheSDK(t *testing.T) {
 				Region: &region, UseDualStack: &dual, UseFIPS: new(bool),
 			})
 			if err != nil {
-				t.Logf("%s, dual stack %t: %v", region, dual, err) // where there is none
+				t.Logf("%s, dual stack %t: %v", region, dual, err) // the region has no such endpoint
 				continue
 			}
 			if !isService(found.URI.Hostname()) {
-				t.Errorf("rule: what the SDK's resolver returns is DynamoDB; %s is not", found.URI.Host)
+				t.Errorf("rule: every endpoint of the SDK's resolver is DynamoDB; %s is not", found.URI.Host)
 			}
 		}
 	}
@@ -248,7 +248,7 @@ func TestOpenUnreachable(t *testing.T) {
 	wantError(t, "Open", err, kv.ErrUnavailable, false, "refused")
 }
 
-// What is looked at must be what the client uses.
+// Inspect must check the endpoint that the client uses.
 func TestConnectKnowsTheEndpoint(t *testing.T) {
 	for _, test := range []struct {
 		name, url string
@@ -258,7 +258,7 @@ func TestConnectKnowsTheEndpoint(t *testing.T) {
 		{"region", "dynamodb://table?region=eu-central-1", nil, "https://dynamodb.eu-central-1.amazonaws.com"},
 		{"region of another partition", "dynamodb://table?region=cn-north-1", nil, "https://dynamodb.cn-north-1.amazonaws.com.cn"},
 		{"account", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ACCOUNT_ID": "123456789012"}, "https://123456789012.ddb.us-east-1.amazonaws.com"},
-		{"account, not wanted", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled"}, "https://dynamodb.us-east-1.amazonaws.com"},
+		{"account, disabled", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled"}, "https://dynamodb.us-east-1.amazonaws.com"},
 		{"FIPS", "dynamodb://table?region=us-east-1", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true"}, "https://dynamodb-fips.us-east-1.amazonaws.com"},
 		{"dual stack", "dynamodb://table?region=us-east-1", map[string]string{"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "https://dynamodb.us-east-1.api.aws"},
 		{"environment", "dynamodb://table?region=us-east-1", map[string]string{"AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, "http://proxy.internal:8000"},
@@ -277,9 +277,9 @@ func TestConnectKnowsTheEndpoint(t *testing.T) {
 			}
 			defer c.Close()
 			if c.endpoint != test.want {
-				t.Errorf("rule: Inspect looks at the endpoint that the client uses; it is %s, want %s", c.endpoint, test.want)
+				t.Errorf("rule: Inspect checks the endpoint that the client uses; it is %s, want %s", c.endpoint, test.want)
 			}
-			// The client agrees.
+			// The client sends to the same endpoint.
 			sent := make(chan string, 10)
 			client := dynamodb.New(c.Client.Options(), retrying(nil), func(o *dynamodb.Options) {
 				o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
@@ -305,8 +305,8 @@ func TestConnectRefuses(t *testing.T) {
 		part string
 	}{
 		{"no credentials", map[string]string{"AWS_ACCESS_KEY_ID": ""}, kv.ErrPermission, "no AWS credentials"},
-		{"FIPS and another endpoint", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true", "AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, kv.ErrInvalidOption, "leads to no endpoint"},
-		{"an account that nobody knows", map[string]string{"AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"}, kv.ErrInvalidOption, "leads to no endpoint"},
+		{"FIPS and another endpoint", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true", "AWS_ENDPOINT_URL": "http://proxy.internal:8000"}, kv.ErrInvalidOption, "has no endpoint"},
+		{"an account that is unknown", map[string]string{"AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"}, kv.ErrInvalidOption, "has no endpoint"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"})

@@ -16,11 +16,11 @@ import (
 // name is the provider's name in errors and versions.
 const name = "dynamodb"
 
-// yes is for requests, which want a pointer.
+// yes is true for requests, which take a pointer.
 var yes = aws.Bool(true)
 
-// consistent returns whether a read is to be strongly consistent, which costs twice as
-// much as one that is not. The service reads eventually when it is not told.
+// consistent returns whether a read is strongly consistent, which costs twice as much
+// as an eventually consistent read. Without this field the service reads eventually.
 func consistent(stale bool) *bool {
 	if stale {
 		return nil
@@ -29,17 +29,17 @@ func consistent(stale bool) *bool {
 }
 
 type driver struct {
-	client  *dynamodb.Client // made by watched
+	client  *dynamodb.Client // from watched
 	table   *string
 	layout  *layout
-	claims  bool // opening may lay down the layout
+	claims  bool // opening may write the layout record
 	info    kv.Info
 	timeout time.Duration // of a request whose context has no deadline
 	alarms  sync.Pool     // of *alarm
 	close   func()        // closes the connections that skykv opened, if it did
 
-	// pause waits before request n (1, 2, …) for what the service left unprocessed, and
-	// now tells how long that has gone on.
+	// pause waits before request n (1, 2, …) for unprocessed items, and now returns the
+	// time for its limit.
 	pause func(ctx context.Context, n int) error
 	now   func() time.Time
 }
@@ -118,8 +118,8 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Done: true, Version: a.stored(req.Token)}, nil
 }
 
-// failCondition returns the outcome of a write that ended with err, which may say
-// that its condition failed.
+// failCondition returns the result of a write that ended with err. err may say that the
+// write's condition failed.
 func (a *attempts) failCondition(w kv.Write, err error) (kv.Outcome, error) {
 	failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
 	if !ok {

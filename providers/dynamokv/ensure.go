@@ -16,19 +16,20 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// EnsureWith creates the table that [New] opens, as far as it is not there: with
-// skykv's primary key and on-demand billing, ready for use, its TTL switched on
-// for the attribute "ttl", and with a layout record. It may be called any number
-// of times, by several programs at once, and returns when all that is done or
-// the context has ended; a new table takes DynamoDB some seconds.
+// EnsureWith creates what [New] needs and does not exist yet: the table with skykv's
+// primary key and on-demand billing, its TTL on the attribute "ttl", and the layout
+// record. Several programs may call it at once, any number of times. It returns when
+// everything is ready or the context has ended. DynamoDB takes some seconds to create a
+// table.
 //
-// A table with another primary key, with a TTL on another attribute, in another layout,
-// with other shards, or with items of somebody else's is kv.ErrIncompatible and left as
-// it is. Items without a layout record are somebody else's, unless the layout is
-// [provider.LayoutAlien] and they are the reference platform's. All other settings,
-// such as encryption, backups and tags, are for other tools, before or after.
+// A table with another primary key, a TTL on another attribute, another layout, other
+// shards, or items of another program is kv.ErrIncompatible, and EnsureWith does not
+// change it. Items without a layout record belong to another program, unless the layout
+// is [provider.LayoutAlien] and they are the reference platform's. EnsureWith does not
+// set anything else, such as encryption, backups and tags: use other tools, before or
+// after.
 //
-// The other errors are those of [New].
+// The other errors are the errors of [New].
 func EnsureWith(ctx context.Context, client *dynamodb.Client, table string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, table, opts)
@@ -47,22 +48,22 @@ func (d *driver) ensure(ctx context.Context) error {
 		return err
 	}
 	for n := 1; ; n++ {
-		// Not all of the service knows a new table at once.
+		// Parts of the service may not know a new table yet.
 		err := d.complete(ctx, created)
 		if !errors.Is(err, kv.ErrNotProvisioned) || n == maxUnknown {
 			return err
 		}
 		if failed := d.pause(ctx, n); failed != nil {
-			return &kv.Error{Err: fmt.Errorf("%w, while parts of the service did not know the table: %w", failed, err)}
+			return &kv.Error{Err: fmt.Errorf("%w while parts of the service did not know the table: %w", failed, err)}
 		}
 	}
 }
 
-// maxUnknown is how often the service may say that there is no table which it has
-// described. The pauses between take about half a minute.
+// maxUnknown is how often the service may say that a table which it has described does
+// not exist. The pauses take about half a minute.
 const maxUnknown = 16
 
-// complete makes what an active table lacks.
+// complete adds what an active table does not have.
 func (d *driver) complete(ctx context.Context, created bool) error {
 	described, err := d.describeTTL(ctx)
 	if err != nil {
@@ -106,18 +107,18 @@ func (d *driver) ensureTable(ctx context.Context) (created bool, _ error) {
 			if ready || err != nil {
 				return created, err
 			}
-		case !created: // once it is created, by whomever, it may take a moment to be seen
+		case !created: // after its creation it may take a moment to appear
 			if created, err = d.createTable(ctx); err != nil {
 				return false, err
 			}
 		}
 		if err := d.pause(ctx, n); err != nil {
-			return false, &kv.Error{Err: fmt.Errorf("%w, while table %q was being created", err, *d.table)}
+			return false, &kv.Error{Err: fmt.Errorf("%w while table %q was being created", err, *d.table)}
 		}
 	}
 }
 
-// describeTable returns what the service says of the table, nil if there is none.
+// describeTable returns the service's description of the table, nil if there is none.
 func (d *driver) describeTable(ctx context.Context) (*types.TableDescription, error) {
 	a := d.watch(ctx, nil)
 	defer a.end()
@@ -134,8 +135,8 @@ func (d *driver) describeTable(ctx context.Context) (*types.TableDescription, er
 	return out.Table, nil
 }
 
-// checkStatus reports whether the table can be used. It returns an error for one that
-// is not going to be usable by itself.
+// checkStatus reports whether the table can be used. It returns an error if the table
+// will not become usable.
 func (d *driver) checkStatus(described *types.TableDescription) (ready bool, _ error) {
 	switch described.TableStatus {
 	case types.TableStatusActive, types.TableStatusUpdating:
@@ -146,7 +147,7 @@ func (d *driver) checkStatus(described *types.TableDescription) (ready bool, _ e
 	return false, &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("table %q is in status %s", *d.table, described.TableStatus)}
 }
 
-// createTable reports whether it was the one to create the table.
+// createTable reports whether it created the table.
 func (d *driver) createTable(ctx context.Context) (bool, error) {
 	a := d.watch(ctx, nil)
 	defer a.end()
@@ -182,16 +183,16 @@ func (d *driver) describeTTL(ctx context.Context) (*types.TimeToLiveDescription,
 }
 
 // checkTTL reports whether the TTL is off and can be switched on. It returns an error
-// where it is not as it must be and cannot be switched on either.
+// if the TTL is wrong and cannot be switched on.
 func (d *driver) checkTTL(described *types.TimeToLiveDescription) (off bool, _ error) {
 	switch described.TimeToLiveStatus {
 	case types.TimeToLiveStatusEnabled, types.TimeToLiveStatusEnabling:
 		if attr := aws.ToString(described.AttributeName); attr != attrTTL {
-			return false, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("the TTL of table %q is on attribute %q; it must be on %q", *d.table, attr, attrTTL)}
+			return false, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("the TTL of table %q is on attribute %q; want attribute %q", *d.table, attr, attrTTL)}
 		}
 		return false, nil
 	case types.TimeToLiveStatusDisabling:
-		return false, &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the TTL of table %q is being switched off, which takes up to an hour; only then can it be switched on", *d.table)}
+		return false, &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("the TTL of table %q is being switched off, which takes up to an hour; it can be switched on only after that", *d.table)}
 	}
 	return true, nil
 }
@@ -207,10 +208,10 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 		if api, ok := errors.AsType[smithy.APIError](err); ok && strings.Contains(api.ErrorMessage(), "fixed interval") {
 			// "Time to live has been modified multiple times within a fixed interval"
 			e.Kind = kv.ErrUnavailable
-			e.Err = fmt.Errorf("the TTL of table %q was changed lately, and the service lets it be changed once an hour; provision again later: %w", *d.table, err.Err)
+			e.Err = fmt.Errorf("the TTL of table %q was changed recently, and the service permits one change an hour; provision again later: %w", *d.table, err.Err)
 		}
-		// Somebody else may have switched it on just now, which is reported as a
-		// ValidationException.
+		// Another program may have switched it on just now, which the service reports
+		// as a ValidationException.
 		described, failed := d.describeTTL(ctx)
 		if failed != nil {
 			return failed
@@ -222,7 +223,7 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 			return &e
 		}
 		if err := d.pause(ctx, n); err != nil {
-			return &kv.Error{Err: fmt.Errorf("%w, while table %q was busy: %w", err, *d.table, &e)}
+			return &kv.Error{Err: fmt.Errorf("%w while table %q was busy: %w", err, *d.table, &e)}
 		}
 	}
 }
@@ -240,14 +241,14 @@ func (d *driver) updateTTL(ctx context.Context) *kv.Error {
 	case err != nil:
 		return a.failWrite(err)
 	case out.TimeToLiveSpecification == nil:
-		return errNoAnswerToWrite("it does not say what the TTL is")
+		return errNoAnswerToWrite("it does not describe the TTL")
 	}
 	return nil
 }
 
-// checkOwner refuses a table that holds items of others and no layout record: skykv
-// stores nothing before that record. It returns the record if somebody has created it by
-// now, and nil if the table is empty or in the driver's layout.
+// checkOwner refuses a table with items of other programs and without a layout record:
+// skykv stores nothing before that record. It returns the record if another program has
+// created it by now, and nil if the table is empty or in the driver's layout.
 func (d *driver) checkOwner(ctx context.Context) (item, error) {
 	it, err := d.firstItem(ctx)
 	if it == nil || err != nil || d.layout.owns(it) {
@@ -257,9 +258,9 @@ func (d *driver) checkOwner(ctx context.Context) (item, error) {
 	if err != nil || found != nil {
 		return found, err
 	}
-	e := fmt.Errorf("table %q holds items but no layout record of skykv: it belongs to another program", *d.table)
+	e := fmt.Errorf("table %q has items but no layout record of skykv: it belongs to another program", *d.table)
 	if alienLayout.owns(it) {
-		e = fmt.Errorf("%w, one of the reference platform; want layout=%s", e, provider.LayoutAlien)
+		e = fmt.Errorf("%w, on the reference platform; want layout=%s", e, provider.LayoutAlien)
 	}
 	return nil, &kv.Error{Kind: kv.ErrIncompatible, Err: e}
 }

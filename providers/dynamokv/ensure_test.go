@@ -18,7 +18,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// described answers DescribeTable.
+// described responds to DescribeTable.
 func described(status, hash, hashType, sort, sortType string) answer {
 	return ok(fmt.Sprintf(`{"Table":{"TableStatus":%q,
 		"KeySchema":[{"AttributeName":%[2]q,"KeyType":"HASH"},{"AttributeName":%[4]q,"KeyType":"RANGE"}],
@@ -58,13 +58,13 @@ func TestEnsureWithSteps(t *testing.T) {
 		{"complete", []answer{active, on, layout}, []string{describe, ttlOf, get}, nil, nil},
 		{"being changed", []answer{described("UPDATING", "pk", "S", "sk", "S"), ttl("ENABLING", "ttl"), layout}, []string{describe, ttlOf, get}, nil, nil},
 		{"without TTL", []answer{active, off, layout, switched}, []string{describe, ttlOf, get, setTTL}, nil, nil},
-		{"empty, made by another tool", []answer{active, on, noLayout, empty, done}, []string{describe, ttlOf, get, scan, put}, nil, nil},
-		{"taken into use at the same time", []answer{active, on, noLayout, items, layout}, []string{describe, ttlOf, get, scan, get}, nil, nil},
-		{"created by somebody else at the same time", []answer{missing, inUse, creating, active, on, layout},
+		{"empty, created by another tool", []answer{active, on, noLayout, empty, done}, []string{describe, ttlOf, get, scan, put}, nil, nil},
+		{"first used at the same time", []answer{active, on, noLayout, items, layout}, []string{describe, ttlOf, get, scan, get}, nil, nil},
+		{"created by another program at the same time", []answer{missing, inUse, creating, active, on, layout},
 			[]string{describe, create, describe, describe, ttlOf, get}, nil, nil},
-		{"being created by somebody else, and not to be seen yet", []answer{missing, inUse, missing, inUse, missing, inUse, active, on, layout},
+		{"being created by another program, and not visible yet", []answer{missing, inUse, missing, inUse, missing, inUse, active, on, layout},
 			[]string{describe, create, describe, create, describe, create, describe, ttlOf, get}, nil, nil},
-		{"TTL switched on by somebody else at the same time", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is already enabled"), on},
+		{"TTL switched on by another program at the same time", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is already enabled"), on},
 			[]string{describe, ttlOf, get, setTTL, ttlOf}, nil, nil},
 		{"busy with another change", []answer{active, off, layout, inUse, off, switched},
 			[]string{describe, ttlOf, get, setTTL, ttlOf, setTTL}, nil, nil},
@@ -76,21 +76,21 @@ func TestEnsureWithSteps(t *testing.T) {
 			[]string{describe}, kv.ErrIncompatible, []string{"is HASH pk S; it must be"}},
 		{"TTL on another attribute", []answer{active, ttl("ENABLED", "expires")}, []string{describe, ttlOf}, kv.ErrIncompatible, []string{`"expires"`, `"ttl"`}},
 		{"other shards", []answer{active, off, ok(`{"Item":` + layoutJSON(`{"N":"2"}`, `{"N":"4"}`) + `}`)}, []string{describe, ttlOf, get}, kv.ErrIncompatible, []string{"4 shards"}},
-		{"somebody else's", []answer{active, off, noLayout, items, noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
-		{"somebody else's, after an empty page", []answer{active, off, noLayout, ok(`{"Items":[],"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), items, noLayout},
+		{"another program's", []answer{active, off, noLayout, items, noLayout}, []string{describe, ttlOf, get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
+		{"another program's, after an empty page", []answer{active, off, noLayout, ok(`{"Items":[],"Count":0,"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`), items, noLayout},
 			[]string{describe, ttlOf, get, scan, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
 		{"being deleted", []answer{described("DELETING", "pk", "S", "sk", "S")}, []string{describe}, kv.ErrUnavailable, []string{"DELETING"}},
 		{"TTL being switched off", []answer{active, ttl("DISABLING", "ttl")}, []string{describe, ttlOf}, kv.ErrUnavailable, []string{"switched off"}},
 		{"describing denied", []answer{denied}, []string{describe}, kv.ErrPermission, []string{"not authorized"}},
 		{"creating denied", []answer{missing, denied}, []string{describe, create}, kv.ErrPermission, []string{"not authorized"}},
 		{"TTL denied", []answer{active, off, layout, denied, off}, []string{describe, ttlOf, get, setTTL, ttlOf}, kv.ErrPermission, []string{"not authorized"}},
-		{"TTL not to be had", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is not supported"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
+		{"TTL not supported", []answer{active, off, layout, refuse(400, "ValidationException", "TimeToLive is not supported"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
 			kv.ErrIncompatible, []string{"the TTL of table", "not supported"}},
-		{"TTL changed lately", []answer{active, off, layout, refuse(400, "ValidationException", "Time to live has been modified multiple times within a fixed interval"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
-			kv.ErrUnavailable, []string{"the TTL of table", "once an hour", "fixed interval"}},
-		{"new, and known to parts of the service only", []answer{missing, created, active, missing, off, missing, off, noLayout, missing, missing, off, noLayout, missing, off, off, noLayout, switched, missing, on, noLayout, done},
+		{"TTL changed recently", []answer{active, off, layout, refuse(400, "ValidationException", "Time to live has been modified multiple times within a fixed interval"), off}, []string{describe, ttlOf, get, setTTL, ttlOf},
+			kv.ErrUnavailable, []string{"the TTL of table", "one change an hour", "fixed interval"}},
+		{"new, and known only to parts of the service", []answer{missing, created, active, missing, off, missing, off, noLayout, missing, missing, off, noLayout, missing, off, off, noLayout, switched, missing, on, noLayout, done},
 			[]string{describe, create, describe, ttlOf, ttlOf, get, ttlOf, get, setTTL, ttlOf, ttlOf, get, setTTL, ttlOf, ttlOf, get, setTTL, put, ttlOf, get, put}, nil, nil},
-		{"known to DescribeTable alone", append([]answer{active}, missing), append([]string{describe}, slices.Repeat([]string{ttlOf}, maxUnknown)...),
+		{"known only to DescribeTable", append([]answer{active}, missing), append([]string{describe}, slices.Repeat([]string{ttlOf}, maxUnknown)...),
 			kv.ErrNotProvisioned, []string{`"table"`}},
 		{"layout denied", []answer{active, on, noLayout, empty, denied}, []string{describe, ttlOf, get, scan, put}, kv.ErrPermission, []string{"not authorized"}},
 	} {
@@ -101,7 +101,7 @@ func TestEnsureWithSteps(t *testing.T) {
 			d.pause = func(context.Context, int) error { pauses++; return nil }
 			err := d.ensure(t.Context())
 			if n := strings.Count(strings.Join(f.ops(), " "), describe); pauses < n-1 {
-				t.Errorf("rule: EnsureWith pauses before it asks for the table again; it asked %d times with %d pauses", n, pauses)
+				t.Errorf("rule: EnsureWith pauses before it describes the table again; it made %d requests with %d pauses", n, pauses)
 			}
 			if test.kind == nil && err != nil {
 				t.Errorf("EnsureWith: %v", err)
@@ -146,7 +146,7 @@ func TestEnsureWithWaitsNoLongerThanTheContext(t *testing.T) {
 	}
 }
 
-// On the real DynamoDB Local.
+// On a real DynamoDB Local.
 func TestEnsureWith(t *testing.T) {
 	t.Parallel()
 	client := local(t)
@@ -189,7 +189,8 @@ func TestEnsureWith(t *testing.T) {
 		}
 	})
 
-	// Tables of others: refused by both, and left as they are.
+	// Tables of other programs: both functions refuse them, and do not change
+	// them.
 	for name, schema := range map[string]*dynamodb.CreateTableInput{
 		"other hash key": keys("id", "S", "sk", "S"),
 		"number as hash": keys("pk", "N", "sk", "S"),
@@ -209,7 +210,7 @@ func TestEnsureWith(t *testing.T) {
 			wantUntouched(t, client, table, 0)
 		})
 	}
-	t.Run("items of others", func(t *testing.T) {
+	t.Run("items of other programs", func(t *testing.T) {
 		t.Parallel()
 		table := newTable(t, client)
 		schema := keys("pk", "S", "sk", "S")
@@ -245,15 +246,15 @@ func keys(hash, hashType, sort, sortType string) *dynamodb.CreateTableInput {
 	return in
 }
 
-// wantUntouched checks that a table has so many items and no TTL.
+// wantUntouched checks that a table has that many items and no TTL.
 func wantUntouched(t *testing.T, client *dynamodb.Client, table string, items int32) {
 	t.Helper()
 	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &table})
 	if err != nil || out.Count != items {
-		t.Errorf("the table of others has %d items, %v; want %d", out.Count, err, items)
+		t.Errorf("the table of another program has %d items, %v; want %d", out.Count, err, items)
 	}
 	ttl, err := client.DescribeTimeToLive(t.Context(), &dynamodb.DescribeTimeToLiveInput{TableName: &table})
 	if err != nil || ttl.TimeToLiveDescription.TimeToLiveStatus != types.TimeToLiveStatusDisabled {
-		t.Errorf("the table of others has a TTL: %+v, %v", ttl.TimeToLiveDescription, err)
+		t.Errorf("the table of another program has a TTL: %+v, %v", ttl.TimeToLiveDescription, err)
 	}
 }

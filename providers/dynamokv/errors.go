@@ -17,16 +17,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// kinds are the sentinels of DynamoDB's error codes; those that ask to slow down
-// are the SDK's list. See
+// kinds are the sentinels of DynamoDB's error codes. The codes for throttling are the
+// SDK's list. See
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 // and https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html.
 var kinds = func() map[string]error {
 	kinds := map[string]error{
 		"ResourceNotFoundException": kv.ErrNotProvisioned,
 
-		// All requests are well-formed: it is the table or the service that they do not
-		// suit.
+		// All requests are well-formed, so the table or the service does not fit them.
 		"ValidationException": kv.ErrIncompatible,
 
 		"AccessDenied":                        kv.ErrPermission,
@@ -72,9 +71,10 @@ func (a *attempts) failRead(err error) *kv.Error {
 	}
 	switch {
 	case a.last != nil && !errors.Is(a.last, ended):
-		// Stopped on the way to another attempt: the last one tells why it took so long.
+		// The context ended before another attempt: the last attempt's error says why it
+		// took so long.
 		e := a.describe(a.last)
-		e.Err = fmt.Errorf("%w, the last attempt having ended with: %w", why, e.Err)
+		e.Err = fmt.Errorf("%w; the last attempt ended with: %w", why, e.Err)
 		return e
 	case errors.Is(why, context.DeadlineExceeded) && a.sent > 0 && a.connection.Load() == connectionPending:
 		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("no connection to the service was made in time: %w", why)}
@@ -91,8 +91,8 @@ func (a *attempts) failWrite(err error) *kv.Error {
 	return e
 }
 
-// describe returns an error of the SDK with its kind, and with a cause that says what
-// to do and holds no secret.
+// describe returns an error of the SDK with its kind, and with a cause that says what to
+// do and contains no secret.
 func (a *attempts) describe(err error) *kv.Error {
 	e := &kv.Error{Kind: kindOf(err), Err: safe(err)}
 	switch e.Kind {
@@ -130,8 +130,8 @@ func aboutPrimaryKey(err error) bool {
 
 // kindOf returns the sentinel of an error of the SDK, nil when none describes it.
 func kindOf(err error) error {
-	// An error on the way to credentials may hold an answer of STS, SSO and others,
-	// whose codes mean something else there. The SDK has no type for it.
+	// An error about credentials may contain a response of STS, SSO or others, whose
+	// codes have other meanings. The SDK has no type for it.
 	credentials := strings.Contains(err.Error(), "get identity: get credentials: ")
 	api, isAPI := errors.AsType[smithy.APIError](err)
 	if isAPI {
@@ -158,31 +158,32 @@ func kindOf(err error) error {
 	return nil
 }
 
-// isDenied reports whether the service refused what was asked for because the
-// credentials, which it knows, do not permit it.
+// isDenied reports whether the service knows the credentials, and they do not permit the
+// request.
 func isDenied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && api.ErrorCode() == "AccessDeniedException"
 }
 
-// isSending reports whether err is about sending the request or reading the
-// answer, rather than about the answer or the preparation of the request.
+// isSending reports whether err is about sending the request or reading the response,
+// rather than about the response itself or the preparation of the request.
 func isSending(err error) bool {
 	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
 	_, reading := errors.AsType[*smithy.DeserializationError](err)
 	return sending || reading
 }
 
-// safe returns err, or another in its place if its message may hold a value or a
-// secret.
+// safe returns err, or another error in its place if the message may contain a value or
+// a secret.
 func safe(err error) error {
 	request := "no request ID"
 	if resp, ok := errors.AsType[*awshttp.ResponseError](err); ok {
 		request = fmt.Sprintf("status %d, request ID %q", resp.HTTPStatusCode(), resp.RequestID)
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		// What cannot be decoded may be quoted. What broke the connection is safe.
-		const msg = "the service's answer cannot be read (%s)"
+		// The message may quote what cannot be decoded. What broke the connection is
+		// safe.
+		const msg = "the service's response cannot be read (%s)"
 		if broken, ok := errors.AsType[*net.OpError](err); ok {
 			return fmt.Errorf(msg+": %w", request, broken)
 		}
@@ -200,7 +201,7 @@ func safe(err error) error {
 		return fmt.Errorf(msg, request)
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok && strings.Contains(api.ErrorCode(), "Signature") {
-		// These quote the signed request, with its session token.
+		// These messages quote the signed request, with its session token.
 		return &smithy.GenericAPIError{
 			Code:    api.ErrorCode(),
 			Message: fmt.Sprintf("the service does not accept the signature made with these credentials (%s)", request),
@@ -210,23 +211,23 @@ func safe(err error) error {
 	return err
 }
 
-// errNoItem is a failed condition whose item the service did not send along.
+// errNoItem is the error of a failed condition if the service did not return the item.
 var errNoItem = &kv.Error{
 	Kind: kv.ErrIncompatible,
-	Err:  errors.New("the service reported a failed condition without the item: it must support ReturnValuesOnConditionCheckFailure"),
+	Err:  errors.New("the service reported a failed condition without the item: want support for ReturnValuesOnConditionCheckFailure"),
 }
 
-// errForeign says why an item is none of skykv's.
+// errForeign says why an item is not skykv's.
 func errForeign(attr, want string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("skykv did not write the item under this key: its attribute %q is not %s", attr, want)}
 }
 
-// errInvalid refuses an argument.
+// errInvalid returns the error of an invalid argument.
 func errInvalid(op, format string, args ...any) *kv.Error {
 	return &kv.Error{Op: op, Provider: name, Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
 }
 
-// opError completes an error of what is no operation of a store.
+// opError completes the error of a function that is not an operation of a store.
 func opError(op string, err error) error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {

@@ -46,7 +46,7 @@ func wantError(t *testing.T, what string, err, kind error, indeterminate bool, p
 	}
 	for _, part := range parts {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%s: the message lacks %q: %v", what, part, err)
+			t.Errorf("%s: the message does not contain %q: %v", what, part, err)
 		}
 	}
 	if !strings.Contains(err.Error(), "dynamodb") {
@@ -60,7 +60,7 @@ func wantNoSecret(t *testing.T, err error) {
 	t.Helper()
 	for _, secret := range []string{"payload", "cGF5bG9hZ", "session", "AWS4-HMAC-SHA256"} {
 		if strings.Contains(err.Error(), secret) {
-			t.Errorf("a message holds %q: %v", secret, err)
+			t.Errorf("a message contains %q: %v", secret, err)
 		}
 	}
 	switch err := err.(type) {
@@ -75,7 +75,7 @@ func wantNoSecret(t *testing.T, err error) {
 	}
 }
 
-// canonical is how the service explains a signature that does not match.
+// canonical is the service's explanation of a signature that does not match.
 const canonical = "The request signature we calculated does not match the signature you provided.\n\n" +
 	"The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:session\n'"
 
@@ -103,13 +103,13 @@ func TestErrorsOfTheService(t *testing.T) {
 		{"damaged signature", refuse(403, "IncompleteSignature", "'AWS4-HMAC-SHA256 …' is no valid header"), kv.ErrPermission, false,
 			[]string{"IncompleteSignature"}},
 		{"no signature", refuse(400, "MissingAuthenticationTokenException", "Request is missing Authentication Token"), kv.ErrPermission, false, nil},
-		{"forbidden by something in between", status(403), kv.ErrPermission, false, nil},
+		{"forbidden by a proxy", status(403), kv.ErrPermission, false, nil},
 		{"throttled table", refuse(400, "ProvisionedThroughputExceededException", "The level of configured provisioned throughput was exceeded"), kv.ErrThrottled, false,
 			[]string{"exceeded maximum number of attempts, 3"}},
 		{"throttled account", refuse(400, "RequestLimitExceeded", "Throughput exceeds the current throughput limit"), kv.ErrThrottled, false, nil},
 		{"throttled control plane", refuse(400, "ThrottlingException", "Rate exceeded"), kv.ErrThrottled, false, nil},
-		{"throttled by something in between", status(429), kv.ErrThrottled, false, nil},
-		{"transaction of others", refuse(400, "TransactionConflictException", "Transaction is ongoing for the item"), kv.ErrUnavailable, false, nil},
+		{"throttled by a proxy", status(429), kv.ErrThrottled, false, nil},
+		{"transaction of another program", refuse(400, "TransactionConflictException", "Transaction is ongoing for the item"), kv.ErrUnavailable, false, nil},
 		{"unknown error", refuse(400, "SomeNewException", "No."), nil, false, []string{"SomeNewException"}},
 		{"failed", refuse(500, "InternalServerError", "The request could not be processed"), kv.ErrUnavailable, true,
 			[]string{"exceeded maximum number of attempts, 3", "InternalServerError"}},
@@ -117,8 +117,8 @@ func TestErrorsOfTheService(t *testing.T) {
 		{"timed out", refuse(408, "RequestTimeoutException", "Too slow"), kv.ErrUnavailable, true, nil},
 		{"bad gateway", status(502), kv.ErrUnavailable, true, []string{"502"}},
 		{"lost responses", cut, kv.ErrUnavailable, true, []string{"EOF"}},
-		{"undecodable answer", ok(`{"Item":"payload","Attributes":"payload"}`), kv.ErrUnavailable, true, []string{"cannot be read", "REQUEST1"}},
-		{"answer cut off", func(w http.ResponseWriter, r *http.Request, c call) {
+		{"undecodable response", ok(`{"Item":"payload","Attributes":"payload"}`), kv.ErrUnavailable, true, []string{"cannot be read", "REQUEST1"}},
+		{"response cut off", func(w http.ResponseWriter, r *http.Request, c call) {
 			w.Header().Set("Content-Length", "100")
 			ok(`{"Item":{`)(w, r, c)
 		}, kv.ErrUnavailable, true, []string{"cannot be read", "unexpected EOF"}},
@@ -132,7 +132,7 @@ func TestErrorsOfTheService(t *testing.T) {
 			wantError(t, "Get", err, test.kind, false, append(test.parts, `"key"`)...)
 			_, err = store.Exists(ctx, "key")
 			wantError(t, "Exists", err, test.kind, false, test.parts...)
-			if !strings.Contains(test.name, "undecodable") { // what is wrong there is Get's
+			if !strings.Contains(test.name, "undecodable") { // only Get has that error
 				for _, err := range store.Scan(ctx, "key") {
 					wantError(t, "Scan", err, test.kind, false, test.parts...)
 				}
@@ -150,8 +150,8 @@ func TestErrorsOfTheService(t *testing.T) {
 	}
 }
 
-// The rule: credentials that cannot be had are ErrPermission, whatever STS, SSO or
-// another service calls it, unless that one is busy or out of reach; and nothing
+// The rule: credentials that are not available are ErrPermission, whatever STS, SSO
+// or another service calls it, unless that service is busy or unreachable. Nothing
 // was written.
 func TestErrorsOfCredentials(t *testing.T) {
 	t.Parallel()
@@ -175,7 +175,7 @@ func TestErrorsOfCredentials(t *testing.T) {
 		{"throttled", answered(400, "ThrottlingException"), kv.ErrThrottled},
 		{"too many requests", answered(429, "SomeNewException"), kv.ErrThrottled},
 		{"failed", answered(500, "SomeNewException"), kv.ErrUnavailable},
-		{"out of reach", &smithyhttp.RequestSendError{Err: errors.New("connection refused")}, kv.ErrUnavailable},
+		{"unreachable", &smithyhttp.RequestSendError{Err: errors.New("connection refused")}, kv.ErrUnavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -194,7 +194,7 @@ func TestErrorsOfCredentials(t *testing.T) {
 			wantError(t, "Put", err, test.kind, false, "get credentials")
 			for _, part := range []string{"Ensure", "primary key"} {
 				if strings.Contains(err.Error(), part) {
-					t.Errorf("rule: what another service says is not said of the table; got %v", err)
+					t.Errorf("rule: an error of another service is not reported as the table's; got %v", err)
 				}
 			}
 			f.wantOps(t)
@@ -202,7 +202,7 @@ func TestErrorsOfCredentials(t *testing.T) {
 	}
 }
 
-// status answers as something does that is no DynamoDB.
+// status responds like a server other than DynamoDB.
 func status(code int) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		http.Error(w, "<html>payload</html>", code)
@@ -218,7 +218,7 @@ func TestErrorsKeepTheSDKs(t *testing.T) {
 	}
 }
 
-// The fate of a write follows from all of its attempts.
+// The result of a write depends on all of its attempts.
 func TestFateOfAWrite(t *testing.T) {
 	t.Parallel()
 	const now = 1_700_000_000_000
@@ -230,7 +230,7 @@ func TestFateOfAWrite(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		answers       []answer
-		put, absent   error // of an unconditional Put, and one with IfNotExists
+		put, absent   error // of an unconditional Put, and of a Put with IfNotExists
 		version       error // of a Put with IfVersion
 		del           error // of a Delete with IfVersion
 		indeterminate bool
@@ -244,8 +244,8 @@ func TestFateOfAWrite(t *testing.T) {
 		{"condition failed after a lost response", []answer{cut, theirs}, errNone, errNone, errNone, errNone, true},
 		{"own write found after a lost response", []answer{cut, own}, errNone, nil, nil, errNone, true},
 		{"own write found after a failure", []answer{failed, throttled, own}, errNone, nil, nil, errNone, true},
-		{"nothing there", []answer{gone}, errNone, errNone, kv.ErrConditionFailed, kv.ErrConditionFailed, false},
-		{"nothing there after a lost response", []answer{cut, gone}, errNone, errNone, errNone, errNone, true},
+		{"no item", []answer{gone}, errNone, errNone, kv.ErrConditionFailed, kv.ErrConditionFailed, false},
+		{"no item after a lost response", []answer{cut, gone}, errNone, errNone, errNone, errNone, true},
 		{"denied after a lost response", []answer{cut, denied}, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, true},
 		{"denied after throttling", []answer{throttled, denied}, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, kv.ErrPermission, false},
 		{"throttled after a lost response", []answer{cut, throttled, throttled}, kv.ErrThrottled, kv.ErrThrottled, kv.ErrThrottled, kv.ErrThrottled, true},
@@ -282,7 +282,7 @@ func TestFateOfAWrite(t *testing.T) {
 			if test.put != errNone {
 				check("Put", test.put, put(func(kv.Version) []kv.PutOption { return nil }))
 			}
-			if test.absent != errNone || test.indeterminate && !strings.Contains(test.name, "nothing") {
+			if test.absent != errNone || test.indeterminate && !strings.Contains(test.name, "no item") {
 				check("Put if absent", test.absent, put(func(kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfNotExists()} }))
 			}
 			check("Put if version", test.version, put(func(v kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfVersion(v)} }))
@@ -295,10 +295,10 @@ func TestFateOfAWrite(t *testing.T) {
 	}
 }
 
-// errNone stands for an error that matches no sentinel, or for a case that cannot be.
+// errNone means an error that matches no sentinel, or a case that is impossible.
 var errNone = errors.New("none")
 
-// A takeover is one request even when the expired item is that of a lost attempt.
+// Replacing an expired item is one request, even if the item is from a lost attempt.
 func TestAbsentConditionCarriesTheClock(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -351,7 +351,7 @@ func TestServiceWithoutItemsOfFailedConditions(t *testing.T) {
 	}
 }
 
-// endable is a context that ends, in the way of ends, when the test says so: a
+// endable is a context that ends when the test says so, with the error how. A
 // deadline by the clock would pass too early on a busy machine.
 type endable struct {
 	context.Context
@@ -377,8 +377,8 @@ func (c *endable) Err() error {
 	}
 }
 
-// retrying makes three attempts, and calls pausing before an endless pause
-// between them unless it is nil.
+// retrying makes three attempts. Unless pausing is nil, it calls pausing before an
+// endless pause between them.
 func retrying(pausing func()) func(*dynamodb.Options) {
 	return func(o *dynamodb.Options) {
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
@@ -407,7 +407,7 @@ func TestUnreachableEndpoint(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		dial   func(*endable, context.Context) error
-		pauses bool // so that the deadline passes between two attempts
+		pauses bool // the deadline passes between two attempts
 		kind   error
 		part   string
 	}{
@@ -440,7 +440,7 @@ func TestUnreachableEndpoint(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// Nothing was sent: no write can have been carried out.
+				// Nothing was sent, so no write can have been carried out.
 				wantError(t, what, do(ctx, kv.New(d)), test.kind, false, test.part)
 			}
 		})
@@ -454,14 +454,14 @@ func TestContextEnds(t *testing.T) {
 		f := newFake(t, ok("{}"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		// Below the store, which looks at the context itself.
+		// Below the store, which checks the context itself.
 		_, err := f.driver(t).Write(ctx, put("key", kv.Condition{}))
 		if e, ok := err.(*kv.Error); !ok || e.MayHaveApplied || !errors.Is(err, context.Canceled) {
-			t.Errorf("rule: a context done before the first attempt leaves nothing open; got %#v", err)
+			t.Errorf("rule: a context that ended before the first attempt leaves nothing indeterminate; got %#v", err)
 		}
 		f.wantOps(t)
 	})
-	for name, before := range map[string][]answer{"while the answer is awaited": nil, "after a lost response": {cut}} {
+	for name, before := range map[string][]answer{"during the wait for the response": nil, "after a lost response": {cut}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, how := range []error{context.Canceled, context.DeadlineExceeded} {
@@ -535,11 +535,11 @@ func failAfterwards(stack *middleware.Stack) error {
 		}), middleware.Before)
 }
 
-// The rule: a connection outlives answers that come before net/http is done with the body,
-// which the SDK has closed by then, whichever client was given.
+// The rule: a connection survives responses that arrive before net/http is done with
+// the body, although the SDK has closed the body by then, with every client.
 func TestBodyThatIsClosedEarly(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex // scans read shards side by side
+	var mu sync.Mutex // scans read shards in parallel
 	var sent []io.Reader
 	client := dynamodb.New(newFake(t, ok(`{}`)).client().Options(), func(o *dynamodb.Options) {
 		own := o.HTTPClient
@@ -562,7 +562,7 @@ func TestBodyThatIsClosedEarly(t *testing.T) {
 		}
 		for _, body := range sent {
 			if n, err := io.Copy(io.Discard, body); n != 0 || err != nil {
-				t.Errorf("rule: a closed body is at its end, by whatever method it is read; after %s it has %d bytes and %v", what, n, err)
+				t.Errorf("rule: a closed body is at its end, whatever method reads it; after %s it has %d bytes and %v", what, n, err)
 			}
 		}
 		sent = nil

@@ -40,7 +40,7 @@ func ExampleOpen_emulator() {
 	defer store.Close()
 }
 
-// A client of one's own brings its credentials, retries and middleware along.
+// Your own client has its credentials, retries and middleware.
 func ExampleNew() {
 	ctx := context.Background()
 	cfg, err := config.LoadDefaultConfig(ctx,

@@ -27,8 +27,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// fake is a server that speaks DynamoDB's protocol and answers as it is told: by
-// one answer after the other, and all further requests by the last.
+// fake is a server that speaks DynamoDB's protocol. It sends one prepared
+// response after another, and the last one for all further requests.
 type fake struct {
 	url string
 
@@ -37,7 +37,7 @@ type fake struct {
 	calls   []call
 }
 
-// call is a request that a fake got.
+// call is a request that a fake received.
 type call struct {
 	op      string         // such as "GetItem"
 	attempt int            // the SDK's count
@@ -81,7 +81,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, c)
 }
 
-// ops are the operations that were asked for.
+// ops are the operations that were requested.
 func (f *fake) ops() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,7 +105,7 @@ func (f *fake) wantOps(t *testing.T, want ...string) {
 	}
 }
 
-// client makes three attempts as by default, but does not wait between them.
+// client makes three attempts, as by default, but does not wait between them.
 func (f *fake) client() *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(f.url),
@@ -113,8 +113,8 @@ func (f *fake) client() *dynamodb.Client {
 	}, retrying(nil))
 }
 
-// driver is one over a table whose layout is taken for granted. It does not wait for
-// what the service left unprocessed: its clock goes on by fakePause instead.
+// driver returns a driver over a table, without reading its layout record. It
+// does not wait for unprocessed items: its clock advances by fakePause instead.
 func (f *fake) driver(t testing.TB) *driver {
 	d, err := newDriver("open", f.client(), "table", nil)
 	if err != nil {
@@ -133,7 +133,7 @@ const fakePause = 5 * time.Second
 
 func (f *fake) store(t testing.TB) *kv.Store { return kv.New(f.driver(t)) }
 
-// ok answers with JSON.
+// ok responds with JSON.
 func ok(body string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		respond(w, 200, body)
@@ -148,14 +148,14 @@ func respond(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// refuse answers with an error of the service; more is JSON after its message.
+// refuse responds with an error of the service; more is JSON after its message.
 func refuse(status int, code, message string, more ...string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		respond(w, status, fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, "")))
 	}
 }
 
-// conditionFailed is refuse with an item, and without one when it is "".
+// conditionFailed is refuse with an item, or without one if item is "".
 func conditionFailed(item string) answer {
 	if item != "" {
 		item = `,"Item":` + item
@@ -163,7 +163,7 @@ func conditionFailed(item string) answer {
 	return refuse(400, "ConditionalCheckFailedException", "The conditional request failed", item)
 }
 
-// cut closes the connection in place of an answer.
+// cut closes the connection instead of responding.
 func cut(w http.ResponseWriter, _ *http.Request, _ call) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err == nil {
@@ -171,14 +171,14 @@ func cut(w http.ResponseWriter, _ *http.Request, _ call) {
 	}
 }
 
-// own answers with a failed condition and the item that the call itself wanted
+// own responds with a failed condition and the item that the call itself wanted
 // to put, as if an earlier attempt had put it.
 func own(w http.ResponseWriter, r *http.Request, c call) {
 	item, _ := json.Marshal(c.body["Item"])
 	conditionFailed(string(item))(w, r, c)
 }
 
-// put is a request below the store.
+// put returns a request as a store sends it to a driver.
 func put(key string, cond kv.Condition) kv.WriteRequest {
 	return kv.WriteRequest{
 		Write: kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("payload"), Token: token}, Condition: cond},
@@ -188,7 +188,7 @@ func put(key string, cond kv.Condition) kv.WriteRequest {
 
 const token = "0123456789abcdefghijkl"
 
-// itemJSON is an item of skykv's, without expiry if x is 0.
+// itemJSON returns an item of skykv, without expiry if x is 0.
 func itemJSON(key, value, token string, x int64) string {
 	expiry := ""
 	if x != 0 {

@@ -41,7 +41,8 @@ func fuzzAttribute(kind uint8, value []byte) types.AttributeValue {
 	return nil
 }
 
-// The rule: no item makes the decoder panic, and what is not skykv's is ErrIncompatible.
+// The rule: no item makes the decoder panic, and an item that is not skykv's is
+// ErrIncompatible.
 func FuzzDecode(f *testing.F) {
 	f.Add(uint8(0), []byte("key"), uint8(0), []byte("token"), uint8(1), []byte("1700000000000"), uint8(2), []byte("value"), uint8(31), uint8(0), []byte("earlier"))
 	f.Add(uint8(0), []byte("key"), uint8(2), []byte("token"), uint8(1), []byte("-1"), uint8(0), []byte("value"), uint8(23), uint8(1), []byte("1"))
@@ -73,17 +74,18 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("the record of %v is %+v", it, rec)
 			}
 			if want := it[attrPredecessors]; (want != nil || rec.Predecessors != "") && (pk%8 != 0 || rec.Predecessors != string(predecessors)) {
-				t.Fatalf("the record of %v, whose predecessors are of kind %d, is %+v", it, pk%8, rec)
+				t.Fatalf("the record of %v, whose predecessors have kind %d, is %+v", it, pk%8, rec)
 			}
 			if tk%8 != 0 || rec.Token != string(token) || withValue && (vk%8 != 2 || string(rec.Value) != string(value)) {
-				t.Fatalf("the record of %v, whose token is of kind %d and value of kind %d, is %+v", it, tk%8, vk%8, rec)
+				t.Fatalf("the record of %v, whose token has kind %d and value kind %d, is %+v", it, tk%8, vk%8, rec)
 			}
 		}
 	})
 }
 
-// The rule: no item of a table that others write makes the decoder panic, and what
-// others wrote in skykv's attributes changes nothing but what it may.
+// The rule: no item of a table that others write makes the decoder panic, and what others
+// wrote into skykv's attributes changes only the expiry within its second and the
+// predecessors.
 func FuzzDecodeShared(f *testing.F) {
 	f.Add(uint8(0), []byte(token), uint8(1), []byte("1700000000"), uint8(1), []byte("1699999999001"), uint8(0), []byte(token+" AAAA"))
 	f.Add(uint8(0), []byte(token), uint8(1), []byte("-9223372036854775808"), uint8(1), []byte("9223372036854775807"), uint8(3), []byte(""))
@@ -118,7 +120,7 @@ func FuzzDecodeShared(f *testing.F) {
 	})
 }
 
-// The rule: a record comes back as it was stored, under a key of its own in its shard.
+// The rule: a record is read as it was stored, under its own key in its shard.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1), uint8(16), "")
 	f.Add(".", "..", []byte{}, int64(0), uint8(1), "earlier:0123456789")
@@ -134,16 +136,16 @@ func FuzzRecord(f *testing.F) {
 			it := alienLayout.encode(both)
 			out, err := alienLayout.decode(alienLayout.keyOf(it), it, true)
 			if both.Version = token; err != nil || !reflect.DeepEqual(out, both) {
-				t.Fatalf("in layout alien, %+v came back as %+v, %v", both, out, err)
+				t.Fatalf("in layout alien, %+v was read as %+v, %v", both, out, err)
 			}
 		}
 		it := l.encode(in)
 		out, err := l.decode(l.keyOf(it), it, true)
 		if err != nil || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != "token" || out.Predecessors != predecessors {
-			t.Fatalf("%+v came back as %+v, %v", in, out, err)
+			t.Fatalf("%+v was read as %+v, %v", in, out, err)
 		}
 		if it[attrShard] != l.primaryKey(key)[attrShard] || l.keyOf(l.primaryKey(key)) != key {
-			t.Fatalf("the item of %q and its key are apart", key)
+			t.Fatalf("the item of %q and its primary key differ", key)
 		}
 		if (l.keyOf(l.primaryKey(other)) < l.keyOf(it)) != (other < key) {
 			t.Fatalf("%q and %q are stored in another order", key, other)
@@ -151,8 +153,8 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// The rule: whatever the service answers, nothing panics, and success, or that an entry is
-// absent, is read out of JSON objects alone.
+// The rule: whatever the service responds, nothing panics, and success, or the absence of
+// an entry, is read only from JSON objects.
 func FuzzAnswers(f *testing.F) {
 	names := slices.Sorted(maps.Keys(storeCalls))
 	names = append(names, slices.Sorted(maps.Keys(setUp))...)
@@ -187,7 +189,7 @@ func FuzzAnswers(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var pauses atomic.Int64 // by requests side by side
+		var pauses atomic.Int64 // of parallel requests
 		d.pause = func(context.Context, int) error {
 			if pauses.Add(1) > 20 {
 				return errors.New("enough")
@@ -205,11 +207,11 @@ func FuzzAnswers(f *testing.F) {
 		err = call.do(t.Context(), kv.New(d))
 		switch {
 		case success && !object && (!errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != call.write):
-			t.Errorf("rule: what is no JSON object is no answer; %s says %v", what, err)
+			t.Errorf("rule: a body that is not a JSON object is not a response; %s returns %v", what, err)
 		case err == nil && !success:
-			t.Errorf("rule: the status %d is no success; %s says it is one", status, what)
+			t.Errorf("rule: the status %d is not a success; %s succeeds", status, what)
 		case errors.Is(err, kv.ErrNotFound) && !success:
-			t.Errorf("rule: the status %d does not say that an entry is absent; %s says so", status, what)
+			t.Errorf("rule: the status %d does not say that an entry is absent; %s returns that", status, what)
 		}
 	})
 }

@@ -27,20 +27,20 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// raw answers with the bytes of a whole response, and closes the connection.
+// raw sends the bytes of a whole response, and closes the connection.
 func raw(response string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err == nil {
 			_, _ = io.WriteString(conn, response)
 			_ = conn.(*net.TCPConn).CloseWrite()
-			_, _ = io.Copy(io.Discard, conn) // until the client closes it, too
+			_, _ = io.Copy(io.Discard, conn) // until the client also closes it
 			_ = conn.Close()
 		}
 	}
 }
 
-// storeCalls are calls whose requests all have the same answer.
+// storeCalls are calls whose requests all get the same response.
 var storeCalls = map[string]struct {
 	do    func(context.Context, *kv.Store) error
 	write bool
@@ -79,7 +79,7 @@ func drain(entries func(func(kv.Entry, error) bool)) (last error) {
 	return last
 }
 
-// setUp are the calls that look at a table and set it up. They must not panic.
+// setUp are the calls that inspect a table and set it up. They must not panic.
 var setUp = map[string]func(context.Context, *driver) error{
 	"New":        func(ctx context.Context, d *driver) error { _, err := d.open(ctx); return err },
 	"EnsureWith": func(ctx context.Context, d *driver) error { return d.ensure(ctx) },
@@ -100,7 +100,7 @@ var setUp = map[string]func(context.Context, *driver) error{
 	},
 }
 
-// bomb is a gzip file that becomes 64 MiB of an item.
+// bomb is a gzip file that expands to 64 MiB of an item.
 var bomb = func() []byte {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
@@ -120,8 +120,8 @@ func (letters) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The rule: what is no answer of the service is ErrUnavailable, and of a write
-// ErrIndeterminate, whatever was asked; and no call panics.
+// The rule: a response that is not from the service is ErrUnavailable, and for a write
+// ErrIndeterminate, whatever the request. No call panics.
 func TestNoAnswers(t *testing.T) {
 	t.Parallel()
 	const head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.0\r\n"
@@ -132,24 +132,24 @@ func TestNoAnswers(t *testing.T) {
 		"an empty body":                    {ok(""), "it is empty"},
 		"an empty body without a length":   {raw(head + "\r\n"), "it is empty"},
 		"white space":                      {ok(" \r\n"), "it is empty"},
-		"null":                             {ok("null"), "no JSON object"},
-		"a list":                           {ok("[]"), "no JSON object"},
-		"a text":                           {ok(`"payload"`), "no JSON object"},
-		"a page for people":                {ok("<html>payload</html>"), "no JSON object"},
-		"an object and more":               {ok("{}\npayload"), "no JSON object"},
+		"null":                             {ok("null"), "not a JSON object"},
+		"a list":                           {ok("[]"), "not a JSON object"},
+		"a text":                           {ok(`"payload"`), "not a JSON object"},
+		"an HTML page":                     {ok("<html>payload</html>"), "not a JSON object"},
+		"an object and more":               {ok("{}\npayload"), "not a JSON object"},
 		"a body cut before its first byte": {raw(head + "Content-Length: 50\r\n\r\n"), "EOF"},
 		"a body cut within":                {raw(head + "Content-Length: 50\r\n\r\n{\"Item\":{"), "EOF"},
 		"a body without a length, cut":     {raw(head + "\r\n{\"Item\":{\"sk\":{\"S\":\"key\"}"), "cannot be read"},
-		"a body without a length, cut in a string": {raw(head + "\r\n{\"Item\":{\"sk\":{\"S\":\"ke"), "no JSON object"},
+		"a body without a length, cut in a string": {raw(head + "\r\n{\"Item\":{\"sk\":{\"S\":\"ke"), "not a JSON object"},
 		"a chunked body, cut":                      {raw(head + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"), "EOF"},
 		"another checksum":                         {raw(head + "X-Amz-Crc32: 1\r\nContent-Length: 2\r\n\r\n{}"), "checksum"},
-		"gzip that nobody asked for": {func(w http.ResponseWriter, r *http.Request, _ call) {
+		"gzip that was not requested": {func(w http.ResponseWriter, r *http.Request, _ call) {
 			if got := r.Header.Get("Accept-Encoding"); got != "identity" {
-				t.Errorf("rule: nobody asks for gzip; the request accepts %q", got)
+				t.Errorf("rule: requests do not accept gzip; this one accepts %q", got)
 			}
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb)
-		}, "no JSON object"},
+		}, "not a JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +168,7 @@ func TestNoAnswers(t *testing.T) {
 	}
 }
 
-// The rule: success is not read out of what is missing.
+// The rule: a missing member is not a success.
 func TestNilMembers(t *testing.T) {
 	t.Parallel()
 	item := itemJSON("key", "value", token, 0)
@@ -206,7 +206,7 @@ func TestNilMembers(t *testing.T) {
 				for _, what := range test.calls {
 					call := storeCalls[what]
 					f := newFake(t, ok(body))
-					wantError(t, what+" answered by "+body, call.do(t.Context(), f.store(t)), kv.ErrUnavailable, call.write, "no answer of the service")
+					wantError(t, what+" answered by "+body, call.do(t.Context(), f.store(t)), kv.ErrUnavailable, call.write, "not from the service")
 				}
 			}
 		})
@@ -216,7 +216,7 @@ func TestNilMembers(t *testing.T) {
 		for _, found := range []string{`{}`, `{"sk":null}`, other} {
 			for _, what := range []string{"Put", "Put if absent", "Delete"} {
 				err := storeCalls[what].do(t.Context(), newFake(t, conditionFailed(found)).store(t))
-				wantError(t, what+" that found "+found, err, kv.ErrUnavailable, false, "no answer of the service")
+				wantError(t, what+" that found "+found, err, kv.ErrUnavailable, false, "not from the service")
 			}
 		}
 	})
@@ -245,33 +245,33 @@ func TestNilMembers(t *testing.T) {
 					err := call(t.Context(), newFake(t, byOp(answers)).driver(t))
 					unasked := what == "New" && strings.Contains("DescribeTable DescribeTimeToLive", op) || what != "EnsureWith" && op == "UpdateTimeToLive"
 					if !unasked && !errors.Is(err, kv.ErrUnavailable) {
-						t.Errorf("rule: what is missing in an answer is no finding; %s, whose %s is answered by %s, says %v", what, op, body, err)
+						t.Errorf("rule: a missing member is not a result; %s, whose %s gets %s, returns %v", what, op, body, err)
 					}
 				}
 			}
 		}
-		// Of these the rest is judged; nothing panics.
+		// The rest of these is checked; nothing panics.
 		for _, body := range []string{
 			`{"Table":{"TableStatus":"ACTIVE","KeySchema":[null]}}`, `{"Table":{"TableStatus":"ACTIVE","KeySchema":[{"AttributeName":null}],"AttributeDefinitions":[null]}}`,
 		} {
 			for what, call := range setUp {
 				if err := call(t.Context(), newFake(t, byOp(map[string]answer{"DescribeTable": ok(body)})).driver(t)); what != "New" && !errors.Is(err, kv.ErrIncompatible) {
-					t.Errorf("%s, whose table is described by %s, says %v; want ErrIncompatible", what, body, err)
+					t.Errorf("%s, whose table is described by %s, returns %v; want ErrIncompatible", what, body, err)
 				}
 			}
 		}
 		f := newFake(t, refuse(400, "ResourceNotFoundException", "no"), ok(`{}`))
 		if err := f.driver(t).ensure(t.Context()); !errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("rule: a table whose creation has no answer may or may not be there; EnsureWith says %v", err)
+			t.Errorf("rule: a table whose creation has no response may or may not exist; EnsureWith returns %v", err)
 		}
 	})
 }
 
-// The rule: of an answer no more is read than its request is for, and it is not asked
-// for again.
+// The rule: no more of a response is read than its request can have, and the request is
+// not retried.
 func TestEndlessAnswers(t *testing.T) {
 	t.Parallel()
-	const buffers = 8 << 20 // what is under way when the client closes the connection
+	const buffers = 8 << 20 // in flight when the client closes the connection
 	for what, most := range map[string]int64{
 		"Get": attempt.MaxBytes(attempt.One), "Put": attempt.MaxBytes(attempt.One), "Scan group": mostPage, "DeleteMany": mostBatch,
 	} {
@@ -284,13 +284,13 @@ func TestEndlessAnswers(t *testing.T) {
 		call := storeCalls[what]
 		wantError(t, what, call.do(t.Context(), f.store(t)), kv.ErrUnavailable, call.write, attempt.ErrTooLarge.Error())
 		if n := <-sent; n > most+buffers || len(f.ops()) != 1 {
-			t.Errorf("rule: of an endless answer at most %d bytes are read, once; %s read %d in %d requests", most, what, n, len(f.ops()))
+			t.Errorf("rule: at most %d bytes of an endless response are read, once; %s read %d in %d requests", most, what, n, len(f.ops()))
 		}
 	}
 }
 
-// The rule: redirects are not followed, and what an HTTP client followed all the same is
-// no answer.
+// The rule: redirects are not followed, and the response after a redirect that an HTTP
+// client followed is not from the service.
 func TestRedirects(t *testing.T) {
 	clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"})
 	for _, code := range []int{301, 302, 303, 307, 308} {
@@ -311,7 +311,7 @@ func TestRedirects(t *testing.T) {
 			}
 			for what, call := range storeCalls {
 				if err := call.do(t.Context(), kv.New(d)); err == nil || errors.Is(err, kv.ErrNotFound) {
-					t.Errorf("rule: a redirect, %d, is no answer; %s with %s says %v", code, what, name, err)
+					t.Errorf("rule: a redirect, %d, is not a response; %s with %s returns %v", code, what, name, err)
 				}
 			}
 			elsewhere.wantOps(t)
@@ -328,19 +328,19 @@ func TestRedirects(t *testing.T) {
 			if followed := len(elsewhere.ops()) > before; followed {
 				wantError(t, what, err, kv.ErrUnavailable, call.write, "followed a redirect")
 			} else if err == nil || errors.Is(err, kv.ErrNotFound) {
-				t.Errorf("rule: a redirect, %d, is no answer; %s says %v", code, what, err)
+				t.Errorf("rule: a redirect, %d, is not a response; %s returns %v", code, what, err)
 			}
 		}
 	}
 }
 
-// The rule: a scan ends, whatever the service says of its pages.
+// The rule: a scan ends, whatever the service's pages.
 func TestCirclesOfPages(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string][]answer{
 		"empty pages that continue at the same key": {page("b")},
 		"one page again and again":                  {page("b", itemJSON("b", "1", token, 0))},
-		"two empty pages in turns": {func() answer {
+		"two alternating empty pages": {func() answer {
 			var n atomic.Int64
 			return func(w http.ResponseWriter, r *http.Request, c call) {
 				page([]string{"b", "c"}[n.Add(1)%2])(w, r, c)
@@ -358,22 +358,22 @@ func TestCirclesOfPages(t *testing.T) {
 				t.Errorf("rule: a continuation that repeats is ErrUnavailable; got %v", last)
 			}
 			if n := len(f.ops()); n > 10 {
-				t.Errorf("rule: a circle is noticed soon; it took %d requests", n)
+				t.Errorf("rule: a circle is detected soon; it took %d requests", n)
 			}
-			// Through the store, and where a table is looked at.
+			// Through the store, and in the inspection of a table.
 			if err := drain(newFake(t, answers...).store(t).Scan(t.Context(), "group::")); !errors.Is(err, kv.ErrUnavailable) {
-				t.Errorf("rule: a scan ends; the store's says %v", err)
+				t.Errorf("rule: a scan ends; the store's scan returns %v", err)
 			}
 		})
 	}
 	f := newFake(t, ok(`{"Items":[],"LastEvaluatedKey":{"pk":{"S":"a"},"sk":{"S":"b"}}}`))
 	if _, err := f.driver(t).firstItem(t.Context()); !errors.Is(err, pages.ErrRepeated) {
-		t.Errorf("rule: looking for items ends; it says %v", err)
+		t.Errorf("rule: the search for items ends; it returns %v", err)
 	}
 }
 
-// The rule: the store sees keys in order and in their shard; it passes over names that
-// are no keys.
+// The rule: the store sees keys in order and in their shard. It skips names that are
+// not keys.
 func TestWrongKeys(t *testing.T) {
 	t.Parallel()
 	a, b := groupItem("group::a"), groupItem("group::b")
@@ -382,13 +382,13 @@ func TestWrongKeys(t *testing.T) {
 		keys  string
 		kind  error
 	}{
-		"in order":                     {[]string{a, b}, "group::a group::b", nil},
-		"another order":                {[]string{b, a}, "group::b", kv.ErrUnavailable},
-		"one key twice":                {[]string{a, a}, "group::a", kv.ErrUnavailable},
-		"a key out of range":           {[]string{a, groupItem("h")}, "group::a", kv.ErrUnavailable},
-		"a name with a line break":     {[]string{a, groupItem("group::a\\n"), b}, "group::a group::b", nil},
-		"a name with an escape":        {[]string{a, groupItem("group::a\\u001b[2J"), b}, "group::a group::b", nil},
-		"a name that is no UTF-8 text": {[]string{a, groupItem("group::a\\ufffd"), b}, "group::a group::b", nil},
+		"in order":                      {[]string{a, b}, "group::a group::b", nil},
+		"another order":                 {[]string{b, a}, "group::b", kv.ErrUnavailable},
+		"one key twice":                 {[]string{a, a}, "group::a", kv.ErrUnavailable},
+		"a key out of range":            {[]string{a, groupItem("h")}, "group::a", kv.ErrUnavailable},
+		"a name with a line break":      {[]string{a, groupItem("group::a\\n"), b}, "group::a group::b", nil},
+		"a name with an escape":         {[]string{a, groupItem("group::a\\u001b[2J"), b}, "group::a group::b", nil},
+		"a name that is not UTF-8 text": {[]string{a, groupItem("group::a\\ufffd"), b}, "group::a group::b", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -423,7 +423,7 @@ func TestWrongKeys(t *testing.T) {
 			}
 		}
 		if n != 1 {
-			t.Errorf("rule: a key in another shard is ErrIncompatible beside that key; got %d findings", n)
+			t.Errorf("rule: a key in another shard is ErrIncompatible with that key; got %d errors", n)
 		}
 	})
 }
@@ -432,8 +432,8 @@ func groupItem(key string) string {
 	return fmt.Sprintf(`{"pk":{"S":"1"},"sk":{"S":"%s"},"v":{"B":""},"t":{"S":%q}}`, key, token)
 }
 
-// hung is a client as Open makes it, within a bubble of time. The service answers so
-// many requests not at all, and the others as f does.
+// hung returns a client like that of Open, for synctest. The service does not respond
+// to the first never requests, and responds to the others as f does.
 func hung(t *testing.T, f *fake, never int64) *dynamodb.Client {
 	client, transport := newClient(aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}, "http://dynamodb.invalid")
 	listener := newPipes()
@@ -441,7 +441,7 @@ func hung(t *testing.T, f *fake, never int64) *dynamodb.Client {
 	var seen atomic.Int64
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if seen.Add(1) <= never {
-			_, _ = io.Copy(io.Discard, r.Body) // only then does the server notice who leaves
+			_, _ = io.Copy(io.Discard, r.Body) // only then does the server notice that the client leaves
 			<-r.Context().Done()
 			return
 		}
@@ -486,14 +486,14 @@ func (p *pipes) Close() error { close(p.closed); return nil }
 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
 
-// The rule: a request that hangs leaves time for another attempt, and the one that was
-// cut off may have been applied.
+// The rule: a request that hangs leaves time for another attempt, and the attempt that
+// was cut off may have been applied.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		what  string
 		never int64
-		left  time.Duration // 0: no deadline
+		left  time.Duration // 0 means no deadline
 		took  time.Duration
 		kind  error
 	}{
@@ -540,7 +540,7 @@ func TestTimeout(t *testing.T) {
 	const timeout = 7 * time.Second
 	for what, call := range storeCalls {
 		for name, respond := range map[string]httpClientFunc{
-			"never answers": func(r *http.Request) (*http.Response, error) {
+			"never responds": func(r *http.Request) (*http.Response, error) {
 				<-r.Context().Done()
 				return nil, r.Context().Err()
 			},
@@ -560,7 +560,7 @@ func TestTimeout(t *testing.T) {
 				begun := time.Now()
 				err = call.do(context.Background(), kv.New(d))
 				took := time.Since(begun)
-				throttled := name != "never answers"
+				throttled := name != "never responds"
 				if batch := strings.Contains(what, "Many"); throttled && batch {
 					if !errors.Is(err, kv.ErrThrottled) || took < timeout || took > 4*timeout {
 						t.Errorf("rule: a batch ends when nothing is processed for the store's timeout; %s ends after %s with %v", what, took, err)
@@ -586,8 +586,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// The rule: an answer to a batch that nothing of it can be processed leaves all of it
-// unprocessed; it is sent again until the context ends.
+// The rule: an error that says that no part of a batch can be processed leaves the
+// whole batch unprocessed. It is sent again until the context ends.
 func TestThrottledBatches(t *testing.T) {
 	t.Parallel()
 	const times = 30 // far more than the SDK's attempts
@@ -603,28 +603,28 @@ func TestThrottledBatches(t *testing.T) {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, time.Hour)
 				defer cancel()
-				d.timeout = time.Second // of calls without one
+				d.timeout = time.Second // for calls without a deadline
 			}
 			if err := storeCalls[what].do(ctx, kv.New(d)); err != nil {
-				t.Errorf("rule: a batch that is throttled as a whole is sent again, until its deadline if it has one (%t); %s after %s says %v", deadline, what, code, err)
+				t.Errorf("rule: a batch that is completely throttled is sent again, until its deadline if it has one (%t); %s after %s returns %v", deadline, what, code, err)
 			}
 		}
 	}
 }
 
-// The rule: conflicts with a transaction or another region pass, and are repeated, with
-// pauses of milliseconds and not for ever.
+// The rule: conflicts with a transaction or another region pass, and are retried, with
+// pauses of milliseconds and a limit.
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	for _, code := range conflicts {
 		conflict := refuse(400, code, "busy")
 		for what, call := range storeCalls {
 			if strings.Contains(what, "Many") || strings.Contains(what, "Scan") || what == "DeletePrefix" || what == "Count" {
-				continue // for one item they are the same
+				continue // the same for one item
 			}
 			f := newFake(t, conflict, conflict, ok(`{"Item":`+itemJSON("key", "value", token, 0)+`}`))
 			if err := call.do(t.Context(), f.store(t)); err != nil || len(f.ops()) != 3 {
-				t.Errorf("rule: conflicts are repeated; %s after two of %s says %v after %d requests", what, code, err, len(f.ops()))
+				t.Errorf("rule: conflicts are retried; %s after two of %s returns %v after %d requests", what, code, err, len(f.ops()))
 			}
 			f = newFake(t, conflict)
 			wantError(t, what, call.do(t.Context(), f.store(t)), kv.ErrUnavailable, false, code)
@@ -642,7 +642,7 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// The rule: what the service refuses for another reason is not said of the primary key.
+// The rule: other errors of the service are not reported as errors of the primary key.
 func TestOtherValidationExceptions(t *testing.T) {
 	t.Parallel()
 	for message, about := range map[string]bool{
@@ -659,7 +659,7 @@ func TestOtherValidationExceptions(t *testing.T) {
 		for what, call := range storeCalls {
 			err := call.do(t.Context(), newFake(t, refuse(400, "ValidationException", message)).store(t))
 			if said := strings.Contains(err.Error(), "the primary key of table"); said != about || !errors.Is(err, kv.ErrIncompatible) {
-				t.Errorf("rule: %q is said of the primary key: %t; %s says %v", message, about, what, err)
+				t.Errorf("rule: %q is about the primary key: %t; %s returns %v", message, about, what, err)
 			}
 		}
 	}

@@ -2,7 +2,8 @@ package dynamokv
 
 import "testing"
 
-// The rule: a table has one identity, however its URL is spelled, and no other table has it.
+// The rule: a table has one identity, whatever the spelling of its URL, and no other table
+// has it.
 func TestIdentity(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "", "AWS_REGION": "eu-west-1", "AWS_PROFILE": "",
@@ -35,7 +36,7 @@ func TestIdentity(t *testing.T) {
 		seen[want] = urls[0]
 		for _, url := range urls[1:] {
 			if got := identity(url); got != want {
-				t.Errorf("the identity of %s is %q; want that of %s, %q", url, got, urls[0], want)
+				t.Errorf("the identity of %s is %q; want the identity of %s, %q", url, got, urls[0], want)
 			}
 		}
 	}

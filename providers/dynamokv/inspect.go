@@ -14,8 +14,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// inspect makes the checks of [Inspect], one after the other. It refuses what
-// EnsureWith refuses, by the same functions.
+// inspect makes the checks of [Inspect], one after another. It refuses what EnsureWith
+// refuses, by the same functions.
 func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) bool) {
 	reached := provider.Reach(ctx, c.transport, c.endpoint)
 	for _, check := range reached {
@@ -33,7 +33,7 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	}
 	detail := "found, for region " + region
 	if c.stand {
-		detail = "placeholders, since the endpoint is not encrypted, for region " + region
+		detail = "placeholders, because the endpoint is not encrypted, for region " + region
 	}
 	if !yield(provider.Check{Name: "credentials", Status: provider.OK, Detail: detail}) {
 		return
@@ -65,17 +65,17 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	}
 	if n, of := d.countForeign(ctx); n > 0 {
 		yield(provider.Check{
-			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d items, or not where they are", n, of),
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("%d of the first %d items are not skykv's, or are in the wrong place", n, of),
 			Fix: "delete them, or keep them in another table",
 		})
 	}
 }
 
-// foreignSample bounds how many items countForeign looks at: it reads up to 1 MiB.
+// foreignSample is the greatest number of items that countForeign reads, up to 1 MiB.
 const foreignSample = 1000
 
 // countForeign makes one request for items of the table, and counts those that no store
-// finds by their keys. Who may not look finds none.
+// finds by their keys. Without the permission it counts none.
 func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	metadata, names := d.layout.projection(false)
 	out, err := d.scanPage(ctx, &dynamodb.ScanInput{
@@ -104,16 +104,16 @@ func (d *driver) noTable(region string) provider.Check {
 	}
 }
 
-// notPermitted is the check of a setting that the credentials may not look at. A store
-// works without that.
+// notPermitted returns the check of a setting that the credentials do not permit to
+// read. A store works without that permission.
 func notPermitted(name, action string) provider.Check {
 	return provider.Check{
-		Name: name, Status: provider.Warn, Detail: "cannot be looked at: " + action + " is not permitted",
-		Fix: "permit it to those who provision",
+		Name: name, Status: provider.Warn, Detail: "cannot be checked: " + action + " is not permitted",
+		Fix: "permit it for whoever provisions",
 	}
 }
 
-// inspectTable judges what describeTable returned.
+// inspectTable checks the result of describeTable.
 func (d *driver) inspectTable(described *types.TableDescription, err error) provider.Check {
 	switch {
 	case isDenied(err):
@@ -139,11 +139,11 @@ func (d *driver) inspectTable(described *types.TableDescription, err error) prov
 }
 
 var ttlOff = provider.Check{
-	Name: "ttl", Status: provider.Warn, Detail: "off: expired entries stay, and cost, for ever", Fix: provider.Provision,
+	Name: "ttl", Status: provider.Warn, Detail: "off: expired entries stay and cost money for ever", Fix: provider.Provision,
 	Step: fmt.Sprintf("switch on the TTL of attribute %q", attrTTL),
 }
 
-// inspectTTL judges what describeTTL returned.
+// inspectTTL checks the result of describeTTL.
 func (d *driver) inspectTTL(described *types.TimeToLiveDescription, err error) provider.Check {
 	switch {
 	case isDenied(err):
@@ -155,7 +155,7 @@ func (d *driver) inspectTTL(described *types.TimeToLiveDescription, err error) p
 	case errors.Is(err, kv.ErrUnavailable): // the store works meanwhile
 		return provider.Check{Name: "ttl", Status: provider.Warn, Detail: "is being switched off", Fix: "wait up to an hour, then " + provider.Provision}
 	case err != nil:
-		return provider.Failed("ttl", err, "switch that off, and provision an hour later")
+		return provider.Failed("ttl", err, "switch that TTL off, and provision an hour later")
 	case off:
 		return ttlOff
 	}
@@ -166,11 +166,12 @@ func (d *driver) inspectLayout(ctx context.Context) provider.Check {
 	found, err := d.readLayout(ctx)
 	switch {
 	case isDenied(err):
-		return provider.Failed("layout", err, "permit dynamodb:GetItem, and what else the package documentation of dynamokv lists")
+		return provider.Failed("layout", err, "permit dynamodb:GetItem, and the other actions in the package documentation of dynamokv")
 	case err != nil:
 		return provider.Failed("layout", err, "see the message")
 	case found == nil:
-		// Who may not look for the items of others takes it that there are none.
+		// Without the permission to look for other programs' items, assume that there
+		// are none.
 		if _, err := d.checkOwner(ctx); err != nil && !isDenied(err) {
 			return provider.ForeignLayout(err)
 		}

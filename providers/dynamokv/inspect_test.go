@@ -18,7 +18,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// byOp answers each operation in its way. The others find an empty table without TTL.
+// byOp responds to each operation separately. The other operations find an empty table
+// without TTL.
 func byOp(answers map[string]answer) answer {
 	others := map[string]answer{"DescribeTimeToLive": ttl("DISABLED", ""), "UpdateTimeToLive": ok(ttlSwitched), "Scan": noItems}
 	return func(w http.ResponseWriter, r *http.Request, c call) {
@@ -36,7 +37,7 @@ func byOp(answers map[string]answer) answer {
 var noItems = ok(`{"Items":[],"Count":0}`)
 
 // wantChecks compares checks with lines of a status, a name and words of the detail.
-// What Ensure can fix says so, and so does every warning or failure.
+// Every warning or failure must have a fix.
 func wantChecks(t *testing.T, checks []provider.Check, lines ...string) {
 	t.Helper()
 	shown := make([]string, len(checks))
@@ -54,8 +55,8 @@ func wantChecks(t *testing.T, checks []provider.Check, lines ...string) {
 	}
 }
 
-// Inspect and Ensure know the same tables: what one reports as beyond repair the other
-// refuses, and what one has a step for the other does.
+// Inspect and Ensure agree: Ensure refuses what Inspect reports as beyond repair, and
+// does what has a step.
 func TestInspectAgreesWithEnsure(t *testing.T) {
 	t.Parallel()
 	active := described("ACTIVE", "pk", "S", "sk", "S")
@@ -66,31 +67,31 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 	for name, test := range map[string]struct {
 		answers map[string]answer
 		want    []string
-		refused error // by Ensure, nil where it succeeds
+		refused error // Ensure's error, nil if it succeeds
 	}{
 		"complete": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layout16)},
 			[]string{table, on, layout}, nil},
 		"without TTL": {map[string]answer{"DescribeTable": active, "GetItem": item(layout16)},
 			[]string{table, "warn ttl: off", layout}, nil},
 		"TTL on another attribute": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "x"), "GetItem": item(layout16)},
-			[]string{table, `fail ttl: is on attribute "x"; it must be on "ttl"`, layout}, kv.ErrIncompatible},
+			[]string{table, `fail ttl: is on attribute "x"; want attribute "ttl"`, layout}, kv.ErrIncompatible},
 		"TTL being switched off": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("DISABLING", "ttl"), "GetItem": item(layout16)},
 			[]string{table, "warn ttl: being switched off", layout}, kv.ErrUnavailable},
 		"no layout record": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl")},
 			[]string{table, on, "warn layout: no layout record yet"}, nil},
-		"items of others": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)},
+		"items of other programs": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": ok(`{"Items":[{"pk":{"S":"a"}}],"Count":1}`)},
 			[]string{table, on, "fail layout: belongs to another program"}, kv.ErrIncompatible},
 		"other shards": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"N":"4"}`))},
 			[]string{table, on, "fail layout: 4 shards; the URL says 16"}, kv.ErrIncompatible},
 		"other layout": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(alienJSON)},
-			[]string{table, on, `fail layout: is in layout "alien" and was to be opened in layout "skykv"; want layout=alien`}, kv.ErrIncompatible},
+			[]string{table, on, `fail layout: has layout "alien" and was opened with layout "skykv"; want layout=alien`}, kv.ErrIncompatible},
 		"items of the reference platform": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"),
 			"Scan": ok(`{"Items":[{"pk":{"S":"bucket_2"},"sk":{"S":"user:42"},"version":{"S":"` + hexVersion + `"},"value":{"B":""}}],"Count":1}`)},
-			[]string{table, on, "fail layout: belongs to another program, one of the reference platform; want layout=alien"}, kv.ErrIncompatible},
+			[]string{table, on, "fail layout: belongs to another program, on the reference platform; want layout=alien"}, kv.ErrIncompatible},
 		"format 1": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))},
 			[]string{table, on, "fail layout: format 1"}, kv.ErrIncompatible},
-		"no record of skykv's": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"S":"16"}`))},
-			[]string{table, on, "fail layout: is no layout record"}, kv.ErrIncompatible},
+		"not a record of skykv": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"S":"16"}`))},
+			[]string{table, on, "fail layout: is not a layout record"}, kv.ErrIncompatible},
 		"other attributes as the key": {map[string]answer{"DescribeTable": described("ACTIVE", "id", "S", "sk", "S")},
 			[]string{"fail table: is HASH id S RANGE sk S; it must be HASH pk S RANGE sk S"}, kv.ErrIncompatible},
 		"other types of the key": {map[string]answer{"DescribeTable": described("ACTIVE", "pk", "S", "sk", "B")},
@@ -101,7 +102,7 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			[]string{"warn table: dynamodb:DescribeTable", "warn ttl: dynamodb:DescribeTimeToLive", layout}, kv.ErrPermission},
 		"reading denied": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": denied},
 			[]string{table, on, "fail layout: not authorized"}, kv.ErrPermission},
-		"looking for items of others denied": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": denied},
+		"reading other programs' items denied": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": denied},
 			[]string{table, on, "warn layout: no layout record yet"}, kv.ErrPermission},
 		"unknown credentials": {map[string]answer{"DescribeTable": refuse(400, "UnrecognizedClientException", "The security token included in the request is invalid.")},
 			[]string{"fail table: security token"}, kv.ErrPermission},
@@ -113,7 +114,7 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			wantChecks(t, checks, append([]string{reached, clock, credentials}, test.want...)...)
 			for _, op := range f.ops() {
 				if strings.HasPrefix(op, "Create") || strings.HasPrefix(op, "Update") || strings.HasPrefix(op, "Put") {
-					t.Errorf("rule: Inspect changes nothing; it asked for %s", op)
+					t.Errorf("rule: Inspect changes nothing; it requested %s", op)
 				}
 			}
 			beyond := slices.ContainsFunc(checks, func(c provider.Check) bool { return c.Status == provider.Fail && c.Step == "" })
@@ -122,12 +123,12 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 				t.Errorf("Ensure: %v; want %v", err, test.refused)
 			}
 			if incompatible := errors.Is(err, kv.ErrIncompatible); incompatible && !beyond || err == nil && beyond {
-				t.Errorf("rule: Inspect fails where Ensure refuses; there are the checks %+v and the error %v", checks, err)
+				t.Errorf("rule: Inspect fails if Ensure refuses; the checks are %+v and the error is %v", checks, err)
 			}
 		})
 	}
 
-	// Of these Ensure makes what is missing.
+	// Ensure creates what is missing here.
 	for name, test := range map[string]struct {
 		answer answer
 		want   []string
@@ -147,7 +148,7 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			}
 		}
 		if !slices.Equal(steps, test.steps) {
-			t.Errorf("rule: a check says what Ensure does about it; with %s the steps are %q, want %q", name, steps, test.steps)
+			t.Errorf("rule: a check has the step that Ensure takes; with %s the steps are %q, want %q", name, steps, test.steps)
 		}
 	}
 }
@@ -172,7 +173,7 @@ func TestInspectTTL(t *testing.T) {
 	}
 }
 
-// Inspect looks at the host that the store goes to, by the store's own client.
+// Inspect checks the host that the store uses, with the store's own client.
 func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"})
 	f := newFake(t, byOp(map[string]answer{
@@ -183,7 +184,7 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	wantChecks(t, checks, "ok reachable: "+f.url, "ok clock: ", "ok credentials: eu-central-1", "ok table: ", "ok ttl: ", "ok layout: ")
 	f.wantOps(t, "", "DescribeTable", "DescribeTimeToLive", "GetItem", "Scan")
 
-	// Without credentials the host is reached all the same.
+	// Without credentials Inspect still reaches the host.
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	f = newTLSFake(t, ok("{}"))
 	t.Setenv("AWS_ENDPOINT_URL", f.url)
@@ -195,7 +196,8 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	f.wantOps(t, "")
 }
 
-// The rule: doctor counts what no store finds by its key, as far as one request shows it.
+// The rule: doctor counts the items that no store finds by their keys, as far as one
+// request shows them.
 func TestInspectCountsForeignItems(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -209,7 +211,7 @@ func TestInspectCountsForeignItems(t *testing.T) {
 			`,{"pk":{"S":"` + fmt.Sprint(kv.Shard("no token", DefaultShards)) + `"},"sk":{"S":"no token"}}` +
 			`,{"pk":{"S":"` + fmt.Sprint(kv.Shard("no\nkey", DefaultShards)) + `"},"sk":{"S":"no\nkey"},"t":{"S":"` + token + `"}}]}`),
 			"warn records: 4 of the first 6 items"},
-		"looking not permitted": {refuse(400, "AccessDeniedException", "no"), ""},
+		"reading not permitted": {refuse(400, "AccessDeniedException", "no"), ""},
 	} {
 		f := newFake(t, byOp(map[string]answer{
 			"DescribeTable": described("ACTIVE", "pk", "S", "sk", "S"), "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": ok(`{"Item":` + layout16 + `}`),
@@ -244,7 +246,7 @@ func TestInspectEndsEarly(t *testing.T) {
 	}
 }
 
-// By URL, on the real DynamoDB Local: from no table to a store.
+// By URL, on a real DynamoDB Local: from no table to a store.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	client := local(t)
@@ -276,6 +278,6 @@ func TestProvider(t *testing.T) {
 	}
 	defer c.Close()
 	if err := EnsureWith(context.WithoutCancel(ctx), c.Client, c.Table, &c.Options); err != nil || c.Table != table || c.Options.Shards != 4 {
-		t.Errorf("rule: what Connect returns are the arguments of EnsureWith; got %+v, %v", c, err)
+		t.Errorf("rule: the fields of a Connection are arguments of EnsureWith; got %+v, %v", c, err)
 	}
 }

@@ -18,48 +18,48 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// layout is how records lie in a table: the attributes and their names, the primary
-// key, the shards, the expressions and the layout record. doc.go describes both of
-// them. Only this file knows any of it.
+// layout says how records are stored in a table: the attributes and their names, the
+// primary key, the shards, the expressions and the layout record. doc.go describes both
+// layouts. Only this file knows them.
 type layout struct {
 	name       provider.Layout
-	driver     string                 // the driver's name, since versions are of a layout
+	driver     string                 // the driver's name, which differs because versions belong to a layout
 	partitions []types.AttributeValue // the partition key value of each shard
 
 	shard         func(key string) int
-	shardOfPrefix func(prefix string) (int, bool) // nil where keys of one group are in several shards
+	shardOfPrefix func(prefix string) (int, bool) // nil if keys of one group are in several shards
 
 	attributes
 	expressions
 
-	// shared says that other programs write items as well, and do not know the attributes
-	// expires and predecessors. Those count only while the rest of the item agrees with
-	// them. The item's expiry is its ttl, by which these programs judge it and after which
-	// the service removes it.
+	// shared says that other programs write items too, and do not know the attributes
+	// expires and predecessors. These are valid only while the rest of the item agrees
+	// with them. The item's expiry is its ttl, by which these programs judge it and
+	// after which the service removes it.
 	shared bool
 }
 
-// attributes are the names of those of an item, beside pk, sk and ttl.
+// attributes are the names of an item's attributes, besides pk, sk and ttl.
 type attributes struct{ value, token, expires, predecessors string }
 
-// expressions are those of requests. Expressions with a name that is a reserved word
-// have a placeholder for it, and come with names.
+// expressions are the expressions of requests. An expression with a name that is a
+// reserved word has a placeholder for it, and comes with names.
 type expressions struct {
-	// The conditions of writes. An item is one of the layout if its attributes have the
-	// types that decode wants. Every write leaves all other items alone, which costs no
-	// further request.
+	// The conditions of writes. An item belongs to the layout if its attributes have the
+	// types that decode expects. Every write keeps all other items, without another
+	// request.
 	any, absent, version, live string
 	conditionNames             map[string]string
 
-	set, setExpiry, removeExpiry string // of a touch
+	set, setExpiry, removeExpiry string // for a touch
 	touchNames                   map[string]string
 
-	filter      string // of scans; it keeps items with an expiry of another type, to report them
+	filter      string // for scans; it keeps items with an expiry of another type, to report them
 	filterNames map[string]string
 
-	odd string // of counts: items that are expired, or may be, or that are none of the layout
+	odd string // for counts: items that have or may have expired, or are not of the layout
 
-	metadata      string // what a read without values asks for
+	metadata      string // what a read without values requests
 	metadataNames map[string]string
 }
 
@@ -78,8 +78,8 @@ func newLayout(shards int) *layout {
 	return l
 }
 
-// alienLayout is the layout of the reference platform's programs, with two attributes
-// of skykv's own.
+// alienLayout is the layout of the reference platform's programs, with two attributes of
+// skykv.
 var alienLayout = func() *layout {
 	l := &layout{
 		name: provider.LayoutAlien, driver: name + "-alien", shared: true,
@@ -96,7 +96,7 @@ var alienLayout = func() *layout {
 // format is the version of the layouts that doc.go describes.
 const format = 2
 
-// The attributes of an item. The first three are those of both layouts.
+// The attributes of an item. The first three are in both layouts.
 const (
 	attrShard        = "pk"
 	attrKey          = "sk"
@@ -122,7 +122,7 @@ func (l *layout) primaryKey(key string) item {
 	return item{attrShard: l.partitions[l.shard(key)], attrKey: text(key)}
 }
 
-// keyOf returns the key of an item or of a primary key, "" when it has none.
+// keyOf returns the key of an item or of a primary key, "" if it has none.
 func (l *layout) keyOf(it item) string {
 	if s, ok := it[attrKey].(*types.AttributeValueMemberS); ok {
 		return s.Value
@@ -130,7 +130,8 @@ func (l *layout) keyOf(it item) string {
 	return ""
 }
 
-// position names the place of a primary key among all of a table, "" when it is none.
+// position returns a text for the position of a primary key in a table, "" if the key is
+// invalid.
 func (l *layout) position(primaryKey item) string {
 	partition, ok := primaryKey[attrShard].(*types.AttributeValueMemberS)
 	if key := l.keyOf(primaryKey); ok && key != "" {
@@ -154,7 +155,7 @@ func (l *layout) encode(rec kv.Record) item {
 	return it
 }
 
-// deleteAt returns when the service may delete an item, in its unit: seconds.
+// deleteAt returns the time after which the service may delete an item, in seconds.
 func (l *layout) deleteAt(expires int64) types.AttributeValue {
 	if l.shared {
 		return number(seconds(expires))
@@ -166,7 +167,7 @@ func (l *layout) deleteAt(expires int64) types.AttributeValue {
 func seconds(ms int64) int64 { return ms/1000 + min(ms%1000, 1) }
 
 // encodePredecessors returns the predecessors of a record. In items that others write
-// they name the write that they belong to.
+// too, they name the write that they belong to.
 func (l *layout) encodePredecessors(rec kv.Record) types.AttributeValue {
 	if l.shared {
 		return text(rec.Token + " " + rec.Predecessors)
@@ -174,8 +175,8 @@ func (l *layout) encodePredecessors(rec kv.Record) types.AttributeValue {
 	return text(rec.Predecessors)
 }
 
-// decode reads the item of key. The record keeps the item's slices. An item that is
-// none of the layout is ErrIncompatible.
+// decode reads the item of key. The record keeps the item's slices. An item that is not
+// of the layout is ErrIncompatible.
 func (l *layout) decode(key string, it item, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key}
 	token, ok := it[l.token].(*types.AttributeValueMemberS)
@@ -228,7 +229,7 @@ func (l *layout) decodePredecessors(it item) (string, *kv.Error) {
 }
 
 // decodeTTL returns the expiry of an item that others may have written: skykv's exact
-// instant if that is within the second that ends with ttl, and else that end.
+// instant if it is within the second that ends at ttl, and otherwise that end.
 func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
 	var ttl int64
 	switch n := it[attrTTL].(type) {
@@ -245,12 +246,12 @@ func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
 	if exact, err := l.decodeExpiry(it); err == nil && exact != 0 && seconds(exact) == ttl {
 		return exact, nil
 	}
-	// The bounds are expired for ever, and as good as never.
+	// The lower bound has always expired. The upper bound practically never does.
 	return max(1, min(ttl, kv.MaxExpiry.Unix())*1000), nil
 }
 
-// predecessorsOf returns the predecessors that an item has beside a token, if they are of
-// the write that the token is of.
+// predecessorsOf returns the predecessors of an item with a token, if they belong to the
+// write of that token.
 func (l *layout) predecessorsOf(token string, it item) string {
 	all, err := l.decodePredecessors(it)
 	of, predecessors, _ := strings.Cut(all, " ")
@@ -260,11 +261,11 @@ func (l *layout) predecessorsOf(token string, it item) string {
 	return predecessors
 }
 
-// retoken replaces the tokens of the records in an encoded request by those that an
-// attempt stores, and returns how many there were.
+// retoken replaces the tokens of the records in an encoded request by the tokens of an
+// attempt, and returns how many there were.
 func (l *layout) retoken(request []byte, attempt int) int {
 	// Nothing else in a request looks like these. Keys and predecessors have no quotes,
-	// values are in base64, and versions in a condition have their quotes escaped.
+	// values are in base64, and versions in a condition have escaped quotes.
 	found := 0
 	for _, before := range []string{`"` + l.token + `":{"S":"`, `":token":{"S":"`} {
 		for rest := request; ; found++ {
@@ -280,7 +281,7 @@ func (l *layout) retoken(request []byte, attempt int) int {
 	return found
 }
 
-// The expressions of skykv's own layout. All requests share these. The SDK only reads
+// The expressions of skykv's own layout. All requests share them. The SDK only reads
 // them.
 const (
 	exprBody   = "attribute_type(v, :b) AND (attribute_not_exists(p) OR attribute_type(p, :s))"
@@ -303,8 +304,8 @@ var ownExpressions = expressions{
 }
 
 // The expressions of the other layout. Its conditions cannot tell whether skykv's exact
-// instant counts: they hold where the ttl alone decides, and the store judges the second
-// in which it does not.
+// instant is valid. So they use the ttl alone where it decides, and in the second where
+// it does not, the store judges.
 const (
 	alienExpiry = "(attribute_not_exists(#ttl) OR attribute_type(#ttl, :n))"
 	alienLive   = "attribute_type(#t, :s) AND attribute_type(#v, :b) AND (attribute_not_exists(#ttl) OR (attribute_type(#ttl, :n) AND #ttl > :now))"
@@ -343,16 +344,16 @@ var (
 	valuesAny = item{":s": typeS, ":b": typeB, ":n": typeN}
 )
 
-// condition is that of a write, in the service's words.
+// condition is the condition of a write in the service's form.
 type condition struct {
 	expr   *string
 	names  map[string]string
 	values item
 }
 
-// expired returns what the expiry of items is compared with: items up to it have expired
-// at an instant for certain, and items above live have not. Between the two, if there is
-// something between, the store must judge.
+// expired returns the instants with which the expiry of items is compared: items with an
+// expiry up to expired have certainly expired, and items above live have not. Between
+// the two the store must judge.
 func (l *layout) expired(now int64) (expired, live int64) {
 	if l.shared {
 		return now / 1000, now/1000 + 1
@@ -361,7 +362,7 @@ func (l *layout) expired(now int64) (expired, live int64) {
 }
 
 // condition returns the condition of a write. It reports whether it knows the kinds of
-// both.
+// the write and its condition.
 func (l *layout) condition(w kv.Write, now int64) (c condition, known bool) {
 	c.names = l.conditionNames
 	expired, live := l.expired(now)
@@ -383,8 +384,8 @@ func (l *layout) condition(w kv.Write, now int64) (c condition, known bool) {
 	return condition{}, false
 }
 
-// touch returns the expression that replaces all of an item but its value, and adds its
-// names and values to those of the condition.
+// touch returns the expression that replaces everything but the value of an item. It
+// adds its names and values to the names and values of the condition.
 func (l *layout) touch(rec kv.Record, c *condition) (expr *string) {
 	c.names = l.touchNames
 	set, remove := l.set, ""
@@ -408,15 +409,15 @@ func (l *layout) touch(rec kv.Record, c *condition) (expr *string) {
 	return &set
 }
 
-// failed returns what was under the key of a write whose condition has failed. The value
-// came along, whether it is wanted or not. An item that skykv did not write makes the
-// conditions of all kinds fail, and is an error.
+// failed returns the record under the key of a write whose condition has failed. The
+// service sends the value in any case. An item that skykv did not write makes conditions
+// of all kinds fail, and is an error.
 func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 	none := kv.Found{Record: kv.Record{Key: w.Key}}
 	switch {
 	case it == nil && (w.Condition.Kind == kv.CondVersion || w.Condition.Kind == kv.CondLive):
 		return none, nil
-	case it == nil: // without an item, all others hold
+	case it == nil: // without an item, all other conditions hold
 		return none, errNoItem
 	case l.keyOf(it) != w.Key:
 		return none, errNoAnswer("its item has another key")
@@ -428,7 +429,7 @@ func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
-// projection returns what a read asks for: nil for all of an item.
+// projection returns what a read requests: nil for the whole item.
 func (l *layout) projection(withValue bool) (expr *string, names map[string]string) {
 	if withValue {
 		return nil, nil
@@ -450,15 +451,15 @@ func (l *layout) query(req kv.ScanRequest) *dynamodb.QueryInput {
 		in.FilterExpression = &l.filter
 		in.ExpressionAttributeValues[":now"] = number(expired)
 		in.ExpressionAttributeValues[":n"] = typeN
-		if in.ExpressionAttributeNames == nil { // those of the projection have it as well
+		if in.ExpressionAttributeNames == nil { // the names of the projection include it
 			in.ExpressionAttributeNames = l.filterNames
 		}
 	}
 	return in
 }
 
-// count returns the part of a count's request that depends on the layout: only the items
-// that may not count come back.
+// count returns the part of a count's request that depends on the layout: the service
+// returns only the items that may not count.
 func (l *layout) count(req kv.ScanRequest) *dynamodb.QueryInput {
 	in := l.query(req)
 	_, live := l.expired(req.Now)
@@ -468,7 +469,7 @@ func (l *layout) count(req kv.ScanRequest) *dynamodb.QueryInput {
 	return in
 }
 
-// The primary key of a table, in the words of CreateTable.
+// The primary key of a table, in the form of CreateTable.
 var (
 	keySchema = []types.KeySchemaElement{
 		{AttributeName: aws.String(attrShard), KeyType: types.KeyTypeHash},
@@ -480,7 +481,7 @@ var (
 	}
 )
 
-// keyText shows a primary key, as in "HASH pk S RANGE sk S".
+// keyText returns a primary key as text, as in "HASH pk S RANGE sk S".
 func keyText(schema []types.KeySchemaElement, attributes []types.AttributeDefinition) string {
 	kinds := make(map[string]types.ScalarAttributeType)
 	for _, def := range attributes {
@@ -509,14 +510,14 @@ func (l *layout) checkTable(table string, described *types.TableDescription) err
 // keyRule says what the primary key must be.
 const keyRule = "the primary key of table %q must be " + attrShard + " and " + attrKey + ", both strings"
 
-// The layout record says how a table is to be read. It is an item of the same
-// table, under a partition key value that is no shard's in either layout.
+// The layout record says how to read a table. It is an item of the same table, with a
+// partition key value that is no shard in either layout.
 const (
 	layoutPartition = "layout"
 	layoutKey       = "skykv"
 	attrFormat      = "format"
 	attrShards      = "shards"
-	attrLayout      = "layout" // absent in skykv's own
+	attrLayout      = "layout" // absent in skykv's own layout
 )
 
 func (l *layout) recordKey() item {
@@ -532,8 +533,8 @@ func (l *layout) record() item {
 	return record
 }
 
-// readRecord returns the layout and the number of shards that a layout record says. It
-// refuses a record that skykv did not write, and other formats.
+// readRecord returns the layout and the number of shards in a layout record. It refuses
+// a record that skykv did not write, and other formats.
 func readRecord(table string, record item) (provider.Layout, int, error) {
 	foundFormat, isFormat := record[attrFormat].(*types.AttributeValueMemberN)
 	foundShards, isShards := record[attrShards].(*types.AttributeValueMemberN)
@@ -545,7 +546,7 @@ func readRecord(table string, record item) (provider.Layout, int, error) {
 	case isFormat && foundFormat.Value != strconv.Itoa(format):
 		return "", 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has format %s; this version of skykv knows format %d", table, foundFormat.Value, format)}
 	case !isFormat || shards < 1:
-		return "", 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("the item %q, %q of table %q is no layout record of skykv", layoutPartition, layoutKey, table)}
+		return "", 0, &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("the item %q, %q of table %q is not a layout record of skykv", layoutPartition, layoutKey, table)}
 	}
 	if found, ok := record[attrLayout].(*types.AttributeValueMemberS); ok {
 		return provider.Layout(found.Value), shards, nil
@@ -553,8 +554,8 @@ func readRecord(table string, record item) (provider.Layout, int, error) {
 	return provider.LayoutSkykv, shards, nil
 }
 
-// owns reports whether an item without a layout record shows that a table is in this
-// layout. Nothing is stored in skykv's own before that record.
+// owns reports whether an item without a layout record shows that a table has this
+// layout. skykv's own layout stores nothing before that record.
 func (l *layout) owns(it item) bool {
 	if !l.shared || l.keyOf(it) == "" || l.position(it) != l.position(l.primaryKey(l.keyOf(it))) {
 		return false
@@ -572,30 +573,31 @@ func (l *layout) checkRecord(table string, record item) error {
 	case found != l.name:
 		return l.errOther(table, found)
 	case shards != l.shards():
-		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has %d shards and was to be opened with %d; want the number that it was created with", table, shards, l.shards())}
+		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has %d shards and was opened with %d; want the number with which it was created", table, shards, l.shards())}
 	}
 	return nil
 }
 
 func (l *layout) errOther(table string, found provider.Layout) *kv.Error {
-	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q is in layout %q and was to be opened in layout %q; want layout=%s", table, found, l.name, found)}
+	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has layout %q and was opened with layout %q; want layout=%s", table, found, l.name, found)}
 }
 
-// errUnclaimed says that nobody has laid down yet how the records of a table are to lie.
+// errUnclaimed says that a table has no layout yet.
 func (d *driver) errUnclaimed() *kv.Error {
 	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %q is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", *d.table, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
-// checkLayout reads the layout record, and creates it in a table without items, if the
-// caller said in which layout. It refuses any other record, and a table with items of
-// others.
+// checkLayout reads the layout record. In a table without items it creates the record,
+// if the caller named the layout. It refuses any other record, and a table with items of
+// other programs.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err != nil {
 		return err
 	}
 	if found == nil {
-		// Who may not look for the items of others takes it that there are none.
+		// Without the permission to look for other programs' items, assume that there
+		// are none.
 		if found, err = d.checkOwner(ctx); err != nil && !isDenied(err) {
 			return err
 		}
@@ -628,8 +630,8 @@ func (d *driver) readLayout(ctx context.Context) (item, error) {
 	return out.Item, nil
 }
 
-// createLayout creates the layout record unless somebody was faster, and returns
-// the one that there is then.
+// createLayout creates the layout record unless another program was faster, and returns
+// the record.
 func (d *driver) createLayout(ctx context.Context) (item, error) {
 	own := d.layout.record()
 	a := d.watch(ctx, nil)
@@ -648,6 +650,6 @@ func (d *driver) createLayout(ctx context.Context) (item, error) {
 		return failed.Item, nil
 	}
 	e := a.failRead(err)
-	e.Err = fmt.Errorf("table %q has no layout record yet, and it cannot be created: %w", *d.table, e.Err)
+	e.Err = fmt.Errorf("table %q has no layout record, and it cannot be created: %w", *d.table, e.Err)
 	return nil, e
 }

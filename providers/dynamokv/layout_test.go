@@ -10,8 +10,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The items below are what programs in use have stored: a test that must be
-// changed here asks for a new format in the layout record.
+// Programs in production have stored these items: if this test must change, the
+// layout record needs a new format.
 func TestItemsAreOfFormat2(t *testing.T) {
 	t.Parallel()
 	l := newLayout(DefaultShards)
@@ -50,7 +50,7 @@ func TestItemsAreOfFormat2(t *testing.T) {
 			t.Errorf("decode without value of the item of %q: %+v, %v; want %+v", test.rec.Key, back, err, want)
 		}
 		if key := l.primaryKey(test.rec.Key); !reflect.DeepEqual(key, item{"pk": got["pk"], "sk": got["sk"]}) {
-			t.Errorf("the primary key of %q is %s; want that of its item, %s", test.rec.Key, show(key), show(got))
+			t.Errorf("the primary key of %q is %s; want the key of its item, %s", test.rec.Key, show(key), show(got))
 		}
 	}
 	want := item{
@@ -100,7 +100,7 @@ func TestDecodeRefusesForeignItems(t *testing.T) {
 			t.Errorf("rule: an item with %s is ErrIncompatible; got %+v, %v", name, rec, err)
 		}
 		if _, err := l.decode("key", it, false); (err == nil) != (test.attr == "v") {
-			t.Errorf("rule: without the value, an item with %s is judged by its other attributes; got %v", name, err)
+			t.Errorf("rule: without the value, an item with %s is read by its other attributes; got %v", name, err)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// provisioned is a client for DynamoDB Local and a new table there.
+// provisioned returns a client for DynamoDB Local and a new table there.
 func provisioned(t *testing.T) (*dynamodb.Client, string) {
 	client := local(t)
 	table := newTable(t, client)
@@ -27,8 +27,8 @@ func provisioned(t *testing.T) (*dynamodb.Client, string) {
 	return client, table
 }
 
-// What skykv did not write is reported, and left as it is by all writes but
-// those of batches, which take no conditions.
+// Items that skykv did not write are reported. No write changes them, except
+// writes of batches, which take no conditions.
 func TestForeignItemsInATable(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -43,7 +43,7 @@ func TestForeignItemsInATable(t *testing.T) {
 		"c": {"v": text("payload"), "t": text(token)},
 		"d": {"v": &types.AttributeValueMemberB{Value: []byte("payload")}, "t": text(token), "x": text("1")},
 		"e": {"v": text("payload"), "t": text(token), "x": number(time.Now().Add(time.Hour).UnixMilli())},
-		// Past expiries do not make them skykv's, to be taken over.
+		// A past expiry does not make them skykv's.
 		"f": {"x": number(1)},
 		"g": {"x": number(1), "v": text("payload"), "t": text(token)},
 		"i": {"v": &types.AttributeValueMemberB{Value: []byte("payload")}, "t": text(token), "p": number(1)},
@@ -70,7 +70,7 @@ func TestForeignItemsInATable(t *testing.T) {
 		}
 		got, err := client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &table, Key: item{"pk": attrs["pk"], "sk": attrs["sk"]}})
 		if err != nil || !reflect.DeepEqual(got.Item, attrs) {
-			t.Errorf("rule: foreign items are left as they are; %q is now %v, %v", key, show(got.Item), err)
+			t.Errorf("rule: foreign items do not change; %q is now %v, %v", key, show(got.Item), err)
 		}
 	}
 	seen := make(map[string]error)
@@ -79,16 +79,16 @@ func TestForeignItemsInATable(t *testing.T) {
 	}
 	for _, key := range []string{"a", "b", "c", "d", "e", "i"} {
 		if err := seen[key]; !errors.Is(err, kv.ErrIncompatible) {
-			t.Errorf("rule: a scan reports foreign items; for %q it said %v", key, err)
+			t.Errorf("rule: a scan reports foreign items; for %q it returned %v", key, err)
 		}
 	}
 	if err, ok := seen["h"]; !ok || err != nil {
-		t.Errorf("rule: a scan goes on after foreign items; for the entry after them it said %v, %v", ok, err)
+		t.Errorf("rule: a scan goes on after foreign items; for the entry after them it returned %v, %v", ok, err)
 	}
 }
 
-// An item of skykv's that another program changed is none any more, though it has
-// the token of a version that somebody knows.
+// An item of skykv that another program changed is not skykv's any more, although
+// it has the token of a known version.
 func TestDamagedItems(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -122,7 +122,7 @@ func TestDamagedItems(t *testing.T) {
 	}
 }
 
-// What the store alone reads is stored with the record, and returned by all reads.
+// Predecessors are stored with the record, and all reads return them.
 func TestPredecessorsAreKept(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -158,7 +158,7 @@ func TestPredecessorsAreKept(t *testing.T) {
 		}
 		failed, err := d.Write(ctx, put("key", kv.Condition{Kind: kv.CondAbsent}))
 		if err != nil || failed.Done || failed.Found.Predecessors != predecessors {
-			t.Errorf("rule: a failed condition reports the predecessors of what it found; got %+v, %v, want %q", failed, err, predecessors)
+			t.Errorf("rule: a failed condition reports the predecessors of the record that it found; got %+v, %v, want %q", failed, err, predecessors)
 		}
 	}
 }
@@ -183,7 +183,8 @@ func TestConditionsInBatches(t *testing.T) {
 	if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: d.layout.primaryKey("foreign")}); err != nil {
 		t.Fatal(err)
 	}
-	// Several keys for each outcome, so that results in another order are seen.
+	// Several keys for each result, so that results in the wrong order are
+	// noticed.
 	req := kv.WriteManyRequest{Now: put("", kv.Condition{}).Now}
 	var want []string
 	add := func(kind kv.WriteKind, key string, cond kv.Condition, outcome string) {
@@ -224,28 +225,28 @@ func TestConditionsInBatches(t *testing.T) {
 				got = append(got, "done")
 				found, err := d.Get(ctx, kv.GetRequest{Key: req.Writes[i].Key, WithValue: true})
 				if err != nil || found.Exists != (req.Writes[i].Kind == kv.KindPut) || found.Version != r.Version || string(found.Value) != string(req.Writes[i].Value) {
-					t.Errorf("rule: a batch reports the version of what it stored; %q has %+v, %v, and the batch said %q", req.Writes[i].Key, found, err, r.Version)
+					t.Errorf("rule: a batch reports the version of the stored record; %q has %+v, %v, and the batch reported %q", req.Writes[i].Key, found, err, r.Version)
 				}
 			}
 		}
 		return got
 	}
 	if got := outcomes(d.WriteMany(ctx, req)); !slices.Equal(got, want) {
-		t.Errorf("rule: each result of a batch is that of a single write, in their order; got\n%q, want\n%q", got, want)
+		t.Errorf("rule: each result of a batch is the result of a single write, in the order of the writes; got\n%q, want\n%q", got, want)
 	}
 
-	// Under the versions that it reported, the same keys are deleted.
+	// The same keys are deleted with the versions that it reported.
 	req.Writes, want = nil, nil
 	add(kv.KindDelete, "taken", version(token), "done")
 	add(kv.KindDelete, "absent-0", version(fmt.Sprintf("batch-token-%010d", 1)), "done")
 	add(kv.KindDelete, "absent-1", version(token), fmt.Sprintf("found batch-token-%010d", 5))
 	if got := outcomes(d.WriteMany(ctx, req)); !slices.Equal(got, want) {
-		t.Errorf("rule: each result of a batch is that of a single write, in their order; got\n%q, want\n%q", got, want)
+		t.Errorf("rule: each result of a batch is the result of a single write, in the order of the writes; got\n%q, want\n%q", got, want)
 	}
 }
 
-// The service deletes what expired more than an hour ago by its own clock, and
-// nothing sooner. DynamoDB Local does so within seconds.
+// The service deletes items that expired more than an hour ago by its own clock,
+// and no others. DynamoDB Local does so within seconds.
 func TestNativeTTL(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)

@@ -12,7 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// largePages answers queries for the keys, with one value for all, in pages of at most 1 MB.
+// largePages responds to queries for the keys, with one value for all, in pages of at most 1
+// MB.
 func largePages(keys []string, value string) answer {
 	inShard := make([][]string, DefaultShards)
 	for _, key := range keys {

@@ -6,8 +6,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: a meter counts every request, and each attempt at it, also those that
-// ended with an error.
+// The rule: a meter counts every request and each attempt at it, also if it ended
+// with an error.
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	failed := refuse(500, "InternalServerError", "oops")
@@ -36,7 +36,7 @@ func TestMeter(t *testing.T) {
 			for range d.GetMany(t.Context(), kv.GetManyRequest{Keys: names(250), Meter: m}) {
 			}
 		}, meters{3, 4}},
-		{"GetMany with a key that is left", []answer{failed, first, done}, func(d *driver, m *kv.Meter) {
+		{"GetMany with an unprocessed key", []answer{failed, first, done}, func(d *driver, m *kv.Meter) {
 			for range d.GetMany(t.Context(), kv.GetManyRequest{Keys: names(2), Meter: m}) {
 			}
 		}, meters{2, 3}},
@@ -78,7 +78,7 @@ func TestMeter(t *testing.T) {
 			f := newFake(t, test.answers...)
 			test.do(f.driver(t), m)
 			if got := (meters{m.Requests(), m.Attempts()}); got != test.want || got.attempts != len(f.ops()) {
-				t.Errorf("rule: a meter counts requests and attempts; it says %+v, want %+v, and the service saw %d", got, test.want, len(f.ops()))
+				t.Errorf("rule: a meter counts requests and attempts; it has %+v, want %+v, and the service saw %d", got, test.want, len(f.ops()))
 			}
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Every operation has a price: this is how many requests it makes.
+// Every operation has a price: the number of its requests.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -51,7 +51,7 @@ func TestRequests(t *testing.T) {
 			_, err := s.Put(ctx, "key", nil, kv.IfNotExists())
 			return err
 		}, []answer{done}, map[string]int{"PutItem": 1}},
-		{"Put if absent, in vain", func(_ *testing.T, s *kv.Store) error {
+		{"Put if absent of an existing key", func(_ *testing.T, s *kv.Store) error {
 			if _, err := s.Put(ctx, "key", nil, kv.IfNotExists()); err == nil {
 				return fmt.Errorf("no error")
 			}
@@ -80,14 +80,14 @@ func TestRequests(t *testing.T) {
 		{"Count of a group", func(_ *testing.T, s *kv.Store) error {
 			n, err := s.Count(ctx, "group::")
 			if err == nil && n != 1001 {
-				return fmt.Errorf("the count is %d; want 998 that no page has, and the 3 live ones of those it has", n)
+				return fmt.Errorf("the count is %d; want 998 that no page has, and 3 live ones on the page", n)
 			}
 			return err
 		}, []answer{
 			ok(`{"Items":[],"Count":0,"ScannedCount":900,"LastEvaluatedKey":{"pk":{"S":"1"},"sk":{"S":"group::7"}}}`),
 			ok(`{"Count":4,"Items":[` + strings.Join([]string{itemJSON("group::8", "", token, 1), itemJSON("group::9", "", token, 0), itemJSON("group::a", "", token, 0), itemJSON("group::b", "", token, 0)}, ",") + `],"ScannedCount":102}`),
 		}, map[string]int{"Query": 2}},
-		{"Count of a group with an item of others", func(_ *testing.T, s *kv.Store) error {
+		{"Count of a group with an item of another program", func(_ *testing.T, s *kv.Store) error {
 			n, err := s.Count(ctx, "group::")
 			if batch, ok := errors.AsType[*kv.BatchError](err); n != 1 || !ok || !errors.Is(batch.Failed["group::8"], kv.ErrIncompatible) {
 				return fmt.Errorf("the count is %d, %v; want 1, and the key of the other item", n, err)
@@ -127,7 +127,7 @@ func TestRequests(t *testing.T) {
 				want["BatchGetItem"], want["BatchWriteItem"] = (n+99)/100, 2*((n+24)/25)
 			}
 			wantRequests(t, f, want)
-			// No request is larger than the service takes, none has a key twice.
+			// No request is larger than the service accepts, and none has a key twice.
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			seen := make(map[string]int)
@@ -189,7 +189,7 @@ func TestReadRequests(t *testing.T) {
 	}
 }
 
-// Reads of a view for stale reads ask for nothing consistent, which halves their price.
+// Reads of a stale view are not consistent, which halves their price.
 func TestStaleReads(t *testing.T) {
 	t.Parallel()
 	f := newFake(t,
@@ -210,7 +210,7 @@ func TestStaleReads(t *testing.T) {
 	for n := range f.ops() {
 		body, _ := json.Marshal(f.call(n).body)
 		if strings.Contains(string(body), `"ConsistentRead":true`) {
-			t.Errorf("rule: a stale read is not consistent; %s asks %s", f.call(n).op, body)
+			t.Errorf("rule: a stale read is not consistent; %s sends %s", f.call(n).op, body)
 		}
 	}
 }

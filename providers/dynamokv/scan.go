@@ -12,8 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// maxPage bounds how far the pages of a scan grow, in items. The service ends
-// every page at 1 MiB.
+// maxPage is the greatest page of a scan, in items. The service ends every page at 1
+// MiB.
 const maxPage = 1000
 
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
@@ -34,7 +34,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 					return
 				}
 				rec, err := d.layout.decode(key, it, req.WithValue)
-				out.Items[i] = nil // the loop's body may take its time, the memory is needed
+				out.Items[i] = nil // frees the memory: the loop's body may take long
 				if err != nil {
 					rec.Key = key
 				}
@@ -50,15 +50,15 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				return
 			}
 			if len(out.Items) == 0 {
-				// A run of expired items: cross it in longer steps.
+				// A sequence of expired items: read it in larger pages.
 				*in.Limit = min(*in.Limit*2, maxPage)
 			}
 		}
 	}
 }
 
-// count has the service count, and looks at the items that may not count. A page of the
-// service has 1 MiB of items, of which those come back.
+// count lets the service count, and reads the items that may not count. A page of the
+// service covers 1 MiB of items.
 func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err error) {
 	in := d.layout.count(req)
 	in.TableName, in.ConsistentRead = d.table, consistent(req.Stale)
@@ -94,7 +94,7 @@ func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err erro
 	return n, nil
 }
 
-// page makes one request of a scan, or of a count, whose answer must have numbers.
+// page makes one request of a scan, or of a count, whose response must have numbers.
 func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Meter, counts bool) (*dynamodb.QueryOutput, error) {
 	a := d.watchMany(ctx, meter, mostPage)
 	defer a.end()
@@ -104,14 +104,14 @@ func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Me
 		return nil, a.failRead(err)
 	case out.Items == nil:
 		return nil, errNoAnswer("it has no list of items")
-	case counts && len(out.Items) == 0 && !a.body.names("Count") && !a.body.names("ScannedCount"): // the SDK says 0 then
+	case counts && len(out.Items) == 0 && !a.body.names("Count") && !a.body.names("ScannedCount"): // the SDK then returns 0
 		return nil, errNoAnswer("it has no number of items")
 	}
 	return out, nil
 }
 
-// follows reports whether another page follows one of so many records, after the primary
-// key last.
+// follows reports whether another page follows a page with that many records. last is
+// the primary key after which it continues.
 func (d *driver) follows(ctx context.Context, guard *pages.Guard, records int, last item) (bool, error) {
 	if len(last) == 0 {
 		return false, nil

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// page answers a Query.
+// page responds to a Query.
 func page(last string, items ...string) answer {
 	if last != "" {
 		last = fmt.Sprintf(`,"LastEvaluatedKey":{"pk":{"S":"3"},"sk":{"S":%q}}`, last)
@@ -65,7 +65,7 @@ func TestScanCrossesEmptyPages(t *testing.T) {
 		keys = append(keys, rec.Key+string(rec.Value))
 	}
 	if fmt.Sprint(keys) != "[b1 l2]" {
-		t.Errorf("rule: a page may be empty and not the last; got %v, want [b1 l2]", keys)
+		t.Errorf("rule: an empty page need not be the last; got %v, want [b1 l2]", keys)
 	}
 	var starts []string
 	var limits []int
@@ -80,7 +80,7 @@ func TestScanCrossesEmptyPages(t *testing.T) {
 		t.Errorf("pages started after %v", starts)
 	}
 	if want := "[7 7 14 28 56 112 224 448 896 1000 1000 1000]"; fmt.Sprint(limits) != want {
-		t.Errorf("rule: runs of expired items are crossed in longer steps; page sizes %v, want %v", limits, want)
+		t.Errorf("rule: sequences of expired items are read in larger pages; page sizes %v, want %v", limits, want)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestScanReportsForeignItemsAndGoesOn(t *testing.T) {
 		got = append(got, rec.Key)
 	}
 	if fmt.Sprint(got) != "[b c! d]" {
-		t.Errorf("rule: an error beside a key concerns that record alone; got %v, want [b c! d]", got)
+		t.Errorf("rule: an error with a key is about that record alone; got %v, want [b c! d]", got)
 	}
 }
 
@@ -119,6 +119,6 @@ func TestScanEndsWithAnError(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %v", rec.Key, errors.Is(err, kv.ErrPermission)))
 	}
 	if fmt.Sprint(got) != "[b false  true]" {
-		t.Errorf("rule: an error beside an empty key ends the scan; got %q", got)
+		t.Errorf("rule: an error with an empty key ends the scan; got %q", got)
 	}
 }

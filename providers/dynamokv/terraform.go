@@ -13,11 +13,11 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Terraform returns the table that [Ensure] creates as a configuration of Terraform: the
-// file main.tf of examples/terraform/dynamodb, with the table, the region, the layout
-// and the shards of the URL. It reads the URL, the environment and the shared AWS files, and sends
-// nothing. The layout record is not in it: the program that opens the store first writes
-// it. The errors match kv.ErrInvalidOption.
+// Terraform returns the table that [Ensure] creates as a Terraform configuration: the file main.tf
+// of examples/terraform/dynamodb, with the table, the region, the layout and the shards of the
+// URL. It reads the URL, the environment and the shared AWS files, and sends nothing. It does not
+// include the layout record: the first program that opens the store writes it. The errors match
+// kv.ErrInvalidOption.
 func Terraform(url string) (string, error) {
 	u, err := parseURL(url)
 	if err != nil {
@@ -31,7 +31,8 @@ func Terraform(url string) (string, error) {
 	if u.shards != DefaultShards {
 		params += fmt.Sprintf("&shards=%d", u.shards)
 	}
-	// The file's own words are in lower case. A table's name comes last: it may hold any.
+	// The file's own words are in lower case. The table's name is replaced last, because it may
+	// contain any of them.
 	text := strings.ReplaceAll(terraform, "&PARAMS", params)
 	text = strings.ReplaceAll(text, "REGION", cfg.Region)
 	return strings.ReplaceAll(text, "TABLE", u.table), nil

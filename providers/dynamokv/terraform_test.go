@@ -19,10 +19,10 @@ func TestTerraform(t *testing.T) {
 	for _, want := range []string{
 		`default     = "TABLE-REGION"`, `default     = "eu-central-1"`, `attribute_name = "ttl"`, `hash_key     = "pk"`, `range_key    = "sk"`,
 		"dynamodb://TABLE-REGION?region=eu-central-1&layout=skykv&shards=4:", `"dynamodb://${aws_dynamodb_table.kv.name}?region=${var.region}&layout=skykv&shards=4"`,
-		`"skykv-${substr(var.table, 0, 95)}-"`, // 102 characters, as IAM takes them
+		`"skykv-${substr(var.table, 0, 95)}-"`, // 102 characters, the limit of IAM
 	} {
 		if !strings.Contains(got, want) {
-			t.Errorf("the configuration lacks %q:\n%s", want, got)
+			t.Errorf("the configuration does not contain %q:\n%s", want, got)
 		}
 	}
 	_, err = Terraform("dynamodb://cache")
@@ -35,7 +35,7 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// The rule: the example is what Terraform returns, so that one text says how a table is made.
+// The rule: the example is Terraform's result, so that one text says how to create a table.
 func TestTerraformExample(t *testing.T) {
 	clearAWS(t, nil)
 	const url, path = "dynamodb://kv1?region=eu-central-1", "../../examples/terraform/dynamodb/main.tf"
@@ -43,13 +43,13 @@ func TestTerraformExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.NewReplacer("\r\n", "\n") // as Git may write them on Windows
+	lines := strings.NewReplacer("\r\n", "\n") // Git may write them on Windows
 	if got, err := os.ReadFile(path); err != nil || lines.Replace(string(got)) != lines.Replace(want) {
 		t.Errorf("%s is not what Terraform returns for %s (%v); to write it, run in the repository: go run ./cmd/skykv provision --print terraform %q > %s", path, url, err, url, strings.TrimPrefix(path, "../../"))
 	}
 }
 
-// The rule: the policy of Terraform permits what the calls of a store ask for.
+// The rule: the policy of Terraform permits the requests of a store.
 func TestTerraformPermits(t *testing.T) {
 	clearAWS(t, nil)
 	configuration, err := Terraform("dynamodb://kv1?region=eu-central-1")
@@ -70,12 +70,12 @@ func TestTerraformPermits(t *testing.T) {
 		asked[op] = true
 	}
 	if !asked["TransactWriteItems"] || !asked["UpdateItem"] {
-		t.Fatalf("the calls asked for %v only", asked)
+		t.Fatalf("the calls requested only %v", asked)
 	}
-	delete(asked, "TransactWriteItems") // what is in it is permitted one by one
+	delete(asked, "TransactWriteItems") // its operations are permitted one by one
 	for op := range asked {
 		if !strings.Contains(configuration, `"dynamodb:`+op+`"`) {
-			t.Errorf("rule: the policy permits what a store asks for; it lacks dynamodb:%s", op)
+			t.Errorf("rule: the policy permits what a store requests; it does not permit dynamodb:%s", op)
 		}
 	}
 }

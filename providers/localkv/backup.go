@@ -16,22 +16,22 @@ import (
 
 const opBackup = "backup"
 
-// Backup copies the store in the file at path, which processes may have open and write to,
-// into a new file at dest, as it is at one moment. The copy has all entries with their
-// versions, and no free space. It is opened like any other file.
+// Backup copies the store in the file at path into a new file at dest, as it is at one
+// moment. Processes may have the store open and write to it meanwhile. The copy has all
+// entries with their versions, and no free space. Open it like any other file.
 //
-// Writers do not wait for a backup, but the log of the store gets longer while it lasts.
-// Where nobody has the store open, Backup opens it as [New] does. The copy is DEST.partial
-// until it is complete and on the disk. It has the mode of the file at path.
+// Writers do not wait for a backup, but the store's log grows until it ends. If no process
+// has the store open, Backup opens it as [New] does. The copy is named DEST.partial until
+// it is complete and on the disk. It has the mode of the file at path.
 //
-// The errors are those of [New] for path, [kv.ErrNotProvisioned] also when there is no store
-// in it, and [kv.ErrInvalidOption] when there is something at dest or DEST.partial already,
-// which stays as it is. A damaged row is copied as it is: look at the copy with [Inspect].
-// After an error nothing is left of the copy.
+// The errors are the errors of [New] for path, also [kv.ErrNotProvisioned] if there is no
+// store in it, and [kv.ErrInvalidOption] if there is a file at dest or DEST.partial, which
+// Backup does not change. Backup copies a damaged row as it is: check the copy with
+// [Inspect]. After an error there is no copy.
 func Backup(ctx context.Context, path, dest string) error {
 	for _, p := range []string{path, dest} {
 		if p == "" || strings.ContainsRune(p, 0) {
-			return errInvalid(opBackup, "a path is empty or holds a zero byte; want the paths of a file and of its copy")
+			return errInvalid(opBackup, "a path is empty or has a zero byte; want the paths of a file and of its copy")
 		}
 	}
 	err := backup(ctx, path, dest)
@@ -43,7 +43,7 @@ func Backup(ctx context.Context, path, dest string) error {
 	return e
 }
 
-// BackupURL is [Backup], of the store that a URL of [Open] names.
+// BackupURL is [Backup] for the store of a URL of [Open].
 func BackupURL(ctx context.Context, url, dest string) error {
 	u, err := parseURL(url)
 	if err != nil {
@@ -85,7 +85,7 @@ func backup(ctx context.Context, path, dest string) (err error) {
 	if err := publish(partial, dest); err != nil {
 		return classifyFile(err)
 	}
-	_ = syncPath(filepath.Dir(dest)) // some systems cannot
+	_ = syncPath(filepath.Dir(dest)) // some systems do not support it
 	return nil
 }
 
@@ -108,7 +108,7 @@ func openToCopy(ctx context.Context, path string) (*sqlite.Conn, os.FileInfo, er
 		return nil, nil, classifyFile(err)
 	}
 	if info.Size() == 0 {
-		return nil, nil, &kv.Error{Kind: kv.ErrNotProvisioned, Err: errors.New("the file is empty: no store was made in it yet")}
+		return nil, nil, &kv.Error{Kind: kv.ErrNotProvisioned, Err: errors.New("the file is empty: it has no store yet")}
 	}
 	c, err := connect(ctx, path, sqlite.OpenReadWrite, pragmas...)
 	if err != nil {
@@ -125,12 +125,12 @@ func openToCopy(ctx context.Context, path string) (*sqlite.Conn, os.FileInfo, er
 	return c, info, nil
 }
 
-// createCopy creates an empty file for a copy, which replaces nothing.
+// createCopy creates an empty file for a copy. It replaces no file.
 func createCopy(dest, partial string, mode os.FileMode) error {
 	exists := func(path string) error {
-		return &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("there is a file %q already: remove it, or name another destination", path)}
+		return &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the file %q exists: remove it, or name another destination", path)}
 	}
-	// A log beside it would be taken for the copy's.
+	// SQLite would use a log beside it as the copy's log.
 	for _, path := range []string{dest, dest + logSuffix, dest + journalSuffix} {
 		if _, err := os.Lstat(path); err == nil {
 			return exists(path)
@@ -162,7 +162,7 @@ func syncPath(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// publish renames a file, and replaces none where the file system can tell.
+// publish renames a file. It replaces no file if the file system supports that.
 func publish(from, to string) error {
 	err := os.Link(from, to)
 	switch {
@@ -171,5 +171,5 @@ func publish(from, to string) error {
 	case errors.Is(err, fs.ErrExist):
 		return err
 	}
-	return os.Rename(from, to) // there are no hard links
+	return os.Rename(from, to) // the file system has no hard links
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// A backup of a store that is written to all the time has every entry of one moment, and
-// disturbs nobody. Each write of this test changes all keys in one transaction.
+// A backup of a store that is written continuously has every entry of one moment, and
+// affects no writer. Each write of this test changes all keys in one transaction.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -46,7 +46,7 @@ func TestBackup(t *testing.T) {
 	writing.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
 			if err := write(n); err != nil {
-				t.Errorf("rule: a backup disturbs no writer; got %v", err)
+				t.Errorf("rule: a backup affects no writer; got %v", err)
 				return
 			}
 		}
@@ -71,7 +71,7 @@ func TestBackup(t *testing.T) {
 			found[n]++
 		}
 		if len(found) != 1 || slices.Collect(maps.Values(found))[0] != 100 {
-			t.Errorf("rule: a backup has all entries of one moment; it has as many of each: %v", found)
+			t.Errorf("rule: a backup has all entries of one moment; its counts by moment are %v", found)
 		}
 		for n := range found {
 			moments[n] = true
@@ -81,11 +81,11 @@ func TestBackup(t *testing.T) {
 		}
 	}
 	if len(moments) < 2 {
-		t.Error("all backups are of the same moment: nobody wrote meanwhile, and the test tests nothing")
+		t.Error("all backups are of the same moment: no write came between, so the test proves nothing")
 	}
 }
 
-// A backup replaces nothing, follows no link, and after an error leaves nothing.
+// A backup replaces nothing and follows no link. After an error it leaves nothing.
 func TestBackupReplacesNothing(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -116,7 +116,7 @@ func TestBackupReplacesNothing(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && strings.Contains(test.name, "link") {
-				t.Skip("links need a privilege there")
+				t.Skip("links need a privilege on Windows")
 			}
 			dir := filepath.Join(t.TempDir(), "dir")
 			if err := os.Mkdir(dir, 0o700); err != nil {
@@ -148,11 +148,11 @@ func TestBackupReplacesNothing(t *testing.T) {
 	}
 }
 
-// A backup has the mode of its source: it holds the same secrets.
+// A backup has the mode of its source, because it has the same secrets.
 func TestBackupMode(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("files have no modes there")
+		t.Skip("files have no modes on Windows")
 	}
 	path := filepath.Join(t.TempDir(), "app.db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -166,6 +166,6 @@ func TestBackupMode(t *testing.T) {
 		t.Errorf("rule: a backup has the mode of its source, 0600; got %v, %v", info.Mode(), err)
 	}
 	if files := contents(t, filepath.Dir(path)); len(files) != 2 {
-		t.Errorf("rule: a store that nobody has open is closed again; there are %v", files)
+		t.Errorf("rule: after a backup of a store that no process has open, the store is closed; there are %v", files)
 	}
 }

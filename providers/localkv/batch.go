@@ -8,12 +8,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A transaction that reads ends after readGroup keys, or with the record that brings its
-// values to pageBytes: one that lasts would keep the log from starting over.
+// A read transaction of a batch ends after readGroup keys, or when its values reach
+// pageBytes: a long transaction would keep the log from starting over.
 const readGroup = 256
 
-// GetMany reads in a few transactions, which saves the locking of each key. None is open
-// while the loop's body runs.
+// GetMany reads in a few transactions, which saves locking for each key. No transaction is
+// open while the loop's body runs.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		var group []read
@@ -35,10 +35,10 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 
 type read struct {
 	found kv.Found
-	err   error // about this key alone
+	err   error // the error of this key
 }
 
-// readGroup appends what there is under the first of keys, as many as one transaction is for.
+// readGroup appends the records of the first keys, as many as one transaction reads.
 func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []string, group []read) ([]read, error) {
 	r, err := d.rs.borrow(ctx)
 	if err != nil {
@@ -57,11 +57,11 @@ func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []s
 	return group, classify(err)
 }
 
-// WriteMany writes in several transactions, so that other processes get their
-// turn. When one fails, those before it stay, and the rest is not tried.
+// WriteMany writes in several transactions, so that other processes can write in between. If
+// one fails, the earlier ones stay, and the rest is not tried.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
-	left := make([]int, 0, len(req.Writes)) // the writes to do, by their places
+	left := make([]int, 0, len(req.Writes)) // the indexes of the writes to do
 	for i := range req.Writes {
 		if knows(&req.Writes[i]) {
 			left = append(left, i)
@@ -98,7 +98,8 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return results
 }
 
-// untried is the error of writes that were not tried, since one before them failed with err.
+// untried returns the error of writes that were not tried because an earlier write failed
+// with err.
 func untried(err error) error {
 	if e, ok := errors.AsType[*kv.Error](err); ok && e.MayHaveApplied {
 		return &kv.Error{Kind: e.Kind, Err: e.Err}

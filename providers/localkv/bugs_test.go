@@ -10,8 +10,7 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// bugs are drivers with one bug, for processes: the tests of what processes do must find
-// them.
+// bugs are drivers with one bug, for processes. The tests with processes must find them.
 var bugs = map[string]func(kv.Driver) kv.Driver{
 	"acknowledges before it writes": func(d kv.Driver) kv.Driver {
 		return bug{Driver: d, put: func(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
@@ -71,7 +70,7 @@ func openWithBug(path string) (*kv.Store, error) {
 	return store, err
 }
 
-// startWithBug is start, of a process whose driver has a bug; "" stands for none.
+// startWithBug is start for a process whose driver has a bug; "" means none.
 func startWithBug(t *testing.T, bug, program string, args ...string) *child {
 	t.Helper()
 	c := prepared(t, program, args...)
@@ -82,7 +81,7 @@ func startWithBug(t *testing.T, bug, program string, args ...string) *child {
 	return c
 }
 
-// A test that cannot fail proves nothing.
+// The tests must be able to fail.
 func TestProcessesFindBugs(t *testing.T) {
 	t.Parallel()
 	for name, find := range map[string]func(t *testing.T, bug string) bool{
@@ -107,7 +106,7 @@ func TestProcessesFindBugs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if !find(t, name) {
-				t.Errorf("rule: a driver that %s is found", name)
+				t.Errorf("rule: the tests find a driver that %s", name)
 			}
 		})
 	}

@@ -13,9 +13,9 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// children are the programs that tests run as processes of their own: this test
-// binary, with the program's name in the environment. They talk in lines and
-// exit with 1 after an error.
+// children are the programs that tests run as separate processes: this test
+// binary, with the program's name in the environment. They communicate in lines
+// and exit with 1 after an error.
 var children = map[string]func(c *child, args []string) error{
 	"holdLock": holdLock,
 	"create":   createInRace,
@@ -93,7 +93,7 @@ func (c *child) expect(t *testing.T, want string) {
 	}
 }
 
-// finish lets the child come to its end, and returns the lines that it still said.
+// finish lets the child end, and returns its remaining lines.
 func (c *child) finish(t *testing.T) []string {
 	t.Helper()
 	c.out.Close()
@@ -107,7 +107,7 @@ func (c *child) finish(t *testing.T) []string {
 	return lines
 }
 
-// openSQL opens a file by SQLite alone, as a user's own tool would.
+// openSQL opens a file with SQLite alone, as a user's own tool would.
 func openSQL(t *testing.T, path string) *sqlite.Conn {
 	t.Helper()
 	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate)
@@ -135,7 +135,7 @@ func ask(t *testing.T, c *sqlite.Conn, query string) string {
 	return strings.Join(rows, "\n")
 }
 
-// checkIntegrity has SQLite look for damage.
+// checkIntegrity lets SQLite check for damage.
 func checkIntegrity(t *testing.T, path string) {
 	t.Helper()
 	c := openSQL(t, path)

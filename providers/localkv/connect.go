@@ -14,20 +14,19 @@ const (
 	urlForm = "file:PATH?readers=N&max-value=BYTES"
 )
 
-// Provider opens, sets up and looks at stores by URL.
+// Provider opens, sets up and inspects stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
-		Scheme: name, Form: urlForm, Summary: "SQLite in one file, made if absent",
+		Scheme: name, Form: urlForm, Summary: "SQLite in one file, created if absent",
 		Open: Open, Ensure: Ensure, Inspect: Inspect, Files: files, Backup: BackupURL,
 	}
 }
 
-// Open opens the store that a URL names, as New does: "file:" and the path of
-// the file, relative ("file:app.db") or absolute ("file:/var/lib/app.db",
-// "file:///var/lib/app.db", "file:///C:/app.db"), with special characters
-// percent-encoded. The
-// parameter readers=N sets Options.Readers, and max-value=BYTES is [kv.MaxValue].
-// Anything else is an error that matches [kv.ErrInvalidOption].
+// Open opens the store of a URL, as New does: "file:" and the path of the file, relative
+// ("file:app.db") or absolute ("file:/var/lib/app.db", "file:///var/lib/app.db",
+// "file:///C:/app.db"), with special characters percent-encoded. The parameter readers=N
+// sets Options.Readers, and max-value=BYTES is [kv.MaxValue]. Anything else is an error
+// that matches [kv.ErrInvalidOption].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	u, err := parseURL(url)
 	if err != nil {
@@ -40,8 +39,8 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return store.With(u.store...), nil
 }
 
-// Ensure creates the file that a URL of Open names, unless it exists, and makes a
-// store of it. Its directory must exist. The errors are those of Open.
+// Ensure creates the file of a URL of Open, unless it exists, and a store in it. Its
+// directory must exist. The errors are the errors of Open.
 func Ensure(ctx context.Context, url string) error {
 	store, err := Open(ctx, url)
 	if err != nil {
@@ -50,7 +49,8 @@ func Ensure(ctx context.Context, url string) error {
 	return store.Close()
 }
 
-// files returns the paths of the file of a URL and of those that SQLite keeps beside it.
+// files returns the path of the file of a URL and of the files that SQLite keeps beside
+// it.
 func files(url string) []string {
 	u, err := parseURL(url)
 	if err != nil {
@@ -60,7 +60,7 @@ func files(url string) []string {
 	return []string{path, path + logSuffix, path + sharedSuffix, path + journalSuffix}
 }
 
-// storeURL is the content of a store's URL.
+// storeURL is a parsed URL of a store.
 type storeURL struct {
 	path  string
 	opts  Options
@@ -74,11 +74,11 @@ func parseURL(url string) (storeURL, error) {
 	}
 	switch {
 	case u.Host != "":
-		return storeURL{}, u.Errorf("there is a host, %q, between // and the path; an absolute path is written file:///PATH, a relative one file:PATH", u.Host)
+		return storeURL{}, u.Errorf("there is a host, %q, between // and the path; write an absolute path as file:///PATH, a relative one as file:PATH", u.Host)
 	case u.Path == "":
 		return storeURL{}, u.Errorf("there is no path")
 	case strings.ContainsRune(u.Path, 0):
-		return storeURL{}, u.Errorf("the path holds a zero byte")
+		return storeURL{}, u.Errorf("the path has a zero byte")
 	}
 	s := storeURL{path: u.Path}
 	if s.opts.Readers, err = u.Int("readers", 0, 1, maxReaders); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Of a range that has fewer rows than have expired elsewhere the rows are looked at, of any
-// other one the indexes alone: both ways count the same.
+// If a range has fewer rows than have expired elsewhere, a count reads its rows, otherwise
+// only the indexes. Both ways count the same.
 func TestCountBothWays(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t)
@@ -32,12 +32,12 @@ func TestCountBothWays(t *testing.T) {
 	}
 	for prefix, want := range map[string]int{"": 305, "a:": 5, "b:": 300, "c:": 0, "a:00": 5, "d": 0} {
 		if n, err := store.Count(t.Context(), prefix); n != want || err != nil {
-			t.Errorf("rule: a count leaves out what has expired; Count(%q) = %d, %v, want %d", prefix, n, err, want)
+			t.Errorf("rule: a count leaves out expired rows; Count(%q) = %d, %v, want %d", prefix, n, err, want)
 		}
 	}
 }
 
-// closing is a context that ends once the driver has looked at it.
+// closing is a context that ends after the driver has checked it.
 type closing struct {
 	context.Context
 	looks int
@@ -65,12 +65,12 @@ func TestCountIsInterrupted(t *testing.T) {
 	for range 10 { // more often than there are connections
 		n, err := store.Info().Count(&closing{Context: t.Context()}, kv.ScanRequest{From: "-", To: "~", Now: 1})
 		if n != 0 || !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrUnavailable) {
-			t.Fatalf("rule: a count ends with its context, by the context's error; got %d, %v", n, err)
+			t.Fatalf("rule: a count ends with its context and returns the context's error; got %d, %v", n, err)
 		}
 	}
 	n, err := store.Count(t.Context(), "")
 	if n != 1 || err != nil {
-		t.Errorf("rule: a connection is of use after a count that was interrupted; got %d, %v", n, err)
+		t.Errorf("rule: a connection works after an interrupted count; got %d, %v", n, err)
 	}
 	if _, err := store.Put(t.Context(), "other", nil); err != nil {
 		t.Fatal(err)

@@ -16,12 +16,12 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// content is what a store holds.
+// content is the content of a store, by key.
 type content map[string]string
 
 func (c content) equal(other content) bool { return maps.Equal(c, other) }
 
-// String has the keys, and the beginnings of values.
+// String returns the keys, and the beginnings of the values.
 func (c content) String() string {
 	var parts []string
 	for _, key := range slices.Sorted(maps.Keys(c)) {
@@ -30,13 +30,13 @@ func (c content) String() string {
 	return "{" + strings.Join(parts, " ") + "}"
 }
 
-// step is a call of a store, one transaction, and what the store holds after it.
+// step is a call of a store, which is one transaction, and the content after it.
 type step struct {
 	do    func(ctx context.Context, d *driver, store *kv.Store) error
 	after content
 }
 
-// script is a row of steps: puts of all sizes, batches, deletions, and now and then a
+// script is a sequence of steps: puts of all sizes, batches, deletions, and now and then a
 // checkpoint after which the log starts over.
 func script(n int) (steps []step) {
 	holds := content{}
@@ -77,7 +77,7 @@ func script(n int) (steps []step) {
 	return steps
 }
 
-// readAll returns what a store holds, by a scan.
+// readAll returns the content of a store, by a scan.
 func readAll(ctx context.Context, store *kv.Store) (content, error) {
 	found := content{}
 	for entry, err := range store.Scan(ctx, "") {
@@ -89,8 +89,8 @@ func readAll(ctx context.Context, store *kv.Store) (content, error) {
 	return found, nil
 }
 
-// afterPowerCut opens what a power cut leaves, in a folder of its own, and returns what is in
-// it. SQLite must find it whole.
+// afterPowerCut opens the files that a power cut leaves, in a separate folder, and returns
+// their content. SQLite must find no damage.
 func afterPowerCut(ctx context.Context, folder string, files map[string][]byte) (content, error) {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return nil, err
@@ -117,10 +117,11 @@ func afterPowerCut(ctx context.Context, folder string, files map[string][]byte) 
 	return found, nil
 }
 
-// After a power cut at any moment, whatever becomes of what was not synced, a store opens
-// and has every acknowledged write, and the one under way as a whole or not at all. Where the
-// disk lies about syncs of the log, or SQLite is not told to sync each transaction, acknowledged
-// writes are lost: that is how this test can fail. What survives then is an earlier moment.
+// After a power cut at any moment, whatever happens to unsynced writes, a store opens with
+// every acknowledged write, and the unfinished one completely or not at all. If the disk
+// reports syncs of the log that it has not done, or SQLite does not sync each transaction,
+// acknowledged writes are lost, and the content is from an earlier moment. These runs show
+// that the test can fail.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	log := func(file string) bool { return file == "app.db-wal" }
@@ -134,10 +135,10 @@ func TestPowerCuts(t *testing.T) {
 		{"unsynced writes are lost", nil, "", nothing, false},
 		{"unsynced writes are torn", nil, "", sectors, false},
 		{"unsynced writes survive", nil, "", all, false},
-		{"the disk lies about the log, and loses what it has not written", log, "", nothing, true},
-		{"the disk lies about the log, but all survives, as after a kill", log, "", all, false},
+		{"the disk does not sync the log, and loses unsynced writes", log, "", nothing, true},
+		{"the disk does not sync the log, but all writes survive, as after a kill", log, "", all, false},
 		{"transactions are not synced, and unsynced writes are lost", nil, "PRAGMA synchronous = NORMAL", nothing, true},
-		{"transactions are not synced, but all survives, as after a kill", nil, "PRAGMA synchronous = NORMAL", all, false},
+		{"transactions are not synced, but all writes survive, as after a kill", nil, "PRAGMA synchronous = NORMAL", all, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -180,13 +181,13 @@ func TestPowerCuts(t *testing.T) {
 					} else {
 						acknowledged = mark / 2
 					}
-				} else if n%7 != 0 && n > 40 { // each while the store is made, then some
+				} else if n%7 != 0 && n > 40 { // every operation while the store is created, then some
 					continue
 				}
 				cuts++
 				found, err := afterPowerCut(t.Context(), filepath.Join(t.TempDir(), "after"), disk.after(n, test.survives, rng))
 				if err != nil {
-					t.Errorf("rule: after a power cut a store opens, and is whole; after %d of %d operations: %v", n, len(disk.ops), err)
+					t.Errorf("rule: after a power cut a store opens undamaged; after %d of %d operations: %v", n, len(disk.ops), err)
 					continue
 				}
 				if found.equal(states(acknowledged)) || found.equal(states(begun)) {
@@ -197,7 +198,7 @@ func TestPowerCuts(t *testing.T) {
 					earlier = found.equal(states(i))
 				}
 				if !test.loses || !earlier {
-					t.Errorf("rule: after a power cut a store has what was acknowledged, and the write under way as a whole or not at all; after %d of %d operations and %d of %d steps it has\n%v, want\n%v or\n%v",
+					t.Errorf("rule: after a power cut a store has every acknowledged write, and the unfinished one completely or not at all; after %d of %d operations and %d of %d steps it has\n%v, want\n%v or\n%v",
 						n, len(disk.ops), acknowledged+1, len(steps), found, states(acknowledged), states(begun))
 				}
 				lost++
@@ -210,9 +211,9 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// Whatever operation of the disk fails, once or from then on: a call that fails says so, and
-// whether its write is certain not to be there; reads are right or fail; and what was
-// acknowledged survives a power cut.
+// Whatever operation of the disk fails, once or from then on: a call that fails returns an
+// error, which says whether its write is certainly absent; reads are right or fail; and
+// acknowledged writes survive a power cut.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
 	const file, log = "app.db", "app.db-wal"
@@ -259,7 +260,7 @@ func TestDiskFails(t *testing.T) {
 				}
 				t.Logf("%d runs, %d calls failed, %d of them are unknown", runs, failed, unknown)
 				if runs < 2 {
-					t.Errorf("nothing failed in %d runs: the test tests nothing", runs)
+					t.Errorf("nothing failed in %d runs: the test proves nothing", runs)
 				}
 			})
 		}
@@ -267,7 +268,7 @@ func TestDiskFails(t *testing.T) {
 }
 
 // failingDisk runs a script on a disk that fails, then cuts the power. It returns how many
-// calls failed, and how many writes are of unknown outcome.
+// calls failed, and how many writes have an unknown result.
 func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, unknown int) {
 	t.Helper()
 	ctx := t.Context()
@@ -275,11 +276,11 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 		t.Helper()
 		failed++
 		if !errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("rule: what the disk fails is ErrUnavailable; %s: %v", what, err)
+			t.Errorf("rule: a failure of the disk is ErrUnavailable; %s: %v", what, err)
 		}
 	}
 	holds := content{}
-	var may []content // what it may hold after a power cut instead
+	var may []content // other possible contents after a power cut
 	d, err := newDriver(ctx, filepath.Join(folder, "app.db"), &Options{Readers: 1})
 	if err != nil {
 		fails("New", err)
@@ -288,7 +289,7 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 		before := content{}
 		for i, s := range script(18) {
 			err := s.do(ctx, d, store)
-			// A step that fails is left out: those after it change what there is.
+			// A step that fails is left out: the later ones then have other results.
 			applied := content{}
 			maps.Copy(applied, holds)
 			for key := range before {
@@ -312,21 +313,21 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 					unknown++
 					may = append(may, applied)
 					if full {
-						t.Errorf("rule: a full disk means that nothing was written; step %d: %v", i, err)
+						t.Errorf("rule: on a full disk nothing is written; step %d: %v", i, err)
 					}
 				}
 			}
 			if found, err := readAll(ctx, store); err != nil {
 				fails("Scan", err)
 			} else if !found.equal(holds) {
-				t.Errorf("rule: reads see what was acknowledged and nothing else; after step %d the store has\n%v, want\n%v", i, found, holds)
+				t.Errorf("rule: reads see acknowledged writes and nothing else; after step %d the store has\n%v, want\n%v", i, found, holds)
 			}
 		}
 		if _, err := readAll(ctx, store); err == nil && unknown == 0 && failed == 0 && !holds.equal(before) {
 			t.Errorf("without a failure the store has %v; want %v", holds, before)
 		}
 		disk.mark(0)
-		store.Close() // which may fail, as all else
+		store.Close() // Close may fail too
 	}
 	operations := len(disk.ops)
 	if at := slices.IndexFunc(disk.ops, func(o op) bool { return o.kind == opMark }); at >= 0 {
@@ -339,9 +340,9 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 	}{{operations, nothing}, {operations, sectors}, {operations, all}, {len(disk.ops), nothing}} {
 		found, err := afterPowerCut(ctx, filepath.Join(t.TempDir(), "after"), disk.after(cut.after, cut.survives, rng))
 		if err != nil {
-			t.Errorf("rule: after a power cut a store opens, and is whole; %s survives: %v", cut.survives, err)
+			t.Errorf("rule: after a power cut a store opens undamaged; %s survives: %v", cut.survives, err)
 		} else if !found.equal(holds) && !slices.ContainsFunc(may, found.equal) {
-			t.Errorf("rule: what was acknowledged survives a power cut, and nothing else but what is of unknown outcome; %s of what was not synced survives: there is\n%v, want\n%v or one of\n%v", cut.survives, found, holds, may)
+			t.Errorf("rule: acknowledged writes survive a power cut, and of the others only writes with an unknown result; %s of the unsynced writes survives: there is\n%v, want\n%v or one of\n%v", cut.survives, found, holds, may)
 		}
 	}
 	return failed, unknown

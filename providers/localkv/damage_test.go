@@ -37,7 +37,7 @@ func newWriteRequest(kind kv.WriteKind, rec kv.Record, cond kv.Condition) kv.Wri
 	return kv.WriteRequest{Write: kv.Write{Kind: kind, Record: rec, Condition: cond}, Now: time.Now().UnixMilli()}
 }
 
-// damageable makes a file with whole and its neighbours, and returns its path and content.
+// damageable creates a file with whole and its neighbours, and returns its path and content.
 func damageable(t *testing.T) (path string, content []byte) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "app.db")
@@ -76,14 +76,14 @@ func openChanged(t *testing.T, statement string) (*driver, *sqlite.Conn) {
 	return d, other
 }
 
-// reading is what reads of one key found: damage, or a record.
+// reading is the result of a read of one key: damage, or a record.
 type reading struct {
 	what   string
 	damage error // nil, or ErrIncompatible
 }
 
-// readDamaged reads whole in every way. What it finds is right or ErrIncompatible; an error
-// says what is not.
+// readDamaged reads whole in every way. Each result must be right or ErrIncompatible; wrong
+// lists the others.
 func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong error) {
 	check := func(what string, rec kv.Record, exists, withValue bool, err error) {
 		want := whole
@@ -97,7 +97,7 @@ func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong er
 		case err != nil:
 			wrong = errors.Join(wrong, fmt.Errorf("%s: the error is %w; want ErrIncompatible", what, err))
 		case !exists:
-			wrong = errors.Join(wrong, fmt.Errorf("%s finds nothing", what))
+			wrong = errors.Join(wrong, fmt.Errorf("%s finds no record", what))
 		case fmt.Sprintf("%+v", rec) != fmt.Sprintf("%+v", want):
 			wrong = errors.Join(wrong, fmt.Errorf("%s returns %+v; want %+v", what, rec, want))
 		}
@@ -118,7 +118,7 @@ func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong er
 			wrong = errors.Join(wrong, fmt.Errorf("%s yields nothing", what))
 		}
 
-		// It has not expired: also a scan that leaves out what has expired must have it.
+		// The row has not expired, so a scan that leaves out expired rows must have it too.
 		for _, now := range []int64{0, time.Now().UnixMilli()} {
 			what := fmt.Sprintf("Scan with value %t and now %d", withValue, now)
 			seen := false
@@ -133,11 +133,11 @@ func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong er
 			}
 		}
 	}
-	// It is there: none of these may hold.
+	// The record exists, so none of these conditions may hold.
 	for what, req := range map[string]kv.WriteRequest{
-		"a put under CondAbsent":                    newWriteRequest(kv.KindPut, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondAbsent}),
-		"a put under CondVersion of another one":    newWriteRequest(kv.KindPut, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondVersion, Version: "other"}),
-		"a delete under CondVersion of another one": newWriteRequest(kv.KindDelete, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondVersion, Version: "other"}),
+		"a put under CondAbsent":                        newWriteRequest(kv.KindPut, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondAbsent}),
+		"a put under CondVersion of another version":    newWriteRequest(kv.KindPut, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondVersion, Version: "other"}),
+		"a delete under CondVersion of another version": newWriteRequest(kv.KindDelete, kv.Record{Key: whole.Key, Token: "other"}, kv.Condition{Kind: kv.CondVersion, Version: "other"}),
 	} {
 		out, err := d.Write(ctx, req)
 		if out.Done {
@@ -161,12 +161,12 @@ func mend(ctx context.Context, d kv.Driver, kind kv.WriteKind) error {
 	}
 	found, err := d.Get(ctx, kv.GetRequest{Key: whole.Key, WithValue: true})
 	if put := kind == kv.KindPut; err != nil || found.Exists != put || put && fmt.Sprintf("%+v", found.Record) != fmt.Sprintf("%+v", rec) {
-		return fmt.Errorf("after %s there is %+v, %v", kind, found, err)
+		return fmt.Errorf("after %s the record is %+v, %v", kind, found, err)
 	}
 	return nil
 }
 
-// A row that does not match its checksums is an error under its key, and of this key alone. A
+// A row that does not match its checksums is an error of its key, and of no other key. A
 // write without a condition replaces or removes it.
 func TestDamagedRow(t *testing.T) {
 	t.Parallel()
@@ -186,7 +186,7 @@ func TestDamagedRow(t *testing.T) {
 		"no p":                      {"UPDATE kv SET p = NULL WHERE k = 'key:5'", false, "checksum c"},
 		"between t and p":           {"UPDATE kv SET t = t || 'p1,', p = 'p2' WHERE k = 'key:5'", false, "checksum c"},
 		"c":                         {"UPDATE kv SET c = c + 1 WHERE k = 'key:5'", false, "checksum c"},
-		"c that is no number":       {"UPDATE kv SET c = x'00' WHERE k = 'key:5'", false, "checksum c"},
+		"c that is not a number":    {"UPDATE kv SET c = x'00' WHERE k = 'key:5'", false, "checksum c"},
 		"c beyond 32 bits":          {"UPDATE kv SET c = c + (1 << 32) WHERE k = 'key:5'", false, "checksum c"},
 		"c of another row":          {swap("c"), false, "checksum c"},
 		"all but the value's parts": {swap("x, t, p, c"), false, "checksum c"},
@@ -213,18 +213,18 @@ func TestDamagedRow(t *testing.T) {
 				}
 				for _, rec := range neighbours {
 					if found, err := d.Get(t.Context(), kv.GetRequest{Key: rec.Key, WithValue: true}); err != nil || fmt.Sprintf("%+v", found.Record) != fmt.Sprintf("%+v", rec) {
-						t.Errorf("rule: damage concerns its key alone; %q: %+v, %v", rec.Key, found, err)
+						t.Errorf("rule: damage affects only its key; %q: %+v, %v", rec.Key, found, err)
 					}
 				}
 				if err := mend(t.Context(), d, kind); err != nil {
-					t.Errorf("rule: a write without a condition mends a damaged row; %v", err)
+					t.Errorf("rule: a write without a condition repairs a damaged row; %v", err)
 				}
 			}
 		})
 	}
 }
 
-// A row whose expiry may be what is wrong is not removed in passing.
+// A row whose expiry may be wrong is not removed as expired.
 func TestDamagedRowIsNoExpiredRow(t *testing.T) {
 	t.Parallel()
 	d, other := openChanged(t, "UPDATE kv SET x = 1 WHERE k = 'key:5'")
@@ -236,23 +236,23 @@ func TestDamagedRowIsNoExpiredRow(t *testing.T) {
 		d.w.nextSweep = time.Time{}
 	}
 	if got := mustQuery(t, other, "SELECT group_concat(k) FROM (SELECT k FROM kv ORDER BY k)"); got != "key:4,key:5,key:6" {
-		t.Errorf("rule: writes remove rows that have expired, and none that are damaged; left are %s", got)
+		t.Errorf("rule: writes remove expired rows, but no damaged rows; %s are left", got)
 	}
 }
 
-// cell finds the row of whole in the content of a file: where the cell, its body and the body's
-// columns after the key begin, and where it ends.
+// cell finds the row of whole in the content of a file. It returns where the cell, its body
+// and the body's columns after the key begin, and where the cell ends.
 // https://www.sqlite.org/fileformat2.html#b_tree_pages
 func cell(t *testing.T, content []byte) (start, body, columns, end int) {
 	t.Helper()
 	x := binary.BigEndian.AppendUint64(nil, uint64(whole.Expires))[2:] // SQLite stores it in 6 bytes
 	row := append(append([]byte(whole.Key), x...), whole.Token...)
 	if n := bytes.Count(content, row); n != 1 {
-		t.Fatalf("the row is there %d times", n)
+		t.Fatalf("the row is in the file %d times", n)
 	}
 	body = bytes.Index(content, row)
 	// The payload's length, the row's number, the header's length, and a type for each of
-	// seven columns: each is one byte here, but that of t (22 bytes of text: 57).
+	// seven columns: each is one byte here, except the type of t (22 bytes of text: 57).
 	start = body - (1 + 1 + 1 + 7)
 	columns = body + len(whole.Key)
 	end = start + 2 + int(content[start])
@@ -262,8 +262,8 @@ func cell(t *testing.T, content []byte) (start, body, columns, end int) {
 	return start, body, columns, end
 }
 
-// Whichever bit of a row flips on the disk, its header's included: a read is right, or
-// ErrIncompatible. It is never wrong, and others are not concerned.
+// Whichever bit of a row flips on the disk, even in its header, a read is right or
+// ErrIncompatible. It is never wrong, and other keys are not affected.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	_, content := damageable(t)
@@ -280,7 +280,7 @@ func TestFlippedBits(t *testing.T) {
 					t.Errorf("rule: after bit %d flipped a read is right or ErrIncompatible; %v", bit, wrong)
 				}
 				if !slices.ContainsFunc(readings, func(r reading) bool { return r.damage != nil }) && at >= columns {
-					t.Errorf("rule: bit %d flipped, and no read notices", bit)
+					t.Errorf("rule: bit %d flipped, and no read reports it", bit)
 				}
 				for _, rec := range neighbours {
 					found, err := d.Get(t.Context(), kv.GetRequest{Key: rec.Key, WithValue: true})
@@ -289,7 +289,7 @@ func TestFlippedBits(t *testing.T) {
 					}
 				}
 				if err := mend(t.Context(), d, kind); err != nil && (at >= columns || !errors.Is(err, kv.ErrIncompatible)) {
-					t.Errorf("rule: a write without a condition mends what bit %d spoiled; %v", bit, err)
+					t.Errorf("rule: a write without a condition repairs the row after bit %d flipped; %v", bit, err)
 				}
 				if err := d.Close(); err != nil {
 					t.Error(err)
@@ -314,8 +314,8 @@ func openFlipped(t *testing.T, path string, content []byte, at, bit int) *driver
 	return d
 }
 
-// A row that has expired, and whose key or expiry no longer agrees with an index, makes no
-// write of another key fail that would remove it in passing.
+// If the key or expiry of an expired row does not agree with an index, no write of another
+// key that would remove the row fails.
 func TestFlippedBitsOfExpiredRow(t *testing.T) {
 	t.Parallel()
 	path, _ := damageable(t)
@@ -339,7 +339,7 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 	var places []int
 	for _, part := range [][]byte{[]byte(old.Key), x} { // each is in the row and in an index
 		if n := bytes.Count(content, part); n != 2 {
-			t.Fatalf("a part of the row is there %d times; want 2", n)
+			t.Fatalf("a part of the row is in the file %d times; want 2", n)
 		}
 		for _, first := range []int{bytes.Index(content, part), bytes.LastIndex(content, part)} {
 			for i := range part {
@@ -353,10 +353,10 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "app.db")
 			for bit := range 8 {
 				d := openFlipped(t, path, content, at, bit)
-				d.w.rebuilt = bit%2 == 1 // by damage found before
+				d.w.rebuilt = bit%2 == 1 // as if after earlier damage
 				for _, rec := range neighbours {
 					if out, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, rec, kv.Condition{})); err != nil || !out.Done {
-						t.Errorf("rule: damage concerns its key alone; after bit %d flipped a put of %q is done %t, %v", bit, rec.Key, out.Done, err)
+						t.Errorf("rule: damage affects only its key; after bit %d flipped a put of %q is done %t, %v", bit, rec.Key, out.Done, err)
 					}
 					d.w.nextSweep = time.Time{}
 				}
@@ -368,9 +368,9 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 	}
 }
 
-// Whichever bit flips in the index of keys or elsewhere in the file: no read returns what is
-// wrong, and a scan ends. A key may be hidden; where no read says that something is wrong,
-// Inspect does.
+// Whichever bit flips in the index of keys or elsewhere in the file, no read returns a wrong
+// result, and scans end. A key may be hidden. If no read returns an error, Inspect reports
+// one.
 func TestFlippedBitsOfFile(t *testing.T) {
 	t.Parallel()
 	const keys = 400
@@ -396,10 +396,10 @@ func TestFlippedBitsOfFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const interiorIndex = 2 // the first byte of a page that leads to the pages of an index
+	const interiorIndex = 2 // first byte of an interior page of an index
 	var places []int
 	for page := pageSize; page < len(content); page += pageSize {
-		used := int(binary.BigEndian.Uint16(content[page+5:])) // up to here, the cells' places begin the page
+		used := int(binary.BigEndian.Uint16(content[page+5:])) // the page begins with the offsets of the cells, up to here
 		cells := int(binary.BigEndian.Uint16(content[page+3:]))
 		for at := range pageSize {
 			inUse := at < 12+2*cells || at >= used
@@ -439,13 +439,13 @@ func TestFlippedBitsOfFile(t *testing.T) {
 						if entry, ok := found[item.Key]; !ok {
 							hidden++
 						} else if string(entry.Value) != string(item.Value) {
-							t.Errorf("rule: no read returns what is wrong; %q holds %q", item.Key, entry.Value)
+							t.Errorf("rule: no read returns a wrong result; %q has %q", item.Key, entry.Value)
 						}
 					}
 					scanned := 0
 					for entry, err := range store.Scan(t.Context(), "") {
 						if scanned++; scanned > 2*keys {
-							t.Fatalf("rule: a scan ends; this one has yielded %d of %d entries", scanned, keys)
+							t.Fatalf("rule: a scan ends; this scan has yielded %d of %d entries", scanned, keys)
 						}
 						if err != nil {
 							notice("Scan", err, kv.ErrIncompatible, kv.ErrUnavailable)
@@ -455,7 +455,7 @@ func TestFlippedBitsOfFile(t *testing.T) {
 							continue
 						}
 						if n, err := strconv.Atoi(entry.Key[len(entry.Key)-3:]); err != nil || n >= keys || entry.Key != key(n) || string(entry.Value) != string(items[n].Value) {
-							t.Errorf("rule: no scan yields what is wrong; got %q with %q", entry.Key, entry.Value)
+							t.Errorf("rule: no scan yields a wrong entry; got %q with %q", entry.Key, entry.Value)
 						}
 					}
 					hidden += max(0, keys-scanned)
@@ -472,19 +472,19 @@ func TestFlippedBitsOfFile(t *testing.T) {
 					seenByInspect.Add(1)
 				}
 				if !failed && (noticed || hidden > 0) {
-					t.Errorf("rule: Inspect sees what is damaged; bit %d of byte %d, %d hidden, seen by reads: %t", i%8, at, hidden, noticed)
+					t.Errorf("rule: Inspect reports damage; bit %d of byte %d, %d hidden, reported by reads: %t", i%8, at, hidden, noticed)
 				}
 			})
 		}
 	})
-	t.Logf("of %d flipped bits reads notice %d and Inspect %d; %d ended scans by their order", len(places), seenByReads.Load(), seenByInspect.Load(), scansEnded.Load())
+	t.Logf("of %d flipped bits reads report %d and Inspect %d; %d ended scans by their order", len(places), seenByReads.Load(), seenByInspect.Load(), scansEnded.Load())
 	if scansEnded.Load() == 0 || seenByInspect.Load() <= seenByReads.Load() {
-		t.Errorf("want scans that end for their order, and damage that only Inspect sees: the test tests nothing")
+		t.Errorf("want scans that end because of their order, and damage that only Inspect reports: the test proves nothing")
 	}
 }
 
-// A bit that flips in the log of a store that crashed is noticed when it is opened, unless it is
-// in one of the last two transactions, of which a crash may leave as much.
+// A bit that flips in the log of a store that crashed is reported when the store is opened,
+// unless it is in one of the last two transactions: a crash may leave such a log.
 func TestFlippedBitsOfLog(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -501,7 +501,7 @@ func TestFlippedBitsOfLog(t *testing.T) {
 		}
 		return info.Size()
 	}
-	var end int64 // of what must be noticed
+	var end int64 // end of the part in which damage must be reported
 	for i := range writes {
 		if i == certain {
 			end = size()
@@ -511,7 +511,7 @@ func TestFlippedBitsOfLog(t *testing.T) {
 		}
 	}
 	files := make(map[string][]byte)
-	for _, suffix := range []string{"", logSuffix} { // as a crash leaves them
+	for _, suffix := range []string{"", logSuffix} { // as after a crash
 		if files[suffix], err = os.ReadFile(path + suffix); err != nil {
 			t.Fatal(err)
 		}
@@ -540,14 +540,14 @@ func TestFlippedBitsOfLog(t *testing.T) {
 				return found, err
 			}
 			if want := bytes.Repeat([]byte{byte(found)}, 1+300*found); entry.Key != fmt.Sprintf("key:%02d", found) || !bytes.Equal(entry.Value, want) {
-				t.Errorf("rule: no read returns what is wrong; entry %d is %q, %d bytes", found, entry.Key, len(entry.Value))
+				t.Errorf("rule: no read returns a wrong result; entry %d is %q, %d bytes", found, entry.Key, len(entry.Value))
 			}
 			found++
 		}
 		return found, nil
 	}
 	if found, err := crashed(t, files[logSuffix]); err != nil || found != writes {
-		t.Fatalf("rule: a log as a crash leaves it is used; got %d of %d entries, %v", found, writes, err)
+		t.Fatalf("rule: a log after a crash is used; got %d of %d entries, %v", found, writes, err)
 	}
 	for n := len(files[logSuffix]); n > 0; n -= 1 + len(files[logSuffix])/40 {
 		if _, err := crashed(t, files[logSuffix][:n]); err != nil {
@@ -568,13 +568,13 @@ func TestFlippedBitsOfLog(t *testing.T) {
 		case errors.Is(err, kv.ErrIncompatible) && strings.Contains(err.Error(), "is damaged"):
 			if i%10 == 0 {
 				if _, err := crashed(t, flipped, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-					t.Errorf("rule: the error says how to go on; then there is %v", err)
+					t.Errorf("rule: the error says how to go on; after that the error is %v", err)
 				}
 			}
 		case err != nil:
 			t.Errorf("rule: damage is ErrIncompatible; after bit %d of byte %d flipped: %v", bit, at, err)
 		case found < writes && int64(at) < end && (at < 12 || at >= 16): // the sequence number of the log
-			t.Errorf("rule: a log that was damaged is not taken for one that ends there; after bit %d of byte %d of %d flipped %d of %d entries are left", bit, at, len(flipped), found, writes)
+			t.Errorf("rule: a damaged log does not count as a log that ends there; after bit %d of byte %d of %d flipped %d of %d entries are left", bit, at, len(flipped), found, writes)
 		}
 	}
 }

@@ -40,8 +40,8 @@ func expectError(what string, err error, is []error, not []error) error {
 	return nil
 }
 
-// failAtCommit lets the disk fail in the middle of writing a transaction to the
-// log, by a limit on the size of files.
+// failAtCommit makes the disk fail in the middle of writing a transaction to the log,
+// by a limit on the size of files.
 func failAtCommit(c *child, args []string) error {
 	signal.Ignore(syscall.SIGXFSZ)
 	ctx := context.Background()
@@ -73,7 +73,8 @@ func failAtCommit(c *child, args []string) error {
 	if err := expectError("PutMany", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
 		return err
 	}
-	// Of a batch in several transactions only the one that was committed is in doubt.
+	// In a batch of several transactions only the transaction in commit is
+	// indeterminate.
 	items := make([]kv.Item, 200)
 	for i := range items {
 		items[i].Key = fmt.Sprint("during:", i)
@@ -105,8 +106,8 @@ func failAtCommit(c *child, args []string) error {
 	return nil // without Close, as in a crash
 }
 
-// A commit that the disk fails is of unknown fate, and half of it never shows,
-// whether the process ends or goes on writing.
+// After a commit that fails on the disk the result is unknown. No part of it is ever
+// visible alone, whether the process ends or goes on writing.
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	for _, more := range [][]string{nil, {"after"}} {
@@ -122,12 +123,12 @@ func TestCommitFails(t *testing.T) {
 			keys = append(keys, entry.Key)
 		}
 		if got, want := strings.Join(keys, " "), strings.Join(append(more, "before"), " "); got != want {
-			t.Errorf("the store holds %q; want %q", got, want)
+			t.Errorf("the store has %q; want %q", got, want)
 		}
 	}
 }
 
-// fillDisk fills a disk of its own, a tmpfs in a mount namespace.
+// fillDisk fills its own disk, a tmpfs in a mount namespace.
 func fillDisk(c *child, args []string) error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		c.say("cannot mount: %v", err)
@@ -173,7 +174,7 @@ func fillDisk(c *child, args []string) error {
 	if err := store.Close(); err != nil {
 		return err
 	}
-	// Closing emptied the log, if only into the file as it was.
+	// Closing emptied the log, but only into the file as it was.
 	if store, err = localkv.New(path, nil); err != nil {
 		return fmt.Errorf("New of a store on a full disk: %w", err)
 	}
@@ -187,7 +188,7 @@ func fillDisk(c *child, args []string) error {
 	return nil
 }
 
-// inNamespace runs a program that mounts what only it sees, and returns what it said.
+// inNamespace runs a program whose mounts only it sees, and returns its output lines.
 func inNamespace(t *testing.T, program string, args ...string) []string {
 	t.Helper()
 	c := prepared(t, program, args...)
@@ -197,25 +198,26 @@ func inNamespace(t *testing.T, program string, args ...string) []string {
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
 	if err := c.cmd.Start(); err != nil {
-		t.Skipf("this system lets no process mount anything: %v", err)
+		t.Skipf("processes cannot mount anything here: %v", err)
 	}
 	lines := c.finish(t)
 	if len(lines) == 0 {
-		t.Fatal("the other process said nothing")
+		t.Fatal("the other process printed nothing")
 	}
 	if strings.HasPrefix(lines[0], "cannot mount") {
-		t.Skipf("this system lets no process mount anything: %s", lines[0])
+		t.Skipf("processes cannot mount anything here: %s", lines[0])
 	}
 	return lines
 }
 
-// mountFile mounts a single file in another folder, as into a container, and opens it there.
+// mountFile mounts a single file in another folder, as into a container, and opens it
+// there.
 func mountFile(c *child, args []string) error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		c.say("cannot mount: %v", err)
 		return nil
 	}
-	inside := filepath.Join(args[1], "a \\ file.db") // whose name the list of mounts escapes
+	inside := filepath.Join(args[1], "a \\ file.db") // the list of mounts escapes this name
 	if err := os.WriteFile(inside, nil, 0o600); err != nil {
 		return err
 	}
@@ -248,7 +250,7 @@ func mountFile(c *child, args []string) error {
 	return nil
 }
 
-// A file that is mounted by itself has a log inside and another one outside.
+// A file that is mounted alone has one log inside and another outside.
 func TestMountedFile(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -261,11 +263,11 @@ func TestMountedFile(t *testing.T) {
 		t.Errorf("rule: the error says what is wrong; got %s", lines[0])
 	}
 	if files := contents(t, elsewhere); files["a \\ file.db-wal"] != "" {
-		t.Errorf("rule: what is refused stays as it is; there are %v", files)
+		t.Errorf("rule: a refused file does not change; there are %v", files)
 	}
 }
 
-// fewDescriptors reads at once where the process can open next to no more files.
+// fewDescriptors reads concurrently in a process that can open few more files.
 func fewDescriptors(_ *child, args []string) error {
 	ctx := context.Background()
 	store, err := localkv.New(args[0], &localkv.Options{Readers: 64})
@@ -303,23 +305,23 @@ func fewDescriptors(_ *child, args []string) error {
 	}
 	for range cap(failed) {
 		if err := <-failed; err != nil {
-			return fmt.Errorf("a read where descriptors are few: %w", err)
+			return fmt.Errorf("a read with few descriptors: %w", err)
 		}
 	}
 	if _, err := store.Put(ctx, "key", []byte("new")); err != nil {
-		return fmt.Errorf("a Put where descriptors are few: %w", err)
+		return fmt.Errorf("a Put with few descriptors: %w", err)
 	}
 	limit.Cur = unlimited
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
-// Reads for which no more connections can be opened wait for those that are open.
+// Reads for which no connection can be opened wait for the open connections.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	start(t, "fewDescriptors", filepath.Join(t.TempDir(), "app.db")).finish(t)
 }
 
-// A full disk loses nothing and stores nothing by halves.
+// A full disk loses nothing, and stores no part of a write.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	lines := inNamespace(t, "fillDisk", t.TempDir()) // TestFull checks the same inside a transaction
@@ -350,13 +352,13 @@ func openUnprivileged(c *child, args []string) error {
 		last = c
 	}
 	if last.Status != provider.Fail {
-		return fmt.Errorf("what New refuses Inspect finds; its last check is %+v", last)
+		return fmt.Errorf("Inspect reports what New refuses; its last check is %+v", last)
 	}
 	return nil
 }
 
-// A file or directory that cannot be read and written is ErrPermission, and left
-// as it is.
+// A file or directory that cannot be read and written is ErrPermission, and does not
+// change.
 func TestPermission(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -373,7 +375,7 @@ func TestPermission(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
-			if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // for nobody
+			if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // for the user nobody
 				t.Fatal(err)
 			}
 			dir := filepath.Join(root, "dir")
@@ -397,13 +399,13 @@ func TestPermission(t *testing.T) {
 				t.Fatal(err)
 			}
 			if after := readable(t, dir, path); !maps.Equal(before, after) {
-				t.Errorf("the refused file was touched:\nbefore %v\nafter  %v", before, after)
+				t.Errorf("the refused file was changed:\nbefore %v\nafter  %v", before, after)
 			}
 		})
 	}
 }
 
-// readable is contents, of a file that may not be readable to its owner.
+// readable is contents for a file that its owner may not be able to read.
 func readable(t *testing.T, dir, path string) map[string]string {
 	t.Helper()
 	if info, err := os.Stat(path); err == nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The driver: writes go through one connection, in groups (writer.go), and reads
-// through several (reader.go). What the table looks like only layout.go knows.
+// The driver writes through one connection, in groups (writer.go), and reads through
+// several (reader.go). Only layout.go knows the table.
 
 type driver struct {
 	w    *writer
@@ -16,7 +16,7 @@ type driver struct {
 	info kv.Info
 }
 
-// maxAtomicWrites is as many as the cloud providers take.
+// maxAtomicWrites is the limit of the cloud providers.
 const maxAtomicWrites = 100
 
 // Info describes the driver.
@@ -49,7 +49,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return result.Outcome, result.Err
 }
 
-// knows reports whether the driver has a way to carry out w by itself.
+// knows reports whether the driver can carry out w by itself.
 func knows(w *kv.Write) bool {
 	switch w.Kind {
 	case kv.KindPut, kv.KindDelete:
@@ -60,9 +60,9 @@ func knows(w *kv.Write) bool {
 	return false
 }
 
-// write carries out w, if its condition holds, within a transaction. An error beside the
-// result undoes the transaction; the error of a row that the condition cannot be judged by
-// is in the result.
+// write carries out w, if its condition holds, within a transaction. If it returns an
+// error, the transaction is undone. If a damaged row makes the condition impossible to
+// judge, the result has the error.
 func write(t *table, w *kv.Write, now int64) (kv.WriteResult, error) {
 	found, holds, err := judge(t, w, now)
 	if row, ok := errors.AsType[*kv.Error](err); ok {
@@ -78,9 +78,9 @@ func write(t *table, w *kv.Write, now int64) (kv.WriteResult, error) {
 	return kv.WriteResult{Outcome: kv.Outcome{Done: true, Version: version}}, err
 }
 
-// judge reports whether the condition of w holds and, if it has one, what is under its key.
-// The token of a record is its version. A row that skykv did not write, or that is
-// damaged, is an *kv.Error.
+// judge reports whether the condition of w holds and, if there is a condition, the record
+// under the key. The token of a record is its version. A row that skykv did not write, or
+// that is damaged, is an *kv.Error.
 func judge(t *table, w *kv.Write, now int64) (found kv.Found, holds bool, err error) {
 	if w.Condition.Kind == kv.CondNone {
 		return found, true, nil
@@ -98,7 +98,8 @@ func judge(t *table, w *kv.Write, now int64) (found kv.Found, holds bool, err er
 	return found, found.Exists && found.Version == w.Condition.Version, nil
 }
 
-// apply carries out w, whose condition holds, and returns the version of what it stored.
+// apply carries out w, whose condition holds, and returns the version of the stored
+// record.
 func apply(t *table, w *kv.Write) (version string, err error) {
 	switch w.Kind {
 	case kv.KindPut:
@@ -122,7 +123,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 		bytes += len(w.Value)
 	}
 	var out kv.AtomicOutcome
-	var row *kv.Error // which a condition cannot be judged by
+	var row *kv.Error // of a row that makes a condition impossible to judge
 	err := d.w.write(ctx, &job{now: req.Now, writes: len(req.Writes), bytes: bytes, meter: req.Meter, do: func(t *table) error {
 		out, row = kv.AtomicOutcome{Done: true, Found: make([]*kv.Found, len(req.Writes))}, nil
 		for i := range req.Writes {
@@ -161,8 +162,8 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return out, nil
 }
 
-// Close waits for the calls under way. The last connection to the file, in any
-// process, moves the log into it.
+// Close waits for the running calls. The last connection to the file, in any process,
+// moves the log into it.
 func (d *driver) Close() error {
 	d.rs.close()
 	if err := d.w.close(); err != nil {

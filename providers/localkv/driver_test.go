@@ -13,7 +13,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// Kinds that the driver does not know are refused before any I/O: here the file is locked.
+// The driver refuses unknown kinds before any I/O: here the file is locked.
 func TestUnsupportedWrites(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -45,20 +45,20 @@ func TestUnsupportedWrites(t *testing.T) {
 	}
 	for i, r := range d.WriteMany(ctx, kv.WriteManyRequest{Writes: writes, Now: 1, Meter: &meter}) {
 		if !errors.Is(r.Err, kv.ErrUnsupported) || errors.Is(r.Err, kv.ErrIndeterminate) || r.Done {
-			t.Errorf("rule: %s under %s is ErrUnsupported, in a batch too; got %v, done %t", writes[i].Kind, writes[i].Condition.Kind, r.Err, r.Done)
+			t.Errorf("rule: %s under %s is ErrUnsupported, also in a batch; got %v, done %t", writes[i].Kind, writes[i].Condition.Kind, r.Err, r.Done)
 		}
 	}
 	good := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "good", Token: "token", Value: []byte{}}}
 	for _, w := range writes {
 		if w.Kind == kv.KindCheck {
-			continue // which is for WriteAtomic
+			continue // checks are for WriteAtomic
 		}
 		if _, err := d.WriteAtomic(ctx, kv.WriteManyRequest{Writes: []kv.Write{good, w}, Now: 1, Meter: &meter}); !errors.Is(err, kv.ErrUnsupported) {
-			t.Errorf("rule: %s under %s is ErrUnsupported, among several writes too; got %v", w.Kind, w.Condition.Kind, err)
+			t.Errorf("rule: %s under %s is ErrUnsupported, also among several writes; got %v", w.Kind, w.Condition.Kind, err)
 		}
 	}
 	if meter.Requests() != 0 {
-		t.Errorf("rule: nothing was asked; the meter has %d requests", meter.Requests())
+		t.Errorf("rule: nothing was sent; the meter has %d requests", meter.Requests())
 	}
 }
 
@@ -85,7 +85,7 @@ func TestWriteManyConditions(t *testing.T) {
 		key   string
 		cond  kv.Condition
 		done  bool
-		found string // the token of what made the condition fail
+		found string // token of the record that made the condition fail
 	}{
 		{kv.KindPut, "new", absent, true, ""},
 		{kv.KindPut, "live", absent, false, "l"},
@@ -112,7 +112,7 @@ func TestWriteManyConditions(t *testing.T) {
 		wantErr := map[string]error{"unsupported": kv.ErrUnsupported, "damaged": kv.ErrIncompatible}[test.key]
 		wantVersion := map[bool]string{true: "new"}[test.done && test.kind == kv.KindPut]
 		if !errors.Is(got.Err, wantErr) || got.Done != test.done || got.Version != wantVersion || got.Exists != (test.found != "") || got.Found.Token != test.found || got.MayHaveApplied {
-			t.Errorf("rule: each write of a batch has its own result; that of %s of %q under %s is %+v", test.kind, test.key, test.cond.Kind, got)
+			t.Errorf("rule: each write of a batch has its own result; the result of %s of %q under %s is %+v", test.kind, test.key, test.cond.Kind, got)
 		}
 	}
 	var stored []string
@@ -124,12 +124,12 @@ func TestWriteManyConditions(t *testing.T) {
 	}
 	want := []string{"damaged=damaged", "expired=new", "kept=k", "live=l", "new=new", "plain=new", "young=y"}
 	if !slices.Equal(stored, want) {
-		t.Errorf("after the batch there is %q; want %q", stored, want)
+		t.Errorf("after the batch the store has %q; want %q", stored, want)
 	}
 }
 
-// No connection is held while an iterator yields: with a single reader the loop's body can
-// use the store.
+// An iterator holds no connection while it yields: with a single reader the loop's body
+// can use the store.
 func TestLoopsHoldNoReader(t *testing.T) {
 	t.Parallel()
 	d, err := newDriver(t.Context(), filepath.Join(t.TempDir(), "app.db"), &Options{Readers: 1})
@@ -166,7 +166,7 @@ func TestLoopsHoldNoReader(t *testing.T) {
 		}
 		// Nobody reads: the log can be emptied.
 		if got := mustQuery(t, d.w.conn, "PRAGMA wal_checkpoint(TRUNCATE)"); got != "0" {
-			t.Fatalf("rule: no transaction is open while a loop's body runs; one is in the way of a checkpoint")
+			t.Fatalf("rule: no transaction is open while a loop's body runs; one blocks a checkpoint")
 		}
 	}
 	seen := make(map[string]bool)
@@ -270,7 +270,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// Calls end with their context, also those that read page after page.
+// Calls end with their context, also calls that read page after page.
 func TestLoopsEndWithContext(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -293,7 +293,8 @@ func TestLoopsEndWithContext(t *testing.T) {
 	}
 }
 
-// A Get costs its copies of the value and the token; the checksums cost no allocation.
+// A Get allocates only its copies of the value and the token. The checksums allocate
+// nothing.
 func TestGetAllocates(t *testing.T) {
 	d, store := newTestDriver(t)
 	if _, err := store.Put(t.Context(), "key", make([]byte, 1024), kv.TTL(time.Hour)); err != nil {
@@ -306,7 +307,7 @@ func TestGetAllocates(t *testing.T) {
 				t.Error(err)
 			}
 		}); n != want {
-			t.Errorf("rule: a Get allocates what it returns; with value %t it makes %v allocations, want %v", withValue, n, want)
+			t.Errorf("rule: a Get allocates only its result; with value %t it makes %v allocations, want %v", withValue, n, want)
 		}
 	}
 }

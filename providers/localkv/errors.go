@@ -13,7 +13,8 @@ import (
 
 var errClosed = &kv.Error{Kind: kv.ErrClosed}
 
-// opError is the error of an operation that has no store to complete its errors.
+// opError returns the error of an operation without a store that could complete
+// it.
 func opError(op string, err error) *kv.Error {
 	if e, ok := errors.AsType[*kv.Error](err); ok {
 		return &kv.Error{Op: op, Provider: name, Kind: e.Kind, Err: e.Err}
@@ -21,32 +22,33 @@ func opError(op string, err error) *kv.Error {
 	return &kv.Error{Op: op, Provider: name, Err: err}
 }
 
-// errInvalid is the error of an argument that cannot be.
+// errInvalid returns the error of an invalid argument.
 func errInvalid(op, format string, args ...any) *kv.Error {
 	return &kv.Error{Op: op, Provider: name, Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
 }
 
-// errFile is the error of a file that is not skykv's to use.
+// errFile returns the error of a file that skykv must not use.
 func errFile(format string, args ...any) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf(format, args...)}
 }
 
-// errForeign is the error of a row that skykv did not write.
+// errForeign returns the error of a row that skykv did not write.
 func errForeign(what, want string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("skykv did not write the row under this key: want %s to be %s", what, want)}
 }
 
-// errDamaged is the error of a row whose content is not what a checksum says.
+// errDamaged returns the error of a row whose content does not match a checksum.
 func errDamaged(sum string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("the row under this key is damaged, or another program changed it: its content does not match its checksum " + sum)}
 }
 
-// errDone is the error of a call whose context ended before anything was written.
+// errDone returns the error of a call whose context ended before anything was
+// written.
 func errDone(ctx context.Context) error {
 	return &kv.Error{Err: ctx.Err()}
 }
 
-// isBusy reports whether SQLite gave up because another connection is in the way.
+// isBusy reports whether SQLite gave up because of another connection's lock.
 func isBusy(err error) bool {
 	if err == nil {
 		return false
@@ -58,13 +60,13 @@ func isBusy(err error) bool {
 	return false
 }
 
-// isDamage reports whether SQLite found that parts of the file do not fit together.
+// isDamage reports whether SQLite found inconsistent structures in the file.
 func isDamage(err error) bool {
 	return err != nil && sqlite.ErrCode(err).ToPrimary() == sqlite.ResultCorrupt
 }
 
-// classify turns SQLite's errors into the store's. Those that it knows are of
-// statements that wrote nothing, or whose transaction was rolled back.
+// classify turns SQLite's errors into the store's. The errors that it knows come
+// from statements that wrote nothing, or whose transaction was rolled back.
 func classify(err error) error {
 	if err == nil {
 		return nil
@@ -83,17 +85,17 @@ func classify(err error) error {
 	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
 		e.Kind = kv.ErrIncompatible
 		e.Err = fmt.Errorf("the file is damaged, or not an SQLite database: %w", err)
-	case sqlite.ResultError: // such as a table that somebody dropped
+	case sqlite.ResultError: // for example, another program dropped the table
 		e.Kind = kv.ErrIncompatible
 	}
 	return e
 }
 
-// classifyCommit is classify for a COMMIT, after which the transaction was
-// rolled back: no reader sees it. When the disk is full the last frame of the
-// write-ahead log, which commits the others, is incomplete, and nothing can bring
-// it back. After any other error the log may hold all of it, and would be
-// replayed if every process died before the next write.
+// classifyCommit is classify for a COMMIT. The transaction was rolled back: no
+// reader sees it. On a full disk the last frame of the write-ahead log, which
+// commits the others, is incomplete, and cannot come back. After any other error
+// the log may have the whole transaction, and would replay it if every process
+// died before the next write.
 func classifyCommit(err error) error {
 	e, ok := errors.AsType[*kv.Error](classify(err))
 	if !ok {

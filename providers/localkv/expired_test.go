@@ -12,7 +12,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// countRows counts the rows whose keys begin with a prefix, expired ones included.
+// countRows counts the rows whose keys begin with a prefix, including expired rows.
 func countRows(t *testing.T, c *sqlite.Conn, prefix string) int {
 	t.Helper()
 	n, err := strconv.Atoi(ask(t, c, "SELECT count(*) FROM kv WHERE k LIKE '"+prefix+"%'"))
@@ -52,7 +52,7 @@ func TestExpiredRemoved(t *testing.T) {
 		if got := countRows(t, c, "old:"); got != old {
 			t.Errorf("%d of %d rows are left a millisecond before the hour after their expiry; none may be removed yet", got, old)
 		}
-		time.Sleep(time.Minute) // the next look, at the latest
+		time.Sleep(time.Minute) // until the next search
 		writes := 0
 		for left := old; left > 0 && writes < old; writes++ {
 			var err error
@@ -84,8 +84,9 @@ func TestExpiredRemoved(t *testing.T) {
 	})
 }
 
-// A row goes when its grace is over by all clocks: the host's, and those of the stores
-// whose writes are in the transaction. No read and no other transaction tells the time.
+// A row is removed when its grace is over by all clocks: the host's, and those of the
+// stores that write in the transaction. The clock of a read or of another transaction
+// does not count.
 func TestExpiredByEveryClock(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -106,12 +107,12 @@ func TestExpiredByEveryClock(t *testing.T) {
 		}
 	}
 	type step struct {
-		ahead time.Duration // of the host's clock, which is right
+		ahead time.Duration // relative to the host's clock, which is right
 		do    func(t *testing.T, s *kv.Store)
 	}
 	for _, test := range []struct {
 		name  string
-		after time.Duration // the expiry
+		after time.Duration // after the expiry
 		kept  bool
 		steps []step
 	}{
@@ -142,7 +143,7 @@ func TestExpiredByEveryClock(t *testing.T) {
 		{"after the grace, a batch", kv.ExpiryGrace, false, []step{{0, putMany}}},
 		{"after the grace, once the clock that is behind has written", kv.ExpiryGrace + time.Minute, false, []step{
 			{-2 * time.Minute, put("a")},
-			{0, func(*testing.T, *kv.Store) { time.Sleep(time.Minute) }}, // until the next look
+			{0, func(*testing.T, *kv.Store) { time.Sleep(time.Minute) }}, // until the next search
 			{0, put("b")},
 		}},
 	} {
@@ -157,17 +158,17 @@ func TestExpiredByEveryClock(t *testing.T) {
 					step.do(t, store.With(kv.Clock(func() time.Time { return time.Now().Add(step.ahead) })))
 				}
 				if left := countRows(t, openSQL(t, path), "old") == 1; left != test.kept {
-					t.Errorf("rule: expired rows go when their grace is over by the host's clock and those of the writes; kept: %t, want %t", left, test.kept)
+					t.Errorf("rule: expired rows are removed when their grace is over by the clocks of the host and the writes; kept: %t, want %t", left, test.kept)
 				}
 				if _, err := store.Get(t.Context(), "old"); test.after < 0 && err != nil {
-					t.Errorf("rule: what lives by a clock that is right is there: %v", err)
+					t.Errorf("rule: an entry that lives by the right clock exists: %v", err)
 				}
 			})
 		})
 	}
 }
 
-// Batches remove such rows as well, in a program that makes no other calls.
+// Batches also remove such rows, in a program that makes no other calls.
 func TestExpiredRemovedByBatches(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -189,7 +190,7 @@ func TestExpiredRemovedByBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ask(t, openSQL(t, path), "SELECT count(*), min(k) >= 'new:' FROM kv"); got != "30|1" {
-		t.Errorf("rule: writes remove the rows that expired more than an hour ago, batches too; rows, and whether all are new: %s", got)
+		t.Errorf("rule: writes and batches remove the rows that expired more than an hour ago; rows, and whether all are new: %s", got)
 	}
 }
 

@@ -14,18 +14,18 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// What SQLite appends to the path of a file for the log, the memory that processes
-// share, and the journal that there is before the log.
+// SQLite's suffixes for the log, the memory that processes share, and the journal that
+// exists before the log.
 const (
 	logSuffix     = "-wal"
 	sharedSuffix  = "-shm"
 	journalSuffix = "-journal"
 )
 
-// opening is held while a file is looked at or opened: see checkFile.
+// opening is held while a file is checked or opened: see checkFile.
 var opening = make(chan struct{}, 1)
 
-// beginOpening waits for its turn to hold opening. Whoever has it calls end.
+// beginOpening waits for opening. The caller must call end.
 func beginOpening(ctx context.Context) (end func(), err error) {
 	select {
 	case opening <- struct{}{}:
@@ -40,7 +40,7 @@ func beginOpening(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// createFile creates the file, empty, unless it exists.
+// createFile creates an empty file, unless the file exists.
 func createFile(path string) error {
 	left, err := leftover(path)
 	if err != nil {
@@ -54,7 +54,7 @@ func createFile(path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	switch {
-	case errors.Is(err, fs.ErrExist): // since a moment ago, or as a dangling link
+	case errors.Is(err, fs.ErrExist): // just created, or a dangling link
 		_, err = os.Stat(path)
 	case err == nil:
 		err = f.Close()
@@ -65,15 +65,14 @@ func createFile(path string) error {
 	return nil
 }
 
-// checkFile makes sure that the file at path is skykv's to open, without changing it, and
+// checkFile checks that skykv may open the file at path, without changing the file, and
 // returns its path without symbolic links. The caller holds opening.
 //
-// SQLite cannot look at a file in WAL mode without adding files beside it, so
-// that the header is read directly. But closing a file gives up all POSIX locks
-// that the process has on it, also those of other connections to it. Files that
-// are in use have a log beside them, and those are left to SQLite, which takes
-// care of its locks; holding opening keeps stores of this process from getting
-// to use the file meanwhile.
+// SQLite cannot read a file in WAL mode without adding files beside it, so checkFile
+// reads the header directly. But closing a file drops all POSIX locks that the process
+// has on it, also those of other connections. A file in use has a log beside it, and
+// checkFile leaves such files to SQLite, which keeps its locks. Holding opening keeps
+// other stores of this process from starting to use the file meanwhile.
 func checkFile(ctx context.Context, path string) (string, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -88,7 +87,7 @@ func checkFile(ctx context.Context, path string) (string, error) {
 		return "", classifyFile(err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", errFile("it is no regular file")
+		return "", errFile("it is not a regular file")
 	}
 	if err := checkNames(path, info); err != nil {
 		return "", err
@@ -96,7 +95,7 @@ func checkFile(ctx context.Context, path string) (string, error) {
 	switch {
 	case info.Size() == 0 && left != "":
 		return "", errLeftover(left)
-	case info.Size() == 0: // about to become a store
+	case info.Size() == 0: // it becomes a store
 	case inUse(path):
 		if err := checkLog(path); err != nil {
 			return "", err
@@ -107,7 +106,7 @@ func checkFile(ctx context.Context, path string) (string, error) {
 			return "", err
 		}
 	}
-	// SQLite would open it for reading, leave a log, and fail later.
+	// SQLite would open it read-only, leave a log, and fail later.
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return "", classifyFile(err)
@@ -115,31 +114,31 @@ func checkFile(ctx context.Context, path string) (string, error) {
 	return path, f.Close()
 }
 
-// inUse reports whether a file has a log beside it, as it has while it is open and
-// after a crash.
+// inUse reports whether a file has a log beside it. It has one while it is open and after
+// a crash.
 func inUse(path string) bool {
 	_, err := os.Lstat(path + logSuffix)
 	return err == nil
 }
 
-// leftover returns the path of a log or journal beside path that holds data, or "". Where
-// the file itself is absent or empty, it was lost, and SQLite would delete what is left of
-// it. Look for leftovers first and at the file next: another process that makes the
-// store writes the file before there is a log.
+// leftover returns the path of a log or journal beside path that has data, or "". If the
+// file itself is absent or empty, it was lost, and SQLite would delete this data. Look
+// for leftovers first and then at the file: another process that creates the store writes
+// the file before there is a log.
 func leftover(path string) (string, error) {
 	info, err := os.Stat(path + logSuffix)
 	if err == nil && info.Size() > 0 {
 		return path + logSuffix, nil
 	}
 	pages, hot, err := journal(path)
-	if err != nil || !hot || pages == 0 { // without pages the journal is that of a store being made
+	if err != nil || !hot || pages == 0 { // a journal without pages is from the creation of a store
 		return "", err
 	}
 	return path + journalSuffix, nil
 }
 
-// journal reports whether a transaction was cut off that changed the file without a log, as
-// is done to make a store, and how many pages the file had before it. SQLite undoes it.
+// journal reports whether a transaction without a log was interrupted, as in the creation
+// of a store, and how many pages the file had before it. SQLite undoes it.
 // https://www.sqlite.org/fileformat2.html#the_rollback_journal
 func journal(path string) (pages uint32, hot bool, err error) {
 	f, err := os.Open(path + journalSuffix)
@@ -151,13 +150,13 @@ func journal(path string) (pages uint32, hot bool, err error) {
 	if _, err := io.ReadFull(f, header[:]); err != nil && unlessEnd(err) != nil {
 		return 0, false, unlessEnd(err)
 	}
-	// One that is not complete begins with zeros.
+	// An incomplete journal begins with zeros.
 	hot = string(header[:8]) == "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 	return binary.BigEndian.Uint32(header[16:]), hot, nil
 }
 
 func errLeftover(path string) error {
-	return errFile("it is absent or empty, but %q holds writes of a store that was here: put that store's file back, or remove %q to begin with an empty store", path, path)
+	return errFile("it is absent or empty, but %q has writes of a store that was here: put that store's file back, or remove %q to begin with an empty store", path, path)
 }
 
 // checkUnused reads the header of a file without a log.
@@ -173,7 +172,7 @@ func checkUnused(path string) error {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return classifyFile(err)
 	}
-	if header == [100]byte{} { // a power cut can leave this of a store that was being made
+	if header == [100]byte{} { // a power cut during the creation of a store can leave this
 		if pages, hot, err := journal(path); err != nil || hot && pages == 0 {
 			return err
 		}
@@ -184,7 +183,7 @@ func checkUnused(path string) error {
 	return checkFormat(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
 }
 
-// checkInUse has SQLite read the header of a file with a log.
+// checkInUse lets SQLite read the header of a file with a log.
 func checkInUse(ctx context.Context, path string) error {
 	c, err := connect(ctx, path, sqlite.OpenReadOnly)
 	if err != nil {
@@ -201,13 +200,13 @@ func checkInUse(ctx context.Context, path string) error {
 	return nil
 }
 
-// explain is classify for an error at opening, and finds out whether it is
-// permissions that SQLite lacks.
+// explain is classify for an error at opening. It also finds out whether SQLite lacks
+// permissions.
 func explain(path string, err error) error {
 	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultCantOpen {
 		f, probe := os.CreateTemp(filepath.Dir(path), ".skykv-*")
 		if probe != nil {
-			return classifyFile(fmt.Errorf("SQLite needs to add files beside it: %w", probe))
+			return classifyFile(fmt.Errorf("SQLite must be able to add files beside it: %w", probe))
 		}
 		f.Close()
 		os.Remove(f.Name())

@@ -10,7 +10,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// fuzzTable is a table as in a file, but in memory, to read and to write.
+// fuzzTable returns a table in memory, for reads and for writes.
 func fuzzTable(f *testing.F) (read, write *table) {
 	c, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite, sqlite.OpenCreate)
 	if err != nil {
@@ -56,8 +56,8 @@ func fuzzBind(stmt *sqlite.Stmt, param int, kind uint8, value []byte, number int
 	}
 }
 
-// The rule: no row makes the decoder panic, and what is not skykv's, or does not match its
-// checksums, is ErrIncompatible. The row has the checksums that skykv would have
+// The rule: no row makes the decoder panic, and a row that is not skykv's, or does not
+// match its checksums, is ErrIncompatible. The row has the checksums that skykv would have
 // written; spoil flips a bit of c, of d or of both.
 func FuzzDecode(f *testing.F) {
 	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(0))
@@ -88,13 +88,13 @@ func FuzzDecode(f *testing.F) {
 		insert.BindInt64(6, int64(table.valueSum(&in))^int64(spoil>>1&1))
 		fuzzBind(insert, 7, vk, value, number)
 		err := exec(insert)
-		_ = insert.Reset() // an error that there was already
+		_ = insert.Reset() // returns the same error again
 		if err != nil {
-			return // the table does not take it
+			return // the table refuses the row
 		}
 		found, err := all.Step()
 		if !found || err != nil {
-			t.Fatalf("the row is not there: %v", err)
+			t.Fatalf("the row does not exist: %v", err)
 		}
 		key := all.ColumnText(6)
 		ours := kk%5 <= 1 && (xk%5 == 4 || xk%5 == 2 && number > 0) && tk%5 == 0 && len(token) > 0 && (pk%5 == 0 || pk%5 == 4) && kv.ValidateKey(in.Key) == nil
@@ -102,7 +102,7 @@ func FuzzDecode(f *testing.F) {
 			rec, expired, err := table.scanned(all, withValue, 1<<62)
 			readsValue := withValue && !expired
 			if want := ours && spoil&1 == 0 && (!readsValue || vk%5 == 1 && spoil&2 == 0); want && err != nil {
-				t.Fatalf("what skykv wrote is %v", err)
+				t.Fatalf("a row that skykv wrote is %v", err)
 			}
 			if rec.Key != key {
 				t.Fatalf("the key %q is %q", key, rec.Key)
@@ -123,7 +123,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("the expiry is %d, and expired %t", rec.Expires, expired)
 			}
 			if spoil&1 != 0 || readsValue && spoil&2 != 0 {
-				t.Fatal("a wrong checksum is not noticed")
+				t.Fatal("a wrong checksum is not reported")
 			}
 		}
 		if err := all.Reset(); err != nil {
@@ -135,8 +135,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// The rule: a record comes back as it was stored, under a key of its own, and keys sort
-// by their bytes.
+// The rule: a record is read as it was stored, under its own key, and keys sort by their
+// bytes.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000), "a,b")
 	f.Add(".", "..", []byte{}, int64(0), "")
@@ -157,10 +157,10 @@ func FuzzRecord(f *testing.F) {
 		}
 		out, err := read.get(key, true)
 		if err != nil || !out.Exists || out.Key != key || string(out.Value) != string(value) || out.Expires != expires || out.Token != "token" || out.Predecessors != predecessors {
-			t.Fatalf("%+v came back as %+v, %v", in, out, err)
+			t.Fatalf("%+v was read as %+v, %v", in, out, err)
 		}
 		if out, err = read.get(other, true); err != nil || !out.Exists || key != other && out.Token != "another" {
-			t.Fatalf("the record of %q is %+v, %v, after one was put under %q", other, out, err, key)
+			t.Fatalf("the record of %q is %+v, %v, after a put of %q", other, out, err, key)
 		}
 		rows := read.scan(min(key, other), max(key, other), false)
 		var keys []string
@@ -180,7 +180,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		want := slices.Compact([]string{min(key, other), max(key, other)})
 		if !slices.Equal(keys, want) {
-			t.Fatalf("the keys come as %q; want %q", keys, want)
+			t.Fatalf("the keys are %q; want %q", keys, want)
 		}
 		if err := rows.Reset(); err != nil {
 			t.Fatal(err)

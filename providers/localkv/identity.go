@@ -12,21 +12,21 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// identity is what a store has open, to notice when something else takes its place.
+// identity is the set of files that a store has open. It notices when other files take
+// their place.
 type identity struct {
 	path  string
-	files map[string]os.FileInfo // by the suffixes of their paths
+	files map[string]os.FileInfo // by the suffix of the path
 
 	opened time.Time
-	looked atomic.Int64 // when it was last as it should be, in nanoseconds after opened
+	looked atomic.Int64 // time of the last good check, in nanoseconds after opened
 }
 
-// lookEvery is the time between two looks at the identity of the files. A look costs some
-// microseconds.
+// lookEvery is the time between two checks of the files. A check takes some microseconds.
 const lookEvery = 10 * time.Millisecond
 
-// identify returns the identity of the files of a store that was just opened. Before
-// that there was a file with before.
+// identify returns the identity of the files of a store that was just opened. before
+// describes the file before it was opened.
 func identify(path string, before os.FileInfo) (*identity, error) {
 	id := &identity{path: path, files: map[string]os.FileInfo{"": before}, opened: time.Now()}
 	for _, suffix := range []string{logSuffix, sharedSuffix} {
@@ -39,10 +39,10 @@ func identify(path string, before os.FileInfo) (*identity, error) {
 	return id, id.check()
 }
 
-// check makes sure that the files at the store's path are those which it has open. What
-// is written to others no process will ever find.
+// check returns an error unless the files at the store's path are those that it has open.
+// No process would find writes to other files.
 func (id *identity) check() error {
-	if runtime.GOOS == "windows" { // where nobody can remove or replace an open file
+	if runtime.GOOS == "windows" { // nobody can remove or replace an open file there
 		return nil
 	}
 	for suffix, info := range id.files {
@@ -51,13 +51,13 @@ func (id *identity) check() error {
 			return classifyFile(err)
 		}
 		if err != nil || !os.SameFile(info, now) {
-			return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("%q was removed, moved or replaced while the store was open: close the store, see to it that the right file is there, and open it again", id.path+suffix)}
+			return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("%q was removed, moved or replaced while the store was open: close the store, put the right file there, and open it again", id.path+suffix)}
 		}
 	}
 	return nil
 }
 
-// look is check, from time to time.
+// look calls check from time to time.
 func (id *identity) look() error {
 	now := int64(time.Since(id.opened))
 	if now-id.looked.Load() < int64(lookEvery) {

@@ -14,7 +14,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// copyFile replaces the content of a file, or makes it.
+// copyFile replaces the content of a file, or creates it.
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	source, err := os.Open(from)
@@ -32,12 +32,13 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// A store whose file is removed, moved or replaced while it is open says so, instead of
-// acknowledging writes that no process will find. When the file is back, all goes on.
+// A store whose file is removed, moved or replaced while it is open returns an error,
+// instead of acknowledging writes that no process will find. When the file is back, the
+// store works again.
 func TestFileIsReplaced(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows lets nobody remove or replace an open file")
+		t.Skip("on Windows nobody can remove or replace an open file")
 	}
 	must := func(t *testing.T, err error) {
 		t.Helper()
@@ -91,20 +92,20 @@ func TestFileIsReplaced(t *testing.T) {
 			}
 			back := replace(t, d.rs.file.path)
 			for what, call := range calls {
-				d.rs.file.looked.Store(math.MinInt64 / 2) // it is time to look
+				d.rs.file.looked.Store(math.MinInt64 / 2) // the next check is due
 				err := call(t.Context())
 				if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) || !strings.Contains(err.Error(), "was removed, moved or replaced") {
-					t.Errorf("rule: a store says that its file was replaced; %s: %v", what, err)
+					t.Errorf("rule: a store reports that its file was replaced; %s: %v", what, err)
 				}
 			}
 			if err := back(); err != nil {
 				t.Fatal(err)
 			}
 			if entry, err := store.Get(t.Context(), "key"); err != nil || string(entry.Value) != "before" {
-				t.Errorf("rule: what was refused was not written; got %q, %v", entry.Value, err)
+				t.Errorf("rule: a refused write was not written; got %q, %v", entry.Value, err)
 			}
 			if _, err := store.Put(t.Context(), "key", []byte("after")); err != nil {
-				t.Errorf("rule: a store whose file is back goes on; got %v", err)
+				t.Errorf("rule: a store whose file is back works again; got %v", err)
 			}
 		})
 	}
@@ -114,7 +115,7 @@ func TestFileIsReplaced(t *testing.T) {
 func TestReadersHaveTheFileOfTheWriter(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows lets nobody replace an open file")
+		t.Skip("on Windows nobody can replace an open file")
 	}
 	d, store := newTestDriver(t)
 	path := d.rs.file.path
@@ -125,20 +126,20 @@ func TestReadersHaveTheFileOfTheWriter(t *testing.T) {
 	if err := errors.Join(os.Rename(path, path+".old"), os.Rename(path+".copy", path)); err != nil {
 		t.Fatal(err)
 	}
-	d.rs.file.looked.Store(math.MaxInt64) // no look is due
+	d.rs.file.looked.Store(math.MaxInt64) // no check is due
 	if r, err := openReader(t.Context(), d.rs.file); err == nil || !strings.Contains(err.Error(), "was removed, moved or replaced") {
-		t.Errorf("rule: a connection that reads has the file of the writer; got %v, %v", r, err)
+		t.Errorf("rule: a reading connection has the file of the writer; got %v, %v", r, err)
 	}
 	if err := errors.Join(os.Remove(path), os.Rename(path+".old", path)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// A file with several hard links is refused, and left as it is.
+// A file with several hard links is refused, and does not change.
 func TestHardLink(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Go does not tell the number of links there")
+		t.Skip("Go does not report the number of links on Windows")
 	}
 	d, store := newTestDriver(t)
 	path := d.rs.file.path
@@ -152,18 +153,18 @@ func TestHardLink(t *testing.T) {
 			other.Close()
 		}
 		if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "2 hard links") {
-			t.Errorf("rule: a file under two names is refused, since it would have two logs; %s: %v", name, err)
+			t.Errorf("rule: a file with two names is refused, because it would have two logs; %s: %v", name, err)
 		}
 	}
 	for c := range Inspect(t.Context(), "file:"+link) {
 		if c.Name == "layout" && (c.Status != provider.Fail || !strings.Contains(c.Detail, "2 hard links")) {
-			t.Errorf("rule: what New refuses Inspect finds; got %+v", c)
+			t.Errorf("rule: Inspect reports what New refuses; got %+v", c)
 		}
 	}
 	if _, err := os.Stat(link + logSuffix); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("rule: what is refused stays as it is; beside it there is a log: %v", err)
+		t.Errorf("rule: a refused file does not change; beside it there is a log: %v", err)
 	}
 	if _, err := store.Put(t.Context(), "key", nil); err != nil {
-		t.Errorf("rule: a link that nobody opens does not matter; got %v", err)
+		t.Errorf("rule: a link that no process opens does not matter; got %v", err)
 	}
 }

@@ -17,10 +17,10 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// Inspect looks at what the store of a URL of [Open] needs, without changing anything: the
-// folder, the file, whether it holds a store of a format that this version knows, and
-// whether its content is damaged. That last check reads the whole file. Inspect ends after
-// the first check that fails.
+// Inspect checks what the store of a URL of [Open] needs, without changing anything: the
+// folder, the file, whether it has a store of a known format, and whether its content is
+// damaged. The last check reads the whole file. Inspect ends after the first check that
+// fails.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		var path string
@@ -44,14 +44,14 @@ func inspectFolder(_ context.Context, path string) provider.Check {
 	const name = "folder"
 	folder := filepath.Dir(path)
 	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-		return provider.Check{Name: name, Status: provider.Fail, Detail: "there is no folder " + folder, Fix: "make it, or fix the path in the URL"}
+		return provider.Check{Name: name, Status: provider.Fail, Detail: "there is no folder " + folder, Fix: "create it, or fix the path in the URL"}
 	}
-	return provider.Check{Name: name, Status: provider.OK, Detail: folder + " is there"}
+	return provider.Check{Name: name, Status: provider.OK, Detail: folder + " exists"}
 }
 
 func inspectFile(_ context.Context, path string) provider.Check {
 	const name = "file"
-	fix := provider.Provision + ", or put something"
+	fix := provider.Provision + ", or put an entry"
 	left, err := leftover(path)
 	if err != nil {
 		return provider.Failed(name, err, "see the message")
@@ -59,17 +59,17 @@ func inspectFile(_ context.Context, path string) provider.Check {
 	info, err := os.Stat(path)
 	switch {
 	case left != "" && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
-		return provider.Check{Name: name, Status: provider.Fail, Detail: path + " is absent or empty, but " + left + " holds writes of a store that was here", Fix: "put that store's file back, or remove " + left + " to begin with an empty store"}
+		return provider.Check{Name: name, Status: provider.Fail, Detail: path + " is absent or empty, but " + left + " has writes of a store that was here", Fix: "put that store's file back, or remove " + left + " to begin with an empty store"}
 	case errors.Is(err, fs.ErrNotExist):
-		return provider.Check{Name: name, Status: provider.Fail, Detail: "there is no file " + path, Fix: fix, Step: "make the file " + path}
+		return provider.Check{Name: name, Status: provider.Fail, Detail: "there is no file " + path, Fix: fix, Step: "create the file " + path}
 	case err != nil:
 		return provider.Failed(name, err, "see the message")
 	case !info.Mode().IsRegular():
-		return provider.Check{Name: name, Status: provider.Fail, Detail: path + " is no regular file", Fix: "fix the path in the URL"}
-	case info.Size() == 0: // opening it would make it a store
-		return provider.Check{Name: name, Status: provider.Fail, Detail: "the file " + path + " is empty", Fix: fix, Step: "make a store of the empty file " + path}
+		return provider.Check{Name: name, Status: provider.Fail, Detail: path + " is not a regular file", Fix: "fix the path in the URL"}
+	case info.Size() == 0: // opening it would create a store
+		return provider.Check{Name: name, Status: provider.Fail, Detail: "the file " + path + " is empty", Fix: fix, Step: "create a store in the empty file " + path}
 	}
-	return provider.Check{Name: name, Status: provider.OK, Detail: path + " is there"}
+	return provider.Check{Name: name, Status: provider.OK, Detail: path + " exists"}
 }
 
 func inspectLayout(ctx context.Context, path string) provider.Check {
@@ -87,19 +87,19 @@ func inspectLayout(ctx context.Context, path string) provider.Check {
 	case err != nil:
 		return provider.Failed(name, err, "see the message")
 	}
-	return provider.Check{Name: name, Status: provider.OK, Detail: fmt.Sprintf("a store of skykv, of format %d", format)}
+	return provider.Check{Name: name, Status: provider.OK, Detail: fmt.Sprintf("a store of skykv, format %d", format)}
 }
 
 func inspectContent(ctx context.Context, path string) provider.Check {
 	const name = "content"
 	const restore = "restore a backup, or save what can be read: skykv export --help"
 	if _, hot, err := journal(path); err == nil && hot && !inUse(path) {
-		return provider.Check{Name: name, Status: provider.Warn, Detail: "a process died while it made the store: it is put in order when it is opened", Fix: "open the store once, and look again"}
+		return provider.Check{Name: name, Status: provider.Warn, Detail: "a process died while it created the store: the next open repairs it", Fix: "open the store once, and check again"}
 	}
 	rows, err := checkContent(ctx, path)
 	switch {
 	case errors.Is(err, errStructure):
-		return provider.Failed(name, err, "if only an index is concerned, which its message names, let SQLite make it anew by REINDEX; else "+restore)
+		return provider.Failed(name, err, "if the message names only an index, let SQLite rebuild it by REINDEX; otherwise "+restore)
 	case err != nil:
 		return provider.Failed(name, err, restore)
 	case rows.bad > 0:
@@ -112,10 +112,11 @@ func inspectContent(ctx context.Context, path string) provider.Check {
 	return provider.Check{Name: name, Status: provider.OK, Detail: fmt.Sprintf("rows: %d, expired ones included; all checksums match", rows.all)}
 }
 
-// errStructure is for damage of SQLite's own structures, such as an index that lacks a key.
+// errStructure is for damage of SQLite's own structures, such as an index without some key.
 var errStructure = errors.New("SQLite's structures are damaged")
 
-// checkContent reads the whole file, has SQLite check its structures, and checks every row.
+// checkContent reads the whole file, lets SQLite check its structures, and checks every
+// row.
 func checkContent(ctx context.Context, path string) (rows rowCount, err error) {
 	path, err = filepath.EvalSymlinks(path)
 	if err != nil {
@@ -127,13 +128,13 @@ func checkContent(ctx context.Context, path string) (rows rowCount, err error) {
 		if err == nil && rows.bad == 0 || shared || !inUse(path) {
 			return rows, err
 		}
-		// Somebody opened and changed the file while it was read as one that nobody uses.
+		// Another process opened and changed the file while it was read as an unused file.
 	}
 }
 
 func checkContentOnce(ctx context.Context, path string, shared bool) (rows rowCount, err error) {
 	name, flags := path, sqlite.OpenReadOnly
-	if !shared { // SQLite would add a log to it
+	if !shared { // otherwise SQLite would add a log
 		slashed := filepath.ToSlash(path)
 		if !strings.HasPrefix(slashed, "/") {
 			slashed = "/" + slashed // on Windows

@@ -16,20 +16,20 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// Inspect finds what Open would refuse, says what Ensure would do, and changes nothing.
+// Inspect reports what Open would refuse and what Ensure would do, and changes nothing.
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	special := "a#b%c d;e&f.db"
-	if runtime.GOOS != "windows" { // where no file can have this name
+	if runtime.GOOS != "windows" { // no file can have this name there
 		special = "?" + special
 	}
 	for _, test := range []struct {
 		name string
-		url  string // of DIR
+		url  string // with the folder DIR
 		make func(t *testing.T, path string)
-		want []string // the status and name of each check, and what the last one says
-		step bool     // Ensure does something about it
-		kind error    // of Open
+		want []string // the status and name of each check, and the text of the last one
+		step bool     // Ensure can fix it
+		kind error    // of Open's error
 	}{
 		{"a store", "", func(t *testing.T, path string) { reopen(t, path).Close() }, []string{"ok folder", "ok file", "ok layout", "ok content", "rows: 0"}, false, nil},
 		{"a store in use", "", func(t *testing.T, path string) {
@@ -55,7 +55,7 @@ func TestInspect(t *testing.T) {
 			if err := os.Mkdir(path, 0o755); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"ok folder", "fail file", "is no regular file"}, false, kv.ErrIncompatible},
+		}, []string{"ok folder", "fail file", "is not a regular file"}, false, kv.ErrIncompatible},
 		{"no folder", "file:DIR/none/app.db", func(*testing.T, string) {}, []string{"fail folder", "there is no folder"}, false, kv.ErrNotProvisioned},
 		{"another file", "", func(t *testing.T, path string) {
 			if err := os.WriteFile(path, []byte("call mother\n"), 0o600); err != nil {
@@ -85,7 +85,7 @@ func TestInspect(t *testing.T) {
 			checks := slices.Collect(localkv.Inspect(t.Context(), storeURL))
 			after := contents(t, dir)
 			for _, sums := range []map[string]string{before, after} {
-				delete(sums, "app.db-shm") // where readers leave marks
+				delete(sums, "app.db-shm") // readers leave marks there
 			}
 			if !maps.Equal(before, after) {
 				t.Errorf("rule: Inspect changes nothing; before %v, after %v", before, after)
@@ -94,7 +94,7 @@ func TestInspect(t *testing.T) {
 			for _, c := range checks {
 				got = append(got, string(c.Status)+" "+c.Name)
 				if (c.Status == provider.OK) != (c.Fix == "") {
-					t.Errorf("rule: what is not ok says what to do about it; %+v", c)
+					t.Errorf("rule: a check that is not ok says what to do; %+v", c)
 				}
 			}
 			says, last := test.want[len(test.want)-1], checks[len(checks)-1]
@@ -109,14 +109,14 @@ func TestInspect(t *testing.T) {
 			}
 			for c := range localkv.Inspect(t.Context(), storeURL) {
 				if c.Status != provider.OK {
-					t.Errorf("rule: after Ensure all is well; %+v", c)
+					t.Errorf("rule: after Ensure every check is ok; %+v", c)
 				}
 			}
 		})
 	}
 }
 
-// Ensure leaves a store that is there as it is, and may be called again and again.
+// Ensure does not change an existing store, and may be called again and again.
 func TestEnsure(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -133,7 +133,7 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// By URL all of it is there, through a set of providers.
+// A set of providers does all of it by URL.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	set := provider.Set{localkv.Provider()}

@@ -19,14 +19,14 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// killWorkers write at the same time, each to keys of its own.
+// killWorkers write at the same time, each to its own keys.
 const (
 	killWorkers = 4
 	killKeys    = 12
 )
 
-// killValue is the value that write seq stores under key: any mix of two of them
-// is neither.
+// killValue returns the value that write seq stores under key: a mix of two values is
+// never one of them.
 func killValue(key string, seq uint64) []byte {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s %d", key, seq))
 	value := make([]byte, 1+binary.BigEndian.Uint64(seed[:])%kv.MaxValueLen)
@@ -34,8 +34,8 @@ func killValue(key string, seq uint64) []byte {
 	return value
 }
 
-// workUntilKilled writes without end. It says what it is about to do, "put SEQ
-// KEY…" or "delete SEQ KEY…", and "done SEQ" when that was acknowledged.
+// workUntilKilled writes without end. It prints what it is going to do, "put SEQ KEY…"
+// or "delete SEQ KEY…", and "done SEQ" when that was acknowledged.
 func workUntilKilled(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -46,7 +46,7 @@ func workUntilKilled(c *child, args []string) error {
 		return err
 	}
 	failed := make(chan error)
-	var mu sync.Mutex // lines, not bytes, go into the pipe
+	var mu sync.Mutex // so that the pipe gets whole lines
 	say := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -86,9 +86,9 @@ func workUntilKilled(c *child, args []string) error {
 	return <-failed
 }
 
-// A process that is killed at any moment loses no write that it acknowledged,
-// and leaves every value whole: that of the last acknowledged write, or of one
-// that was on its way. SKYKV_KILL_ROUNDS sets the number of rounds.
+// A process that is killed at any moment loses no acknowledged write. Every value is
+// whole: it is the value of the last acknowledged write or of an unfinished one.
+// SKYKV_KILL_ROUNDS sets the number of rounds.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	rounds := 20
@@ -102,14 +102,14 @@ func TestKill(t *testing.T) {
 	if failure != "" {
 		t.Fatal(failure)
 	}
-	t.Logf("%d rounds: %d acknowledged writes, %d cut off, none lost, none torn", rounds, acknowledged, unknown)
+	t.Logf("%d rounds: %d acknowledged writes, %d unfinished, none lost, none torn", rounds, acknowledged, unknown)
 	if acknowledged < rounds || unknown == 0 {
-		t.Errorf("%d acknowledged writes and %d cut off in %d rounds: the test tests nothing", acknowledged, unknown, rounds)
+		t.Errorf("%d acknowledged writes and %d unfinished in %d rounds: the test proves nothing", acknowledged, unknown, rounds)
 	}
 }
 
-// killRounds lets a process work until it is killed, again and again, and looks at the
-// file after each time. It returns the first failure.
+// killRounds lets a process work until it is killed, again and again, and checks the
+// file each time. It returns the first failure.
 func killRounds(t *testing.T, bug string, rounds int) (acknowledged, unknown int, failure string) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	type write struct {
@@ -170,7 +170,7 @@ func killRounds(t *testing.T, bug string, rounds int) (acknowledged, unknown int
 				}
 			}
 			if !found {
-				failure = fmt.Sprintf("round %d: %q holds a value of %d bytes (%v) that is of none of the writes %+v", round, key, len(entry.Value), err, writes)
+				failure = fmt.Sprintf("round %d: %q has a value of %d bytes (%v) from none of the writes %+v", round, key, len(entry.Value), err, writes)
 			}
 		}
 		if err := store.Close(); err != nil {

@@ -16,20 +16,20 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// This file owns the layout: no other one names the table, its columns or its index.
+// Only this file knows the layout: the table, its columns and its index.
 
-// The file's header says whose it is and of which format: SQLite's
-// application_id and user_version.
+// The file's header has the owner and the format: SQLite's application_id and
+// user_version.
 const (
 	applicationID = 0x536b4b56 // "SkKV"
 	format        = 2
 )
 
-// createTable makes the table. The value comes last: SQLite reads a row from its
-// front, so that the other columns of a large row cost one page. A table with a
-// rowid keeps rows of 1 KiB in their leaf page, where WITHOUT ROWID moves all
-// beyond a quarter of a page to a page of their own; measured with pages of 4 to
-// 16 KiB, that makes gets up to four and puts up to three times as slow.
+// createTable creates the table. The value comes last: SQLite reads a row from its
+// front, so the other columns of a large row cost one page. A table with a rowid keeps
+// rows of 1 KiB in their leaf page. WITHOUT ROWID would move everything beyond a
+// quarter of a page to a separate page. Measured with pages of 4 to 16 KiB, that makes
+// gets up to four times and puts up to three times as slow.
 const createTable = `
 CREATE TABLE kv (
   k TEXT NOT NULL PRIMARY KEY, -- key, in byte order
@@ -41,24 +41,24 @@ CREATE TABLE kv (
   v BLOB NOT NULL              -- value
 )`
 
-// createIndex is for the removal of expired rows. Rows without an expiry are not in it.
+// createIndex is for the removal of expired rows. It has no rows without an expiry.
 const createIndex = "CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"
 
-// schema is what the file's schema holds: the statements that made its objects, by
-// their types and names. SQLite itself makes an index of the keys.
+// schema is the expected schema of the file: the statements that created its objects,
+// by type and name. SQLite itself creates an index of the keys.
 var schema = map[string]string{
 	"table kv":                    strings.TrimSpace(createTable),
 	"index kv_x":                  createIndex,
 	"index sqlite_autoindex_kv_1": "",
 }
 
-// selectSchema reads what schema is compared with.
+// selectSchema reads the schema for the comparison.
 const (
 	selectSchema        = "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema"
 	selectSchemaVersion = "PRAGMA schema_version" // changes with the schema
 )
 
-// rebuildIndex makes the index of createIndex anew.
+// rebuildIndex rebuilds the index of createIndex.
 const rebuildIndex = "REINDEX kv_x"
 
 const (
@@ -68,7 +68,8 @@ const (
 	scanMeta    = "SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 	scanRecords = "SELECT x, t, p, c, d, v, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 
-	// A count looks at the indexes alone, unless more rows have expired than are in the range.
+	// A count reads only the indexes, unless more rows have expired than are in the
+	// range.
 	countKeys    = "SELECT count(*) FROM kv WHERE k >= ?1 AND k <= ?2"
 	countExpired = "SELECT count(*), sum(k >= ?1 AND k <= ?2) FROM (SELECT k FROM kv INDEXED BY kv_x WHERE x BETWEEN 1 AND ?3 LIMIT ?4)"
 	countLive    = "SELECT count(*) FROM kv WHERE k >= ?1 AND k <= ?2 AND (x IS NULL OR x > ?3)"
@@ -85,7 +86,7 @@ const (
 	deleteRow = "DELETE FROM kv WHERE k = ?1"
 )
 
-// The columns of all SELECT statements. Scans have the key in their last one.
+// The columns of all SELECT statements. Scans have the key as their last column.
 const (
 	columnExpires = iota
 	columnToken
@@ -95,18 +96,18 @@ const (
 	columnValue
 )
 
-// table is the table as one connection sees it.
+// table is the table, for one connection.
 type table struct {
 	conn *sqlite.Conn
 
-	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // readers have these
-	countKeys, countExpired, countLive              *sqlite.Stmt // and these,
-	scanExpired, schemaVersion                      *sqlite.Stmt // the writer these and selectMeta
+	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // for readers
+	countKeys, countExpired, countLive              *sqlite.Stmt // for readers
+	scanExpired, schemaVersion                      *sqlite.Stmt // for the writer, with selectMeta
 	putRow, touchRow, deleteRow                     *sqlite.Stmt
 
-	checkedSchema int64 // the version of the schema that was compared, 0 for none
+	checkedSchema int64 // version of the schema that was last compared, 0 for none
 
-	summed []byte // what a checksum is made of; kept, since a new one would be allocated
+	summed []byte // buffer for the input of checksums, kept to save allocations
 }
 
 // tableToRead prepares the statements that read.
@@ -128,7 +129,7 @@ func tableToWrite(ctx context.Context, c *sqlite.Conn) (*table, error) {
 }
 
 // get returns the record under a key. A row that skykv did not write, or that is
-// damaged, is an *kv.Error, which leaves the transaction alone.
+// damaged, is an *kv.Error, which does not end the transaction.
 func (t *table) get(key string, withValue bool) (found kv.Found, err error) {
 	stmt := t.selectMeta
 	if withValue {
@@ -154,8 +155,8 @@ func (t *table) get(key string, withValue bool) (found kv.Found, err error) {
 	return found, nil
 }
 
-// scan returns a statement whose rows are those with from <= key <= to in the order of
-// their keys, for scanned to read.
+// scan returns a statement whose rows have from <= key <= to, in order of their keys.
+// scanned reads them.
 func (t *table) scan(from, to string, withValue bool) *sqlite.Stmt {
 	stmt := t.scanMeta
 	if withValue {
@@ -166,8 +167,8 @@ func (t *table) scan(from, to string, withValue bool) *sqlite.Stmt {
 	return stmt
 }
 
-// scanned returns the record of the row that a scan has come to. Of one that is expired
-// at now, unless that is 0, it reads no value. An error concerns this row alone; the
+// scanned returns the record of a scan's present row. It does not read the value of a
+// record that is expired at now, unless now is 0. An error is about this row alone; the
 // record then has its key.
 func (t *table) scanned(stmt *sqlite.Stmt, withValue bool, now int64) (rec kv.Record, expired bool, err error) {
 	key := stmt.ColumnText(stmt.ColumnCount() - 1)
@@ -231,8 +232,8 @@ func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 	return nil
 }
 
-// count returns how many rows with from <= key <= to are not expired at now, within a
-// transaction. It does not look at the rows.
+// count returns the number of rows with from <= key <= to that are not expired at now,
+// within a transaction. It does not read the rows.
 func (t *table) count(from, to string, now int64) (int, error) {
 	all, _, err := counted(t.countKeys, from, to)
 	if err != nil || all == 0 {
@@ -266,14 +267,14 @@ func counted(stmt *sqlite.Stmt, from, to string, more ...int64) (first, second i
 	return first, second, stmt.Reset()
 }
 
-// rowCount is how many rows there are, and how many of them no read would return.
+// rowCount is the number of rows, and the number of those that no read would return.
 type rowCount struct {
 	all, bad int
-	key      string // of the first that is bad
-	first    error  // what is bad about it
+	key      string // key of the first bad row
+	first    error  // error of the first bad row
 }
 
-// countRows reads every row, without the help of an index.
+// countRows reads every row, without an index.
 func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
 	t := &table{conn: c}
 	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
@@ -294,7 +295,7 @@ func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
 	return rows, err
 }
 
-// put stores rec in place of all that is there under its key.
+// put stores rec in place of any row of its key.
 func (t *table) put(rec *kv.Record) error {
 	t.bindMeta(t.putRow, rec)
 	t.putRow.BindInt64(6, int64(t.valueSum(rec)))
@@ -302,13 +303,13 @@ func (t *table) put(rec *kv.Record) error {
 	return exec(t.putRow)
 }
 
-// touch replaces all but the value of the row of a key.
+// touch replaces everything but the value in the row of a key.
 func (t *table) touch(rec *kv.Record) error {
 	t.bindMeta(t.touchRow, rec)
 	return exec(t.touchRow)
 }
 
-// bindMeta binds the key and all but the value: parameters 1 to 5.
+// bindMeta binds the key and everything but the value: parameters 1 to 5.
 func (t *table) bindMeta(stmt *sqlite.Stmt, rec *kv.Record) {
 	stmt.BindText(1, rec.Key)
 	if rec.Expires == 0 {
@@ -331,9 +332,8 @@ func (t *table) delete(key string) error {
 	return exec(t.deleteRow)
 }
 
-// deleteExpired deletes the first limit of the rows that expired at latest or before,
-// and returns how many it found. It leaves those alone that are damaged: their expiry may be
-// what is wrong.
+// deleteExpired deletes the first limit rows that expired at latest or before, and
+// returns how many it found. It keeps damaged rows: their expiry may be wrong.
 func (t *table) deleteExpired(latest int64, limit int) (int, error) {
 	stmt := t.scanExpired
 	stmt.BindInt64(1, latest)
@@ -361,12 +361,12 @@ func (t *table) deleteExpired(latest int64, limit int) (int, error) {
 	return len(keys), nil
 }
 
-// The checksums are CRC-32C (Castagnoli), as numbers from 0 to 2^32-1. Both cover the key,
-// so that parts of two rows that changed places are noticed, and d covers nothing else
-// beside the value, so that x, t, p and c can be replaced by who does not read it.
+// The checksums are CRC-32C (Castagnoli), as numbers from 0 to 2^32-1. Both cover the
+// key, so a swap of parts of two rows is noticed. Besides the key, d covers only the
+// value, so a writer that does not read the value can replace x, t, p and c.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// metaSum returns the checksum c: of the key, a zero byte, the expiry (8 bytes, the
+// metaSum returns the checksum c over the key, a zero byte, the expiry (8 bytes, the
 // highest first, 0 for none), the token, a zero byte and the predecessors.
 func (t *table) metaSum(rec *kv.Record) uint32 {
 	b := append(t.summed[:0], rec.Key...)
@@ -379,7 +379,7 @@ func (t *table) metaSum(rec *kv.Record) uint32 {
 	return crc32.Checksum(b, castagnoli)
 }
 
-// valueSum returns the checksum d: of the key, a zero byte and the value.
+// valueSum returns the checksum d over the key, a zero byte and the value.
 func (t *table) valueSum(rec *kv.Record) uint32 {
 	b := append(t.summed[:0], rec.Key...)
 	b = append(b, 0)
@@ -387,7 +387,7 @@ func (t *table) valueSum(rec *kv.Record) uint32 {
 	return crc32.Update(crc32.Checksum(b, castagnoli), castagnoli, rec.Value)
 }
 
-// initialize makes a file that is empty a store, and checks any other.
+// initialize creates a store in an empty file, and checks any other file.
 func initialize(ctx context.Context, c *sqlite.Conn) error {
 	pages, err := query(ctx, c, "PRAGMA page_count")
 	if err != nil {
@@ -404,16 +404,16 @@ func initialize(ctx context.Context, c *sqlite.Conn) error {
 	return checkSchema(ctx, c)
 }
 
-// create makes the table, unless another process was faster, in one transaction
-// and before write-ahead logging, so that the header has it all whenever the file
-// is not empty.
+// create creates the table, unless another process was faster. It does so in one
+// transaction and before write-ahead logging, so a file that is not empty always has a
+// complete header.
 func create(ctx context.Context, c *sqlite.Conn) error {
 	for _, statement := range []string{fmt.Sprintf("PRAGMA page_size = %d", pageSize), "BEGIN EXCLUSIVE"} {
 		if err := run(ctx, c, statement); err != nil {
 			return err
 		}
 	}
-	// The transaction made the first page already: look for what is on it.
+	// The transaction already created the first page: check what is on it.
 	objects, err := query(ctx, c, "SELECT count(*) FROM sqlite_schema")
 	if err == nil && objects == "0" {
 		for _, statement := range []string{
@@ -436,7 +436,7 @@ func create(ctx context.Context, c *sqlite.Conn) error {
 	return err
 }
 
-// checkHeader reads the header by way of SQLite.
+// checkHeader reads the header through SQLite.
 func checkHeader(ctx context.Context, c *sqlite.Conn) error {
 	var header [2]uint32
 	for i, pragma := range []string{"PRAGMA application_id", "PRAGMA user_version"} {
@@ -453,8 +453,8 @@ func checkHeader(ctx context.Context, c *sqlite.Conn) error {
 	return checkFormat(header[0], header[1])
 }
 
-// checkSchema refuses a schema that is not the one that create makes: another collation
-// would take two keys for one, and a trigger would write on its own.
+// checkSchema refuses a schema other than the one of create: another collation would
+// treat two keys as one, and a trigger would write.
 func checkSchema(ctx context.Context, c *sqlite.Conn) error {
 	left := maps.Clone(schema)
 	var foreign error
@@ -464,7 +464,7 @@ func checkSchema(ctx context.Context, c *sqlite.Conn) error {
 		case !ours:
 			foreign = errFile("its schema is not skykv's: another program has added the %s; remove it (DROP)", object)
 		case sql != want:
-			foreign = errFile("its schema is not skykv's: the %s is of another program", object)
+			foreign = errFile("its schema is not skykv's: the %s is from another program", object)
 		}
 		delete(left, object)
 		return nil
@@ -474,12 +474,13 @@ func checkSchema(ctx context.Context, c *sqlite.Conn) error {
 		return cmp.Or(err, foreign)
 	}
 	if len(left) > 0 {
-		return errFile("its schema is not skykv's: it lacks %s", strings.Join(slices.Sorted(maps.Keys(left)), ", "))
+		return errFile("its schema is not skykv's: it has no %s", strings.Join(slices.Sorted(maps.Keys(left)), ", "))
 	}
 	return nil
 }
 
-// checkSchema is checkSchema, within a transaction, if the schema has changed.
+// checkSchema is the function checkSchema, within a transaction, if the schema has
+// changed.
 func (t *table) checkSchema() error {
 	if _, err := t.schemaVersion.Step(); err != nil {
 		return err
@@ -498,7 +499,7 @@ func (t *table) checkSchema() error {
 func checkFormat(application, version uint32) error {
 	switch {
 	case application != applicationID:
-		return errFile("it is an SQLite database of another program: its application_id is %#x, skykv's is %#x", application, applicationID)
+		return errFile("it is an SQLite database of another program: its application_id is %#x; want %#x", application, applicationID)
 	case version != format:
 		return errFile("it has format (user_version) %d; this version of skykv knows %d", version, format)
 	}

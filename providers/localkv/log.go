@@ -8,8 +8,9 @@ import (
 	"os"
 )
 
-// The log is a header and a row of frames, each a page that a transaction wrote. A frame's
-// checksum continues that of the frame before. The last frame of a transaction has a size.
+// The log is a header and a sequence of frames. Each frame is a page that a transaction wrote.
+// A frame's checksum continues the checksum of the frame before. The last frame of a
+// transaction has a size.
 // https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 const (
 	logHeaderSize   = 32
@@ -17,7 +18,8 @@ const (
 	pageSize        = 4096 // see create
 )
 
-// logSum is a checksum of the log, by words in an order that the header's magic number tells.
+// logSum is a checksum of the log, by words whose byte order depends on the header's magic
+// number.
 type logSum [2]uint32
 
 func (s logSum) add(words binary.ByteOrder, data []byte) logSum {
@@ -41,9 +43,10 @@ func (h *logHeader) words() binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// before returns the header, or if its checksum does not match, the ones that it may have been
-// before one bit of it flipped. There are none if it was not written as a whole, as before a
-// crash. Where the sequence number alone differs, that may be so.
+// before returns the header. If its checksum does not match, before returns the headers from
+// which it may differ by one flipped bit. There are none if the header was not completely
+// written, for example before a crash. If only the sequence number differs, that may also be
+// so.
 func (h logHeader) before() (headers []logHeader) {
 	whole := func() bool { return storedSum(h[24:]) == (logSum{}).add(h.words(), h[:24]) }
 	if whole() {
@@ -61,15 +64,15 @@ func (h logHeader) before() (headers []logHeader) {
 	return headers
 }
 
-// checkLog refuses a log that is damaged before its end. SQLite takes the first frame whose
-// checksum does not match for the end of the log, as it is after a crash, and drops what
-// comes after. But a transaction is begun when the one before is on the disk: a bad frame with
-// a whole transaction and the beginning of another one after it was good once. Damage of the
-// last two transactions cannot be told from a crash.
+// checkLog refuses a log that is damaged before its end. SQLite treats the first frame whose
+// checksum does not match as the end of the log, as after a crash, and drops what follows. But
+// a transaction begins only when the one before is on the disk. So a bad frame that is
+// followed by a whole transaction and the beginning of another one was good once. Damage of
+// the last two transactions looks like a crash.
 func checkLog(path string) error {
 	f, err := os.Open(path + logSuffix)
 	if err != nil {
-		return nil // it is gone again, or SQLite will say why
+		return nil // it is gone, or SQLite will report the error
 	}
 	defer f.Close()
 	var header, now logHeader
@@ -82,17 +85,17 @@ func checkLog(path string) error {
 			return unlessEnd(err)
 		}
 		if _, err := f.ReadAt(now[:], 0); err != nil || now != header {
-			return nil // another process has made it start over meanwhile
+			return nil // another process has started it over meanwhile
 		}
 		if damaged {
-			return errFile("its log %q is damaged, and writes that come after the damage would be lost: restore a backup, or go on without them by running PRAGMA wal_checkpoint(TRUNCATE) in the sqlite3 shell", path+logSuffix)
+			return errFile("its log %q is damaged, and writes after the damage would be lost: restore a backup, or drop these writes by running PRAGMA wal_checkpoint(TRUNCATE) in the sqlite3 shell", path+logSuffix)
 		}
 	}
 	return nil
 }
 
-// hasFramesAfterDamage reports whether a bad frame, or a header that is bad, has a whole
-// transaction and more after it.
+// hasFramesAfterDamage reports whether a bad frame, or a bad header, is followed by a whole
+// transaction and more.
 func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, error) {
 	in := bufio.NewReaderSize(io.NewSectionReader(log, logHeaderSize, 1<<62), 1<<18)
 	frame := make([]byte, frameHeaderSize+pageSize)
@@ -101,7 +104,7 @@ func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, er
 		if _, err := io.ReadFull(in, frame); err != nil {
 			return false, unlessEnd(err)
 		}
-		ours := string(frame[8:16]) == string(header[16:24]) // else the log has started over since
+		ours := string(frame[8:16]) == string(header[16:24]) // otherwise the frame is older than the present log
 		good := ours && storedSum(frame[16:]) == last.add(words, frame[:8]).add(words, frame[frameHeaderSize:])
 		last = storedSum(frame[16:])
 		switch {
@@ -115,7 +118,7 @@ func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, er
 	}
 }
 
-// unlessEnd is the error of reading, but for the end of the file.
+// unlessEnd returns the error of a read, or nil at the end of the file.
 func unlessEnd(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil

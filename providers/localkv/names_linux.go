@@ -5,16 +5,15 @@ import (
 	"strings"
 )
 
-// checkNames refuses a file that has several names. Its log is beside each of
-// them: stores that open it by different names do not see each other's writes, and destroy
-// them.
+// checkNames refuses a file with several names. Its log is beside each name: stores that
+// open it by different names do not see each other's writes, and destroy them.
 func checkNames(path string, info os.FileInfo) error {
 	if err := checkLinks(info); err != nil {
 		return err
 	}
-	// A file that is mounted by itself, as into a container, has another name outside. The
-	// fifth field of a line is where something is mounted, see proc_pid_mountinfo(5). Where
-	// there is no /proc, the file is believed to have one name.
+	// A file that is mounted alone, for example into a container, has another name outside.
+	// The fifth field of a line is the mount point, see proc_pid_mountinfo(5). Without
+	// /proc the file counts as having one name.
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	escaped := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(path)
 	for line := range strings.Lines(string(mounts)) {

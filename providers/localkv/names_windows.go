@@ -2,5 +2,5 @@ package localkv
 
 import "os"
 
-// checkLinks believes that a file has one name: os.FileInfo does not tell.
+// checkLinks assumes that a file has one name: os.FileInfo does not say.
 func checkLinks(os.FileInfo) error { return nil }

@@ -12,30 +12,29 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// maxReaders bounds Options.Readers: each costs up to 2 MiB of cache and three
-// file descriptors.
+// maxReaders is the greatest Options.Readers: each reader takes up to 2 MiB of cache
+// and three file descriptors.
 const maxReaders = 1000
 
-// Options are the settings of a store. The zero value, like nil, stands for the
-// defaults.
+// Options are the settings of a store. The zero value and nil mean the defaults.
 type Options struct {
-	// Readers is how many connections read at once, 1 to 1000; further reads wait
-	// for one of them. One is opened at once, the others when they are needed; where
-	// one cannot be opened, as for want of file descriptors, reads wait for the others. The
-	// default, for 0, is the number of processors, but at least 4.
+	// Readers is the number of connections that read at once, 1 to 1000. Further
+	// reads wait for one of them. The store opens one connection, and the others when
+	// needed. If a connection cannot be opened, for example because there are no file
+	// descriptors left, reads wait for the others. 0 means the number of processors,
+	// but at least 4.
 	Readers int
 }
 
-// New opens the store in the file at path, and makes the file if it does not
-// exist or is empty. Its directory must exist. The file stays open until Close.
+// New opens the store in the file at path, and creates the file if it does not exist
+// or is empty. Its directory must exist. The file stays open until Close.
 //
 // The errors are [kv.ErrIncompatible] for a file that is not skykv's, is damaged, has
-// several names or a format that this version does not know (it is left as it is),
-// [kv.ErrNotProvisioned] when the directory does not exist, [kv.ErrPermission]
-// when the file or its directory cannot be read and written,
-// [kv.ErrInvalidOption] for options or a path that cannot be, and
-// [kv.ErrUnavailable] for a failing or full disk, or one whose file system lacks
-// the locks or shared memory that SQLite needs.
+// several names or an unknown format (New does not change it), [kv.ErrNotProvisioned]
+// when the directory does not exist, [kv.ErrPermission] when the file or its
+// directory cannot be read and written, [kv.ErrInvalidOption] for invalid options or
+// an invalid path, and [kv.ErrUnavailable] for a failing or full disk, or a file
+// system without the locks or shared memory that SQLite needs.
 func New(path string, opts *Options) (*kv.Store, error) {
 	return open(context.Background(), path, opts)
 }
@@ -50,7 +49,7 @@ func open(ctx context.Context, path string, opts *Options) (*kv.Store, error) {
 	case opts.Readers < 0 || opts.Readers > maxReaders:
 		return nil, errInvalid(opOpen, "option Readers is %d; it must be 1 to %d, or 0 for the default", opts.Readers, maxReaders)
 	case path == "" || strings.ContainsRune(path, 0):
-		return nil, errInvalid(opOpen, "the path is empty or holds a zero byte; want the path of a file")
+		return nil, errInvalid(opOpen, "the path is empty or has a zero byte; want the path of a file")
 	}
 	d, err := newDriver(ctx, path, opts)
 	if err != nil {

@@ -38,8 +38,7 @@ func contents(t *testing.T, dir string) map[string]string {
 	return sums
 }
 
-// copyFiles copies the files of a database that may be open, as a crash would
-// leave them.
+// copyFiles copies the files of a database that may be open, as a crash would leave them.
 func copyFiles(t *testing.T, from, to string) {
 	t.Helper()
 	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
@@ -55,12 +54,12 @@ func copyFiles(t *testing.T, from, to string) {
 
 const someTable = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO users (name) VALUES ('Ada'), ('Grace')"
 
-// A file that is not skykv's is refused, with nothing changed in it, its log or
-// its journal, and nothing added. (What is read with a log leaves a mark in the
-// shared memory of its readers, a file that holds no data.)
+// A file that is not skykv's is refused. Nothing changes in it, its log or its journal,
+// and no file is added. (A read with a log leaves a mark in the shared memory of the
+// readers, a file without data.)
 func TestForeignFile(t *testing.T) {
 	t.Parallel()
-	// script makes an SQLite database.
+	// script creates an SQLite database.
 	script := func(statements ...string) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
 			c := openSQL(t, path)
@@ -74,7 +73,7 @@ func TestForeignFile(t *testing.T) {
 			}
 		}
 	}
-	// ours makes a store with some entries, then changes it.
+	// ours creates a store with some entries, then changes it.
 	ours := func(change func(t *testing.T, path string)) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
 			store := reopen(t, path)
@@ -142,7 +141,7 @@ func TestForeignFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "application_id is 0x0"},
-		{"a database without anything", script("PRAGMA journal_mode = DELETE", "VACUUM"), "application_id is 0x0"},
+		{"an empty database", script("PRAGMA journal_mode = DELETE", "VACUUM"), "application_id is 0x0"},
 		{"a later format", ours(script("PRAGMA user_version = 3")), "format (user_version) 3; this version of skykv knows 2"},
 		{"no format", ours(script("PRAGMA user_version = 0")), "format (user_version) 0"},
 		{"a later format in use", ours(func(t *testing.T, path string) {
@@ -151,8 +150,8 @@ func TestForeignFile(t *testing.T) {
 		}), "format (user_version) 3"},
 		{"format 1", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 1",
 			"CREATE TABLE kv (k TEXT NOT NULL PRIMARY KEY, x INTEGER, t TEXT NOT NULL, v BLOB NOT NULL)"), "format (user_version) 1; this version of skykv knows 2"},
-		{"no table", ours(script("DROP TABLE kv")), "its schema is not skykv's: it lacks index kv_x, index sqlite_autoindex_kv_1, table kv"},
-		{"no index", ours(script("DROP INDEX kv_x")), "its schema is not skykv's: it lacks index kv_x"},
+		{"no table", ours(script("DROP TABLE kv")), "its schema is not skykv's: it has no index kv_x, index sqlite_autoindex_kv_1, table kv"},
+		{"no index", ours(script("DROP INDEX kv_x")), "its schema is not skykv's: it has no index kv_x"},
 		{"a trigger", ours(script("CREATE TRIGGER tr AFTER UPDATE ON kv BEGIN DELETE FROM kv WHERE k = 'other'; END")), "another program has added the trigger tr"},
 		{"a trigger of a store in use", func(t *testing.T, path string) {
 			elsewhere := filepath.Join(t.TempDir(), "other.db")
@@ -166,8 +165,8 @@ func TestForeignFile(t *testing.T) {
 		{"another table beside it", ours(script("CREATE TABLE users (name TEXT)")), "another program has added the table users"},
 		{"another collation", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2",
 			"CREATE TABLE kv (k TEXT NOT NULL PRIMARY KEY COLLATE NOCASE, x INTEGER, t TEXT NOT NULL, p TEXT, c INTEGER NOT NULL, d INTEGER NOT NULL, v BLOB NOT NULL)",
-			"CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"), "the table kv is of another program"},
-		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2", "CREATE TABLE kv (key TEXT, value BLOB)"), "the table kv is of another program"},
+			"CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"), "the table kv is from another program"},
+		{"another table", script("PRAGMA application_id = 1399540566", "PRAGMA user_version = 2", "CREATE TABLE kv (key TEXT, value BLOB)"), "the table kv is from another program"},
 		{"truncated", ours(func(t *testing.T, path string) {
 			if err := os.Truncate(path, 4096*5); err != nil {
 				t.Fatal(err)
@@ -192,7 +191,7 @@ func TestForeignFile(t *testing.T) {
 			if err := os.Mkdir(path, 0o755); err != nil {
 				t.Fatal(err)
 			}
-		}, "is no regular file"},
+		}, "is not a regular file"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,14 +209,14 @@ func TestForeignFile(t *testing.T) {
 				after := contents(t, dir)
 				delete(after, "app.db-shm")
 				if !maps.Equal(before, after) {
-					t.Fatalf("the refused file was touched:\nbefore %v\nafter  %v", before, after)
+					t.Fatalf("the refused file was changed:\nbefore %v\nafter  %v", before, after)
 				}
 			}
 		})
 	}
 }
 
-// What is absent or empty is made a store; what is a store is opened.
+// An absent or empty file becomes a store; an existing store is opened.
 func TestOwnFile(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -273,7 +272,7 @@ func TestOwnFile(t *testing.T) {
 				t.Errorf("Get: %q, %v", entry.Value, err)
 			}
 			if entry, err := store.Get(t.Context(), "crash"); test.name == "after a crash" && (err != nil || string(entry.Value) != "value") {
-				t.Errorf("Get of what was acknowledged before the crash: %q, %v", entry.Value, err)
+				t.Errorf("Get of an entry that was acknowledged before the crash: %q, %v", entry.Value, err)
 			}
 			if mode := ask(t, openSQL(t, path), "PRAGMA journal_mode"); mode != "wal" {
 				t.Errorf("journal_mode is %q; want wal", mode)
@@ -282,8 +281,8 @@ func TestOwnFile(t *testing.T) {
 	}
 }
 
-// Where the file is gone or empty, and a log or journal with its writes is left, opening is
-// refused, nothing is made, and nothing removed. A leftover without writes is no obstacle.
+// If the file is gone or empty, and a log or journal with its writes is left, New refuses
+// it, and creates and removes nothing. A leftover without writes does not matter.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	// crashed returns the log that a crash leaves.
@@ -298,7 +297,8 @@ func TestLeftovers(t *testing.T) {
 		}
 		return log
 	}
-	// journal returns the journal of a transaction in a file of so many pages, hot or not.
+	// journal returns the journal of a transaction in a file of that many pages, hot or
+	// not.
 	journal := func(pages uint32, magic string) []byte {
 		header := make([]byte, 512)
 		copy(header, magic)
@@ -317,8 +317,8 @@ func TestLeftovers(t *testing.T) {
 		{"a log with writes", "-wal", crashed(t), true},
 		{"an empty shared memory", "-shm", nil, false},
 		{"an empty journal", "-journal", nil, false},
-		{"a journal of a store that was being made", "-journal", journal(0, magic), false},
-		{"a journal that was being begun", "-journal", journal(5, ""), false},
+		{"a journal of a store that was being created", "-journal", journal(0, magic), false},
+		{"an incomplete journal", "-journal", journal(5, ""), false},
 		{"a journal of a transaction", "-journal", journal(5, magic), true},
 	} {
 		for _, empty := range []bool{false, true} {
@@ -344,12 +344,12 @@ func TestLeftovers(t *testing.T) {
 						}
 					}
 					if len(failed) != 1 || (failed[0].Step == "") != test.refused {
-						t.Errorf("rule: Inspect finds what Open does; %+v", failed)
+						t.Errorf("rule: Inspect reports what Open refuses; %+v", failed)
 					}
 					store, err := localkv.New(path, nil)
 					if !test.refused {
 						if err != nil {
-							t.Fatalf("rule: a leftover without writes is no obstacle; got %v", err)
+							t.Fatalf("rule: a leftover without writes does not matter; got %v", err)
 						}
 						if _, err := store.Put(t.Context(), "key", []byte("new")); err != nil {
 							t.Error(err)
@@ -361,10 +361,10 @@ func TestLeftovers(t *testing.T) {
 						return
 					}
 					if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "remove "+strconv.Quote(path+test.suffix)) {
-						t.Errorf("rule: what is left of a lost store is refused, and the error says what to remove; got %v", err)
+						t.Errorf("rule: a leftover of a lost store is refused, and the error says what to remove; got %v", err)
 					}
 					if after := contents(t, dir); !maps.Equal(before, after) {
-						t.Fatalf("rule: nothing is made or removed; before %v, after %v", before, after)
+						t.Fatalf("rule: nothing is created or removed; before %v, after %v", before, after)
 					}
 				}
 				if err := os.Remove(path + test.suffix); err != nil { // as the error says
@@ -401,7 +401,7 @@ func TestOpenURL(t *testing.T) {
 		"file:" + dir + "/r.db?readers=1":                   "r.db",
 		"file:" + dir + "/s.db?readers=1000":                "s.db",
 	}
-	if runtime.GOOS != "windows" { // where no file can have these names
+	if runtime.GOOS != "windows" { // no file can have these names there
 		urls["file:"+dir+"/c%3Fd.db"] = "c?d.db"
 		urls["file:"+dir+"/:memory:"] = ":memory:"
 	}
@@ -423,8 +423,8 @@ func TestOpenURL(t *testing.T) {
 	}
 }
 
-// A URL or option that cannot be is refused, with a message that says what is
-// wanted, before anything is created.
+// An invalid URL or option is refused before anything is created, and the message says
+// what is wanted.
 func TestOpenInvalid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

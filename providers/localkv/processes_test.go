@@ -32,7 +32,7 @@ func reopen(t *testing.T, path string) *kv.Store {
 	return store
 }
 
-// holdLock holds the write lock until it hears something.
+// holdLock holds the write lock until it receives a line.
 func holdLock(c *child, args []string) error {
 	conn, err := sqlite.OpenConn(args[0], sqlite.OpenReadWrite)
 	if err != nil {
@@ -50,7 +50,7 @@ func holdLock(c *child, args []string) error {
 // raceKeys are put in the same order by all racers.
 const raceKeys = 300
 
-// createInRace says the keys that it created.
+// createInRace prints the keys that it created.
 func createInRace(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -72,7 +72,7 @@ func createInRace(c *child, args []string) error {
 	return nil
 }
 
-// Of several processes that create the same key, live or expired, one wins.
+// If several processes create the same key, live or expired, one wins.
 func TestProcessesCreate(t *testing.T) {
 	t.Parallel()
 	for _, failure := range raceToCreate(t, "") {
@@ -80,11 +80,11 @@ func TestProcessesCreate(t *testing.T) {
 	}
 }
 
-// raceToCreate returns what went wrong.
+// raceToCreate returns the failures.
 func raceToCreate(t *testing.T, bug string) (failures []string) {
 	store, path := newStore(t)
 	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-time.Minute) }))
-	for i := 0; i < raceKeys; i += 2 { // every other key is taken over
+	for i := 0; i < raceKeys; i += 2 { // every other key has an expired entry
 		if _, err := past.Put(t.Context(), fmt.Sprintf("race:%03d", i), nil, kv.TTL(time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func raceToCreate(t *testing.T, bug string) (failures []string) {
 		}
 	}
 	if len(winners) != raceKeys {
-		failures = append(failures, fmt.Sprintf("%d of %d keys were created by somebody", len(winners), raceKeys))
+		failures = append(failures, fmt.Sprintf("only %d of %d keys were created", len(winners), raceKeys))
 	}
 	for key, winner := range winners {
 		entry, err := store.Get(t.Context(), key)
@@ -157,7 +157,7 @@ func TestProcessesCount(t *testing.T) {
 	}
 }
 
-// raceToCount returns the counter at the end, and what it should be.
+// raceToCount returns the counter at the end, and the expected one.
 func raceToCount(t *testing.T, bug string) (got, want string) {
 	store, path := newStore(t)
 	if _, err := store.Put(t.Context(), "counter", []byte("0")); err != nil {
@@ -180,8 +180,8 @@ func raceToCount(t *testing.T, bug string) (got, want string) {
 	return string(entry.Value), strconv.Itoa(len(counters) * counts)
 }
 
-// relay hears a number, reads it in every way, stores the next one and says it. It
-// opens the file anew now and then; meanwhile others of its clients read and write.
+// relay receives a number, reads it in every way, stores the next one and prints it.
+// It reopens the file now and then. Meanwhile others of its clients read and write.
 func relay(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -210,13 +210,13 @@ func relay(c *child, args []string) error {
 		if err != nil {
 			return err
 		}
-		if hops%20 == 19 { // the others close the file they have
+		if hops%20 == 19 { // the others close their file
 			again, err := openWithBug(args[0])
 			if err != nil {
 				return err
 			}
 			if err := wantRelayed(ctx, again, n); err != nil {
-				c.say("%v, after opening it anew", err)
+				c.say("%v, after opening it again", err)
 			}
 			again.Close()
 		}
@@ -232,21 +232,21 @@ func relay(c *child, args []string) error {
 func wantRelayed(ctx context.Context, store *kv.Store, want string) error {
 	entry, err := store.Get(ctx, "relay")
 	if err != nil || string(entry.Value) != want {
-		return fmt.Errorf("Get returns %q, %v, when %s was acknowledged", entry.Value, err, want)
+		return fmt.Errorf("Get returns %q, %v, after %s was acknowledged", entry.Value, err, want)
 	}
 	entries, err := store.GetMany(ctx, []string{"relay"})
 	if got := string(entries["relay"].Value); err != nil || got != want {
-		return fmt.Errorf("GetMany returns %q, %v, when %s was acknowledged", got, err, want)
+		return fmt.Errorf("GetMany returns %q, %v, after %s was acknowledged", got, err, want)
 	}
 	page, err := store.ScanPage(ctx, "relay", 1, "")
 	if err != nil || len(page.Entries) != 1 || string(page.Entries[0].Value) != want {
-		return fmt.Errorf("ScanPage returns %d entries, %v, when %s was acknowledged", len(page.Entries), err, want)
+		return fmt.Errorf("ScanPage returns %d entries, %v, after %s was acknowledged", len(page.Entries), err, want)
 	}
 	return nil
 }
 
-// What one process has acknowledged every other one reads at once. No clock is needed to
-// see it: the number goes from process to process.
+// Every other process reads at once what one process has acknowledged. That needs no
+// clock: the number goes from process to process.
 func TestProcessesReadWhatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	if failure := raceToRead(t, "", 60); failure != "" {
@@ -254,7 +254,7 @@ func TestProcessesReadWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// raceToRead returns what went wrong.
+// raceToRead returns the failure.
 func raceToRead(t *testing.T, bug string, rounds int) string {
 	_, path := newStore(t)
 	relays := []*child{startWithBug(t, bug, "relay", path, "a"), startWithBug(t, bug, "relay", path, "b"), startWithBug(t, bug, "relay", path, "c")}
@@ -277,7 +277,7 @@ func raceToRead(t *testing.T, bug string, rounds int) string {
 	return ""
 }
 
-// writeUntilStopped puts without a break, saying so, until it hears something.
+// writeUntilStopped puts continuously, and prints that, until it receives a line.
 func writeUntilStopped(c *child, args []string) error {
 	store, err := localkv.New(args[0], nil)
 	if err != nil {
@@ -302,19 +302,19 @@ func writeUntilStopped(c *child, args []string) error {
 	}
 }
 
-// Processes that write without a break all get on.
+// Processes that write continuously all make progress.
 func TestProcessesTakeTurns(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
 	writers := []*child{start(t, "write", path, "a"), start(t, "write", path, "b"), start(t, "write", path, "c")}
 	const each = 100
 	for range each {
-		for _, c := range writers { // a pipe holds thousands of lines: nobody waits for its reader
+		for _, c := range writers { // a pipe holds thousands of lines, so no writer waits for its reader
 			if c.hear() == "" {
 				t.Fatal("a writer ended early")
 			}
 		}
-		// This process wants its turns, too.
+		// This process must get its turns, too.
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		_, err := store.Put(ctx, "d", nil)
 		cancel()
@@ -327,8 +327,8 @@ func TestProcessesTakeTurns(t *testing.T) {
 	}
 }
 
-// While another process holds the write lock, writes end with their context,
-// having done nothing, and reads go on.
+// While another process holds the write lock, writes end with their context without
+// having written, and reads go on.
 func TestLockedContext(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -365,7 +365,8 @@ func TestLockedContext(t *testing.T) {
 	}
 	check := func(t *testing.T, write func(ctx context.Context) error, end error) {
 		const wait, tolerance = 20 * time.Millisecond, 100 * time.Millisecond
-		// A busy machine may be late; a call that waits for something else always is.
+		// A busy machine may be late sometimes; a call that waits for something else
+		// is always late.
 		late := time.Duration(0)
 		for range 20 {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -393,7 +394,7 @@ func TestLockedContext(t *testing.T) {
 			t.Run(name+"/"+end.Error()+" in the queue", func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error)
-				for range 2 { // one of these waits for the lock, the other for that one
+				for range 2 { // one waits for the lock, the other for the first
 					go func() {
 						_, err := store.Put(ctx, "first", nil)
 						ended <- err
@@ -418,7 +419,7 @@ func TestLockedContext(t *testing.T) {
 	if page, err := store.ScanPage(t.Context(), "", 10, ""); err != nil || len(page.Entries) != 1 {
 		t.Errorf("ScanPage while the lock is held: %d entries, %v", len(page.Entries), err)
 	}
-	second := reopen(t, path) // and so does opening
+	second := reopen(t, path) // opening does not wait either
 	if _, err := second.Get(t.Context(), "key"); err != nil {
 		t.Error(err)
 	}
@@ -434,7 +435,7 @@ func TestLockedContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if page, err := store.ScanPage(t.Context(), "", 10, ""); err != nil || len(page.Entries) != 1 || string(page.Entries[0].Value) != "newer" {
-		t.Errorf("after writes that all but the last were given up: %+v, %v", page.Entries, err)
+		t.Errorf("after writes of which only the last was not given up: %+v, %v", page.Entries, err)
 	}
 }
 
@@ -455,7 +456,7 @@ func TestLockedOpen(t *testing.T) {
 	reopen(t, path)
 }
 
-// Close does not wait for the lock: what waits for it is refused.
+// Close does not wait for the lock: calls that wait for it are refused.
 func TestLockedClose(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)

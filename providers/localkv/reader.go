@@ -23,7 +23,7 @@ func openReader(ctx context.Context, file *identity) (*reader, error) {
 	r := &reader{conn: c}
 	err = r.prepare(ctx)
 	if err == nil {
-		err = file.check() // what was opened is what the writer has
+		err = file.check() // it must be the writer's file
 	}
 	if err != nil {
 		c.Close()
@@ -39,7 +39,7 @@ func (r *reader) prepare(ctx context.Context) (err error) {
 	return prepare(ctx, r.conn, map[string]**sqlite.Stmt{beginRead: &r.begin, rollback: &r.end})
 }
 
-// get reads the record under a key, as soon as no other process is in the way.
+// get reads the record under a key, as soon as no other process holds the lock.
 func (r *reader) get(ctx context.Context, key string, withValue bool) (found kv.Found, err error) {
 	err = whenFree(ctx, lockWait, func() error {
 		found, err = r.table.get(key, withValue)
@@ -54,7 +54,7 @@ func (r *reader) inTransaction(f func() error) error {
 		return err
 	}
 	err := f()
-	if !r.conn.AutocommitEnabled() { // some errors end the transaction by themselves
+	if !r.conn.AutocommitEnabled() { // some errors end the transaction
 		if ending := exec(r.end); err == nil {
 			err = ending
 		}
@@ -62,10 +62,10 @@ func (r *reader) inTransaction(f func() error) error {
 	return err
 }
 
-// readers lends connections. The one used last is lent first: its cache is warm.
+// readers lends connections. It lends the one used last first: its cache is warm.
 type readers struct {
 	file   *identity
-	places chan struct{} // one for each connection lent; filled by close
+	places chan struct{} // one for each lent connection; filled by close
 	closed chan struct{}
 
 	mu   sync.Mutex
@@ -81,7 +81,7 @@ func openReaders(ctx context.Context, file *identity, n int) (*readers, error) {
 	return &readers{file: file, places: make(chan struct{}, n), closed: make(chan struct{}), idle: []*reader{first}}, nil
 }
 
-// borrow returns a connection, which giveBack takes again.
+// borrow returns a connection. The caller must return it by giveBack.
 func (rs *readers) borrow(ctx context.Context) (*reader, error) {
 	if ctx.Err() != nil {
 		return nil, errDone(ctx)
@@ -111,8 +111,8 @@ func (rs *readers) borrow(ctx context.Context) (*reader, error) {
 	return nil, classify(err)
 }
 
-// open opens a connection. Where that fails, as for want of file descriptors, it waits for
-// one of those that are lent.
+// open opens a connection. If that fails, for example because there are no file descriptors
+// left, it waits for a lent connection.
 func (rs *readers) open(ctx context.Context) (r *reader, err error) {
 	final := false
 	err = poll(ctx, lockWait, func(error) bool { return !final }, func() error {
@@ -155,7 +155,7 @@ func (rs *readers) giveBack(r *reader) {
 	<-rs.places
 }
 
-// close waits for the reads under way.
+// close waits for the running reads.
 func (rs *readers) close() {
 	close(rs.closed)
 	for range cap(rs.places) {

@@ -26,7 +26,7 @@ func valueSum(key string, value []byte) uint32 {
 	return crc32.Checksum([]byte(key+"\x00"+string(value)), crc32.MakeTable(crc32.Castagnoli))
 }
 
-// The file holds what doc.go says, for any SQLite tool to read.
+// The file has the content that doc.go describes, for any SQLite tool.
 func TestPlainSQL(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -46,7 +46,7 @@ func TestPlainSQL(t *testing.T) {
 	}, "\n")
 	c := openSQL(t, path)
 	if got := ask(t, c, query); got != want {
-		t.Errorf("the table holds\n%s\nwant\n%s", got, want)
+		t.Errorf("the table has\n%s\nwant\n%s", got, want)
 	}
 	for _, row := range strings.Split(ask(t, c, "SELECT k, coalesce(x, 0), t, CAST(v AS TEXT), c, d FROM kv"), "\n") {
 		col := strings.Split(row, "|")
@@ -61,12 +61,12 @@ func TestPlainSQL(t *testing.T) {
 	if shell, err := exec.LookPath("sqlite3"); err == nil {
 		out, err := exec.CommandContext(t.Context(), shell, path, query).CombinedOutput()
 		if got := strings.TrimRight(string(out), "\n"); err != nil || got != want {
-			t.Errorf("the sqlite3 shell says (%v)\n%s\nwant\n%s", err, got, want)
+			t.Errorf("the sqlite3 shell prints (%v)\n%s\nwant\n%s", err, got, want)
 		}
 	}
 }
 
-// Rows that skykv cannot have written are errors of their keys, and of these alone.
+// Rows that skykv cannot have written are errors of their keys, and of no others.
 func TestForeignRows(t *testing.T) {
 	t.Parallel()
 	rows := map[string]string{ // columns x, t, p, v
@@ -109,7 +109,7 @@ func TestForeignRows(t *testing.T) {
 		_, err = store.Put(t.Context(), key, nil, kv.IfNotExists())
 		if key != "text" && key != "number" {
 			check("Put with IfNotExists", key, err)
-		} else if !errors.Is(err, kv.ErrConditionFailed) { // it does not look at the value
+		} else if !errors.Is(err, kv.ErrConditionFailed) { // the put does not read the value
 			t.Errorf("Put of %q with IfNotExists: %v; want ErrConditionFailed", key, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestForeignRows(t *testing.T) {
 			t.Errorf("Scan: %+v, %v", entry, err)
 		}
 	}
-	if seen != len(legal)+1 { // and what is under a name that is no key is passed over
+	if seen != len(legal)+1 { // a name that is not a legal key is skipped
 		t.Errorf("Scan yielded %d of %d rows", seen, len(legal)+1)
 	}
 
@@ -156,8 +156,8 @@ func TestForeignRows(t *testing.T) {
 	}
 }
 
-// The body of a scan's loop may write, however long the scan, and reads no page
-// while it does: the log can be emptied.
+// The body of a scan's loop may write, however long the scan is. The scan has no
+// open page meanwhile: the log can be emptied.
 func TestScanWhileWriting(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -184,7 +184,7 @@ func TestScanWhileWriting(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := ask(t, c, "PRAGMA wal_checkpoint(TRUNCATE)"); got != "0|0|0" {
-				t.Fatalf("a checkpoint in the loop's body: %s; want 0|0|0: nobody in its way, an empty log", got)
+				t.Fatalf("a checkpoint in the loop's body: %s; want 0|0|0: no other connection, an empty log", got)
 			}
 		}
 	}
@@ -193,7 +193,7 @@ func TestScanWhileWriting(t *testing.T) {
 	}
 }
 
-// A run of expired rows longer than a page is passed over.
+// A scan skips a sequence of expired rows longer than a page.
 func TestScanExpiredRun(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t)
@@ -220,7 +220,7 @@ func TestScanExpiredRun(t *testing.T) {
 	}
 }
 
-// GetMany reads in several transactions, and misses none.
+// GetMany reads in several transactions, and misses no key.
 func TestGetManyKeys(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t)
@@ -242,7 +242,7 @@ func TestGetManyKeys(t *testing.T) {
 	}
 	for key, entry := range found {
 		if string(entry.Value) != key {
-			t.Errorf("%q holds %q", key, entry.Value)
+			t.Errorf("%q has %q", key, entry.Value)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A page of a scan ends at the latest after pageRows rows, expired ones included,
-// or with the record that brings its values to pageBytes.
+// A page of a scan ends at the latest after pageRows rows, including expired rows, or
+// when its values reach pageBytes.
 const (
 	pageRows  = 4096
 	pageBytes = 1 << 20
@@ -37,11 +37,11 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 
 type scanned struct {
 	rec kv.Record
-	err error // about this record alone
+	err error // the error of this record
 }
 
-// page appends the records that req asks for from a key on to page, about req.Limit of
-// them, and returns the key from which to go on, "" at the end.
+// page appends to page about req.Limit records of req, beginning at the key from. It
+// returns the key at which to go on, "" at the end.
 func (d *driver) page(ctx context.Context, req *kv.ScanRequest, from string, page []scanned) (_ []scanned, next string, err error) {
 	r, err := d.rs.borrow(ctx)
 	if err != nil {
@@ -65,7 +65,7 @@ func (d *driver) page(ctx context.Context, req *kv.ScanRequest, from string, pag
 			bytes += len(rec.Value)
 		}
 		if n == pageRows || len(page) >= req.Limit || bytes >= pageBytes {
-			return page, rec.Key + "\x00", nil // the next key there can be
+			return page, rec.Key + "\x00", nil // the lowest key after it
 		}
 		if n%64 == 0 && ctx.Err() != nil {
 			return page, "", errDone(ctx)
@@ -77,7 +77,7 @@ func (d *driver) page(ctx context.Context, req *kv.ScanRequest, from string, pag
 	return page, "", nil
 }
 
-// count counts in one transaction. It looks at the indexes alone, and so at no checksum.
+// count counts in one transaction. It reads only the indexes, so it checks no checksum.
 func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err error) {
 	r, err := d.rs.borrow(ctx)
 	if err != nil {

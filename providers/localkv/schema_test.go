@@ -9,7 +9,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// What another program puts into the schema while the store is open never runs: writes are
+// What another program adds to the schema while the store is open never runs: writes are
 // refused, and the error names it.
 func TestSchemaIsChanged(t *testing.T) {
 	t.Parallel()
@@ -20,7 +20,7 @@ func TestSchemaIsChanged(t *testing.T) {
 		"a trigger":        {[]string{"CREATE TRIGGER tr AFTER INSERT ON kv BEGIN UPDATE kv SET v = x'00' WHERE k = 'other'; END"}, "the trigger tr"},
 		"an index":         {[]string{"CREATE UNIQUE INDEX ix ON kv (t)"}, "the index ix"},
 		"a table":          {[]string{"CREATE TABLE users (name TEXT)"}, "the table users"},
-		"no index":         {[]string{"DROP INDEX kv_x"}, "lacks index kv_x"},
+		"no index":         {[]string{"DROP INDEX kv_x"}, "has no index kv_x"},
 		"another table kv": {[]string{"ALTER TABLE kv ADD COLUMN y"}, "the table kv"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,11 +37,11 @@ func TestSchemaIsChanged(t *testing.T) {
 			for range 2 {
 				_, err = store.Put(t.Context(), "key", []byte("value"))
 				if !errors.Is(err, kv.ErrIncompatible) || errors.Is(err, kv.ErrIndeterminate) || !strings.Contains(err.Error(), test.says) {
-					t.Errorf("rule: no write goes into a file of another schema; got %v", err)
+					t.Errorf("rule: no write goes into a file with another schema; got %v", err)
 				}
 			}
 			if found, err := store.Exists(t.Context(), "key"); err != nil || found {
-				t.Errorf("rule: a refused write is not there; found %t, %v", found, err)
+				t.Errorf("rule: a refused write was not written; found %t, %v", found, err)
 			}
 			if entry, err := store.Get(t.Context(), "other"); err != nil || string(entry.Value) != "value" {
 				t.Errorf("rule: no trigger runs; the other row is %q, %v", entry.Value, err)
@@ -50,7 +50,7 @@ func TestSchemaIsChanged(t *testing.T) {
 	}
 }
 
-// Changes of the schema that leave it as it was do not matter.
+// Changes of the schema that are undone do not matter.
 func TestSchemaIsTheSameAgain(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)

@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// lockWait is how long a call waits at most for a lock that another process
-	// holds, if its context lets it.
+	// lockWait is the longest time that a call waits for a lock of another process, if
+	// its context allows it.
 	lockWait = time.Minute
 
-	// pollEvery is the time between two tries to get a lock. SQLite's own busy
-	// handler is off: it waits up to a tenth of a second between tries, and no
-	// context ends its wait without a goroutine for each call.
+	// pollEvery is the time between two attempts to get a lock. SQLite's own busy handler
+	// is off: it waits up to a tenth of a second between attempts, and a context can end
+	// its wait only with a goroutine for each call.
 	pollEvery = 500 * time.Microsecond
 )
 
 // pragmas are set on every connection.
 var pragmas = []string{
 	"PRAGMA synchronous = FULL",           // a commit returns when it is on the disk,
-	"PRAGMA fullfsync = ON",               // on macOS too, where fsync alone leaves it in the disk's cache
+	"PRAGMA fullfsync = ON",               // also on macOS, where fsync alone leaves it in the disk's cache
 	"PRAGMA checkpoint_fullfsync = ON",    //
 	"PRAGMA journal_size_limit = 8388608", // a log that grew in a burst shrinks again
-	"PRAGMA trusted_schema = OFF",         // no function of the schema has side effects
+	"PRAGMA trusted_schema = OFF",         // functions in the schema have no side effects
 }
 
 // queryOnly is set on connections that only read.
@@ -41,8 +41,8 @@ const (
 	rollback   = "ROLLBACK"
 )
 
-// connect opens a connection and runs statements on it. The path is absolute, so
-// that SQLite sees neither a URI nor a name with a meaning of its own.
+// connect opens a connection and runs statements on it. The path is absolute, so SQLite
+// does not read it as a URI or a special name.
 func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statements ...string) (*sqlite.Conn, error) {
 	c, err := sqlite.OpenConn(path, flags)
 	if err != nil {
@@ -58,13 +58,13 @@ func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statement
 	return c, nil
 }
 
-// run executes a statement once, as soon as no other connection is in its way.
+// run executes a statement once, as soon as no other connection holds the lock.
 func run(ctx context.Context, c *sqlite.Conn, statement string) error {
 	_, err := query(ctx, c, statement)
 	return err
 }
 
-// query is run, and returns the first column of the last row.
+// query is run. It returns the first column of the last row.
 func query(ctx context.Context, c *sqlite.Conn, statement string) (answer string, err error) {
 	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
 		answer = stmt.ColumnText(0)
@@ -96,14 +96,14 @@ func exec(stmt *sqlite.Stmt) error {
 	return stmt.Reset()
 }
 
-// whenFree calls f until no other connection is in its way, but not after ctx
-// ended or wait has passed.
+// whenFree calls f until no other connection holds the lock, but not after ctx ended or
+// wait has passed.
 func whenFree(ctx context.Context, wait time.Duration, f func() error) error {
 	return poll(ctx, wait, isBusy, f)
 }
 
-// poll calls f as long as it returns an error after which to try again, but not after ctx
-// ended or wait has passed.
+// poll calls f while again returns true for its error, but not after ctx ended or wait
+// has passed.
 func poll(ctx context.Context, wait time.Duration, again func(error) bool, f func() error) error {
 	err := f()
 	if err == nil || !again(err) {
@@ -133,18 +133,18 @@ func useLog(ctx context.Context, c *sqlite.Conn) error {
 		return err
 	}
 	if mode != "wal" {
-		return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("SQLite cannot use write-ahead logging for it, as is the case on network file systems")}
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("SQLite cannot use write-ahead logging for it; want a local disk, not a network file system")}
 	}
 	return nil
 }
 
-// restartLog makes the write-ahead log start over, and waits for the readers of its older
-// parts for that. It reports whether it could.
+// restartLog starts the write-ahead log over, and waits for the readers of its older
+// parts. It reports whether it succeeded.
 func restartLog(c *sqlite.Conn, wait time.Duration) bool {
 	busy := int64(1)
 	c.SetBusyTimeout(wait)
 	defer c.SetBusyTimeout(0)
-	// An error is that of a later commit, or nobody's.
+	// If it fails, a later commit reports the error.
 	_ = sqlitex.ExecuteTransient(c, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *sqlite.Stmt) error {
 			busy = stmt.ColumnInt64(0)

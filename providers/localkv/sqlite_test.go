@@ -36,7 +36,7 @@ func mustQuery(t *testing.T, c *sqlite.Conn, statement string) string {
 	return answer
 }
 
-// The durability that doc.go promises rests on these settings.
+// The durability that doc.go promises needs these settings.
 func TestPragmas(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -98,7 +98,7 @@ func TestQueryPlans(t *testing.T) {
 		stmt.Finalize()
 		plan := strings.Join(steps, "\n")
 		if steps[len(steps)-1] != want || strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
-			t.Errorf("%s\nis done by\n%s\nwant %s", statement, plan, want)
+			t.Errorf("%s\nis executed by\n%s\nwant %s", statement, plan, want)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestGroupCommit(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
 	before := commits(t, d)
-	d.w.lead <- struct{}{} // as if a transaction were under way
+	d.w.lead <- struct{}{} // as if a transaction were running
 	const writes = 50
 	var wg sync.WaitGroup
 	for i := range writes {
@@ -151,7 +151,7 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
-// A large batch leaves room for others between its transactions.
+// A large batch leaves time for others between its transactions.
 func TestBatchTransactions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ items, size, transactions int }{
@@ -172,7 +172,7 @@ func TestBatchTransactions(t *testing.T) {
 	}
 }
 
-// The file's lock is not waited for longer than lockWait, whatever the context.
+// A write waits no longer than lockWait for the file's lock, whatever its context.
 func TestLockWait(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -198,7 +198,7 @@ func TestLockWait(t *testing.T) {
 	}
 }
 
-// What waits in one queue waits for another process at the same time, not in turn.
+// Jobs in one queue wait for another process at the same time, not one after another.
 func TestLockWaitIsShared(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -213,7 +213,7 @@ func TestLockWaitIsShared(t *testing.T) {
 	d.w.wait = hour
 	for _, test := range []struct {
 		name           string
-		queued, locked time.Duration // how long ago
+		queued, locked time.Duration // time ago
 		waits          bool
 	}{
 		{"queued an hour ago, locked before", hour, 2 * hour, false},
@@ -230,23 +230,23 @@ func TestLockWaitIsShared(t *testing.T) {
 		err := d.w.lock(short, now.Add(-test.queued))
 		cancel()
 		if isBusy(err) == test.waits || errors.Is(err, context.DeadlineExceeded) != test.waits {
-			t.Errorf("rule: a write waits %v in which it was queued and the lock was held; %s: %v", hour, test.name, err)
+			t.Errorf("rule: a write waits %v, while it is queued and the lock is held; %s: %v", hour, test.name, err)
 		}
 	}
 	if err := run(t.Context(), other, "ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.w.lock(ctx, time.Now().Add(-2*hour)); err != nil || !d.w.stuck.IsZero() {
-		t.Errorf("rule: a lock that is free is had, however long the wait was; got %v", err)
+		t.Errorf("rule: a free lock is taken, however long the wait was; got %v", err)
 	}
 	if err := exec(d.w.rollback); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// There is always a scan under way, so that SQLite's own checkpoints hardly ever get to
-// the end of the log. On a busy machine they wait for a processor in the midst of a page, so
-// that here the writer waits longer for them.
+// There is always a running scan, so SQLite's own checkpoints rarely get to the end of
+// the log. On a busy machine the scans wait for a processor in the middle of a page, so
+// the writer waits longer for them here.
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -281,12 +281,12 @@ func TestLogIsBounded(t *testing.T) {
 	}
 	t.Logf("after %d MiB the log has %d", written>>20, info.Size()>>20)
 	if info.Size() > written/2 {
-		t.Errorf("rule: the log starts over when it is long, also if somebody is always reading; after %d MiB it has %d", written>>20, info.Size()>>20)
+		t.Errorf("rule: the log starts over when it is long, also if there is always a reader; after %d MiB it has %d", written>>20, info.Size()>>20)
 	}
 }
 
-// A write returns when it is on the disk, whatever the log needs then. Others that come
-// meanwhile end with their contexts.
+// A write returns when it is on the disk, whatever the log needs then. Later writes end
+// with their contexts.
 func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -298,7 +298,7 @@ func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := store.Put(t.Context(), "key", nil); err != nil { // which other's transaction does not see
+	if _, err := store.Put(t.Context(), "key", nil); err != nil { // the transaction of other does not see it
 		t.Fatal(err)
 	}
 	const long = 10 * time.Second
@@ -317,7 +317,7 @@ func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 	if took := time.Since(begun); took > long/2 {
 		t.Errorf("rule: a write does not wait for the readers of the log; two took %v", took)
 	}
-	if err := run(t.Context(), other, rollback); err != nil { // the log can start over
+	if err := run(t.Context(), other, rollback); err != nil { // now the log can start over
 		t.Fatal(err)
 	}
 	if _, err := store.Put(t.Context(), "key", nil); err != nil {
@@ -325,8 +325,8 @@ func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 	}
 }
 
-// A file that may not grow (as on a full disk, while the transaction runs) fails
-// writes as a whole, definitely, and for as long as that lasts.
+// If the file cannot grow (as on a full disk, while the transaction runs), writes fail
+// as a whole, with a definite error, until that changes.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -379,9 +379,9 @@ func TestFull(t *testing.T) {
 	}
 
 	if page, err := store.ScanPage(t.Context(), "m", 100, ""); err != nil || len(page.Entries) != stored {
-		t.Errorf("%d entries, %v; want the %d that were acknowledged", len(page.Entries), err, stored)
+		t.Errorf("%d entries, %v; want the %d acknowledged entries", len(page.Entries), err, stored)
 	}
-	// Removing makes room.
+	// Removing entries frees space.
 	if _, err := store.DeletePrefix(t.Context(), "many:"); err != nil {
 		t.Error(err)
 	}

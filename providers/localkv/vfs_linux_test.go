@@ -13,17 +13,17 @@ import (
 )
 
 // disk stands between SQLite and the files of one folder, by SQLite's VFS interface. It
-// records what is done to them, so that a power cut can be played at any moment, and fails
-// operations when it is told to. https://www.sqlite.org/vfs.html
+// records their operations, so that a test can simulate a power cut at any moment, and it can
+// make operations fail. https://www.sqlite.org/vfs.html
 type disk struct {
 	mu  sync.Mutex
 	ops []op
 
-	// fault, when set, is asked before every operation, and fails it with a code of SQLite's
-	// unless it returns lib.SQLITE_OK.
+	// fault, when set, is called before every operation. It returns SQLite's code for the
+	// failure, or lib.SQLITE_OK.
 	fault func(op) int32
 
-	// lies is set for files whose syncs return before they have done anything.
+	// lies returns true for files whose syncs return without doing anything.
 	lies func(file string) bool
 }
 
@@ -35,20 +35,20 @@ const (
 	opTruncate opKind = "truncate"
 	opSync     opKind = "sync"
 	opDelete   opKind = "delete"
-	opMark     opKind = "mark" // not of the disk's: the test did something
+	opMark     opKind = "mark" // not an operation of the disk: a mark of the test
 )
 
 // op is an operation on a file, named by its path within the folder.
 type op struct {
 	kind   opKind
 	file   string
-	offset int64 // where it writes; how long the file gets
+	offset int64 // offset of a write, or new length of a truncation
 	data   []byte
 	failed bool
 	mark   int
 }
 
-// do records an operation, and returns the code to fail it with.
+// do records an operation, and returns the code of its failure.
 func (d *disk) do(o op) int32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,31 +67,31 @@ func (d *disk) do(o op) int32 {
 	return code
 }
 
-// mark records what the test did.
+// mark records a mark of the test.
 func (d *disk) mark(n int) { d.do(op{kind: opMark, mark: n}) }
 
-// survival is what a power cut leaves of writes that were not synced.
+// survival says which unsynced writes survive a power cut.
 type survival string
 
 const (
-	nothing survival = "nothing"    // of what was not synced
-	sectors survival = "any sector" // each or none of them, so that writes are torn and out of order
-	all     survival = "everything" // as when only the process is killed
+	nothing survival = "nothing"    // no unsynced write
+	sectors survival = "any sector" // any of their sectors, so that writes are torn and out of order
+	all     survival = "everything" // as if only the process is killed
 )
 
 const sectorSize = 512
 
-// after returns the files that there are when the power fails after n operations. A sync that
-// failed makes nothing durable, and neither does a later one for what was written before: so
-// it is on Linux, where the pages then count as clean. https://lwn.net/Articles/752063/
+// after returns the files after a power cut after n operations. A sync that failed makes
+// nothing durable, and a later sync does not make the earlier writes durable either. That is
+// how Linux behaves: the pages then count as clean. https://lwn.net/Articles/752063/
 func (d *disk) after(n int, survives survival, rng *rand.Rand) map[string][]byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	type file struct {
 		writes []op
-		failed []bool // by write: whether a sync gave it up
-		synced int    // so many of the writes are durable, but for those
-		named  bool   // once synced, it has a name
+		failed []bool // by write: whether its sync failed
+		synced int    // number of durable writes, except the failed ones
+		named  bool   // its name is durable after a sync
 	}
 	files := make(map[string]*file)
 	for _, o := range d.ops[:n] {
@@ -132,8 +132,8 @@ func (d *disk) after(n int, survives survival, rng *rand.Rand) map[string][]byte
 	return images
 }
 
-// apply changes the content of a file. With a source of chance, each sector of a write, or all
-// of a truncation, may be left out.
+// apply changes the content of a file. With an rng, each sector of a write, or a whole
+// truncation, may be left out.
 func (o op) apply(content []byte, rng *rand.Rand) []byte {
 	kept := func() bool { return rng == nil || rng.IntN(2) == 0 }
 	if o.kind == opTruncate {
@@ -156,33 +156,33 @@ func (o op) apply(content []byte, rng *rand.Rand) []byte {
 	return content
 }
 
-// vfs is the VFS that disks are made of: SQLite's own, but for the files in their folders.
+// vfs is the VFS of the disks: SQLite's own, except for the files in their folders.
 var vfs struct {
 	once sync.Once
-	own  uintptr // SQLite's
+	own  uintptr // SQLite's own VFS
 
 	mu      sync.Mutex
 	disks   map[string]*disk      // by folder
-	files   map[uintptr]*diskFile // by the sqlite3_file
-	methods map[uintptr]uintptr   // those of disks by SQLite's own
+	files   map[uintptr]*diskFile // by sqlite3_file
+	methods map[uintptr]uintptr   // the methods for disks, by SQLite's own methods
 }
 
 type diskFile struct {
 	*disk
 	name string
 	own  *lib.Tsqlite3_io_methods
-	ptr  uintptr // of own
+	ptr  uintptr // pointer to own
 }
 
-// memory is what is at an address that is not Go's.
+// memory is the value at an address outside Go's memory.
 func memory[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
 
-// function is a function of SQLite's by its address, and address the other way round.
+// function converts an address to a function of SQLite, and address does the reverse.
 func function[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&address)) }
 
 func address[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
-// newDisk returns a disk with the files of a new folder. Their paths are without links.
+// newDisk returns a disk with the files of a new folder. Their paths have no links.
 func newDisk(t testing.TB) (*disk, string) {
 	t.Helper()
 	vfs.once.Do(func() {
@@ -287,7 +287,7 @@ func diskRead(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32 
 func diskWrite(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32 {
 	f := fileAt(file)
 	write := function[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](f.own.FxWrite)
-	code := f.do(op{kind: opWrite, file: f.name, offset: offset, data: bytes.Clone(libc.GoBytes(buffer, int(n)))}) // which is SQLite's memory
+	code := f.do(op{kind: opWrite, file: f.name, offset: offset, data: bytes.Clone(libc.GoBytes(buffer, int(n)))}) // the buffer is SQLite's memory
 	if code != lib.SQLITE_OK {
 		write(tls, file, buffer, n/2, offset) // half of it
 		return code
@@ -305,5 +305,5 @@ func diskTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 
 func diskSync(tls *libc.TLS, file uintptr, _ int32) int32 {
 	f := fileAt(file)
-	return f.do(op{kind: opSync, file: f.name}) // which need not reach the real disk
+	return f.do(op{kind: opSync, file: f.name}) // the real disk need not sync
 }

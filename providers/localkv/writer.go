@@ -12,64 +12,63 @@ import (
 )
 
 const (
-	// A transaction takes in the writes that wait, up to about these numbers of
-	// writes and bytes: it lasts a few milliseconds, so that other processes get
-	// their turn.
+	// A transaction includes the waiting writes, up to about these numbers of writes
+	// and bytes. It lasts a few milliseconds, so that other processes can write too.
 	groupWrites = 128
 	groupBytes  = 256 * 1024
 
-	// A process that writes without a break, and lately had to wait for another
-	// one, pauses after each turn for longer than pollEvery: the lock is not
-	// queued for, so that the other one would hit the moments between two
-	// transactions only by luck.
+	// A process that writes continuously, and recently had to wait for another one,
+	// pauses after each turn for longer than pollEvery. There is no queue for the lock,
+	// so the other process would otherwise find the moments between two transactions
+	// only by luck.
 	turn       = 10 * time.Millisecond
 	pause      = 2 * time.Millisecond
 	contention = time.Second
 
-	// sweepEvery is the time between two looks for expired rows when the last one
+	// sweepEvery is the time between two searches for expired rows, if the last one
 	// found few.
 	sweepEvery = time.Minute
 
-	// logSize is how long the log gets, in bytes, before it is made to start over,
-	// logWait how long the readers of its older parts have for that, and logLook how
-	// much is written between two looks at it.
+	// logSize is the length of the log, in bytes, at which it is started over. logWait
+	// is the time that the readers of its older parts then have. logLook is how much is
+	// written between two checks of its length.
 	logSize = 8 << 20
 	logWait = 100 * time.Millisecond
 	logLook = 1 << 20
 )
 
-// writer is the one connection that writes, and the queue in front of it. What
-// waits together is committed together: one sync of the disk serves all.
+// writer is the one connection that writes, and its queue. Jobs that wait together are
+// committed together, with one sync of the disk.
 type writer struct {
-	lead    chan struct{} // held by the caller who writes for all, and by Close for good
+	lead    chan struct{} // held by the caller who writes for all, and by Close for ever
 	closed  chan struct{}
-	wait    time.Duration // lockWait, but in tests
-	logWait time.Duration // logWait, but in tests
+	wait    time.Duration // lockWait, except in tests
+	logWait time.Duration // logWait, except in tests
 
 	mu      sync.Mutex
 	waiting []*job
 
-	// What follows is the lead's.
+	// The holder of lead owns the following fields.
 	conn                    *sqlite.Conn
 	file                    *identity
 	table                   *table
 	begin, commit, rollback *sqlite.Stmt
-	nextSweep               time.Time // when to look for expired rows
-	rebuilt                 bool      // the index of expiries was made anew
-	contended               time.Time // when another process last was in the way
-	stuck                   time.Time // since when it has been in the way without a break, or zero
+	nextSweep               time.Time // time of the next search for expired rows
+	rebuilt                 bool      // the index of expiries was rebuilt
+	contended               time.Time // when another process last held the lock
+	stuck                   time.Time // since when it has held the lock without a pause, or zero
 	turnBegan, released     time.Time
 	log                     string // the log's path
-	unlooked, longLog       int64  // bytes written since the last look at it; how long it may get
+	unlooked, longLog       int64  // bytes written since its last check; length at which it is started over
 }
 
 // job is a piece of work for one transaction.
 type job struct {
-	now           int64 // what the clock of its store reads
+	now           int64 // reading of its store's clock
 	writes, bytes int
 	meter         *kv.Meter
 
-	// do works on the table, and may be called again after the transaction was rolled
+	// do works on the table. It may be called again after the transaction was rolled
 	// back. Its errors undo the whole transaction.
 	do func(*table) error
 
@@ -105,17 +104,17 @@ func (w *writer) open(ctx context.Context) error {
 	if err := useLog(ctx, w.conn); err != nil {
 		return err
 	}
-	// SQLite opens a file that it may not write for reading without a word: try to
-	// write, no matter what. This also makes the log, by which checkFile sees that the
-	// file is in use.
+	// SQLite opens a file without write permission read-only, without an error. So
+	// write something. This also creates the log, by which checkFile sees that the file
+	// is in use.
 	if err := w.table.delete(""); err != nil && !isBusy(err) {
 		return err
 	}
 	return nil
 }
 
-// write has j done in a transaction, and returns when it is on the disk. Errors
-// are *kv.Error values. Only those of a commit leave its fate open.
+// write lets j run in a transaction, and returns when it is on the disk. Errors are
+// *kv.Error values. Only after errors of a commit may the write have been applied.
 func (w *writer) write(ctx context.Context, j *job) error {
 	j.queued, j.done = time.Now(), make(chan struct{})
 	w.mu.Lock()
@@ -135,7 +134,7 @@ func (w *writer) write(ctx context.Context, j *job) error {
 	}
 }
 
-// withdraw gives up on j with err, unless its transaction has begun.
+// withdraw removes j from the queue with err, unless its transaction has begun.
 func (w *writer) withdraw(j *job, err error) error {
 	w.mu.Lock()
 	at := slices.Index(w.waiting, j)
@@ -150,7 +149,7 @@ func (w *writer) withdraw(j *job, err error) error {
 	return j.err
 }
 
-// leadUntil writes what waits, group by group, until j was among it.
+// leadUntil runs the waiting jobs, group by group, until j was among them.
 func (w *writer) leadUntil(ctx context.Context, j *job) error {
 	for {
 		select {
@@ -176,8 +175,8 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 	}
 }
 
-// release ends the lead. Where the log is long it is made to start over first, in a goroutine:
-// the caller's write is done, and may have a deadline.
+// release ends the lead. If the log is long, release first starts it over, in a
+// goroutine: the caller's write is done, and may have a deadline.
 func (w *writer) release() {
 	if w.unlooked < logLook {
 		<-w.lead
@@ -189,15 +188,15 @@ func (w *writer) release() {
 	}()
 }
 
-// written counts what was written to the log since the last look at it.
+// written counts the bytes written to the log since its last check.
 func (w *writer) written(group []*job) {
 	for _, j := range group {
-		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each
+		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each write
 	}
 }
 
-// lock begins a transaction, unless since queued another process has held the lock
-// for as long as a write waits.
+// lock begins a transaction, unless another process has held the lock for as long as a
+// write waits since queued.
 func (w *writer) lock(ctx context.Context, queued time.Time) error {
 	now := time.Now()
 	switch {
@@ -235,7 +234,7 @@ func (w *writer) lock(ctx context.Context, queued time.Time) error {
 	})
 }
 
-// take removes the first of the waiting jobs, as many as one transaction is for.
+// take removes the first waiting jobs, as many as one transaction includes.
 func (w *writer) take() []*job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -250,7 +249,7 @@ func (w *writer) take() []*job {
 	return group
 }
 
-// transact does group in the transaction that lock began, and ends it.
+// transact runs group in the transaction that lock began, and ends it.
 func (w *writer) transact(group []*job) error {
 	err := w.do(group)
 	if isDamage(err) {
@@ -264,15 +263,15 @@ func (w *writer) transact(group []*job) error {
 	} else {
 		err = classify(err)
 	}
-	if !w.conn.AutocommitEnabled() { // some errors roll back by themselves
+	if !w.conn.AutocommitEnabled() { // some errors roll back
 		exec(w.rollback)
 	}
 	return err
 }
 
-// do does group and removes expired rows. These must have expired by all clocks, the
-// host's and those of the stores that write: one that is ahead does not decide for the
-// others.
+// do runs group and removes expired rows. A row must have expired by all clocks, the
+// host's and those of the stores that write: a clock that is ahead must not remove
+// other stores' rows.
 func (w *writer) do(group []*job) error {
 	if err := w.table.checkSchema(); err != nil {
 		return err
@@ -289,7 +288,7 @@ func (w *writer) do(group []*job) error {
 	if now.Before(w.nextSweep) {
 		return nil
 	}
-	w.nextSweep = now.Add(sweepEvery) // also if it fails, so that doAgain goes without
+	w.nextSweep = now.Add(sweepEvery) // also if it fails, so that doAgain skips it
 	limit := 2*writes + 2
 	n, err := w.table.deleteExpired(earliest-kv.ExpiryGrace.Milliseconds(), limit)
 	if n == limit {
@@ -298,11 +297,11 @@ func (w *writer) do(group []*job) error {
 	return err
 }
 
-// doAgain does group once more, in a transaction of its own, after damage was found in the
-// file. Where a bit of an expiry has flipped, in a row or in the index of expiries, the
-// two do not agree, and SQLite refuses to change that row. The index is made anew then,
-// once: it takes its time in a large file. If it was the removal of expired rows that
-// failed, group is done without it: no write must fail for the sake of another key.
+// doAgain runs group once more, in a new transaction, after damage was found in the
+// file. If a bit of an expiry has flipped, in a row or in the index of expiries, the
+// two do not agree, and SQLite refuses to change that row. doAgain then rebuilds the
+// index, once, which takes long in a large file. If the removal of expired rows failed,
+// group is run without it: a write must not fail because of another key.
 func (w *writer) doAgain(group []*job) error {
 	restart := func() error {
 		if !w.conn.AutocommitEnabled() {
@@ -326,9 +325,9 @@ func (w *writer) doAgain(group []*job) error {
 	return w.do(group)
 }
 
-// boundLog makes the log start over when it is long. SQLite does so by itself where
-// there are moments without a reader of its older parts. Here they are waited for: those
-// who begin meanwhile read the newest part, and do not wait.
+// boundLog starts the log over when it is long. SQLite does so itself at a moment
+// without a reader of the log's older parts. boundLog waits for these readers. New
+// readers use the newest part, and do not wait.
 func (w *writer) boundLog() {
 	w.unlooked = 0
 	info, err := os.Stat(w.log)
@@ -337,11 +336,11 @@ func (w *writer) boundLog() {
 	}
 	w.longLog = logSize
 	if !restartLog(w.conn, w.logWait) {
-		w.longLog = info.Size() * 3 / 2 // somebody reads for long: writers do not wait for that often
+		w.longLog = info.Size() * 3 / 2 // a long read: writers must not wait for it often
 	}
 }
 
-// close waits for the transaction under way. Jobs that wait are refused.
+// close waits for the running transaction. Jobs that wait are refused.
 func (w *writer) close() error {
 	close(w.closed)
 	w.lead <- struct{}{}

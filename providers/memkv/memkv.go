@@ -1,9 +1,9 @@
-// Package memkv keeps entries in the memory of the process: for tests, for
-// examples, and as the driver to read before writing one's own.
+// Package memkv keeps entries in the memory of the process: for tests, for examples,
+// and as the driver to read before you write your own.
 //
-// It has the full contract of [kv.Store]; its consistency is that of a mutex.
-// The entries are gone with the store. Each write looks at two records and drops them
-// if they expired longer ago than [kv.ExpiryGrace], by its own clock and the host's.
+// It implements the full contract of [kv.Store]. Reads and writes are linearizable.
+// The entries are gone with the store. Each write also drops up to two records that
+// expired longer than [kv.ExpiryGrace] ago by its own clock and the host's.
 package memkv
 
 import (
@@ -24,8 +24,8 @@ func New() *kv.Store {
 	return kv.New(&driver{records: make(map[string]kv.Record)})
 }
 
-// Open returns an empty store for the URL "mem:". Every call returns another
-// one. The parameter max-value=BYTES is [kv.MaxValue]. Any other URL is an error that
+// Open returns an empty store for the URL "mem:". Every call returns another store.
+// The parameter max-value=BYTES is [kv.MaxValue]. Any other URL is an error that
 // matches [kv.ErrInvalidOption].
 func Open(_ context.Context, url string) (*kv.Store, error) {
 	u, err := provider.ParseURL(name, urlForm, url)
@@ -33,7 +33,7 @@ func Open(_ context.Context, url string) (*kv.Store, error) {
 		return nil, err
 	}
 	if u.Host != "" || u.Path != "" {
-		return nil, u.Errorf("there is something after the colon")
+		return nil, u.Errorf("there is text after the colon")
 	}
 	opts, err := u.StoreOptions()
 	if err != nil {
@@ -56,17 +56,17 @@ type driver struct {
 	mu      sync.RWMutex
 	records map[string]kv.Record
 
-	// sorted holds the keys of records in order while it is not nil. Adding or
-	// removing a key makes it nil, and the next scan sorts them anew.
+	// sorted has the keys of records in order, or is nil. Adding or removing a key
+	// makes it nil, and the next scan sorts the keys again.
 	sorted []string
 }
 
 var errClosed = &kv.Error{Kind: kv.ErrClosed}
 
-// maxAtomicWrites is as many as the cloud providers take.
+// maxAtomicWrites is the limit of the cloud providers.
 const maxAtomicWrites = 100
 
-// pageBytes is about how many bytes of values a scan copies at a time.
+// pageBytes is about how many bytes of values a scan copies at once.
 const pageBytes = 1 << 20
 
 func (d *driver) Info() kv.Info {
@@ -82,7 +82,7 @@ func (d *driver) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {
 	return d.find(req.Key, req.WithValue), nil
 }
 
-// find returns what there is under key. The caller holds the lock.
+// find returns the record under key. The caller holds the lock.
 func (d *driver) find(key string, withValue bool) kv.Found {
 	rec, exists := d.records[key]
 	if !exists {
@@ -99,7 +99,7 @@ func (d *driver) GetMany(_ context.Context, req kv.GetManyRequest) iter.Seq2[kv.
 		for _, key := range req.Keys {
 			found = append(found, d.find(key, req.WithValue))
 		}
-		d.mu.RUnlock() // before the loop's body runs: it may write
+		d.mu.RUnlock() // before yield: the loop's body may write
 		if !open {
 			yield(kv.Found{}, errClosed)
 			return
@@ -126,7 +126,7 @@ func (d *driver) write(req kv.WriteRequest) (kv.Outcome, error) {
 	found, exists := d.records[req.Key]
 	holds, known := judge(req, found, exists)
 	switch {
-	case !known || req.Kind == kv.KindCheck: // which is for WriteAtomic alone
+	case !known || req.Kind == kv.KindCheck: // a check is for WriteAtomic only
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	case !holds && !exists:
 		return kv.Outcome{}, nil
@@ -137,8 +137,8 @@ func (d *driver) write(req kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{Done: true, Version: d.apply(req.Write)}, nil
 }
 
-// apply carries out a write whose condition holds, and returns the version of what it
-// stored. The caller holds the lock.
+// apply carries out a write whose condition holds, and returns the version of the
+// stored record. The caller holds the lock.
 func (d *driver) apply(w kv.Write) string {
 	switch w.Kind {
 	case kv.KindPut:
@@ -210,7 +210,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				return
 			}
 			for i, rec := range page {
-				page[i].Value = nil // the loop's body may take its time, the memory is needed
+				page[i].Value = nil // frees the memory: the loop's body may take long
 				if !yield(rec, nil) {
 					return
 				}
@@ -223,7 +223,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// page returns the first records from from to req.To, at most req.Limit and about
+// page returns the records from key from to req.To, at most req.Limit and about
 // pageBytes of them, and whether there may be more.
 func (d *driver) page(from string, req kv.ScanRequest) (page []kv.Record, more bool, err error) {
 	d.mu.Lock()
@@ -260,14 +260,15 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// judge reports whether the condition of a write holds for what is stored, and
-// whether the driver knows the kinds of both. The token of a record is its version.
+// judge reports whether the condition of a write holds for the stored record, and
+// whether the driver knows the kinds of write and condition. The token of a record is
+// its version.
 func judge(req kv.WriteRequest, found kv.Record, exists bool) (holds, known bool) {
 	known = req.Kind >= kv.KindPut && req.Kind <= kv.KindCheck
 	live := exists && (found.Expires == 0 || found.Expires > req.Now)
 	switch req.Condition.Kind {
 	case kv.CondNone:
-		return true, known && req.Kind != kv.KindTouch // of nothing there is nothing to touch
+		return true, known && req.Kind != kv.KindTouch // a touch needs a condition
 	case kv.CondAbsent:
 		return !live, known && req.Kind != kv.KindTouch
 	case kv.CondVersion:
@@ -296,10 +297,10 @@ func (d *driver) delete(key string) {
 	}
 }
 
-// dropExpired looks at two records, which the map picks at random, so that
-// records nobody reads again do not pile up. One is dropped when its grace is over
-// by both clocks: a store whose clock is ahead must not decide for the others. The
-// caller holds the lock.
+// dropExpired looks at two records, which the map picks at random, so that records
+// that nobody reads again do not accumulate. It drops a record when the grace is over
+// by both clocks: a store whose clock is ahead must not remove other stores' records.
+// The caller holds the lock.
 func (d *driver) dropExpired(now int64) {
 	latest := min(now, time.Now().UnixMilli()) - kv.ExpiryGrace.Milliseconds()
 	looked := 0
@@ -313,7 +314,7 @@ func (d *driver) dropExpired(now int64) {
 	}
 }
 
-// own returns rec for the caller to own: with a copy of the value, or without.
+// own returns a copy of rec for the caller, with or without the value.
 func own(rec kv.Record, withValue bool) kv.Record {
 	if withValue {
 		rec.Value = append([]byte{}, rec.Value...)

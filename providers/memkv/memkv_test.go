@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Config{
 		New: func(context.Context) (*kv.Store, error) { return memkv.New(), nil },
 		Faulty: func(_ context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
-			// There is no network: one is played.
+			// There is no network: the test simulates one.
 			in := new(faults.Injector)
 			in.Use(faults.DecidedBy(decide))
 			return memkv.New().With(kv.Wrap(kv.Level1, faults.Driver(in, 4))), nil
@@ -38,18 +38,18 @@ func TestOpen(t *testing.T) {
 	}
 	for _, url := range []string{"", "mem", "mem:name", "mem://name", "mem:?x=1", "file:a.db"} {
 		if _, err := memkv.Open(t.Context(), url); !errors.Is(err, kv.ErrInvalidOption) {
-			t.Errorf("rule: what is not known is ErrInvalidOption; Open(%q) gave %v", url, err)
+			t.Errorf("rule: an unknown URL is ErrInvalidOption; Open(%q) returned %v", url, err)
 		}
 	}
 }
 
-// Records that nobody reads again must not pile up, but stay for the grace that
-// clocks may differ by, and no clock decides for the others.
+// Records that nobody reads again must not accumulate. They stay for the grace, by the host's
+// clock and the caller's.
 func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name         string
-		host, caller time.Duration // since the expiry, by the clock of each
+		host, caller time.Duration // time since the expiry, by each clock
 		kept         bool
 	}{
 		{"within the grace", kv.ExpiryGrace - time.Second, kv.ExpiryGrace - time.Second, true},
@@ -73,7 +73,7 @@ func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				// By a clock at the beginning of time nothing has expired: it sees what is there.
+				// At the beginning of time nothing has expired: this store sees all records.
 				all := store.With(kv.Clock(func() time.Time { return time.UnixMilli(0) }))
 				left := 0
 				for _, err := range all.Scan(t.Context(), "old:", kv.KeysOnly()) {
@@ -90,7 +90,7 @@ func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 	}
 }
 
-// A Get costs its copy of the value, and nothing else.
+// A Get allocates only its copy of the value.
 func TestGetAllocatesTheValueAlone(t *testing.T) {
 	store := memkv.New()
 	if _, err := store.Put(t.Context(), "key", make([]byte, 1024)); err != nil {
@@ -102,11 +102,11 @@ func TestGetAllocatesTheValueAlone(t *testing.T) {
 			t.Error(err)
 		}
 	}); n != 1 {
-		t.Errorf("rule: a Get allocates the copy of the value alone; it made %v allocations", n)
+		t.Errorf("rule: a Get allocates only the copy of the value; it made %v allocations", n)
 	}
 }
 
-// driverOf returns the driver of a store, as middleware gets it.
+// driverOf returns the driver of a store as middleware receives it.
 func driverOf(store *kv.Store) (driver kv.Driver) {
 	store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver = d; return d }))
 	return driver
@@ -124,12 +124,12 @@ func TestWriteAtomic(t *testing.T) {
 		rule   string
 		writes []kv.Write
 		done   bool
-		keys   []string // afterwards; before, there are g::a of token 1 and g::old, which has expired
+		keys   []string // afterwards; before it, there are g::a with token 1 and g::old, which has expired
 	}{
-		{"all is written", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(1))}, true, []string{"g::a", "g::b", "g::old"}},
-		{"one condition that fails undoes all", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(9))}, false, []string{"g::a", "g::old"}},
+		{"all writes are carried out", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(1))}, true, []string{"g::a", "g::b", "g::old"}},
+		{"one condition that fails undoes all writes", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(9))}, false, []string{"g::a", "g::old"}},
 		{"a check writes nothing", []kv.Write{write(kv.KindCheck, "g::a", 2, version(1)), write(kv.KindDelete, "g::old", 3, kv.Condition{})}, true, []string{"g::a"}},
-		{"a check that fails undoes all", []kv.Write{write(kv.KindCheck, "g::a", 2, absent), write(kv.KindDelete, "g::old", 3, kv.Condition{})}, false, []string{"g::a", "g::old"}},
+		{"a check that fails undoes all writes", []kv.Write{write(kv.KindCheck, "g::a", 2, absent), write(kv.KindDelete, "g::old", 3, kv.Condition{})}, false, []string{"g::a", "g::old"}},
 		{"an expired record is absent", []kv.Write{write(kv.KindPut, "g::old", 2, absent)}, true, []string{"g::a", "g::old"}},
 		{"an expired record is not touched", []kv.Write{write(kv.KindTouch, "g::old", 2, live), write(kv.KindDelete, "g::a", 3, kv.Condition{})}, false, []string{"g::a", "g::old"}},
 		{"a live record is touched", []kv.Write{write(kv.KindTouch, "g::a", 2, live)}, true, []string{"g::a", "g::old"}},
@@ -148,7 +148,7 @@ func TestWriteAtomic(t *testing.T) {
 				t.Fatalf("rule: %s; got %+v, %v", c.rule, out, err)
 			}
 			if out.Done && len(out.Versions) != len(c.writes) || !out.Done && (len(out.Found) != len(c.writes) || out.Found[0] == nil) {
-				t.Errorf("rule: an atomic write reports a version of each write, or what it found; got %+v", out)
+				t.Errorf("rule: an atomic write reports a version for each write, or the records that it found; got %+v", out)
 			}
 			var keys []string
 			for rec, err := range d.Scan(t.Context(), kv.ScanRequest{From: "-", To: "~", Limit: 10, WithValue: true}) {
@@ -157,7 +157,7 @@ func TestWriteAtomic(t *testing.T) {
 				}
 				keys = append(keys, rec.Key)
 				if c.writes[0].Kind == kv.KindTouch && rec.Key == "g::a" && (string(rec.Value) != "1" || c.done != (rec.Version == token(2))) {
-					t.Errorf("rule: a touch leaves the value alone and gives the record a new version; got %+v", rec)
+					t.Errorf("rule: a touch keeps the value and changes the version; got %+v", rec)
 				}
 			}
 			if !slices.Equal(keys, c.keys) {

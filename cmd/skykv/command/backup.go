@@ -17,8 +17,8 @@ versions, as they are at one moment. Other processes go on reading and writing.
 DEST appears when the copy is complete and on the disk; until then it is DEST.partial.
 No file is replaced. Open the copy as file:DEST, and check it with doctor.
 
-Stores of cloud services have the backups of their service. To copy the entries of any
-store, use copy or export: these read one entry after the other.`,
+Cloud services have their own backups. To copy the entries of any store, use copy or
+export, which do not copy one moment.`,
 		Example: `  skykv backup file:app.db app-monday.db
   skykv backup file:/var/lib/app/app.db "/backup/app-$(date +%F).db"`,
 		Args: rangeArgs(2, 2),

@@ -19,7 +19,7 @@ func TestBackup(t *testing.T) {
 	}
 	good(t, "doctor", "file:"+dest)
 	before := read(t, dest)
-	bad(t, exitUsage, "there is a file", "backup", url, dest)
+	bad(t, exitUsage, "exists: remove it", "backup", url, dest)
 	if read(t, dest) != before {
 		t.Error("rule: backup replaces no file")
 	}
@@ -27,9 +27,9 @@ func TestBackup(t *testing.T) {
 		t.Errorf("backup --json prints %q", out)
 	}
 	bad(t, exitUnusable, "no such file", "backup", "file:"+filepath.Join(t.TempDir(), "none.db"), dest+"3")
-	bad(t, exitUsage, "has the backups of its service", "backup", "dynamodb://cache", dest+"3")
+	bad(t, exitUsage, "has its own backups", "backup", "dynamodb://cache", dest+"3")
 	bad(t, exitUsage, "wrong number of arguments", "backup", url)
 	if _, err := os.Stat(dest + "3"); err == nil {
-		t.Error("rule: a backup that fails leaves nothing")
+		t.Error("rule: a backup that fails leaves no file")
 	}
 }

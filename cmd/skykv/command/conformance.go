@@ -24,9 +24,9 @@ func (c *cli) newConformance() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conformance [URL]",
 		Short: "Check that a store keeps the contract",
-		Long: `Run the public conformance suite against a store, the real clouds included. The store
-must be empty, and nobody else may use it meanwhile: one that holds a key is refused. The
-suite leaves it empty. Every case checks one rule; those that fail are quoted.
+		Long: `Run the public conformance suite against a store, also in a real cloud. The store must be
+empty, and nobody else may use it meanwhile: a store with a key is refused. The suite
+leaves it empty. Every case checks one rule. A case that fails quotes its rule.
 
 Exits with 7 if a case fails. With --json, print the results as one JSON document.`,
 		Example: `  skykv conformance 'dynamodb://test?region=eu-central-1'
@@ -60,7 +60,7 @@ With KV_URL set:
 			} else {
 				err = printResults(results)
 			}
-			if page != "" { // after the results, which are not to be lost by it
+			if page != "" { // after the results, so that an error here does not lose them
 				_, writeErr := file.Write(results.HTML())
 				if writeErr == nil {
 					writeErr = at.finish(file, force)
@@ -82,7 +82,7 @@ With KV_URL set:
 	return cmd
 }
 
-// openReport makes the file that a report is going to be in.
+// openReport creates the file for a report.
 func openReport(path string, force bool) (at newFile, file *os.File, err error) {
 	if path == standard {
 		return at, nil, usagef("--report needs a file: the results are on standard output")
@@ -96,7 +96,7 @@ func openReport(path string, force bool) (at newFile, file *os.File, err error) 
 	return at, file, err
 }
 
-// runSuite runs the suite, and prints the cases that fail if tell is set.
+// runSuite runs the suite. If tell is set, it prints the cases that fail.
 func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
 	conn, err := c.stores.Connect(ctx, url)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	m.total(int64(total))
 	begun := time.Now()
 	for result, err := range conformance.Check(ctx, conformance.Config{
-		New:    conn.Open, // over one client: finding credentials may take seconds
+		New:    conn.Open, // with one client: finding credentials may take seconds
 		Shared: true,
 	}) {
 		if err != nil {
@@ -144,7 +144,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	return run, nil
 }
 
-// printResults prints the count of the cases, and what was left out.
+// printResults prints the number of the cases, and those that were left out.
 func printResults(results *report.Run) error {
 	left := ""
 	for _, c := range results.Cases {

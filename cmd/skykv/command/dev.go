@@ -15,7 +15,7 @@ import (
 	"github.com/skykv/skykv/conformance/emulator"
 )
 
-// devKinds are the emulators that dev starts, and devStoreName the name of the store in each.
+// devKinds are the emulators that dev starts. devStoreName is the name of the store in each.
 var devKinds = []emulator.Kind{emulator.KindDynamoDB, emulator.KindFirestore, emulator.KindAzureTables}
 
 const devStoreName = "skykvdev"
@@ -29,16 +29,16 @@ func (c *cli) newDev() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run the services' emulators, each with a store",
-		Long: `Start the emulators of DynamoDB, Firestore and Azure Tables, in Docker, else as processes
-of this machine, set up a store in each, print the KV_URLs, and stop them all on Ctrl-C.
-What the stores hold is gone then.
+		Long: `Start the emulators of DynamoDB, Firestore and Azure Tables, in Docker or as processes of
+this machine, set up a store in each, print the KV_URLs, and stop them all on Ctrl-C.
+Their entries are gone then.
 
 The URLs are others each time. With --port they stay the same: DynamoDB is at that port,
 Firestore at the next one, and Azure Tables at the one after it.
 
 With --json, print one line of JSON when all are ready: the URL by kind. The environment
-variable SKYKV_EMULATOR=docker or process forces one way. Ctrl-C is how it ends: it then
-exits with 0.`,
+variable SKYKV_EMULATOR=docker or process forces one way. Ctrl-C ends the command: it
+then exits with 0.`,
 		Example: `  skykv dev
   skykv dev --port 8400
   skykv dev --only dynamodb
@@ -59,11 +59,11 @@ exits with 0.`,
 				return usagef("--port is %d; want 1 to %d, or 0 for any free ones", port, most)
 			}
 			log.SetDefault(silent{})
-			fmt.Fprintln(stderr, "starting, which may take minutes the first time…")
+			fmt.Fprintln(stderr, "starting; this may take minutes the first time…")
 			running, err := c.startDev(ctx, kinds, port)
 			defer stopDev(running)
 			if ctx.Err() != nil {
-				return context.Cause(ctx) // and not what it broke off
+				return context.Cause(ctx) // and not the error that it caused
 			}
 			if err != nil {
 				return err
@@ -71,7 +71,7 @@ exits with 0.`,
 			if err := printDev(running, asJSON); err != nil {
 				return err
 			}
-			fmt.Fprintln(stderr, "ready; Ctrl-C stops them, and all they hold is gone")
+			fmt.Fprintln(stderr, "ready; Ctrl-C stops the emulators and deletes their entries")
 			<-ctx.Done()
 			fmt.Fprintln(stderr, "stopping…")
 			return nil
@@ -90,7 +90,7 @@ type devStore struct {
 	url      string
 }
 
-// startDev starts the emulators at once, at ports from the first one on or at any, and returns those that run, also
+// startDev starts the emulators concurrently, at ports from the first one on or at any, and returns those that run, also
 // with an error.
 func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool, first int) ([]devStore, error) {
 	stores := make([]devStore, len(devKinds))
@@ -150,7 +150,7 @@ func printDev(running []devStore, asJSON bool) error {
 	return err
 }
 
-// silent swallows what testcontainers would print.
+// silent drops the output of testcontainers.
 type silent struct{}
 
 func (silent) Printf(string, ...any) {}

@@ -14,10 +14,10 @@ func (c *cli) newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [URL]",
 		Short: "Find out what is wrong with a store",
-		Long: `Check, one after the other, what a store needs: that the service answers, that there
+		Long: `Check what a store needs, one thing after another: that the service answers, that there
 are credentials, the table or collection with its TTL and settings, the layout record, the
-clock of this host against the service's, and how long a read takes. Each is a line with
-ok, warn or fail, and what to do about it. Nothing is changed.
+clock of this host against the service's, and how long a read takes. Each check prints a
+line with ok, warn or fail, and what to do about it. Nothing is changed.
 
 Exits with 7 if anything fails. With --json, print lines of JSON.`,
 		Example: `  skykv doctor 'dynamodb://cache?region=eu-central-1'
@@ -34,7 +34,7 @@ With KV_URL set:
 			failed := false
 			for check := range c.stores.Inspect(ctx, url) {
 				if ctx.Err() != nil {
-					return context.Cause(ctx) // it failed for no other reason
+					return context.Cause(ctx) // the check failed because the context ended
 				}
 				failed = failed || check.Status == provider.Fail
 				if err := printCheck(check, asJSON); err != nil {

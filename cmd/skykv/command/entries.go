@@ -21,11 +21,11 @@ func (c *cli) newGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get [URL] KEY",
 		Short: "Print the value of an entry",
-		Long: `Print the value under KEY, byte by byte and with nothing added. A terminal is shown
-control characters escaped, and a newline at the end. Exits with 3 if there is no such
-entry, or if it has expired.
+		Long: `Print the value under KEY, byte by byte and with nothing added. On a terminal, escape
+control characters, and add a newline at the end. Exits with 3 if there is no such entry,
+or if it has expired.
 
-With --json, print one line of JSON: the key, the "value" (or "base64", when it is not
+With --json, print one line of JSON: the key, the "value" (or "base64", if it is not
 UTF-8 text), "expiresAt" if it expires, and the "version" for put and delete.`,
 		Example: `  skykv get file:app.db user:42
   skykv get "$STORE" logo.png > logo.png
@@ -69,13 +69,13 @@ func (c *cli) newPut() *cobra.Command {
 		Use:     "put [URL] KEY [VALUE]",
 		Aliases: []string{"set"},
 		Short:   "Store an entry",
-		Long: `Store VALUE under KEY, in place of what was there, its expiry included. Without VALUE
-the value is read from standard input, or from the file that --file names, byte by byte.
-Standard input that is empty is refused, unless --file - asks for it. Put -- before a
-VALUE that begins with -: put URL KEY -- VALUE.
+		Long: `Store VALUE under KEY. It replaces the old entry and its expiry. Without VALUE the value
+is read from standard input, or from the file of --file, byte by byte. Empty standard
+input is an error, unless --file - is given. Put -- before a VALUE that begins with -:
+put URL KEY -- VALUE.
 
-With KV_URL set and two arguments, the first is taken for a URL if it begins as one:
-to store under a key that begins with file: or mem:, give the URL as well.
+With KV_URL set and two arguments, the first counts as a URL if it begins like one: for a
+key that begins with file: or mem:, also give the URL.
 
 Exits with 4 if a condition did not hold, and with 5 if it is unknown whether the entry
 was written. With --json, print the key and the new version.`,
@@ -88,7 +88,7 @@ With KV_URL set:
   skykv put counter 2 --if-version "$(skykv get --json counter | jq -r .version)"`,
 		Args: rangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n := len(args) // the arguments that are no URL
+			n := len(args) // number of arguments that are not the URL
 			if n == 3 || n == 2 && (c.isURL(args[0]) || input != "") {
 				n--
 			}
@@ -127,7 +127,7 @@ With KV_URL set:
 			defer limitEntry(cmd)()
 			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
 				if most := store.Info().MaxValueLen; len(value) > most && most < kv.MaxLargeValueLen {
-					return usagef("value too large: it has %d bytes, and the store takes at most %d; for larger ones add max-value=%d to the URL's parameters", len(value), most, kv.MaxLargeValueLen)
+					return usagef("value too large: it has %d bytes; want at most %d, or add max-value=%d to the URL's parameters", len(value), most, kv.MaxLargeValueLen)
 				}
 				var version kv.Version
 				var err error
@@ -147,9 +147,9 @@ With KV_URL set:
 	}
 	f := cmd.Flags()
 	expiry.add(f)
-	f.BoolVar(&keepTTL, "keep-ttl", false, "let the entry expire when it was to expire")
+	f.BoolVar(&keepTTL, "keep-ttl", false, "keep the entry's expiry")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "only if there is no such entry")
-	f.StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
+	f.StringVar(&ifVersion, "if-version", "", "only if the entry still has this version, as get --json printed it")
 	f.StringVarP(&input, "file", "f", "", "read the value from this file, - for standard input")
 	f.BoolVar(&asJSON, "json", false, "print the key and the new version as JSON")
 	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at", "keep-ttl")
@@ -169,11 +169,11 @@ func printVersion(key string, version kv.Version) error {
 // standard is the name of standard input and output where a file is named.
 const standard = "-"
 
-// errIfVersion says what kv.ParseVersion does, in terms of the command.
+// errIfVersion replaces the error of kv.ParseVersion, in terms of the command.
 var errIfVersion = usagef("invalid version: --if-version takes the version that get --json or put --json printed")
 
-// readValue reads a value from a file, or from standard input when path is empty or
-// "-", and no more than a value of any store can hold.
+// readValue reads a value from a file, or from standard input if path is empty or
+// "-", and no more bytes than any store can hold.
 func readValue(ctx context.Context, path string) ([]byte, error) {
 	what, r := "the value on standard input", io.Reader(os.Stdin)
 	if path != "" && path != standard {
@@ -192,7 +192,7 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", what, err)
 	case len(value) > kv.MaxLargeValueLen:
 		return nil, usagef("%s has more than %d bytes, the most that a value can have", what, kv.MaxLargeValueLen)
-	case len(value) == 0 && path == "": // VALUE was forgotten, or what should have written it failed
+	case len(value) == 0 && path == "": // VALUE was forgotten, or the program that should write it failed
 		return nil, usagef(`standard input is empty; to store an empty value, give "" as the VALUE, or --file -`)
 	}
 	return value, nil
@@ -206,10 +206,10 @@ func (c *cli) newDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "delete [URL] KEY | --prefix PREFIX",
 		Aliases: []string{"rm"},
-		Short:   "Remove an entry, or all with a prefix",
-		Long: `Remove the entry under KEY; it is no error if there is none. With --prefix, remove every
+		Short:   "Remove an entry, or all entries with a prefix",
+		Long: `Remove the entry under KEY. It is no error if there is none. With --prefix, remove every
 entry whose key begins with PREFIX, and print how many there were. At a terminal it asks
-before, unless --yes is given. With --dry-run, count them and remove nothing.
+first, unless --yes is given. With --dry-run, only count them.
 
 Exits with 4 if --if-version did not hold, and with 5 if it is unknown whether the entry
 was removed.`,
@@ -284,11 +284,11 @@ With KV_URL set:
 			})
 		},
 	}
-	cmd.Flags().StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
+	cmd.Flags().StringVar(&ifVersion, "if-version", "", "only if the entry still has this version, as get --json printed it")
 	cmd.Flags().StringVar(&prefix, "prefix", "", "remove all entries whose keys begin with this")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only count what --prefix would remove")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only count the entries that --prefix would remove")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before --prefix removes")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.MarkFlagsMutuallyExclusive("prefix", "if-version")
 	return cmd
 }
@@ -297,8 +297,9 @@ func (c *cli) newExists() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "exists [URL] KEY",
-		Short: "Tell whether there is an entry",
-		Long:  `Print true and exit with 0 if there is an entry under KEY, else print false and exit with 3.`,
+		Short: "Say whether there is an entry",
+		Long: `Print true and exit with 0 if there is an entry under KEY. Otherwise print
+false and exit with 3.`,
 		Example: `  if skykv exists file:app.db user:42 > /dev/null; then echo known; fi
 
 With KV_URL set:
@@ -330,7 +331,7 @@ With KV_URL set:
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
@@ -346,11 +347,11 @@ func (c *cli) newScan() *cobra.Command {
 		Aliases: []string{"keys"},
 		Short:   "Print entries in order of their keys",
 		Long: `Print the entries in ascending byte order of their keys as lines of JSON: the key, the
-"value" (or "base64", when it is not UTF-8 text), "expiresAt" if it expires, and the
+"value" (or "base64", if it is not UTF-8 text), "expiresAt" if it expires, and the
 "version" for put and delete. import reads these lines as well. A terminal is shown a
 table with shortened values, unless --json is given.
 
-With --keys-only, or called as keys, print the keys alone, one a line; with --json too, as
+With --keys-only, or called as keys, print only the keys, one a line. With --json too, print
 lines of JSON without values.`,
 		Example: `  skykv scan file:app.db --prefix user: --limit 10
   skykv scan file:app.db | jq -r 'select(.expiresAt) | .key'
@@ -373,7 +374,7 @@ With KV_URL set:
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
 				out := newOutput()
 				defer func() {
-					if flushErr := out.Flush(); err == nil { // else it is likely the same
+					if flushErr := out.Flush(); err == nil { // otherwise it is probably the same error
 						err = flushErr
 					}
 				}()
@@ -406,8 +407,8 @@ With KV_URL set:
 	return cmd
 }
 
-// eachEntry calls f for the entries of a scan. Entries that cannot be read are
-// told on standard error and make it fail at the end.
+// eachEntry calls f for the entries of a scan. It prints entries that cannot be
+// read on standard error, and then fails at the end.
 func eachEntry(entries func(func(kv.Entry, error) bool), f func(kv.Entry) error) error {
 	damaged := 0
 	for entry, err := range entries {
@@ -454,10 +455,10 @@ func (c *cli) newCount() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "count [URL]",
 		Short: "Count entries",
-		Long: `Count the entries, expired ones excepted. It costs as much as scan --keys-only: no
-service counts without reading. DynamoDB counts by itself and transfers nothing. A local
-file is counted in its indexes, in a fraction of the time. They may have records of other
-programs and damaged ones, which are then counted too; doctor finds those.`,
+		Long: `Count the entries that have not expired. It costs as much as scan --keys-only: every
+service reads what it counts. DynamoDB counts in the service and transfers nothing. A local
+file is counted in its indexes, in a fraction of the time. That may include damaged records
+and records of other programs; doctor finds those.`,
 		Example: `  skykv count file:app.db
 
 With KV_URL set:

@@ -33,7 +33,7 @@ func TestEntries(t *testing.T) {
 		goodWith(t, strings.Repeat("x", kv.MaxValueLen), "put", url, "z")
 		for key, want := range map[string]string{"a": "from an argument", "b": "from\nstandard input\n", "c": binary, "d": "", "z": strings.Repeat("x", kv.MaxValueLen)} {
 			if got := good(t, "get", url, key); got != want {
-				t.Errorf("rule: raw bytes out; get %s prints %.40q, want %.40q", key, got, want)
+				t.Errorf("rule: get prints the raw bytes; get %s prints %.40q, want %.40q", key, got, want)
 			}
 		}
 
@@ -45,12 +45,12 @@ func TestEntries(t *testing.T) {
 			t.Helper()
 			entry.Value, entry.Base64, entry.ExpiresAt = "", "", time.Time{}
 			if err := json.Unmarshal([]byte(text), &entry); err != nil || strings.Count(text, "\n") != 1 {
-				t.Fatalf("one line of JSON is wanted; got %q: %v", text, err)
+				t.Fatalf("want one line of JSON; got %q: %v", text, err)
 			}
 		}
 		decode(good(t, "get", "--json", url, "c"))
 		if entry.Base64 != "AP8KgA==" || entry.Value != "" || !entry.ExpiresAt.IsZero() {
-			t.Errorf("rule: what is no text is base64; got %+v", entry)
+			t.Errorf("rule: a value that is not text is base64; got %+v", entry)
 		}
 		decode(good(t, "get", "--json", url, "d"))
 		if !entry.ExpiresAt.Equal(time.Date(2099, 1, 31, 12, 0, 0, 125e6, time.UTC)) {
@@ -66,8 +66,8 @@ func TestEntries(t *testing.T) {
 		decode(good(t, "get", "--json", url, "a"))
 		stale := entry.Version
 		decode(good(t, "put", "--json", url, "a", "2", "--if-version", stale))
-		bad(t, exitCondition, "the entry has another version by now, or is gone", "put", url, "a", "3", "--if-version", stale)
-		bad(t, exitCondition, "the entry has another version by now, or is gone", "delete", url, "a", "--if-version", stale)
+		bad(t, exitCondition, "the entry has another version now, or is gone", "put", url, "a", "3", "--if-version", stale)
+		bad(t, exitCondition, "the entry has another version now, or is gone", "delete", url, "a", "--if-version", stale)
 		bad(t, exitUsage, "invalid version", "put", url, "b", "3", "--if-version", entry.Version)
 		good(t, "delete", url, "a", "--if-version", entry.Version)
 		good(t, "delete", url, "a")
@@ -134,13 +134,13 @@ func TestURLFromEnvironment(t *testing.T) {
 			t.Errorf("get %s prints %+v; want %q", key, o, want)
 		}
 	}
-	// An argument wins, also where a key could be meant.
+	// An argument is the URL, even if it could be a key.
 	other := fileStore(t)
 	if o := with("other", "put", other, "a"); o.code != 0 {
 		t.Fatalf("put URL KEY: %+v", o)
 	}
 	if got := good(t, "get", other, "a"); got != "other" {
-		t.Errorf("the URL as an argument holds %q", got)
+		t.Errorf("the store of the URL argument has %q", got)
 	}
 	if o := with("", "put", url, "file:x", "a key that looks like a URL"); o.code != 0 {
 		t.Fatalf("put URL KEY VALUE: %+v", o)
@@ -157,8 +157,8 @@ func TestURLFromEnvironment(t *testing.T) {
 	bad(t, exitUsage, "KV_URL", "count")
 }
 
-// The rule: with max-value in its URL, a store takes values of that size, and with or without
-// it they are read.
+// The rule: with max-value in its URL, a store accepts values of that size. Reads return them
+// with and without it.
 func TestLargeValues(t *testing.T) {
 	t.Parallel()
 	url := fileStore(t)
@@ -166,15 +166,15 @@ func TestLargeValues(t *testing.T) {
 	goodWith(t, value, "put", large, "a")
 	for _, url := range []string{url, large} {
 		if got := good(t, "get", url, "a"); got != value {
-			t.Errorf("rule: what was put is read; get %s prints %d bytes", url, len(got))
+			t.Errorf("rule: get returns the stored value; get %s prints %d bytes", url, len(got))
 		}
 		if got := good(t, "scan", url); len(got) < len(value) {
-			t.Errorf("rule: what was put is read; scan %s prints %d bytes", url, len(got))
+			t.Errorf("rule: scan returns the stored value; scan %s prints %d bytes", url, len(got))
 		}
 	}
 	good(t, "touch", url, "a", "--ttl", "1h")
 	if got := good(t, "get", url, "a"); got != value {
-		t.Errorf("rule: a touch leaves the value; get prints %d bytes", len(got))
+		t.Errorf("rule: a touch keeps the value; get prints %d bytes", len(got))
 	}
 }
 
@@ -216,7 +216,7 @@ func TestWrongUse(t *testing.T) {
 		{`--limit is "many"; want a whole number, such as 10`, exitUsage, []string{"scan", url, "--limit", "many"}},
 		{`--parallel is "99999999999999999999"; want a whole number`, exitUsage, []string{"copy", url, "mem:", "--parallel", "99999999999999999999"}},
 		{`--rate is "1.5"; want a whole number`, exitUsage, []string{"sweep", url, "--rate", "1.5"}},
-		{`--json is "maybe"; want nothing after it, or =true or =false`, exitUsage, []string{"get", url, "a", "--json=maybe"}},
+		{`--json is "maybe"; want no value, or =true or =false`, exitUsage, []string{"get", url, "a", "--json=maybe"}},
 		{"--only is ", exitUsage, []string{"dev", "--only", `"`}},
 		{"--output has no value; want a text", exitUsage, []string{"export", url, "-o"}},
 		{"wrong number of arguments", exitUsage, []string{"get"}},
@@ -241,8 +241,8 @@ func TestWrongUse(t *testing.T) {
 		{"--print is empty", exitUsage, []string{"provision", url, "--print", ""}},
 		{"--only is empty", exitUsage, []string{"dev", "--only", ""}},
 		{"value too large", exitUsage, []string{"put", url, "b", strings.Repeat("x", kv.MaxValueLen+1)}},
-		{"value too large: it has 24577 bytes, and the store takes at most 24576; for larger ones add max-value=393216", exitUsage, []string{"put", url, "b", "--file", big}},
-		{"the store takes at most 1000", exitUsage, []string{"put", url + "?max-value=1000", "b", "--file", big}},
+		{"value too large: it has 24577 bytes; want at most 24576, or add max-value=393216", exitUsage, []string{"put", url, "b", "--file", big}},
+		{"want at most 1000", exitUsage, []string{"put", url + "?max-value=1000", "b", "--file", big}},
 		{"more than 393216 bytes", exitUsage, []string{"put", url, "b", "--file", "/dev/zero"}},
 		{"value too large", exitUsage, []string{"put", url, "a", "--keep-ttl", "--file", big}},
 		{"max-value", exitUsage, []string{"get", url + "?max-value=393217", "a"}},
@@ -253,8 +253,8 @@ func TestWrongUse(t *testing.T) {
 		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--ttl", "0"}},
 		{"invalid option", exitUsage, []string{"put", url, "b", "x", "--expire-at", "1999-01-01T00:00:00Z"}},
 		{"not an instant", exitUsage, []string{"put", url, "b", "x", "--expire-at", "tomorrow"}},
-		{"--ttl and --expire-at and --keep-ttl exclude each other", exitUsage, []string{"put", url, "b", "x", "--ttl", "1s", "--expire-at", "2099-01-01T00:00:00Z"}},
-		{"--if-not-exists and --if-version and --keep-ttl exclude each other", exitUsage, []string{"put", url, "b", "x", "--if-not-exists", "--if-version", "x"}},
+		{"--ttl and --expire-at and --keep-ttl cannot be used together", exitUsage, []string{"put", url, "b", "x", "--ttl", "1s", "--expire-at", "2099-01-01T00:00:00Z"}},
+		{"--if-not-exists and --if-version and --keep-ttl cannot be used together", exitUsage, []string{"put", url, "b", "x", "--if-not-exists", "--if-version", "x"}},
 		{"invalid option", exitUsage, []string{"scan", url, "--limit", "0"}},
 		{"there is no file", exitUnusable, []string{"get", "file:" + filepath.Join(dir, "typo.db"), "a"}},
 		{"there is no file", exitUnusable, []string{"copy", "file:" + filepath.Join(dir, "typo.db"), url}},
@@ -274,16 +274,16 @@ func TestWrongUse(t *testing.T) {
 		{"unknown command \"get frobnicate\"", exitUsage, []string{"help", "get", "frobnicate"}},
 		{"wrong number of arguments", exitUsage, []string{"completion", "tcsh"}},
 		{"wrong number of arguments", exitUsage, []string{"completion", "bash", "extra"}},
-		{"--json and --print exclude each other", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
+		{"--json and --print cannot be used together", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
 		{"--parallel", exitUsage, []string{"copy", url, "mem:", "--parallel", "0"}},
 		{"needs no sweep", exitUsage, []string{"sweep", url}},
 		{"refused", exitFailure, []string{"provision", "dynamodb://cache?endpoint=http://127.0.0.1:1"}},
 		{"refused", exitFailure, []string{"get", "dynamodb://cache?endpoint=http://127.0.0.1:1", "a"}},
 		{"there is no folder", exitUnusable, []string{"provision", "file:" + filepath.Join(dir, "absent", "x.db")}},
-		{"nothing for Terraform", exitUsage, []string{"provision", url, "--print", "terraform"}},
+		{"Terraform has nothing", exitUsage, []string{"provision", url, "--print", "terraform"}},
 		{"want terraform", exitUsage, []string{"provision", url, "--print", "yaml"}},
 		{"--only", exitUsage, []string{"dev", "--only", "redis"}},
-		{"not empty, it holds \"a\"", exitFailure, []string{"conformance", url}},
+		{"not empty, it has the key \"a\"", exitFailure, []string{"conformance", url}},
 	} {
 		o := bad(t, c.code, c.says, c.args...)
 		if o.stdout != "" || !strings.HasPrefix(o.stderr, "skykv: ") {
@@ -291,7 +291,7 @@ func TestWrongUse(t *testing.T) {
 		}
 		for _, own := range []string{"strconv", "ParseInt", "ParseBool", "unknown unit", "missing unit", "invalid duration", "parse error", "%!"} {
 			if strings.Contains(o.stderr, own) {
-				t.Errorf("%v: rule: no message is Go's own; got %q", c.args, o.stderr)
+				t.Errorf("%v: rule: messages are not Go's own texts; got %q", c.args, o.stderr)
 			}
 		}
 		if len(o.stderr) > 2000 {
@@ -301,17 +301,17 @@ func TestWrongUse(t *testing.T) {
 	badWith(t, strings.Repeat("x", kv.MaxValueLen+1), exitUsage, "value too large", "put", url, "b")
 	badWith(t, strings.Repeat("x", kv.MaxLargeValueLen+1), exitUsage, "more than 393216 bytes", "put", url+"?max-value=393216", "b")
 	if got := good(t, "scan", url, "--keys-only"); got != "a\n" {
-		t.Errorf("rule: what is refused changes nothing; the store holds %q", got)
+		t.Errorf("rule: a refused command changes nothing; the store has %q", got)
 	}
 	if info, err := os.Stat(empty); err != nil || info.Size() != 0 {
-		t.Errorf("rule: reading makes no store of an empty file; there is %v, %v", info, err)
+		t.Errorf("rule: reading creates no store in an empty file; the file is %v, %v", info, err)
 	}
 	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) != 1 {
-		t.Errorf("rule: reading makes no file; there are %q", names)
+		t.Errorf("rule: reading creates no file; there are %q", names)
 	}
 }
 
-// The rule: no message holds a value, also where one is taken for a flag.
+// The rule: no message contains a value, even if the value looks like a flag.
 func TestValuesThatBeginAsFlags(t *testing.T) {
 	t.Parallel()
 	url := fileStore(t)
@@ -322,11 +322,11 @@ func TestValuesThatBeginAsFlags(t *testing.T) {
 		"-----BEGIN PRIVATE KEY-----\ns3cret": "unknown flag; see: skykv put --help",
 	} {
 		if o := bad(t, exitUsage, says, "put", url, "a", value); strings.Contains(o.stderr, "3cret") {
-			t.Errorf("put %q says %q", value, o.stderr)
+			t.Errorf("put %q prints %q", value, o.stderr)
 		}
 		good(t, "put", url, "a", "--", value)
 		if got := good(t, "get", url, "a"); got != value {
-			t.Errorf("what is put after -- is stored as %q; want %q", got, value)
+			t.Errorf("a value after -- is stored as %q; want %q", got, value)
 		}
 	}
 }
@@ -349,7 +349,7 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-// The rule: a command ends although the service never answers, and says why.
+// The rule: a command ends although the service never responds, and says why.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -357,19 +357,19 @@ func TestTimeout(t *testing.T) {
 		says string
 		args []string
 	}{
-		{exitFailure, "skykv: it took longer than 50ms and was ended; --timeout sets how long it may take\n", []string{"get", "silent:", "a"}},
-		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"exists", "silent:", "a"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped; --timeout sets the limit\n", []string{"get", "silent:", "a"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"exists", "silent:", "a"}},
 		{exitUnknown, "it is unknown whether the write was applied", []string{"put", "silent:", "a", "1"}},
-		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"count", "silent:"}},
-		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"export", "silent:"}},
-		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"copy", "silent:", "mem:", "--verify-only"}},
-		{exitFailure, "skykv: it took longer than 50ms and was ended", []string{"copy", "silent:", "mem:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"count", "silent:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"export", "silent:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"copy", "silent:", "mem:", "--verify-only"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"copy", "silent:", "mem:"}},
 	} {
 		if o := process(t, unusually(t, append(c.args, "--timeout", "50ms")...)); o.code != c.code || !strings.Contains(o.stderr, c.says) {
 			t.Errorf("%v exits with %d and\n%s; want %d and %q", c.args, o.code, o.stderr, c.code, c.says)
 		}
 	}
-	// Without the flag, a command for one entry has a limit all the same.
+	// Without the flag, a command for one entry has a limit too.
 	for _, args := range [][]string{{"get", "a"}, {"put", "a"}, {"exists", "a"}, {"delete", "a"}, {"delete", "--prefix", "a"}, {"scan"}, {"get", "a", "--timeout", "0"}, {"get", "a", "--timeout", "1h"}} {
 		one := args[0] != "scan" && args[1] != "--prefix"
 		cmd, rest, err := (&cli{providers.All()}).newRoot().Find(args)
@@ -385,7 +385,7 @@ func TestTimeout(t *testing.T) {
 			limitEntry(cmd)()
 		}
 		if _, limited := cmd.Context().Deadline(); limited != (one && !given) {
-			t.Errorf("rule: commands for one entry take %s at most unless told otherwise; %v is limited: %t", entryTimeout, args, limited)
+			t.Errorf("rule: commands for one entry take at most %s by default; %v is limited: %t", entryTimeout, args, limited)
 		}
 	}
 }
@@ -411,7 +411,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// The rule: the page of the command and the command agree about what there is.
+// The rule: docs/command.md and the command have the same commands and flags.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	page := read(t, "../../../docs/command.md")
@@ -431,7 +431,7 @@ func TestPage(t *testing.T) {
 	slices.Sort(there)
 	slices.Sort(listed)
 	if !slices.Equal(there, listed) {
-		t.Errorf("the page lists the commands\n%q; there are\n%q", listed, there)
+		t.Errorf("the page lists the commands\n%q; want\n%q", listed, there)
 	}
 	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(page, -1) {
 		if !flags[flag] {
@@ -440,8 +440,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// unquoted returns those of special that a line of a shell has outside of quotes, and
-// not as && alone.
+// unquoted returns the characters of special that a shell line has outside of quotes, except
+// && alone.
 func unquoted(line, special string) string {
 	line = strings.ReplaceAll(line, " && ", " ")
 	found := ""
@@ -459,7 +459,7 @@ func unquoted(line, special string) string {
 	return found
 }
 
-// The rule: the commands in the documents work in every shell as they stand.
+// The rule: the commands in the documents work in every shell as printed.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("../../../docs/*.md")
@@ -479,12 +479,12 @@ func TestDocumentedCommands(t *testing.T) {
 			}
 			seen++
 			if got := unquoted(strings.ReplaceAll(code[2], "[ $? =", " ="), "?&*{}~#"); got != "" {
-				t.Errorf("%s: zsh takes %q for a pattern in %q", page, got, line)
+				t.Errorf("%s: zsh treats %q as a pattern in %q", page, got, line)
 			}
 		}
 	}
 	if seen < 5 {
-		t.Errorf("only %d commands were seen", seen)
+		t.Errorf("only %d commands were found", seen)
 	}
 }
 
@@ -507,7 +507,7 @@ func TestHelp(t *testing.T) {
 		own := good(t, cmd.Name(), "--help")
 		for line := range strings.Lines(cmd.Example) {
 			if got := unquoted(line, "?&*[]{}~#"); got != "" {
-				t.Errorf("%s: rule: an example works in every shell as it stands; zsh takes %q for something else in %q", cmd.Name(), got, line)
+				t.Errorf("%s: rule: an example works in every shell as printed; zsh treats %q differently in %q", cmd.Name(), got, line)
 			}
 		}
 		if !strings.Contains(own, cmd.Example) {

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagError says what is wrong with a flag, and not what may be a value that
-// begins with -: the text of a private key does.
+// flagError says what is wrong with a flag. It does not repeat what may be a value
+// that begins with -, such as a private key.
 func flagError(err error) string {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := unknown.GetSpecifiedName()
@@ -37,13 +37,13 @@ func flagError(err error) string {
 	return err.Error()
 }
 
-// similarFlags returns the flags of a command that are similar to one that is unknown.
+// similarFlags returns the flags of a command that are similar to an unknown one.
 func similarFlags(cmd *cobra.Command, err error) []string {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok || unknown.GetSpecifiedShortnames() != "" {
 		return nil
 	}
-	// cobra compares names of commands only.
+	// cobra compares only names of commands.
 	names := &cobra.Command{SuggestionsMinimumDistance: 2}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		names.AddCommand(&cobra.Command{Use: "--" + f.Name, Run: func(*cobra.Command, []string) {}})
@@ -51,23 +51,23 @@ func similarFlags(cmd *cobra.Command, err error) []string {
 	return names.SuggestionsFor("--" + unknown.GetSpecifiedName())
 }
 
-// wanted says what a flag takes.
+// wanted says what value a flag takes.
 func wanted(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "int":
 		return "a whole number, such as 10"
 	case "bool":
-		return "nothing after it, or =true or =false"
+		return "no value, or =true or =false"
 	case "stringSlice":
-		return "names with commas between them"
+		return "names separated by commas"
 	case durationType:
 		return "a time such as 90s, 36h or 30d"
 	}
 	return "a text"
 }
 
-// checkEmpty refuses empty values, which mostly are variables that are not set.
-// As a prefix or a key to begin after, nothing has a meaning.
+// checkEmpty refuses empty values, which usually come from unset variables. An empty
+// prefix or an empty key has no meaning there.
 func checkEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		list, isList := f.Value.(pflag.SliceValue)
@@ -79,12 +79,12 @@ func checkEmpty(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// duration is the value of a flag that takes a time.
+// duration is the value of a flag that takes a duration.
 type duration time.Duration
 
 const durationType = "duration"
 
-// durationVar defines a flag that takes a time, zero unless it is given.
+// durationVar defines a flag that takes a duration, zero by default.
 func durationVar(flags *pflag.FlagSet, d *time.Duration, name, usage string) {
 	flags.Var((*duration)(d), name, usage)
 }
@@ -93,7 +93,7 @@ func (d *duration) Type() string { return durationType }
 
 func (d *duration) String() string {
 	if *d == 0 {
-		return "0" // which the help leaves out as a default
+		return "0" // the help does not print this default
 	}
 	return time.Duration(*d).String()
 }
@@ -104,7 +104,7 @@ func (d *duration) Set(text string) error {
 	return err
 }
 
-// parseDuration is [time.ParseDuration] with days, of 24 hours, before the other units.
+// parseDuration is [time.ParseDuration], with days of 24 hours before the other units.
 func parseDuration(text string) (time.Duration, error) {
 	days, rest, found := strings.Cut(text, "d")
 	if !found {
@@ -116,7 +116,7 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	whole, err := time.ParseDuration(days + "h")
 	if err != nil || whole.Abs() > math.MaxInt64/24 {
-		return 0, errors.New("not a number of days that can be")
+		return 0, errors.New("the number of days is too large")
 	}
 	whole *= 24
 	if rest == "" {
@@ -124,7 +124,7 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	part, err := time.ParseDuration(rest)
 	if err != nil || part > math.MaxInt64-whole.Abs() {
-		return 0, errors.New("not a time that can be")
+		return 0, errors.New("the time is too large")
 	}
 	if strings.HasPrefix(days, "-") {
 		part = -part
@@ -132,15 +132,15 @@ func parseDuration(text string) (time.Duration, error) {
 	return whole + part, nil
 }
 
-// entryTimeout is how long a command takes for one entry, unless --timeout says
-// otherwise: longer than any service that works.
+// entryTimeout is the default time limit of a command for one entry: longer than any
+// service that works needs.
 const entryTimeout = 30 * time.Second
 
 // timedOut is the cause of a context that --timeout ended.
 type timedOut struct{ after time.Duration }
 
 func (t timedOut) Error() string {
-	return fmt.Sprintf("it took longer than %s and was ended; --timeout sets how long it may take", t.after)
+	return fmt.Sprintf("it took longer than %s and was stopped; --timeout sets the limit", t.after)
 }
 
 // limit ends the context of cmd after a time.

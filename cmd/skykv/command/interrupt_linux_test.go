@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ctrl-C ends commands that wait for input, too.
+// Ctrl-C also ends commands that wait for input.
 func TestInterruptedWhileWaiting(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -46,16 +46,16 @@ func TestInterruptedWhileWaiting(t *testing.T) {
 				t.Errorf("%v exits with %d after %s and\n%s", args[0], code, signal, &stderr)
 			}
 			if !strings.Contains(stderr.String(), map[syscall.Signal]string{syscall.SIGINT: "interrupted", syscall.SIGTERM: "terminated"}[signal]) {
-				t.Errorf("%s says %q after %s", name, &stderr, signal)
+				t.Errorf("%s prints %q after %s", name, &stderr, signal)
 			}
 			if _, err := os.Stat(strings.TrimPrefix(store, "file:")); name == "put" && err == nil {
-				t.Error("rule: put stores nothing of a value that was not complete, and opens no store for it")
+				t.Error("rule: put stores no incomplete value, and opens no store for it")
 			}
 		}
 	}
 }
 
-// waitUntilRead returns when a process has read all that is in the pipe.
+// waitUntilRead returns when a process has read everything in the pipe.
 func waitUntilRead(t *testing.T, r *os.File) {
 	t.Helper()
 	for begun := time.Now(); time.Since(begun) < time.Minute; {
@@ -70,7 +70,7 @@ func waitUntilRead(t *testing.T, r *os.File) {
 	t.Fatal("the process does not read its input")
 }
 
-// Where a command waits for its output to be taken, a further signal ends it.
+// While a command waits for its output to be read, another signal ends it.
 func TestInterruptedWhileWriting(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -91,11 +91,11 @@ func TestInterruptedWhileWriting(t *testing.T) {
 		case <-ended:
 			state, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 			killed, stopped := ok && state.Signal() == syscall.SIGTERM, cmd.ProcessState.ExitCode() == exitSignal+int(syscall.SIGTERM)
-			if !killed && !stopped { // it had not begun to wait
+			if !killed && !stopped { // it was not waiting yet
 				t.Errorf("rule: a signal after the first one ends a command at once; it ends with %v", cmd.ProcessState)
 			}
 			return
-		case <-time.After(10 * time.Millisecond): // the first has been taken by then, or the next one is
+		case <-time.After(10 * time.Millisecond): // by then the first has been handled, or the next one is
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The rule: the commands know both layouts of a service, and move entries between them.
+// The rule: the commands support both layouts of a service, and move entries between
+// them.
 func TestLayouts(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -44,7 +45,7 @@ func TestLayouts(t *testing.T) {
 			} {
 				o := skykv(t, "", "doctor", url)
 				if o.code != exitFindings || !strings.Contains(o.stdout, "fail  layout") || !strings.Contains(o.stdout, "set "+want) {
-					t.Errorf("doctor in another layout: %+v; want that it names %s", o, want)
+					t.Errorf("doctor in another layout: %+v; want the name %s", o, want)
 				}
 				bad(t, exitUnusable, "want "+want, "get", url, "a")
 				bad(t, exitUnusable, want, "provision", url)

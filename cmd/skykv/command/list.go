@@ -15,9 +15,9 @@ func (c *cli) newList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [URL] [PREFIX]",
 		Short: "List keys, as folders",
-		Long: `List the keys that begin with PREFIX, in ascending byte order. Keys that go on with the
-delimiter are one line, which ends with it, as a folder does. With --json, print lines of
-JSON: a "key" or a "folder".`,
+		Long: `List the keys that begin with PREFIX, in ascending byte order. Keys with the delimiter
+after the prefix are listed as folders, each in one line that ends with the delimiter.
+With --json, print lines of JSON: a "key" or a "folder".`,
 		Example: `  skykv ls file:app.db
   skykv ls file:app.db user: --delimiter :
 
@@ -35,7 +35,7 @@ With KV_URL set:
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
 				out := newOutput()
 				defer func() {
-					if flushErr := out.Flush(); err == nil { // else it is likely the same
+					if flushErr := out.Flush(); err == nil { // otherwise it is probably the same error
 						err = flushErr
 					}
 				}()

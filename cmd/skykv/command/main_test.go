@@ -38,7 +38,7 @@ func (b built) Run() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "skykv.exe") // Windows wants the ending, nobody else minds it
+	binary = filepath.Join(dir, "skykv.exe") // Windows needs the suffix
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/skykv/skykv/cmd/skykv").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
@@ -46,14 +46,14 @@ func (b built) Run() int {
 	return b.M.Run()
 }
 
-// outcome is what a process left.
+// outcome is the result of a process.
 type outcome struct {
 	stdout, stderr string
 	code           int
 }
 
-// command prepares a run of the binary in a folder of its own, without KV_URL and
-// without anybody's credentials, and for at most a few minutes.
+// command prepares a run of the binary in its own folder, without KV_URL and any
+// credentials, for at most a few minutes.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -88,7 +88,7 @@ func process(t *testing.T, cmd *exec.Cmd) outcome {
 		t.Errorf("%v: rule: no stack trace; got\n%s", cmd.Args[1:], o.stderr)
 	}
 	if strings.Contains(o.stderr, "SDK 2") {
-		t.Errorf("%v: rule: what SDKs log is not shown; got\n%s", cmd.Args[1:], o.stderr)
+		t.Errorf("%v: rule: the logs of SDKs are not printed; got\n%s", cmd.Args[1:], o.stderr)
 	}
 	return o
 }
@@ -101,7 +101,7 @@ func skykv(t *testing.T, stdin string, args ...string) outcome {
 	return process(t, cmd)
 }
 
-// good runs the binary, which must succeed, and gives its output.
+// good runs the binary, which must succeed, and returns its output.
 func good(t *testing.T, args ...string) string {
 	t.Helper()
 	return goodWith(t, "", args...)
@@ -116,7 +116,7 @@ func goodWith(t *testing.T, stdin string, args ...string) string {
 	return o.stdout
 }
 
-// bad runs the binary, which must exit with code and say what is wrong.
+// bad runs the binary, which must exit with code and print says.
 func bad(t *testing.T, code int, says string, args ...string) outcome {
 	t.Helper()
 	return badWith(t, "", code, says, args...)
@@ -131,7 +131,8 @@ func badWith(t *testing.T, stdin string, code int, says string, args ...string) 
 	return o
 }
 
-// A backend gives the URLs of stores that are there, and of ones that are not yet.
+// A backend returns the URLs of stores that exist, and of stores that do not
+// exist yet.
 type backend struct {
 	name  string
 	fresh func(t *testing.T) string // nothing is provisioned
@@ -155,7 +156,7 @@ var backends = []backend{
 	}},
 }
 
-// open gives the URL of an empty store.
+// open returns the URL of an empty store.
 func (b backend) open(t *testing.T) string {
 	t.Helper()
 	url := b.fresh(t)
@@ -165,7 +166,7 @@ func (b backend) open(t *testing.T) string {
 
 func fileStore(t *testing.T) string { return backends[0].fresh(t) }
 
-// onEach runs test with each backend that is to be had.
+// onEach runs test with each available backend.
 func onEach(t *testing.T, test func(t *testing.T, b backend)) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
@@ -175,7 +176,7 @@ func onEach(t *testing.T, test func(t *testing.T, b backend)) {
 	}
 }
 
-// await waits until a process has printed text, which it must do some time.
+// await waits until a process has printed text.
 func await(t *testing.T, r io.Reader, text string) {
 	t.Helper()
 	var all []byte
@@ -189,7 +190,8 @@ func await(t *testing.T, r io.Reader, text string) {
 	}
 }
 
-// interrupt sends a signal and gives the exit code, once everything is read.
+// interrupt sends a signal, reads the rest of the output and returns the exit
+// code.
 func interrupt(t *testing.T, cmd *exec.Cmd, signal syscall.Signal) int {
 	t.Helper()
 	if err := cmd.Process.Signal(signal); err != nil {

@@ -10,21 +10,21 @@ import (
 	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 )
 
-// newFile is a file that a command is asked to write. Until it is complete its content
-// is in another file, [partial]. It never follows a symbolic link to a file, and
-// replaces what is there, whose mode it takes, only if it is told to.
+// newFile is an output file of a command. Until it is complete, its content is in
+// another file, [partial]. It never follows a symbolic link to a file. It replaces an
+// existing file, and takes its mode, only if the command was told to.
 type newFile struct {
 	path    string
 	mode    fs.FileMode
 	exists  bool // there is a file at path
-	begun   bool // there is something at partial
-	special bool // a pipe or a device, which takes what it gets and has no other name meanwhile
+	begun   bool // there is a file at partial
+	special bool // a pipe or a device, which is written directly
 }
 
-// partial is the name of a file while it is not complete.
+// partial returns the name of an incomplete file.
 func partial(path string) string { return path + ".partial" }
 
-// findNewFile looks at what is at path. A file that is not there yet will have mode.
+// findNewFile examines the file at path. A new file will have mode.
 func findNewFile(path string, mode fs.FileMode) (newFile, error) {
 	f := newFile{path: path, mode: mode}
 	info, err := os.Lstat(path)
@@ -51,15 +51,15 @@ func findNewFile(path string, mode fs.FileMode) (newFile, error) {
 	return f, nil
 }
 
-// errExists is the error of what only --force may replace.
+// errExists returns the error for a file that only --force may replace.
 func (f newFile) errExists() error {
 	switch {
 	case f.special:
 		return nil
 	case f.exists:
-		return usagef("%s exists already; replace it by --force, or name another file", f.path)
+		return usagef("%s exists; replace it with --force, or name another file", f.path)
 	case f.begun:
-		return usagef("%s exists already, perhaps of a run that was killed; replace it by --force, or name another file", partial(f.path))
+		return usagef("%s exists, perhaps from a run that was killed; replace it with --force, or name another file", partial(f.path))
 	}
 	return nil
 }
@@ -77,7 +77,7 @@ func (f newFile) create() (*os.File, error) {
 	return os.OpenFile(partial(f.path), os.O_RDWR|os.O_CREATE|os.O_EXCL, f.mode|0o600)
 }
 
-// reopen opens the incomplete file, and cuts off what is after mark.
+// reopen opens the incomplete file, and cuts off everything after mark.
 func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
 	found, err := os.Lstat(partial(f.path))
 	if err != nil {
@@ -97,10 +97,10 @@ func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular() || !os.SameFile(found, info):
-		return nil, fmt.Errorf("%s is no regular file; remove it and the checkpoint to start over", partial(f.path))
+		return nil, fmt.Errorf("%s is not a regular file; remove it and the checkpoint to start over", partial(f.path))
 	}
 	if err := mark.Check(file); err != nil {
-		return nil, fmt.Errorf("%s is not what the checkpoint belongs to: %w; delete both to start over", partial(f.path), err)
+		return nil, fmt.Errorf("%s does not match the checkpoint: %w; delete both to start over", partial(f.path), err)
 	}
 	if err := file.Truncate(mark.Length); err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
 	return file, err
 }
 
-// finish renames a complete file to its name. It replaces another file only if replace
-// is set.
+// finish gives a complete file its name. It replaces another file only if replace is
+// set.
 func (f newFile) finish(file *os.File, replace bool) (err error) {
 	if !f.special {
 		if f.exists {
@@ -129,7 +129,7 @@ func (f newFile) finish(file *os.File, replace bool) (err error) {
 		err = os.Rename(partial(f.path), f.path)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s was made by somebody else meanwhile; what was to be in it is in %s", f.path, partial(f.path))
+		return fmt.Errorf("another program created %s meanwhile; the new content is in %s", f.path, partial(f.path))
 	}
 	if err != nil {
 		return err
@@ -138,8 +138,8 @@ func (f newFile) finish(file *os.File, replace bool) (err error) {
 	return nil
 }
 
-// publish renames a file, and replaces none. Where there are no hard links, a file that is
-// made at the same moment can still be replaced.
+// publish renames a file. It replaces no file, unless the file system has no hard
+// links and another program creates the file at the same moment.
 func publish(from, to string) error {
 	err := os.Link(from, to)
 	switch {

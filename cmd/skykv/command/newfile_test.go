@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 )
 
-// begun makes a new file at path with some text in it.
+// begun creates a new file at path with some text in it.
 func begun(t *testing.T, path string) (newFile, *os.File) {
 	t.Helper()
 	at, err := findNewFile(path, 0o600)
@@ -26,8 +26,8 @@ func begun(t *testing.T, path string) (newFile, *os.File) {
 	return at, file
 }
 
-// The rule: what somebody else makes under the name meanwhile is replaced only if that was
-// asked for, and nothing is lost.
+// The rule: a file that another program creates under the name meanwhile is replaced only
+// if that was wanted, and nothing is lost.
 func TestNewFileMeetsAnother(t *testing.T) {
 	t.Parallel()
 	for _, replace := range []bool{false, true} {
@@ -46,8 +46,8 @@ func TestNewFileMeetsAnother(t *testing.T) {
 	}
 }
 
-// The rule: an incomplete file is gone on with only if it is the file itself, and what the
-// checkpoint says.
+// The rule: an incomplete file is continued only if it is a regular file, and matches the
+// checkpoint.
 func TestNewFileReopened(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "out")
@@ -60,10 +60,10 @@ func TestNewFileReopened(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := again.Close(); err != nil || read(t, partial(path)) != "" {
-		t.Errorf("what comes after the checkpoint stays: %q, %v", read(t, partial(path)), err)
+		t.Errorf("the part after the checkpoint stays: %q, %v", read(t, partial(path)), err)
 	}
 	if _, err := at.reopen(transfer.Mark{Length: 5}); err == nil {
-		t.Error("a file that is too short is gone on with")
+		t.Error("a file that is too short is continued")
 	}
 	target := filepath.Join(t.TempDir(), "target")
 	if err := os.Rename(partial(path), target); err != nil {
@@ -72,7 +72,7 @@ func TestNewFileReopened(t *testing.T) {
 	if err := os.Symlink(target, partial(path)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := at.reopen(transfer.Mark{}); err == nil || !strings.Contains(err.Error(), "is no regular file") {
-		t.Errorf("a link is gone on with: %v", err)
+	if _, err := at.reopen(transfer.Mark{}); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("a link is continued: %v", err)
 	}
 }

@@ -18,8 +18,8 @@ func printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// output is standard output for many lines: gathered, but never held back for
-// long while more of them come.
+// output is standard output for many lines. It collects lines, but never delays
+// them for long.
 type output struct {
 	*bufio.Writer
 	lines   *entryline.Encoder
@@ -54,7 +54,7 @@ func (o *output) json(entry kv.Entry) error {
 }
 
 // interruptible reads from r until ctx ends, even while r waits for input that
-// does not come: from a terminal, for example.
+// does not come, for example from a terminal.
 func interruptible(ctx context.Context, r io.Reader) io.Reader {
 	c := &contextReader{ctx: ctx, chunks: make(chan chunk)}
 	go func() {

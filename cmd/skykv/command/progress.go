@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// plainEvery is how often progress is printed where there is no terminal.
+// plainEvery is the time between two lines of progress without a terminal.
 const plainEvery = 10 * time.Second
 
 const (
@@ -25,21 +25,22 @@ const (
 	unknownTotal = 1 << 60
 )
 
-// meter shows on standard error how far a command has come: with a bar on a terminal,
-// else with a line now and then.
+// meter shows the progress of a command on standard error: a bar on a terminal,
+// otherwise a line now and then.
 type meter struct {
 	verb    string // such as "copied"
-	unit    string // what is counted, "entries" but for the suite's "cases"
+	unit    string // what is counted: "entries", or "cases" for the suite
 	begun   time.Time
-	earlier int64 // done by runs before this one
+	earlier int64 // done by earlier runs
 	done    int64
 	told    time.Time
 	bar     *progressbar.ProgressBar
-	most    atomic.Int64 // the expected total, 0 while it is not known
+	most    atomic.Int64 // the expected total, 0 while unknown
 	screen  screen
 }
 
-// newMeter starts a meter of units at earlier, which other runs have done.
+// newMeter starts a meter at earlier, the number of units that earlier runs have
+// done.
 func newMeter(verb, unit string, earlier int64) *meter {
 	m := &meter{verb: verb, unit: unit, begun: time.Now(), told: time.Now(), earlier: earlier, done: earlier}
 	if stderr.terminal {
@@ -47,7 +48,7 @@ func newMeter(verb, unit string, earlier int64) *meter {
 		if err != nil || width <= 0 {
 			width = 80
 		}
-		// It learns its rate unseen until the total is known.
+		// The bar stays invisible until the total is known, but learns its rate.
 		m.bar = progressbar.NewOptions64(unknownTotal,
 			progressbar.OptionSetWriter(&m.screen),
 			progressbar.OptionSetDescription(verb),
@@ -65,12 +66,13 @@ func newMeter(verb, unit string, earlier int64) *meter {
 	return m
 }
 
-// update tells that done entries are dealt with, those of earlier runs included.
+// update sets the number of units done, including earlier runs.
 func (m *meter) update(done int64) {
 	m.done = done
 	switch {
 	case m.bar != nil:
-		// The bar of a run that goes on shows what is left to it, whose rate it knows.
+		// The bar of a continued run shows only the rest, because it knows only the
+		// rate of this run.
 		if most := m.most.Load(); most != 0 && !m.screen.on {
 			m.screen.on = true
 			m.bar.ChangeMax64(most)
@@ -88,28 +90,28 @@ func (m *meter) update(done int64) {
 	}
 }
 
-// total tells how many entries this run is going to have, once that is known. It
-// may be called by another goroutine.
+// total sets the expected number of entries of this run. Another goroutine may call
+// it.
 func (m *meter) total(n int64) { m.most.Store(n) }
 
 func (m *meter) rate() int64 {
 	return int64(float64(m.done-m.earlier) / max(time.Since(m.begun).Seconds(), 0.001))
 }
 
-// say prints a line that is no progress.
+// say prints a line other than progress.
 func (m *meter) say(format string, args ...any) {
 	m.hide()
 	fmt.Fprintf(stderr, format+"\n", args...)
 }
 
-// hide takes the bar away until the next update.
+// hide removes the bar until the next update.
 func (m *meter) hide() {
 	if m.bar != nil {
 		fmt.Fprint(os.Stderr, clearLine)
 	}
 }
 
-// screen is where the bar is drawn, once it is on.
+// screen draws the bar once it is on.
 type screen struct{ on bool }
 
 func (s *screen) Write(p []byte) (int, error) {
@@ -119,8 +121,8 @@ func (s *screen) Write(p []byte) (int, error) {
 	return os.Stderr.Write(p)
 }
 
-// count finds out the total for the bar, beside the transfer. On anything but a
-// terminal nobody needs it, and it costs reads.
+// count finds out the total for the bar, during the transfer. Without a terminal
+// there is no bar, and counting would cost reads.
 func (m *meter) count(ctx context.Context, store *kv.Store, prefix, after string) {
 	if m.bar == nil {
 		return
@@ -140,7 +142,7 @@ func (m *meter) countLines(ctx context.Context, path string, offset int64) {
 	go func() {
 		file, err := os.Open(path)
 		if err != nil {
-			return // whoever reads it tells
+			return // the reader of the file reports the error
 		}
 		defer file.Close()
 		if _, err := file.Seek(offset, io.SeekStart); err != nil {
@@ -160,7 +162,7 @@ func (m *meter) countLines(ctx context.Context, path string, offset int64) {
 	}()
 }
 
-// entries spells a number of entries.
+// entries returns a number of entries as text.
 func entries(n int64) string {
 	if n == 1 {
 		return "1 entry"

@@ -21,17 +21,17 @@ import (
 // asCommand makes the test binary run the command over [unusual] providers too.
 const asCommand = "SKYKV_TEST_COMMAND"
 
-// unusual are providers of stores that do what services seldom do.
+// unusual are providers of stores that do unusual things.
 var unusual = provider.Set{
 	{Scheme: "foreign", Form: "foreign:", Open: foreign},
 	{Scheme: "silent", Form: "silent:", Open: wrapped(func(d kv.Driver) kv.Driver { return mute{d} })},
 	{Scheme: "hostile", Form: "hostile:", Open: wrapped(func(d kv.Driver) kv.Driver { return hostile{d} })},
 	{Scheme: "counted", Form: "counted:", Connect: connectCounted, Open: func(context.Context, string) (*kv.Store, error) {
-		return nil, fmt.Errorf("a store is opened with a client of its own")
+		return nil, fmt.Errorf("a store is opened with a separate client")
 	}},
 }
 
-// unusually prepares a run of the command over unusual providers as well.
+// unusually prepares a run of the command that also has the unusual providers.
 func unusually(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := command(t, args...)
@@ -52,10 +52,10 @@ func wrapped(wrap func(kv.Driver) kv.Driver) func(context.Context, string) (*kv.
 	}
 }
 
-// foreignNames are in the tables of other programs, and are no keys.
+// foreignNames are names in tables of other programs that are not keys.
 var foreignNames = []string{"\x01\x1b[31m", "a\nb", "a/b", "c d", "ü", "z\u202e", "z" + strings.Repeat("z", 2000)}
 
-// foreign opens a store of a, c and e among names that are no keys.
+// foreign opens a store with a, c and e among names that are not keys.
 func foreign(ctx context.Context, _ string) (*kv.Store, error) {
 	store := memkv.New()
 	if _, err := store.PutMany(ctx, []kv.Item{{Key: "a", Value: []byte("1")}, {Key: "c", Value: []byte("2")}, {Key: "e", Value: []byte("3")}}); err != nil {
@@ -93,7 +93,7 @@ func (d among) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record
 	}
 }
 
-// mute never answers.
+// mute never responds.
 type mute struct{ kv.Driver }
 
 func (mute) Get(ctx context.Context, _ kv.GetRequest) (kv.Found, error) {
@@ -113,10 +113,10 @@ func (mute) Scan(ctx context.Context, _ kv.ScanRequest) iter.Seq2[kv.Record, err
 	}
 }
 
-// hostileText would clear a terminal, name its window and turn the line around.
+// hostileText would clear a terminal, change its title and reverse the line.
 const hostileText = "\x1b[2J\x1b]0;mine\x07\x7f\u009b31m\u202eno\u2066\xff\x9b\r"
 
-// hostile answers with a text for terminals, and breaks the connection on writes.
+// hostile returns a text for terminals, and breaks the connection on writes.
 type hostile struct{ kv.Driver }
 
 func (hostile) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -130,7 +130,8 @@ func (hostile) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("write tcp 192.0.2.1:443: %w", syscall.EPIPE)}
 }
 
-// counted is a connection that says at its end how often stores were opened over it.
+// counted is a connection that prints at its end how many stores were opened with
+// it.
 type counted struct{ opened int }
 
 func connectCounted(context.Context, string) (provider.Connection, error) {

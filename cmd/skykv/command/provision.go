@@ -16,8 +16,8 @@ func (c *cli) newProvision() *cobra.Command {
 		Short: "Create the table, policies and settings of a store",
 		Long: `Create what the store at URL needs and does not have yet: the table with its TTL on
 DynamoDB, the TTL policy and the index exemptions of a collection on Firestore, the table
-on Azure, the file, and the layout record. What is there stays as it is; what belongs to
-another program is refused. It may be run any number of times.
+on Azure, the file, and the layout record. It changes nothing that exists, and refuses what
+belongs to another program. It may be run any number of times.
 
 A Firestore database, and an Azure storage account, must exist.`,
 		Example: `  skykv provision 'dynamodb://cache?region=eu-central-1' --dry-run

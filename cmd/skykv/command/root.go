@@ -1,5 +1,5 @@
-// Package command is the skykv command over any set of providers. Its own program is
-// cmd/skykv; one that serves other providers as well is ten lines:
+// Package command is the skykv command over any set of providers. cmd/skykv is its
+// own program. A program that also serves other providers is ten lines:
 //
 //	func main() {
 //		os.Exit(command.Run(append(providers.All(), mykv.Provider()), os.Args[1:]))
@@ -27,13 +27,13 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-const rootHelp = `Skykv looks into key-value stores on DynamoDB, Firestore, Azure Tables and SQLite,
-moves entries between them, sets them up and checks them.
+const rootHelp = `Skykv shows key-value stores on DynamoDB, Firestore, Azure Tables and SQLite, moves entries
+between them, sets them up and checks them.
 
-A store is named by its URL, as first argument or in the environment variable KV_URL:
+A URL names a store, as the first argument or in the environment variable KV_URL:
 
 %s
-Credentials never go in the URL: they are those of the service's own tools.
+Credentials must not be in the URL: they come from the sources of the service's own tools.
 
 Exit codes:
 
@@ -43,13 +43,13 @@ Exit codes:
   3    get, exists: there is no such entry
   4    put, delete: the condition did not hold, nothing was written
   5    it is unknown whether the write was applied
-  6    the store is not there, is not skykv's, or the credentials do not suffice
+  6    the store does not exist, is not skykv's, or the credentials do not permit it
   7    a check found something: copy --verify, doctor, conformance
   130  interrupted by Ctrl-C (143: by SIGTERM); dev, ui and watch, which it ends: 0
-  141  the output's reader went early, as head does: nothing is said of it
+  141  the program that reads the output has ended, as head does; no message
 
-After the first Ctrl-C or SIGTERM a command ends in good order, once the output it is
-writing has been taken; the second one ends it at once.`
+After the first Ctrl-C or SIGTERM a command ends in order, once its present output is
+written; the second one ends it at once.`
 
 // The exit codes that rootHelp lists.
 const (
@@ -60,7 +60,7 @@ const (
 	exitUnknown     = 5
 	exitUnusable    = 6
 	exitFindings    = 7
-	exitSignal      = 128 // and the signal's number
+	exitSignal      = 128 // plus the signal's number
 	exitOutputEnded = exitSignal + int(syscall.SIGPIPE)
 )
 
@@ -73,7 +73,7 @@ func (c *cli) newRoot() *cobra.Command {
 		Use:                        "skykv",
 		SuggestionsMinimumDistance: 2,
 		Version:                    version(),
-		Short:                      "Look into, move, set up and check key-value stores",
+		Short:                      "Show, move, set up and check key-value stores",
 		Long:                       fmt.Sprintf(rootHelp, c.forms()),
 		SilenceErrors:              true,
 		SilenceUsage:               true,
@@ -83,7 +83,7 @@ func (c *cli) newRoot() *cobra.Command {
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout < 0 {
-				return usagef("--timeout is %s; want a time such as 90s, or 0 for as long as it takes", timeout)
+				return usagef("--timeout is %s; want a time such as 90s, or 0 for no limit", timeout)
 			}
 			if timeout > 0 {
 				_ = limit(cmd, timeout) // until the process ends
@@ -91,12 +91,12 @@ func (c *cli) newRoot() *cobra.Command {
 			return checkEmpty(cmd.Flags())
 		},
 	}
-	durationVar(root.PersistentFlags(), &timeout, "timeout", fmt.Sprintf("end after this time, or 0 for no limit (unless given: %s for one entry, else no limit)", entryTimeout))
+	durationVar(root.PersistentFlags(), &timeout, "timeout", fmt.Sprintf("end after this time, or 0 for no limit (default: %s for one entry, otherwise no limit)", entryTimeout))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s; %s", flagError(err), didYouMean(similarFlags(cmd, err), cmd.CommandPath()+" --help"))
 	})
 	root.AddGroup(
-		&cobra.Group{ID: "entries", Title: "Look into a store:"},
+		&cobra.Group{ID: "entries", Title: "Read and write a store:"},
 		&cobra.Group{ID: "move", Title: "Move entries:"},
 		&cobra.Group{ID: "stores", Title: "Set up and check stores:"},
 	)
@@ -116,7 +116,7 @@ func (c *cli) newRoot() *cobra.Command {
 	return root
 }
 
-// strictDefaults makes cobra's own commands refuse what they do not know.
+// strictDefaults makes cobra's own commands refuse unknown arguments.
 func strictDefaults(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -148,9 +148,9 @@ func (c *cli) forms() string {
 	return text.String()
 }
 
-// Run runs the command with its arguments, over the stores of a set of providers, and
-// returns the exit code that its help lists. It uses the process's standard streams
-// and listens to its signals.
+// Run runs the command with its arguments, over the stores of a set of providers,
+// and returns an exit code that its help lists. It uses the process's standard
+// streams and signals.
 func Run(stores provider.Set, args []string) int {
 	c := &cli{stores}
 	ctx, stop := withSignals(context.Background())
@@ -173,7 +173,7 @@ func Run(stores provider.Set, args []string) int {
 	return code
 }
 
-// checkedWriter keeps the error of writing help, which cobra drops.
+// checkedWriter keeps the error of printing the help, which cobra drops.
 type checkedWriter struct {
 	w   io.Writer
 	err error
@@ -195,8 +195,8 @@ func (i interrupted) Error() string {
 	return "terminated"
 }
 
-// withSignals returns a context that ends with the first SIGINT or SIGTERM; the
-// second one kills the process, as if nobody had listened.
+// withSignals returns a context that ends with the first SIGINT or SIGTERM. The
+// second one kills the process, as without a handler.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)
@@ -207,12 +207,13 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 			cancel(interrupted{s})
 		}
 	}()
-	// Where somebody listens, writing to a closed pipe is an error and not the end.
+	// With a handler, writing to a closed pipe returns an error and does not end
+	// the process.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return ctx, func() { cancel(nil) }
 }
 
-// usageError is a mistake in how the command was called.
+// usageError is a mistake in the call of the command.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -221,15 +222,15 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// quiet ends the command with an exit code whose reason has been told.
+// quiet ends the command with an exit code. The reason was already printed.
 type quiet int
 
 func (quiet) Error() string { return "a check found something" }
 
-// explain returns the exit code of an error, and what to print about it.
+// explain returns the exit code of an error, and the message to print.
 func explain(ctx context.Context, err error) (code int, message string) {
 	message = strings.TrimPrefix(err.Error(), "kv: ")
-	if code, ok := err.(quiet); ok { // and nothing else, such as the error of closing
+	if code, ok := err.(quiet); ok { // only that, and not joined with an error of Close
 		return int(code), ""
 	}
 	if is(err, errReaderGone) {
@@ -244,18 +245,18 @@ func explain(ctx context.Context, err error) (code int, message string) {
 		}
 		return exitSignal + int(by.signal), message
 	}
-	_, again := errors.AsType[transferError](err) // whose keys and values are those of a file
+	_, again := errors.AsType[transferError](err) // keys and values of a file
 	if _, ok := errors.AsType[usageError](err); ok || !again && is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {
 		return exitUsage, message
 	}
-	if group, ok := strings.CutPrefix(message, "if any flags in the group ["); ok { // cobra has no type for it
+	if group, ok := strings.CutPrefix(message, "if any flags in the group ["); ok { // cobra has no type for this error
 		group, _, _ = strings.Cut(group, "]")
-		return exitUsage, "--" + strings.ReplaceAll(group, " ", " and --") + " exclude each other"
+		return exitUsage, "--" + strings.ReplaceAll(group, " ", " and --") + " cannot be used together"
 	}
 	advise := func(advice string) string { return message + "\n" + advice }
 	switch {
 	case is(err, kv.ErrIndeterminate) && !again:
-		return exitUnknown, advise("Read the key to see; where an unconditional write may be repeated, run the command again.")
+		return exitUnknown, advise("Read the key to find out; if the write has no condition and may be repeated, run the command again.")
 	case is(err, kv.ErrNotFound):
 		return exitNotFound, message
 	case is(err, kv.ErrConditionFailed):
@@ -263,11 +264,11 @@ func explain(ctx context.Context, err error) (code int, message string) {
 	case is(err, kv.ErrNotProvisioned):
 		return exitUnusable, advise("To create what is missing: skykv provision URL")
 	case is(err, kv.ErrPermission):
-		return exitUnusable, advise("To see what the credentials allow: skykv doctor URL")
+		return exitUnusable, advise("To see what the credentials permit: skykv doctor URL")
 	case is(err, kv.ErrIncompatible):
-		return exitUnusable, advise("To see what is there: skykv doctor URL")
+		return exitUnusable, advise("To see what is stored there: skykv doctor URL")
 	case is(err, kv.ErrThrottled):
-		return exitFailure, advise("The service asks to slow down: try again later, or with a smaller --parallel.")
+		return exitFailure, advise("The service limits the rate: try again later, or with a smaller --parallel.")
 	case is(err, kv.ErrUnavailable):
 		return exitFailure, advise("To see what is wrong: skykv doctor URL")
 	}
@@ -278,14 +279,14 @@ func is(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
-// isURL reports whether text begins as the URL of a store.
+// isURL reports whether text begins like the URL of a store.
 func (c *cli) isURL(text string) bool {
 	scheme := provider.Scheme(text)
 	return slices.ContainsFunc(c.stores, func(p provider.Provider) bool { return p.Scheme == scheme })
 }
 
-// splitURL separates the store's URL from the n arguments after it. The URL is
-// KV_URL where there are only n.
+// splitURL separates the store's URL from the n arguments after it. With only n
+// arguments the URL is KV_URL.
 func (c *cli) splitURL(args []string, n int) (url string, rest []string, err error) {
 	if len(args) == n+1 {
 		return args[0], args[1:], nil
@@ -334,7 +335,7 @@ func withOpened(ctx context.Context, open func(context.Context) (*kv.Store, erro
 }
 
 // withExisting is withStore for commands that only read or remove: they do not
-// make the file that a URL names.
+// create the file of a URL.
 func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
 	if err := c.mustExist(url); err != nil {
 		return err
@@ -342,16 +343,16 @@ func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) er
 	return c.withStore(ctx, url, f)
 }
 
-// mustExist returns an error if url names a file that is absent or empty.
+// mustExist returns an error if url is a file that is absent or empty.
 func (c *cli) mustExist(url string) error {
 	if why := noStore(c.stores.Files(url)); why != "" {
-		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import make the store", why)}
+		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import create the store", why)}
 	}
 	return nil
 }
 
-// noStore says why there is no store in files, or nothing if there may be one. An
-// empty file is none yet: opening makes it one.
+// noStore says why there is no store in files. It returns "" if there may be one.
+// An empty file has no store yet: opening creates it.
 func noStore(files []string) string {
 	if len(files) == 0 {
 		return ""
@@ -369,7 +370,7 @@ func noStore(files []string) string {
 
 func noArgs(cmd *cobra.Command, args []string) error { return rangeArgs(0, 0)(cmd, args) }
 
-// didYouMean names what may have been meant, or else where to look.
+// didYouMean returns a question with the suggestions, or says where to look.
 func didYouMean(suggestions []string, help string) string {
 	if len(suggestions) == 0 {
 		return "see: " + help
@@ -377,7 +378,7 @@ func didYouMean(suggestions []string, help string) string {
 	return "did you mean " + strings.Join(suggestions, " or ") + "?"
 }
 
-// rangeArgs is cobra.RangeArgs with the exit code of wrong use.
+// rangeArgs is cobra.RangeArgs with the exit code for wrong use.
 func rangeArgs(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if !cmd.HasParent() && len(args) > 0 {

@@ -27,23 +27,23 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// From nothing to a store in use, as doctor and provision see it.
+// From nothing to a store in use, with doctor and provision.
 func TestProvisionAndDoctor(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
 		url := b.fresh(t)
 		steps := good(t, "provision", url, "--dry-run")
 		if !strings.HasPrefix(steps, "would ") {
-			t.Errorf("provision --dry-run of what is not there prints %q", steps)
+			t.Errorf("provision --dry-run of an absent store prints %q", steps)
 		}
 		o := skykv(t, "", "doctor", url)
-		absent := b.name != "firestore" // whose emulator has every database and collection
+		absent := b.name != "firestore" // its emulator has every database and collection
 		if absent && (o.code != exitFindings || !strings.Contains(o.stdout, "\nfail  ") || !strings.Contains(o.stdout, "-> run: skykv provision URL")) {
 			t.Errorf("rule: a dry run and doctor change nothing, and doctor names the fix; got %+v", o)
 		}
 		bad(t, exitUnusable, "skykv provision URL", "get", url, "a")
 		if got := good(t, "provision", url); got != strings.ReplaceAll(steps, "would ", "") {
-			t.Errorf("provision does\n%s; announced was\n%s", got, steps)
+			t.Errorf("provision does\n%s; the dry run printed\n%s", got, steps)
 		}
 		if got := good(t, "provision", url); got != "nothing to do: everything is set up\n" {
 			t.Errorf("provision the second time prints %q", got)
@@ -54,7 +54,7 @@ func TestProvisionAndDoctor(t *testing.T) {
 		healthy := good(t, "doctor", url)
 		for line := range strings.Lines(healthy) {
 			if !strings.HasPrefix(line, "ok    ") && !strings.HasPrefix(line, "warn  latency") && !strings.HasPrefix(line, "     ") {
-				t.Errorf("doctor of a healthy store says %q", line)
+				t.Errorf("doctor of a healthy store prints %q", line)
 			}
 		}
 		if !strings.Contains(healthy, "latency") {
@@ -87,7 +87,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		"file:" + empty:                "is empty",
 		"redis://x":                    "the scheme \"redis\" is unknown",
 		"file:" + dir + "/absent/x.db": "there is no folder",
-		"file:" + dir:                  "is no regular file",
+		"file:" + dir:                  "is not a regular file",
 		"file:" + dir + "/text":        "incompatible",
 		"dynamodb://cache?endpoint=http://127.0.0.1:1":                                             "refused",
 		"firestore://p/kv?endpoint=http://127.0.0.1:1":                                             "refused",
@@ -118,7 +118,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		}
 	})
 	t.Run("dynamodb", func(t *testing.T) {
-		// Somebody else's number of shards.
+		// Another number of shards.
 		url := backends[1].open(t)
 		o := skykv(t, "", "doctor", url+"&shards=3")
 		if o.code != exitFindings || !strings.Contains(o.stdout, "shards=16") {
@@ -145,7 +145,7 @@ func TestSweepCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := good(t, "doctor", url); !strings.Contains(got, "warn  sweep") || !strings.Contains(got, "skykv sweep URL") {
-		t.Errorf("doctor of a table that wants a sweep prints\n%s", got)
+		t.Errorf("doctor of a table that needs a sweep prints\n%s", got)
 	}
 	if got := good(t, "sweep", url); !strings.HasPrefix(got, "deleted 3 entries;") {
 		t.Errorf("sweep prints %q; want the three that expired over an hour ago deleted", got)
@@ -154,7 +154,7 @@ func TestSweepCommand(t *testing.T) {
 		t.Errorf("the second sweep prints %q", got)
 	}
 	if exists, err := earlier.Exists(t.Context(), "lately"); err != nil || !exists {
-		t.Errorf("rule: what expired within the hour stays; got %t, %v", exists, err)
+		t.Errorf("rule: an entry that expired within the hour stays; got %t, %v", exists, err)
 	}
 	bad(t, exitUnusable, "skykv provision URL", "sweep", backends[3].fresh(t))
 	for _, other := range backends[:3] {
@@ -175,7 +175,7 @@ func TestSweepCommand(t *testing.T) {
 		t.Errorf("sweep --interval exits with %d after SIGTERM; want 143", code)
 	}
 
-	// Or until nobody reads what it prints.
+	// Or until the reader of its output ends.
 	cmd = command(t, "sweep", url, "--interval", "1ms")
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -228,11 +228,11 @@ func TestConformanceCommand(t *testing.T) {
 	bad(t, exitFailure, "not empty", "conformance", url, "--report", empty, "--force")
 	bad(t, exitFailure, "not empty", "conformance", url, "--report", fresh)
 	if missing(empty) || !missing(fresh) {
-		t.Errorf("rule: a refused run removes the report that it made, and no other; there is empty.html: %t, fresh.html: %t", !missing(empty), !missing(fresh))
+		t.Errorf("rule: a refused run removes the report that it created, and no other; empty.html exists: %t, fresh.html exists: %t", !missing(empty), !missing(fresh))
 	}
 }
 
-// The rule: the suite finds the store's credentials once, and not for each of its cases.
+// The rule: the suite finds the store's credentials once, and not for each case.
 func TestConformanceConnectsOnce(t *testing.T) {
 	t.Parallel()
 	o := process(t, unusually(t, "conformance", "counted:"))
@@ -240,20 +240,20 @@ func TestConformanceConnectsOnce(t *testing.T) {
 		t.Errorf("conformance exits with %d and connects %d times; want 0 and once\n%s%s", o.code, strings.Count(o.stderr, "connected"), o.stdout, o.stderr)
 	}
 	if _, opened, _ := strings.Cut(o.stderr, "opened "); len(opened) < len("400 stores") {
-		t.Errorf("the stores of the cases are not opened over the connection: %s", o.stderr)
+		t.Errorf("the stores of the cases are not opened with the connection: %s", o.stderr)
 	}
 }
 
-// On the services: what is not empty is refused, and Ctrl-C in the midst leaves the
-// store empty. That the suite passes is each provider's own test.
+// On the services: a store that is not empty is refused, and Ctrl-C leaves the store empty. Each
+// provider's own test runs the whole suite.
 func TestConformanceCommandOnServices(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
 		url := b.open(t)
 		good(t, "put", url, "precious", "data")
-		bad(t, exitFailure, `not empty, it holds "precious"`, "conformance", url)
+		bad(t, exitFailure, `not empty, it has the key "precious"`, "conformance", url)
 		if got := good(t, "get", url, "precious"); got != "data" {
-			t.Fatalf("the refused store holds %q", got)
+			t.Fatalf("the refused store has %q", got)
 		}
 		good(t, "delete", url, "precious")
 		cmd := command(t, "conformance", url, "--json")
@@ -308,18 +308,18 @@ func TestDev(t *testing.T) {
 		}
 		good(t, "put", emulators[kind].URL, "a", kind)
 		if got := good(t, "get", emulators[kind].URL, "a"); got != kind {
-			t.Errorf("the %s store of dev holds %q", kind, got)
+			t.Errorf("the %s store of dev has %q", kind, got)
 		}
 	}
 	if emulators["dynamodb"].Way != "environment" {
 		bad(t, exitFailure, fmt.Sprintf("port %d cannot be used for DynamoDB Local", first), "dev", "--only", "dynamodb", "--port", strconv.Itoa(first))
 	}
 	if code := interrupt(t, cmd, syscall.SIGINT); code != 0 || !strings.HasSuffix(stderr.String(), "stopping…\n") {
-		t.Errorf("rule: Ctrl-C is how dev ends; it exits with %d and\n%s", code, &stderr)
+		t.Errorf("rule: Ctrl-C ends dev with 0; it exits with %d and\n%s", code, &stderr)
 	}
 	for kind, e := range emulators {
 		if e.Way == "environment" {
-			continue // it is left running
+			continue // it stays running
 		}
 		u, err := url.Parse(e.URL)
 		if err != nil {
@@ -358,7 +358,8 @@ func freePorts(t *testing.T, n int) int {
 	return 0
 }
 
-// Ctrl-C while the emulators start is told as that, and not as what it broke off, and leaves nothing.
+// Ctrl-C while the emulators start is reported as that, and not as the error that it caused, and
+// leaves nothing.
 func TestDevInterruptedWhileStarting(t *testing.T) {
 	t.Parallel()
 	emulator.DynamoDB(t) // or skip
@@ -386,7 +387,7 @@ func TestDevInterruptedWhileStarting(t *testing.T) {
 			}
 			_ = cmd.Wait() // the code says it
 			ended := cmd.ProcessState.ExitCode() == 130 && strings.HasSuffix(string(rest), "skykv: interrupted\n")
-			ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was that fast, or runs anyway
+			ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was fast enough, or was running before
 			if !ended && !ready {
 				t.Errorf("dev exits with %d and %q", cmd.ProcessState.ExitCode(), rest)
 			}
@@ -399,7 +400,7 @@ func TestDevInterruptedWhileStarting(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(containers)+len(files) > 0 {
-				t.Errorf("rule: whenever dev is interrupted, nothing is left; there are %v and %v", containers, files)
+				t.Errorf("rule: whenever dev is interrupted, nothing is left; left are %v and %v", containers, files)
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// sweepRate is how many entries a second are deleted at most, unless told otherwise.
+// sweepRate is the default for the greatest number of entries deleted per second.
 const sweepRate = 500
 
 func (c *cli) newSweep() *cobra.Command {
@@ -22,11 +22,11 @@ func (c *cli) newSweep() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sweep [URL]",
 		Short: "Delete expired entries from Azure Tables",
-		Long: `Delete the entries of an Azure table that expired more than an hour ago, which the
-service does not do by itself. Stores treat them as absent all the same; they only cost.
-An entry that was re-created meanwhile stays. Other services delete by themselves.
+		Long: `Delete the entries of an Azure table that expired more than an hour ago. The service does
+not delete them itself. Stores treat them as absent in any case; they only cost storage.
+An entry that was re-created meanwhile stays. Other services delete expired entries.
 
-With --interval it goes on until it is interrupted, and prints a line for each pass.`,
+With --interval it runs until it is interrupted, and prints a line for each pass.`,
 		Example: `  skykv sweep aztables://account/cache
 
 With KV_URL set:
@@ -43,7 +43,7 @@ With KV_URL set:
 			opts.Progress = func(p provider.SweepProgress) {
 				if p.Done && interval > 0 && ctx.Err() == nil {
 					if err := printSweep(p, asJSON); err != nil {
-						cancel(err) // nobody reads of the next pass
+						cancel(err) // nobody reads the output of the next pass
 					}
 				}
 			}
@@ -59,7 +59,7 @@ With KV_URL set:
 			return err
 		},
 	}
-	durationVar(cmd.Flags(), &interval, "interval", "start a pass this often until interrupted, instead of one")
+	durationVar(cmd.Flags(), &interval, "interval", "start a pass this often until interrupted, instead of only one")
 	cmd.Flags().IntVar(&rate, "rate", sweepRate, "delete at most this many entries a second")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON")
 	return cmd

@@ -15,22 +15,22 @@ import (
 	"golang.org/x/term"
 )
 
-// The process's streams. All that the command prints goes through them, the progress
-// bar excepted.
+// The process's streams. The command prints everything through them, except the progress
+// bar.
 var (
 	stdout = newStream(os.Stdout)
 	stderr = newStream(os.Stderr)
 )
 
-// stream prints to a file. A terminal is shown [escaped] text: keys, values and messages
-// of services may hold what moves its cursor, types into it or turns text around. Any
-// other file gets every byte as it is.
+// stream prints to a file. On a terminal it prints [escaped] text: keys, values and
+// messages of services may contain characters that move the cursor, type into the
+// terminal or change the direction of text. Any other file gets every byte unchanged.
 type stream struct {
 	file     *os.File
 	terminal bool
 
 	mu   sync.Mutex
-	rest []byte // the beginning of a character whose end has not come yet
+	rest []byte // the beginning of a character that is not complete yet
 }
 
 func newStream(file *os.File) *stream { return &stream{file: file, terminal: isTerminal(file)} }
@@ -53,7 +53,7 @@ func confirm(ctx context.Context, question string) error {
 	return errDeclined
 }
 
-// errReaderGone: nobody reads the output any more, as after head.
+// errReaderGone says that no program reads the output any more, as after head.
 var errReaderGone = errors.New("the output's reader has gone")
 
 func (s *stream) Write(p []byte) (int, error) {
@@ -78,9 +78,9 @@ func (s *stream) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// escaped returns text with its control characters, marks of direction, separators of
-// lines and bytes that are not UTF-8 in the spelling of Go and JSON, and the incomplete
-// character at its end. New lines and tabs stay.
+// escaped returns text with control characters, direction marks, line separators and
+// bytes that are not UTF-8 escaped as in Go and JSON, and the incomplete character at
+// its end. Newlines and tabs stay.
 func escaped(text []byte) (shown, rest []byte) {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)

@@ -19,8 +19,8 @@ import (
 	"github.com/skykv/skykv/conformance"
 )
 
-// openTerminal gives both ends of a terminal of 100 columns: what a person sees
-// and types, and what a process has as its files.
+// openTerminal returns both ends of a terminal of 100 columns: the person's end, and
+// the files of a process.
 func openTerminal(t *testing.T) (person, process *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -51,8 +51,8 @@ func openTerminal(t *testing.T) (person, process *os.File) {
 	return person, process
 }
 
-// On a terminal, transfers show a bar with a rate and an estimate, until Ctrl-C is
-// typed; the next run goes on from there and cleans the bar away.
+// On a terminal, transfers show a bar with a rate and an estimate. After Ctrl-C the
+// next run continues and removes the bar.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	const n = 30_000
@@ -100,8 +100,8 @@ func TestTerminal(t *testing.T) {
 	wantSame(t, "the copy", good(t, "export", "file:"+filepath.Join(dir, "to.db")), read(t, input))
 }
 
-// onTerminal runs a command with a terminal as its output, and returns what it wrote
-// there, with the line ends of terminals.
+// onTerminal runs a command with a terminal as its output. It returns the output,
+// with the line ends of terminals.
 func onTerminal(t *testing.T, cmd *exec.Cmd) (shown string, code int) {
 	t.Helper()
 	person, process := openTerminal(t)
@@ -115,8 +115,8 @@ func onTerminal(t *testing.T, cmd *exec.Cmd) (shown string, code int) {
 	return string(text), cmd.ProcessState.ExitCode()
 }
 
-// The rule: a terminal is shown what would move its cursor or turn text around, and a
-// pipe gets it as it is.
+// The rule: on a terminal, characters that would move its cursor or change the
+// direction of text are escaped. A pipe gets them unchanged.
 func TestTerminalIsNotControlled(t *testing.T) {
 	t.Parallel()
 	const shown = `\u001b[2J\u001b]0;mine\u0007\u007f\u009b31m\u202eno\u2066\xff\x9b\u000d`
@@ -143,7 +143,7 @@ func TestTerminalIsNotControlled(t *testing.T) {
 			t.Errorf("%v shows %q; want %s", args, got, want)
 		}
 		if got := good(t, args...); !strings.Contains(got, strings.TrimSuffix(text, "\n")) {
-			t.Errorf("%v prints %q into a pipe; want the text as it is", args, got)
+			t.Errorf("%v prints %q into a pipe; want the text unchanged", args, got)
 		}
 	}
 	if got, _ := onTerminal(t, unusually(t, "scan", "foreign:", "--keys-only")); got != "a\r\nc\r\ne\r\n" {
@@ -151,7 +151,7 @@ func TestTerminalIsNotControlled(t *testing.T) {
 	}
 }
 
-// The rule: the bar of conformance counts the cases that there are.
+// The rule: the bar of conformance counts the selected cases.
 func TestConformanceBar(t *testing.T) {
 	t.Parallel()
 	shown, code := onTerminal(t, unusually(t, "conformance", "counted:"))
@@ -167,7 +167,7 @@ func TestConformanceBar(t *testing.T) {
 	}
 }
 
-// A value shown on a terminal ends its line, one that is typed ends with Ctrl-D.
+// A value on a terminal gets a newline; a typed value ends with Ctrl-D.
 func TestValuesOnTerminal(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -193,13 +193,13 @@ func TestValuesOnTerminal(t *testing.T) {
 		t.Fatalf("put: %v\n%s", err, rest)
 	}
 	if got := good(t, "get", store, "a"); got != "typed\n" {
-		t.Errorf("what was typed is stored as %q", got)
+		t.Errorf("the typed value is stored as %q", got)
 	}
 	good(t, "put", store, "a", "shown")
 	if shown, _ := onTerminal(t, command(t, "get", store, "a")); shown != "shown\r\n" {
 		t.Errorf("a terminal shows %q", shown)
 	}
-	// Nothing typed is a value that was forgotten.
+	// Without input the value was forgotten.
 	person, process = openTerminal(t)
 	put = command(t, "put", store, "a")
 	put.Stdin = process
@@ -216,7 +216,7 @@ func TestValuesOnTerminal(t *testing.T) {
 	await(t, stderr, "standard input is empty")
 	_ = put.Wait() // the code says it
 	if code := put.ProcessState.ExitCode(); code != exitUsage || good(t, "get", store, "a") != "shown" {
-		t.Errorf("rule: no empty value is stored unasked; put exits with %d", code)
+		t.Errorf("rule: an empty value is stored only on request; put exits with %d", code)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The rule: all that is printed goes through the streams, which protect terminals. The bar
+// The rule: everything is printed through the streams, which protect terminals. The bar
 // has only the command's own text.
 func TestPrintedThroughStreams(t *testing.T) {
 	t.Parallel()
@@ -43,12 +43,12 @@ func TestEscaped(t *testing.T) {
 	} {
 		shown, rest := escaped([]byte(text))
 		if string(shown) != want {
-			t.Errorf("rule: a terminal is shown controls, marks of direction and bytes that are no text in ASCII; %q is shown as %q, want %q", text, shown, want)
+			t.Errorf("rule: control characters, direction marks and bytes that are not text are escaped on a terminal; %q is shown as %q, want %q", text, shown, want)
 		}
 		if text == "a\xe2\x80" && string(rest) != "\xe2\x80" || text != "a\xe2\x80" && rest != nil {
-			t.Errorf("of %q is left %q; want the incomplete character at the end", text, rest)
+			t.Errorf("the rest of %q is %q; want the incomplete character at the end", text, rest)
 		}
-		// Cut in two anywhere, it is shown the same.
+		// The result is the same if the text is cut in two anywhere.
 		for i := range len(text) {
 			first, rest := escaped([]byte(text[:i]))
 			second, _ := escaped(append(rest, text[i:]...))

@@ -23,9 +23,9 @@ import (
 const saveEvery = 250 * time.Millisecond
 
 const checkpointHelp = `With --checkpoint, the state is kept in a file, a few times a second and in one step: after
-an interruption of any kind, kill -9 and power cuts included, the same command goes on
-where it stopped. The file is removed at the end. It belongs to the two sides as they are:
-delete it if one of them is replaced.`
+any interruption, even kill -9 or a power cut, the same command continues where it
+stopped. The file is removed at the end. It belongs to these two sides: delete it if one
+of them is replaced.`
 
 func (c *cli) newCopy() *cobra.Command {
 	var (
@@ -37,20 +37,19 @@ func (c *cli) newCopy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy FROM TO",
 		Short: "Copy entries from one store to another",
-		Long: `Copy all entries, or those with --prefix, from one store to another of whatever kind,
-while both are in use. Entries expire in TO at the same instant as in FROM, to the
-millisecond. What TO holds under other keys stays. Of an entry that is written meanwhile,
-the old state or the new one is copied. Entries that TO cannot hold, because they are too
-large or its service reserves the key, are named and left out, and the command then exits
-with 1: see max-value in the form of its URL.
+		Long: `Copy all entries, or those with --prefix, from one store to another of any kind, while both
+are in use. Entries expire in TO at the same instant as in FROM, to the millisecond. Other
+entries of TO stay. If an entry is written meanwhile, its old or its new state is copied.
+Entries that TO cannot hold, because they are too large or its service reserves the key, are
+printed and skipped, and the command then exits with 1: see max-value in the form of its URL.
 
 ` + checkpointHelp + `
 
 With --verify, compare both sides at the end and print every key in which they differ:
-missing (in FROM only), extra (in TO only), value, expiry, or unreadable. Exits with 7 if
-there is any. Both must be at rest for that to say something.
+missing (only in FROM), extra (only in TO), value, expiry, or unreadable. Exits with 7 if
+there is any difference. The result is meaningful only if nobody writes to either side.
 
-On a terminal, the total for the bar is counted by a second scan of FROM's keys.`,
+On a terminal, a second scan of FROM's keys counts the total for the bar.`,
 		Example: `  skykv copy file:app.db 'dynamodb://cache?region=eu-central-1'
   skykv copy dynamodb://cache firestore://my-project/kv --checkpoint copy.state --verify
   skykv copy dynamodb://cache aztables://account/cache --prefix user: --if-not-exists
@@ -114,7 +113,7 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 							return err
 						}
 					}
-					if !verifyOnly { // only now: who is interrupted while comparing need not copy again
+					if !verifyOnly { // only now: after an interruption of the comparison nothing must be copied again
 						if err := removeCheckpoint(checkpoint); err != nil {
 							return err
 						}
@@ -127,7 +126,7 @@ On a terminal, the total for the bar is counted by a second scan of FROM's keys.
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
 	cmd.Flags().StringVar(&job.Prefix, "prefix", "", "only keys that begin with this")
 	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys TO does not have")
-	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
+	cmd.Flags().IntVar(&parallel, "parallel", 4, "number of batches of up to 500 entries that are written at once")
 	cmd.Flags().BoolVar(&verify, "verify", false, "compare both sides at the end, and report differences")
 	cmd.Flags().BoolVar(&verifyOnly, "verify-only", false, "copy nothing, but compare both sides")
 	return cmd
@@ -143,12 +142,12 @@ func (c *cli) newExport() *cobra.Command {
 		Use:   "export [URL]",
 		Short: "Write entries to a file, as lines of JSON",
 		Long: `Write all entries, or those with --prefix, in order of their keys as lines of JSON to
-standard output, or to the file that --output names: the key, the "value" (or "base64",
-when it is not UTF-8 text), and "expiresAt" if it expires.
+standard output, or to the file of --output: the key, the "value" (or "base64", if it is
+not UTF-8 text), and "expiresAt" if it expires.
 
-The file appears under its name when it is complete; until then it is NAME.partial. What
-is there under either name is replaced with --force only, and keeps its mode. Links to
-files are not followed.
+The file gets its name when it is complete; until then it is NAME.partial. Files with
+these names are replaced only with --force, and keep their mode. Links to files are not
+followed.
 
 ` + checkpointHelp,
 		Example: `  skykv export file:app.db --output app.jsonl
@@ -201,7 +200,8 @@ files are not followed.
 			return withOpened(ctx, source.Open, func(from *kv.Store) error {
 				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
 				if !complete {
-					// Before there is a partial file, which the next run would refuse otherwise.
+					// Before there is a partial file, which the next run would otherwise
+					// refuse.
 					if err := begin(checkpoint, job, state); err != nil {
 						return err
 					}
@@ -210,7 +210,7 @@ files are not followed.
 					var sink io.Writer = stdout
 					switch {
 					case output == "" && stdout.terminal:
-						m.bar = nil // the entries are on the screen themselves
+						m.bar = nil // the entries themselves are on the screen
 					case output == "":
 					case resumed && at.begun:
 						file, err = at.reopen(state.Mark)
@@ -253,14 +253,14 @@ files are not followed.
 	}
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
 	cmd.Flags().StringVar(&job.Prefix, "prefix", "", "only keys that begin with this")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output, which - is too")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output; - is standard output")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the output file if it exists")
 	_ = cmd.MarkFlagFilename("output")
 	return cmd
 }
 
-// checkExport looks at what is where an export is to go. It may turn out to be
-// complete: only the checkpoint was left.
+// checkExport examines the file that an export will write. It may be complete already: then
+// only the checkpoint was left.
 func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (at newFile, complete bool, err error) {
 	if at, err = findNewFile(output, 0o600); err != nil {
 		return at, false, err
@@ -288,13 +288,13 @@ func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (
 		return at, false, at.errExists()
 	}
 	if resumed && !at.begun && mark.Length > 0 {
-		return at, false, fmt.Errorf("%s is not there any more; delete the checkpoint to start over", partial(output))
+		return at, false, fmt.Errorf("%s does not exist any more; delete the checkpoint to start over", partial(output))
 	}
 	return at, false, nil
 }
 
-// closeExport names a complete file, and removes one that an error cut off unless a
-// checkpoint keeps it for the next run.
+// closeExport names a complete file. It removes an unfinished one, unless a checkpoint keeps
+// it for the next run.
 func closeExport(at newFile, file *os.File, err error, keep, force bool) error {
 	switch {
 	case err == nil:
@@ -319,15 +319,15 @@ func (c *cli) newImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import [URL]",
 		Short: "Store the entries of a file of lines of JSON",
-		Long: `Store the entries that export or scan wrote, or anybody else in their format, from
-standard input or the file that --input names: an object of JSON a line, with the "key",
-the "value" (or "base64"), and "expiresAt", an instant, if it expires. Of several lines
-with one key the last one wins, with --if-not-exists the first one, of those that have not
-expired by now: these are left out. A byte order mark at the beginning is skipped.
+		Long: `Store the entries that export or scan wrote, or another program in the same format, from
+standard input or the file of --input: one JSON object a line, with the "key", the "value"
+(or "base64"), and "expiresAt", an instant, if it expires. If several lines have one key,
+the last one wins, with --if-not-exists the first. Lines that have already expired are
+skipped, and so is a byte order mark at the beginning.
 
-A line that is no entry ends the import with its number; those before it are stored.
+A line that is not an entry ends the import with its number; the lines before it are stored.
 Entries that the store cannot hold, because they are too large or its service reserves the
-key, are named and left out, and the command then exits with 1: see max-value in the form of
+key, are printed and skipped, and the command then exits with 1: see max-value in the form of
 its URL.
 
 ` + checkpointHelp,
@@ -422,20 +422,20 @@ its URL.
 		},
 	}
 	addTransferFlags(cmd, &job, &checkpoint, &asJSON)
-	cmd.Flags().StringVarP(&input, "input", "i", "", "read this file instead of standard input, which - is too")
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read this file instead of standard input; - is standard input")
 	cmd.Flags().BoolVar(&job.IfNotExists, "if-not-exists", false, "only entries whose keys the store does not have")
-	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many batches of up to 500 entries are written at once")
+	cmd.Flags().IntVar(&parallel, "parallel", 4, "number of batches of up to 500 entries that are written at once")
 	_ = cmd.MarkFlagFilename("input")
 	return cmd
 }
 
 func addTransferFlags(cmd *cobra.Command, job *transfer.Job, checkpoint *string, asJSON *bool) {
-	cmd.Flags().StringVar(checkpoint, "checkpoint", "", "keep the state in this file, and go on from it")
+	cmd.Flags().StringVar(checkpoint, "checkpoint", "", "keep the state in this file, and continue from it")
 	cmd.Flags().BoolVar(asJSON, "json", false, "print the result as JSON")
 	_ = cmd.MarkFlagFilename("checkpoint")
 }
 
-// checkTransferFlags refuses flags that are wrong, before any I/O.
+// checkTransferFlags refuses wrong flags, before any I/O.
 func checkTransferFlags(prefix, checkpoint string, parallel int) error {
 	if parallel < 1 || parallel > 64 {
 		return usagef("--parallel is %d; want 1 to 64", parallel)
@@ -446,15 +446,15 @@ func checkTransferFlags(prefix, checkpoint string, parallel int) error {
 	return kv.ValidatePrefix(prefix)
 }
 
-// compareLimits says beforehand that a copy may leave entries out.
+// compareLimits warns that a copy may skip entries.
 func compareLimits(m *meter, from, to kv.Info) {
 	if from.MaxValueLen > to.MaxValueLen {
-		m.say("FROM takes values of up to %d bytes, TO of up to %d: entries with larger ones are named and left out", from.MaxValueLen, to.MaxValueLen)
+		m.say("FROM takes values of up to %d bytes, TO of up to %d: larger entries are printed and skipped", from.MaxValueLen, to.MaxValueLen)
 	}
 }
 
-// checkSides refuses sides of a transfer that are one and the same, and a checkpoint in
-// the place of one of them, before anything is opened.
+// checkSides returns an error if both sides of a transfer are the same, or if the checkpoint
+// is one of them, before anything is opened.
 func (c *cli) checkSides(job transfer.Job, checkpoint string) error {
 	if job.From == job.To {
 		return usagef("the source and the destination are the same store")
@@ -476,8 +476,8 @@ func (c *cli) checkSides(job transfer.Job, checkpoint string) error {
 	return nil
 }
 
-// identity returns a text that is the same for all URLs of one store. For a file it has
-// the absolute path: a relative one names another file in another folder.
+// identity returns a text that is the same for all URLs of one store. For a file it has the
+// absolute path, because a relative one depends on the folder.
 func (c *cli) identity(store string, conn provider.Connection) string {
 	files := c.stores.Files(store)
 	if len(files) == 0 {
@@ -490,7 +490,7 @@ func (c *cli) identity(store string, conn provider.Connection) string {
 	return (&url.URL{Scheme: provider.Scheme(store), Path: path}).String()
 }
 
-// filesOf are the files of one side of a job: those of a store, or of lines of JSON.
+// filesOf returns the files of one side of a job: of a store, or of lines of JSON.
 func (c *cli) filesOf(side string) []string {
 	if side == "" || c.isURL(side) {
 		return c.stores.Files(side)
@@ -498,7 +498,7 @@ func (c *cli) filesOf(side string) []string {
 	return []string{side, partial(side)}
 }
 
-// sameFile tells whether two paths lead to one file, which may be absent.
+// sameFile reports whether two paths lead to one file, which may be absent.
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)
@@ -513,8 +513,8 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// readCheckpoint reads the state of job, if there is one. A store that was filled
-// up to there must still be there.
+// readCheckpoint reads the state of job, if there is one. The store that was filled so far
+// must still exist.
 func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, bool, error) {
 	if path == "" {
 		return transfer.State{}, false, nil
@@ -526,8 +526,8 @@ func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, boo
 	return state, resumed, err
 }
 
-// begin saves the state that a transfer starts from. A checkpoint that cannot be written
-// is an error before the first entry is written.
+// begin saves the initial state of a transfer. If the checkpoint cannot be written, that is
+// an error before the first entry is written.
 func begin(checkpoint string, job transfer.Job, state transfer.State) error {
 	if checkpoint == "" {
 		return nil
@@ -555,10 +555,10 @@ type result struct {
 	Compared    *int64  `json:"compared,omitempty"`
 	Differences *int64  `json:"differences,omitempty"`
 
-	kept bool // there is a checkpoint to go on from
+	kept bool // there is a checkpoint to continue from
 }
 
-// run runs a transfer, tells how it goes, and says what can be done when it ends early.
+// run runs a transfer, reports its progress, and says how to continue if it ends early.
 func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint string, c transfer.Config) error {
 	if r.Resumed {
 		m.say("resuming after %s of an earlier run", entries(c.From.Counts.Done()))
@@ -577,11 +577,11 @@ func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint
 		r.kept = checkpoint != "" && state != (transfer.State{})
 		switch {
 		case r.kept:
-			next = " To go on from there, run the same command again."
+			next = " To continue, run the same command again."
 		case checkpoint != "":
 			err = errors.Join(err, removeCheckpoint(checkpoint))
 		case job.Command != "export":
-			next = " Entries that were written stay written; to start over does no harm. With --checkpoint FILE, a run can go on where it was cut off."
+			next = " The written entries stay; starting over does no harm. With --checkpoint FILE, a run can continue where it stopped."
 		}
 		return transferError{fmt.Errorf("%w\n%s %s before that.%s", err, m.verb, entries(state.Counts.Done()), next)}
 	}
@@ -590,19 +590,19 @@ func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint
 	return nil
 }
 
-// transferError is the error of a transfer. Whether its last writes were applied
-// is of no interest: the next run makes them again.
+// transferError is the error of a transfer. It does not matter whether its last writes were
+// applied: the next run makes them again.
 type transferError struct{ error }
 
 func (e transferError) Unwrap() error { return e.error }
 
-// others tells what became of the entries that were not written.
+// others returns the numbers of entries that were not written.
 func (r *result) others() (text string) {
 	for _, other := range []struct {
 		n   int64
 		how string
 	}{
-		{r.Skipped, "were there already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"}, {r.Refused, "were refused"},
+		{r.Skipped, "existed already"}, {r.Expired, "expired meanwhile"}, {r.Failed, "could not be read"}, {r.Refused, "were refused"},
 	} {
 		if other.n > 0 {
 			text += fmt.Sprintf("; %s %s", thousands(other.n), other.how)
@@ -636,7 +636,7 @@ func (r *result) compare(ctx context.Context, from, to *kv.Store, prefix string,
 	return nil
 }
 
-// print prints the result as JSON if asked to, and returns the error that sets the exit code.
+// print prints the result, as JSON if wanted, and returns the error that sets the exit code.
 func (r *result) print(asJSON bool) error {
 	if asJSON {
 		if err := printJSON(r); err != nil {
@@ -647,7 +647,7 @@ func (r *result) print(asJSON bool) error {
 	case r.Failed > 0:
 		return fmt.Errorf("%s could not be read, see above", entries(r.Failed))
 	case r.Refused > 0:
-		return fmt.Errorf("%s were refused, since the store cannot hold them, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.Refused), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
+		return fmt.Errorf("%s were skipped, since the target store cannot hold them, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.Refused), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
 	case r.Differences != nil && *r.Differences > 0:
 		return quiet(exitFindings)
 	}

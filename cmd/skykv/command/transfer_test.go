@@ -32,8 +32,8 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// lines writes n entries in export's format: of all kinds of values, every third
-// with an expiry of its own millisecond.
+// lines writes n entries in export's format: all kinds of values, every third with an
+// expiry of a different millisecond.
 func lines(t *testing.T, n int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "entries.jsonl")
@@ -81,7 +81,7 @@ func wantSame(t *testing.T, what, got, want string) {
 	}
 }
 
-// There and back again: file, store, store, file.
+// A round trip: file, store, store, file.
 func TestCopyExportImport(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
@@ -98,7 +98,7 @@ func TestCopyExportImport(t *testing.T) {
 			t.Errorf("export --prefix prints %d lines; want 10", strings.Count(got, "\n"))
 		}
 
-		// What differs is found, each kind of it, and gone after another copy.
+		// Every kind of difference is found, and is gone after another copy.
 		good(t, "put", back, "key:000001", "other")
 		good(t, "delete", back, "key:000002")
 		goodWith(t, string([]byte{0xff, 0}), "put", back, "key:000030")
@@ -108,15 +108,15 @@ func TestCopyExportImport(t *testing.T) {
 			t.Errorf("rule: --verify reports every difference; got %d and\n%s", o.code, o.stdout)
 		}
 		if got := good(t, "copy", url, back, "--if-not-exists", "--json"); !strings.Contains(got, `"written":1,"skipped":1199,`) {
-			t.Errorf("copy --if-not-exists prints %s; want the one that is missing written", got)
+			t.Errorf("copy --if-not-exists prints %s; want the missing entry written", got)
 		}
 		if got := good(t, "get", back, "key:000001"); got != "other" {
-			t.Errorf("rule: --if-not-exists leaves alone what is there; it holds %q", got)
+			t.Errorf("rule: --if-not-exists does not change existing entries; the value is %q", got)
 		}
 		good(t, "delete", back, "zzz")
 		good(t, "copy", url, back, "--verify", "--prefix", "key:")
 
-		// From a file store back to the service, with everything already there.
+		// From a file store back to the service, which already has everything.
 		if got := good(t, "copy", back, url, "--verify", "--json"); !strings.Contains(got, `"differences":0`) {
 			t.Errorf("copy --verify --json prints %s", got)
 		}
@@ -129,16 +129,16 @@ func missing(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// killing runs args again and again, ends it with signal, and returns when it
-// ended by itself: the first run is hit when it has saved how far it came, the
-// others at random, three of them unless many entries are moved. It reports how
-// many runs went on from a checkpoint.
+// killing runs args again and again, ends it with signal, and returns when a run ended
+// by itself. The first run is ended when it has saved its progress, the others at
+// random, three of them unless there are many entries. It reports how many runs
+// continued from a checkpoint.
 func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (resumed int) {
 	t.Helper()
 	checkpoint := filepath.Join(dir, args[slices.Index(args, "--checkpoint")+1])
 	for runs := 1; ; runs++ {
 		if runs > 300 {
-			t.Fatal("after 300 runs it is still not done")
+			t.Fatal("it is not done after 300 runs")
 		}
 		spared := runs > 4 && os.Getenv("SKYKV_ENTRIES") == ""
 		cmd := command(t, args...)
@@ -151,8 +151,8 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 		ended := make(chan struct{})
 		var killer sync.WaitGroup
 		killer.Go(func() {
-			// At random within what was seen to take a run, longer and longer so that it
-			// ends on a busy machine too.
+			// At random within the observed time of a run, and longer each time, so
+			// that it also ends on a busy machine.
 			when := time.After(time.Duration(50+rand.IntN(400+100*runs)) * time.Millisecond)
 			switch {
 			case runs == 1:
@@ -173,14 +173,14 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 			resumed++
 		}
 		if err == nil {
-			t.Logf("%s: %d runs, of which %d went on from a checkpoint", args[0], runs, resumed)
+			t.Logf("%s: %d runs, %d of them continued from a checkpoint", args[0], runs, resumed)
 			return resumed
 		}
 		state := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		killed := state.Signaled() && state.Signal() == signal
 		stopped := state.ExitStatus() == exitSignal+int(signal)
 		if at := slices.Index(args, "--output"); at >= 0 && killed && missing(checkpoint) && !missing(filepath.Join(dir, args[at+1])) {
-			return // killed when all was done
+			return // killed after everything was done
 		}
 		if !killed && !stopped {
 			t.Fatalf("run %d ends with %v:\n%s", runs, err, &stderr)
@@ -191,7 +191,7 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 	}
 }
 
-// progress gives a channel that tells when a checkpoint counts entries, or when
+// progress returns a channel that signals when a checkpoint counts entries, or when
 // nobody waits any more.
 func progress(checkpoint string, ended <-chan struct{}) <-chan time.Time {
 	there := make(chan time.Time)
@@ -211,8 +211,8 @@ func progress(checkpoint string, ended <-chan struct{}) <-chan time.Time {
 	return there
 }
 
-// entriesToMove is how many entries the tests of interruptions move: few, but for
-// those who set SKYKV_ENTRIES=100000 and have a while.
+// entriesToMove is the number of entries that the tests of interruptions move: few,
+// unless SKYKV_ENTRIES is set, for example to 100000.
 func entriesToMove(t *testing.T, few int) int {
 	t.Helper()
 	text := os.Getenv("SKYKV_ENTRIES")
@@ -226,7 +226,7 @@ func entriesToMove(t *testing.T, few int) int {
 	return n
 }
 
-// Everything that can go on from a checkpoint, one after the other.
+// Every command that can continue from a checkpoint, one after another.
 func TestInterruptedAtRandom(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
@@ -239,7 +239,7 @@ func TestInterruptedAtRandom(t *testing.T) {
 			resumed += killing(t, dir, signal, "copy", "file:b.db", "file:c.db", "--checkpoint", "copy.state", "--if-not-exists")
 			resumed += killing(t, dir, signal, "export", "file:c.db", "--output", "out.jsonl", "--checkpoint", "export.state")
 			if resumed == 0 {
-				t.Error("all was done before it could be interrupted: nothing was tested")
+				t.Error("everything was done before it could be interrupted: the test proves nothing")
 			}
 			wantSame(t, "the end of import, two copies and an export, killed at random,", read(t, path("out.jsonl")), read(t, input))
 			if names, _ := filepath.Glob(path("*.state*")); len(names) > 0 {
@@ -252,7 +252,7 @@ func TestInterruptedAtRandom(t *testing.T) {
 	}
 }
 
-// There and back again, killed on both ways.
+// A round trip, killed in both directions.
 func TestCopyKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
@@ -266,14 +266,15 @@ func TestCopyKilledAtRandom(t *testing.T) {
 		resumed := killing(t, dir, syscall.SIGKILL, "copy", from, url, "--checkpoint", "there.state", "--parallel", "1")
 		resumed += killing(t, dir, syscall.SIGKILL, "copy", url, "file:back.db", "--checkpoint", "back.state", "--parallel", "1")
 		if resumed == 0 {
-			t.Error("all was done before it could be interrupted: nothing was tested")
+			t.Error("everything was done before it could be interrupted: the test proves nothing")
 		}
 		wantSame(t, "what was copied there and back, killed at random,", good(t, "export", "file:"+filepath.Join(dir, "back.db")), read(t, input))
 		good(t, "copy", from, url, "--verify-only")
 	})
 }
 
-// A service that fails midway: what was written is known, and the next run goes on.
+// A service fails in the middle: the written entries are known, and the next run
+// continues.
 func TestDestinationFailsMidway(t *testing.T) {
 	t.Parallel()
 	target, err := url.Parse(emulator.DynamoDB(t))
@@ -306,7 +307,7 @@ func TestDestinationFailsMidway(t *testing.T) {
 	left.Store(40)
 	o := bad(t, exitFailure, "run the same command again", "import", store, "--input", input, "--checkpoint", checkpoint, "--parallel", "1")
 	if !strings.Contains(o.stderr, "imported ") || !strings.Contains(o.stderr, "skykv doctor URL") {
-		t.Errorf("rule: the message says how far it came and what to do; got\n%s", o.stderr)
+		t.Errorf("rule: the message has the progress and says what to do; got\n%s", o.stderr)
 	}
 	bad(t, exitFailure, "is of another run: its destination", "import", "mem:", "--input", input, "--checkpoint", checkpoint)
 	left.Store(1 << 40)
@@ -324,7 +325,7 @@ func TestExportToFile(t *testing.T) {
 	out := filepath.Join(dir, "out.jsonl")
 	good(t, "export", store, "--output", out)
 	whole := read(t, out)
-	bad(t, exitUsage, "exists already", "export", store, "--output", out)
+	bad(t, exitUsage, "exists", "export", store, "--output", out)
 	good(t, "put", store, "zzz", "more")
 	good(t, "export", store, "--output", out, "--force")
 	if got := read(t, out); len(got) <= len(whole) || !strings.HasPrefix(got, whole) {
@@ -339,8 +340,8 @@ func TestExportToFile(t *testing.T) {
 	}
 }
 
-// saveExport writes the checkpoint of an export of store that has written text, and
-// key last.
+// saveExport writes the checkpoint of an export of store that has written text, with
+// key as the last key.
 func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	t.Helper()
 	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: (&cli{providers.All()}).identity(store, nil), To: output}, transfer.State{
@@ -353,7 +354,7 @@ func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	}
 }
 
-// What a killed export left is what the next one goes on with, or is left alone.
+// The next export continues a killed one, or leaves its files alone.
 func TestExportGoesOn(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -363,8 +364,8 @@ func TestExportGoesOn(t *testing.T) {
 	half, other := whole[:at], strings.Replace(whole[:at], "value 1 ", "value 9 ", 1)
 	const none = "none"
 	for name, c := range map[string]struct {
-		partial, output string // what the files hold, or none
-		from            string // what the checkpoint's run has written, or none for no checkpoint
+		partial, output string // content of the files, or none
+		from            string // what the checkpoint's run has written, or none without a checkpoint
 		force           bool
 		code            int
 		says            string
@@ -375,11 +376,11 @@ func TestExportGoesOn(t *testing.T) {
 		"cut off, over an output":          {half, "old", half, true, 0, "resuming after 10 entries"},
 		"all but the checkpoint's removal": {none, whole, whole, false, 0, ""},
 		"another export's partial file":    {other, none, half, false, exitFailure, "its first"},
-		"too short":                        {half[:at-1], none, half, false, exitFailure, "bytes, which should be"},
-		"no partial file":                  {none, none, half, false, exitFailure, "is not there any more; delete the checkpoint"},
-		"another output of that length":    {none, strings.ToUpper(whole), whole, false, exitUsage, "exists already"},
-		"an output before anything":        {none, "", "", false, exitUsage, "exists already"},
-		"no checkpoint":                    {half, none, none, false, exitUsage, ".partial exists already"},
+		"too short":                        {half[:at-1], none, half, false, exitFailure, "bytes; want at least"},
+		"no partial file":                  {none, none, half, false, exitFailure, "does not exist any more; delete the checkpoint"},
+		"another output of that length":    {none, strings.ToUpper(whole), whole, false, exitUsage, "exists"},
+		"an output before anything":        {none, "", "", false, exitUsage, "exists"},
+		"no checkpoint":                    {half, none, none, false, exitUsage, ".partial exists"},
 		"no checkpoint, by force":          {half, none, none, true, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -412,7 +413,7 @@ func TestExportGoesOn(t *testing.T) {
 			if o.code != 0 {
 				for path, want := range map[string]string{output: c.output, partial(output): c.partial} {
 					if want != none && read(t, path) != want || want == none && !missing(path) {
-						t.Errorf("rule: an export that is refused changes no file; %s is not what it was", path)
+						t.Errorf("rule: an export that is refused changes no file; %s has changed", path)
 					}
 				}
 				return
@@ -425,7 +426,7 @@ func TestExportGoesOn(t *testing.T) {
 	}
 }
 
-// A limit to the size of files is as good as a disk that gets full.
+// A limit on the size of files acts like a full disk.
 func TestExportFailsMidway(t *testing.T) {
 	t.Parallel()
 	store, dir := fileStore(t), t.TempDir()
@@ -436,13 +437,13 @@ func TestExportFailsMidway(t *testing.T) {
 		left []string
 	}{
 		{nil, "\nThe unfinished out.partial was removed\n", nil},
-		{[]string{"--checkpoint", "state"}, "To go on from there, run the same command again.\n", []string{"out.partial", "state"}},
+		{[]string{"--checkpoint", "state"}, "To continue, run the same command again.\n", []string{"out.partial", "state"}},
 	} {
 		cmd := command(t, append([]string{"export", store, "--output", "out"}, c.args...)...)
 		cmd.Dir, cmd.Path = dir, "/bin/sh"
 		cmd.Args = append([]string{"sh", "-c", `ulimit -f 256; trap '' XFSZ; exec "$0" "$@"`, binary}, cmd.Args[1:]...)
-		if o := process(t, cmd); o.code != exitFailure || !strings.HasSuffix(o.stderr, c.says) || strings.Contains(o.stderr, "stay written") {
-			t.Errorf("rule: the message says what became of the output; export %v exits with %d and\n%s", c.args, o.code, o.stderr)
+		if o := process(t, cmd); o.code != exitFailure || !strings.HasSuffix(o.stderr, c.says) || strings.Contains(o.stderr, "written entries stay") {
+			t.Errorf("rule: the message says what happened to the output; export %v exits with %d and\n%s", c.args, o.code, o.stderr)
 		}
 		names, _ := filepath.Glob(filepath.Join(dir, "*"))
 		for i := range names {
@@ -454,8 +455,8 @@ func TestExportFailsMidway(t *testing.T) {
 	}
 }
 
-// The rule: names in the store that are no keys are passed over, whatever reads it, and
-// what is exported can be imported.
+// The rule: every command skips names in the store that are not keys, and an export can
+// be imported.
 func TestNamesThatAreNoKeys(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -488,7 +489,7 @@ func TestNamesThatAreNoKeys(t *testing.T) {
 	}
 }
 
-// The rule: a store is not copied onto itself, however its URL is spelled.
+// The rule: a store is not copied onto itself, whatever the spelling of its URL.
 func TestCopyOntoItself(t *testing.T) {
 	t.Parallel()
 	if o := process(t, unusually(t, "copy", "counted:one", "counted:other")); o.code != exitUsage || !strings.Contains(o.stderr, "are the same store") || strings.Contains(o.stderr, "opened 1") {
@@ -501,8 +502,8 @@ func TestCopyOntoItself(t *testing.T) {
 	}
 }
 
-// The rule: a checkpoint that cannot be written is noticed before the first entry is
-// written, and one from which nothing is to be gone on with is not left.
+// The rule: an error in writing a checkpoint is reported before the first entry is
+// written, and a checkpoint without progress is removed.
 func TestUnwritableCheckpoint(t *testing.T) {
 	t.Parallel()
 	dir, input := t.TempDir(), lines(t, 3)
@@ -535,12 +536,12 @@ func TestUnwritableCheckpoint(t *testing.T) {
 	}
 	o := bad(t, exitFailure, "line 1 ", "import", "file:"+filepath.Join(dir, "to.db"), "--input", path, "--checkpoint", state)
 	if strings.Contains(o.stderr, "run the same command again") || !missing(state) {
-		t.Errorf("rule: an import of which nothing was stored leaves no checkpoint; it says\n%s", o.stderr)
+		t.Errorf("rule: an import that stored nothing leaves no checkpoint; it prints\n%s", o.stderr)
 	}
 }
 
-// The rule: what a command writes into files it creates itself. It follows no link to a
-// file, replaces nothing unasked, and keeps the modes of what it is told to replace.
+// The rule: a command writes only into files that it creates. It follows no link to a
+// file, replaces a file only on request, and keeps the mode of a file that it replaces.
 func TestFilesThatAreInTheWay(t *testing.T) {
 	t.Parallel()
 	const precious = "precious"
@@ -566,28 +567,28 @@ func TestFilesThatAreInTheWay(t *testing.T) {
 		code int
 		says string
 	}{
-		{"out", file, export, exitUsage, "out exists already"},
+		{"out", file, export, exitUsage, "out exists"},
 		{"out", link, export, exitUsage, "out is a symbolic link"},
 		{"out", dangling, export, exitUsage, "out is a symbolic link"},
 		{"out", link, force(export), exitUsage, "out is a symbolic link"},
 		{"out", dangling, force(export), exitUsage, "out is a symbolic link"},
-		{"out.partial", file, export, exitUsage, "out.partial exists already"},
-		{"out.partial", dangling, export, exitUsage, "out.partial exists already"},
+		{"out.partial", file, export, exitUsage, "out.partial exists"},
+		{"out.partial", dangling, export, exitUsage, "out.partial exists"},
 		{"out", file, force(export), 0, ""},
 		{"out.partial", link, force(export), 0, ""},
 		{"out.partial", dangling, force(export), 0, ""},
-		{"out", file, report, exitUsage, "out exists already"},
+		{"out", file, report, exitUsage, "out exists"},
 		{"out", link, report, exitUsage, "out is a symbolic link"},
 		{"out", dangling, report, exitUsage, "out is a symbolic link"},
 		{"out", link, force(report), exitUsage, "out is a symbolic link"},
-		{"out.partial", dangling, report, exitUsage, "out.partial exists already"},
+		{"out.partial", dangling, report, exitUsage, "out.partial exists"},
 		{"out", file, force(report), 0, ""},
 		{"out", file, copying, exitFailure, "not a checkpoint"},
-		{"out", link, copying, exitFailure, "is no regular file"},
-		{"out", dangling, copying, exitFailure, "is no regular file"},
-		{"out.new", file, copying, exitFailure, "out.new is in the way"},
-		{"out.new", link, copying, exitFailure, "out.new is in the way"},
-		{"out.new", dangling, copying, exitFailure, "out.new is in the way"},
+		{"out", link, copying, exitFailure, "is not a regular file"},
+		{"out", dangling, copying, exitFailure, "is not a regular file"},
+		{"out.new", file, copying, exitFailure, "out.new exists"},
+		{"out.new", link, copying, exitFailure, "out.new exists"},
+		{"out.new", dangling, copying, exitFailure, "out.new exists"},
 	} {
 		t.Run(fmt.Sprintf("%s as %s, %s", c.args[0], c.name, c.says), func(t *testing.T) {
 			t.Parallel()
@@ -610,7 +611,7 @@ func TestFilesThatAreInTheWay(t *testing.T) {
 			}
 			if c.code != 0 {
 				if after, err := os.Lstat(path(c.name)); err != nil || after.Mode() != before.Mode() || !os.SameFile(before, after) || after.Mode().IsRegular() && read(t, path(c.name)) != precious {
-					t.Errorf("rule: what is refused changes nothing; %s is there: %v", c.name, err)
+					t.Errorf("rule: a refused command changes nothing; %s exists: %v", c.name, err)
 				}
 				return
 			}
@@ -619,10 +620,10 @@ func TestFilesThatAreInTheWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !info.Mode().IsRegular() || c.name == "out" && info.Mode() != before.Mode() {
-				t.Errorf("rule: what is replaced keeps its mode; it was %v and is %v", before.Mode(), info.Mode())
+				t.Errorf("rule: a replaced file keeps its mode; it was %v and is %v", before.Mode(), info.Mode())
 			}
 			if got := read(t, path("out")); c.args[0] == "export" && got != whole || got == precious {
-				t.Errorf("the new file holds %.80q", got)
+				t.Errorf("the new file has %.80q", got)
 			}
 			if !missing(path("out.partial")) {
 				t.Error("rule: a complete file has its own name")
@@ -631,7 +632,7 @@ func TestFilesThatAreInTheWay(t *testing.T) {
 	}
 }
 
-// The rule: - is standard input or output where a file is named, or refused.
+// The rule: - as the name of a file is standard input or output, or is refused.
 func TestStandardInputAndOutput(t *testing.T) {
 	t.Parallel()
 	store, dir := fileStore(t), t.TempDir()
@@ -662,11 +663,11 @@ func TestStandardInputAndOutput(t *testing.T) {
 		}
 	}
 	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) > 0 {
-		t.Errorf("rule: - is the name of no file; there are %q", names)
+		t.Errorf("rule: - is never the name of a file; there are %q", names)
 	}
 }
 
-// The rule: a checkpoint is a file of its own, or nothing is done.
+// The rule: a checkpoint is a separate file, or nothing is done.
 func TestCheckpointIsNoOtherFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -713,8 +714,8 @@ func TestCheckpointIsNoOtherFile(t *testing.T) {
 	}
 }
 
-// The rule: a checkpoint belongs to its two stores. One that is gone is not filled
-// from the middle on, and a relative path is another store in another folder.
+// The rule: a checkpoint belongs to its two stores. A new store is not filled from the
+// middle on, and a relative path is another store in another folder.
 func TestCheckpointBelongsToItsStores(t *testing.T) {
 	t.Parallel()
 	dir, elsewhere := t.TempDir(), t.TempDir()
@@ -748,34 +749,34 @@ func TestCheckpointBelongsToItsStores(t *testing.T) {
 	for _, args := range [][]string{{"copy", "file:a.db", "file:b.db"}, {"import", "file:b.db", "--input", input}} {
 		save(t, args[0])
 		if o := in(dir, args...); o.code != exitFailure || !strings.Contains(o.stderr, "delete the checkpoint to start over") || !missing(path("b.db")) {
-			t.Errorf("rule: a destination that is gone is not made anew from the middle on; %v gives %+v", args, o)
+			t.Errorf("rule: a destination that is gone is not created again and filled from the middle on; %v ends with %+v", args, o)
 		}
 		if err := os.WriteFile(path("b.db"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if o := in(dir, args...); o.code != exitFailure || !strings.Contains(o.stderr, "b.db is empty; delete the checkpoint") {
-			t.Errorf("rule: nor is an empty file; %v gives %+v", args, o)
+			t.Errorf("rule: nor is an empty file filled from the middle on; %v ends with %+v", args, o)
 		}
 		if err := os.Remove(path("b.db")); err != nil {
 			t.Fatal(err)
 		}
 		if o := in(elsewhere, args...); o.code != exitFailure || !strings.Contains(o.stderr, "is of another run") {
-			t.Errorf("rule: a relative path is another store in another folder; %v gives %+v", args, o)
+			t.Errorf("rule: a relative path is another store in another folder; %v ends with %+v", args, o)
 		}
 	}
 	save(t, "copy")
 	goodWith(t, whole[:at], "import", "file:"+path("b.db"))
 	if o := in(elsewhere, "copy", "file:"+path("a.db")+"?readers=1", "file:"+dir+"/./b.db"); o.code != 0 || !strings.Contains(o.stderr, "resuming after 500 entries") {
-		t.Errorf("rule: the same stores by other URLs are the same; copy gives %+v", o)
+		t.Errorf("rule: other URLs of the same stores are the same; copy ends with %+v", o)
 	}
 	wantSame(t, "the copy", good(t, "export", "file:"+path("b.db")), whole)
 }
 
-// The rule: who is interrupted while both sides are compared need not copy again.
+// The rule: after an interruption during the comparison, nothing is copied again.
 func TestInterruptedWhileComparing(t *testing.T) {
 	t.Parallel()
 	dir, input := t.TempDir(), lines(t, 20_000)
-	good(t, "import", "file:"+filepath.Join(dir, "to.db"), "--input", input) // more than a pipe holds of what is extra
+	good(t, "import", "file:"+filepath.Join(dir, "to.db"), "--input", input) // more extra keys than a pipe can hold
 	goodWith(t, `{"key":"a","value":""}`, "import", "file:"+filepath.Join(dir, "from.db"))
 	run := func() *exec.Cmd {
 		cmd := command(t, "copy", "file:from.db", "file:to.db", "--checkpoint", "state", "--verify")
@@ -830,7 +831,7 @@ func TestImportRefuses(t *testing.T) {
 		}
 		for _, o := range []outcome{skykv(t, "", "import", store, "--input", path), skykv(t, c.text, "import", store)} {
 			if o.code != exitFailure || !strings.Contains(o.stderr, c.says) || strings.Contains(o.stderr, secret) {
-				t.Errorf("%s: import gives %d and %q; want %d, %q and no value", c.name, o.code, o.stderr, exitFailure, c.says)
+				t.Errorf("%s: import exits with %d and %q; want %d, %q and no value", c.name, o.code, o.stderr, exitFailure, c.says)
 			}
 		}
 	}
@@ -850,7 +851,7 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-// The rule: a reader that ends early, as head does, is no failure and nothing to say.
+// The rule: a reader that ends early, like head, causes no error and no message.
 func TestOutputEndsEarly(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -879,7 +880,7 @@ func TestOutputEndsEarly(t *testing.T) {
 	}
 }
 
-// The rule: a service that closes a connection is no reader that ended.
+// The rule: a closed connection to a service is not a reader that ended.
 func TestBrokenConnectionIsNoEndOfOutput(t *testing.T) {
 	t.Parallel()
 	if o := process(t, unusually(t, "put", "hostile:", "a", "1")); o.code != exitFailure || !strings.Contains(o.stderr, "unavailable: write tcp") {
@@ -887,7 +888,7 @@ func TestBrokenConnectionIsNoEndOfOutput(t *testing.T) {
 	}
 }
 
-// What cannot be printed is no success.
+// Output that cannot be printed is an error.
 func TestOutputCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -945,8 +946,9 @@ func TestExportFormat(t *testing.T) {
 	goodWith(t, good(t, "scan", store), "import", fileStore(t))
 }
 
-// The rule: what is too large for the other side is named and left out, the rest goes on, and
-// the exit status says so. With max-value all goes through, whatever its spelling.
+// The rule: entries that are too large for the other side are printed and skipped, the
+// rest is written, and the exit code says so. With max-value in the URL, in any
+// spelling, all are written.
 func TestTransfersOfLargeValues(t *testing.T) {
 	t.Parallel()
 	const param = "?max-value=393216"
@@ -968,16 +970,16 @@ func TestTransfersOfLargeValues(t *testing.T) {
 		if o.code != exitFailure || !strings.Contains(o.stdout, `"written":2`) || !strings.Contains(o.stdout, `"refused":2`) {
 			t.Errorf("%s: exits with %d and prints %s; want %d, 2 written, 2 refused", name, o.code, o.stdout, exitFailure)
 		}
-		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes, and the store takes at most 24576`, `entry "c"`, "2 entries were refused", "add max-value=393216"} {
+		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes; the store takes at most 24576`, `entry "c"`, "2 entries were refused", "add max-value=393216"} {
 			if !strings.Contains(o.stderr, says) {
 				t.Errorf("%s: says %q; want %q", name, o.stderr, says)
 			}
 		}
 		if says := strings.Contains(o.stderr, "FROM takes values of up to 393216 bytes, TO of up to 24576"); says != (name == "copy from one with max-value") {
-			t.Errorf("%s: limits that differ are told at first; it says %q", name, o.stderr)
+			t.Errorf("%s: different limits are reported first; it prints %q", name, o.stderr)
 		}
 		if got := good(t, "scan", to, "--keys-only"); got != "a\nd\n" {
-			t.Errorf("%s: the store holds %q; want a and d", name, got)
+			t.Errorf("%s: the store has %q; want a and d", name, got)
 		}
 		good(t, run(to+param)...)
 		for key, value := range values {

@@ -23,10 +23,10 @@ func (c *cli) newUI() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ui [URL]",
 		Short: "Show a store in a browser",
-		Long: `Serve pages that show a store, on this machine only, and print their address: folders of
-keys, entries with their time left, what doctor finds, and the commands that change what is
-shown. The pages change nothing. The address holds a secret. Ctrl-C ends it: it then exits
-with 0. With --json, print the address as JSON.`,
+		Long: `Serve pages that show a store, only on this machine, and print their address: folders of
+keys, entries with their time left, the results of doctor, and the commands that change an
+entry. The pages change nothing. The address contains a secret. Ctrl-C ends the command: it
+then exits with 0. With --json, print the address as JSON.`,
 		Example: `  skykv ui file:app.db
   skykv ui 'dynamodb://cache?region=eu-central-1' --port 8600`,
 		Args: rangeArgs(0, 1),
@@ -58,7 +58,7 @@ with 0. With --json, print the address as JSON.`,
 			})
 		},
 	}
-	cmd.Flags().IntVar(&port, "port", 0, "the port; any free one unless given")
+	cmd.Flags().IntVar(&port, "port", 0, "the port; default: any free port")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the address as JSON")
 	return cmd
 }

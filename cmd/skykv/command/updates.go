@@ -22,7 +22,7 @@ func (e *expiryFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&e.at, "expire-at", "", "let the entry expire at this instant, such as 2027-01-31T12:00:00Z")
 }
 
-// option returns what the flags say, nil without any.
+// option returns the option for the flags, nil without any.
 func (e *expiryFlags) option(cmd *cobra.Command) (kv.ExpiryOption, error) {
 	switch {
 	case cmd.Flags().Changed("ttl"):
@@ -45,8 +45,8 @@ func (c *cli) newTouch() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "touch [URL] KEY",
-		Short: "Give an entry another expiry",
-		Long: `Give the entry under KEY another expiry; its value stays as it is and is not transferred.
+		Short: "Set the expiry of an entry",
+		Long: `Set the expiry of the entry under KEY. Its value stays as it is and is not transferred.
 Exits with 3 if there is no such entry, with 4 if --if-version did not hold, and with 5 if
 it is unknown whether the expiry was set.`,
 		Example: `  skykv touch file:app.db session:42 --ttl 30m
@@ -90,7 +90,7 @@ With KV_URL set:
 	f := cmd.Flags()
 	expiry.add(f)
 	f.BoolVar(&never, "never", false, "let the entry live until it is deleted")
-	f.StringVar(&ifVersion, "if-version", "", "only if the entry is still in this version, as get --json printed it")
+	f.StringVar(&ifVersion, "if-version", "", "only if the entry still has this version, as get --json printed it")
 	f.BoolVar(&asJSON, "json", false, "print the key and the new version as JSON")
 	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at", "never")
 	return cmd
@@ -104,11 +104,11 @@ func (c *cli) newIncr() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "incr [URL] KEY [DELTA]",
 		Short: "Add to a number",
-		Long: `Add DELTA, 1 unless given, to the number under KEY, and print the sum. There is no number
-where there is no entry: it counts as 0. Put -- before a DELTA that begins with -.
+		Long: `Add DELTA, by default 1, to the number under KEY, and print the sum. An absent entry counts
+as 0. Put -- before a DELTA that begins with -.
 
-The entry keeps its expiry. With --ttl or --expire-at it gets another one, with --if-new
-only if there was no entry: such is a window of a rate limit. Exits with 5 if it is unknown
+The entry keeps its expiry. --ttl or --expire-at sets a new one. With --if-new they set it
+only for a new entry, as for the window of a rate limit. Exits with 5 if it is unknown
 whether DELTA was added.`,
 		Example: `  skykv incr file:app.db views:home
   skykv incr file:app.db credit:42 -- -10
@@ -117,7 +117,7 @@ With KV_URL set:
   skykv incr "hits:$USER" --ttl 1m --if-new`,
 		Args: rangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n := len(args) // the arguments that are no URL
+			n := len(args) // number of arguments that are not the URL
 			if n == 3 || n == 2 && c.isURL(args[0]) {
 				n--
 			}
@@ -128,7 +128,7 @@ With KV_URL set:
 			delta := int64(1)
 			if len(rest) == 2 {
 				if delta, err = strconv.ParseInt(rest[1], 10, 64); err != nil {
-					return usagef("DELTA is no whole number of 64 bits; want one such as 1 or -10")
+					return usagef("DELTA is not a whole number of 64 bits; want one such as 1 or -10")
 				}
 			}
 			expires, err := expiry.option(cmd)
@@ -160,7 +160,7 @@ With KV_URL set:
 	}
 	f := cmd.Flags()
 	expiry.add(f)
-	f.BoolVar(&ifNew, "if-new", false, "set the expiry of --ttl only if there was no entry")
+	f.BoolVar(&ifNew, "if-new", false, "set the expiry of --ttl only for a new entry")
 	f.BoolVar(&asJSON, "json", false, "print the key and the sum as JSON")
 	cmd.MarkFlagsMutuallyExclusive("ttl", "expire-at")
 	return cmd
@@ -170,8 +170,8 @@ func (c *cli) newTTL() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ttl [URL] KEY",
-		Short: "Tell how long an entry lives on",
-		Long: `Print how long the entry under KEY lives on, such as 29m59.5s, or never if it does not
+		Short: "Print the time until an entry expires",
+		Long: `Print the time until the entry under KEY expires, such as 29m59.5s, or never if it does not
 expire. Exits with 3 if there is no such entry. The value is not transferred where the
 service can avoid it. With --json, print the key and "expiresAt".`,
 		Example: `  skykv ttl file:app.db session:42

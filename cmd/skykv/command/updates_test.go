@@ -29,7 +29,7 @@ func TestExpiriesAndCounters(t *testing.T) {
 		good(t, "touch", url, "a", "--ttl", "1h")
 		left, err := time.ParseDuration(strings.TrimSpace(good(t, "ttl", url, "a")))
 		if err != nil || left < 50*time.Minute || left > time.Hour || good(t, "get", url, "a") != "value" {
-			t.Errorf("rule: touch sets the expiry and leaves the value; ttl prints %s, %v", left, err)
+			t.Errorf("rule: touch sets the expiry and keeps the value; ttl prints %s, %v", left, err)
 		}
 		good(t, "touch", url, "a", "--expire-at", "2099-01-31T12:00:00.125Z")
 		want := time.Date(2099, 1, 31, 12, 0, 0, 125e6, time.UTC)
@@ -72,11 +72,11 @@ func TestExpiriesAndCounters(t *testing.T) {
 		until := expiryOf(t, url, "hits")
 		good(t, "incr", url, "hits", "--ttl", "2h", "--if-new")
 		if got := expiryOf(t, url, "hits"); !got.Equal(until) || until.IsZero() {
-			t.Errorf("rule: with --if-new the expiry is that of the first call; it was %s and is %s", until, got)
+			t.Errorf("rule: with --if-new the first call sets the expiry; it was %s and is %s", until, got)
 		}
-		bad(t, exitUsage, "DELTA is no whole number", "incr", url, "n", "1.5")
+		bad(t, exitUsage, "DELTA is not a whole number", "incr", url, "n", "1.5")
 		bad(t, exitUsage, "--if-new needs --ttl", "incr", url, "n", "--if-new")
-		bad(t, exitFailure, "no whole number in decimal text", "incr", url, "a")
+		bad(t, exitFailure, "not a whole number in decimal text", "incr", url, "a")
 
 		if got := good(t, "scan", url, "--keys-only", "--from", "ab", "--before", "new"); got != "ab\nhits\nn\n" {
 			t.Errorf("rule: scan prints the keys from one and before another; it prints %q", got)

@@ -13,7 +13,7 @@ func (c *cli) newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
-		Long:    `Print the version of skykv, of Go, and the platform, as reports of bugs need them.`,
+		Long:    `Print the version of skykv and of Go, and the platform, for a bug report.`,
 		Example: `  skykv version`,
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -31,7 +31,7 @@ func (c *cli) newVersion() *cobra.Command {
 	return cmd
 }
 
-// version is that of the module, as the go command recorded it.
+// version returns the version of the module, as the go command recorded it.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
@@ -39,7 +39,7 @@ func version() string {
 	return "(devel)"
 }
 
-// goVersion is the version of Go, and the platform.
+// goVersion returns the version of Go, and the platform.
 func goVersion() string {
 	return fmt.Sprintf("%s %s/%s", runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // OnEach runs test with an empty store of each provider, those of the services on
-// their emulators, and skips the ones that are not to be had. Packages that call
-// it have a TestMain with emulator.Main.
+// their emulators, and skips unavailable ones. Packages that call it have a
+// TestMain with emulator.Main.
 func OnEach(t *testing.T, test func(t *testing.T, store *kv.Store)) {
 	OnEachURL(t, func(t *testing.T, url string) {
 		store, err := providers.Open(t.Context(), url)

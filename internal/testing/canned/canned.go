@@ -1,5 +1,5 @@
-// Package canned answers HTTP requests over loopback with next to no work and
-// without allocating, so that what is measured against it is the client.
+// Package canned responds to HTTP requests over loopback with almost no work and
+// without allocating, so that a benchmark measures only the client.
 package canned
 
 import (
@@ -13,32 +13,33 @@ import (
 	"time"
 )
 
-// Request is what answers may depend on. It is valid until the answer is sent.
+// Request is the part of a request on which responses may depend. It is valid until
+// the response is sent.
 type Request struct {
 	Method, Path []byte
-	Operation    []byte // what follows the dot in the header X-Amz-Target
+	Operation    []byte // the part after the dot in the header X-Amz-Target
 	IfMatch      []byte // the header of this name
 	Body         []byte
 }
 
-// Server answers requests of HTTP/1.1, which have a Content-Length.
+// Server responds to HTTP/1.1 requests with a Content-Length.
 type Server struct {
-	// Answer appends the whole answer to a request, from its status line on.
+	// Answer appends the whole response to a request, from its status line on.
 	Answer func(r *Request, answer []byte) []byte
 
-	// Delay passes before each answer, as if the service were so far away.
+	// Delay passes before each response, to simulate the distance to the service.
 	Delay time.Duration
 
 	// Slow passes instead before one of SlowEvery answers, at random; none where that is 0.
 	Slow      time.Duration
 	SlowEvery int
 
-	// Accepted counts the connections that clients made, and Bytes what was read from
+	// Accepted counts the connections from clients, and Bytes the bytes read from
 	// them and written to them.
 	Accepted, Bytes atomic.Int64
 }
 
-// Serve answers on the connections that listener accepts until it is closed.
+// Serve serves the connections that listener accepts until it is closed.
 func (s *Server) Serve(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()

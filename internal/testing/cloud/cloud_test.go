@@ -1,6 +1,6 @@
-// Package cloud checks skykv against real accounts, and writes a dated report for each
-// service. make cloud runs it; docs/services.md says what for. Without URLs in the
-// environment it tries itself, briefly, on the emulators.
+// Package cloud checks skykv with real accounts, and writes a dated report for each
+// service. make cloud runs it; see docs/services.md. Without URLs in the environment
+// it runs a short check on the emulators.
 package cloud
 
 import (
@@ -25,11 +25,11 @@ import (
 
 // The environment. The stores must be empty, and nobody else may use them meanwhile.
 const (
-	envURLs     = "SKYKV_CLOUD_URLS"     // of the stores, with spaces between them
+	envURLs     = "SKYKV_CLOUD_URLS"     // the stores, separated by spaces
 	envRefused  = "SKYKV_CLOUD_REFUSED"  // URLs that Open must refuse, such as one with a project's number
-	envRequests = "SKYKV_CLOUD_REQUESTS" // how many requests each store may cost at most
-	envPuts     = "SKYKV_CLOUD_PUTS"     // how many entries are put at once
-	envIdle     = "SKYKV_CLOUD_IDLE"     // how long the connections are left alone
+	envRequests = "SKYKV_CLOUD_REQUESTS" // greatest number of requests to each store
+	envPuts     = "SKYKV_CLOUD_PUTS"     // number of entries that are put at once
+	envIdle     = "SKYKV_CLOUD_IDLE"     // time without requests on the connections
 	envReports  = "SKYKV_CLOUD_REPORTS"  // the folder of the reports
 )
 
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) { emulator.Main(m) }
 // settings of a run.
 type settings struct {
 	requests int64
-	opens    int // how often the store is provisioned and opened
+	opens    int // number of times the store is provisioned and opened
 	puts     int
 	idle     time.Duration
 	rounds   int // of the torture
@@ -83,7 +83,8 @@ func TestCloud(t *testing.T) {
 	}
 }
 
-// Every finding of the checks must reach the report, and the bound on requests must hold.
+// Every finding of the checks must be in the report, and the limit on requests must
+// hold.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	s := settings{requests: 100, opens: 1, puts: 300, rounds: 1, reports: t.TempDir()}
@@ -247,7 +248,7 @@ func keys(n int) []string {
 	return keys
 }
 
-// pages reads the first n entries in pages of growing length, one scan.
+// pages reads the first n entries in pages of growing length, in one scan.
 func pages(ctx context.Context, store *kv.Store, n int) error {
 	at := 0
 	for size, cursor := 1, ""; at < n; size++ {
@@ -285,8 +286,8 @@ func idle(ctx context.Context, store *kv.Store, d time.Duration) (string, error)
 	return fmt.Sprintf("the read after it took %s", time.Since(began).Round(time.Millisecond)), err
 }
 
-// tortured has clients of three stores write the same keys, and checks that what they
-// saw is linearizable.
+// tortured lets clients of three stores write the same keys, and checks that the
+// history is linearizable.
 func tortured(ctx context.Context, open func(context.Context) (*kv.Store, error), s settings) (string, error) {
 	var stores []*kv.Store
 	for range 3 {
@@ -307,7 +308,7 @@ func tortured(ctx context.Context, open func(context.Context) (*kv.Store, error)
 			return "", err
 		}
 	}
-	for key, err := range stores[0].Scan(ctx, "", kv.KeysOnly()) { // what the rounds left
+	for key, err := range stores[0].Scan(ctx, "", kv.KeysOnly()) { // the entries that the rounds left
 		if err != nil {
 			return "", err
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// report is what the checks of one store found. It holds no URL, which may name accounts.
+// report has the findings for one store. It has no URL, which may contain account names.
 type report struct {
 	scheme   string
 	began    time.Time
@@ -21,7 +21,7 @@ type report struct {
 	budget   *budget
 }
 
-// finding is the outcome of one check.
+// finding is the result of one check.
 type finding struct {
 	what, detail string
 	took         time.Duration
@@ -76,7 +76,7 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
-// budget bounds what a run may cost.
+// budget limits the requests of a run.
 type budget struct {
 	most int64
 	used atomic.Int64
@@ -86,14 +86,15 @@ var errBudget = errors.New("the run has made as many requests as it may")
 
 func (b *budget) wrap(d kv.Driver) kv.Driver { return &counting{d, b} }
 
-// counting is a driver that makes no call when the budget is used up. It counts at
-// least one request for each call.
+// counting is a driver that refuses calls when the budget is used up. It counts at least
+// one request for each call.
 type counting struct {
 	kv.Driver
 	budget *budget
 }
 
-// begin refuses a call, or returns the meter of its requests and what counts them.
+// begin refuses a call, or returns the meter of its requests and a function that counts
+// them.
 func (c *counting) begin(outer *kv.Meter) (meter *kv.Meter, end func(), err error) {
 	if c.budget.used.Add(1) > c.budget.most {
 		c.budget.used.Add(-1)

@@ -32,7 +32,7 @@ const (
 	azureTablesImage = "mcr.microsoft.com/azure-storage/azurite:3.37.0"
 )
 
-// A container runs an image with the module made for it. The container may be non-nil in spite of an error.
+// A container runs an image with its testcontainers module. The container may be non-nil together with an error.
 type container func(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error)
 
 func dynamoDBContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
@@ -63,7 +63,7 @@ func firestoreContainer(ctx context.Context, opts ...testcontainers.ContainerCus
 func azureTablesContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
 	opts = append(opts,
 		azurite.WithEnabledServices(azurite.TableService),
-		// Given one service the module still starts all three.
+		// Even for one service the module starts all three.
 		testcontainers.WithEntrypoint(guarded("azurite-table")...),
 		testcontainers.WithCmdArgs(azureTablesFlags...),
 	)
@@ -74,10 +74,10 @@ func azureTablesContainer(ctx context.Context, opts ...testcontainers.ContainerC
 	return c.Container, err
 }
 
-// containerLabel marks the containers of this package. Its value is the process id of the program that made it.
+// containerLabel marks the containers of this package. Its value is the process id of the program that created it.
 const containerLabel = "skykv.emulator"
 
-// ContainersOf lists the containers of the program with a process id, in any state, for tests that there are none left.
+// ContainersOf lists the containers of the program with a process id, in any state, for tests that none are left.
 // Without Docker there are none.
 func ContainersOf(ctx context.Context, pid int) ([]string, error) {
 	if dockerUsable(ctx) != nil {
@@ -113,7 +113,7 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 	defer docker.Close()
 	_ = removeUnstarted(ctx, docker, unstartedAfter, containerLabel) // the next start tries again
 
-	// The name is chosen here, so that the container can be removed even if Docker's answer to its creation is lost.
+	// The name is chosen here, so that the container can be removed even if Docker's response to its creation is lost.
 	name := "skykv-" + string(s.kind) + "-" + strings.ToLower(rand.Text())
 	port := network.MustParsePort(s.port)
 	output := new(tail)
@@ -125,14 +125,14 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		testcontainers.WithName(name),
 		testcontainers.WithLabels(map[string]string{containerLabel: strconv.Itoa(os.Getpid())}),
 		testcontainers.WithLogger(output),
-		testcontainers.WithWaitStrategy(noWait), // in place of the module's: what counts is ready, below
+		testcontainers.WithWaitStrategy(noWait), // instead of the module's: ready decides, below
 		testcontainers.WithConfigModifier(func(config *containertypes.Config) {
 			// Docker ends the container's input when the one connection attached to it ends.
 			config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
 		}),
 		testcontainers.WithHostConfigModifier(func(config *containertypes.HostConfig) {
-			config.AutoRemove = true // also where nobody is left to remove it
-			// An emulator takes anybody's requests, and must not take those of other machines.
+			config.AutoRemove = true // also if no process is left to remove it
+			// An emulator accepts requests from anybody, so it must not be reachable from other machines.
 			binding := network.PortBinding{HostIP: loopback}
 			if at != 0 {
 				binding.HostPort = strconv.Itoa(int(at))
@@ -145,7 +145,7 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 				return creation.begin()
 			}},
 			PreStarts: []testcontainers.ContainerHook{func(ctx context.Context, c testcontainers.Container) error {
-				if creation.caller.Err() != nil { // nobody wants it any more
+				if creation.caller.Err() != nil { // the caller does not want it any more
 					return context.Cause(creation.caller)
 				}
 				result, err := docker.ContainerAttach(context.WithoutCancel(ctx), c.GetContainerID(), client.ContainerAttachOptions{
@@ -157,7 +157,7 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 				attached = &result
 				go func() {
 					defer close(ended)
-					// It ends when the container does, with nothing to report but that.
+					// It ends when the container ends, and reports nothing else.
 					_, _ = stdcopy.StdCopy(output, output, result.Reader)
 				}()
 				return nil
@@ -168,10 +168,10 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		if creation.begun && answerLost(err) {
 			err = errors.Join(err, removeContainer(name, appearWithin))
 		}
-		return nil, unavailable("Docker runs no %s: %w", s.name, err) // say, its image cannot be pulled
+		return nil, unavailable("Docker runs no %s: %w", s.name, err) // for example, its image cannot be pulled
 	}
 	stop := func() error {
-		// With no time to stop it is killed at once: there is nothing to save.
+		// Without a stop timeout it is killed at once: there is nothing to save.
 		err := testcontainers.TerminateContainer(c, testcontainers.StopTimeout(0))
 		if attached != nil {
 			attached.Close()
@@ -186,7 +186,7 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 	if err == nil {
 		var published network.Port
 		published, err = c.MappedPort(ctx, s.port)
-		// Not localhost, which may be ::1, where the same number may be another container's.
+		// Not localhost: that may be ::1, where the same port may belong to another container.
 		hostPort = net.JoinHostPort(loopback.String(), published.Port())
 	}
 	if err == nil {
@@ -200,12 +200,13 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// createGrace is how long Docker gets to complete a container that nobody wants any more. Creating and starting one takes
+// createGrace is the time for Docker to complete a container whose caller has given up. Creating and starting one takes
 // half a second on an idle machine.
 const createGrace = 30 * time.Second
 
-// A creation is the context of making one container. Docker completes a creation whose request was cancelled, and tells
-// nobody. So the context ends with the caller's before the creation has begun, and outlives it by createGrace after.
+// A creation is the context of creating one container. Docker completes a creation whose request was cancelled, without
+// a report. So before the creation begins the context ends with the caller's, and afterwards it lasts createGrace
+// longer.
 type creation struct {
 	ctx    context.Context
 	caller context.Context
@@ -219,7 +220,7 @@ func newCreation(caller context.Context) *creation {
 	return &creation{ctx: ctx, caller: caller, cancel: cancel, detach: context.AfterFunc(caller, cancel)}
 }
 
-// begin is called right before Docker is asked to create the container.
+// begin is called right before the request to create the container.
 func (c *creation) begin() error {
 	if !c.detach() {
 		return context.Cause(c.caller)
@@ -234,18 +235,18 @@ func (c *creation) end() {
 	c.cancel()
 }
 
-// answerLost reports whether Docker may have created, or may still create, a container in spite of err.
+// answerLost reports whether Docker may have created, or may still create, a container although there is an error.
 func answerLost(err error) bool {
 	return client.IsErrConnectionFailed(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 const (
-	removeWithin = 30 * time.Second // for Docker to remove a container
-	appearWithin = 10 * time.Second // for a container to appear whose creation was not answered
+	removeWithin = 30 * time.Second // time for Docker to remove a container
+	appearWithin = 10 * time.Second // time for a container to appear if the response to its creation was lost
 )
 
-// removeContainer removes a container, in whatever state, and returns when it is gone. It waits as long as appearing
-// for a container that Docker may still be creating.
+// removeContainer removes a container, in any state, and returns when it is gone. It waits for the time appearing for a
+// container that Docker may still be creating.
 func removeContainer(name string, appearing time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), appearing+removeWithin)
 	defer cancel()
@@ -261,7 +262,7 @@ func removeContainer(name string, appearing time.Duration) error {
 		_, err := docker.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		switch {
 		case err == nil:
-			appearing = 0 // and ask again: the answer may come before the container is gone
+			appearing = 0 // ask again: the response may come before the container is gone
 		case errdefs.IsNotFound(err) && time.Since(began) >= appearing:
 			return nil
 		}
@@ -273,12 +274,12 @@ func removeContainer(name string, appearing time.Duration) error {
 	}
 }
 
-// unstartedAfter is far longer than any container takes from its creation to its start.
+// unstartedAfter is far longer than the time between any container's creation and its start.
 const unstartedAfter = 5 * time.Minute
 
-// removeUnstarted removes the containers with all of the labels that were created, that long ago by Docker's clock, and
-// do not run: those of programs that were killed between the two. The guard ends the ones that run. It is an error when
-// Docker does the same for somebody else at the moment.
+// removeUnstarted removes containers with all of the labels that were created at least age ago by Docker's clock and do
+// not run. Programs that were killed before the start left them. The guard ends containers that run. If Docker is doing
+// the same for another program, that is an error.
 func removeUnstarted(ctx context.Context, docker *testcontainers.DockerClient, age time.Duration, labels ...string) error {
 	filters := client.Filters{}.Add("until", age.String()).Add("label", labels...)
 	_, err := docker.ContainerPrune(ctx, client.ContainerPruneOptions{Filters: filters})
@@ -287,30 +288,30 @@ func removeUnstarted(ctx context.Context, docker *testcontainers.DockerClient, a
 
 var noWait = wait.ForNop(func(context.Context, wait.StrategyTarget) error { return nil })
 
-// dockerUsable says what keeps this machine from running containers, in an error that matches ErrUnavailable.
+// dockerUsable returns why this machine cannot run containers, in an error that matches ErrUnavailable.
 func dockerUsable(ctx context.Context) error {
 	host, err := dockerHost(ctx)
 	if err != nil {
 		return unavailable("Docker does not answer: %w", err)
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return unavailable("Docker publishes ports at %s, and the emulators are for this machine alone; "+
+		return unavailable("Docker publishes ports at %s, and the emulators are only for this machine; "+
 			"if Docker does run here, set TESTCONTAINERS_HOST_OVERRIDE=%s", host, loopback)
 	}
 	return nil
 }
 
-// dockerHost asks the engine whether it is there, and returns the host where it publishes ports.
+// dockerHost checks that the engine is reachable, and returns the host where it publishes ports.
 func dockerHost(ctx context.Context) (host string, err error) {
 	defer func() {
-		// testcontainers panics when it cannot make out the engine's socket.
+		// testcontainers panics if it cannot find the engine's socket.
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	// testcontainers would go on to other engines if the one that DOCKER_HOST names does not answer.
+	// testcontainers would try other engines if the one in DOCKER_HOST does not answer.
 	if host := os.Getenv(client.EnvOverrideHost); host != "" {
 		named, err := client.New(client.FromEnv)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package emulator is the machinery of conformance/emulator, whose documentation says where an emulator comes from and
-// how it ends. It is apart because that package hands out stores and so imports the providers, whose own tests need
+// Package emulator implements conformance/emulator, whose documentation says where an emulator comes from and how
+// it ends. It is separate because that package returns stores and so imports the providers, whose own tests need
 // emulators too.
 package emulator
 
@@ -23,39 +23,39 @@ const (
 	KindAzureTables Kind = "aztables"
 )
 
-// The account that every Azurite has. The key is published and protects nothing:
+// The account of every Azurite. The key is public and protects nothing:
 // https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
 const (
 	AzureAccount = "devstoreaccount1"
 	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// ErrUnavailable is matched by the error of [Start] when there is no way to run the emulator here, or when
-// SKYKV_EMULATOR=off: a test skips. Every other error is the failure of something that should have worked.
+// ErrUnavailable is matched by the error of [Start] if no emulator can run here, or if SKYKV_EMULATOR=off: then a
+// test skips. Every other error is a failure.
 var ErrUnavailable = errors.New("no emulator available")
 
 // An Emulator is a running emulator. Its fields must not be changed.
 type Emulator struct {
 	Kind Kind
-	// Endpoint is where it listens, in the form that the service's client takes: "http://HOST:PORT" for DynamoDB,
-	// "HOST:PORT" (gRPC without TLS) for Firestore, "http://HOST:PORT/devstoreaccount1" for Azure Tables.
-	// It accepts any credentials, except Azure Tables, which wants AzureAccount and AzureKey.
+	// Endpoint is its address, in the form that the service's client takes: "http://HOST:PORT" for DynamoDB,
+	// "HOST:PORT" (gRPC without TLS) for Firestore, "http://HOST:PORT/devstoreaccount1" for Azure Tables. It
+	// accepts any credentials, except Azure Tables, which wants AzureAccount and AzureKey.
 	Endpoint string
-	// Way is how it was obtained: "environment", "docker" or "process".
+	// Way is the source of the emulator: "environment", "docker" or "process".
 	Way string
 
-	id   string // of the container or of the process group, for this package's tests
+	id   string // id of the container or process group, for this package's tests
 	stop func() error
 }
 
-// Stop ends the emulator and returns when it is gone, its data with it; one from the environment is left running.
-// Stop may be called more than once and by several goroutines.
+// Stop ends the emulator, deletes its data, and returns when it is gone. It leaves an emulator from the
+// environment running. Stop may be called more than once and by several goroutines.
 func (e *Emulator) Stop() error { return e.stop() }
 
-// A service is what there is to know about one kind.
+// A service has the facts about one kind.
 type service struct {
 	kind     Kind
-	name     string // as in messages
+	name     string // name in messages
 	variable string // names an endpoint in the environment
 	example  string // a value of that variable
 	get      string // completes "to get one, start Docker, or "
@@ -63,11 +63,11 @@ type service struct {
 	run      container                                        // starts the image
 	port     string                                           // serves in the container
 	command  func(context.Context) (commandLine, error)       // finds or installs the local program
-	endpoint func(hostPort string) string                     // what Emulator.Endpoint is for a HOST:PORT
+	endpoint func(hostPort string) string                     // returns Emulator.Endpoint for a HOST:PORT
 	probe    func(ctx context.Context, endpoint string) error // one real request
 }
 
-// The port that a started program listens on, on 127.0.0.1, is decided as late as possible.
+// commandLine returns the command for a port on 127.0.0.1. The port is chosen as late as possible.
 type commandLine func(port string) []string
 
 var services = map[Kind]*service{
@@ -98,11 +98,11 @@ var services = map[Kind]*service{
 	},
 }
 
-// Start starts an emulator, or finds the one named in the environment, and returns when it answers requests. The
-// package comment says where it comes from. The context bounds the start alone, which may have to pull an image or
-// install a package; the emulator then lives until Stop, or until the program ends, however it ends.
+// Start starts an emulator, or finds the one in the environment, and returns when it responds to requests. The
+// package comment says where it comes from. The context limits only the start, which may have to pull an image or
+// install a package. The emulator then runs until Stop, or until the program ends, however it ends.
 //
-// The error matches [ErrUnavailable] when nothing on this machine can run the emulator.
+// The error matches [ErrUnavailable] if nothing on this machine can run the emulator.
 func Start(ctx context.Context, kind Kind) (*Emulator, error) { return StartAt(ctx, kind, 0) }
 
 // StartAt is Start for a port of 127.0.0.1, or any free one if port is 0. An emulator that the environment names stays
@@ -110,7 +110,7 @@ func Start(ctx context.Context, kind Kind) (*Emulator, error) { return StartAt(c
 func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	s := services[kind]
 	if s == nil {
-		return nil, fmt.Errorf("emulator: unknown kind %q: it is %q, %q or %q", kind, KindDynamoDB, KindFirestore, KindAzureTables)
+		return nil, fmt.Errorf("emulator: unknown kind %q; want %q, %q or %q", kind, KindDynamoDB, KindFirestore, KindAzureTables)
 	}
 	only := os.Getenv("SKYKV_EMULATOR")
 	switch only {
@@ -118,7 +118,7 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	case "off":
 		return nil, unavailable("%s is off because SKYKV_EMULATOR=off; to run it, unset SKYKV_EMULATOR, then %s", s.name, s.advice())
 	default:
-		return nil, fmt.Errorf("emulator: SKYKV_EMULATOR=%q: it is docker, process or off, or unset to take what there is", only)
+		return nil, fmt.Errorf("emulator: SKYKV_EMULATOR=%q: want docker, process or off, or unset it to use any available way", only)
 	}
 	if endpoint := os.Getenv(s.variable); endpoint != "" && only == "" {
 		return s.fromEnvironment(ctx, endpoint)
@@ -130,7 +130,7 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 		}
 	}
 	var failures []error
-	usable := false // something was there, and failed
+	usable := false // there was a way, and it failed
 	for _, way := range []struct {
 		name  string
 		start func(context.Context, uint16) (*Emulator, error)
@@ -146,7 +146,7 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 			return e, nil
 		}
 		if ctx.Err() != nil {
-			// Nothing is known to be missing, so the text alone is kept of an error that may say so.
+			// Nothing is known to be missing, so only the text of an error is kept that may say so.
 			return nil, fmt.Errorf("emulator: starting %s (%s): %w: %v", s.name, way.name, context.Cause(ctx), err)
 		}
 		usable = usable || !errors.Is(err, ErrUnavailable)
@@ -155,8 +155,8 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	err := errors.Join(failures...)
 	switch {
 	case only != "":
-		// Forced: even what is merely missing is a failure, so the text alone is kept, not ErrUnavailable.
-		return nil, fmt.Errorf("emulator: no %s, and SKYKV_EMULATOR=%s allows no other way: %v", s.name, only, err)
+		// Forced: a missing program is also a failure, so only the text is kept, not ErrUnavailable.
+		return nil, fmt.Errorf("emulator: no %s, and SKYKV_EMULATOR=%s permits no other way: %v", s.name, only, err)
 	case usable:
 		return nil, fmt.Errorf("emulator: no %s:\n%v", s.name, err)
 	}
@@ -168,7 +168,7 @@ func (s *service) advice() string {
 	return fmt.Sprintf("start Docker, or %s, or name a running one, as in %s=%s", s.get, s.variable, s.example)
 }
 
-// fromEnvironment uses an emulator that somebody else runs.
+// fromEnvironment uses an emulator that another program runs.
 func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulator, error) {
 	endpoint = strings.TrimSuffix(endpoint, "/")
 	hostPort := endpoint
@@ -177,7 +177,7 @@ func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulat
 	}
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil || host == "" || port == "" || strings.ContainsAny(hostPort, "/@?#") || endpoint != s.endpoint(hostPort) {
-		// The value is not repeated: somebody may have put a secret into it.
+		// The value is not repeated: it may contain a secret.
 		return nil, fmt.Errorf("emulator: %s is not of the form %s", s.variable, s.example)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, namedWithin, fmt.Errorf("no answer within %v", namedWithin))
@@ -188,7 +188,7 @@ func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulat
 	return &Emulator{Kind: s.kind, Endpoint: endpoint, Way: "environment", stop: func() error { return nil }}, nil
 }
 
-// unavailable makes an error that matches ErrUnavailable without repeating its text.
+// unavailable returns an error that matches ErrUnavailable without repeating its text.
 func unavailable(format string, args ...any) error {
 	return unavailableError{fmt.Errorf(format, args...)}
 }

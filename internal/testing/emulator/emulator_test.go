@@ -22,7 +22,7 @@ func TestUnknownSettings(t *testing.T) {
 	}
 	for _, want := range []string{"podman", "docker", "process", "off"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("SKYKV_EMULATOR=podman: %q does not name %s; the message names what is allowed", err, want)
+			t.Errorf("SKYKV_EMULATOR=podman: %q does not name %s; the message names what is wanted", err, want)
 		}
 	}
 
@@ -35,7 +35,7 @@ func TestUnknownSettings(t *testing.T) {
 func TestOff(t *testing.T) {
 	t.Setenv("SKYKV_EMULATOR", "off")
 	for kind, s := range services {
-		t.Setenv(s.variable, s.example) // off goes before it
+		t.Setenv(s.variable, s.example) // off overrides it
 		_, err := Start(t.Context(), kind)
 		if !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("%s: got %v, want ErrUnavailable", kind, err)
@@ -48,7 +48,7 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// withoutEmulators makes a machine that has nothing to run an emulator with.
+// withoutEmulators makes the machine look as if it cannot run any emulator.
 func withoutEmulators(t *testing.T) {
 	t.Helper()
 	t.Setenv("SKYKV_EMULATOR", "")
@@ -94,7 +94,7 @@ func TestForcedWayIsMissing(t *testing.T) {
 	}
 }
 
-// tables is a service that answers the probes of DynamoDB and Azure Tables.
+// tables is a service that responds to the probes of DynamoDB and Azure Tables.
 func tables(t *testing.T) *httptest.Server {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -111,7 +111,7 @@ func tables(t *testing.T) *httptest.Server {
 }
 
 func TestEndpointFromEnvironment(t *testing.T) {
-	withoutEmulators(t) // so that nothing else can be taken
+	withoutEmulators(t) // so that no other way is available
 	server := tables(t)
 	for kind, path := range map[Kind]string{KindDynamoDB: "", KindAzureTables: "/devstoreaccount1"} {
 		for _, slash := range []string{"", "/"} {
@@ -133,8 +133,8 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	}
 }
 
-// The rule: a server that speaks DynamoDB's protocol can be used, one that wants requests to
-// be dated and signed in form included.
+// The rule: a server that speaks DynamoDB's protocol can be used, even one that wants a date
+// and a signature in form.
 func TestDynamoDBProbeIsDated(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
@@ -159,7 +159,7 @@ func TestForcedWayGoesBeforeEndpoint(t *testing.T) {
 	t.Setenv("SKYKV_DYNAMODB_ENDPOINT", tables(t).URL)
 	t.Setenv("SKYKV_EMULATOR", "process")
 	if e, err := Start(t.Context(), KindDynamoDB); err == nil {
-		t.Errorf("SKYKV_EMULATOR=process with an endpoint named: got %s; a forced way allows no other", e.Way)
+		t.Errorf("SKYKV_EMULATOR=process with an endpoint named: got %s; a forced way permits no other", e.Way)
 	}
 }
 
@@ -227,7 +227,8 @@ func TestEndpointDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// TestDocumentedNames keeps the public package's comment and what it describes together.
+// TestDocumentedNames checks that the public package's comment has the names of this
+// package.
 func TestDocumentedNames(t *testing.T) {
 	source, err := os.ReadFile("../../../conformance/emulator/emulator.go")
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// guardScript runs its arguments as a command until the command ends or the script's input does, whichever comes
-// first, and then kills its process group, itself included. The input's other end is held by this program alone,
-// so that the kernel (or Docker) closes it however this program ends. The same script runs local processes, as
-// leader of a process group, and containers, where the end of its process 1 ends everything.
+// guardScript runs its arguments as a command until the command ends or the script's input ends. Then it kills its
+// process group, including itself. Only this program holds the other end of the input, so the kernel (or Docker)
+// closes it however this program ends. The same script runs local processes, as leader of a process group, and
+// containers, where the end of process 1 ends everything.
 //
-// If it is told of a folder, it makes it, works in it and removes it: this program may be killed at any moment, and the
-// script is not. A process that still writes into the folder can make a removal fail, but not many times.
+// If there is a folder, the script creates it, works in it and removes it: this program may be killed at any moment,
+// but the script is not. A process that still writes into the folder can make a removal fail, but not many times.
 const guardScript = `if [ -n "$SKYKV_EMULATOR_FOLDER" ]; then
 	mkdir -m 700 "$SKYKV_EMULATOR_FOLDER" && cd "$SKYKV_EMULATOR_FOLDER" || exit
 fi
@@ -33,7 +33,7 @@ while [ -n "$SKYKV_EMULATOR_FOLDER" ] && [ -e "$SKYKV_EMULATOR_FOLDER" ] && [ "$
 done
 kill -9 0`
 
-// guarded is the command line that runs args under the script.
+// guarded returns the command line that runs args under the script.
 func guarded(args ...string) []string {
 	return append([]string{"/bin/sh", "-c", guardScript, "skykv-emulator"}, args...)
 }
@@ -47,7 +47,8 @@ type process struct {
 
 const killWithin = 10 * time.Second
 
-// startGuarded starts a program that prints into output and works in an empty folder, which is removed when it ends.
+// startGuarded starts a program that prints into output and works in an empty folder, which is removed when the
+// program ends.
 func startGuarded(output io.Writer, args ...string) (*process, error) {
 	cmd, folder, err := guardedCommand(args...)
 	if err != nil {
@@ -65,15 +66,15 @@ func startGuarded(output io.Writer, args ...string) (*process, error) {
 	p := &process{cmd, input, make(chan struct{})}
 	go func() {
 		defer close(p.ended)
-		_ = cmd.Wait()           // it is killed, so its status says nothing
-		_ = os.RemoveAll(folder) // there only if the guard could not do it, or there is none
+		_ = cmd.Wait()           // it is killed, so its status means nothing
+		_ = os.RemoveAll(folder) // needed only if the guard failed, or there is none
 	}()
 	return p, nil
 }
 
 // stop ends the program and waits until it is gone.
 func (p *process) stop() error {
-	_ = p.input.Close() // fails when the program ended by itself
+	_ = p.input.Close() // fails if the program has ended
 	select {
 	case <-p.ended:
 		return nil
@@ -88,7 +89,7 @@ func (p *process) stop() error {
 	}
 }
 
-// A tail keeps the end of what an emulator printed, for error messages.
+// A tail keeps the end of an emulator's output, for error messages.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
@@ -109,7 +110,7 @@ func (t *tail) Write(p []byte) (int, error) {
 // Printf makes a tail a logger for testcontainers.
 func (t *tail) Printf(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 
-// explain adds what was printed to err.
+// explain adds the output to err.
 func (t *tail) explain(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

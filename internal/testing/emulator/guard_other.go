@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-// stopPatience is none: nothing here watches the program's input.
+// stopPatience is 0: nothing here watches the program's input.
 const stopPatience = 0
 
 // guardedCommand runs args in a new folder.

@@ -11,11 +11,11 @@ import (
 	"syscall"
 )
 
-// stopPatience is how long the guard gets to do its work.
+// stopPatience is the time for the guard to do its work.
 const stopPatience = killWithin
 
-// guardedCommand runs args under the guard, which makes the folder, in a process group of its own: what is sent to this
-// program's group, as by Ctrl-C, would else end the guard before its work is done.
+// guardedCommand runs args under the guard, which creates the folder, in a separate process group. Otherwise a signal
+// to this program's group, such as Ctrl-C, would end the guard before its work is done.
 func guardedCommand(args ...string) (cmd *exec.Cmd, folder string, err error) {
 	folder, err = filepath.Abs(filepath.Join(os.TempDir(), "skykv-emulator-"+strings.ToLower(rand.Text())))
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// npmPackage returns the folder of an npm package below the user's cache folder, installing it first where it is
-// missing. Several programs may do that at once: each installs into a folder of its own, and the first one done
-// gives its folder the name that all of them look for.
+// npmPackage returns the folder of an npm package below the user's cache folder, and installs the package first
+// if it is missing. Several programs may do that at once: each installs into its own folder, and the first one
+// that is done renames its folder to the common name.
 func npmPackage(ctx context.Context, name, version string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -36,13 +36,13 @@ func npmPackage(ctx context.Context, name, version string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(temporary)
-	// Without a network npm would try for a minute.
+	// Without a network npm would retry for a minute.
 	if err := runTool(ctx, npm, "install", "--prefix", temporary, "--ignore-scripts", "--no-audit", "--no-fund",
 		"--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000", name+"@"+version); err != nil {
 		return "", unavailable("installing npm's %s@%s: %w", name, version, err)
 	}
 	if err := os.Rename(temporary, installed); err != nil {
-		if _, missing := os.Stat(folder); missing != nil { // not because another was faster
+		if _, missing := os.Stat(folder); missing != nil { // and not because another program was faster
 			return "", err
 		}
 	}
@@ -51,7 +51,7 @@ func npmPackage(ctx context.Context, name, version string) (string, error) {
 
 const installing = "installing-"
 
-// removeAbandoned removes what programs left that were killed while they installed.
+// removeAbandoned removes the folders of programs that were killed while they installed.
 func removeAbandoned(cache string) {
 	folders, _ := filepath.Glob(filepath.Join(cache, installing+"*"))
 	for _, folder := range folders {

@@ -30,19 +30,19 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// interruptions are the ways in which a program that starts an emulator is interrupted.
+// interruptions are the ways to interrupt a program that starts an emulator.
 var interruptions = []struct {
 	name, child string
 	signal      syscall.Signal
 }{
-	{"a program's Ctrl-C", "program", syscall.SIGINT}, // as of skykv dev
+	{"a program's Ctrl-C", "program", syscall.SIGINT}, // like skykv dev
 	{"a test's Ctrl-C", "test", syscall.SIGINT},
 	{"a test's kill", "test", syscall.SIGKILL},
 }
 
 const childStarts = "SKYKV_EMULATOR_TEST_STARTS" // "program" or "test"
 
-// TestStartingChild is the child that gets interrupted. Azurite starts fastest.
+// TestStartingChild is the child that is interrupted. Azurite starts fastest.
 func TestStartingChild(t *testing.T) {
 	switch os.Getenv(childStarts) {
 	case "program":
@@ -70,9 +70,9 @@ func TestStartingChild(t *testing.T) {
 	}
 }
 
-// A startingChild runs TestStartingChild in a process of its own.
+// A startingChild runs TestStartingChild in a separate process.
 type startingChild struct {
-	by      syscall.Signal // what interrupts it
+	by      syscall.Signal // the signal that interrupts it
 	cmd     *exec.Cmd
 	folder  string // for temporary files
 	lines   *bufio.Scanner
@@ -97,7 +97,7 @@ func startChild(t *testing.T, way, does string, by syscall.Signal, env ...string
 	return c
 }
 
-// environment is what distinguishes the processes that the child starts, and theirs.
+// environment identifies the processes that the child starts, and theirs.
 func (c *startingChild) environment() string { return "TMPDIR=" + c.folder }
 
 func (c *startingChild) await(t *testing.T, line string) {
@@ -123,7 +123,7 @@ func (c *startingChild) wait() (signaled bool) {
 	return c.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
 }
 
-// left lists what the child left.
+// left lists what the child left running or on the disk.
 func (c *startingChild) left(t *testing.T) []string {
 	t.Helper()
 	left, err := ContainersOf(t.Context(), c.cmd.Process.Pid)
@@ -135,7 +135,7 @@ func (c *startingChild) left(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, file := range environments {
-		environment, _ := os.ReadFile(file) // of other users or ended: not ours
+		environment, _ := os.ReadFile(file) // other users' processes, or ended ones: not ours
 		if bytes.Contains(append(environment, 0), []byte(c.environment()+"\x00")) {
 			command, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(file)), command))
@@ -151,8 +151,8 @@ func (c *startingChild) left(t *testing.T) []string {
 	return left
 }
 
-// check looks at what there is after the child ended. What it stopped itself is gone then. What ends without it, since a
-// signal ended the child at once, is gone soon.
+// check checks what is left after the child ended. What it stopped itself is gone then. If a signal ended the child at
+// once, the rest is gone soon.
 func (c *startingChild) check(t *testing.T, signaled bool) {
 	t.Helper()
 	left := c.left(t)
@@ -180,7 +180,8 @@ func (c *startingChild) checkAgain(t *testing.T) {
 	}
 }
 
-// removeCreated removes what SIGKILL may leave, a container that was never started, as another start does later.
+// removeCreated removes what SIGKILL may leave: a container that was never started. Another start would remove it
+// later.
 func (c *startingChild) removeCreated(t *testing.T) {
 	t.Helper()
 	if c.by == syscall.SIGKILL && dockerUsable(t.Context()) == nil {
@@ -188,10 +189,10 @@ func (c *startingChild) removeCreated(t *testing.T) {
 	}
 }
 
-// ofAnyAge is negative, since Docker rounds to seconds.
+// ofAnyAge is negative, because Docker rounds to seconds.
 const ofAnyAge = -time.Minute
 
-// removeUnstartedNow removes containers as the next start does, which looks for older ones.
+// removeUnstartedNow removes containers as the next start does, but also younger ones.
 func removeUnstartedNow(t *testing.T, age time.Duration, labels ...string) {
 	t.Helper()
 	docker, err := testcontainers.NewDockerClientWithOpts(t.Context())
@@ -216,14 +217,14 @@ func removeUnstartedNow(t *testing.T, age time.Duration, labels ...string) {
 // interruptedChildren calls test, which starts many children and passes on each that was interrupted, in parallel.
 func interruptedChildren(t *testing.T, test func(t *testing.T, ended chan<- *startingChild)) {
 	ended := make(chan *startingChild, 1000)
-	t.Run("interrupted", func(t *testing.T) { test(t, ended) }) // returns when all are over
+	t.Run("interrupted", func(t *testing.T) { test(t, ended) }) // returns when all have ended
 	close(ended)
 	for c := range ended {
 		c.checkAgain(t)
 	}
 }
 
-// TestInterruptedAtAnyMoment interrupts children at moments from the beginning of a start until about its end.
+// TestInterruptedAtAnyMoment interrupts children at moments between the beginning and about the end of a start.
 func TestInterruptedAtAnyMoment(t *testing.T) {
 	const moments = 8
 	for _, way := range []string{"docker", "process"} {
@@ -234,12 +235,12 @@ func TestInterruptedAtAnyMoment(t *testing.T) {
 			c.await(t, "started")
 			whole := time.Since(began)
 			if len(c.left(t)) == 0 {
-				t.Error("an emulator runs, and this test does not see it: it could not see one that is left")
+				t.Error("an emulator runs, and this test does not find it: it could not find one that is left")
 			}
 			c.interrupt()
 			c.check(t, c.wait())
 			t.Logf("a whole start takes %v", whole.Round(time.Millisecond))
-			whole = min(whole, 2*time.Second) // it takes long on a busy machine only
+			whole = min(whole, 2*time.Second) // it takes longer only on a busy machine
 
 			interruptedChildren(t, func(t *testing.T, ended chan<- *startingChild) {
 				for _, by := range interruptions {
@@ -259,13 +260,13 @@ func TestInterruptedAtAnyMoment(t *testing.T) {
 	}
 }
 
-// A dockerProxy stands between a child and Docker. What a request asks for is the last word of its path.
+// A dockerProxy stands between a child and Docker. The last word of a request's path says what it requests.
 type dockerProxy struct {
-	environment string // names it to the child
+	environment string // passes its address to the child
 	docker      http.RoundTripper
 
-	request  func(what string, r *http.Request) // is called before the request is passed on
-	response func(what string, r *http.Request) // is called before the response is passed on
+	request  func(what string, r *http.Request) // called before the request is passed on
+	response func(what string, r *http.Request) // called before the response is passed on
 }
 
 func newDockerProxy(t *testing.T) *dockerProxy {
@@ -286,7 +287,7 @@ func newDockerProxy(t *testing.T) *dockerProxy {
 			p.response(path.Base(r.Request.URL.Path), r.Request)
 			return nil
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // of children that are gone
+		ErrorLog: log.New(io.Discard, "", 0), // errors of children that have ended
 	}
 	folder, err := os.MkdirTemp("", "skykv-proxy-") // t.TempDir may be too long for a socket
 	if err != nil {
@@ -311,8 +312,8 @@ func newDockerProxy(t *testing.T) *dockerProxy {
 	return p
 }
 
-// TestDockerInterruptedBetweenRequests interrupts children at the moments that count: when Docker is asked to create a
-// container and when it has done so, and the same for the connection that keeps it alive and for its start.
+// TestDockerInterruptedBetweenRequests interrupts children at the critical moments: before and after Docker creates a
+// container, attaches the connection that keeps it alive, and starts it.
 func TestDockerInterruptedBetweenRequests(t *testing.T) {
 	available(t, "docker")
 	interruptedChildren(t, func(t *testing.T, ended chan<- *startingChild) {
@@ -339,7 +340,7 @@ func TestDockerInterruptedBetweenRequests(t *testing.T) {
 							proxy.response = func(this string, r *http.Request) {
 								if this == what {
 									interrupt()
-									// Whoever does not wait for the answer to the end is gone by now.
+									// A child that does not wait for the response has ended by now.
 									select {
 									case <-r.Context().Done():
 									case <-time.After(300 * time.Millisecond):
@@ -364,7 +365,7 @@ func TestDockerInterruptedBetweenRequests(t *testing.T) {
 	})
 }
 
-// TestDockerCreationIsNotAnswered loses the answer to the creation of a container, which goes on meanwhile.
+// TestDockerCreationIsNotAnswered loses the response to the creation of a container, which continues meanwhile.
 func TestDockerCreationIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	available(t, "docker")
@@ -380,7 +381,7 @@ func TestDockerCreationIsNotAnswered(t *testing.T) {
 			t.Error(err)
 		}
 		creating.Go(func() {
-			<-time.After(500 * time.Millisecond) // the child asks for its removal before
+			<-time.After(500 * time.Millisecond) // the child requests its removal before
 			later := r.Clone(context.Background())
 			later.URL.Scheme, later.URL.Host, later.Body = "http", "docker", io.NopCloser(bytes.NewReader(body))
 			resp, err := proxy.docker.RoundTrip(later)
@@ -404,7 +405,8 @@ func TestDockerCreationIsNotAnswered(t *testing.T) {
 	c.check(t, false)
 }
 
-// TestDockerRemoveUnstarted: what a killed program left is removed when it is old enough, and nothing else is.
+// TestDockerRemoveUnstarted checks that containers of a killed program are removed if they are old enough, and no
+// others.
 func TestDockerRemoveUnstarted(t *testing.T) {
 	t.Parallel()
 	available(t, "docker")
@@ -425,7 +427,7 @@ func TestDockerRemoveUnstarted(t *testing.T) {
 		want  int
 	}{
 		{time.Hour, labelOf(c.cmd.Process.Pid), 1}, // it may be about to be started
-		{ofAnyAge, labelOf(1), 1},                  // it is another's
+		{ofAnyAge, labelOf(1), 1},                  // it is another program's
 		{ofAnyAge, labelOf(c.cmd.Process.Pid), 0},
 	} {
 		removeUnstartedNow(t, tc.age, containerLabel, tc.label)

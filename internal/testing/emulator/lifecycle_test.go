@@ -22,8 +22,8 @@ import (
 
 var kinds = []Kind{KindDynamoDB, KindFirestore, KindAzureTables}
 
-// available skips a test of a way that this machine does not have. The way that SKYKV_EMULATOR forces is never
-// skipped, and off skips all.
+// available skips a test of a way that this machine does not have. It never skips a way that SKYKV_EMULATOR forces.
+// With off it skips all.
 func available(t *testing.T, way string, kinds ...Kind) {
 	t.Helper()
 	if os.Getenv("SKYKV_EMULATOR") == "off" {
@@ -43,7 +43,7 @@ func available(t *testing.T, way string, kinds ...Kind) {
 	}
 }
 
-// localProgram says what is missing to run a kind as a process, looking for it once.
+// localProgram returns what is missing to run a kind as a process. It checks only once.
 var localProgram = func() map[Kind]func() error {
 	once := map[Kind]func() error{}
 	for kind, s := range services {
@@ -63,10 +63,10 @@ func notAvailable(t *testing.T, way string, err error) {
 	t.Skipf("%s: %v", way, err)
 }
 
-// notRun is in the error when Docker is there and does not run the image, as when there is no registry to pull from.
+// notRun is in the error if Docker is reachable but does not run the image, for example without a registry.
 const notRun = "Docker runs no "
 
-// gone fails the test when the emulator is not gone in a few seconds: its port, and its container or its processes.
+// gone fails the test if the emulator's port, container or processes are not gone in a few seconds.
 func gone(t *testing.T, e *Emulator) {
 	t.Helper()
 	hostPort := e.Endpoint
@@ -80,7 +80,7 @@ func gone(t *testing.T, e *Emulator) {
 		left := ""
 		if conn, err := net.DialTimeout("tcp", hostPort, time.Second); err == nil {
 			conn.Close()
-			left = "something listens at " + hostPort
+			left = "a program listens at " + hostPort
 		} else if running(t, e) {
 			left = e.Way + " " + e.id + " exists"
 		}
@@ -90,7 +90,7 @@ func gone(t *testing.T, e *Emulator) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%s (%s) was to be gone, but %s", e.Kind, e.Way, left)
+			t.Fatalf("%s (%s) must be gone, but %s", e.Kind, e.Way, left)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func running(t *testing.T, e *Emulator) bool {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(output)) {
-			// A dead process whose parent has not looked yet is a zombie.
+			// A dead process whose parent has not waited for it is a zombie.
 			if fields := strings.Fields(line); len(fields) == 2 && fields[0] == e.id && !strings.HasPrefix(fields[1], "Z") {
 				return true
 			}
@@ -154,10 +154,10 @@ func TestStart(t *testing.T) {
 					publishedOnLoopback(t, e)
 				}
 				if !running(t, e) {
-					t.Errorf("%s %s is not running, as this test sees it: it could not see it end", e.Way, e.id)
+					t.Errorf("%s %s is not found by this test, so the test could not notice its end", e.Way, e.id)
 				}
 
-				// Another program is told of it, and leaves it running.
+				// Another program gets its endpoint, and leaves it running.
 				t.Setenv("SKYKV_EMULATOR", "")
 				t.Setenv(services[kind].variable, e.Endpoint)
 				named, err := Start(t.Context(), kind)
@@ -190,7 +190,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// publishedOnLoopback looks at what the engine did: a port published for all addresses is reachable from other machines.
+// publishedOnLoopback checks what the engine did: a port that is published on all addresses is reachable from other
+// machines.
 func publishedOnLoopback(t *testing.T, e *Emulator) {
 	t.Helper()
 	docker, err := testcontainers.NewDockerClientWithOpts(t.Context())
@@ -207,7 +208,7 @@ func publishedOnLoopback(t *testing.T, e *Emulator) {
 		for _, binding := range bindings {
 			published++
 			if !binding.HostIP.IsLoopback() {
-				t.Errorf("rule: no port is published beyond loopback; %s of %s is at %s:%s", port, e.Kind, binding.HostIP, binding.HostPort)
+				t.Errorf("rule: ports are published only on loopback; %s of %s is at %s:%s", port, e.Kind, binding.HostIP, binding.HostPort)
 			}
 		}
 	}
@@ -216,7 +217,8 @@ func publishedOnLoopback(t *testing.T, e *Emulator) {
 	}
 }
 
-// TestDockerElsewhere: an engine that publishes its ports at another address than this machine's own is of no use.
+// TestDockerElsewhere checks that an engine that publishes its ports at another address than this machine's is not
+// used.
 func TestDockerElsewhere(t *testing.T) {
 	available(t, "docker")
 	for host, want := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "172.17.0.1": false, "docker.example": false, "": false} {
@@ -231,7 +233,7 @@ func TestDockerElsewhere(t *testing.T) {
 	}
 }
 
-// TestCancelledStart: a start that ran out of time is a failure, not a reason to skip.
+// TestCancelledStart checks that a start that ran out of time is a failure, not a reason to skip.
 func TestCancelledStart(t *testing.T) {
 	available(t, "process", KindAzureTables)
 	t.Setenv("SKYKV_EMULATOR", "process")
@@ -246,8 +248,8 @@ func TestCancelledStart(t *testing.T) {
 	}
 }
 
-// The child is this test binary, run again: its tests use the emulators as any package's tests do, and end in
-// various ways.
+// The child is this test binary, run again. Its tests use the emulators like any package's tests, and end in
+// different ways.
 const (
 	childEnds = "SKYKV_EMULATOR_TEST_ENDS"
 	childUses = "SKYKV_EMULATOR_TEST_USES" // kinds
@@ -256,7 +258,7 @@ const (
 func TestChild(t *testing.T) {
 	end := os.Getenv(childEnds)
 	if end == "" {
-		return // it is the parent's
+		return // this is the parent
 	}
 	started := t.Run("start", func(t *testing.T) {
 		for _, kind := range strings.Fields(os.Getenv(childUses)) {
@@ -297,12 +299,12 @@ func TestChild(t *testing.T) {
 	}
 }
 
-// TestEmulatorsEndWithTheProgram ends test binaries in every way there is, and expects their emulators to end too.
+// TestEmulatorsEndWithTheProgram ends test binaries in every way, and checks that their emulators end too.
 func TestEmulatorsEndWithTheProgram(t *testing.T) {
 	for _, way := range []string{"docker", "process"} {
 		for end, kinds := range map[string][]Kind{
-			"killed": kinds, // with nobody to stop it, all depends on the emulator's own command line
-			// Main stops what it stops as TestStart does, so one kind is enough. Azurite starts fastest.
+			"killed": kinds, // nothing stops the emulator but its own command line
+			// Main stops emulators as TestStart does, so one kind is enough. Azurite starts fastest.
 			"passing":   {KindAzureTables},
 			"failing":   {KindAzureTables},
 			"exiting":   {KindAzureTables},
@@ -339,7 +341,7 @@ func TestEmulatorsEndWithTheProgram(t *testing.T) {
 					notAvailable(t, way, errors.New(printed.String()))
 				}
 				if len(emulators) != len(kinds) || slices.ContainsFunc(emulators, func(e *Emulator) bool { return e.Way != way }) {
-					t.Fatalf("the test binary was to start %v (%s); it printed:\n%s", kinds, way, &printed)
+					t.Fatalf("the test binary must start %v (%s); it printed:\n%s", kinds, way, &printed)
 				}
 				if passed := err == nil; passed != (end == "passing") {
 					t.Errorf("a test binary that ends by %s ended with %v", end, err)
@@ -352,7 +354,7 @@ func TestEmulatorsEndWithTheProgram(t *testing.T) {
 	}
 }
 
-// TestSkipsAndFailures looks at what becomes of tests that can have no emulator.
+// TestSkipsAndFailures checks the result of tests that cannot have an emulator.
 func TestSkipsAndFailures(t *testing.T) {
 	for _, tc := range []struct {
 		name, emulator string
@@ -360,7 +362,7 @@ func TestSkipsAndFailures(t *testing.T) {
 		says           []string
 	}{
 		{"off", "off", "--- SKIP: ", []string{"SKYKV_EMULATOR=off", "DynamoDB Local", "start Docker", "SKYKV_DYNAMODB_ENDPOINT=", toldBefore}},
-		{"nothing there", "", "--- SKIP: ", []string{"no DynamoDB Local", "Docker does not answer", "no Java", "start Docker", toldBefore}},
+		{"nothing available", "", "--- SKIP: ", []string{"no DynamoDB Local", "Docker does not answer", "no Java", "start Docker", toldBefore}},
 		{"no docker", "docker", "--- FAIL: ", []string{"no DynamoDB Local", "SKYKV_EMULATOR=docker"}},
 		{"no process", "process", "--- FAIL: ", []string{"no DynamoDB Local", "SKYKV_EMULATOR=process"}},
 		{"unknown setting", "yes", "--- FAIL: ", []string{`"yes"`, "docker, process or off"}},
@@ -396,7 +398,7 @@ func TestOneEmulator(t *testing.T) {
 	t.Run("second", func(t *testing.T) { DynamoDB(t) })
 }
 
-// TestStopFailureIsSeen: a passing run that leaves an emulator behind does not pass.
+// TestStopFailureIsSeen checks that a passing run that leaves an emulator running does not pass.
 func TestStopFailureIsSeen(t *testing.T) {
 	for _, tc := range []struct{ tests, want int }{{0, 1}, {1, 1}, {2, 2}} {
 		f := newFleet(func(_ context.Context, kind Kind) (*Emulator, error) {

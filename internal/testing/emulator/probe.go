@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	readyWithin  = 90 * time.Second // from the program's start to its first answer; 4 s on an idle machine
+	readyWithin  = 90 * time.Second // from the program's start to its first response; 4 s on an idle machine
 	namedWithin  = 10 * time.Second // for one that should be running
 	probeTimeout = 5 * time.Second  // of one request: the first one to a cold JVM takes a while
 	probeEvery   = 50 * time.Millisecond
 )
 
 // ready repeats probe until it succeeds. It gives up when ended is closed (nil: never), readyWithin is over or ctx
-// is done.
+// ends.
 func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("no answer within %v", readyWithin))
 	defer cancel()
@@ -36,7 +36,7 @@ func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Contex
 		cancel()
 		if err == nil {
 			select {
-			case <-ended: // then somebody else answered
+			case <-ended: // another program answered the probe
 			default:
 				return nil
 			}
@@ -53,8 +53,8 @@ func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Contex
 
 var errEnded = errors.New("it ended before it answered")
 
-// probeDynamoDB lists tables. DynamoDB Local checks no signature, but wants to see one, and
-// other servers that speak its protocol want its date as well.
+// probeDynamoDB lists tables. DynamoDB Local checks no signature, but needs one. Other servers that speak its
+// protocol also need its date.
 func probeDynamoDB(ctx context.Context, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/", strings.NewReader(`{"Limit":1}`))
 	if err != nil {
@@ -69,7 +69,7 @@ func probeDynamoDB(ctx context.Context, endpoint string) error {
 	return expectOK(http.DefaultClient, req)
 }
 
-// probeAzureTables lists tables as the well-known account: another account's emulator is of no use.
+// probeAzureTables lists tables as the well-known account: an emulator with another account cannot be used.
 func probeAzureTables(ctx context.Context, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/Tables?$top=1", nil)
 	if err != nil {
@@ -95,8 +95,8 @@ func signAzure(req *http.Request) {
 	req.Header.Set("Authorization", fmt.Sprintf("SharedKeyLite %s:%s", AzureAccount, base64.StdEncoding.EncodeToString(mac.Sum(nil))))
 }
 
-// probeFirestore asks for the collections of an empty project by gRPC, framed by hand: a client for one request
-// would bring in all of Google's libraries.
+// probeFirestore lists the collections of an empty project by gRPC, framed by hand: a client for one request would
+// need all of Google's libraries.
 func probeFirestore(ctx context.Context, endpoint string) error {
 	const parent = "projects/skykv-probe/databases/(default)/documents"
 	message := append([]byte{1<<3 | 2, byte(len(parent))}, parent...) // ListCollectionIdsRequest.parent
@@ -122,7 +122,7 @@ func probeFirestore(ctx context.Context, endpoint string) error {
 		return err
 	}
 	status := resp.Trailer.Get("Grpc-Status")
-	if status == "" { // an error may come without a body, its status among the headers
+	if status == "" { // an error without a body has its status in the headers
 		status = resp.Header.Get("Grpc-Status")
 	}
 	if resp.StatusCode != http.StatusOK || status != "0" {

@@ -22,9 +22,9 @@ const (
 )
 
 var (
-	// The emulators live for seconds or minutes, beside the tests that use them: with the quick compiler alone and
-	// the simple collector DynamoDB Local needed half the processor time to start and for 24,000 requests after.
-	// Without performance data there is no file of it in /tmp, which a killed JVM would leave.
+	// The emulators run for seconds or minutes, beside the tests that use them. With only the quick compiler and
+	// the simple collector, DynamoDB Local needed half the processor time to start and for 24,000 requests.
+	// Without performance data there is no file in /tmp that a killed JVM would leave.
 	javaFlags     = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"}
 	dynamoDBJava  = append(slices.Clip(javaFlags), "-Xmx512m") // its data is outside of the heap, in SQLite
 	firestoreJava = append(slices.Clip(javaFlags), "-Xmx1g")   // its data is inside
@@ -47,7 +47,7 @@ func dynamoDBCommand(ctx context.Context) (commandLine, error) {
 		return nil, err
 	}
 	return func(port string) []string {
-		// It unpacks a library into Java's folder for temporary files, and leaves it there when killed.
+		// It unpacks a library into Java's folder for temporary files, and leaves it there when it is killed.
 		return slices.Concat([]string{java}, dynamoDBJava, []string{"-Djava.io.tmpdir=.",
 			"-Djava.library.path=" + filepath.Join(filepath.Dir(jar), "DynamoDBLocal_lib"),
 			"-jar", jar, "-port", port}, dynamoDBFlags)
@@ -79,13 +79,13 @@ func firestoreCommand(ctx context.Context) (commandLine, error) {
 		return nil, err
 	}
 	return func(port string) []string {
-		// What gcloud and firebase run themselves; without them in between there is one process to stop.
+		// The command that gcloud and firebase run. Without them there is only one process to stop.
 		return slices.Concat([]string{java}, firestoreJava, []string{"-Djava.io.tmpdir=.", "-Duser.language=en", "-cp", jar,
 			"com.google.cloud.datastore.emulator.firestore.CloudFirestore", "start", "--host=127.0.0.1", "--port=" + port})
 	}, nil
 }
 
-// firestoreJar finds the emulator that gcloud or firebase installed. firebase fetches it when it has none yet.
+// firestoreJar finds the emulator that gcloud or firebase installed. firebase downloads it if it has none yet.
 func firestoreJar(ctx context.Context) (string, error) {
 	if gcloud, err := exec.LookPath("gcloud"); err == nil {
 		if gcloud, err = filepath.EvalSymlinks(gcloud); err == nil {
@@ -118,11 +118,11 @@ func firestoreJar(ctx context.Context) (string, error) {
 	return newestFile(jars)
 }
 
-// newestFile is the one of the files matching pattern that changed last.
+// newestFile returns the matching file that changed last.
 func newestFile(pattern string) (string, error) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
-		return "", fmt.Errorf("there is no %s", pattern)
+		return "", fmt.Errorf("there is no file %s", pattern)
 	}
 	return slices.MaxFunc(files, func(a, b string) int { return changed(a).Compare(changed(b)) }), nil
 }
@@ -139,7 +139,7 @@ const oldestJava = 17
 
 var javaVersion = regexp.MustCompile(`version "(?:1\.)?(\d+)`)
 
-// findJava finds a Java that is new enough: JAVA_HOME's, else the one on the PATH.
+// findJava finds a Java that is new enough: first JAVA_HOME's, then the one on the PATH.
 func findJava(ctx context.Context) (string, error) {
 	candidates := []string{"java"}
 	if home := os.Getenv("JAVA_HOME"); home != "" {
@@ -179,7 +179,7 @@ func (s *service) startProcess(ctx context.Context, at uint16) (*Emulator, error
 	}
 	for try := 1; ; try++ {
 		e, err := s.startCommand(ctx, command, at)
-		// Somebody else may have taken the port before the emulator could.
+		// Another program may have taken the port before the emulator.
 		if errors.Is(err, errEnded) && try < 3 {
 			continue
 		}

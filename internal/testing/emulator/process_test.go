@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// script puts an executable shell script where it is told.
+// script writes an executable shell script to a path.
 func script(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -68,7 +68,7 @@ func TestProcessNeverAnswers(t *testing.T) {
 	}
 }
 
-// TestSomebodyElseAnswers: the emulator lost its port to another, which answered the probe.
+// TestSomebodyElseAnswers: another program took the emulator's port, and answered the probe.
 func TestSomebodyElseAnswers(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
@@ -113,7 +113,7 @@ func TestTail(t *testing.T) {
 
 func TestFindJava(t *testing.T) {
 	for _, tc := range []struct {
-		name, home, path string // what java -version of JAVA_HOME's and of the PATH's prints; "": there is none
+		name, home, path string // output of java -version of JAVA_HOME and of the PATH; "" means none
 		want             string // "home", "path" or a part of the error
 	}{
 		{"17", "", `openjdk version "17.0.15" 2025-04-15`, "path"},
@@ -181,7 +181,7 @@ func TestFirestoreJar(t *testing.T) {
 				file := filepath.Join(root, name)
 				switch filepath.Base(name) {
 				case "firebase":
-					// Nothing but the shell's own: the PATH has no more.
+					// Only the shell's own commands: the PATH has nothing else.
 					script(t, file, `[ "$*" = setup:emulators:firestore ] && PATH=/bin:/usr/bin mkdir -p $HOME/.cache/firebase/emulators && : >$HOME/.cache/firebase/emulators/cloud-firestore-emulator-v2.jar`)
 				case "firebase-that-fails":
 					script(t, filepath.Join(root, "bin", "firebase"), "echo no network; exit 1")
@@ -215,8 +215,8 @@ func TestFirestoreJar(t *testing.T) {
 	}
 }
 
-// npm puts a program in place of npm that installs what it is told to, slowly enough for several to overlap, and
-// returns the user's cache folder.
+// npm replaces npm by a program that installs slowly enough for several to overlap, and returns the user's cache
+// folder.
 func npm(t *testing.T) string {
 	t.Helper()
 	bin, cache := t.TempDir(), t.TempDir()
@@ -261,7 +261,7 @@ func TestInstall(t *testing.T) {
 				return
 			}
 			if content, err := os.ReadFile(filepath.Join(folder, "lib", "content")); err != nil || string(content) != "all\n" {
-				t.Errorf("a package that is not whole was used: %q, %v", content, err)
+				t.Errorf("an incomplete package was used: %q, %v", content, err)
 			}
 		})
 	}
@@ -276,7 +276,7 @@ func TestInstall(t *testing.T) {
 		names = append(names, entry.Name())
 	}
 	if got, want := strings.Join(names, " "), "installing-recent thing@1"; got != want {
-		t.Errorf("the cache folder holds %s; want %s: no leftovers but those of a program that may still run", got, want)
+		t.Errorf("the cache folder has %s; want %s: only leftovers of a program that may still run", got, want)
 	}
 
 	t.Setenv("PATH", t.TempDir())

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// roundTrip writes a value to the emulator and reads it back, as the service's own protocol has it.
+// roundTrip writes a value to the emulator and reads it back, in the service's own protocol.
 var roundTrip = map[Kind]func(t *testing.T, endpoint string){
 	KindDynamoDB:    roundTripDynamoDB,
 	KindFirestore:   roundTripFirestore,

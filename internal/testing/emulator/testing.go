@@ -43,14 +43,14 @@ func endpoint(t testing.TB, kind Kind) string {
 	return e.Endpoint
 }
 
-// Main runs a package's tests, stops the emulators that they started, and exits with the tests' code, or with 1 when an
+// Main runs a package's tests, stops the emulators that they started, and exits with the tests' code, or with 1 if an
 // emulator does not stop.
 func Main(m interface{ Run() int }) {
 	os.Exit(runTests(m, shared))
 }
 
 func runTests(m interface{ Run() int }, f *fleet) (code int) {
-	defer func() { // also when a test's panic comes through
+	defer func() { // also after a test's panic
 		if err := f.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)
@@ -68,7 +68,7 @@ var shared = newFleet(Start)
 // A fleet has at most one emulator of each kind.
 type fleet struct {
 	start  func(context.Context, Kind) (*Emulator, error)
-	starts context.Context // of all starts: they outlive the test that happened to be first
+	starts context.Context // for all starts: they last longer than the first test
 	end    context.CancelCauseFunc
 
 	mu        sync.Mutex
@@ -108,14 +108,14 @@ func (f *fleet) get(kind Kind) (*Emulator, error) {
 		if err := f.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
-		os.Exit(128 + int(by.signal)) // as a shell has it
+		os.Exit(128 + int(by.signal)) // as in a shell
 	}
 	return e, err
 }
 
 // startInterruptibly starts an emulator. A signal that would end the program at once, and leave a container that Docker
-// is creating, ends the start instead, and all others. The next signal ends the program. When the start is over,
-// signals do what they did before: the emulator ends with the program, and the tests may use signals of their own.
+// is creating, ends all starts instead. The next signal ends the program. After the start, signals have their old
+// effect: the emulator ends with the program, and the tests may use signals themselves.
 func (f *fleet) startInterruptibly(kind Kind) (*Emulator, error) {
 	ctx, cancel := context.WithTimeout(f.starts, startTimeout)
 	defer cancel()
@@ -136,7 +136,7 @@ func (f *fleet) startInterruptibly(kind Kind) (*Emulator, error) {
 	close(over)
 	listening.Wait()
 	select {
-	case by := <-signals: // it came at the very end
+	case by := <-signals: // the signal came at the end
 		f.end(interrupted{by.(syscall.Signal)})
 	default:
 	}
@@ -148,7 +148,7 @@ type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string { return i.signal.String() }
 
-// stop ends all starts, waits for those under way, and stops what runs.
+// stop ends all starts, waits for running ones, and stops the emulators.
 func (f *fleet) stop() error {
 	f.end(errors.New("the tests are over"))
 	f.mu.Lock()

@@ -10,9 +10,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Driver puts an unreliable network in front of a driver that has none, and a client
-// that makes so many attempts, as SDKs do. It reports what became of a call as drivers
-// of services must.
+// Driver puts an unreliable network in front of a driver without one, and a client
+// that makes up to attempts attempts, as SDKs do. It reports the results of calls as
+// drivers of services must.
 func Driver(in *Injector, attempts int) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &driver{d, in, attempts} }
 }
@@ -29,7 +29,7 @@ func (d *driver) Info() kv.Info {
 	return info
 }
 
-// The errors of the network that Driver plays.
+// The errors of the simulated network.
 var (
 	errReset    = errors.New("connection reset by peer")
 	errThrottle = errors.New("please slow down")
@@ -115,8 +115,8 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return out, uncertain(err, applied)
 }
 
-// Scan breaks off before the records or, by Truncate, in the midst of them, and goes
-// on after the last one, as drivers do.
+// Scan ends early before the records or, by Truncate, among them, and continues after
+// the last record, as drivers do.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		for n := range d.attempts {
@@ -170,8 +170,8 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, req *kv.ScanRe
 	return true
 }
 
-// call makes the attempts of one call. Applied means that one of those before the
-// last may have been applied.
+// call makes the attempts of one call. applied means that an attempt before the last
+// may have been applied.
 func call[T any](d *driver, ctx context.Context, method string, write bool, act func(ctx context.Context, attempt int) (T, error)) (result T, applied bool, err error) {
 	var none T
 	in := d.in
@@ -193,7 +193,7 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 			in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx), n); return err })
 			in.end()
 		default:
-			// A client whose connection breaks does not know that nothing was done.
+			// A client whose connection breaks cannot know that nothing was done.
 			applied = applied || a.Kind != Throttle
 			in.end()
 		}
@@ -207,7 +207,8 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 	return none, applied, err
 }
 
-// uncertain is the error of a write of which an earlier attempt may have been applied.
+// uncertain returns the error of a write with an earlier attempt that may have been
+// applied.
 func uncertain(err error, applied bool) error {
 	if e, ok := err.(*kv.Error); err == nil || !applied || ok && e.MayHaveApplied {
 		return err
@@ -215,7 +216,7 @@ func uncertain(err error, applied bool) error {
 	return &kv.Error{Kind: kind(err), MayHaveApplied: true, Err: err}
 }
 
-// unanswered is the error of an attempt of which the client heard nothing good.
+// unanswered returns the error of an attempt without a good response.
 func (a *Attempt) unanswered(ctx context.Context) *kv.Error {
 	if a.Kind == Hang {
 		<-ctx.Done()

@@ -1,11 +1,11 @@
-// Package faults breaks the way between a store and its service, on purpose and
-// repeatably: [NewHTTP] and [NewGRPC] stand between a real SDK client and a real
-// emulator, [Driver] between a store and a driver that has no network.
+// Package faults breaks the connection between a store and its service, on purpose
+// and repeatably. [NewHTTP] and [NewGRPC] stand between a real SDK client and a
+// real emulator, [Driver] between a store and a driver that has no network.
 //
-// An [Injector] decides what becomes of every request, by a [Plan], and keeps an
-// account of it. A request that reached the service is accounted for with the
-// time in which the service can have acted, so that a test knows what may have
-// been applied, how often and when: the truth that the client does not have.
+// An [Injector] decides what happens to every request, by a [Plan], and records it.
+// The record of a request that reached the service has the time in which the
+// service can have acted. So a test knows what may have been applied, how often and
+// when, which the client does not know.
 package faults
 
 import (
@@ -25,16 +25,16 @@ const (
 
 	// The service does not see these.
 	Drop     Kind = "drop"     // the connection is reset
-	Refuse   Kind = "refuse"   // answered by 503 or UNAVAILABLE
-	Throttle Kind = "throttle" // answered as the service does when it asks to slow down
-	Hang     Kind = "hang"     // not answered until the client gives up
+	Refuse   Kind = "refuse"   // the response is 503 or UNAVAILABLE
+	Throttle Kind = "throttle" // the response is the service's throttling error
+	Hang     Kind = "hang"     // no response until the client gives up
 
-	// The service acts on these, and the client does not hear what came of it.
+	// The service acts on these, and the client does not get the response.
 	Lose     Kind = "lose"     // the connection is reset instead of the response
 	Truncate Kind = "truncate" // the connection ends within the response
-	Fail     Kind = "fail"     // answered by a 500, 502, 503 or 504, or by INTERNAL and the like
-	Garbage  Kind = "garbage"  // answered by a success that is no response of the service
-	Late     Kind = "late"     // the connection is reset at once, the request forwarded after that
+	Fail     Kind = "fail"     // the response is a 500, 502, 503 or 504, or INTERNAL and the like
+	Garbage  Kind = "garbage"  // the response is a success that is not from the service
+	Late     Kind = "late"     // the connection is reset at once, and the request is forwarded after that
 
 	// Delayed by some milliseconds, on the way there and back.
 	Delay Kind = "delay"
@@ -49,34 +49,35 @@ func (k Kind) Forwarded() bool {
 	return true
 }
 
-// Delivered reports whether the client hears the service's own answer.
+// Delivered reports whether the client gets the service's own response.
 func (k Kind) Delivered() bool { return k == Pass || k == Delay }
 
-// Request is what a plan decides upon.
+// Request is the input of a plan.
 type Request struct {
-	// Op is what [WithOp] named, "" when it is not known.
+	// Op is the operation of [WithOp], "" if it is not known.
 	Op string
 
-	// Attempt counts the requests that had the same Op, from 0.
+	// Attempt counts the requests with the same Op, from 0.
 	Attempt int
 
-	// Method is the service's name for it: PutItem, Commit, POST; of a driver, Put.
+	// Method is the service's name for the request: PutItem, Commit, POST; for a
+	// driver, Put.
 	Method string
 
 	// Write is set when the request may change something.
 	Write bool
 }
 
-// Plan says what is to become of a request. It is called concurrently.
+// Plan decides what happens to a request. It is called concurrently.
 type Plan func(Request) Kind
 
-// Rates gives each kind its probability; what is missing to 1 passes.
+// Rates has the probability of each kind. The rest up to 1 passes.
 type Rates map[Kind]float64
 
-// Seeded draws from rates. What it draws depends on the seed and the request
-// alone, so that a run with the same operations meets the same faults, whatever
-// their order. The fault of an attempt with a number of maxFaulty or more is
-// Pass, so that operations do not use up all their attempts too often.
+// Seeded draws from rates. The result depends only on the seed and the request, so
+// a run with the same operations gets the same faults, in any order. From attempt
+// number maxFaulty on the result is Pass, so that operations do not use up all
+// their attempts too often.
 func Seeded(seed uint64, rates Rates, maxFaulty int) Plan {
 	kinds := make([]Kind, 0, len(rates))
 	for kind := range rates {
@@ -97,7 +98,7 @@ func Seeded(seed uint64, rates Rates, maxFaulty int) Plan {
 	}
 }
 
-// Rand gives a source of random numbers that depends on seed and names alone.
+// Rand returns a source of random numbers that depends only on seed and names.
 func Rand(seed uint64, names ...string) *rand.Rand {
 	const prime = 1099511628211 // FNV-1a
 	h := uint64(14695981039346656037)
@@ -110,8 +111,8 @@ func Rand(seed uint64, names ...string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, h))
 }
 
-// Writes applies kinds to the requests that may change something, one after the
-// other in the order in which they come, and lets all others pass.
+// Writes applies kinds to the requests that may change something, in the order in
+// which they come, and lets all others pass.
 func Writes(kinds ...Kind) Plan { return script(func(r Request) bool { return r.Write }, kinds) }
 
 // Reads is [Writes] for the requests that change nothing.
@@ -134,26 +135,26 @@ func script(concerns func(Request) bool, kinds []Kind) Plan {
 // Always applies one kind to every request.
 func Always(kind Kind) Plan { return func(Request) Kind { return kind } }
 
-// DecidedBy leaves the decision to a function such as the conformance suite hands to
-// its Config.Faulty: its faults have the names of kinds.
+// DecidedBy leaves the decision to a function, such as the one that the conformance
+// suite passes to Config.Faulty: its faults have the names of kinds.
 func DecidedBy[F ~string](decide func(write bool) F) Plan {
 	return func(r Request) Kind { return Kind(decide(r.Write)) }
 }
 
-// Attempt is the account of one request.
+// Attempt is the record of one request.
 type Attempt struct {
 	Request
 	Kind Kind
 
-	// Sent and Answered enclose the time in which the service acted, if the kind is
-	// one that was forwarded. Answered is zero when the service gave no answer.
+	// Sent and Answered enclose the time in which the service acted, if the request
+	// was forwarded. Answered is zero if the service did not respond.
 	Sent, Answered time.Time
 
-	// Err is why the service gave none.
+	// Err says why the service did not respond.
 	Err error
 }
 
-// Injector decides on requests and accounts for them. The zero Injector lets all
+// Injector decides on requests and records them. The zero Injector lets all
 // requests pass.
 type Injector struct {
 	mu       sync.Mutex
@@ -164,29 +165,30 @@ type Injector struct {
 
 	between func(Attempt)
 
-	// Not a WaitGroup: a request of a client that has given up may come at any time.
+	// Not a WaitGroup: a request of a client that has given up may come at any
+	// time.
 	underWay int
-	idle     chan struct{} // closed when underWay gets to 0, if somebody waits
+	idle     chan struct{} // closed when underWay reaches 0, if somebody waits
 }
 
-// Between has f called between the end of the service's work on a request of which
-// the client will not hear, and the client's noticing so (with [Late], after that).
-// Use ends it.
+// Between sets f, which is called after the service has acted on a request whose
+// response the client does not get, and before the client notices (with [Late],
+// after that). Use ends it.
 func (in *Injector) Between(f func(Attempt)) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.between = f
 }
 
-// Use replaces the plan, and forgets the account but for the counts. It waits until no
-// request is under way.
+// Use replaces the plan, and forgets the record except for the counts. It waits
+// until no request is running.
 func (in *Injector) Use(plan Plan) {
 	in.lockIdle()
 	defer in.mu.Unlock()
 	in.plan, in.between, in.seen, in.attempts = plan, nil, nil, nil
 }
 
-// Counts gives the number of requests by kind.
+// Counts returns the number of requests by kind.
 func (in *Injector) Counts() map[Kind]int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -208,8 +210,8 @@ func (in *Injector) Faults() int {
 	return n
 }
 
-// Take waits until no request is under way, and gives the account of all since the
-// last Take or Use. No client may send meanwhile.
+// Take waits until no request is running, and returns the record since the last
+// Take or Use. No client may send meanwhile.
 func (in *Injector) Take() []Attempt {
 	in.lockIdle()
 	defer in.mu.Unlock()
@@ -221,7 +223,7 @@ func (in *Injector) Take() []Attempt {
 	return taken
 }
 
-// begin decides on a request. Until end is called it is under way.
+// begin decides on a request. The request runs until end is called.
 func (in *Injector) begin(r Request) *Attempt {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -255,7 +257,7 @@ func (in *Injector) end() {
 	}
 }
 
-// lockIdle locks in.mu at a moment when no request is under way.
+// lockIdle locks in.mu at a moment when no request is running.
 func (in *Injector) lockIdle() {
 	for {
 		in.mu.Lock()
@@ -271,13 +273,13 @@ func (in *Injector) lockIdle() {
 	}
 }
 
-// wait returns when no request is under way.
+// wait returns when no request is running.
 func (in *Injector) wait() {
 	in.lockIdle()
 	in.mu.Unlock()
 }
 
-// forward has the service act on a request, and notes when.
+// forward lets the service act on a request, and notes the time.
 func (in *Injector) forward(a *Attempt, act func() error) error {
 	if a.Kind == Delay || a.Kind == Late {
 		pause(a)
@@ -301,18 +303,19 @@ func (in *Injector) forward(a *Attempt, act func() error) error {
 	return err
 }
 
-// pause is the delay of a request: real time, since SDKs and emulators live in it.
+// pause is the delay of a request, in real time, because SDKs and emulators use
+// real time.
 func pause(a *Attempt) {
 	time.Sleep(time.Duration(1+a.rand().IntN(20)) * time.Millisecond)
 }
 
-// rand draws what a kind leaves open, for each attempt anew.
+// rand draws what a kind leaves open, separately for each attempt.
 func (a *Attempt) rand() *rand.Rand { return Rand(0, a.Op, a.Method, fmt.Sprint(a.Attempt)) }
 
 type opKey struct{}
 
-// WithOp names the operation that the requests made under ctx belong to: a short
-// text of printable ASCII. [Transport], [DialOptions] and [Driver] carry it over.
+// WithOp names the operation of the requests made with ctx: a short text of
+// printable ASCII. [Transport], [DialOptions] and [Driver] pass it on.
 func WithOp(ctx context.Context, op string) context.Context {
 	return context.WithValue(ctx, opKey{}, op)
 }

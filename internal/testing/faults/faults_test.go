@@ -26,7 +26,7 @@ var kinds = []Kind{Pass, Delay, Drop, Refuse, Throttle, Hang, Lose, Truncate, Fa
 
 const answerText = "the service's answer, long enough to be cut in half"
 
-// TestHTTP: what the service saw and what the client heard of it, by kind.
+// TestHTTP checks, by kind, what the service saw and what the client got.
 func TestHTTP(t *testing.T) {
 	var seen, mismatched atomic.Int32
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -73,17 +73,17 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("%s: the service saw %d requests", kind, n)
 		}
 		if heard := err == nil && status == 200 && body == answerText; heard != kind.Delivered() {
-			t.Errorf("%s: the client heard %d %q, %v", kind, status, body, err)
+			t.Errorf("%s: the client got %d %q, %v", kind, status, body, err)
 		}
 		if (between == 1) != (kind.Forwarded() && !kind.Delivered()) {
 			t.Errorf("%s: Between saw %d requests", kind, between)
 		}
 		if len(attempts) != 1 {
-			t.Fatalf("%s: the account has %d attempts", kind, len(attempts))
+			t.Fatalf("%s: the record has %d attempts", kind, len(attempts))
 		}
 		a := attempts[0]
 		if a.Op != "op" || a.Method != "PutItem" || !a.Write || a.Kind != kind || a.Sent.IsZero() == kind.Forwarded() || a.Answered.IsZero() == kind.Forwarded() {
-			t.Errorf("%s: the account is %+v", kind, a)
+			t.Errorf("%s: the record is %+v", kind, a)
 		}
 		want := map[Kind]int{Refuse: 503, Throttle: 400}[kind]
 		if want != 0 && status != want || kind == Fail && (status < 500 || status == 501) {
@@ -109,8 +109,8 @@ func TestHTTP(t *testing.T) {
 	resp.Body.Close()
 }
 
-// TestGRPC is TestHTTP for a service that answers a Commit by one message and a RunQuery
-// by four.
+// TestGRPC is TestHTTP for a service that answers a Commit with one message and a
+// RunQuery with four.
 func TestGRPC(t *testing.T) {
 	var seen atomic.Int32
 	service := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
@@ -182,7 +182,7 @@ func TestGRPC(t *testing.T) {
 				t.Errorf("%s %s: the service saw %d requests", method, kind, n)
 			}
 			if heard := err == nil && got == messages; heard != kind.Delivered() {
-				t.Errorf("%s %s: the client heard %d messages, %v", method, kind, got, err)
+				t.Errorf("%s %s: the client got %d messages, %v", method, kind, got, err)
 			}
 			if kind == Truncate && got != messages/2 {
 				t.Errorf("%s %s: %d of %d messages", method, kind, got, messages)
@@ -192,11 +192,11 @@ func TestGRPC(t *testing.T) {
 				t.Errorf("%s %s: %v", method, kind, err)
 			}
 			if len(attempts) != 1 {
-				t.Fatalf("%s %s: the account has %d attempts", method, kind, len(attempts))
+				t.Fatalf("%s %s: the record has %d attempts", method, kind, len(attempts))
 			}
 			a := attempts[0]
 			if a.Op != "op" || a.Method != method || a.Write != (method == "Commit") || a.Answered.IsZero() == kind.Forwarded() {
-				t.Errorf("%s %s: the account is %+v", method, kind, attempts)
+				t.Errorf("%s %s: the record is %+v", method, kind, attempts)
 			}
 		}
 	}
@@ -206,7 +206,8 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
-// TestDriver: a driver over the played network says what a driver of a service would.
+// TestDriver checks that a driver over the simulated network reports what a driver of a
+// service would.
 func TestDriver(t *testing.T) {
 	ctx := t.Context()
 	in := new(Injector)
@@ -244,7 +245,7 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// refusing is a driver that turns one key of every batch away.
+// refusing is a driver that refuses one key of every batch.
 type refusing struct {
 	kv.Driver
 	key string
@@ -259,8 +260,8 @@ func (d refusing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.W
 	return slices.Insert(d.Driver.WriteMany(ctx, req), i, kv.WriteResult{Err: &kv.Error{Kind: kv.ErrThrottled}})
 }
 
-// TestDriverBatch: a key that fails at last may have been written by an attempt whose
-// answer was lost; the others were.
+// TestDriverBatch checks that a key that fails in the end may have been written by an
+// attempt whose response was lost. The other keys were written.
 func TestDriverBatch(t *testing.T) {
 	in := new(Injector)
 	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2), func(d kv.Driver) kv.Driver { return refusing{d, "b"} }))
@@ -275,8 +276,8 @@ func TestDriverBatch(t *testing.T) {
 	}
 }
 
-// TestDriverReads: a read that repeats is right, and one that gets no answer has an error
-// for every key.
+// TestDriverReads checks that a retried read is right, and that a read without a response
+// has an error for every key.
 func TestDriverReads(t *testing.T) {
 	in := new(Injector)
 	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2)))
@@ -304,7 +305,7 @@ func TestDriverReads(t *testing.T) {
 	}
 }
 
-// TestDriverAtomic: several writes at once are told of as a single one is.
+// TestDriverAtomic checks that several writes at once are reported like a single write.
 func TestDriverAtomic(t *testing.T) {
 	const token = "the-token-of-the-write"
 	in := new(Injector)
@@ -330,7 +331,7 @@ func TestDriverAtomic(t *testing.T) {
 		case err != nil:
 			t.Errorf("%s once: %v", kind, err)
 		case lost && (out.Done || !out.MayHaveApplied || len(out.Found) != 2 || out.Found[0].Token[:18] != token[:18]):
-			t.Errorf("%s once: %+v; want that the conditions fail, and that an earlier attempt may be why", kind, out)
+			t.Errorf("%s once: %+v; want failed conditions, and MayHaveApplied", kind, out)
 		case !lost && (!out.Done || out.MayHaveApplied):
 			t.Errorf("%s once: %+v; want Done", kind, out)
 		}
@@ -344,12 +345,13 @@ func TestDriverAtomic(t *testing.T) {
 		}
 		_, err = write(Always(kind), group+"::c")
 		if e, ok := errors.AsType[*kv.Error](err); !ok || e.MayHaveApplied != (kind != Throttle) {
-			t.Errorf("%s always: %v; want that it is said whether it may have been applied", kind, err)
+			t.Errorf("%s always: %v; want whether it may have been applied", kind, err)
 		}
 	}
 }
 
-// TestSeeded: the same requests meet the same faults, and another seed brings others.
+// TestSeeded checks that the same requests get the same faults, and that another seed has
+// others.
 func TestSeeded(t *testing.T) {
 	draw := func(seed uint64) (drawn []Kind) {
 		plan := Seeded(seed, Rates{Lose: 0.3, Drop: 0.2}, 2)

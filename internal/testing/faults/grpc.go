@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// GRPC is a proxy in front of the Firestore emulator. It knows calls with one request
-// and any number of responses, which are all that skykv makes.
+// GRPC is a proxy in front of the Firestore emulator. It supports calls with one
+// request and any number of responses, the only ones that skykv makes.
 type GRPC struct {
 	*Injector
 	Addr string // HOST:PORT
@@ -136,14 +136,14 @@ func (p *GRPC) serve(_ any, client grpc.ServerStream) error {
 
 var connectionReset = status.Error(codes.Unavailable, "error reading from server: read: connection reset by peer")
 
-// answer is what the service said: messages, and at the end nil or a status.
+// answer is the response of the service: messages, and at the end nil or a status.
 type answer struct {
 	messages [][]byte
 	err      error
 }
 
-// lost is the error when the answer is not the service's own, but says that it could
-// not be reached.
+// lost returns the error if the response is not the service's own, but says that the
+// service was unreachable.
 func (a answer) lost() error {
 	if status.Code(a.err) == codes.Unavailable {
 		return a.err
@@ -151,7 +151,8 @@ func (a answer) lost() error {
 	return nil
 }
 
-// call forwards a request, whoever waits for it, and reads the whole answer.
+// call forwards a request, even if its client has given up, and reads the whole
+// response.
 func (p *GRPC) call(md metadata.MD, method string, request []byte) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -180,8 +181,8 @@ func (p *GRPC) call(md metadata.MD, method string, request []byte) answer {
 	return got
 }
 
-// rawCodec hands messages on as they are. Its name is that of the codec which the
-// client and the service use.
+// rawCodec passes messages unchanged. It has the name of the codec that client and
+// service use.
 type rawCodec struct{}
 
 func (rawCodec) Name() string { return "proto" }
@@ -203,7 +204,7 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// DialOptions make a client's calls carry the operation that [WithOp] named.
+// DialOptions make a client's calls carry the operation of [WithOp].
 func DialOptions() []grpc.DialOption {
 	with := func(ctx context.Context) context.Context {
 		if op := opOf(ctx); op != "" {

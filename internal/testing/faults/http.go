@@ -15,7 +15,7 @@ import (
 // HTTP is a proxy in front of DynamoDB Local or Azurite.
 type HTTP struct {
 	*Injector
-	URL string // the proxy's own: the target's with another host
+	URL string // the proxy's URL: the target's with another host
 
 	addr   string
 	server *http.Server
@@ -105,7 +105,7 @@ func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 	var resp *response
 	err = p.forward(a, func() (err error) { resp, err = p.send(r, body); return err })
 	switch {
-	case err != nil: // an emulator that ended, for one
+	case err != nil: // for example, the emulator has ended
 		reset(w)
 	case a.Kind == Lose:
 		reset(w)
@@ -130,7 +130,8 @@ type response struct {
 	body   []byte
 }
 
-// send forwards a request, whoever waits for it, and reads the whole response.
+// send forwards a request, even if its client has given up, and reads the whole
+// response.
 func (p *HTTP) send(r *http.Request, body []byte) (*response, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
 	defer cancel()
@@ -166,8 +167,8 @@ func (r *response) write(w http.ResponseWriter) {
 	w.Write(r.body)
 }
 
-// truncate sends half of the response, which is half of the headers when there is no
-// body, and closes the connection.
+// truncate sends half of the response, or half of the headers if there is no body,
+// and closes the connection.
 func (r *response) truncate(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -187,7 +188,7 @@ func (r *response) truncate(w http.ResponseWriter) {
 	conn.Write(wire.Bytes()[:keep])
 }
 
-// reset ends the connection as a peer does that has crashed.
+// reset ends the connection like a peer that has crashed.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -199,7 +200,7 @@ func reset(w http.ResponseWriter) {
 	conn.Close()
 }
 
-// describe reads what a request is about in the service's own protocol.
+// describe reads a request in the service's own protocol.
 func describe(r *http.Request) Request {
 	req := Request{Op: r.Header.Get(opHeader)}
 	if target := r.Header.Get("X-Amz-Target"); target != "" { // DynamoDB_20120810.PutItem
@@ -218,7 +219,7 @@ func describe(r *http.Request) Request {
 	return req
 }
 
-// throttle answers as DynamoDB and Azure Tables do.
+// throttle responds as DynamoDB and Azure Tables do.
 func throttle(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Amz-Target") != "" {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
@@ -232,8 +233,8 @@ func throttle(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, `{"odata.error":{"code":"ServerBusy","message":{"lang":"en-US","value":"The server is busy."}}}`)
 }
 
-// Transport makes requests carry the operation that [WithOp] named. A nil base is a
-// new http.Transport.
+// Transport makes requests carry the operation of [WithOp]. A nil base means a new
+// http.Transport.
 func Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = &http.Transport{MaxIdleConnsPerHost: 256}

@@ -1,4 +1,4 @@
-// Package heap measures how much memory a piece of work holds on to.
+// Package heap measures how much memory a piece of work keeps.
 package heap
 
 import (
@@ -9,12 +9,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// sampled is how often the heap is looked at.
+// sampled is the time between two measurements of the heap.
 const sampled = 2 * time.Millisecond
 
-// Growth returns by how many bytes the heap was larger while work ran than before it, at
-// most, with the garbage that had not been collected. Nothing else may run meanwhile: a test
-// that calls it is not parallel.
+// Growth returns the greatest growth of the heap while work ran, in bytes, including garbage
+// that was not collected. Nothing else may run meanwhile: a test that calls it must not be
+// parallel.
 func Growth(work func()) int64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -42,11 +42,11 @@ func Growth(work func()) int64 {
 	return most
 }
 
-// mostOfScan is what a scan of any store may hold.
+// mostOfScan is the greatest growth for a scan of any store.
 const mostOfScan = 96 << 20
 
-// CheckScan checks that a scan yields n entries, all of them with the largest values there
-// are, and holds no more than 96 MiB, that of a fake service in this process included.
+// CheckScan checks that a scan yields n entries with the largest values, and uses at most 96
+// MiB, including a fake service in this process.
 func CheckScan(t *testing.T, what string, store *kv.Store, n int) {
 	t.Helper()
 	seen := 0
@@ -59,8 +59,8 @@ func CheckScan(t *testing.T, what string, store *kv.Store, n int) {
 			seen++
 		}
 	})
-	t.Logf("%s: a scan holds %d MiB", what, grown>>20)
+	t.Logf("%s: a scan uses %d MiB", what, grown>>20)
 	if seen != n || grown > mostOfScan {
-		t.Errorf("rule: a scan of %d values of 384 KiB holds at most %d MiB; %s it yields %d entries and holds %d MiB", n, mostOfScan>>20, what, seen, grown>>20)
+		t.Errorf("rule: a scan of %d values of 384 KiB uses at most %d MiB; %s it yields %d entries and uses %d MiB", n, mostOfScan>>20, what, seen, grown>>20)
 	}
 }

@@ -12,9 +12,9 @@ func TestGrowth(t *testing.T) {
 		kept = make([]byte, size)
 		time.Sleep(20 * sampled)
 	}); n < size || n > 2*size {
-		t.Errorf("rule: what the work holds is measured; of %d bytes it says %d", len(kept), n)
+		t.Errorf("rule: the memory of the work is measured; for %d bytes it returns %d", len(kept), n)
 	}
 	if n := Growth(func() { time.Sleep(5 * sampled) }); n > size/2 {
-		t.Errorf("rule: what was there before does not count; of nothing it says %d", n)
+		t.Errorf("rule: earlier memory does not count; for no work it returns %d", n)
 	}
 }

@@ -34,7 +34,7 @@ func init() {
 			return err
 		}
 		defer opened.Close()
-		// The clock steps, back and forth. Entries that do not expire have nothing to do with it.
+		// The clock steps back and forth. That must not matter to entries that do not expire.
 		store := opened.With(kv.Clock(func() time.Time { return time.Now().Add(time.Duration(rand.IntN(49)-24) * time.Hour) }))
 		return acknowledge(path, store)
 	}
@@ -45,7 +45,7 @@ func init() {
 // began after the board had a number, and returned a smaller one.
 type board struct {
 	acknowledged [ackKeys]atomic.Int64 // the last number whose Put returned, by key
-	reads        atomic.Int64          // in all processes, of keys that others write
+	reads        atomic.Int64          // by all processes, of keys that other processes write
 	stop         atomic.Int32          // unless 0
 }
 
@@ -88,9 +88,9 @@ func openBoard(path string) (*board, error) {
 	return (*board)(unsafe.Pointer(unsafe.SliceData(memory))), nil
 }
 
-// acknowledge writes numbers to the keys of one process and reads those of all, until it
-// is told to stop. It prints each read that is too old. Without a store it only reads, by
-// a link of the file.
+// acknowledge writes numbers to the keys of one process and reads those of all, until board.stop
+// is set. It prints each read that is too old. Without a store it only reads, through a link of
+// the file.
 func acknowledge(path string, store *kv.Store) error {
 	number, err := strconv.Atoi(os.Getenv(ackNumber))
 	if err != nil {
@@ -186,8 +186,8 @@ func readStore(store *kv.Store) map[string]readNumber {
 	}
 }
 
-// readLink reads by a hard link of the file. Its log is another one. As localkv refuses the
-// link, it reads by SQLite alone.
+// readLink reads through a hard link of the file, which has another log. It uses SQLite alone,
+// because localkv refuses the link.
 func readLink(path string) (map[string]readNumber, error) {
 	c, err := sqlite.OpenConn(path+".link", sqlite.OpenReadWrite)
 	if err != nil {
@@ -207,7 +207,7 @@ func readLink(path string) (map[string]readNumber, error) {
 
 const ackNumber = "SKYKV_TORTURE_NUMBER"
 
-// olderReads runs processes until they have made so many reads or one was too old, and stops
+// olderReads runs processes until they have made that many reads or one was too old, and pauses
 // them now and then. It returns the reads that were too old.
 func olderReads(t *testing.T, programs [ackProcesses]string, reads int64) (older []string) {
 	t.Helper()
@@ -239,7 +239,7 @@ func olderReads(t *testing.T, programs [ackProcesses]string, reads int64) (older
 		}
 		p := process{cmd, bufio.NewScanner(out)}
 		if p.lines.Scan(); p.lines.Text() != "ready" {
-			t.Fatalf("a process said %q", p.lines.Text())
+			t.Fatalf("a process printed %q", p.lines.Text())
 		}
 		processes, start[i] = append(processes, p), in.Close
 	}
@@ -288,8 +288,8 @@ func olderReads(t *testing.T, programs [ackProcesses]string, reads int64) (older
 	return older
 }
 
-// TestReadsAreNotOlderThanAcknowledged: what a process has acknowledged all others read, however
-// they are stopped and whatever their clocks read.
+// TestReadsAreNotOlderThanAcknowledged: a read returns at least what any process acknowledged
+// before it began, even if processes are paused and their clocks differ.
 func TestReadsAreNotOlderThanAcknowledged(t *testing.T) {
 	t.Parallel()
 	reads := int64(20_000)
@@ -301,11 +301,11 @@ func TestReadsAreNotOlderThanAcknowledged(t *testing.T) {
 	}
 }
 
-// TestReadsByALinkAreOlder: a check that cannot fail proves nothing.
+// TestReadsByALinkAreOlder shows that the check can fail.
 func TestReadsByALinkAreOlder(t *testing.T) {
 	t.Parallel()
 	if older := olderReads(t, [...]string{byLink, byStore, byStore}, 1_000_000); len(older) == 0 {
-		t.Error("rule: reads by another name of the file, which has another log, are found to be too old; none was")
+		t.Error("rule: the check finds reads that are too old when they go through another name of the file, which has another log; it found none")
 	} else {
 		t.Log(older[0])
 	}

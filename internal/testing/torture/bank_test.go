@@ -14,9 +14,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The bank has accounts in one group, whose balances are numbers, none being an account
-// that is empty. A transfer is an AtomicWrite of two accounts under their versions, with a
-// receipt of who paid how much to whom.
+// The bank has accounts in one group, whose values are their balances. An account without
+// an entry is empty. A transfer is an AtomicWrite of two accounts under their versions,
+// with a receipt that says who paid how much to whom.
 const (
 	bankAccounts = 6
 	bankMoney    = 100 // in each account, at the beginning
@@ -66,7 +66,7 @@ func transfer(ctx context.Context, store *kv.Store, rng *rand.Rand, id string, s
 		return
 	}
 	amount := has
-	if rng.IntN(4) != 0 { // of four payments one empties the account
+	if rng.IntN(4) != 0 { // one payment in four empties the account
 		amount = 1 + rng.Int64N(has)
 	}
 	ops := []kv.Op{
@@ -93,8 +93,8 @@ func transfer(ctx context.Context, store *kv.Store, rng *rand.Rand, id string, s
 	}
 }
 
-// balance is 0 of the entry that there is not. A value that is no number is counted as one
-// that nobody has.
+// balance is 0 if there is no entry. A value that is not a number counts as an amount that
+// no account can have.
 func balance(entry kv.Entry) int64 {
 	n, err := strconv.ParseInt(string(entry.Value), 10, 64)
 	if err != nil && entry.Key != "" {
@@ -103,9 +103,9 @@ func balance(entry kv.Entry) int64 {
 	return n
 }
 
-// audit returns the sum of all accounts at one moment. Reads alone see each account at a
-// moment of its own; an AtomicWrite that checks that nothing has changed shows that there
-// was a moment when all were so.
+// audit returns the sum of all accounts at one moment. Plain reads see each account at a
+// different moment; an AtomicWrite that checks all versions shows that there was a moment
+// when all had these values.
 func audit(ctx context.Context, store *kv.Store) (sum int64, err error) {
 	entries, err := store.GetMany(ctx, allAccounts())
 	if err != nil {
@@ -125,7 +125,7 @@ func audit(ctx context.Context, store *kv.Store) (sum int64, err error) {
 }
 
 // TestBank: the money in a bank neither grows nor shrinks while its clients are killed in
-// the midst of their transfers, and of each transfer all or nothing is there.
+// the middle of their transfers, and each transfer took effect as a whole or not at all.
 func TestBank(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) { testBank(t, w, Seed(t)) })
@@ -147,7 +147,7 @@ func testBank(t checking, w *world, seed uint64) {
 			working.Go(func() {
 				for life := range lives {
 					m := w.join(t, bankProgram, task{Number: (day*lives+life)*clients + number, Faults: rates})
-					left := 1 + rng.IntN(8) // transfers, and it is killed in the midst of the last
+					left := 1 + rng.IntN(8) // transfers; it is killed in the middle of the last one
 					for line := range m.lines {
 						books.note(line)
 						if line.What == "begins" {
@@ -162,12 +162,12 @@ func testBank(t checking, w *world, seed uint64) {
 			})
 		}
 		working.Wait()
-		w.Use(faults.Always(faults.Drop)) // what the dead have sent has arrived, or never will
+		w.Use(faults.Always(faults.Drop)) // no request of a killed client arrives from now on
 		books.check(t, w.direct)
 	}
 	t.Logf("%d transfers, of which %d are acknowledged and %d unknown; %d audits", len(books.told), books.count("ok"), books.count("begins")+books.count("unknown"), books.audits)
 	if books.count("ok") == 0 || books.count("begins") == 0 && w.place.World != "" {
-		t.Errorf("no transfer was acknowledged, or no client killed in the midst of one: %v", books.told)
+		t.Errorf("no transfer was acknowledged, or no client was killed in the middle of one: %v", books.told)
 	}
 }
 
@@ -179,10 +179,10 @@ func (w *world) fillBank(t checking) {
 	}
 }
 
-// books are what the clients of a bank said.
+// books are what the clients of a bank reported.
 type books struct {
 	mu     sync.Mutex
-	told   map[string]string // of each transfer, the last
+	told   map[string]string // the last report about each transfer
 	audits int
 	wrong  []string
 }
@@ -194,7 +194,7 @@ func (b *books) note(line said) {
 	case line.What != "sum":
 		b.told[line.ID] = line.What
 	case line.N != bankAccounts*bankMoney:
-		b.wrong = append(b.wrong, fmt.Sprintf("rule: AtomicWrites do not see one another half done; an audit while there were transfers found %d", line.N))
+		b.wrong = append(b.wrong, fmt.Sprintf("rule: no AtomicWrite sees another one half done; an audit during transfers found %d", line.N))
 	default:
 		b.audits++
 	}
@@ -209,7 +209,7 @@ func (b *books) count(what string) (n int) {
 	return n
 }
 
-// check compares what was said with what there is, while nobody writes.
+// check compares the reports with the store's content, while nobody writes.
 func (b *books) check(t checking, direct *kv.Store) {
 	t.Helper()
 	for _, wrong := range b.wrong {
@@ -258,20 +258,20 @@ func (b *books) check(t checking, direct *kv.Store) {
 	}
 	for key, want := range balances {
 		if got[key] != want {
-			t.Errorf("rule: an AtomicWrite is carried out as a whole or not at all; %s has %d, and by the receipts it has %d", key, got[key], want)
+			t.Errorf("rule: an AtomicWrite is carried out as a whole or not at all; %s has %d, and %d according to the receipts", key, got[key], want)
 		}
 	}
 	for id, told := range b.told {
 		if _, paid := receipts[id]; paid && told == "no" || !paid && told == "ok" {
-			t.Errorf("rule: an acknowledged write is there, and one that failed is not; of transfer %s its client heard %q, and there is a receipt: %t", id, told, paid)
+			t.Errorf("rule: an acknowledged write is stored, and one that failed is not; the client of transfer %s reported %q, and there is a receipt: %t", id, told, paid)
 		}
 	}
 }
 
-// TestBankFindsBrokenDrivers: a bank that always balances proves nothing.
+// TestBankFindsBrokenDrivers shows that the checks of the bank can fail.
 func TestBankFindsBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
-	for _, bug := range groupBugs[:4] { // those of AtomicWrite
+	for _, bug := range groupBugs[:4] { // the bugs of AtomicWrite
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			for attempt := range uint64(20) {

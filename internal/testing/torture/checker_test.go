@@ -57,7 +57,7 @@ func (d broken) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wri
 	return d.Driver.WriteMany(ctx, req)
 }
 
-// putting is a driver of which each put is changed.
+// putting returns a driver that changes each put.
 func putting(d kv.Driver, change func(req *kv.WriteRequest)) kv.Driver {
 	return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 		change(&req)
@@ -71,7 +71,7 @@ func unconditional(req kv.WriteRequest) kv.WriteRequest {
 	return req
 }
 
-// definite takes from an error what it says of a write's being applied.
+// definite reads from an error whether the write was applied.
 func definite(err error) error {
 	if own, ok := err.(*kv.Error); ok {
 		e := *own
@@ -81,14 +81,14 @@ func definite(err error) error {
 	return err
 }
 
-// A bug breaks one promise. above wraps the unreliable network, as the code of a provider
-// does, below is wrapped by it, as a service is.
+// A bug breaks one promise. above wraps the unreliable network and stands for a bug in a
+// provider; the network wraps below, which stands for a bug in a service.
 type bug struct {
 	name         string
 	above, below func(kv.Driver) kv.Driver
 }
 
-// bugs are those of calls for one key.
+// bugs are bugs in calls for one key.
 var bugs = []bug{
 	{name: "forgets that an earlier attempt may have been applied", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
@@ -104,7 +104,7 @@ var bugs = []bug{
 			return out, err
 		}}
 	}},
-	{name: "says of a lost response that nothing was written", above: func(d kv.Driver) kv.Driver {
+	{name: "reports after a lost response that nothing was written", above: func(d kv.Driver) kv.Driver {
 		write := func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 			out, err := d.Write(ctx, req)
 			return out, definite(err)
@@ -233,10 +233,10 @@ var bugs = []bug{
 }
 
 // checkerRounds are enough for every bug; most are found in the first round, the rarest
-// in one of six.
+// in one round out of six.
 const checkerRounds = 100
 
-// TestCheckerFindsBrokenDrivers: a checker that cannot fail proves nothing.
+// TestCheckerFindsBrokenDrivers shows that the checker can fail.
 func TestCheckerFindsBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
 	for _, bug := range bugs {
@@ -253,7 +253,7 @@ func TestCheckerFindsBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestCheckerAcceptsTheReference: and one that always fails proves nothing either.
+// TestCheckerAcceptsTheReference shows that the checker does not always fail.
 func TestCheckerAcceptsTheReference(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)
@@ -272,7 +272,7 @@ func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Drive
 	return h.Check(t.TempDir(), fmt.Sprintf("round %d", round))
 }
 
-// batchBugs are those of batches and scans.
+// batchBugs are bugs in batches and scans.
 var batchBugs = []bug{
 	{name: "forgets keys of a batch that failed", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
@@ -283,7 +283,7 @@ var batchBugs = []bug{
 			return results
 		}}
 	}},
-	{name: "says of a batch whose answer was lost that nothing was written", above: func(d kv.Driver) kv.Driver {
+	{name: "reports after the lost response of a batch that nothing was written", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 			results := d.WriteMany(ctx, req)
 			for i, r := range results {
@@ -292,7 +292,7 @@ var batchBugs = []bug{
 			return results
 		}}
 	}},
-	{name: "ends a scan that broke off as if it were complete", above: func(d kv.Driver) kv.Driver {
+	{name: "ends an interrupted scan as if it were complete", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, scan: func(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
 				for rec, err := range d.Scan(ctx, req) {
@@ -305,8 +305,8 @@ var batchBugs = []bug{
 	}},
 }
 
-// TestLostResponsesFindBrokenDrivers: the bugs that only a lost response brings to light are
-// found by TestLostResponses as well.
+// TestLostResponsesFindBrokenDrivers: TestLostResponses too finds the bugs that need a
+// lost response to show.
 func TestLostResponsesFindBrokenDrivers(t *testing.T) {
 	for _, bug := range slices.Concat(bugs[:5], batchBugs) {
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
@@ -328,7 +328,7 @@ func TestLostResponsesFindBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestRepeats: what the repeat of a put may do, and what not.
+// TestRepeats: what the repeat of a put may do and what it may not.
 func TestRepeats(t *testing.T) {
 	t.Parallel()
 	put := func(write, version string, begin int64, requests int) Call {
@@ -349,21 +349,21 @@ func TestRepeats(t *testing.T) {
 	}{
 		{"the repeat of a put brings it back, with another version", true,
 			[]Call{put("a", "a2", 0, 2), put("b", "b1", 10, 1), get("a", "a1", 20)}},
-		{"it was there before, and what was acknowledged comes back", false,
+		{"the key had an entry, and the repeat brings back an acknowledged put", false,
 			[]Call{put("a", "a2", 0, 2), get("a", "a1", 0), put("b", "b1", 10, 1), get("a", "a2", 20)}},
-		{"it brings the version back", false,
+		{"the repeat brings the version back", false,
 			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a1", 20)}},
-		{"it brings back the version that somebody read", false,
+		{"the repeat brings back the version that somebody read", false,
 			[]Call{put("a", "a1", 0, 3), get("a", "a1", 2), put("b", "b1", 10, 1), get("a", "a2", 20), put("c", "c1", 30, 1), get("a", "a1", 40)}},
 		{"there was no repeat", false,
 			[]Call{put("a", "a1", 0, 1), put("b", "b1", 10, 1), get("a", "a2", 20)}},
-		{"a compare-and-swap holds for what a repeat brought back", true,
+		{"the condition of a compare-and-swap holds for what a repeat brought back", true,
 			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a2", 20), swap("c", "c1", 30, "a", "a2"), get("c", "c1", 40)}},
-		{"it holds for the version that went before", false,
+		{"it holds for the version before that", false,
 			[]Call{put("a", "a1", 0, 2), put("b", "b1", 10, 1), get("a", "a2", 20), swap("c", "c1", 30, "a", "a1")}},
-		{"it is repeated", false,
+		{"the compare-and-swap is repeated", false,
 			[]Call{put("a", "a1", 0, 1), swap("b", "b1", 10, "a", "a1"), put("c", "c1", 20, 1), get("b", "b2", 30)}},
-		{"it is repeated when a repeat brought back what it asks for", false,
+		{"it is repeated when a repeat brought back the version that it wants", false,
 			[]Call{put("a", "a1", 0, 2), swap("b", "b1", 10, "a", "a1"), put("c", "c1", 20, 1), get("c", "c1", 25), get("b", "b1", 30)}},
 	} {
 		h := History{Calls: c.calls}
@@ -373,7 +373,7 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// A write whose client gave up may be carried out later where there is a network, and an
+// A write whose client gave up may be carried out later where there is a network. An
 // entry that nobody wrote is a violation there too.
 func TestLateWritesWithoutAnInjector(t *testing.T) {
 	t.Parallel()
@@ -393,7 +393,7 @@ func TestLateWritesWithoutAnInjector(t *testing.T) {
 		allowed       bool
 	}{{true, "w", "w", true}, {false, "w", "w", false}, {true, "w", "x", false}, {true, "x", "w", false}} {
 		if err := history(c.remote, c.first, c.second); (err == nil) != c.allowed {
-			t.Errorf("rule: over a network a write that was given up may come late; remote %v, %s and %s: %v", c.remote, c.first, c.second, err)
+			t.Errorf("rule: over a network a write whose client gave up may come late; remote %v, %s and %s: %v", c.remote, c.first, c.second, err)
 		}
 	}
 }

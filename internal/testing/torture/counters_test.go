@@ -23,7 +23,7 @@ func init() { memberPrograms[counterProgram] = counterClient }
 
 const counterKey = "counter"
 
-// counterClient makes increments, and says how many were acknowledged.
+// counterClient makes increments, and reports how many were acknowledged.
 func counterClient(ctx context.Context, store *kv.Store, t task, say func(said)) error {
 	var counting sync.WaitGroup
 	var acknowledged atomic.Int64
@@ -48,13 +48,13 @@ func counterClient(ctx context.Context, store *kv.Store, t task, say func(said))
 	return nil
 }
 
-// counterFaults: 15 % of the requests do not arrive, lose their answers, or arrive late. All
-// others take some milliseconds, also where there is no network: if more than eight updates
-// by others came between an update and its lost answer, it would be indeterminate.
+// counterFaults: 15 % of the requests do not arrive, lose their responses, or arrive late.
+// All others take some milliseconds, also where there is no network: if others made more
+// than eight updates between an update and its lost response, it would be indeterminate.
 var counterFaults = faults.Rates{faults.Drop: 0.05, faults.Lose: 0.05, faults.Late: 0.05, faults.Delay: 0.85}
 
-// TestCounters: increments of a key that exists are exact between processes, whatever
-// happens to the requests: each is acknowledged, and counted once.
+// TestCounters: increments of an existing key by several processes are exact under faults:
+// each is acknowledged, and counted once.
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -88,7 +88,7 @@ func testCounters(t checking, w *world, seed uint64, processes int) {
 					ended = true
 					continue
 				}
-				wrong[number] = append(wrong[number], fmt.Sprintf("rule: increments of a key that exists are exact; one of process %d is %s: %s", number, line.What, line.Why))
+				wrong[number] = append(wrong[number], fmt.Sprintf("rule: increments of an existing key are exact; one of process %d is %s: %s", number, line.What, line.Why))
 			}
 			if err := m.wait(); err != nil || !ended {
 				wrong[number] = append(wrong[number], fmt.Sprintf("process %d ended with %v", number, err))
@@ -99,14 +99,14 @@ func testCounters(t checking, w *world, seed uint64, processes int) {
 	for _, why := range slices.Concat(wrong...) {
 		t.Errorf("%s", why)
 	}
-	w.Use(nil) // when all that is late has come
+	w.Use(nil) // all late requests have arrived
 	got, err := w.direct.Get(t.Context(), counterKey)
 	if want := fmt.Sprint(acknowledged.Load()); string(got.Value) != want || err != nil {
 		t.Errorf("rule: a counter is the sum of what was acknowledged; it is %s, %v, and %s were", got.Value, err, want)
 	}
 }
 
-// TestCountersFindBrokenDrivers: counts that always agree prove nothing.
+// TestCountersFindBrokenDrivers shows that the check can fail.
 func TestCountersFindBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
 	for _, bug := range groupBugs {

@@ -12,28 +12,28 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// fate is whether an AtomicWrite of unknown outcome, or one repeat of an AtomicWrite, took
-// effect: on all of its keys, or on none.
+// fate says whether an AtomicWrite of unknown outcome, or one repeat of an AtomicWrite,
+// took effect: on all of its keys, or on none.
 type fate int
 
 const (
-	open    fate = iota // on each key as it fits
+	open    fate = iota // each key may choose
 	applied             // on all keys
 	never               // on no key
 )
 
 // fates looks for an explanation of the calls of all keys. The keys are checked one by
-// one, since effects on several keys need not be at one moment; what ties keys together
-// is the fates, which must be the same for all keys of an AtomicWrite.
+// one, since effects on several keys need not happen at one moment. What ties keys
+// together is the fates, which must be the same for all keys of an AtomicWrite.
 type fates struct {
 	calls map[string][]Call   // by key
 	names []string            // of the fates
-	of    map[string]int      // the number of a fate by its name
+	of    map[string]int      // the index of a fate, by its name
 	keys  [][]string          // by fate
-	known map[string]*verdict // of checks that were made
+	known map[string]*verdict // results of earlier checks
 }
 
-// verdict is what porcupine says of one key under some fates.
+// verdict is porcupine's answer for one key under some fates.
 type verdict struct {
 	result     porcupine.CheckResult
 	info       porcupine.LinearizationInfo
@@ -57,7 +57,7 @@ func newFates(calls []Call) *fates {
 	return f
 }
 
-// fates names the fates that decide on the call's effects.
+// fates returns the names of the fates that decide on the call's effects.
 func (c *Call) fates() (names []string) {
 	if !c.Atomic {
 		return nil
@@ -73,7 +73,7 @@ func (c *Call) fates() (names []string) {
 
 func repeatName(n int) string { return fmt.Sprintf(" (repeat %d)", n+1) }
 
-// unexplained is the error of answers that no order of the calls explains.
+// unexplained is the error if no order of the calls explains their answers.
 type unexplained struct {
 	*verdict
 	key, why, picture string
@@ -110,10 +110,10 @@ func failure(key string, v *verdict, why string) *unexplained {
 	return &unexplained{verdict: v, key: key, why: why}
 }
 
-// unsure reports whether there was no time to find out.
+// unsure reports whether the check ran out of time.
 func (u *unexplained) unsure() bool { return u != nil && u.result == porcupine.Unknown }
 
-// solve settles the fates that are open. It first finds those that one key alone settles.
+// solve decides the open fates. It begins with those that one key alone decides.
 func (f *fates) solve(now []fate) error {
 	now = slices.Clone(now)
 	for changed := true; changed; {
@@ -142,7 +142,7 @@ func (f *fates) solve(now []fate) error {
 	if i < 0 {
 		return nil
 	}
-	// Either is right for every key that it concerns, while other fates are open.
+	// As long as other fates are open, either value suits every key of this one.
 	now[i] = never
 	err := f.solve(now)
 	if err != nil {
@@ -183,15 +183,15 @@ func (f *fates) try(key string, now []fate) *verdict {
 	return v
 }
 
-// operations is the history of one key for porcupine: a call is one operation, and one
-// more that may be for each repeat that the contract allows.
+// operations is the history of one key for porcupine: a call is one operation, and each
+// repeat that the contract allows is another one, which may have no effect.
 func (f *fates) operations(key string, now []fate) []porcupine.Operation {
 	var operations []porcupine.Operation
 	calls, clients := f.calls[key], 0
 	for _, c := range calls {
 		clients = max(clients, c.Client+1)
 	}
-	// add adds an effect that may be, unless its fate is known.
+	// add adds an effect that may have happened, unless its fate is known.
 	add := func(op porcupine.Operation, name string) {
 		op.Output = output{Result: resMaybe}
 		if i, tied := f.of[name]; tied {
@@ -207,7 +207,7 @@ func (f *fates) operations(key string, now []fate) []porcupine.Operation {
 	for _, c := range calls {
 		n, end := c.Requests, max(c.End, c.Through)
 		if c.Out.Result == resMaybe && n == 0 {
-			continue // the service saw none of it
+			continue // the service saw no request
 		}
 		if c.Out.Result == resError {
 			continue

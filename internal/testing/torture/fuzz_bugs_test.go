@@ -25,9 +25,9 @@ var fuzzBugs = []struct {
 }{
 	{"a cursor has a second text", "kv", "FuzzCursor", "version.go",
 		`base64.RawURLEncoding.Strict()`, `base64.RawURLEncoding`},
-	{"a page begins at the cursor's key once more", "kv", "FuzzCursor", "scan.go",
+	{"a page repeats the cursor's key", "kv", "FuzzCursor", "scan.go",
 		`after+firstKey`, `after`},
-	{"a version that is cut off is not noticed", "kv", "FuzzParseVersion", "version.go",
+	{"a truncated version is not noticed", "kv", "FuzzParseVersion", "version.go",
 		`case !ok || len(b) < versionHeader:`, `case !ok:`},
 	{"a namespace shows keys of its neighbours", "kv", "FuzzNamespace", "namespace.go",
 		`req.From, req.To = n.prefix+req.From, n.prefix+req.To`, `req.From, req.To = n.prefix+req.From, req.To`},
@@ -43,21 +43,21 @@ var fuzzBugs = []struct {
 		` || e.User != nil`, ``},
 	{"a number of shards above the limit is allowed", "kv/provider", "FuzzParse", "url.go",
 		` || n > most`, ``},
-	{"an item without a token is taken for skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
+	{"an item without a token counts as skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
 		` || token.Value == ""`, ``},
-	{"an expiry before 1970 is taken for skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
+	{"an expiry before 1970 counts as skykv's", "providers/dynamokv", "FuzzDecode", "layout.go",
 		` || n <= 0`, ``},
 	{"an expiry loses its milliseconds", "providers/dynamokv", "FuzzRecord", "layout.go",
 		`it[l.expires] = number(rec.Expires)`, `it[l.expires] = number(rec.Expires / 1000 * 1000)`},
-	{"an expiry of skykv's counts that others have replaced", "providers/dynamokv", "FuzzDecodeShared", "layout.go",
+	{"skykv's expiry counts although others have replaced it", "providers/dynamokv", "FuzzDecodeShared", "layout.go",
 		` && seconds(exact) == ttl`, ``},
 	{"the item of a key is in another shard than reads look at", "providers/dynamokv", "FuzzRecord", "layout.go",
 		`it := l.primaryKey(rec.Key)`, `it := item{attrShard: l.partitions[l.shard(rec.Key+"x")], attrKey: text(rec.Key)}`},
-	{"an empty answer is taken for one", "providers/dynamokv", "FuzzAnswers", "answers.go",
+	{"an empty response counts as a valid one", "providers/dynamokv", "FuzzAnswers", "answers.go",
 		`object: resp.StatusCode < 300`, `object: false`},
-	{"a document with a token of another length is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
+	{"a document with a token of another length counts as skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
 		` || len(token.StringValue) != kv.TokenLen`, ``},
-	{"a document with an expiry before 1970 is taken for skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
+	{"a document with an expiry before 1970 counts as skykv's", "providers/firestorekv", "FuzzDecode", "layout.go",
 		`rec.Expires <= 0`, `rec.Expires == 0`},
 	{"a token of another length counts that others wrote", "providers/firestorekv", "FuzzDecodeShared", "layout.go",
 		`if len(token) == kv.TokenLen {`, `if token != "" {`},
@@ -65,17 +65,17 @@ var fuzzBugs = []struct {
 		`return l.prefixes[l.shard(key)] + key }`, `return l.prefixes[l.shard(key)] + strings.ToLower(key) }`},
 	{"a version has a second text", "providers/firestorekv", "FuzzVersion", "layout.go",
 		` || strconv.FormatInt(us, 10) != version`, ``},
-	{"a row with an expiry before 1970 is taken for skykv's", "providers/localkv", "FuzzDecode", "layout.go",
+	{"a row with an expiry before 1970 counts as skykv's", "providers/localkv", "FuzzDecode", "layout.go",
 		`rec.Expires <= 0`, `rec.Expires == 0`},
-	{"a row whose value is text is taken for skykv's", "providers/localkv", "FuzzDecode", "layout.go",
+	{"a row whose value is text counts as skykv's", "providers/localkv", "FuzzDecode", "layout.go",
 		`stmt.ColumnType(columnValue) != sqlite.TypeBlob`, `stmt.ColumnType(columnValue) == sqlite.TypeNull`},
-	{"a row with another checksum is taken for skykv's", "providers/localkv", "FuzzDecode", "layout.go",
+	{"a row with another checksum counts as skykv's", "providers/localkv", "FuzzDecode", "layout.go",
 		`stmt.ColumnInt64(columnMetaSum) != int64(t.metaSum(&rec))`, `t == nil`},
 	{"keys that differ in case are one", "providers/localkv", "FuzzRecord", "layout.go",
 		`k TEXT NOT NULL PRIMARY KEY`, `k TEXT NOT NULL PRIMARY KEY COLLATE NOCASE`},
-	{"a scan is in no order", "providers/localkv", "FuzzRecord", "layout.go",
+	{"a scan has no order", "providers/localkv", "FuzzRecord", "layout.go",
 		`"SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"`, `"SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k DESC"`},
-	{"an answer that is cut off makes the parser panic", "providers/aztableskv", "FuzzParse", "json.go",
+	{"a truncated response makes the parser panic", "providers/aztableskv", "FuzzParse", "json.go",
 		`len(value)+1 >= len(rest)`, `len(value)+1 > len(rest)`},
 	{"an escaped backslash hides the end of a string", "providers/aztableskv", "FuzzParse", "json.go",
 		`slashes%2 == 0`, `slashes == 0`},
@@ -85,19 +85,19 @@ var fuzzBugs = []struct {
 		`Format(instantFormat) + instantZone`, `Format(time.DateOnly+"T"+time.TimeOnly) + instantZone`},
 	{"an expiry that is no string is taken for none", "providers/aztableskv", "FuzzParse", "layout.go",
 		`if !isNull(e.expires) {`, `if _, isText := text(e.expires); isText {`},
-	{"a version may be several ETags", "providers/aztableskv", "FuzzVersion", "layout.go",
+	{"a version may hold several ETags", "providers/aztableskv", "FuzzVersion", "layout.go",
 		` || r == '"'`, ``},
 	{"a write is stored without a version", "providers/aztableskv", "FuzzAnswers", "driver.go",
 		`etag == "" && req.Kind`, `etag == "none" && req.Kind`},
-	{"bytes that are no text become other ones", "cmd/skykv/command/internal/entryline", "FuzzRoundTrip", "entryline.go",
+	{"bytes that are not text are changed", "cmd/skykv/command/internal/entryline", "FuzzRoundTrip", "entryline.go",
 		`utf8.Valid(entry.Value)`, `len(entry.Value) > 0`},
 }
 
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
 
-// TestFuzzTargetsFindBugs: the short run sees to it that every target has a bug to find,
-// and that the bugs still fit the code. It is not parallel, since the long one leaves
-// others no time.
+// TestFuzzTargetsFindBugs: the short run checks that every target has a bug to find, and
+// that the bugs still fit the code. It is not parallel, since the long run takes all
+// processors.
 func TestFuzzTargetsFindBugs(t *testing.T) {
 	const root = "../../.."
 	missing := make(map[string]bool)
@@ -140,20 +140,20 @@ func TestFuzzTargetsFindBugs(t *testing.T) {
 		begin := time.Now()
 		out := fuzz(t, filepath.Join(dir, bug.pkg), bug.target)
 		if !strings.Contains(out, "--- FAIL: "+bug.target) {
-			t.Errorf("rule: %s of %s finds that %s; it says\n%s", bug.target, bug.pkg, bug.name, out)
+			t.Errorf("rule: %s of %s finds that %s; its output is\n%s", bug.target, bug.pkg, bug.name, out)
 		}
 		t.Logf("%s of %s: %s, in %v", bug.target, bug.pkg, bug.name, time.Since(begin).Round(time.Second))
-		// Take the bug out, and what was found from the corpus.
+		// Take the bug out, and the corpus entry that found it.
 		if err := errors.Join(os.RemoveAll(filepath.Dir(in)), os.CopyFS(filepath.Dir(in), os.DirFS(filepath.Dir(name)))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for target := range missing {
-		t.Errorf("rule: every fuzz target is shown to find a bug; there is none for %s", target)
+		t.Errorf("rule: every fuzz target has a bug that it must find; %s has none", target)
 	}
 }
 
-// fuzz runs a target as make fuzz does, until it finds something.
+// fuzz runs a target as "make fuzz" does, until it finds something.
 func fuzz(t *testing.T, dir, target string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
@@ -166,7 +166,7 @@ func fuzz(t *testing.T, dir, target string) string {
 	return string(out)
 }
 
-// copyModule copies what the module is built of.
+// copyModule copies the files that the module is built from.
 func copyModule(t *testing.T, from, to string) {
 	entries, err := os.ReadDir(from)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// groupKey names key n of a round whose groups have so many keys. The last one of each
-// group holds a number.
+// groupKey names key n of a round whose groups have that many keys. The last key of
+// each group holds a number.
 func groupKey(prefix string, n, size int) string {
 	kind := "k"
 	if n%size == size-1 {
@@ -77,7 +77,7 @@ func (c *client) stored(call *Call, version kv.Version) {
 	if call.In.Act == actTouch {
 		write = c.seen[call.Key].write
 		if call.In.Cond == condLive {
-			return // of an entry that the client may not have seen
+			return // the client may not have seen the entry
 		}
 	}
 	c.seen[call.Key] = seen{write, version}
@@ -152,7 +152,7 @@ func (c *client) touch(ctx context.Context, id, key string) {
 }
 
 // updates makes one update, or three at once of the same key, which the store combines.
-// Those keep the expiry that there is, so that one repeat makes the same of them all.
+// Those keep the stored expiry, so that a repeat has the same effect for all of them.
 func (c *client) updates(ctx context.Context, id, key string) {
 	many := 1
 	if c.rng.IntN(4) == 0 {
@@ -183,8 +183,9 @@ func (c *client) updates(ctx context.Context, id, key string) {
 	c.calls = append(c.calls, calls...)
 }
 
-// remake returns the call that stands for the repeats of three updates at once. Some of
-// them were one write, and if that made the entry, so may its repeat.
+// remake returns the call that stands for the repeats of three updates at once. The
+// store combined some of them in one write; if that write made the entry, its repeat
+// may make it again.
 func (c *client) remake(calls []Call) []Call {
 	again := Call{ID: calls[0].ID, Client: c.number, Key: calls[0].Key, Begin: calls[0].Begin, Out: output{Result: resRepeat}}
 	again.In = input{Act: actMake, Now: calls[0].In.Now}
@@ -213,7 +214,7 @@ func (c *client) remake(calls []Call) []Call {
 	return []Call{again}
 }
 
-// update draws an update of a value, and returns what makes it.
+// update draws an update of a value, and returns the function that makes it.
 func (c *client) update(ctx context.Context, id, key string, i int, keep bool, call *Call, version *kv.Version) func() {
 	*call = c.begin(id, key, actUpdate)
 	write := fmt.Sprintf("%s.%d", id, i)
@@ -233,7 +234,7 @@ func (c *client) update(ctx context.Context, id, key string, i int, keep bool, c
 	}
 	return func() {
 		entry, err := c.store.Update(ctx, key, func(old kv.Entry, exists bool) (kv.Change, error) {
-			call.In.Of, call.In.Version = "", "" // of the last time that the function is called
+			call.In.Of, call.In.Version = "", "" // the last call of the function counts
 			if exists {
 				call.In.Of, call.In.Version = writeOf(old.Value), known(old.Version)
 			}
@@ -247,7 +248,7 @@ func (c *client) update(ctx context.Context, id, key string, i int, keep bool, c
 			call.In = input{Act: actGet, Now: call.In.Now}
 			call.Out = output{Result: resOK, Write: writeOf(entry.Value), Version: known(entry.Version), Expires: milliseconds(entry.ExpiresAt)}
 		case change.Leave && errors.Is(err, kv.ErrIndeterminate):
-			call.In.Act, call.Out = actGet, output{Result: resOK, Write: "of an update that changes nothing, what became of it"}
+			call.In.Act, call.Out = actGet, output{Result: resOK, Write: "the result of an update that changes nothing"}
 		case err == nil:
 			call.Out = output{Result: resOK, Version: known(entry.Version), Expires: milliseconds(entry.ExpiresAt)}
 		default:
@@ -257,7 +258,7 @@ func (c *client) update(ctx context.Context, id, key string, i int, keep bool, c
 	}
 }
 
-// increment draws an increment, and returns what makes it.
+// increment draws an increment, and returns the function that makes it.
 func (c *client) increment(ctx context.Context, id, key string, keep bool, call *Call) func() {
 	*call = c.begin(id, key, actIncrement)
 	call.In.Delta = 1 + c.rng.Int64N(9)
@@ -383,8 +384,8 @@ func milliseconds(at time.Time) int64 {
 	return at.UnixMilli()
 }
 
-// known is the text of a version, empty for one that names a state which was replaced
-// before its call returned: no read has that one.
+// known is the text of a version. It is empty if the version names a state that was
+// replaced before its call returned: no read returns that one.
 func known(v kv.Version) string {
 	text := v.String()
 	raw, err := base64.RawURLEncoding.DecodeString(text)

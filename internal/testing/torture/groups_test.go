@@ -13,11 +13,11 @@ import (
 )
 
 // TestGroups: AtomicWrites, touches, updates, increments, one-time reads and batches of
-// concurrent clients are what the model says, under faults, with puts and deletions
-// between them.
+// concurrent clients, with puts and deletions between them, do under faults what the
+// model allows.
 func TestGroups(t *testing.T) { tortureAll(t, "groups", InGroups) }
 
-// TestFates: what AtomicWrites, touches and updates may do, and what not.
+// TestFates: what AtomicWrites, touches and updates may do and what they may not.
 func TestFates(t *testing.T) {
 	t.Parallel()
 	call := func(id, key string, in input, out output, begin int64) Call {
@@ -68,9 +68,9 @@ func TestFates(t *testing.T) {
 		allowed bool
 		calls   []Call
 	}{
-		{"a reader sees one key before and the other after an AtomicWrite under way", true,
+		{"a reader sees one key before and the other after an AtomicWrite that is in progress", true,
 			append(all(1, put("w", "a", 10), put("w", "b", 10)), get("a", "w", "wa", 10), absent("b", 13))},
-		{"and when it has ended", false,
+		{"and one that has ended", false,
 			append(all(1, put("w", "a", 10), put("w", "b", 10)), get("a", "w", "wa", 10), absent("b", 20))},
 		{"one of unknown outcome took effect", true,
 			append(maybe(all(1, put("w", "a", 10), put("w", "b", 10))), get("a", "w", "wa", 200), get("b", "w", "wb", 200))},
@@ -93,7 +93,7 @@ func TestFates(t *testing.T) {
 		{"a touch keeps the version", false, []Call{put("w", "a", 0), touch("t", 0, 0, 10, resOK), get("a", "w", "wa", 20)}},
 		{"a touch of an expired entry finds none", true, []Call{expiring, touch("t", 0, 20, 10, resFailed), absent("a", 20)}},
 		{"a touch revives an expired entry", false, []Call{expiring, touch("t", 0, 20, 10, resOK), get("a", "w", "t", 30)}},
-		{"an update follows what it saw", true, []Call{put("w", "a", 0), update("u", "w", 10), get("a", "u", "u", 20)}},
+		{"an update replaces what it saw", true, []Call{put("w", "a", 0), update("u", "w", 10), get("a", "u", "u", 20)}},
 		{"an update overwrites what it did not see", false, []Call{put("w", "a", 0), put("x", "a", 10), update("u", "w", 20)}},
 		{"increments add up", true, []Call{add("#1", 0), add("#2", 10), get("a", "#2", "v", 20)}},
 		{"an increment is applied twice", false, []Call{add("#1", 0), add("#2", 10), get("a", "#3", "v", 20)}},
@@ -132,7 +132,7 @@ func sometimes(n int64) func() bool {
 	return func() bool { return calls.Add(1)%n == 0 }
 }
 
-// halfOf is req with the writes that have an even number.
+// halfOf is req with every second write.
 func halfOf(req kv.WriteManyRequest) kv.WriteManyRequest {
 	half := req
 	half.Writes = nil
@@ -144,13 +144,14 @@ func halfOf(req kv.WriteManyRequest) kv.WriteManyRequest {
 	return half
 }
 
-// isUpdate reports whether a write is that of an update of an entry.
+// isUpdate reports whether a write belongs to an update of an existing entry.
 func isUpdate(w kv.Write) bool { return w.Kind == kv.KindPut && w.Predecessors != "" }
 
-// groupBugs are drivers that break one promise about several keys or about updates each.
+// groupBugs are drivers that each break one promise about several keys or about
+// updates.
 var groupBugs = []struct {
 	name         string
-	keys         int // that show it soon
+	keys         int // this many show the bug soon
 	above, below func(kv.Driver) kv.Driver
 }{
 	{keys: 16, name: "applies half of an AtomicWrite", below: func(d kv.Driver) kv.Driver {
@@ -266,7 +267,7 @@ var groupBugs = []struct {
 			return out, err
 		}}
 	}},
-	{keys: 16, name: "lets a late put of another writer pass for the state that an update wants", below: func(d kv.Driver) kv.Driver {
+	{keys: 16, name: "accepts a late put of another writer as the state that an update wants", below: func(d kv.Driver) kv.Driver {
 		return brokenWrite{d, func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 			out, err := d.Write(ctx, req)
 			if err == nil && !out.Done && isUpdate(req.Write) && out.Exists && out.Found.Predecessors == "" {
@@ -286,7 +287,7 @@ var groupBugs = []struct {
 	}},
 }
 
-// TestGroupsFindBrokenDrivers: a check that cannot fail proves nothing.
+// TestGroupsFindBrokenDrivers shows that the check can fail.
 func TestGroupsFindBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
 	for _, bug := range groupBugs {
@@ -303,7 +304,7 @@ func TestGroupsFindBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestGroupsAcceptTheReference: and one that always fails proves nothing either.
+// TestGroupsAcceptTheReference shows that the check does not always fail.
 func TestGroupsAcceptTheReference(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)

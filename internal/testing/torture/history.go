@@ -11,26 +11,26 @@ import (
 	"github.com/skykv/skykv/internal/testing/faults"
 )
 
-// Call is what one client did to one key, and what it was told. A call to several keys
-// is several Calls with the same ID.
+// Call is what one client did to one key, and the result. A call to several keys is
+// several Calls with the same ID.
 type Call struct {
-	ID     string // as faults.WithOp was told
+	ID     string // as passed to faults.WithOp
 	Client int
 	Key    string
 	In     input
 	Out    output
-	Err    string // of Out.Result resMaybe and resError
+	Err    string // for Out.Result resMaybe and resError
 
 	// Atomic: the Calls with the same ID took effect together or not at all. Once: they
 	// are not repeated.
 	Atomic, Once bool
 
-	// The begin and the end, in nanoseconds of one clock for all clients.
+	// The begin and the end, in nanoseconds of the clock that all clients share.
 	Begin, End int64
 
-	// How many requests that change something the service saw, how many of their
-	// answers were lost, and when the service was through with them, if later than End.
-	// Without a network that loses answers every call counts as one request.
+	// How many requests for a change the service saw, how many of their responses were
+	// lost, and when the service had finished them, if later than End. Without a network
+	// that loses responses every call counts as one request.
 	Requests, Lost int
 	Through        int64
 }
@@ -38,12 +38,12 @@ type Call struct {
 // History is what happened in one round.
 type History struct{ Calls []Call }
 
-// checkTimeout is for one round; a valid one takes some ten milliseconds.
+// checkTimeout is for one round; a valid round takes some ten milliseconds.
 const checkTimeout = 20 * time.Second
 
-// Check returns nil when there is an order of the calls that explains every answer,
-// by the rules of the model. Otherwise it saves a picture, a page of HTML, in the
-// folder and says why. Not to find out in time is a failure as well.
+// Check returns nil if, by the rules of the model, an order of the calls explains every
+// answer. Otherwise it saves a picture, a page of HTML, in the folder and says why. It
+// also fails when it finds no answer in time.
 func (h *History) Check(folder, name string) error {
 	if err := h.checkVersions(); err != nil {
 		return err
@@ -101,8 +101,8 @@ func (h *History) Maybes() int {
 	return n
 }
 
-// repeats is how often the call may have taken effect again: no more often than answers
-// were lost.
+// repeats is how many more times the call may have taken effect: at most once for each
+// lost response.
 func (c *Call) repeats() int {
 	lost := max(min(c.Requests-1, c.Lost), 0)
 	if c.Once || c.Out.Result == resError || c.Out.Result == resFailed {
@@ -123,8 +123,8 @@ func (c *Call) repeats() int {
 	return 0
 }
 
-// makes reports whether the call is an update that may have made the entry. Those of an
-// entry that there is are under its version.
+// makes reports whether the call is an update that may have made the entry. An update of
+// an existing entry is under the entry's version.
 func (c *Call) makes() bool {
 	switch c.In.Act {
 	case actUpdate:
@@ -138,14 +138,14 @@ func (c *Call) makes() bool {
 // repeat is the input of the call when it takes effect again.
 func (c *Call) repeat() input {
 	in := c.In
-	if in.Act == actIncrement { // only one that made the entry
+	if in.Act == actIncrement { // only an increment that made the entry is repeated
 		in.Cond = condAbsent
 	}
 	return in
 }
 
-// assume completes calls of which nobody has seen the requests: each made one or, over a
-// network, one that was lost and another one.
+// assume completes calls whose requests nobody has seen: each made one request or, over
+// a network, one that was lost and a second one.
 func assume(calls []Call, remote bool) {
 	for i := range calls {
 		c := &calls[i]
@@ -159,8 +159,8 @@ func assume(calls []Call, remote bool) {
 	}
 }
 
-// account completes calls by what the injector has seen. The function at is what the calls'
-// clock read at a time.
+// account completes calls by what the injector has seen. The function at turns a time
+// into the calls' clock.
 func account(calls []Call, attempts []faults.Attempt, at func(time.Time) int64) {
 	byOp := make(map[string][]faults.Attempt)
 	for _, a := range attempts {

@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// Claim is one answer of a holder that it holds a lease. It is true at one moment from
-// Begin to End, in nanoseconds of one clock for all holders.
+// Claim says that a holder was told at some moment from Begin to End that it holds a lease.
+// The times are nanoseconds of the clock that all holders share.
 type Claim struct {
-	Holder     string // a text of its own for each acquisition
+	Holder     string // a different text for each acquisition
 	Token      int64
 	Begin, End int64
 }
@@ -22,15 +22,15 @@ type Holders struct {
 	bad  []string
 }
 
-// tenure is what the claims with one token amount to: the first was true at End or
-// before, the last at Begin or later.
+// tenure sums up the claims with one token: the first was true at End or before, the last
+// at Begin or later.
 type tenure struct {
 	holder      string
 	token       int64
 	first, last int64
 }
 
-// Claim notes an answer.
+// Claim records a claim.
 func (h *Holders) Claim(c Claim) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,10 +67,10 @@ func (h *Holders) Violations() []string {
 	}
 	slices.SortFunc(all, func(a, b *tenure) int { return cmp.Compare(a.token, b.token) })
 	bad := slices.Clone(h.bad)
-	var latest *tenure // of those with smaller tokens
+	var latest *tenure // of the tenures with smaller tokens
 	for _, of := range all {
 		if latest != nil && latest.last > of.first {
-			bad = append(bad, fmt.Sprintf("rule: a lease has one holder at a time, and tokens grow; %s said so with token %d until %d ns, and %s with token %d from %d ns on",
+			bad = append(bad, fmt.Sprintf("rule: a lease has one holder at a time, and tokens grow; %s held it with token %d until %d ns, and %s with token %d from %d ns on",
 				latest.holder, latest.token, latest.last, of.holder, of.token, of.first))
 		}
 		if latest == nil || of.last > latest.last {

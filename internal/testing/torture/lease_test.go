@@ -17,7 +17,7 @@ import (
 	"github.com/skykv/skykv/kv/lease"
 )
 
-// TestLeases: under faults a lease has one holder at a time, with a token of its own.
+// TestLeases: under faults a lease has one holder at a time, and each has a different token.
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)
@@ -54,7 +54,7 @@ func TestLeases(t *testing.T) {
 					l, err := leases.Acquire(ctx, "one")
 					if err != nil {
 						if ctx.Err() == nil {
-							t.Errorf("Acquire ends with %v; want it to go on until its context ends", err)
+							t.Errorf("Acquire ended with %v; want it to continue until its context ends", err)
 						}
 						return
 					}
@@ -84,7 +84,7 @@ func TestLeases(t *testing.T) {
 			t.Errorf("%s", strings.Join(bad, "\n"))
 		}
 		if holders.Tokens() < 5 || w.Faults() == 0 {
-			t.Errorf("too little happened to prove anything: %d acquisitions, %d faults", holders.Tokens(), w.Faults())
+			t.Errorf("too little happened for a result: %d acquisitions, %d faults", holders.Tokens(), w.Faults())
 		}
 		entry, err := w.direct.Get(t.Context(), "one")
 		if err != nil || !entry.ExpiresAt.IsZero() {
@@ -94,9 +94,9 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-// TestLeaseAfterAKill is the goal of leases: from acquire to acquire, after a kill, at most a TTL and one poll, beside
-// the requests themselves. They are slow on a busy machine, so one of some trials must do. A lease that takes longer by
-// itself does so each time.
+// TestLeaseAfterAKill is the goal of leases: after a kill the next holder has the lease within a TTL and one poll,
+// apart from the time of the requests. They are slow on a busy machine, so one of several trials must succeed. A lease
+// that itself takes longer does so in each trial.
 func TestLeaseAfterAKill(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -114,7 +114,7 @@ func TestLeaseAfterAKill(t *testing.T) {
 	})
 }
 
-// takenAfterAKill returns how long after a kill of its holder a lease is taken by one that waits.
+// takenAfterAKill returns how long after the kill of its holder a waiting process gets the lease.
 func takenAfterAKill(t *testing.T, w *world, options *lease.Options, name string) time.Duration {
 	t.Helper()
 	holding, err := lease.New(w.stores[0], options)
@@ -136,7 +136,7 @@ func takenAfterAKill(t *testing.T, w *world, options *lease.Options, name string
 		last, err = waiting.Acquire(t.Context(), name)
 		next <- err
 	}()
-	time.Sleep(options.TTL/3 + options.TTL/10) // it is waiting, and the lease was just renewed
+	time.Sleep(options.TTL/3 + options.TTL/10) // the other one is waiting, and the lease was just renewed
 	killed := time.Now()
 	w.Use(faults.Always(faults.Drop))
 	if err := <-next; err != nil {

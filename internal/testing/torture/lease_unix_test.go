@@ -19,7 +19,7 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// The programs: both contend for a lease. The second never asks Held, which is a bug.
+// The programs: both contend for a lease. The second one never calls Held, which is a bug.
 const (
 	asksHeld    = "lease"
 	neverAsking = "lease, never asked"
@@ -55,8 +55,8 @@ func contend(path string, held func(*lease.Lease) bool) error {
 	}
 }
 
-// contenders runs processes that contend for a lease, stops and kills them, until it is
-// enough. It returns what they claimed.
+// contenders runs processes that contend for a lease, and pauses and kills them, until there
+// are enough acquisitions. It returns their claims.
 func contenders(t *testing.T, program string, enough func(h *Holders, lasted time.Duration) bool) *Holders {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -106,7 +106,7 @@ func contenders(t *testing.T, program string, enough func(h *Holders, lasted tim
 	return holders
 }
 
-// TestLeaseBetweenProcesses: a lease has one holder at a time, while processes are stopped
+// TestLeaseBetweenProcesses: a lease has one holder at a time, while processes are paused
 // and killed.
 func TestLeaseBetweenProcesses(t *testing.T) {
 	t.Parallel()
@@ -120,12 +120,12 @@ func TestLeaseBetweenProcesses(t *testing.T) {
 	}
 }
 
-// A check that cannot fail proves nothing.
+// The test above can fail.
 func TestLeaseBetweenProcessesFindsBugs(t *testing.T) {
 	t.Parallel()
 	bad := contenders(t, neverAsking, func(h *Holders, lasted time.Duration) bool { return len(h.Violations()) > 0 || lasted > 3*time.Minute }).Violations()
 	if len(bad) == 0 {
-		t.Fatal("rule: processes that never ask Held are found to hold a lease together; none was")
+		t.Fatal("rule: the check finds processes that hold a lease together because they never call Held; it found none")
 	}
 	t.Log(bad[0])
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// waysOfLosing a request or a response are all but the one by which the providers run the
-// conformance suite, a connection that breaks. The suite says what a call may report, and
-// what may be stored.
+// waysOfLosing a request or a response are all ways but a broken connection, which the
+// providers use when they run the conformance suite. The suite says what a call may report
+// and what may be stored.
 var waysOfLosing = []faults.Kind{faults.Truncate, faults.Late, faults.Fail, faults.Garbage, faults.Refuse}
 
-// playing makes the suite's Config for the cases of which a request or response is lost,
-// in the way that kind says. The worlds end with t.
+// playing makes the suite's Config for the cases that lose a request or response, in the
+// way that kind says. The worlds end with t.
 func playing(t testing.TB, newWorld func(testing.TB) *world, kind faults.Kind) conformance.Config {
 	plays, concerns := conformance.Lose, []string{"response-lost", "-retry"}
 	if !kind.Forwarded() {
 		plays, concerns = conformance.Drop, []string{"request-lost"}
 	}
 	return conformance.Config{
-		CaseTimeout: 2 * time.Minute, // on a machine as busy as can be
+		CaseTimeout: 2 * time.Minute, // on a very busy machine
 		Faulty: func(_ context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
 			w, landing := newWorld(t), new(sync.RWMutex)
 			w.Use(func(r faults.Request) faults.Kind {
@@ -63,8 +63,8 @@ func playing(t testing.TB, newWorld func(testing.TB) *world, kind faults.Kind) c
 	}
 }
 
-// settled is a driver that reads once the writes that were late have been carried out. Each
-// of those holds landing for reading until then.
+// settled is a driver whose reads wait until the late writes have been carried out. Each of
+// those holds landing for reading until then.
 type settled struct {
 	kv.Driver
 	landing *sync.RWMutex
@@ -90,14 +90,14 @@ func (d settled) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return d.Driver.Scan(ctx, req)
 }
 
-// TestLostResponses: whatever way a request or its response is lost, what a call says of
-// itself is true, and exact where it can be known.
+// TestLostResponses: in whatever way a request or its response is lost, what the call
+// reports is true, and exact where it can be known.
 func TestLostResponses(t *testing.T) {
 	t.Parallel()
 	for _, each := range worlds {
 		t.Run(each.name, func(t *testing.T) {
 			t.Parallel()
-			each.make(t) // or the reason why there is no such world
+			each.make(t) // or skip, with the reason
 			for _, kind := range some(waysOfLosing, 3) {
 				t.Run(string(kind), func(t *testing.T) { conformance.Run(t, playing(t, each.make, kind)) })
 			}

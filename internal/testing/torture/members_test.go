@@ -23,11 +23,11 @@ import (
 // place is where the data of a world is.
 type place struct {
 	World    string
-	Endpoint string // of a network
+	Endpoint string // of the service, behind a network
 	Name     string // of the table or collection, or the path of the file
 }
 
-// open opens a store with a client of its own. The function at the end closes both.
+// open opens a store with its own client. The function end closes both.
 func (p place) open(ctx context.Context) (store *kv.Store, end func(), err error) {
 	end = func() {}
 	switch p.World {
@@ -49,7 +49,7 @@ func (p place) open(ctx context.Context) (store *kv.Store, end func(), err error
 		end = func() { client.Close() }
 		store, err = firestorekv.New(ctx, client, "torture", p.Name, &firestorekv.Options{Layout: provider.LayoutSkykv})
 	default:
-		err = fmt.Errorf("no process can open a store of %q", p.World)
+		err = fmt.Errorf("no other process can open a store of %q", p.World)
 	}
 	return store, end, err
 }
@@ -63,17 +63,17 @@ type memberRates struct {
 // plan draws a fault for every request.
 func (r memberRates) plan() faults.Plan { return faults.Seeded(r.Seed, r.Rates, math.MaxInt) }
 
-// task is what a member is to do.
+// task tells a member what to do.
 type task struct {
 	Place  place
-	Faults memberRates // of a place without a network
-	Number int         // of the member: no two have the same
+	Faults memberRates // for a place without a network
+	Number int         // of the member, different for each
 	Calls  int
 }
 
 // said is one line of a member's report.
 type said struct {
-	ID   string // of a transfer
+	ID   string // of a transfer, if any
 	What string // "begins", "ok", "no" or "unknown", "sum", "counted" or "failed"
 	N    int64
 	Why  string
@@ -105,7 +105,7 @@ func init() {
 			in := new(faults.Injector)
 			in.Use(order.Task.Faults.plan())
 			store = store.With(kv.Wrap(kv.Level1, faults.Driver(in, attempts)))
-			defer in.Take() // what is late is still to come
+			defer in.Take() // waits for late requests
 		}
 		stop, stopped := context.WithCancel(ctx)
 		defer stopped()
@@ -124,11 +124,11 @@ func init() {
 }
 
 // member is a client that can be killed: a process, or goroutines where the data are in
-// the memory of this one.
+// the memory of this process.
 type member struct {
 	lines <-chan said // closed when it has ended
 	kill  func()
-	stop  func() // has it end by itself
+	stop  func() // asks it to end
 	wait  func() error
 }
 
@@ -168,7 +168,7 @@ func (w *world) join(t checking, program string, order task) *member {
 		defer close(lines)
 		for scanner := bufio.NewScanner(reports); scanner.Scan(); {
 			var line said
-			if json.Unmarshal(scanner.Bytes(), &line) == nil { // the last one may be torn
+			if json.Unmarshal(scanner.Bytes(), &line) == nil { // the last line may be incomplete
 				lines <- line
 			}
 		}

@@ -1,6 +1,6 @@
-// Package torture finds out whether a store keeps its promises while the way to
-// its service misbehaves. Clients call it concurrently, [Check] looks for an order
-// of their calls that explains every answer they got.
+// Package torture finds out whether a store keeps its promises while the network to its
+// service fails. Clients call it concurrently, and [Check] looks for an order of their calls
+// that explains every answer.
 package torture
 
 import (
@@ -12,12 +12,12 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The model is one key, at any moment in one state: absent, or written by one
-// write with one version and one expiry. It does not forget an entry that expires:
-// whether an entry is expired is a matter of the clock's reading of each call,
-// and the readings of clients differ by seconds in a run, in both directions.
+// The model is one key, which is always in one state: absent, or written by one write with
+// one version and one expiry. It does not forget an entry that expires: whether an entry is
+// expired depends on the reading of the clock in each call, and the readings of clients
+// differ by seconds during a run, in both directions.
 //
-// What the model allows is what the contract promises, and this alone:
+// The model allows exactly what the contract promises:
 //
 //   - A call that succeeded took effect once, at one moment between its begin and
 //     its end.
@@ -26,31 +26,31 @@ import (
 //   - Any other error that is not ErrIndeterminate: the call had no effect at all.
 //   - ErrIndeterminate: the call took effect at one moment, or not at all. A
 //     condition held at that moment.
-//   - An unconditional Put or Delete of which the service saw n requests takes
-//     effect up to n times, one of them as above, the others at moments up to the
-//     end of the service's work on the last request, which may be after the call.
-//     Never more than once when there was one request.
-//   - So does a put-if-absent, if at each of those moments the key was absent, or
-//     expired by the clock's reading of the call; and no more often than answers
-//     were lost, plus one.
-//   - IfVersion takes effect once at most, however many requests there were.
-//   - A version names one state: never those of two writes, nor those that a write
-//     and its repeat made.
-//   - A read of several keys reads each of them at a moment of its own.
-//   - A touch changes the expiry and the version of a live entry, never the value. One
-//     without a version is repeated as a put-if-absent is, where the entry is live.
-//   - An update sees the entry that it replaces: no other effect is between what its
-//     function was told and what it stored. It takes effect once. One that makes the entry
-//     is repeated as a put-if-absent is.
-//   - An AtomicWrite takes effect on each of its keys at a moment of its own between its
-//     begin and its end, as reads may see it so on DynamoDB, and on all of them or on
-//     none. So does each of its repeats. There is none when one of its writes is under
-//     IfVersion, and otherwise no more than answers were lost. A check may give the entry
-//     another version. When a condition fails, it failed for each key that is named.
+//   - An unconditional Put or Delete of which the service saw n requests takes effect up
+//     to n times: once as above, and otherwise at moments up to the end of the service's
+//     work on the last request, which may be after the call. It takes effect at most once
+//     if there was one request.
+//   - The same holds for a put-if-absent, if at each of those moments the key was absent,
+//     or expired by the clock's reading of the call; and at most once more than responses
+//     were lost.
+//   - A call under IfVersion takes effect at most once, however many requests there were.
+//   - A version names one state: never the states of two writes, nor those that a write and
+//     its repeat made.
+//   - A read of several keys may read each of them at a different moment.
+//   - A touch changes the expiry and the version of a live entry, never the value. A touch
+//     without a version may be repeated like a put-if-absent, where the entry is live.
+//   - An update sees the entry that it replaces: there is no other effect between what its
+//     function saw and what it stored. It takes effect once. An update that makes the entry
+//     may be repeated like a put-if-absent.
+//   - An AtomicWrite takes effect on all of its keys or on none, on each of them at some
+//     moment between its begin and its end, since reads may see it so on DynamoDB. The same
+//     holds for each of its repeats. There is none when one of its writes is under
+//     IfVersion, and otherwise at most one for each lost response. A check may give the
+//     entry another version. When a condition fails, it failed for each key that is named.
 //
-// Without faults, a call makes one request that changes something (a put-if-absent
-// may need more to take an expired entry over, but none of their answers is lost),
-// so that the model then is that of a linearizable register.
+// Without faults, a call makes one request for a change (a put-if-absent may need more
+// to take over an expired entry, but none of their responses is lost). The model is then
+// that of a linearizable register.
 
 // action is what a call does to a key.
 type action string
@@ -62,36 +62,36 @@ const (
 	actDelete action = "delete"
 
 	actTouch     action = "touch"
-	actCheck     action = "check"          // of an AtomicWrite
+	actCheck     action = "check"          // part of an AtomicWrite
 	actUpdate    action = "update"         // deletes when Write is empty
 	actIncrement action = "increment"      // the entry is a number: see numberOf
-	actTake      action = "get and delete" // of what Out tells
-	actMake      action = "make again"     // a repeat of updates at once: see Made
+	actTake      action = "get and delete" // of the entry in Out
+	actMake      action = "make again"     // a repeat of combined updates: see Made
 )
 
-// condition is what a write asks for.
+// condition is what a write requires.
 type condition string
 
 const (
 	condNone    condition = ""
 	condAbsent  condition = "if not exists"
 	condVersion condition = "if version"
-	condLive    condition = "if it exists" // a touch
+	condLive    condition = "if it exists" // for a touch
 )
 
-// input is what the model is told about a call.
+// input is what the model knows about a call before it takes effect.
 type input struct {
 	Act     action
 	Now     int64    // the clock's reading, in milliseconds
-	Write   string   // of a put or update: names it, and stands for the value
-	Expires int64    // of what stores an entry
+	Write   string   // names a put or update, and stands for its value
+	Expires int64    // for calls that store an entry
 	Keep    bool     // a live entry keeps its expiry instead
-	Delta   int64    // of an increment
-	Made    []string // of actMake: one of these is what they made of no entry
+	Delta   int64    // for an increment
+	Made    []string // for actMake: where there was no entry, they made one of these
 	Cond    condition
 
-	// Of is the write whose entry a condVersion or an update wants, and Version that of
-	// the entry. An update wants no entry when Of is empty.
+	// Of is the write whose entry a condVersion or an update wants, and Version is the
+	// version of that entry. If Of is empty, an update wants no entry.
 	Of      string
 	Version string
 }
@@ -101,41 +101,41 @@ type result string
 
 const (
 	resOK     result = "ok"
-	resAbsent result = "absent" // ErrNotFound, or not among what was read
+	resAbsent result = "absent" // ErrNotFound, or not in the result of a read
 	resFailed result = "condition failed"
 	resMaybe  result = "maybe"            // it took effect or not
-	resRepeat result = "a repeat or none" // of actMake, whose calls are apart
-	resEffect result = "effect"           // it took effect, whatever it was told: see fates
+	resRepeat result = "a repeat or none" // for actMake, whose calls are listed by themselves
+	resEffect result = "effect"           // it took effect, whatever it returned: see fates
 	resError  result = "error"            // it had no effect
 )
 
-// output is what came of a call.
+// output is the result of a call.
 type output struct {
 	Result  result
-	Write   string // of a get: whose value was found; of an increment: the sum
-	Version string // of what was found or stored, if it is known
-	Expires int64  // of a get or update
+	Write   string // for a get: whose value was found; for an increment: the sum
+	Version string // of the entry that was found or stored, if known
+	Expires int64  // for a get or update
 }
 
-// state of a key; the zero state is absence.
+// state is the state of a key; the zero state is absence.
 type state struct {
 	Write   string // who wrote it
-	Version string // "": not known, a repeat or a maybe wrote it
+	Version string // "" if unknown: a repeat or a maybe wrote it
 	Expires int64
 
-	Past string // the known versions of states before this one, sorted, with a line each
+	Past string // Past has the known versions of states before this one, sorted, one per line.
 }
 
 func (s state) live(now int64) bool {
 	return s.Write != "" && (s.Expires == 0 || now < s.Expires)
 }
 
-// named reports whether the version can be that of s.
+// named reports whether s can have the version.
 func (s state) named(version string) bool {
 	return s.Version == version || s.Version == "" && !s.had(version)
 }
 
-// had reports whether the version was that of a state before s.
+// had reports whether a state before s had the version.
 func (s state) had(version string) bool {
 	return version != "" && strings.Contains("\n"+s.Past, "\n"+version+"\n")
 }
@@ -150,7 +150,7 @@ func (s state) past() string {
 	return strings.Join(lines, "")
 }
 
-// step gives the states that may follow s.
+// step returns the states that may follow s.
 func step(s state, in input, out output) []state {
 	switch in.Act {
 	case actGet, actExists:
@@ -201,13 +201,13 @@ func step(s state, in input, out output) []state {
 		fails = !holds
 	case condVersion:
 		holds = s.Write == in.Of && live && s.named(in.Version)
-		// A state whose version is not known may be another one of that write.
+		// A state whose version is unknown may be another state of that write.
 		fails = !holds || s.Version == ""
 	}
 	var states []state
 	if holds && out.Result != resFailed {
 		states = append(states, next)
-		if in.Act == actCheck && s.Write != "" { // it may have been written back
+		if in.Act == actCheck && s.Write != "" { // the check may have written the entry again
 			states = append(states, state{Write: s.Write, Expires: s.Expires, Past: s.past()})
 		}
 	}
@@ -218,7 +218,7 @@ func step(s state, in input, out output) []state {
 }
 
 // after returns the state that a write makes of s where its condition holds, and false
-// when it cannot have made what it was told.
+// if the result of the write contradicts s.
 func (s state) after(in input, out output) (next state, possible bool) {
 	live := s.live(in.Now)
 	next = state{Past: s.past(), Write: in.Write, Version: out.Version, Expires: in.Expires}
@@ -255,7 +255,7 @@ func (s state) after(in input, out output) (next state, possible bool) {
 	return next, !next.had(out.Version)
 }
 
-// numbered is the Write of an entry that is a number: all writes of it are the same.
+// numbered is the Write of an entry that is a number. Equal numbers have equal Writes.
 func numbered(n int64) string { return "#" + strconv.FormatInt(n, 10) }
 
 func numberOf(write string) (int64, bool) {
@@ -264,7 +264,8 @@ func numberOf(write string) (int64, bool) {
 	return n, ok && err == nil
 }
 
-// model is step for porcupine: over the set of all states that the key may be in.
+// model makes step usable for porcupine: it works on the set of all states that the
+// key may have.
 var model = func() porcupine.Model {
 	m := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{state{}} },

@@ -16,8 +16,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// around is a driver whose calls all pass through one function: what runs the call of
-// the driver within, and returns its error.
+// around is a driver whose calls all pass through one function, which runs the call of
+// the inner driver and returns its error.
 type around struct {
 	kv.Driver
 	do func(ctx context.Context, write bool, call func(context.Context) error) error
@@ -39,7 +39,7 @@ func (d around) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome,
 	return out, err
 }
 
-// GetMany ends at the first error, which is that of all keys not yet read.
+// GetMany ends at the first error, which is the error for all keys not yet read.
 func (d around) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		stopped := false
@@ -60,7 +60,7 @@ func (d around) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv
 	}
 }
 
-// WriteMany has the first error for that of all writes.
+// WriteMany has the first error as the error of all writes.
 func (d around) WriteMany(ctx context.Context, req kv.WriteManyRequest) (results []kv.WriteResult) {
 	err := d.do(ctx, true, func(ctx context.Context) error {
 		results = d.Driver.WriteMany(ctx, req)
@@ -169,7 +169,7 @@ var (
 	})
 )
 
-// staysAway is of no use any more once a call has failed.
+// staysAway fails for ever once a call has failed.
 func staysAway() func(kv.Driver) kv.Driver {
 	var failed atomic.Bool
 	return wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error {
@@ -184,7 +184,7 @@ func staysAway() func(kv.Driver) kv.Driver {
 	})
 }
 
-// outageWorld is memkv with a bug above a service that can go away.
+// outageWorld is memkv with a bug, on a service that can go away.
 func outageWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 	w := &world{name: "mem", Injector: new(faults.Injector), direct: memkv.New()}
 	var away atomic.Bool
@@ -192,7 +192,7 @@ func outageWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 	w.up = func() error { away.Store(false); return nil }
 	chain := []func(kv.Driver) kv.Driver{wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error {
 		if away.Load() {
-			time.Sleep(time.Millisecond) // what it takes a host to refuse a connection
+			time.Sleep(time.Millisecond) // a host needs about this to refuse a connection
 			return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("connection refused")}
 		}
 		return call(ctx)
@@ -204,7 +204,7 @@ func outageWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 	return w.closing(t)
 }
 
-// everyCall makes a check of single calls one of all.
+// everyCall turns a check of single calls into a check of all calls.
 func everyCall(check func(t checking, w *world, call call)) func(checking, *world) {
 	return func(t checking, w *world) {
 		for _, call := range calls {
@@ -213,8 +213,8 @@ func everyCall(check func(t checking, w *world, call call)) func(checking, *worl
 	}
 }
 
-// outageChecks are the tests of outages and throttling, as checks of one world, with the
-// bugs that each must find.
+// outageChecks are the tests of outages and throttling, as checks of one world, with
+// the bugs that each must find.
 var outageChecks = []struct {
 	name  string
 	check func(checking, *world)
@@ -222,13 +222,13 @@ var outageChecks = []struct {
 	bugs  map[string]func(kv.Driver) kv.Driver
 }{
 	{"TestDeadlines", everyCall(func(t checking, w *world, call call) {
-		if !t.Failed() { // a bug that costs time costs it once
+		if !t.Failed() { // a bug that needs time needs it only once
 			checkDeadline(t, w, faults.Hang, call, context.DeadlineExceeded, 5)
 			checkDeadline(t, w, faults.Hang, call, context.Canceled, 5)
 		}
 	}), networkWorld, map[string]func(kv.Driver) kv.Driver{
 		"returns late": returnsLate, "cannot be cancelled": cannotBeCancelled, "hides that the context ended": hidesContext,
-		"says of reads that they are indeterminate": readsAreIndeterminate,
+		"reports reads as indeterminate": readsAreIndeterminate,
 	}},
 	{"TestRetriesAreBounded", everyCall(func(t checking, w *world, call call) {
 		if call.single() {
@@ -237,18 +237,18 @@ var outageChecks = []struct {
 		}
 	}), networkWorld, map[string]func(kv.Driver) kv.Driver{
 		"tries too often": triesTooOften, "calls throttling an outage": throttlingIsAnOutage, "calls an outage throttling": anOutageIsThrottling,
-		"says that nothing was written": nothingWasWritten, "says that what was throttled is indeterminate": readsAreIndeterminate,
+		"says that nothing was written": nothingWasWritten, "reports throttled calls as indeterminate": readsAreIndeterminate,
 	}},
 	{"TestBurstsPass", everyCall(func(t checking, w *world, call call) { checkBurst(t, w, faults.Throttle, call) }),
 		networkWorld, map[string]func(kv.Driver) kv.Driver{"gives up too early": nil}},
 	{"TestOutage", func(t checking, w *world) { checkOutage(t, w, 50*time.Millisecond, time.Second) }, outageWorld, map[string]func(kv.Driver) kv.Driver{
-		"calls an outage throttling": anOutageIsThrottling, "says that what was not sent is indeterminate": readsAreIndeterminate,
+		"calls an outage throttling": anOutageIsThrottling, "reports unsent calls as indeterminate": readsAreIndeterminate,
 		"stays away": staysAway(),
 	}},
 	{"TestNoGoroutineIsLeft", func(t checking, w *world) {
 		endEarly(t, w)
 		checkNothingLeft(t, 200*time.Millisecond)
-	}, networkWorld, map[string]func(kv.Driver) kv.Driver{"goes on in the background": goesOnInTheBackground}},
+	}, networkWorld, map[string]func(kv.Driver) kv.Driver{"continues in the background": goesOnInTheBackground}},
 }
 
 // networkWorld is a world with an unreliable network and a bug above it; nil stands for
@@ -263,8 +263,8 @@ func networkWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
 }
 
 // TestOutageChecksFindBrokenDrivers: each of the tests in outage_test.go finds the bugs
-// that it is there for, and nothing in a driver without one. It runs alone, since it
-// looks at goroutines.
+// that it is there for, and reports nothing for a driver without one. It runs alone,
+// since it looks at goroutines.
 func TestOutageChecksFindBrokenDrivers(t *testing.T) {
 	right := wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error { return call(ctx) })
 	for _, c := range outageChecks {
@@ -302,7 +302,7 @@ func TestHangingDriverFindsBrokenDrivers(t *testing.T) {
 	} {
 		for _, call := range calls {
 			if !call.write && strings.HasPrefix(name, "says") || strings.Contains(call.name, "Scan") || call.name == "DeletePrefix" {
-				continue // the store itself tells of the end of a scan's context
+				continue // the store itself reports the end of a scan's context
 			}
 			t.Run(strings.ReplaceAll(name+"/"+call.name, " ", "_"), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -16,10 +16,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// patience is what a call of these tests gets when no attempt of it can succeed.
+// patience is how long a call of these tests lasts if no attempt of it can succeed.
 const patience = 250 * time.Millisecond
 
-// tolerance is for machines with other things to do. TestDeadlines is exact.
+// tolerance allows for machines with other work. TestDeadlines is exact.
 const tolerance = 5 * time.Second
 
 // call is a method of a store that makes requests.
@@ -29,7 +29,7 @@ type call struct {
 	run   func(ctx context.Context, s *kv.Store, key string) error
 }
 
-// calls are all of them.
+// calls are all methods.
 var calls = []call{
 	{"Get", false, func(ctx context.Context, s *kv.Store, key string) error {
 		_, err := s.Get(ctx, key)
@@ -77,7 +77,7 @@ var calls = []call{
 	}},
 	{"DeleteMany", true, func(ctx context.Context, s *kv.Store, key string) error { return s.DeleteMany(ctx, many(key)) }},
 	{"DeletePrefix", false, func(ctx context.Context, s *kv.Store, key string) error {
-		_, err := s.DeletePrefix(ctx, key) // which fails at its first read
+		_, err := s.DeletePrefix(ctx, key) // it fails at its first read
 		return err
 	}},
 }
@@ -108,8 +108,8 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// checkDeadline makes several tries if need be: what a call adds to its deadline it adds
-// each time, what others do on the same processors comes and goes.
+// checkDeadline tries several times if necessary: a delay that the call itself adds to its
+// deadline is there each time, a delay by other work on the machine is not.
 func checkDeadline(t checking, w *world, kind faults.Kind, call call, end error, tries int) {
 	const wait, late = 50 * time.Millisecond, 100 * time.Millisecond
 	w.Use(faults.Always(kind))
@@ -126,7 +126,7 @@ func checkDeadline(t checking, w *world, kind faults.Kind, call call, end error,
 		least = min(least, time.Since(begin)-wait)
 		cancel()
 		if err == nil {
-			t.Fatalf("all requests failed, the call did not")
+			t.Fatalf("all requests failed, but the call did not")
 		}
 		if kind == faults.Hang && !errors.Is(err, end) {
 			t.Errorf("rule: the error is the context's; it is %v", err)
@@ -138,16 +138,16 @@ func checkDeadline(t checking, w *world, kind faults.Kind, call call, end error,
 			return
 		}
 	}
-	t.Errorf("rule: deadlines and cancellation are honoured within %v; of %d calls none was, the best by %v", late, tries, least)
+	t.Errorf("rule: deadlines and cancellation are honoured within %v; none of %d calls did, the best one took %v longer", late, tries, least)
 }
 
-// single reports whether a call is for one key, and so one request if all goes well.
+// single reports whether a call is for one key, which needs one request if nothing fails.
 func (c call) single() bool {
 	return !strings.Contains(c.name, "Many") && !strings.Contains(c.name, "Scan") && c.name != "DeletePrefix"
 }
 
-// TestRetriesAreBounded: a service that never has time gets some requests of a call, not
-// more and more.
+// TestRetriesAreBounded: a service that always throttles gets a bounded number of requests
+// for each call.
 func TestRetriesAreBounded(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -185,7 +185,8 @@ func checkBounded(t checking, w *world, kind faults.Kind, call call) {
 	}
 }
 
-// TestBurstsPass: some faults in a row, as many as an SDK bears, are not noticed.
+// TestBurstsPass: callers notice no short burst of faults that an SDK's retries can
+// handle.
 func TestBurstsPass(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -200,10 +201,10 @@ func TestBurstsPass(t *testing.T) {
 	})
 }
 
-// vague reports whether a single fault may end the call. The SDKs of AWS and Azure do not ask
-// again when an answer makes no sense, or take its status for all there is to know. AWS's
-// does not either when an answer ends early, nor does Azure's when it is that to an insertion
-// or a transaction.
+// vague reports whether a single fault may end the call. The SDKs of AWS and Azure do not
+// retry if they do not understand a response, or if they go by its status alone. AWS's
+// does not if a response is truncated either, nor does Azure's for an insertion or a
+// transaction.
 func (w *world) vague(kind faults.Kind, call call) bool {
 	inserts := call.name == "Put IfNotExists" || call.write && !call.single()
 	return kind == faults.Garbage || kind == faults.Truncate && (w.name == "dynamodb" || w.name == "aztables" && inserts)
@@ -217,12 +218,12 @@ func checkBurst(t checking, w *world, kind faults.Kind, call call) {
 	}
 	defer w.Use(nil)
 	if err := call.run(t.Context(), w.stores[0], "burst-"+string(kind)); err != nil {
-		t.Errorf("rule: %d times %s is retried; %s: %v", burst, kind, call.name, err)
+		t.Errorf("rule: %d faults in a row of the kind %s are retried; %s: %v", burst, kind, call.name, err)
 	}
 }
 
-// TestOutage: a service that goes away makes calls fail as unavailable, and is used again
-// when it is back.
+// TestOutage: when a service goes away, calls fail as unavailable. When it is back, it is
+// used again.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	away := time.Second
@@ -232,7 +233,7 @@ func TestOutage(t *testing.T) {
 	inCloudWorlds(t, func(t *testing.T, w *world) { checkOutage(t, w, away, time.Minute) })
 }
 
-// checkOutage lets the service be away for a time, and wants it to be used again within
+// checkOutage takes the service away for a time, and requires that it is used again within
 // recovery.
 func checkOutage(t checking, w *world, away, recovery time.Duration) {
 	store := w.stores[0]
@@ -240,7 +241,7 @@ func checkOutage(t checking, w *world, away, recovery time.Duration) {
 		t.Fatal(err)
 	}
 	w.down()
-	known := make(map[string]bool) // calls that could say that nothing was written
+	known := make(map[string]bool) // calls that reported that nothing was written
 	began := time.Now()
 	for round := 0; round < 2 || time.Since(began) < away; round++ {
 		for _, call := range calls {
@@ -251,8 +252,8 @@ func checkOutage(t checking, w *world, away, recovery time.Duration) {
 			if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("rule: a service that is away is ErrUnavailable; %s: %v", call.name, err)
 			}
-			// In the first round there are connections that are about to break, and on a
-			// busy machine a deadline may pass at a moment when a client cannot tell.
+			// In the first round there are connections that are about to break. On a busy
+			// machine a deadline may pass at a moment when a client cannot know.
 			if !errors.Is(err, kv.ErrIndeterminate) {
 				known[call.name] = true
 			} else if round > 0 && !errors.Is(err, context.DeadlineExceeded) {
@@ -302,7 +303,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	}
 }
 
-// endEarly makes calls that end before they are through.
+// endEarly makes calls that stop before they are complete.
 func endEarly(t checking, w *world) {
 	keys := fillForScan(t, w)
 	for range w.stores[0].Scan(t.Context(), "scan:") {
@@ -337,7 +338,7 @@ func fillForScan(t checking, w *world) []string {
 	return keys
 }
 
-// checkNothingLeft waits for a moment, which goroutines that were told to end need.
+// checkNothingLeft gives goroutines that are ending a moment to do so.
 func checkNothingLeft(t checking, moment time.Duration) {
 	var left string
 	for begin := time.Now(); time.Since(begin) < moment; time.Sleep(10 * time.Millisecond) {
@@ -348,9 +349,9 @@ func checkNothingLeft(t checking, moment time.Duration) {
 	t.Errorf("rule: no goroutine is left when the stores are closed; there is\n%s", left)
 }
 
-// stacksLeft returns the stacks of goroutines in the code of kv and the providers, but for
-// those of tests and proxies. It goes by the files: the functions that iterators are made
-// of have the name of the package that they are inlined into.
+// stacksLeft returns the stacks of goroutines in the code of kv and the providers, except
+// their tests and proxies. It goes by the file names, because the functions inside
+// iterators are named after the package that they are inlined into.
 func stacksLeft() string {
 	_, file, _, _ := runtime.Caller(0)
 	root := file[:strings.LastIndex(file, "internal/")] // where the module is
@@ -368,8 +369,8 @@ func stacksLeft() string {
 	return strings.Join(left, "\n\n")
 }
 
-// hanging is a driver of 16 shards that answers when the context ends, and never else;
-// after that it takes the time late.
+// hanging is a driver of 16 shards that answers only when the context ends, and waits
+// another late before it does.
 type hanging struct {
 	kv.Driver
 	late time.Duration
@@ -394,7 +395,7 @@ func (d hanging) Write(ctx context.Context, _ kv.WriteRequest) (kv.Outcome, erro
 
 func (d hanging) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
-		if req.Shard%2 == 0 { // some have begun
+		if req.Shard%2 == 0 { // some shards have begun
 			for i := range 10 {
 				if !yield(kv.Record{Key: fmt.Sprintf("deadline:%d-%d", req.Shard, i)}, nil) {
 					return
@@ -414,7 +415,7 @@ func (d hanging) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 }
 
 // TestHangingDriver: the store adds no time of its own to a deadline, and leaves no
-// goroutine: in the bubble's time, exactly.
+// goroutine. In the bubble's time that is exact.
 func TestHangingDriver(t *testing.T) {
 	for _, call := range calls {
 		t.Run(call.name, func(t *testing.T) {
@@ -432,6 +433,6 @@ func checkHanging(t checking, store *kv.Store, call call) {
 		t.Errorf("rule: a call ends with its deadline; it took %v: %v", took, err)
 	}
 	if errors.Is(err, kv.ErrIndeterminate) != call.write {
-		t.Errorf("rule: a write whose fate the driver does not know is indeterminate, and a read never: %v", err)
+		t.Errorf("rule: a write whose fate the driver does not know is indeterminate, and a read never is: %v", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// pause stops a process after a while, and lets it go on after another one.
+// pause stops a process after some time, and resumes it later.
 func pause(p *os.Process, after, lasts time.Duration) {
 	time.Sleep(after)
 	_ = p.Signal(syscall.SIGSTOP) // it may have ended

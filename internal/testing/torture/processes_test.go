@@ -17,11 +17,11 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// childPath, in the environment, makes this test binary a process with clients of the
-// file that it names.
+// childPath, in the environment, makes this test binary a process whose clients use
+// the file that it names.
 const childPath = "SKYKV_TORTURE_CHILD"
 
-// order is what a child is told: to run its clients of one round.
+// order tells a child to run its clients of one round.
 type order struct {
 	Workload           Workload
 	Round, First, Last int
@@ -30,7 +30,7 @@ type order struct {
 	Start int64
 }
 
-// report is what a child says at the end of a round.
+// report is a child's message at the end of a round.
 type report struct {
 	Calls  []Call
 	Faults int // so far
@@ -87,8 +87,8 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 	}
 }
 
-// inProcesses starts processes, and gives the function that runs a round with a third
-// of its clients in each of them and the rest here.
+// inProcesses starts processes, and returns the function that runs a round with a
+// third of its clients in each of them and the rest here.
 func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload, int) *History {
 	type child struct {
 		*json.Encoder
@@ -122,7 +122,7 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 			})
 			children = append(children, &child{json.NewEncoder(orders), json.NewDecoder(bufio.NewReader(reports)), cmd.Process, 0})
 		}
-		for _, c := range children { // the first round is to begin in all of them at once
+		for _, c := range children { // the first round should begin in all of them at once
 			if err := c.Decode(new(report)); err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +143,7 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 		paused := make(chan struct{})
 		go func() {
 			defer close(paused)
-			// As a machine that swaps or migrates does: any moment of a call may last.
+			// Like a machine that swaps or migrates: any part of a call may take long.
 			rng := faults.Rand(workload.Seed, "pauses", fmt.Sprint(round))
 			pause(children[round%others].process, time.Duration(rng.IntN(30))*time.Millisecond, time.Duration(rng.IntN(50))*time.Millisecond)
 		}()

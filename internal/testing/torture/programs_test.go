@@ -20,8 +20,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// TestPrograms: random programs over the whole API do on every provider what they do
-// with a plain map. A program that does not is shrunk to a short one.
+// TestPrograms: random programs over the whole API have the same results on every
+// provider as on a plain map. A program with another result is shrunk to a short
+// one.
 func TestPrograms(t *testing.T) {
 	setPrograms(t, cmp.Or(os.Getenv("SKYKV_PROGRAMS"), "4"))
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -40,7 +41,7 @@ func setPrograms(t *testing.T, programs string) {
 	}
 }
 
-// TestProgramsFindBrokenDrivers: that a random program can fail.
+// TestProgramsFindBrokenDrivers shows that a random program can fail.
 func TestProgramsFindBrokenDrivers(t *testing.T) {
 	setPrograms(t, "500")
 	for _, bug := range bugs {
@@ -48,7 +49,7 @@ func TestProgramsFindBrokenDrivers(t *testing.T) {
 		case "forgets the expiry", "sets the expiry a second late", "takes an expired entry for a live one when it is to be absent",
 			"loses every tenth put", "reads what was there a while ago", "keeps the version when the value changes":
 		default:
-			continue // it takes several clients or a lost response to meet it
+			continue // such a bug needs several clients or a lost response to show
 		}
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
 			w := brokenWorld(t, bug.above, bug.below)
@@ -74,8 +75,8 @@ type program struct {
 	now     time.Time
 	store   *kv.Store
 	entries map[string]*plain
-	old     map[string][]kv.Version // versions that keys had
-	cursors map[string][]string     // by prefix, those of pages with what was before them
+	old     map[string][]kv.Version // former versions of keys
+	cursors map[string][]string     // by prefix, the cursors of pages
 	skip    map[string]string       // by cursor, the last key before it
 }
 
@@ -122,7 +123,8 @@ func runProgram(r *rapid.T, stores []*kv.Store) {
 	p.checkAll()
 }
 
-// parts make keys that sort in surprising ways, and prefixes of one another.
+// parts make keys that sort in surprising ways, and keys that are prefixes of
+// others.
 var parts = []string{"-", ".", "0", "9", ":", "A", "Z", "_", "a", "z", "..", "__x__"}
 
 func (p *program) key(label string) string {
@@ -159,7 +161,7 @@ func (p *program) live(key string) *plain {
 	return e
 }
 
-// liveKeys are those of the map behind after, in order.
+// liveKeys are the keys of the map after the key after, in order.
 func (p *program) liveKeys(prefix, after string) []string {
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(p.entries)) {
@@ -175,7 +177,7 @@ func (p *program) value() string {
 	return strings.Repeat(rapid.SampledFrom([]string{"x", "\x00", "ü", "\xff"}).Draw(p.T, "value"), size)[:size]
 }
 
-// expiry draws one, and gives the instant that the entry gets.
+// expiry draws an expiry, and returns the instant that the entry gets.
 func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time, expires int64) {
 	d := time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(10*time.Minute)).Draw(p.T, "ttl"))
 	switch rapid.SampledFrom([]string{"none", "ttl", "at", "zero"}).Draw(p.T, "expiry") {
@@ -193,7 +195,7 @@ func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time
 	return opts, ttl, at, p.now.Add(d + time.Millisecond - 1).UnixMilli()
 }
 
-// version draws one for IfVersion, and says what must come of it.
+// version draws a version for IfVersion, and returns the error that it must lead to.
 func (p *program) version(key string) (kv.Version, error) {
 	switch rapid.SampledFrom([]string{"current", "current", "old", "another key's", "empty"}).Draw(p.T, "version") {
 	case "current":
@@ -253,11 +255,11 @@ func (p *program) put() {
 
 func (p *program) wantError(op, key string, err, want error) {
 	if !errors.Is(err, want) || errors.Is(err, kv.ErrIndeterminate) {
-		p.Fatalf("%s(%q): %v; the map says %v", op, key, err, want)
+		p.Fatalf("%s(%q): %v; the map has %v", op, key, err, want)
 	}
 }
 
-// refused are puts that must change nothing.
+// refused tests puts that must change nothing.
 func (p *program) refused() {
 	key := p.key("key")
 	for _, bad := range []struct {
@@ -292,11 +294,11 @@ func (p *program) delete() {
 	}
 }
 
-// same compares an entry with that of the map.
+// same compares an entry with the map.
 func (p *program) same(op string, e kv.Entry, withValue bool) {
 	want := p.live(e.Key)
 	if want == nil {
-		p.Fatalf("%s gave %q, which the map does not have", op, e.Key)
+		p.Fatalf("%s returned %q, which is not in the map", op, e.Key)
 	}
 	if withValue && (string(e.Value) != want.value || e.Value == nil) || !withValue && e.Value != nil {
 		p.Fatalf("%s of %q: a value of %d bytes (nil: %v); the map has %d", op, e.Key, len(e.Value), e.Value == nil, len(want.value))
@@ -306,7 +308,7 @@ func (p *program) same(op string, e kv.Entry, withValue bool) {
 		expires = e.ExpiresAt.UnixMilli()
 	}
 	if expires != want.expires {
-		p.Fatalf("%s of %q: it expires at %d; the map says %d", op, e.Key, expires, want.expires)
+		p.Fatalf("%s of %q: it expires at %d; the map has %d", op, e.Key, expires, want.expires)
 	}
 	if e.Version != want.version {
 		p.Fatalf("%s of %q: the version is not that of the last write", op, e.Key)
@@ -315,7 +317,7 @@ func (p *program) same(op string, e kv.Entry, withValue bool) {
 		p.Fatalf("%s of %q: the version is that of an earlier state", op, e.Key)
 	}
 	if parsed, err := kv.ParseVersion(e.Version.String()); err != nil || parsed != e.Version {
-		p.Fatalf("%s of %q: the version does not survive its text: %v", op, e.Key, err)
+		p.Fatalf("%s of %q: the version cannot be restored from its text: %v", op, e.Key, err)
 	}
 }
 
@@ -334,7 +336,7 @@ func (p *program) exists() {
 	key := p.key("key")
 	ok, err := p.store.Exists(p.ctx, key)
 	if err != nil || ok != (p.live(key) != nil) {
-		p.Fatalf("Exists(%q) = %v, %v; the map says %v", key, ok, err, !ok)
+		p.Fatalf("Exists(%q) = %v, %v; the map has %v", key, ok, err, !ok)
 	}
 }
 
@@ -353,7 +355,7 @@ func (p *program) getMany() {
 		}
 	}
 	if len(entries) != len(found) {
-		p.Fatalf("GetMany gave %d entries; the map has %d", len(entries), len(found))
+		p.Fatalf("GetMany returned %d entries; the map has %d", len(entries), len(found))
 	}
 }
 
@@ -421,7 +423,7 @@ func (p *program) scan() {
 		got = append(got, e.Key)
 	}
 	if !slices.Equal(got, want) {
-		p.Fatalf("Scan(%q, after %q) gave %q; the map has %q", prefix, after, got, want)
+		p.Fatalf("Scan(%q, after %q) returned %q; the map has %q", prefix, after, got, want)
 	}
 }
 
@@ -444,7 +446,7 @@ func (p *program) scanPage() {
 		got = append(got, e.Key)
 	}
 	if !slices.Equal(got, want) || more != (page.Next != "") {
-		p.Fatalf("ScanPage(%q, %d) behind %q gave %q, more: %v; the map has %q, more: %v", prefix, limit, after, got, page.Next != "", want, more)
+		p.Fatalf("ScanPage(%q, %d) after %q returned %q, more: %v; the map has %q, more: %v", prefix, limit, after, got, page.Next != "", want, more)
 	}
 	if page.Next != "" {
 		p.cursors[prefix] = append(p.cursors[prefix], page.Next)
@@ -456,8 +458,8 @@ func (p *program) scanPage() {
 	}
 }
 
-// jump moves the clock: mostly on, a little back at times, and often to the moment at
-// which an entry expires or the one before.
+// jump moves the clock: mostly forward, sometimes a little back, and often to an
+// expiry or the moment before.
 func (p *program) jump() {
 	var instants []int64
 	for _, key := range slices.Sorted(maps.Keys(p.entries)) {

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checking is what the checks of this package need of a *testing.T.
+// checking is the part of *testing.T that the checks of this package use.
 type checking interface {
 	Helper()
 	Context() context.Context
@@ -22,17 +22,18 @@ type checking interface {
 
 var _ rapid.TB = (*recorder)(nil)
 
-// recorder keeps what a check reports, for the tests that a check can fail.
+// recorder keeps what a check reports, for the tests that show that a check can
+// fail.
 type recorder struct {
 	ctx      context.Context
 	failures []string
 }
 
-// failuresOf runs a check and gives what it reports.
+// failuresOf runs a check and returns what it reports.
 func failuresOf(ctx context.Context, check func(checking)) []string {
 	r := &recorder{ctx: ctx}
 	done := make(chan struct{})
-	go func() { // which Fatal can end
+	go func() { // Fatal can end this goroutine
 		defer close(done)
 		check(r)
 	}()

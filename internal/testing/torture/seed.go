@@ -8,11 +8,12 @@ import (
 	"testing"
 )
 
-// shortSeed is that of the short runs of go test: the same calls and faults each time,
-// so that a change is judged by what it changed. New ones are make torture's to try.
+// shortSeed is the seed of the short runs of go test: always the same calls and
+// faults, so that only a change of the code changes the result. "make torture" tries
+// new ones.
 const shortSeed = 1
 
-// seed is the one of the whole test binary.
+// seed is the seed of the whole test binary.
 var seed = sync.OnceValues(func() (uint64, error) {
 	switch text := os.Getenv("SKYKV_SEED"); {
 	case text != "":
@@ -23,9 +24,9 @@ var seed = sync.OnceValues(func() (uint64, error) {
 	return rand.Uint64() >> 32, nil
 })
 
-// Seed gives the seed of the run: SKYKV_SEED from the environment, to run the same
-// calls and faults again, or else a new one for a long run, and always the same for
-// a short one. A failing test shows it.
+// Seed returns the seed of the run: SKYKV_SEED from the environment, to run the same
+// calls and faults again, or else a new one for a long run and always the same for a
+// short run. A failing test shows it.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	s, err := seed()

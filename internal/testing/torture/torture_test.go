@@ -20,14 +20,14 @@ func TestMain(m *testing.M) {
 	if runChild() {
 		return
 	}
-	// Most of what these tests do is wait, for an emulator, a pause or a deadline.
+	// Most of the time these tests wait, for an emulator, a pause or a deadline.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	emulator.Main(reporting{m})
 }
 
-// reporting prints the table of a long run behind the tests.
+// reporting prints the table of a long run after the tests.
 type reporting struct{ *testing.M }
 
 func (r reporting) Run() int {
@@ -36,10 +36,10 @@ func (r reporting) Run() int {
 	return code
 }
 
-// row is what became of a provider in tortureAll.
+// row is the result of a provider in tortureAll.
 type row struct {
 	operations, faults, maybes, violations int
-	slowest                                time.Duration // check
+	slowest                                time.Duration // of the checks
 }
 
 var table struct {
@@ -60,11 +60,12 @@ func printTable() {
 	w.Flush()
 }
 
-// long reports whether this is make torture's run: SKYKV_TORTURE is the number of calls
-// that a provider gets in TestTorture and TestGroups, and all other tests try all that they can.
+// long reports whether this is a run of "make torture": SKYKV_TORTURE is the number of calls
+// that each provider gets in TestTorture and TestGroups, and all other tests try all that they
+// can.
 func long() bool { return os.Getenv("SKYKV_TORTURE") != "" }
 
-// some returns the first n of a list, and all of it in a long run.
+// some returns the first n elements of a list, and all of them in a long run.
 func some[E any](list []E, n int) []E {
 	if long() {
 		return list
@@ -83,7 +84,7 @@ func tortureOperations(t *testing.T) int {
 	return n
 }
 
-// pictures is where failing histories are saved.
+// pictures returns the folder for pictures of failing histories.
 func pictures() string {
 	if dir := os.Getenv("SKYKV_PICTURES"); dir != "" {
 		return dir
@@ -91,12 +92,12 @@ func pictures() string {
 	return "testdata/failures"
 }
 
-// TestTorture: calls of concurrent clients, each key for itself, are linearizable under
-// faults, but for the repeats that the contract allows and the model describes.
+// TestTorture: calls of concurrent clients, each for one key, are linearizable under faults,
+// except for the repeats that the contract allows and the model describes.
 func TestTorture(t *testing.T) { tortureAll(t, "keys", Default) }
 
-// tortureAll has clients make the calls of a workload on every provider, under faults, and
-// checks what they were told.
+// tortureAll makes the calls of a workload on every provider, under faults, and checks their
+// results.
 func tortureAll(t *testing.T, what string, workloadOf func(seed uint64, in *faults.Injector) Workload) {
 	seed, operations := Seed(t), tortureOperations(t)
 	fmt.Printf("torture: %s, SKYKV_SEED=%d, %d operations for each provider\n", what, seed, operations)
@@ -124,7 +125,7 @@ func tortureAll(t *testing.T, what string, workloadOf func(seed uint64, in *faul
 		r.faults = w.Faults() + w.faults
 		t.Logf("%d operations, %d faults %v, %d indeterminate, slowest check %v", r.operations, r.faults, w.Counts(), r.maybes, r.slowest)
 		if r.faults < r.operations/20 {
-			t.Errorf("%d faults in %d operations: the proxy is not in the way", r.faults, r.operations)
+			t.Errorf("%d faults in %d operations: the requests do not pass the proxy", r.faults, r.operations)
 		}
 		if long() {
 			table.Lock()

@@ -14,8 +14,7 @@ import (
 	"github.com/skykv/skykv/kv/watch"
 )
 
-// TestWatch: a program that watches, under faults and with restarts, knows in the end what
-// there is.
+// TestWatch: a program that watches knows the whole content in the end, under faults and restarts.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)
@@ -36,7 +35,7 @@ func TestWatch(t *testing.T) {
 			}
 		}
 		put(marker, 0)
-		// SDKs repeat what fails. Where many requests fail, some polls do.
+		// SDKs retry failed requests. Where many requests fail, some polls fail.
 		rates := faults.Rates{faults.Drop: 0.2, faults.Throttle: 0.1, faults.Lose: 0.1, faults.Truncate: 0.1, faults.Delay: 0.1}
 		w.Use(faults.Seeded(seed, rates, math.MaxInt))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -45,7 +44,7 @@ func TestWatch(t *testing.T) {
 		writing.Go(func() {
 			random := faults.Rand(seed, "watch")
 			for n := range writes {
-				time.Sleep(2 * time.Millisecond) // so that many polls come between
+				time.Sleep(2 * time.Millisecond) // so that there are many polls in between
 				key := fmt.Sprintf("%s%02d", prefix, random.IntN(40))
 				switch random.IntN(4) {
 				case 0:
@@ -56,12 +55,14 @@ func TestWatch(t *testing.T) {
 					put(key, n)
 				}
 			}
-			time.Sleep(500 * time.Millisecond) // the last expiries
+			time.Sleep(500 * time.Millisecond) // until the last entries have expired
 			w.Use(nil)
 			remove(marker)
 		})
-		// The poll that finds the marker gone may have read other keys before the last writes. The
-		// poll that finds it gone for the second time has not.
+		// The poll that finds the marker gone for the first time may have read other keys before
+		// the last writes. The second one has not. ~103 rule: no change is lost by errors and
+		// restarts; there is %v and the program knows %v => rule: errors and restarts lose no
+		// change; stored is %v and the program knows %v
 		stored, cursor := map[string]string{}, []byte(nil)
 		gone, restarts, errs := 0, 0, 0
 		for random := faults.Rand(seed, "crashes"); gone < 2 && ctx.Err() == nil; restarts++ {
@@ -103,7 +104,7 @@ func TestWatch(t *testing.T) {
 			t.Errorf("rule: no change is lost by errors and restarts; there is\n%v\nand the program knows\n%v", there, stored)
 		}
 		if restarts < 2 || w.Faults() < 50 {
-			t.Errorf("too little happened to prove anything: %d restarts, %d faults", restarts, w.Faults())
+			t.Errorf("too little happened for a result: %d restarts, %d faults", restarts, w.Faults())
 		}
 		t.Logf("%d restarts, %d errors, %d faults", restarts, errs, w.Faults())
 	})

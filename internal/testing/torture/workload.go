@@ -22,18 +22,19 @@ type Workload struct {
 	Keys    int
 	Calls   int // by each client
 
-	// Groups is the number of groups of the keys, whose calls are then those of
-	// groupCall. Without groups each call is to a key for itself.
+	// Groups is the number of groups of keys, which get the calls of groupCall. Without
+	// groups each call is to a single key.
 	Groups int
 
 	// Impatient is the share of calls with a deadline of some milliseconds.
 	Impatient float64
 
-	// Injector stands between the stores and their service; nil when nothing does.
+	// Injector stands between the stores and their service; nil if nothing does.
 	Injector *faults.Injector
 
-	// Remote: there is a network without an Injector. Nobody sees whether a client repeats
-	// a request, nor when the service is through with one that the client gave up.
+	// Remote says that there is a network without an Injector. Nobody sees whether a
+	// client repeats a request, nor when the service has finished one that the client gave
+	// up.
 	Remote bool
 }
 
@@ -56,15 +57,15 @@ var Rates = faults.Rates{
 	faults.Delay: 0.06,
 }
 
-// Round has all clients call stores, which have the same data, under keys that no other
-// round uses. The calls depend on seed and round, not on their timing, but for the
+// Round makes all clients call stores, which share their data, under keys that no other
+// round uses. The calls depend on seed and round and not on their timing, except for the
 // versions that they have seen.
 func (w Workload) Round(ctx context.Context, round int, stores ...*kv.Store) *History {
 	return &History{Calls: w.Run(ctx, round, 0, w.Clients, monotonic(), stores...)}
 }
 
-// Run is the part in a round of the clients with the numbers from first to last-1. The round
-// began at start, by the clock of monotonic, in this process or another one.
+// Run is the part of a round of the clients with the numbers from first to last-1. The
+// round began at start, by the clock of monotonic, in this process or another one.
 func (w Workload) Run(ctx context.Context, round, first, last int, start int64, stores ...*kv.Store) []Call {
 	reference := time.Now()
 	begun := monotonic() - start // at reference, or a little later
@@ -79,8 +80,9 @@ func (w Workload) Run(ctx context.Context, round, first, last int, start int64, 
 	running.Wait()
 	all := slices.Concat(calls...)
 	if w.Injector != nil {
-		// If this process lost its processor between its two clocks, the ends of requests seem
-		// later than they were, and the check knows less. They never seem earlier.
+		// If the system paused this process between its two clock readings, the ends of
+		// requests seem later than they were, and the check finds less. They never seem
+		// earlier.
 		account(all, w.Injector.Take(), func(t time.Time) int64 { return begun + t.Sub(reference).Nanoseconds() })
 		return all
 	}
@@ -99,7 +101,7 @@ func (w Workload) client(ctx context.Context, round, number int, store *kv.Store
 	for n := range w.Keys {
 		c.keys = append(c.keys, w.key(prefix, n))
 	}
-	// A service deletes by its own clock what expired an hour ago.
+	// A service deletes by its own clock entries that expired an hour ago.
 	c.base = time.Now().Truncate(time.Millisecond)
 	c.store = store.With(kv.Clock(func() time.Time { return c.now }))
 	for i := range w.Calls {
@@ -122,7 +124,7 @@ type client struct {
 	calls   []Call
 }
 
-// seen is the last that a client knows of a key.
+// seen is what a client last saw of a key.
 type seen struct {
 	write   string
 	version kv.Version
@@ -147,9 +149,9 @@ func (c *client) key() string {
 
 func (c *client) call(ctx context.Context, i int) {
 	id := fmt.Sprintf("%sc%d.%d", c.prefix, c.number, i)
-	// Time goes by from call to call, and the clocks of clients differ.
+	// Time passes from call to call, and the clocks of clients differ.
 	c.now = c.base.Add(time.Duration(i)*100*time.Millisecond + time.Duration(c.rng.IntN(2000))*time.Millisecond)
-	if c.rng.IntN(16) == 0 { // a clock steps, by less than ExpiryGrace, and is set right again
+	if c.rng.IntN(16) == 0 { // a clock steps by less than ExpiryGrace, and is corrected later
 		c.now = c.now.Add(time.Duration(c.rng.IntN(3600)-1800) * time.Second)
 	}
 	impatient := c.rng.Float64() < c.Impatient
@@ -186,7 +188,7 @@ func (c *client) call(ctx context.Context, i int) {
 	}
 }
 
-// begin starts the account of a call to key; end completes and keeps it.
+// begin starts the record of a call to key; end completes and keeps it.
 func (c *client) begin(id, key string, act action) Call {
 	return Call{ID: id, Client: c.number, Key: key, In: input{Act: act, Now: c.now.UnixMilli()}, Begin: c.elapsed()}
 }
@@ -196,7 +198,7 @@ func (c *client) end(call Call) {
 	c.calls = append(c.calls, call)
 }
 
-// failed gives the outcome of a call that ended with an error.
+// failed sets the outcome of a call that ended with an error.
 func failed(call *Call, err error) {
 	call.Err = err.Error()
 	switch {
@@ -330,7 +332,7 @@ func (c *client) value(call *Call) []byte {
 	return valueOf(call.ID, size)
 }
 
-// addExpiry gives half of all entries one.
+// addExpiry adds an expiry to half of all entries.
 func addExpiry[O any](c *client, call *Call, opts []O) []O {
 	if c.rng.IntN(2) != 0 {
 		return opts
@@ -343,7 +345,7 @@ func addExpiry[O any](c *client, call *Call, opts []O) []O {
 	return append(opts, any(opt).(O))
 }
 
-// expiry draws one that passes within the round.
+// expiry draws an expiry within the round.
 func (c *client) expiry(call *Call) (time.Duration, time.Time) {
 	ttl := time.Duration(1 + c.rng.Int64N(int64(4*time.Second)))
 	expires := c.now.Add(ttl)
@@ -351,8 +353,8 @@ func (c *client) expiry(call *Call) (time.Duration, time.Time) {
 	return ttl, expires
 }
 
-// condition adds the option for cond. A client that has seen no version of the key
-// asks for its absence instead.
+// condition adds the option for cond. A client that has not seen a version of the key
+// requires its absence instead.
 func (c *client) condition(key string, cond condition, opts []kv.PutOption, call *Call) (condition, []kv.PutOption) {
 	last, known := c.seen[key]
 	switch {
@@ -380,15 +382,15 @@ func (c *client) delete(ctx context.Context, id, key string, cond condition) {
 	c.end(call)
 }
 
-// valueOf is the value of a write: its name, and a filling that shows torn and mixed
-// values. Sizes are from some bytes to some kilobytes.
+// valueOf is the value of a write: its name, and filling that shows torn and mixed values.
+// Sizes are from some bytes to some kilobytes.
 func valueOf(write string, size int) []byte {
 	filling := strings.Repeat(write+"/", 1+size*size*size)
 	return []byte(write + "=" + filling)
 }
 
-// writeOf returns the name of the write that stored value, or a text that says
-// that no write did.
+// writeOf returns the name of the write that stored value, or a text that says that no
+// write did.
 func writeOf(value []byte) string {
 	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
 		return numbered(n)

@@ -34,24 +34,24 @@ import (
 type world struct {
 	name string
 
-	// Injector decides on the requests of stores, and lets them pass until told.
+	// Injector decides on the requests of stores; it lets all pass at first.
 	*faults.Injector
 
-	// stores have the same data, and each a client of its own where there is one.
+	// stores share their data; each has its own client where there is one.
 	stores []*kv.Store
 
-	// direct has the same data, and no faults.
+	// direct shares the data, and has no faults.
 	direct *kv.Store
 
 	// down and up begin and end an outage, where there is a network.
 	down func()
 	up   func() error
 
-	// place is where a store of another process finds the same data, with faults between.
+	// place is where a store of another process finds the same data, also with faults.
 	place place
 
-	// round is set where the clients of a round are in several processes; faults are
-	// those in the others.
+	// round is set where the clients of a round are in several processes; faults returns
+	// the number of faults in the others.
 	round  func(t *testing.T, workload Workload, round int) *History
 	faults int
 }
@@ -73,7 +73,7 @@ func inAllWorlds(t *testing.T, test func(t *testing.T, w *world)) {
 	inWorlds(t, func(string) bool { return true }, test)
 }
 
-// inCloudWorlds leaves out the worlds without a network that could go away.
+// inCloudWorlds leaves out the worlds that have no network.
 func inCloudWorlds(t *testing.T, test func(t *testing.T, w *world)) {
 	inWorlds(t, func(name string) bool { return name != "mem" && name != "file" }, test)
 }
@@ -130,8 +130,8 @@ func fileWorld(t testing.TB) *world {
 	return w.closing(t)
 }
 
-// The SDKs wait between attempts as for a service in use. Here that would be all that
-// a run does, so the waits are short; the numbers of attempts are those of the SDKs.
+// The SDKs wait between attempts as a service in use needs it. Here a run would do
+// nothing else, so the waits are short. The numbers of attempts are those of the SDKs.
 const (
 	attempts    = 4
 	shortPause  = 2 * time.Millisecond
@@ -146,7 +146,7 @@ func dynamoClient(endpoint string) *dynamodb.Client {
 		HTTPClient:   &http.Client{Transport: faults.Transport(nil)},
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.MaxBackoff = attempts, longestWait
-			o.RateLimiter = ratelimit.None // it would end all retries for some time
+			o.RateLimiter = ratelimit.None // it would stop all retries for some time
 		}),
 	})
 }
@@ -204,7 +204,7 @@ func aztablesWorld(t testing.TB) *world {
 	return w.at(t, place{w.name, proxy.URL, table}, endpoint)
 }
 
-// owner is what the emulator takes for an administrator.
+// owner makes the emulator accept requests as an administrator's.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

@@ -3,8 +3,8 @@
 //
 //	go run ./platforms DIR GOOS/GOARCH…
 //
-// It checks types, and generates no code. Go vet would compile every dependency
-// for each platform first, which takes minutes where Go's cache is cold.
+// It checks types, and generates no code. Go vet would compile every dependency for
+// each platform first, which takes minutes with a cold cache.
 package main
 
 import (
@@ -40,8 +40,8 @@ func main() {
 	}
 }
 
-// check returns what keeps the packages of the module in dir, or their tests, from
-// compiling for platform.
+// check returns the errors that keep the packages of the module in dir, or their
+// tests, from compiling for platform.
 func check(dir, platform string) (problems []string, err error) {
 	goos, goarch, ok := strings.Cut(platform, "/")
 	if !ok {

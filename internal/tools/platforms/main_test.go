@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The rule: what does not compile for a platform, in code or in tests, is found
-// for that platform alone.
+// The rule: an error of code or tests on one platform is found for that
+// platform only.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for platform, want := range map[string][]string{
@@ -27,7 +27,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	if _, err := check("testdata/module", "linux"); err == nil {
-		t.Error(`"linux" is taken for a platform`)
+		t.Error(`"linux" is accepted as a platform`)
 	}
 	if problems, err := check("testdata/module", "linux/pdp11"); err == nil && len(problems) == 0 {
 		t.Error(`"linux/pdp11" compiles`)

@@ -1,5 +1,5 @@
-// Package console serves pages to look at a store, to the person who started it and to
-// nobody else. It changes nothing.
+// Package console serves pages that show a store, only to the person who started it.
+// The pages change nothing.
 package console
 
 import (
@@ -30,10 +30,10 @@ var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{
 	"left": func(expires time.Time) string { return timeleft.String(time.Until(expires)) }, // as the script does from then on
 }).ParseFS(files, "page.tmpl"))
 
-// pageSize is how many keys and folders a page lists.
+// pageSize is the number of keys and folders of a page.
 const pageSize = 100
 
-// slowest is how long a page may take.
+// slowest is the time limit of a page.
 const slowest = 30 * time.Second
 
 // Console is the handler of a store's pages.
@@ -46,8 +46,8 @@ type Console struct {
 	requests *counter
 }
 
-// New returns the pages of a store, which a listener on loopback must serve. The store's
-// URL and what inspects it are shown as they are.
+// New returns the pages of a store. A listener on loopback must serve them. The pages
+// show the store's URL and the results of inspect as they are.
 func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(context.Context, string) iter.Seq[provider.Check]) *Console {
 	requests := new(counter)
 	_, port, _ := net.SplitHostPort(listener.String())
@@ -57,11 +57,12 @@ func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(conte
 	}
 }
 
-// Address returns the address to open. It holds a secret, for which the browser gets a
-// cookie.
+// Address returns the address to open. It contains a secret, which the browser
+// exchanges for a cookie.
 func (c *Console) Address() string { return "http://127.0.0.1:" + c.port + "/?token=" + c.token }
 
-// cookie is the name of the cookie. Cookies do not know ports.
+// cookie returns the name of the cookie. It has the port, because cookies do not
+// depend on ports.
 func (c *Console) cookie() string { return "skykv-" + c.port }
 
 // ServeHTTP implements [http.Handler].
@@ -76,13 +77,14 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	switch host := r.Host; {
 	case host != "127.0.0.1:"+c.port && host != "localhost:"+c.port:
-		// A page elsewhere whose name leads here.
-		http.Error(w, "This is the console of skykv, at 127.0.0.1 alone.", http.StatusMisdirectedRequest)
+		// Another site, whose name points to this address.
+		http.Error(w, "This is the console of skykv. Open it at 127.0.0.1.", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		http.Error(w, "The console only reads.", http.StatusMethodNotAllowed)
 	case r.URL.Path == "/" && c.same(r.URL.Query().Get("token")):
 		http.SetCookie(w, &http.Cookie{Name: c.cookie(), Value: c.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-		// No redirect: where another site led here, it would go without the cookie.
+		// A redirect would not work: if another site linked here, the browser would
+		// not send the cookie.
 		_, _ = fmt.Fprint(w, `<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>skykv</title><a href="/">Open the console</a>`)
 	case !c.known(r):
 		http.Error(w, "Open the address that skykv ui printed, with its token.", http.StatusForbidden)
@@ -114,21 +116,21 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request) {
 		view.Doctor = true
 		c.render(w, view)
 	case "/console.css", "/console.js":
-		w.Header().Del("Content-Type") // by the name
+		w.Header().Del("Content-Type") // the file's name decides
 		http.ServeFileFS(w, r, files, strings.TrimPrefix(r.URL.Path, "/"))
 	default:
 		http.Error(w, "There is no such page.", http.StatusNotFound)
 	}
 }
 
-// view is what a page shows.
+// view is the content of a page.
 type view struct {
 	Title, URL, Provider string
 
 	Prefix, Delimiter string
-	Parts             []part // of the prefix, as folders
+	Parts             []part // the folders of the prefix
 	Lines             []line
-	Next, First       string // links, empty if there is nothing more
+	Next, First       string // links, empty if there is no such page
 	Requests          int
 	Shards            int
 	Error             string
@@ -140,7 +142,7 @@ type view struct {
 	Checks []provider.Check
 }
 
-// part is a folder on the way to the prefix.
+// part is a folder of the prefix.
 type part struct{ Name, Link string }
 
 // line is a key or a folder.
@@ -241,7 +243,7 @@ func (c *Console) list(ctx context.Context, v *view, after, key string, link fun
 	return nil
 }
 
-// read returns what there is under a key.
+// read returns the entry under a key.
 func (c *Console) read(ctx context.Context, key, as, link string) *entry {
 	found, err := c.store.Get(ctx, key)
 	shown := &entry{Key: key}
@@ -256,7 +258,7 @@ func (c *Console) read(ctx context.Context, key, as, link string) *entry {
 	return shown
 }
 
-// commands are those that show and change what a page shows, for a shell.
+// commands returns shell commands that show and change the entry of a page.
 func commands(url string, e *entry) []string {
 	if e.Error != "" {
 		return []string{"skykv get " + url + " " + e.Key}

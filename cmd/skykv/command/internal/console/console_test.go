@@ -31,7 +31,7 @@ func open(t *testing.T, store *kv.Store) *Console {
 	return New(store, storeURL, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8600}, noChecks)
 }
 
-// get asks for a page as the browser that was let in does.
+// get requests a page as the browser does after it has the cookie.
 func (c *Console) get(t *testing.T, target string) string {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:8600"+target, nil)
@@ -45,7 +45,8 @@ func (c *Console) get(t *testing.T, target string) string {
 	return string(body)
 }
 
-// The rule: only who has the token is let in, under the console's own name, and only to read.
+// The rule: only a browser with the token gets pages, only under the console's own name, and
+// only to read.
 func TestWhoIsLetIn(t *testing.T) {
 	t.Parallel()
 	c := open(t, memkv.New())
@@ -53,18 +54,18 @@ func TestWhoIsLetIn(t *testing.T) {
 		method, url, cookie string
 		want                int
 	}{
-		"the address":              {"GET", c.Address(), "", http.StatusOK},
-		"the cookie":               {"GET", "http://localhost:8600/", c.token, http.StatusOK},
-		"no cookie":                {"GET", "http://127.0.0.1:8600/", "", http.StatusForbidden},
-		"no cookie, doctor":        {"GET", "http://127.0.0.1:8600/doctor", "", http.StatusForbidden},
-		"no cookie, script":        {"GET", "http://127.0.0.1:8600/console.js", "", http.StatusForbidden},
-		"another token":            {"GET", "http://127.0.0.1:8600/?token=" + strings.ToLower(c.token), "", http.StatusForbidden},
-		"an empty token":           {"GET", "http://127.0.0.1:8600/?token=", "", http.StatusForbidden},
-		"another cookie":           {"GET", "http://127.0.0.1:8600/", "x", http.StatusForbidden},
-		"a name that leads here":   {"GET", "http://evil.example:8600/?token=" + c.token, c.token, http.StatusMisdirectedRequest},
-		"another port":             {"GET", "http://127.0.0.1:8601/", c.token, http.StatusMisdirectedRequest},
-		"a post":                   {"POST", "http://127.0.0.1:8600/", c.token, http.StatusMethodNotAllowed},
-		"a page that is not there": {"GET", "http://127.0.0.1:8600/page.tmpl", c.token, http.StatusNotFound},
+		"the address":                     {"GET", c.Address(), "", http.StatusOK},
+		"the cookie":                      {"GET", "http://localhost:8600/", c.token, http.StatusOK},
+		"no cookie":                       {"GET", "http://127.0.0.1:8600/", "", http.StatusForbidden},
+		"no cookie, doctor":               {"GET", "http://127.0.0.1:8600/doctor", "", http.StatusForbidden},
+		"no cookie, script":               {"GET", "http://127.0.0.1:8600/console.js", "", http.StatusForbidden},
+		"another token":                   {"GET", "http://127.0.0.1:8600/?token=" + strings.ToLower(c.token), "", http.StatusForbidden},
+		"an empty token":                  {"GET", "http://127.0.0.1:8600/?token=", "", http.StatusForbidden},
+		"another cookie":                  {"GET", "http://127.0.0.1:8600/", "x", http.StatusForbidden},
+		"a name that points to this host": {"GET", "http://evil.example:8600/?token=" + c.token, c.token, http.StatusMisdirectedRequest},
+		"another port":                    {"GET", "http://127.0.0.1:8601/", c.token, http.StatusMisdirectedRequest},
+		"a post":                          {"POST", "http://127.0.0.1:8600/", c.token, http.StatusMethodNotAllowed},
+		"a page that does not exist":      {"GET", "http://127.0.0.1:8600/page.tmpl", c.token, http.StatusNotFound},
 	} {
 		r := httptest.NewRequest(test.method, test.url, nil)
 		if test.cookie != "" {
@@ -73,11 +74,11 @@ func TestWhoIsLetIn(t *testing.T) {
 		w := httptest.NewRecorder()
 		c.ServeHTTP(w, r)
 		if w.Code != test.want {
-			t.Errorf("rule: the console is for who started it; %s: %d, want %d", name, w.Code, test.want)
+			t.Errorf("rule: the console is only for the person who started it; %s: %d, want %d", name, w.Code, test.want)
 		}
 		policy := w.Header().Get("Content-Security-Policy")
 		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || w.Header().Get("Cache-Control") != "no-store" {
-			t.Errorf("rule: no page runs what is not its own or is kept; %s: %v", name, w.Header())
+			t.Errorf("rule: a page runs only its own scripts, and is not cached; %s: %v", name, w.Header())
 		}
 		for _, cookie := range w.Result().Cookies() {
 			if name != "the address" || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
@@ -85,12 +86,12 @@ func TestWhoIsLetIn(t *testing.T) {
 			}
 		}
 		if got := w.Body.String(); strings.Contains(got, c.token) {
-			t.Errorf("rule: no page holds the token; %s: %s", name, got)
+			t.Errorf("rule: no page contains the token; %s: %s", name, got)
 		}
 	}
 }
 
-// The rule: what a store holds is shown and never carried out.
+// The rule: the pages show the content of a store, and never run it.
 func TestHostileContent(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
@@ -119,16 +120,16 @@ func TestHostileContent(t *testing.T) {
 				t.Errorf("rule: values do not become markup; %s%s is shown as %s", key, as, page)
 			}
 			if as == "" && !strings.Contains(page, want) {
-				t.Errorf("%s lacks %q: %s", key, want, page)
+				t.Errorf("%s does not contain %q: %s", key, want, page)
 			}
 		}
 	}
 	if page := c.get(t, "/?key=turn&as=text"); !strings.Contains(page, `abc\u202edef\u001b[2J`) {
-		t.Errorf("rule: a text is shown with its control characters spelled out; it is shown as %s", page)
+		t.Errorf("rule: a text is shown with escaped control characters; it is shown as %s", page)
 	}
 	for _, query := range []string{"prefix=%3Cscript%3E", "key=%22%3E%3Cscript%3E", "delimiter=%3Cscript%3E", "after=%3Cscript%3E"} {
 		if page := c.get(t, "/?"+query); strings.Contains(page, "<script>") || !strings.Contains(page, `role="alert"`) {
-			t.Errorf("rule: what is no key is refused in words; %s shows %s", query, page)
+			t.Errorf("rule: a text that is not a key is refused with a message; %s shows %s", query, page)
 		}
 	}
 	if page := c.get(t, "/doctor"); strings.Contains(page, "<b>none") || !strings.Contains(page, "run: skykv provision") {
@@ -136,7 +137,7 @@ func TestHostileContent(t *testing.T) {
 	}
 }
 
-// The rule: pages lead through all keys, each once, and say what they cost.
+// The rule: following the pages shows all keys, each once, and each page says what it cost.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()

@@ -18,7 +18,7 @@ type entry struct {
 	Key, Version string
 	Size         int
 	Expires      time.Time
-	As           string // one of ways
+	As           string // one of the ways
 	Ways         []way
 	Value        string
 	Error        string
@@ -30,7 +30,7 @@ type way struct {
 	Selected   bool
 }
 
-// show fills in what was found, in the way that was asked for or the best there is.
+// show fills in the entry, in the requested way or the best one.
 func (e *entry) show(found kv.Entry, as, link string) {
 	e.Version, e.Size, e.Expires = found.Version.String(), len(found.Value), found.ExpiresAt
 	values := map[string]string{"hex": hex.Dump(found.Value)}
@@ -57,10 +57,10 @@ func (e *entry) show(found kv.Entry, as, link string) {
 	}
 }
 
-// isBinary reports whether a text with this character is rather not one.
+// isBinary reports whether a text with this character is probably binary.
 func isBinary(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' }
 
-// visible spells out what would hide or turn text around.
+// visible escapes characters that hide text or change its direction.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {

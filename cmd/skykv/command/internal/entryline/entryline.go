@@ -3,10 +3,10 @@
 //	{"key":"user:42","value":"Ann","expiresAt":"2027-01-31T12:00:00.125Z"}
 //	{"key":"picture:1","base64":"iVBORw0KGgo="}
 //
-// A value that is valid UTF-8 is in "value", any other in "base64"; both are
-// missing where only keys were asked for. Entries that do not expire have no
-// "expiresAt". A "version" is written where it is asked for, and skipped when read.
-// Every field holds a string, and each name is there once and spelled so.
+// A value that is valid UTF-8 is in "value", any other in "base64". Both are missing if
+// only keys were requested. Entries that do not expire have no "expiresAt". A "version" is
+// written on request, and ignored by readers. Every field is a string, and each name
+// appears at most once, in this spelling.
 package entryline
 
 import (
@@ -46,7 +46,7 @@ func NewEncoder(w io.Writer, versions bool) *Encoder {
 	return &Encoder{enc, versions}
 }
 
-// Encode writes one line; a nil Value is one that was not asked for.
+// Encode writes one line. A nil Value was not requested.
 func (e *Encoder) Encode(entry kv.Entry) error {
 	l := line{Key: entry.Key}
 	switch {
@@ -66,14 +66,14 @@ func (e *Encoder) Encode(entry kv.Entry) error {
 	return e.json.Encode(l)
 }
 
-// maxLine is room for the longest value of any store in its longest spelling, which has six
-// characters a byte, several times over.
+// maxLine is several times the length of the longest value of any store in its longest
+// form, with six characters a byte.
 const maxLine = 8 << 20
 
-// byteOrderMark begins the files of some editors.
+// byteOrderMark is at the start of files of some editors.
 var byteOrderMark = []byte("\ufeff")
 
-// Decoder reads lines. Its errors say which line is wrong and quote none of it.
+// Decoder reads lines. Its errors name the wrong line and quote nothing of it.
 type Decoder struct {
 	r      *bufio.Reader
 	line   int64
@@ -85,11 +85,11 @@ func NewDecoder(r io.Reader, offset, line int64) *Decoder {
 	return &Decoder{bufio.NewReaderSize(r, maxLine), line, offset}
 }
 
-// Position says how much was read: the bytes, and the lines, so far.
+// Position returns the number of bytes and lines read so far.
 func (d *Decoder) Position() (offset, line int64) { return d.offset, d.line }
 
-// Decode reads the next entry, and skips blank lines. At the end it returns io.EOF. Whether
-// the value is too large is for the store to say that it is for.
+// Decode reads the next entry, and skips blank lines. At the end it returns io.EOF. It does
+// not check the length of the value: that is for the store.
 func (d *Decoder) Decode() (kv.Entry, error) {
 	for {
 		text, err := d.r.ReadSlice('\n')
@@ -120,10 +120,10 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	}
 	var object json.RawMessage
 	dec := json.NewDecoder(bytes.NewReader(text))
-	if dec.Decode(&object) != nil || object[0] != '{' { // encoding/json's errors quote what it read
+	if dec.Decode(&object) != nil || object[0] != '{' { // encoding/json's errors quote the text
 		return kv.Entry{}, d.errorf("is not a complete JSON object of an entry")
 	}
-	if _, err := dec.Token(); err != io.EOF { // More takes a } for the end
+	if _, err := dec.Token(); err != io.EOF { // Decoder.More treats a } as the end
 		return kv.Entry{}, d.errorf("has text after the JSON object")
 	}
 	fields, err := d.fields(object)
@@ -138,8 +138,8 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	case value != nil && base64Value != nil:
 		return kv.Entry{}, d.errorf("has both a \"value\" and a \"base64\"")
 	case value != nil:
-		// Half of a surrogate pair has silently become another character, which then
-		// is there more often than it was written.
+		// Half of a surrogate pair became a replacement character without an error. Then
+		// there are more of them than in the text.
 		if n := strings.Count(*value, "\ufffd"); n > 0 && n > replacements(text) {
 			return kv.Entry{}, d.errorf("has a value that is not valid text; such a value belongs in \"base64\"")
 		}
@@ -157,22 +157,22 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	if text := fields["expiresAt"]; text != nil {
 		var at time.Time
 		if at.UnmarshalText([]byte(*text)) != nil {
-			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is no instant; want one such as 2027-01-31T12:00:00Z")
+			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is not an instant; want one such as 2027-01-31T12:00:00Z")
 		}
 		entry.ExpiresAt = at.UTC()
 		if entry.ExpiresAt.IsZero() || entry.ExpiresAt.After(kv.MaxExpiry) {
-			return kv.Entry{}, d.errorf("has an \"expiresAt\" that is not after 0001-01-01T00:00:00Z and before the year 10000")
+			return kv.Entry{}, d.errorf("has an \"expiresAt\" out of range; want one after 0001-01-01T00:00:00Z and before the year 10000")
 		}
 	}
 	return entry, nil
 }
 
-// known are the names of the fields. Each holds a string.
+// known are the names of the fields. Each field is a string.
 var known = []string{"key", "value", "base64", "expiresAt", "version"}
 
-// fields returns the fields of an object that is valid JSON. A field that is null is as
-// one that is not there. [json.Unmarshal] would ignore the case of names, and would let
-// the last of several equal names win.
+// fields returns the fields of an object that is valid JSON. A null field counts as absent.
+// [json.Unmarshal] would ignore the case of names, and would use the last of several equal
+// names.
 func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 	dec := json.NewDecoder(bytes.NewReader(object))
 	_, _ = dec.Token() // the opening brace
@@ -184,7 +184,7 @@ func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 			return nil, d.errorf("is not a complete JSON object of an entry")
 		}
 		if !slices.Contains(known, name) {
-			return nil, d.errorf("has a field %.80q; want key, value, base64, expiresAt and version, spelled so", name)
+			return nil, d.errorf("has a field %.80q; want only key, value, base64, expiresAt and version", name)
 		}
 		if _, twice := fields[name]; twice {
 			return nil, d.errorf("has %q twice", name)
@@ -196,17 +196,17 @@ func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 		case nil:
 			fields[name] = nil
 		default:
-			err = errors.New("no string")
+			err = errors.New("not a string")
 		}
 		if err != nil {
-			return nil, d.errorf("has a %q that is no string; want \"%s\":\"…\"", name, name)
+			return nil, d.errorf("has a %q that is not a string; want \"%s\":\"…\"", name, name)
 		}
 	}
 	return fields, nil
 }
 
-// replacements counts the replacement characters in a line of JSON, as they are or
-// escaped. In \\ufffd it is the backslash that is escaped.
+// replacements counts the replacement characters in a line of JSON, written directly or
+// escaped. In \\ufffd the backslash is escaped.
 func replacements(text []byte) int {
 	escapes := bytes.ToLower(bytes.ReplaceAll(text, []byte(`\\`), nil))
 	return bytes.Count(text, []byte("\ufffd")) + bytes.Count(escapes, []byte(`\ufffd`))

@@ -45,13 +45,13 @@ func TestRefused(t *testing.T) {
 		{`{"key":"a"}`, "neither"},
 		{`{"key":"a","value":"` + secret + `","base64":""}`, "both"},
 		{`{"key":"a","base64":"` + secret + `!"}`, `"base64" that is not standard base64`},
-		{`{"key":"a","value":5}`, `"value" that is no string`},
-		{`{"key":"a","value":{"` + secret + `":1}}`, `"value" that is no string`},
-		{`{"key":"a","value":["` + secret + `"]}`, `"value" that is no string`},
-		{`{"key":"a","value":true}`, `"value" that is no string`},
+		{`{"key":"a","value":5}`, `"value" that is not a string`},
+		{`{"key":"a","value":{"` + secret + `":1}}`, `"value" that is not a string`},
+		{`{"key":"a","value":["` + secret + `"]}`, `"value" that is not a string`},
+		{`{"key":"a","value":true}`, `"value" that is not a string`},
 		{`{"key":"a","value":null}`, "neither"},
-		{`{"key":5,"value":"` + secret + `"}`, `"key" that is no string`},
-		{`{"key":"a","value":"","expiresAt":1900000000}`, `"expiresAt" that is no string`},
+		{`{"key":5,"value":"` + secret + `"}`, `"key" that is not a string`},
+		{`{"key":"a","value":"","expiresAt":1900000000}`, `"expiresAt" that is not a string`},
 		{`{"key":"a","value":"` + secret + `","value":"` + secret + `"}`, `"value" twice`},
 		{`{"key":"a","key":"b","value":"` + secret + `"}`, `"key" twice`},
 		{`{"key":"a","value":null,"value":"` + secret + `"}`, `"value" twice`},
@@ -72,20 +72,20 @@ func TestRefused(t *testing.T) {
 		{`{"key":"a","value":"` + "\ufffd" + ` \ud800\u0041` + secret + `"}`, "not valid text"},
 		{`{"key":"a","value":"` + "\xff" + secret + `"}`, "UTF-8"},
 		{`{"key":"a","value":"` + strings.Repeat("x", maxLine) + `"}`, "longer than"},
-		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "no instant"},
-		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "not after 0001-01-01T00:00:00Z"},
+		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "not an instant"},
+		{`{"key":"a","value":"","expiresAt":"0001-01-01T00:00:00Z"}`, "want one after 0001-01-01T00:00:00Z"},
 	} {
 		d := NewDecoder(strings.NewReader("\n"+c.line+"\n"), 0, 0)
 		_, err := d.Decode()
 		if err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "line 2") {
-			t.Errorf("%.60s gives %v; want an error that says %q and \"line 2\"", c.line, err, c.says)
+			t.Errorf("%.60s returns %v; want an error with %q and \"line 2\"", c.line, err, c.says)
 		} else if strings.Contains(err.Error(), secret) {
-			t.Errorf("rule: no message holds a value; got %v", err)
+			t.Errorf("rule: no message contains a value; got %v", err)
 		}
 	}
 }
 
-// The rule: a replacement character that was written is text as any other.
+// The rule: a written replacement character is text like any other.
 func TestReplacementCharacters(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -110,13 +110,13 @@ func TestByteOrderMark(t *testing.T) {
 	entry, err := d.Decode()
 	offset, line := d.Position()
 	if want := int64(strings.Index(text, "\n") + 1); err != nil || entry.Key != "a" || offset != want || line != 1 {
-		t.Errorf("after a byte order mark there is %q, %v, up to byte %d of line %d; want a, up to byte %d of line 1", entry.Key, err, offset, line, want)
+		t.Errorf("after a byte order mark the entry is %q, %v, up to byte %d of line %d; want a, up to byte %d of line 1", entry.Key, err, offset, line, want)
 	}
 	if entry, err := d.Decode(); err != nil || entry.Key != "b" {
 		t.Errorf("the next line is %q, %v; want b", entry.Key, err)
 	}
 	if _, err := NewDecoder(strings.NewReader("\ufeff"), 0, 0).Decode(); err != io.EOF {
-		t.Errorf("reading a file of nothing but a byte order mark returns %v; want io.EOF", err)
+		t.Errorf("reading a file with only a byte order mark returns %v; want io.EOF", err)
 	}
 }
 
@@ -128,12 +128,12 @@ func TestPositionsContinue(t *testing.T) {
 		offset, line := d.Position()
 		for _, d := range []*Decoder{d, NewDecoder(strings.NewReader(text[offset:]), offset, line)} {
 			if entry, err := d.Decode(); err != nil || entry.Key != want {
-				t.Fatalf("after byte %d there is %q, %v; want %q", offset, entry.Key, err, want)
+				t.Fatalf("after byte %d the entry is %q, %v; want %q", offset, entry.Key, err, want)
 			}
 		}
 	}
 	if _, err := d.Decode(); err != io.EOF {
-		t.Errorf("at the end there is %v; want io.EOF", err)
+		t.Errorf("at the end the error is %v; want io.EOF", err)
 	}
 }
 
@@ -158,7 +158,7 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		got, err := NewDecoder(&b, 0, 0).Decode()
 		if err != nil || got.Key != key || !bytes.Equal(got.Value, value) || !got.ExpiresAt.Equal(entry.ExpiresAt) {
-			t.Fatalf("%+v comes back as %+v, %v", entry, got, err)
+			t.Fatalf("%+v is read as %+v, %v", entry, got, err)
 		}
 	})
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// long is after how many keys of a folder the rest of them is passed over, by a scan of its
-// own. That costs a request for each shard; a page of a service has about as many keys.
+// long is the number of keys of a folder after which List skips the rest by a new scan.
+// That costs a request for each shard; a page of a service has about as many keys.
 const long = 1000
 
-// List yields what follows a prefix and comes after a key, which may be empty, in order of
-// the keys: the entries without the delimiter after the prefix, without values, and a
-// folder for all entries that share what is up to the delimiter. Errors are those of a
-// scan. To go on after a folder, use [Last].
+// List yields the entries under a prefix after a key, which may be empty, in order of the
+// keys. An entry whose key has no delimiter after the prefix comes alone, without its
+// value. All entries that share the part up to the delimiter come as one folder. Errors are
+// as in a scan. To continue after a folder, use [Last].
 func List(ctx context.Context, store *kv.Store, prefix, delimiter, after string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
 		for again := true; again; {
@@ -51,7 +51,7 @@ func List(ctx context.Context, store *kv.Store, prefix, delimiter, after string)
 // Is reports whether an entry that List yielded is a folder.
 func Is(entry kv.Entry) bool { return entry.Version.IsZero() }
 
-// Last returns a key after which no key of a folder comes.
+// Last returns a key that no key of a folder comes after.
 func Last(store *kv.Store, folder string) string {
 	return folder + strings.Repeat("z", store.Info().MaxKeyLen-len(folder))
 }

@@ -28,8 +28,8 @@ func (d countingDriver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[
 	}
 }
 
-// The rule: what follows a prefix is listed once and in order, keys with the delimiter as
-// one folder, and a long folder is passed over.
+// The rule: the keys under a prefix are listed once and in order, keys with the delimiter
+// as one folder. The rest of a long folder is skipped.
 func TestList(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
@@ -65,7 +65,7 @@ func TestList(t *testing.T) {
 			t.Errorf("the prefix %q and the delimiter %q list %q, %v; want %q", c.prefix, c.delimiter, got, err, c.want)
 		}
 		if most := long + 20; read > most {
-			t.Errorf("rule: a long folder is passed over; %d records were read, want at most %d", read, most)
+			t.Errorf("rule: the rest of a long folder is skipped; %d records were read, want at most %d", read, most)
 		}
 	}
 }

@@ -1,10 +1,10 @@
-// Matrix writes what docs/contract.md says of the suite: its rules and, after it has run
-// skykv conformance on every kind of store, the matrix of providers. The stores of the
-// services are on the emulators that skykv dev starts. The runs take two minutes. From the
-// module's folder:
+// Matrix writes the generated parts of docs/contract.md: the rules of the suite and the
+// matrix of providers, for which it runs skykv conformance on every kind of store. The
+// stores of the services are on the emulators that skykv dev starts. The runs take two
+// minutes. In the module's folder:
 //
 //	make matrix
-//	make rules	# no runs
+//	make rules  # no runs
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	rules := flag.Bool("rules", false, "write the rules only")
+	rules := flag.Bool("rules", false, "write only the rules")
 	flag.Parse()
 	if err := run(ctx, *rules); err != nil {
 		log.Fatal("matrix: ", err)

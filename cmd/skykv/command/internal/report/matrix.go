@@ -6,7 +6,7 @@ import (
 )
 
 // Matrix returns the results of runs as Markdown, with a column for each run: a
-// table of all cases, and one with a row for each group of them that is folded up.
+// table of all cases, and a folded table with a row for each group.
 func Matrix(runs []*Run) string {
 	var b strings.Builder
 	row := func(name string, cell func(*Run) string) {

@@ -59,8 +59,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The rule: the page of the contract has the suite's rules and cases, and a column for
-// every kind of store.
+// The rule: docs/contract.md has the suite's rules and cases, and a column for every
+// kind of store.
 func TestContractIsCurrent(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../../../docs/contract.md")
@@ -83,7 +83,7 @@ func TestContractIsCurrent(t *testing.T) {
 		}
 		runs = append(runs, run)
 	}
-	// How many passed, and how many were left out, is what make matrix found.
+	// make matrix finds how many cases passed, and how many were left out.
 	counts := regexp.MustCompile(`\d+ of (\d+)(?:, (\d+) left out)?`)
 	sizes := func(matrix string) string {
 		return counts.ReplaceAllStringFunc(matrix, func(text string) string {

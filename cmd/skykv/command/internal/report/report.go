@@ -1,5 +1,5 @@
-// Package report holds the results of a run of the conformance suite, as JSON and
-// as a page that a person would like to read and pass on.
+// Package report has the results of a run of the conformance suite, as JSON and as a
+// page for people.
 package report
 
 import (
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Run is one run of the suite. Its JSON is what skykv conformance --json prints.
+// Run is one run of the suite. skykv conformance --json prints it as JSON.
 type Run struct {
 	Suite    string    `json:"suite"` // skykv's version
 	Go       string    `json:"go"`    // Go's version and the platform
@@ -22,7 +22,7 @@ type Run struct {
 	Seconds  float64   `json:"seconds"`
 	Passed   int       `json:"passed"`
 	Failed   int       `json:"failed"`
-	LeftOut  int       `json:"left_out,omitempty"` // for what the store lacks, by its Info
+	LeftOut  int       `json:"left_out,omitempty"` // because of features that the store, by its Info, does not have
 	Cases    []Case    `json:"cases"`
 }
 
@@ -32,11 +32,11 @@ type Case struct {
 	Rule     string   `json:"rule"`
 	Passed   bool     `json:"passed"`
 	Failures []string `json:"failures,omitempty"`
-	Lacks    string   `json:"lacks,omitempty"` // why the case is left out; it passed if the store lacks that as it says
+	Lacks    string   `json:"lacks,omitempty"` // why the case is left out; it passed if the store refuses that feature as documented
 	Seconds  float64  `json:"seconds"`
 }
 
-// Add adds the result of one case. Lacks, if it is not empty, says why it is left out.
+// Add adds the result of one case. lacks, if not empty, says why it is left out.
 func (r *Run) Add(name, rule string, failures []string, lacks string, took time.Duration) {
 	c := Case{Name: name, Rule: rule, Passed: len(failures) == 0, Failures: failures, Lacks: lacks, Seconds: took.Seconds()}
 	switch {
@@ -50,10 +50,10 @@ func (r *Run) Add(name, rule string, failures []string, lacks string, took time.
 	r.Cases = append(r.Cases, c)
 }
 
-// Asked is how many cases were not left out.
+// Asked is the number of cases that were not left out.
 func (r *Run) Asked() int { return len(r.Cases) - r.LeftOut }
 
-// Duration is how long the run took.
+// Duration is the time that the run took.
 func (r *Run) Duration() time.Duration { return time.Duration(r.Seconds * float64(time.Second)) }
 
 // Group is the cases that share the first part of their names.
@@ -67,7 +67,7 @@ type Group struct {
 // Failed reports whether a case of the group failed.
 func (g *Group) Failed() bool { return g.Passed+g.LeftOut < len(g.Cases) }
 
-// Count shows how many of the cases passed, as in "5 of 5, 1 left out".
+// Count returns how many of the cases passed, as in "5 of 5, 1 left out".
 func (g *Group) Count() string { return count(g.Passed, len(g.Cases)-g.LeftOut, g.LeftOut) }
 
 func count(passed, asked, leftOut int) string {
@@ -115,7 +115,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	},
 }).Parse(source))
 
-// HTML returns the page: one file that needs no other.
+// HTML returns the page: one file without other files.
 func (r *Run) HTML() []byte {
 	var b bytes.Buffer
 	if err := page.Execute(&b, r); err != nil {

@@ -24,7 +24,7 @@ func TestPage(t *testing.T) {
 		`<span>put</span><span class="bad">1 of 2</span>`, `<span>scan</span><span class="good">1 of 1</span>`,
 	} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the page does not hold %q", want)
+			t.Errorf("the page does not contain %q", want)
 		}
 	}
 	if strings.Contains(page, "<script") || strings.Contains(page, "src=") || strings.Contains(page, "href=") {
@@ -37,7 +37,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// The rule: cases that are left out are named, with what the store lacks, and do not count
+// The rule: cases that are left out are listed with the missing feature, and do not count
 // as passed.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()
@@ -48,15 +48,15 @@ func TestLeftOut(t *testing.T) {
 	page := string(r.HTML())
 	for _, want := range []string{"2 of 2 cases passed", "1 case was left out", "2 of 2, 100.0%", "<code>expiry/slow</code>: it has &lt;no&gt; grace. The rule: Slow clocks see it.", `<span class="good">1 of 1, 1 left out</span>`} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the page does not hold %q:\n%s", want, page)
+			t.Errorf("the page does not contain %q:\n%s", want, page)
 		}
 	}
 	if got := Matrix([]*Run{r}); !strings.Contains(got, "| all | **2 of 2, 1 left out** |") || !strings.Contains(got, "| expiry | 1 of 1, 1 left out |") {
-		t.Errorf("the matrix does not say what is left out:\n%s", got)
+		t.Errorf("the matrix does not say which cases are left out:\n%s", got)
 	}
 	r.Add("expiry/bad", "It is absent.", []string{"it is an error"}, "it has no grace", time.Millisecond)
 	if page := string(r.HTML()); !strings.Contains(page, "1 of 3 cases failed") || !strings.Contains(page, "it is an error") {
-		t.Errorf("rule: a store that lacks something otherwise than it says has failed; the page is\n%s", page)
+		t.Errorf("rule: a store that does not refuse a missing feature as documented has failed; the page is\n%s", page)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestJSON(t *testing.T) {
 	for _, want := range []string{`"provider":"dynamodb","shards":16,"started":"2027-01-31T12:00:00Z","seconds":12.5,"passed":2,"failed":1,"cases":[`,
 		`{"name":"put/good","rule":"Put stores.","passed":true,"seconds":0.003}`, `"passed":false,"failures":["put.go:7`} {
 		if !strings.Contains(string(text), want) {
-			t.Errorf("the JSON does not hold %q: %s", want, text)
+			t.Errorf("the JSON does not contain %q: %s", want, text)
 		}
 	}
 }

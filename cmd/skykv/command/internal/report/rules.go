@@ -8,7 +8,7 @@ import (
 	"github.com/skykv/skykv/conformance"
 )
 
-// Rules returns the rules of cases as Markdown: a heading for each group, and under it
+// Rules returns the rules of cases as Markdown: a heading for each group, and below it
 // each rule once, with the case that checks it, or the number of the cases and the first.
 func Rules(cases []conformance.Case) string {
 	var groups, rules []string // in the order of the cases

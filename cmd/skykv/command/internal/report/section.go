@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Section is a part of a page that a program writes, between two lines of the page.
+// Section is the part of a page between two lines. A program writes it.
 type Section struct{ begin, end string }
 
 // The sections of docs/contract.md.
@@ -14,17 +14,17 @@ var (
 	RulesSection  = Section{"<!-- The rules of the suite, written by: make rules -->\n", "<!-- The end of the rules -->\n"}
 )
 
-// Find returns what the section of a page holds.
+// Find returns the text of the section in a page.
 func (s Section) Find(page []byte) (string, error) {
 	_, rest, begins := bytes.Cut(page, []byte(s.begin))
 	text, _, ends := bytes.Cut(rest, []byte(s.end))
 	if !begins || !ends {
-		return "", fmt.Errorf("the page does not hold the lines\n%s%s", s.begin, s.end)
+		return "", fmt.Errorf("the page does not have the lines\n%s%s", s.begin, s.end)
 	}
 	return string(text), nil
 }
 
-// Replace returns a page whose section holds text.
+// Replace returns a page with text as its section.
 func (s Section) Replace(page []byte, text string) ([]byte, error) {
 	old, err := s.Find(page)
 	if err != nil {

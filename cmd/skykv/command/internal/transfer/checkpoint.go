@@ -11,21 +11,21 @@ import (
 	"path/filepath"
 )
 
-// Job is what a checkpoint belongs to: another job cannot go on from it.
+// Job identifies the transfer of a checkpoint: another job cannot continue from it.
 type Job struct {
 	Command     string `json:"command"`
 	From        string `json:"from"`
 	To          string `json:"to"`
 	Prefix      string `json:"prefix"`
 	IfNotExists bool   `json:"ifNotExists"`
-	Size        int64  `json:"size,omitempty"`     // of an input file
-	Modified    int64  `json:"modified,omitempty"` // when that was, in ns since 1970
+	Size        int64  `json:"size,omitempty"`     // size of an input file
+	Modified    int64  `json:"modified,omitempty"` // time of its last change, in ns since 1970
 }
 
 // checkpointFormat is the version of the file's format.
 const checkpointFormat = 1
 
-// checkpoint is the file's content: what Sum is the checksum of, as it was written.
+// checkpoint is the file's content. Sum is the checksum of Body, byte by byte.
 type checkpoint struct {
 	Format int             `json:"format"`
 	Sum    uint32          `json:"sum"`
@@ -37,16 +37,16 @@ type checkpointBody struct {
 	State State `json:"state"`
 }
 
-// ReadCheckpoint reads the state of job at path. No file is the zero State of a
-// new transfer, and false. A file that is damaged, of another format or of
-// another job is an error that says so, and so is a link.
+// ReadCheckpoint reads the state of job at path. Without a file it returns the zero
+// State and false. If the file is damaged, a link, or of another format or job, it
+// returns an error that says so.
 func ReadCheckpoint(path string, job Job) (State, bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, false, nil
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		return State{}, false, fmt.Errorf("the checkpoint %s is no regular file; want a file of its own, and no link", path)
+		return State{}, false, fmt.Errorf("the checkpoint %s is not a regular file; want a file that is not a link", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -76,7 +76,7 @@ func ReadCheckpoint(path string, job Job) (State, bool, error) {
 		{"input's time of change", body.Job.Modified, job.Modified},
 	} {
 		if field.found != field.want {
-			return State{}, false, fmt.Errorf("the checkpoint %s is of another run: its %s is %#v, this one's %#v; name another file, or delete it to start over",
+			return State{}, false, fmt.Errorf("the checkpoint %s is of another run: its %s is %#v, this run's %#v; name another file, or delete it to start over",
 				path, field.name, field.found, field.want)
 		}
 	}
@@ -87,12 +87,12 @@ func damagedCheckpoint(path string) error {
 	return fmt.Errorf("the checkpoint %s is damaged or not a checkpoint; if it is one, delete it to start over", path)
 }
 
-// NextCheckpoint is the file that is to replace the one at path. It is always the
-// same, so that killed runs do not leave a trail of files.
+// NextCheckpoint returns the name of the file that will replace the one at path. It
+// is always the same, so killed runs leave at most one file.
 func NextCheckpoint(path string) string { return path + ".new" }
 
 // WriteCheckpoint replaces the file at path in one step: whatever happens
-// meanwhile, it holds the old state or the new one. The mode of the file stays.
+// meanwhile, it has the old state or the new one. The mode of the file stays.
 func WriteCheckpoint(path string, job Job, state State) (err error) {
 	defer func() {
 		if err != nil {
@@ -131,15 +131,15 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 	return nil
 }
 
-// createNext makes the file at next. What is there is in the way, unless a run that was
-// killed left it: then it is empty, or begins as a checkpoint.
+// createNext creates the file at next. It replaces a file only if a killed run left
+// it: then it is empty, or begins like a checkpoint.
 func createNext(next string) (*os.File, error) {
 	create := func() (*os.File, error) { return os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) }
 	f, err := create()
 	if !errors.Is(err, fs.ErrExist) {
 		return f, err
 	}
-	inTheWay := fmt.Errorf("%s is in the way, and is not skykv's; remove it, or name another checkpoint", next)
+	inTheWay := fmt.Errorf("%s exists, and is not skykv's; remove it, or name another checkpoint", next)
 	if info, err := os.Lstat(next); err != nil || !info.Mode().IsRegular() {
 		return nil, inTheWay
 	}
@@ -154,9 +154,9 @@ func createNext(next string) (*os.File, error) {
 	return create()
 }
 
-// SyncFolder makes durable that path was created, renamed or removed, where the
-// system can do that. Where it cannot, an older state may come back after a loss
-// of power, which is safe to go on from.
+// SyncFolder makes the creation, renaming or removal of path durable, if the system
+// supports that. If not, an older state may come back after a power cut, which is
+// safe to continue from.
 func SyncFolder(path string) {
 	if folder, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = folder.Sync()

@@ -10,10 +10,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Difference is how two stores differ in one key.
+// Difference is a difference of two stores in one key.
 type Difference struct {
 	Key  string `json:"key"`
-	Kind string `json:"kind"` // one of those below
+	Kind string `json:"kind"` // one of the kinds below
 }
 
 // The kinds of differences.
@@ -26,8 +26,8 @@ const (
 )
 
 // Compare calls differ for every key under prefix in which the stores differ, in
-// order, and progress with the number of keys looked at. Entries that expire
-// while it reads are no differences.
+// order, and progress with the number of keys read. Entries that expire
+// meanwhile are not differences.
 func Compare(ctx context.Context, first, second *kv.Store, prefix string, differ func(Difference) error, progress func(int64)) (keys int64, err error) {
 	nextA, stopA := iter.Pull2(first.Scan(ctx, prefix))
 	defer stopA()
@@ -81,7 +81,7 @@ func Compare(ctx context.Context, first, second *kv.Store, prefix string, differ
 // side is the next entry of one store.
 type side struct {
 	kv.Entry
-	ok  bool  // there is one, or the scan ended by an error
+	ok  bool  // there is an entry, or the scan ended with an error
 	bad bool  // it cannot be read
 	end error // why the scan ended early
 }
@@ -95,7 +95,8 @@ func pull(next func() (kv.Entry, error, bool)) side {
 	return s
 }
 
-// gone tells whether the entry may be missing elsewhere because its time is up.
+// gone reports whether the entry may be missing in the other store because it
+// has expired.
 func (s side) gone() bool {
 	return !s.ExpiresAt.IsZero() && s.ExpiresAt.UnixMilli() <= time.Now().UnixMilli()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// FromLines reads the lines that open gives from a byte offset on.
+// FromLines reads the lines that open returns from a byte offset on.
 func FromLines(open func(offset int64) (io.Reader, error)) Source {
 	return func(_ context.Context, from Position) iter.Seq2[Record, error] {
 		return func(yield func(Record, error) bool) {
@@ -42,29 +42,29 @@ func FromLines(open func(offset int64) (io.Reader, error)) Source {
 	}
 }
 
-// Mark is a place in a file of lines: what comes before it is known by its length
-// and its CRC-32. The zero Mark is the beginning.
+// Mark is a place in a file of lines. It has the length and the CRC-32 of the part
+// before it. The zero Mark is the beginning.
 type Mark struct {
 	Length int64  `json:"length"`
 	Sum    uint32 `json:"sum"`
 }
 
-// Check reads r up to the mark, and fails where that is not what was written.
+// Check reads r up to the mark, and returns an error if the content is different.
 func (m Mark) Check(r io.Reader) error {
 	sum := crc32.NewIEEE()
 	n, err := io.CopyN(sum, r, m.Length)
 	switch {
 	case err == io.EOF:
-		return fmt.Errorf("it has %d bytes, which should be %d at least", n, m.Length)
+		return fmt.Errorf("it has %d bytes; want at least %d", n, m.Length)
 	case err != nil:
 		return err
 	case sum.Sum32() != m.Sum:
-		return fmt.Errorf("its first %d bytes are others", n)
+		return fmt.Errorf("its first %d bytes are different", n)
 	}
 	return nil
 }
 
-// ToLines writes entries as lines to w, in their order, from a mark on.
+// ToLines writes entries as lines to w, in order, from a mark on.
 func ToLines(w io.Writer, from Mark) Sink {
 	return &lineSink{w, from}
 }
@@ -92,7 +92,8 @@ func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, ma
 		}
 		done.Written++
 	}
-	// One call for a whole batch: nothing of a batch that failed to encode is out.
+	// One call for a whole batch: if an entry cannot be encoded, no part of the
+	// batch is written.
 	n, err := s.w.Write(lines.Bytes())
 	s.at = Mark{s.at.Length + int64(n), crc32.Update(s.at.Sum, crc32.IEEETable, lines.Bytes()[:n])}
 	return done, s.at, err

@@ -23,8 +23,8 @@ func FromStore(store *kv.Store, prefix string) Source {
 	}
 }
 
-// ToStore writes entries to a store, over what it holds, or, ifNotExists, only where
-// it holds nothing. It has parallel batches under way at once.
+// ToStore writes entries to a store. They replace existing entries or, with
+// ifNotExists, are skipped if the key exists. It writes parallel batches at once.
 func ToStore(store *kv.Store, parallel int, ifNotExists bool) Sink {
 	return &storeSink{store, parallel, ifNotExists}
 }
@@ -38,11 +38,11 @@ type storeSink struct {
 func (s *storeSink) Takes(entry kv.Entry) error {
 	switch info := s.store.Info(); {
 	case len(entry.Key) > info.MaxKeyLen:
-		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("the key has %d bytes, and the store takes at most %d", len(entry.Key), info.MaxKeyLen)}
+		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("the key has %d bytes; the store takes at most %d", len(entry.Key), info.MaxKeyLen)}
 	case info.ReservedKey != nil && info.ReservedKey(entry.Key):
 		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("%s cannot store an entry under this key, whose name the service reserves", info.Name)}
 	case len(entry.Value) > info.MaxValueLen:
-		return &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes, and the store takes at most %d", len(entry.Value), info.MaxValueLen)}
+		return &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; the store takes at most %d", len(entry.Value), info.MaxValueLen)}
 	}
 	return nil
 }
@@ -52,8 +52,8 @@ func (s *storeSink) Parallel() int { return s.parallel }
 func (s *storeSink) Sync() error { return nil } // a store's writes are durable
 
 func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts, none Mark, _ error) {
-	// What expires between this look at the clock and the store's own would
-	// refuse the whole batch: the store is to go by this look.
+	// An entry that expires between this reading of the clock and the store's would
+	// make the whole batch fail. So the store uses this reading.
 	now := time.Now()
 	store := s.store.With(kv.Clock(func() time.Time { return now }))
 	items := make([]kv.Item, 0, len(entries))
@@ -71,7 +71,7 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 	}
 	seen := make(map[string]bool, len(items))
 	first := items[:0]
-	for _, item := range items { // of one key the first one wins
+	for _, item := range items { // for one key the first item wins
 		if item.IfNotExists = true; !seen[item.Key] {
 			seen[item.Key] = true
 			first = append(first, item)

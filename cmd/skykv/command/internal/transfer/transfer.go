@@ -1,6 +1,6 @@
 // Package transfer moves entries from a source to a sink: in batches, several at
-// once, with their exact expiries, and so that it can be continued after any
-// interruption from the state that it last saved.
+// once, with their exact expiries. After any interruption it can continue from the
+// state that it last saved.
 package transfer
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Position says how far a source was read. A store's is the last key, a file's
-// the bytes and lines read.
+// Position says how far a source was read: the last key of a store, or the bytes and
+// lines read of a file.
 type Position struct {
 	Key    string `json:"key,omitempty"`
 	Offset int64  `json:"offset,omitempty"`
@@ -27,22 +27,22 @@ type Record struct {
 	Next Position
 }
 
-// Source yields the entries after a position, and ends soon when ctx does. As in
-// [kv.Store.Scan], an error beside a Key concerns that entry alone, any other ends
-// the source.
+// Source yields the entries after a position, and ends soon after ctx ends. As in
+// [kv.Store.Scan], an error with a Key is about that entry alone, and any other error
+// ends the source.
 type Source func(ctx context.Context, from Position) iter.Seq2[Record, error]
 
-// Counts says what became of entries.
+// Counts has the numbers of entries by result.
 type Counts struct {
 	Written int64 `json:"written"`
 	Skipped int64 `json:"skipped"` // the sink had them already
-	Expired int64 `json:"expired"` // between reading and writing
+	Expired int64 `json:"expired"` // expired between reading and writing
 	Failed  int64 `json:"failed"`  // could not be read
 
 	Refused int64 `json:"refused"` // by the sink, which cannot hold them
 }
 
-// Done is the number of entries that are dealt with.
+// Done is the number of entries that were handled.
 func (c Counts) Done() int64 { return c.Written + c.Skipped + c.Expired + c.Failed + c.Refused }
 
 func (c *Counts) add(d Counts) {
@@ -59,33 +59,33 @@ type Sink interface {
 	// key, or nil. Such an entry is not written.
 	Takes(entry kv.Entry) error
 
-	// Write takes a batch of entries with distinct keys. With an error, any of
-	// them may have been written; writing them again must do no harm. The mark
-	// says where the batch ends, in a sink of lines.
+	// Write writes a batch of entries with distinct keys. After an error, any of them
+	// may have been written; writing them again must do no harm. For a sink of lines,
+	// the mark is the end of the batch.
 	Write(ctx context.Context, entries []kv.Entry) (done Counts, mark Mark, err error)
 
-	// Sync makes durable all that was written.
+	// Sync makes all written entries durable.
 	Sync() error
 
-	// Parallel is how many calls of Write there may be at once.
+	// Parallel is the greatest number of concurrent calls of Write.
 	Parallel() int
 }
 
-// State is how far a transfer has come: everything up to Position is durable.
+// State is the progress of a transfer: everything up to Position is durable.
 type State struct {
 	Position Position `json:"position"`
 	Counts   Counts   `json:"counts"`
 	Mark     Mark     `json:"mark,omitzero"`
 }
 
-// Config describes a transfer. All functions are called by Run's goroutine.
+// Config describes a transfer. Run calls all functions in its own goroutine.
 type Config struct {
 	Source Source
 	Sink   Sink
-	From   State // where to go on, the zero State for a new transfer
+	From   State // where to continue, the zero State for a new transfer
 
 	// Save, when set, is called with the sink synced, after the first batch, every
-	// SaveEvery and at the end, also at one by an error.
+	// SaveEvery, and at the end, also after an error.
 	Save      func(State) error
 	SaveEvery time.Duration
 
@@ -93,7 +93,7 @@ type Config struct {
 	Failed   func(key string, err error) // called for every entry that cannot be read, or that the sink cannot hold
 }
 
-// A batch has at most this many entries and about so many bytes.
+// A batch has at most this many entries and about that many bytes.
 const (
 	batchEntries = 500
 	batchBytes   = 1 << 20
@@ -102,21 +102,21 @@ const (
 type batch struct {
 	entries []kv.Entry
 	failed  map[string]error // entries that could not be read
-	refused map[string]error // entries that the sink does not take
+	refused map[string]error // entries that are too large for the sink
 	next    Position
 	size    int
 
-	done   chan struct{} // closed when what follows is set
+	done   chan struct{} // closed when the following fields are set
 	counts Counts
 	mark   Mark
 	err    error
 }
 
-// len is the number of entries that the batch deals with.
+// len is the number of entries of the batch.
 func (b *batch) len() int { return len(b.entries) + len(b.failed) + len(b.refused) }
 
-// Run transfers all there is. It returns how far it came, the cause of ctx's end
-// if that ended it, and else the first error, of the source or of the sink.
+// Run transfers all entries. It returns its progress, and the cause of ctx's end if
+// that ended it, or else the first error of the source or the sink.
 func Run(ctx context.Context, c Config) (State, error) {
 	state := c.From
 	var saved time.Time
@@ -129,14 +129,14 @@ func Run(ctx context.Context, c Config) (State, error) {
 		}
 		return c.Save(state)
 	}
-	// Cancelled before anybody waits for the workers.
+	// Cancelled before Run waits for the workers.
 	running, cancel := context.WithCancel(ctx)
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer cancel()
 
-	// Batches go to whichever worker is free, and in order to this goroutine: the
-	// state only ever moves over batches that are complete without a gap.
+	// Any free worker gets the next batch. This goroutine gets the batches in order,
+	// so the state only moves over complete batches without a gap.
 	parallel := c.Sink.Parallel()
 	queue, ordered := make(chan *batch), make(chan *batch, 2*parallel)
 	for range parallel {
@@ -215,11 +215,12 @@ func Run(ctx context.Context, c Config) (State, error) {
 	return state, errors.Join(readErr, save())
 }
 
-// read makes batches of the entries that takes permits, and hands them to send, until that
-// returns false. No key is in two batches that are under way: the later one must win.
+// read makes batches of the entries that takes permits, and passes them to send until
+// that returns false. No key is in two running batches, because the later entry must
+// win.
 func read(ctx context.Context, source Source, takes func(kv.Entry) error, from Position, send func(*batch) bool) error {
 	underWay := make(map[string]*batch)
-	var sent []*batch // whose keys are in underWay, in order
+	var sent []*batch // batches whose keys are in underWay, in order
 	current := &batch{done: make(chan struct{})}
 	flush := func() bool {
 		if current.len() == 0 {
@@ -238,7 +239,7 @@ func read(ctx context.Context, source Source, takes func(kv.Entry) error, from P
 	for rec, err := range source(ctx, from) {
 		switch {
 		case err != nil && rec.Key == "":
-			flush() // what came before it is good
+			flush() // the entries before it are good
 			return err
 		case err != nil:
 			if current.failed == nil {

@@ -58,7 +58,7 @@ func store(t *testing.T, n int) *kv.Store {
 	return s
 }
 
-// differences gives what Compare finds.
+// differences returns the differences that Compare finds.
 func differences(t *testing.T, first, second *kv.Store, prefix string) []Difference {
 	t.Helper()
 	var found []Difference
@@ -75,7 +75,7 @@ func unexpected(t *testing.T) func(string, error) {
 	return func(key string, err error) { t.Errorf("entry %q failed: %v", key, err) }
 }
 
-// Whatever fails, going on from the last checkpoint ends with all entries there.
+// Whatever fails, continuing from the last checkpoint ends with all entries copied.
 func TestResumed(t *testing.T) {
 	t.Parallel()
 	for _, ifNotExists := range []bool{false, true} {
@@ -109,14 +109,14 @@ func TestResumed(t *testing.T) {
 				}
 			}
 			if found := differences(t, from, to, ""); len(found) > 0 {
-				t.Fatalf("seed %d, after %d runs: rule: every entry is there with its expiry; %v differ", seed, runs, found[:1])
+				t.Fatalf("seed %d, after %d runs: rule: every entry is copied with its expiry; %v differ", seed, runs, found[:1])
 			}
 		}
 	}
 }
 
-// Of several lines with one key the last one wins, however many batches are under
-// way; with if-absent the first one.
+// If several lines have one key the last one wins, or with if-absent the first one,
+// however many batches run at once.
 func TestLastOfDuplicatesWins(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {
@@ -148,13 +148,13 @@ func TestLastOfDuplicatesWins(t *testing.T) {
 				}
 			}
 			if n != len(want) {
-				t.Errorf("%d keys are there; want %d", n, len(want))
+				t.Errorf("the store has %d keys; want %d", n, len(want))
 			}
 		}
 	}
 }
 
-// delayed lets batches overtake each other.
+// delayed makes batches finish out of order.
 type delayed struct{ Sink }
 
 func (d *delayed) Write(ctx context.Context, entries []kv.Entry) (Counts, Mark, error) {
@@ -193,7 +193,7 @@ func TestExpiredMeanwhile(t *testing.T) {
 			t.Errorf("the run ends with %+v, %v; want one written and one expired", state.Counts, err)
 		}
 		if found := differences(t, from, to, ""); len(found) > 0 {
-			t.Errorf("rule: what expired is no difference; got %v", found)
+			t.Errorf("rule: an expired entry is not a difference; got %v", found)
 		}
 	})
 }
@@ -213,7 +213,7 @@ func TestIfAbsentKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// A source that waits for ever, as a terminal does, does not hold up the end.
+// A source that waits for ever, like a terminal, does not delay the end.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -237,7 +237,7 @@ func TestCancelled(t *testing.T) {
 		Progress: func(State) { cancel(why) },
 	})
 	if !errors.Is(err, why) || state.Counts.Written != batchEntries || saved == 0 {
-		t.Errorf("the run ends with %+v, %v and %d checkpoints; want %d written, the cause, and one at least", state.Counts, err, saved, batchEntries)
+		t.Errorf("the run ends with %+v, %v and %d checkpoints; want %d written, the cause, and at least one", state.Counts, err, saved, batchEntries)
 	}
 }
 
@@ -268,7 +268,7 @@ func TestCompareFindsEveryDifference(t *testing.T) {
 	}
 	broken := second.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return breaks{d} }))
 	if _, err := Compare(ctx, first, broken, "", func(Difference) error { return nil }, func(int64) {}); !errors.Is(err, kv.ErrUnavailable) {
-		t.Errorf("a scan that breaks gives %v; want its error", err)
+		t.Errorf("a scan that fails returns %v; want its error", err)
 	}
 }
 
@@ -286,13 +286,13 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 	job := Job{Command: "copy", From: "file:a", To: "file:b", Prefix: "p"}
 	state := State{Position: Position{Key: "p:1"}, Counts: Counts{Written: 7}, Mark: Mark{9, 1}}
 	if got, resumed, err := ReadCheckpoint(path, job); got != (State{}) || resumed || err != nil {
-		t.Errorf("without a file there is %v, %t, %v; want the beginning", got, resumed, err)
+		t.Errorf("without a file the state is %v, %t, %v; want the beginning", got, resumed, err)
 	}
 	if err := WriteCheckpoint(path, job, state); err != nil {
 		t.Fatal(err)
 	}
 	if got, resumed, err := ReadCheckpoint(path, job); got != state || !resumed || err != nil {
-		t.Errorf("what was written comes back as %+v, %t, %v", got, resumed, err)
+		t.Errorf("the state is read as %+v, %t, %v", got, resumed, err)
 	}
 	for says, other := range map[string]Job{
 		"command": {Command: "export", From: job.From, To: job.To, Prefix: "p"}, "source": {Command: "copy", From: "x", To: job.To, Prefix: "p"},
@@ -302,22 +302,22 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 		"time":            {Command: "copy", From: job.From, To: job.To, Prefix: "p", Modified: 1},
 	} {
 		if _, _, err := ReadCheckpoint(path, other); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("a checkpoint of another %s gives %v", says, err)
+			t.Errorf("a checkpoint of another %s returns %v", says, err)
 		}
 	}
 	folder := t.TempDir()
 	if err := WriteCheckpoint(folder, job, state); err == nil {
-		t.Error("a folder is replaced by a checkpoint")
+		t.Error("a checkpoint replaces a folder")
 	}
 	if _, err := os.Stat(NextCheckpoint(folder)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("rule: a checkpoint that cannot be written leaves no file; there is %v", err)
+		t.Errorf("rule: a checkpoint that cannot be written leaves no file; the file is %v", err)
 	}
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range whole {
-		// Cut off anywhere, or with any byte changed. The last is a new line.
+		// Cut off anywhere, or with any byte changed. The last byte is a newline.
 		changed := bytes.Clone(whole)
 		changed[i] ^= 1
 		for _, text := range [][]byte{whole[:i], changed} {
@@ -333,8 +333,8 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 	}
 }
 
-// The rule: what a killed run left beside a checkpoint is not in the way of the next one,
-// anything else is, and the mode of a checkpoint stays.
+// The rule: a file that a killed run left beside a checkpoint does not stop the next run,
+// any other file does, and the mode of a checkpoint stays.
 func TestNextCheckpoint(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "checkpoint")
@@ -358,17 +358,17 @@ func TestNextCheckpoint(t *testing.T) {
 		}
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("a checkpoint of mode 0640 becomes one of %v, %v", info.Mode(), err)
+		t.Errorf("a checkpoint of mode 0640 becomes %v, %v", info.Mode(), err)
 	}
 	const precious = "precious"
 	if err := os.WriteFile(NextCheckpoint(path), []byte(precious), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteCheckpoint(path, job, state); err == nil || !strings.Contains(err.Error(), "is in the way") {
-		t.Errorf("over another file beside it: %v; want an error", err)
+	if err := WriteCheckpoint(path, job, state); err == nil || !strings.Contains(err.Error(), "exists, and is not skykv's") {
+		t.Errorf("with another file beside it: %v; want an error", err)
 	}
 	if text, err := os.ReadFile(NextCheckpoint(path)); string(text) != precious {
-		t.Errorf("the other file holds %q, %v", text, err)
+		t.Errorf("the other file has %q, %v", text, err)
 	}
 }
 
@@ -399,8 +399,8 @@ type exported struct {
 	bytes    []byte
 }
 
-// export goes on with an export from state, and breaks it off after limit
-// entries, with rubbish at the end of the file as a crash leaves it.
+// export continues an export from state, and ends it after limit entries, with garbage at
+// the end of the file, as after a crash.
 func export(t *testing.T, from *kv.Store, path string, state State, limit int64) exported {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
