@@ -291,7 +291,7 @@ func (c *cli) newExists() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exists [URL] KEY",
 		Short: "Say whether there is an entry",
-		Long:  `Print true and exit with 0 if there is an entry under KEY. Otherwise print
+		Long: `Print true and exit with 0 if there is an entry under KEY. Otherwise print
 false and exit with 3.`,
 		Example: `  if skykv exists file:app.db user:42 > /dev/null; then echo known; fi
 
