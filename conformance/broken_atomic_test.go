@@ -41,8 +41,8 @@ func oneByOne(anyway bool) middleware {
 	}}.over
 }
 
-// unconditional removes the conditions of the writes of an atomic write for which of returns
-// true.
+// unconditional removes the conditions of those writes of an atomic write for which the
+// function of returns true.
 func unconditional(of func(w kv.Write) bool) middleware {
 	return inAtomicWrites(func(w *kv.Write) {
 		if of(*w) {

@@ -366,7 +366,7 @@ func conditionFaults() []fault {
 	}
 }
 
-// versioned makes name the version of every record in a read or a write.
+// versioned gives every record in a read or a write the version that name returns.
 func versioned(name func(rec kv.Record) string) middleware {
 	return func(inner kv.Driver) kv.Driver {
 		// The driver below knows only tokens, so conditions are judged here.

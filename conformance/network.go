@@ -40,7 +40,7 @@ func (n *network) decide(write bool) Fault {
 	i := p.requests
 	p.requests++
 	if i == 1 && p.again != nil {
-		// The requests that again makes itself pass.
+		// Requests made by again pass.
 		n.plan = nil
 		n.mu.Unlock()
 		p.again()

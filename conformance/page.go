@@ -302,7 +302,7 @@ func pageCases() []testCase {
 	}
 	for _, p := range []struct{ size, entries int }{
 		{1, 5}, {7, 30}, {100, 250}, {1000, 1100},
-		// The last page is full, or the page before it.
+		// Either the last page or the one before it is full.
 		{1, 1}, {7, 7}, {7, 21}, {7, 20}, {7, 22}, {100, 200}, {100, 199}, {100, 201},
 	} {
 		cases = append(cases, rule(fmt.Sprintf("page/size-%d/of-%d", p.size, p.entries),

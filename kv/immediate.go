@@ -108,7 +108,7 @@ func (g *updates) heed(ctx context.Context, key string, lostOften bool) (mine, o
 	}
 }
 
-// sated lets the next update of the key go first. It ends what heed began.
+// sated ends the precedence that heed gave an update. The next update of the key may go first.
 func (g *updates) sated(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -12,8 +12,8 @@ func readClocks() reading { return reading{time.Now(), throughSuspension()} }
 
 func wallClock() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
-// atLeast returns how much time has passed between two readings, or less.
+// atLeast returns a lower bound of the time between two readings.
 func atLeast(from, to reading) time.Duration { return to.ran.Sub(from.ran) }
 
-// atMost returns how much time has passed between two readings, or more.
+// atMost returns an upper bound of the time between two readings.
 func atMost(from, to reading) time.Duration { return max(to.ran.Sub(from.ran), to.all-from.all) }

@@ -142,8 +142,8 @@ type answer struct {
 	err      error
 }
 
-// lost returns the error if the response is not the service's own, but says that the
-// service was unreachable.
+// lost returns the error if it says that the service was unreachable. The response then does
+// not come from the service.
 func (a answer) lost() error {
 	if status.Code(a.err) == codes.Unavailable {
 		return a.err

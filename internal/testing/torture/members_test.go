@@ -79,7 +79,7 @@ type said struct {
 	Why  string
 }
 
-// memberPrograms are what members can do: until ctx ends, or their input.
+// memberPrograms are the programs of members. They run until ctx or their input ends.
 var memberPrograms = map[string]func(ctx context.Context, store *kv.Store, t task, say func(said)) error{}
 
 const memberProgram = "member"

@@ -129,7 +129,7 @@ func Run(ctx context.Context, c Config) (State, error) {
 		}
 		return c.Save(state)
 	}
-	// Cancelled before Run waits for the workers.
+	// The deferred calls cancel this context before they wait for the workers.
 	running, cancel := context.WithCancel(ctx)
 	var workers sync.WaitGroup
 	defer workers.Wait()
