@@ -38,6 +38,7 @@ test: ## Run all tests, and vet and test the nested modules
 .PHONY: race
 race: ## Run all tests under the race detector
 	$(TESTS) -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
+	@set -e; for folder in $(NESTED); do echo "race $$folder"; (cd $$folder && $(TESTS) -race $(TESTFLAGS) ./...); done
 
 .PHONY: lint
 lint: ## Check formatting, go vet, staticcheck, go mod tidy, the workflows and PLATFORMS
@@ -46,7 +47,8 @@ lint: ## Check formatting, go vet, staticcheck, go mod tidy, the workflows and P
 	$(TOOL) staticcheck ./...
 	$(TOOL) actionlint -shellcheck= -pyflakes=
 	$(GO) mod tidy -diff
-	@set -e; for folder in $(NESTED); do echo "tidy and vet $$folder"; (cd $$folder && $(GO) mod tidy -diff && $(GO) vet ./...); done
+	@set -e; for folder in $(NESTED); do echo "tidy, vet and staticcheck $$folder"; \
+		(cd $$folder && $(GO) mod tidy -diff && $(GO) vet ./... && $(TOOL) staticcheck ./...); done
 	cd internal/tools && $(GO) run ./platforms ../.. $(PLATFORMS)
 
 .PHONY: cover
