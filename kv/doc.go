@@ -20,11 +20,12 @@
 //
 // Keys are 1 to 512 bytes of a-z A-Z 0-9 - _ : . and sort by their bytes. Every such
 // string is legal, even "." and ".." and "__x__", except [Info].ReservedKey in a
-// collection that the programs of the reference platform share. Values are 0 to 24,576 bytes. A nil
-// value is stored as the empty value, and a read never returns nil. With [MaxValue] a
-// store writes values of up to 393,216 bytes. Every store reads them. A Put replaces
-// value and expiry together: without an expiry option the new entry does not expire.
-// What a store returns belongs to the caller. A store keeps no slice that it receives.
+// collection that the programs of the reference platform share. Values are 0 to 24,576
+// bytes. A nil value is stored as the empty value, and a read never returns nil. With
+// [MaxValue] a store writes values of up to 393,216 bytes. Every store reads them. A Put
+// replaces value and expiry together: without an expiry option the new entry does not
+// expire. What a store returns belongs to the caller. A store keeps no slice that it
+// receives.
 //
 // The part of a key before its first "::" is its [Group]. Keys of one group are in one
 // partition of the service. A scan of the prefix "user42::" reads that partition alone,
@@ -38,8 +39,8 @@
 // is the store's clock ([Clock] replaces it). The store reads it once at the start of
 // each call, and once for each entry that a scan yields. Services and drivers delete an
 // expired entry only after [ExpiryGrace], so that clocks that differ lose no live entry.
-// A DynamoDB table that the programs of the reference platform share has no such grace: see
-// [Info].NoGrace.
+// A DynamoDB table that the programs of the reference platform share has no such grace:
+// see [Info].NoGrace.
 //
 // # Consistency
 //
@@ -85,9 +86,9 @@
 // # Packages built on kv
 //
 // Package lease has leases with fencing tokens, and leader election. Package watch
-// reports what changes under a prefix. Package hedge sends a second request for reads that take
-// unusually long. Packages cache (reads from memory), seal (encrypted values) and kvotel
-// (OpenTelemetry) are modules of their own, for they need a library.
+// reports what changes under a prefix. Package hedge sends a second request for reads
+// that take unusually long. Packages cache (reads from memory), seal (encrypted values)
+// and kvotel (OpenTelemetry) need a library, and so are modules of their own.
 //
 // # Coming from the reference API
 //

@@ -19,9 +19,9 @@ import (
 // Provider of its errors is the store's Provider, a slash and prefix. Texts of the
 // service inside an error hold the keys as they are stored.
 //
-// The shard of a key depends on the [Group] of the key as it is stored, and so is [Info].ReservedKey about
-// the key with its prefix. If prefix
-// contains "::" after its first byte, the whole namespace is in one shard.
+// The shard of a key depends on the [Group] of the key as it is stored. If prefix
+// contains "::" after its first byte, the whole namespace is in one shard. The key as it
+// is stored also decides whether it is an [Info].ReservedKey.
 //
 // Namespace returns ErrInvalidKey if prefix is not legal, or so long that no key
 // fits after it.

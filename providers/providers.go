@@ -41,10 +41,11 @@ func All() provider.Set {
 //	  &timeout=DURATION                  of calls without a deadline, default 1m
 //	firestore://PROJECT/COLLECTION     Google Cloud Firestore
 //	  ?database=ID                       default: "(default)"
+//	  &layout=skykv                      sets up the layout in an empty collection; or alien: see docs/alien.md
 //	  &shards=N                          ranges of document names, default 1; fixed once in use
 //	  &endpoint=URL                      an emulator (http) or another front end (https)
 //	aztables://ACCOUNT/TABLE           Azure Tables
-//	  ?layout=skykv                      lays the layout down in an empty table; or alien: see docs/alien.md
+//	  ?layout=skykv                      sets up the layout in an empty table; or alien: see docs/alien.md
 //	  &shards=N                          partitions, default 16; fixed once the table is in use
 //	  &endpoint=URL                      Azurite, or a sovereign or private cloud
 //	any of these

@@ -90,8 +90,8 @@ type devStore struct {
 	url      string
 }
 
-// startDev starts the emulators concurrently, at ports from the first one on or at any, and returns those that run, also
-// with an error.
+// startDev starts the emulators concurrently, at the ports that begin with first or, if that is 0, at any free ones. It
+// returns those that run, also with an error.
 func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool, first int) ([]devStore, error) {
 	stores := make([]devStore, len(devKinds))
 	errs := make([]error, len(devKinds))

@@ -102,7 +102,7 @@ const (
 type batch struct {
 	entries []kv.Entry
 	failed  map[string]error // entries that could not be read
-	refused map[string]error // entries that are too large for the sink
+	refused map[string]error // entries that the sink cannot hold
 	next    Position
 	size    int
 
