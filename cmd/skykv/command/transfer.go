@@ -41,7 +41,8 @@ func (c *cli) newCopy() *cobra.Command {
 are in use. Entries expire in TO at the same instant as in FROM, to the millisecond. Other
 entries of TO stay. If an entry is written meanwhile, its old or its new state is copied.
 Entries that TO cannot hold, because they are too large or its service reserves the key, are
-printed and skipped, and the command then exits with 1: see max-value in the form of its URL.
+printed and skipped, and the command then exits with 1: see max-value in the form of its
+URL.
 
 ` + checkpointHelp + `
 
@@ -327,8 +328,8 @@ skipped, and so is a byte order mark at the beginning.
 
 A line that is not an entry ends the import with its number; the lines before it are stored.
 Entries that the store cannot hold, because they are too large or its service reserves the
-key, are printed and skipped, and the command then exits with 1: see max-value in the form of
-its URL.
+key, are printed and skipped, and the command then exits with 1: see max-value in the form
+of its URL.
 
 ` + checkpointHelp,
 		Example: `  skykv import file:app.db --input app.jsonl

@@ -970,7 +970,7 @@ func TestTransfersOfLargeValues(t *testing.T) {
 		if o.code != exitFailure || !strings.Contains(o.stdout, `"written":2`) || !strings.Contains(o.stdout, `"refused":2`) {
 			t.Errorf("%s: exits with %d and prints %s; want %d, 2 written, 2 refused", name, o.code, o.stdout, exitFailure)
 		}
-		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes; the store takes at most 24576`, `entry "c"`, "2 entries were refused", "add max-value=393216"} {
+		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes; the store takes at most 24576`, `entry "c"`, "2 entries were skipped", "add max-value=393216"} {
 			if !strings.Contains(o.stderr, says) {
 				t.Errorf("%s: says %q; want %q", name, o.stderr, says)
 			}

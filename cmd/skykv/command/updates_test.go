@@ -84,6 +84,6 @@ func TestExpiriesAndCounters(t *testing.T) {
 		if got := good(t, "delete", url, "--prefix", "a", "--dry-run"); got != "2\n" || good(t, "count", url, "--prefix", "a") != "2\n" {
 			t.Errorf("rule: delete --dry-run counts and removes nothing; it prints %q", got)
 		}
-		bad(t, exitUsage, "--dry-run needs --prefix", "delete", url, "a", "--dry-run")
+		bad(t, exitUsage, "--dry-run and --yes need --prefix", "delete", url, "a", "--dry-run")
 	})
 }
