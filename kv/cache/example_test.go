@@ -46,7 +46,7 @@ func Example() {
 	// Output:
 	// Ann
 	// Ann
-	// kv: put "user:42" on mem: condition failed: the entry has another version by now, or is gone
+	// kv: put "user:42" on mem: condition failed: the entry has another version now, or is gone
 	// Anna
 	// 2 hits, 1 misses
 }
