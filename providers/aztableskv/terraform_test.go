@@ -9,8 +9,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: Terraform returns the table of a URL, without credentials or any I/O, in the
-// words of the release that it asks for.
+// The rule: Terraform returns the table of a URL, without credentials or I/O, in the form of
+// the provider's release that it requires.
 func TestTerraform(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv(envConnectionString, "of no interest")
@@ -39,7 +39,7 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// The rule: the example is what Terraform returns, so that one text says how a table is made.
+// The rule: the example is the text that Terraform returns.
 func TestTerraformExample(t *testing.T) {
 	t.Parallel()
 	const url, path = "aztables://myaccount/kv1", "../../examples/terraform/aztables/main.tf"
