@@ -546,7 +546,7 @@ func TestInspectOfLayoutAlien(t *testing.T) {
 		{"the platform's, and no layout named", "", nil, theirs, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program, on the reference platform; want layout=alien"},
 		{"somebody else's", "&layout=alien", nil, map[string]any{"name": "Ann"}, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program"},
 		{"shared, with an entity that is none of theirs", "&layout=alien", shared, map[string]any{"name": "Ann"}, "warn records 1 of the first 2 entities are not skykv's"},
-		{"shared, with one that a sweep deletes", "&layout=alien", shared, map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": written}, "warn sweep expired entries wait"},
+		{"shared, with one that a sweep deletes", "&layout=alien", shared, map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": written}, "warn sweep expired entries must be deleted"},
 	} {
 		f := newFake(t, "kv1")
 		if test.record != nil {

@@ -38,7 +38,7 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("EnsureWith of %q: %v; want ErrInvalidOption", table, err)
 		}
 	}
-	if _, err := New(t.Context(), client, "kv1", &Options{Timeout: -time.Second}); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "the timeout is -1s; want a positive one") {
+	if _, err := New(t.Context(), client, "kv1", &Options{Timeout: -time.Second}); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "the timeout is -1s; want a positive duration") {
 		t.Errorf("a negative timeout: %v; want ErrInvalidOption", err)
 	}
 	for _, shards := range []int{-1, MaxShards + 1} {

@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// soon returns what comes next, and fails the test by its rule when nothing does.
+// soon receives the next value. If none arrives, the test fails with its rule.
 func soon(t *testing.T, next <-chan error, rule string) error {
 	t.Helper()
 	select {
@@ -21,8 +21,8 @@ func soon(t *testing.T, next <-chan error, rule string) error {
 	}
 }
 
-// TestCloseEndsHangingCalls: whoever brought the client, and whether the caller has a
-// deadline or not.
+// TestCloseEndsHangingCalls: with a client of Open and of New, and with and without a
+// deadline.
 func TestCloseEndsHangingCalls(t *testing.T) {
 	t.Parallel()
 	ops := []struct {
@@ -96,8 +96,8 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 	}
 }
 
-// TestCloseEndsPauses: a call that waits to try again ends as well, and so does one
-// that comes too late.
+// TestCloseEndsPauses: a call that waits before another attempt ends too, and so does a later
+// call.
 func TestCloseEndsPauses(t *testing.T) {
 	t.Parallel()
 	tried := make(chan struct{}, maxAttempts)
