@@ -33,7 +33,7 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// TestTerraformExample: the example is what Terraform returns.
+// TestTerraformExample: the example is the text that Terraform returns.
 func TestTerraformExample(t *testing.T) {
 	t.Parallel()
 	const storeURL = "firestore://my-project/kv"
