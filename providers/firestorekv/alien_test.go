@@ -508,12 +508,12 @@ func TestInterleaving(t *testing.T) {
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
-		"a put under a version is one without a condition": func(req *kv.WriteRequest, _ *kv.Found) {
+		"a put with a version ignores it": func(req *kv.WriteRequest, _ *kv.Found) {
 			if req != nil && req.Kind == kv.KindPut && req.Condition.Kind == kv.CondVersion {
 				req.Condition = kv.Condition{}
 			}
 		},
-		"an expiry is kept to the second alone": func(_ *kv.WriteRequest, found *kv.Found) {
+		"an expiry is rounded to the second": func(_ *kv.WriteRequest, found *kv.Found) {
 			if found != nil {
 				found.Expires = (found.Expires + 999) / 1000 * 1000
 			}
