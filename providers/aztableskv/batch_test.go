@@ -186,7 +186,7 @@ func TestUnreadableTransaction(t *testing.T) {
 		f.setFault(func(r *http.Request) fault { return fault{status: 202, plain: true, text: text} })
 		_, err := s.PutMany(t.Context(), sameShard(3, nil))
 		if !errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("answer %q: %v; want ErrIndeterminate", text, err)
+			t.Errorf("response %q: %v; want ErrIndeterminate", text, err)
 		}
 	}
 }
@@ -461,7 +461,7 @@ func TestWriteManyUnderConditions(t *testing.T) {
 				w := writes[i]
 				if got.Err != nil || got.Done != out.Done || got.Exists != out.Exists || got.Found.Key != out.Found.Key ||
 					got.Found.Token != out.Found.Token || got.Found.Expires != out.Found.Expires || got.MayHaveApplied != out.MayHaveApplied {
-					t.Errorf("%s of %s under %s is %+v in a batch, %+v by itself", w.Kind, w.Key, w.Condition.Kind, got, out)
+					t.Errorf("%s of %s under %s is %+v in a batch, %+v alone", w.Kind, w.Key, w.Condition.Kind, got, out)
 				}
 				found, err := batch.Get(t.Context(), kv.GetRequest{Key: w.Key})
 				if err != nil {
@@ -640,7 +640,7 @@ func TestTransactionAnswers(t *testing.T) {
 		submit(puts, there, func(body string) string { whole = body; return body })
 		closing := strings.LastIndex(whole, "--changesetresponse_1--") + len("--changesetresponse_1--")
 		if closing < 100 {
-			t.Fatalf("the answer is %q", whole)
+			t.Fatalf("the response is %q", whole)
 		}
 		for n := range len(whole) + 1 {
 			if n > 40 && n < closing-60 && n%7 != 0 { // there is nothing to see
@@ -648,12 +648,12 @@ func TestTransactionAnswers(t *testing.T) {
 			}
 			results, requests := submit(puts, there, func(body string) string { return body[:n] })
 			if n < closing {
-				open(fmt.Sprintf("an answer of %d bytes, cut after %d", len(whole), n), results, requests)
+				open(fmt.Sprintf("a response of %d bytes, truncated after %d", len(whole), n), results, requests)
 				continue
 			}
 			for i, r := range results {
 				if holds := !slices.Contains(there, keys[i]); r.Err != nil || r.Done != holds || (r.Version != "") != holds {
-					t.Errorf("an answer of %d bytes, cut after %d, after its parts: write %d is %+v", len(whole), n, i, r)
+					t.Errorf("a response of %d bytes, truncated after %d, after its parts: write %d is %+v", len(whole), n, i, r)
 				}
 			}
 		}

@@ -32,7 +32,7 @@ func (d *driver) setLayout(l *layout) {
 		Name: l.driver, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
 		MaxValueLen:     l.maxValueLen(),
 		MaxAtomicWrites: l.maxAtomicWrites(),
-		EndsCalls:       true, // Close ends the calls under way
+		EndsCalls:       true, // Close ends running calls
 	}
 }
 

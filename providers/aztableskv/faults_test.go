@@ -22,7 +22,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-const secretValue = "the value nobody may see"
+const secretValue = "the value that no message may contain"
 
 // operations are the calls of a store that make requests, on a key with secretValue at
 // version.
@@ -378,7 +378,7 @@ func TestCancelledWrites(t *testing.T) {
 		})
 		err = operations(ctx, s, version)[op]()
 		if want := writes(op) && op != "delete prefix"; !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != want {
-			t.Errorf("%s, cancelled under way: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
+			t.Errorf("%s, cancelled while it runs: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
 		}
 	}
 }
@@ -511,7 +511,7 @@ func TestTokensThatAreAwaited(t *testing.T) {
 		indeterminate bool
 	}{
 		{"at once", true, 0, fault{}, false},
-		{"after a lost answer", true, 1, fault{serve: true, cut: true}, true},
+		{"after a lost response", true, 1, fault{serve: true, cut: true}, true},
 		{"after throttling", true, 1, fault{status: 503, code: "ServerBusy"}, false},
 		{"at once, by a client of one's own", false, 0, fault{}, true},
 	} {
@@ -589,7 +589,7 @@ func TestOpenTraces(t *testing.T) {
 			return fault{}
 		})
 		if err := operations(ctx, s, kv.Version{})[op](); !errors.Is(err, context.Canceled) || !errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("%s, cancelled under way: %v; want context.Canceled and ErrIndeterminate", op, err)
+			t.Errorf("%s, cancelled while it runs: %v; want context.Canceled and ErrIndeterminate", op, err)
 		}
 	}
 }

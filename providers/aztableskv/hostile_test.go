@@ -111,7 +111,7 @@ func TestHostileAnswers(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			w.WriteHeader(http.StatusOK)
 		}},
-		{"an answer that is cut", all, func(w http.ResponseWriter, r *http.Request, _ *fake) {
+		{"a truncated response", all, func(w http.ResponseWriter, r *http.Request, _ *fake) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, `{"value":[`)
 		}},
@@ -345,13 +345,13 @@ func TestHostileSizes(t *testing.T) {
 		answers.Store(&endless)
 		err := operations(t.Context(), s, kv.Version{})[test.op]()
 		if !errors.Is(err, attempt.ErrTooLarge) || !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != writes(test.op) {
-			t.Errorf("%s, with an endless answer: %v; want ErrUnavailable, and ErrIndeterminate: %t", test.op, err, writes(test.op))
+			t.Errorf("%s, with an endless response: %v; want ErrUnavailable, and ErrIndeterminate: %t", test.op, err, writes(test.op))
 		}
 		if n := requests.Load(); n != test.requests {
-			t.Errorf("%s, with an endless answer, makes %d requests; want %d", test.op, n, test.requests)
+			t.Errorf("%s, with an endless response, makes %d requests; want %d", test.op, n, test.requests)
 		}
 		if n, most := sent.Load(), test.requests*test.limit; n > most+test.requests*slack {
-			t.Errorf("%s, with an endless answer, takes %d bytes of it; want at most %d", test.op, n, most)
+			t.Errorf("%s, with an endless response, takes %d bytes of it; want at most %d", test.op, n, most)
 		}
 		zipped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -362,7 +362,7 @@ func TestHostileSizes(t *testing.T) {
 		answers.Store(&zipped)
 		err = operations(t.Context(), s, kv.Version{})[test.op]()
 		if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, attempt.ErrTooLarge) || errors.Is(err, kv.ErrIndeterminate) != writes(test.op) {
-			t.Errorf("%s, with a compressed answer: %v; want ErrUnavailable, without unpacking it, and ErrIndeterminate: %t", test.op, err, writes(test.op))
+			t.Errorf("%s, with a compressed response: %v; want ErrUnavailable, without unpacking it, and ErrIndeterminate: %t", test.op, err, writes(test.op))
 		}
 	}
 }
@@ -477,21 +477,21 @@ func TestLateAnswers(t *testing.T) {
 				err = operations(context.Background(), s, version)[op]()
 				write := writes(op) && op != "delete prefix"
 				if !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) != write {
-					t.Errorf("%s, without an answer: %v; want ErrUnavailable and DeadlineExceeded, and ErrIndeterminate: %t", op, err, write)
+					t.Errorf("%s, without a response: %v; want ErrUnavailable and DeadlineExceeded, and ErrIndeterminate: %t", op, err, write)
 				}
 				timeout := 45 * time.Second
 				if op == "atomic write" { // it then reads what it has written
 					timeout *= 2
 				}
 				if took := time.Since(begun); took != timeout {
-					t.Errorf("%s, without an answer, ends after %s; want the timeout of 45s for each request", op, took)
+					t.Errorf("%s, without a response, ends after %s; want the timeout of 45s for each request", op, took)
 				}
 				begun = time.Now()
 				ctx, cancel = context.WithTimeout(t.Context(), 700*time.Millisecond)
 				defer cancel()
 				err = operations(ctx, s, version)[op]()
 				if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrUnavailable) || took != 700*time.Millisecond {
-					t.Errorf("%s, without an answer, ends after %s with %v; want the caller's deadline after 700ms", op, took, err)
+					t.Errorf("%s, without a response, ends after %s with %v; want the caller's deadline after 700ms", op, took, err)
 				}
 			})
 		}

@@ -159,7 +159,7 @@ func TestInspectEnds(t *testing.T) {
 		t.Errorf("a malformed URL: %q", got)
 	}
 	if got := inspected(t, "aztables://account/kv1?endpoint=http://127.0.0.1:1"); len(got) != 1 || !strings.HasPrefix(got[0], "fail reachable") {
-		t.Errorf("an endpoint that nobody is at: %q", got)
+		t.Errorf("an endpoint without a server: %q", got)
 	}
 	f := newFake(t, "kv1")
 	server := httptest.NewServer(f)
@@ -189,7 +189,7 @@ func TestInspectAsksTheStoresEndpoint(t *testing.T) {
 	trusting(t, server.URL) // the URL has no endpoint
 	got := inspected(t, "aztables://account/kv1")
 	if len(got) == 0 || !strings.HasPrefix(got[0], "ok reachable "+server.URL+" answers") {
-		t.Errorf("the checks are %q; want the first to say that %s answers", got, server.URL)
+		t.Errorf("the checks are %q; want the first to be about %s", got, server.URL)
 	}
 	if len(asked) < 2 || asked[0] != "" || !strings.HasPrefix(asked[1], "SharedKeyLite account:") {
 		t.Errorf("the requests are authorized by %q; want one without credentials first", asked)

@@ -217,7 +217,7 @@ func TestDecodedValueIsACopy(t *testing.T) {
 		text[i] = 0
 	}
 	if string(rec.Value) != "value" || rec.Token != token {
-		t.Errorf("the record changed to %q, %q with the answer", rec.Value, rec.Token)
+		t.Errorf("the record changed to %q, %q with the response", rec.Value, rec.Token)
 	}
 }
 

@@ -243,7 +243,7 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 		}
 	}
 	if live != len(foreign) {
-		t.Errorf("continued pages hold %d entries, want %d", live, len(foreign))
+		t.Errorf("continued pages have %d entries, want %d", live, len(foreign))
 	}
 	_, err = s.DeletePrefix(ctx, "f:")
 	batch, ok := errors.AsType[*kv.BatchError](err)
@@ -260,13 +260,13 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 		t.Errorf("unconditional Put over a foreign entity: %v", err)
 	}
 	if e, err := s.Get(ctx, "f:0"); err != nil || string(e.Value) != "ours" {
-		t.Errorf("Get behind an unconditional Put over a foreign entity: %q, %v", e.Value, err)
+		t.Errorf("Get after an unconditional Put over a foreign entity: %q, %v", e.Value, err)
 	}
 	if err := s.Delete(ctx, "f:1"); err != nil {
 		t.Errorf("unconditional Delete of a foreign entity: %v", err)
 	}
 	if _, err := s.Get(ctx, "f:1"); !errors.Is(err, kv.ErrNotFound) {
-		t.Errorf("Get behind an unconditional Delete of a foreign entity: %v", err)
+		t.Errorf("Get after an unconditional Delete of a foreign entity: %v", err)
 	}
 }
 
@@ -295,7 +295,7 @@ func TestPageSizes(t *testing.T) {
 		{150, 10, true, kv.MaxValueLen, 16, []string{"100", "150", "150"}},
 		{500, kv.MaxValueLen, true, kv.MaxValueLen, 1, []string{"100", "32", "32"}},
 
-		// 16 MiB hold 42 values of 384 KiB.
+		// 42 values of 384 KiB fit into 16 MiB.
 		{500, 10, true, kv.MaxLargeValueLen, 1, []string{"42", "500"}},
 		{500, 10, true, kv.MaxLargeValueLen, 16, []string{"2", "500"}},
 		{500, 10, true, kv.MaxLargeValueLen, 256, []string{"1", "500"}},

@@ -24,12 +24,12 @@ func TestTerraform(t *testing.T) {
 		"subscription_id = var.subscription", "storage_account_id = local.account_id", `version = "~> 4.78"`,
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the text does not hold %q:\n%s", want, text)
+			t.Errorf("the text does not contain %q:\n%s", want, text)
 		}
 	}
 	for _, leftover := range []string{"ACCOUNT", "TABLE", "PARAMS", "storage_account_name"} {
 		if strings.Contains(text, leftover) {
-			t.Errorf("the text holds %q:\n%s", leftover, text)
+			t.Errorf("the text contains %q:\n%s", leftover, text)
 		}
 	}
 	for _, url := range []string{"aztables://myaccount/a-b", "dynamodb://cache", "aztables://x/cache"} {

@@ -334,7 +334,7 @@ func TestLostResponseInLayoutAlien(t *testing.T) {
 			return status.Error(codes.Unavailable, "lost")
 		}
 		if _, err := kv.New(d).Put(t.Context(), "a", nil, kv.IfNotExists()); !errors.Is(err, test.want) {
-			t.Errorf("rule: the token tells; when %s: %v, want %v", name, err, test.want)
+			t.Errorf("rule: the token shows it; if %s: %v, want %v", name, err, test.want)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 		{"contention that passes", codes.Aborted, codes.OK, 3, true, nil},
 		{"contention without end", codes.Aborted, codes.OK, 100, false, kv.ErrThrottled},
 		{"an outage that passes", codes.Unavailable, codes.OK, 3, true, nil},
-		{"a lost answer", codes.OK, codes.Unavailable, 1, true, nil},
+		{"a lost response", codes.OK, codes.Unavailable, 1, true, nil},
 		{"all responses lost", codes.OK, codes.Unavailable, 100, true, nil}, // its own tokens show it
 		{"an argument that the service refuses", codes.InvalidArgument, codes.OK, 100, false, errAny},
 	} {

@@ -150,7 +150,7 @@ func TestGetManyBreaksOff(t *testing.T) {
 		break
 	}
 	if n := len(d.underWay.all); n != 0 {
-		t.Errorf("rule: an iterator that is broken off leaves nothing running; %d calls are under way", n)
+		t.Errorf("rule: an iterator that ends early leaves no call; %d calls are running", n)
 	}
 	for range parallelGroups - 1 {
 		soon(t, hung, "the service learns that a loop was broken off")

@@ -88,7 +88,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 					t.Errorf("rule: a write that was sent is ErrIndeterminate as well; %s %s: %v", op.name, under, err)
 				}
 				if n := len(d.underWay.all); n != 0 {
-					t.Errorf("rule: nothing is left running; after %s, %d calls are under way", op.name, n)
+					t.Errorf("rule: no call stays; after %s, %d calls are running", op.name, n)
 				}
 				soon(t, left, "the service learns that a call has ended; of "+op.name+" "+under+" it does not")
 			}

@@ -204,7 +204,7 @@ func TestEnsureSettings(t *testing.T) {
 		t.Errorf("rule: the TTL policy comes first; got %s", first)
 	}
 	if f.overlaps {
-		t.Error("rule: a field is changed again when its last change is made; two were under way")
+		t.Error("rule: a field is changed again only after its last change; two changes overlapped")
 	}
 	for _, field := range []string{"v", "x", "t", "p"} {
 		if config := f.fields[testFields+field].GetIndexConfig(); config == nil || len(config.GetIndexes()) > 0 {
@@ -236,7 +236,7 @@ func TestEnsureSettingsRepairs(t *testing.T) {
 		{"needs repair", exemptField(&adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_NEEDS_REPAIR, ExpirationOffset: hour,
 		}), []string{"x ttl_config"}},
-		{"being created by somebody else", exemptField(&adminpb.Field_TtlConfig{
+		{"another program creates it", exemptField(&adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_CREATING, ExpirationOffset: hour,
 		}), nil},
 		{"exempt by the database's default", &adminpb.Field{

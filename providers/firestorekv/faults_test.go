@@ -375,11 +375,11 @@ func TestNoToken(t *testing.T) {
 		}, context.WithCancel, time.Minute, nil, nil, 2},
 		{"no network", fails(`credentials: cannot fetch token: Get "http://metadata/token": dial tcp 169.254.169.254:80: connect: no route to host`),
 			context.WithCancel, time.Minute, kv.ErrUnavailable, kv.ErrPermission, maxAttempts},
-		{"an answer of 503", fails("auth: cannot fetch token: 503\nResponse: busy"),
+		{"a response of 503", fails("auth: cannot fetch token: 503\nResponse: busy"),
 			context.WithCancel, time.Minute, kv.ErrUnavailable, kv.ErrPermission, maxAttempts},
-		{"an answer of 400", fails(`auth: "invalid_grant" "Token has been expired or revoked."`),
+		{"a response of 400", fails(`auth: "invalid_grant" "Token has been expired or revoked."`),
 			context.WithCancel, time.Minute, kv.ErrPermission, kv.ErrUnavailable, 1},
-		{"an answer of 401", fails("auth: cannot fetch token: 401\nResponse: 503 times no"),
+		{"a response of 401", fails("auth: cannot fetch token: 401\nResponse: 503 times no"),
 			context.WithCancel, time.Minute, kv.ErrPermission, kv.ErrUnavailable, 1},
 	}
 	for _, test := range tests {

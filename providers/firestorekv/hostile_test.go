@@ -172,7 +172,7 @@ func TestFalseAnswersToReads(t *testing.T) {
 					t.Errorf("rule: a response that the service cannot have sent is ErrUnavailable; %s: %v", op, err)
 				}
 				if n := h.calls.Load(); n != maxAttempts {
-					t.Errorf("rule: a false answer is asked for again, a few times; %s made %d requests in %s", op, n, time.Since(began))
+					t.Errorf("rule: after a false response the request is repeated a few times; %s made %d requests in %s", op, n, time.Since(began))
 				}
 			}
 		})
@@ -348,7 +348,7 @@ func TestFalseAnswersToScans(t *testing.T) {
 				t.Errorf("rule: a scan whose response cannot be right ends with ErrUnavailable; got %q, %v", keys, errs)
 			}
 			if n := h.calls.Load(); n > 3*maxAttempts {
-				t.Errorf("rule: a false answer is asked for again, a few times; %d requests were made", n)
+				t.Errorf("rule: after a false response the request is repeated a few times; %d requests were made", n)
 			}
 		})
 	}

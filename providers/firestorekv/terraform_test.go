@@ -27,7 +27,7 @@ func TestTerraform(t *testing.T) {
 		}
 		for _, want := range says {
 			if !strings.Contains(text, want) {
-				t.Errorf("%s: the text does not hold %q:\n%s", storeURL, want, text)
+				t.Errorf("%s: the text does not contain %q:\n%s", storeURL, want, text)
 			}
 		}
 	}
