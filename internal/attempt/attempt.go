@@ -72,7 +72,7 @@ func sizeOf(ctx context.Context) Size {
 }
 
 // ErrTooLarge is the error of a response that is larger than [MaxBytes].
-var ErrTooLarge = errors.New("the service's answer is larger than any that was asked for")
+var ErrTooLarge = errors.New("the response is not from the service: it is larger than any response to the request")
 
 // ErrStoreTimeout is the cause of contexts that end by the timeout of a store, which
 // limits calls whose context has no deadline. It matches [context.DeadlineExceeded].

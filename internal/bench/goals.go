@@ -6,10 +6,10 @@ import (
 	"math"
 )
 
-// goal is a figure that is to be reached.
+// goal is a figure with a bound.
 type goal struct {
 	name    string
-	measure func(measurements) float64 // NaN when it was not measured
+	measure func(measurements) float64 // NaN if it was not measured
 	atLeast bool                       // else at most
 	bound   float64
 	unit    string
@@ -32,10 +32,10 @@ func goals() []goal {
 		for _, op := range []string{"Get", "Put"} {
 			work := op + "/service=" + service
 			all = append(all,
-				goal{name: service + " " + op + ": time, of the SDK's", measure: ratio(work, "skykv", "sdk", timeUnit), bound: 1.05},
-				goal{name: service + " " + op + ": allocations, of the SDK's", measure: ratio(work, "skykv", "sdk", allocsUnit), bound: 1.05})
-			if service != "aztables" { // docstore has no Azure Tables
-				all = append(all, goal{name: service + " " + op + ": allocations, of docstore's", measure: ratio(work, "skykv", "docstore", allocsUnit), bound: 0.999})
+				goal{name: service + " " + op + ": time, relative to the SDK", measure: ratio(work, "skykv", "sdk", timeUnit), bound: 1.05},
+				goal{name: service + " " + op + ": allocations, relative to the SDK", measure: ratio(work, "skykv", "sdk", allocsUnit), bound: 1.05})
+			if service != "aztables" { // docstore does not support Azure Tables
+				all = append(all, goal{name: service + " " + op + ": allocations, relative to docstore", measure: ratio(work, "skykv", "docstore", allocsUnit), bound: 0.999})
 			}
 		}
 	}
@@ -45,10 +45,10 @@ func goals() []goal {
 	const group, touch = "Scan-group-10/service=dynamodb/delay=5ms", "Touch-24KiB/service=dynamodb/delay=5ms"
 	const two = "Get-of-2-goroutines/service=local"
 	all = append(all,
-		goal{name: "64 goroutines over TLS: throughput, of the SDK's default client's", measure: ratio(near, "sdk-default", "skykv", timeUnit), atLeast: true, bound: 2},
-		goal{name: "64 goroutines over TLS, 5 ms: throughput, of the SDK's default client's", measure: ratio(far, "sdk-default", "skykv", timeUnit), atLeast: true, bound: 1.15},
-		goal{name: "scan of 100,000, 50 ms: speed, of the sequential scan's", measure: ratio(farScan, "sdk", "skykv", timeUnit), atLeast: true, bound: 6},
-		goal{name: "scan of 100,000, 50 ms: time, of the scan without delay", measure: func(m measurements) float64 {
+		goal{name: "64 goroutines over TLS: throughput, relative to the SDK's default client", measure: ratio(near, "sdk-default", "skykv", timeUnit), atLeast: true, bound: 2},
+		goal{name: "64 goroutines over TLS, 5 ms: throughput, relative to the SDK's default client", measure: ratio(far, "sdk-default", "skykv", timeUnit), atLeast: true, bound: 1.15},
+		goal{name: "scan of 100,000, 50 ms: speed, relative to the sequential scan", measure: ratio(farScan, "sdk", "skykv", timeUnit), atLeast: true, bound: 6},
+		goal{name: "scan of 100,000, 50 ms: time, relative to the scan without delay", measure: func(m measurements) float64 {
 			return m.median(farScan, "skykv", timeUnit) / m.median(scan, "skykv", timeUnit)
 		}, bound: 1.5},
 		goal{name: "scan of 100,000, 50 ms: heap", measure: heap(farScan), bound: 80, unit: " MiB"},
@@ -56,21 +56,21 @@ func goals() []goal {
 		goal{name: "scan of a prefix with 10: round trips", measure: ratio(few, "skykv", "one-query", timeUnit), bound: 1.3},
 		goal{name: "scan of a group of 10 among 1,000,000: round trips", measure: ratio(group, "skykv", "one-query", timeUnit), bound: 1.1},
 		goal{name: "scan of a group of 10 among 1,000,000: requests", measure: median(group, "skykv", requestsUnit), bound: 1},
-		goal{name: "dynamodb Touch of 24 KiB, 5 ms: speed, of a Get and a Put", measure: ratio(touch, "get-and-put", "skykv", timeUnit), atLeast: true, bound: 1.7},
-		goal{name: "dynamodb Touch of 24 KiB: bytes sent and received, of a Get's and a Put's", measure: ratio(touch, "skykv", "get-and-put", wireUnit), bound: 1.0 / 30},
-		goal{name: "memkv, 50 goroutines on one counter: time, of a loop of Get and Put", measure: ratio("Increment-by-50/service=memory", "skykv", "loop", timeUnit), bound: 1.2},
+		goal{name: "dynamodb Touch of 24 KiB, 5 ms: speed, relative to a Get and a Put", measure: ratio(touch, "get-and-put", "skykv", timeUnit), atLeast: true, bound: 1.7},
+		goal{name: "dynamodb Touch of 24 KiB: bytes sent and received, relative to a Get and a Put", measure: ratio(touch, "skykv", "get-and-put", wireUnit), bound: 1.0 / 30},
+		goal{name: "memkv, 50 goroutines on one counter: time, relative to a loop of Get and Put", measure: ratio("Increment-by-50/service=memory", "skykv", "loop", timeUnit), bound: 1.2},
 	)
 	for _, op := range []string{"Get", "Put"} {
 		work := op + "-sealed/service=memory"
-		// What sealing adds, less what the AEAD takes alone.
+		// The cost of sealing without the cost of the AEAD.
 		added := func(unit string) func(measurements) float64 {
 			return func(m measurements) float64 {
 				return m.median(work, "skykv-sealed", unit) - m.median(work, "skykv", unit) - m.median(work, "aead", unit)
 			}
 		}
 		all = append(all,
-			goal{name: "seal, " + op + " of 1 KiB: time beside the AEAD itself", measure: func(m measurements) float64 { return added(timeUnit)(m) * 1e6 }, bound: 3, unit: " µs"},
-			goal{name: "seal, " + op + " of 1 KiB: allocations beside the AEAD itself", measure: added(allocsUnit), bound: 3})
+			goal{name: "seal, " + op + " of 1 KiB: time without the AEAD", measure: func(m measurements) float64 { return added(timeUnit)(m) * 1e6 }, bound: 3, unit: " µs"},
+			goal{name: "seal, " + op + " of 1 KiB: allocations without the AEAD", measure: added(allocsUnit), bound: 3})
 	}
 	for _, by := range []struct {
 		words, service string
@@ -78,14 +78,14 @@ func goals() []goal {
 	}{{"a simulated service", "simulated", 1.0 / 8}, {"TLS", "dynamodb-tls", 1.0 / 6}} {
 		work := "Get-hedged/service=" + by.service + "/delay=2ms"
 		all = append(all,
-			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": 99.9th percentile, of the plain one", measure: ratio(work, "skykv-hedged", "skykv", p999Unit), bound: by.bound},
-			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": median, of the plain one", measure: ratio(work, "skykv-hedged", "skykv", p50Unit), bound: 1.03},
-			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": requests, of the plain ones", measure: ratio(work, "skykv-hedged", "skykv", requestsUnit), bound: 1.02})
+			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": 99.9th percentile, relative to a plain Get", measure: ratio(work, "skykv-hedged", "skykv", p999Unit), bound: by.bound},
+			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": median, relative to a plain Get", measure: ratio(work, "skykv-hedged", "skykv", p50Unit), bound: 1.03},
+			goal{name: "hedge, 2 ms and 1 % at 100 ms, " + by.words + ": requests, relative to plain Gets", measure: ratio(work, "skykv-hedged", "skykv", requestsUnit), bound: 1.02})
 	}
 	for _, service := range []string{"dynamodb", "firestore", "aztables"} {
 		work := "AtomicWrite-10/service=" + service
 		all = append(all,
-			goal{name: service + " AtomicWrite of 10: time, of the SDK's transaction", measure: ratio(work, "skykv", "sdk", timeUnit), bound: 1.1},
+			goal{name: service + " AtomicWrite of 10: time, relative to the SDK's transaction", measure: ratio(work, "skykv", "sdk", timeUnit), bound: 1.1},
 			goal{name: service + " AtomicWrite of 10 with conditions that hold: requests", measure: median(work, "skykv-if-not-exists", requestsUnit), bound: 1})
 	}
 	for _, service := range []string{"local", "dynamodb", "firestore", "aztables"} {
@@ -93,8 +93,8 @@ func goals() []goal {
 		for _, by := range []struct{ words, store string }{{"", "skykv"}, {" of two stores", "skykv-of-2-stores"}} {
 			all = append(all, goal{name: service + ", 50 goroutines" + by.words + " on one counter, 5 ms: requests for each increment", measure: median(work, by.store, requestsUnit), bound: 0.1})
 		}
-		// The requests of one store are made one after the other: each is a round.
-		all = append(all, goal{name: service + ", 50 goroutines on one counter, 5 ms: time, of its requests' delays", measure: func(m measurements) float64 {
+		// One store makes its requests one after another.
+		all = append(all, goal{name: service + ", 50 goroutines on one counter, 5 ms: time, relative to its requests' delays", measure: func(m measurements) float64 {
 			return m.median(work, "skykv", timeUnit) / (m.median(work, "skykv", requestsUnit) * updateDelay.Seconds())
 		}, bound: 1.5})
 	}
@@ -111,24 +111,24 @@ func goals() []goal {
 		service string
 		bound   float64
 	}{{"dynamodb", 20}, {"firestore", 20}, {"aztables", 10}} {
-		all = append(all, goal{name: batch.service + " GetMany of 1,000, 5 ms: speed, of a loop's",
+		all = append(all, goal{name: batch.service + " GetMany of 1,000, 5 ms: speed, relative to a loop",
 			measure: ratio("GetMany-1000/service="+batch.service+"/delay=5ms", "sdk", "skykv", timeUnit), atLeast: true, bound: batch.bound})
 	}
 	all = append(all,
-		goal{name: "a hit of kv/cache: time, of otter's and a copy", measure: ratio("Get-hit/service=cache", "skykv", "otter", timeUnit), bound: 2},
+		goal{name: "a hit of kv/cache: time, relative to otter with a copy", measure: ratio("Get-hit/service=cache", "skykv", "otter", timeUnit), bound: 2},
 		goal{name: "a hit of kv/cache: allocations", measure: median("Get-hit/service=cache", "skykv", allocsUnit), bound: 1.01},
 	)
 	all = append(all, telemetryGoals()...)
 	return append(all,
-		goal{name: "localkv Get: time, of SQLite's", measure: ratio("Get/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},
-		goal{name: "localkv durable Put: time, of SQLite's", measure: ratio("Put-durable/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},
-		goal{name: "localkv Get by 2 goroutines: speed, of one's", measure: ratio(two, "skykv", "skykv-x2", timeUnit), atLeast: true, bound: 1.6},
-		goal{name: "memkv Get: time, of a locked map's", measure: ratio("Get/service=memory", "skykv", "map", timeUnit), bound: 1.5},
+		goal{name: "localkv Get: time, relative to SQLite", measure: ratio("Get/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},
+		goal{name: "localkv durable Put: time, relative to SQLite", measure: ratio("Put-durable/service=local", "skykv", "sqlite", timeUnit), bound: 1.2},
+		goal{name: "localkv Get by 2 goroutines: speed, relative to one", measure: ratio(two, "skykv", "skykv-x2", timeUnit), atLeast: true, bound: 1.6},
+		goal{name: "memkv Get: time, relative to a locked map", measure: ratio("Get/service=memory", "skykv", "map", timeUnit), bound: 1.5},
 		goal{name: "memkv Get: allocations", measure: median("Get/service=memory", "skykv", allocsUnit), bound: 1.01},
 	)
 }
 
-// judge returns what was measured, what is wanted, and whether that is met.
+// judge returns the measured figure, the wanted figure and the verdict.
 func (g goal) judge(m measurements) (measured, wanted, verdict string) {
 	value := g.measure(m)
 	comparison, met := "at most", value <= g.bound

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrRepeated is the error of a service whose pages form a circle.
-var ErrRepeated = errors.New("the service's answer continues where an earlier one did, so that the scan would never end")
+var ErrRepeated = errors.New("the response is not from the service: it continues at an earlier page, so the scan would never end")
 
 // Pages without a record are legal: all their records had expired. After several empty
 // pages the next ones are requested more slowly.

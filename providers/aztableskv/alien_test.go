@@ -25,13 +25,13 @@ func TestConformanceInLayoutAlien(t *testing.T) {
 	conformance.Run(t, suite(t, &Options{Layout: provider.LayoutAlien}))
 }
 
-// writtenAt is an instant of writing, and written is how the entities below have it.
+// writtenAt is the time of a write, and written is its text in the entities below.
 const (
 	writtenAt = 1_700_000_000_123
 	written   = "2023-11-14T22:13:20.123+00:00"
 )
 
-// The entities below are what programs of the reference platform have stored, or read.
+// Programs of the reference platform have stored or read the entities below.
 func TestEntitiesOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := alienLayout
@@ -84,7 +84,7 @@ func decodeAlien(t testing.TB, body []byte, withValue bool) (kv.Record, error) {
 	return alienLayout.record(&e, e.key(), withValue)
 }
 
-// theirEntity is one of theirs, changed: nil removes.
+// theirEntity returns an entity of theirs with changes. nil removes a property.
 func theirEntity(t testing.TB, change map[string]any) []byte {
 	t.Helper()
 	properties := map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": "2023-11-14T22:13:21.5+00:00"}
@@ -96,8 +96,8 @@ func theirEntity(t testing.TB, change map[string]any) []byte {
 	return entityJSON(t, "p2", "user:42", properties)
 }
 
-// The rule: the instants of others are read whatever their digits and zone, and rounded up
-// to the millisecond.
+// The rule: instants of other programs may have any digits and zone, and are rounded up to
+// the millisecond.
 func TestExpiriesOfOthers(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int64{
@@ -109,7 +109,7 @@ func TestExpiriesOfOthers(t *testing.T) {
 		"2023-11-14T22:13:20.9990001+00:00":   1_700_000_001_000,
 		"2023-11-15T00:13:20.5+02:00":         1_700_000_000_500,
 		"2023-11-14T17:13:20.5-05:00":         1_700_000_000_500,
-		"1969-12-31T23:59:59+00:00":           1, // expired for ever
+		"1969-12-31T23:59:59+00:00":           1, // has always expired
 		"0001-01-01T00:00:00+00:00":           1,
 		"9999-12-31T23:59:59.999+00:00":       kv.MaxExpiry.UnixMilli(),
 		"9999-12-31T23:59:59.999999999+00:00": 0, // never
@@ -127,12 +127,12 @@ func TestExpiriesOfOthers(t *testing.T) {
 	}
 }
 
-// The rule: what skykv adds to an entity counts only while the entity is as skykv wrote it.
+// The rule: skykv's own properties are valid only while the entity is as skykv wrote it.
 func TestOwnPropertiesCountWhileTheyAgree(t *testing.T) {
 	t.Parallel()
 	const expires = "2023-11-14T22:13:21.500+00:00"
 	for name, test := range map[string]struct {
-		change  map[string]any // to an entity of skykv's; nil removes
+		change  map[string]any // to an entity of skykv; nil removes
 		expires int64
 		ours    bool
 	}{
@@ -168,7 +168,7 @@ func TestOwnPropertiesCountWhileTheyAgree(t *testing.T) {
 	}
 }
 
-// The rule: what is none of the layout is ErrIncompatible, with no value in the message.
+// The rule: an entity that is not of the layout is ErrIncompatible, with no value in the message.
 func TestForeignRecordsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for _, change := range []map[string]any{
@@ -184,8 +184,8 @@ func TestForeignRecordsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: the filters of the service leave out, or delete, nothing that the store would
-// not, whatever zone others write an instant in. What is in UTC is swept.
+// The rule: the filters exclude, and a sweep deletes, only entities that have expired for
+// the store, whatever zone others write. Entities with an instant in UTC are swept.
 func TestFiltersOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -222,7 +222,7 @@ func TestFiltersOfLayoutAlien(t *testing.T) {
 	}
 	for _, query := range f.queries {
 		if filter := query.Get("$filter"); !strings.Contains(filter, "and not (ExpiresAt lt '") {
-			t.Errorf("rule: the service leaves out what has expired for a day; the filter is %q", filter)
+			t.Errorf("rule: the service excludes entities that expired a day ago; the filter is %q", filter)
 		}
 	}
 	last, err := SweepWith(ctx, f.client(), "kv1", &provider.SweepOptions{Rate: 1e6, Clock: func() time.Time { return at }})
@@ -236,8 +236,8 @@ func TestFiltersOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: a touch is one merge, which cannot remove a property: to live for ever is to
-// expire after all that a store can ask for, and is read as never.
+// The rule: a touch is one merge, which cannot remove a property. A touch that removes the
+// expiry stores an expiry later than any other, which is read as none.
 func TestTouchOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -269,12 +269,12 @@ func TestTouchOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: a write whose response was lost is recognised by its token while nobody else has
-// written, and unknown once another program has, in whole or in part.
+// The rule: a store recognises its write whose response was lost by the token. If another
+// program has written since, in whole or in part, the result is unknown.
 func TestLostResponsesOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		between map[string]any // merged into the entity, or in its place
+		between map[string]any // merged into the entity, or replaces it
 		replace bool
 		kind    error
 	}{
@@ -317,7 +317,7 @@ func TestLostResponsesOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: the layout has no transactions of several keys, and no larger values.
+// The rule: the layout has no AtomicWrite, and no larger values.
 func TestLimitsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -340,7 +340,7 @@ func TestLimitsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// theirs plays the other side of a table, by a client of its own.
+// theirs is the other program on a table, with its own client.
 func theirs(t *testing.T, table string, now func() time.Time) *reference.AzureTables {
 	return &reference.AzureTables{Client: azurite(t).NewClient(table), Bucket: alien.Bucket, Now: now}
 }
@@ -356,7 +356,7 @@ func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) 
 	return store, theirs(t, table, now)
 }
 
-// inOwnShards is a store over an empty table whose keys are in skykv's shards.
+// inOwnShards returns a store over an empty table in skykv's own layout.
 func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	other := run.Theirs.(*reference.AzureTables)
 	d, err := newDriver("open", azurite(t), "unused", &Options{Layout: provider.LayoutAlien})
@@ -370,22 +370,21 @@ func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	return kv.New(d)
 }
 
-// The rule: each side sees what the other wrote, and the versions of both serve both.
+// The rule: each side reads the other's writes, and accepts the other's versions.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	reference.SeeEachOther(t, bothSides)
 }
 
-// The rule: a lost response to an update after which the other side wrote is
-// ErrIndeterminate, since their write removes what tells, and one after which skykv wrote
-// is known.
+// The rule: after a lost response to an update, a write of the other side makes the result
+// ErrIndeterminate, because it removes the token. After a write of skykv the result is known.
 func TestTheirWritesRemovePredecessors(t *testing.T) {
 	t.Parallel()
 	reference.RemovePredecessors(t, bothSides)
 }
 
-// The rule: two openers of an empty table, one for each layout, never both succeed, and
-// what a table holds in one layout is not opened in the other.
+// The rule: if two programs open an empty table with different layouts, one fails. A table
+// with entries in one layout is not opened with the other.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -411,7 +410,7 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	}.NeverMixed(t)
 }
 
-// The rule: both sides on the same keys contradict no model that has an expiry for each.
+// The rule: the results of both sides on the same keys agree with a model.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	reference.Interleave(t, bothSides)
@@ -423,9 +422,9 @@ func TestInterleavingFindsBugs(t *testing.T) {
 	reference.FindBugs(t, bothSides, inOwnShards)
 }
 
-// The rule: a sweep removes what others stored, under its ETag, and keeps what they have
-// re-created meanwhile and what has expired within the hour. It refuses another layout than
-// the URL's.
+// The rule: a sweep deletes entities of others, under their ETags. It keeps entities that
+// were re-created since, or expired within the hour. It refuses another layout than the
+// URL's.
 func TestSweepOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	ctx, client := t.Context(), azurite(t)
@@ -473,7 +472,7 @@ func TestSweepOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: a layout record that names another layout, or shards that the layout does not
+// The rule: a layout record with another layout, or with shards that the layout does not
 // have, is ErrIncompatible.
 func TestRecordsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
@@ -490,8 +489,8 @@ func TestRecordsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: an entity that is none of the layout is ErrIncompatible to what reads it, and to
-// conditional writes that meet it. A scan goes on after it.
+// The rule: an entity that is not of the layout is ErrIncompatible for reads and
+// conditional writes. A scan goes on after it.
 func TestForeignEntitiesOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -530,24 +529,24 @@ func TestForeignEntitiesOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: Inspect says which layout a table has, and what must be done to open it, and
-// counts what is none of that layout.
+// The rule: Inspect says which layout a table has, and what to do to open it. It counts the
+// entities that are not of that layout.
 func TestInspectOfLayoutAlien(t *testing.T) {
 	theirs := map[string]any{"Value": "dg==", "CreatedAt": written}
 	ours, shared := map[string]any{"format": 2, "shards": 16}, map[string]any{"format": 2, "shards": 16, "layout": "alien"}
 	for _, test := range []struct {
 		name, layout   string
 		record, entity map[string]any
-		want           string // of the check of the layout, or what follows it
+		want           string // the check of the layout, or the check after it
 	}{
 		{"shared", "&layout=alien", shared, theirs, "ok layout a record of skykv, 16 shards"},
-		{"shared, and no layout named", "", shared, theirs, `fail layout incompatible: table kv1 is in layout "alien" and was to be opened in layout "skykv"; want layout=alien`},
-		{"skykv's", "&layout=alien", ours, nil, `fail layout incompatible: table kv1 is in layout "skykv" and was to be opened in layout "alien"; want layout=skykv`},
+		{"shared, and no layout named", "", shared, theirs, `fail layout incompatible: table kv1 has layout "alien" and was opened with layout "skykv"; want layout=alien`},
+		{"skykv's", "&layout=alien", ours, nil, `fail layout incompatible: table kv1 has layout "skykv" and was opened with layout "alien"; want layout=skykv`},
 		{"the platform's", "&layout=alien", nil, theirs, "warn layout there is no layout record"},
-		{"the platform's, and no layout named", "", nil, theirs, "fail layout incompatible: table kv1 holds entities but no layout record of skykv: it belongs to another program, one of the reference platform; want layout=alien"},
-		{"somebody else's", "&layout=alien", nil, map[string]any{"name": "Ann"}, "fail layout incompatible: table kv1 holds entities but no layout record of skykv: it belongs to another program"},
-		{"shared, with an entity that is none of theirs", "&layout=alien", shared, map[string]any{"name": "Ann"}, "warn records skykv did not write 1 of the first 2 entities"},
-		{"shared, with one that a sweep deletes", "&layout=alien", shared, map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": written}, "warn sweep expired entries wait"},
+		{"the platform's, and no layout named", "", nil, theirs, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program, on the reference platform; want layout=alien"},
+		{"somebody else's", "&layout=alien", nil, map[string]any{"name": "Ann"}, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program"},
+		{"shared, with an entity that is none of theirs", "&layout=alien", shared, map[string]any{"name": "Ann"}, "warn records 1 of the first 2 entities are not skykv's"},
+		{"shared, with one that a sweep deletes", "&layout=alien", shared, map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": written}, "warn sweep expired entries must be deleted"},
 	} {
 		f := newFake(t, "kv1")
 		if test.record != nil {

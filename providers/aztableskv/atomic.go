@@ -13,18 +13,18 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// tombstoneTimeout ends the removal of tombstones: the write has succeeded already.
+// tombstoneTimeout limits the removal of tombstones: the write has succeeded already.
 const tombstoneTimeout = 5 * time.Second
 
-// WriteAtomic makes one transaction of one partition, after it has read the entries that
-// are to be touched without a version. What makes a condition fail is for the store to read.
+// WriteAtomic makes one transaction of one partition. Before it, it reads the entries that
+// are touched without a version. After a failed condition, the store reads the entries.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	if d.layout.maxAtomicWrites() == 0 {
 		return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
 	}
 	for i := range req.Writes {
 		if d.layout.shard(req.Writes[i].Key) != d.layout.shard(req.Writes[0].Key) {
-			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrInvalidOption, Err: errors.New("the keys are of several shards; want keys of one group")}
+			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrInvalidOption, Err: errors.New("the keys are in several shards; want keys of one group")}
 		}
 	}
 	writes, dead, err := d.underVersions(ctx, req)
@@ -54,9 +54,9 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return kv.AtomicOutcome{}, call.failWrite(err)
 }
 
-// underVersions returns the writes of req with the touches of live entries under the versions
-// of those, which the service can judge. Where such an entry is absent or has expired, it
-// returns what it found.
+// underVersions returns the writes of req. The touches of live entries have the entries'
+// versions as conditions, which the service can judge. If such an entry is absent or has
+// expired, underVersions returns what it found.
 func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (writes []kv.Write, dead []*kv.Found, err error) {
 	at := make(map[string]int)
 	for i, w := range req.Writes {
@@ -71,7 +71,7 @@ func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (wr
 	all, found := true, make([]*kv.Found, len(writes))
 	for f, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: slices.Collect(maps.Keys(at)), Meter: req.Meter}) {
 		if err != nil {
-			e := withMayHaveApplied(err, false) // of a read
+			e := withMayHaveApplied(err, false) // a read
 			e.Key = f.Key
 			return nil, nil, e
 		}
@@ -86,8 +86,8 @@ func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (wr
 	return writes, nil, nil
 }
 
-// refusedOne reports whether code says that the condition of one of the writes does not
-// hold: of that with an index, or of any where the service did not tell which.
+// refusedOne reports whether code says that the condition of a write failed: the write at
+// index, or any write if the service did not say which.
 func refusedOne(code aztables.TableErrorCode, index int, writes []kv.Write) bool {
 	if index >= 0 && index < len(writes) {
 		writes = writes[index : index+1]
@@ -95,7 +95,7 @@ func refusedOne(code aztables.TableErrorCode, index int, writes []kv.Write) bool
 	return slices.ContainsFunc(writes, func(w kv.Write) bool { return refused(code, w.Condition.Kind) })
 }
 
-// atomicDone is the outcome of a transaction that was carried out.
+// atomicDone returns the outcome of a transaction that was carried out.
 func atomicDone(writes []kv.Write, etags []string) kv.AtomicOutcome {
 	out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(writes))}
 	for i, w := range writes {
@@ -106,8 +106,8 @@ func atomicDone(writes []kv.Write, etags []string) kv.AtomicOutcome {
 	return out
 }
 
-// removeTombstones deletes the tombstones that a transaction has stored. Those that it fails
-// to delete are in nobody's way, and a sweep deletes them.
+// removeTombstones deletes the tombstones that a transaction has stored. If it fails, they
+// count as absent, and a sweep deletes them.
 func (d *driver) removeTombstones(ctx context.Context, req kv.WriteManyRequest, etags []string) {
 	var tombstones []kv.Write
 	for i, w := range req.Writes {

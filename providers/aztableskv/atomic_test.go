@@ -23,17 +23,17 @@ func checking(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindCheck, Record: kv.Record{Key: key, Token: token}, Condition: cond}
 }
 
-// group is what the keys of these tests begin with, so that they are in one partition.
+// group is the prefix of the keys of these tests, which puts them in one partition.
 const group = "g::"
 
-// prepared is a driver on a table with live entries, an expired one and the version of each.
+// prepared returns a driver on a table with live entries and an expired one, and their versions.
 type prepared struct {
 	*driver
 	f        *fake
 	versions map[string]string
 }
 
-// now is when the tests of atomic writes take place. The entry that expires did so before.
+// now is the time of the tests of atomic writes. The expired entry expired before.
 const now = 1 << 41
 
 func prepare(t *testing.T) prepared {
@@ -65,9 +65,9 @@ func (p prepared) find(t *testing.T, key string) kv.Found {
 	return found
 }
 
-// The rule: an atomic write is one transaction. A touch without a version reads the entry
-// first. What a deletion without a condition and a check for absence leave is removed after
-// it. The versions are those that a read finds.
+// The rule: an atomic write is one transaction. Before it, a touch without a version reads
+// the entry. After it, the tombstones are removed. It returns the versions that a read
+// returns.
 func TestWriteAtomic(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -141,15 +141,15 @@ func TestWriteAtomic(t *testing.T) {
 	}
 }
 
-// The rule: where a condition does not hold nothing is written, and the outcome says so
-// with what the driver found, in as many requests as it takes until the service refuses.
+// The rule: if a condition fails, nothing is written, and the outcome says so with the
+// entries that the driver read before the service refused.
 func TestWriteAtomicUnderConditionsThatFail(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		bad      func(p prepared) kv.Write
 		requests []string
-		found    bool // the driver says what it found
+		found    bool // the outcome has the entries
 	}{
 		{"put if absent", func(prepared) kv.Write { return putting("g::live", ifAbsent) }, []string{"POST batch"}, false},
 		{"put if absent over an expired entry", func(prepared) kv.Write { return putting("g::expired", ifAbsent) }, []string{"POST batch"}, false},
@@ -196,7 +196,7 @@ func TestWriteAtomicUnderConditionsThatFail(t *testing.T) {
 	}
 }
 
-// The rule: what no transaction can be is refused before any request.
+// The rule: an atomic write that cannot be one transaction is refused before any request.
 func TestWriteAtomicRefuses(t *testing.T) {
 	t.Parallel()
 	p := prepare(t)
@@ -230,8 +230,8 @@ func TestWriteAtomicRefuses(t *testing.T) {
 	}
 }
 
-// The rule: what the service says of a transaction that is no failed condition is an error,
-// definite if it was turned away.
+// The rule: any other failure of a transaction is an error, and definite if the service
+// refused the transaction.
 func TestWriteAtomicErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -281,7 +281,7 @@ func TestWriteAtomicThatCannotRead(t *testing.T) {
 	}
 }
 
-// mixedOps are operations of every kind that leave something to recognise the write by.
+// mixedOps are operations of every kind that stores a token.
 func mixedOps(version, version2 kv.Version) []kv.Op {
 	return []kv.Op{
 		kv.PutOp("g::a", []byte("new"), kv.IfNotExists()), kv.PutOp("g::live", []byte("new"), kv.IfVersion(version)), kv.PutOp("g::expired", []byte("new"), kv.IfNotExists()),
@@ -289,7 +289,7 @@ func mixedOps(version, version2 kv.Version) []kv.Op {
 	}
 }
 
-// atomicStore is a store with the entries that mixedOps are about.
+// atomicStore returns a store with the entries of mixedOps.
 func atomicStore(t *testing.T) (f *fake, s *kv.Store, version, version2 kv.Version) {
 	t.Helper()
 	f = newFake(t, "kv1")
@@ -330,8 +330,8 @@ func wantMixed(t *testing.T, s *kv.Store, versions []kv.Version) {
 	}
 }
 
-// The rule: an atomic write whose transaction landed, and whose answer was lost or cut off
-// anywhere, succeeds with the versions that are there: the tokens tell.
+// The rule: if a transaction is applied, and its response is lost or truncated anywhere,
+// the atomic write succeeds with the stored versions, because of the tokens.
 func TestWriteAtomicLostAnswer(t *testing.T) {
 	t.Parallel()
 	faults := make(map[string]fault)
@@ -346,7 +346,7 @@ func TestWriteAtomicLostAnswer(t *testing.T) {
 		transactions := 0
 		f.setFault(func(r *http.Request) fault {
 			if r.URL.Path == "/$batch" {
-				// The service refuses the first, since an expired entry is in its way.
+				// The service refuses the first, because there is an expired entry.
 				if transactions++; transactions == 2 {
 					return first
 				}
@@ -362,8 +362,8 @@ func TestWriteAtomicLostAnswer(t *testing.T) {
 	}
 }
 
-// The rule: every write that leaves an entity proves all of them. Deletions and checks under
-// versions leave none, so that it stays open whether they were carried out.
+// The rule: the token of one write proves all writes. Deletions and checks by version store
+// no token: an atomic write of only these is ErrIndeterminate.
 func TestWriteAtomicProofs(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -405,8 +405,8 @@ func TestWriteAtomicProofs(t *testing.T) {
 	}
 }
 
-// The rule: a request that was lost on its way, and is refused when it is repeated, leaves open
-// what became of it, and what was turned away does not.
+// The rule: if a request is lost and its repetition is refused, the result is unknown. If
+// the service refused the first one too, the result is known.
 func TestWriteAtomicRefusedAfterLoss(t *testing.T) {
 	t.Parallel()
 	for first, want := range map[*fault]error{
@@ -428,8 +428,8 @@ func TestWriteAtomicRefusedAfterLoss(t *testing.T) {
 	}
 }
 
-// The rule: tombstones that cannot be removed make nothing fail and are in nobody's way: not
-// of reads, scans, counts, puts and deletions. A sweep leaves them alone for an hour.
+// The rule: tombstones that cannot be removed make nothing fail. Reads, scans, counts, puts
+// and deletions treat them as absent. A sweep keeps them for an hour.
 func TestTombstonesThatStay(t *testing.T) {
 	t.Parallel()
 	f, s, version, version2 := atomicStore(t)
@@ -438,7 +438,7 @@ func TestTombstonesThatStay(t *testing.T) {
 		if r.URL.Path != "/$batch" {
 			return fault{}
 		}
-		if n++; n > 2 { // refused by the expired entry, carried out, and then the tombstones
+		if n++; n > 2 { // refused because of the expired entry; carried out; the tombstones
 			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
 		}
 		return fault{}
@@ -472,8 +472,8 @@ func TestTombstonesThatStay(t *testing.T) {
 	}
 }
 
-// The rule: a tombstone that stays is taken over by a put-if-absent, and DeletePrefix does not
-// count it.
+// The rule: a put-if-absent replaces a tombstone that stays, and DeletePrefix does not count
+// it.
 func TestTombstonesAreAbsent(t *testing.T) {
 	t.Parallel()
 	p := prepare(t)
@@ -497,8 +497,8 @@ func TestTombstonesAreAbsent(t *testing.T) {
 	}
 }
 
-// The rule: atomic writes of the same keys at once, of which every condition holds whatever the
-// others do, all succeed, though tombstones of one are in the way of another.
+// The rule: concurrent atomic writes of the same keys all succeed if no write can make a
+// condition of another fail, although they find each other's tombstones.
 func TestOverlappingAtomicWrites(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t *testing.T) *kv.Store{
@@ -551,8 +551,7 @@ func TestOverlappingAtomicWrites(t *testing.T) {
 	}
 }
 
-// The rule: as many keys and values as an AtomicWrite may have stay below the service's
-// 4 MiB, through a SAS as well.
+// The rule: the largest AtomicWrite is below the service's 4 MiB, also with a SAS.
 func TestLargestAtomicWriteFits(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")

@@ -16,49 +16,48 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// attempts watches the requests that one call of the SDK's client makes, in
-// clients that users bring as well: it decides on their repetition instead of
-// the client, and so sees how each of them ended. It is also the call's context.
+// attempts watches the attempts that the SDK's client makes in one call, also in the
+// clients of programs. It decides on retries in place of the client, and so sees how
+// each attempt ended. It is also the call's context.
 type attempts struct {
 	driver   *driver
 	meter    *kv.Meter
 	caller   context.Context
 	slot     *slot
-	unlink   func() bool // takes the slot off the caller's context
+	unlink   func() bool // detaches the slot from the caller's context
 	deadline time.Time
 	own      bool // the deadline is the store's, not the caller's
 
-	ended    int   // attempts whose end repeat has seen
+	ended    int   // number of attempts whose end repeat has seen
 	over     error // why the call's context has ended
 	timedOut bool  // it ended by Options.Timeout
 
-	// someMayHaveApplied: the service may have carried out one of those.
+	// someMayHaveApplied: the service may have carried out one of these attempts.
 	someMayHaveApplied bool
 
-	// last is the failure of the last attempt that was to be repeated.
+	// last is the error of the last attempt that was to be repeated.
 	last error
 
-	// response is the response to the last attempt, and answer what it says.
+	// response is the response to the last attempt, and answer is what it says.
 	response    *http.Response
 	answer      answer
-	transaction bool // the call is one, and its answers have parts
+	transaction bool // the call is a transaction, whose responses have parts
 
 	// redirected: the client followed a redirect, which the service never sends.
 	redirected bool
 
-	// pending: a request may be under way whose end repeat has not seen. Without
-	// net/http below the client nobody says when a request is sent, so it stays
-	// set; net/http says so, which is traced.
+	// pending: an attempt may be under way whose end repeat has not seen. traced:
+	// net/http reports when an attempt is sent. A client without net/http does not
+	// report it, so pending stays set.
 	pending, traced atomic.Bool
 
-	// waiting: no request is with the client's tracer, so that what net/http says is
-	// about requests for a token.
+	// waiting: the client's tracer has no request, so net/http's reports are about
+	// requests for a token.
 	waiting atomic.Bool
 }
 
 // watch returns the context of one call of the SDK's client. It ends with ctx, when the
-// driver closes, and by Options.Timeout if ctx has no deadline. The call must end with
-// end.
+// driver closes, and by Options.Timeout if ctx has no deadline. The caller must call end.
 func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
 	a := new(attempts)
 	a.watch(ctx, d, meter)
@@ -78,8 +77,7 @@ func (a *attempts) watch(ctx context.Context, d *driver, meter *kv.Meter) {
 	a.pending.Store(true)
 }
 
-// watchWrite is watch for a call that changes something: it learns whether a
-// request was sent at all.
+// watchWrite is watch for a write. It also notes whether a request was sent at all.
 func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
 	both := new(struct { // in one allocation
 		attempts
@@ -106,8 +104,8 @@ func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Conte
 	return httptrace.WithClientTrace(a, &both.trace), a
 }
 
-// end counts the call, which ended with err, as one request. It returns err, or that the
-// response is from a redirect, whatever the SDK made of it.
+// end counts the call, which ended with err, as one request. It returns err, or
+// errRedirected after a redirect.
 func (a *attempts) end(err error) error {
 	n := a.ended
 	if a.underWay(err) {
@@ -145,8 +143,8 @@ func (a *attempts) Err() error {
 	return err
 }
 
-// Value implements [context.Context]. The slot has the retry options. It also has a value
-// by which package context recognises what ends the contexts made from this one.
+// Value implements [context.Context]. The slot has the retry options, and the value by
+// which package context recognises a parent context.
 func (a *attempts) Value(key any) any {
 	if key == (attemptsKey{}) {
 		return a
@@ -159,9 +157,8 @@ func (a *attempts) Value(key any) any {
 
 type attemptsKey struct{}
 
-// tracer is the transport of Open's client. It tells the requests to the service
-// from the wait for a token of Microsoft Entra ID before them, in which
-// credentials make requests of their own with the same context.
+// tracer is the transport of Open's client. It marks the requests to the service. Before
+// them, credentials may request a token of Microsoft Entra ID with the same context.
 type tracer struct{ policy.Transporter }
 
 func (t tracer) Do(r *http.Request) (*http.Response, error) {
@@ -172,9 +169,9 @@ func (t tracer) Do(r *http.Request) (*http.Response, error) {
 	return t.Transporter.Do(r)
 }
 
-// repeat is the ShouldRetry of the call: it is told of the end of every attempt
-// but those that the end of the context, a failure to authenticate, or an answer to a
-// POST that breaks off cut short.
+// repeat is the ShouldRetry of the call. The SDK calls it after every attempt, except
+// after the end of the context, a failure to authenticate, or an incomplete response to a
+// POST.
 func (a *attempts) repeat(resp *http.Response, err error) bool {
 	a.ended++
 	a.response, a.answer = resp, answer{index: -1}
@@ -195,7 +192,7 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 	return again
 }
 
-// read reads the answer to one attempt. It reads the error's code where the status does not
+// read reads the response to one attempt. It reads the error code if the status does not
 // say enough.
 func (a *attempts) read(resp *http.Response) answer {
 	read := answer{status: resp.StatusCode, index: -1}
@@ -208,10 +205,10 @@ func (a *attempts) read(resp *http.Response) answer {
 	return read
 }
 
-// wanted reports whether an attempt is to be repeated: by the options' own
-// ShouldRetry or status codes, else like the SDK after every failure to send
-// and the status codes that its documentation lists. An answer that is too large would
-// be so again.
+// wanted reports whether the call should make another attempt. The options' ShouldRetry
+// or status codes decide, and else the SDK's rule: retry after every failure to send and
+// after the status codes in its documentation. A response that is too large would be too
+// large again.
 func (a *attempts) wanted(resp *http.Response, err error) bool {
 	retry := &a.driver.slots.retry
 	switch {
@@ -227,18 +224,17 @@ func (a *attempts) wanted(resp *http.Response, err error) bool {
 	return slices.Contains(repeatedStatus, a.answer.status)
 }
 
-// repeatedStatus are the status codes that policy.RetryOptions names as default.
+// repeatedStatus are the default status codes of policy.RetryOptions.
 var repeatedStatus = []int{
 	http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// mayHaveApplied reports whether the call, which ended with err, may have changed
-// something.
+// mayHaveApplied reports whether the call, which ended with err, may have been applied.
 func (a *attempts) mayHaveApplied(err error) bool { return a.someMayHaveApplied || a.underWay(err) }
 
 // underWay reports whether an attempt may have been under way when the call ended with
-// err: one whose end repeat has not seen.
+// err: an attempt whose end repeat has not seen.
 func (a *attempts) underWay(err error) bool {
 	if err == nil || answerOf(err).status != 0 || a.last != nil && errors.Is(err, a.last) || refusedCredential(err) {
 		return false // repeat has seen the last attempt, or there was none

@@ -21,7 +21,7 @@ func azurite(t testing.TB) *aztables.ServiceClient {
 	return azuriteAt(t, emulator.AzureTables(t))
 }
 
-// azuriteAt is azurite by way of an endpoint.
+// azuriteAt is azurite at an endpoint.
 func azuriteAt(t testing.TB, endpoint string) *aztables.ServiceClient {
 	t.Helper()
 	cred, err := aztables.NewSharedKeyCredential(emulator.AzureAccount, emulator.AzureKey)
@@ -37,7 +37,7 @@ func azuriteAt(t testing.TB, endpoint string) *aztables.ServiceClient {
 	return client
 }
 
-// newTable returns the name of a new table, which no store was opened on yet.
+// newTable returns the name of a new table without a layout record.
 func newTable(t testing.TB, client *aztables.ServiceClient) string {
 	t.Helper()
 	table := newTableName()

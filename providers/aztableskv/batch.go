@@ -12,34 +12,33 @@ import (
 )
 
 const (
-	// maxTransaction is how many entities the service changes in one transaction, and
-	// transactionBytes how many bytes the request has at most.
+	// maxTransaction is the greatest number of entities of a transaction, and
+	// transactionBytes the greatest size of its request.
 	// https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 	maxTransaction   = 100
 	transactionBytes = 4 << 20
 
-	// operationBytes is more than an operation takes beside its entity and its key, which is
-	// in the operation's URL as well: the lines of its request.
+	// operationBytes is more than the size of an operation without its entity and the
+	// key in its URL.
 	operationBytes = 1 << 10
 
-	// parallelTransactions and parallelSingles bound the requests that a batch has
-	// under way at once: transactions, and requests in place of a failed one.
+	// parallelTransactions is the number of transactions of a batch that run at once,
+	// and parallelSingles the number of single requests that replace a failed one.
 	parallelTransactions = 16
 	parallelSingles      = 8
 
-	// fewApplied is the number of operations before the one that made a
-	// transaction fail from which on transactions are still worth while: where more
-	// than one in so many fails, single requests are fewer. One absent key says
-	// little of the others, so that it takes fewTries of them.
+	// If fewer than fewApplied operations precede the one that made a transaction
+	// fail, in fewTries transactions, then single requests are fewer than more
+	// transactions. One failure says little about the other operations.
 	fewApplied = 8
 	fewTries   = 3
 )
 
-var errTransaction = errors.New("the answer to a transaction cannot be read")
+var errTransaction = errors.New("the response to a transaction cannot be read")
 
-// WriteMany carries out the writes of each partition in transactions. Deletions
-// without a condition, puts without one, and writes with one are kept apart, since an
-// absent key and a condition that does not hold make a transaction fail.
+// WriteMany carries out the writes of each partition in transactions. It separates
+// deletions without a condition, puts without a condition, and writes with a condition,
+// because an absent key or a failed condition makes a transaction fail.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	type group struct {
 		shard       int
@@ -55,7 +54,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 		return t
 	}
 	for i, w := range req.Writes {
-		if touchesLive(w) { // which is no operation of a transaction
+		if touchesLive(w) { // a transaction cannot do it
 			begin().add(i, w, aztables.TransactionAction{})
 			continue
 		}
@@ -87,22 +86,21 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return results
 }
 
-// transaction is a list of writes to one partition, with what the SDK wants for
-// each.
+// transaction is a list of writes to one partition, with the SDK's action for each.
 type transaction struct {
-	at      []int // the place of each write in the batch
+	at      []int // the index of each write in the batch
 	req     kv.WriteManyRequest
 	actions []aztables.TransactionAction
-	bytes   int // of the request, at most
+	bytes   int // the greatest size of the request
 }
 
-// sizeOf returns how many bytes of a transaction's request are for one write, at most.
+// sizeOf returns the greatest number of bytes of one write in a transaction's request.
 func sizeOf(w kv.Write, action aztables.TransactionAction) int {
 	const escaped = len("%3A")
 	return operationBytes + escaped*len(w.Key) + len(action.Entity)
 }
 
-// add adds the write at a place of the batch.
+// add adds the write at an index of the batch.
 func (t *transaction) add(at int, w kv.Write, action aztables.TransactionAction) {
 	t.at, t.actions, t.req.Writes = append(t.at, at), append(t.actions, action), append(t.req.Writes, w)
 	t.bytes += sizeOf(w, action)
@@ -114,13 +112,13 @@ func (t *transaction) part(from, to int) *transaction {
 	return part
 }
 
-// transact carries out t, and returns what became of its writes, in their order. A
-// transaction is carried out as a whole or not at all; one that a single write makes
-// fail is split, so that the others are carried out.
+// transact carries out t, and returns the results of its writes in their order. The
+// service carries out a transaction as a whole or not at all. If one write makes it fail,
+// transact splits it, so that the other writes are carried out.
 func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult {
 	results := make([]kv.WriteResult, 0, len(t.actions))
-	mayHaveApplied := false // an attempt at what is left
-	tries := 0              // that applied few
+	mayHaveApplied := false // an attempt at the remaining writes
+	tries := 0              // transactions that failed early
 	for len(t.actions) > 1 {
 		if err := ctx.Err(); err != nil {
 			return append(results, t.fail(&kv.Error{Err: err, MayHaveApplied: mayHaveApplied})...)
@@ -150,7 +148,7 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 				break
 			}
 		}
-		// Those before it were fine.
+		// The writes before it are valid.
 		results = append(results, after(mayHaveApplied, d.transact(ctx, t.part(0, at)))...)
 		if result, ok := d.refusal(ctx, t.req.One(at), answer.code, mayHaveApplied); ok {
 			results = append(results, result)
@@ -162,9 +160,9 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 	return append(results, after(mayHaveApplied, d.singles(ctx, t))...)
 }
 
-// submit has the service carry out a transaction, whose answer call then has. The SDK
-// (v1.4.1) takes the answer to a failed transaction that was cut off within its part for
-// a success, and panics where it was cut off within the first line.
+// submit sends a transaction. call then has the answer. If the response to a failed
+// transaction is truncated within its part, the SDK (v1.4.1) reports a success, and within
+// the first line it panics.
 func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.TransactionAction) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -194,8 +192,8 @@ func (t *transaction) fail(err error) []kv.WriteResult {
 	return results
 }
 
-// after returns results as those of writes of which an earlier attempt may have been
-// applied, or not.
+// after returns the results with mayHaveApplied: an earlier attempt at these writes may
+// have been applied.
 func after(mayHaveApplied bool, results []kv.WriteResult) []kv.WriteResult {
 	for i := range results {
 		r := &results[i]
@@ -208,8 +206,8 @@ func after(mayHaveApplied bool, results []kv.WriteResult) []kv.WriteResult {
 	return results
 }
 
-// withMayHaveApplied returns the error of a write, of which an earlier attempt may have
-// been applied or not.
+// withMayHaveApplied returns the error of a write with mayHaveApplied: an earlier attempt
+// at it may have been applied.
 func withMayHaveApplied(err error, mayHaveApplied bool) *kv.Error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {

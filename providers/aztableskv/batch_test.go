@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// putting and deleting are writes as the store makes them.
+// putting and deleting return writes like the store's.
 func putting(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("v"), Token: token}, Condition: cond}
 }
@@ -25,9 +25,8 @@ func deleting(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: key, Token: token}, Condition: cond}
 }
 
-// The rule: deleting absent keys is no error, in any number and mixture, though
-// each makes its transaction fail; and it takes fewer requests than keys where
-// few are absent.
+// The rule: deleting absent keys is not an error, in any number and mixture, although each
+// makes its transaction fail. If few are absent, it takes fewer requests than keys.
 func TestDeleteManyAbsent(t *testing.T) {
 	t.Parallel()
 	items := sameShard(300, []byte("v"))
@@ -35,7 +34,7 @@ func TestDeleteManyAbsent(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		absent func(i int) bool
-		most   int // requests
+		most   int // greatest number of requests
 	}{
 		{"none", func(int) bool { return false }, 3},
 		{"the first", func(i int) bool { return i == 0 }, 4},
@@ -79,8 +78,8 @@ func TestDeleteManyAbsent(t *testing.T) {
 	}
 }
 
-// The rule: a write that the service refuses fails alone, with the service's
-// code in its error; the others of its transaction are written.
+// The rule: a write that the service refuses fails alone, with the service's code in its
+// error. The other writes of its transaction are applied.
 func TestFailedTransactionIsSplit(t *testing.T) {
 	t.Parallel()
 	items := sameShard(250, []byte(secretValue))
@@ -129,8 +128,8 @@ func TestFailedTransactionIsSplit(t *testing.T) {
 	}
 }
 
-// The rule: a transaction that the service turns away inside of its answer, with
-// status 202 and no error code, is repeated; and fails as a whole in the end.
+// The rule: if the service refuses a transaction within its response, with status 202 and no
+// error code, the driver repeats it. In the end it fails as a whole.
 func TestThrottledTransaction(t *testing.T) {
 	t.Parallel()
 	items := sameShard(50, []byte("v"))
@@ -177,23 +176,23 @@ func TestThrottledTransaction(t *testing.T) {
 	}
 }
 
-// The rule: an answer to a transaction that cannot be read leaves its fate open.
+// The rule: a transaction whose response cannot be read is ErrIndeterminate.
 func TestUnreadableTransaction(t *testing.T) {
 	t.Parallel()
-	// The last is an answer that was cut off within its first line.
+	// The last response is truncated within its first line.
 	for _, text := range []string{"garbage\r\n", "", "--batchresponse_1"} {
 		f := newFake(t, "kv1")
 		s := f.store(nil)
 		f.setFault(func(r *http.Request) fault { return fault{status: 202, plain: true, text: text} })
 		_, err := s.PutMany(t.Context(), sameShard(3, nil))
 		if !errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("answer %q: %v; want ErrIndeterminate", text, err)
+			t.Errorf("response %q: %v; want ErrIndeterminate", text, err)
 		}
 	}
 }
 
-// The rule: a transaction that the service refuses as such, with a JSON body under
-// status 202, is made write by write.
+// The rule: if the service refuses a transaction itself, with a JSON body under status 202,
+// the driver makes its writes one by one.
 func TestRefusedTransaction(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -213,12 +212,12 @@ func TestRefusedTransaction(t *testing.T) {
 	}
 }
 
-// longSAS is as long as a shared access signature gets. It is in every operation of a transaction.
+// longSAS is a SAS of the greatest length. It is in every operation of a transaction.
 var longSAS = "sv=2019-02-02&ss=t&srt=sco&sp=rwdlacu&se=2030-01-01T00%3A00%3A00Z&st=2020-01-01T00%3A00%3A00Z&spr=https&si=" +
 	strings.Repeat("p", 64) + "&sig=" + strings.Repeat("s", 60)
 
-// The rule: a transaction of the longest keys and values, through a SAS, stays
-// below the service's 4 MiB, so that none need be split for its size.
+// The rule: a transaction of the longest keys and values, with a SAS, is below the service's
+// 4 MiB.
 func TestLargestTransactionFits(t *testing.T) {
 	t.Parallel()
 	var items []kv.Item
@@ -251,8 +250,8 @@ func TestLargestTransactionFits(t *testing.T) {
 	}
 }
 
-// The rule: batches of larger values are cut into transactions of at most 4 MiB, and an
-// AtomicWrite of as many bytes as there may be is one of them.
+// The rule: batches of larger values are split into transactions of at most 4 MiB, and the
+// largest AtomicWrite is one transaction.
 func TestTransactionsOfLargeValues(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -282,8 +281,8 @@ func TestTransactionsOfLargeValues(t *testing.T) {
 	}
 }
 
-// The rule: a page that turns out to be far larger than those before it is asked for again,
-// with fewer entities.
+// The rule: a page that is much larger than the pages before it is requested again with
+// fewer entities.
 func TestLargeValuesAfterSmallOnes(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -319,8 +318,8 @@ func TestLargeValuesAfterSmallOnes(t *testing.T) {
 	}
 }
 
-// The rule: a batch of any size over all shards is written as a whole, each
-// transaction in one partition, and puts and deletions of one batch do not meet.
+// The rule: a batch of any size over all shards is written as a whole. Each transaction is
+// in one partition, and has either puts or deletions.
 func TestManyShards(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -390,9 +389,9 @@ func touching(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: key, Expires: 1 << 42, Token: token}, Condition: cond}
 }
 
-// mixedBatch is a batch of every kind of write under every condition, those that
-// hold and those that do not, on a table that it prepares; each kind often enough that
-// single failures are among many others. Every write has a token of its own.
+// mixedBatch returns a batch of every kind of write under every condition, which holds or
+// fails, on a table that it prepares. There are so many of each kind that failures are
+// single ones among many others. Every write has its own token.
 func mixedBatch(t *testing.T, d *driver) []kv.Write {
 	t.Helper()
 	var writes []kv.Write
@@ -434,8 +433,8 @@ func mixedBatch(t *testing.T, d *driver) []kv.Write {
 	return writes
 }
 
-// The rule: in a batch, each write under its condition does what it does by itself, and
-// is answered the same, with the version that a read finds.
+// The rule: in a batch, each conditional write has the same effect and result as alone, with
+// the version that a read returns.
 func TestWriteManyUnderConditions(t *testing.T) {
 	t.Parallel()
 	drivers := map[string]func(t *testing.T) *driver{
@@ -462,7 +461,7 @@ func TestWriteManyUnderConditions(t *testing.T) {
 				w := writes[i]
 				if got.Err != nil || got.Done != out.Done || got.Exists != out.Exists || got.Found.Key != out.Found.Key ||
 					got.Found.Token != out.Found.Token || got.Found.Expires != out.Found.Expires || got.MayHaveApplied != out.MayHaveApplied {
-					t.Errorf("%s of %s under %s is %+v in a batch, %+v by itself", w.Kind, w.Key, w.Condition.Kind, got, out)
+					t.Errorf("%s of %s under %s is %+v in a batch, %+v alone", w.Kind, w.Key, w.Condition.Kind, got, out)
 				}
 				found, err := batch.Get(t.Context(), kv.GetRequest{Key: w.Key})
 				if err != nil {
@@ -480,9 +479,9 @@ func TestWriteManyUnderConditions(t *testing.T) {
 	}
 }
 
-// The rule: writes under conditions that hold go in transactions, and each one that does
-// not hold costs three requests: the transaction of those before it, what is there instead, and
-// the transaction of those after it. Where many fail they are made one by one.
+// The rule: conditional writes are sent in transactions. Each failed condition costs three
+// requests: the transaction of the writes before it, a read, and the transaction of the
+// writes after it. If many fail, the writes are made one by one.
 func TestWriteManyUnderConditionsRequests(t *testing.T) {
 	t.Parallel()
 	keys := oneShard(100)
@@ -519,8 +518,8 @@ func TestWriteManyUnderConditionsRequests(t *testing.T) {
 	}
 }
 
-// The rule: a put under a condition whose transaction landed, and whose answer was lost,
-// is answered with its own token, and that it may have been applied.
+// The rule: if the transaction of a conditional put is applied, and its response is lost,
+// the result has its own token, and says that the put may have been applied.
 func TestWriteManyUnderConditionsLostAnswer(t *testing.T) {
 	t.Parallel()
 	for name, fault1 := range lost {
@@ -555,8 +554,8 @@ func TestWriteManyUnderConditionsLostAnswer(t *testing.T) {
 	}
 }
 
-// The rule: a write that the driver does not know, or with a version that is none,
-// is refused before any request, alone or in a batch, whose other writes are carried out.
+// The rule: an unknown write, or one with an invalid version, is refused before any request,
+// alone and in a batch. The other writes of the batch are carried out.
 func TestUnknownWrites(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -598,16 +597,15 @@ func TestUnknownWrites(t *testing.T) {
 	}
 }
 
-// The rule: a transaction was carried out if its answer has as many parts as it has
-// operations, each a success and with an ETag, but for deletions, and the closing
-// boundary. It failed if such an answer has the failure. Any other answer leaves its
-// fate open.
+// The rule: a transaction was carried out if its response has a successful part for each
+// operation, with an ETag unless it is a deletion, and the closing boundary. It failed if
+// such a response has a failure. After any other response it is ErrIndeterminate.
 func TestTransactionAnswers(t *testing.T) {
 	t.Parallel()
 	keys := oneShard(3)
 	puts := []kv.Write{putting(keys[0], ifAbsent), putting(keys[1], ifAbsent), putting(keys[2], ifAbsent)}
 	deletes := []kv.Write{deleting(keys[0], kv.Condition{}), deleting(keys[1], kv.Condition{})}
-	// submit carries out a transaction whose answer is changed.
+	// submit carries out a transaction and changes the response.
 	submit := func(writes []kv.Write, there []string, edit func(string) string) (results []kv.WriteResult, requests []string) {
 		f := newFake(t, "kv1")
 		d := fakeDriver(t, f)
@@ -636,13 +634,13 @@ func TestTransactionAnswers(t *testing.T) {
 		}
 	}
 
-	// Cut off anywhere.
+	// Truncate the response anywhere.
 	for _, there := range [][]string{nil, {keys[1]}} { // carried out, and failed
 		var whole string
 		submit(puts, there, func(body string) string { whole = body; return body })
 		closing := strings.LastIndex(whole, "--changesetresponse_1--") + len("--changesetresponse_1--")
 		if closing < 100 {
-			t.Fatalf("the answer is %q", whole)
+			t.Fatalf("the response is %q", whole)
 		}
 		for n := range len(whole) + 1 {
 			if n > 40 && n < closing-60 && n%7 != 0 { // there is nothing to see
@@ -650,12 +648,12 @@ func TestTransactionAnswers(t *testing.T) {
 			}
 			results, requests := submit(puts, there, func(body string) string { return body[:n] })
 			if n < closing {
-				open(fmt.Sprintf("an answer of %d bytes, cut after %d", len(whole), n), results, requests)
+				open(fmt.Sprintf("a response of %d bytes, truncated after %d", len(whole), n), results, requests)
 				continue
 			}
 			for i, r := range results {
 				if holds := !slices.Contains(there, keys[i]); r.Err != nil || r.Done != holds || (r.Version != "") != holds {
-					t.Errorf("an answer of %d bytes, cut after %d, after its parts: write %d is %+v", len(whole), n, i, r)
+					t.Errorf("a response of %d bytes, truncated after %d, after its parts: write %d is %+v", len(whole), n, i, r)
 				}
 			}
 		}

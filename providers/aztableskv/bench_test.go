@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// cannedClient is that of a server which answers every request alike: reads with an entity, writes with an ETag.
+// cannedClient returns a client of a server that returns an entity to every read, and an ETag to every write.
 func cannedClient(b testing.TB, value []byte) *aztables.ServiceClient {
 	b.Helper()
 	rec := kv.Record{Key: benchKey, Value: value, Token: token}
@@ -57,8 +57,7 @@ type call struct {
 	sdk   func(ctx context.Context, table *aztables.Client, value []byte) error
 }
 
-// get is a Get beside the SDK's call with the cheapest decoding of its answer
-// that encoding/json has.
+// get is a Get, and the SDK's call with the cheapest decoding that encoding/json has.
 var get = call{
 	"Get",
 	func(ctx context.Context, s *kv.Store, value []byte) error {
@@ -81,7 +80,7 @@ var get = call{
 	},
 }
 
-// put is a Put beside the SDK's call with an entity made by encoding/json.
+// put is a Put, and the SDK's call with an entity made by encoding/json.
 var put = call{
 	"Put",
 	func(ctx context.Context, s *kv.Store, value []byte) error {
@@ -145,8 +144,8 @@ func bench(b *testing.B, c call) {
 	}
 }
 
-// The rule: at most 1.05 times the allocations of the SDK making the same call, whether the
-// caller's context can end or not.
+// The rule: a call makes at most 1.05 times the allocations of the same call by the SDK,
+// whether the caller's context can end or not.
 func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
 	contexts := map[string]context.Context{"can end": t.Context(), "cannot end": context.Background()}
 	for _, c := range []call{get, put} {

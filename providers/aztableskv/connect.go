@@ -27,7 +27,8 @@ const (
 	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 )
 
-// Connection is what a store's URL names, for [New], [EnsureWith] and [SweepWith].
+// Connection is a client from a store's URL and the environment. Its fields are arguments
+// of [New], [EnsureWith] and [SweepWith].
 type Connection struct {
 	Client  *aztables.ServiceClient
 	Table   string
@@ -38,9 +39,9 @@ type Connection struct {
 	store     []kv.StoreOption
 }
 
-// Connect reads a store's URL, and the environment, as [Open] does, but sends
-// nothing to the service. Credentials are first used by the first request. Its errors
-// match [kv.ErrInvalidOption].
+// Connect reads a URL and the environment as [Open] does, and returns the client. It sends
+// nothing: the first request is the first to use the credentials. The errors match
+// [kv.ErrInvalidOption].
 func Connect(_ context.Context, url string) (*Connection, error) {
 	at, err := parseURL(url)
 	if err != nil {
@@ -56,7 +57,7 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 	return c, nil
 }
 
-// Close closes the connections to the service that are idle.
+// Close closes the idle connections to the service.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 
 // Open returns the store, as [New] does.
@@ -78,7 +79,7 @@ func (c *Connection) Identity() string {
 	return provider.Identity(name, c.account.endpoint, strings.ToLower(c.Table))
 }
 
-// driver returns the driver that the functions by URL work with.
+// driver returns a driver for the functions that take a URL.
 func (c *Connection) driver(op string) (*driver, error) {
 	d, err := newDriver(op, c.Client, c.Table, &c.Options)
 	if err != nil {
@@ -88,7 +89,7 @@ func (c *Connection) driver(op string) (*driver, error) {
 	return d, nil
 }
 
-// Provider opens, sets up, looks at and sweeps stores by URL.
+// Provider opens, sets up, inspects and sweeps tables by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Azure Tables",
@@ -97,39 +98,35 @@ func Provider() provider.Provider {
 	}
 }
 
-// Open opens the store that a URL of the form
+// Open returns a store over the table of a URL:
 //
 //	aztables://ACCOUNT/TABLE?endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
-// names, as [New] does: ACCOUNT is a storage account (3 to 24 lower-case letters
-// and digits), TABLE a table in it. The parameters may be left out: endpoint is
-// the URL of the account's table service where that is not
-// https://ACCOUNT.table.core.windows.net (Azurite, a sovereign or private
-// cloud), layout, which is skykv or alien, is [Options].Layout, shards is
-// [Options].Shards, timeout is [Options].Timeout, such as 10s, and
-// max-value is [kv.MaxValue].
+// ACCOUNT is a storage account (3 to 24 lower-case letters and digits). All parameters are
+// optional. The endpoint is the URL of the account's table service, if it is not
+// https://ACCOUNT.table.core.windows.net: for Azurite, and for sovereign and private
+// clouds. LAYOUT, which is skykv or alien, N and DURATION, such as 10s, are
+// [Options].Layout, Shards and Timeout. BYTES is [kv.MaxValue].
 //
-// Credentials are the first that the environment offers of
-// AZURE_STORAGE_CONNECTION_STRING (whose endpoint the parameter overrides),
-// AZURE_STORAGE_KEY (an account key) and AZURE_STORAGE_SAS_TOKEN, else those that
-// [azidentity.NewDefaultAzureCredential] finds. Azurite's devstoreaccount1 needs
-// none: its key is public.
+// Open uses the first credentials that the environment has of
+// AZURE_STORAGE_CONNECTION_STRING (the parameter replaces its endpoint), AZURE_STORAGE_KEY
+// (an account key) and AZURE_STORAGE_SAS_TOKEN, and else the credentials that
+// [azidentity.NewDefaultAzureCredential] finds. Azurite's devstoreaccount1 needs none: its
+// key is public.
 //
-// A URL cannot send credentials anywhere. They go over https to Azure's own hosts, to
-// the endpoint that the connection string in the environment names, and to the hosts
-// that the variable SKYKV_TRUSTED_HOSTS names, such as
-// proxy.example.com,*.private.example. An account key goes over http to the endpoint of
-// the connection string, and Azurite's key anywhere. Shared access signatures and tokens
-// never go over http. Any other endpoint is refused before any I/O.
+// Over https, the store sends credentials to Azure's own hosts, to the endpoint of the
+// connection string in the environment, and to the hosts in SKYKV_TRUSTED_HOSTS, such as
+// proxy.example.com,*.private.example. Over http, it sends an account key to the endpoint
+// of the connection string, and Azurite's key to any host. It never sends shared access
+// signatures and tokens over http. Any other endpoint is refused before any I/O.
 //
-// Open's client ends an attempt whose answer is late, after a third of the time that is
-// left for the call: at least 1 and at most 10 seconds, three times that for a batch, a
-// page or a transaction. A write whose attempt was ended may have been applied. The
-// client follows no redirects, and does not ask for compressed answers.
+// An attempt takes at most a third of the remaining time, at least 1 s and at most 10 s,
+// and three times that for a batch, a page or a transaction. The service may have carried
+// out an attempt that was cut off. The client follows no redirects, and does not request
+// compressed responses.
 //
-// A URL or variable that is malformed, an endpoint that credentials may not go to, and an
-// account of Azure Cosmos DB are errors that match [kv.ErrInvalidOption]; the other errors
-// are those of New.
+// An invalid URL or variable, any other endpoint, and an account of Azure Cosmos DB are
+// kv.ErrInvalidOption. The other errors are the errors of [New].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	const op = "open"
 	c, err := Connect(ctx, url)
@@ -148,10 +145,10 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return kv.New(d).With(c.store...), nil
 }
 
-// address is what a URL says.
+// address is a parsed URL of a store.
 type address struct {
 	account, table string
-	endpoint       string // "" when the URL does not say
+	endpoint       string // "" if the URL has none
 	layout         provider.Layout
 	shards         int
 	timeout        time.Duration
@@ -166,9 +163,9 @@ func parseURL(url string) (address, error) {
 	at := address{account: u.Host, table: u.Path}
 	switch {
 	case !accountName.MatchString(at.account):
-		return address{}, u.Errorf("the account's name is %q; it must be 3 to 24 lower-case letters and digits", at.account)
+		return address{}, u.Errorf("the account's name is %q; want 3 to 24 lower-case letters and digits", at.account)
 	case !tableName.MatchString(at.table):
-		return address{}, u.Errorf("the table's name is %q; it must be %s", at.table, tableNameRule)
+		return address{}, u.Errorf("the table's name is %q; want %s", at.table, tableNameRule)
 	}
 	if at.layout, err = u.Layout("layout"); err != nil {
 		return address{}, err
@@ -192,15 +189,15 @@ func parseURL(url string) (address, error) {
 // https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-name
 var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
-// account is a storage account, the URL of its table service, and the first of its key
-// and its SAS that is set. Without either, tokens of Microsoft Entra ID are used.
+// account is a storage account and the URL of its table service. It has a key or a SAS.
+// With neither, the client uses tokens of Microsoft Entra ID.
 type account struct {
 	name, endpoint, key, sas string
 
-	named string // the endpoint that the connection string in the environment names
+	named string // the endpoint of the connection string in the environment
 }
 
-// The variables that credentials come from, named as the Azure CLI names them.
+// The environment variables of credentials, with the names of the Azure CLI.
 // https://learn.microsoft.com/cli/azure/storage#az-storage
 const (
 	envConnectionString = "AZURE_STORAGE_CONNECTION_STRING"
@@ -216,8 +213,8 @@ var azuriteAccount = account{
 	key:      "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
 }
 
-// findAccount completes what a URL says of an account by what the environment offers.
-// Nothing in its errors repeats the text of a variable.
+// findAccount completes the account of a URL from the environment. Its errors do not
+// contain the text of a variable.
 func findAccount(name, endpoint string, getenv func(string) string) (account, error) {
 	found := account{name: name, key: getenv(envKey), sas: getenv(envSAS)}
 	if text := getenv(envConnectionString); text != "" {
@@ -241,13 +238,13 @@ func findAccount(name, endpoint string, getenv func(string) string) (account, er
 	return found, found.check()
 }
 
-// clouds are the domains below which the table services of Azure's clouds are, and those
-// of accounts in DNS zones.
+// clouds are the domains of the table services of Azure's clouds, and of accounts in DNS
+// zones.
 // https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-endpoints
 var clouds = []string{"table.core.windows.net", "table.core.chinacloudapi.cn", "table.core.usgovcloudapi.net", "table.storage.azure.net"}
 
-// check returns an error if the endpoint is none of Azure Table storage, or the account's
-// credentials may not go there.
+// check returns an error if the endpoint is not one of Azure Table storage, or may not get
+// the account's credentials.
 func (a account) check() error {
 	u, err := url.Parse(a.endpoint)
 	if err != nil {
@@ -274,8 +271,7 @@ func (a account) check() error {
 	return trust.Refused(a.endpoint)
 }
 
-// isCosmos reports whether a host is that of an account of Azure Cosmos DB, by the rule
-// of the SDK.
+// isCosmos reports whether a host belongs to Azure Cosmos DB, by the rule of the SDK.
 func isCosmos(host string) bool {
 	host = strings.ToLower(host)
 	return strings.Contains(host, ".table.cosmos.") || strings.Contains(host, ".table.cosmosdb.")
@@ -288,8 +284,8 @@ var errCosmos = errors.New("the endpoint is one of Azure Cosmos DB for Table, wh
 func (a account) client(transport *http.Transport) (*aztables.ServiceClient, error) {
 	sender := &http.Client{
 		Transport: transport,
-		// The service sends no redirects. To follow one hands the value, and in the
-		// Referer a SAS, to another host, and turns a write into a read.
+		// The service sends no redirects. To follow one would send the value, and a
+		// SAS in the Referer, to another host, and turn a write into a read.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{attempt.Client{HTTP: sender}}}}
@@ -316,7 +312,7 @@ func (a account) client(transport *http.Transport) (*aztables.ServiceClient, err
 
 // parseConnectionString reads text by the rules of
 // https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string.
-// The SDK's own function knows neither Azurite nor another endpoint for a SAS.
+// The SDK's own function does not know Azurite, or another endpoint for a SAS.
 func parseConnectionString(text string) (account, error) {
 	fields := make(map[string]string)
 	for field := range strings.SplitSeq(text, ";") {
@@ -336,13 +332,13 @@ func parseConnectionString(text string) (account, error) {
 		sas:      fields["sharedaccesssignature"],
 	}
 	if a.name == "" {
-		// A SAS is shown with endpoints and without the account that they belong to.
+		// A connection string with a SAS has endpoints and may have no account.
 		if u, err := url.Parse(a.endpoint); err == nil {
 			a.name, _, _ = strings.Cut(u.Host, ".")
 		}
 	}
 	if !accountName.MatchString(a.name) || a.key == "" && a.sas == "" {
-		return account{}, errors.New(envConnectionString + " lacks something; want an AccountName (3 to 24 lower-case letters and digits) or a TableEndpoint, with an AccountKey or a SharedAccessSignature")
+		return account{}, errors.New(envConnectionString + " is incomplete; want an AccountName (3 to 24 lower-case letters and digits) or a TableEndpoint, with an AccountKey or a SharedAccessSignature")
 	}
 	if a.endpoint == "" {
 		protocol, suffix := fields["defaultendpointsprotocol"], fields["endpointsuffix"]
@@ -356,14 +352,14 @@ func parseConnectionString(text string) (account, error) {
 	}
 	a.endpoint = strings.TrimSuffix(a.endpoint, "/")
 	if u, err := url.Parse(a.endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-		return account{}, errors.New(envConnectionString + " names an endpoint that is none; want a URL such as https://ACCOUNT.table.core.windows.net")
+		return account{}, errors.New(envConnectionString + " has an invalid endpoint; want a URL such as https://ACCOUNT.table.core.windows.net")
 	}
 	return a, nil
 }
 
-// newTransport is the SDK's transport with room for idle connections: net/http
-// keeps ten for a host there, and dials anew for every request beyond them. It does not
-// ask for compressed answers, which may be a thousand times as large as what was sent.
+// newTransport returns a transport like the SDK's that keeps more idle connections. The
+// SDK's keeps ten for a host, and dials for every request beyond them. It does not request
+// compressed responses, which may become a thousand times as large.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -378,5 +374,5 @@ func newTransport() *http.Transport {
 	}
 }
 
-// idleConnections is more than the requests that a busy program has under way.
+// idleConnections is greater than the number of requests that a busy program makes at once.
 const idleConnections = 512

@@ -15,24 +15,24 @@ import (
 
 type driver struct {
 	table   *aztables.Client
-	name    string // the table's
+	name    string // name of the table
 	layout  *layout
-	claims  bool // the caller said which layout to lay down in an empty table
+	claims  bool // opening may write the layout record
 	info    kv.Info
 	timeout time.Duration
 	slots   *slots
 	traces  bool   // the client's transport is a tracer
-	close   func() // nil for a client that was handed in
+	close   func() // nil for a client of the program
 }
 
-// setLayout sets what the driver reads and writes.
+// setLayout sets the layout that the driver reads and writes.
 func (d *driver) setLayout(l *layout) {
 	d.layout = l
 	d.info = kv.Info{
 		Name: l.driver, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
 		MaxValueLen:     l.maxValueLen(),
 		MaxAtomicWrites: l.maxAtomicWrites(),
-		EndsCalls:       true, // Close ends the calls under way
+		EndsCalls:       true, // Close ends running calls
 	}
 }
 
@@ -70,8 +70,8 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
-// getMetadata reads a record without its value. The SDK's GetEntity knows no
-// $select, so this is a query for both keys, which the service answers as fast.
+// getMetadata reads a record without its value. The SDK's GetEntity has no $select, so
+// this is a query for both keys, which is as fast.
 func (d *driver) getMetadata(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	none := kv.Found{Record: kv.Record{Key: req.Key}}
 	e, body, err := d.queryOne(ctx, d.layout.partition(req.Key), req.Key, false, req.Meter)
@@ -86,10 +86,10 @@ func (d *driver) getMetadata(ctx context.Context, req kv.GetRequest) (kv.Found, 
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
-// parallelReads is how many requests one GetMany has under way at once.
+// parallelReads is the number of requests of one GetMany that run at once.
 const parallelReads = 32
 
-// GetMany makes a request for each key, so that none waits for another.
+// GetMany makes a request for each key, so that no key waits for another.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return kv.GetEach(ctx, d, req, parallelReads)
 }
@@ -125,8 +125,8 @@ func touchesLive(w kv.Write) bool {
 	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
 }
 
-// findLive answers a touch under CondLive with what is there, as a condition that failed:
-// the store judges it, and touches under its version.
+// findLive returns the entry of a touch under CondLive, as for a failed condition. The
+// store judges it, and touches it under its version.
 func (d *driver) findLive(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	found, err := d.getMetadata(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
 	if err != nil {
@@ -135,11 +135,10 @@ func (d *driver) findLive(ctx context.Context, req kv.WriteRequest) (kv.Outcome,
 	return kv.Outcome{Exists: found.Exists, Found: found.Record}, nil
 }
 
-// noContent spares the answer to an insertion, which repeats the entity.
+// noContent requests an empty response to an insertion, which else repeats the entity.
 var noContent = http.Header{"Prefer": {"return-no-content"}}
 
-// send has the service carry out one operation by itself, and returns the ETag of what
-// it stored.
+// send makes a request for one operation, and returns the ETag of the stored entity.
 func (d *driver) send(ctx context.Context, key string, action aztables.TransactionAction) (azcore.ETag, error) {
 	switch action.ActionType {
 	case aztables.TransactionTypeAdd:
@@ -160,9 +159,9 @@ func (d *driver) send(ctx context.Context, key string, action aztables.Transacti
 	return resp.ETag, err
 }
 
-// refusal returns what became of a write that the service refused with code, if code
-// says that there is nothing to delete, or that the condition does not hold: what is
-// there instead is read then.
+// refusal returns the result of a write that the service refused with code, if code says
+// that there is nothing to delete or that the condition failed. After a failed condition it
+// reads the entry.
 func (d *driver) refusal(ctx context.Context, req kv.WriteRequest, code aztables.TableErrorCode, mayHaveApplied bool) (result kv.WriteResult, ok bool) {
 	switch {
 	case req.Kind == kv.KindDelete && req.Condition.Kind == kv.CondNone && absent(code):

@@ -24,8 +24,8 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) Do(r *http.Request) (*http.Response, error) { return t(r) }
 
-// The rule: a driver has the shards of its options, a key is in that of its group, and a
-// scan within a group asks that one alone.
+// The rule: a driver has the shards of its options. A key is in the shard of its group, and a
+// scan within a group makes requests only to this shard.
 func TestShards(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -62,12 +62,11 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// The rule: GetMany yields each key once, as soon as its answer is there: keys whose
-// requests hang or are throttled hold up no others, and neither do those whose answers
-// are errors.
+// The rule: GetMany yields each key once, as soon as its response arrives. Requests that
+// hang, are throttled or fail do not delay other keys.
 func TestGetManyDoesNotWait(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // which fails where all wait for each other
+	synctest.Test(t, func(t *testing.T) { // it fails if all goroutines wait for each other
 		f := newFake(t, "kv1")
 		release := make(chan struct{})
 		client := fakeClient(t, "http://account.example", transport(func(r *http.Request) (*http.Response, error) {
@@ -115,7 +114,7 @@ func TestGetManyDoesNotWait(t *testing.T) {
 			}
 			got[found.Key], failed[found.Key] = found.Exists, err
 			switch len(got) {
-			case len(keys) - 4: // all but the slow ones
+			case len(keys) - 4: // all except the slow ones
 				for key, exists := range want {
 					if is, ok := got[key]; !ok || is != exists || failed[key] != nil {
 						t.Errorf("%s is yielded: %t, exists: %t, %v; want it before the slow ones, exists: %t", key, ok, is, failed[key], exists)
@@ -137,8 +136,8 @@ func TestGetManyDoesNotWait(t *testing.T) {
 	})
 }
 
-// The rule: Close ends calls without a deadline that hang in the service: at once, with
-// ErrClosed, and from writes with ErrIndeterminate too. It leaves nothing running.
+// The rule: Close ends calls without a deadline that hang in the service at once, with
+// ErrClosed, and writes also with ErrIndeterminate. No goroutine stays.
 func TestCloseEndsHangingCalls(t *testing.T) {
 	t.Parallel()
 	for op := range operations(context.Background(), nil, kv.Version{}) {
@@ -147,7 +146,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 		}
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { // which fails where a goroutine is left
+			synctest.Test(t, func(t *testing.T) { // it fails if a goroutine stays
 				f := newFake(t, "kv1")
 				var hanging atomic.Bool
 				var requests atomic.Int32
@@ -185,7 +184,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 	}
 }
 
-// The rule: Close hangs up on the service where a call of Open's client hangs.
+// The rule: Close closes the connection on which a call of Open's client hangs.
 func TestCloseHangsUp(t *testing.T) {
 	f := newFake(t, "kv1")
 	arrived, left := make(chan struct{}), make(chan struct{})

@@ -9,8 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Ensure creates what the store of a URL needs, as [EnsureWith] does, with the
-// credentials of [Open].
+// Ensure is [EnsureWith] for the table of a URL: see [Open].
 func Ensure(ctx context.Context, url string) error {
 	const op = "ensure"
 	c, err := Connect(ctx, url)
@@ -25,17 +24,17 @@ func Ensure(ctx context.Context, url string) error {
 	return d.ensure(ctx, op)
 }
 
-// EnsureWith creates table, and its layout record, unless they exist. There is nothing
-// else to set up: a table has no settings, and [Sweep] does what a native TTL does
-// elsewhere. Nil options stand for the zero [Options], and so for skykv's own layout.
+// EnsureWith creates the table and its layout record, if they do not exist yet. A table
+// has no settings, and no TTL: see [Sweep]. Nil options mean the defaults, with skykv's own
+// layout.
 //
-// It returns [kv.ErrIncompatible] when the table has another layout or number of
-// shards, or entities of somebody else's, and leaves it as it is. Entities without a
-// layout record are somebody else's, unless the layout is provider.LayoutAlien and they
-// are the reference platform's. It returns [kv.ErrUnavailable] for up to a minute after a table of that name was
-// deleted, and [kv.ErrPermission] when the credentials do not permit what is needed. To
-// create a table they need the role Storage Table Data Contributor, or the permission
-// create of a SAS for the account.
+// A table with another layout, other shards, or entities of another program is
+// [kv.ErrIncompatible], and EnsureWith does not change it. Entities without a layout record
+// belong to another program, unless the layout is [provider.LayoutAlien] and they are the
+// reference platform's. EnsureWith returns [kv.ErrUnavailable] for up to a minute after a
+// table of that name was deleted, and [kv.ErrPermission] if the credentials do not suffice.
+// To create a table they need the role Storage Table Data Contributor, or the permission
+// create of a SAS for the account. The other errors are the errors of [New].
 func EnsureWith(ctx context.Context, client *aztables.ServiceClient, table string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, table, opts)
@@ -67,7 +66,7 @@ func (d *driver) createTable(ctx context.Context) error {
 	case err == nil, code == aztables.TableAlreadyExists:
 		return nil
 	case code == aztables.TableBeingDeleted:
-		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("table %s is being deleted, try again in a minute: %w", d.name, redact(err))}
+		return &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("table %s is being deleted; try again in a minute: %w", d.name, redact(err))}
 	}
 	return call.failRead(err)
 }

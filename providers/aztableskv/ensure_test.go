@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: EnsureWith creates the table and its layout record, leaves what is there as it
-// is, and refuses another number of shards.
+// The rule: EnsureWith creates the table and its layout record, does not change existing
+// ones, and refuses another number of shards.
 func TestEnsureWith(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -45,13 +45,13 @@ func TestEnsureWith(t *testing.T) {
 	}
 }
 
-// The rule: EnsureWith asks for nothing that is there already, so that credentials that
-// may not create a table do for one that exists.
+// The rule: EnsureWith does not create what exists, so an existing table needs no
+// permission to create one.
 func TestEnsureWithRequests(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
-		table string // that is there
+		table string // the existing table
 		want  []string
 	}{
 		{"no table", "", []string{"GET list", "POST table", "GET list", "GET list", "POST entity"}},
@@ -73,7 +73,7 @@ func TestEnsureWithRequests(t *testing.T) {
 	}
 }
 
-// The rule: what stands in the way has its sentinel.
+// The rule: every obstacle has its sentinel.
 func TestEnsureWithFails(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -124,7 +124,7 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// clearEnvironment leaves the environment without credentials.
+// clearEnvironment removes the credentials from the environment.
 func clearEnvironment(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{envConnectionString, envKey, envSAS, trust.EnvHosts} {
@@ -132,7 +132,7 @@ func clearEnvironment(t *testing.T) {
 	}
 }
 
-// trusting makes the environment name an endpoint of the account "account", with its key.
+// trusting sets an endpoint and the key of the account "account" in the environment.
 func trusting(t *testing.T, endpoint string) {
 	t.Helper()
 	clearEnvironment(t)

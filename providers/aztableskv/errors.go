@@ -23,14 +23,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Error codes beside those that aztables declares.
+// Error codes that aztables does not declare.
 // https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 const (
 	codeServerBusy                = "ServerBusy"
 	codeInvalidAuthenticationInfo = "InvalidAuthenticationInfo"
 )
 
-// failRead returns the error of a failed read as the store wants it.
+// failRead returns the error of a request that ended with err.
 func (a *attempts) failRead(err error) *kv.Error {
 	switch {
 	case a.over == nil || !errors.Is(err, a.over):
@@ -38,23 +38,24 @@ func (a *attempts) failRead(err error) *kv.Error {
 	case a.timedOut && a.last == nil:
 		return &kv.Error{Kind: kv.ErrUnavailable, Err: attempt.ErrStoreTimeout}
 	case a.timedOut:
-		return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", attempt.ErrStoreTimeout, redact(a.last))}
+		return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w; the last attempt ended with: %w", attempt.ErrStoreTimeout, redact(a.last))}
 	case a.last == nil:
 		return &kv.Error{Err: redact(err)}
 	}
-	// The end of the context hides why the call took that long.
-	return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w after an attempt that failed: %w", redact(err), redact(a.last))}
+	// The context ended before another attempt: the last attempt's error says why it
+	// took so long.
+	return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w; the last attempt ended with: %w", redact(err), redact(a.last))}
 }
 
-// failWrite is failRead for a call that may have changed something.
+// failWrite is failRead for a write.
 func (a *attempts) failWrite(err error) *kv.Error {
 	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
 
-// kindOf returns the sentinel that an error of the SDK matches, when it is not the
-// end of the call's context.
+// kindOf returns the sentinel of an error of the SDK, other than the end of the call's
+// context.
 func kindOf(err error) error {
 	answer := answerOf(err)
 	switch {
@@ -66,7 +67,7 @@ func kindOf(err error) error {
 	return kv.ErrUnavailable
 }
 
-// opError is the error of an operation outside of any store.
+// opError completes the error of a function that is not an operation of a store.
 func opError(op string, err error) error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {
@@ -76,37 +77,37 @@ func opError(op string, err error) error {
 	return &e
 }
 
-// errInvalid is the error of an argument.
+// errInvalid returns the error of an invalid argument.
 func errInvalid(op, format string, args ...any) error {
 	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
 }
 
-// errForeign is the error of something that skykv did not write.
+// errForeign says what is not skykv's.
 func errForeign(what, want string) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s is not what skykv writes; want %s", what, want)}
 }
 
-// errAnswer is the error of an answer to a read that cannot be the service's.
+// errAnswer returns the error of a read whose response the service cannot have sent.
 func errAnswer(err error) error { return &kv.Error{Kind: kv.ErrUnavailable, Err: err} }
 
-// What an answer that cannot be the service's lacks, or has too much.
+// The errors of responses that the service cannot have sent.
 var (
-	errNoETag     = errors.New("the service's answer has no ETag")
-	errNoList     = errors.New("the service's answer has no list of entities")
-	errOther      = errors.New("the service's answer has an entity that was not asked for")
-	errRedirected = errors.New("the answer is not the service's: the client followed a redirect")
+	errNoETag     = errors.New("the response is not from the service: it has no ETag")
+	errNoList     = errors.New("the response is not from the service: it has no list of entities")
+	errOther      = errors.New("the response is not from the service: it has an entity that was not requested")
+	errRedirected = errors.New("the response is not from the service: the HTTP client followed a redirect")
 )
 
-// errNotProvisioned adds to an error that there is no table what creates it.
+// errNotProvisioned adds to the error of a missing table that Ensure creates it.
 func (d *driver) errNotProvisioned(err error) error {
 	if own, ok := err.(*kv.Error); ok && own.Kind == kv.ErrNotProvisioned {
-		own.Err = fmt.Errorf("there is no table %s, Ensure creates it: %w", d.name, own.Err)
+		own.Err = fmt.Errorf("there is no table %s; Ensure creates it: %w", d.name, own.Err)
 	}
 	return err
 }
 
-// refusedCredential reports whether err says that there is no token for the
-// request, which then was not sent.
+// refusedCredential reports whether err says that there is no token for the request. The
+// request was not sent then.
 func refusedCredential(err error) bool {
 	if _, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok {
 		return true
@@ -119,37 +120,37 @@ func refusedCredential(err error) bool {
 	return false
 }
 
-// credentialUnavailable is the type of the errors of credentials that have
-// nothing to offer; azidentity exports no more than their constructor.
+// credentialUnavailable is the type of the errors of missing credentials. azidentity
+// exports only its constructor.
 var credentialUnavailable = reflect.TypeOf(azidentity.NewCredentialUnavailableError(""))
 
-// answer is what the service said to a request.
+// answer is what the response to a request says.
 type answer struct {
-	status int // 0 without an answer
+	status int // 0 without a response
 	code   aztables.TableErrorCode
 
-	// Of the answer to a transaction:
-	index int      // of the operation that made it fail, or -1
-	etags []string // of its operations, "" for a deletion
+	// These are set by the response to a transaction.
+	index int      // index of the operation that made it fail, or -1
+	etags []string // the ETags of its operations, "" for a deletion
 }
 
-// mayHaveApplied reports whether the request may have changed something, or may yet.
+// mayHaveApplied reports whether the request may have been applied, or may still be.
 func (a answer) mayHaveApplied() bool {
 	switch {
-	case a.status < 400, // a redirect is no answer of the service's
+	case a.status < 400, // the service sends no redirects
 		a.status == http.StatusRequestTimeout:
 		return true
 	case a.status == http.StatusServiceUnavailable:
-		// The service turns requests away with this code before it executes them; a
-		// proxy's 503 says nothing of the kind.
+		// The service refuses requests with this code before it executes them. A 503
+		// of a proxy does not say so.
 		// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 		return a.code != codeServerBusy
 	}
 	return a.status >= 500
 }
 
-// complete completes the SDK's error for the answer: what a transaction failed with is
-// in the answer's body, which is not read again.
+// complete adds the code and status of a failed transaction, which are in the response's
+// body, to the SDK's error.
 func (a answer) complete(err error) error {
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok && e.StatusCode == http.StatusAccepted {
 		e.StatusCode, e.ErrorCode = a.status, string(a.code)
@@ -157,8 +158,8 @@ func (a answer) complete(err error) error {
 	return err
 }
 
-// answerOf returns the answer that err describes. An error's code in the answer to a success
-// or a redirect says nothing.
+// answerOf returns the answer that err describes. An error code in a successful response
+// or a redirect means nothing.
 func answerOf(err error) answer {
 	a := answer{index: -1}
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
@@ -169,7 +170,7 @@ func answerOf(err error) answer {
 	return a
 }
 
-// codeOf returns the service's error code behind err, "" when there is none.
+// codeOf returns the service's error code in err, "" if there is none.
 func codeOf(err error) aztables.TableErrorCode { return answerOf(err).code }
 
 // absent reports whether code says that there is no such entity.
@@ -177,7 +178,7 @@ func absent(code aztables.TableErrorCode) bool {
 	return code == aztables.ResourceNotFound || code == aztables.EntityNotFound
 }
 
-// refused reports whether code says that a condition does not hold.
+// refused reports whether code says that a condition failed.
 func refused(code aztables.TableErrorCode, cond kv.ConditionKind) bool {
 	switch cond {
 	case kv.CondAbsent:
@@ -203,20 +204,20 @@ func (a answer) kind() error {
 	case a.status == http.StatusTooManyRequests:
 		return kv.ErrThrottled
 	case a.status < 400, a.status == http.StatusRequestTimeout, a.status >= 500:
-		return kv.ErrUnavailable // below 400, the answer cannot be the service's
+		return kv.ErrUnavailable // below 400, the response is not from the service
 	}
 	return nil
 }
 
-// faultOfOne reports whether the service refused a transaction for what is wrong
-// with a single write, so that the others have a chance without it.
+// faultOfOne reports whether the service refused a transaction because of a single write,
+// so that the other writes may succeed without it.
 func (a answer) faultOfOne() bool {
 	return a.status >= 400 && a.status < 500 && a.kind() == nil
 }
 
-// readTransaction reads the answer to a transaction, which has the status 202 in any
-// case: what became of it is in the parts of the body. Nothing is believed of an answer
-// that is not complete, and it keeps the status 202.
+// readTransaction reads the response to a transaction. Its status is always 202; the
+// result is in the parts of the body. An incomplete response keeps the status 202, and
+// nothing of it counts.
 // https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 func readTransaction(resp *http.Response) answer {
 	unreadable := answer{status: resp.StatusCode, index: -1}
@@ -227,8 +228,8 @@ func readTransaction(resp *http.Response) answer {
 	if told := readError(body); told.Code != "" { // the transaction itself was malformed
 		return answer{status: http.StatusBadRequest, code: told.Code, index: -1}
 	}
-	// The operations' answers are the parts of the one part that there is. What comes
-	// after their closing boundary is of no interest: Azure Cosmos DB sends nothing.
+	// The operations' responses are the parts of the only part. The bytes after their
+	// closing boundary do not matter: Azure Cosmos DB sends none.
 	whole, err := multipartReader(resp.Header, body).NextPart()
 	if err != nil {
 		return unreadable
@@ -240,7 +241,7 @@ func readTransaction(resp *http.Response) answer {
 	parts, buffer := multipartReader(http.Header(whole.Header), body), bufio.NewReaderSize(nil, 1<<10)
 	for {
 		part, err := parts.NextPart()
-		if err == io.EOF && a.status != 0 { // exactly this error tells that the last boundary was there
+		if err == io.EOF && a.status != 0 { // only this error means that the closing boundary was read
 			return a
 		}
 		if err != nil {
@@ -255,7 +256,7 @@ func readTransaction(resp *http.Response) answer {
 		switch status := one.StatusCode; {
 		case err != nil, status < 200, status >= 300 && status < 400:
 			return unreadable
-		case status >= 400: // the failure of one is that of all
+		case status >= 400: // if one fails, all fail
 			told := readError(text)
 			a.status, a.code, a.index = status, told.Code, told.index()
 		case a.status == 0:
@@ -265,9 +266,9 @@ func readTransaction(resp *http.Response) answer {
 	}
 }
 
-// carriedOut reports whether the answer tells that a transaction of these operations was
-// carried out: as many parts as operations, each a success, and an ETag in all but
-// those of deletions.
+// carriedOut reports whether the answer says that a transaction of these operations was
+// carried out: it has one successful part for each operation, with an ETag unless the
+// operation is a deletion.
 func (a answer) carriedOut(actions []aztables.TransactionAction) bool {
 	if a.status >= 300 || len(a.etags) != len(actions) {
 		return false
@@ -280,14 +281,14 @@ func (a answer) carriedOut(actions []aztables.TransactionAction) bool {
 	return true
 }
 
-// multipartReader reads the parts of a body, of which there are none unless its header
-// names a boundary.
+// multipartReader returns a reader of the parts of a body. Without a boundary in the
+// header there are none.
 func multipartReader(header http.Header, body []byte) *multipart.Reader {
 	_, params, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	return multipart.NewReader(bytes.NewReader(body), params["boundary"])
 }
 
-// serviceError is an error as the service writes it.
+// serviceError is an error in the service's JSON.
 type serviceError struct {
 	Code    aztables.TableErrorCode `json:"code"`
 	Message struct {
@@ -305,7 +306,7 @@ func readError(body []byte) serviceError {
 	return told.Error
 }
 
-// index returns the index of an operation that the message starts with, such as
+// index returns the index of an operation at the start of the message, such as
 // "3:The specified resource does not exist.", or -1.
 func (e serviceError) index() int {
 	at, _, _ := strings.Cut(e.Message.Value, ":")

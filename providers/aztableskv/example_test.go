@@ -32,7 +32,7 @@ func ExampleOpen() {
 func ExampleOpen_azurite() {
 	ctx := context.Background()
 	const url = "aztables://devstoreaccount1/kv1?endpoint=http://127.0.0.1:10002/devstoreaccount1"
-	if err := aztableskv.Ensure(ctx, url); err != nil { // creates the table unless it is there
+	if err := aztableskv.Ensure(ctx, url); err != nil { // creates the table unless it exists
 		log.Fatal(err)
 	}
 	store, err := aztableskv.Open(ctx, url)
@@ -64,7 +64,7 @@ func ExampleNew() {
 	defer store.Close() // the client stays open
 }
 
-// A program that uses a store, and sweeps it every hour beside that.
+// A program that uses a store, and sweeps it every hour.
 func ExampleSweep() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -30,8 +30,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// fake is a table service of one table, in memory, that speaks the protocol of
-// the real one and does on demand what the emulator does not.
+// fake is a table service of one table, in memory. It has the protocol of the real service,
+// and can do what the emulator cannot.
 type fake struct {
 	t testing.TB
 
@@ -41,20 +41,20 @@ type fake struct {
 	changes  int
 	requests []string // "METHOD what", such as "GET entity"
 
-	// fault, when set, is asked before every request what goes wrong with it.
+	// fault, if set, returns the fault of a request.
 	fault func(r *http.Request) fault
 
-	maxPage    int  // entities in one page, 0: as asked for
-	emptyPages bool // an empty page stands in front of every other
-	noNextRow  bool // continuations come without a row key when they can
-	noETags    bool // listings have no ETags, whatever is asked for
+	maxPage    int  // entities in one page, 0: as requested
+	emptyPages bool // an empty page precedes every other
+	noNextRow  bool // continuations have no row key if possible
+	noETags    bool // listings never have ETags
 
 	refused map[string]*failure // writes to these row keys
-	noIndex bool                // failed transactions do not say which operation failed
+	noIndex bool                // the responses to failed transactions do not say which operation failed
 
 	queries []url.Values // of listings
 	prefer  string       // of the last insertion
-	largest int          // body of a request
+	largest int          // greatest size of a request's body
 }
 
 type fakeKey struct{ partition, row string }
@@ -65,25 +65,25 @@ type fakeEntity struct {
 	timestamp  time.Time
 }
 
-// fault is what goes wrong with a request.
+// fault describes the failure of a request.
 type fault struct {
-	status  int    // answer with this status and code instead of serving it
-	code    string // error code of the answer
-	text    string // message of the answer
+	status  int    // respond with this status and code instead of serving it
+	code    string // error code of the response
+	text    string // message of the response
 	serve   bool   // serve the request before the fault
-	cut     bool   // cut the connection instead of answering
-	noETag  bool   // leave the ETag out of the answer's header
-	index   int    // of the operation that fails a transaction
-	plain   bool   // answer with plain text, as a proxy does
+	cut     bool   // close the connection instead of responding
+	noETag  bool   // omit the ETag of the response's header
+	index   int    // index of the operation that makes a transaction fail
+	plain   bool   // respond with plain text, as a proxy does
 	headers http.Header
-	edit    func(body string) string // changes the answer that was served
+	edit    func(body string) string // changes the response
 }
 
 func newFake(t testing.TB, table string) *fake {
 	return &fake{t: t, table: table, entities: make(map[fakeKey]*fakeEntity)}
 }
 
-// client returns an SDK client of the fake behind a real connection.
+// client returns an SDK client of the fake over a real connection.
 func (f *fake) client() *aztables.ServiceClient {
 	f.t.Helper()
 	server := httptest.NewServer(f)
@@ -93,10 +93,9 @@ func (f *fake) client() *aztables.ServiceClient {
 	return fakeClient(f.t, server.URL, &http.Client{Transport: ownBodies{transport}})
 }
 
-// ownBodies gives every attempt a body of its own. azcore (v1.24.0) rewinds the
-// one body of all attempts while net/http may still look for its end in an
-// attempt that was answered: a data race, which with delays of a second between
-// attempts is harmless, and which the race detector would report here.
+// ownBodies sets a new body for every attempt. azcore (v1.24.0) rewinds the one body of all
+// attempts while net/http may still read its end in an earlier attempt. With the usual
+// delays between attempts this data race is harmless, but the race detector reports it.
 type ownBodies struct{ http.RoundTripper }
 
 func (o ownBodies) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -111,8 +110,7 @@ func (o ownBodies) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.RoundTripper.RoundTrip(r)
 }
 
-// Do makes the fake a transport without any connection, for tests in a bubble of
-// fake time.
+// Do makes the fake a transport without a connection, for tests with synctest.
 func (f *fake) Do(r *http.Request) (resp *http.Response, err error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
@@ -146,7 +144,7 @@ func fakeClient(t testing.TB, endpoint string, transport policy.Transporter) *az
 	return client
 }
 
-// claiming returns options by which New lays down a layout in an empty table, skykv's own
+// claiming returns options with which New sets up an empty table, in skykv's own layout
 // unless they name another.
 func claiming(opts *Options) *Options {
 	var own Options
@@ -157,7 +155,7 @@ func claiming(opts *Options) *Options {
 	return &own
 }
 
-// quick repeats as the SDK does, without its delays.
+// quick retries like the SDK, without its delays.
 var quick = policy.RetryOptions{RetryDelay: time.Millisecond}
 
 // store opens a store on the fake's table.
@@ -184,7 +182,7 @@ func (f *fake) take() []string {
 	return requests
 }
 
-// setFault sets the fault for the requests to come; nil heals the service.
+// setFault sets the fault of the next requests; nil means none.
 func (f *fake) setFault(fault func(r *http.Request) fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -223,7 +221,7 @@ func quoted(s string) json.RawMessage {
 	return text
 }
 
-// failure is an answer with an error.
+// failure is a response with an error.
 type failure struct {
 	status     int
 	code, text string
@@ -308,8 +306,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// refuse answers with the failure of a fault, which for a transaction is one of
-// its operations' when its status says that the request itself is fine.
+// refuse responds with the failure of a fault. In a transaction, one of the operations fails
+// if the status says that the request itself is valid.
 func (f *fake) refuse(w http.ResponseWriter, fault fault, batch bool) {
 	maps.Copy(w.Header(), fault.headers)
 	refused := &failure{fault.status, fault.code, cmp.Or(fault.text, "text of the service")}
@@ -413,14 +411,14 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 	return key, f.write(key, properties), nil, nil
 }
 
-// merged returns the properties of an entity, changed by others.
+// merged returns the properties of an entity after a merge.
 func merged(properties, by map[string]json.RawMessage) map[string]json.RawMessage {
 	properties = maps.Clone(properties)
 	maps.Copy(properties, by)
 	return properties
 }
 
-// tombstoneClause is what a sweep's filter says of tombstones.
+// tombstoneClause is the part of a sweep's filter about tombstones.
 var tombstoneClause = regexp.MustCompile(` and \(x gt 1L or Timestamp lt datetime'([^']*)'\)`)
 
 var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le|lt) (?:'([^']*)'|(\d+)L)`)
@@ -495,8 +493,8 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 	slices.SortFunc(keys, func(a, b fakeKey) int {
 		return cmp.Or(strings.Compare(a.partition, b.partition), strings.Compare(a.row, b.row))
 	})
-	// A continuation names the first entity of the next page; one without a row
-	// key, the start of a partition. A mark tells the page behind an empty one.
+	// A continuation has the first entity of the next page or, without a row key, the
+	// start of a partition. A mark shows that the page before was empty.
 	nextPartition, behindEmpty := strings.CutPrefix(query.Get("NextPartitionKey"), "empty!")
 	from := fakeKey{nextPartition, query.Get("NextRowKey")}
 	keys = slices.DeleteFunc(keys, func(key fakeKey) bool {
@@ -541,7 +539,7 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 				property, _, _ := strings.Cut(name, "@")
 				return !slices.Contains(selected, property)
 			})
-			for _, name := range selected { // the real service names what is not there
+			for _, name := range selected { // the real service returns names of absent properties
 				if e[name] == nil {
 					e[name] = json.RawMessage("null")
 				}
@@ -612,13 +610,13 @@ func (f *fake) batch(w http.ResponseWriter, r *http.Request) {
 	f.answerBatch(w, answers, "")
 }
 
-// part is the answer to one operation of a transaction.
+// part is the response to one operation of a transaction.
 type part struct {
 	etag    string // "" for a deletion
 	refused *failure
 }
 
-// answerBatch writes the answer to a transaction, with status 202 in any case.
+// answerBatch writes the response to a transaction. Its status is always 202.
 func (f *fake) answerBatch(w http.ResponseWriter, answers []part, index string) {
 	var b bytes.Buffer
 	b.WriteString("--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_1\r\n\r\n")

@@ -22,10 +22,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-const secretValue = "the value nobody may see"
+const secretValue = "the value that no message may contain"
 
-// operations are the calls of a store that reach the service, on a key that
-// holds secretValue at version.
+// operations are the calls of a store that make requests, on a key with secretValue at
+// version.
 func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string]func() error {
 	value := []byte(secretValue)
 	return map[string]func() error{
@@ -53,8 +53,8 @@ func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string
 	}
 }
 
-// sameShard returns items whose keys are in one of the default shards, "k0" and
-// on, so that a batch of them is one transaction.
+// sameShard returns items whose keys are in one of the default shards, so that a batch of
+// them is one transaction.
 func sameShard(n int, value []byte) []kv.Item {
 	var items []kv.Item
 	for i := 0; len(items) < n; i++ {
@@ -73,15 +73,15 @@ func keysOf(items []kv.Item) []string {
 	return keys
 }
 
-// writes reports whether the first request of an operation may change something, or, of
-// a deletion by prefix, a later one. That of a touch without a version reads.
+// writes reports whether the first request of an operation writes or, for a deletion by
+// prefix, a later one. The first request of a touch without a version reads.
 func writes(op string) bool {
 	return strings.Contains(op, "put") || strings.Contains(op, "delete") || op == "touch by version" || op == "atomic write"
 }
 
-// The rule: every refusal of the service has its sentinel, a write that was
-// refused before it was executed is not indeterminate, one that the service
-// failed to execute is, and no message holds a value or the service's text.
+// The rule: every refusal of the service has its sentinel. A write that the service refused
+// before it executed it is not indeterminate. A write that it failed to execute is. No
+// message contains a value or the service's text.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -119,7 +119,7 @@ func TestRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			test.fault.text = "text with " + secretValue
-			test.fault.index = -1 // a transaction is refused as other requests are
+			test.fault.index = -1 // a transaction is refused like other requests
 			ops := operations(t.Context(), s, version)
 			f.setFault(func(*http.Request) fault { return test.fault })
 			for _, op := range []string{"get", "exists", "put", "put if absent", "put by version", "delete", "delete by version", "touch", "touch by version"} {
@@ -146,13 +146,13 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// kinds are the sentinels that errors of the service may match.
+// kinds are the sentinels of the service's errors.
 var kinds = []error{
 	kv.ErrNotFound, kv.ErrConditionFailed, kv.ErrNotProvisioned, kv.ErrIncompatible, kv.ErrPermission,
 	kv.ErrThrottled, kv.ErrUnavailable, kv.ErrIndeterminate, kv.ErrInvalidOption,
 }
 
-// shows fails the test if err, or an error below it, has a message with text.
+// shows fails the test if err, or an error that it wraps, has a message with text.
 func shows(t *testing.T, err error, text string) {
 	t.Helper()
 	if err == nil {
@@ -176,8 +176,7 @@ func shows(t *testing.T, err error, text string) {
 	}
 }
 
-// The rule: a condition that fails after attempts that the service turned away
-// is just that.
+// The rule: a condition that fails after refused attempts is only a failed condition.
 func TestConflictAfterThrottling(t *testing.T) {
 	t.Parallel()
 	for _, busy := range []fault{{status: 503, code: "ServerBusy"}, {status: 429, plain: true}} {
@@ -209,7 +208,7 @@ func TestConflictAfterThrottling(t *testing.T) {
 	}
 }
 
-// lost are the ways in which the answer to a request that was served is lost.
+// lost are the ways to lose the response to a request.
 var lost = map[string]fault{
 	"connection cut":  {serve: true, cut: true},
 	"internal error":  {serve: true, status: 500, code: "InternalError"},
@@ -217,8 +216,8 @@ var lost = map[string]fault{
 	"proxy's 503":     {serve: true, status: 503, plain: true},
 }
 
-// The rule: an attempt whose answer was lost makes every later error of the
-// write indeterminate, a refusal of the retry included.
+// The rule: after an attempt whose response was lost, every later error of the write is
+// indeterminate, also a refusal of the retry.
 func TestLostAnswerThenRefused(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []fault{
@@ -237,7 +236,7 @@ func TestLostAnswerThenRefused(t *testing.T) {
 			}
 			n := 0
 			f.setFault(func(r *http.Request) fault {
-				if r.Method == "GET" { // it may be one of the operation before, which has left it
+				if r.Method == "GET" { // it may be a request that the operation before has left
 					return refusal
 				}
 				if n++; n == 1 {
@@ -252,8 +251,8 @@ func TestLostAnswerThenRefused(t *testing.T) {
 	}
 }
 
-// The rule: when what stands in the way of a condition cannot be read, the write
-// is indeterminate only if an earlier attempt may have been applied.
+// The rule: if the read after a failed condition fails, the write is indeterminate only if
+// an earlier attempt may have been applied.
 func TestConflictThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {
@@ -287,16 +286,16 @@ func TestConflictThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// The rule: what was never sent is not indeterminate, and an endpoint that
-// cannot be reached is ErrUnavailable, also when the end of the context ends the
-// attempts. The signature of a SAS is in no message.
+// The rule: a write that was never sent is not indeterminate. An endpoint that cannot be
+// reached is ErrUnavailable, also if the context ends before the attempts do. No message
+// contains the signature of a SAS.
 func TestDeadEndpoint(t *testing.T) {
 	t.Parallel()
-	// A port that no program gets by chance, as it may that of a closed server.
+	// No program gets this port by chance, unlike the port of a closed server.
 	const dead = "http://127.0.0.1:1"
 	const secret = "s3cr3t%2Fsignature"
 	client, err := aztables.NewServiceClientWithNoCredential(dead+"?sv=2019-02-02&sp=raud&sig="+secret, &aztables.ClientOptions{
-		// A user's policy that wraps errors, whose text then holds the URL as well.
+		// A program's policy wraps errors, and their text also contains the URL.
 		ClientOptions: policy.ClientOptions{PerCallPolicies: []policy.Policy{wrapping{}}},
 	})
 	if err != nil {
@@ -322,7 +321,7 @@ func TestDeadEndpoint(t *testing.T) {
 				t.Errorf("%s: %v; want context.Canceled", op, err)
 			}
 			if ends && (op == "scan" || op == "delete prefix") {
-				continue // the store need not wait for what the shards report
+				continue // the store need not wait for all shards
 			}
 			if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
 				t.Errorf("%s: %v; want ErrUnavailable, and not ErrIndeterminate: nothing was sent", op, err)
@@ -350,12 +349,12 @@ func (wrapping) Do(req *policy.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// The rule: a context that ends while a write is under way leaves its fate open,
-// and one that ended before does not.
+// The rule: if the context ends during a write, it is ErrIndeterminate. If the context ended
+// before, it is not.
 func TestCancelledWrites(t *testing.T) {
 	t.Parallel()
 	for op := range operations(t.Context(), nil, kv.Version{}) {
-		f := newFake(t, "kv1") // of its own: a scan's requests may outlive it
+		f := newFake(t, "kv1") // not shared: a scan's requests may outlive the scan
 		s := f.store(nil)
 		version, err := s.Put(t.Context(), "a", []byte("1"))
 		if err != nil {
@@ -379,12 +378,12 @@ func TestCancelledWrites(t *testing.T) {
 		})
 		err = operations(ctx, s, version)[op]()
 		if want := writes(op) && op != "delete prefix"; !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrIndeterminate) != want {
-			t.Errorf("%s, cancelled under way: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
+			t.Errorf("%s, cancelled while it runs: %v; want context.Canceled, and ErrIndeterminate: %t", op, err, want)
 		}
 	}
 }
 
-// The rule: Options.Retry decides on repetitions as it would in the client.
+// The rule: Options.Retry decides on retries as in the client.
 func TestRetryOptions(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -411,8 +410,8 @@ func TestRetryOptions(t *testing.T) {
 	}
 }
 
-// The rule: without options, a throttled store repeats as the SDK does, waiting
-// as long as the service asks for.
+// The rule: without options, a throttled store retries like the SDK, and waits as long as
+// the service requests.
 func TestDefaultRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, "kv1")
@@ -437,8 +436,8 @@ func TestDefaultRetry(t *testing.T) {
 	})
 }
 
-// The rule: a write that the service confirmed without an ETag has no version
-// that could be handed out.
+// The rule: a write that the service confirmed without an ETag has no version, and is an
+// error.
 func TestMissingETag(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -452,8 +451,8 @@ func TestMissingETag(t *testing.T) {
 	}
 }
 
-// The rule: credentials that give no token are ErrPermission, and nothing of the
-// write was sent.
+// The rule: credentials without a token are ErrPermission, and nothing of the write was
+// sent.
 func TestRefusedTokens(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -465,7 +464,7 @@ func TestRefusedTokens(t *testing.T) {
 	t.Cleanup(identity.Close)
 	for name, cred := range map[string]azcore.TokenCredential{
 		"unavailable": tokens(func(ctx context.Context) error {
-			// Such as the endpoint of managed identities on a machine that has none.
+			// For example the endpoint of managed identities on a machine without one.
 			r, err := http.NewRequestWithContext(ctx, "GET", identity.URL, nil)
 			if err != nil {
 				return err
@@ -497,9 +496,9 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
-// The rule: a write that still waits for a token when its context ends was not
-// sent, and is indeterminate only if an earlier attempt may have been applied.
-// Of a client that does not tell, it is so in any case.
+// The rule: if a write waits for a token when its context ends, it was not sent. It is
+// indeterminate only if an earlier attempt may have been applied. With a client that does
+// not report what it sends, it is always indeterminate.
 func TestTokensThatAreAwaited(t *testing.T) {
 	t.Parallel()
 	identity := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200) }))
@@ -507,12 +506,12 @@ func TestTokensThatAreAwaited(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		traces        bool // as Open's client does
-		sent          int  // requests before
+		sent          int  // number of requests before
 		fault         fault
 		indeterminate bool
 	}{
 		{"at once", true, 0, fault{}, false},
-		{"after a lost answer", true, 1, fault{serve: true, cut: true}, true},
+		{"after a lost response", true, 1, fault{serve: true, cut: true}, true},
 		{"after throttling", true, 1, fault{status: 503, code: "ServerBusy"}, false},
 		{"at once, by a client of one's own", false, 0, fault{}, true},
 	} {
@@ -530,7 +529,7 @@ func TestTokensThatAreAwaited(t *testing.T) {
 				defer cancel()
 				asked := 0
 				cred := tokens(func(ctx context.Context) error {
-					// Credentials have connections of their own, and the call's context.
+					// Credentials have their own connections, and the call's context.
 					r, err := http.NewRequestWithContext(ctx, "GET", identity.URL, nil)
 					if err != nil {
 						return err
@@ -567,8 +566,8 @@ func TestTokensThatAreAwaited(t *testing.T) {
 	}
 }
 
-// The rule: the client of Open tells what was sent: a write whose context ends
-// under way may have been applied.
+// The rule: the client of Open reports what it sends. If the context ends while a write is
+// under way, the write may have been applied.
 func TestOpenTraces(t *testing.T) {
 	f := newFake(t, "kv1")
 	server := httptest.NewServer(f)
@@ -590,7 +589,7 @@ func TestOpenTraces(t *testing.T) {
 			return fault{}
 		})
 		if err := operations(ctx, s, kv.Version{})[op](); !errors.Is(err, context.Canceled) || !errors.Is(err, kv.ErrIndeterminate) {
-			t.Errorf("%s, cancelled under way: %v; want context.Canceled and ErrIndeterminate", op, err)
+			t.Errorf("%s, cancelled while it runs: %v; want context.Canceled and ErrIndeterminate", op, err)
 		}
 	}
 }
@@ -601,8 +600,8 @@ func (get tokens) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (a
 	return azcore.AccessToken{}, get(ctx)
 }
 
-// The rule: a limit of time that the client has of its own is no end of the
-// call's context: the service was not to be reached.
+// The rule: a timeout of the client itself is not the end of the call's context, but
+// ErrUnavailable.
 func TestClientTimeout(t *testing.T) {
 	t.Parallel()
 	hanging := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

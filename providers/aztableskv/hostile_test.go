@@ -24,8 +24,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// shapeless are bodies of answers in which there is no entity and no list of entities, or
-// what is no entity. They are seeds of the fuzz targets too.
+// shapeless are bodies of responses without an entity or a list of entities. They are also
+// seeds of the fuzz targets.
 var shapeless = []string{
 	"", " ", "null", "{}", "[]", `"x"`, "7", "<html>", "{", `{"value":`,
 	`{"value":null}`, `{"value":{}}`, `{"value":"x"}`, `{"Value":[]}`, `{"odata.metadata":"m"}`,
@@ -35,7 +35,7 @@ var shapeless = []string{
 	"\x1f\x8b\x08\x00\x00\x00\x00\x00",
 }
 
-// success is the status that the SDK takes for a success of a request.
+// success returns the status that the SDK treats as the success of a request.
 func success(r *http.Request) int {
 	switch {
 	case r.Method == http.MethodGet:
@@ -46,14 +46,14 @@ func success(r *http.Request) int {
 	return http.StatusNoContent
 }
 
-// hostile opens a store, by the client of Open, on a service that answers by the
+// hostile opens a store with the client of Open, on a service that responds with the
 // function that the test sets later.
 func hostile(t testing.TB, f *fake, opts *Options) (*kv.Store, *atomic.Pointer[http.HandlerFunc]) {
 	t.Helper()
 	var answers atomic.Pointer[http.HandlerFunc]
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if encodings := r.Header.Get("Accept-Encoding"); encodings != "" {
-			t.Errorf("rule: nothing compressed is asked for; %s asks for %s", r.Method, encodings)
+			t.Errorf("rule: the client does not request compression; %s requests %s", r.Method, encodings)
 		}
 		if answer := answers.Load(); answer != nil {
 			(*answer)(w, r)
@@ -75,7 +75,7 @@ func hostile(t testing.TB, f *fake, opts *Options) (*kv.Store, *atomic.Pointer[h
 	return s, &answers
 }
 
-// The operations that an answer concerns.
+// The operations that a response may be for.
 var (
 	byKey     = []string{"get", "get many", "exists"}
 	byQuery   = []string{"exists", "scan", "delete prefix", "touch"}
@@ -84,8 +84,8 @@ var (
 	all       = append([]string{"delete", "delete by version", "delete many"}, returning...)
 )
 
-// The rule: no answer is believed that the service cannot have given. Reads are then
-// ErrUnavailable, and writes ErrIndeterminate as well.
+// The rule: a response that the service cannot have sent is ErrUnavailable for reads, and
+// also ErrIndeterminate for writes.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	type service struct {
@@ -111,7 +111,7 @@ func TestHostileAnswers(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			w.WriteHeader(http.StatusOK)
 		}},
-		{"an answer that is cut", all, func(w http.ResponseWriter, r *http.Request, _ *fake) {
+		{"a truncated response", all, func(w http.ResponseWriter, r *http.Request, _ *fake) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, `{"value":[`)
 		}},
@@ -166,7 +166,7 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-// The rule: what opens and sets up a store believes no such answer either, and panics at none.
+// The rule: New and EnsureWith refuse such responses too, and do not panic.
 func TestHostileOpening(t *testing.T) {
 	t.Parallel()
 	for _, body := range shapeless {
@@ -195,7 +195,7 @@ func TestHostileOpening(t *testing.T) {
 	}
 }
 
-// listed returns a record of skykv's as its entity in a listing, under any names.
+// listed returns the entity of a record in a listing, under any names.
 func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	t.Helper()
 	var properties map[string]json.RawMessage
@@ -206,9 +206,9 @@ func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	return properties
 }
 
-// The rule: a scan yields what is under legal keys of its own shard, in order. It passes over
-// names that are no keys, says ErrIncompatible beside a key in another shard, and ends with
-// ErrUnavailable at a key out of order.
+// The rule: a scan yields the entries under keys of its own shard, in order. It skips names
+// that are not keys, yields ErrIncompatible for a key in the wrong shard, and ends with
+// ErrUnavailable after a key out of order.
 func TestHostileListings(t *testing.T) {
 	t.Parallel()
 	var own, other []string // keys of the shards 0 and 1
@@ -223,7 +223,7 @@ func TestHostileListings(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		rows []string
-		want string // the keys yielded, with ! for an error beside a key
+		want string // the keys, with ! for an error
 		ends bool   // with ErrUnavailable
 	}{
 		{"in order", []string{own[0], own[1]}, own[0] + " " + own[1], false},
@@ -271,8 +271,8 @@ func TestHostileListings(t *testing.T) {
 	}
 }
 
-// The rule: a scan ends. A continuation that repeats is an error, and empty pages in a row are
-// asked for at most ten times a second.
+// The rule: a scan ends. A continuation that repeats is an error. The scan requests empty
+// pages in a row at most ten times a second.
 func TestHostileContinuations(t *testing.T) {
 	t.Parallel()
 	for _, withValue := range []bool{true, false} {
@@ -309,11 +309,11 @@ func TestHostileContinuations(t *testing.T) {
 	}
 }
 
-// The rule: of an answer no more is read than the largest that the service has, and once. A
-// page is asked for again with fewer entities, until it is for one.
+// The rule: the client reads no more than the largest response that the service can send, and
+// does not retry. It requests a page again with fewer entities, down to one.
 func TestHostileSizes(t *testing.T) {
 	t.Parallel()
-	const slack = 8 << 20 // what the sockets hold
+	const slack = 8 << 20 // for the buffers of the sockets
 	var bomb bytes.Buffer
 	zip := gzip.NewWriter(&bomb)
 	zip.Write(make([]byte, 2*attempt.MaxBytes(attempt.One)))
@@ -345,13 +345,13 @@ func TestHostileSizes(t *testing.T) {
 		answers.Store(&endless)
 		err := operations(t.Context(), s, kv.Version{})[test.op]()
 		if !errors.Is(err, attempt.ErrTooLarge) || !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) != writes(test.op) {
-			t.Errorf("%s, with an endless answer: %v; want ErrUnavailable, and ErrIndeterminate: %t", test.op, err, writes(test.op))
+			t.Errorf("%s, with an endless response: %v; want ErrUnavailable, and ErrIndeterminate: %t", test.op, err, writes(test.op))
 		}
 		if n := requests.Load(); n != test.requests {
-			t.Errorf("%s, with an endless answer, makes %d requests; want %d", test.op, n, test.requests)
+			t.Errorf("%s, with an endless response, makes %d requests; want %d", test.op, n, test.requests)
 		}
 		if n, most := sent.Load(), test.requests*test.limit; n > most+test.requests*slack {
-			t.Errorf("%s, with an endless answer, takes %d bytes of it; want at most %d", test.op, n, most)
+			t.Errorf("%s, with an endless response, takes %d bytes of it; want at most %d", test.op, n, most)
 		}
 		zipped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -362,13 +362,13 @@ func TestHostileSizes(t *testing.T) {
 		answers.Store(&zipped)
 		err = operations(t.Context(), s, kv.Version{})[test.op]()
 		if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, attempt.ErrTooLarge) || errors.Is(err, kv.ErrIndeterminate) != writes(test.op) {
-			t.Errorf("%s, with a compressed answer: %v; want ErrUnavailable, without unpacking it, and ErrIndeterminate: %t", test.op, err, writes(test.op))
+			t.Errorf("%s, with a compressed response: %v; want ErrUnavailable, without unpacking it, and ErrIndeterminate: %t", test.op, err, writes(test.op))
 		}
 	}
 }
 
-// The rule: Open's client follows no redirect, so that no other host sees a value, and what
-// another client brings back from a redirect is not believed.
+// The rule: Open's client follows no redirects, so no other host receives a value. With
+// another client, a response after a redirect is refused.
 func TestHostileRedirects(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -419,15 +419,15 @@ func TestHostileRedirects(t *testing.T) {
 	}
 }
 
-// The rule: an attempt whose answer is late is ended, and the call goes on with the next; the
-// attempt may have been applied. A call without a deadline ends by Options.Timeout.
+// The rule: an attempt whose response is late is ended, and the call makes another attempt.
+// The first may have been applied. A call without a deadline ends by Options.Timeout.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	for _, op := range all {
-		for _, served := range []bool{true, false} { // before it is late
+		for _, served := range []bool{true, false} { // the late attempt was carried out
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t, "kv1")
-				var late atomic.Int32 // attempts that will be
+				var late atomic.Int32 // number of late attempts to come
 				sender := transport(func(r *http.Request) (*http.Response, error) {
 					if late.Add(-1) < 0 {
 						return f.Do(r)
@@ -477,28 +477,28 @@ func TestLateAnswers(t *testing.T) {
 				err = operations(context.Background(), s, version)[op]()
 				write := writes(op) && op != "delete prefix"
 				if !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) != write {
-					t.Errorf("%s, without an answer: %v; want ErrUnavailable and DeadlineExceeded, and ErrIndeterminate: %t", op, err, write)
+					t.Errorf("%s, without a response: %v; want ErrUnavailable and DeadlineExceeded, and ErrIndeterminate: %t", op, err, write)
 				}
 				timeout := 45 * time.Second
-				if op == "atomic write" { // which then looks for what it has written
+				if op == "atomic write" { // it then reads what it has written
 					timeout *= 2
 				}
 				if took := time.Since(begun); took != timeout {
-					t.Errorf("%s, without an answer, ends after %s; want the timeout of 45s for each request", op, took)
+					t.Errorf("%s, without a response, ends after %s; want the timeout of 45s for each request", op, took)
 				}
 				begun = time.Now()
 				ctx, cancel = context.WithTimeout(t.Context(), 700*time.Millisecond)
 				defer cancel()
 				err = operations(ctx, s, version)[op]()
 				if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrUnavailable) || took != 700*time.Millisecond {
-					t.Errorf("%s, without an answer, ends after %s with %v; want the caller's deadline after 700ms", op, took, err)
+					t.Errorf("%s, without a response, ends after %s with %v; want the caller's deadline after 700ms", op, took, err)
 				}
 			})
 		}
 	}
 }
 
-// The rule: no answer makes the driver panic, or report what the answer does not say.
+// The rule: no response makes the driver panic, or report what the response does not say.
 func FuzzAnswers(f *testing.F) {
 	const parts = "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" +
 		"--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: \"1\"\r\n\r\n\r\n--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: \"2\"\r\n\r\n\r\n--c--\r\n--b--\r\n"

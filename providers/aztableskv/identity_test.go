@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The rule: a table has one identity, however its URL is spelled, and no other table has it.
+// The rule: all URLs of a table have the same identity, and no other table has it.
 func TestIdentity(t *testing.T) {
 	t.Setenv(envConnectionString, "")
 	t.Setenv(envSAS, "")

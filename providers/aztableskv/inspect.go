@@ -12,9 +12,9 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Inspect looks at the endpoint, the credentials, the table, its layout record and
-// what waits for a sweep, through the client of [Open]. It changes nothing: see
-// [provider.Provider].
+// Inspect checks everything that the store of a URL needs: whether the service responds,
+// its clock, the credentials, the table, the layout record, and whether a sweep is due. It
+// uses the client that [Open] uses, and changes nothing. See [provider.Provider].
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)
@@ -41,11 +41,11 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// inspect looks at what the service shows of the table, and ends at the first thing
-// without which the rest cannot be looked at.
+// inspect returns the checks of the table. It ends after a failure that prevents the other
+// checks.
 func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	accepted := provider.Check{Name: "credentials", Status: provider.OK, Detail: "accepted by the service"}
-	there := provider.Check{Name: "table", Status: provider.OK, Detail: d.name + " is there"}
+	there := provider.Check{Name: "table", Status: provider.OK, Detail: d.name + " exists"}
 	found, err := d.readLayout(ctx)
 	switch {
 	case errors.Is(err, kv.ErrNotProvisioned):
@@ -72,7 +72,7 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	checks := []provider.Check{accepted, there, provider.LayoutRecord(found.shards(), d.layout.shards()), d.inspectSweep(ctx)}
 	if n, of := d.countForeign(ctx, found); n > 0 {
 		checks = append(checks, provider.Check{
-			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d entities, or not where they are", n, of),
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("%d of the first %d entities are not skykv's, or are in the wrong place", n, of),
 			Fix: "delete them, or keep them in another table",
 		})
 	}
@@ -80,7 +80,7 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 }
 
 // countForeign makes one request for entities of the table, and counts those that no store
-// of this layout finds by their keys. Who may not look finds none.
+// finds by their keys. If the request fails, it counts none.
 func (d *driver) countForeign(ctx context.Context, l *layout) (n, of int) {
 	pager := d.table.NewListEntitiesPager(d.listOptions("", false, maxPage))
 	page, err := d.page(attempt.With(ctx, attempt.Many), pager, nil)
@@ -102,15 +102,15 @@ func (d *driver) countForeign(ctx context.Context, l *layout) (n, of int) {
 
 // inspectSweep looks for an entity that a sweep would delete, in one request.
 func (d *driver) inspectSweep(ctx context.Context) provider.Check {
-	c := provider.Check{Name: "sweep", Status: provider.OK, Detail: "no expired entries wait to be deleted, as far as one request tells"}
+	c := provider.Check{Name: "sweep", Status: provider.OK, Detail: "one request found no expired entries that must be deleted"}
 	pager := d.table.NewListEntitiesPager(d.listOptions(d.layout.unsweptFilter(time.Now()), false, 1))
 	page, err := d.page(ctx, pager, nil)
 	switch {
 	case err != nil:
 		return provider.Failed(c.Name, err, "see the message")
 	case len(page.Entities) > 0:
-		c.Status, c.Detail = provider.Warn, "expired entries wait to be deleted: Azure Tables does not do that by itself"
-		c.Fix = "run, every day or so: skykv sweep URL"
+		c.Status, c.Detail = provider.Warn, "expired entries must be deleted: Azure Tables does not delete them"
+		c.Fix = "run about once a day: skykv sweep URL"
 	}
 	return c
 }

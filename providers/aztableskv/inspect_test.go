@@ -15,24 +15,24 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// inspected returns the checks of a URL, each as its status, name and detail.
+// inspected returns the checks of a URL, each as status, name and detail.
 func inspected(t *testing.T, url string) []string {
 	t.Helper()
 	var lines []string
 	for c := range Inspect(t.Context(), url) {
 		lines = append(lines, string(c.Status)+" "+c.Name+" "+c.Detail)
 		if (c.Status == provider.OK) != (c.Fix == "") {
-			t.Errorf("rule: what is not ok has a fix, and only that; %+v", c)
+			t.Errorf("rule: a check has a fix if it is not ok, and only then; %+v", c)
 		}
 		if (c.Step != "") != (c.Fix == provider.Provision || strings.HasPrefix(c.Fix, provider.Provision+",")) {
-			t.Errorf("rule: what provision sets up has a step, and only that; %+v", c)
+			t.Errorf("rule: a check has a step if provision fixes it, and only then; %+v", c)
 		}
 	}
 	return lines
 }
 
-// The rule: Inspect says what is there and what is not, in the order in which one thing needs
-// the other, asks only where the store itself goes, and changes nothing.
+// The rule: Inspect says what exists and what does not, each after the things that it needs.
+// It makes requests only to the store's endpoint, and changes nothing.
 func TestInspect(t *testing.T) {
 	const gone, soon = 2, 4_000_000_000_000
 	entry := func(expires int64) map[string]any {
@@ -58,7 +58,7 @@ func TestInspect(t *testing.T) {
 		}
 		return fault{}
 	}
-	// To a request for one entity, the real service does not say that the table is missing.
+	// The real service's response to a request for one entity does not say that the table is missing.
 	missing := func(r *http.Request) fault {
 		if r.Method == "GET" && r.URL.Path != "/" && !strings.HasSuffix(r.URL.Path, "()") {
 			return fault{status: 404, code: "ResourceNotFound"}
@@ -71,17 +71,17 @@ func TestInspect(t *testing.T) {
 		record map[string]any // the layout record
 		entry  map[string]any
 		fault  func(*http.Request) fault
-		want   []string // after those of reached
+		want   []string // after the checks of reached
 	}{
 		{"no table", "", nil, nil, nil, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
 		{"no table, and a service that says so to queries alone", "", nil, nil, missing, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
-		{"new table", "kv1", nil, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "warn layout there is no layout record"}},
-		{"empty store", "kv1", record, nil, nil, []string{"ok credentials accepted", "ok table kv1 is there", "ok layout a record of skykv, 16 shards", "ok sweep no expired entries"}},
-		{"entry for ever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
-		{"entry that will expire", "kv1", record, entry(soon), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
-		{"entry within the grace", "kv1", record, entry(time.Now().Add(-kv.ExpiryGrace / 2).UnixMilli()), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
-		{"entry that a sweep deletes", "kv1", record, entry(gone), nil, []string{"ok credentials", "ok table", "ok layout", "warn sweep expired entries wait"}},
-		{"tombstone that was just written", "kv1", record, entry(tombstoneExpires), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep no expired entries"}},
+		{"new table", "kv1", nil, nil, nil, []string{"ok credentials accepted", "ok table kv1 exists", "warn layout there is no layout record"}},
+		{"empty store", "kv1", record, nil, nil, []string{"ok credentials accepted", "ok table kv1 exists", "ok layout a record of skykv, 16 shards", "ok sweep one request found no expired entries"}},
+		{"entry for ever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
+		{"entry that will expire", "kv1", record, entry(soon), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
+		{"entry within the grace", "kv1", record, entry(time.Now().Add(-kv.ExpiryGrace / 2).UnixMilli()), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
+		{"entry that a sweep deletes", "kv1", record, entry(gone), nil, []string{"ok credentials", "ok table", "ok layout", "warn sweep expired entries must be deleted"}},
+		{"tombstone that was just written", "kv1", record, entry(tombstoneExpires), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
 		{"other shards", "kv1", map[string]any{"format": 2, "shards": 4}, nil, nil, []string{"ok credentials", "ok table", "fail layout a record of skykv with 4 shards; the URL says 16", "ok sweep"}},
 		{"format 1", "kv1", map[string]any{"format": 1, "shards": 16}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible: format 1 of table kv1 is not what skykv writes; want format 2"}},
 		{"foreign record", "kv1", map[string]any{"name": "Ann"}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible"}},
@@ -111,7 +111,7 @@ func TestInspect(t *testing.T) {
 		if requests := f.take(); slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "GET ") }) {
 			t.Errorf("rule: Inspect changes nothing; the requests are %q", requests)
 		}
-		// What Inspect finds wrong with the layout, Ensure refuses.
+		// Ensure refuses a layout that Inspect reports as wrong.
 		refuses := slices.ContainsFunc(got, func(line string) bool {
 			return strings.HasPrefix(line, "fail layout") || strings.HasPrefix(line, "fail credentials")
 		})
@@ -121,8 +121,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// The rule: Inspect counts the entities that no store finds by their keys: those of other
-// programs, under names that are no keys, and in other shards than their keys'.
+// The rule: Inspect counts the entities that no store finds by their keys: entities of other
+// programs, under names that are not keys, and in the wrong shard.
 func TestInspectCountsForeign(t *testing.T) {
 	clearEnvironment(t)
 	f := newFake(t, "kv1")
@@ -146,20 +146,20 @@ func TestInspectCountsForeign(t *testing.T) {
 	}
 	f.write(fakeKey{home, "a"}, rawProperties(t, map[string]any{"name": "Ann"}))
 	got := inspected(t, address)
-	if want := "warn records skykv did not write 5 of the first 26 entities, or not where they are"; !slices.Contains(got, want) {
+	if want := "warn records 5 of the first 26 entities are not skykv's, or are in the wrong place"; !slices.Contains(got, want) {
 		t.Errorf("the checks are %q; want %q", got, want)
 	}
 }
 
-// The rule: Inspect ends at the first thing without which the rest cannot be looked at,
-// and stops when the loop does.
+// The rule: Inspect ends after a failure that prevents the other checks, and when the loop
+// ends.
 func TestInspectEnds(t *testing.T) {
 	trusting(t, "http://127.0.0.1:1")
 	if got := inspected(t, "aztables://account/a-b"); len(got) != 1 || !strings.HasPrefix(got[0], "fail url") {
 		t.Errorf("a malformed URL: %q", got)
 	}
 	if got := inspected(t, "aztables://account/kv1?endpoint=http://127.0.0.1:1"); len(got) != 1 || !strings.HasPrefix(got[0], "fail reachable") {
-		t.Errorf("an endpoint that nobody is at: %q", got)
+		t.Errorf("an endpoint without a server: %q", got)
 	}
 	f := newFake(t, "kv1")
 	server := httptest.NewServer(f)
@@ -176,7 +176,7 @@ func TestInspectEnds(t *testing.T) {
 	}
 }
 
-// The rule: Inspect asks at the endpoint that the store's requests go to, at first without
+// The rule: Inspect makes requests to the store's endpoint, the first one without
 // credentials.
 func TestInspectAsksTheStoresEndpoint(t *testing.T) {
 	f := newFake(t, "kv1")
@@ -186,10 +186,10 @@ func TestInspectAsksTheStoresEndpoint(t *testing.T) {
 		f.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	trusting(t, server.URL) // the URL does not say it
+	trusting(t, server.URL) // the URL has no endpoint
 	got := inspected(t, "aztables://account/kv1")
 	if len(got) == 0 || !strings.HasPrefix(got[0], "ok reachable "+server.URL+" answers") {
-		t.Errorf("the checks are %q; want the first to say that %s answers", got, server.URL)
+		t.Errorf("the checks are %q; want the first to be about %s", got, server.URL)
 	}
 	if len(asked) < 2 || asked[0] != "" || !strings.HasPrefix(asked[1], "SharedKeyLite account:") {
 		t.Errorf("the requests are authorized by %q; want one without credentials first", asked)

@@ -7,8 +7,8 @@ import (
 )
 
 // eachProperty calls f with the name and the literal of every property of an entity.
-// The SDK makes the JSON that it hands over with json.Marshal: it is well formed and
-// has no space between tokens. Reading it by hand spares a map and copies of the value.
+// The SDK makes this JSON with json.Marshal: it is well-formed and has no space between
+// tokens. Reading it without package json saves a map and copies of the value.
 func eachProperty(b []byte, f func(name, literal []byte)) error {
 	if len(b) < 2 || b[0] != '{' {
 		return errSyntax
@@ -34,10 +34,10 @@ func eachProperty(b []byte, f func(name, literal []byte)) error {
 	return nil
 }
 
-var errSyntax = errors.New("the service's answer is not the JSON of an entity")
+var errSyntax = errors.New("the response is not from the service: it is not the JSON of an entity")
 
-// literal returns the JSON literal that b starts with: a string with its quotes, a
-// number, true, false or null. Properties of entities are nothing else.
+// literal returns the JSON literal at the start of b: a string with its quotes, a number,
+// true, false or null. Entities have no other properties.
 func literal(b []byte) ([]byte, error) {
 	if len(b) > 0 && b[0] == '"' {
 		for i := 1; i < len(b); i++ {
@@ -71,8 +71,8 @@ func unescaped(literal []byte) ([]byte, bool) {
 	return literal[1 : len(literal)-1], true
 }
 
-// text returns the text of a string literal, and false for anything else. Unquote
-// reads all that json.Marshal writes.
+// text returns the text of a string literal, and false for any other. Unquote reads
+// everything that json.Marshal writes.
 func text(literal []byte) (string, bool) {
 	if plain, ok := unescaped(literal); ok {
 		return string(plain), true

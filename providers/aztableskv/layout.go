@@ -18,44 +18,43 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// layout is how entries are laid out in a table: the entities of records, the
-// partitions of keys, the filters of queries, the conditions of writes, and the layout
-// record that says all this of a table. doc.go describes both layouts. Nothing else knows
-// the name of a property.
+// layout says how records are stored in a table: the properties and their names, the
+// partitions, the filters of queries, the conditions of writes and the layout record.
+// doc.go describes both layouts. Only this file knows them.
 type layout struct {
 	name       provider.Layout
-	driver     string   // the driver's name, since versions are of a layout
+	driver     string   // the driver's name, which differs because versions belong to a layout
 	partitions []string // the PartitionKey of each shard
 
 	shard         func(key string) int
-	shardOfPrefix func(prefix string) (int, bool) // nil where keys of one group are in several shards
+	shardOfPrefix func(prefix string) (int, bool) // nil if keys of one group are in several shards
 
-	metadata string // the $select of a reader that does not want values
+	metadata string // the $select of a read without values
 
-	// shared says that other programs write entities as well, and do not know the
-	// properties propAlienToken and propAlienPredecessors. Those count only while the rest
-	// of the entity agrees with them.
+	// shared says that other programs write entities too, and do not know the properties
+	// propAlienToken and propAlienPredecessors. These are valid only while the rest of the
+	// entity agrees with them.
 	shared bool
 }
 
-// layoutFormat is the format of what this file reads and writes.
+// layoutFormat is the version of the layouts that doc.go describes.
 const layoutFormat = 2
 
 // The properties of an entity in skykv's own layout, besides its PartitionKey and RowKey.
-// They are always all there, but for the further parts of a value and propChecked.
+// An entity has all of them, except the further parts of a value and propChecked.
 const (
 	propValue        = "v" // its further parts are in v1, v2 and so on
 	propExpires      = "x" // 0 for an entry that does not expire
 	propToken        = "t"
 	propPredecessors = "p"
-	propChecked      = "c" // the token of the last check since the last put; it is never read
+	propChecked      = "c" // the token of the last check since the last put; nothing reads it
 
 	typeBinary = "Edm.Binary"
 	typeInt64  = "Edm.Int64"
 )
 
-// The properties of an entity in the layout of the reference platform, all of them
-// strings. The last two are skykv's own.
+// The properties of an entity in the layout of the reference platform. All are strings.
+// The last two are skykv's own.
 const (
 	propAlienValue        = "Value"     // in base64
 	propAlienExpires      = "ExpiresAt" // absent for an entry that does not expire
@@ -64,25 +63,25 @@ const (
 	propAlienPredecessors = "skykv_p"
 )
 
-// The instants in ExpiresAt and CreatedAt. Their texts sort as they do.
+// The format of ExpiresAt and CreatedAt. Their texts sort like their instants.
 const (
 	instantFormat = "2006-01-02T15:04:05.000"
 	instantZone   = "+00:00"
 
-	// never is the ExpiresAt of an entry that was touched to live for ever: a merge cannot
-	// remove a property. It is later than any expiry of skykv's.
+	// never is the ExpiresAt of an entry whose expiry a touch removed: a merge cannot
+	// remove a property. It is later than any expiry of skykv.
 	never = "9999-12-31T23:59:59.999999999" + instantZone
 )
 
-// A value is in parts of maxPart bytes, which is the most that a property holds:
+// A value is in parts of maxPart bytes, the greatest size of a property:
 // https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model#property-types
-// The last part is shorter, or as long, and not empty unless it is the only one.
+// The last part may be shorter. It is not empty unless it is the only one.
 const (
 	maxPart  = 64 << 10
 	maxParts = 6
 )
 
-// The layout record's place. Its partition is none that keys are in.
+// The keys of the layout record. Its partition is not a shard in either layout.
 const (
 	layoutPartition = "skykv"
 	layoutRow       = "layout"
@@ -103,7 +102,7 @@ func newLayout(shards int) *layout {
 }
 
 // alienLayout is the layout of the reference platform's programs, with two properties of
-// skykv's own.
+// skykv.
 var alienLayout = func() *layout {
 	l := &layout{
 		name: provider.LayoutAlien, driver: name + "-alien", shared: true,
@@ -121,11 +120,11 @@ func (l *layout) shards() int { return len(l.partitions) }
 
 func (l *layout) partition(key string) string { return l.partitions[l.shard(key)] }
 
-// maxValueLen is the length of the longest value that an entity holds, and maxAtomicWrites
-// how many entities of one group can be written together.
+// maxValueLen returns the greatest length of a value, and maxAtomicWrites the greatest
+// number of writes of an AtomicWrite.
 func (l *layout) maxValueLen() int {
 	if l.shared {
-		return kv.MaxValueLen // as base64 it fills a string
+		return kv.MaxValueLen // its base64 fills a string
 	}
 	return kv.MaxLargeValueLen
 }
@@ -144,19 +143,19 @@ func (l *layout) keyFilter(partition, row string) string {
 	return "PartitionKey eq '" + partition + "' and RowKey eq '" + row + "'"
 }
 
-// scanFilter selects what a scan asks for.
+// scanFilter selects the entities of a scan.
 func (l *layout) scanFilter(req kv.ScanRequest) string {
 	filter := "PartitionKey eq '" + l.partitions[req.Shard] + "' and RowKey ge '" + req.From + "' and RowKey le '" + req.To + "'"
 	if req.Now > 0 {
-		// In this form an entity without an expiry is returned: a comparison with a property
-		// that is not there is false.
+		// This form also selects entities without an expiry: a comparison with an absent
+		// property is false.
 		filter += " and not (" + l.expiredFilter(req.Now) + ")"
 	}
 	return filter
 }
 
-// expiredFilter selects entities that are expired at an instant. In the shared layout it
-// selects those that have been for a day: others may write an instant in another zone.
+// expiredFilter selects entities that have expired at an instant. In the shared layout it
+// selects those that expired a day before: others may write instants in another zone.
 func (l *layout) expiredFilter(instant int64) string {
 	if l.shared {
 		return expiresBefore(time.UnixMilli(instant).Add(-24 * time.Hour))
@@ -165,13 +164,14 @@ func (l *layout) expiredFilter(instant int64) string {
 }
 
 // sweepFilter selects the entities of a shard that a sweep deletes, by its clock.
-// Entities without an expiry do not match: they are not even read.
+// Entities without an expiry do not match, so the sweep does not read them.
 func (l *layout) sweepFilter(shard int, now time.Time) string {
 	return "PartitionKey eq '" + l.partitions[shard] + "' and " + l.unsweptFilter(now)
 }
 
-// unsweptFilter selects what a sweep of all shards deletes, and unswept says the same of
-// a record, but for a tombstone's age: its writer may still look for it.
+// unsweptFilter selects the entities of all shards that a sweep deletes. unswept reports
+// the same for a record, but does not know the age of a tombstone, whose writer may still
+// look for it.
 func (l *layout) unsweptFilter(now time.Time) string {
 	until := sweptUntil(now)
 	if l.shared {
@@ -192,14 +192,14 @@ func expiredAt(instant int64) string {
 }
 
 // expiresBefore selects entities of the shared layout whose ExpiresAt sorts before an
-// instant. It is exact for what is written in UTC.
+// instant. It is exact for an ExpiresAt in UTC.
 func expiresBefore(instant time.Time) string {
 	return propAlienExpires + " lt '" + instant.UTC().Format(instantFormat) + "'"
 }
 
-// action returns what the service is asked for a write at an instant, as an operation of
-// a transaction. A deletion has no entity yet: see encodeKey. The error is that of a write
-// that the driver does not know, or of a version that cannot be one of the service's.
+// action returns the operation of a transaction for a write at an instant. A deletion has
+// no entity yet: see encodeKey. The error is about a write that the driver does not know,
+// or a version that is not an ETag.
 func (l *layout) action(w kv.Write, now int64) (aztables.TransactionAction, error) {
 	var a aztables.TransactionAction
 	cond := w.Condition.Kind
@@ -233,9 +233,9 @@ func (l *layout) action(w kv.Write, now int64) (aztables.TransactionAction, erro
 	return a, nil
 }
 
-// atomicActions returns what the service is asked for the writes of a WriteAtomic, of which
-// each must leave something for the service to judge, and a deletion without a condition
-// must not fail for want of an entity.
+// atomicActions returns the operations for the writes of a WriteAtomic. Each must be one
+// that the service can judge, and a deletion without a condition must not fail if there is
+// no entity.
 func (l *layout) atomicActions(writes []kv.Write, now int64) ([]aztables.TransactionAction, error) {
 	actions := make([]aztables.TransactionAction, len(writes))
 	for i, w := range writes {
@@ -261,12 +261,12 @@ func (l *layout) atomicActions(writes []kv.Write, now int64) ([]aztables.Transac
 	return actions, nil
 }
 
-// tombstoneExpires is the expiry of a tombstone. By every clock it has passed.
+// tombstoneExpires is the expiry of a tombstone. It has passed by every clock.
 const tombstoneExpires = 1
 
-// tombstone returns the record that a WriteAtomic leaves where it deletes without a
-// condition, or finds nothing as it should: its token tells that the WriteAtomic was
-// carried out. leavesTombstone says which writes have one.
+// tombstone returns the record that a WriteAtomic stores for a deletion without a
+// condition or a check for absence. Its token shows that the WriteAtomic was carried out.
+// leavesTombstone says which writes have one.
 func tombstone(w kv.Write) kv.Record {
 	return kv.Record{Key: w.Key, Expires: tombstoneExpires, Token: w.Token}
 }
@@ -275,11 +275,11 @@ func (l *layout) leavesTombstone(w kv.Write) bool {
 	return w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone || w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondAbsent
 }
 
-// etagOf returns a version as the ETag that it is. Versions come from outside, as
-// text that anybody can make up, and in a request "*" would match any entity.
+// etagOf returns the ETag of a version. Versions come from callers, who can make up any
+// text, and in a request "*" would match every entity.
 func etagOf(version string) (*azcore.ETag, error) {
 	if !isETag(version) {
-		return nil, &kv.Error{Kind: kv.ErrInvalidVersion, Err: errors.New("the version holds no ETag; want what Get, Put or a scan returned")}
+		return nil, &kv.Error{Kind: kv.ErrInvalidVersion, Err: errors.New("the version is not an ETag; want a version that Get, Put or a scan returned")}
 	}
 	etag := azcore.ETag(version)
 	return &etag, nil
@@ -296,8 +296,8 @@ func isETag(s string) bool {
 	return !strings.ContainsFunc(s[1:len(s)-1], func(r rune) bool { return r < '!' || r == '"' || r > '~' })
 }
 
-// encode returns the entity of rec, which is written at an instant, as JSON. No part of it
-// needs escaping: keys, tokens, predecessors, instants and base64 are made of harmless
+// encode returns the JSON of the entity of rec, which is written at an instant. Nothing
+// in it needs escaping: keys, tokens, predecessors, instants and base64 have no special
 // characters.
 func (l *layout) encode(rec kv.Record, now int64) []byte {
 	const perPart = len(`,"v5@odata.type":"Edm.Binary","v5":"=="`)
@@ -313,7 +313,7 @@ func (l *layout) encode(rec kv.Record, now int64) []byte {
 	return appendMetadata(appendParts(b, rec.Value), rec)
 }
 
-// encodeMetadata returns the entity of rec without a value: what a merge changes.
+// encodeMetadata returns the entity of rec without a value, for a merge.
 func (l *layout) encodeMetadata(rec kv.Record, now int64) []byte {
 	b := appendKey(make([]byte, 0, sizeOfMetadata(rec)), l.partition(rec.Key), rec.Key)
 	if l.shared {
@@ -322,7 +322,7 @@ func (l *layout) encodeMetadata(rec kv.Record, now int64) []byte {
 	return appendMetadata(b, rec)
 }
 
-// sizeOfMetadata returns how many bytes an entity takes without its value, about.
+// sizeOfMetadata returns about the size of an entity without its value, in bytes.
 func sizeOfMetadata(rec kv.Record) int {
 	return 250 + len(rec.Key) + len(rec.Token) + len(rec.Predecessors)
 }
@@ -343,8 +343,7 @@ func appendParts(b, value []byte) []byte {
 	return b
 }
 
-// appendMetadata appends what an entity of skykv's own layout has beside its keys and its
-// value.
+// appendMetadata appends the other properties of an entity in skykv's own layout.
 func appendMetadata(b []byte, rec kv.Record) []byte {
 	b = append(b, `,"`+propExpires+`@odata.type":"`+typeInt64+`","`+propExpires+`":"`...)
 	b = strconv.AppendInt(b, rec.Expires, 10)
@@ -355,8 +354,8 @@ func appendMetadata(b []byte, rec kv.Record) []byte {
 	return append(b, `"}`...)
 }
 
-// appendAlienMetadata appends what an entity of the shared layout has beside its keys and
-// its value. Without an expiry ExpiresAt is unlimited, or absent where that is empty.
+// appendAlienMetadata appends the other properties of an entity in the shared layout.
+// Without an expiry, ExpiresAt is unlimited, or absent if unlimited is "".
 func appendAlienMetadata(b []byte, rec kv.Record, now int64, unlimited string) []byte {
 	created, expires := instantText(now), unlimited
 	if rec.Expires != 0 {
@@ -376,26 +375,26 @@ func appendAlienMetadata(b []byte, rec kv.Record, now int64, unlimited string) [
 }
 
 // instantText returns milliseconds since 1970 as the reference platform's programs write
-// an instant.
+// them.
 func instantText(ms int64) string {
 	ms = max(0, min(ms, kv.MaxExpiry.UnixMilli())) // later years have more digits
 	return time.UnixMilli(ms).UTC().Format(instantFormat) + instantZone
 }
 
-// tokenText returns a token as it stands in an entity that others may change: beside what
-// their writes change as well.
+// tokenText returns the text of a token in an entity of the shared layout: with the
+// properties that every write of other programs changes.
 func tokenText(token, created, expires string) string {
 	return token + " " + created + " " + expires
 }
 
-// encodeKey returns the entity of key as a transaction wants it for a deletion.
+// encodeKey returns the entity of key for a deletion in a transaction.
 func (l *layout) encodeKey(key string) []byte {
 	return append(appendKey(make([]byte, 0, 40+len(key)), l.partition(key), key), '}')
 }
 
-// encodeCheck returns the entity that is merged into the one under the key of a check. That
-// gives it another ETag, and changes nothing that a store reads: another token would hide
-// whose write it is.
+// encodeCheck returns the entity that a check merges into the entity under its key. That
+// changes the ETag, and nothing that a store reads. It must not change the token, which
+// shows who wrote the entity.
 func (l *layout) encodeCheck(w kv.Write) []byte {
 	b := appendKey(make([]byte, 0, 80+len(w.Key)), l.partition(w.Key), w.Key)
 	b = append(b, `,"`+propChecked+`":"`...)
@@ -419,8 +418,7 @@ func appendPartName(b []byte, i int) []byte {
 	return b
 }
 
-// entity is what the JSON of an entity holds, as literals in it; absent ones are
-// empty.
+// entity has the properties of an entity, as literals of its JSON. Absent ones are empty.
 type entity struct {
 	partitionKey, rowKey, etag                []byte
 	values, valueTypes                        [maxParts][]byte
@@ -439,7 +437,7 @@ func (l *layout) parse(body []byte) (entity, error) {
 	return e, err
 }
 
-// field returns the place of a property, nil for one that is of no interest.
+// field returns the field of e for a property, nil if there is none.
 func (l *layout) field(e *entity, name []byte) *[]byte {
 	switch string(name) {
 	case "PartitionKey":
@@ -506,8 +504,7 @@ func (e *entity) is(partition, row string) bool {
 	return isText(e.partitionKey, partition) && isText(e.rowKey, row)
 }
 
-// key returns the key under which an entity is, and version its ETag, "" where the
-// service did not say.
+// key returns the RowKey of an entity, and version its ETag, "" if there is none.
 func (e *entity) key() string {
 	key, _ := text(e.rowKey)
 	return key
@@ -518,8 +515,8 @@ func (e *entity) version() string {
 	return etag
 }
 
-// record returns an entity as the record under key, or an error that says why it
-// is none.
+// record returns the record of an entity under key. An entity that is not of the layout
+// is ErrIncompatible.
 func (l *layout) record(e *entity, key string, withValue bool) (kv.Record, error) {
 	var rec kv.Record
 	var err error
@@ -542,7 +539,7 @@ func (l *layout) record(e *entity, key string, withValue bool) (kv.Record, error
 	return rec, nil
 }
 
-// metadata returns what an entity of skykv's own layout says beside its key and its value.
+// metadata reads an entity of skykv's own layout, except its key and its value.
 func (e *entity) metadata() (rec kv.Record, err error) {
 	expires, ok := unescaped(e.expires)
 	if !ok || string(e.expiresType) != `"`+typeInt64+`"` {
@@ -563,8 +560,8 @@ func (e *entity) metadata() (rec kv.Record, err error) {
 	return kv.Record{Expires: instant, Token: string(token), Predecessors: predecessors}, nil
 }
 
-// alienMetadata is metadata for the shared layout. The programs of the reference platform
-// refuse an entity without CreatedAt as well.
+// alienMetadata is metadata for the shared layout. The reference platform's programs also
+// refuse an entity without CreatedAt.
 func (e *entity) alienMetadata() (rec kv.Record, err error) {
 	created, ok := text(e.created)
 	if _, err := time.Parse(time.RFC3339, created); !ok || err != nil {
@@ -589,8 +586,8 @@ func (e *entity) alienMetadata() (rec kv.Record, err error) {
 	return rec, nil
 }
 
-// expiryOf returns an instant of ExpiresAt as a record has it: rounded up to the
-// millisecond, from 1, which is expired for ever, and 0 if it is later than any expiry.
+// expiryOf returns the expiry of an ExpiresAt in milliseconds, rounded up. It is at least
+// 1, which has always expired, and 0 if ExpiresAt is later than every expiry.
 func expiryOf(instant time.Time) int64 {
 	if instant.After(kv.MaxExpiry) {
 		return 0
@@ -602,7 +599,7 @@ func errNoInstant(property string) error {
 	return errForeign("property "+property, "a string such as "+never)
 }
 
-// isNull reports whether a property is not there.
+// isNull reports whether a property is absent.
 func isNull(literal []byte) bool { return len(literal) == 0 || string(literal) == "null" }
 
 // alienValue is value for the shared layout.
@@ -616,7 +613,7 @@ func (e *entity) alienValue() ([]byte, error) {
 	return value, nil
 }
 
-// value returns the value, put together from its parts.
+// value returns the value from its parts.
 func (e *entity) value() ([]byte, error) {
 	size := 0
 	for _, part := range e.values {
@@ -668,8 +665,8 @@ func (l *layout) encodeRecord() ([]byte, error) {
 	return json.Marshal(record)
 }
 
-// decodeRecord returns the layout that a layout record says. It refuses a record that
-// skykv did not write, and other formats.
+// decodeRecord returns the layout in a layout record. It refuses a record that skykv did
+// not write, and other formats.
 func decodeRecord(table string, body []byte) (*layout, error) {
 	var found layoutRecord
 	record := "the layout record of table " + table
@@ -690,19 +687,19 @@ func decodeRecord(table string, body []byte) (*layout, error) {
 	return newLayout(found.Shards), nil
 }
 
-// checkRecord refuses a table whose layout record says another layout.
+// checkRecord refuses a layout record of another layout.
 func (l *layout) checkRecord(table string, found *layout) error {
 	switch {
 	case found.name != l.name:
-		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s is in layout %q and was to be opened in layout %q; want layout=%s", table, found.name, l.name, found.name)}
+		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has layout %q and was opened with layout %q; want layout=%s", table, found.name, l.name, found.name)}
 	case found.shards() != l.shards():
-		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has %d shards; want %d", table, found.shards(), l.shards())}
+		return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has %d shards and was opened with %d; want the number with which it was created", table, found.shards(), l.shards())}
 	}
 	return nil
 }
 
-// owns reports whether an entity without a layout record shows that a table is in this
-// layout. Nothing is stored in skykv's own before that record.
+// owns reports whether an entity without a layout record shows that a table has this
+// layout. skykv's own layout stores nothing before that record.
 func (l *layout) owns(body []byte) bool {
 	e, err := l.parse(body)
 	if !l.shared || err != nil || kv.ValidateKey(e.key()) != nil || !e.in(l.partition(e.key())) {
@@ -712,9 +709,9 @@ func (l *layout) owns(body []byte) bool {
 	return err == nil
 }
 
-// checkLayout reads the layout record, and creates it in a table without entities, if the
-// caller said in which layout. It refuses any other record, and a table with entities of
-// others.
+// checkLayout reads the layout record. In a table without entities it creates the record,
+// if the caller named the layout. It refuses any other record, and a table with entities
+// of other programs.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err == nil && found == nil {
@@ -732,14 +729,14 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	return d.layout.checkRecord(d.name, found)
 }
 
-// errUnclaimed says that nobody has laid down yet how the records of a table are to lie.
+// errUnclaimed says that a table has no layout yet.
 func (d *driver) errUnclaimed() *kv.Error {
 	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %s is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", d.name, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
-// readLayout returns the layout that the layout record says, or nil when there is no
-// such record. It makes a query: to a request for one entity, the service answers the
-// same whether the entity or the table is missing.
+// readLayout returns the layout in the layout record, nil if there is none. It makes a
+// query, because the response to a request for one entity may be the same if the entity or
+// if the table is missing.
 func (d *driver) readLayout(ctx context.Context) (*layout, error) {
 	_, body, err := d.queryOne(ctx, layoutPartition, layoutRow, true, nil)
 	if body == nil || err != nil {
@@ -748,9 +745,9 @@ func (d *driver) readLayout(ctx context.Context) (*layout, error) {
 	return decodeRecord(d.name, body)
 }
 
-// checkOwner refuses a table that holds entities of others and no layout record: skykv
-// stores nothing before that record. It returns the layout that the record says if
-// somebody has created it by now, and nil if the table is empty or in the driver's layout.
+// checkOwner refuses a table with entities of other programs and without a layout record:
+// skykv stores nothing before that record. It returns the record's layout if another
+// program has created it by now, and nil if the table is empty or in the driver's layout.
 func (d *driver) checkOwner(ctx context.Context) (*layout, error) {
 	body, err := d.firstEntity(ctx)
 	if body == nil || err != nil || d.layout.owns(body) {
@@ -760,9 +757,9 @@ func (d *driver) checkOwner(ctx context.Context) (*layout, error) {
 	if err != nil || found != nil {
 		return found, err
 	}
-	e := fmt.Errorf("table %s holds entities but no layout record of skykv: it belongs to another program", d.name)
+	e := fmt.Errorf("table %s has entities but no layout record of skykv: it belongs to another program", d.name)
 	if alienLayout.owns(body) {
-		e = fmt.Errorf("%w, one of the reference platform; want layout=%s", e, provider.LayoutAlien)
+		e = fmt.Errorf("%w, on the reference platform; want layout=%s", e, provider.LayoutAlien)
 	}
 	return nil, &kv.Error{Kind: kv.ErrIncompatible, Err: e}
 }
@@ -775,8 +772,8 @@ func (d *driver) firstEntity(ctx context.Context) ([]byte, error) {
 	return nil, nil
 }
 
-// createLayout creates the layout record unless somebody was faster, and returns the
-// layout of the record that there is then.
+// createLayout creates the layout record unless another program was faster, and returns
+// the record's layout.
 func (d *driver) createLayout(ctx context.Context) (*layout, error) {
 	body, err := d.layout.encodeRecord()
 	if err != nil {

@@ -16,8 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: what encode writes is the documented entity to any other program,
-// and record reads it back.
+// The rule: encode writes the documented entity for any other program, and record reads it.
 func TestEntityRoundTrip(t *testing.T) {
 	t.Parallel()
 	all := make([]byte, 256)
@@ -42,7 +41,7 @@ func TestEntityRoundTrip(t *testing.T) {
 			sdk.Properties["x"] != aztables.EDMInt64(rec.Expires) || sdk.Properties["t"] != rec.Token || sdk.Properties["p"] != rec.Predecessors {
 			t.Errorf("the SDK reads the entity of %q as %v", rec.Key, sdk)
 		}
-		// As the SDK hands it over: unmarshalled and marshalled again.
+		// The SDK unmarshals it and marshals it again.
 		var properties map[string]any
 		if err := json.Unmarshal(body, &properties); err != nil {
 			t.Fatal(err)
@@ -72,8 +71,8 @@ func same(a, b kv.Record) bool {
 	return a.Key == b.Key && bytes.Equal(a.Value, b.Value) && a.Expires == b.Expires && a.Token == b.Token && a.Predecessors == b.Predecessors
 }
 
-// The rule: a value above 64 KiB is in parts of 64 KiB, v, v1, v2 and so on, each a
-// Binary and none empty but the only one, and comes back as it was.
+// The rule: a value above 64 KiB is in parts of 64 KiB, v, v1, v2 and so on. Each is a
+// Binary, and only a single part may be empty. A read returns the same value.
 func TestValueInParts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -122,8 +121,8 @@ func TestValueInParts(t *testing.T) {
 	}
 }
 
-// The rule: parts that do not make one value are ErrIncompatible. What is null is not
-// there, and further properties are of no interest.
+// The rule: parts that do not make one value are ErrIncompatible. null means absent, and
+// other properties are ignored.
 func TestForeignParts(t *testing.T) {
 	t.Parallel()
 	part := func(size int) string { return base64.StdEncoding.EncodeToString(make([]byte, size)) }
@@ -131,7 +130,7 @@ func TestForeignParts(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		parts map[string]any
-		want  int // bytes, or -1
+		want  int // number of bytes, or -1
 	}{
 		{"one", map[string]any{"v": part(3)}, 3},
 		{"null", map[string]any{"v": part(3), "v1": nil, "v5": nil}, 3},
@@ -170,8 +169,8 @@ func TestForeignParts(t *testing.T) {
 	}
 }
 
-// The rule: the emulator stores the largest value, and its predecessors, and returns
-// them as they were.
+// The rule: the emulator stores the largest value and its predecessors, and returns them
+// unchanged.
 func TestLargestRecord(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -202,7 +201,7 @@ func TestLargestRecord(t *testing.T) {
 	}
 }
 
-// The rule: values decoded from one answer share no memory with it.
+// The rule: decoded values share no memory with the response.
 func TestDecodedValueIsACopy(t *testing.T) {
 	t.Parallel()
 	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token}, 0)
@@ -218,12 +217,12 @@ func TestDecodedValueIsACopy(t *testing.T) {
 		text[i] = 0
 	}
 	if string(rec.Value) != "value" || rec.Token != token {
-		t.Errorf("the record changed to %q, %q with the answer", rec.Value, rec.Token)
+		t.Errorf("the record changed to %q, %q with the response", rec.Value, rec.Token)
 	}
 }
 
-// The rule: no answer makes the parser panic, and one that is no flat JSON
-// object is an error.
+// The rule: no response makes the parser panic. If it is not a flat JSON object, that is an
+// error.
 func FuzzParse(f *testing.F) {
 	for _, body := range append([]string{
 		`{"RowKey":"a","x":"1","x@odata.type":"Edm.Int64","v":"dg==","v@odata.type":"Edm.Binary","t":"tttttttttttttttttttttt","p":""}`,
@@ -250,7 +249,7 @@ func FuzzParse(f *testing.F) {
 		fuzzAlien(t, body)
 		var want map[string]any
 		if json.Unmarshal(body, &want) != nil {
-			return // only JSON need be understood
+			return // the parser only needs to read JSON
 		}
 		compact, _ := json.Marshal(want)
 		if want == nil || bytes.ContainsAny(compact[1:len(compact)-1], "{[") {
@@ -296,8 +295,8 @@ func fuzzAlien(t *testing.T, body []byte) {
 	}
 }
 
-// The rule: a record comes back as it was stored, under a row key that is its key: that
-// is one to one, and in order.
+// The rule: a read returns a record as it was stored. Its RowKey is its key, so keys and
+// entities are one to one, and in the same order.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", []byte("value"), int64(1_700_000_000_000))
 	f.Add("..", []byte{}, int64(0))
@@ -322,7 +321,7 @@ func FuzzRecord(f *testing.F) {
 				t.Fatalf("the SDK reads the %s of %q as %+v, %v", what, key, sdk.Entity, err)
 			}
 		}
-		if in.Expires > kv.MaxExpiry.UnixMilli() { // of which no store asks for one
+		if in.Expires > kv.MaxExpiry.UnixMilli() { // no store writes such an expiry
 			return
 		}
 		out, err = decodeAlien(t, alienLayout.encode(in, expires/2), true)
@@ -336,7 +335,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// The rule: what is not skykv's is ErrIncompatible, with no value in the message.
+// The rule: an entity that skykv did not write is ErrIncompatible, with no value in the message.
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
 	for _, properties := range append(foreign, map[string]any{
@@ -356,8 +355,7 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
-// The rule: what is sent as If-Match is one ETag, which matches one state of an
-// entity at most.
+// The rule: If-Match has one ETag, which matches at most one state of an entity.
 func FuzzVersion(f *testing.F) {
 	etag := regexp.MustCompile(`^(W/)?"[!#-~]*"$`)
 	for _, version := range []string{`W/"datetime'2026-01-01T00%3A00%3A00.0000001Z'"`, `"1"`, "*", `"`, "x\ny", `"a","b"`, "\"\u00e4\"", "\"\xff\""} {

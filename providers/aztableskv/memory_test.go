@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The values share their memory in the fake.
+// The fake's values share their memory.
 func TestMemoryOfScan(t *testing.T) {
 	f := newFake(t, "kv1")
 	store, _ := hostile(t, f, &Options{Retry: quick})

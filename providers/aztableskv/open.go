@@ -13,58 +13,56 @@ import (
 )
 
 const (
-	// DefaultShards is the number of partitions that a table's keys are spread
-	// over unless [Options] or the URL say otherwise.
+	// DefaultShards is the default number of shards of a table.
 	DefaultShards = 16
 
-	// MaxShards is the greatest number of partitions.
+	// MaxShards is the greatest number of shards: a scan reads all of them at once.
 	MaxShards = 256
 )
 
-// Options adjusts [New] and [EnsureWith]. The zero Options is the default.
+// Options are the options of [New] and [EnsureWith].
 type Options struct {
-	// Layout is how the entries lie in the table. It is laid down when the table is first
-	// used and cannot be changed. With the zero Layout, New opens a table in
-	// [provider.LayoutSkykv] that has been in use, and EnsureWith lays that layout down.
-	// With [provider.LayoutAlien] the table is the one that the reference platform's
-	// programs use as well.
+	// Layout says how the entries are stored in the table. It is fixed when the table is
+	// first used. With the zero Layout, New opens a table that already has
+	// [provider.LayoutSkykv], and EnsureWith sets up that layout. With
+	// [provider.LayoutAlien] the table is shared with the reference platform's programs.
 	Layout provider.Layout
 
-	// Shards is the number of partitions that the keys are spread over, from 1 to
-	// [MaxShards]; zero stands for [DefaultShards]. It is laid down when the table is
-	// first used, and must be the same ever after. In [provider.LayoutAlien] there are 16.
-	// A partition serves up to
-	// 2,000 entities per second
-	// (https://learn.microsoft.com/azure/storage/tables/scalability-targets); a
-	// scan reads all partitions at once, each with requests of its own.
+	// Shards is the number of partitions over which the keys are spread, from 1 to
+	// [MaxShards]. Zero means [DefaultShards]. It is fixed when the table is first used.
+	// The package comment says what Azure can do for each shard. In
+	// [provider.LayoutAlien] there are 16.
 	Shards int
 
-	// Retry says how requests are repeated. The SDK does not show the
-	// retry options that the client was made with, so these take their place, and
-	// that of options in a call's context: the zero value stands for the SDK's
-	// defaults, four attempts. ShouldRetry, when set, decides as it does in the SDK.
+	// Retry has the retry options. They replace the retry options of the client, which
+	// the SDK does not show, and those in a call's context. The zero value means the
+	// SDK's defaults, with four attempts. ShouldRetry works as in the SDK.
 	Retry policy.RetryOptions
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
-	// kv.ErrUnavailable and context.DeadlineExceeded. Calls of several requests, such as
-	// batches, scans and writes that read after a failed condition, have it for each of
-	// their requests, retries included. Zero stands for one minute.
+	// kv.ErrUnavailable and context.DeadlineExceeded. In calls of several requests, such
+	// as batches, scans and writes that read after a failed condition, it applies to each
+	// request, including its retries. Zero means one minute.
 	Timeout time.Duration
 }
 
 const defaultTimeout = time.Minute
 
-// New returns a store over table, which must exist: see [EnsureWith]. The client
-// stays the caller's, and is left open by Close. Nil options stand for the zero
-// Options.
+// New returns a store over an existing table, through the program's own client, which
+// stays open when the store is closed. Nil options mean the defaults.
 //
-// New reads the table's layout record. If the options name a layout it writes the record
-// in an empty table, and in one that the reference platform's programs have in use, if the
-// layout is theirs. It returns [kv.ErrNotProvisioned] when the table does not exist, or is
-// empty, has no layout record, and the options name no layout; [kv.ErrIncompatible] when it
-// has another layout or number of shards, or entities but no layout record;
-// [kv.ErrPermission] when the credentials do not permit that, and
-// [kv.ErrInvalidOption] when the table's name or an option is out of its range.
+// New reads the table's layout record. If the options name a layout, New creates the
+// record in an empty table. If the layout is the reference platform's, it also creates the
+// record in a table with entities of only that platform's programs. Besides context errors
+// it returns
+//   - kv.ErrInvalidOption for an invalid client, table or option,
+//   - kv.ErrNotProvisioned if there is no such table, or if it is empty, has no layout
+//     record, and the options name no layout,
+//   - kv.ErrIncompatible if the table has another layout, another number of shards or
+//     another format, or if it has entities but no layout record,
+//   - kv.ErrPermission if the service refuses the credentials, the read or the
+//     creation of the layout record,
+//   - kv.ErrThrottled and kv.ErrUnavailable as all operations do.
 func New(ctx context.Context, client *aztables.ServiceClient, table string, opts *Options) (*kv.Store, error) {
 	const op = "open"
 	d, err := newDriver(op, client, table, opts)
@@ -77,7 +75,7 @@ func New(ctx context.Context, client *aztables.ServiceClient, table string, opts
 	return kv.New(d), nil
 }
 
-// newDriver checks the arguments of an operation and returns a driver for them.
+// newDriver checks its arguments, without any I/O.
 func newDriver(op string, client *aztables.ServiceClient, table string, opts *Options) (*driver, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -92,17 +90,17 @@ func newDriver(op string, client *aztables.ServiceClient, table string, opts *Op
 	layout := opts.Layout
 	switch {
 	case client == nil:
-		return nil, errInvalid(op, "the client is nil")
+		return nil, errInvalid(op, "the client is nil; want one from aztables.NewServiceClient")
 	case !tableName.MatchString(table):
-		return nil, errInvalid(op, "the table's name is %q; it must be %s", table, tableNameRule)
+		return nil, errInvalid(op, "the table's name is %q; want %s", table, tableNameRule)
 	case layout.Check() != nil:
 		return nil, errInvalid(op, "%w", layout.Check())
 	case layout == provider.LayoutAlien && shards != alienLayout.shards():
-		return nil, errInvalid(op, "Shards is %d; it must be %d, or 0, in layout %s", shards, alienLayout.shards(), layout)
+		return nil, errInvalid(op, "the number of shards is %d; want %d, or 0, in layout %s", shards, alienLayout.shards(), layout)
 	case shards < 1 || shards > MaxShards:
-		return nil, errInvalid(op, "Shards is %d; it must be 1 to %d", opts.Shards, MaxShards)
+		return nil, errInvalid(op, "the number of shards is %d; want 1 to %d, or 0 for %d", opts.Shards, MaxShards, DefaultShards)
 	case timeout < 0:
-		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", opts.Timeout, defaultTimeout)
+		return nil, errInvalid(op, "the timeout is %s; want a positive duration, or zero for %s", opts.Timeout, defaultTimeout)
 	}
 	d := &driver{table: client.NewClient(table), name: table, claims: layout != "", timeout: timeout, slots: newSlots(opts.Retry)}
 	if layout == provider.LayoutAlien {

@@ -20,8 +20,8 @@ import (
 
 var discard = log.New(io.Discard, "", 0)
 
-// The rule: New refuses what it cannot work with, says what is wrong and what is
-// wanted, and writes nothing.
+// The rule: New refuses invalid arguments, says what is wrong and what it wants, and writes
+// nothing.
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -38,7 +38,7 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("EnsureWith of %q: %v; want ErrInvalidOption", table, err)
 		}
 	}
-	if _, err := New(t.Context(), client, "kv1", &Options{Timeout: -time.Second}); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "the timeout is -1s; want a positive one") {
+	if _, err := New(t.Context(), client, "kv1", &Options{Timeout: -time.Second}); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "the timeout is -1s; want a positive duration") {
 		t.Errorf("a negative timeout: %v; want ErrInvalidOption", err)
 	}
 	for _, shards := range []int{-1, MaxShards + 1} {
@@ -59,8 +59,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// The rule: a table is opened with the layout it was first opened with, or not
-// at all, and is left unchanged.
+// The rule: a table can only be opened with the layout with which it was first opened. New
+// does not change it.
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -106,14 +106,14 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// The rule: of several that open a new table at once, all succeed when they
+// The rule: several programs that open a new table at once all succeed if their options
 // agree.
 func TestOpenRace(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
 	client := f.client()
 	f.setFault(func(r *http.Request) fault {
-		if r.Method == "POST" { // somebody else is faster
+		if r.Method == "POST" { // another program is faster
 			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, map[string]any{"format": 2, "shards": 16}))
 		}
 		return fault{}
@@ -126,8 +126,8 @@ func TestOpenRace(t *testing.T) {
 	}
 }
 
-// The rule: credentials that may read and not write open a table that has its
-// layout record, and no new one.
+// The rule: credentials that may only read can open a table that has its layout record, and
+// no other table.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -152,7 +152,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// The rule: Close leaves clients open that were handed in.
+// The rule: Close does not close the client of New.
 func TestCloseLeavesTheClientOpen(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -173,8 +173,8 @@ const (
 	someSAS = "sv=2019-02-02&ss=t&sp=rwdlacu&sig=s3cr3t%3D"
 )
 
-// The rule: URLs and variables are read strictly, before any I/O, and no message
-// repeats what may be secret.
+// The rule: invalid URLs and variables are refused before any I/O, and no message contains a
+// secret.
 func TestConnectRefuses(t *testing.T) {
 	const connection = "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=" + someKey + ";EndpointSuffix=core.windows.net"
 	for _, test := range []struct {
@@ -211,8 +211,8 @@ func TestConnectRefuses(t *testing.T) {
 		{url: "aztables://account/tab", env: map[string]string{envSAS: "sig=%zzs3cr3t"}, says: "sig parameter"},
 		{url: "aztables://account/tab", env: map[string]string{envConnectionString: connection}, says: "is for account acc, the URL for account"},
 		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "s3cr3t"}, says: "malformed"},
-		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountKey=s3cr3t"}, says: "lacks something"},
-		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account"}, says: "lacks something"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountKey=s3cr3t"}, says: "is incomplete"},
+		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account"}, says: "is incomplete"},
 		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account;AccountKey=" + someKey + ";TableEndpoint=ftp://s3cr3t"}, says: "endpoint"},
 		{url: "aztables://account/tab", env: map[string]string{envConnectionString: "AccountName=account;AccountKey=s3cr3t!"}, says: "base64"},
 	} {
@@ -228,9 +228,8 @@ func TestConnectRefuses(t *testing.T) {
 	}
 }
 
-// The rule: each kind of credentials is found where it is documented, and sends
-// requests where the URL, the connection string or Azure's own scheme says, if the
-// credentials may go there.
+// The rule: each kind of credentials is found in the documented place. Requests go to the
+// endpoint of the URL, of the connection string or of Azure, if it may get the credentials.
 func TestConnect(t *testing.T) {
 	const named = "AccountName=account;AccountKey=" + someKey + ";TableEndpoint="
 	const key, sas = "SharedKeyLite account:", "sig=s3cr3t%3D"
@@ -238,7 +237,7 @@ func TestConnect(t *testing.T) {
 		name, url string
 		env       map[string]string
 		endpoint  string // of the requests
-		auth      string // start of the Authorization header, or a part of the query
+		auth      string // prefix of the Authorization header, or a part of the query
 	}{
 		{"key", "aztables://account/kv1", map[string]string{envKey: someKey}, "https://account.table.core.windows.net/", key},
 		{"SAS", "aztables://account/kv1", map[string]string{envSAS: "?" + someSAS}, "https://account.table.core.windows.net/", sas},
@@ -294,8 +293,8 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// The rule: a URL cannot send the environment's credentials to a host that nobody trusts, or
-// over http, and no account of Azure Cosmos DB is opened. Nothing is sent.
+// The rule: a URL cannot send the environment's credentials to a host that is not trusted, or
+// over http. Accounts of Azure Cosmos DB are refused. Nothing is sent.
 func TestConnectTrusts(t *testing.T) {
 	const named = "AccountName=account;AccountKey=" + someKey + ";TableEndpoint="
 	const https, http, untrusted, cosmos = "sent to https endpoints only", "an account key is sent over http to the endpoint that " + envConnectionString + " names", "name it in " + trust.EnvHosts, "Cosmos DB"
@@ -356,8 +355,8 @@ func TestConnectTrusts(t *testing.T) {
 	}
 }
 
-// The rule: a client for an account of Azure Cosmos DB is refused when a store is opened
-// with it, before anything is written.
+// The rule: New refuses a client for an account of Azure Cosmos DB before it writes
+// anything.
 func TestNewRefusesCosmos(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*aztables.ServiceClient) error{
@@ -365,7 +364,7 @@ func TestNewRefusesCosmos(t *testing.T) {
 		"EnsureWith": func(c *aztables.ServiceClient) error { return EnsureWith(t.Context(), c, "kv1", nil) },
 		"SweepWith":  func(c *aztables.ServiceClient) error { _, err := SweepWith(t.Context(), c, "kv1", nil); return err },
 	} {
-		for _, table := range []string{"", "kv1"} { // that is there
+		for _, table := range []string{"", "kv1"} { // the existing table
 			f := newFake(t, table)
 			client := fakeClient(t, "https://account.table.cosmos.azure.com:443", transport(func(r *http.Request) (*http.Response, error) {
 				resp, err := f.Do(r)
@@ -393,8 +392,8 @@ func moreParams(address string) string {
 	return "?" + more
 }
 
-// The rule: without credentials in the environment, azidentity's chain is asked;
-// it needs no network to be made.
+// The rule: without credentials in the environment, the store uses azidentity's chain. To
+// create it takes no network.
 func TestConnectDefaultCredential(t *testing.T) {
 	clearEnvironment(t)
 	c, err := Connect(t.Context(), "aztables://account/kv1")
@@ -411,7 +410,7 @@ func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 404, Header: http.Header{"X-Ms-Error-Code": {"ResourceNotFound"}}, Body: http.NoBody, Request: r}, nil
 }
 
-// The rule: Open gives a store that works, over the emulator as over Azure.
+// The rule: Open returns a store that works with the emulator.
 func TestOpen(t *testing.T) {
 	endpoint := emulator.AzureTables(t)
 	client := azurite(t)
@@ -455,8 +454,8 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// The rule: a SAS for the account or the one table, with the permissions that
-// doc.go names, is enough for every operation of a store.
+// The rule: a SAS for the account or for the table, with the permissions in doc.go, is enough
+// for every operation of a store.
 func TestSAS(t *testing.T) {
 	t.Parallel()
 	endpoint := emulator.AzureTables(t)
@@ -484,7 +483,7 @@ func TestSAS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// By URL, no SAS is sent over http.
+		// Open sends no SAS over http.
 		limited, err := account{name: emulator.AzureAccount, endpoint: endpoint, sas: sas}.client(newTransport())
 		if err != nil {
 			t.Fatal(err)

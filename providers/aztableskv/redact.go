@@ -12,14 +12,13 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
-// signature starts the secret of a shared access signature (SAS), which the
-// SDK's client has in the query of every URL.
+// signature is the text before the secret of a shared access signature (SAS), which is in
+// the query of every URL of the SDK's client.
 const signature = "sig="
 
-// redact returns err with nothing in its messages, nor in those of the errors it
-// wraps, that they must not show: the signature of a SAS, and the bodies of
-// answers, which may repeat parts of a request. *url.Error and
-// *azcore.ResponseError stay in the chain for callers to find.
+// redact returns err without secrets in its messages and in the messages of the errors that
+// it wraps: without the signature of a SAS, and without the bodies of responses, which may
+// repeat parts of a request. The result still wraps *url.Error and *azcore.ResponseError.
 func redact(err error) error {
 	clean, _ := redacted(err)
 	return clean
@@ -56,8 +55,7 @@ func redacted(err error) (clean error, changed bool) {
 	return &redactedError{message: withoutSignature(message), causes: causes}, true
 }
 
-// redactedError stands for an error whose message, or that of an error below it,
-// had to be changed.
+// redactedError replaces an error whose message was changed, or whose cause was.
 type redactedError struct {
 	message string
 	causes  []error
@@ -84,18 +82,18 @@ func withoutSignature(s string) string {
 	}
 }
 
-// word is what error codes and the ids of requests look like. A service that puts
-// something else there is not repeated.
+// word matches error codes and the IDs of requests. Messages contain no other text of the
+// service.
 var word = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
-// describe returns the service's answer without its body, which the SDK's own
-// message quotes: in one line, with what Microsoft's support asks for.
+// describe returns the error of a response without its body, which the SDK's own message
+// quotes. The message is one line, with the ID for which Microsoft's support asks.
 func describe(e *azcore.ResponseError) *azcore.ResponseError {
 	a := answerOf(e)
 	if !word.MatchString(string(a.code)) {
 		a.code = ""
 	}
-	message := fmt.Sprintf("the service answered %d %s", a.status, http.StatusText(a.status))
+	message := fmt.Sprintf("the service responded %d %s", a.status, http.StatusText(a.status))
 	if a.code != "" {
 		message += fmt.Sprintf(", %s", a.code)
 	}
@@ -106,7 +104,7 @@ func describe(e *azcore.ResponseError) *azcore.ResponseError {
 			message += " (request " + id + ")"
 		}
 	}
-	// Its message can be set no other way.
+	// The SDK has no other way to set the message.
 	text, _ := json.Marshal(map[string]any{"errorCode": a.code, "statusCode": a.status, "errorMessage": message})
 	clean := new(azcore.ResponseError)
 	if err := json.Unmarshal(text, clean); err != nil {

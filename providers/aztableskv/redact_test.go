@@ -20,20 +20,20 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// many is an error that cannot be compared.
+// many is an error that == cannot compare.
 type many []error
 
 func (m many) Error() string   { return "many: " + errors.Join(m...).Error() }
 func (m many) Unwrap() []error { return m }
 
-// silent hides what it wraps from its own message.
+// silent wraps an error that its own message does not contain.
 type silent struct{ err error }
 
 func (silent) Error() string   { return "something failed" }
 func (s silent) Unwrap() error { return s.err }
 
-// The rule: the signature of a SAS is in no message of the chain, wherever it
-// stood, and what callers look for stays there.
+// The rule: no message of the chain contains the signature of a SAS, wherever it was. The
+// chain keeps the errors that callers look for.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t"
@@ -80,15 +80,15 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// The rule: a service that repeats the signature, the authorization or the value
-// of a request in its answer does not make an error show it.
+// The rule: if the service repeats the signature, the authorization or the value of a
+// request in its response, no error contains it.
 func TestAnswersAreNotQuoted(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-ms-error-code", "AuthenticationFailed")
 		w.Header().Set("x-ms-request-id", "request-17")
-		if r.URL.Query().Get("quote") != "" { // nor where a word is expected
+		if r.URL.Query().Get("quote") != "" { // also in the place of a code
 			w.Header().Set("x-ms-error-code", secretValue)
 			w.Header().Set("x-ms-request-id", r.URL.RawQuery)
 		}
@@ -131,8 +131,7 @@ func TestAnswersAreNotQuoted(t *testing.T) {
 	}
 }
 
-// The rule: a server that does not speak TLS, or shows a wrong certificate, was
-// sent nothing.
+// The rule: nothing is sent to a server without TLS, or with a wrong certificate.
 func TestBrokenTLS(t *testing.T) {
 	t.Parallel()
 	plain := httptest.NewServer(http.NotFoundHandler())

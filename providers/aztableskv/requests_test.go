@@ -12,8 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: one request for each Get, Put, Delete and Exists, and for a
-// conditional Put or Delete that meets no conflict; a conflict costs one read.
+// The rule: each Get, Put, Delete and Exists is one request, also with a condition that
+// holds. A failed condition costs one read.
 func TestOneRequestPerOperation(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -79,7 +79,7 @@ func TestOneRequestPerOperation(t *testing.T) {
 	}
 }
 
-// The rule: opening makes one read, and on a new table one more and a write.
+// The rule: New makes one read, and in a new table one more and a write.
 func TestOpeningReadsOnce(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -94,8 +94,8 @@ func TestOpeningReadsOnce(t *testing.T) {
 	}
 }
 
-// The rule: Exists and scans of keys do not transfer values, and a put-if-absent
-// does not get its own entity back.
+// The rule: Exists and scans of keys do not transfer values, and the response to a
+// put-if-absent does not contain its entity.
 func TestValuesAreNotTransferred(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -133,9 +133,9 @@ func TestValuesAreNotTransferred(t *testing.T) {
 	}
 }
 
-// The rule: a version is a condition on one state of an entry. One that somebody
-// made up is ErrInvalidVersion before any request, and not sent as If-Match, where
-// "*" matches everything.
+// The rule: a version is a condition on one state of an entry. A made-up version is
+// ErrInvalidVersion before any request. It is not sent as If-Match, in which "*" matches
+// everything.
 func TestForgedVersion(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -174,7 +174,7 @@ func (f forger) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{Done: true, Version: f.native}, nil
 }
 
-// unless returns nil for an error that matches want, and else says what it is.
+// unless returns nil for an error that matches want, and else describes it.
 func unless(err, want error) error {
 	if errors.Is(err, want) {
 		return nil
@@ -182,7 +182,7 @@ func unless(err, want error) error {
 	return errors.Join(errors.New("want: "+want.Error()), err)
 }
 
-// The rule: every request that ended is counted, however it ended, with its attempts.
+// The rule: every request is counted with its attempts, however it ended.
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	keys := oneShard(3)
@@ -202,7 +202,7 @@ func TestMeter(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		do       func(*driver, *kv.Meter)
-		requests int // of them, the first fails once
+		requests int // the first one fails once
 	}{
 		{"Get", get, 1},
 		{"Get of metadata", func(d *driver, m *kv.Meter) { d.Get(t.Context(), kv.GetRequest{Key: keys[0], Meter: m}) }, 1},
@@ -238,7 +238,7 @@ func TestMeter(t *testing.T) {
 		if meter.Requests() != test.requests || meter.Attempts() != attempts || n != attempts {
 			t.Errorf("%s counts %d requests and %d attempts; want %d and %d, as the service has %d", test.name, meter.Requests(), meter.Attempts(), test.requests, attempts, n)
 		}
-		// A request that fails in the end, and one that its context ends.
+		// One request fails in the end, and one is ended by its context.
 		if test.requests == 0 {
 			continue
 		}
@@ -251,7 +251,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// The rule: an attempt that the end of its context cut short counts as one.
+// The rule: an attempt that the end of its context interrupts counts as one.
 func TestMeterOfCancelledRequests(t *testing.T) {
 	t.Parallel()
 	for _, w := range []kv.Write{putting("a", kv.Condition{}), putting("a", ifAbsent), deleting("a", kv.Condition{})} {

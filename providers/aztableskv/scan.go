@@ -17,25 +17,24 @@ import (
 )
 
 const (
-	// maxPage is how many entities the service returns at most in one answer.
+	// maxPage is the greatest number of entities in a response of the service.
 	// https://learn.microsoft.com/rest/api/storageservices/query-timeout-and-pagination
 	maxPage = 1000
 
-	// Of entities with their values the first page has firstPage at most, and the
-	// later pages as many as come to about pageBytes: the SDK holds each several
-	// times over while it decodes it, and a scan reads all partitions at once. Where the
-	// store writes larger values, the first pages of all partitions come to firstBytes at
-	// most.
+	// With values, the first page has at most firstPage entities, and the later pages
+	// have about pageBytes: the SDK makes several copies of a page while it decodes it,
+	// and a scan reads all partitions at once. If the store writes larger values, the
+	// first pages of all partitions have at most firstBytes together.
 	firstPage  = 100
 	firstBytes = 16 << 20
 	pageBytes  = 1 << 20
 
-	// fewer is how many times fewer entities are asked for in place of a page that has
-	// more bytes than any should have: those before it were far smaller.
+	// A page that is too large is requested again with one entity for every fewer: its
+	// entities are much larger than those before it.
 	fewer = 8
 )
 
-// first returns how many entities the first page of a scan has at most.
+// first returns the greatest number of entities of a scan's first page.
 func (d *driver) first(req kv.ScanRequest) int {
 	switch {
 	case !req.WithValue:
@@ -52,7 +51,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return d.records(ctx, req, d.layout.scanFilter(req))
 }
 
-// records yields the records of the shard req.Shard that match filter, as Scan does.
+// records yields the records of shard req.Shard that match filter, as Scan does.
 func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		for body, err := range d.list(ctx, req, filter) {
@@ -66,8 +65,8 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			}
 			key := e.key()
 			if kv.ValidateKey(key) != nil {
-				// No key of any store. How the service orders such names is not documented, so
-				// that the store might take them for out of order.
+				// The name is not a key. The service's order of such names is not documented,
+				// and the store could report them as out of order.
 				continue
 			}
 			rec, err := d.layout.record(&e, key, req.WithValue)
@@ -81,7 +80,7 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 	}
 }
 
-// queryOne returns the entity of both keys, and its JSON, which is nil where there is none.
+// queryOne returns the entity of both keys, and its JSON, which is nil if there is none.
 func (d *driver) queryOne(ctx context.Context, partition, row string, withValue bool, meter *kv.Meter) (entity, []byte, error) {
 	req := kv.ScanRequest{Limit: 1, WithValue: withValue, Meter: meter}
 	for body, err := range d.list(ctx, req, d.layout.keyFilter(partition, row)) {
@@ -96,8 +95,8 @@ func (d *driver) queryOne(ctx context.Context, partition, row string, withValue 
 	return entity{}, nil, nil
 }
 
-// parse reads an entity of the answer to a query for a partition. The error says that the
-// answer cannot be the service's.
+// parse reads an entity of the response to a query for a partition. The error says that
+// the response is not from the service.
 func (d *driver) parse(body []byte, partition string) (entity, error) {
 	e, err := d.layout.parse(body)
 	switch {
@@ -113,8 +112,8 @@ func (d *driver) parse(body []byte, partition string) (entity, error) {
 	return e, err
 }
 
-// list yields the JSON of the entities that match filter, with all their properties or
-// without the value. The loop ends at an error.
+// list yields the JSON of the entities that match filter, with all properties or without
+// the value. It ends after an error.
 func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		limit := max(1, min(req.Limit, maxPage))
@@ -128,7 +127,7 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 			page, err := d.page(ctx, pager, req.Meter)
 			if errors.Is(err, attempt.ErrTooLarge) && *opts.Top > 1 {
 				*opts.Top = max(1, *opts.Top/fewer)
-				pager = d.table.NewListEntitiesPager(opts) // one that has failed asks for nothing more
+				pager = d.table.NewListEntitiesPager(opts) // a pager that has failed makes no more requests
 				continue
 			}
 			if err != nil {
@@ -139,15 +138,15 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 			size := 0
 			for i, body := range page.Entities {
 				size += len(body)
-				page.Entities[i] = nil // the loop's body may take its time, the memory is needed
+				page.Entities[i] = nil // frees the memory: the loop's body may take long
 				if !yield(body, nil) {
 					return
 				}
 			}
-			// Pages may be empty and still have a successor.
+			// Another page may follow an empty one.
 			n := len(page.Entities)
 			if req.WithValue && n > 0 {
-				*opts.Top = int32(min(limit, (pageBytes*n+size-1)/size)) // the pager looks at it anew
+				*opts.Top = int32(min(limit, (pageBytes*n+size-1)/size)) // the pager reads it for the next page
 			}
 			if !pager.More() {
 				return
@@ -163,7 +162,8 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 	}
 }
 
-// continuation returns where the page after page begins. Either part may be missing.
+// continuation returns a text for the start of the page after page. Either part may be
+// absent.
 func continuation(page aztables.ListEntitiesResponse) string {
 	at := ""
 	for _, part := range []*string{page.NextPartitionKey, page.NextRowKey} {
@@ -175,17 +175,17 @@ func continuation(page aztables.ListEntitiesResponse) string {
 	return at
 }
 
-// page asks for the next page of a query.
+// page makes one request for the next page of a query.
 func (d *driver) page(ctx context.Context, pager *runtime.Pager[aztables.ListEntitiesResponse], meter *kv.Meter) (aztables.ListEntitiesResponse, error) {
 	callCtx, call := d.watch(ctx, meter)
 	page, err := pager.NextPage(callCtx)
 	err = call.end(err)
-	if r := call.response; r != nil && r.Request != nil && isCosmos(r.Request.URL.Host) { // a client of New's caller
+	if r := call.response; r != nil && r.Request != nil && isCosmos(r.Request.URL.Host) { // New accepts any client
 		return page, &kv.Error{Kind: kv.ErrInvalidOption, Err: errCosmos}
 	}
 	if err != nil {
 		e := call.failRead(err)
-		if absent(codeOf(err)) { // to a query, only the table can be missing
+		if absent(codeOf(err)) { // for a query, only the table can be missing
 			e.Kind = kv.ErrNotProvisioned
 		}
 		return page, e
@@ -196,16 +196,16 @@ func (d *driver) page(ctx context.Context, pager *runtime.Pager[aztables.ListEnt
 	return page, nil
 }
 
-// hasList reports whether the answer to a query has a list of entities, which may be
-// empty. The SDK takes an answer without one for an empty list.
+// hasList reports whether the response to a query has a list of entities, which may be
+// empty. The SDK treats a response without one as an empty list.
 func hasList(resp *http.Response) bool {
 	body, err := runtime.Payload(resp) // the SDK has read it already
 	var members map[string]json.RawMessage
 	return err == nil && json.Unmarshal(body, &members) == nil && bytes.HasPrefix(members["value"], []byte("["))
 }
 
-// listOptions asks for pages of the entities that match filter, of all with an empty one. Full metadata is asked
-// for because the service leaves ETags out of listings otherwise.
+// listOptions returns the options of a query for the entities that match filter, or for all
+// if it is "". Only with full metadata does the service return ETags.
 func (d *driver) listOptions(filter string, withValue bool, top int) *aztables.ListEntitiesOptions {
 	format, n := aztables.MetadataFormatFull, int32(top)
 	opts := &aztables.ListEntitiesOptions{Top: &n, Format: &format}

@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: pages may be short or empty, and continuations may lack a row key;
-// a scan yields every entry once and in order all the same.
+// The rule: a scan yields every entry once and in order, also if pages are short or empty,
+// and if continuations have no row key.
 func TestScanPages(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -56,7 +56,7 @@ func TestScanPages(t *testing.T) {
 	}
 }
 
-// The rule: versions from listings are those of reads.
+// The rule: listings and reads return the same versions.
 func TestScanVersions(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -86,8 +86,7 @@ func TestScanVersions(t *testing.T) {
 	}
 }
 
-// The rule: expired entries are left out by the service, and what does not expire
-// is not.
+// The rule: the service excludes expired entries from scans, and no others.
 func TestScanFiltersExpired(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -120,11 +119,11 @@ func TestScanFiltersExpired(t *testing.T) {
 	}
 }
 
-// token is one as the store draws it.
+// token is a token like the store's.
 var token = strings.Repeat("t", kv.TokenLen)
 
-// foreign are entities that skykv did not write, all but the last such that a
-// listing without values tells it.
+// foreign are entities that skykv did not write. A listing without values shows this for
+// all except the last.
 var foreign = []map[string]any{
 	{"name": "Ann"},
 	{"v": "dg==", "v@odata.type": "Edm.Binary"},
@@ -133,7 +132,7 @@ var foreign = []map[string]any{
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "-1", "x@odata.type": "Edm.Int64", "t": token, "p": ""},
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": "short", "p": ""},
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": 7, "p": ""},
-	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token}, // as format 1 had it
+	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token}, // of format 1
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": 7},
 	{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": strings.Repeat("p", kv.MaxPredecessorsLen+1)},
 	{"V": "dg==", "V@odata.type": "Edm.Binary", "X": "1", "X@odata.type": "Edm.Int64", "T": token, "P": ""},
@@ -141,8 +140,8 @@ var foreign = []map[string]any{
 	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": ""},
 }
 
-// foreignExpired are such entities that look expired long ago; the first does so
-// to Azurite, which compares strings with numbers.
+// foreignExpired are such entities that look expired; the first one only in Azurite, which
+// compares strings with numbers.
 var foreignExpired = []map[string]any{
 	{"x": "1", "t": token, "p": ""},
 	{"x": "1", "x@odata.type": "Edm.Int64"},
@@ -152,16 +151,16 @@ var foreignExpired = []map[string]any{
 	{"x": "1", "x@odata.type": "Edm.Int64", "name": "Ann"},
 }
 
-// azuriteFails reports whether Azurite answers every query that compares x with
-// status 500 while such an entity is there: it expects x to be a string.
+// azuriteFails reports whether such an entity makes Azurite respond with status 500 to every
+// query that compares x: it expects x to be a string.
 func azuriteFails(properties map[string]any) bool {
 	_, number := properties["x"].(int)
 	return number
 }
 
-// The rule: an entity that skykv did not write makes operations that read it fail
-// with ErrIncompatible and its key; scans go on behind it, and DeletePrefix leaves
-// it alone. Put and Delete without a condition take its place, as they do not read.
+// The rule: operations that read an entity that skykv did not write fail with
+// ErrIncompatible and its key. Scans go on after it, and DeletePrefix keeps it. Put and
+// Delete without a condition do not read: they replace and delete it.
 func TestForeignEntities(t *testing.T) {
 	t.Parallel()
 	t.Run("fake", func(t *testing.T) {
@@ -201,15 +200,15 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 		_, err = s.GetMany(ctx, []string{key, key + "-ours"})
 		incompatible("GetMany", err)
 		if i == len(foreign)-1 {
-			continue // without its value it looks like one of skykv's
+			continue // without its value it looks like an entity of skykv
 		}
 		_, err = s.Exists(ctx, key)
 		incompatible("Exists", err)
 		_, err = s.Put(ctx, key, nil, kv.IfNotExists())
 		incompatible("Put if absent", err)
 	}
-	// An entity of skykv's that was copied into another partition, and one under
-	// a name that is no key.
+	// An entity of skykv that was copied into another partition, and one under a name
+	// that is not a key.
 	moved := "f:moved"
 	want[moved] = true
 	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": ""}
@@ -231,7 +230,7 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 	if len(got) != len(want) || live != len(foreign) {
 		t.Errorf("Scan reports the foreign entities %v and %d others; want %v and %d", got, live, want, len(foreign))
 	}
-	// A page ends at a foreign entity, and the next goes on behind it.
+	// A page ends at a foreign entity, and the next page begins after it.
 	live = 0
 	for cursor, pages := "", 0; ; pages++ {
 		page, err := s.ScanPage(ctx, "f:", 1000, cursor)
@@ -244,11 +243,11 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 		}
 	}
 	if live != len(foreign) {
-		t.Errorf("continued pages hold %d entries, want %d", live, len(foreign))
+		t.Errorf("continued pages have %d entries, want %d", live, len(foreign))
 	}
 	_, err = s.DeletePrefix(ctx, "f:")
 	batch, ok := errors.AsType[*kv.BatchError](err)
-	if !ok || len(batch.Failed) != len(want)-1 { // the one without its value is deleted
+	if !ok || len(batch.Failed) != len(want)-1 { // the last one is deleted
 		t.Errorf("DeletePrefix: %v; want a *BatchError of the foreign entities", err)
 	}
 	for i := range foreign[:len(foreign)-1] {
@@ -261,17 +260,17 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 		t.Errorf("unconditional Put over a foreign entity: %v", err)
 	}
 	if e, err := s.Get(ctx, "f:0"); err != nil || string(e.Value) != "ours" {
-		t.Errorf("Get behind an unconditional Put over a foreign entity: %q, %v", e.Value, err)
+		t.Errorf("Get after an unconditional Put over a foreign entity: %q, %v", e.Value, err)
 	}
 	if err := s.Delete(ctx, "f:1"); err != nil {
 		t.Errorf("unconditional Delete of a foreign entity: %v", err)
 	}
 	if _, err := s.Get(ctx, "f:1"); !errors.Is(err, kv.ErrNotFound) {
-		t.Errorf("Get behind an unconditional Delete of a foreign entity: %v", err)
+		t.Errorf("Get after an unconditional Delete of a foreign entity: %v", err)
 	}
 }
 
-// plant writes an entity as another program would.
+// plant writes an entity like another program.
 func plant(t *testing.T, table *aztables.Client, partition, row string, properties map[string]any) {
 	t.Helper()
 	if _, err := table.UpsertEntity(t.Context(), entityJSON(t, partition, row, properties), &aztables.UpsertEntityOptions{UpdateMode: aztables.UpdateModeReplace}); err != nil {
@@ -279,8 +278,8 @@ func plant(t *testing.T, table *aztables.Client, partition, row string, properti
 	}
 }
 
-// The rule: pages have about the size that the caller asks for, less where values
-// are large, and never more than the service allows.
+// The rule: pages have about the size that the caller requests. They are smaller if values
+// are large, and never greater than the service's limit.
 func TestPageSizes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -296,7 +295,7 @@ func TestPageSizes(t *testing.T) {
 		{150, 10, true, kv.MaxValueLen, 16, []string{"100", "150", "150"}},
 		{500, kv.MaxValueLen, true, kv.MaxValueLen, 1, []string{"100", "32", "32"}},
 
-		// 16 MiB hold 42 values of 384 KiB.
+		// 42 values of 384 KiB fit into 16 MiB.
 		{500, 10, true, kv.MaxLargeValueLen, 1, []string{"42", "500"}},
 		{500, 10, true, kv.MaxLargeValueLen, 16, []string{"2", "500"}},
 		{500, 10, true, kv.MaxLargeValueLen, 256, []string{"1", "500"}},
@@ -337,7 +336,7 @@ func TestPageSizes(t *testing.T) {
 	}
 }
 
-// The rule: a loop that ends stops the fetching.
+// The rule: when the loop ends, the scan makes no more requests.
 func TestScanStops(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")

@@ -11,14 +11,14 @@ import (
 	"github.com/skykv/skykv/internal/attempt"
 )
 
-// slot is what calls use one after another: a context that ends when the driver closes,
-// with the retry options of the SDK's client, and a timer that ends it by
-// [Options].Timeout. New ones for each call would cost more allocations than all else
+// slot is a context with the retry options of the SDK's client, and a timer that ends it by
+// [Options].Timeout. The context also ends when the driver closes. Calls use a slot one
+// after another: a new one for each call would cost more allocations than everything else
 // that the driver adds to the SDK's.
 type slot struct {
 	context.Context
 	timer  *time.Timer
-	cancel func() // ends the context, as the end of the caller's context does
+	cancel func() // ends the context as if the caller's context had ended
 	call   *attempts
 }
 
@@ -38,7 +38,7 @@ func newSlots(retry policy.RetryOptions) *slots {
 	return s
 }
 
-// take returns a slot for a call. The call must give it back.
+// take returns a slot for a call. The call must return it with give.
 func (s *slots) take(call *attempts) *slot {
 	taken := s.takeIdle()
 	if taken == nil {
@@ -71,8 +71,8 @@ func (s *slots) make() *slot {
 	return made
 }
 
-// give takes back the slot of a call that is over. A slot that has ended, or that the
-// call may still end, serves no other call.
+// give returns the slot of a call that is over. No other call uses a slot that has ended,
+// or that the call may still end.
 func (s *slots) give(used *slot, reusable bool) {
 	used.call = nil
 	if !reusable || used.Err() != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: calls that come after one another use one slot, and a call that was ended takes
-// its slot with it: no later call is ended by it.
+// The rule: calls one after another use one slot. The slot of a call that was ended is not
+// used again, so it ends no later call.
 func TestSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestSlots(t *testing.T) {
 		later := func(after string) {
 			t.Helper()
 			hangs = false
-			time.Sleep(time.Hour) // of the bubble: whatever may end, has
+			time.Sleep(time.Hour) // synctest: everything that may end has ended
 			for range 3 {
 				if err := get(t.Context()); err != nil {
 					t.Errorf("after %s: %v", after, err)

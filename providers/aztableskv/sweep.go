@@ -11,12 +11,11 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// DefaultSweepRate is the number of entities that [Sweep] deletes per second
-// unless its options say otherwise.
+// DefaultSweepRate is the default number of entities that [Sweep] deletes per second.
 const DefaultSweepRate = 500
 
-// Sweep is [SweepWith] for the table of a URL, with the credentials of [Open]. A table in
-// another layout than the URL's is kv.ErrIncompatible, if the URL names one.
+// Sweep is [SweepWith] for the table of a URL: see [Open]. If the URL names a layout, a
+// table with another layout is kv.ErrIncompatible.
 func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
 	const op = "sweep"
 	c, err := Connect(ctx, url)
@@ -31,28 +30,26 @@ func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provid
 	return d.sweep(ctx, op, opts)
 }
 
-// SweepWith deletes the entities of table that expired [kv.ExpiryGrace] ago or longer,
-// which the service does not do by itself. Stores treat them as absent all the same: a
-// table that nobody sweeps costs more, and nothing else. Any number of sweepers,
-// and stores, may be at work at once.
+// SweepWith deletes the entities of a table that expired at least [kv.ExpiryGrace] ago. The
+// service does not delete them. Stores treat them as absent in any case: without sweeps a
+// table only costs more. Any number of sweepers and stores may run at once.
 //
-// Tombstones of atomic writes are deleted when the service's Timestamp says that they were
-// written [kv.ExpiryGrace] ago, by the sweeper's clock.
+// SweepWith deletes tombstones of atomic writes [kv.ExpiryGrace] after the service's
+// Timestamp, by the sweeper's clock.
 //
-// An entity is deleted only in the state in which it was found, by its ETag, so
-// that a key that was re-created meanwhile keeps its entry. In a table that the
-// reference platform's programs share, Sweep deletes what they stored as well, which
-// nothing else does. Entities that are none of the table's layout are left alone. Expired
-// ones are deleted in transactions of up to 100, and the
-// progress is reported after each of them, each partition and each pass. A Rate of zero
-// stands for [DefaultSweepRate].
+// SweepWith deletes an entity only in the state in which it read it, by its ETag. So a key
+// that was re-created since keeps its entry. In a table of the reference platform it also
+// deletes the expired entities of other programs, which nothing else does. It keeps
+// entities that are not of the table's layout. It deletes in transactions of up to 100, and
+// reports the progress after each transaction, partition and pass. A Rate of zero means
+// [DefaultSweepRate].
 //
-// Without an interval SweepWith returns after one pass, with its error. With one it
-// goes on until ctx ends, and returns the context's error: a pass that fails is
-// reported to Progress, and the next one tries again. It returns
-// [kv.ErrInvalidOption] for options out of range, and before the first pass
-// [kv.ErrNotProvisioned] when there is no table and [kv.ErrIncompatible] when no
-// store was ever opened on it. The last pass is returned in any case.
+// Without an interval, SweepWith returns after one pass, with its error. With an interval
+// it runs until ctx ends, and returns the context's error. It reports a pass that fails to
+// Progress, and tries again in the next pass. It returns [kv.ErrInvalidOption] for options
+// out of range, and before the first pass [kv.ErrNotProvisioned] if there is no table and
+// [kv.ErrIncompatible] if it has no layout record. It always returns the progress of the
+// last pass.
 func SweepWith(ctx context.Context, client *aztables.ServiceClient, table string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
 	const op = "sweep"
 	d, err := newDriver(op, client, table, nil)
@@ -69,9 +66,9 @@ func (d *driver) sweep(ctx context.Context, op string, opts *provider.SweepOptio
 	s := sweeper{driver: d, op: op, clock: opts.Clock, report: opts.Progress, rate: opts.Rate}
 	switch {
 	case opts.Rate < 0:
-		return s.progress, errInvalid(op, "Rate is %d; it must be positive, or 0 for %d", opts.Rate, DefaultSweepRate)
+		return s.progress, errInvalid(op, "Rate is %d; want a positive number, or 0 for %d", opts.Rate, DefaultSweepRate)
 	case opts.Interval < 0:
-		return s.progress, errInvalid(op, "Interval is %s; it must be positive, or 0 for a single pass", opts.Interval)
+		return s.progress, errInvalid(op, "Interval is %s; want a positive duration, or 0 for a single pass", opts.Interval)
 	case opts.Rate == 0:
 		s.rate = DefaultSweepRate
 	}
@@ -83,7 +80,7 @@ func (d *driver) sweep(ctx context.Context, op string, opts *provider.SweepOptio
 	}
 	found, err := d.readLayout(ctx)
 	if err == nil && found == nil {
-		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has no layout record: no store was ever opened on it", d.name)}
+		err = &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %s has no layout record: no store has used it", d.name)}
 	}
 	if err != nil {
 		return s.progress, opError(op, err)
@@ -99,7 +96,7 @@ func (d *driver) sweep(ctx context.Context, op string, opts *provider.SweepOptio
 	ticker := time.NewTicker(opts.Interval)
 	defer ticker.Stop()
 	for {
-		s.pass(ctx) // its error was reported
+		s.pass(ctx) // it reports its error
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -115,7 +112,7 @@ type sweeper struct {
 	report   func(provider.SweepProgress)
 	rate     int
 	progress provider.SweepProgress
-	next     time.Time // before which nothing is deleted
+	next     time.Time // the next deletion must not be earlier
 }
 
 // pass sweeps all shards once.
@@ -164,7 +161,7 @@ func (s *sweeper) shard(ctx context.Context, shard int, now time.Time) error {
 	return s.delete(ctx, expired)
 }
 
-// delete makes deletions when their turn has come, and returns the first error.
+// delete makes deletions at the sweep's rate, and returns the first error.
 func (s *sweeper) delete(ctx context.Context, expired []kv.Write) error {
 	if len(expired) == 0 {
 		return nil

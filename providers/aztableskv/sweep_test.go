@@ -29,8 +29,8 @@ func entityJSON(t testing.TB, partition, row string, properties map[string]any) 
 	return text
 }
 
-// The rule: the sweeper deletes what expired an hour ago, and tombstones that were written
-// an hour ago, and nothing else.
+// The rule: Sweep deletes entries that expired an hour ago, tombstones that were written an
+// hour ago, and nothing else.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -110,8 +110,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// The rule: an entity is deleted in the state it was found in, so that one that
-// was re-created between is kept, and so are its neighbours' fates their own.
+// The rule: Sweep deletes an entity only in the state in which Sweep read it. It keeps an
+// entity that was re-created since, and still deletes the others of the same transaction.
 func TestSweepKeepsRecreated(t *testing.T) {
 	t.Parallel()
 	for _, recreated := range []int{0, 3, 50, 99} {
@@ -153,8 +153,8 @@ func TestSweepKeepsRecreated(t *testing.T) {
 	}
 }
 
-// The rule: the rate is kept, and on an interval passes start that far apart,
-// one that fails included, until the context ends.
+// The rule: Sweep keeps to the rate. With an interval, passes start at this interval, also
+// after a pass that fails, until the context ends.
 func TestSweepPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, "kv1")
@@ -170,12 +170,12 @@ func TestSweepPace(t *testing.T) {
 		if _, err := s.PutMany(t.Context(), items); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Hour) // of the bubble
+		time.Sleep(2 * time.Hour) // synctest
 		start := time.Now()
 		if last, err := SweepWith(t.Context(), client, "kv1", &provider.SweepOptions{Rate: 10}); err != nil || last.Deleted != 250 {
 			t.Fatalf("%+v, %v", last, err)
 		}
-		// The first ten go at once, and the last at the end of the 24th second.
+		// The first ten are deleted at once, and the last at the end of the 24th second.
 		if took := time.Since(start); took != 24*time.Second {
 			t.Errorf("deleting 250 entities at 10 per second takes %v; want 24s", took)
 		}
@@ -248,7 +248,7 @@ func TestSweepRefuses(t *testing.T) {
 	}
 }
 
-// The rule: Sweep does the same by URL, with the shards that the layout record says.
+// The rule: Sweep by URL is the same, with the shards of the layout record.
 func TestSweepByURL(t *testing.T) {
 	clearEnvironment(t)
 	client := azurite(t)

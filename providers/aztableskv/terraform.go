@@ -9,11 +9,11 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Terraform returns the table of a URL's store as a configuration of Terraform, without
-// any I/O: the file main.tf of examples/terraform/aztables, with the account, the table,
-// the layout and the shards of the URL. The configuration asks for the subscription and the resource
-// group, which a URL does not name. The layout record is not in it: the program that
-// opens the store first writes it. Errors match [kv.ErrInvalidOption].
+// Terraform returns the table that [Ensure] creates as a Terraform configuration: the file
+// main.tf of examples/terraform/aztables, with the account, the table, the layout and the
+// shards of the URL. It makes no I/O. The subscription and the resource group are variables
+// of the configuration. It does not include the layout record: the first program that opens
+// the store writes it. The errors match kv.ErrInvalidOption.
 func Terraform(url string) (string, error) {
 	at, err := parseURL(url)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: Terraform returns the table of a URL, without credentials or any I/O, in the
-// words of the release that it asks for.
+// The rule: Terraform returns the table of a URL, without credentials or I/O, in the form of
+// the provider's release that it requires.
 func TestTerraform(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv(envConnectionString, "of no interest")
@@ -24,12 +24,12 @@ func TestTerraform(t *testing.T) {
 		"subscription_id = var.subscription", "storage_account_id = local.account_id", `version = "~> 4.78"`,
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the text does not hold %q:\n%s", want, text)
+			t.Errorf("the text does not contain %q:\n%s", want, text)
 		}
 	}
 	for _, leftover := range []string{"ACCOUNT", "TABLE", "PARAMS", "storage_account_name"} {
 		if strings.Contains(text, leftover) {
-			t.Errorf("the text holds %q:\n%s", leftover, text)
+			t.Errorf("the text contains %q:\n%s", leftover, text)
 		}
 	}
 	for _, url := range []string{"aztables://myaccount/a-b", "dynamodb://cache", "aztables://x/cache"} {
@@ -39,7 +39,7 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// The rule: the example is what Terraform returns, so that one text says how a table is made.
+// The rule: the example is the text that Terraform returns.
 func TestTerraformExample(t *testing.T) {
 	t.Parallel()
 	const url, path = "aztables://myaccount/kv1", "../../examples/terraform/aztables/main.tf"

@@ -138,7 +138,7 @@
 // # Caveats
 //
 //   - Items in the shards' partitions that skykv did not write are
-//     kv.ErrIncompatible to every operation on their key, and Put and Delete do
+//     kv.ErrIncompatible for every operation on their key, and Put and Delete do
 //     not change them. PutMany and DeleteMany replace and delete them: the service's
 //     batches take no conditions. Scans also return kv.ErrIncompatible for a key in
 //     the wrong shard; Get does not look there. Scans skip names that are not keys.

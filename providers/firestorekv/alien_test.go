@@ -37,7 +37,7 @@ func timeOf(at *timestamppb.Timestamp) *pb.Value {
 	return &pb.Value{ValueType: &pb.Value_TimestampValue{TimestampValue: at}}
 }
 
-// The documents below are what programs of the reference platform have stored, or read.
+// Programs of the reference platform have stored or read the documents below.
 func TestDocumentsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l, created := testAlienLayout(), timestamp(testNow)
@@ -76,12 +76,12 @@ func TestDocumentsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: their instant of expiry counts to the millisecond in which it is, and what
-// skykv adds to a document counts only while it can be skykv's.
+// The rule: the expiry of other programs is rounded up to the millisecond. skykv's own fields
+// are valid only if skykv can have written them.
 func TestDecodeOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		change map[string]*pb.Value // of a document of skykv's; nil removes
+		change map[string]*pb.Value // to a document of skykv; nil removes
 		want   kv.Record
 	}{
 		"as it was written":            {nil, kv.Record{Expires: testNow, Token: testToken, Predecessors: "AAAA"}},
@@ -143,8 +143,8 @@ func TestDecodeRefusesDocumentsOfNoLayout(t *testing.T) {
 	}
 }
 
-// The rule: a scan may begin and end at a key that no document can have, and its request
-// names no such document.
+// The rule: a scan may begin and end at a reserved key, and its request does not contain a
+// reserved ID.
 func TestBoundsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := testAlienLayout()
@@ -157,11 +157,11 @@ func TestBoundsOfLayoutAlien(t *testing.T) {
 		from, to := q.GetStartAt().GetValues()[0].GetReferenceValue(), q.GetEndAt().GetValues()[0].GetReferenceValue()
 		id := strings.TrimPrefix(from, l.root())
 		if from != to || isReserved(id) || kv.ValidateKey(id) == nil != !reserved {
-			t.Errorf("rule: bounds are legal IDs, and no key is between them and what they stand for; a scan of %q is from %q to %q", key, from, to)
+			t.Errorf("rule: bounds are valid IDs, and no key is between them and the bounds that they replace; a scan of %q is from %q to %q", key, from, to)
 		}
 	}
 	if testLayout(1).reservedKey() != nil {
-		t.Error("rule: skykv's own layout holds every key")
+		t.Error("rule: skykv's own layout can store every key")
 	}
 }
 
@@ -190,8 +190,8 @@ func TestOptionsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// shared is an empty collection that both sides use: skykv's store over it, and the other
-// side, by a client of its own.
+// shared returns both sides of an empty collection: skykv's store, and the other program with
+// its own client.
 func shared(t *testing.T, now func() time.Time) (*kv.Store, *reference.Firestore) {
 	t.Helper()
 	storeURL := emulatorURL(emulator.Firestore(t), "alien", 1)
@@ -213,7 +213,7 @@ func theirs(t *testing.T, storeURL string, now func() time.Time) *reference.Fire
 	return &reference.Firestore{Client: c.Client, Database: "projects/" + c.Project + "/databases/(default)", Collection: c.Collection, Now: now}
 }
 
-// The rule: each side sees what the other wrote, and the versions of both serve both.
+// The rule: each side reads the other's writes, and accepts the other's versions.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -271,8 +271,8 @@ func TestBothSidesSeeEachOther(t *testing.T) {
 	}
 }
 
-// The rule: a lost response after which the other side wrote is ErrIndeterminate, since
-// their write removes what tells, and one after which skykv wrote is known.
+// The rule: after a lost response, a write of the other side makes the result
+// ErrIndeterminate, because it removes the token. After a write of skykv the result is known.
 func TestTheirWritesRemoveTokens(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -296,7 +296,7 @@ func TestTheirWritesRemoveTokens(t *testing.T) {
 	}
 }
 
-// losing loses the response to the first write, and acts before anybody looks.
+// losing loses the response to the first write, and calls a function before the next read.
 type losing struct {
 	kv.Driver
 	once  sync.Once
@@ -314,7 +314,7 @@ func (d *losing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return out, err
 }
 
-// The rule: a put-if-absent whose response is lost finds its token, unless one of theirs
+// The rule: a put-if-absent whose response is lost finds its token, unless another program
 // replaced the document.
 func TestLostResponseInLayoutAlien(t *testing.T) {
 	t.Parallel()
@@ -334,13 +334,13 @@ func TestLostResponseInLayoutAlien(t *testing.T) {
 			return status.Error(codes.Unavailable, "lost")
 		}
 		if _, err := kv.New(d).Put(t.Context(), "a", nil, kv.IfNotExists()); !errors.Is(err, test.want) {
-			t.Errorf("rule: the token tells; when %s: %v, want %v", name, err, test.want)
+			t.Errorf("rule: the token shows it; if %s: %v, want %v", name, err, test.want)
 		}
 	}
 }
 
-// collections are what one may find, and how it opens: by layout alien, by layout skykv
-// and without a layout.
+// collections are the possible contents of a collection, and the results of New with layout
+// alien, with layout skykv and without a layout.
 var collections = map[string]struct {
 	docs map[string]map[string]*pb.Value
 	want [3]error
@@ -361,8 +361,8 @@ func docsOf(id string, fields map[string]*pb.Value) map[string]map[string]*pb.Va
 	return map[string]map[string]*pb.Value{id: fields}
 }
 
-// The rule: what a collection holds in one layout is not opened in the other, and who is
-// refused has written nothing. The table is the one of docs/alien.md.
+// The rule: a collection in one layout cannot be opened with the other, and New writes nothing
+// if it refuses. docs/alien.md has the same table.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
 	for name, test := range collections {
@@ -388,7 +388,7 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 			}
 		}
 	}
-	// Who may not query opens a collection without a layout document as an empty one.
+	// Without the permission to query, a collection without a layout document counts as empty.
 	f := new(fake)
 	client := connect(t, f.start(t))
 	f.refuse = always("RunQuery", status.Error(codes.PermissionDenied, "denied"))
@@ -397,11 +397,11 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	}
 }
 
-// The rule: an opener that is slower than another one opens what that one laid down.
+// The rule: if two programs open a new collection, the slower one uses the layout of the other.
 func TestOpenersMeet(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		method string // before which the other one writes
+		method string // the other program writes before it
 		doc    map[string]*pb.Value
 		want   error
 	}{
@@ -424,8 +424,8 @@ func TestOpenersMeet(t *testing.T) {
 	}
 }
 
-// The rule: the emulator takes the queries and the bounds of the layout, and refuses the
-// reserved IDs. It takes ____ and __id7__, which the service's documentation refuses.
+// The rule: the emulator accepts the queries and the bounds of the layout, and refuses the
+// reserved IDs. It accepts ____ and __id7__, which the service refuses by its documentation.
 func TestReservedIDsOnEmulator(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -462,8 +462,8 @@ func TestReservedIDsOnEmulator(t *testing.T) {
 	}
 }
 
-// interleaving is a run of both sides on one collection. Without SKYKV_INTERLEAVE, which is
-// the number of operations by the real clock, a clock of its own moves in steps.
+// interleaving is a run of both sides on one collection. SKYKV_INTERLEAVE is a number of
+// operations with the real clock. Without it, a test clock moves in steps.
 func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 	run := reference.Interleaving{Seed: seed, Operations: 1200, Keys: 4, Now: time.Now}
 	if text := os.Getenv("SKYKV_INTERLEAVE"); text != "" {
@@ -482,7 +482,7 @@ func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 	return run
 }
 
-// The rule: both sides on the same keys contradict no model that has an expiry for each.
+// The rule: the results of both sides on the same keys agree with a model.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	run := interleaving(t, 1)
@@ -508,12 +508,12 @@ func TestInterleaving(t *testing.T) {
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
-		"a put under a version is one without a condition": func(req *kv.WriteRequest, _ *kv.Found) {
+		"a put with a version ignores it": func(req *kv.WriteRequest, _ *kv.Found) {
 			if req != nil && req.Kind == kv.KindPut && req.Condition.Kind == kv.CondVersion {
 				req.Condition = kv.Condition{}
 			}
 		},
-		"an expiry is kept to the second alone": func(_ *kv.WriteRequest, found *kv.Found) {
+		"an expiry is rounded to the second": func(_ *kv.WriteRequest, found *kv.Found) {
 			if found != nil {
 				found.Expires = (found.Expires + 999) / 1000 * 1000
 			}
@@ -541,7 +541,7 @@ func TestInterleavingFindsBugs(t *testing.T) {
 	}
 }
 
-// buggy is a driver with a bug in what it is asked for or returns.
+// buggy is a driver with a bug in its arguments or results.
 type buggy struct {
 	kv.Driver
 	bug func(req *kv.WriteRequest, found *kv.Found)

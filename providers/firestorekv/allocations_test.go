@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// The goal is 1.05 times the allocations of the SDK making the same call. The race
-// detector has sync.Pool drop a part of what it is given, so that under it there is
-// nothing to count.
+// The goal is 1.05 times the allocations of the same call by the SDK. Under the race detector,
+// sync.Pool drops some values, so the allocations cannot be counted.
 func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
 	limited, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()

@@ -10,12 +10,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// maxAtomicWrites is as many as the other cloud providers take. Firestore takes any
-// number in 10 MiB: https://cloud.google.com/firestore/quotas.
+// maxAtomicWrites is the limit of the other cloud providers. Firestore takes any number in
+// 10 MiB: https://cloud.google.com/firestore/quotas.
 const maxAtomicWrites = 100
 
-// WriteAtomic is one Commit, and a read of all records after a condition that failed. The
-// service names one failed condition at most.
+// WriteAtomic is one Commit, and a read of all records after a failed condition. The
+// service reports at most one failed condition.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	if slices.ContainsFunc(req.Writes, touchesLive) {
 		return d.readAll(ctx, req, false)
@@ -45,8 +45,8 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return kv.AtomicOutcome{}, a.failWrite(err)
 }
 
-// readAll is the outcome of writes that were not carried out, with what is under their
-// keys.
+// readAll returns the outcome of writes that were not carried out, with the records under
+// their keys.
 func (d *driver) readAll(ctx context.Context, req kv.WriteManyRequest, mayHaveApplied bool) (kv.AtomicOutcome, error) {
 	out := kv.AtomicOutcome{MayHaveApplied: mayHaveApplied, Found: make([]*kv.Found, len(req.Writes))}
 	keys, place := make([]string, len(req.Writes)), make(map[string]int, len(req.Writes))

@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Several writes are one Commit, where their conditions hold.
+// Several writes are one Commit if their conditions hold.
 func TestAtomicRequests(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -45,7 +45,7 @@ func TestAtomicRequests(t *testing.T) {
 			t.Errorf("%s: %v; want %v", test.name, err, test.err)
 		}
 		if got := f.count(); got != test.want {
-			t.Errorf("rule: several writes are one Commit where their conditions hold; %s takes %s, want %s", test.name, got, test.want)
+			t.Errorf("rule: several writes are one Commit if their conditions hold; %s takes %s, want %s", test.name, got, test.want)
 		}
 	}
 	if e, err := s.Get(ctx, "g::c"); string(e.Value) != "old" || e.ExpiresAt.IsZero() || err != nil {
@@ -53,7 +53,7 @@ func TestAtomicRequests(t *testing.T) {
 	}
 }
 
-// A check changes nothing, its entry's version included.
+// A check changes nothing, not even its entry's version.
 func TestChecksChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, &fake{})
@@ -69,7 +69,7 @@ func TestChecksChangeNothing(t *testing.T) {
 	}
 }
 
-// What becomes of several writes whose requests are lost or refused.
+// The results of several writes whose requests are lost or refused.
 func TestAtomicWritesUnderLoss(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -83,8 +83,8 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 		{"contention that passes", codes.Aborted, codes.OK, 3, true, nil},
 		{"contention without end", codes.Aborted, codes.OK, 100, false, kv.ErrThrottled},
 		{"an outage that passes", codes.Unavailable, codes.OK, 3, true, nil},
-		{"a lost answer", codes.OK, codes.Unavailable, 1, true, nil},
-		{"all answers lost", codes.OK, codes.Unavailable, 100, true, nil}, // its own tokens tell
+		{"a lost response", codes.OK, codes.Unavailable, 1, true, nil},
+		{"all responses lost", codes.OK, codes.Unavailable, 100, true, nil}, // its own tokens show it
 		{"an argument that the service refuses", codes.InvalidArgument, codes.OK, 100, false, errAny},
 	} {
 		f := &fake{}
@@ -106,7 +106,7 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 		case c.want == nil && err != nil, c.want == kv.ErrThrottled && !errors.Is(err, kv.ErrThrottled), c.want != nil && err == nil, errors.Is(err, kv.ErrConditionFailed):
 			t.Errorf("rule: after %s the error is %v; got %v", c.name, c.want, err)
 		case errors.As(err, &failed) && failed.MayHaveApplied:
-			t.Errorf("rule: what the service refused was not applied; after %s the error is %v", c.name, err)
+			t.Errorf("rule: a refused write was not applied; after %s the error is %v", c.name, err)
 		}
 		for i, key := range []string{"g::a", "g::b"} {
 			e, err := s.Get(t.Context(), key)

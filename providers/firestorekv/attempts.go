@@ -15,10 +15,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The Firestore client retries a Commit until its deadline without saying so. A
-// put-if-absent whose first response was lost then reads "already exists". So skykv
-// switches the client's retries off for each call, makes the attempts itself, and
-// notes whether an attempt may have been applied.
+// The Firestore client retries a Commit until its deadline and does not report it. A
+// put-if-absent whose first response was lost then returns "already exists". So skykv
+// switches the client's retries off for each call, makes the attempts itself, and notes
+// whether an attempt may have been applied.
 const (
 	maxAttempts  = 8
 	firstPause   = 50 * time.Millisecond
@@ -26,7 +26,7 @@ const (
 )
 
 // attempts are the attempts at a request, and at the read that may follow a failed
-// condition. Its methods are for the goroutine of the call, but for close and expire.
+// condition. Only the goroutine of the call uses it, except for close and expire.
 type attempts struct {
 	driver   *driver
 	caller   context.Context
@@ -38,17 +38,17 @@ type attempts struct {
 	patience time.Duration // how long a batch goes on without progress; 0 for other calls
 	patient  time.Time     // the batch ends then, unless it makes progress
 	pause    time.Duration
-	made     int  // attempts at the request under way
-	failed   int  // attempts without progress; a batch does not count those that were throttled
+	made     int  // number of attempts at this request
+	failed   int  // number of attempts without progress; a batch does not count throttled ones
 	late     bool // the deadline left no time for another attempt
 
 	// lost: an attempt at a write was sent, and no response says that it had no effect.
 	lost bool
 
 	mu     sync.Mutex
-	ctx    context.Context // of the attempt under way, or of the next one
+	ctx    context.Context // of this attempt, or of the next one
 	cancel context.CancelCauseFunc
-	limit  time.Duration // of the attempt under way
+	limit  time.Duration // of this attempt
 	until  time.Time     // expire ends ctx then; zero between attempts
 	closed bool
 }
@@ -56,9 +56,9 @@ type attempts struct {
 // watch prepares a call for requests of a size. The call ends at the caller's deadline or
 // else at the store's, and when the driver closes. The caller must call end.
 //
-// watch takes fewer allocations than context.WithTimeout: one context and one timer serve
-// the call and, unless one is cut off, its attempts. The timer serves many calls.
-// Requests do not carry the store's deadline. The service learns that the stream ended.
+// watch makes fewer allocations than context.WithTimeout: the call and its attempts share
+// one context and one timer, until an attempt is cut off. The timer serves many calls.
+// Requests do not contain the store's deadline. The service sees that the stream ended.
 func (d *driver) watch(ctx context.Context, size attempt.Size, meter *kv.Meter) *attempts {
 	a, ok := d.idle.Get().(*attempts)
 	if !ok {
@@ -109,8 +109,8 @@ func (a *attempts) begin() context.Context {
 	return ctx
 }
 
-// context returns the context of the next attempt. An attempt that was cut off took the
-// context before.
+// context returns the context of the next attempt: a new one after an attempt that was cut
+// off.
 func (a *attempts) context() context.Context {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -120,7 +120,7 @@ func (a *attempts) context() context.Context {
 	return a.ctx
 }
 
-// expire ends the attempt under way when its time is up.
+// expire ends the attempt when its time is up.
 func (a *attempts) expire() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -155,7 +155,7 @@ func (a *attempts) over() error {
 	return nil
 }
 
-// calls are the calls under way. The zero value has none.
+// calls are the running calls. The zero value has none.
 type calls struct {
 	mu     sync.Mutex
 	closed bool
@@ -181,7 +181,7 @@ func (c *calls) remove(a *attempts) {
 	delete(c.all, a)
 }
 
-// close ends all calls, also the ones that come later.
+// close ends all calls, also later ones.
 func (c *calls) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,13 +191,13 @@ func (c *calls) close() {
 	}
 }
 
-// done ends an attempt. It returns false when another attempt makes sense, after a pause.
-// The error says whether the attempt was cut off.
+// done ends an attempt. It returns false if the caller should make another attempt, after a
+// pause. The error says whether the attempt was cut off.
 //
-// It repeats writes as it repeats reads, after every error that may pass. The token of a
-// conditional put shows that an earlier attempt was applied. A conditional delete that
-// finds its condition failed after such an attempt is ErrIndeterminate. An
-// unconditional write may be applied twice, as kv documents.
+// Writes are retried like reads, after every error that may pass. The token of a
+// conditional put shows that an earlier attempt was applied. If the condition of a delete
+// fails after such an attempt, it is ErrIndeterminate. An unconditional write may be
+// applied twice, as kv documents.
 func (a *attempts) done(err error) (bool, error) {
 	a.timer.Stop()
 	a.mu.Lock()
@@ -219,7 +219,7 @@ func (a *attempts) done(err error) (bool, error) {
 	return !a.wait(pause), err
 }
 
-// cutOff returns err, or else the error of an attempt that was cut off.
+// cutOff returns err, or the timeout of the attempt if that is the cause.
 func (a *attempts) cutOff(err error) error {
 	if err == nil || code(err) != codes.Canceled || a.over() != nil {
 		return err
@@ -248,14 +248,14 @@ func (a *attempts) wait(pause time.Duration) bool {
 	}
 }
 
-// persist makes the call go on while the service refuses it for its rate, until the
-// deadline of the caller or for the store's timeout without any progress.
+// persist makes the call go on while the service throttles it, until the caller's deadline
+// or the store's timeout without any progress.
 func (a *attempts) persist() {
 	a.patience = a.driver.timeout
 	a.progressed()
 }
 
-// progressed begins the count of failures anew.
+// progressed resets the count of failures.
 func (a *attempts) progressed() {
 	a.failed, a.pause = 0, a.driver.firstPause
 	if a.patience > 0 {
@@ -280,12 +280,12 @@ func (a *attempts) ended() {
 	a.progressed()
 }
 
-// mayHaveApplied reports whether an attempt at the write may have been, or may yet
-// be, applied.
+// mayHaveApplied reports whether an attempt at the write may have been applied, or may
+// still be.
 func (a *attempts) mayHaveApplied() bool { return a.lost }
 
-// past reports whether the deadline has passed. A service that knows the caller's
-// deadline may cancel the request before the context's own timer gets a processor.
+// past reports whether the deadline has passed. A service that knows the caller's deadline
+// may cancel the request before the context's own timer runs.
 func (a *attempts) past() bool { return !time.Now().Before(a.deadline) }
 
 // writing is the call option for an attempt at a write. It switches off the client's
@@ -322,9 +322,9 @@ var readOptions = []gax.CallOption{reading{}}
 // Resolve implements [gax.CallOption].
 func (reading) Resolve(s *gax.CallSettings) { once(s, bounded) }
 
-// bounded limits the size of a message, before and after it is decompressed. Messages
-// have one document at most, or the results of one request's writes. The client's own
-// limit is 2 GiB.
+// bounded limits the size of a message, before and after it is decompressed. A message has
+// at most one document, or the results of one request's writes. The client's own limit is
+// 2 GiB.
 var bounded = []grpc.CallOption{grpc.MaxCallRecvMsgSize(int(attempt.MaxBytes(attempt.One)))}
 
 // once makes the client send a call once, with these options of gRPC, and leave the
@@ -334,7 +334,7 @@ func once(s *gax.CallSettings, opts []grpc.CallOption) {
 	gax.WithTimeout(0).Resolve(s)
 	if len(s.GRPC) == 0 {
 		s.GRPC = opts[:len(opts):len(opts)]
-	} else { // the options of the user's client come first
+	} else { // the options of the program's client come first
 		s.GRPC = append(s.GRPC[:len(s.GRPC):len(s.GRPC)], opts...)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Sizes of the requests that a batch is made of. Firestore takes up to 500 writes
-// and 10 MiB in one request (https://cloud.google.com/firestore/quotas); smaller
-// requests return sooner and run side by side.
+// The sizes of the requests of a batch. Firestore takes up to 500 writes and 10 MiB in one
+// request (https://cloud.google.com/firestore/quotas). Smaller requests return sooner, and
+// several run at once.
 const (
 	parallelGroups = 8
 	groupReads     = 100
@@ -31,13 +31,13 @@ const (
 	writeBytes = 1024
 )
 
-// GetMany reads groups of documents, some of them at once.
+// GetMany reads groups of documents, several at once.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		groups := slices.Collect(slices.Chunk(req.Keys, groupReads))
-		// The channel has room for all keys of the groups under way, so that no request
-		// waits for the loop's body.
+		// The channel has room for all keys of the running groups, so that no request waits
+		// for the loop's body.
 		answers := make(chan answer, min(len(req.Keys), parallelGroups*groupReads))
 		var reading sync.WaitGroup
 		defer reading.Wait()
@@ -79,14 +79,14 @@ type answer struct {
 }
 
 // getGroup reads the keys of one request, and calls each for a key as its result
-// arrives. After a response that breaks off, it asks again for the rest.
+// arrives. After an interrupted response, it requests the rest again.
 func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(kv.Found, error)) {
 	a := d.watch(ctx, attempt.Many, req.Meter)
 	defer a.end()
 	defer a.ended()
 	a.persist()
 	docNames := make([]string, len(req.Keys))
-	owed := make(map[string]string, len(req.Keys)) // names of documents, and their keys
+	owed := make(map[string]string, len(req.Keys)) // keys by the names of documents without a result
 	for i, key := range req.Keys {
 		docNames[i] = d.layout.docName(key)
 		owed[docNames[i]] = key
@@ -107,7 +107,7 @@ func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(
 }
 
 // getOwed makes one attempt to read the documents of owed, in the order of docNames. It
-// removes from owed the documents that it got. Without an error, none is left.
+// removes the documents that it receives from owed. Without an error, owed is empty.
 func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string]string, withValue bool, each func(kv.Found, error)) error {
 	req := &pb.BatchGetDocumentsRequest{Database: d.layout.database, Documents: make([]string, 0, len(owed)), Mask: d.layout.mask(withValue)}
 	for _, docName := range docNames {
@@ -146,17 +146,17 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 			each(kv.Found{Record: rec, Exists: err == nil}, err)
 		}
 		if len(owed) == 0 {
-			_ = stream.RecvMsg(resp) // the end of the stream frees it; how it ends does not matter
+			_ = stream.RecvMsg(resp) // frees the stream; its error does not matter
 			return nil
 		}
 	}
 	return errEndless
 }
 
-// WriteMany sends groups of writes by BatchWrite, some at once. A BatchWrite is not
+// WriteMany sends groups of writes with BatchWrite, several at once. A BatchWrite is not
 // atomic, unlike a Commit of several writes: it has a status for every write, a refused
-// write does not stop the others, and the service holds no locks over the whole group.
-// Afterwards WriteMany reads the records that made conditions fail.
+// write does not stop the others, and the service does not lock the whole group. Then
+// WriteMany reads the records that made conditions fail.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
 	groups := d.groups(req, results)
@@ -176,19 +176,19 @@ type writeGroup struct {
 	results []kv.WriteResult // of the whole batch
 	pending []pendingWrite   // writes without a result
 	refused []pendingWrite   // writes whose conditions failed
-	asked   time.Time        // for the turn of the last attempt
+	asked   time.Time        // time of the last call of pace.turn
 }
 
 type pendingWrite struct {
-	at    int // its place in the batch
+	at    int // its index in the batch
 	write *pb.Write
 	err   error // of the last attempt
 
-	failed         int  // attempts, but for those that were throttled
-	mayHaveApplied bool // by one of the attempts
+	failed         int  // number of attempts, without throttled ones
+	mayHaveApplied bool // one of the attempts may have applied it
 }
 
-// groups cuts the writes of a batch into groups. It sets the results of writes that the
+// groups divides the writes of a batch into groups. It sets the results of writes that the
 // driver cannot carry out.
 func (d *driver) groups(req kv.WriteManyRequest, results []kv.WriteResult) (groups []*writeGroup) {
 	var last *writeGroup
@@ -235,8 +235,8 @@ func (g *writeGroup) run(ctx context.Context) {
 	g.findRefused(ctx, a)
 }
 
-// await waits for the turn of the group. It returns false when the call ends before. The
-// turns of other groups are not a lack of progress of this one.
+// await waits for the turn of the group. It returns false if the call ends before. The wait
+// does not count as a lack of progress.
 func (g *writeGroup) await(a *attempts) bool {
 	g.asked = time.Now()
 	turn := g.driver.pace.turn(len(g.pending), g.asked)
@@ -257,7 +257,7 @@ func (g *writeGroup) await(a *attempts) bool {
 }
 
 // errNoTurn is the error of writes that were not sent.
-var errNoTurn = status.Error(codes.ResourceExhausted, "the service refuses writes for their rate, and the call ended before the turn of this one")
+var errNoTurn = status.Error(codes.ResourceExhausted, "the service throttles writes, and the call ended before this write was sent")
 
 // attempt sends the pending writes once. Writes that may be repeated stay pending. It
 // returns the error of the first of them.

@@ -19,7 +19,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// getMany returns what a driver says of each key, in the order in which it says so.
+// getMany returns the results of a driver's GetMany in their order.
 func getMany(ctx context.Context, d *driver, req kv.GetManyRequest) (keys []string, found map[string]kv.Found, failed map[string]error) {
 	found, failed = make(map[string]kv.Found), make(map[string]error)
 	for f, err := range d.GetMany(ctx, req) {
@@ -33,7 +33,7 @@ func getMany(ctx context.Context, d *driver, req kv.GetManyRequest) (keys []stri
 	return keys, found, failed
 }
 
-// puts are unconditional puts of keys.
+// puts returns unconditional puts of keys.
 func puts(keys ...string) kv.WriteManyRequest {
 	var req kv.WriteManyRequest
 	for _, key := range keys {
@@ -91,12 +91,12 @@ func TestGetManyYieldsEachKeyOnce(t *testing.T) {
 	}
 }
 
-// TestGetManyHandsOver: neither a slow answer nor a throttled one holds up the keys of
-// others, nor those that it has told of already.
+// TestGetManyHandsOver: a slow or throttled request does not delay the keys of other requests,
+// nor its own keys whose results have arrived.
 func TestGetManyHandsOver(t *testing.T) {
 	t.Parallel()
 	keys := manyKeys(3 * groupReads)
-	slow, throttled := keys[groupReads-1], keys[2*groupReads-1] // in groups of their own
+	slow, throttled := keys[groupReads-1], keys[2*groupReads-1] // in two groups
 	release := make(chan struct{})
 	var tries atomic.Int32
 	f := &fake{between: func(ctx context.Context, docName string) error {
@@ -121,7 +121,7 @@ func TestGetManyHandsOver(t *testing.T) {
 			close(release)
 		}
 	}
-	if left != 0 { // a key that holds up others ends by the driver's timeout, with an error
+	if left != 0 { // a key that delays others ends by the driver's timeout, with an error
 		t.Errorf("%d keys were not yielded", left)
 	}
 }
@@ -150,7 +150,7 @@ func TestGetManyBreaksOff(t *testing.T) {
 		break
 	}
 	if n := len(d.underWay.all); n != 0 {
-		t.Errorf("rule: an iterator that is broken off leaves nothing running; %d calls are under way", n)
+		t.Errorf("rule: an iterator that ends early leaves no call; %d calls are running", n)
 	}
 	for range parallelGroups - 1 {
 		soon(t, hung, "the service learns that a loop was broken off")
@@ -166,7 +166,7 @@ func TestLoopBodyHoldsNoStream(t *testing.T) {
 	keys := manyKeys(4 * groupReads)
 	req := puts(keys...)
 	for i := range req.Writes {
-		req.Writes[i].Value = make([]byte, kv.MaxValueLen) // more than what the connection's windows hold
+		req.Writes[i].Value = make([]byte, kv.MaxValueLen) // more than the connection's windows
 	}
 	d.WriteMany(t.Context(), req)
 	check := func(what string) {
@@ -175,7 +175,7 @@ func TestLoopBodyHoldsNoStream(t *testing.T) {
 			select {
 			case <-f.ended:
 			case <-time.After(time.Minute):
-				t.Fatalf("rule: nothing of a limited number is held while an iterator yields; %s holds %d streams", what, f.open.Load())
+				t.Fatalf("rule: no stream is open while an iterator yields; %s has %d open streams", what, f.open.Load())
 			}
 		}
 	}
@@ -205,8 +205,8 @@ func TestLoopBodyHoldsNoStream(t *testing.T) {
 	}
 }
 
-// conditions makes writes of all sorts in one batch, whose results must be those of
-// single writes.
+// conditions makes writes of all kinds in one batch. The results must be the same as of single
+// writes.
 func conditions(t *testing.T, d *driver) {
 	t.Helper()
 	ctx := t.Context()
@@ -243,7 +243,7 @@ func conditions(t *testing.T, d *driver) {
 			{Kind: kv.KindTouch, Record: kv.Record{Key: prefix + "l", Token: testToken}, Condition: kv.Condition{Kind: kv.CondLive}},
 		}
 	}
-	// What differs by nature is made alike.
+	// Keys and versions always differ: make them equal.
 	plain := func(res kv.WriteResult, prefix string) string {
 		res.Found.Key = strings.TrimPrefix(res.Found.Key, prefix)
 		for _, v := range []*string{&res.Version, &res.Found.Version} {
@@ -276,7 +276,7 @@ func conditions(t *testing.T, d *driver) {
 			t.Fatal(err)
 		}
 		if want := res.Done && writes[i].Kind == kv.KindPut; (string(found.Value) == "new") != want || want && found.Version != res.Version {
-			t.Errorf("rule: a write is applied if it is Done, and reports what it stored; write %d is %+v, stored is %+v", i, res, found)
+			t.Errorf("rule: a write is applied if it is Done, and returns what it stored; write %d is %+v, stored is %+v", i, res, found)
 		}
 	}
 	if done != 6 {
@@ -297,7 +297,7 @@ func TestConditionsInBatchesOnEmulator(t *testing.T) {
 	}
 }
 
-// TestRequestsOfConditions: what made conditions fail is read by few requests, without
+// TestRequestsOfConditions: few requests read the records that made conditions fail, without
 // values.
 func TestRequestsOfConditions(t *testing.T) {
 	t.Parallel()
@@ -319,13 +319,13 @@ func TestRequestsOfConditions(t *testing.T) {
 	}
 	for _, read := range received[*pb.BatchGetDocumentsRequest](f) {
 		if read.GetMask() == nil {
-			t.Error("rule: the look at what made a condition fail transfers no value")
+			t.Error("rule: the read after a failed condition transfers no value")
 		}
 	}
 }
 
-// TestLostBatchOfConditions: after an attempt whose answer was lost, a condition that
-// fails reports MayHaveApplied.
+// TestLostBatchOfConditions: after an attempt whose response was lost, a failed condition
+// reports MayHaveApplied.
 func TestLostBatchOfConditions(t *testing.T) {
 	t.Parallel()
 	f := &fake{lose: onCall("BatchWrite", 0, errLost)}
@@ -334,7 +334,7 @@ func TestLostBatchOfConditions(t *testing.T) {
 	req.Writes[0].Condition.Kind = kv.CondAbsent
 	results := d.WriteMany(t.Context(), req)
 	if a := results[0]; a.Err != nil || a.Done || !a.Exists || a.Found.Token != testToken || !a.MayHaveApplied {
-		t.Errorf("rule: a put-if-absent that meets its own first attempt reports it, and MayHaveApplied; got %+v", a)
+		t.Errorf("rule: a put-if-absent that finds its own first attempt reports it, and MayHaveApplied; got %+v", a)
 	}
 	if b := results[1]; b.Err != nil || !b.Done || b.Version == "" {
 		t.Errorf("an unconditional put that was repeated is %+v", b)
@@ -345,11 +345,11 @@ func TestLostBatchOfConditions(t *testing.T) {
 	req = puts("c")
 	req.Writes[0].Condition.Kind = kv.CondAbsent
 	if err := d.WriteMany(t.Context(), req)[0].Err; !errors.Is(err, kv.ErrPermission) || !errors.Is(err, kv.ErrIndeterminate) {
-		t.Errorf("rule: where the look at what made a condition fail fails, an earlier attempt that may have been applied makes the error indeterminate; got %v", err)
+		t.Errorf("rule: if the read after a failed condition fails, an earlier attempt that may have been applied makes the error indeterminate; got %v", err)
 	}
 }
 
-// TestUnsupportedWritesSendNothing: what a driver cannot do it says before any I/O.
+// TestUnsupportedWritesSendNothing: a driver refuses unsupported writes before any I/O.
 func TestUnsupportedWritesSendNothing(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
@@ -364,11 +364,11 @@ func TestUnsupportedWritesSendNothing(t *testing.T) {
 		}
 		for what, err := range errs {
 			if !errors.Is(err, kv.ErrUnsupported) || errors.Is(err, kv.ErrIndeterminate) {
-				t.Errorf("rule: what the driver has no way to do is ErrUnsupported; %s of %s: %v", what, w.Kind, err)
+				t.Errorf("rule: a write that the driver cannot do is ErrUnsupported; %s of %s: %v", what, w.Kind, err)
 			}
 		}
 	}
 	if got := f.count(); got != "" {
-		t.Errorf("rule: that is answered before any I/O; made %s", got)
+		t.Errorf("rule: the driver refuses it before any I/O; made %s", got)
 	}
 }

@@ -23,16 +23,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The benchmarks compare the store with the apiv1 client, which makes the same
-// calls with the same headers on the same connection. The server runs in a process
-// of its own, so that its allocations are not counted; bench_test.go is also its
-// program.
+// The benchmarks compare the store with the apiv1 client, which makes the same calls with the
+// same headers on the same connection. The server runs in another process, so that its
+// allocations are not counted. This file is also its program.
 
 const benchKey = "user:0123456789"
 
 var benchValue = bytes.Repeat([]byte("v"), 1024)
 
-// cannedServer answers every request alike.
+// cannedServer sends the same response to every request.
 type cannedServer struct {
 	pb.UnimplementedFirestoreServer
 	found  *pb.BatchGetDocumentsResponse
@@ -100,7 +99,7 @@ func canned(b testing.TB) string {
 // cannedEnv makes the test binary the canned server.
 const cannedEnv = "SKYKV_FIRESTOREKV_CANNED"
 
-// operation is made by a store and by the SDK's client alone.
+// operation is a call by a store, and by only the SDK's client.
 type operation struct {
 	name  string
 	skykv func(context.Context, *kv.Store) error
@@ -134,8 +133,8 @@ var errBenchValue = errors.New("the value is not what the server sent")
 func BenchmarkGet(b *testing.B) { get.bench(b) }
 func BenchmarkPut(b *testing.B) { put.bench(b) }
 
-// both returns the call by a store and by the SDK, through one connection, which has
-// found its window sizes.
+// both returns the call by a store and by the SDK, through one connection, whose window sizes
+// no longer change.
 func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
 	d := driverOver(t, connect(t, canned(t)), nil)
 	store := kv.New(d)
@@ -149,8 +148,8 @@ func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
 	return skykv, sdk
 }
 
-// bench runs both under a context with a deadline, as servers have, and under one
-// without, where skykv sets its own: the client does so for Put alone.
+// bench runs both with a context with a deadline, as in servers, and with one without. Then
+// skykv sets its own deadline; the client does so only for Put.
 func (o operation) bench(b *testing.B) {
 	skykv, sdk := o.both(b)
 	limited, cancel := context.WithTimeout(b.Context(), time.Hour)

@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// soon returns what comes next, and fails the test by its rule when nothing does.
+// soon receives the next value. If none arrives, the test fails with its rule.
 func soon(t *testing.T, next <-chan error, rule string) error {
 	t.Helper()
 	select {
@@ -21,8 +21,8 @@ func soon(t *testing.T, next <-chan error, rule string) error {
 	}
 }
 
-// TestCloseEndsHangingCalls: whoever brought the client, and whether the caller has a
-// deadline or not.
+// TestCloseEndsHangingCalls: with a client of Open and of New, and with and without a
+// deadline.
 func TestCloseEndsHangingCalls(t *testing.T) {
 	t.Parallel()
 	ops := []struct {
@@ -88,7 +88,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 					t.Errorf("rule: a write that was sent is ErrIndeterminate as well; %s %s: %v", op.name, under, err)
 				}
 				if n := len(d.underWay.all); n != 0 {
-					t.Errorf("rule: nothing is left running; after %s, %d calls are under way", op.name, n)
+					t.Errorf("rule: no call stays; after %s, %d calls are running", op.name, n)
 				}
 				soon(t, left, "the service learns that a call has ended; of "+op.name+" "+under+" it does not")
 			}
@@ -96,8 +96,8 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 	}
 }
 
-// TestCloseEndsPauses: a call that waits to try again ends as well, and so does one
-// that comes too late.
+// TestCloseEndsPauses: a call that waits before another attempt ends too, and so does a later
+// call.
 func TestCloseEndsPauses(t *testing.T) {
 	t.Parallel()
 	tried := make(chan struct{}, maxAttempts)

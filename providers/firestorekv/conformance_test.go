@@ -55,13 +55,13 @@ func conform(t *testing.T, layout string, shards int) {
 }
 
 var (
-	// testRun keeps apart the runs against one emulator.
+	// testRun separates the runs on one emulator.
 	testRun  = fmt.Sprintf("run-%d", time.Now().UnixNano())
 	projects atomic.Int64
 )
 
-// emulatorURL names a collection in a project of its own: in every query, the emulator
-// looks at all documents of a project.
+// emulatorURL returns the URL of a collection in a new project: every query of the emulator
+// reads all documents of a project.
 func emulatorURL(endpoint, layout string, shards int) string {
 	return fmt.Sprintf("firestore://%s-%d/c?layout=%s&shards=%d&endpoint=%s", testRun, projects.Add(1), layout, shards, url.QueryEscape("http://"+endpoint))
 }
@@ -100,7 +100,7 @@ func TestForeignDocumentsOnEmulator(t *testing.T) {
 	})
 }
 
-// TestStoredDocument reads what is stored as another program would.
+// TestStoredDocument reads a document like another program.
 func TestStoredDocument(t *testing.T) {
 	t.Parallel()
 	s, d := emulatorStore(t, 1)
@@ -122,8 +122,8 @@ func TestStoredDocument(t *testing.T) {
 	}
 }
 
-// TestEnsureOnEmulator: emulators have no settings, which is why those are tested with a
-// fake server. If it fails, the emulator has learned what the tests should use.
+// TestEnsureOnEmulator: emulators have no settings, so the tests of settings use a fake server.
+// If this test fails, the emulator has settings, and the tests should use them.
 func TestEnsureOnEmulator(t *testing.T) {
 	t.Parallel()
 	storeURL := emulatorURL(emulator.Firestore(t), "skykv", 16)

@@ -25,8 +25,8 @@ import (
 // urlForm is the form of the URLs.
 const urlForm = "firestore://PROJECT/COLLECTION?database=ID&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES&endpoint=URL"
 
-// envEmulator is the environment variable that Google's own clients take the host of an
-// emulator from.
+// envEmulator is the environment variable with the host of an emulator. Google's own clients
+// use it too.
 const envEmulator = "FIRESTORE_EMULATOR_HOST"
 
 // Provider opens, sets up and inspects stores by URL.
@@ -38,29 +38,29 @@ func Provider() provider.Provider {
 	}
 }
 
-// Open opens the store named by a URL such as
+// Open returns a store over the collection of a URL such as
 //
 //	firestore://my-project/kv
 //	firestore://my-project/kv?database=orders&layout=skykv&shards=16&timeout=10s
 //	firestore://any-project/kv?endpoint=http://localhost:8080
 //
-// The database is "(default)" unless given; layout, which is skykv or alien, shards and
-// timeout are [Options].Layout, Shards and Timeout, and max-value=BYTES is [kv.MaxValue].
-// Credentials are the application default ones
+// All parameters are optional. The database is "(default)" by default. layout, which is
+// skykv or alien, shards and timeout are [Options].Layout, Shards and Timeout, and
+// max-value=BYTES is [kv.MaxValue]. Open uses the application default credentials
 // (https://cloud.google.com/docs/authentication/application-default-credentials).
 //
-// An endpoint with http is an emulator: Open uses no TLS, and calls it as its "owner",
-// to whom security rules do not apply. It sends no credentials there. Without an endpoint,
-// Open takes the host of an emulator from the environment variable
-// FIRESTORE_EMULATOR_HOST, as Google's own clients do.
+// An endpoint with http is an emulator: Open uses no TLS, sends no credentials, and calls
+// it as its "owner", to whom security rules do not apply. Without an endpoint, Open uses
+// the emulator in the environment variable FIRESTORE_EMULATOR_HOST, like Google's own
+// clients.
 //
 // An endpoint with https replaces firestore.googleapis.com. Open sends credentials to hosts
-// below googleapis.com, or below the universe domain of the credentials or of
-// GOOGLE_CLOUD_UNIVERSE_DOMAIN, and to hosts that SKYKV_TRUSTED_HOSTS names, such as
-// "proxy.example.com,*.corp.example". It refuses other hosts as [kv.ErrInvalidOption]: a
-// URL alone must not hand out an access token. A client for [New] may have any endpoint.
+// below googleapis.com, below the universe domain of the credentials or of
+// GOOGLE_CLOUD_UNIVERSE_DOMAIN, and to the hosts in SKYKV_TRUSTED_HOSTS, such as
+// "proxy.example.com,*.corp.example". Any other host is [kv.ErrInvalidOption], because a URL
+// alone must not send an access token. A client for [New] may have any endpoint.
 //
-// Open returns the errors of [New], and [kv.ErrInvalidOption] for any other URL.
+// The errors are the errors of [New]. An invalid URL is kv.ErrInvalidOption.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -74,8 +74,8 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return store, nil
 }
 
-// Ensure sets up the collection of a store's URL, as [EnsureWith] does. On an emulator,
-// which has no settings, it writes the layout document alone.
+// Ensure is [EnsureWith] for the collection of a URL: see [Open]. On an emulator, which has
+// no settings, it only writes the layout document.
 func Ensure(ctx context.Context, url string) error {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -85,10 +85,10 @@ func Ensure(ctx context.Context, url string) error {
 	return c.ensure(ctx)
 }
 
-// Inspect checks the collection of a store's URL through the client that the store
-// uses: the endpoint, the credentials, the database, the settings of [EnsureWith] and
-// the layout document. It reads up to 100 documents, and counts those that skykv did not
-// write. It changes nothing.
+// Inspect checks everything that the store of a URL needs: whether the service responds,
+// its clock, the credentials, the database, the settings of [EnsureWith] and the layout
+// document. It reads up to 100 documents, and counts those that skykv did not write. It
+// uses the client that [Open] uses, and changes nothing. See [provider.Provider].
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)
@@ -101,8 +101,8 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// Connection has a client for a store's URL, and the other arguments of [New] and
-// [EnsureWith].
+// Connection is a client from a store's URL and the environment. Its fields are arguments of
+// [New] and [EnsureWith].
 type Connection struct {
 	Client     *firestore.Client
 	Project    string
@@ -114,9 +114,9 @@ type Connection struct {
 	store    []kv.StoreOption
 }
 
-// Connect reads a store's URL and makes a client for it, as [Open] does, but sends
-// nothing to Firestore. It returns [kv.ErrInvalidOption] for an invalid URL, and
-// [kv.ErrPermission] without credentials.
+// Connect reads a URL and the environment as [Open] does, and returns the client. It sends
+// nothing to Firestore. An invalid URL is [kv.ErrInvalidOption], and missing credentials are
+// [kv.ErrPermission].
 func Connect(ctx context.Context, url string) (*Connection, error) {
 	c, err := parseURL(url)
 	if err != nil {
@@ -138,7 +138,7 @@ func Connect(ctx context.Context, url string) (*Connection, error) {
 	return c, nil
 }
 
-// fromEnv takes the endpoint from the environment unless the URL has one.
+// fromEnv sets the endpoint from the environment unless the URL has one.
 func (c *Connection) fromEnv() error {
 	host := os.Getenv(envEmulator)
 	if host == "" || c.endpoint != nil {
@@ -146,7 +146,7 @@ func (c *Connection) fromEnv() error {
 	}
 	u, err := url.Parse("http://" + host)
 	if err != nil || u.Host != host || u.Hostname() == "" {
-		return errInvalid("open", "the environment variable %s is no host; want one such as localhost:8080", envEmulator)
+		return errInvalid("open", "the environment variable %s is not a host; want a host such as localhost:8080", envEmulator)
 	}
 	c.endpoint, c.byEnv = u, true
 	return nil
@@ -169,8 +169,8 @@ func trusted(ctx context.Context, host string) bool {
 	return err == nil && trust.Below(host, domain)
 }
 
-// AdminClient returns a new client of the settings, with the endpoint and the
-// credentials of c.Client. The caller closes it.
+// AdminClient returns a new client for the settings, with the endpoint and the credentials of
+// c.Client. The caller must close it.
 func (c *Connection) AdminClient(ctx context.Context) (*admin.FirestoreAdminClient, error) {
 	opts, err := c.clientOptions()
 	if err != nil {
@@ -183,8 +183,8 @@ func (c *Connection) AdminClient(ctx context.Context) (*admin.FirestoreAdminClie
 	return client, nil
 }
 
-// errNoClient is the error when the SDK makes no client. Nothing is connected yet, so
-// that the credentials are the reason.
+// errNoClient returns the error of the SDK when it makes no client. It has not connected
+// yet, so the credentials are the reason.
 func errNoClient(err error) error {
 	return opError("open", &kv.Error{Kind: kv.ErrPermission, Err: err})
 }
@@ -252,7 +252,7 @@ func parseURL(raw string) (*Connection, error) {
 		return c, err
 	}
 	if c.endpoint, err = url.Parse(text); err != nil || strings.Trim(c.endpoint.Path, "/") != "" {
-		return nil, u.Errorf(`parameter "endpoint" has a path; it must be a URL such as http://localhost:8080`)
+		return nil, u.Errorf(`parameter "endpoint" has a path; want a URL such as http://localhost:8080`)
 	}
 	return c, nil
 }
@@ -264,8 +264,8 @@ func (c *Connection) emulator() bool { return c.endpoint != nil && c.endpoint.Sc
 // about 100 calls at a time on each connection.
 const connections = 4
 
-// alive closes a connection that the network has dropped, within 40 seconds of a call's
-// wait. Google's front ends take pings this often. An emulator's server may not.
+// alive closes a connection that the network has dropped, within 40 seconds of a call.
+// Google's front ends accept pings this often. An emulator's server may not.
 var alive = option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
 	Time: 30 * time.Second, Timeout: 10 * time.Second,
 }))
@@ -283,7 +283,7 @@ func (c *Connection) clientOptions() ([]option.ClientOption, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithPerRPCCredentials(owner{}))
 	if err != nil {
-		return nil, errInvalid("open", `the endpoint must name a host that can be connected to, such as http://localhost:8080`)
+		return nil, errInvalid("open", `the endpoint has an invalid host; want a URL such as http://localhost:8080`)
 	}
 	return []option.ClientOption{option.WithGRPCConn(conn)}, nil
 }

@@ -19,16 +19,16 @@ const name = "firestore"
 
 type driver struct {
 	client *firestore.Client
-	close  func() // closes the client; nil when the program made it
+	close  func() // closes the client; nil for a client of the program
 	layout *layout
-	claims bool // an empty collection may be laid out
+	claims bool // opening may write the layout document
 	info   kv.Info
 
 	timeout    time.Duration
 	firstPause time.Duration
 	pace       pace
 	underWay   calls
-	idle       sync.Pool // of *attempts: those whose timers did not fire and no longer will
+	idle       sync.Pool // of *attempts whose timers are stopped
 
 	// Headers of every request, and of the gets.
 	headers, getHeaders headers
@@ -48,7 +48,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return found, nil
 }
 
-// get reads one record, in as many attempts as a allows.
+// get reads one record, with the attempts of a.
 func (d *driver) get(a *attempts, key string, withValue bool) (kv.Found, error) {
 	doc, err := d.read(a, d.layout.docName(key), d.layout.mask(withValue))
 	if doc == nil || err != nil {
@@ -58,7 +58,7 @@ func (d *driver) get(a *attempts, key string, withValue bool) (kv.Found, error) 
 	return kv.Found{Record: rec, Exists: err == nil}, err
 }
 
-// read gets one document, nil when it does not exist.
+// read reads one document, nil if it does not exist.
 func (d *driver) read(a *attempts, docName string, mask *pb.DocumentMask) (*pb.Document, error) {
 	defer a.ended()
 	for {
@@ -71,7 +71,7 @@ func (d *driver) read(a *attempts, docName string, mask *pb.DocumentMask) (*pb.D
 	}
 }
 
-// getRequest is an attempt to get one document, and its context, in one allocation.
+// getRequest is an attempt to read one document, and its context, in one allocation.
 type getRequest struct {
 	pb.BatchGetDocumentsRequest
 	docName [1]string
@@ -97,16 +97,16 @@ func (d *driver) readOnce(ctx context.Context, req *pb.BatchGetDocumentsRequest)
 		case doc != nil && !validVersion(doc.GetUpdateTime()):
 			return nil, errNoVersion
 		}
-		// The end of the stream frees it. How it ends does not matter, and when it goes on
-		// it ends with the call.
+		// To read its end frees the stream. The error does not matter. If the stream does not
+		// end here, it ends with the call.
 		_ = stream.RecvMsg(resp)
 		return doc, nil
 	}
 	return nil, errEndless
 }
 
-// progressMessages is the number of messages without a document that a stream may have
-// beside the messages with documents. The service needs one or two.
+// progressMessages is the greatest number of messages without a document in a stream. The
+// service sends one or two.
 const progressMessages = 1000
 
 // answered returns the name of the document that a message is about, and the document if
@@ -115,7 +115,7 @@ func answered(resp *pb.BatchGetDocumentsResponse) (docName string, _ *pb.Documen
 	switch result := resp.GetResult().(type) {
 	case *pb.BatchGetDocumentsResponse_Found:
 		if result.Found == nil {
-			return "", &pb.Document{} // which nobody asked for
+			return "", &pb.Document{} // not the requested document
 		}
 		return result.Found.GetName(), result.Found
 	case *pb.BatchGetDocumentsResponse_Missing:
@@ -124,7 +124,7 @@ func answered(resp *pb.BatchGetDocumentsResponse) (docName string, _ *pb.Documen
 	return "", nil
 }
 
-// cutShort is the error of a stream that ended with err before its time.
+// cutShort returns the error of a stream that ended too early with err.
 func cutShort(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -132,7 +132,7 @@ func cutShort(err error) error {
 	return err
 }
 
-// Write is one Commit, and a read after a condition that failed.
+// Write is one Commit, and a read after a failed condition.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	if touchesLive(req.Write) {
 		found, err := d.Get(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
@@ -161,8 +161,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: a.mayHaveApplied()}, nil
 }
 
-// commit applies all writes or none, in as many attempts as a allows, and returns their
-// results.
+// commit applies all writes or none, with the attempts of a, and returns their results.
 func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*pb.WriteResult, error) {
 	defer a.ended()
 	req := &pb.CommitRequest{Database: d.layout.database, Writes: writes}
@@ -179,8 +178,8 @@ func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*pb.WriteResult, er
 	}
 }
 
-// checkResults refuses what cannot be the results of writes. Those of documents that were
-// put or touched have update times, those of deletions have none.
+// checkResults refuses results that cannot be right. Documents that were put or touched have
+// update times. Deletions have none.
 func checkResults(writes []*pb.Write, results []*pb.WriteResult) error {
 	if len(results) != len(writes) {
 		return errResults
@@ -193,7 +192,7 @@ func checkResults(writes []*pb.Write, results []*pb.WriteResult) error {
 	return nil
 }
 
-// versionOf returns the native version of what a write stored, "" for a deletion.
+// versionOf returns the native version of a document that was written, "" for a deletion.
 func versionOf(write *pb.Write, result *pb.WriteResult) string {
 	if write.GetUpdate() == nil {
 		return ""
@@ -209,12 +208,12 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// headers route requests to their database. The high-level client sends the same ones;
-// the apiv1 client leaves them to its callers.
+// headers route requests to their database. The high-level client sends the same headers.
+// The apiv1 client does not.
 type headers struct {
 	pairs []string
 
-	// carrier is a context that holds them where the client looks for headers.
+	// carrier is a context that has them where the client looks for headers.
 	carrier context.Context
 }
 
@@ -232,7 +231,7 @@ type headed struct {
 	carrier context.Context
 }
 
-// with is withHeaders. It may return the zero h that it is called on.
+// with is withHeaders for a zero h, which it may return.
 func (h *headed) with(ctx context.Context, headers headers) context.Context {
 	if len(callctx.HeadersFromContext(ctx)) > 0 {
 		return callctx.SetHeaders(ctx, headers.pairs...)

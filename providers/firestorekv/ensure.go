@@ -22,31 +22,31 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// EnsureWith sets up a collection for [New], and changes nothing that is set up already.
-// The database must exist. EnsureWith writes the layout document through client, unless
+// EnsureWith creates what [New] needs in a collection and does not exist yet. The database
+// must exist. EnsureWith writes the layout document through client, unless
 // the layout is [provider.LayoutAlien], which has none. It then makes two settings
 // through adminClient:
 //
 //   - a TTL policy on the field of the expiry with an expiration offset of one hour, so
-//     that Firestore deletes expired documents, commonly within a day
+//     that Firestore deletes expired documents, usually within a day
 //     (https://cloud.google.com/firestore/native/docs/ttl);
 //   - exemptions of all fields from the automatic single-field indexes. skykv does not
-//     use these indexes. They make writes slower and dearer, and limit their rate
+//     use these indexes. They make writes slower and more expensive, and limit their rate
 //     (https://cloud.google.com/firestore/native/docs/query-data/index-overview).
 //
 // A store works without the settings. Expired entries then stay until they are deleted
 // or replaced. The settings belong to the collection group, which is all collections
 // with this ID anywhere in the database.
 //
-// The Enterprise edition makes no index unasked, and refuses exemptions. EnsureWith then
+// The Enterprise edition has no automatic indexes, and refuses exemptions. EnsureWith then
 // makes none.
 //
-// EnsureWith waits until the settings are in effect, which takes Firestore minutes. Give
-// ctx a generous deadline, or cancel it and call EnsureWith again later.
+// EnsureWith waits until the settings are in effect, which takes Firestore minutes. Use a
+// late deadline, or cancel ctx and call EnsureWith again later.
 //
-// EnsureWith returns the errors of New. [kv.ErrPermission] may be about the
-// documents or about the settings. [kv.ErrIncompatible] may also be about a TTL policy with
-// another offset, which Firestore does not change in place: the error says what to do.
+// The errors are the errors of New. [kv.ErrPermission] may be about the documents or about
+// the settings. [kv.ErrIncompatible] may also be about a TTL policy with another offset,
+// which Firestore does not change in place: the error says what to do.
 // Emulators have no settings: EnsureWith writes the layout document, and returns an error
 // with the gRPC code Unimplemented.
 func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admin.FirestoreAdminClient, project, collection string, opts *Options) error {
@@ -58,7 +58,7 @@ func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admi
 	if adminClient == nil {
 		return errInvalid(op, "the admin client is nil; want one from admin.NewFirestoreAdminClient")
 	}
-	// The layout first: a collection of another program must keep its settings.
+	// Check the layout first: a collection of another program must keep its settings.
 	d.claims = true
 	if err := d.checkLayout(ctx); err != nil {
 		return opError(op, err)
@@ -72,8 +72,8 @@ func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admi
 	return nil
 }
 
-// settingsError returns the error of a request for settings. It is about the database in
-// general only when that is missing.
+// settingsError returns the error of a request for settings. It is ErrNotProvisioned only if
+// the database is missing.
 func settingsError(err error) *kv.Error {
 	if e, ok := errors.AsType[*kv.Error](err); ok {
 		return e
@@ -98,9 +98,8 @@ func (c *Connection) ensure(ctx context.Context) error {
 	return err
 }
 
-// ensureSettings makes the settings that are missing, several at once. It makes two of
-// one field one after the other. A setting that Firestore refuses does not keep it from
-// making the others.
+// ensureSettings makes the missing settings, several at once, but two of one field one after
+// another. If Firestore refuses one, it still makes the others.
 func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
 	changes, refused, err := missingSettings(ctx, client, l)
 	if err != nil {
@@ -118,7 +117,7 @@ func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *
 		wait(field)
 		op, err := updateField(ctx, client, change, pauses)
 		if c := code(err); err != nil && c != codes.InvalidArgument && c != codes.FailedPrecondition {
-			return err // which the other changes would meet too
+			return err // the other changes would fail too
 		}
 		refused = cmp.Or(refused, err)
 		running[field] = op
@@ -132,9 +131,9 @@ func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *
 	return waitForPolicy(ctx, client, l, pauses)
 }
 
-// missingSettings returns the changes that make the settings, each with one setting: the
-// TTL policy first, and the exemption of the same field last. refused is about a policy
-// that cannot be made.
+// missingSettings returns the changes that make the missing settings, one setting each. The
+// TTL policy is the first change, and the exemption of the same field the last. refused is
+// the error of a policy that cannot be made.
 func missingSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *layout) (changes []*adminpb.UpdateFieldRequest, refused, err error) {
 	enterprise := isEnterprise(ctx, client, l)
 	request := func(field *adminpb.Field, path string) *adminpb.UpdateFieldRequest {
@@ -176,22 +175,21 @@ func settingsOf(ctx context.Context, client *admin.FirestoreAdminClient, l *layo
 	return have, nil
 }
 
-// errField is the error of an answer that cannot be right.
-var errField = status.Error(codes.Internal, "the answer is about the settings of a field that was not asked for")
+// errField is the error of a response that cannot be right.
+var errField = status.Error(codes.Internal, "the response is not from the service: it is about another field")
 
-// adminOptions limits the size of an answer.
+// adminOptions limits the size of a response.
 var adminOptions = gax.WithGRPCOptions(bounded...)
 
-// isEnterprise reports whether the database is known to be one of the Enterprise edition.
-// An account that may change settings need not have the permission to look at the
-// database.
+// isEnterprise reports whether the database is known to have the Enterprise edition. An
+// account that may change settings may have no permission to read the edition.
 func isEnterprise(ctx context.Context, client *admin.FirestoreAdminClient, l *layout) bool {
 	database, err := client.GetDatabase(ctx, &adminpb.GetDatabaseRequest{Name: l.database}, adminOptions)
 	return err == nil && database.GetDatabaseEdition() == adminpb.Database_ENTERPRISE
 }
 
-// updateField starts a change. Firestore refuses it as Aborted while it makes another
-// change in the same database: "Please retry, underlying data changed".
+// updateField starts a change. Firestore refuses it as Aborted during another change in the
+// same database: "Please retry, underlying data changed".
 func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update *adminpb.UpdateFieldRequest, pauses gax.Backoff) (*admin.UpdateFieldOperation, error) {
 	for attempt := 1; ; attempt++ {
 		op, err := client.UpdateField(ctx, update, adminOptions)
@@ -204,27 +202,27 @@ func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update
 	}
 }
 
-// exempt reports whether a field is exempt from indexes. A field without a configuration
-// of indexes is: the Enterprise edition has none.
+// exempt reports whether a field has no indexes. A field without an index configuration is
+// exempt: the Enterprise edition has none.
 func exempt(have *adminpb.Field) bool {
 	indexes := have.GetIndexConfig()
 	return len(indexes.GetIndexes()) == 0 && !indexes.GetUsesAncestorConfig() && !indexes.GetReverting()
 }
 
-// policyProblem returns why a TTL policy must be set, and "" for the right policy, also
-// when Firestore is still creating it.
+// policyProblem returns why a TTL policy must be set, "" for the right policy, also while
+// Firestore creates it.
 func policyProblem(have *adminpb.Field_TtlConfig) string {
 	switch {
 	case have == nil:
-		return "there is no policy: expired entries stay, and cost, for ever"
+		return "there is no policy: expired entries stay and cost money for ever"
 	case have.GetState() == adminpb.Field_TtlConfig_NEEDS_REPAIR:
 		return "the policy needs repair"
 	}
 	return ""
 }
 
-// otherOffset reports whether there is a policy that must be removed before it can be set:
-// Firestore does not change the offset of one.
+// otherOffset reports whether there is a policy with another offset. Firestore cannot change
+// the offset, so somebody must remove the policy first.
 func otherOffset(have *adminpb.Field_TtlConfig) bool {
 	return have != nil && have.GetExpirationOffset().AsDuration() != kv.ExpiryGrace
 }
@@ -240,7 +238,7 @@ func offsetFix(l *layout) string {
 		l.fields()[0], l.collection, database, provider.Provision)
 }
 
-// waitForPolicy waits until the TTL policy is active, whoever set it.
+// waitForPolicy waits until the TTL policy is active, also if another program set it.
 func waitForPolicy(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
 	for {
 		field, err := settingsOf(ctx, client, l, l.fields()[0])

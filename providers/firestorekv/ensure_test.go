@@ -28,25 +28,25 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// fakeAdmin is the settings of one database: the emulator has none.
+// fakeAdmin has the settings of one database: the emulator has none.
 type fakeAdmin struct {
 	adminpb.UnimplementedFirestoreAdminServer
 	longrunningpb.UnimplementedOperationsServer
 
 	mu      sync.Mutex
-	fields  map[string]*adminpb.Field // those with settings of their own
+	fields  map[string]*adminpb.Field // the fields with other settings than the default
 	updates []*adminpb.UpdateFieldRequest
 	polls   int
-	busy    int            // how many changes are refused for another one
+	busy    int            // number of changes to refuse because of another change
 	fail    error          // of every call
 	opError *status.Status // of every operation
 	edition adminpb.Database_DatabaseEdition
-	other   string // the name of the field in every answer, when set
+	other   string // the name of the field in every response, if set
 
 	noIndexes bool // exemptions are refused
 
-	underWay map[string]bool // fields with changes under way
-	overlaps bool            // one was changed again before that
+	underWay map[string]bool // fields with running changes
+	overlaps bool            // a change of a field began before its last one had ended
 }
 
 const testFields = testDatabase + "/collectionGroups/" + testCollection + "/fields/"
@@ -78,7 +78,7 @@ func exemptField(ttl *adminpb.Field_TtlConfig) *adminpb.Field {
 	return &adminpb.Field{IndexConfig: &adminpb.Field_IndexConfig{}, TtlConfig: ttl}
 }
 
-// activePolicy is the one that skykv sets.
+// activePolicy is the policy that skykv sets.
 func activePolicy() *adminpb.Field_TtlConfig {
 	return &adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE, ExpirationOffset: durationpb.New(time.Hour)}
 }
@@ -98,7 +98,7 @@ func (f *fakeAdmin) GetField(_ context.Context, req *adminpb.GetFieldRequest) (*
 	answer := proto.CloneOf(field)
 	answer.Name = cmp.Or(f.other, req.GetName())
 	if ttl := field.GetTtlConfig(); ttl.GetState() == adminpb.Field_TtlConfig_CREATING {
-		ttl.State = adminpb.Field_TtlConfig_ACTIVE // by the next look
+		ttl.State = adminpb.Field_TtlConfig_ACTIVE // at the next read
 	}
 	return answer, nil
 }
@@ -174,7 +174,7 @@ func (f *fakeAdmin) GetOperation(_ context.Context, req *longrunningpb.GetOperat
 	return op, nil
 }
 
-// changed lists the changes asked for, such as "x index_config,ttl_config".
+// changed returns the requested changes, such as "x index_config,ttl_config".
 func (f *fakeAdmin) changed() (changes []string) {
 	for _, update := range f.updates {
 		name := update.GetField().GetName()
@@ -184,12 +184,12 @@ func (f *fakeAdmin) changed() (changes []string) {
 	return changes
 }
 
-// quick keeps the tests from waiting.
+// quick makes pauses short.
 var quick = gax.Backoff{Initial: time.Microsecond}
 
 func TestEnsureSettings(t *testing.T) {
 	t.Parallel()
-	f := &fakeAdmin{busy: 3} // as Firestore is with the change before
+	f := &fakeAdmin{busy: 3} // as Firestore during another change
 	client := f.start(t)
 	if err := ensureSettings(t.Context(), client, testLayout(1), quick); err != nil {
 		t.Fatal(err)
@@ -198,13 +198,13 @@ func TestEnsureSettings(t *testing.T) {
 		t.Errorf("changed %q, want %q", got, want)
 	}
 	if f.polls != 5 {
-		t.Errorf("rule: Ensure waits for what it started; %d operations were looked at, want 5", f.polls)
+		t.Errorf("rule: Ensure waits for the changes that it started; it looked at %d operations, want 5", f.polls)
 	}
 	if first := f.updates[0].GetUpdateMask().GetPaths()[0]; first != "ttl_config" {
 		t.Errorf("rule: the TTL policy comes first; got %s", first)
 	}
 	if f.overlaps {
-		t.Error("rule: a field is changed again when its last change is made; two were under way")
+		t.Error("rule: a field is changed again only after its last change; two changes overlapped")
 	}
 	for _, field := range []string{"v", "x", "t", "p"} {
 		if config := f.fields[testFields+field].GetIndexConfig(); config == nil || len(config.GetIndexes()) > 0 {
@@ -220,11 +220,11 @@ func TestEnsureSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f.updates != nil {
-		t.Errorf("rule: what is set up already is not changed; changed %q", f.changed())
+		t.Errorf("rule: Ensure does not change right settings; changed %q", f.changed())
 	}
 }
 
-// TestEnsureSettingsRepairs starts from settings that are not quite right.
+// TestEnsureSettingsRepairs starts with settings that are partly wrong.
 func TestEnsureSettingsRepairs(t *testing.T) {
 	t.Parallel()
 	hour := durationpb.New(time.Hour)
@@ -236,7 +236,7 @@ func TestEnsureSettingsRepairs(t *testing.T) {
 		{"needs repair", exemptField(&adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_NEEDS_REPAIR, ExpirationOffset: hour,
 		}), []string{"x ttl_config"}},
-		{"being created by somebody else", exemptField(&adminpb.Field_TtlConfig{
+		{"another program creates it", exemptField(&adminpb.Field_TtlConfig{
 			State: adminpb.Field_TtlConfig_CREATING, ExpirationOffset: hour,
 		}), nil},
 		{"exempt by the database's default", &adminpb.Field{
@@ -268,7 +268,7 @@ func TestEnsureSettingsRepairs(t *testing.T) {
 	}
 }
 
-// TestEnterpriseEdition: it has no indexes unasked, and refuses the exemptions.
+// TestEnterpriseEdition: it has no automatic indexes, and refuses exemptions.
 func TestEnterpriseEdition(t *testing.T) {
 	t.Parallel()
 	bare := func() map[string]*adminpb.Field {
@@ -311,16 +311,15 @@ func TestOtherOffset(t *testing.T) {
 		t.Errorf("rule: Ensure says what to do about another offset; got %v", err)
 	}
 	if got := settings.changed(); !slices.Equal(got, []string{"p index_config", "t index_config", "v index_config"}) {
-		t.Errorf("rule: what can be set is set; changed %q", got)
+		t.Errorf("rule: Ensure makes the settings that it can; changed %q", got)
 	}
 	settings.fields[testFields+"x"].TtlConfig = nil
 	if err := Ensure(t.Context(), storeURL); err != nil {
-		t.Errorf("rule: what the error says helps; got %v", err)
+		t.Errorf("rule: the error's advice helps; got %v", err)
 	}
 }
 
-// TestEnsureSettingsIsBounded: somebody who changes settings all the time does not keep
-// it for ever.
+// TestEnsureSettingsIsBounded: it ends even if another program always changes settings.
 func TestEnsureSettingsIsBounded(t *testing.T) {
 	t.Parallel()
 	f := &fakeAdmin{busy: 100}
@@ -355,12 +354,12 @@ func TestEnsure(t *testing.T) {
 		t.Errorf("the store has %d shards, want 16", n)
 	}
 	if _, err := Open(t.Context(), strings.Replace(storeURL, "shards=16", "shards=1", 1)); !errors.Is(err, kv.ErrIncompatible) {
-		t.Errorf("rule: the number of shards is laid down by Ensure; opened with another one: %v, want ErrIncompatible", err)
+		t.Errorf("rule: Ensure fixes the number of shards; opened with another one: %v, want ErrIncompatible", err)
 	}
 }
 
-// TestEnsureLayoutAlien: the settings are those of the layout's fields, and there is no
-// layout document. A policy without the offset would take the grace away.
+// TestEnsureLayoutAlien: the settings are for the layout's fields, and there is no layout
+// document. A policy without the offset would remove the grace.
 func TestEnsureLayoutAlien(t *testing.T) {
 	t.Parallel()
 	settings, docs := new(fakeAdmin), new(fake)
@@ -391,7 +390,7 @@ func TestEnsureLayoutAlien(t *testing.T) {
 	}
 }
 
-// TestEnsureLeavesOthers: the settings of another program's collection stay.
+// TestEnsureLeavesOthers: the settings of another program's collection do not change.
 func TestEnsureLeavesOthers(t *testing.T) {
 	t.Parallel()
 	docs, settings := new(fake), new(fakeAdmin)
@@ -401,7 +400,7 @@ func TestEnsureLeavesOthers(t *testing.T) {
 		t.Errorf("rule: a collection of another program is refused; got %v, want ErrIncompatible", err)
 	}
 	if settings.updates != nil {
-		t.Errorf("rule: what is refused is left as it is; changed %q", settings.changed())
+		t.Errorf("rule: a refused collection is not changed; changed %q", settings.changed())
 	}
 }
 
@@ -435,7 +434,7 @@ func TestEnsureWithFails(t *testing.T) {
 	}
 	f = &fakeAdmin{other: testFields + "other", fields: map[string]*adminpb.Field{testFields + "x": exemptField(activePolicy())}}
 	if err := ensure(f); !errors.Is(err, kv.ErrUnavailable) {
-		t.Errorf("rule: an answer about another field is ErrUnavailable; got %v", err)
+		t.Errorf("rule: a response about another field is ErrUnavailable; got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -450,7 +449,7 @@ func TestEnsureWithFails(t *testing.T) {
 		"the number of shards":    EnsureWith(t.Context(), client, f.start(t), testProject, testCollection, &Options{Shards: -1}),
 	} {
 		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), says) {
-			t.Errorf("rule: an argument that cannot be is ErrInvalidOption; got %v, want %q", err, says)
+			t.Errorf("rule: an invalid argument is ErrInvalidOption; got %v, want %q", err, says)
 		}
 	}
 	if got := docs.count(); got != "" {

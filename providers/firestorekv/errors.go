@@ -15,7 +15,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// failRead returns the error of a call whose last attempt failed with err.
+// failRead returns the error of a request whose last attempt ended with err.
 func (a *attempts) failRead(err error) *kv.Error {
 	if e, ok := err.(*kv.Error); ok { // about a document that was read
 		return &kv.Error{Kind: e.Kind, Err: e.Err}
@@ -33,7 +33,7 @@ func (a *attempts) failRead(err error) *kv.Error {
 		e.Err = fmt.Errorf("%w: %w", attempt.ErrStoreTimeout, err)
 	default:
 		if c == codes.Canceled || c == codes.DeadlineExceeded {
-			e.Kind = nil // the caller's doing, not the service's
+			e.Kind = nil // because of the caller, not the service
 		}
 		e.Err = fmt.Errorf("%w: %w", why, err)
 	}
@@ -47,8 +47,8 @@ func (a *attempts) failWrite(err error) *kv.Error {
 	return e
 }
 
-// kindOf returns the sentinel for a code. The driver has checked for failed conditions,
-// which are not errors, before.
+// kindOf returns the sentinel of a code. The driver has checked before whether it means a
+// failed condition, which is not an error.
 func kindOf(c codes.Code) error {
 	switch c {
 	case codes.PermissionDenied, codes.Unauthenticated:
@@ -64,10 +64,10 @@ func kindOf(c codes.Code) error {
 	return nil
 }
 
-// passing reports whether the same request may succeed later. The connection was lost
-// or refused, a quota is used up, there is too much contention on the document, or the
-// service or the network failed, was slow, or sent what cannot be an answer. The caller
-// has checked its own deadline before.
+// passing reports whether the same request may succeed later: the connection was lost or
+// refused, a quota is used up, there is contention on the document, or the service or the
+// network failed, was slow, or sent an invalid response. The caller has checked its own
+// deadline before.
 func passing(err error) bool {
 	if _, ok := err.(*kv.Error); ok {
 		return false
@@ -80,8 +80,8 @@ func passing(err error) bool {
 	return false
 }
 
-// throttled reports whether the service refused a request, or a write of it, for the rate
-// at which they come. Too many writes to one range of documents are contention, too.
+// throttled reports whether the service refused a request, or one of its writes, because of
+// the rate. Firestore also reports too many writes to a range of documents as contention.
 func throttled(err error) bool {
 	c := code(err)
 	return c == codes.ResourceExhausted || c == codes.Aborted
@@ -99,18 +99,18 @@ func throttled(err error) bool {
 // https://cloud.google.com/firestore/docs/understand-error-codes.
 func refused(err error) bool {
 	switch code(err) {
-	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented, // the request is not a legal one
+	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented, // the request is invalid
 		codes.PermissionDenied, codes.Unauthenticated,
 		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, // the condition failed, or there is no database
-		codes.Aborted,           // lost against other writers of the document; a commit is atomic
+		codes.Aborted,           // other writers of the document won; a commit is atomic
 		codes.ResourceExhausted: // a quota, which the service checks before the write
 		return true
 	}
 	return false
 }
 
-// conditionFailed reports whether err means that cond did not hold. NotFound may also
-// mean that the database is missing: reading the document shows which.
+// conditionFailed reports whether err means that cond failed. NotFound may also mean that the
+// database is missing: a read of the document shows which.
 func conditionFailed(cond *pb.Precondition, err error) bool {
 	switch cond.GetConditionType().(type) {
 	case *pb.Precondition_Exists:
@@ -136,11 +136,11 @@ func code(err error) codes.Code {
 	return s.Code()
 }
 
-// grpcs matches the text of errors that are gRPC's, not the service's: for a stream that
-// was reset, and for a message that is larger than once takes.
+// grpcs matches the text of errors of gRPC, which are not from the service: a stream was
+// reset, or a message is larger than the limit.
 var grpcs = regexp.MustCompile(`RST_STREAM|^grpc: (received )?message .*larger than max`)
 
-// tokenCode returns the code for a call that was not made for want of an access token.
+// tokenCode returns the code of a call that was not made because there is no access token.
 // gRPC has one code for all reasons, and keeps only their text.
 func tokenCode(text string) codes.Code {
 	switch {
@@ -154,38 +154,37 @@ func tokenCode(text string) codes.Code {
 	return codes.Unauthenticated
 }
 
-// noToken matches the text of errors when the service that makes tokens cannot be
-// reached or fails: from url.Error and net.OpError, and for the statuses 429 and 5xx
-// from cloud.google.com/go/auth and cloud.google.com/go/compute/metadata.
+// noToken matches the text of errors if the service for tokens cannot be reached or fails:
+// the text of url.Error and net.OpError and, for the statuses 429 and 5xx, of
+// cloud.google.com/go/auth and cloud.google.com/go/compute/metadata.
 var noToken = regexp.MustCompile(`(Get|Post|Put) "https?://[^"]*": |dial tcp|(cannot fetch token: |compute: Received )(429|5\d\d)\b`)
 
-// Errors of answers that cannot be right. Their code is Unknown, so that reads are
-// [kv.ErrUnavailable] and writes [kv.ErrIndeterminate].
+// The errors of responses that the service cannot have sent. Their code is Unknown, so that
+// reads are [kv.ErrUnavailable] and writes [kv.ErrIndeterminate].
 var (
-	errNoVersion = errors.New("the answer has no valid update time of the document")
-	errResults   = errors.New("the answer does not have one result for each write")
-	errOther     = errors.New("the answer is about a document that was not asked for")
-	errOrder     = errors.New("the answer has documents in another order, or outside the range that was asked for")
-	errEndless   = errors.New("the answer has more messages or bytes than any answer to the request")
+	errNoVersion = errors.New("the response is not from the service: it has no valid update time of the document")
+	errResults   = errors.New("the response is not from the service: it does not have one result for each write")
+	errOther     = errors.New("the response is not from the service: it is about a document that was not requested")
+	errOrder     = errors.New("the response is not from the service: its documents are not in the order or the range that was requested")
+	errEndless   = errors.New("the response is not from the service: it is larger than any response to the request")
 )
 
-// errForeign is the error for a document that skykv did not write. It quotes nothing
-// of the document.
+// errForeign says why a document is not skykv's. It contains no text of the document.
 func errForeign(what, want string) error {
-	return errIncompatible("skykv did not write the document of this key: its %s is missing or of another type; want %s", what, want)
+	return errIncompatible("skykv did not write the document under this key: its %s is missing or of another type; want %s", what, want)
 }
 
-// errIncompatible is the error for documents of another program or format.
+// errIncompatible returns the error of documents of another program or format.
 func errIncompatible(format string, args ...any) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf(format, args...)}
 }
 
-// errInvalid is the error for an invalid argument of op.
+// errInvalid returns the error of an invalid argument.
 func errInvalid(op, format string, args ...any) error {
 	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
 }
 
-// opError completes an error outside the operations of a store.
+// opError completes the error of a function that is not an operation of a store.
 func opError(op string, err error) error {
 	e, ok := err.(*kv.Error)
 	if !ok {

@@ -50,8 +50,8 @@ func ExampleNew() {
 	fmt.Println(string(entry.Value), err)
 }
 
-// A collection with its layout document and its settings, once before it is used. The
-// settings may come at any time later.
+// Set up a collection with its layout document and its settings, once before it is used. The
+// settings may also be made later.
 func ExampleEnsureWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -71,7 +71,7 @@ func ExampleEnsureWith() {
 	}
 }
 
-// The same by URL.
+// The same with a URL.
 func ExampleEnsure() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -80,7 +80,7 @@ func ExampleEnsure() {
 	}
 }
 
-// What the collection of a URL needs and does not have yet.
+// Prints what the collection of a URL needs and does not have yet.
 func ExampleInspect() {
 	for check := range firestorekv.Inspect(context.Background(), "firestore://my-project/kv") {
 		fmt.Println(check.Status, check.Name, check.Detail)

@@ -27,8 +27,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// fake is a Firestore of one collection in memory, with real gRPC on the loopback
-// interface, that fails as told: in the ways that the emulator never does.
+// fake is a Firestore of one collection in memory, with real gRPC on the loopback interface.
+// It can fail in ways that the emulator cannot.
 type fake struct {
 	pb.UnimplementedFirestoreServer
 
@@ -37,26 +37,25 @@ type fake struct {
 	clock int64                   // microseconds
 	calls []call
 
-	// Faults, each called with the number of calls of the method before this one.
-	// refuse fails a call before, lose after it was carried out; both may block.
-	// cut ends the answer of a stream after some documents, when not negative, with
-	// cutWith or else errCut. status replaces the status of a write of a BatchWrite,
-	// which is then not carried out.
+	// The faults are called with the number of earlier calls of the method. refuse fails a
+	// call before it is carried out, and lose after; both may block. cut, if not negative,
+	// is the number of documents after which a stream ends, with cutWith or else errCut.
+	// status replaces the status of a write of a BatchWrite, which is then not carried out.
 	refuse  func(ctx context.Context, method string, n int) error
 	lose    func(ctx context.Context, method string, n int) error
 	cut     func(method string, n int) int
 	cutWith error
 	status  func(docName string, n int) codes.Code
 
-	// between, when set, is called before a document of a BatchGetDocuments is sent, and
-	// ends the stream with its error.
+	// between, if set, is called before a document of a BatchGetDocuments is sent. Its error
+	// ends the stream.
 	between func(ctx context.Context, docName string) error
 
-	open  atomic.Int32  // streams
+	open  atomic.Int32  // number of open streams
 	ended chan struct{} // has one element after a stream ended
 }
 
-// call is one request that a fake received.
+// call is a request that a fake received.
 type call struct {
 	method string
 	req    proto.Message
@@ -93,7 +92,7 @@ func (f *fake) register(s *grpc.Server) {
 	pb.RegisterFirestoreServer(s, f)
 }
 
-// connect returns a client as a user would make one for addr.
+// connect returns a client for addr, like a program's.
 func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Client {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+addr, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
@@ -108,8 +107,7 @@ func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Clie
 	return client
 }
 
-// newStore runs f and returns a store over it that does not pause for long between
-// its attempts.
+// newStore runs f and returns a store over it with short pauses between its attempts.
 func newStore(t testing.TB, f *fake) *kv.Store {
 	t.Helper()
 	return storeAt(t, f.start(t))
@@ -125,7 +123,7 @@ func driverAt(t testing.TB, addr string) *driver {
 	return driverOver(t, connect(t, addr), &Options{Timeout: 30 * time.Second})
 }
 
-// driverOver returns a driver that does not pause for long between its attempts.
+// driverOver returns a driver with short pauses between its attempts.
 func driverOver(t testing.TB, client *firestore.Client, opts *Options) *driver {
 	t.Helper()
 	d, err := newDriver("open", client, testProject, testCollection, opts)
@@ -136,7 +134,7 @@ func driverOver(t testing.TB, client *firestore.Client, opts *Options) *driver {
 	return d
 }
 
-// begin takes note of a call and fails it if told to.
+// begin records a call, and fails it if refuse does.
 func (f *fake) begin(ctx context.Context, method string, req proto.Message) (n int, err error) {
 	header, _ := metadata.FromIncomingContext(ctx)
 	f.mu.Lock()
@@ -191,7 +189,7 @@ func received[R proto.Message](f *fake) (reqs []R) {
 	return reqs
 }
 
-// put stores a document past the API.
+// put stores a document without a request.
 func (f *fake) put(id string, fields map[string]*pb.Value) { f.putIn(testCollection, id, fields) }
 
 func (f *fake) putIn(collection, id string, fields map[string]*pb.Value) {
@@ -201,7 +199,7 @@ func (f *fake) putIn(collection, id string, fields map[string]*pb.Value) {
 	f.docs[docName] = &pb.Document{Name: docName, Fields: fields, UpdateTime: f.nowLocked()}
 }
 
-// ids lists the documents.
+// ids returns the IDs of the documents.
 func (f *fake) ids() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -313,7 +311,7 @@ func (f *fake) BatchWrite(ctx context.Context, req *pb.BatchWriteRequest) (*pb.B
 	return resp, err
 }
 
-// stream counts an open stream, until the function that it returns is called.
+// stream counts an open stream until the returned function is called.
 func (f *fake) stream() func() {
 	f.open.Add(1)
 	return func() {
@@ -325,7 +323,7 @@ func (f *fake) stream() func() {
 	}
 }
 
-// cutAt returns after how many documents a stream breaks off, -1 when it does not.
+// cutAt returns the number of documents after which a stream ends early, -1 for never.
 func (f *fake) cutAt(method string, n int) int {
 	if f.cut == nil {
 		return -1
@@ -398,7 +396,7 @@ func (f *fake) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQuerySer
 		}
 	}
 	f.mu.Unlock()
-	// The service reports its progress by answers without a document.
+	// The service reports its progress with messages without a document.
 	if err := stream.Send(&pb.RunQueryResponse{ReadTime: timestamppb.Now()}); err != nil {
 		return err
 	}
@@ -417,7 +415,7 @@ func (f *fake) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQuerySer
 	return nil
 }
 
-// shortServer answers every request with next to nothing.
+// shortServer sends almost empty responses to every request.
 type shortServer struct {
 	pb.UnimplementedFirestoreServer
 }

@@ -45,7 +45,7 @@ func always(method string, err error) func(context.Context, string, int) error {
 
 var errLost = status.Error(codes.Unavailable, "connection reset by peer")
 
-// TestLostResponseOfPutIfNotExists: what it says is a matter of the conformance suite.
+// TestLostResponseOfPutIfNotExists counts requests. The conformance suite checks the result.
 func TestLostResponseOfPutIfNotExists(t *testing.T) {
 	t.Parallel()
 	f := &fake{lose: onCall("Commit", 0, errLost)}
@@ -57,7 +57,7 @@ func TestLostResponseOfPutIfNotExists(t *testing.T) {
 	}
 }
 
-// TestReadAfterFailedConditionFails: what is known of the write stays known.
+// TestReadAfterFailedConditionFails: the error still says whether the write may have been applied.
 func TestReadAfterFailedConditionFails(t *testing.T) {
 	t.Parallel()
 	denied := always("BatchGetDocuments", status.Error(codes.PermissionDenied, "denied"))
@@ -81,7 +81,7 @@ func TestReadAfterFailedConditionFails(t *testing.T) {
 	}
 }
 
-// TestLostResponseThenForeign: somebody else's document in the place of one's own.
+// TestLostResponseThenForeign: another program's document replaces the own one.
 func TestLostResponseThenForeign(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -137,7 +137,7 @@ func TestCodes(t *testing.T) {
 				attempts = maxAttempts
 			}
 			if test.kind == kv.ErrThrottled {
-				d.timeout = 200 * time.Millisecond // for which batches go on without progress
+				d.timeout = 200 * time.Millisecond // batches go on for this time without progress
 			}
 			check := func(op, method string, err error, write bool) {
 				t.Helper()
@@ -186,8 +186,8 @@ func TestLostThenDenied(t *testing.T) {
 	}
 }
 
-// nobody is an address that nobody listens on: a port that no program gets by
-// chance, as it may that of a listener that was closed.
+// nobody is an address without a server: no program gets this port by chance, unlike the port
+// of a closed listener.
 const nobody = "127.0.0.1:1"
 
 func TestUnreachable(t *testing.T) {
@@ -216,7 +216,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// hang blocks every call until it is given up.
+// hang blocks every call until its context ends.
 func hang(ctx context.Context, _ string, _ int) error {
 	<-ctx.Done()
 	return status.FromContextError(ctx.Err()).Err()
@@ -300,7 +300,7 @@ func TestHangingServer(t *testing.T) {
 				err := op.do(ctx, kv.New(d))
 				for _, want := range test.is {
 					if !errors.Is(err, want) {
-						t.Errorf("rule: context errors stay what they are; %v does not match %v", err, want)
+						t.Errorf("rule: context errors do not change; %v does not match %v", err, want)
 					}
 				}
 				for _, not := range test.isNot {
@@ -309,7 +309,7 @@ func TestHangingServer(t *testing.T) {
 					}
 				}
 				if got := errors.Is(err, kv.ErrIndeterminate); got != op.write {
-					t.Errorf("rule: a write that was sent and not answered is indeterminate; got %v", err)
+					t.Errorf("rule: a write that was sent and got no response is indeterminate; got %v", err)
 				}
 				if made := f.count(); !strings.HasPrefix(made, "1 ") || strings.Contains(made, ",") {
 					t.Errorf("made %s, want one attempt", f.count())
@@ -319,8 +319,7 @@ func TestHangingServer(t *testing.T) {
 	}
 }
 
-// tokens are credentials of a client that are not to be had, for some calls, once fetch
-// is set.
+// tokens are credentials of a client that are not available for some calls once fetch is set.
 type tokens struct {
 	fetch func(ctx context.Context, n int32) error
 	calls atomic.Int32
@@ -335,8 +334,8 @@ func (c *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 
 func (*tokens) RequireTransportSecurity() bool { return false }
 
-// TestNoToken: whoever makes access tokens is out of reach, or refuses. The texts are
-// those of the auth library.
+// TestNoToken: the service for access tokens cannot be reached, or refuses. The texts are from
+// the auth library.
 func TestNoToken(t *testing.T) {
 	t.Parallel()
 	hang := func(ctx context.Context, _ int32) error {
@@ -376,11 +375,11 @@ func TestNoToken(t *testing.T) {
 		}, context.WithCancel, time.Minute, nil, nil, 2},
 		{"no network", fails(`credentials: cannot fetch token: Get "http://metadata/token": dial tcp 169.254.169.254:80: connect: no route to host`),
 			context.WithCancel, time.Minute, kv.ErrUnavailable, kv.ErrPermission, maxAttempts},
-		{"an answer of 503", fails("auth: cannot fetch token: 503\nResponse: busy"),
+		{"a response of 503", fails("auth: cannot fetch token: 503\nResponse: busy"),
 			context.WithCancel, time.Minute, kv.ErrUnavailable, kv.ErrPermission, maxAttempts},
-		{"an answer of 400", fails(`auth: "invalid_grant" "Token has been expired or revoked."`),
+		{"a response of 400", fails(`auth: "invalid_grant" "Token has been expired or revoked."`),
 			context.WithCancel, time.Minute, kv.ErrPermission, kv.ErrUnavailable, 1},
-		{"an answer of 401", fails("auth: cannot fetch token: 401\nResponse: 503 times no"),
+		{"a response of 401", fails("auth: cannot fetch token: 401\nResponse: 503 times no"),
 			context.WithCancel, time.Minute, kv.ErrPermission, kv.ErrUnavailable, 1},
 	}
 	for _, test := range tests {
@@ -412,9 +411,8 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
-// TestServiceSeesDeadlineFirst: the service was told of the deadline, and may cancel a
-// request before the timer of the caller's context gets a processor. With time left it
-// has other reasons.
+// TestServiceSeesDeadlineFirst: the service knows the deadline, and may cancel a request before
+// the timer of the caller's context runs. If there is time left, it has other reasons.
 func TestServiceSeesDeadlineFirst(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -438,7 +436,7 @@ func TestServiceSeesDeadlineFirst(t *testing.T) {
 	}
 }
 
-// TestDeadlineLeavesNoTime: an attempt that could not end in time is not begun.
+// TestDeadlineLeavesNoTime: no attempt begins that could not end in time.
 func TestDeadlineLeavesNoTime(t *testing.T) {
 	t.Parallel()
 	f := &fake{refuse: always("Commit", status.Error(codes.ResourceExhausted, "quota"))}
@@ -480,7 +478,7 @@ func fill(t *testing.T, s *kv.Store, n int) (keys []string) {
 	return keys
 }
 
-// TestScanResumes breaks every query after some documents.
+// TestScanResumes ends every query early, after some documents.
 func TestScanResumes(t *testing.T) {
 	t.Parallel()
 	tooOld := status.Error(codes.FailedPrecondition, "The requested snapshot version is too old.")
@@ -507,7 +505,7 @@ func TestScanResumes(t *testing.T) {
 	}
 }
 
-// TestScanGivesUp: breaks without progress are counted.
+// TestScanGivesUp: interruptions without progress are counted.
 func TestScanGivesUp(t *testing.T) {
 	t.Parallel()
 	f := &fake{cut: func(_ string, n int) int {
@@ -534,8 +532,8 @@ func TestScanGivesUp(t *testing.T) {
 	}
 }
 
-// TestScanStops: the end of the loop ends the query, and the size of queries grows
-// only for callers that go on.
+// TestScanStops: the end of the loop ends the query. The size of queries grows only if the loop
+// goes on.
 func TestScanStops(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -554,11 +552,11 @@ func TestScanStops(t *testing.T) {
 		limits = append(limits, req.GetStructuredQuery().GetLimit().GetValue())
 	}
 	if !slices.Equal(limits, []int32{10, 640, 21}) {
-		t.Errorf("rule: a query asks for what the caller takes; the limits were %v, want 10, 640 and 21", limits)
+		t.Errorf("rule: a query requests as many documents as the caller takes; the limits were %v, want 10, 640 and 21", limits)
 	}
 }
 
-// TestScanMeetsExpired: a run of expired records does not cost a query each.
+// TestScanMeetsExpired: a sequence of expired records does not cost a query each.
 func TestScanMeetsExpired(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -596,7 +594,7 @@ func TestScanOutlivesTimeout(t *testing.T) {
 			t.Fatalf("rule: the loop's body may take longer than the store's timeout; got %v", err)
 		}
 		if n++; n == 1 {
-			<-time.After(2 * d.timeout) // the body's work, which is what is tested
+			<-time.After(2 * d.timeout) // the work of the loop's body
 		}
 	}
 	if n != len(want) {
@@ -604,14 +602,14 @@ func TestScanOutlivesTimeout(t *testing.T) {
 	}
 }
 
-// TestScanTimeoutIncludesRetries: the service answers every attempt, too late for many
-// of them.
+// TestScanTimeoutIncludesRetries: the service responds to every attempt, but too late for many
+// attempts.
 func TestScanTimeoutIncludesRetries(t *testing.T) {
 	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	f := &fake{refuse: func(ctx context.Context, _ string, _ int) error {
 		select {
-		case <-time.After(timeout * 2 / 3): // what is slow here is the service
+		case <-time.After(timeout * 2 / 3): // the service is slow
 		case <-ctx.Done():
 		}
 		return status.Error(codes.Unavailable, "overloaded")
@@ -627,7 +625,7 @@ func TestScanTimeoutIncludesRetries(t *testing.T) {
 	}
 }
 
-// TestGetManyResumes breaks every answer after some documents.
+// TestGetManyResumes ends every response early, after some documents.
 func TestGetManyResumes(t *testing.T) {
 	t.Parallel()
 	f := &fake{cut: func(_ string, n int) int { return 30 }}
@@ -644,7 +642,7 @@ func TestGetManyResumes(t *testing.T) {
 	}
 	// 100 + 70 + 40 + 10, twice, and 51 + 21 for the last group.
 	if asked != 2*(100+70+40+10)+51+21 {
-		t.Errorf("rule: only what a broken answer still owes is asked for again; %d documents were", asked)
+		t.Errorf("rule: after an interrupted response, only the rest is requested again; %d documents were", asked)
 	}
 }
 
@@ -678,7 +676,7 @@ func TestWriteManyByStatus(t *testing.T) {
 		return codes.OK
 	}}
 	d := driverAt(t, f.start(t))
-	d.timeout = time.Second // for which the batch goes on with what is throttled
+	d.timeout = time.Second // the batch retries throttled writes for this time
 	s := kv.New(d)
 	var items []kv.Item
 	for _, key := range []string{"fine", "denied", "throttled", "broken", "once", "lost-then-denied"} {
@@ -717,7 +715,7 @@ func TestWriteManyByStatus(t *testing.T) {
 		t.Errorf("stored are %q", got)
 	}
 	if tries["00fine"] != 1 || tries["00once"] != 2 || tries["00denied"] != 1 || tries["00broken"] != maxAttempts || tries["00throttled"] <= maxAttempts {
-		t.Errorf("rule: only what may succeed later is sent again; tries were %v", tries)
+		t.Errorf("rule: only writes that may succeed later are sent again; tries were %v", tries)
 	}
 }
 
@@ -738,7 +736,7 @@ func TestWriteManyLostResponse(t *testing.T) {
 	}
 }
 
-// TestShortResponses: answers that do not say all they should.
+// TestShortResponses: responses that are not complete.
 func TestShortResponses(t *testing.T) {
 	t.Parallel()
 	s := storeAt(t, newShortServer(t))
@@ -757,7 +755,7 @@ func TestShortResponses(t *testing.T) {
 	}
 }
 
-// TestRefused: some of gRPC's own errors look like the service's.
+// TestRefused: some of gRPC's own errors look like errors of the service.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -773,13 +771,13 @@ func TestRefused(t *testing.T) {
 		{errors.New("of an interceptor"), false},
 	} {
 		if got := refused(test.err); got != test.want {
-			t.Errorf("rule: only the service's own word says that a write was not applied; %v: %v", test.err, got)
+			t.Errorf("rule: only a response of the service can say that a write was not applied; %v: %v", test.err, got)
 		}
 	}
 }
 
-// TestCallOptionsAreKept: what a user's client sets for its calls holds for skykv's,
-// but for retries.
+// TestCallOptionsAreKept: the call options of a program's client also apply to skykv's calls,
+// except retries.
 func TestCallOptionsAreKept(t *testing.T) {
 	t.Parallel()
 	f := &fake{refuse: onCall("Commit", 0, status.Error(codes.Unavailable, "once"))}

@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: no document makes the decoder panic, and what is not skykv's is
-// ErrIncompatible. The input is a document as it comes from the wire.
+// The rule: no document makes the decoder panic, and a document that skykv did not write is
+// ErrIncompatible. The input is a document on the wire.
 func FuzzDecode(f *testing.F) {
 	l := testLayout(1)
 	for _, rec := range []kv.Record{
@@ -41,7 +41,7 @@ func FuzzDecode(f *testing.F) {
 		if proto.Unmarshal(wire, &doc) != nil {
 			return
 		}
-		key := "key" // as a read has it, which does not look at the name
+		key := "key" // a read knows the key, and does not use the name
 		for _, withValue := range []bool{true, false} {
 			if names := namesOf(l.query(kv.ScanRequest{From: "-", To: "~"})); names.take(doc.GetName()) {
 				found, _ := l.scanned(&doc, withValue)
@@ -68,8 +68,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// The rule: no document of a collection that others write makes the decoder panic, and what
-// they wrote in skykv's fields changes nothing but the token and the predecessors.
+// The rule: no document of a shared collection makes the decoder panic. If others write
+// skykv's fields, this changes only the token and the predecessors.
 func FuzzDecodeShared(f *testing.F) {
 	l := testAlienLayout()
 	for _, rec := range []kv.Record{
@@ -112,8 +112,8 @@ func FuzzDecodeShared(f *testing.F) {
 	})
 }
 
-// The rule: documents are named by their keys, one to one, and in the same order in a
-// shard, and a record comes back as it was.
+// The rule: keys and names of documents are one to one, and in the same order in a shard. A
+// read returns a record as it was stored.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
 	f.Add(".", "..", []byte{}, int64(0))
@@ -144,7 +144,7 @@ func checkRecord(t *testing.T, l *layout, key, other string, value []byte, expir
 	}
 }
 
-// The rule: a native version has one text, which is read back as the update time.
+// The rule: a native version has one text, from which the same update time is read.
 func FuzzVersion(f *testing.F) {
 	f.Add("1700000000000000")
 	f.Add("-1")

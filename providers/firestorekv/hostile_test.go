@@ -13,7 +13,7 @@ import (
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	_ "google.golang.org/grpc/encoding/gzip" // as a program may link it
+	_ "google.golang.org/grpc/encoding/gzip" // a program may link it
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -21,7 +21,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// hostile is a Firestore whose answers are whatever its functions say.
+// hostile is a Firestore whose functions make the responses.
 type hostile struct {
 	pb.UnimplementedFirestoreServer
 	get    func(*pb.BatchGetDocumentsRequest, grpc.ServerStreamingServer[pb.BatchGetDocumentsResponse]) error
@@ -62,14 +62,14 @@ func (h *hostile) driverWith(t testing.TB, opts *Options) *driver {
 	return driverOver(t, connect(t, addr), opts)
 }
 
-// documentOf returns the document of a key as the service has it.
+// documentOf returns the stored document of a key.
 func documentOf(key string) *pb.Document {
 	doc := testLayout(1).encode(kv.Record{Key: key, Value: []byte("value"), Token: testToken}, testNow).Update
 	doc.UpdateTime = timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
 	return doc
 }
 
-// renamed is a document of skykv's under another name.
+// renamed returns a document of skykv under another name.
 func renamed(docName string) *pb.Document {
 	doc := documentOf("a")
 	doc.Name = docName
@@ -82,8 +82,7 @@ func updated(at *timestamppb.Timestamp) *pb.Document {
 	return doc
 }
 
-// falseDocuments are answers to a request for the document of key "a" that cannot be
-// right.
+// falseDocuments are responses that cannot be right, to a request for the document of key "a".
 var falseDocuments = map[string]*pb.Document{
 	"an empty document":               {},
 	"the document of another key":     documentOf("b"),
@@ -127,7 +126,7 @@ func answers[M any, R any](messages ...*M) func(R, grpc.ServerStreamingServer[M]
 	}
 }
 
-// endless sends a message until the client goes away.
+// endless sends a message until the client ends the stream.
 func endless[M any, R any](message *M) func(R, grpc.ServerStreamingServer[M]) error {
 	return func(_ R, stream grpc.ServerStreamingServer[M]) error {
 		for {
@@ -138,8 +137,8 @@ func endless[M any, R any](message *M) func(R, grpc.ServerStreamingServer[M]) er
 	}
 }
 
-// TestFalseAnswersToReads: what the service cannot have said is ErrUnavailable, soon, and
-// never a missing entry.
+// TestFalseAnswersToReads: a response that the service cannot have sent is ErrUnavailable,
+// soon, and never a missing entry.
 func TestFalseAnswersToReads(t *testing.T) {
 	t.Parallel()
 	cases := map[string]gets{
@@ -170,19 +169,19 @@ func TestFalseAnswersToReads(t *testing.T) {
 				h.calls.Store(0)
 				began := time.Now()
 				if err := do(); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrNotFound) || errors.Is(err, kv.ErrThrottled) {
-					t.Errorf("rule: an answer that the service cannot have sent is ErrUnavailable; %s: %v", op, err)
+					t.Errorf("rule: a response that the service cannot have sent is ErrUnavailable; %s: %v", op, err)
 				}
 				if n := h.calls.Load(); n != maxAttempts {
-					t.Errorf("rule: a false answer is asked for again, a few times; %s made %d requests in %s", op, n, time.Since(began))
+					t.Errorf("rule: after a false response the request is repeated a few times; %s made %d requests in %s", op, n, time.Since(began))
 				}
 			}
 		})
 	}
 }
 
-// TestFalseAnswersInLayoutAlien: a document of another ID is no answer, and one that shows
-// no entry of the layout is ErrIncompatible. Every ID is a key there, so that a scan passes
-// over what is no key.
+// TestFalseAnswersInLayoutAlien: a document with another ID is not a valid response, and a
+// document that is not an entry of the layout is ErrIncompatible. Scans skip IDs that are not
+// keys.
 func TestFalseAnswersInLayoutAlien(t *testing.T) {
 	t.Parallel()
 	at := timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
@@ -197,8 +196,8 @@ func TestFalseAnswersInLayoutAlien(t *testing.T) {
 	own.Name, own.UpdateTime = testAlienLayout().docName("a"), at
 	for name, test := range map[string]struct {
 		doc  *pb.Document
-		get  error // of the key "a"
-		scan error // beside it, or at its end
+		get  error // of a Get of key "a"
+		scan error // of a scan, for the key or at its end
 		keys string
 	}{
 		"the entry":                      {doc("a", nil), nil, nil, "a"},
@@ -228,7 +227,7 @@ func TestFalseAnswersInLayoutAlien(t *testing.T) {
 			}
 		})
 	}
-	// What opening looks at is an answer like any other.
+	// New checks its responses too.
 	h := &hostile{
 		get:   answers[pb.BatchGetDocumentsResponse, *pb.BatchGetDocumentsRequest](missing(testAlienLayout().recordName())),
 		query: answers[pb.RunQueryResponse, *pb.RunQueryRequest](&pb.RunQueryResponse{Document: renamed(testDatabase + "/documents/other/a")}),
@@ -242,13 +241,13 @@ func TestFalseAnswersInLayoutAlien(t *testing.T) {
 func compressed(message *pb.BatchGetDocumentsResponse) gets {
 	return func(_ *pb.BatchGetDocumentsRequest, stream grpc.ServerStreamingServer[pb.BatchGetDocumentsResponse]) error {
 		if err := grpc.SetSendCompressor(stream.Context(), "gzip"); err != nil {
-			panic(err) // the test would show nothing
+			panic(err) // without it, the test could not fail
 		}
 		return stream.Send(message)
 	}
 }
 
-// TestStreamsThatGoOn: a stream that has answered the request is of no interest.
+// TestStreamsThatGoOn: a stream may go on after the response is complete.
 func TestStreamsThatGoOn(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 10)
@@ -270,8 +269,7 @@ func TestStreamsThatGoOn(t *testing.T) {
 	soon(t, ended, "a stream that goes on is ended")
 }
 
-// TestFalseAnswersOfBatches: the keys that a false answer says nothing of are asked for
-// again.
+// TestFalseAnswersOfBatches: keys without a result in a false response are requested again.
 func TestFalseAnswersOfBatches(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]*pb.BatchGetDocumentsResponse{
@@ -295,14 +293,14 @@ func TestFalseAnswersOfBatches(t *testing.T) {
 		keys, got, failed := getMany(t.Context(), h.driver(t, 1), kv.GetManyRequest{Keys: []string{"a", "b", "c"}, WithValue: true})
 		slices.Sort(keys)
 		if !slices.Equal(keys, []string{"a", "b", "c"}) || len(failed) != 0 || !got["a"].Exists || got["b"].Exists || got["c"].Exists || h.calls.Load() != 2 {
-			t.Errorf("rule: every key is yielded once, by the first answer that can be right; after %s: %q, %+v, %v in %d requests", name, keys, got, failed, h.calls.Load())
+			t.Errorf("rule: every key is yielded once, from the first response that can be right; after %s: %q, %+v, %v in %d requests", name, keys, got, failed, h.calls.Load())
 		}
 	}
 }
 
 type queries = func(*pb.RunQueryRequest, grpc.ServerStreamingServer[pb.RunQueryResponse]) error
 
-// TestFalseAnswersToScans: a scan believes no answer out of its range or order, and ends.
+// TestFalseAnswersToScans: a scan refuses documents out of its range or order, and ends.
 func TestFalseAnswersToScans(t *testing.T) {
 	t.Parallel()
 	docs := func(docs ...*pb.Document) queries {
@@ -315,7 +313,7 @@ func TestFalseAnswersToScans(t *testing.T) {
 	id := func(id string) *pb.Document { return renamed(testDatabase + "/documents/c/" + id) }
 	cases := map[string]struct {
 		query queries
-		keys  string // that are yielded before the error
+		keys  string // the keys before the error
 	}{
 		"in descending order":          {docs(documentOf("b"), documentOf("a")), "b"},
 		"one document twice":           {docs(documentOf("a"), documentOf("a")), "a"},
@@ -331,7 +329,7 @@ func TestFalseAnswersToScans(t *testing.T) {
 		"endless keys":                 {endlessKeys, ""},
 	}
 	for name, doc := range falseDocuments {
-		if name != "the document of another key" { // which a scan may find
+		if name != "the document of another key" { // a scan may find it
 			cases[name] = struct {
 				query queries
 				keys  string
@@ -344,13 +342,13 @@ func TestFalseAnswersToScans(t *testing.T) {
 			h := &hostile{query: c.query}
 			keys, errs := keysOf(t.Context(), kv.New(h.driver(t, 1)), "")
 			if name == "endless keys" {
-				keys = nil // they may be those of a page or more
+				keys = nil // there may be a page of keys or more
 			}
 			if len(errs) != 1 || !errors.Is(errs[0], kv.ErrUnavailable) || strings.Join(keys, " ") != c.keys {
-				t.Errorf("rule: a scan that is answered by what was not asked for ends as ErrUnavailable; got %q, %v", keys, errs)
+				t.Errorf("rule: a scan whose response cannot be right ends with ErrUnavailable; got %q, %v", keys, errs)
 			}
 			if n := h.calls.Load(); n > 3*maxAttempts {
-				t.Errorf("rule: a false answer is asked for again, a few times; %d requests were made", n)
+				t.Errorf("rule: after a false response the request is repeated a few times; %d requests were made", n)
 			}
 		})
 	}
@@ -359,7 +357,7 @@ func TestFalseAnswersToScans(t *testing.T) {
 // endlessKeys sends more documents than the limit, all in order.
 func endlessKeys(req *pb.RunQueryRequest, stream grpc.ServerStreamingServer[pb.RunQueryResponse]) error {
 	start := req.GetStructuredQuery().GetStartAt()
-	if !start.GetBefore() { // the second page, which goes back
+	if !start.GetBefore() { // the second page, with earlier keys
 		return answers[pb.RunQueryResponse, *pb.RunQueryRequest](&pb.RunQueryResponse{Document: documentOf("0")})(req, stream)
 	}
 	for i := 0; ; i++ {
@@ -369,7 +367,7 @@ func endlessKeys(req *pb.RunQueryRequest, stream grpc.ServerStreamingServer[pb.R
 	}
 }
 
-// TestPagesHaveALimit: no page has more documents than were asked for.
+// TestPagesHaveALimit: no page has more documents than requested.
 func TestPagesHaveALimit(t *testing.T) {
 	t.Parallel()
 	h := &hostile{query: endlessKeys}
@@ -378,12 +376,12 @@ func TestPagesHaveALimit(t *testing.T) {
 	query.Limit = wrapperspb.Int32(7)
 	p, err := d.page(t.Context(), query, pageBytes, nil)
 	if len(p.docs) != 7 || err != nil || p.last {
-		t.Errorf("rule: a page has at most the documents that were asked for, and the scan goes on; got %d, %v, last=%t", len(p.docs), err, p.last)
+		t.Errorf("rule: a page has at most as many documents as requested, and the scan goes on; got %d, %v, last=%t", len(p.docs), err, p.last)
 	}
 }
 
-// TestMisplacedDocuments: names that are no keys are passed over, and a key in another
-// shard than its own is an error beside that key.
+// TestMisplacedDocuments: scans skip names that are not keys. A key in the wrong shard is an
+// error for that key.
 func TestMisplacedDocuments(t *testing.T) {
 	t.Parallel()
 	const shards = 2
@@ -402,11 +400,11 @@ func TestMisplacedDocuments(t *testing.T) {
 	}}
 	keys, errs := keysOf(t.Context(), kv.New(h.driver(t, shards)), "")
 	if !slices.Equal(keys, []string{"m"}) || len(errs) != 1 || !errors.Is(errs[0], kv.ErrIncompatible) || !strings.Contains(errs[0].Error(), `"m"`) {
-		t.Errorf("rule: a misplaced document is ErrIncompatible beside its key, and what is no key is passed over; got %q, %v", keys, errs)
+		t.Errorf("rule: a document in the wrong shard is ErrIncompatible, and names that are not keys are skipped; got %q, %v", keys, errs)
 	}
 }
 
-// TestFalseAnswersToWrites: a write is done when its result says so.
+// TestFalseAnswersToWrites: a write is done only if its result says so.
 func TestFalseAnswersToWrites(t *testing.T) {
 	t.Parallel()
 	good := &pb.WriteResult{UpdateTime: timestamppb.New(time.UnixMicro(1))}
@@ -445,7 +443,7 @@ func TestFalseAnswersToWrites(t *testing.T) {
 					t.Errorf("%s, %s: %v", name, op, err)
 				}
 			} else if !errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, kv.ErrUnavailable) {
-				t.Errorf("rule: a write whose answer cannot be right is ErrIndeterminate and ErrUnavailable; %s, %s: %v", name, op, err)
+				t.Errorf("rule: a write whose response cannot be right is ErrIndeterminate and ErrUnavailable; %s, %s: %v", name, op, err)
 			}
 			if n := h.calls.Swap(0); n > maxAttempts {
 				t.Errorf("%s, %s made %d requests", name, op, n)
@@ -460,7 +458,7 @@ func TestFalseAnswersToWrites(t *testing.T) {
 	}
 }
 
-// cutOff ends the attempts of the calls under way, as their timers would.
+// cutOff ends the running attempts, like their timers.
 func cutOff(d *driver) {
 	d.underWay.mu.Lock()
 	defer d.underWay.mu.Unlock()
@@ -475,8 +473,8 @@ func cutOff(d *driver) {
 	}
 }
 
-// TestLateAnswers: an attempt that hangs is cut off, and the call makes another one. What
-// was cut off may have been applied.
+// TestLateAnswers: an attempt that hangs is cut off, and the call makes another one. The first
+// may have been applied.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	ops := map[string]func(context.Context, *kv.Store, kv.Version) error{
@@ -537,7 +535,7 @@ func TestLateAnswers(t *testing.T) {
 				switch {
 				case always:
 					if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) != write {
-						t.Errorf("rule: a call of which every attempt is cut off is ErrUnavailable, a write ErrIndeterminate too; %s: %v", op, err)
+						t.Errorf("rule: if every attempt is cut off, a call is ErrUnavailable, and a write also ErrIndeterminate; %s: %v", op, err)
 					}
 					if got := f.count(); !strings.HasPrefix(got, fmt.Sprintf("%d ", maxAttempts)) {
 						t.Errorf("%s made %s, want %d attempts", op, got, maxAttempts)
@@ -554,7 +552,7 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// TestAttemptsHaveALimit: the limit is a third of the time, at least a second.
+// TestAttemptsHaveALimit: the limit is a third of the remaining time, at least a second.
 func TestAttemptsHaveALimit(t *testing.T) {
 	t.Parallel()
 	f := &fake{refuse: func(ctx context.Context, method string, n int) error {
@@ -584,7 +582,7 @@ func TestAttemptsHaveALimit(t *testing.T) {
 	}
 }
 
-// TestProjectNumber: Firestore takes a project's number, and names its ID in answers.
+// TestProjectNumber: Firestore accepts a project's number, and its responses have the ID.
 func TestProjectNumber(t *testing.T) {
 	t.Parallel()
 	for _, exists := range []bool{false, true} {

@@ -2,8 +2,7 @@ package firestorekv
 
 import "testing"
 
-// The rule: a collection has one identity, however its URL is spelled, and no other
-// collection has it.
+// The rule: all URLs of a collection have the same identity, and no other collection has it.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	identity := func(url string) string {

@@ -17,14 +17,14 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// login is the fix of missing and of refused credentials.
+// login is the fix for missing and refused credentials.
 const login = "log in by gcloud auth application-default login, with the role roles/datastore.user"
 
-// inspectTimeout is the time for the documents, and for the settings. The clients repeat
-// requests until then.
+// inspectTimeout is the time for the documents, and for the settings. The clients retry
+// until then.
 const inspectTimeout = 15 * time.Second
 
-// notConnected is the check when Connect fails.
+// notConnected returns the check for an error of Connect.
 func notConnected(err error) provider.Check {
 	if errors.Is(err, kv.ErrPermission) {
 		return provider.Failed("credentials", err, login)
@@ -67,18 +67,18 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	}
 	if n, of := d.countForeign(ctx); n > 0 {
 		yield(provider.Check{
-			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("skykv did not write %d of the first %d documents, or not where they are", n, of),
+			Name: "records", Status: provider.Warn, Detail: fmt.Sprintf("%d of the first %d documents are not skykv's, or are in the wrong place", n, of),
 			Fix: "delete them, or keep them in another collection",
 		})
 	}
 }
 
-// foreignSample is the number of documents that countForeign looks at, at the price of a
-// read each.
+// foreignSample is the greatest number of documents that countForeign reads. Each costs a
+// read.
 const foreignSample = 100
 
 // countForeign makes one query for documents of all shards, and counts those that no store
-// finds by their keys. Who may not look finds none.
+// finds by their keys. If the query fails, it counts none.
 func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
@@ -98,8 +98,8 @@ func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	return n, len(page.docs)
 }
 
-// newTransport returns a transport that chooses proxies as gRPC does: as for https, also
-// without TLS.
+// newTransport returns a transport that chooses proxies like gRPC: as for https, also without
+// TLS.
 func newTransport() *http.Transport {
 	return &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) {
 		secure := *r.URL
@@ -121,7 +121,7 @@ func (c *Connection) address() string {
 }
 
 // inspectDatabase reads the layout document, which also checks the credentials and the
-// database. When it cannot be read, the last check fails, and record is empty.
+// database. If the read fails, the last check fails, and record is empty.
 func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, record provider.Check) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
@@ -183,7 +183,7 @@ func (c *Connection) inspectSettings(ctx context.Context, l *layout) (checks []p
 		}
 		index := provider.Check{Name: "index " + field, Status: provider.OK, Detail: "field " + field + " is exempt from indexes"}
 		if !enterprise && !exempt(have) {
-			index.Status, index.Detail = provider.Warn, "field "+field+" is indexed, which makes writes dearer and limits their rate"
+			index.Status, index.Detail = provider.Warn, "field "+field+" is indexed, which makes writes more expensive and limits their rate"
 			index.Fix, index.Step = provider.Provision, "exempt field "+field+" from indexes"
 		}
 		checks = append(checks, index)

@@ -20,8 +20,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// serveDatabase runs a database with its settings, which answers requests of HTTP as the
-// service does, and returns the URL of a store in it.
+// serveDatabase runs a database with its settings, which responds to HTTP requests like the
+// service, and returns the URL of a store in it.
 func serveDatabase(t *testing.T, docs *fake, settings *fakeAdmin) string {
 	t.Helper()
 	calls := grpc.NewServer()
@@ -102,7 +102,7 @@ func TestInspect(t *testing.T) {
 		},
 		"a document of another program": {
 			settings: &fakeAdmin{fields: set}, layout: map[string]*pb.Value{"name": {}},
-			want: append(good, "fail layout skykv did not write"),
+			want: append(good, "fail layout not a layout document of skykv"),
 		},
 		"documents denied": {
 			settings: &fakeAdmin{fields: set}, refuse: status.Error(codes.PermissionDenied, "not allowed"),
@@ -136,13 +136,13 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestInspectLayoutAlien: there is no layout document, so that a document tells.
+// TestInspectLayoutAlien: there is no layout document, so a document shows the layout.
 func TestInspectLayoutAlien(t *testing.T) {
 	t.Parallel()
 	checks := []string{"ok reachable", "ok clock", "ok credentials", "ok database", "ok fields"}
 	for name, test := range map[string]struct {
 		docs map[string]map[string]*pb.Value
-		want []string // by layout alien, by layout skykv
+		want []string // with layout alien, with layout skykv
 	}{
 		"empty":             {nil, []string{"ok layout layout alien, which has no record: the collection is empty", "warn layout no layout record"}},
 		"an entry":          {docsOf("a", theirFields), []string{"ok layout layout alien, which has no record: a document shows it", "fail layout want layout=alien"}},
@@ -161,14 +161,14 @@ func TestInspectLayoutAlien(t *testing.T) {
 	}
 	docs := new(fake)
 	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "none")}) + "&layout=alien"
-	for _, id := range []string{"a", layoutID, "..", "a b", "__y__"} { // the service has no documents with two of these IDs
+	for _, id := range []string{"a", layoutID, "..", "a b", "__y__"} { // the service refuses two of these IDs
 		docs.put(id, theirFields)
 	}
 	docs.put("b", nil)
-	wantChecks(t, storeURL, append(checks, "ok layout", "warn records did not write 4 of the first 6 documents")...)
+	wantChecks(t, storeURL, append(checks, "ok layout", "warn records 4 of the first 6 documents are not skykv's")...)
 }
 
-// TestInspectCountsForeignDocuments: scans pass over some of them without a word.
+// TestInspectCountsForeignDocuments: scans skip some of them without an error.
 func TestInspectCountsForeignDocuments(t *testing.T) {
 	t.Parallel()
 	docs := new(fake)
@@ -188,16 +188,16 @@ func TestInspectCountsForeignDocuments(t *testing.T) {
 	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
 	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
 	docs.put("01", nil)
-	docs.put("other", nil) // which no query finds
-	wantChecks(t, storeURL, append(checks, "warn records did not write 4 of the first 7 documents")...)
+	docs.put("other", nil) // no query finds it
+	wantChecks(t, storeURL, append(checks, "warn records 4 of the first 7 documents are not skykv's")...)
 	many := strings.Replace(strings.Replace(storeURL, "/c?", "/d?", 1), "shards=2", "shards=256", 1)
 	docs.putIn("d", "1", nil) // shorter than the digits of a shard
 	docs.putIn("d", layoutID, testLayout(256).record().GetFields())
 	checks[len(checks)-1] = "ok layout 256 shards"
-	wantChecks(t, many, append(checks, "warn records did not write 1 of the first 1 documents")...)
+	wantChecks(t, many, append(checks, "warn records 1 of the first 1 documents are not skykv's")...)
 }
 
-// TestInspectAgreesWithEnsure: what Inspect announces is what Ensure does.
+// TestInspectAgreesWithEnsure: Ensure takes the steps that Inspect reports.
 func TestInspectAgreesWithEnsure(t *testing.T) {
 	t.Parallel()
 	docs := new(fake)
@@ -241,7 +241,7 @@ func TestInspectWithoutService(t *testing.T) {
 	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
 }
 
-// TestAddress: what is tested is where the client's requests go.
+// TestAddress: the address is the one to which the client's requests go.
 func TestAddress(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
 	t.Setenv(trust.EnvHosts, "firestore.example.com")
@@ -272,9 +272,8 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// wantChecks compares what Inspect says of a store with lines of a status, a name and
-// words of the detail. Every warning and failure, and nothing else, must come with a
-// fix.
+// wantChecks compares the checks of Inspect with lines of a status, a name and words of the
+// detail. A check must have a fix if it is a warning or a failure, and only then.
 func wantChecks(t *testing.T, storeURL string, lines ...string) {
 	t.Helper()
 	var checks []provider.Check

@@ -19,40 +19,40 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Names in the documents of skykv's own layout, which the package comment describes for
-// users. Only this file has them.
+// The names in the documents of skykv's own layout. doc.go describes them. Only this file
+// knows them.
 const (
 	valueField        = "v" // bytes
 	expiryField       = "x" // timestamp of whole milliseconds, absent without an expiry
 	tokenField        = "t" // string
 	predecessorsField = "p" // string, absent when empty
 
-	// layoutID is the ID of the layout document. It does not begin with two
-	// hexadecimal digits, so that no key and no scan meets it.
+	// layoutID is the ID of the layout document. It does not begin with two hexadecimal
+	// digits, so it is not the ID of a key, and scans do not find it.
 	layoutID    = "skykv-layout"
 	formatField = "format" // integer
 	shardsField = "shards" // integer
 	format      = 2
 )
 
-// layout stores the records of one collection in documents. It has their names and
-// fields, and turns conditions and ranges of keys into Firestore's. The package comment
-// describes both layouts.
+// layout says how records are stored in a collection: the names and fields of documents, the
+// preconditions, the queries and the layout document. doc.go describes both layouts. Only
+// this file knows them.
 type layout struct {
 	name   provider.Layout
-	driver string // the driver's name, since versions are of a layout
+	driver string // the driver's name, which differs because versions belong to a layout
 
 	database   string // projects/P/databases/D
 	parent     string // of the collection
 	collection string
-	prefixes   []string // of the documents' names in each shard
+	prefixes   []string // the prefix of the documents' names in each shard
 
 	fieldNames
-	metadata, touched *pb.DocumentMask // the fields of reads without values, and those of touches
+	metadata, touched *pb.DocumentMask // the fields of reads without values, and of touches
 
-	// shared says that other programs write documents as well, and do not know the token
-	// and the predecessors. The IDs of the documents are the keys, so that some keys are
-	// reserved, and every document may be an entry.
+	// shared says that other programs write documents too, and do not know the token and
+	// the predecessors. The IDs of the documents are the keys, so some keys are reserved,
+	// and every document may be an entry.
 	shared bool
 }
 
@@ -60,7 +60,7 @@ type layout struct {
 type fieldNames struct {
 	value, expiry, token, predecessors string
 
-	created string // of the instant of the put; only other programs read it
+	created string // the time of the put; only other programs read it
 }
 
 // newLayout returns skykv's own layout of a collection.
@@ -78,7 +78,7 @@ func newLayout(project, database, collection string, shards int) *layout {
 	return l
 }
 
-// alienFields are the fields of the reference platform's programs, and two of skykv's own.
+// alienFields are the fields of the reference platform's programs, and two fields of skykv.
 var alienFields = fieldNames{value: "value", expiry: "expires_at", token: "skykv_t", predecessors: "skykv_p", created: "created_at"}
 
 // newAlienLayout returns the layout of the reference platform's programs.
@@ -100,7 +100,7 @@ func (l *layout) in(project, database string) {
 	l.parent = l.database + "/documents"
 }
 
-// root is what the names of the collection's documents begin with.
+// root returns the prefix of the names of the collection's documents.
 func (l *layout) root() string { return l.parent + "/" + l.collection + "/" }
 
 // isReserved reports whether Firestore refuses an ID of a document or a collection:
@@ -114,7 +114,7 @@ func (l *layout) reservedKey() func(key string) bool {
 	if l.shared {
 		return isReserved
 	}
-	return nil // the digits of the shard make every key a legal ID
+	return nil // with the digits of the shard every key is a valid ID
 }
 
 func (l *layout) shards() int { return len(l.prefixes) }
@@ -128,10 +128,10 @@ func (l *layout) shardOfPrefix(prefix string) (int, bool) {
 // docName returns the resource name of key's document.
 func (l *layout) docName(key string) string { return l.prefixes[l.shard(key)] + key }
 
-// noFieldMask is of a field that no document has.
+// noFieldMask has a field that no document has.
 var noFieldMask = &pb.DocumentMask{FieldPaths: []string{"none"}}
 
-// mask returns the fields that a read transfers, nil for all.
+// mask returns the fields that a read requests, nil for all.
 func (l *layout) mask(withValue bool) *pb.DocumentMask {
 	if withValue {
 		return nil
@@ -139,16 +139,16 @@ func (l *layout) mask(withValue bool) *pb.DocumentMask {
 	return l.metadata
 }
 
-// query returns the query for the documents of a scan, in ascending order of their
-// names. It finds expired ones too: to leave them out would take an index on the expiry,
-// which costs more with every write than it saves here.
+// query returns the query for the documents of a scan, in ascending order of their names. It
+// also finds expired ones: to exclude them would take an index on the expiry, which costs
+// more with every write than it saves here.
 func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	prefix := l.prefixes[req.Shard]
 	return l.queryRange(prefix+l.bound(req.From), prefix+l.bound(req.To), req.WithValue)
 }
 
-// bound returns what stands for the bound of a range in the names of documents. The names
-// of bounds must be legal too. No key is between the two.
+// bound returns a bound of a range for the names of documents. It must be a valid ID too. No
+// key is between a bound and the one that replaces it.
 func (l *layout) bound(key string) string {
 	if l.shared && isReserved(key) {
 		return key + ","
@@ -156,11 +156,11 @@ func (l *layout) bound(key string) string {
 	return key
 }
 
-// The first and the last ID of a document, but for control characters.
+// The first and the last ID of a document without control characters.
 const firstID, lastID = " ", "\U0010ffff"
 
-// queryAll returns the query for the documents of all shards, without values. It also
-// finds documents of no key.
+// queryAll returns the query for the documents of all shards, without values. It also finds
+// documents whose IDs are not of keys.
 func (l *layout) queryAll() *pb.StructuredQuery {
 	from := l.prefixes[0]
 	if l.shared {
@@ -169,14 +169,14 @@ func (l *layout) queryAll() *pb.StructuredQuery {
 	return l.queryRange(from, l.prefixes[len(l.prefixes)-1]+lastID, false)
 }
 
-// queryAny returns the query for one document of the collection, in whatever layout.
+// queryAny returns the query for one document of the collection, in any layout.
 func (l *layout) queryAny() *pb.StructuredQuery {
 	q := l.queryRange(l.root()+firstID, l.root()+lastID, true)
 	q.Limit = wrapperspb.Int32(1)
 	return q
 }
 
-// queryRange returns the query for the documents from a name to another one.
+// queryRange returns the query for the documents between two names, both included.
 func (l *layout) queryRange(from, to string, withValue bool) *pb.StructuredQuery {
 	q := &pb.StructuredQuery{
 		From: []*pb.StructuredQuery_CollectionSelector{{CollectionId: l.collection}},
@@ -205,21 +205,20 @@ func referenceTo(docName string) []*pb.Value {
 	return []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: docName}}}
 }
 
-// scanned returns the record of a document in the range of a query. The store
-// checks whether the Key is one, and whether it belongs to the shard. An error is about
-// the record with the Key.
+// scanned returns the record of a document in the range of a query. The store checks whether
+// the Key is valid and in its shard. With an error, the record has only the Key.
 func (l *layout) scanned(doc *pb.Document, withValue bool) (kv.Record, error) {
 	return l.decode(l.keyOf(doc.GetName()), doc, withValue)
 }
 
-// keyOf returns the key of a document of the collection, which need not be a legal one.
+// keyOf returns the key of a document of the collection, which may be invalid.
 func (l *layout) keyOf(docName string) string {
 	return docName[min(len(l.prefixes[0]), len(docName)):]
 }
 
-// errOther is the error of an answer about the document got when asked was asked for.
-// Firestore takes the number of a project in place of its ID, and names the ID in its
-// answers. Queries from and to names with the number then find nothing.
+// errOther returns the error of a response about document got to a request for document
+// asked. Firestore accepts the number of a project instead of its ID, and its responses have
+// the ID. Queries with the number then find nothing.
 func (l *layout) errOther(got, asked string) error {
 	const before = "projects/"
 	project, path, _ := strings.Cut(strings.TrimPrefix(got, before), "/")
@@ -230,8 +229,8 @@ func (l *layout) errOther(got, asked string) error {
 	return errOther
 }
 
-// decode returns the record of key's document, and shares the document's value. With an
-// error, the record has only the Key.
+// decode returns the record of key's document. The record keeps the document's slices. With
+// an error, it has only the Key.
 func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key, Version: formatVersion(doc.GetUpdateTime())}
 	var err error
@@ -249,7 +248,7 @@ func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record
 	return rec, nil
 }
 
-// decodeOwn reads the fields of a document in skykv's own layout, but for the value.
+// decodeOwn reads the fields of a document in skykv's own layout, except the value.
 func (l *layout) decodeOwn(rec *kv.Record, fields map[string]*pb.Value) error {
 	token, ok := fields[l.token].GetValueType().(*pb.Value_StringValue)
 	if !ok || len(token.StringValue) != kv.TokenLen {
@@ -275,8 +274,8 @@ func (l *layout) decodeOwn(rec *kv.Record, fields map[string]*pb.Value) error {
 	return nil
 }
 
-// decodeShared reads the fields of a document that others may have written, but for the
-// value. Without a token of skykv's the record has none.
+// decodeShared reads the fields of a document that others may have written, except the
+// value.
 func (l *layout) decodeShared(rec *kv.Record, fields map[string]*pb.Value) error {
 	if _, ok := fields[l.created].GetValueType().(*pb.Value_TimestampValue); !ok {
 		return errForeign(quoted(l.created), "a timestamp")
@@ -298,8 +297,9 @@ func (l *layout) decodeShared(rec *kv.Record, fields map[string]*pb.Value) error
 	return nil
 }
 
-// expiresAt returns the expiry of a record, in milliseconds: the timestamp rounded up, as
-// skykv rounds its own. The bounds are expired for ever, and as good as never.
+// expiresAt returns the expiry of a record in milliseconds: the timestamp rounded up, as
+// skykv rounds its own. The lower bound has always expired. The upper bound practically
+// never does.
 func expiresAt(t *timestamppb.Timestamp) int64 {
 	ms := t.GetSeconds()*1000 + (int64(t.GetNanos())+999_999)/1_000_000
 	return max(1, min(ms, kv.MaxExpiry.UnixMilli()))
@@ -329,7 +329,7 @@ func (l *layout) decodeValue(field *pb.Value) (value []byte, err error) {
 
 func quoted(field string) string { return fmt.Sprintf("field %q", field) }
 
-// encoded is an update of a document and the fields that every record has, in one
+// encoded is the update of a document with the fields that every record has, in one
 // allocation.
 type encoded struct {
 	update       pb.Write_Update
@@ -339,8 +339,8 @@ type encoded struct {
 	text         pb.Value_StringValue
 }
 
-// encode returns the update that stores rec's document at an instant in milliseconds.
-// The document shares rec's value, unless the layout has another form of it.
+// encode returns the update that stores rec's document at an instant in milliseconds. In
+// skykv's own layout the document keeps rec's value.
 func (l *layout) encode(rec kv.Record, now int64) *pb.Write_Update {
 	e := &encoded{bytes: pb.Value_BytesValue{BytesValue: rec.Value}, text: pb.Value_StringValue{StringValue: rec.Token}}
 	e.value.ValueType, e.token.ValueType = &e.bytes, &e.text
@@ -366,9 +366,8 @@ func timestamp(ms int64) *pb.Value {
 	return &pb.Value{ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(time.UnixMilli(ms))}}
 }
 
-// write returns the request for w at an instant in milliseconds. It returns
-// ErrUnsupported for an unknown kind of write or condition, and ErrInvalidVersion for a
-// version that is not Firestore's.
+// write returns the request for w at an instant in milliseconds. An unknown kind of write or
+// condition is ErrUnsupported, and a version that is not Firestore's is ErrInvalidVersion.
 func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 	var write pb.Write
 	switch w.Kind {
@@ -376,14 +375,14 @@ func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 		write.Operation = l.encode(w.Record, now)
 	case kv.KindTouch:
 		update := l.encode(w.Record, now)
-		delete(update.Update.Fields, l.value) // what the mask names and the document lacks is removed
+		delete(update.Update.Fields, l.value) // fields of the mask that the document does not have are removed
 		delete(update.Update.Fields, l.created)
 		write.Operation, write.UpdateMask = update, l.touched
 	case kv.KindDelete:
 		write.Operation = &pb.Write_Delete{Delete: l.docName(w.Key)}
 	case kv.KindCheck:
-		// The removal of a field that no document has: it changes nothing, the update time
-		// included. Where there must be no document, nothing is deleted.
+		// Remove a field that no document has. This changes nothing, not even the update
+		// time. A check for absence deletes a document that must not exist.
 		write.Operation = &pb.Write_Update{Update: &pb.Document{Name: l.docName(w.Key)}}
 		write.UpdateMask = noFieldMask
 		if w.Condition.Kind == kv.CondAbsent {
@@ -394,7 +393,7 @@ func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 	}
 	switch {
 	case w.Condition.Kind == kv.CondNone && (w.Kind == kv.KindPut || w.Kind == kv.KindDelete):
-	case w.Condition.Kind == kv.CondAbsent && w.Kind != kv.KindTouch: // fails for an expired record too, which the store then replaces by its version
+	case w.Condition.Kind == kv.CondAbsent && w.Kind != kv.KindTouch: // also fails for an expired record, which the store then replaces by its version
 		write.CurrentDocument = notExists
 	case w.Condition.Kind == kv.CondVersion:
 		at, err := parseVersion(w.Condition.Version)
@@ -408,9 +407,9 @@ func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 	return &write, nil
 }
 
-// touchesLive reports whether w is a touch of whatever is under its key and has not
-// expired. Firestore has no such condition: the store judges what the driver reads, and
-// touches it under its version.
+// touchesLive reports whether w is a touch of a live entry of any version. Firestore has no
+// such condition: the driver reads the entry, and the store judges it and touches it under
+// its version.
 func touchesLive(w kv.Write) bool {
 	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
 }
@@ -426,7 +425,7 @@ func formatVersion(t *timestamppb.Timestamp) string {
 	return strconv.FormatInt(t.GetSeconds()*1e6+int64(t.GetNanos())/1e3, 10)
 }
 
-// validVersion reports whether an update time can be a document's.
+// validVersion reports whether a document can have this update time.
 func validVersion(t *timestamppb.Timestamp) bool {
 	return t.CheckValid() == nil && (t.GetSeconds() > 0 || t.GetSeconds() == 0 && t.GetNanos() >= 1e3)
 }
@@ -440,8 +439,8 @@ func parseVersion(version string) (*timestamppb.Timestamp, error) {
 	return &timestamppb.Timestamp{Seconds: us / 1e6, Nanos: int32(us % 1e6 * 1e3)}, nil
 }
 
-// fields returns the names of the fields, which have no indexes. The first has the TTL
-// policy.
+// fields returns the names of the fields, which must have no indexes. The first one has the
+// TTL policy.
 func (l *layout) fields() []string {
 	fields := []string{l.expiry, l.value, l.token, l.predecessors}
 	if l.created != "" {
@@ -466,12 +465,12 @@ func (l *layout) record() *pb.Document {
 	}}
 }
 
-// shardsOf returns the number of shards in a layout document. It returns
-// ErrIncompatible for a document of another format.
+// shardsOf returns the number of shards in a layout document. It refuses a document that
+// skykv did not write, and other formats.
 func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 	found, ok := doc.GetFields()[formatField].GetValueType().(*pb.Value_IntegerValue)
 	if !ok {
-		return 0, errIncompatible("skykv did not write the document %q of collection %q", layoutID, l.collection)
+		return 0, errIncompatible("the document %q of collection %q is not a layout document of skykv", layoutID, l.collection)
 	}
 	if found.IntegerValue != format {
 		return 0, errIncompatible("collection %q has format %d; this version of skykv knows format %d", l.collection, found.IntegerValue, format)
@@ -483,16 +482,16 @@ func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 	return int(shards), nil
 }
 
-// isAlien reports whether a document is an entry in the layout of the reference
-// platform's programs, in which the document's ID may be any, the layout document's too.
+// isAlien reports whether a document is an entry in the reference platform's layout. There
+// even the ID of the layout document is a key.
 func isAlien(doc *pb.Document) bool {
 	l := &layout{shared: true, fieldNames: alienFields}
 	_, err := l.decode("", doc, true)
 	return err == nil
 }
 
-// layoutOf returns the layout that a document with the ID of the layout document shows,
-// and the number of shards. It returns ErrIncompatible for a document of somebody else.
+// layoutOf returns the layout and the number of shards that a document with the layout
+// document's ID shows. A document of another program is ErrIncompatible.
 func (l *layout) layoutOf(doc *pb.Document) (provider.Layout, int, error) {
 	if isAlien(doc) {
 		return provider.LayoutAlien, 1, nil
@@ -504,29 +503,29 @@ func (l *layout) layoutOf(doc *pb.Document) (provider.Layout, int, error) {
 	return provider.LayoutSkykv, shards, nil
 }
 
-// checkFound refuses a collection that is in another layout.
+// checkFound refuses another layout.
 func (l *layout) checkFound(found provider.Layout, shards int) error {
 	switch {
 	case found != l.name:
 		return l.errOtherLayout(found)
 	case shards != l.shards():
-		return errIncompatible("collection %q has shards=%d; the options or the URL say %d", l.collection, shards, l.shards())
+		return errIncompatible("collection %q has %d shards and was opened with %d; want the number with which it was created", l.collection, shards, l.shards())
 	}
 	return nil
 }
 
 func (l *layout) errOtherLayout(found provider.Layout) error {
-	return errIncompatible("collection %q is in layout %q and was to be opened in layout %q; want layout=%s", l.collection, found, l.name, found)
+	return errIncompatible("collection %q has layout %q and was opened with layout %q; want layout=%s", l.collection, found, l.name, found)
 }
 
-// errUnclaimed says that nobody has laid down yet how the entries of a collection are to lie.
+// errUnclaimed says that a collection has no layout yet.
 func (l *layout) errUnclaimed() error {
 	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("collection %q is empty: Ensure writes its layout document, and so does opening it with layout=%s; layout=%s needs none", l.collection, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
-// checkLayout finds out which layout the collection is in, and refuses another one than
-// the driver's. In an empty collection it creates the layout document, if the caller said
-// which layout, and the layout has one.
+// checkLayout finds out which layout the collection has, and refuses another one than the
+// driver's. In an empty collection it creates the layout document, if the caller named the
+// layout, and the layout has one.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, shards, err := d.findLayout(ctx)
 	switch {
@@ -542,7 +541,7 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	if created, err := d.createLayout(ctx); created || err != nil {
 		return err
 	}
-	// Another opener was faster.
+	// Another program was faster.
 	doc, err := d.readRecord(ctx)
 	switch {
 	case err != nil:
@@ -556,13 +555,13 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	return d.layout.checkFound(found, shards)
 }
 
-// findLayout returns the layout that the collection is in, and its number of shards. It
-// returns no layout for an empty collection, and ErrIncompatible for one of somebody
-// else's documents. Who may not query the documents takes it that there are none.
+// findLayout returns the layout of the collection and its number of shards. It returns no
+// layout for an empty collection. Documents of another program are ErrIncompatible. Without
+// the permission to query documents, it assumes that there are none.
 //
-// Whatever ID a marker had, it would be a key of the reference platform's programs. So
-// findLayout looks at the layout document, which skykv's own layout has before it has any
-// entry, and else at the first document.
+// Every ID is a key of the reference platform's programs, so their layout has no layout
+// document. findLayout reads skykv's layout document, which is older than all its entries,
+// and else the first document.
 func (d *driver) findLayout(ctx context.Context) (provider.Layout, int, error) {
 	doc, err := d.readRecord(ctx)
 	switch {
@@ -580,14 +579,14 @@ func (d *driver) findLayout(ctx context.Context) (provider.Layout, int, error) {
 	case isAlien(page.docs[0]):
 		return provider.LayoutAlien, 1, nil
 	}
-	// Another opener may have written the layout document by now, and its first entry.
+	// Another program may have written the layout document and its first entry by now.
 	switch doc, err = d.readRecord(ctx); {
 	case err != nil:
 		return "", 0, err
 	case doc != nil:
 		return d.layout.layoutOf(doc)
 	}
-	return "", 0, errIncompatible("collection %q holds documents but no layout document of skykv: it belongs to another program", d.layout.collection)
+	return "", 0, errIncompatible("collection %q has documents but no layout document of skykv: it belongs to another program", d.layout.collection)
 }
 
 // readRecord returns the layout document, nil if there is none.
@@ -605,7 +604,7 @@ func (d *driver) readRecord(ctx context.Context) (*pb.Document, error) {
 	return doc, nil
 }
 
-// createLayout creates the layout document. It returns false when there is one already.
+// createLayout creates the layout document. It returns false if there is one already.
 func (d *driver) createLayout(ctx context.Context) (created bool, err error) {
 	a := d.watch(ctx, attempt.One, nil)
 	defer a.end()
@@ -616,5 +615,5 @@ func (d *driver) createLayout(ctx context.Context) (created bool, err error) {
 	case conditionFailed(notExists, err):
 		return false, nil
 	}
-	return false, a.failRead(err) // not failWrite: opening the store is no write to its caller
+	return false, a.failRead(err) // not failWrite: for the caller, New is not a write
 }

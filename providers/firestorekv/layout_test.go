@@ -15,7 +15,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// testNow is the clock's reading of a write.
+// testNow is the time of a write.
 const testNow = 1_700_000_000_000
 
 // testToken has the length of a token.
@@ -40,7 +40,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if _, has := doc.GetFields()["p"]; has != (rec.Predecessors != "") {
 			t.Errorf("rule: the predecessors are absent when there are none; the fields of %q are %v", rec.Key, doc.GetFields())
 		}
-		// What Firestore does to it: over the wire, with an update time.
+		// As Firestore does: over the wire, with an update time.
 		wire, err := proto.Marshal(doc)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestDocumentIDs(t *testing.T) {
 	}
 }
 
-// TestQueries: a scan asks for a range of one shard.
+// TestQueries: a scan requests a range of one shard.
 func TestQueries(t *testing.T) {
 	t.Parallel()
 	l := testLayout(16)
@@ -120,7 +120,7 @@ func TestWrites(t *testing.T) {
 		{Kind: 0, Record: rec},
 		{Kind: kv.KindTouch, Record: rec},
 		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondAbsent}},
-		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}}, // which reads first
+		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}}, // it reads first
 		{Kind: kv.KindCheck, Record: rec},
 		{Kind: kv.KindCheck, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}},
 		{Kind: kv.KindCheck + 1, Record: rec},
@@ -135,7 +135,7 @@ func TestWrites(t *testing.T) {
 	}
 }
 
-// TestLayoutDocument: what is in the layout document, and what is refused.
+// TestLayoutDocument has the contents of layout documents, right and wrong.
 func TestLayoutDocument(t *testing.T) {
 	t.Parallel()
 	l := testLayout(16)
@@ -148,14 +148,14 @@ func TestLayoutDocument(t *testing.T) {
 	}
 	integer := func(n int64) *pb.Value { return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: n}} }
 	for says, fields := range map[string]map[string]*pb.Value{
-		"skykv did not write":                          {"name": {ValueType: &pb.Value_StringValue{StringValue: "theirs"}}},
+		"is not a layout document of skykv":            {"name": {ValueType: &pb.Value_StringValue{StringValue: "theirs"}}},
 		"format 1; this version of skykv knows format": {"format": integer(1)},
 		"format 3; this version of skykv knows format": {"format": integer(3), "shards": integer(1)},
 		`"shards" is 0; want 1 to 256`:                 {"format": integer(2)},
 		`"shards" is 257; want 1 to 256`:               {"format": integer(2), "shards": integer(257)},
 	} {
 		if _, err := l.shardsOf(&pb.Document{Fields: fields}); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), says) {
-			t.Errorf("rule: a layout document of another kind is ErrIncompatible; %v: %v, want %q", fields, err, says)
+			t.Errorf("rule: another layout document is ErrIncompatible; %v: %v, want %q", fields, err, says)
 		}
 	}
 }

@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	// DefaultShards is the number of shards of a collection unless [Options] or the URL
-	// say otherwise.
+	// DefaultShards is the default number of shards of a collection.
 	DefaultShards = 1
 
 	// MaxShards is the greatest number of shards: a scan reads all of them at once.
@@ -28,48 +27,48 @@ const (
 	defaultTimeout  = time.Minute
 )
 
-// Options adjusts [New] and [EnsureWith]. Nil stands for the zero Options.
+// Options are the options of [New] and [EnsureWith].
 type Options struct {
-	// Database is the ID of the database; empty stands for "(default)".
+	// Database is the ID of the database. Empty means "(default)".
 	Database string
 
-	// Layout is how the entries lie in the collection. It is laid down when the collection
-	// is first used and cannot be changed. With the zero Layout, New opens a collection in
-	// [provider.LayoutSkykv] that has been in use, and EnsureWith lays that layout down.
-	// With [provider.LayoutAlien] the collection is the one that the reference platform's
-	// programs use as well.
+	// Layout says how the entries are stored in the collection. It is fixed when the
+	// collection is first used. With the zero Layout, New opens a collection that already
+	// has [provider.LayoutSkykv], and EnsureWith sets up that layout. With
+	// [provider.LayoutAlien] the collection is shared with the reference platform's
+	// programs.
 	Layout provider.Layout
 
-	// Shards is the number of ranges of documents that the keys are spread over, from 1
-	// to [MaxShards]; zero stands for [DefaultShards]. It is fixed when the collection is
-	// first used. The package comment says when several shards are worth their cost. In
+	// Shards is the number of ranges of documents over which the keys are spread, from 1
+	// to [MaxShards]. Zero means [DefaultShards]. It is fixed when the collection is first
+	// used. The package comment says when several shards are worth their cost. In
 	// [provider.LayoutAlien] there is one.
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
-	// kv.ErrUnavailable and context.DeadlineExceeded. Scans have it for each of their
-	// requests, retries included. Batches whose context has a deadline or not give up
-	// after this time without any progress. Zero stands for one minute. EnsureWith does
-	// not use it for the settings.
+	// kv.ErrUnavailable and context.DeadlineExceeded. In scans it applies to each request,
+	// including its retries. Every batch ends after this time without any progress. Zero
+	// means one minute. EnsureWith does not use it for the settings.
 	//
-	// A single attempt takes at most a third of the time that is left, from 1 to 10
-	// seconds, and three times that in batches and scans.
+	// An attempt takes at most a third of the remaining time, at least 1 s and at most
+	// 10 s, and three times that in batches and scans.
 	Timeout time.Duration
 }
 
-// New returns a store of the documents in a root collection. It uses client, with the
-// program's credentials, interceptors and metrics. The client must be from
-// apiv1.NewClient, which uses gRPC. The store's Close does not close it.
+// New returns a store over a root collection, through the program's own client, which stays
+// open when the store is closed. The client must be from apiv1.NewClient, which uses gRPC.
+// Nil options mean the defaults.
 //
-// New reads the collection's layout document. Without one it looks at the first document
-// of the collection. In an empty collection New creates the layout document, if the
-// options name [provider.LayoutSkykv]. It returns
+// New reads the collection's layout document and, if there is none, the first document of
+// the collection. If the options name [provider.LayoutSkykv], New creates the layout
+// document in an empty collection. Besides context errors it returns
 //   - [kv.ErrInvalidOption] for an invalid client, ID or option,
-//   - [kv.ErrNotProvisioned] when the database does not exist, or when the collection is
-//     empty and the options name no layout,
-//   - [kv.ErrIncompatible] when the collection has another layout, format or number of
-//     shards, or holds documents of another program,
-//   - [kv.ErrPermission] when reading or creating the document is denied,
+//   - [kv.ErrNotProvisioned] if the database does not exist, or if the collection is empty
+//     and the options name no layout,
+//   - [kv.ErrIncompatible] if the collection has another layout, another number of shards
+//     or another format, or documents of another program,
+//   - [kv.ErrPermission] if the service refuses the credentials, the read or the creation
+//     of the layout document,
 //   - [kv.ErrThrottled] and [kv.ErrUnavailable] as all operations do.
 func New(ctx context.Context, client *firestore.Client, project, collection string, opts *Options) (*kv.Store, error) {
 	d, err := newDriver("open", client, project, collection, opts)
@@ -87,7 +86,7 @@ func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 	return kv.New(d), nil
 }
 
-// newDriver checks the arguments of op, without any I/O.
+// newDriver checks its arguments, without any I/O.
 func newDriver(op string, client *firestore.Client, project, collection string, opts *Options) (*driver, error) {
 	var o Options
 	if opts != nil {
@@ -117,11 +116,11 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 	case o.Shards < 1 || o.Shards > MaxShards:
 		return nil, errInvalid(op, "the number of shards is %d; want 1 to %d, or zero for %d", o.Shards, MaxShards, DefaultShards)
 	case o.Timeout < 0:
-		return nil, errInvalid(op, "the timeout is %s; want a positive one, or zero for %s", o.Timeout, defaultTimeout)
+		return nil, errInvalid(op, "the timeout is %s; want a positive duration, or zero for %s", o.Timeout, defaultTimeout)
 	}
 	l, maxValueLen := newLayout(project, o.Database, collection, o.Shards), kv.MaxLargeValueLen
 	if o.Layout == provider.LayoutAlien {
-		l, maxValueLen = newAlienLayout(project, o.Database, collection), kv.MaxValueLen // which the other programs keep to
+		l, maxValueLen = newAlienLayout(project, o.Database, collection), kv.MaxValueLen // the limit of the other programs
 	}
 	// The high-level client sends the same headers.
 	prefix := []string{"google-cloud-resource-prefix", l.database}
@@ -133,7 +132,7 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 		info: kv.Info{
 			Name: l.driver, Shards: l.shards(), Shard: l.shard, ShardOfPrefix: l.shardOfPrefix,
 			MaxValueLen: maxValueLen, MaxAtomicWrites: maxAtomicWrites, ReservedKey: l.reservedKey(),
-			EndsCalls: true, // Close ends the calls under way
+			EndsCalls: true, // Close ends running calls
 		},
 		timeout:    o.Timeout,
 		firstPause: firstPause,
@@ -158,7 +157,7 @@ func checkIDs(project, collection, database string) error {
 		return fmt.Errorf("the collection %q is not a root collection; want an ID without slashes", collection)
 	case len(collection) > 1500 || !utf8.ValidString(collection) || isReserved(collection):
 		// https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
-		return fmt.Errorf("the collection %.64q is not an ID; want up to 1500 bytes of UTF-8 but for ., .. and __x__", collection)
+		return fmt.Errorf("the collection %.64q is not an ID; want up to 1500 bytes of UTF-8, but not ., .. or __x__", collection)
 	case !databaseID.MatchString(database):
 		return fmt.Errorf("the database %q is not an ID; want %q or an ID of a-z 0-9 -", database, defaultDatabase)
 	}

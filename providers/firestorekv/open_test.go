@@ -24,7 +24,7 @@ import (
 )
 
 func TestOpenURL(t *testing.T) {
-	t.Setenv(envEmulator, nobody) // an endpoint in the URL wins
+	t.Setenv(envEmulator, nobody) // an endpoint in the URL has precedence
 	f := &fake{}
 	addr := f.start(t)
 	s, err := Open(t.Context(), "firestore://my-project/c%20d?database=orders&layout=skykv&endpoint=http://"+addr)
@@ -83,11 +83,11 @@ func TestOpenBadURL(t *testing.T) {
 		_, terraform := Terraform(url)
 		for op, other := range map[string]error{"Ensure": Ensure(t.Context(), url), "Terraform": terraform} {
 			if fmt.Sprint(other) != fmt.Sprint(err) {
-				t.Errorf("rule: all read a URL alike; Open says %v, %s %v", err, op, other)
+				t.Errorf("rule: all functions read a URL alike; Open returns %v, %s %v", err, op, other)
 			}
 		}
 		if !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "want a URL of the form firestore://PROJECT/COLLECTION") {
-			t.Errorf("rule: a URL that is not understood is ErrInvalidOption and says what is wrong and what is wanted; %q: %v", url, err)
+			t.Errorf("rule: an invalid URL is ErrInvalidOption, and the message says what is wrong and wanted; %q: %v", url, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "pw") {
 			t.Errorf("rule: no message holds a secret; %v", err)
@@ -95,7 +95,7 @@ func TestOpenBadURL(t *testing.T) {
 	}
 }
 
-// userCredentials returns the path of a file with credentials, which have secrets.
+// userCredentials returns the path of a file with credentials and their secrets.
 func userCredentials(t *testing.T) string {
 	t.Helper()
 	const secrets = `{"type":"authorized_user","client_id":"id","client_secret":"s3cr3t","refresh_token":"t0k3n"}`
@@ -125,7 +125,7 @@ func TestOpenCredentials(t *testing.T) {
 	}
 }
 
-// TestTrustedHosts: a URL alone does not send an access token to any host.
+// TestTrustedHosts: a URL alone cannot send an access token to any host.
 func TestTrustedHosts(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
 	connects := func(host string) bool {
@@ -177,8 +177,8 @@ func TestTrustedHosts(t *testing.T) {
 	check("without credentials", map[string]bool{"firestore.other.example": false})
 }
 
-// TestEmulatorByEnvironment: whoever sets up an emulator as for Google's own clients gets
-// it, and no real project.
+// TestEmulatorByEnvironment: with an emulator set up as for Google's own clients, the store is
+// in the emulator, and not in a real project.
 func TestEmulatorByEnvironment(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t)) // of a real project
 	docs := new(fake)
@@ -211,7 +211,7 @@ func TestEmulatorByEnvironment(t *testing.T) {
 	for _, host := range []string{"http://localhost:8080", "localhost:8080/path", "user:s3cr3t@localhost:8080", ":8080", "a b"} {
 		t.Setenv(envEmulator, host)
 		if _, err := Open(t.Context(), plain); !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), envEmulator) || strings.Contains(err.Error(), "s3cr3t") {
-			t.Errorf("rule: what is no host is ErrInvalidOption and names the variable; %q: %v", host, err)
+			t.Errorf("rule: a value that is not a host is ErrInvalidOption, with the variable; %q: %v", host, err)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestNewBadArguments(t *testing.T) {
 	}
 }
 
-// TestCloseLeavesClient: what the user brought stays open.
+// TestCloseLeavesClient: the client of New stays open.
 func TestCloseLeavesClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -296,7 +296,7 @@ func TestCloseLeavesClient(t *testing.T) {
 	}
 }
 
-// TestCloseClosesOwnClient: what Open made goes with the store.
+// TestCloseClosesOwnClient: the store closes the client of Open.
 func TestCloseClosesOwnClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -315,11 +315,11 @@ func TestCloseClosesOwnClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := New(t.Context(), c.Client, "p", "c", nil); !errors.Is(err, kv.ErrUnavailable) {
-		t.Errorf("rule: Close closes what skykv opened; the client still works: %v", err)
+		t.Errorf("rule: Close closes the client that skykv opened; the client still works: %v", err)
 	}
 }
 
-// TestLayoutIsMadeOnce opens a new collection from many places, and then again.
+// TestLayoutIsMadeOnce opens a new collection in many goroutines, and then again.
 func TestLayoutIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -364,7 +364,7 @@ func TestOpenRefused(t *testing.T) {
 		{"denied creation", always("Commit", status.Error(codes.PermissionDenied, "denied")), nil, kv.ErrPermission, "denied"},
 		{"older format", nil, map[string]*pb.Value{"format": number(1)}, kv.ErrIncompatible, "format 1; this version of skykv knows format 2"},
 		{"newer format", nil, map[string]*pb.Value{"format": number(3)}, kv.ErrIncompatible, "format 3; this version of skykv knows format 2"},
-		{"other shards", nil, map[string]*pb.Value{"format": number(2), "shards": number(16)}, kv.ErrIncompatible, "shards=16; the options or the URL say 1"},
+		{"other shards", nil, map[string]*pb.Value{"format": number(2), "shards": number(16)}, kv.ErrIncompatible, "has 16 shards and was opened with 1"},
 		{"foreign document", nil, map[string]*pb.Value{"name": {}}, kv.ErrIncompatible, layoutID},
 	}
 	for _, test := range tests {
@@ -416,7 +416,7 @@ func TestMissingDatabase(t *testing.T) {
 	}
 }
 
-// TestForeignDocuments puts documents of others among skykv's, past the store.
+// TestForeignDocuments puts documents of other programs among skykv's.
 func TestForeignDocuments(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -454,7 +454,7 @@ func foreignDocuments(t *testing.T, s *kv.Store, put func(id string, fields map[
 	for _, opts := range [][]kv.ScanOption{nil, {kv.KeysOnly()}} {
 		keys, errs := keysOf(ctx, s, "", opts...)
 		if !slices.Equal(keys, []string{"a1", "a3", "b"}) || len(errs) != 1 {
-			t.Errorf("rule: a scan goes on past what skykv did not write; got %q, %v", keys, errs)
+			t.Errorf("rule: a scan goes on after documents that skykv did not write; got %q, %v", keys, errs)
 		}
 		named("scan", errors.Join(errs...))
 	}

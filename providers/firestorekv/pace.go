@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Firestore serves about 500 writes a second to a range of documents that is new, and
-// half as many again every five minutes
-// (https://cloud.google.com/firestore/native/docs/best-practices#ramping_up_traffic). A
-// store cannot know how far its collection has got. So batches are sent at full speed
-// until the service refuses writes for their rate, then at half the rate that it
-// refused, which grows by a tenth every second.
+// Firestore accepts about 500 writes a second to a new range of documents, and 50% more every
+// five minutes
+// (https://cloud.google.com/firestore/native/docs/best-practices#ramping_up_traffic). A store
+// cannot know the present limit. So it sends batches at full speed until the service refuses
+// writes because of their rate, and then at half the refused rate. This rate grows by 10%
+// every second.
 const (
 	slowestPace = 25  // writes a second
-	fastestPace = 1e6 // beyond which nothing waits any more
+	fastestPace = 1e6 // above it, nothing waits
 	paceGrowth  = 1.1 // times a second
 )
 
-// pace spreads the writes of all batches of a store over time. The zero pace lets all
-// through.
+// pace spreads the writes of all batches of a store over time. With the zero pace nothing
+// waits.
 type pace struct {
 	mu   sync.Mutex
-	rate float64   // writes a second; 0: the service has refused none
+	rate float64   // writes a second; 0 if the service has refused none
 	set  time.Time // when the rate was last lowered
-	at   time.Time // rate is the rate of this time; it grows
+	at   time.Time // rate is the rate at this time; it grows
 	next time.Time // when the next write may be sent
 
 	// The writes sent in the second that began at second, and in the one before.
@@ -32,8 +32,8 @@ type pace struct {
 	sent, before int
 }
 
-// turn returns how long to wait before some writes are sent. They come after those of
-// earlier calls.
+// turn returns how long to wait before some writes are sent. They are sent after the writes
+// of earlier calls.
 func (p *pace) turn(writes int, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,12 +50,12 @@ func (p *pace) turn(writes int, now time.Time) time.Duration {
 	return turn.Sub(now)
 }
 
-// cost returns how long the writes keep others from being sent.
+// cost returns how long other writes must wait for these.
 func (p *pace) cost(writes int) time.Duration {
 	return time.Duration(float64(writes) / p.rate * float64(time.Second))
 }
 
-// unused gives back the turn of writes that are not sent after all.
+// unused returns the turn of writes that were not sent.
 func (p *pace) unused(writes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +64,7 @@ func (p *pace) unused(writes int) {
 	}
 }
 
-// count notes how many writes were sent lately.
+// count notes how many writes were sent recently.
 func (p *pace) count(writes int, now time.Time) {
 	if since := now.Sub(p.second); since >= time.Second {
 		if p.before = p.sent; since >= 2*time.Second {
@@ -75,7 +75,7 @@ func (p *pace) count(writes int, now time.Time) {
 	p.sent += writes
 }
 
-// grow raises the rate by what has passed since it was set.
+// grow raises the rate for the time since it was set.
 func (p *pace) grow(now time.Time) {
 	if p.rate == 0 {
 		return
@@ -86,8 +86,8 @@ func (p *pace) grow(now time.Time) {
 	}
 }
 
-// refused halves the rate after a request that the service refused, in part at least. A
-// request that asked for its turn before the rate was last lowered says nothing of it.
+// refused halves the rate after a request that the service refused completely or in part. A
+// request whose turn was before the last change of the rate does not count.
 func (p *pace) refused(asked, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

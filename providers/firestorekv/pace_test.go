@@ -14,8 +14,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// limited is a service in simulated time that takes so many writes a second, and up to
-// those of one second at once.
+// limited is a service in simulated time. It accepts a number of writes a second, and at most
+// that many at once.
 type limited struct {
 	capacity, tokens float64
 	at               time.Time
@@ -34,8 +34,8 @@ func (l *limited) take(writes int, now time.Time) bool {
 	return true
 }
 
-// drive lets groups of writes go through p to the service for a time, as many at once as
-// WriteMany has under way.
+// drive sends groups of writes through p to the service for a time, as many at once as
+// WriteMany.
 func drive(p *pace, service *limited, from time.Time, lasting time.Duration) {
 	const latency = 50 * time.Millisecond
 	type group struct {
@@ -84,13 +84,13 @@ func TestPace(t *testing.T) {
 		wasted := float64(service.refused) / float64(service.taken)
 		t.Logf("of %v writes a second %.0f%% are used, %.2f refused for each", capacity, 100*share, wasted)
 		if share < 0.6 || wasted > 0.3 {
-			t.Errorf("rule: batches go about as fast as the service takes them; of %v writes a second %.0f%% are used, and %.2f writes are refused for each", capacity, 100*share, wasted)
+			t.Errorf("rule: batches are about as fast as the service accepts; of %v writes a second %.0f%% are used, and %.2f writes are refused for each", capacity, 100*share, wasted)
 		}
 		// The service has split the range.
 		service.capacity, service.taken = 2*capacity, 0
 		drive(&p, service, begin.Add(2*time.Minute), time.Minute)
 		if rate := float64(service.taken) / 60; rate < 1.2*capacity {
-			t.Errorf("rule: the pace grows with what the service takes; after %v came %v writes a second, and %.0f are used", capacity, 2*capacity, rate)
+			t.Errorf("rule: the pace grows with the service's limit; after %v came %v writes a second, and %.0f are used", capacity, 2*capacity, rate)
 		}
 	}
 	var p pace
@@ -101,8 +101,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestPaceHalvesOnce: requests that were under way together, and that one service refuses
-// together, are one refusal.
+// TestPaceHalvesOnce: refusals of concurrent requests count as one refusal.
 func TestPaceHalvesOnce(t *testing.T) {
 	t.Parallel()
 	begin := time.Unix(1_700_000_000, 0)
@@ -135,8 +134,8 @@ func TestPaceHalvesOnce(t *testing.T) {
 	}
 }
 
-// TestBatchesKeepOn: the service refuses a batch for its rate much more often than a
-// client usually tries.
+// TestBatchesKeepOn: the service throttles a batch much more often than a client usually
+// retries.
 func TestBatchesKeepOn(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Aborted} {
@@ -147,7 +146,7 @@ func TestBatchesKeepOn(t *testing.T) {
 			return nil
 		}}
 		d := driverAt(t, f.start(t))
-		d.firstPause = 1 // so that even many of them are short
+		d.firstPause = 1 // many pauses are short too
 		s := kv.New(d)
 		if _, err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); err != nil {
 			t.Errorf("rule: a batch that the service refuses for its rate goes on; after %d times %s: %v", 3*maxAttempts, code, err)
@@ -212,7 +211,7 @@ func TestBatchesGiveUp(t *testing.T) {
 		_, getErr := s.GetMany(ctx, []string{"a"})
 		_, putErr := s.PutMany(ctx, []kv.Item{{Key: "a"}})
 		for op, err := range map[string]error{"PutMany": putErr, "GetMany": getErr} {
-			// The store's own deadline may end an attempt that is under way.
+			// The store's own deadline may end a running attempt.
 			cut := ctx == t.Context() && errors.Is(err, kv.ErrUnavailable)
 			if !cut && (!errors.Is(err, kv.ErrThrottled) || errors.Is(err, kv.ErrIndeterminate)) {
 				t.Errorf("rule: a batch ends as ErrThrottled after the store's timeout without progress; %s %s: %v", op, name, err)
@@ -257,14 +256,14 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 	}
 }
 
-// TestTurnsAreGivenBack: calls that end before their turn do not hold up others.
+// TestTurnsAreGivenBack: calls that end before their turn do not delay others.
 func TestTurnsAreGivenBack(t *testing.T) {
 	t.Parallel()
 	d := driverAt(t, new(fake).start(t))
 	now := time.Now()
 	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(3*time.Second)
 	s := kv.New(d)
-	for range 20 { // which would take 8 s each
+	for range 20 { // each would take 8 s
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		if _, err := s.PutMany(ctx, itemsOf(manyKeys(groupWrites))); !errors.Is(err, kv.ErrThrottled) {
 			t.Fatalf("got %v, want ErrThrottled", err)
@@ -272,7 +271,7 @@ func TestTurnsAreGivenBack(t *testing.T) {
 		cancel()
 	}
 	if wait := d.pace.turn(1, now); wait > 5*time.Second {
-		t.Errorf("rule: a call that ends before its turn gives the turn back; the next one waits %s", wait)
+		t.Errorf("rule: a call that ends before its turn returns the turn; the next one waits %s", wait)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// TestRequests counts what operations cost.
+// TestRequests counts the requests of operations.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -83,7 +83,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestValuesStayBehind checks that nobody reads values who does not want them.
+// TestValuesStayBehind checks that values are transferred only if the caller wants them.
 func TestValuesStayBehind(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -100,7 +100,7 @@ func TestValuesStayBehind(t *testing.T) {
 	}
 	for _, req := range received[*pb.BatchGetDocumentsRequest](f) {
 		if got := req.GetMask().GetFieldPaths(); !slices.Equal(got, []string{"x", "t", "p"}) {
-			t.Errorf("rule: Exists and the look at what made a condition fail transfer no value; the mask is %q", got)
+			t.Errorf("rule: Exists and the read after a failed condition transfer no value; the mask is %q", got)
 		}
 	}
 	for entry, err := range s.Scan(ctx, "", kv.KeysOnly()) {
@@ -119,8 +119,8 @@ func TestValuesStayBehind(t *testing.T) {
 	}
 }
 
-// TestHeaders checks that requests can be routed to named databases, and that what
-// the caller's context carries is sent along.
+// TestHeaders checks that requests have the headers of named databases, and the headers in the
+// caller's context.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -168,8 +168,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestGroups checks that large batches keep to the limits of a request, and that
-// nothing of them is lost.
+// TestGroups checks that large batches keep the limits of a request, and are complete.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -205,7 +204,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// TestMeter: callers learn how many requests a call made, and in how many attempts.
+// TestMeter: a meter counts the requests of a call and their attempts.
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
@@ -217,7 +216,7 @@ func TestMeter(t *testing.T) {
 	}
 	ops := []struct {
 		name     string
-		requests int // when all goes well in the end
+		requests int // if the call succeeds in the end
 		do       func(m *kv.Meter) error
 	}{
 		{"WriteMany", 1, func(m *kv.Meter) error {
@@ -277,7 +276,7 @@ func TestMeter(t *testing.T) {
 				t.Fatalf("%s, faults %s: %v", op.name, faults.name, err)
 			}
 			if m.Attempts() != len(f.calls) {
-				t.Errorf("rule: attempts are what the service received; %s, faults %s: %d, received %s", op.name, faults.name, m.Attempts(), f.count())
+				t.Errorf("rule: the number of attempts is the number that the service received; %s, faults %s: %d, received %s", op.name, faults.name, m.Attempts(), f.count())
 			}
 			if err == nil && m.Requests() != op.requests {
 				t.Errorf("rule: requests count once, however often they were tried; %s, faults %s: %d, want %d", op.name, faults.name, m.Requests(), op.requests)
@@ -289,7 +288,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// TestRequestsOfShards: a scan asks every shard, one of a group that of the group alone.
+// TestRequestsOfShards: a scan makes a request to every shard, and within a group only to one.
 func TestRequestsOfShards(t *testing.T) {
 	t.Parallel()
 	f := new(fake)

@@ -14,10 +14,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Limits of a page, in documents and, roughly, in bytes. A page is read to its end
-// before its records are yielded: a query that waits for the loop's body would hold a
-// stream, and a connection has a limited number of them. A scan of several shards has a
-// page of each in memory: together they have scanBytes.
+// The limits of a page, in documents and about in bytes. A page is read to its end before its
+// records are yielded: a query that waits for the loop's body would keep a stream open, and a
+// connection has a limited number of them. A scan of several shards has a page of each in
+// memory. Together they have scanBytes.
 const (
 	largestPage = 1000
 	pageBytes   = 4 << 20
@@ -32,9 +32,9 @@ func (d *driver) bytesOfPage(req kv.ScanRequest) int {
 	return min(pageBytes, scanBytes/d.layout.shards())
 }
 
-// firstPage returns how many documents the first query of a scan asks for, of which the
-// answer has most bytes. What a store with larger values asks for beyond that would be on
-// the way when the query ends.
+// firstPage returns the number of documents of the first query of a scan, whose response has
+// at most most bytes. If a store with larger values requested more documents, they would be
+// sent in vain.
 func firstPage(req kv.ScanRequest, most int) int {
 	limit := min(req.Limit, largestPage)
 	if req.WithValue && req.MaxValueLen > kv.MaxValueLen {
@@ -43,8 +43,8 @@ func firstPage(req kv.ScanRequest, most int) int {
 	return limit
 }
 
-// Scan makes a query for each page. After a query that breaks off, the next query starts
-// after the last document received.
+// Scan makes a query for each page. After an interrupted query, the next query starts after
+// the last document received.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		query, most := d.layout.query(req), d.bytesOfPage(req)
@@ -53,7 +53,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 			page, err := d.page(ctx, query, most, req.Meter)
 			for i, doc := range page.docs {
 				if i < len(page.docs)-1 {
-					page.docs[i] = nil // the loop's body may take its time, the memory is needed
+					page.docs[i] = nil // frees the memory: the loop's body may take long
 				}
 				if rec, foreign := d.layout.scanned(doc, req.WithValue); !yield(rec, foreign) {
 					return
@@ -73,14 +73,14 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// page is some of the documents that a query finds.
+// page has some of the documents that a query finds.
 type page struct {
 	docs  []*pb.Document
 	bytes int
 	last  bool // there are no more documents
 }
 
-// page makes attempts until one receives documents, or finds that there are no more.
+// page makes attempts until one receives documents, or there are no more.
 func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, meter *kv.Meter) (page, error) {
 	a := d.watch(ctx, attempt.Page, meter)
 	defer a.end()
@@ -88,7 +88,7 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, 
 	for {
 		p, err := d.pageOnce(a.begin(), query, most)
 		if len(p.docs) > 0 && a.over() == nil && !a.past() {
-			err = nil // the next query shows whether it lasts
+			err = nil // the next query shows whether it passes
 		}
 		switch done, err := a.done(err); {
 		case done && err != nil:
@@ -100,8 +100,8 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, 
 }
 
 // pageOnce makes one attempt. With an error, it returns the documents received before.
-// It checks all names, also those that are of no key: the next query begins after the
-// last one.
+// It checks all names, also names that are not of keys: the next query begins after the last
+// one.
 func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery, most int) (p page, err error) {
 	ctx, cancel := context.WithCancel(withHeaders(ctx, d.headers))
 	defer cancel() // ends a query after most bytes
@@ -139,8 +139,8 @@ func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery, most i
 // names is the range in which the name of the next document of a query must be.
 type names struct {
 	from, to string
-	with     bool // from is part of it
-	parent   int  // the length of what all names have in common: the name of the collection
+	with     bool // from is included
+	parent   int  // the length of the collection's name, with which all names begin
 }
 
 func namesOf(query *pb.StructuredQuery) names {
@@ -150,7 +150,7 @@ func namesOf(query *pb.StructuredQuery) names {
 	return n
 }
 
-// take reports whether a document may be the next one, and then expects those after it.
+// take reports whether a document may be the next one. If so, the range begins after it.
 func (n *names) take(docName string) bool {
 	if docName < n.from || docName == n.from && !n.with || docName > n.to || strings.LastIndexByte(docName, '/') != n.parent {
 		return false

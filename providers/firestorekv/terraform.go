@@ -11,9 +11,9 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Terraform returns the settings that [Ensure] makes, for the collection of a store's
-// URL, as a configuration of Terraform, with the database around it. The layout document
-// is not part of it: the store writes it when it is first opened with layout=skykv. Errors match
+// Terraform returns the database, and the settings that [Ensure] makes for the collection of a
+// URL, as a Terraform configuration. It makes no I/O. It does not include the layout document:
+// the first program that opens the store with layout=skykv writes it. The errors match
 // [kv.ErrInvalidOption].
 //
 // examples/terraform/firestore has the text for firestore://my-project/kv.
@@ -40,7 +40,7 @@ var terraformText string
 
 var terraform = template.Must(template.New("terraform").Funcs(template.FuncMap{"literal": literal}).Parse(terraformText))
 
-// plainURL returns the URL of c's store without what may be a matter of one user: the
+// plainURL returns the URL of c's store without the parts that may differ between users: the
 // endpoint and the timeout.
 func (c *Connection) plainURL() string {
 	u := url.URL{Scheme: name, Host: c.Project, Path: c.Collection}

@@ -27,13 +27,13 @@ func TestTerraform(t *testing.T) {
 		}
 		for _, want := range says {
 			if !strings.Contains(text, want) {
-				t.Errorf("%s: the text does not hold %q:\n%s", storeURL, want, text)
+				t.Errorf("%s: the text does not contain %q:\n%s", storeURL, want, text)
 			}
 		}
 	}
 }
 
-// TestTerraformExample: the example is what Terraform returns.
+// TestTerraformExample: the example is the text that Terraform returns.
 func TestTerraformExample(t *testing.T) {
 	t.Parallel()
 	const storeURL = "firestore://my-project/kv"

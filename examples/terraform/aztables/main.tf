@@ -1,10 +1,10 @@
-# The table of aztables://myaccount/kv1?layout=skykv: what skykv provision makes, and if
-# wanted the storage account around it and the role of its users.
+# The table of aztables://myaccount/kv1?layout=skykv: what skykv provision makes and, if
+# wanted, its storage account and the role of its users.
 #
 #   terraform init
 #   terraform apply -var subscription=00000000-0000-0000-0000-000000000000 -var resource_group=my-group
 #
-# Azure Tables deletes nothing by itself. This deletes what has expired:
+# Azure Tables does not delete expired entries. This command deletes them:
 #
 #   skykv sweep aztables://myaccount/kv1?layout=skykv
 

@@ -1,5 +1,5 @@
-# The settings of one collection that skykv keeps its entries in, and the database
-# around it: the settings that firestorekv.Ensure makes. The store writes its layout
+# The settings that firestorekv.Ensure makes for a collection of skykv, and its
+# database. The store writes its layout
 # document when it is first opened with layout=skykv, as the output below names it.
 #
 #   terraform init

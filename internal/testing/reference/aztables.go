@@ -22,7 +22,7 @@ type AzureTables struct {
 	Now    func() time.Time
 }
 
-// azureEntity is an entity as those programs write it.
+// azureEntity is an entity in the form of those programs.
 type azureEntity struct {
 	PartitionKey, RowKey string
 	Value                string
@@ -44,7 +44,7 @@ func (a *AzureTables) entity(key string, value []byte, ttl time.Duration) ([]byt
 	return json.Marshal(e)
 }
 
-// rfc3339 writes an instant with no digits after its seconds, or three, six or nine.
+// rfc3339 returns an instant with zero, three, six or nine digits after the seconds.
 func rfc3339(at time.Time) string {
 	digits := ".000000000"
 	switch ns := at.Nanosecond(); {
@@ -61,7 +61,7 @@ func rfc3339(at time.Time) string {
 // Expires is exact.
 func (a *AzureTables) Expires(now time.Time, ttl time.Duration) time.Time { return now.Add(ttl) }
 
-// Sees returns the instant after at: at itself an entry has not expired.
+// Sees returns the instant after at: at at, an entry has not expired.
 func (a *AzureTables) Sees(at time.Time) time.Time { return at.Add(1) }
 
 func (a *AzureTables) expired(expiresAt string) (bool, error) {
@@ -91,7 +91,7 @@ func (a *AzureTables) read(ctx context.Context, key string) (*azureEntity, azcor
 	return e, resp.ETag, nil
 }
 
-// status returns that of the answer behind an error, 0 if there is none.
+// status returns the status of the response in an error, 0 if there is none.
 func statusCode(err error) int {
 	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		return answer.StatusCode
@@ -149,7 +149,7 @@ func (a *AzureTables) replace(ctx context.Context, entity []byte, etag azcore.ET
 	return err == nil, err
 }
 
-// CompareAndSwap judges the expiry by the version, and the rest by the ETag.
+// CompareAndSwap uses the instant of expiry in the version, and the ETag as condition.
 func (a *AzureTables) CompareAndSwap(ctx context.Context, key, version string, value []byte, ttl time.Duration) (bool, error) {
 	etag, expiresAt, _ := strings.Cut(version, " ")
 	if expired, err := a.expired(expiresAt); expired || err != nil {
@@ -162,7 +162,7 @@ func (a *AzureTables) CompareAndSwap(ctx context.Context, key, version string, v
 	return a.replace(ctx, entity, azcore.ETag(etag))
 }
 
-// Delete is without a condition.
+// Delete has no condition.
 func (a *AzureTables) Delete(ctx context.Context, key string) error {
 	_, err := a.Client.DeleteEntity(ctx, a.partition(key), key, nil)
 	if statusCode(err) == http.StatusNotFound {
@@ -171,7 +171,7 @@ func (a *AzureTables) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// Scan asks one partition after the other.
+// Scan queries one partition after another.
 func (a *AzureTables) Scan(ctx context.Context, prefix string) ([]string, error) {
 	var keys []string
 	for bucket := range 16 {

@@ -22,7 +22,7 @@ type DynamoDB struct {
 	Now    func() time.Time
 }
 
-// names are those of attributes that are reserved words.
+// names are the placeholders of attributes that are reserved words.
 var names = map[string]string{"#version": "version", "#ttl": "ttl"}
 
 func (d *DynamoDB) key(key string) map[string]types.AttributeValue {
@@ -87,7 +87,7 @@ func (d *DynamoDB) Get(ctx context.Context, key string) (value []byte, version s
 	return b.Value, v.Value, true, nil
 }
 
-// put is a PutItem under a condition, if that is not empty.
+// put is a PutItem, with a condition unless that is empty.
 func (d *DynamoDB) put(ctx context.Context, item map[string]types.AttributeValue, condition string, values map[string]types.AttributeValue, used ...string) (bool, error) {
 	in := &dynamodb.PutItemInput{TableName: &d.Table, Item: item}
 	if condition != "" {
@@ -110,7 +110,7 @@ func (d *DynamoDB) Put(ctx context.Context, key string, value []byte, ttl time.D
 	return err
 }
 
-// PutIfAbsent takes over an expired item.
+// PutIfAbsent also replaces an expired item.
 func (d *DynamoDB) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	return d.put(ctx, d.item(key, value, ttl), "attribute_not_exists(pk) OR (attribute_exists(#ttl) AND #ttl <= :now)",
 		map[string]types.AttributeValue{":now": number(d.Now().Unix())}, "#ttl")
@@ -122,13 +122,13 @@ func (d *DynamoDB) CompareAndSwap(ctx context.Context, key, version string, valu
 		map[string]types.AttributeValue{":version": &types.AttributeValueMemberS{Value: version}, ":now": number(d.Now().Unix())}, "#version", "#ttl")
 }
 
-// Delete is without a condition.
+// Delete has no condition.
 func (d *DynamoDB) Delete(ctx context.Context, key string) error {
 	_, err := d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &d.Table, Key: d.key(key)})
 	return err
 }
 
-// Scan asks one partition after the other.
+// Scan queries one partition after another.
 func (d *DynamoDB) Scan(ctx context.Context, prefix string) ([]string, error) {
 	var keys []string
 	for bucket := range 16 {

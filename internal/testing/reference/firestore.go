@@ -42,7 +42,7 @@ func (f *Firestore) fields(value []byte, ttl time.Duration) map[string]*pb.Value
 	return fields
 }
 
-// Expires rounds down to the microsecond, as Firestore does.
+// Expires rounds down to the microsecond, like Firestore.
 func (f *Firestore) Expires(now time.Time, ttl time.Duration) time.Time {
 	return now.Add(ttl).Truncate(time.Microsecond)
 }
@@ -80,8 +80,8 @@ func (f *Firestore) Get(ctx context.Context, key string) (value []byte, version 
 	return value, doc.GetUpdateTime().AsTime().Format(time.RFC3339Nano), true, nil
 }
 
-// patch replaces the document, without a field mask. With an update time it does so only if
-// the document is of that time still.
+// patch replaces the document, without a field mask. With an update time, that time is the
+// condition.
 func (f *Firestore) patch(ctx context.Context, key string, value []byte, ttl time.Duration, updated *timestamppb.Timestamp) (bool, error) {
 	req := &pb.UpdateDocumentRequest{Document: &pb.Document{Name: f.name(key), Fields: f.fields(value, ttl)}}
 	if updated != nil {
@@ -100,8 +100,8 @@ func (f *Firestore) Put(ctx context.Context, key string, value []byte, ttl time.
 	return err
 }
 
-// PutIfAbsent creates the document. After a conflict it takes over an expired one under
-// its update time.
+// PutIfAbsent creates the document. After a conflict it replaces an expired one under its
+// update time.
 func (f *Firestore) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	_, err := f.Client.CreateDocument(ctx, &pb.CreateDocumentRequest{
 		Parent: f.parent(), CollectionId: f.Collection, DocumentId: key, Document: &pb.Document{Fields: f.fields(value, ttl)},
@@ -116,8 +116,8 @@ func (f *Firestore) PutIfAbsent(ctx context.Context, key string, value []byte, t
 	return f.patch(ctx, key, value, ttl, doc.GetUpdateTime())
 }
 
-// CompareAndSwap is under the update time. The programs know from the version whether it
-// has expired. Here the document tells.
+// CompareAndSwap has the update time as condition. The programs know from the version whether
+// the entry has expired. This function reads the document.
 func (f *Firestore) CompareAndSwap(ctx context.Context, key, version string, value []byte, ttl time.Duration) (bool, error) {
 	updated, err := time.Parse(time.RFC3339Nano, version)
 	if err != nil {
@@ -130,12 +130,12 @@ func (f *Firestore) CompareAndSwap(ctx context.Context, key, version string, val
 	return f.patch(ctx, key, value, ttl, timestamppb.New(updated))
 }
 
-// Delete is without a condition.
+// Delete has no condition.
 func (f *Firestore) Delete(ctx context.Context, key string) error {
 	return f.Client.DeleteDocument(ctx, &pb.DeleteDocumentRequest{Name: f.name(key)})
 }
 
-// Scan is a query of a range of names.
+// Scan queries a range of names.
 func (f *Firestore) Scan(ctx context.Context, prefix string) ([]string, error) {
 	bound := func(id string) *pb.Cursor {
 		return &pb.Cursor{Before: true, Values: []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: f.name(id)}}}}

@@ -12,8 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Interleaving is a run of operations by skykv and by a program of the reference
-// platform on the same few keys, one after the other.
+// Interleaving is a run of operations by skykv and by a program of the reference platform on
+// the same few keys, one after another.
 type Interleaving struct {
 	Ours   *kv.Store
 	Theirs Store
@@ -23,30 +23,30 @@ type Interleaving struct {
 	Keys       int
 
 	// Now is the clock of both sides. Pass, if it is set, is called before each operation
-	// and may let time pass.
+	// and may move the clock.
 	Now  func() time.Time
 	Pass func(rng *rand.Rand)
 }
 
-// model is what there is under a key. Each side has an expiry of its own.
+// model is the entry under a key. Each side has its own expiry.
 type model struct {
 	exists       bool
 	value        string
-	generation   int // of the entry, counted for the key
+	generation   int // number of the entry under this key
 	ours, theirs instant
 }
 
-// instant is one of which is known between which two it lies, since the sides read the
-// clock within an operation. The zero instant is never.
+// instant is an instant between two known ones: the sides read the clock during an operation.
+// The zero instant means never.
 type instant struct{ from, to time.Time }
 
-// judged is what a side must take an entry for, at some moment of an operation.
+// judged is the state in which a side must see an entry during an operation.
 type judged int
 
 const (
 	live judged = iota
 	gone
-	either // it expires during the operation, or the operation does not look at it
+	either // it expires during the operation, or the operation does not read it
 )
 
 func (j judged) String() string { return [...]string{"live", "gone", "either"}[j] }
@@ -82,8 +82,8 @@ type seen[V any] struct {
 	known      bool
 }
 
-// Run carries out the operations. It returns what contradicts the model, and how often
-// each kind of operation ended in each way.
+// Run carries out the operations. It returns the contradictions to the model, and the number
+// of operations by kind and result.
 func (i Interleaving) Run(ctx context.Context) (violations []string, counts map[string]int, err error) {
 	r := &interleaver{
 		Interleaving: i, rng: rand.New(rand.NewPCG(i.Seed, 13)), counts: make(map[string]int),
@@ -103,7 +103,7 @@ func (i Interleaving) Run(ctx context.Context) (violations []string, counts map[
 	return r.violations, r.counts, nil
 }
 
-// ttl is one of 0.3 to 3 s, or none.
+// ttl returns a random TTL of 0.3 to 3 s, or none.
 func (r *interleaver) ttl() time.Duration {
 	if r.rng.IntN(6) == 0 {
 		return 0
@@ -118,7 +118,7 @@ func expiry(ttl time.Duration) []kv.PutOption {
 	return []kv.PutOption{kv.TTL(ttl)}
 }
 
-// who is the side that an operation is of.
+// who is the side of an operation.
 type who int
 
 const (
@@ -126,8 +126,8 @@ const (
 	us
 )
 
-// result is what became of an operation. A side that stores an entry, or deletes it, begins
-// a new generation.
+// result is the result of an operation. An operation that stores or deletes an entry begins a
+// new generation.
 type result struct {
 	what    string
 	side    who
@@ -157,7 +157,7 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w", out.what, key, err)
 	}
-	if out.what == "" { // there was nothing to do it with
+	if out.what == "" { // it was not possible
 		return nil
 	}
 	expires := m.theirs
@@ -165,10 +165,10 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 		expires = m.ours
 	}
 	if want := m.judge(expires, begun, ended); out.took != either && want != either && out.took != want {
-		r.violate("%s of %s, from %s to %s, took it for %s; want %s, since there is an entry: %v, which expires between %s and %s; before that: %s", out.what, key,
+		r.violate("%s of %s, from %s to %s, saw it as %s; want %s, because there is an entry: %v, which expires between %s and %s; before that: %s", out.what, key,
 			begun.Format(clock), ended.Format(clock), out.took, want, m.exists, expires.from.Format(clock), expires.to.Format(clock), strings.Join(r.history, "; "))
 	}
-	r.note("%s of %s took it for %s", out.what, key, out.took)
+	r.note("%s of %s saw it as %s", out.what, key, out.took)
 	r.counts[fmt.Sprintf("%s, %s", out.what, out.took)]++
 	switch {
 	case out.deleted:
@@ -193,8 +193,8 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 	return nil
 }
 
-// kinds is how many kinds of operations there are: as many of theirs as of ours, the last
-// of which is a scan of both.
+// kinds is the number of kinds of operations. Half of them are theirs and half ours. The last
+// one is a scan of both.
 const kinds = 18
 
 const clock = "15:04:05.000000"
@@ -314,8 +314,8 @@ func (r *interleaver) ourTurn(ctx context.Context, kind, k int, key, value strin
 	return out, r.Ours.Delete(ctx, key)
 }
 
-// ofOld judges an operation under a version of an earlier generation: it must not be
-// carried out.
+// ofOld checks an operation with a version of an earlier generation: it must not be carried
+// out.
 func (r *interleaver) ofOld(out result, key string, generation int, m *model, carriedOut bool) result {
 	if generation == m.generation {
 		return out
@@ -328,11 +328,11 @@ func (r *interleaver) ofOld(out result, key string, generation int, m *model, ca
 	return out
 }
 
-// wantExpiry checks the instant that a read of ours returned, and notes it: the real
-// clock did not tell to the millisecond when it was set.
+// wantExpiry checks the instant that a read of ours returned, and records it: with the real
+// clock the model does not know it to the millisecond.
 func (r *interleaver) wantExpiry(key string, is time.Time, m *model) {
 	if is.IsZero() != (m.ours == instant{}) || !is.IsZero() && (is.Before(m.ours.from) || is.After(m.ours.to)) {
-		r.violate("our get of %s says that it expires at %s; want %s to %s", key, is.Format(clock), m.ours.from.Format(clock), m.ours.to.Format(clock))
+		r.violate("our get of %s returns the expiry %s; want %s to %s", key, is.Format(clock), m.ours.from.Format(clock), m.ours.to.Format(clock))
 		return
 	}
 	if !is.IsZero() {
@@ -340,7 +340,7 @@ func (r *interleaver) wantExpiry(key string, is time.Time, m *model) {
 	}
 }
 
-// scan compares what both sides list with the model.
+// scan compares the scans of both sides with the model.
 func (r *interleaver) scan(ctx context.Context) error {
 	begun := r.Now()
 	theirs, err := r.Theirs.Scan(ctx, "key:")

@@ -15,11 +15,11 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Open opens both sides of a table or collection that nobody else uses. The clock of the
-// other side is now.
+// Open opens both sides of a table or collection that nothing else uses. now is the clock of
+// the other side.
 type Open func(t *testing.T, now func() time.Time) (ours *kv.Store, theirs Store)
 
-// keys are those of the golden vectors that are legal.
+// keys returns the valid keys of the golden vectors.
 func keys(t *testing.T) iter.Seq[string] {
 	text, err := os.ReadFile("../../internal/alien/testdata/buckets.tsv") // from a provider's folder
 	if err != nil {
@@ -35,8 +35,8 @@ func keys(t *testing.T) iter.Seq[string] {
 	}
 }
 
-// SeeEachOther checks that each side sees what the other wrote, and that the versions of
-// both serve both.
+// SeeEachOther checks that each side reads the other's writes, and accepts the other's
+// versions.
 func SeeEachOther(t *testing.T, open Open) {
 	ctx := t.Context()
 	ours, theirs := open(t, time.Now)
@@ -65,7 +65,7 @@ func SeeEachOther(t *testing.T, open Open) {
 			}
 		}
 		if e, err := ours.Get(ctx, key); err != nil || !e.ExpiresAt.IsZero() {
-			t.Errorf("our get of %.20q, which we touched to live for ever: until %s, %v", key, e.ExpiresAt, err)
+			t.Errorf("our get of %.20q, whose expiry our touch removed: until %s, %v", key, e.ExpiresAt, err)
 		}
 	}
 	n, err := ours.Increment(ctx, "counter", 41)
@@ -76,13 +76,13 @@ func SeeEachOther(t *testing.T, open Open) {
 		t.Fatal(err)
 	}
 	if n, err := ours.Increment(ctx, "counter", 1); err != nil || n != 8 {
-		t.Errorf("Increment of what they put = %d, %v; want 8", n, err)
+		t.Errorf("Increment of their number = %d, %v; want 8", n, err)
 	}
 }
 
-// RemovePredecessors checks that a lost response to a write after which the other side wrote
-// is ErrIndeterminate, since their write removes what tells, and that one after which skykv
-// wrote is known.
+// RemovePredecessors checks a lost response to a write. A write of the other side then makes
+// the result ErrIndeterminate, because it removes the token. After a write of skykv the result
+// is known.
 func RemovePredecessors(t *testing.T, open Open) {
 	ctx := t.Context()
 	ours, theirs := open(t, time.Now)
@@ -100,12 +100,12 @@ func RemovePredecessors(t *testing.T, open Open) {
 			return &losing{Driver: d, after: test.between}
 		}))
 		if _, err := lossy.Increment(ctx, "n", 1); !errors.Is(err, test.kind) {
-			t.Errorf("an Increment whose response is lost, after which there is a write of %s: %v; want %v", name, err, test.kind)
+			t.Errorf("an Increment whose response is lost, followed by a write of %s: %v; want %v", name, err, test.kind)
 		}
 	}
 }
 
-// losing loses the response to the first write, and acts before anybody looks.
+// losing loses the response to the first write, and calls a function before the next read.
 type losing struct {
 	kv.Driver
 	once  sync.Once
@@ -123,8 +123,8 @@ func (d *losing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return out, err
 }
 
-// interleaving is a run of both sides on a few keys. Without SKYKV_INTERLEAVE, which is the
-// number of operations by the real clock, a clock of its own moves in steps.
+// interleaving is a run of both sides on a few keys. SKYKV_INTERLEAVE is a number of operations
+// with the real clock. Without it, a test clock moves in steps.
 func interleaving(t *testing.T, open Open, seed uint64) Interleaving {
 	run := Interleaving{Seed: seed, Operations: 1200, Keys: 4, Now: time.Now}
 	if text := os.Getenv("SKYKV_INTERLEAVE"); text != "" {
@@ -134,7 +134,7 @@ func interleaving(t *testing.T, open Open, seed uint64) Interleaving {
 		}
 		run.Operations, run.Keys = n, 8
 	} else {
-		at := time.Now().Add(time.Hour) // by the service's own clock nothing expires
+		at := time.Now().Add(time.Hour) // nothing expires for the service's own clock
 		run.Now = func() time.Time { return at }
 		run.Pass = func(rng *rand.Rand) { at = at.Add(time.Duration(rng.Int64N(int64(150 * time.Millisecond)))) }
 	}
@@ -143,8 +143,7 @@ func interleaving(t *testing.T, open Open, seed uint64) Interleaving {
 	return run
 }
 
-// Interleave checks that both sides on the same keys contradict no model that has an expiry
-// for each.
+// Interleave checks that the results of both sides on the same keys agree with a model.
 func Interleave(t *testing.T, open Open) {
 	run := interleaving(t, open, 1)
 	violations, counts, err := run.Run(t.Context())
@@ -152,7 +151,7 @@ func Interleave(t *testing.T, open Open) {
 		t.Fatal(err)
 	}
 	for _, violation := range violations {
-		t.Errorf("rule: each side judges by its own expiry, and a version is that of one entry: %s", violation)
+		t.Errorf("rule: each side uses its own expiry, and a version belongs to one entry: %s", violation)
 	}
 	t.Logf("%d operations: %v", run.Operations, counts)
 	for _, what := range []string{
@@ -160,21 +159,21 @@ func Interleave(t *testing.T, open Open) {
 		"our compare-and-swap, live", "their compare-and-swap of an old version, either", "our compare-and-swap of an old version, either", "our touch, live", "our touch, gone",
 	} {
 		if counts[what] < 3 {
-			t.Errorf("the run has %d of %q; want 3 at least", counts[what], what)
+			t.Errorf("the run has %d of %q; want at least 3", counts[what], what)
 		}
 	}
 }
 
-// FindBugs checks that Interleave finds bugs of a driver. The function misplaced returns a
-// store over the table of a run whose keys are in the shards of skykv's own layout.
+// FindBugs checks that Interleave finds bugs of a driver. misplaced returns a store over the
+// table of a run, with the shards of skykv's own layout.
 func FindBugs(t *testing.T, open Open, misplaced func(t *testing.T, run Interleaving) *kv.Store) {
 	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
-		"a put under a version is one without a condition": func(req *kv.WriteRequest, _ *kv.Found) {
+		"a put with a version ignores it": func(req *kv.WriteRequest, _ *kv.Found) {
 			if req != nil && req.Kind == kv.KindPut && req.Condition.Kind == kv.CondVersion {
 				req.Condition = kv.Condition{}
 			}
 		},
-		"an expiry is kept to the second alone": func(_ *kv.WriteRequest, found *kv.Found) {
+		"an expiry is rounded to the second": func(_ *kv.WriteRequest, found *kv.Found) {
 			if found != nil {
 				found.Expires = (found.Expires + 999) / 1000 * 1000
 			}
@@ -202,7 +201,7 @@ func FindBugs(t *testing.T, open Open, misplaced func(t *testing.T, run Interlea
 	}
 }
 
-// buggy is a driver with a bug in what it is asked for or returns.
+// buggy is a driver with a bug in its arguments or results.
 type buggy struct {
 	kv.Driver
 	bug func(req *kv.WriteRequest, found *kv.Found)

@@ -11,15 +11,15 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Tables are those of a service whose layout record names the layout.
+// Tables are the tables of a service with a layout record.
 type Tables struct {
-	// New makes an empty table, without a layout record. Count counts what is in one, and
-	// PlantForeign stores what is no entry of either layout.
+	// New creates an empty table without a layout record. Count returns the number of its
+	// items, and PlantForeign stores an item that is not an entry of either layout.
 	New          func(t *testing.T) (table string)
 	Count        func(t *testing.T, table string) int
 	PlantForeign func(t *testing.T, table string)
 
-	// Open opens a table, and Ensure sets one up, in a layout.
+	// Open opens a table, and Ensure sets it up, with a layout.
 	Open   func(ctx context.Context, table string, layout provider.Layout) (*kv.Store, error)
 	Ensure func(ctx context.Context, table string, layout provider.Layout) error
 
@@ -27,15 +27,15 @@ type Tables struct {
 	Theirs func(t *testing.T, table string) Store
 }
 
-// NeverMixed checks that two openers of an empty table, one for each layout, never both
-// succeed, and that what a table holds in one layout is not opened in the other.
+// NeverMixed checks that if two programs open an empty table with different layouts, one fails.
+// A table with entries in one layout must not open with the other.
 func (tables Tables) NeverMixed(t *testing.T) {
 	ctx := t.Context()
 	layouts := []provider.Layout{provider.LayoutSkykv, provider.LayoutAlien}
 	for range 5 {
 		table := tables.New(t)
 		if _, err := tables.Open(ctx, table, ""); !errors.Is(err, kv.ErrNotProvisioned) || tables.Count(t, table) != 0 {
-			t.Fatalf("rule: opening without a layout claims nothing; got %v and %d items", err, tables.Count(t, table))
+			t.Fatalf("rule: Open without a layout writes nothing; got %v and %d items", err, tables.Count(t, table))
 		}
 		errs := make([]error, len(layouts))
 		var opening sync.WaitGroup
@@ -48,19 +48,19 @@ func (tables Tables) NeverMixed(t *testing.T) {
 			winner = 1
 		}
 		if errs[winner] != nil || !errors.Is(errs[1-winner], kv.ErrIncompatible) || tables.Count(t, table) != 1 {
-			t.Errorf("rule: of two openers one fails with ErrIncompatible; got %v, and %d items", errs, tables.Count(t, table))
+			t.Errorf("rule: one of the two programs fails with ErrIncompatible; got %v, and %d items", errs, tables.Count(t, table))
 		}
 		for i, layout := range layouts {
 			_, err := tables.Open(ctx, table, layout)
 			if i == winner && err != nil || i != winner && (!errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "want layout=")) {
-				t.Errorf("rule: a table of layout %s opens in that alone; in %s Open says %v", layouts[winner], layout, err)
+				t.Errorf("rule: a table with layout %s opens only with that layout; with %s Open returns %v", layouts[winner], layout, err)
 			}
 			if err := tables.Ensure(ctx, table, layout); (err == nil) != (i == winner) {
-				t.Errorf("rule: a table of layout %s is provisioned in that alone; in %s Ensure says %v", layouts[winner], layout, err)
+				t.Errorf("rule: a table with layout %s is set up only with that layout; with %s Ensure returns %v", layouts[winner], layout, err)
 			}
 		}
 		if n := tables.Count(t, table); n != 1 {
-			t.Errorf("rule: who is refused has written nothing; there are %d items", n)
+			t.Errorf("rule: a refused program has written nothing; there are %d items", n)
 		}
 	}
 
@@ -72,29 +72,29 @@ func (tables Tables) NeverMixed(t *testing.T) {
 		_, err := tables.Open(ctx, table, layout)
 		for _, err := range []error{err, tables.Ensure(ctx, table, layout)} {
 			if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "want layout=alien") {
-				t.Errorf("rule: a table that they have in use is not opened in skykv's layout; got %v", err)
+				t.Errorf("rule: a table with their entries does not open with skykv's layout; got %v", err)
 			}
 		}
 	}
 	if n := tables.Count(t, table); n != 1 {
-		t.Errorf("rule: who is refused has written nothing; there are %d items", n)
+		t.Errorf("rule: a refused program has written nothing; there are %d items", n)
 	}
 	store, err := tables.Open(ctx, table, provider.LayoutAlien)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if e, err := store.Get(ctx, "key"); err != nil || string(e.Value) != "v" {
-		t.Errorf("our get of what they had stored before: %q, %v", e.Value, err)
+		t.Errorf("our get of their earlier entry: %q, %v", e.Value, err)
 	}
 
 	foreign := tables.New(t)
 	tables.PlantForeign(t, foreign)
 	for _, layout := range append(layouts, "") {
 		if _, err := tables.Open(ctx, foreign, layout); !errors.Is(err, kv.ErrIncompatible) {
-			t.Errorf("rule: what is not where it would be in layout %q is somebody else's; got %v", layout, err)
+			t.Errorf("rule: an item that is not in its place in layout %q belongs to another program; got %v", layout, err)
 		}
 	}
 	if n := tables.Count(t, foreign); n != 1 {
-		t.Errorf("rule: who is refused has written nothing; there are %d items", n)
+		t.Errorf("rule: a refused program has written nothing; there are %d items", n)
 	}
 }
