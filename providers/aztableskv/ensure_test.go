@@ -40,7 +40,7 @@ func TestEnsureWith(t *testing.T) {
 	if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != "1" {
 		t.Errorf("after EnsureWith the entry is %q, %v", e.Value, err)
 	}
-	if err := EnsureWith(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards; want 16") {
+	if err := EnsureWith(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards and was opened with 16") {
 		t.Errorf("with another number of shards: %v; want ErrIncompatible with both numbers", err)
 	}
 }

@@ -80,7 +80,7 @@ func TestLayout(t *testing.T) {
 	if _, err := New(t.Context(), client, table, &Options{Shards: 4}); err != nil {
 		t.Errorf("opening again: %v", err)
 	}
-	if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards; want 16") {
+	if _, err := New(t.Context(), client, table, nil); !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "has 4 shards and was opened with 16") {
 		t.Errorf("opening with another number of shards: %v; want ErrIncompatible with both numbers", err)
 	}
 	if got := stored(); got != before {
