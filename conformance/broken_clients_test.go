@@ -14,9 +14,9 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// unreliable returns the Config.Faulty of memkv behind a simulated network, with a
-// client that makes at most attempts. above is over the client, where a provider's code
-// is. below is on the service's side of the network.
+// unreliable returns the Config.Faulty of a memkv that is reached through a simulated
+// network. The client makes at most that many attempts. above wraps the client, as a
+// provider's code does. below wraps the service.
 func unreliable(attempts int, above, below middleware) func(context.Context, func(bool) Fault) (*kv.Store, error) {
 	return func(_ context.Context, decide func(bool) Fault) (*kv.Store, error) {
 		in := new(faults.Injector)

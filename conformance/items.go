@@ -22,7 +22,7 @@ var family = slices.Sorted(slices.Values([]string{
 	"b", "b:1", "y", "yz", "z", "z-", "zz", "zzz",
 }))
 
-// family gives those keys of the family that the store can hold.
+// family returns the keys of the family that the store can hold.
 func (t *trial) family() []string { return legal(t.Info(), family) }
 
 // familyOf returns the keys of the family that start with prefix and are

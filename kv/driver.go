@@ -285,6 +285,7 @@ const (
 
 var kindNames = [...]string{"no write", "a put", "a deletion", "a touch", "a check"}
 
+// String returns the words for a kind in messages.
 func (k WriteKind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -324,6 +325,7 @@ const (
 
 var conditionNames = [...]string{"no condition", "CondAbsent", "CondVersion", "CondLive"}
 
+// String returns the name of a kind for messages.
 func (k ConditionKind) String() string {
 	if int(k) < len(conditionNames) {
 		return conditionNames[k]

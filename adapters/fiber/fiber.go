@@ -18,7 +18,7 @@ type Storage struct {
 // without a context end after timeout.
 func New(store *kv.Store, timeout time.Duration) *Storage { return &Storage{store, timeout} }
 
-// GetWithContext returns the value under a key. It is nil, without an error, when there is none.
+// GetWithContext returns the value under a key, or nil without an error if there is no entry.
 func (s *Storage) GetWithContext(ctx context.Context, key string) ([]byte, error) {
 	entry, err := s.store.Get(ctx, kv.HashKey(key))
 	if errors.Is(err, kv.ErrNotFound) {

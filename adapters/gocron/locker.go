@@ -49,7 +49,7 @@ func (l *lock) Unlock(ctx context.Context) error {
 	return release(ctx, l.held)
 }
 
-// release gives a release its own time, which that of the work before it may have used up.
+// release ends a lease. It has its own timeout, since ctx may have ended during the work.
 func release(ctx context.Context, held *lease.Lease) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

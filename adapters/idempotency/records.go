@@ -83,7 +83,7 @@ func (s records) complete(ctx context.Context, c *claim, response record, ttl ti
 	return err
 }
 
-// release gives a claim up. When it fails, the claim expires.
+// release removes a claim. If that fails, the claim expires later.
 func (s records) release(ctx context.Context, c *claim) error {
 	return s.store.Delete(ctx, c.key, kv.IfVersion(c.version))
 }

@@ -33,8 +33,8 @@ func (d *driver) bytesOfPage(req kv.ScanRequest) int {
 }
 
 // firstPage returns the number of documents of the first query of a scan, whose response has
-// at most most bytes. If a store with larger values requested more documents, they would be
-// sent in vain.
+// at most most bytes. If a store with larger values requested more documents, the service
+// would send them for nothing.
 func firstPage(req kv.ScanRequest, most int) int {
 	limit := min(req.Limit, largestPage)
 	if req.WithValue && req.MaxValueLen > kv.MaxValueLen {

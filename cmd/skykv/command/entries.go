@@ -207,7 +207,7 @@ func (c *cli) newDelete() *cobra.Command {
 		Use:     "delete [URL] KEY | --prefix PREFIX",
 		Aliases: []string{"rm"},
 		Short:   "Remove an entry, or all entries with a prefix",
-		Long: `Remove the entry under KEY. It is no error if there is none. With --prefix, remove every
+		Long: `Remove the entry under KEY. An absent entry is not an error. With --prefix, remove every
 entry whose key begins with PREFIX, and print how many there were. At a terminal it asks
 first, unless --yes is given. With --dry-run, only count them.
 

@@ -109,8 +109,8 @@ func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
 	return file, err
 }
 
-// finish gives a complete file its name. It replaces another file only if replace is
-// set.
+// finish renames a complete file to its final name. It replaces an existing file only if
+// replace is set.
 func (f newFile) finish(file *os.File, replace bool) (err error) {
 	if !f.special {
 		if f.exists {

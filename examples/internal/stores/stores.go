@@ -1,4 +1,4 @@
-// Package stores gives the examples' tests a store of every kind.
+// Package stores opens a store of every kind for the tests of the examples.
 package stores
 
 import (

@@ -213,7 +213,7 @@ func TestIfAbsentKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// A source that waits for ever, like a terminal, does not delay the end.
+// A source may wait for ever, as a terminal does. A cancelled transfer ends anyway.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
