@@ -8,14 +8,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// want is the expected state of an entry. A zero Version is not compared.
+// want describes the entry that a read must return. A zero version is not compared.
 type want struct {
 	value     string
 	version   kv.Version
 	expiresAt time.Time
 }
 
-// wantEntry checks an entry that the operation how returned.
+// wantEntry compares an entry with w. The argument how names the operation that returned the entry.
 func (t *trial) wantEntry(how string, e kv.Entry, key string, w want) {
 	if e.Key != key {
 		t.Errorf("%s: the entry's key is %s; want %s", how, short(e.Key), short(key))
@@ -28,7 +28,7 @@ func (t *trial) wantEntry(how string, e kv.Entry, key string, w want) {
 	t.wantMeta(how, e, key, w)
 }
 
-// wantMeta checks the version and the expiry of an entry.
+// wantMeta compares only the version and the expiry of an entry.
 func (t *trial) wantMeta(how string, e kv.Entry, key string, w want) {
 	if e.Version.IsZero() {
 		t.Errorf("%s of %s: the version is empty", how, short(key))
@@ -40,7 +40,8 @@ func (t *trial) wantMeta(how string, e kv.Entry, key string, w want) {
 	}
 }
 
-// wantLive checks the entry of key through every operation that reads.
+// wantLive checks that Get, Exists, GetMany, Scan and ScanPage find the entry of key, as w
+// describes.
 func (t *trial) wantLive(key string, w want) {
 	if e, err := t.Get(t.ctx, key); err != nil {
 		t.Errorf("Get(%s): %v", short(key), err)
@@ -67,7 +68,7 @@ func (t *trial) wantLive(key string, w want) {
 	}
 }
 
-// wantGone checks that key has no entry, through every operation that reads.
+// wantGone checks that Get, Exists, GetMany, Scan and ScanPage find no entry under key.
 func (t *trial) wantGone(key string) {
 	if _, err := t.Get(t.ctx, key); !errors.Is(err, kv.ErrNotFound) {
 		t.Errorf("Get(%s): %v; want ErrNotFound", short(key), err)
@@ -104,7 +105,7 @@ func (t *trial) wantAbsent(key string) {
 	}
 }
 
-// wantKeys compares the keys of entries.
+// wantKeys checks that entries have exactly these keys, in this order.
 func (t *trial) wantKeys(how string, entries []kv.Entry, keys []string) {
 	for i, e := range entries {
 		if i == len(keys) {
@@ -121,13 +122,13 @@ func (t *trial) wantKeys(how string, entries []kv.Entry, keys []string) {
 	}
 }
 
-// wantContent checks by a scan that the store has these keys and no others.
+// wantContent scans the store, and checks that it has these keys and no others.
 func (t *trial) wantContent(keys ...string) {
 	t.wantKeys("Scan of everything", t.scan("", kv.KeysOnly()), keys)
 }
 
-// wantError checks an error; what names the call. A definite error must not
-// match ErrIndeterminate.
+// wantError checks that err matches target, and that err does not match ErrIndeterminate,
+// unless that is the target. The argument what names the call in the failure.
 func (t *trial) wantError(what string, err, target error) {
 	switch {
 	case !errors.Is(err, target):
@@ -137,7 +138,7 @@ func (t *trial) wantError(what string, err, target error) {
 	}
 }
 
-// wantRefused checks that call returns an error that matches target and does not
+// wantRefused checks that call returns an error that matches target, and that call does not
 // reach the driver.
 func (t *trial) wantRefused(what string, target error, call func() error) {
 	before := t.driver.calls.Load()
@@ -169,10 +170,11 @@ func (t *trial) scanError(prefix string, opts ...kv.ScanOption) error {
 	return first
 }
 
-// secret is a part of values, which no message may contain.
+// secret is part of some values. No error message may contain it.
 const secret = "secret-value"
 
-// wantNoSecret looks for the secret in err and in all errors that it wraps.
+// wantNoSecret checks that the message of err, and of every error that it wraps, does not
+// contain the secret.
 func (t *trial) wantNoSecret(what string, err error) {
 	if err == nil {
 		return

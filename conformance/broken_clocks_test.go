@@ -9,8 +9,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// clockFaults are drivers that remove or hide records that have been expired for an hour only
-// by the clock of some call.
+// clockFaults are drivers with faults in their expiry. Most of these drivers remove or hide
+// records too early: records that have expired by the clock of some call, but not by the clock
+// of the host. The others wrongly have no grace, or return an error for an expired record.
 func clockFaults() []fault {
 	const (
 		puts    = "expiry/fast-clock/put*"
@@ -27,8 +28,9 @@ func clockFaults() []fault {
 			}
 		}
 	}
-	// removing returns middleware that removes after the writes for which should returns true,
-	// by their clock.
+	// removing returns middleware that calls remove after a write, with the Now of the
+	// write, if should returns true. The argument of should says whether the write was
+	// done.
 	removing := func(should func(done bool) bool) middleware {
 		after := func(d kv.Driver, done bool, now int64) {
 			if should(done) {

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// counting returns middleware with its own count.
+// counting returns middleware that replaces Info.Count.
 func counting(count func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (int, error)) middleware {
 	return methods{info: func(d kv.Driver) kv.Info {
 		info := d.Info()
@@ -19,7 +19,7 @@ func counting(count func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (
 	}}.over
 }
 
-// countLive counts correctly.
+// countLive counts the records that have not expired.
 func countLive(ctx context.Context, d kv.Driver, req kv.ScanRequest) (n int, err error) {
 	for rec, err := range d.Scan(ctx, req) {
 		if err != nil {
@@ -32,9 +32,9 @@ func countLive(ctx context.Context, d kv.Driver, req kv.ScanRequest) (n int, err
 	return n, nil
 }
 
-// countFaults are for drivers that count, and for stores that count.
+// countFaults are bugs of Info.Count and of Store.Count.
 func countFaults() []fault {
-	// asking counts correctly, with a changed request.
+	// asking returns middleware that counts correctly, but first changes the request.
 	asking := func(change func(req *kv.ScanRequest)) middleware {
 		return counting(func(ctx context.Context, d kv.Driver, req kv.ScanRequest) (int, error) {
 			change(&req)

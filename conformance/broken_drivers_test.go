@@ -24,8 +24,8 @@ func brokenDrivers() []fault {
 }
 
 func expiryFaults() []fault {
-	// removing returns middleware whose scans remove records that expired at least age
-	// ago.
+	// removing returns middleware whose scans remove the records that have been expired for
+	// at least age.
 	removing := func(age time.Duration) middleware {
 		return func(d kv.Driver) kv.Driver {
 			return scans(func(req kv.ScanRequest, rec *kv.Record) bool {
@@ -212,7 +212,8 @@ func expiryFaults() []fault {
 }
 
 func conditionFaults() []fault {
-	// ignoring drops conditions of one kind.
+	// ignoring returns middleware that drops the conditions of one kind from one kind of
+	// write.
 	ignoring := func(write kv.WriteKind, cond kv.ConditionKind) middleware {
 		return before(write, func(req *kv.WriteRequest) {
 			if req.Condition.Kind == cond {
@@ -366,13 +367,15 @@ func conditionFaults() []fault {
 	}
 }
 
-// versioned gives every record in a read or a write the version that name returns.
+// versioned replaces the version of every record that the driver reads or writes by the
+// result of the function name.
 func versioned(name func(rec kv.Record) string) middleware {
 	return func(inner kv.Driver) kv.Driver {
-		// The driver below knows only tokens, so conditions are judged here.
+		// The wrapped driver has its own versions, so each write first reads the record to
+		// translate the condition. The lock keeps other writes out between the two steps.
 		var mu sync.Mutex
-		// asking replaces the version in a write's condition with the token. It
-		// returns the old record and the version of the record that the write stores.
+		// asking translates the version in a write's condition to the version of the
+		// wrapped driver. It returns the old record, and the version that the write stores.
 		asking := func(w *kv.Write) (old kv.Record, stored string) {
 			old, ok := find(inner, w.Key)
 			if w.Condition.Kind == kv.CondVersion && ok && name(old) == w.Condition.Version {
@@ -494,7 +497,8 @@ func versionFaults() []fault {
 	}
 }
 
-// naming changes keys on their way to the driver and back.
+// naming translates keys: with the function to in requests, and with the function from in
+// results.
 func naming(to, from func(key string) string) middleware {
 	there := func(req *kv.WriteRequest) { req.Key = to(req.Key) }
 	return chain(
@@ -522,7 +526,7 @@ func naming(to, from func(key string) string) middleware {
 
 func same(key string) string { return key }
 
-// refusing refuses puts under some keys.
+// refusing returns middleware that refuses to put the keys for which bad returns true.
 func refusing(bad func(key string) bool) middleware {
 	return chain(keyByKey, onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 		if bad(req.Key) {
@@ -757,7 +761,8 @@ func sliceFaults() []fault {
 	}
 }
 
-// oneBuffer moves n values into one slice.
+// oneBuffer copies n values into one buffer, and replaces each value by its part of the
+// buffer. The capacity of each part reaches to the end of the buffer.
 func oneBuffer(n int, value func(i int) *[]byte) {
 	size := 0
 	for i := range n {
@@ -1026,8 +1031,9 @@ func scanFaults() []fault {
 
 const shards = 16
 
-// inShards turns a driver with one shard into a driver with several. stored returns
-// the shard of a record. Info has shard and ofPrefix.
+// inShards makes a driver with one shard look like a driver with several. The function stored
+// returns the shard in which scans find a record. The functions shard and ofPrefix become
+// Info.Shard and Info.ShardOfPrefix.
 func inShards(stored, shard func(key string) int, ofPrefix func(prefix string) (int, bool)) middleware {
 	return chain(
 		infos(func(info *kv.Info) { info.Shards, info.Shard, info.ShardOfPrefix = shards, shard, ofPrefix }),
@@ -1042,11 +1048,12 @@ func inShards(stored, shard func(key string) int, ofPrefix func(prefix string) (
 func shardOf(key string) int                  { return kv.Shard(key, shards) }
 func shardOfPrefix(prefix string) (int, bool) { return kv.ShardOfPrefix(prefix, shards) }
 
-// shardWithoutGroup is shardOf for keys without groups.
+// shardWithoutGroup returns the shard of a key as if keys had no groups. So the keys of a
+// group are in several shards.
 func shardWithoutGroup(key string) int { return kv.Shard(strings.ReplaceAll(key, "::", "="), shards) }
 
-// groupFaults are drivers with several shards whose Shard or ShardOfPrefix does not
-// match where they store.
+// groupFaults are drivers whose Info.Shard or Info.ShardOfPrefix does not match the shards
+// in which they store.
 func groupFaults() []fault {
 	return []fault{
 		{
@@ -1104,14 +1111,14 @@ func groupFaults() []fault {
 	}
 }
 
-// memory has the records before the last write of each key. One read of the key
-// returns the old record.
+// memory remembers, for each key, the record before the last write. One read of the key
+// then returns that old record.
 type memory struct {
 	mu  sync.Mutex
 	old map[string]kv.Found
 }
 
-// before is the middleware that remembers.
+// before is the middleware that remembers the records.
 func (m *memory) before(d kv.Driver) kv.Driver {
 	remember := func(key string) {
 		rec, exists := find(d, key)
@@ -1129,7 +1136,7 @@ func (m *memory) before(d kv.Driver) kv.Driver {
 	)(d)
 }
 
-// take replaces the record that was found under a key by the record before, once.
+// take replaces the record that a read found by the old record, for the first read after a write.
 func (m *memory) take(key string, found *kv.Found) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -1229,7 +1236,8 @@ func batchFaults() []fault {
 		}
 		return names
 	}
-	// forgets loses the writes of a kind after the first n of a batch.
+	// forgets carries out only the first n(writes) writes of a batch, if they are of this
+	// kind.
 	forgets := func(kind kv.WriteKind, n func(writes int) int) middleware {
 		return batches(func(writes []kv.Write) []kv.Write {
 			if len(writes) > 0 && writes[0].Kind == kind {
@@ -1240,7 +1248,7 @@ func batchFaults() []fault {
 	}
 	last := func(writes int) int { return writes - 1 }
 	upTo := func(n int) func(int) int { return func(int) int { return n } }
-	// misses reports the keys after the first n as absent.
+	// misses looks up only the first n(keys) keys, and reports the others as absent.
 	misses := func(n func(keys int) int) func([]string, []kv.Found) []kv.Found {
 		return func(keys []string, found []kv.Found) []kv.Found {
 			from := min(len(keys), n(len(keys)))
@@ -1355,9 +1363,9 @@ func batchFaults() []fault {
 	}
 }
 
-// driverFaults break rules of kv.Driver that callers of a store may not notice.
+// driverFaults break rules of kv.Driver. Callers of a store do not notice all of them.
 func driverFaults() []fault {
-	// taking makes a driver treat one kind of write as another.
+	// taking makes a driver carry out writes of one kind as if they were of another kind.
 	taking := func(kind, other kv.WriteKind) middleware {
 		take := func(w *kv.Write) {
 			if w.Kind == kind {
@@ -1420,7 +1428,7 @@ func driverFaults() []fault {
 						}
 					},
 					write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
-						if !mu.TryLock() { // a real driver would wait for ever
+						if !mu.TryLock() { // a real driver would wait forever
 							return kv.Outcome{}, unavailable
 						}
 						defer mu.Unlock()
@@ -1614,8 +1622,8 @@ func driverFaults() []fault {
 	}
 }
 
-// rendezvous makes two calls with the same key wait for each other, so that their next
-// steps happen at the same time. A call without a partner goes on alone.
+// rendezvous makes two calls with the same key wait for each other, so that they go on at
+// the same time. A call that meets no other within a tenth of a second goes on alone.
 type rendezvous struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}
@@ -1650,7 +1658,7 @@ func (r *rendezvous) meet(key string) (met bool) {
 }
 
 func raceFaults() []fault {
-	// checking checks conditions of a kind first and writes afterwards.
+	// checking checks the conditions of one kind first and then writes without a condition.
 	checking := func(kind kv.ConditionKind) middleware {
 		return func(d kv.Driver) kv.Driver {
 			var r rendezvous

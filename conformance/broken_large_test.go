@@ -8,10 +8,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// part is the limit of one property or packet of a layout.
+// part is the size of one property or packet of a value, in the layouts that split values.
 const part = 64 << 10
 
-// cut returns the first part of a value.
+// cut returns the first part of a value, without the rest.
 func cut(value []byte) []byte { return value[:min(len(value), part)] }
 
 func largeFaults() []fault {

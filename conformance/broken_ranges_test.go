@@ -10,16 +10,16 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// rangeFaults are stores that misunderstand the bounds of a scan.
+// rangeFaults are stores that get the bounds of a scan wrong.
 func rangeFaults() []fault {
-	// bound returns the key of an option, if it has the same kind as like.
+	// bound returns the key of the option opt, if opt is of the same kind as the option like.
 	bound := func(opt kv.PageOption, like kv.PageOption) (string, bool) {
 		if opt == nil || reflect.TypeOf(opt) != reflect.TypeOf(like) {
 			return "", false
 		}
 		return reflect.ValueOf(opt).Field(0).String(), true
 	}
-	// bounded changes the options of scans and pages.
+	// bounded returns a function that changes the options of scans and pages.
 	bounded := func(change func(prefix string, opt kv.PageOption) kv.PageOption) func(store) store {
 		return fronting(func(f *front) {
 			f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
@@ -40,7 +40,8 @@ func rangeFaults() []fault {
 			}
 		})
 	}
-	// from and before change one kind of bound.
+	// The function from changes the option From of scans and pages. The function before
+	// changes the option Before.
 	from := func(change func(prefix, key string) kv.PageOption) func(store) store {
 		return bounded(func(prefix string, opt kv.PageOption) kv.PageOption {
 			if key, ok := bound(opt, kv.From("")); ok {
@@ -130,7 +131,7 @@ func rangeFaults() []fault {
 		{
 			name: "From overrides After",
 			with: fronting(func(f *front) {
-				// later drops After if there is a From.
+				// later(opts) is opts without After if there is a From.
 				later := func(opts []kv.PageOption) []kv.PageOption {
 					if !slices.ContainsFunc(opts, func(opt kv.PageOption) bool { key, ok := bound(opt, kv.From("")); return ok && key != "" }) {
 						return opts

@@ -4,11 +4,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// predecessorFaults are drivers that do not store, or do not return, what updates need
-// after lost responses.
+// predecessorFaults are drivers that do not keep a record's Predecessors, which updates
+// need after lost responses.
 func predecessorFaults() []fault {
 	forget := func(rec *kv.Record) { rec.Predecessors = "" }
-	// keeping makes writes without predecessors keep the old ones.
+	// keeping returns middleware that changes writes without predecessors: the new record
+	// keeps the predecessors of the old record.
 	keeping := func(writes func(d kv.Driver, change func(w *kv.Write)) kv.Driver) middleware {
 		return func(d kv.Driver) kv.Driver {
 			return writes(d, func(w *kv.Write) {

@@ -12,31 +12,35 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A fault is a bug of a store, and the cases that must find it.
+// A fault is a store with a bug, and the cases that must find the bug.
 type fault struct {
 	name string
 	wrap middleware        // breaks the driver
 	with func(store) store // breaks the store
 
-	// client breaks the client of an unreliable network, which makes attempts, by
-	// default four. Such a fault is for the cases that need Config.Faulty.
+	// client breaks the client of an unreliable network. Such a fault is for cases that
+	// need Config.Faulty. attempts is the greatest number of times that the client sends
+	// a request; zero means 4.
 	client   middleware
 	attempts int
 
-	// must names the cases that must fail. "scan/*" means all cases of a group. A
-	// star elsewhere matches anything between two slashes.
+	// must has the names of the cases that must fail. "scan/*" means all cases whose names begin
+	// with "scan/". But in a name that has another star before its end, or begins with "faults/",
+	// each star matches anything but a slash.
 	must []string
 
-	// only says that no other case may fail. Otherwise no other case is run.
+	// only is set if all other cases must pass. If only is not set, the other cases do not
+	// run.
 	only bool
 
-	// group, if set, limits the run to the cases of a group, for faults that wait for
-	// other calls: without other calls that takes too long.
+	// group, if set, limits the run to one group of cases. It is for faults that make a
+	// call wait a moment for another call. In the other groups, too many calls would wait
+	// for a call that never comes.
 	group string
 }
 
-// manyAtOnce is the number of cases that run at once if many of them wait for a
-// deadline.
+// manyAtOnce is the number of cases that run at once. It is high because some cases only
+// wait for a deadline.
 const manyAtOnce = 16
 
 func (f fault) config() Config {
@@ -53,7 +57,8 @@ func (f fault) config() Config {
 	}
 }
 
-// suite returns the cases that the fault is for.
+// suite returns the cases that run for this fault: the cases of FaultCases if any of them must
+// find the fault, and otherwise the cases of Cases.
 func (f fault) suite() []testCase {
 	if slices.ContainsFunc(faultSuite, func(c testCase) bool { return f.names(c.Name) }) {
 		return faultSuite
@@ -61,7 +66,7 @@ func (f fault) suite() []testCase {
 	return suite
 }
 
-// unreached lists the cases for which there is no fault, with the reason.
+// unreached has the cases that no fault can make fail, each with the reason.
 var unreached = map[string]string{
 	"count/middleware": "the middleware of the case is over the store's driver, and kv hides Info.Count from it: no driver can change that. " +
 		"The case failed when kv passed Info.Count on.",
@@ -69,8 +74,8 @@ var unreached = map[string]string{
 		"The case failed when kv accepted a version's text with a line break at its end.",
 }
 
-// TestEveryFaultIsFound runs the suite against each broken store. The cases in must
-// must fail and quote their rule.
+// TestEveryFaultIsFound runs the suite against each broken store. The cases that must find
+// the fault must fail, and quote their rules.
 func TestEveryFaultIsFound(t *testing.T) {
 	for _, f := range slices.Concat(brokenDrivers(), brokenStores(), brokenClients()) {
 		t.Run(f.name, func(t *testing.T) {
@@ -80,7 +85,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 	}
 }
 
-// TestEveryCaseCanFail checks that each case is in the must list of some fault.
+// TestEveryCaseCanFail checks that every case must find a fault, or is in unreached.
 func TestEveryCaseCanFail(t *testing.T) {
 	named := make(map[string]bool)
 	for _, f := range slices.Concat(brokenDrivers(), brokenStores(), brokenClients()) {
@@ -97,7 +102,7 @@ func TestEveryCaseCanFail(t *testing.T) {
 	}
 }
 
-// names reports whether the case must find the fault.
+// The method names reports whether the case with this name must find the fault.
 func (f fault) names(name string) bool {
 	return strings.HasPrefix(name, f.group) && slices.ContainsFunc(f.must, func(must string) bool {
 		group, all := strings.CutSuffix(must, "*")
@@ -109,9 +114,9 @@ func (f fault) names(name string) bool {
 	})
 }
 
-// find runs the suite and checks which cases fail.
+// find runs the suite on the broken store and checks which cases fail.
 func (f fault) find(t *testing.T) {
-	// Other cases are run only if they must not fail.
+	// Cases that need not find the fault run only if f.only says that they must pass.
 	cases := slices.DeleteFunc(slices.Clone(f.suite()), func(c testCase) bool {
 		return !strings.HasPrefix(c.Name, f.group) || !f.only && !f.names(c.Name)
 	})
@@ -139,8 +144,8 @@ func (f fault) find(t *testing.T) {
 	}
 }
 
-// noticed gives a case with a deadline more attempts: on a busy machine the deadline
-// may pass before the fault shows.
+// noticed runs a case of faultSuite again, up to three times, and reports whether it failed. It
+// is for busy machines, where the deadline of a case may pass before the bug shows.
 func (f fault) noticed(t *testing.T, name string) bool {
 	for _, c := range faultSuite {
 		for range 3 {

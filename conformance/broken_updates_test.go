@@ -12,7 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// changingUpdates changes the arguments and the results of the function of an update.
+// changingUpdates returns a function that changes what the function of an Update receives
+// and returns.
 func changingUpdates(change func(f *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error)) func(store) store {
 	return fronting(func(f *front) {
 		f.update = func(ctx context.Context, key string, next func(kv.Entry, bool) (kv.Change, error)) (kv.Entry, error) {
@@ -24,7 +25,7 @@ func changingUpdates(change func(f *front, old kv.Entry, exists bool, next func(
 	})
 }
 
-// changed changes the results of the function of an update.
+// changed returns a function that changes what the function of an Update returns.
 func changed(with func(c *kv.Change, old kv.Entry)) func(store) store {
 	return changingUpdates(func(_ *front, old kv.Entry, exists bool, next func(kv.Entry, bool) (kv.Change, error)) (kv.Change, error) {
 		c, err := next(old, exists)

@@ -16,7 +16,7 @@ func (t *trial) put(key, value string, opts ...kv.PutOption) kv.Version {
 	return v
 }
 
-// touch sets the expiry of an entry and returns the version.
+// touch sets the expiry of an entry and returns its new version.
 func (t *trial) touch(key string, opts ...kv.TouchOption) kv.Version {
 	v, err := t.Touch(t.ctx, key, opts...)
 	if err != nil {
@@ -25,7 +25,7 @@ func (t *trial) touch(key string, opts ...kv.TouchOption) kv.Version {
 	return v
 }
 
-// fill stores items in one batch, and returns their versions.
+// fill stores items in one batch and returns their versions.
 func (t *trial) fill(items ...kv.Item) map[string]kv.Version {
 	versions, err := t.PutMany(t.ctx, items)
 	if err != nil {
@@ -43,8 +43,8 @@ func (t *trial) fillKeys(keys ...string) {
 	t.fill(items...)
 }
 
-// fillWithExpired stores live entries under live and entries that have expired
-// under expired.
+// fillWithExpired stores entries under the keys in live. Under the keys in expired, it
+// stores entries that have already expired.
 func (t *trial) fillWithExpired(live, expired []string) {
 	items := make([]kv.Item, 0, len(live)+len(expired))
 	for _, key := range live {
@@ -93,7 +93,7 @@ func (t *trial) page(prefix string, limit int, cursor string, opts ...kv.PageOpt
 	return page
 }
 
-// getMany reads a batch.
+// getMany reads the entries of keys in one batch.
 func (t *trial) getMany(keys ...string) map[string]kv.Entry {
 	entries, err := t.GetMany(t.ctx, keys)
 	if err != nil {
@@ -105,7 +105,7 @@ func (t *trial) getMany(keys ...string) map[string]kv.Entry {
 	return entries
 }
 
-// atOnce calls f for 0 to n-1, all at the same time, and returns their errors.
+// atOnce calls f(0) to f(n-1), all at the same time, and returns their errors.
 func atOnce(n int, f func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})

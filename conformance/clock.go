@@ -11,10 +11,10 @@ type clock struct {
 	at time.Time
 }
 
-// newClock returns a clock within a second of the real time, because services
-// delete expired entries by their own clocks. Its milliseconds are constant, so
-// that no TTL of the cases ends at a full second. At a full second no case would
-// notice a driver that keeps only seconds.
+// newClock returns a clock that starts within a second of the real time, because services
+// delete expired entries by their own clocks. It starts at a fixed fraction of a second,
+// so that no TTL of the cases ends at a full second. If one did, its case would not
+// notice a driver that stores only whole seconds.
 func newClock() *clock {
 	return &clock{at: time.Now().Truncate(time.Second).Add(123 * time.Millisecond)}
 }

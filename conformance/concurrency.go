@@ -79,7 +79,8 @@ func concurrencyCases() []testCase {
 				t.put("key", "0")
 				counted, unknown := 0, 0
 				for range rounds {
-					// All read before any of them writes, so that their writes compete.
+					// All workers read before any of them writes, so that their writes
+					// compete.
 					entries := make([]kv.Entry, workers)
 					for i, err := range atOnce(workers, func(i int) error {
 						return persist(func() (err error) { entries[i], err = t.Get(t.ctx, "key"); return err })
@@ -199,8 +200,9 @@ func concurrencyCases() []testCase {
 			func(t *trial) {
 				stay := numbered("key:", 80)
 				t.fillKeys(stay...)
-				// Scanner and writers go in step. wrote says that a writer wrote
-				// something, stopped that one gave up.
+				// The scanner waits for a write after every third entry, so that each scan
+				// runs among writes. A send on the channel wrote means that a writer has
+				// written. The channel stopped is closed when a writer has failed.
 				wrote, stopped := make(chan struct{}), make(chan struct{})
 				done := make(chan struct{})
 				var once sync.Once
@@ -274,8 +276,9 @@ func concurrencyCases() []testCase {
 	}
 }
 
-// persist repeats a call that the service refused before it did anything: under load an
-// emulator may refuse calls.
+// persist makes a call up to 20 times, as long as the call returns ErrThrottled or ErrUnavailable,
+// but not ErrIndeterminate. An emulator under load may return these errors for calls that it has
+// not carried out.
 func persist(call func() error) error {
 	var err error
 	for range 20 {
@@ -287,9 +290,9 @@ func persist(call func() error) error {
 	return err
 }
 
-// winner checks the errors of conditional writes of which only one can succeed. It
-// returns the index of that one, or -1 if a write may have been applied and the winner is
-// unknown.
+// winner checks the errors of conditional writes, of which exactly one must be applied. It
+// returns the index of the write that returned success. If no write did, it returns -1, and one
+// write must have returned ErrIndeterminate, because that write may have been applied.
 func (t *trial) winner(errs []error) int {
 	winner, unknown := -1, 0
 	for i, err := range errs {
@@ -310,7 +313,8 @@ func (t *trial) winner(errs []error) int {
 	return winner
 }
 
-// race lets n writers put their numbers under "key" at once. One must succeed.
+// race makes n writers put their numbers under "key" at the same time. Exactly one must
+// succeed.
 func (t *trial) race(n int, cond kv.PutOption) {
 	versions := make([]kv.Version, n)
 	errs := atOnce(n, func(i int) error {

@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// Cases returns the cases for every Config, in the order in which [Check] starts them.
+// Cases returns the cases that run with every Config, in the order in which [Check] starts
+// them.
 func Cases() []Case { return listed(suite) }
 
-// FaultCases returns the cases that need [Config.Faulty]. They come last.
+// FaultCases returns the cases that need [Config.Faulty]. They run after those of [Cases].
 func FaultCases() []Case { return listed(faultSuite) }
 
 func listed(suite []testCase) []Case {
@@ -26,19 +27,19 @@ func listed(suite []testCase) []Case {
 	return cases
 }
 
-// Run runs every case that config selects as a parallel subtest of t with the name of the case.
-// "go test -parallel" sets how many run at once; with config.Shared only one does.
+// Run runs the cases that config selects, each as a parallel subtest of t with the name of the
+// case. "go test -parallel" sets how many run at once. With config.Shared they run one by one.
 func Run(t *testing.T, config Config) {
 	t.Helper()
 	if config.Shared {
 		runShared(t, config)
 		return
 	}
-	// The subtests only wait for the results. If a subtest ran its case itself, a driver that
-	// hangs would keep other cases from running.
+	// The subtests only wait for the results. If each ran its case itself, a driver that
+	// hangs would block other cases from starting.
 	ctx := t.Context()
 	config.parallel = flag.Lookup("test.parallel").Value.(flag.Getter).Get().(int)
-	var chosen []testCase // by go test -run
+	var chosen []testCase // those that go test -run selects
 	results := make(map[string]chan Result)
 	begin := sync.OnceFunc(func() {
 		go func() {
@@ -55,7 +56,7 @@ func Run(t *testing.T, config Config) {
 			t.Parallel() // returns when go test has chosen all subtests
 			begin()
 			r := <-result
-			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // the subtest's own time differs
+			t.Logf("the case took %v", r.Duration.Round(time.Millisecond)) // go test reports a different time, with the wait for other cases
 			if r.Lacks != "" {
 				t.Logf("the case checked only that the store refuses what it lacks: %s", r.Lacks)
 			}
@@ -66,13 +67,13 @@ func Run(t *testing.T, config Config) {
 	}
 }
 
-// Check runs every case that config selects without the testing package, for programs. It
-// yields the results as the cases end: several cases run at once and end in any order, unless
-// config.Shared is set. If the loop ends early or ctx is cancelled, Check starts no further
-// case.
+// Check runs the cases that config selects, for programs that do not use the testing package.
+// It yields each result when the case has ended. Several cases run at once and end in any
+// order, unless config.Shared is set. If the loop ends early or ctx is cancelled, Check starts
+// no more cases.
 //
-// An error comes last and says why the suite stopped: the shared store was not empty, could not
-// be cleared or is too slow, or ctx was cancelled.
+// If the suite has to stop, Check yields an error at the end that says why: the shared store
+// could not be opened, was not empty, could not be cleared or is too slow, or ctx was cancelled.
 func Check(ctx context.Context, config Config) iter.Seq2[Result, error] {
 	return check(ctx, config, config.cases())
 }
@@ -110,7 +111,8 @@ func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Resul
 			running.Wait()
 			close(results)
 		}()
-		// Running cases are not cut short when the loop ends early, because they clean up.
+		// When the loop ends early, wait for the cases that are running, because they clean
+		// up.
 		defer running.Wait()
 		defer close(stop)
 		for result := range results {
@@ -127,22 +129,22 @@ func check(ctx context.Context, config Config, cases []testCase) iter.Seq2[Resul
 	}
 }
 
-// mostHanging is the number of cases that may hang in addition to the cases that run.
+// mostHanging is how many cases whose drivers hang may run without counting as running cases.
 const mostHanging = 128
 
-// places limits the number of cases that run at once. After one case has exceeded its limit,
-// cases whose driver hangs lend their places to others. Otherwise a driver that hangs in many
-// cases would take longer than the time limit of "go test".
+// places limits how many cases run at once. After a first case has exceeded its time limit, cases
+// whose drivers hang no longer count, so that other cases can start. If a driver hangs in many
+// cases, the suite would otherwise take longer than the time limit of "go test".
 type places struct {
-	taken, lent chan struct{} // one element for each case
-	late        atomic.Bool
+	taken, lent chan struct{} // taken has an element for each case that counts, lent for each that no longer counts
+	late        atomic.Bool   // a case has exceeded its time limit
 }
 
 func newPlaces(n int) *places {
 	return &places{taken: make(chan struct{}, n), lent: make(chan struct{}, mostHanging)}
 }
 
-// try runs a case that has taken a place.
+// The method try runs a case that has taken a place, and frees the place.
 func (p *places) try(ctx context.Context, config Config, c testCase) Result {
 	place := p.taken
 	defer func() { <-place }()

@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	Run(t, Config{New: newMem, Faulty: unreliable(4, nil, nil)})
 }
 
-// Correct drivers.
+// Middleware that makes a driver work differently, but still correctly.
 var (
 	sharded   = inShards(shardOf, shardOf, shardOfPrefix)
 	clockless = methods{
@@ -74,8 +74,9 @@ var (
 	}.over
 )
 
-// judgedByClock returns the record that makes a condition fail in a driver without a
-// clock, and reports whether there is one.
+// judgedByClock imitates a driver that has no clock, and so cannot tell whether a record
+// has expired. It returns true if the write's condition depends on an expiry, and there is a
+// record under the key. The driver then reports a failed condition, and returns that record.
 func judgedByClock(d kv.Driver, w kv.Write) (kv.Found, bool) {
 	if w.Condition.Kind != kv.CondLive && (w.Condition.Kind != kv.CondAbsent || w.Kind == kv.KindTouch) {
 		return kv.Found{}, false
@@ -127,7 +128,7 @@ func TestSoundDrivers(t *testing.T) {
 	}
 }
 
-// cancelling checks the context wherever a network driver would.
+// cancelling checks the context at the points where a network driver would.
 var cancelling = methods{
 	get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 		if err := ctx.Err(); err != nil {
@@ -141,7 +142,7 @@ var cancelling = methods{
 		}
 		out, err := d.Write(ctx, req)
 		if ctx.Err() != nil {
-			return kv.Outcome{}, ctx.Err() // not a *kv.Error: the write may have been applied
+			return kv.Outcome{}, ctx.Err() // not a *kv.Error, because the write may have been applied
 		}
 		return out, err
 	},
@@ -166,8 +167,8 @@ var cancelling = methods{
 	},
 }.over
 
-// sharedMem returns a constructor of stores over one memory, and the number of open
-// stores.
+// sharedMem returns a Config.New whose stores all have the same data, and the number of these
+// stores that are open.
 func sharedMem() (newStore func(context.Context) (*kv.Store, error), opened *atomic.Int64) {
 	var inner kv.Driver
 	memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { inner = d; return d }))
@@ -303,12 +304,13 @@ func TestPanicIsFailure(t *testing.T) {
 	}
 }
 
-// A wrong Config.Faulty makes the other writer of a case fail, in another goroutine
-// than the case.
+// The rule: a Config.Faulty with a bug makes the case that uses it fail, and does not end the
+// test binary. Here the failure is in the goroutine that runs plan.again before the client's
+// retry.
 func TestWrongFaulty(t *testing.T) {
 	t.Parallel()
 	panics := gets(func(kv.GetRequest, *kv.Found) { panic("index out of range") })
-	// Before the retry this case reads an entry that must exist.
+	// Before the retry, this case reads an entry that must exist.
 	retried := faultSuite[slices.IndexFunc(faultSuite, func(c testCase) bool { return c.Name == "faults/put-if-not-exists/version-after-retry" })]
 	for _, c := range []struct {
 		name  string
@@ -344,7 +346,7 @@ func TestCases(t *testing.T) {
 		}
 		seen[c.Name] = true
 		group, _, _ := strings.Cut(c.Name, "/")
-		// The group "faults" has a file for each kind of call.
+		// The cases of the group "faults" are in several files, one for each kind of call.
 		if file := filepath.Base(c.file); file != group+".go" && !(group == "faults" && strings.HasPrefix(file, "faults_")) {
 			t.Errorf("rule: a case is in the file of its group; %s is in %s", c.Name, file)
 		}

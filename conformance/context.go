@@ -161,8 +161,8 @@ func contextCases() []testCase {
 	)
 }
 
-// cancelledOnTheWay makes a call whose context is cancelled when the call
-// reaches the driver.
+// cancelledOnTheWay runs the function call with a context that is cancelled when the call reaches
+// the driver.
 func (t *trial) cancelledOnTheWay(call func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancel(t.ctx)
 	defer cancel()
@@ -171,7 +171,7 @@ func (t *trial) cancelledOnTheWay(call func(ctx context.Context) error) error {
 	return call(ctx)
 }
 
-// entries returns the values and expiries of all entries, by key.
+// entries returns the value and the expiry of every entry, by key.
 func (t *trial) entries() map[string]string {
 	entries := make(map[string]string)
 	for _, e := range t.scan("") {

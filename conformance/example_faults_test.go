@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// faulty is an HTTP transport for tests that fails as decide says.
+// faulty is an HTTP transport for tests. It fails whenever decide says so.
 type faulty struct {
 	http.RoundTripper
 	decide func(write bool) conformance.Fault
@@ -40,11 +40,11 @@ func (f faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.RoundTripper.RoundTrip(r)
 }
 
-// A provider's test of the whole contract, including faults. The provider's
-// service speaks HTTP, and the test chooses its client.
+// A provider's test of the whole contract, including faults. The provider's service speaks
+// HTTP, and the test gives the provider an HTTP client.
 func ExampleRun_faults() {
 	open := func(ctx context.Context, client *http.Client) (*kv.Store, error) {
-		return memkv.New(), nil // your own: newStore(ctx, client, uniqueTableName())
+		return memkv.New(), nil // use your own provider here: newStore(ctx, client, uniqueTableName())
 	}
 	TestConformance := func(t *testing.T) {
 		conformance.Run(t, conformance.Config{
@@ -54,5 +54,5 @@ func ExampleRun_faults() {
 			},
 		})
 	}
-	_ = TestConformance // found by "go test", in a file of the provider's package
+	_ = TestConformance // in the provider's package, declare it as a function, so that "go test" runs it
 }

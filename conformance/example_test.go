@@ -18,7 +18,7 @@ func ExampleRun() {
 			New: func(context.Context) (*kv.Store, error) { return memkv.New(), nil },
 		})
 	}
-	_ = TestConformance // found by "go test", in a file of the provider's package
+	_ = TestConformance // in the provider's package, declare it as a function, so that "go test" runs it
 }
 
 // A program that checks a store.

@@ -8,8 +8,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// groups returns keys of 24 groups, some of which begin alike, and keys that are the names
-// of these groups. That is enough to have some in each of 16 shards.
+// groups returns the names of 24 groups, some of which begin alike, and several keys of
+// each. These are enough keys for each of 16 shards to have some.
 func groups() []string {
 	var keys []string
 	for i := range 24 {
@@ -19,7 +19,7 @@ func groups() []string {
 	return keys
 }
 
-// colons returns all keys of one to five bytes that consist of ":" and "u".
+// colons returns all keys of one to five characters, each of them ":" or "u".
 func colons() []string {
 	keys, longest := []string{}, []string{""}
 	for range 5 {
@@ -32,7 +32,8 @@ func colons() []string {
 	return keys
 }
 
-// addresses are keys that contain "::" by accident.
+// addresses are keys such as IPv6 addresses, in which "::" is not meant to end a group's
+// name.
 var addresses = []string{
 	"::", "::1", "::ffff:10.0.0.1", "2001:db8::", "2001:db8::1", "2001:db8::2", "2001:db8::2:1", "2001:db8:0:1::1", "2001:db8:1::1", "2001:db8:85a3::8a2e:370:7334",
 	"fe80::1", "fe80::2", "fe80::1:2", "a:::b", "a::::b", "std::vector", "std::vector::size_type", "std:", "std",
@@ -45,7 +46,7 @@ func startingWith(prefix string, keys []string) []string {
 	return keys
 }
 
-// wantStored checks that each key has an entry, with itself as its value.
+// wantStored checks that each key has an entry whose value is the key.
 func (t *trial) wantStored(keys []string) {
 	entries := t.getMany(keys...)
 	for _, key := range keys {
@@ -53,7 +54,8 @@ func (t *trial) wantStored(keys []string) {
 	}
 }
 
-// wantFound checks for each prefix that scans and pages yield the keys that start with it.
+// wantFound checks that for each prefix, scans and pages yield exactly those keys that
+// start with it.
 func (t *trial) wantFound(keys []string, prefixes ...string) {
 	for _, prefix := range prefixes {
 		want := startingWith(prefix, keys)
@@ -62,7 +64,8 @@ func (t *trial) wantFound(keys []string, prefixes ...string) {
 	}
 }
 
-// wantPaged checks that pages of some size yield the keys that start with prefix.
+// wantPaged reads the entries with a prefix in pages of size entries, and checks that they have
+// exactly these keys.
 func (t *trial) wantPaged(keys []string, prefix string, size int) {
 	var entries []kv.Entry
 	for cursor := ""; ; {
@@ -75,7 +78,8 @@ func (t *trial) wantPaged(keys []string, prefix string, size int) {
 	t.wantKeys(fmt.Sprintf("pages of %q", prefix), entries, keys)
 }
 
-// wantDeleted deletes the prefixes one after another, and checks the other keys each time.
+// wantDeleted calls DeletePrefix with each prefix in turn. After each call it checks that the
+// store has exactly the keys that begin with none of the prefixes so far.
 func (t *trial) wantDeleted(keys []string, prefixes ...string) {
 	for _, prefix := range prefixes {
 		want := startingWith(prefix, keys)
@@ -87,8 +91,8 @@ func (t *trial) wantDeleted(keys []string, prefixes ...string) {
 	}
 }
 
-// wantInTheirShards checks the shards in Info. The store must have these keys and no
-// others.
+// wantInTheirShards checks that each record is in the shard that Info names. The store must
+// have these keys and no others.
 func (t *trial) wantInTheirShards(keys []string) {
 	d := t.underlying()
 	info := d.Info()
@@ -219,15 +223,14 @@ func groupCases() []testCase {
 		}))
 }
 
-// inNamespace makes a namespace of the store the trial's store, and returns the whole
-// store.
+// inNamespace replaces the trial's store by a namespace of it, and returns the whole store.
 func (t *trial) inNamespace(prefix string) (whole store) {
 	view, err := t.opened.Namespace(prefix)
 	if err != nil {
 		t.Fatalf("Namespace(%q): %v", prefix, err)
 	}
 	whole = t.store
-	t.opened = view // closes together with the store
+	t.opened = view // closing it also closes the whole store
 	t.store = t.with()
 	return whole
 }

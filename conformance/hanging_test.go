@@ -24,9 +24,9 @@ import (
 type hangingStore struct {
 	open   func() *kv.Store
 	groups string   // the cases to run, a regular expression
-	fails  []string // cases that must fail, in the form of fault.must
+	fails  []string // cases that must fail, written as in fault.must
 	passes []string // cases that must pass
-	says   string   // text of the failures
+	says   string   // text that a failure must contain
 }
 
 func hanging(wrap middleware) func() *kv.Store {
@@ -63,7 +63,7 @@ var hangingStores = map[string]hangingStore{
 		open: hanging(methods{scan: func(_ context.Context, _ kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 			return func(yield func(kv.Record, error) bool) {
 				for n := 0; ; n++ {
-					value := make([]byte, 1000) // all of them would fill the memory
+					value := make([]byte, 1000) // keeping all of these values would fill the memory
 					if !yield(kv.Record{Key: fmt.Sprintf("%s%010d", req.From, n), Value: value, Token: "t", Version: "t"}, nil) {
 						return
 					}
@@ -98,7 +98,8 @@ var hangingStores = map[string]hangingStore{
 	},
 }
 
-// hangingVariable names the store for the process that TestHangingStores starts.
+// hangingVariable is the environment variable that names the store to a process started
+// by TestHangingStores.
 const hangingVariable = "SKYKV_HANGING_STORE"
 
 func TestMain(m *testing.M) {
@@ -110,8 +111,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestHangingStores runs the suite on stores that hang, each in its own process, as "go test"
-// does: a call that never ends runs until the end of its process.
+// TestHangingStores runs the suite on stores that hang, each in a process of its own, because
+// a call that never ends runs until its process ends. Each process runs the suite as "go test"
+// does.
 func TestHangingStores(t *testing.T) {
 	t.Parallel()
 	verdict := regexp.MustCompile(`(?m)^ +--- (PASS|FAIL): TestHangingStore/(\S+) `)
@@ -167,8 +169,9 @@ func TestHangingStores(t *testing.T) {
 	}
 }
 
-// stuck is a driver whose methods, except Info, return only when release is closed or, with
-// heeds, when the call's context ends.
+// stuck is middleware whose calls return only when release is closed, or, if heeds is
+// set, when their contexts end. Info and WriteAtomic return at once. So does Close if
+// heeds is set.
 func stuck(release <-chan struct{}, heeds bool) middleware {
 	wait := func(ctx context.Context) error {
 		if !heeds {
@@ -211,7 +214,8 @@ func stuck(release <-chan struct{}, heeds bool) middleware {
 	}.over
 }
 
-// A store hangs in every case, on one core and with the default limits.
+// The rule: even if the driver hangs in every case, the suite takes less than ten minutes,
+// on one core and with the default limits.
 func TestHangingEverywhere(t *testing.T) {
 	t.Parallel()
 	for _, heeds := range []bool{false, true} {
@@ -244,7 +248,8 @@ func TestHangingEverywhere(t *testing.T) {
 	}
 }
 
-// An abandoned case reaches no driver and changes no result.
+// The rule: a case that was abandoned reaches no driver, except to close its store, and changes
+// no result.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -264,7 +269,7 @@ func TestLeftBehind(t *testing.T) {
 			}.over)), nil
 		}}
 		c := rule("get", "Get returns.", func(t *trial) {
-			ctx := context.WithoutCancel(t.ctx) // without this the context would end the call
+			ctx := context.WithoutCancel(t.ctx) // with the trial's context, the call would end
 			_, _ = t.Get(ctx, "key")
 			_, err := t.Put(ctx, "key", nil)
 			t.Errorf("Put: %v", err)
@@ -285,7 +290,8 @@ func TestLeftBehind(t *testing.T) {
 	})
 }
 
-// In a shared store cases run one after another, so a store that hangs ends the suite.
+// The rule: with Shared, a store that hangs ends the suite, because the cases run one after
+// another.
 func TestHangingSharedStore(t *testing.T) {
 	t.Parallel()
 	hangs := rule("get", "Get returns.", func(t *trial) { t.wantAbsent("key") })
@@ -323,7 +329,7 @@ func TestHangingSharedStore(t *testing.T) {
 	}
 }
 
-// Clearing a shared store does not take forever, nor fill the memory.
+// The rule: clearing a shared store neither takes forever nor fills the memory.
 func TestClearingHangingSharedStore(t *testing.T) {
 	t.Parallel()
 	passes := rule("put", "Put works.", func(t *trial) { t.put("key", "value") })
@@ -339,7 +345,7 @@ func TestClearingHangingSharedStore(t *testing.T) {
 			var clearing atomic.Bool
 			config := Config{Shared: true, New: func(context.Context) (*kv.Store, error) {
 				return memkv.New().With(kv.Wrap(kv.Level1, methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
-					if req.Now != 1 { // the clock while the store is cleared
+					if req.Now != 1 { // 1 is the time at which the suite clears the store
 						return d.Scan(ctx, req)
 					}
 					clearing.Store(true)

@@ -11,28 +11,30 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Features that a store's Info can say are missing. A case for such a feature checks
-// instead that the store refuses it as documented.
+// Reasons why a store lacks a feature, according to its Info. The cases for that feature then
+// check only what is documented for such a store, mostly that it refuses to use the feature.
 const (
 	lacksAtomic = "it has no MaxAtomicWrites"
 	lacksGrace  = "it has NoGrace: the service removes entries as soon as they expire"
 	lacksKeys   = "it has a ReservedKey: the service cannot store such keys"
 )
 
-// The names of this module's drivers for layouts of other programs that have no hour of
-// grace, or reserve keys. No other driver may lack these.
+// The names of the drivers of this module that have no hour of grace, and of those that
+// reserve keys. They use the layouts of other programs. No other driver may lack these
+// features.
 var (
 	graceless = []string{"dynamodb-alien"}
 	reserving = []string{"firestore-alien"}
 )
 
-// reservable are the keys that a driver may reserve: the reserved IDs of Firestore.
+// reservable matches the keys that a driver may reserve, which are the reserved IDs of
+// Firestore:
 // https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
 var reservable = regexp.MustCompile(`^(\.|\.\.|__.*__)$`)
 
-// checkLacks returns an error if this driver must not lack a feature.
+// checkLacks returns an error if the driver lacks a feature that it must have.
 func checkLacks(info kv.Info) error {
-	name, _, _ := strings.Cut(info.Name, "/") // without the prefix of a namespace
+	name, _, _ := strings.Cut(info.Name, "/") // without the namespace
 	if info.ReservedKey != nil && !slices.Contains(reserving, name) {
 		return fmt.Errorf("Info().ReservedKey of %q is set; that is for the layouts of other programs which providers of skykv's own module know: %s", info.Name, strings.Join(reserving, ", "))
 	}
@@ -47,20 +49,20 @@ func checkLacks(info kv.Info) error {
 	return nil
 }
 
-// legal returns those keys that a store can hold.
+// legal returns those of the keys that the store can hold.
 func legal(info kv.Info, keys []string) []string {
 	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return info.ReservedKey != nil && info.ReservedKey(key) })
 }
 
-// reservedOf returns those of many keys that a store cannot hold.
+// reservedOf returns those of the suite's keys that the store cannot hold.
 func reservedOf(info kv.Info) []string {
 	keys := slices.Concat(family, colons(), addresses, groups(), numbered("key:", 60), strings.Split(kv.KeyAlphabet, ""), []string{"key", "__", "___", "____", "__id7__", "__x", "x__", "_x_"})
 	held := legal(info, keys)
 	return slices.DeleteFunc(keys, func(key string) bool { return slices.Contains(held, key) })
 }
 
-// wantReservedRefused checks that every operation refuses those keys that the store says
-// it cannot hold, and returns the others.
+// wantReservedRefused checks that every operation refuses the keys that the store reserves. It
+// returns the other keys.
 func (t *trial) wantReservedRefused(keys ...string) (others []string) {
 	others = legal(t.Info(), keys)
 	for _, key := range keys {
@@ -80,9 +82,9 @@ func (t *trial) wantReservedRefused(keys ...string) (others []string) {
 	return others
 }
 
-// graceRule returns a case for stores that keep entries for an hour after their expiry.
-// On other stores the case checks that entries which the service has removed are simply
-// absent.
+// graceRule returns a case for stores that keep entries for an hour after their expiry. On
+// a store with NoGrace the case instead checks an entry that has expired by the service's
+// clock: reads must return it unchanged, or find it absent.
 func graceRule(name, words string, run func(t *trial)) testCase {
 	c := rule(name, words+" With NoGrace an entry that has expired by the service's clock may be absent, and nothing else may differ.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
@@ -97,8 +99,8 @@ func graceRule(name, words string, run func(t *trial)) testCase {
 	return c
 }
 
-// wantEntryOrNone stores an entry that is live by the trial's clock and has been expired
-// for an hour by all other clocks. It must be unchanged or absent.
+// wantEntryOrNone stores an entry with a slow clock: it is live by the trial's clock, but
+// expired by the real time. Get and Scan must return it unchanged or find it absent.
 func (t *trial) wantEntryOrNone() {
 	right := t.clock.now()
 	t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))

@@ -8,9 +8,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// losingResponses is middleware that acts like an SDK which gets no response to
-// an applied write, and sends it again. In between it calls meanwhile, if that is
-// set.
+// losingResponses is middleware that acts like an SDK which sends a write again, because it got
+// no response to the first, although the service applied it. Before the second write the
+// middleware calls the function meanwhile, if that is not nil.
 func losingResponses(meanwhile func()) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &losesResponses{d, meanwhile} }
 }
@@ -23,7 +23,7 @@ type losesResponses struct {
 func (d *losesResponses) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	out, err := d.Driver.Write(ctx, req)
 	if err != nil || !out.Done {
-		return out, err // nothing was applied
+		return out, err // nothing was applied, so there is nothing to lose
 	}
 	if d.meanwhile != nil {
 		d.meanwhile()
@@ -50,7 +50,8 @@ func (d *renamed) Info() kv.Info {
 	return info
 }
 
-// damaging is middleware whose scans find a record under key that cannot be read.
+// damaging is middleware whose scans yield an error instead of the record under key, as if the
+// record could not be decoded.
 func damaging(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver {
 		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
@@ -71,7 +72,7 @@ func hiding(key string) func(kv.Driver) kv.Driver {
 	}
 }
 
-// breakingScans is middleware that ends scans with an error when they reach key.
+// breakingScans is middleware whose scans end with an error when they reach key.
 func breakingScans(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver {
 		return &scansOtherwise{d, func(rec kv.Record, yield func(kv.Record, error) bool) bool {
@@ -84,7 +85,8 @@ func breakingScans(key string) func(kv.Driver) kv.Driver {
 	}
 }
 
-// scansOtherwise changes the records of scans by each.
+// scansOtherwise passes every record of a scan to the function in its field each. This function
+// may yield anything instead of the record.
 type scansOtherwise struct {
 	kv.Driver
 	each func(rec kv.Record, yield func(kv.Record, error) bool) bool
@@ -104,7 +106,7 @@ func (d *scansOtherwise) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2
 	}
 }
 
-// failingKey is middleware that makes key fail in every batch.
+// failingKey is middleware whose batches fail for key.
 func failingKey(key string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &failsKey{d, key} }
 }
@@ -142,8 +144,7 @@ func (d *failsKey) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.
 	return results
 }
 
-// deletingInstead is middleware that turns the puts of keys in a batch into
-// deletes.
+// deletingInstead is middleware whose batches delete these keys instead of putting them.
 func deletingInstead(keys ...string) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &deletesInstead{d, keys} }
 }

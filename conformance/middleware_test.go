@@ -8,13 +8,13 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// middleware is the type that kv.Wrap takes. In these tests it changes, and usually
-// breaks, a driver. Middleware with a state, or that needs the driver itself, is a func
-// around one of those below.
+// middleware is the type that kv.Wrap takes. In these tests middleware changes a driver,
+// and usually breaks it. The functions of this file make most middleware. Middleware that has a
+// state, or that calls the driver itself, is a function of its own that uses these functions.
 type middleware = func(kv.Driver) kv.Driver
 
-// methods is a driver with some methods replaced. The replacements receive the driver
-// below.
+// methods is a driver of which some methods are replaced. The functions receive the wrapped
+// driver.
 type methods struct {
 	kv.Driver
 	info        func(d kv.Driver) kv.Info
@@ -27,7 +27,8 @@ type methods struct {
 	close       func(d kv.Driver) error
 }
 
-// over is the middleware of the methods that are set.
+// The method over returns the driver that wraps d. Methods that are not set are the methods of
+// d.
 func (m methods) over(d kv.Driver) kv.Driver {
 	m.Driver = d
 	return m
@@ -99,7 +100,7 @@ func chain(parts ...middleware) middleware {
 	}
 }
 
-// infos changes a driver's Info.
+// infos returns middleware that changes the Info of a driver.
 func infos(change func(info *kv.Info)) middleware {
 	return methods{info: func(d kv.Driver) kv.Info {
 		info := d.Info()
@@ -108,7 +109,8 @@ func infos(change func(info *kv.Info)) middleware {
 	}}.over
 }
 
-// puts changes every record that is put, alone, in batches and in atomic writes.
+// puts returns middleware that changes every record that is put, by a single write, in a batch
+// or in an atomic write.
 func puts(change func(rec *kv.Record)) middleware {
 	put := func(w *kv.Write) {
 		if w.Kind == kv.KindPut {
@@ -118,7 +120,7 @@ func puts(change func(rec *kv.Record)) middleware {
 	return chain(before(kv.KindPut, func(req *kv.WriteRequest) { change(&req.Record) }), inBatches(put), inAtomicWrites(put))
 }
 
-// onWrite replaces Write for the writes of a kind.
+// onWrite returns middleware that replaces Write for one kind of write.
 func onWrite(kind kv.WriteKind, do func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error)) middleware {
 	return methods{write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 		if req.Kind != kind {
@@ -128,7 +130,7 @@ func onWrite(kind kv.WriteKind, do func(ctx context.Context, d kv.Driver, req kv
 	}}.over
 }
 
-// before changes the requests for a write of a kind.
+// The function before returns middleware that changes the requests of one kind of write.
 func before(kind kv.WriteKind, change func(req *kv.WriteRequest)) middleware {
 	return onWrite(kind, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 		change(&req)
@@ -136,7 +138,7 @@ func before(kind kv.WriteKind, change func(req *kv.WriteRequest)) middleware {
 	})
 }
 
-// after changes the outcomes of the writes of a kind.
+// The function after returns middleware that changes the outcomes of one kind of write.
 func after(kind kv.WriteKind, change func(req kv.WriteRequest, out *kv.Outcome)) middleware {
 	return onWrite(kind, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 		out, err := d.Write(ctx, req)
@@ -145,7 +147,9 @@ func after(kind kv.WriteKind, change func(req kv.WriteRequest, out *kv.Outcome))
 	})
 }
 
-// batches changes which writes of a batch are carried out. It reports the others as done.
+// batches returns middleware that passes the writes of each batch to carryOut, and carries out
+// the writes that carryOut returns. If carryOut leaves out a key, the write of that key is
+// reported as done.
 func batches(carryOut func(writes []kv.Write) []kv.Write) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 		asked := req.Writes
@@ -166,7 +170,7 @@ func batches(carryOut func(writes []kv.Write) []kv.Write) middleware {
 	}}.over
 }
 
-// inBatches changes every write of a batch.
+// inBatches returns middleware that changes each write of a batch.
 func inBatches(change func(w *kv.Write)) middleware {
 	return batches(func(writes []kv.Write) []kv.Write {
 		for i := range writes {
@@ -176,14 +180,14 @@ func inBatches(change func(w *kv.Write)) middleware {
 	})
 }
 
-// results changes the results of a batch that was carried out.
+// The function results returns middleware that changes the results of a batch.
 func results(change func(req kv.WriteManyRequest, results []kv.WriteResult) []kv.WriteResult) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 		return change(req, d.WriteMany(ctx, req))
 	}}.over
 }
 
-// inAtomicWrites changes every write of an atomic write.
+// inAtomicWrites returns middleware that changes each write of an atomic write.
 func inAtomicWrites(change func(w *kv.Write)) middleware {
 	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 		req.Writes = slices.Clone(req.Writes)
@@ -194,7 +198,7 @@ func inAtomicWrites(change func(w *kv.Write)) middleware {
 	}}.over
 }
 
-// atomicOutcomes changes the results of atomic writes.
+// atomicOutcomes returns middleware that changes the results of atomic writes.
 func atomicOutcomes(change func(req kv.WriteManyRequest, out kv.AtomicOutcome, err error) (kv.AtomicOutcome, error)) middleware {
 	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 		out, err := d.WriteAtomic(ctx, req)
@@ -202,7 +206,8 @@ func atomicOutcomes(change func(req kv.WriteManyRequest, out kv.AtomicOutcome, e
 	}}.over
 }
 
-// touches changes every touch, alone, in batches and in atomic writes.
+// touches returns middleware that changes every touch, whether single, in a batch or in an
+// atomic write.
 func touches(change func(w *kv.Write)) middleware {
 	touch := func(w *kv.Write) {
 		if w.Kind == kv.KindTouch {
@@ -212,7 +217,7 @@ func touches(change func(w *kv.Write)) middleware {
 	return chain(before(kv.KindTouch, func(req *kv.WriteRequest) { change(&req.Write) }), inBatches(touch), inAtomicWrites(touch))
 }
 
-// refusingBatches refuses the batches for which refuse returns an error.
+// refusingBatches returns middleware that refuses a batch if refuse returns an error.
 func refusingBatches(refuse func(writes []kv.Write) error) middleware {
 	return methods{writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
 		if err := refuse(req.Writes); err != nil {
@@ -222,7 +227,8 @@ func refusingBatches(refuse func(writes []kv.Write) error) middleware {
 	}}.over
 }
 
-// reads changes every record that is read, also for an outcome.
+// reads returns middleware that changes every record that the driver returns, including those
+// that made a condition fail.
 func reads(change func(rec *kv.Record)) middleware {
 	found := func(out *kv.Outcome) {
 		if out.Exists {
@@ -264,7 +270,7 @@ func reads(change func(rec *kv.Record)) middleware {
 	)
 }
 
-// gets changes the results of Get.
+// gets returns middleware that changes the results of Get.
 func gets(change func(req kv.GetRequest, found *kv.Found)) middleware {
 	return methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 		found, err := d.Get(ctx, req)
@@ -275,7 +281,8 @@ func gets(change func(req kv.GetRequest, found *kv.Found)) middleware {
 	}}.over
 }
 
-// getsMany changes the results of GetMany, all at once.
+// getsMany returns middleware that collects the results of a GetMany, passes them to change,
+// and yields what change returns.
 func getsMany(change func(keys []string, found []kv.Found) []kv.Found) middleware {
 	return methods{getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 		return func(yield func(kv.Found, error) bool) {
@@ -296,7 +303,7 @@ func getsMany(change func(keys []string, found []kv.Found) []kv.Found) middlewar
 	}}.over
 }
 
-// nothing returns the result of GetMany if there are no records under keys.
+// nothing(keys) has the results of a GetMany when there is no record under any of the keys.
 func nothing(keys []string) []kv.Found {
 	found := make([]kv.Found, len(keys))
 	for i, key := range keys {
@@ -305,7 +312,7 @@ func nothing(keys []string) []kv.Found {
 	return found
 }
 
-// ranges changes the requests of scans.
+// ranges returns middleware that changes the requests of scans.
 func ranges(change func(req *kv.ScanRequest)) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		change(&req)
@@ -313,8 +320,8 @@ func ranges(change func(req *kv.ScanRequest)) middleware {
 	}}.over
 }
 
-// scans changes the records of scans, and leaves out those for which change returns
-// false.
+// scans returns middleware that changes each record of a scan, and leaves out the records for
+// which change returns false.
 func scans(change func(req kv.ScanRequest, rec *kv.Record) bool) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
@@ -327,7 +334,8 @@ func scans(change func(req kv.ScanRequest, rec *kv.Record) bool) middleware {
 	}}.over
 }
 
-// wholeScans changes all records of a scan at once.
+// wholeScans returns middleware that collects the records of a scan, passes them to change, and
+// yields what change returns.
 func wholeScans(change func(req kv.ScanRequest, recs []kv.Record) []kv.Record) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
@@ -348,7 +356,7 @@ func wholeScans(change func(req kv.ScanRequest, recs []kv.Record) []kv.Record) m
 	}}.over
 }
 
-// failures changes the errors of all methods.
+// failures returns middleware that changes the errors of all methods except Close.
 func failures(change func(err error) error) middleware {
 	return chain(
 		readFailures(change),
@@ -367,8 +375,8 @@ func failures(change func(err error) error) middleware {
 	)
 }
 
-// readFailures changes the errors of reads. If it removes one, the keys of that error
-// have no record, and a scan ends.
+// readFailures returns middleware that changes the errors of reads. If change returns nil, the
+// error is dropped: the keys that it concerns have no record, and a scan ends.
 func readFailures(change func(err error) error) middleware {
 	return methods{
 		get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
@@ -417,7 +425,8 @@ func readFailures(change func(err error) error) middleware {
 	}.over
 }
 
-// outcomes changes the results of writes, single and in batches.
+// outcomes returns middleware that changes the results of single writes and of the writes of
+// batches.
 func outcomes(change func(out kv.Outcome, err error) (kv.Outcome, error)) middleware {
 	return methods{
 		write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
@@ -439,10 +448,11 @@ func find(d kv.Driver, key string) (rec kv.Record, exists bool) {
 	return found.Record, found.Exists
 }
 
-// force carries out a write of rec without a condition.
+// force writes rec without a condition.
 func force(d kv.Driver, kind kv.WriteKind, rec kv.Record, now int64) (kv.Outcome, error) {
 	return d.Write(context.Background(), kv.WriteRequest{Write: kv.Write{Kind: kind, Record: rec}, Now: now})
 }
 
-// isExpired reports whether rec has expired at now, in milliseconds since the Unix epoch.
+// isExpired reports whether rec has expired at the time now, in milliseconds since the Unix
+// epoch.
 func isExpired(rec kv.Record, now int64) bool { return rec.Expires != 0 && rec.Expires <= now }

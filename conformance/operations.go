@@ -8,23 +8,24 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// An operation is one method of the store, with arguments for success on a store
-// with one entry: under "key", with version v and the value "old".
+// An operation is one method of a store, with arguments for which it must succeed. The
+// store must have one entry, "key", with version v and the value "old".
 type operation struct {
 	name string
-	call func(ctx context.Context, s store, v kv.Version) error // returns errWrong for a wrong result
+	call func(ctx context.Context, s store, v kv.Version) error // returns errWrong if the result is wrong
 
-	// writes says that the operation changes "key", or stores "new".
+	// writes says that the operation changes or deletes the entry under "key", or stores an
+	// entry under the key "new".
 	writes bool
 
-	// tellsTime says that the driver receives the reading of the store's clock.
+	// tellsTime says that the store passes the time of its clock to the driver.
 	tellsTime bool
 }
 
 var errWrong = errors.New("no error, and the result is wrong")
 
-// answered returns err, or errWrong if there is no error and the result is not
-// right.
+// answered returns err. If there is no error but the result is not right, it returns
+// errWrong.
 func answered(right bool, err error) error {
 	if err == nil && !right {
 		return errWrong
@@ -102,7 +103,7 @@ var operations = []operation{
 		return answered(string(e.Value) == "old", err)
 	}, true, true},
 	{"atomic-write", func(ctx context.Context, s store, v kv.Version) error {
-		if s.Info().MaxAtomicWrites == 0 { // the group atomic checks that
+		if s.Info().MaxAtomicWrites == 0 { // the group "atomic" checks such stores
 			_, err := s.Put(ctx, "key", []byte("new"), kv.IfVersion(v))
 			return err
 		}

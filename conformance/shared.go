@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	// mostLate is how many cases of a shared store may exceed their limits. They run one
-	// after another, so the rest would take too long.
+	// mostLate is the number of cases over their time limits at which the suite ends. Cases
+	// of a shared store run one after another, so more slow cases would take too long.
 	mostLate = 3
 
-	// mostLeft is how many keys a case may leave.
+	// mostLeft is the greatest number of keys that the suite removes after a case. If there
+	// are more, the suite ends with an error.
 	mostLeft = 100_000
 )
 
@@ -26,7 +27,7 @@ type sharedStore struct {
 	late   int
 }
 
-// openShared refuses a store that is not empty, to protect its data.
+// openShared checks that the store is empty, because the suite deletes everything in it.
 func openShared(ctx context.Context, config Config) (*sharedStore, error) {
 	s := &sharedStore{config: config}
 	return s, s.within(ctx, "looking into the shared store", func(ctx context.Context, store *kv.Store) error {
@@ -40,11 +41,11 @@ func openShared(ctx context.Context, config Config) (*sharedStore, error) {
 	})
 }
 
-// try runs a case, and then removes all entries. The error says why no further case can
-// use the store.
+// The method try runs a case, and then removes all entries. If it returns an error, no
+// further case can use the store, and the error says why.
 func (s *sharedStore) try(ctx context.Context, c testCase) (Result, error) {
-	// A request that was cut short could still be carried out after the entries of the
-	// case are removed.
+	// If a request were cancelled, the service could still carry it out after the entries
+	// of the case are removed.
 	ctx = context.WithoutCancel(ctx)
 	result, end := c.try(ctx, s.config, nil)
 	switch end {
@@ -56,8 +57,8 @@ func (s *sharedStore) try(ctx context.Context, c testCase) (Result, error) {
 		}
 	}
 	return result, s.within(ctx, "clearing the shared store", func(ctx context.Context, store *kv.Store) error {
-		// At this time nothing has expired, so the scan also finds entries that expired
-		// in the case.
+		// By this clock nothing has expired, so the scan also finds the entries that expired
+		// during the case.
 		all := store.With(kv.Clock(func() time.Time { return time.UnixMilli(1) }))
 		var keys []string
 		for entry, err := range all.Scan(ctx, "", kv.KeysOnly()) {
@@ -73,8 +74,8 @@ func (s *sharedStore) try(ctx context.Context, c testCase) (Result, error) {
 	})
 }
 
-// within opens the store for f, and waits no longer than for a case. what names it in
-// errors.
+// The method within opens the store, calls f and closes the store. It waits no longer than the
+// suite waits for a case. The text what describes f in errors.
 func (s *sharedStore) within(ctx context.Context, what string, f func(ctx context.Context, store *kv.Store) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.caseTimeout())
 	defer cancel()

@@ -7,14 +7,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A state is the state of a key before a write to it.
+// A state is what has happened to "key" before a write to it.
 type state struct {
 	name    string
 	words   string
-	live    bool // the key has an entry now
-	current bool // the version that make returns is that entry's version
+	live    bool // whether the key has an entry
+	current bool // whether the version that make returns is the entry's present version
 
-	// make brings "key" into the state and returns a version that the key had.
+	// make brings "key" into the state. It returns a version that the key had or, if it
+	// never had one, a version from another store.
 	make func(t *trial) kv.Version
 }
 
@@ -23,7 +24,7 @@ var states = []state{
 		other := t.another()
 		v, err := other.Put(t.ctx, "key", []byte("elsewhere"))
 		if err == nil {
-			err = other.Delete(t.ctx, "key") // the data may be shared
+			err = other.Delete(t.ctx, "key") // in case the two stores share their data
 		}
 		if err != nil {
 			t.Fatalf("Put and Delete in another store: %v", err)
@@ -89,7 +90,7 @@ var states = []state{
 	}},
 }
 
-// situation is what the reads of "key" return.
+// situation is what reading "key" returns.
 type situation struct {
 	exists bool
 	entry  kv.Entry
@@ -103,7 +104,7 @@ func (t *trial) situation() situation {
 	return situation{err == nil, e}
 }
 
-// wantUnchanged checks that "key" has not changed.
+// wantUnchanged checks that reading "key" still returns the result in the argument was.
 func (t *trial) wantUnchanged(was situation) {
 	is := t.situation()
 	switch {
@@ -114,7 +115,8 @@ func (t *trial) wantUnchanged(was situation) {
 	}
 }
 
-// prepare makes the state, and checks it.
+// prepare brings "key" into the state and checks that it is in that state. It returns the
+// version that make returned, and the entry.
 func (t *trial) prepare(s state) (kv.Version, situation) {
 	v := s.make(t)
 	was := t.situation()
@@ -127,7 +129,7 @@ func (t *trial) prepare(s state) (kv.Version, situation) {
 	return v, was
 }
 
-// foreignVersions are versions that "key" cannot have.
+// foreignVersions are versions that "key" can never have.
 var foreignVersions = []struct {
 	name  string
 	words string

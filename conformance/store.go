@@ -7,8 +7,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// store is the store that the cases call: a *kv.Store, or a store that the
-// suite's own tests broke on purpose.
+// store has the methods that the cases call. It is a *kv.Store, or in the suite's own tests
+// a store that is broken on purpose.
 type store interface {
 	Info() kv.Info
 	Get(ctx context.Context, key string) (kv.Entry, error)

@@ -2,11 +2,13 @@ package conformance
 
 import "slices"
 
-// The cases of a group are in the file of its name: "get/absent" is in get.go. Code for several
-// groups has its own files, named by their content.
+// The cases of a group are in the file with the group's name: "get/absent" is in get.go. The cases
+// of the group "faults" are also in files such as faults_touch.go. Code for several groups is in
+// other files, with names that say what it does.
 
-// suite has the cases for every Config. Cases whose writes a service may still apply after the
-// case come last, because these writes would disturb later cases of a shared store.
+// suite has the cases that run with every Config. The cases that cancel writes come last,
+// because a service may still apply a cancelled write after the case has ended. In a shared
+// store such a write could make a later case fail.
 var suite = slices.Concat(
 	infoCases(),
 	keyCases(),
@@ -43,7 +45,7 @@ var faultSuite = func() []testCase {
 	return cases
 }()
 
-// cases returns the cases that config selects and can run.
+// cases returns the cases that config selects.
 func (config Config) cases() []testCase {
 	cases := suite
 	if config.Faulty != nil {

@@ -12,60 +12,60 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// mostFailures is the number of failures of a case that are kept.
+// mostFailures is how many failures of a case are reported.
 const mostFailures = 50
 
-// testCase is a Case with its function, which begins with an empty store.
+// testCase is a Case and the function that runs it. The function gets an empty store.
 type testCase struct {
 	Case
 	run    func(t *trial)
-	faulty bool   // it needs Config.Faulty
-	file   string // the file of the case
+	faulty bool   // whether the case needs Config.Faulty
+	file   string // the source file of the case
 }
 
-// rule returns a case of the file that calls it.
+// rule returns a case. The case belongs to the source file that calls rule.
 func rule(name, rule string, run func(t *trial)) testCase {
 	_, file, _, _ := runtime.Caller(1)
 	return testCase{Case: Case{name, rule}, run: run, file: file}
 }
 
-// trial is one run of one case, as *testing.T is for a test.
+// trial is one run of one case, like a *testing.T.
 type trial struct {
-	store // with the trial's clock
+	store // with the trial's clock and observer
 
 	ctx     context.Context
 	clock   *clock
-	driver  *observer // between store and driver
-	network network   // between driver and service, in a case that needs Config.Faulty
+	driver  *observer // between the store and its driver
+	network network   // between the driver and its service, if the case needs Config.Faulty
 	config  Config
 
 	opened *kv.Store
 	others []*kv.Store
 
-	lacks string // what the case needs and the store, by its Info, does not have
+	lacks string // the feature that the case needs and the store lacks, according to its Info
 
-	file     string // of the case
+	file     string // the file of the case
 	mu       sync.Mutex
 	failures []string
 }
 
-// ending says how the run of a case ended.
+// ending says whether the run of a case ended in time.
 type ending int
 
 const (
 	inTime ending = iota
 	late
-	leftBehind // its goroutine still runs
+	leftBehind // the case was abandoned: its goroutine still runs
 )
 
-// quietFor is how long a driver must do nothing to count as hanging.
+// quietFor is how long a driver must do nothing before it counts as hanging.
 const quietFor = 250 * time.Millisecond
 
-// try runs the case within its limit. While the driver does nothing, it calls hangs
-// repeatedly, unless that is nil.
+// The method try runs the case within its time limit. While the driver hangs, try calls the
+// function hangs every quarter of a second, unless hangs is nil.
 //
-// A case that does not end with its context is abandoned. Its later calls do not reach
-// its driver, and do not change the result.
+// If the case does not end soon after its context, the method abandons it. Later calls of the
+// case, except Close, then do not reach a driver. They do not change the result.
 func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result, ending) {
 	begin, limit := time.Now(), config.caseTimeout()
 	tooLong := fmt.Errorf("conformance: the case takes longer than %v", limit)
@@ -76,7 +76,7 @@ func (c testCase) try(ctx context.Context, config Config, hangs func()) (Result,
 		defer t.close()
 		t.opened = t.open(c.faulty)
 		if t.opened.Info().NoGrace {
-			t.clock.advance(kv.ExpiryGrace) // so that the service removes no entry of the case
+			t.clock.advance(kv.ExpiryGrace) // so that the service does not remove the entries of the case
 		}
 		t.store = t.with()
 		c.run(t)
@@ -125,8 +125,8 @@ func newTrial(ctx context.Context, config Config, file string) *trial {
 	return t
 }
 
-// apart runs f in its own goroutine. Fatalf ends it, and a panic in it fails the case.
-// The channel is closed when f has ended.
+// The method apart runs f in a new goroutine, so that Fatalf can end f. A panic in f fails the
+// case. The channel that apart returns is closed when f has ended.
 func (t *trial) apart(f func()) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
@@ -175,7 +175,8 @@ func (t *trial) close() {
 	}
 }
 
-// with derives a store over the trial's data, with its clock and options.
+// The method with returns a store over the trial's data, with the trial's clock and observer,
+// and with opts.
 func (t *trial) with(opts ...kv.StoreOption) store {
 	return t.fronted(t.observed(t.opened).With(opts...))
 }
@@ -185,7 +186,7 @@ func (t *trial) observed(opened *kv.Store) *kv.Store {
 	return opened.With(kv.Wrap(kv.Level1, t.driver.wrap), kv.Clock(t.clock.now))
 }
 
-// another opens another store, which is empty unless the stores are shared.
+// The method another opens one more store. It is empty, unless Config.Shared is set.
 func (t *trial) another() store {
 	opened := t.open(false)
 	t.others = append(t.others, opened)
@@ -199,11 +200,12 @@ func (t *trial) fronted(s store) store {
 	return t.config.front(s)
 }
 
-// maxKeyLen and maxValueLen are the limits that the suite uses.
+// maxKeyLen and maxValueLen are the limits that the cases use: the limits of the store, but at
+// most kv.MaxKeyLen and kv.MaxValueLen.
 func (t *trial) maxKeyLen() int   { return min(t.Info().MaxKeyLen, kv.MaxKeyLen) }
 func (t *trial) maxValueLen() int { return min(t.Info().MaxValueLen, kv.MaxValueLen) }
 
-// Errorf reports a failure of the case.
+// Errorf reports that the case failed. The case goes on.
 func (t *trial) Errorf(format string, args ...any) {
 	failure := fmt.Sprintf(format, args...)
 	if place := t.place(); place != "" {
@@ -219,13 +221,15 @@ func (t *trial) Errorf(format string, args ...any) {
 	}
 }
 
-// Fatalf reports a failure and ends the case. Only code in apart may call it.
+// Fatalf reports that the case failed, and ends the goroutine. Only code that apart runs
+// may call it.
 func (t *trial) Fatalf(format string, args ...any) {
 	t.Errorf(format, args...)
 	runtime.Goexit()
 }
 
-// place returns the line of the case's own file that is running.
+// place returns the line of the case that is running: the innermost call that is in the case's
+// file. It returns "" if there is no such call.
 func (t *trial) place() string {
 	pcs := make([]uintptr, 32)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
@@ -240,7 +244,7 @@ func (t *trial) place() string {
 	}
 }
 
-// short quotes a key or value for a failure, shortened.
+// short quotes a key or a value for a message. A long one is cut.
 func short(s string) string {
 	if len(s) > 80 {
 		return fmt.Sprintf("%.40q… (%d bytes)", s, len(s))

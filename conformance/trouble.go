@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// patience is the deadline of calls whose requests all fail. briefly is the deadline
-	// of calls that can only wait for it.
+	// patience is the timeout of a call whose requests all fail. briefly is the timeout of a call
+	// whose requests get no response. It is shorter, because such a call can only wait.
 	patience = 500 * time.Millisecond
 	briefly  = 150 * time.Millisecond
 
-	// lateness is how long after its deadline a call may end, on a busy machine. Providers
-	// that promise more test that themselves.
+	// lateness is how long after its deadline a call may return, on a busy machine.
+	// Providers that promise to be faster have their own tests of that.
 	lateness = 5 * time.Second
 
-	// mostRequests is far more than the requests that a client with pauses makes within
-	// patience, in a call for one key.
+	// mostRequests is how many requests a call for a few keys may make if all of them fail. A
+	// client that pauses between its attempts makes far fewer before patience is over.
 	mostRequests = 100
 )
 
-// A trouble is what happens to the requests of a call.
+// A trouble is a fault that happens to the requests of a call.
 type trouble struct {
 	name   string
 	fault  Fault
-	always bool   // it happens to every request of the call, not only the first
-	words  string // with %s for the call
+	always bool   // the fault happens to every request of the call, not only to the first
+	words  string // a clause with %s for the call
 }
 
 var (
@@ -43,9 +43,10 @@ var (
 
 var troubles = []trouble{requestLost, responseLost, throttled, everyRequestLost, everyResponseLost, alwaysThrottled, unanswered}
 
-// plan returns the plan of the trouble, for the requests of a call that write or for the
-// others. With always it is for all requests, except for lost responses: then the client
-// may find out.
+// plan returns the plan for a call that meets tr. If writes is set, the plan applies to the
+// writes of the call, and otherwise to its reads. If tr.always is set, the plan applies to
+// both, unless tr loses responses. With lost responses of writes, the reads must work, because
+// the client may read to find out whether a write was applied.
 func (tr trouble) plan(writes bool) plan {
 	all := tr.always && tr.fault != Lose
 	return plan{
@@ -54,8 +55,8 @@ func (tr trouble) plan(writes bool) plan {
 	}
 }
 
-// meet makes call while its requests follow p. It returns the number of these requests,
-// and the error of the call. If p never lets a request pass, the call has a deadline.
+// meet makes a call whose requests follow p. It returns the number of requests to which p
+// applied, and the error of the call. If p.always is set, the call has a deadline.
 func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int, err error) {
 	ctx, timeout := t.ctx, patience
 	if p.faults[0] == Hang {
@@ -67,7 +68,7 @@ func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int
 		defer cancel()
 	}
 	if again := p.again; again != nil {
-		p.again = func() { <-t.apart(again) } // in the goroutine of the client's request
+		p.again = func() { <-t.apart(again) } // apart, because Fatalf must not end the goroutine of the client's request
 	}
 	begin := time.Now()
 	requests = t.network.during(p, func() { err = call(ctx) })
@@ -78,22 +79,23 @@ func (t *trial) meet(p plan, call func(ctx context.Context) error) (requests int
 	return requests, err
 }
 
-// wantBounded checks the number of requests of a call for one key.
+// wantBounded checks that a call for one key did not make too many requests, if all of them
+// failed.
 func (t *trial) wantBounded(tr trouble, requests int) {
 	if tr.always && requests > mostRequests {
 		t.Errorf("the call made %d requests; want a pause between them, and an end", requests)
 	}
 }
 
-// known reports whether err says that nothing was written.
+// known reports whether err is an error that says that nothing was written.
 func known(err error) bool { return err != nil && !errors.Is(err, kv.ErrIndeterminate) }
 
 func isFailed(err error) bool  { return errors.Is(err, kv.ErrConditionFailed) }
 func isUnknown(err error) bool { return errors.Is(err, kv.ErrIndeterminate) && !isFailed(err) }
 
-// wantTrue checks the error of any write. holds says that its condition holds, or that it
-// has none. applied says that it was applied, by the entries afterwards. wantTrue reports
-// whether the error is right.
+// wantTrue checks the error of a write, and reports whether the error is right. The argument holds
+// says whether the write's condition holds. Without a condition, it is true. The argument applied
+// says whether the write was applied. The caller has found that out by reading the entries.
 func (t *trial) wantTrue(what string, err error, holds, applied bool) bool {
 	switch {
 	case isFailed(err) && errors.Is(err, kv.ErrIndeterminate):
@@ -112,25 +114,27 @@ func (t *trial) wantTrue(what string, err error, holds, applied bool) bool {
 	return false
 }
 
-// A fate is the result of a write whose requests failed.
+// A fate is the result of a write some of whose requests failed.
 type fate struct {
 	requests       int   // number of requests that the client made
 	err            error // error that the call returned
-	holds, applied bool  // as for wantTrue
+	holds, applied bool  // see wantTrue
 
-	// traced: after a lost response the store can find out that the write was applied.
-	// traceless: it cannot, because no record is left that shows it.
+	// traced says that the store itself finds out whether the write was applied, even if
+	// the client does not retry the write. traceless says that no record shows that the
+	// write was applied, so the store cannot find that out.
 	traced, traceless bool
 }
 
-// wantFate checks that the result of a write is true, and as definite as possible.
+// wantFate checks that the error of a write is right, and that it is as definite as possible:
+// ErrIndeterminate is right only if the store cannot find out whether the write was applied.
 func (t *trial) wantFate(what string, tr trouble, f fate) {
 	t.wantBounded(tr, f.requests)
 	t.wantTrue(what, f.err, f.holds, f.applied)
 	err, once := f.err, f.requests == 1
 	switch {
 	case tr.always && tr.fault == Lose:
-		// On a busy machine the deadline may pass before there is a request.
+		// On a busy machine the deadline may pass before the client sends a request.
 		if known(err) && f.holds && f.requests > 0 {
 			t.Errorf("%s: the error is %v; want ErrIndeterminate", what, err)
 		}
@@ -143,8 +147,8 @@ func (t *trial) wantFate(what string, tr trouble, f fate) {
 		t.wantError(what+", which the client did not retry", err, kv.ErrThrottled)
 	case once && tr.fault == Drop && !errors.Is(err, kv.ErrUnavailable) && !isUnknown(err):
 		t.Errorf("%s, which the client did not retry: the error is %v; want ErrUnavailable or ErrIndeterminate", what, err)
-	// If a condition failed, the client may read that in the part of the response that
-	// arrived.
+	// A part of the response may arrive before the connection breaks, and tell the client
+	// that its condition failed. So the next case is only for writes whose conditions hold.
 	case once && tr.fault == Lose && f.holds && !isUnknown(err):
 		t.Errorf("%s, which the client did not retry: the error is %v; want ErrIndeterminate", what, err)
 	case once:
@@ -174,8 +178,8 @@ func (t *trial) wantTrouble(what string, tr trouble, err error) {
 	}
 }
 
-// wantPassing checks the error of a call that changes nothing and had one failed request:
-// a client that does not retry must return that failure.
+// wantPassing checks the error of a call after one of its reads failed: the error must describe
+// that failure.
 func (t *trial) wantPassing(what string, tr trouble, err error) {
 	target := kv.ErrUnavailable
 	if tr.fault == Throttle {

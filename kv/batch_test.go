@@ -18,7 +18,7 @@ import (
 type failing struct {
 	kv.Driver
 	fail  map[string]error
-	whole error // the error of every batch
+	whole error // if not nil, the error of every batch, for all its keys
 }
 
 func (d *failing) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -124,7 +124,7 @@ func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
 		name  string
 		fail  map[string]error
 		whole error
-		want  int // of 1,000 live keys and 10 expired keys, in groups of 500
+		want  int // the result for 1,000 live keys and 10 expired keys, in groups of 500
 	}{
 		{"nothing fails", nil, nil, 1000},
 		{"a live key fails", map[string]error{"k:0250": &kv.Error{Kind: kv.ErrThrottled}}, nil, 499 - 5},

@@ -8,16 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// life is what a store shares with the stores derived from it: they close together.
+// life is shared by a store and the stores derived from it, which close together.
 type life struct {
 	closed atomic.Bool
 
-	// ctx ends at Close, and ends every running call.
+	// ctx ends at Close. This ends the running calls of stores without Info.EndsCalls.
 	ctx context.Context
 	end context.CancelCauseFunc
 
 	mu    sync.Mutex
-	links []*link // what Close closes, the innermost first
+	links []*link // the drivers that Close closes, the last added first
 }
 
 func newLife() *life {
@@ -26,8 +26,8 @@ func newLife() *life {
 	return l
 }
 
-// link is a driver or a middleware, which is closed once: by the store, or by the
-// middleware over it.
+// link closes a driver or a middleware, but only once: the store closes every link, and the
+// middleware around a driver may already have closed the driver's link.
 type link struct {
 	driver Driver
 	once   sync.Once
@@ -38,24 +38,24 @@ func (l *link) close() (err error) {
 	return err
 }
 
-// add adds d to the drivers that Close closes.
+// add adds d to the drivers that Close closes. If the store is already closed, add closes d.
 func (l *life) add(d Driver) *link {
 	added := &link{driver: d}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Load() {
-		_ = added.close() // every call of its store fails
+		_ = added.close() // the error is dropped, because every call of a store over d returns ErrClosed
 		return added
 	}
 	l.links = append(l.links, added)
 	return added
 }
 
-// Close ends every running call, and releases what skykv opened for the store but
-// nothing that the program passed in. A store, the stores derived from it and their
-// middleware close together. A later Close returns nil. After Close every call with
-// valid arguments returns ErrClosed, and so does every call that Close ended. The error
-// of a write that was already sent matches ErrIndeterminate as well.
+// Close ends every running call. It releases the resources that skykv opened for the
+// store, but nothing that the program passed in. A store, the stores derived from it and
+// their middleware close together. A later Close returns nil. Every call that Close ended,
+// and every later call with valid arguments, returns ErrClosed. The error of a write that
+// was already sent also matches ErrIndeterminate.
 func (s *Store) Close() error {
 	s.life.mu.Lock()
 	if s.life.closed.Swap(true) {
@@ -77,15 +77,15 @@ func (s *Store) Close() error {
 
 // call is one running call.
 type call struct {
-	ctx    context.Context // ends with the caller's, and at Close
+	ctx    context.Context // ends with the caller's context, and at Close unless Info.EndsCalls is set
 	caller context.Context
 	life   *life
-	stop   func() bool // with cancel, takes the call off the store's list
+	stop   func() bool // unregisters cancel, which runs at Close; nil if cancel is nil
 	cancel context.CancelFunc
 }
 
-// begin refuses calls of a closed store, calls of a store with an invalid option, and
-// calls with a finished context. Every other call ends with call.end.
+// begin starts a call, which the caller must end with call.end. It returns an error if the
+// store is closed, if one of the store's options is invalid, or if ctx has ended.
 func (s *Store) begin(ctx context.Context) (call, *Error) {
 	if s.life.closed.Load() {
 		return call{}, &Error{Kind: ErrClosed}
@@ -115,7 +115,8 @@ func (c *call) end() {
 	}
 }
 
-// storeContext ends at Close. It has the values of a caller's context that never ends.
+// storeContext replaces a caller's context that never ends. It has that context's values,
+// and ends at Close.
 type storeContext struct {
 	context.Context
 	values context.Context
@@ -128,8 +129,8 @@ func (c storeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// explain returns the error of a driver as the caller must see it: ErrClosed if Close,
-// and not the caller, ended the call.
+// explain returns the error of a driver as the caller must see it. The error matches
+// ErrClosed if Close ended the call, and the caller's context did not end it.
 func (c *call) explain(err error) error {
 	if err == nil || !c.life.closed.Load() || c.caller.Err() != nil {
 		return err

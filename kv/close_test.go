@@ -13,11 +13,11 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// counted counts how often it is closed, and passes Close on or not.
+// counted is a driver that counts how often it is closed.
 type counted struct {
 	kv.Driver
 	closed int
-	ends   bool // it leaves the drivers below to the store
+	ends   bool // Close does not close the wrapped driver
 	err    error
 }
 
@@ -72,7 +72,7 @@ func TestCloseReachesEveryLinkOnce(t *testing.T) {
 	}
 }
 
-// over makes d the driver of a store with another store's data.
+// The method over makes d wrap the driver of store.
 func (d *counted) over(store *kv.Store) *counted {
 	store.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
 	return d
@@ -100,7 +100,7 @@ func TestViewsLeaveNothingBehind(t *testing.T) {
 	runtime.KeepAlive(store)
 }
 
-// hanging is a service that never responds.
+// hanging is a service that never responds, except to an atomic write.
 type hanging struct{ kv.Driver }
 
 func (hanging) wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }

@@ -6,16 +6,18 @@ import (
 )
 
 // Count returns the number of live entries whose keys start with prefix. The empty prefix
-// matches every key. One reading of the store's clock judges all expiries. Count counts
-// each entry that lives throughout the call once. Entries that are written or expire
-// meanwhile may or may not be counted: a count is no snapshot.
+// matches every key. An entry is live if it has not expired when Count begins. Each
+// entry that lives throughout the call is counted once. Entries that are written or expire
+// meanwhile may or may not be counted: a count is not a snapshot.
 //
-// A count costs what a Scan with [KeysOnly] costs, and transfers no values. It is faster on
-// drivers with an [Info].Count: DynamoDB counts in the service, and localkv in its indexes.
+// A count costs the same as a Scan with [KeysOnly], and transfers no values. It is faster
+// on drivers with an [Info].Count: DynamoDB counts in the service, and localkv in its
+// indexes, unless many entries have expired.
 //
-// Records that skykv did not write are not counted. Count then returns the number of the
-// others and a *[BatchError] that names the records. localkv does not read the records that
-// it counts, so it may count such records.
+// If there are records that skykv did not write, Count leaves them out, and also returns a
+// *[BatchError] that names them. localkv does not check the records that it counts, so it
+// may count records that skykv did not write. DynamoDB counts an item that has the form of
+// an entry even if its name is not a legal key, or is the key of another shard.
 func (s *Store) Count(ctx context.Context, prefix string, opts ...RangeOption) (int, error) {
 	const op = "count"
 	plan, err := planScan(s.info.MaxKeyLen, opts)
@@ -48,7 +50,7 @@ func (s *Store) Count(ctx context.Context, prefix string, opts ...RangeOption) (
 // shardCount is the result of a count of one or more shards.
 type shardCount struct {
 	live    int
-	foreign map[string]error // the records that cannot be read
+	foreign map[string]error // by key, the errors of the records that cannot be read
 	err     error            // why the count ended early
 }
 
@@ -73,7 +75,7 @@ func (s *Store) countShards(ctx context.Context, req ScanRequest) shardCount {
 			for key, err := range one.foreign {
 				all.foreign[key] = err
 			}
-			if one.err != nil && all.err == nil { // cancel ends the others
+			if one.err != nil && all.err == nil { // the first error ends the other counts
 				all.err = one.err
 				cancel()
 			}
@@ -90,7 +92,7 @@ func (s *Store) countShard(ctx context.Context, req ScanRequest) shardCount {
 		if e, own := err.(*Error); !own || e.Kind != ErrIncompatible {
 			return shardCount{live: n, err: err}
 		}
-		// A scan then names the records that skykv did not write.
+		// The scan below finds the records that skykv did not write.
 	}
 	one := shardCount{foreign: make(map[string]error)}
 	for rec, err := range s.shard(ctx, req) {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// A cursor is the position after a key. It is the base64url text of a format
-// byte, a checksum over the prefix of the scan and the key, and the key. It
-// depends on no session, store or shard count, so it works wherever the prefix is
-// scanned.
+// A cursor is the position after a key. It is the base64url text of three parts: a
+// format byte, a checksum of the scan's prefix and the key, and the key itself. A
+// cursor depends on no session, store or number of shards, so it can continue any
+// scan of the same prefix.
 const cursorFormat = 1
 
 const cursorHeader = 1 + 8

@@ -2,8 +2,8 @@ package kv
 
 import "time"
 
-// Entry is a key with its value and its metadata. The caller owns it. The Value of a
-// store's entry is never nil, except in a [KeysOnly] scan.
+// Entry is a key with its value and its metadata. It belongs to the caller. The Value of an
+// entry that exists is not nil, except in a [KeysOnly] scan.
 type Entry = EntryOf[[]byte]
 
 // EntryOf is an [Entry] whose value is of type T, as a [Typed] view returns it.
@@ -27,30 +27,29 @@ type ItemOf[T any] struct {
 	Key   string
 	Value T
 
-	// At most one of TTL and ExpiresAt is set: the entry expires TTL from now, or at
+	// At most one of TTL and ExpiresAt may be set: the entry expires TTL from now, or at
 	// ExpiresAt. Without them it does not expire. They mean what the options [TTL]
 	// and [ExpiresAt] of a Put mean.
 	TTL       time.Duration
 	ExpiresAt time.Time
 
-	// At most one of these is set. They mean what the options [IfNotExists] and
-	// [IfVersion] of a Put mean. An item with a condition must be the only item with
-	// its key.
+	// At most one of IfNotExists and IfVersion may be set. They mean what the options
+	// [IfNotExists] and [IfVersion] of a Put mean. An item with a condition must be the
+	// only item with its key.
 	IfNotExists bool
 	IfVersion   Version
 }
 
-// Page is a part of a scan.
+// Page is a part of a scan, the result of [Store.ScanPage].
 type Page = PageOf[[]byte]
 
 // PageOf is a [Page] whose values are of type T, as a [Typed] view returns it.
 type PageOf[T any] struct {
 	Entries []EntryOf[T]
 
-	// Next is the cursor of the following page. It is empty exactly when there is
-	// none. A cursor is a position, not a session: it never expires. It continues the
-	// scan of the same prefix in another process, on another store or with another
-	// shard count.
+	// Next is the cursor of the following page, or empty if there is none. A cursor is
+	// a position, not a session: it never expires. It can continue a scan of the same
+	// prefix in another process, on another store or with another number of shards.
 	Next string
 }
 
@@ -66,14 +65,13 @@ func (s *Store) entry(rec Record, withValue bool) Entry {
 	return e
 }
 
-// ExpiryGrace is the least time for which a record is kept after its expiry, so that
-// no entry is removed while it lives by the clock of another host. Services and
-// drivers remove expired records after it. [Info].NoGrace says that a service may do
-// so earlier.
+// ExpiryGrace is the minimum time between the expiry of a record and its removal by a
+// service or a driver. Without it, a record could be removed while it is still live by the
+// clock of another host. If [Info].NoGrace is set, the service may remove records earlier.
 const ExpiryGrace = time.Hour
 
-// expired is the one rule of expiry. Both instants are in milliseconds. An expires of
-// zero means that the record does not expire.
+// expired reports whether a record with this Expires is expired at the time now. Both are
+// in milliseconds. An expires of zero means that the record does not expire.
 func expired(expires, now int64) bool {
 	return expires != 0 && now >= expires
 }

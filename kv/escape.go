@@ -7,11 +7,11 @@ import (
 )
 
 // EscapeKey turns any text, such as an e-mail address or a path, into a part of a
-// key. Letters, digits, "-" and "." stay as they are. Every other byte becomes "_"
-// and its two hexadecimal digits: "user@example.com" becomes "user_40example.com".
-// Different texts have different results. The result of a prefix of a text is a
-// prefix of the text's result. No result contains a colon, so it stays within its
-// part of the key and cannot change the [Group].
+// key. ASCII letters and digits, "-" and "." do not change. Every other byte becomes "_" and
+// its two hexadecimal digits: "user@example.com" becomes "user_40example.com".
+// Different texts have different results. The result for a prefix of a text is a
+// prefix of the result for the text. No result contains a colon, so a result within a key
+// cannot end the key's [Group].
 //
 // For texts that are too long for a key see [HashKey].
 func EscapeKey(text string) string {
@@ -58,7 +58,7 @@ func unhex(s string, i int) int {
 }
 
 // HashKey returns the SHA-256 of a text of any length in base64url, 43 bytes, for use
-// as a part of a key. Nobody can compute the text from it, and no two texts with the
+// as a part of a key. The text can be found only by guessing, and no two texts with the
 // same hash are known.
 func HashKey(text string) string {
 	sum := sha256.Sum256([]byte(text))

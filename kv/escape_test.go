@@ -8,8 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Programs have stored keys made from texts: these vectors must never be
-// edited.
+// Programs have stored keys that EscapeKey returned, so these vectors must never be edited.
 func TestEscapeKeyGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for text, key := range map[string]string{
@@ -61,15 +60,14 @@ func FuzzEscapeKey(f *testing.F) {
 		if !strings.HasPrefix(kv.EscapeKey(a+b), key) || strings.HasPrefix(kv.EscapeKey(b), key) != strings.HasPrefix(b, a) {
 			t.Fatalf("rule: a result begins with another result exactly if the text begins with the other text; %q and %q", a, b)
 		}
-		// A text is either refused or a result of EscapeKey.
+		// UnescapeKey refuses every key that is not a result of EscapeKey.
 		if text, err := kv.UnescapeKey(b); err == nil && kv.EscapeKey(text) != b {
 			t.Fatalf("rule: one text has one key; UnescapeKey(%q) = %q, whose key is %q", b, text, kv.EscapeKey(text))
 		}
 	})
 }
 
-// Programs have stored keys made from texts: these vectors must never be
-// edited.
+// Programs have stored keys that HashKey returned, so these vectors must never be edited.
 func TestHashKeyGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for text, key := range map[string]string{

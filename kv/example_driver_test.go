@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// listDriver keeps records in a sorted list: a complete driver, which passes the
-// suite.
+// listDriver is a complete driver that keeps records in a sorted list. It passes the
+// conformance suite.
 type listDriver struct {
 	mu      sync.Mutex
 	records []kv.Record
@@ -36,7 +36,7 @@ func (d *listDriver) Get(_ context.Context, req kv.GetRequest) (kv.Found, error)
 		return kv.Found{Record: kv.Record{Key: req.Key}}, nil
 	}
 	rec := d.records[at]
-	rec.Value = slices.Clone(rec.Value) // what is returned belongs to the caller
+	rec.Value = slices.Clone(rec.Value) // the returned value belongs to the caller
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
@@ -90,7 +90,7 @@ func (d *listDriver) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, 
 	wantsRecord := req.Condition.Kind == kv.CondVersion || req.Condition.Kind == kv.CondLive
 	switch {
 	case req.Kind == kv.KindPut:
-		next.Value = slices.Clone(next.Value) // the argument stays the caller's
+		next.Value = slices.Clone(next.Value) // the argument belongs to the caller
 	case req.Kind == kv.KindTouch && wantsRecord:
 		next.Value = found.Value
 	case req.Kind == kv.KindDelete:
@@ -119,7 +119,7 @@ func (d *listDriver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []k
 }
 
 func (d *listDriver) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported} // Info says so
+	return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnsupported} // because Info.MaxAtomicWrites is 0
 }
 
 func (d *listDriver) Close() error { return nil }

@@ -42,7 +42,7 @@ func ExampleIfVersion() {
 		if err != nil {
 			panic(err)
 		}
-		// ExpiresAt keeps the entry's expiry; a Put without one would remove it.
+		// ExpiresAt keeps the entry's expiry. A Put without an expiry option removes it.
 		_, err = counters.Put(ctx, "visits", entry.Value+1, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 		if errors.Is(err, kv.ErrConditionFailed) {
 			continue
@@ -72,7 +72,7 @@ func ExampleStore_Scan() {
 	// user:2
 }
 
-// A cursor can pass through a web page, and continue in another process.
+// A web page can hold a cursor, so that another process continues the scan.
 func ExampleStore_ScanPage() {
 	ctx := context.Background()
 	store := memkv.New()
@@ -95,7 +95,7 @@ func ExampleStore_ScanPage() {
 	// 1 false
 }
 
-// A test replaces the clock, and so moves time without waiting.
+// A test can replace the clock, to move time forward without waiting.
 func ExampleClock() {
 	ctx := context.Background()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -194,7 +194,7 @@ func ExampleStore_Update() {
 			if !exists {
 				return kv.Change{Value: []byte(item), TTL: time.Hour}, nil
 			}
-			return kv.Change{Value: []byte(string(old.Value) + ", " + item)}, nil // keeps its expiry
+			return kv.Change{Value: []byte(string(old.Value) + ", " + item)}, nil // the entry keeps its expiry
 		})
 		fmt.Printf("%s %v\n", entry.Value, err)
 	}

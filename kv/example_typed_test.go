@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A view with any pair of functions that encode and decode, here for Protocol
-// Buffers.
+// A codec can be any pair of functions that encode and decode values. The codec of this
+// example uses Protocol Buffers.
 func ExampleNewTyped() {
 	ctx := context.Background()
 	names := kv.NewTyped(memkv.New(), kv.Codec[*wrapperspb.StringValue]{

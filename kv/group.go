@@ -5,14 +5,14 @@ import "strings"
 // groupEnd ends the group of a key.
 const groupEnd = "::"
 
-// Group returns the group of a key: the part before the first "::" that does not
-// begin the key, or else the whole key. "user42::profile", "user42::mail" and
-// "user42" itself are in the group "user42".
+// Group returns the group of a key: the part before the first "::", or the whole key if the
+// key has no "::". A "::" with which the key begins does not count. "user42::profile",
+// "user42::mail" and "user42" itself are in the group "user42".
 //
 // Keys of one group are in one shard of every store. A scan of a prefix that ends the
-// group, such as "user42::", reads that shard alone. The shard of a group can have as
-// many requests a second as one partition of the service. So use a group for keys
-// that belong together, not for all keys of a kind.
+// group, such as "user42::", reads only that shard. The keys of a group share the request
+// rate of one partition of the service. So use a group for keys that belong together, not
+// for all keys of a kind.
 func Group(key string) string {
 	group, _ := groupOf(key)
 	return group
@@ -30,10 +30,9 @@ func groupOf(key string) (group string, fixed bool) {
 	return key, false
 }
 
-// Shard returns the shard of key, from 0 to shards-1, which is the shard of its
-// [Group]. The result for a key and a number of shards will never change: providers
-// that spread keys over partitions store keys by it. Shard panics if shards is not
-// positive.
+// Shard returns the shard of key, from 0 to shards-1. It depends only on the [Group] of
+// key. The result for a key and a number of shards will never change, because it decides
+// in which partition a provider stores the key. Shard panics if shards is not positive.
 func Shard(key string, shards int) int {
 	if shards < 1 {
 		panic("kv: Shard: the number of shards must be at least 1")
@@ -50,9 +49,9 @@ func Shard(key string, shards int) int {
 	return int(h % uint64(shards))
 }
 
-// ShardOfPrefix returns the shard of every key that begins with prefix, and true, if
-// there is one shard or the prefix ends a [Group]. Otherwise it returns false,
-// because keys with the prefix may be in any shard.
+// ShardOfPrefix returns the shard of all keys that begin with prefix, and true, if there
+// is only one shard or prefix contains a whole [Group] with its "::". Otherwise it returns
+// false, because keys with the prefix may be in any shard.
 func ShardOfPrefix(prefix string, shards int) (int, bool) {
 	if _, fixed := groupOf(prefix); fixed || shards == 1 {
 		return Shard(prefix, shards), true

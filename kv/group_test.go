@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// Stored data is where Group and Shard say: these vectors must never be edited.
+// Group and Shard decide where data is stored, so these vectors must never be edited.
 func TestGroupGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		key, group string
-		fixed      bool // as a prefix
+		fixed      bool // all keys with this prefix have the group
 		shard      int  // of 16
 	}{
 		{"user42", "user42", false, 13},
@@ -48,7 +48,7 @@ func TestGroupGoldenVectors(t *testing.T) {
 	}
 }
 
-// Every key with a prefix that has one shard is in that shard.
+// If ShardOfPrefix returns a shard for a prefix, every key with the prefix is in that shard.
 func FuzzGroup(f *testing.F) {
 	f.Add("user42::", "profile")
 	f.Add(":", ":a")

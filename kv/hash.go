@@ -1,9 +1,9 @@
 package kv
 
 // hash is 64-bit FNV-1a over the parts, each followed by a zero byte. No key
-// contains a zero byte, so different parts have different input. The code is
-// our own and pinned by golden vectors: stored data and versions depend on it,
-// so no library or toolchain may change it.
+// contains a zero byte, so different lists of keys are different input. hash uses
+// no library, and tests pin its results, because stored data and versions depend
+// on them.
 func hash(parts ...string) uint64 {
 	h := uint64(14695981039346656037)
 	for _, s := range parts {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Stored data is where Shard says, and versions contain the hash. A change of
-// either loses entries, so these vectors must never be edited.
+// Shard decides where data is stored, and versions contain the hash. If Shard or hash
+// changed, stores would lose entries or versions, so these vectors must never be edited.
 func TestHashGoldenVectors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -36,7 +36,7 @@ func TestShardSpreadsKeys(t *testing.T) {
 	for name, key := range map[string]func(int) string{
 		"numbers": func(i int) string { return fmt.Sprintf("user:%d", i) },
 		"padded":  func(i int) string { return fmt.Sprintf("order-%08d", i) },
-		// The low bits of FNV are the same for these two letters.
+		// The letters A and a differ only in a bit that the low bits of FNV ignore.
 		"case": func(i int) string { return fmt.Sprintf("%b", i) + string("Aa"[i%2]) },
 	} {
 		for _, shards := range []int{2, 3, 16} {

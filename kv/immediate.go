@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// updateImmediate carries out an update for a driver that never waits. It reads the
-// entry, calls change and stores the result, until no other write comes between.
+// updateImmediate carries out an update for a driver whose Info has Immediate set. It reads
+// the entry, calls change and stores the result. If another write comes between the read and
+// the write, it starts again.
 func (s *Store) updateImmediate(c *call, op, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	heeds := true
 	for lost := range maxRounds {
@@ -16,7 +17,7 @@ func (s *Store) updateImmediate(c *call, op, key string, change func(old Entry, 
 				return Entry{}, s.fail(op, key, c.explain(&Error{Err: err}))
 			}
 			if mine {
-				defer s.updates.sated(key) // also when change panics or ends its goroutine
+				defer s.updates.sated(key) // even if change panics or ends its goroutine
 			}
 			heeds = !mine && !over
 		}
@@ -31,8 +32,8 @@ func (s *Store) updateImmediate(c *call, op, key string, change func(old Entry, 
 	return Entry{}, s.fail(op, key, errBeaten(false))
 }
 
-// updateOnce is one attempt of updateImmediate. done is false when another write came
-// between.
+// updateOnce is one attempt of updateImmediate. done is false if another write came
+// between the read and the write.
 func (s *Store) updateOnce(c *call, op, key string, change func(old Entry, exists bool) (Change, error)) (_ Entry, done bool, _ error) {
 	found, err := s.driver.Get(c.ctx, GetRequest{Key: key, WithValue: true})
 	if err != nil {
@@ -76,10 +77,10 @@ func (s *Store) updateOnce(c *call, op, key string, change func(old Entry, exist
 	return entry, true, nil
 }
 
-// heed waits while another update of the key, which has lost often, goes first. If
-// lostOften is set and no update goes first, the caller becomes that update, and mine is
-// true. After foldLimit heed stops waiting, and over is true: the caller may run inside
-// the function of the other update.
+// heed waits while another update of the key has precedence. If no update has precedence
+// and lostOften is set, the caller gets precedence, and heed returns mine = true. If an update
+// keeps its precedence for longer than foldLimit while heed waits, heed returns over = true:
+// perhaps the function of that update has called this update, and waits for its result.
 func (g *updates) heed(ctx context.Context, key string, lostOften bool) (mine, over bool, err error) {
 	for {
 		g.mu.Lock()
@@ -108,7 +109,7 @@ func (g *updates) heed(ctx context.Context, key string, lostOften bool) (mine, o
 	}
 }
 
-// sated ends the precedence that heed gave an update. The next update of the key may go first.
+// sated ends the precedence that heed granted to an update of the key.
 func (g *updates) sated(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -64,7 +64,7 @@ func TestLimits(t *testing.T) {
 
 func TestExpiryOptions(t *testing.T) {
 	t.Parallel()
-	// 123.456789 ms after a second: the result must be rounded up.
+	// The clock is 123.456789 ms after a full second, so the result must be rounded up.
 	clock := time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
 	at := func(ms int) time.Time { return time.Date(2026, 3, 1, 12, 0, 0, ms*1_000_000, time.UTC) }
 	for _, c := range []struct {
@@ -113,8 +113,8 @@ func TestExpiryOptions(t *testing.T) {
 	}
 }
 
-// An expiry of zero means that a record does not expire: no clock may produce
-// it.
+// An expiry of zero means that a record does not expire, so no clock may lead to an
+// expiry of zero.
 func TestExpiryIsBehindTheEpoch(t *testing.T) {
 	t.Parallel()
 	store := memkv.New().With(kv.Clock(func() time.Time { return time.UnixMilli(-1000) }))

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// holding is middleware over a driver that holds values of at most n bytes.
+// holding wraps a driver so that its Info says that it can store values of at most n bytes.
 func holding(n int) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
 		info := d.Info()
@@ -102,21 +102,22 @@ func TestMaxValueRefuses(t *testing.T) {
 	}
 }
 
-// readCounter counts reads.
+// readCounter is a driver that counts the calls of Get.
 type readCounter struct {
 	kv.Driver
 	gets int
 }
 
-func (d *readCounter) Info() kv.Info { return waiting(d.Driver) } // so updates begin from the store's own values
+// Info has no Immediate, because with Immediate every update makes a read.
+func (d *readCounter) Info() kv.Info { return waiting(d.Driver) }
 
 func (d *readCounter) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.gets++
 	return d.Driver.Get(ctx, req)
 }
 
-// A store keeps the last values that it wrote for the next updates, up to a number
-// of bytes.
+// A store keeps the values that its last updates wrote, so that the next updates need no
+// read. The total length of these values is limited.
 func TestUpdatesOfLargeValues(t *testing.T) {
 	t.Parallel()
 	d := new(readCounter)

@@ -7,34 +7,36 @@ import (
 	"iter"
 )
 
-// Level is a version of [Driver], for which middleware was written. Each release that
-// adds a kind of write or condition, or a field of [Info], adds a Level.
+// Level is a version of the [Driver] interface and its types. Each release that adds a
+// kind of write or condition, or a field of a request or of [Info], adds a Level.
+// Middleware is written for one Level.
 type Level int
 
 // Level1 is Driver as of the first release.
 const Level1 Level = 1
 
 // Wrap puts middleware between a store and its driver. Middleware is a function that
-// returns a Driver over the one that it receives. The first middleware is the
+// receives a Driver and returns another Driver around it. The first middleware is the
 // outermost: with Wrap(level, a, b) calls pass a, then b, then the driver.
 //
 // Middleware usually embeds the Driver that it receives and overrides methods. Calls
-// of the other methods go straight to the Driver below. So middleware that changes
-// records overrides Get, GetMany, Scan, Write, WriteMany and WriteAtomic, or uses
+// of the other methods go straight to the wrapped Driver. So middleware that changes
+// records overrides Get, GetMany, Scan, Write, WriteMany and WriteAtomic; it may use
 // [GetEach] and [WriteEach]. It returns ErrUnsupported for kinds of writes that it
 // does not know.
 //
-// Later Levels of Driver would also go straight to the Driver below. So the caller
-// states the level for which the middleware was written. The store then uses nothing
-// that came after that level, in the middleware or below it.
+// Extensions of later Levels would also go straight to the wrapped Driver. So the
+// caller states the level for which the middleware was written. The store then uses no
+// extension above that level, neither of the middleware nor of the drivers that it wraps.
 //
 // Middleware that changes keys returns an [Info] whose Shard, ShardOfPrefix and
-// ReservedKey take keys as its callers see them. If it does not return the first two,
-// scans of one group fail with ErrUnsupported instead of reading the wrong shard.
+// ReservedKey take keys as the middleware's callers see them. If it returns the wrapped
+// Driver's Shard and ShardOfPrefix instead, a scan of one group that would read the wrong
+// shard fails with ErrUnsupported.
 //
-// The driver that a middleware returns is closed with the store, once. Its Close may
-// close the Driver below or leave that to the store. The middleware stays until then:
-// it is for the life of a store, not of a request.
+// The driver that a middleware returns is closed once, with the store. Its Close may
+// close the wrapped Driver or leave that to the store. Nothing is released before the
+// store is closed, so derive a store with Wrap once per program, not once per request.
 func Wrap(level Level, middleware ...func(Driver) Driver) StoreOption {
 	if level < Level1 || level > Level1 {
 		panic(fmt.Sprintf("kv: Wrap: the level is %d; want %d", level, Level1))
@@ -52,22 +54,24 @@ func Wrap(level Level, middleware ...func(Driver) Driver) StoreOption {
 	}
 }
 
-// guard stands between a middleware and the driver below. It keeps later levels from
-// the middleware. It refuses scans and atomic writes whose keys the middleware moved
-// to another shard. It closes the driver below once.
+// guard is the Driver that a middleware receives. It stands between the middleware and
+// the wrapped driver, hides later levels from the middleware, and closes the wrapped
+// driver once. It refuses a scan of one shard if the middleware moved the keys to another
+// shard, and an atomic write if the middleware moved the keys to several groups.
 type guard struct {
 	Driver
 	level Level
 	link  *link
 }
 
-// knows reports whether the guard's level includes the write.
+// The method knows reports whether the guard's level includes the kind of the write and of its
+// condition.
 func (g *guard) knows(w Write) bool {
 	return w.Kind >= KindPut && w.Kind <= KindCheck && w.Condition.Kind <= CondLive
 }
 
-// Info leaves out Count and every field that came after the guard's level. It fills in
-// limits, so that middleware can lower them.
+// Info leaves out Count and every field that came after the guard's level. It replaces
+// limits of zero by the defaults, so that middleware can lower them.
 func (g *guard) Info() Info {
 	info := describe(g.Driver)
 	return Info{

@@ -16,10 +16,12 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// The middleware of this file proves that Driver can be built on: each passes the
-// whole suite, or fails closed. Packages seal and hedge are further ones.
+// The middlewares in this file prove that middleware can be built on Driver. caching passes
+// the whole conformance suite, and so does prefixing if composes is set. Packages seal and
+// hedge are further examples.
 
-// caching returns records from memory, and learns them from writes.
+// caching keeps the records that single puts and batches write, and Get returns them from
+// memory.
 type caching struct {
 	kv.Driver
 	mu      sync.Mutex
@@ -76,8 +78,9 @@ func (d *caching) learn(w kv.Write, r kv.WriteResult) {
 	d.keep(w.Key, &rec)
 }
 
-// prefixing stores keys under a prefix, as Namespace does. Unless it composes
-// ShardOfPrefix as well, its callers' groups are in other shards than they think.
+// prefixing stores keys under a prefix, as Namespace does. If composes is false, prefixing
+// has the Shard and ShardOfPrefix of the wrapped driver, although they do not add the prefix
+// and so may return the wrong shard.
 type prefixing struct {
 	kv.Driver
 	prefix   string
@@ -173,7 +176,7 @@ func TestMiddlewarePassesTheSuite(t *testing.T) {
 	}
 }
 
-// spread turns a driver with one shard into a driver with several.
+// spread turns a driver with one shard into a driver with several: see sharded.
 func spread(shards int) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &sharded{Driver: d, shards: shards} })
 }
@@ -203,7 +206,8 @@ func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {
 			t.Errorf("no group of 20 moved to another shard: the test tests nothing")
 		}
 	}
-	// Keys of one group may move to several groups.
+	// Middleware may move the keys of one group to several groups. An atomic write of these
+	// keys then fails.
 	d := driverOf(memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return prefixing{Driver: d} })))
 	writes := []kv.Write{{Kind: kv.KindDelete, Record: kv.Record{Key: "a::1"}}, {Kind: kv.KindDelete, Record: kv.Record{Key: "b::1"}}}
 	if _, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Writes: writes}); !errors.Is(err, kv.ErrUnsupported) {
@@ -211,9 +215,9 @@ func TestMiddlewareThatMovesKeysFailsClosed(t *testing.T) {
 	}
 }
 
-// What comes after a middleware's level must not get past it. Here that is a kind of
-// write that no release knows yet, through every method, over a middleware that
-// embeds Driver.
+// Extensions above a middleware's level must not pass through the middleware. This test
+// sends writes whose kind or condition no release knows through a middleware that embeds
+// Driver: through Write, WriteMany and WriteAtomic.
 func TestMiddlewareIsToldOfNothingAboveItsLevel(t *testing.T) {
 	t.Parallel()
 	var below, seen []kv.WriteKind
@@ -267,8 +271,8 @@ func (d *accepting) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (k
 	return kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes))}, nil
 }
 
-// A store reads Info's fields of Level1 through middleware of Level1. A new field
-// must have a level. Count has none.
+// Middleware of Level1 receives all fields of Info that belong to Level1. A new field
+// must belong to a level. Count belongs to none, so middleware does not receive it.
 func TestInfoPassesMiddlewareOfItsLevel(t *testing.T) {
 	t.Parallel()
 	full := kv.Info{
@@ -308,7 +312,7 @@ func TestWrapRefusesUnknownLevels(t *testing.T) {
 	}
 }
 
-// A cached result belongs to the caller, and does not hide the expiry.
+// The store also checks the expiry of a record that middleware returns from its cache.
 func TestCachingKeepsExpiry(t *testing.T) {
 	t.Parallel()
 	clock := time.Now().Truncate(time.Millisecond)

@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// Namespace returns a view of the store whose keys all begin with prefix. The view's
-// users do not see the prefix: key "a" of the namespace "tenant-7:" is key
-// "tenant-7:a" of the store. Scans, cursors, batches and DeletePrefix stay within
-// the namespace. For the empty prefix, Namespace returns the store itself.
+// Namespace returns a view of the part of the store whose keys begin with prefix. The
+// users of the view do not see the prefix: key "a" of the namespace "tenant-7:" is key
+// "tenant-7:a" of the store. Scans, cursors, batches and DeletePrefix do not leave the
+// namespace. For the empty prefix, Namespace returns the store itself.
 //
-// The limit of keys and prefixes of the view is lower by the length of prefix: see
-// [Store.Info]. The view's versions are valid in views of the same namespace.
-// Everywhere else they are ErrInvalidVersion. The view closes together with the
-// store. It needs no cleanup, so a program may make one for each request. The
-// Provider of its errors is the store's Provider, a slash and prefix. Texts of the
-// service inside an error hold the keys as they are stored.
+// The view's limit for keys and prefixes is lower by the length of prefix: see
+// [Store.Info]. The view's versions are valid in views of the same namespace; in any
+// other store they cause ErrInvalidVersion. The view closes together with the store. It
+// needs no cleanup, so a program may make one for each request. In the view's errors,
+// Provider is the store's Provider, a slash and prefix, shortened if that is too long.
+// The service's own messages contain the keys as they are stored.
 //
-// The shard of a key depends on the [Group] of the key as it is stored. If prefix
-// contains "::" after its first byte, the whole namespace is in one shard. The key as it
-// is stored also decides whether it is an [Info].ReservedKey.
+// The [Group] of a key, and so its shard, depend on the key as it is stored, with
+// prefix. If prefix contains "::" after its first byte, the whole namespace is in one
+// shard. [Info].ReservedKey also applies to the key as it is stored.
 //
-// Namespace returns ErrInvalidKey if prefix is not legal, or so long that no key
-// fits after it.
+// Namespace returns ErrInvalidKey if prefix is not legal, or so long that no key fits
+// after it.
 func (s *Store) Namespace(prefix string) (*Store, error) {
 	const op = "namespace"
 	if prefix == "" {
@@ -39,7 +39,7 @@ func (s *Store) Namespace(prefix string) (*Store, error) {
 	}
 	view := *s
 	view.updates = new(updates)
-	// The view has nothing to close: its link is the link of the store's driver.
+	// The view has nothing of its own to close: it shares the link of the store's driver.
 	view.driver = newNamespace(s.driver, prefix)
 	view.readInfo()
 	return &view, nil
@@ -59,8 +59,8 @@ const maxNameLen = 255
 
 func newNamespace(d Driver, prefix string) *namespace {
 	info := describe(d)
-	// No prefix contains a slash, so the names of nested namespaces differ from all
-	// others.
+	// No prefix contains a slash, so names show where each prefix ends: "a:" within "a:"
+	// and the namespace "a:a:" have different names.
 	name := info.Name + "/" + prefix
 	if len(name) > maxNameLen {
 		name = fmt.Sprintf("%.64s/%.64s~%016x", info.Name, prefix, hash(info.Name, prefix))
@@ -124,7 +124,7 @@ func (n *namespace) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record,
 	}
 }
 
-// within returns req with the stored range.
+// The method within returns req with the prefix added to its bounds.
 func (n *namespace) within(req ScanRequest) ScanRequest {
 	req.From, req.To = n.prefix+req.From, n.prefix+req.To
 	return req
@@ -139,7 +139,7 @@ func (n *namespace) Write(ctx context.Context, req WriteRequest) (Outcome, error
 
 func (n *namespace) WriteMany(ctx context.Context, req WriteManyRequest) []WriteResult {
 	results := n.driver.WriteMany(ctx, n.stored(req))
-	for i := range results { // results is ours to change: drivers do not keep it
+	for i := range results { // drivers do not keep the results, so this method may change them
 		results[i].Found = n.strip(results[i].Found)
 		results[i].Err = n.stripError(results[i].Err)
 	}
@@ -156,7 +156,7 @@ func (n *namespace) WriteAtomic(ctx context.Context, req WriteManyRequest) (Atom
 	return out, n.stripError(err)
 }
 
-// stored returns req with the stored keys.
+// The method stored returns req with the prefix added to its keys.
 func (n *namespace) stored(req WriteManyRequest) WriteManyRequest {
 	writes := make([]Write, len(req.Writes))
 	for i, w := range req.Writes {
@@ -174,8 +174,8 @@ func (n *namespace) strip(rec Record) Record {
 	return rec
 }
 
-// stripError removes the prefix from the key of a driver's error. It changes a copy,
-// because the driver may return the same value again.
+// stripError removes the prefix from the Key of a driver's error. It changes a copy,
+// because the driver may return the same error again.
 func (n *namespace) stripError(err error) error {
 	if own, ok := err.(*Error); ok && own.Key != "" {
 		e := *own

@@ -14,7 +14,7 @@ const fuzzedCalls = 22
 // fuzzed is the result of a call in FuzzNamespace.
 type fuzzed struct {
 	err  error
-	keys []string // and values
+	keys []string // keys, values and expiries of entries, or cursors
 	n    int
 }
 
@@ -30,9 +30,10 @@ func errorKeys(err error) []string {
 	return nil
 }
 
-// membersOf returns keys of the group of key, in the namespace and in the store. It returns
-// key alone if there are no others: the end of a namespace and the beginning of a key may
-// form a group.
+// membersOf returns three keys of one group, usually the group of key, for one AtomicWrite
+// in the namespace. It returns only key if such an AtomicWrite would be refused, because a
+// key is too long or because the keys, as they are stored with the namespace's prefix, are
+// in several groups.
 func membersOf(ns kv.Info, key, other string) []string {
 	group := kv.Group(key)
 	members := []string{group + "::a", group + "::a" + other, group + "::z" + other}
@@ -44,12 +45,11 @@ func membersOf(ns kv.Info, key, other string) []string {
 	return members
 }
 
-// fuzzWrites makes the calls of FuzzNamespace that write several keys of a group, or that
-// read before they write.
+// fuzzWrites makes one of the calls of kind 10 and higher of FuzzNamespace.
 func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, members []string) (r fuzzed) {
 	ctx, group := t.Context(), kv.Group(key)
-	// current returns the condition that the entry under a key has its present version, or
-	// that there is none.
+	// current returns a condition that holds now: IfVersion for an entry, or IfNotExists if
+	// there is none.
 	current := func(key string) kv.ConditionOption {
 		if entry, err := s.Get(ctx, key); err == nil {
 			return kv.IfVersion(entry.Version)
@@ -91,7 +91,7 @@ func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, 
 			}
 			return kv.TouchOp(key, kv.TTL(time.Duration(1+value)*time.Second))
 		})
-	case 14: // keys of several groups, or the same key twice
+	case 14: // usually keys of several groups, or the same key twice
 		_, r.err = s.AtomicWrite(ctx, kv.PutOp(key, []byte{value}), kv.PutOp("-"+other, []byte{value}))
 	case 15:
 		_, r.err = s.Touch(ctx, key, kv.TTL(time.Duration(1+value)*time.Second))
@@ -128,7 +128,7 @@ func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, 
 			r.entry(entry)
 		}
 	case 21:
-		if value < 128 { // not every time, or most programs would end early
+		if value < 128 { // or else DeletePrefix would make the namespace empty too often
 			r.keys = scanned(t, s.Scan(ctx, group+"::", kv.KeysOnly()))
 			return r
 		}
@@ -136,7 +136,7 @@ func fuzzWrites(t *testing.T, s *kv.Store, kind, value byte, key, other string, 
 			r.n, r.err = s.DeletePrefix(ctx, "")
 			return r
 		}
-		keys := scanned(t, s.Scan(ctx, "")) // a store that is no namespace refuses it
+		keys := scanned(t, s.Scan(ctx, "")) // only a namespace accepts DeletePrefix of ""
 		r.n, r.err = len(keys), s.DeleteMany(ctx, keys)
 	}
 	return r

@@ -15,8 +15,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// neighbours are keys of a store right before and after the namespace "ns:". They
-// do not belong to it.
+// neighbours are keys of a store that sort before and after the keys of the namespace
+// "ns:". They do not belong to the namespace.
 var neighbours = []string{"-", "n", "ns", "ns-", "ns.", "ns9", "ns_", "nsa", "nt", "z", "zz"}
 
 func TestNamespaceConformance(t *testing.T) {
@@ -26,8 +26,8 @@ func TestNamespaceConformance(t *testing.T) {
 			t.Parallel()
 			conformance.Run(t, conformance.Config{New: func(ctx context.Context) (*kv.Store, error) {
 				store, full := memkv.New(), strings.Join(prefixes, "")
-				// Keys next to the keys of the cases: shorter, one byte lower, and
-				// one byte higher.
+				// These keys are next to the keys of the namespace: one is shorter, one has
+				// a lower byte, and one has a higher byte.
 				for _, key := range []string{full[:len(full)-1] + "-", full[:len(full)-1] + "zz", full[:len(full)-1]} {
 					if key == "" || strings.HasPrefix(key, full) {
 						continue
@@ -145,7 +145,7 @@ func TestNamespaceVersions(t *testing.T) {
 	}
 }
 
-// A cursor is a position: it works in any view, and never leaves it.
+// A cursor is a position: it works in any view, and never leads out of the view.
 func TestNamespaceCursors(t *testing.T) {
 	t.Parallel()
 	ctx, store := t.Context(), memkv.New()
@@ -173,7 +173,8 @@ func TestNamespaceCursors(t *testing.T) {
 	}
 }
 
-// storedErrors returns every kind of error that names keys.
+// storedErrors is a driver whose reads and batches fail with an error that names a key as it
+// is stored.
 type storedErrors struct{ kv.Driver }
 
 var errStored = &kv.Error{Key: "ns:a", Kind: kv.ErrThrottled}
@@ -241,9 +242,9 @@ func TestNamespaceClosesWithItsStore(t *testing.T) {
 	}
 }
 
-// FuzzNamespace runs a program of operations in a namespace of one store and in a
-// store of its own. The results must be the same, and the other keys of the first
-// store must stay as they are.
+// FuzzNamespace runs the same operations in a namespace of one store and in a second
+// store. The results must be the same, and the other keys of the first store must not
+// change.
 func FuzzNamespace(f *testing.F) {
 	f.Add("ns:", []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})
 	f.Add("-", []byte("put and scan and delete"))

@@ -43,65 +43,67 @@ type VersionOption interface {
 // ScanOption is an option of Scan: [Limit], [From], [After], [Before] or [KeysOnly].
 type ScanOption interface{ scanOption() }
 
-// PageOption is an option of ScanPage: [From], [After], [Before] or [KeysOnly]. It is a
-// ScanOption as well.
+// PageOption is an option of ScanPage: [From], [After], [Before] or [KeysOnly]. It is
+// also a ScanOption.
 type PageOption interface {
 	ScanOption
 	pageOption()
 }
 
-// RangeOption is an option of Count: [From], [After] or [Before]. It is a PageOption as
-// well.
+// RangeOption is an option of Count: [From], [After] or [Before]. It is also a
+// PageOption.
 type RangeOption interface {
 	PageOption
 	rangeOption()
 }
 
-// TTL lets the entry expire d from now, rounded up to the millisecond. The call returns
+// TTL makes the entry expire d from now, rounded up to the millisecond. The call returns
 // ErrInvalidOption if d is less than a millisecond, or if [ExpiresAt] would refuse the
-// instant. So TTL(30), which is 30 nanoseconds, is an error: its unit was forgotten.
+// instant. For example, TTL(30) is an error, because it means 30 nanoseconds.
 func TTL(d time.Duration) ExpiryOption { return ttlOption(d) }
 
-// TTLIfNew is [TTL] for an entry that Increment creates. An existing entry keeps its
-// expiry, so that a window of time ends as planned.
+// TTLIfNew is like [TTL], but only for an entry that Increment creates. An existing entry
+// keeps its expiry, so a counter of a time window expires when the window ends.
 func TTLIfNew(d time.Duration) IncrementOption { return ttlIfNewOption(d) }
 
-// ExpiresAt lets the entry expire at t, rounded up to the millisecond. The call returns
-// ErrInvalidOption unless t is later than the store's clock and the Unix epoch, and at
-// most [MaxExpiry]. The zero time means no expiry. It is the ExpiresAt of an Entry that
-// does not expire.
+// ExpiresAt makes the entry expire at t, rounded up to the millisecond. t must be later than
+// the store's clock and the Unix epoch, and not later than [MaxExpiry]. Otherwise the call
+// returns ErrInvalidOption. The zero time means no expiry, as in the ExpiresAt of an Entry
+// that does not expire.
 func ExpiresAt(t time.Time) ExpiryOption { return expiresAtOption(t) }
 
-// IfNotExists lets a write succeed only if the key is absent or expired. Otherwise the
-// write returns ErrConditionFailed.
+// IfNotExists makes a write succeed only if the key is absent or its entry has expired.
+// Otherwise the write returns ErrConditionFailed.
 func IfNotExists() ConditionOption { return ifNotExistsOption{} }
 
-// IfVersion lets a write succeed only if the entry is still in the state that v names:
+// IfVersion makes a write succeed only if the entry is still in the state that v names:
 // not replaced, touched, deleted, re-created or expired. Otherwise the write returns
-// ErrConditionFailed. If v is not a version of this key on this provider, it returns
-// ErrInvalidVersion.
+// ErrConditionFailed. If v is not a version of this key on this provider, the write
+// returns ErrInvalidVersion.
 func IfVersion(v Version) VersionOption { return ifVersionOption{v} }
 
 // Limit ends the scan after n entries. If n is not positive, the scan yields
 // ErrInvalidOption.
 func Limit(n int) ScanOption { return limitOption(n) }
 
-// After starts the scan after key, which need not exist nor have the scan's prefix. If
-// a cursor of ScanPage is later, the scan starts after the cursor. An empty key means
-// the start. The scan yields ErrInvalidKey if key is not legal.
+// After starts the scan after key, which need not exist or have the scan's prefix. If the
+// cursor of ScanPage is after key, the scan starts after the cursor. An empty key means no
+// bound. If key is not legal, Scan yields ErrInvalidKey, and ScanPage and Count return it.
 func After(key string) RangeOption { return afterOption{key} }
 
-// From starts the scan at key, which need not exist nor have the scan's prefix. The
-// latest of From, After and a cursor counts. An empty key means the start. The scan
-// yields ErrInvalidKey if key is not legal.
+// From starts the scan at key, which need not exist or have the scan's prefix. With
+// several of From, After and a cursor, the scan starts at the highest of these positions.
+// An empty key means no bound. If key is not legal, Scan yields ErrInvalidKey, and ScanPage
+// and Count return it.
 func From(key string) RangeOption { return fromOption{key} }
 
-// Before ends the scan before key, which need not exist nor have the scan's prefix. An
-// empty key means the end. The scan yields ErrInvalidKey if key is not legal.
+// Before ends the scan before key, which need not exist or have the scan's prefix. An
+// empty key means no bound. If key is not legal, Scan yields ErrInvalidKey, and ScanPage and
+// Count return it.
 func Before(key string) RangeOption { return beforeOption{key} }
 
 // KeysOnly leaves the Value of the entries nil, and sets everything else. Values are
-// not transferred where the service can avoid it.
+// not transferred if the service can leave them out.
 func KeysOnly() PageOption { return keysOnlyOption{} }
 
 type (
@@ -186,8 +188,8 @@ func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan write
 			return plan, &Error{Kind: ErrInvalidOption, Err: errors.New("there must be at most one of TTL and ExpiresAt, and one of IfNotExists and IfVersion")}
 		}
 	}
-	// If the version's entry has expired, report that. A caller that passes on the
-	// entry's expiry would otherwise get an error about an expiry in the past.
+	// An old version is reported before an invalid expiry. A caller may pass on the version
+	// and the expiry of an entry that has expired. The error must then be about the version.
 	if plan.cond.Kind == CondVersion && (expired(version.expires, plan.now) || version.replaced()) {
 		return plan, errOldVersion()
 	}
@@ -195,7 +197,8 @@ func planWrite[O any](s *Store, key string, now time.Time, opts []O) (plan write
 	return plan, err
 }
 
-// touch completes the plan of a touch, which needs an expiry and an entry.
+// touch completes the plan of a touch. It returns an error if there is no expiry option.
+// Without IfVersion, a touch needs an entry that has not expired.
 func (p *writePlan) touch() *Error {
 	if !p.expiring {
 		return &Error{Kind: ErrInvalidOption, Err: errors.New("the touch has no expiry; want TTL or ExpiresAt")}
@@ -206,8 +209,8 @@ func (p *writePlan) touch() *Error {
 	return nil
 }
 
-// expiry returns the instant of a TTL or a time, at most one of which is set, in
-// milliseconds.
+// expiry returns the expiry in milliseconds: the argument at, or now+ttl, or 0 if at and ttl
+// are both zero. It returns an error if both are set, or if the result cannot be an expiry.
 func expiry(ttl time.Duration, at, now time.Time) (int64, *Error) {
 	switch {
 	case ttl != 0 && !at.IsZero():

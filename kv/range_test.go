@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// lastBefore divides all keys into those below a key and the others.
+// A key is at most lastBefore(k) if and only if it is less than k.
 func TestLastBefore(t *testing.T) {
 	t.Parallel()
 	keys := []string{""}

@@ -12,7 +12,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// reserving is a driver that cannot hold the key "ns:.", and counts what reaches it.
+// reserving wraps a driver so that it cannot store the key "ns:.". It counts the calls that
+// reach the driver.
 func reserving(calls *int) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
 		info := d.Info()
@@ -46,8 +47,9 @@ func (d *observing) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (k
 	return d.Driver.WriteAtomic(ctx, req)
 }
 
-// The rule: a key that the driver cannot hold is ErrInvalidKey in every operation, before
-// any I/O and with the driver's name, by the key as it is stored.
+// The rule: a read or a write of a key that the driver cannot store returns ErrInvalidKey,
+// before any I/O and with the driver's name. Such a key may be a prefix or a bound of a scan.
+// In a namespace, the key as it is stored decides, with the namespace's prefix.
 func TestReservedKey(t *testing.T) {
 	t.Parallel()
 	ctx, calls := t.Context(), 0

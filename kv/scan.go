@@ -11,18 +11,20 @@ import (
 	"sync/atomic"
 )
 
-// scanPage is the number of records that a scan without a limit requests from each
-// shard at a time. A shard that reads ahead sends them in scanParts parts. It requests
-// the next page while about one page, or scanBytes of values, waits to be merged. So
-// at most two pages of a shard are in memory. If one value is larger than a part's
-// share of scanBytes, only one part waits.
+// scanPage is the number of records that a scan without a limit requests from a shard
+// at a time. A scan of several shards reads each shard in a goroutine (shardReader.read), and
+// merges the records. If the scan reads ahead, this goroutine divides each page into scanParts
+// parts. It requests the next page while about one page, or scanBytes of values, waits to be
+// merged. So at most two pages of a shard are in memory. A part with a large value (see
+// isLarge) is sent to the merge only when no other part of its shard waits.
 const (
 	scanPage  = 640
 	scanBytes = 1 << 20
 	scanParts = 8
 
-	// largeFetches is the number of shards that are read at once after the first large
-	// value. A client holds a page several times while it decodes it.
+	// largeFetches is the greatest number of shards that are read at the same time after the
+	// first large value. It limits memory, because an SDK holds several copies of a page
+	// while it decodes the page.
 	largeFetches = 4
 )
 
@@ -30,11 +32,12 @@ const (
 // of the key. The empty prefix matches every key. Scan fetches as the loop goes on,
 // and stops when the loop ends. It yields each entry that lives throughout the scan
 // exactly once. Entries that are written or expire meanwhile may or may not be
-// yielded: a scan is no snapshot. The loop's body may use the store.
+// yielded: a scan is not a snapshot. The loop's body may use the store.
 //
-// An error with an Entry that has a Key is about that entry alone: skykv did not write
-// it, so the error matches ErrIncompatible, and the loop may go on. An error with an
-// empty Key ends the scan. A new scan with After continues after the last key.
+// An error with an Entry that has a Key is about that entry alone. It matches
+// ErrIncompatible, because skykv did not write the entry or the entry is damaged. The
+// loop may go on. An error with an empty Key ends the scan. A new scan with [After] can
+// continue after the last key.
 func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) iter.Seq2[Entry, error] {
 	const op = "scan"
 	return func(yield func(Entry, error) bool) {
@@ -79,13 +82,14 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 	}
 }
 
-// ScanPage returns the first limit entries of a [Store.Scan] after cursor. The cursor
-// is the Next of the page before, or empty for the first page. A page is shorter than
-// limit only when the scan ended. Page.Next is empty exactly then.
+// ScanPage returns the next entries of a [Store.Scan] after cursor, at most limit of them.
+// The cursor is the Next of the previous page, or empty for the first page. If ScanPage
+// returns no error, Page.Next is empty if and only if no entries follow. Only the last page
+// can then have fewer entries than limit.
 //
-// On an error the page holds the entries read so far, and Next is the position
-// reached: the program can try again from there. If an entry that skykv did not write
-// ends the page, Next is the position after that entry.
+// On an error, the page holds the entries that were read so far, and Next is the position
+// after them, so that the program can try again from there. If an entry that skykv did not
+// write ends the page, Next is the position after that entry.
 func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...PageOption) (Page, error) {
 	const op = "scan"
 	page := Page{Next: cursor}
@@ -113,7 +117,8 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	req.Stale = s.stale
 	req.Now = s.now().UnixMilli()
 	page.Entries = make([]Entry, 0, min(limit, scanPage))
-	// One more live record after limit, whatever its key, shows that the scan goes on.
+	// When the page is full, one more record that has not expired or cannot be read shows
+	// that entries follow. The key of this record does not matter.
 	full := false
 	for rec, err := range s.records(c.ctx, req, limit, &full) {
 		gone := err == nil && expired(rec.Expires, s.now().UnixMilli())
@@ -142,12 +147,12 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 	return page, nil
 }
 
-// scanRequest returns the request for the keys that start with prefix, within the
-// bounds of a plan. Its shard is the one that has all these keys, or else the first.
+// scanRequest returns the request for the keys that start with prefix, within the bounds
+// of a plan. If one shard has all these keys, the request is for that shard alone.
 func (s *Store) scanRequest(prefix string, plan scanPlan) ScanRequest {
 	req := ScanRequest{From: max(prefix, firstKey, plan.from), To: prefix + afterKeys, WithValue: plan.withValue, MaxValueLen: s.info.MaxValueLen}
 	if plan.after != "" {
-		// The lowest key after it: its bytes and the lowest byte.
+		// The lowest key after plan.after is plan.after followed by the lowest byte.
 		req.From = max(req.From, plan.after+firstKey)
 	}
 	if plan.before != "" {
@@ -161,22 +166,23 @@ func (s *Store) scanRequest(prefix string, plan scanPlan) ScanRequest {
 	return req
 }
 
-// lastBefore returns a text that is less than key and not less than any key below it.
+// lastBefore returns a string that is less than key. Every legal key that is less than key
+// is at most that string.
 func lastBefore(key string) string {
 	i := len(key) - 1
 	if at := strings.IndexByte(KeyAlphabet, key[i]); at > 0 {
 		return key[:i] + KeyAlphabet[at-1:at] + afterKeys
 	}
-	return key[:i] // a longer text is not less than key
+	return key[:i] // keys that begin with these bytes, and are longer, are not less than key
 }
 
-// records yields the records of req, merged in order of their keys: from one shard if
-// req is for that shard alone, otherwise from all shards. It reads about want records,
-// from all shards at once. If want is 0, it reads all records, ahead of the loop.
-// Errors are as in [Driver].Scan.
+// records yields the records of req in ascending order of their keys. It reads one shard
+// if req is for that shard alone, and otherwise all shards at once. want is about the number
+// of records that the loop will take, or 0 if it will take all of them. Errors are as in
+// [Driver].Scan.
 //
-// After the loop has set *full, the order of the rest does not matter to it. Records
-// that were already read then come before any that must be fetched.
+// When the loop has set *full, the loop no longer depends on the order. records then yields the
+// records that were already read before it fetches others.
 func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bool) iter.Seq2[Record, error] {
 	if req.From > req.To {
 		return func(func(Record, error) bool) {}
@@ -186,8 +192,8 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 		n = 1
 	}
 	mean := float64(want) / float64(n)
-	// Keys are spread at random. With three standard deviations above the mean, few
-	// shards run out before there are want records.
+	// Keys are spread over the shards at random. If each shard fetches three standard
+	// deviations more than the mean, few shards run out before there are want records.
 	share := mean + 3*math.Sqrt(mean)
 	ahead := want == 0 || share > scanPage
 	req.Limit = scanPage
@@ -211,7 +217,7 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 			req := req
 			req.Shard = i
 			waiting, part := scanParts, scanPage/scanParts
-			if !ahead { // shares are whole numbers with a sum of n*share
+			if !ahead { // rounded so that the limits of all shards add up to n*share
 				req.Limit = max(1, int(share*float64(i+1))-int(share*float64(i)))
 				waiting, part = 1, req.Limit
 			}
@@ -222,11 +228,11 @@ func (s *Store) records(ctx context.Context, req ScanRequest, want int, full *bo
 	}
 }
 
-// shard yields the driver's records of one shard, and checks them. Keys that are
-// outside the range or not in order end the scan: otherwise the merge would lose
-// entries, and a scan might never end. A name that is not a legal key is not from a
-// store, and shard skips it. A key that belongs to another shard is an error with that
-// key, since gets do not find it there.
+// shard yields the driver's records of one shard, and checks them. A key outside the
+// range or out of order ends the scan with an error. Otherwise the merge would lose
+// entries, and a scan might never end. shard skips names that are not legal keys or are
+// reserved, because no store wrote them. For a key that belongs to another shard, it yields an
+// error with that key, because gets do not find the record.
 func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		last := ""
@@ -253,9 +259,9 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 	}
 }
 
-// merge yields the records of the shards in ascending order of their keys, until *full
-// is set. It ends at a shard that failed: records of other shards must not come before
-// the ones that could not be read.
+// merge yields the records of the shards, in ascending order of their keys as long as
+// *full is not set. If a shard fails, merge yields its error and ends, because the next records
+// of other shards may have higher keys than the records that could not be read.
 func merge(ctx context.Context, shards []*shardReader, full *bool, yield func(Record, error) bool) {
 	heap := make([]*shardReader, 0, len(shards)) // by the shards' next keys
 	empty := shards
@@ -309,10 +315,10 @@ func siftDown(heap []*shardReader, i int) {
 	}
 }
 
-// shardReader passes the records of one shard from the goroutine that reads them to
-// the goroutine that merges them, a part of a page at a time.
+// shardReader passes the records of one shard, part by part, from the goroutine that
+// reads them to the goroutine that merges them.
 type shardReader struct {
-	ahead bool // read the next part before it is asked for
+	ahead bool // read the next part before the merge needs it
 	parts chan shardPart
 	more  chan struct{} // requests the next part, unless ahead
 
@@ -325,18 +331,18 @@ type shardReader struct {
 	at    int // the next record of part
 	begun bool
 	ended bool
-	err   error // why the shard ended early
+	err   error // the error that ended the shard, if any
 }
 
-// turns limits the number of shards of a scan that are read at once. It does so only
-// after needed is set.
+// turns limits the number of shards of a scan that are read at once. There is no limit until
+// a reader finds the first large value and sets needed.
 type turns struct {
 	needed atomic.Bool
 	slots  chan struct{}
 }
 
-// begin waits for a turn, if turns are needed, and reports whether the caller must end
-// one.
+// begin waits for a turn if the field needed is set. It reports whether the caller now has a
+// turn. The caller passes that result to end.
 func (t *turns) begin(ctx context.Context) bool {
 	if !t.needed.Load() {
 		return false
@@ -365,14 +371,15 @@ type shardPart struct {
 	records []shardRecord
 	bytes   int // of the values
 	last    bool
-	err     error // why it is the last
+	err     error // the error that ended the shard, if any
 }
 
-// read sends the records in parts, until they end, one fails or ctx ends. A part has
-// size records, or fewer with the part's share of scanBytes.
+// read sends the records in parts, until the records end, the scan fails or ctx ends. The
+// argument size is the number of records of a part. A part has fewer records if their values
+// reach the part's share of scanBytes, or if it is the last part.
 func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error], size int) {
 	var part []shardRecord
-	bytes, mine := 0, false // whether this shard has a turn
+	bytes, mine := 0, false // mine: this shard has a turn
 	defer func() { r.turns.end(mine) }()
 	for rec, err := range records {
 		if err != nil && rec.Key == "" {
@@ -396,11 +403,13 @@ func (r *shardReader) read(ctx context.Context, records iter.Seq2[Record, error]
 	r.send(ctx, shardPart{records: part, bytes: bytes, last: true})
 }
 
-// isLarge reports whether a part has a large value: it is longer than twice its share
-// of scanBytes.
+// isLarge reports whether a part of this many bytes has a large value. A part is complete
+// when it reaches its share of scanBytes, so only a value that is larger than the share
+// can make the part longer than two shares.
 func (r *shardReader) isLarge(bytes int) bool { return bytes > 2*scanBytes/cap(r.parts) }
 
-// send sends a part. A part with a large value waits until no other part waits.
+// send sends a part, and reports whether it could do so before ctx ended. It sends a part
+// with a large value only when no other part waits.
 func (r *shardReader) send(ctx context.Context, part shardPart) bool {
 	for r.waiting.Load() > 0 && r.isLarge(part.bytes) {
 		select {
@@ -431,8 +440,8 @@ func (r *shardReader) wait(ctx context.Context) bool {
 	}
 }
 
-// fill receives the next part, and reports whether it has a record. If not, the shard
-// has ended, with err if that is set.
+// fill receives the next part that has records, and reports whether there is one. If not,
+// the shard has ended, and r.err is the error that ended it, if any.
 func (r *shardReader) fill(ctx context.Context) bool {
 	r.part, r.at = nil, 0
 	for len(r.part) == 0 && !r.ended {
@@ -458,9 +467,8 @@ func (r *shardReader) fill(ctx context.Context) bool {
 	return len(r.part) > 0
 }
 
-// before reports whether r's next record comes before the next record of other. If
-// both have the same key, the record in the right shard comes before the error about
-// the wrong shard.
+// The method before reports whether r's next record comes before the next record of other. If
+// both have the same key, one of them is in the wrong shard: its error comes after the record.
 func (r *shardReader) before(other *shardReader) bool {
 	a, b := &r.part[r.at], &other.part[other.at]
 	return a.Key < b.Key || a.Key == b.Key && a.err == nil && b.err != nil

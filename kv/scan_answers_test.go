@@ -18,7 +18,7 @@ import (
 type answering struct {
 	kv.Driver
 	shards [][]string
-	honest bool // it stays within the range
+	honest bool // yields only keys within the range
 }
 
 func (d answering) Info() kv.Info {
@@ -43,8 +43,8 @@ func (d answering) Scan(_ context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// scanWith returns the result of a scan of these keys: the keys without an error,
-// the keys with one, and the last error.
+// scanWith returns the result of a scan of these keys: the keys that were yielded
+// without an error, the keys that were yielded with an error, and the last error.
 func scanWith(t *testing.T, prefix string, shards [][]string) (keys, beside []string, last error) {
 	t.Helper()
 	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return answering{d, shards, false} }))
@@ -87,7 +87,8 @@ func TestScansBelieveNoWrongOrder(t *testing.T) {
 	}
 }
 
-// A misplaced record is named, and does not hide an entry in the right shard.
+// A scan yields an error with the key of a record that is in the wrong shard. It also yields
+// the entry of that key in the right shard.
 func TestMisplacedRecords(t *testing.T) {
 	t.Parallel()
 	var own [2][]string // keys of each shard
@@ -126,7 +127,7 @@ func TestMisplacedRecords(t *testing.T) {
 	}
 }
 
-func TestTextsThatAreTooLongAreNotDecoded(t *testing.T) { // alone, since it counts allocations
+func TestTextsThatAreTooLongAreNotDecoded(t *testing.T) { // not parallel, because it counts allocations
 	store := memkv.New()
 	huge := strings.Repeat("A", 10<<20)
 	page := func() error { _, err := store.ScanPage(t.Context(), "", 1, huge); return err }

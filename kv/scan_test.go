@@ -15,8 +15,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// sharded spreads the records of a driver over shards. It counts what scans read:
-// pages, rounds of pages, and records.
+// sharded spreads the records of a driver over shards. It counts the pages and records
+// that scans read, and the scans under way.
 type sharded struct {
 	kv.Driver
 	shards   int
@@ -147,8 +147,8 @@ func TestScanMergesShards(t *testing.T) {
 	}
 }
 
-// A page of a sharded store cannot know which shards its entries are in. The
-// number of extra records and of rounds is limited.
+// ScanPage cannot know in which shards the entries of a page are, so it must read more
+// records than it returns. The numbers of records and of round trips are limited.
 func TestPagesReadLittleMoreThanTheyReturn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -198,15 +198,15 @@ func TestFirstEntryAfterOneRoundTrip(t *testing.T) {
 	})
 }
 
-// While a slow loop runs, the shards are read ahead, but only up to a limit: of
-// records where values are small, and of bytes where they are large.
+// While a slow loop runs, the shards are read ahead, but only up to a limit. The limit is
+// a number of records if the values are small, and a number of bytes if they are large.
 func TestScanReadsAheadWithinBounds(t *testing.T) {
 	t.Parallel()
 	const (
 		shards  = 4
 		page    = 640
-		perMiB  = 43 // number of the largest values
-		inShard = 2  // pages in memory
+		perMiB  = 43 // number of values of MaxValueLen in a mebibyte, rounded up
+		inShard = 2  // greatest number of pages of a shard in memory
 	)
 	for _, c := range []struct{ valueLen, entries, page int }{
 		{0, 12_000, page},
@@ -229,7 +229,7 @@ func TestScanReadsAheadWithinBounds(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					synctest.Wait() // until the shards have read what they may
+					synctest.Wait() // until the shards have read as far ahead as they may
 					n := int(d.records.Load())
 					if n <= shards*c.page {
 						t.Errorf("rule: shards are read ahead; %d records were read, which is at most one page of each", n)

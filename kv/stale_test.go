@@ -41,7 +41,7 @@ func TestStaleReads(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		call func(s *kv.Store) error
-		want string // of a stale view
+		want string // the only request of the call in a stale view, as staleness.note writes it
 	}{
 		{"Get", func(s *kv.Store) error { _, err := s.Get(ctx, "key"); return err }, "Get true"},
 		{"Exists", func(s *kv.Store) error { _, err := s.Exists(ctx, "key"); return err }, "Get true"},

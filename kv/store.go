@@ -9,9 +9,10 @@ import (
 
 // Store is a key-value store over a [Driver]. It is safe for concurrent use.
 //
-// Every method checks its arguments before any I/O. It reads the store's clock once at
-// its start, and judges all expiries by that reading, also in retries. A scan reads the
-// clock once for every entry.
+// Every method checks its arguments before any I/O. It reads the store's clock once, at
+// its start, and decides by that reading which entries have expired, even in retries.
+// There are two exceptions: scans and DeletePrefix read the clock for every entry, and
+// updates read it each time before they call their functions.
 type Store struct {
 	driver Driver
 	info   Info
@@ -23,7 +24,7 @@ type Store struct {
 	maxValue int   // see MaxValue; 0 if not set
 	refused  error // the error of an invalid option; every call returns it
 
-	updates *updates // of this store alone: derived stores have another driver or clock
+	updates *updates // of this store alone: a derived store may have another driver or clock
 }
 
 // New returns a store over driver. It is for authors of providers. Programs use a
@@ -38,22 +39,23 @@ func New(driver Driver) *Store {
 // StoreOption is an option of With: [Clock], [MaxValue], [Stale] or [Wrap].
 type StoreOption func(*Store)
 
-// Clock replaces the clock by which the store judges and sets expiries. The default is
-// time.Now. Services delete expired entries by their own clocks, [ExpiryGrace] after
-// the expiry. So an entry that expired longer ago by the service's clock is gone, even
-// if the replaced clock is slower.
+// Clock replaces the clock that the store uses to set and check expiries. The default is
+// time.Now. Services delete expired entries by their own clocks, [ExpiryGrace] or more after
+// the expiry, or earlier with [Info].NoGrace. From then on an entry may be gone, even if it
+// has not expired by the store's clock. The store may call now in several goroutines at once,
+// and shortly after a call of the store has returned.
 func Clock(now func() time.Time) StoreOption {
 	return func(s *Store) { s.now = now }
 }
 
-// MaxValue sets the greatest length of the values that the store writes to n bytes, 1
-// to [MaxLargeValueLen]. The default is [MaxValueLen]. Reads have no such limit: a
-// store without MaxValue reads larger values too. Larger values cost more on services
-// that charge by size, and a scan needs more memory: see docs/services.md.
+// MaxValue makes n bytes the limit for values that the store writes. The limit can be 1 to
+// [MaxLargeValueLen]. The default is [MaxValueLen]. Reads have no such limit: a store
+// without MaxValue can read larger values. Larger values cost more on services that
+// charge by size, and a scan needs more memory: see docs/services.md.
 //
-// If n is out of range, or more than the store's driver can hold, every call of the
-// store returns ErrInvalidOption before any I/O. Middleware that is added later may
-// lower the limit: see [Store.Info].
+// If n is out of range, or more than the store's driver can hold, every read and write of
+// the store fails before any I/O. The error matches ErrInvalidOption, unless an argument is
+// invalid too. Middleware that is added later may lower the limit: see [Store.Info].
 func MaxValue(n int) StoreOption {
 	return func(s *Store) {
 		if most := s.largestValue(); n < 1 || n > most {
@@ -65,19 +67,17 @@ func MaxValue(n int) StoreOption {
 	}
 }
 
-// Stale returns a view for cheaper reads. Its Get, Exists, GetMany, Scan and ScanPage
-// may miss the writes of the last second or so, its own included. They may see
-// different keys as of different moments. A read costs half as much on DynamoDB, and
-// the same elsewhere. Writes, their conditions, Update and DeletePrefix are as in every
-// store.
+// Stale makes reads cheaper. Get, Exists, GetMany, Scan, ScanPage and Count may miss the
+// writes of the last second or so, even those of the same store. A batch or scan may see
+// different keys as of different moments. A read costs half as much on DynamoDB, and the same
+// elsewhere. Stale does not affect writes, their conditions, Update and DeletePrefix.
 func Stale() StoreOption {
 	return func(s *Store) { s.stale = true }
 }
 
-// With returns a store over the same data with the options applied in order. It does
-// not change s. Both close together: Close of either closes both. A store with only a
-// Clock needs no cleanup, so a program may make one for each request. For middleware
-// see [Wrap].
+// With returns a store over the same data, with the options applied in order. It does
+// not change s. Closing either store closes both. Unless the options include [Wrap], the
+// new store holds no resources of its own, so a program may derive one for each request.
 func (s *Store) With(opts ...StoreOption) *Store {
 	derived := *s
 	derived.updates = new(updates)
@@ -89,7 +89,7 @@ func (s *Store) With(opts ...StoreOption) *Store {
 
 // Info describes the store's driver, with the limits of this store. MaxKeyLen is never
 // zero. MaxValueLen is the greatest length of the values that the store writes:
-// [MaxValueLen] or the [MaxValue] of the store, or less if the driver holds less.
+// [MaxValueLen] or the [MaxValue] of the store, or less if the driver can store less.
 func (s *Store) Info() Info { return s.info }
 
 // describe returns the Info of a driver, with the default limits in place of zeros.
@@ -100,7 +100,7 @@ func describe(d Driver) Info {
 	return info
 }
 
-// largestValue is the greatest n of MaxValue.
+// largestValue returns the greatest n that MaxValue accepts.
 func (s *Store) largestValue() int { return min(describe(s.driver).MaxValueLen, MaxLargeValueLen) }
 
 func (s *Store) readInfo() {
@@ -114,7 +114,7 @@ func (s *Store) readInfo() {
 	}
 }
 
-// checkKey refuses keys that are not legal, and those that the driver cannot hold.
+// checkKey returns an error if key is not legal, or if the driver cannot store it.
 func (s *Store) checkKey(key string) *Error {
 	err := checkKey(key, s.info.MaxKeyLen)
 	if err == nil && s.info.ReservedKey != nil && s.info.ReservedKey(key) {
@@ -123,8 +123,8 @@ func (s *Store) checkKey(key string) *Error {
 	return err
 }
 
-// checkValue refuses values that the store must not write. If an option is invalid, it
-// returns nil, and begin returns that error.
+// checkValue returns an error if the store must not write value. If an option of the store
+// is invalid, checkValue returns nil, because begin returns the error of the option.
 func (s *Store) checkValue(value []byte) *Error {
 	if s.refused != nil {
 		return nil
@@ -139,8 +139,8 @@ func (s *Store) checkValue(value []byte) *Error {
 	return err
 }
 
-// Get reads the entry under key. It returns ErrNotFound when the key is absent
-// or its entry has expired.
+// Get reads the entry under key. It returns ErrNotFound if the key is absent or its
+// entry has expired.
 func (s *Store) Get(ctx context.Context, key string) (Entry, error) {
 	rec, err := s.get(ctx, "get", key, true)
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Store) Get(ctx context.Context, key string) (Entry, error) {
 }
 
 // Exists reports whether there is an entry under key that has not expired. The value is
-// not transferred where the service can avoid it.
+// not transferred if the service can leave it out.
 func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 	_, err := s.get(ctx, "exists", key, false)
 	if e, ok := err.(*Error); ok && e.Kind == ErrNotFound {

@@ -11,7 +11,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// closing is the driver of a store that is closed during every call.
+// closing is a driver that closes the store during every call.
 type closing struct {
 	kv.Driver
 	store *kv.Store

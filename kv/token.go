@@ -11,13 +11,13 @@ import (
 const TokenLen = 22
 
 const (
-	// countFrom is the index of the characters that count the requests of one write.
-	// The 108 bits before them are the same in all requests of the write, and differ
-	// from every other write.
+	// countFrom is the index of the last four characters, which count the attempts of one
+	// write. The 108 bits before them are the same in all attempts of a write, and differ
+	// from those of every other write.
 	countFrom = TokenLen - 4
 
-	// roundAttempts is the number of token counts that each round of a Put leaves for
-	// the driver's attempts.
+	// roundAttempts is the number of tokens of a write that the store reserves, in each of its
+	// calls of the driver, for the driver's own attempts.
 	roundAttempts = 1 << 12
 )
 
@@ -30,15 +30,14 @@ func newToken() string {
 	return string(text[:])
 }
 
-// AttemptToken returns the token that attempt n of a write stores. The argument is
-// the Token of its Record, which is the token of attempt 0. The tokens of the first
-// 4,096 attempts are distinct. The store recognises each of them as the token of that
-// write.
+// AttemptToken returns the token that attempt n of a write stores. The argument token is
+// the Token of the write's Record, which attempt 0 stores. The tokens of the first 4,096
+// attempts are distinct. The store recognises each of them as a token of that write.
 //
-// It is for drivers whose versions are tokens and which retry requests that may still
-// be applied. Such a delayed request may store its record again after another write.
-// If every attempt stores a token of its own, that record has a version that never
-// existed before. So a write that asks for a version is applied at most once.
+// AttemptToken is for drivers that use tokens as versions, and that retry requests that
+// may still be applied. A delayed request may store its record again after another write.
+// If every attempt stores a different token, that record has a version that never existed
+// before. So a write with CondVersion is applied at most once.
 func AttemptToken(token string, n int) string {
 	if n == 0 || len(token) != TokenLen {
 		return token
@@ -49,9 +48,11 @@ func AttemptToken(token string, n int) string {
 	return token[:countFrom] + base64.RawURLEncoding.EncodeToString(count[1:])
 }
 
-// SameWrite reports whether two tokens are from attempts of one write. It is for
-// drivers whose records other programs write too: an attribute of skykv that names
-// its write counts only while the record is from that write.
+// SameWrite reports whether two tokens are from attempts of the same write. It is for
+// drivers that share records with other programs. Such a driver puts a copy of the write's
+// token into each attribute that the other programs do not know. If the copy and the record's
+// token are of different writes, the attribute is left over from an earlier write, and the
+// driver ignores it.
 func SameWrite(a, b string) bool {
 	return len(a) == TokenLen && len(b) == TokenLen && a[:countFrom] == b[:countFrom]
 }

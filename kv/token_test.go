@@ -11,8 +11,8 @@ func TestAttemptTokens(t *testing.T) {
 		seen := make(map[string]int)
 		for _, round := range []int{0, 1, maxRounds - 1} {
 			for attempt := range roundAttempts {
-				// The store derives a token for the round, and the driver one
-				// for the attempt.
+				// The store derives a token for each of its calls of the driver. From it,
+				// the driver derives a token for each attempt.
 				got := AttemptToken(AttemptToken(token, round*roundAttempts), attempt)
 				if other, twice := seen[got]; twice {
 					t.Fatalf("rule: attempts have distinct tokens; attempts %[2]d and %[3]d of %[1]q have %[4]q", token, other, round*roundAttempts+attempt, got)

@@ -14,10 +14,10 @@ type Codec[T any] struct {
 	Unmarshal func([]byte) (T, error)
 }
 
-// Typed is a view of a [Store] whose values are of type T. It has the same methods
-// with the same rules and errors, and returns [ErrInvalidValue] where a value
-// cannot be encoded or decoded. Errors do not repeat the codec's message, because
-// it may quote values.
+// Typed is a view of a [Store] whose values are of type T. Its methods have the rules
+// and errors of the Store's methods. They also return [ErrInvalidValue] if a value
+// cannot be encoded or decoded. Errors do not contain the codec's message, because
+// the message may quote values.
 type Typed[T any] struct {
 	store *Store
 	codec Codec[T]
@@ -31,7 +31,7 @@ func NewTyped[T any](store *Store, codec Codec[T]) *Typed[T] {
 	return &Typed[T]{store, codec}
 }
 
-// JSON returns a view of store whose values are JSON of type T.
+// JSON returns a view of store that stores values of type T as JSON.
 func JSON[T any](store *Store) *Typed[T] {
 	return NewTyped(store, Codec[T]{
 		Marshal: func(value T) ([]byte, error) { return json.Marshal(value) },
@@ -42,7 +42,7 @@ func JSON[T any](store *Store) *Typed[T] {
 	})
 }
 
-// Store returns the store of the view, for everything that does not use values.
+// Store returns the store of the view, for methods that the view does not have.
 func (v *Typed[T]) Store() *Store { return v.store }
 
 // Get is [Store.Get].
@@ -68,11 +68,11 @@ func (v *Typed[T]) Touch(ctx context.Context, key string, opts ...TouchOption) (
 	return v.store.Touch(ctx, key, opts...)
 }
 
-// Update is [Store.Update]. If a value cannot be decoded or encoded, it returns
+// Update is [Store.Update]. If a value cannot be decoded or encoded, Update returns
 // ErrInvalidValue and changes nothing.
 func (v *Typed[T]) Update(ctx context.Context, key string, change func(old EntryOf[T], exists bool) (ChangeOf[T], error)) (EntryOf[T], error) {
 	const op = "update"
-	var latest T // the value after change
+	var latest T // the entry's value after the last call of change
 	raw := func(old Entry, exists bool) (Change, error) {
 		typed := EntryOf[T]{Key: old.Key}
 		if exists {
@@ -102,8 +102,8 @@ func (v *Typed[T]) Update(ctx context.Context, key string, change func(old Entry
 	return EntryOf[T]{Key: e.Key, Value: latest, Version: e.Version, ExpiresAt: e.ExpiresAt}, nil
 }
 
-// GetAndDelete is [Store.GetAndDelete]. If the value cannot be decoded, it deletes
-// the entry and returns ErrInvalidValue.
+// GetAndDelete is [Store.GetAndDelete]. If the value cannot be decoded, GetAndDelete
+// still deletes the entry, and returns ErrInvalidValue.
 func (v *Typed[T]) GetAndDelete(ctx context.Context, key string) (EntryOf[T], error) {
 	e, err := v.store.GetAndDelete(ctx, key)
 	if err != nil {
@@ -112,8 +112,8 @@ func (v *Typed[T]) GetAndDelete(ctx context.Context, key string) (EntryOf[T], er
 	return v.decode("get and delete", e, true)
 }
 
-// PutOp is [PutOp]. If the value cannot be encoded, AtomicWrite returns
-// ErrInvalidValue.
+// PutOp is the function [PutOp] for a value of type T. If the value cannot be encoded,
+// AtomicWrite returns ErrInvalidValue.
 func (v *Typed[T]) PutOp(key string, value T, opts ...PutOption) Op {
 	raw, err := v.codec.Marshal(value)
 	op := PutOp(key, raw, opts...)
@@ -133,7 +133,7 @@ func (v *Typed[T]) Delete(ctx context.Context, key string, opts ...DeleteOption)
 	return v.store.Delete(ctx, key, opts...)
 }
 
-// Exists is [Store.Exists]. The value may be anything.
+// Exists is [Store.Exists]. It does not decode the value.
 func (v *Typed[T]) Exists(ctx context.Context, key string) (bool, error) {
 	return v.store.Exists(ctx, key)
 }
@@ -155,8 +155,9 @@ func (v *Typed[T]) Scan(ctx context.Context, prefix string, opts ...ScanOption) 
 	}
 }
 
-// ScanPage is [Store.ScanPage]. It stops at an entry whose value cannot be
-// decoded, with an error that matches ErrInvalidValue and a Next after that entry.
+// ScanPage is [Store.ScanPage]. At an entry whose value cannot be decoded, the page
+// ends with an error that matches ErrInvalidValue, and Next is the position after
+// that entry.
 func (v *Typed[T]) ScanPage(ctx context.Context, prefix string, limit int, cursor string, opts ...PageOption) (PageOf[T], error) {
 	withValue := scansValues(opts)
 	raw, err := v.store.ScanPage(ctx, prefix, limit, cursor, opts...)
@@ -172,7 +173,7 @@ func (v *Typed[T]) ScanPage(ctx context.Context, prefix string, limit int, curso
 	return page, err
 }
 
-// Count is [Store.Count]. The values may be anything.
+// Count is [Store.Count]. It does not decode values.
 func (v *Typed[T]) Count(ctx context.Context, prefix string, opts ...RangeOption) (int, error) {
 	return v.store.Count(ctx, prefix, opts...)
 }
@@ -202,8 +203,8 @@ func (v *Typed[T]) GetMany(ctx context.Context, keys []string) (map[string]Entry
 	return entries, batchError(failed)
 }
 
-// PutMany is [Store.PutMany]. One value that cannot be encoded makes the whole
-// call fail.
+// PutMany is [Store.PutMany]. If one value cannot be encoded, PutMany returns
+// ErrInvalidValue and writes nothing.
 func (v *Typed[T]) PutMany(ctx context.Context, items []ItemOf[T]) (map[string]Version, error) {
 	raw := make([]Item, len(items))
 	for i, item := range items {
@@ -221,7 +222,7 @@ func (v *Typed[T]) DeleteMany(ctx context.Context, keys []string) error {
 	return v.store.DeleteMany(ctx, keys)
 }
 
-// DeletePrefix is [Store.DeletePrefix]. The values may be anything.
+// DeletePrefix is [Store.DeletePrefix]. It does not decode values.
 func (v *Typed[T]) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	return v.store.DeletePrefix(ctx, prefix)
 }

@@ -104,7 +104,8 @@ func unwrapFirst(err error) error {
 	return errors.Unwrap(err)
 }
 
-// A typed view changes only values that it can decode and encode.
+// The Update of a typed view returns the entry as it is after the change. It changes nothing
+// if it cannot decode the old value.
 func TestTypedUpdate(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()

@@ -12,15 +12,15 @@ import (
 // Change is the result of an update's function.
 type Change = ChangeOf[[]byte]
 
-// ChangeOf is a [Change] to a value of type T, for a [Typed] view. At most one of Leave,
-// Delete and an expiry is set.
+// ChangeOf is a [Change] to a value of type T, for a [Typed] view. At most one of TTL,
+// ExpiresAt, Persist, Leave and Delete may be set.
 type ChangeOf[T any] struct {
 	// Value is the new value, unless Leave or Delete is set.
 	Value T
 
-	// Unless one of these is set, the entry keeps its expiry, and a new entry does not
-	// expire. TTL and ExpiresAt mean what the options [TTL] and [ExpiresAt] of a Put
-	// mean. Persist removes the expiry.
+	// If none of TTL, ExpiresAt and Persist is set, an existing entry keeps its expiry, and
+	// a new entry does not expire. TTL and ExpiresAt mean what the options [TTL] and
+	// [ExpiresAt] of a Put mean. Persist removes the expiry.
 	TTL       time.Duration
 	ExpiresAt time.Time
 	Persist   bool
@@ -29,37 +29,45 @@ type ChangeOf[T any] struct {
 	Delete bool // deletes the entry if there is one
 }
 
-// Update reads the entry under key, passes it to change, and stores the result if the
-// entry is still the same. Otherwise it starts again. It returns the entry as it is
-// after the change. If there is no entry then, it returns the zero Entry with the Key.
+// Update reads the entry under key, calls the function change with the entry, and stores the
+// result if the entry has not changed meanwhile. Otherwise it starts again. Update returns
+// the entry as it is after the change. If there is no entry after the change, the result has
+// only its Key set.
 //
-// change receives the entry, which it may modify. exists is false if the key is absent
-// or its entry has expired. Update may call change several times, and in another
-// goroutine, but never after Update has returned. change must not use the same key. If
-// it returns an error, Update returns that error as it is. A panic passes on to the
-// caller of Update.
+// change may modify the entry that it receives. exists is false if the key is absent or
+// its entry has expired. Update may call change several times, and in another goroutine,
+// but never after Update has returned. change must not itself read or write the key. If
+// change returns an error, Update returns that error unchanged. If change panics, Update
+// panics too.
 //
-// Update is exact after lost responses, also between processes. The entry keeps the
-// names of its last eight updates, so each update can see whether it was applied. In
-// these cases an error may match ErrIndeterminate: other kinds of writes change the key,
-// more than eight updates of others come between an update and its lost response, the
-// entry is deleted, or the context ends.
+// change should return within a tenth of a second. If it takes longer, other updates of the
+// same key no longer wait for their turn. If more than a hundred updates then run at the same
+// time, some of them may return ErrUnavailable, and change nothing.
 //
-// Calls that wait in one store for the same key are combined into one write. An update
-// that follows another update of the same store needs no read. If a later call of the
-// same write has replaced the entry, the Version in the result matches no entry:
-// IfVersion with it is ErrConditionFailed.
+// Update is exact after lost responses, even if several processes use the same key. Unless
+// [Info].Immediate is set, the entry keeps the names of its last eight updates, so that each
+// update can see whether it was applied. An error may match ErrIndeterminate if other kinds
+// of writes change the key, if more than eight other updates follow before Update has noticed
+// that its response is lost, if the entry is deleted, or if the context ends. If the response
+// to an update that created the entry is lost, and the entry is deleted before Update has
+// read it, Update may create it again.
+//
+// Unless [Info].Immediate is set, calls of one store that wait for the same key are combined
+// into one write, and an update that follows another update of the same store usually needs
+// no read. A later call in the same write may replace the entry that an earlier call returns.
+// The entry that the earlier call returns was then never stored, and IfVersion with its
+// Version fails with ErrConditionFailed.
 func (s *Store) Update(ctx context.Context, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	return s.update(ctx, "update", key, change)
 }
 
 // Increment adds delta to the number under key, and returns the sum. An absent key
-// counts as 0. The number is stored as decimal text: "42". The entry keeps its expiry.
-// With [TTL] or [ExpiresAt] every call sets the expiry. With [TTLIfNew] only the call
-// that creates the entry sets it.
+// counts as 0. The number is stored as decimal text, such as "42". Without an option, the
+// entry keeps its expiry. With [TTL] or [ExpiresAt], every call sets the expiry. With
+// [TTLIfNew], only the call that creates the entry sets it.
 //
-// If the value is not such a text, or the sum does not fit into an int64, Increment
-// returns ErrInvalidValue and changes nothing. Everything else is as in [Store.Update].
+// If the value is not a decimal number, or the sum does not fit into an int64, Increment
+// returns ErrInvalidValue and changes nothing. All other rules of [Store.Update] apply.
 func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...IncrementOption) (int64, error) {
 	const op = "increment"
 	plan, onlyNew, invalid := planIncrement(opts)
@@ -95,8 +103,8 @@ func (s *Store) Increment(ctx context.Context, key string, delta int64, opts ...
 	return sum, nil
 }
 
-// planIncrement returns what an increment changes besides the value, nil for nothing.
-// onlyNew says that it applies only to a new entry.
+// planIncrement returns a Change with the expiry that the options set, or nil if there are no
+// options. onlyNew reports whether the plan applies only to a new entry.
 func planIncrement(opts []IncrementOption) (plan *Change, onlyNew bool, err *Error) {
 	for _, opt := range opts {
 		if plan != nil {
@@ -122,8 +130,8 @@ func planIncrement(opts []IncrementOption) (plan *Change, onlyNew bool, err *Err
 }
 
 // GetAndDelete deletes the entry under key and returns the deleted entry. Of several
-// callers only one gets it. It returns ErrNotFound when the key is absent or its entry
-// has expired. Everything else is as in [Store.Update].
+// concurrent callers, only one gets the entry. GetAndDelete returns ErrNotFound if the key
+// is absent or its entry has expired. All other rules of [Store.Update] apply.
 func (s *Store) GetAndDelete(ctx context.Context, key string) (Entry, error) {
 	const op = "get and delete"
 	var taken Entry
@@ -140,8 +148,8 @@ func (s *Store) GetAndDelete(ctx context.Context, key string) (Entry, error) {
 	return taken, nil
 }
 
-// apply returns the record that results from a change of rec, and whether there is one.
-// The record shares the change's value.
+// apply returns the record that results from a change of rec, and whether the record
+// exists after the change. The record's value is the change's value, not a copy.
 func (s *Store) apply(change Change, rec Record, exists bool, now time.Time) (Record, bool, *Error) {
 	kinds := 0
 	for _, set := range []bool{change.Leave, change.Delete, change.TTL != 0, !change.ExpiresAt.IsZero(), change.Persist} {

@@ -10,11 +10,11 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// combining returns a memkv store that says it may wait, so that updates are
-// combined.
+// combining returns a memkv store whose driver says that it may wait, so that updates
+// are combined.
 func combining() *kv.Store { return memkv.New().With(lagging(0)) }
 
-// incrementers add 1 to the number under a key.
+// incrementers are ways to add 1 to the number under a key.
 var incrementers = []struct {
 	name string
 	open func() *kv.Store

@@ -7,27 +7,27 @@ import (
 	"strings"
 )
 
-// Version names one state of one entry, for [IfVersion]. It is opaque. Two
-// versions are equal, by ==, exactly when they name the same state of the same
-// key on the same provider. The zero Version names no state.
+// Version names one state of one entry, for [IfVersion]. It is opaque. Versions
+// can be compared with ==: equal versions name the same state of the same key on
+// the same provider. The zero Version names no state.
 //
 // String and [ParseVersion] convert it for HTTP headers, forms and files.
 // MarshalText and UnmarshalText convert it for JSON.
 type Version struct {
 	provider string
 	key      uint64 // hash of the key: a version is valid for its key only
-	expires  int64  // a version ends when its entry expires
+	expires  int64  // the entry's expiry, after which no entry has the version
 	native   string
 }
 
-// versionFormat is the first byte of a version's text. The rest is, in base64url:
-// a checksum of what follows, the hash of the key, the expiry, the length of the
+// A version's text is the base64url encoding of the byte versionFormat, a checksum
+// of the bytes that follow, the hash of the key, the expiry, the length of the
 // provider's name, the name, and the native version.
 const versionFormat = 1
 
 const versionHeader = 1 + 8 + 8 + 8 + 1
 
-// maxNativeLen is more than the length of any service's native version.
+// maxNativeLen is greater than the length of any service's native version.
 // maxVersionText is the length of the longest text. Longer texts are not decoded.
 const (
 	maxNativeLen   = 1024
@@ -82,7 +82,7 @@ func ParseVersion(text string) (Version, error) {
 	return v, nil
 }
 
-// encodeText and decodeText convert cursors and versions to texts and back.
+// encodeText and decodeText convert the bytes of cursors and versions to text and back.
 
 func encodeText(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
@@ -92,12 +92,12 @@ func decodeText(text string) ([]byte, bool) {
 	return b, err == nil && !strings.ContainsAny(text, "\r\n")
 }
 
-// MarshalText returns String.
+// MarshalText returns the text of [Version.String].
 func (v Version) MarshalText() ([]byte, error) {
 	return []byte(v.String()), nil
 }
 
-// UnmarshalText is [ParseVersion], but the empty text is the zero Version.
+// UnmarshalText is like [ParseVersion], but accepts the empty text for the zero Version.
 func (v *Version) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*v = Version{}
@@ -115,13 +115,14 @@ func (s *Store) version(key string, expires int64, native string) Version {
 	return Version{provider: s.info.Name, key: hash(key), expires: expires, native: native}
 }
 
-// replacedNative is the start of the native part of a version whose state its own
-// call knows to be replaced. No service's native version begins like this.
+// replacedNative begins the native part of a version whose state was already replaced
+// when the version was returned. No service's native version begins with a
+// zero byte.
 const replacedNative = "\x00"
 
-// replacedVersion returns the version of a state that the write with this token
-// made and that another write has replaced since. No entry is in that state
-// again.
+// replacedVersion returns a version for a state that the write with this token
+// made, if another write has replaced that state, or if that state was never stored.
+// No entry is in that state, now or later.
 func (s *Store) replacedVersion(key, token string) Version {
 	return s.version(key, 0, replacedNative+token)
 }
@@ -133,7 +134,7 @@ func (s *Store) checkVersion(v Version, key string) *Error {
 	switch {
 	case v.IsZero():
 		return invalidVersion("the version is empty; want what Get, Put or a scan returned")
-	case v.native == "": // a write would have no condition
+	case v.native == "": // the write would have no condition
 		return invalidVersion("the version names no state: its driver did not report one")
 	case v.provider != s.info.Name:
 		return invalidVersion(fmt.Sprintf("the version is of a %q store; this one is %q", v.provider, s.info.Name))

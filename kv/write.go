@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// maxRounds limits how often a write starts again because the record that made its
-// condition fail was gone or expired when the store read it. Each round needs
-// another writer, so no store in practice comes near it.
+// maxRounds is the greatest number of rounds of a write or an update. There is another round if
+// another writer changed the entry first, or if the driver left the check of a record's expiry to
+// the store. In practice, few calls come near the limit.
 const maxRounds = 100
 
-// Put stores value under key in place of any entry there. [TTL] or [ExpiresAt] sets
-// the expiry. With [IfNotExists] or [IfVersion] it does so only if the condition
-// holds, and otherwise returns ErrConditionFailed. It returns the version of the
-// stored entry. Put does not keep value. A nil value is stored as the empty value.
+// Put stores value under key in place of any entry there, and returns the version of
+// the stored entry. [TTL] or [ExpiresAt] sets the expiry. With [IfNotExists] or
+// [IfVersion], Put stores the value only if the condition holds, and otherwise returns
+// ErrConditionFailed. Put does not keep value. A nil value is stored as the empty value.
 //
 // If an error does not match ErrIndeterminate, nothing was written. Conditional puts
 // are exact even after a lost response: a retry that finds the put's own write
 // succeeds. A retry may apply an unconditional put again, even after a later write
-// of somebody else.
+// by somebody else.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (Version, error) {
 	const op = "put"
 	if err := s.checkKey(key); err != nil {
@@ -41,13 +41,14 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 	return s.write(&c, op, WriteRequest{Write: Write{Kind: KindPut, Record: rec, Condition: plan.cond}, Now: plan.now})
 }
 
-// Touch sets the expiry of the entry under key with [TTL] or [ExpiresAt]. The entry
-// gets a new version. With ExpiresAt of the zero time the entry does not expire. The
-// value stays as it is, and is not transferred. Touch returns ErrNotFound when the
-// key is absent or its entry has expired. With [IfVersion] it then returns
-// ErrConditionFailed, as it does when the entry is in another state.
+// Touch sets the expiry of the entry under key with [TTL] or [ExpiresAt], and returns
+// the entry's new version. [ExpiresAt] with the zero time removes the expiry. The value
+// does not change, and is not transferred.
 //
-// Its errors and lost responses are as in a conditional [Store.Put].
+// Touch returns ErrNotFound if the key is absent or its entry has expired. With
+// [IfVersion], Touch returns ErrConditionFailed in these cases, and also if the entry is in
+// another state. The rules of a conditional [Store.Put] for errors and lost responses apply.
+// Without IfVersion, a retry may touch an entry that somebody else has put since.
 func (s *Store) Touch(ctx context.Context, key string, opts ...TouchOption) (Version, error) {
 	const op = "touch"
 	if err := s.checkKey(key); err != nil {
@@ -77,8 +78,8 @@ func (s *Store) planTouch(key string, at time.Time, opts []TouchOption) (w Write
 	return Write{Kind: KindTouch, Record: Record{Key: key, Expires: plan.expires, Token: newToken()}, Condition: plan.cond}, plan.now, nil
 }
 
-// write lets the driver carry out one put or touch under the caller's condition, and
-// decides what the results mean.
+// write passes one put or touch with the caller's condition to the driver, and decides
+// what the results mean.
 func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
 	token, asked := req.Token, req.Condition
 	mayHaveApplied := false // true after an attempt that may have been applied
@@ -112,8 +113,9 @@ func (s *Store) write(c *call, op string, req WriteRequest) (Version, error) {
 	return Version{}, s.fail(op, req.Key, errBeaten(mayHaveApplied))
 }
 
-// translate judges a condition by the record under the key. If it holds, translate
-// returns a condition that the driver can judge.
+// translate reports whether the condition holds for the record that was found. If it
+// does, translate returns a condition for the next attempt that every driver can check, or an
+// error if the driver reported no version for that condition.
 func translate(asked Condition, found Found, now int64) (cond Condition, holds bool, err error) {
 	live := found.Exists && !expired(found.Expires, now)
 	switch {
@@ -123,26 +125,26 @@ func translate(asked Condition, found Found, now int64) (cond Condition, holds b
 		return asked, true, nil
 	case live == (asked.Kind == CondAbsent):
 		return asked, false, nil
-	case found.Version == "": // a write would have no condition
+	case found.Version == "": // the next attempt would have no condition
 		return asked, false, &Error{Err: errors.New("the driver reported no version of the entry, so the entry cannot be replaced in that state")}
 	}
 	return Condition{Kind: CondVersion, Version: found.Version}, true, nil
 }
 
-// errBeaten is the error of a write before which others wrote every time.
+// errBeaten returns the error of a call that lost to other writers in all its maxRounds
+// attempts.
 func errBeaten(mayHaveApplied bool) *Error {
 	return &Error{Kind: ErrUnavailable, MayHaveApplied: mayHaveApplied, Err: errors.New("others changed the entry too often while the condition was checked")}
 }
 
-// Delete removes the entry under key. Deleting an absent key is no error. With
-// [IfVersion] Delete removes the entry only if it is still in that state, and
+// Delete removes the entry under key. Deleting an absent key is not an error. With
+// [IfVersion], Delete removes the entry only if the entry still has that version, and
 // otherwise returns ErrConditionFailed.
 //
-// If an error does not match ErrIndeterminate, nothing was deleted. When the
-// response to a conditional delete was lost and the retry finds that the condition
-// fails, the error matches ErrIndeterminate, because a delete leaves no trace of who
-// made it. A retry may apply an unconditional delete again, even after somebody
-// re-created the key.
+// If an error does not match ErrIndeterminate, nothing was deleted. If the response to
+// a conditional delete is lost, and the condition does not hold in the retry, the error
+// matches ErrIndeterminate, because a deletion leaves no trace of who made it. A retry
+// may apply an unconditional delete again, even after somebody re-created the key.
 func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) error {
 	const op = "delete"
 	if err := s.checkKey(key); err != nil {
@@ -160,7 +162,7 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) er
 	return s.delete(&c, op, key, plan.cond, plan.now)
 }
 
-// delete lets the driver carry out one deletion.
+// delete passes one deletion to the driver, and decides what the result means.
 func (s *Store) delete(c *call, op, key string, cond Condition, now int64) error {
 	w := Write{Kind: KindDelete, Record: Record{Key: key, Token: newToken()}, Condition: cond}
 	out, err := s.driver.Write(c.ctx, WriteRequest{Write: w, Now: now})
@@ -173,9 +175,9 @@ func (s *Store) delete(c *call, op, key string, cond Condition, now int64) error
 	return nil
 }
 
-// errCondition returns the error of a condition that failed. It matches
-// ErrConditionFailed or ErrNotFound, unless an earlier attempt may have been
-// applied.
+// errCondition returns the error for a condition that failed. The error matches
+// ErrConditionFailed or ErrNotFound, or only ErrIndeterminate if an earlier attempt may
+// have been applied.
 func (s *Store) errCondition(op, key string, asked ConditionKind, mayHaveApplied bool) error {
 	e := &Error{Kind: ErrConditionFailed}
 	switch {
@@ -184,7 +186,7 @@ func (s *Store) errCondition(op, key string, asked ConditionKind, mayHaveApplied
 			MayHaveApplied: true,
 			Err:            errors.New("the condition fails, but an earlier attempt, whose response was lost, may have been applied"),
 		}
-	case asked == CondLive: // a touch without a condition of its caller
+	case asked == CondLive: // a touch whose caller set no condition
 		e.Kind = ErrNotFound
 	case asked == CondAbsent:
 		e.Err = errors.New("there is an entry already")
@@ -196,9 +198,9 @@ func (s *Store) errCondition(op, key string, asked ConditionKind, mayHaveApplied
 	return s.fail(op, key, e)
 }
 
-// failWrite is fail for a write that reached the driver. The write may have been
-// applied, unless the driver returned an *Error that says otherwise and no earlier
-// attempt may have been applied.
+// failWrite is like fail, for a write that was passed to the driver. The result matches
+// ErrIndeterminate if mayHaveApplied is true, if err has MayHaveApplied set, or if err is not
+// an *Error.
 func (s *Store) failWrite(c *call, op, key string, mayHaveApplied bool, err error) error {
 	e, ok := err.(*Error)
 	if !ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// scripted returns one prepared result after another for the writes of one
-// call, like a service that loses responses and has other writers.
+// scripted returns prepared results for the writes of one call, one after another,
+// like a service that loses responses and has other writers.
 type scripted struct {
 	kv.Driver
 	t       *testing.T
@@ -22,8 +22,8 @@ type scripted struct {
 
 type answer struct {
 	out     kv.Outcome
-	own     bool // this call wrote the record that was found
-	attempt int  // the attempt that wrote it
+	own     bool // the record that was found is from this call
+	attempt int  // the attempt that wrote the record
 	err     error
 }
 
@@ -50,7 +50,7 @@ func scriptedStore(t *testing.T, answers ...answer) (*kv.Store, *scripted) {
 	return store, d
 }
 
-// anyVersion is a version of the key "k" in a scripted store.
+// anyVersion returns a version of the key "k" that a scripted store accepts.
 func anyVersion(t *testing.T, expires time.Time) kv.Version {
 	t.Helper()
 	store := memkv.New()
@@ -180,7 +180,7 @@ func (d nameless) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) 
 
 func (d nameless) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	if req.Condition.Kind == kv.CondAbsent {
-		req.Now = 0 // the store must judge the expiry
+		req.Now = 0 // no record is expired for the driver, so the store must check the expiry
 	}
 	out, err := d.Driver.Write(ctx, req)
 	out.Version, out.Found.Version = "", ""
@@ -218,7 +218,8 @@ func TestNoVersionIsNoCondition(t *testing.T) {
 	}
 }
 
-// In each round of a Put a request may arrive late.
+// If a Put calls the driver several times, each call has a new token, because any of the
+// requests may arrive late.
 func TestEachRoundHasItsToken(t *testing.T) {
 	t.Parallel()
 	gone := answer{out: kv.Outcome{Exists: true, Found: kv.Record{Key: "k", Token: "other", Version: "v1", Expires: now.UnixMilli() - 1}}}
@@ -258,8 +259,8 @@ func TestExpiredVersionIsRefusedWithoutIO(t *testing.T) {
 	version := anyVersion(t, soon)
 	store, d := scriptedStore(t)
 	store = store.With(kv.Clock(func() time.Time { return soon }))
-	// A compare-and-swap passes on the expiry that it read, which has passed as
-	// well. The error must be about the version.
+	// A compare-and-swap passes on the version and the expiry that it read. Both are now
+	// refused, and the error must be about the version.
 	_, err := store.Put(t.Context(), "k", nil, kv.IfVersion(version), kv.ExpiresAt(soon))
 	if !errors.Is(err, kv.ErrConditionFailed) {
 		t.Errorf("rule: a version whose expiry has passed is ErrConditionFailed; Put returned %v", err)

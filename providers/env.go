@@ -11,9 +11,8 @@ import (
 // EnvURL is the environment variable that [OpenEnv] reads.
 const EnvURL = "KV_URL"
 
-// OpenEnv opens the store of the URL in the environment variable KV_URL, as
-// [Open] does. If the variable is unset or empty, the error matches
-// [kv.ErrInvalidOption].
+// OpenEnv opens the store whose URL is in the environment variable KV_URL, as [Open] does.
+// If the variable is unset or empty, the error matches [kv.ErrInvalidOption].
 func OpenEnv(ctx context.Context) (*kv.Store, error) {
 	url := os.Getenv(EnvURL)
 	if url == "" {

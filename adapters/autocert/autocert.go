@@ -12,12 +12,12 @@ import (
 // Cache is an autocert.Cache. It is safe for concurrent use.
 type Cache struct{ store *kv.Store }
 
-// New returns the cache in a store. The key of an entry is [kv.EscapeKey] of its name, such as
-// "example.com_2Brsa": use a [kv.Store.Namespace].
+// New returns a cache in a store, which should be a [kv.Store.Namespace]. The key of an entry
+// is [kv.EscapeKey] of its name, such as "example.com_2Brsa".
 func New(store *kv.Store) *Cache { return &Cache{store} }
 
-// Get returns what is stored under a name, or autocert.ErrCacheMiss. A name that is too long to
-// be stored is a miss as well.
+// Get returns the data that is stored under a name. If nothing is stored there, or the name is
+// too long for the store, Get returns autocert.ErrCacheMiss.
 func (c *Cache) Get(ctx context.Context, name string) ([]byte, error) {
 	entry, err := c.store.Get(ctx, kv.EscapeKey(name))
 	switch {
@@ -35,11 +35,12 @@ func (c *Cache) Put(ctx context.Context, name string, data []byte) error {
 	return err
 }
 
-// Delete removes what is stored under a name. A name without anything is no error.
+// Delete removes the data that is stored under a name. If nothing is stored there, Delete
+// returns nil.
 func (c *Cache) Delete(ctx context.Context, name string) error {
 	err := c.store.Delete(ctx, kv.EscapeKey(name))
 	if errors.Is(err, kv.ErrInvalidKey) {
-		return nil // nothing is stored under it
+		return nil // nothing can be stored under this name
 	}
 	return err
 }

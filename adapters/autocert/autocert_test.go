@@ -92,7 +92,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// errOrdered says that the manager went on to order a certificate.
+// errOrdered says that the manager tried to order a certificate.
 var errOrdered = errors.New("a certificate would be ordered")
 
 func manager(cache autocert.Cache) *autocert.Manager {
@@ -103,7 +103,7 @@ func manager(cache autocert.Cache) *autocert.Manager {
 	}
 }
 
-// noService is the way to a service that orders no certificates.
+// noService is an HTTP transport that fails every request with errOrdered.
 type noService struct{}
 
 func (noService) RoundTrip(*http.Request) (*http.Response, error) { return nil, errOrdered }
@@ -117,7 +117,8 @@ func ecdsaHello(name string) *tls.ClientHelloInfo {
 	}
 }
 
-// Another process serves the certificates that a first one stored, by ECDSA and by RSA.
+// The rule: a second process serves the certificates that a first process stored, those for ECDSA
+// and those for RSA.
 func TestManager(t *testing.T) {
 	t.Parallel()
 	url := "file:" + filepath.ToSlash(filepath.Join(t.TempDir(), "store.db"))

@@ -10,17 +10,19 @@
 //
 // # Price
 //
-// A Get is a read, a Put or Delete a write. The manager keeps certificates in memory: it reads
-// one when it first serves the name, and writes one per renewal.
+// A Get is one read. A Put or a Delete is one write. The manager keeps certificates in memory. It
+// reads a certificate when it first serves the name, and before each renewal. It writes a
+// certificate after each order. An order usually writes a challenge too, and deletes it.
 //
 // # Caveats
 //
-// The manager reads under its lock: the first handshake of one name holds up those of others
-// for the time of a read. A handshake that asks for the TLS-ALPN challenge is read before the HostPolicy
-// is asked, whatever its name.
+// The manager reads the store under a lock. So while it reads a certificate for the first
+// handshake for a name, handshakes for other names must wait until the read ends. If a client
+// asks for the TLS-ALPN challenge, the manager does not ask the HostPolicy. It then reads the store
+// for any name, unless it has the challenge certificate of the name in memory.
 //
-// autocert does not lock. Replicas that need the same certificate at the same time each order one. The
-// package certmagic beside this one has locks.
+// autocert has no locks between processes. Replicas that need the same certificate at the same
+// time each order one. The adapter for certmagic, next to this one, has locks.
 //
 // The store holds private keys.
 package autocert

@@ -49,7 +49,8 @@ func (a *authority) Issue(_ context.Context, request *x509.CertificateRequest) (
 	return &certmagic.IssuedCertificate{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf})}, nil
 }
 
-// replica is certmagic in a process of its own.
+// replica returns a certmagic with a cache of its own, as in a separate process. It shares storage
+// and issuer with the other replicas.
 func replica(t *testing.T, storage certmagic.Storage, issuer certmagic.Issuer) *certmagic.Config {
 	t.Helper()
 	var config *certmagic.Config
@@ -64,8 +65,8 @@ func replica(t *testing.T, storage certmagic.Storage, issuer certmagic.Issuer) *
 	return config
 }
 
-// Replicas share certificates: each name is issued once, whoever wants it first, and lasts
-// when all of them restart.
+// The rule: replicas share certificates. The certificate of each name is issued once, even if all
+// replicas want it at the same time. A replica that starts later finds it, and can renew it.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	issuer := newAuthority(t)

@@ -1,5 +1,5 @@
-// Package certmagic is the Storage of [github.com/caddyserver/certmagic], and so of Caddy, over a
-// kv.Store: certificates, keys and locks that replicas share.
+// Package certmagic implements the Storage of [github.com/caddyserver/certmagic], and so of Caddy,
+// over a kv.Store. Replicas share its certificates, keys and locks.
 //
 //	files, err := store.With(kv.MaxValue(256 << 10)).Namespace("certmagic::")
 //	storage, err := certmagickv.New(files, nil)
@@ -7,36 +7,39 @@
 //
 // # Locks
 //
-// A lock is a lease of package [github.com/skykv/skykv/kv/lease]: it is renewed in the background
-// until Unlock. The lock of a process that died, or that cannot reach the store, is free for
-// those that wait a TTL and a Poll later. No clocks need to agree.
+// A lock is a lease of package [github.com/skykv/skykv/kv/lease]. It is renewed in the background
+// until Unlock. If the process that holds the lock dies, or cannot reach the store, another process
+// that waits for the lock gets it within a TTL and a Poll. No clocks need to agree.
 //
-// certmagic has no way to hear that a lock was lost. Unlock then returns an error that matches
-// lease.ErrLost, which certmagic logs.
+// certmagic cannot be told that a lock was lost. After the loss of a lock, Unlock returns an error
+// that matches lease.ErrLost, and certmagic logs the error.
 //
 // # Price
 //
-// Load, Store and Stat of a file take one request each. List, Delete, and Exists and Stat of what is
-// no file scan the keys below a path, without their values. In a namespace that ends a group, such as
-// "certmagic::", a scan takes one request for some hundred keys. Elsewhere it takes one for each
-// shard: 16. The price of a lock is that of a lease: a read and a write, a write every third of
-// the TTL, and a write at the end.
+// Load, Store and Stat of a file take one request each. List and Delete scan the keys below a path,
+// without their values. So do Exists and Stat if there is no file with the name. In a namespace
+// that ends with "::", such as "certmagic::", all keys are in one shard, and a scan takes one
+// request for several hundred keys. In other namespaces a scan takes at least one request for each
+// shard. By default, a DynamoDB table and an Azure table have 16 shards. A lock costs the same as
+// a lease: a read and a write, a write every third of the TTL, and a write at the end.
 //
 // # Caveats
 //
-// A file has up to 24 KiB less 8 bytes, which hold the time when it was written. Certificates with
-// their chains fit. For larger ones open the store with [kv.MaxValue], up to 384 KiB.
+// A file may have up to 24 KiB minus 8 bytes. The 8 bytes hold the time when the file was written.
+// Certificates with their chains fit. For larger files open the store with [kv.MaxValue], up to
+// 384 KiB.
 //
-// The key of a file is kv.EscapeKey of its name, where a slash or an underscore takes three
-// bytes. It has at most 507 bytes, less the namespace. A name has the domain twice, so one of
-// more than some 200 bytes can be too long: Store returns kv.ErrInvalidKey.
+// The key of a file is kv.EscapeKey of its name. In the key, a slash or an underscore takes three
+// bytes. The key may have 507 bytes minus the length of the namespace. The name of a file contains
+// the domain twice. So if a domain has more than some 200 bytes, the key may be too long. Store
+// then returns kv.ErrInvalidKey.
 //
-// Write international names in their ASCII form ("xn--…"): certmagic stores a certificate under that
-// form, and looks it up under the one that it was asked for.
+// Write international names in their ASCII form ("xn--…"). certmagic stores a certificate under the
+// ASCII form, but looks it up under the form that the program passes.
 //
-// Exists has no error to return. As the interface wants it, it is false when the store failed.
+// Exists cannot return an error. If the store fails, it returns false, as the interface demands.
 //
-// The record of each lock's name stays in the store, some 100 bytes.
+// For the name of each lock, a record of some 100 bytes remains in the store.
 //
 // The store holds private keys.
 package certmagic

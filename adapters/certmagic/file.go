@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// file is what is stored under a name: the time of writing in milliseconds since the Unix
-// epoch, as 8 bytes in big-endian order, and the contents.
+// file is the content of an entry: the time of writing and the contents of the file. The time
+// is stored first, in milliseconds since the Unix epoch, as 8 bytes in big-endian order.
 type file struct {
 	modified time.Time
 	contents []byte

@@ -8,14 +8,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Storage is the Storage of fiber. It is safe for concurrent use.
+// Storage is a fiber.Storage. It is safe for concurrent use.
 type Storage struct {
 	store   *kv.Store
 	timeout time.Duration
 }
 
-// New returns the storage in a store: a [kv.Store.Namespace] if Reset is going to be called. Calls
-// without a context end after timeout.
+// New returns a storage in a store. Reset works only if the store is a [kv.Store.Namespace].
+// Get, Set and Delete take at most the time timeout.
 func New(store *kv.Store, timeout time.Duration) *Storage { return &Storage{store, timeout} }
 
 // GetWithContext returns the value under a key, or nil without an error if there is no entry.
@@ -27,9 +27,10 @@ func (s *Storage) GetWithContext(ctx context.Context, key string) ([]byte, error
 	return entry.Value, err
 }
 
-// SetWithContext stores a value, which expires after expiry: 0 stands for never, and less than 0
-// deletes the key. An expiry of less than a millisecond is [kv.ErrInvalidOption]. As fiber
-// wants it, an empty key or value does nothing.
+// SetWithContext stores a value. The duration expiry is the time until the value expires. If
+// expiry is 0, the value never expires. If it is negative, the key is deleted. If it is
+// positive but less than a millisecond, the error matches [kv.ErrInvalidOption]. If the key or
+// the value is empty, SetWithContext does nothing, as fiber demands.
 func (s *Storage) SetWithContext(ctx context.Context, key string, value []byte, expiry time.Duration) error {
 	switch {
 	case key == "" || len(value) == 0:
@@ -44,13 +45,13 @@ func (s *Storage) SetWithContext(ctx context.Context, key string, value []byte, 
 	return err
 }
 
-// DeleteWithContext removes a key. A key without a value is no error.
+// DeleteWithContext removes a key. It is not an error if the key has no value.
 func (s *Storage) DeleteWithContext(ctx context.Context, key string) error {
 	return s.store.Delete(ctx, kv.HashKey(key))
 }
 
-// ResetWithContext removes every key of the namespace. A store that is no namespace is
-// [kv.ErrInvalidKey], and keeps all it has.
+// ResetWithContext removes every key of the namespace. If the store is not a namespace, it
+// removes nothing and returns [kv.ErrInvalidKey].
 func (s *Storage) ResetWithContext(ctx context.Context) error {
 	_, err := s.store.DeletePrefix(ctx, "")
 	return err
@@ -77,7 +78,8 @@ func (s *Storage) Delete(key string) error {
 	return s.DeleteWithContext(ctx, key)
 }
 
-// Reset is ResetWithContext without a timeout, since it takes as long as there are keys.
+// Reset is ResetWithContext without a timeout, because the time that it takes depends on the
+// number of keys.
 func (s *Storage) Reset() error { return s.ResetWithContext(context.Background()) }
 
 // Close does nothing. The program that opened the store closes it.

@@ -28,7 +28,7 @@ var (
 	_ fiber3.Storage = (*fiberkv.Storage)(nil)
 )
 
-// storage is one whose requests pass a network.
+// storage returns a storage and its store. The injector can make their requests fail.
 func storage(t *testing.T) (*fiberkv.Storage, *kv.Store, *faults.Injector) {
 	t.Helper()
 	in := new(faults.Injector)
@@ -169,10 +169,10 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// tester is a fiber app of either version.
+// tester sends a request to a fiber app of either version.
 type tester func(*http.Request) (*http.Response, error)
 
-// visit counts the visits of a client, which has the cookies that it got.
+// visit sends a client's request. cookies holds the cookies that the client has received so far.
 func (test tester) visit(t *testing.T, cookies *[]*http.Cookie) (status int, body string) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -1,6 +1,6 @@
-// Package gocron makes schedulers of [github.com/go-co-op/gocron/v2] share their jobs: each job
-// runs on one of them, by a Locker, or all run on a leader, by an Elector. Both are leases of
-// package [github.com/skykv/skykv/kv/lease].
+// Package gocron makes schedulers of [github.com/go-co-op/gocron/v2] share their jobs. With a
+// Locker, each run of a job is on one of the schedulers. With an Elector, all jobs run on the
+// scheduler that leads. Both use leases of package [github.com/skykv/skykv/kv/lease].
 //
 //	leases, err := lease.New(records, nil)
 //	scheduler, err := gocron.NewScheduler(
@@ -8,21 +8,23 @@
 //
 // # Price
 //
-// Locker: each scheduler reads once when a job is due. The one that runs it writes twice, and
-// once every third of the TTL while it holds the lock.
+// Locker: each scheduler reads once when a job is due. The scheduler that runs the job writes
+// twice, and once more for every third of the TTL while it holds the lock.
 //
-// Elector: IsLeader asks nothing. The leader writes every third of the TTL, and the others read
-// every Poll: with the default TTL of 15 seconds 12 writes, and 40 to 80 small reads, a minute.
+// Elector: IsLeader sends no request. The leader writes every third of the TTL: 12 times a minute
+// with the default TTL of 15 seconds. Each of the others reads once or twice per Poll: 40 to 80
+// small reads a minute with the default options.
 //
 // # Caveats
 //
-// A job is not told when its lock is lost. That happens to a process that was stopped, or that
-// cannot reach the store, for a TTL. Another scheduler may run the job then. A job that must
-// learn of the loss is for lease.Leases.Once.
+// A job is not told that its lock is lost. A process loses its locks if it is stopped, or cannot
+// reach the store, for a TTL. Another scheduler may then run the job at the same time. Use
+// lease.Leases.Once for a job that must learn of the loss.
 //
-// When a scheduler dies within a job, the others see its lock when the job is due again. They
-// run the job when it is due after that, and at least a TTL later.
+// If a scheduler dies while it runs a job, the lock of the job is not released. The next time that
+// the job is due, another scheduler may find the lock held, and skip the job. It runs the job when
+// the job is due at least a TTL later.
 //
-// Give each job a name (gocron.WithName): its lock has the same name. The default is the name of
-// the Go function. The record of each name stays in the store, some 100 bytes.
+// Give each job a name with gocron.WithName, because its lock has the same name. The default is the
+// name of the Go function. For each name, a record of some 100 bytes remains in the store.
 package gocron

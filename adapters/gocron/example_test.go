@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// Each replica of a service has such a scheduler, which runs jobs while its elector leads.
+// Each replica of a service runs this code. A replica's scheduler runs jobs while its elector leads.
 func ExampleElector() {
 	leases, err := lease.New(memkv.New(), nil)
 	if err != nil {
@@ -38,7 +38,7 @@ func ExampleElector() {
 	// this scheduler does not lead
 }
 
-// Each replica of a service has such a scheduler.
+// Each replica of a service runs this code. Each run of the job is on one of them.
 func Example() {
 	records, err := memkv.New().Namespace("lease:")
 	if err != nil {

@@ -32,7 +32,7 @@ func leasesOf(t *testing.T, store *kv.Store) *lease.Leases {
 	return leases
 }
 
-// start starts a scheduler that runs job every minute until the end of the test.
+// start starts a scheduler that runs job every minute until the scheduler is shut down.
 func start(t *testing.T, job func(), options ...gocron.SchedulerOption) gocron.Scheduler {
 	t.Helper()
 	scheduler, err := gocron.NewScheduler(options...)
@@ -58,7 +58,7 @@ func TestLockerSchedulers(t *testing.T) {
 					t.Error("rule: a job runs on one scheduler at a time")
 				}
 				runs.Add(1)
-				time.Sleep(time.Millisecond) // much less than the schedulers are apart
+				time.Sleep(time.Millisecond) // much less than the 500 ms between the schedulers
 				running.Add(-1)
 			}, gocron.WithDistributedLocker(gocronkv.NewLocker(leasesOf(t, store), 2*time.Second))))
 			time.Sleep(500 * time.Millisecond)
@@ -117,7 +117,7 @@ func TestLocker(t *testing.T) {
 			t.Errorf("rule: a lock without splay is free after Unlock; got %v", err)
 		}
 
-		// The scheduler dies, or is cut off: both look alike to the others.
+		// Both schedulers are cut off from the store, so the first one loses its lock.
 		in.Use(faults.Always(faults.Drop))
 		if lock, err := two.Lock(t.Context(), "main.report"); lock != nil || !errors.Is(err, kv.ErrUnavailable) {
 			t.Errorf("rule: a job does not run while the store is unavailable; got %v, %v", lock, err)

@@ -5,28 +5,28 @@
 //	router.Use(httprate.LimitBy(100, time.Minute, user,                 // all together
 //		httprate.WithLimitCounter(httpratekv.New(store, time.Second))))
 //
-// A counter is one entry for each key and window. It ends by itself when no window needs it any
-// more.
+// Each key has one entry for each window: the counter. The entry expires when no window needs it
+// any more.
 //
 // # Price
 //
-// A request reads two small entries in one batch, and, unless it is refused, increments one: a
-// write, and a read before it when the process has not written the counter before.
+// A request reads two small entries in one batch. Unless it is refused, it also increments a
+// counter: a write, and usually a read before it if this process has not written the counter yet.
 //
 // # Caveats
 //
-// httprate reads, decides, and then increments. Replicas that do so at the same time let some
-// requests more pass than the limit says, at most one for each replica.
+// httprate reads, decides, and then increments. Replicas that do so at the same time let more
+// requests pass than the limit says, at most one more for each replica.
 //
-// A limiter of httprate handles one request after the other, the calls of the counter
-// included. A process then serves at most one request per round trip and limiter. Where this
-// is too slow, count by [kv.Store.Increment] with [kv.TTLIfNew] alone, as examples/recipes does:
-// one call, without a lock.
+// A limiter of httprate handles one request after another, and waits for the store each time. So
+// with one limiter, a process serves at most one request per round trip to the store. Where this
+// is too slow, count only by [kv.Store.Increment] with [kv.TTLIfNew], as examples/recipes does.
+// That is one call without a lock.
 //
-// When the store fails or takes longer than the timeout, the request is refused by httprate's
-// handler of errors, by default with status 428 and the text of the error. Set one with
+// If the store fails or takes longer than the timeout, httprate's handler of errors refuses the
+// request, by default with status 428 and the text of the error. Set a different handler with
 // httprate.WithErrorHandler.
 //
-// A key carries what one partition of the service does: a limit for all clients together is
-// one entry.
+// Each key is limited to the request rate of one partition of the service. A limit that all clients
+// share is one key.
 package httprate

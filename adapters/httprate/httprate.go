@@ -9,16 +9,17 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Counter is a LimitCounter of httprate. It is for one limiter: httprate sets its window.
+// Counter is an httprate.LimitCounter. Each limiter needs its own, because httprate sets the
+// window of the Counter.
 type Counter struct {
 	store   *kv.Store
 	timeout time.Duration
 	window  time.Duration
 }
 
-// New returns a counter whose entries are in a store, which may be a [kv.Store.Namespace]. The
-// interface of httprate has no contexts, so each call ends after timeout. Limiters with
-// windows of the same length that share a store share their counts.
+// New returns a counter whose entries are in a store, which may be a [kv.Store.Namespace]. A
+// call takes at most the time timeout, because the interface of httprate has no contexts. Limiters
+// that use the same store, with windows of the same length, share their counts.
 func New(store *kv.Store, timeout time.Duration) *Counter {
 	return &Counter{store: store, timeout: timeout}
 }
@@ -29,17 +30,18 @@ func (c *Counter) Config(_ int, window time.Duration) { c.window = window }
 // Increment counts one request.
 func (c *Counter) Increment(key string, window time.Time) error { return c.IncrementBy(key, window, 1) }
 
-// IncrementBy counts amount requests. An error that matches [kv.ErrIndeterminate] means that
-// they may have been counted.
+// IncrementBy counts as many requests as amount says. After an error that matches
+// [kv.ErrIndeterminate], they may have been counted.
 func (c *Counter) IncrementBy(key string, window time.Time, amount int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
-	// The next window needs it as well. A new one begins in its own window.
+	// The next window needs the count as well. So an entry that is created when its window begins
+	// must last for two windows.
 	_, err := c.store.Increment(ctx, c.key(key, window), int64(amount), kv.TTLIfNew(2*c.window))
 	return err
 }
 
-// Get returns the counts of two windows.
+// Get returns the counts of the current and the previous window.
 func (c *Counter) Get(key string, current, previous time.Time) (int, int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
@@ -62,7 +64,8 @@ func (c *Counter) Get(key string, current, previous time.Time) (int, int, error)
 	return counts[0], counts[1], nil
 }
 
-// key is that of a counter. The keys of httprate have any length, and hold what clients send.
+// key returns the key of a counter. It contains only the hash of httprate's key, because that key
+// has any length and contains text that clients send.
 func (c *Counter) key(key string, window time.Time) string {
 	return kv.HashKey(key) + ":" + strconv.FormatInt(c.window.Milliseconds(), 10) + ":" + strconv.FormatInt(window.UnixMilli(), 10)
 }

@@ -22,16 +22,17 @@ var _ httprate.LimitCounter = (*httpratekv.Counter)(nil)
 
 const window = time.Minute
 
-// replica is a server that allows three requests a minute, with the others of the store.
+// replica returns a server. All replicas with the same store together allow three requests a
+// minute.
 func replica(store *kv.Store) http.Handler {
 	limit := httprate.LimitBy(3, window, client, httprate.WithLimitCounter(httpratekv.New(store, time.Second)))
 	return limit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 }
 
-// client is the key of a request.
+// client returns the key by which a request is limited.
 func client(r *http.Request) (string, error) { return r.RemoteAddr, nil }
 
-// ask returns the status of a request.
+// ask sends a request and returns the status of the response.
 func ask(handler http.Handler, ip string) int {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.RemoteAddr = ip
@@ -62,7 +63,7 @@ func TestLimiter(t *testing.T) {
 		if got := ask(replicas[1], "192.0.2.1"); got != http.StatusTooManyRequests {
 			t.Errorf("rule: the window before counts by the part of it that is in the last minute; got %d at the start of the next one", got)
 		}
-		time.Sleep(window / 2) // half of 3 is 1.5, and counts as 2
+		time.Sleep(window / 2) // half of the previous window's 3 is 1.5, which counts as 2
 		for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
 			if got := ask(replicas[1], "192.0.2.1"); got != want {
 				t.Errorf("rule: the window before counts by the part of it that is in the last minute; got %d in the middle of the next one, want %d", got, want)

@@ -17,7 +17,7 @@ func Example() {
 		panic(err)
 	}
 	once, err := idempotency.New(records, idempotency.Options{
-		Scope: func(r *http.Request) string { user, _, _ := r.BasicAuth(); return user }, // checked before
+		Scope: func(r *http.Request) string { user, _, _ := r.BasicAuth(); return user }, // the password was checked earlier
 	})
 	if err != nil {
 		panic(err)

@@ -19,9 +19,9 @@ const (
 
 // Options of [New].
 type Options struct {
-	// Scope returns who sends a request, such as the ID of the user whose credentials were
-	// checked. Equal keys of different scopes have nothing to do with each other: without
-	// a scope, who guesses another one's key could read that response. It must be set.
+	// Scope must be set. It returns who sends a request, such as the ID of the user whose
+	// credentials were checked. Equal keys of different scopes are different keys, so a user
+	// who guesses the key of another user cannot read that user's response.
 	Scope func(r *http.Request) string
 
 	// Required refuses requests without a key.
@@ -31,18 +31,19 @@ type Options struct {
 	TTL time.Duration
 
 	// Timeout is how long a handler may run, DefaultTimeout if 0, and at least a
-	// millisecond. Its context ends then, and not when the client goes away. To claim a
-	// key, and to store a response, may take as long.
+	// millisecond. The handler's context ends after that time, not when the client
+	// disconnects. Claiming a key and storing a response may each take up to Timeout, too.
 	Timeout time.Duration
 
 	// MaxBody is the largest body of a request, in bytes, DefaultMaxBody if 0.
 	MaxBody int64
 
-	// Log gets the failures of the store, slog.Default if nil.
+	// Log receives the failures of the store. If it is nil, slog.Default receives them.
 	Log *slog.Logger
 }
 
-// withDefaults fills in defaults. An option out of its bounds is [kv.ErrInvalidOption].
+// withDefaults returns the options with defaults filled in. If one is out of its bounds, the error
+// matches [kv.ErrInvalidOption].
 func (o Options) withDefaults() (Options, error) {
 	if o.TTL == 0 {
 		o.TTL = DefaultTTL

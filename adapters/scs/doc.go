@@ -4,27 +4,29 @@
 //	manager := scs.New()
 //	manager.Store = scskv.New(sessions)
 //
-// A session ends exactly when scs wants it to, also where the service deletes it later. No
-// goroutine cleans up: the service, or skykv, deletes what has expired.
+// A session ends exactly when scs wants it to, even if its entry is deleted later. No goroutine is
+// needed to clean up, because the service, or skykv, deletes expired entries. Only in Azure Tables,
+// a program must call aztableskv.Sweep now and then.
 //
 // # Price
 //
-// A request with a session reads once. A request that changes the session writes once, and
-// with an IdleTimeout every request does. RenewToken deletes and writes. Iterate scans all
-// sessions. Tokens are spread over all partitions.
+// A request with a session reads once. A request that changes the session also writes once. With
+// an IdleTimeout, every request with a session writes once. RenewToken deletes and writes. Iterate
+// scans all sessions. Tokens are spread over all partitions.
 //
 // # Caveats
 //
-// Give it a [kv.Store.Namespace], or a store, that holds nothing else. A token is a key, and a
-// client can send any: without a namespace it could name an entry that is no session.
+// Use a [kv.Store.Namespace], or a store, that holds nothing but sessions. A token is a key, and a
+// client may send any text as a token. If the store held other entries, the token could be the key
+// of one of them.
 //
-// The store holds the tokens. Whoever can list it can take sessions over, unless
+// The store holds the tokens. A person who can list the store can take sessions over, unless
 // scs.SessionManager.HashTokenInStore is set.
 //
-// A session has up to 24 KiB, or what kv.MaxValue of the store says. Committing a larger one
-// is an error that matches kv.ErrValueTooLarge.
+// A session may have up to 24 KiB, or up to the kv.MaxValue of the store. Committing a larger one
+// returns an error that matches kv.ErrValueTooLarge.
 //
-// scs reads a session, and writes it as a whole. Of two requests of one session at the same
-// time, the later one undoes what the earlier one changed, and may bring back a session that
-// the earlier one destroyed.
+// scs reads and writes a session as a whole. If two requests change a session at the same time, the
+// later write undoes the changes of the earlier one. It may even bring back a session that the
+// other request destroyed.
 package scs

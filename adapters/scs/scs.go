@@ -8,14 +8,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Store is a CtxStore and an IterableCtxStore of scs. It is safe for concurrent use.
+// Store is an scs.CtxStore and an scs.IterableCtxStore. It is safe for concurrent use.
 type Store struct{ store *kv.Store }
 
-// New returns the sessions in a store that holds nothing else.
+// New returns a Store that keeps sessions in a store, which must hold nothing else.
 func New(store *kv.Store) *Store { return &Store{store} }
 
-// FindCtx returns the data of a session. A token that is no key was not made by scs, and is not
-// found. So is one whose session has ended. Any other failure is an error.
+// FindCtx returns the data of a session. If there is no such session, or it has ended, found is
+// false and there is no error. The same holds for a token that is not a legal key, which scs cannot
+// have made.
 func (s *Store) FindCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
 	entry, err := s.store.Get(ctx, token)
 	switch {
@@ -27,10 +28,10 @@ func (s *Store) FindCtx(ctx context.Context, token string) (data []byte, found b
 	return entry.Value, true, nil
 }
 
-// CommitCtx stores the data of a session until expiry. An expiry that has passed, by the store's
-// clock, deletes the session.
+// CommitCtx stores the data of a session until expiry. If expiry has passed by the store's clock,
+// it deletes the session.
 func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
-	if !expiry.IsZero() { // to the store, the zero time is no expiry
+	if !expiry.IsZero() { // for the store, the zero time would mean that the entry never expires
 		_, err := s.store.Put(ctx, token, data, kv.ExpiresAt(expiry))
 		if !errors.Is(err, kv.ErrInvalidOption) || expiry.After(kv.MaxExpiry) {
 			return err
@@ -39,7 +40,7 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	return s.DeleteCtx(ctx, token)
 }
 
-// DeleteCtx deletes a session. One that does not exist is no error.
+// DeleteCtx deletes a session. It is not an error if there is no such session.
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	err := s.store.Delete(ctx, token)
 	if errors.Is(err, kv.ErrInvalidKey) {
@@ -48,8 +49,8 @@ func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	return err
 }
 
-// AllCtx returns the data of all sessions that have not ended, by token. An entry that skykv did
-// not write is an error.
+// AllCtx returns the data of all sessions that have not ended, by token. It returns an error if
+// the store has an entry that skykv did not write.
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	all := make(map[string][]byte)
 	for entry, err := range s.store.Scan(ctx, "") {
@@ -61,7 +62,7 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	return all, nil
 }
 
-// Find is FindCtx without a context. The manager of scs calls FindCtx.
+// Find is FindCtx without a context. The session manager of scs calls FindCtx.
 func (s *Store) Find(token string) ([]byte, bool, error) {
 	return s.FindCtx(context.Background(), token)
 }

@@ -34,7 +34,7 @@ func manager(store *kv.Store) *scs.SessionManager {
 	return m
 }
 
-// site sets, shows, renews and ends the session of who asks.
+// site returns a handler that sets, shows, renews and ends the session of the client.
 func site(m *scs.SessionManager) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/set", func(_ http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "user", r.URL.Query().Get("user")) })

@@ -9,7 +9,8 @@ import (
 
 func TestMain(m *testing.M) { emulator.Main(m) }
 
-// TestEach gets the test binary's emulator of each kind, names it in the environment, and finds it there.
+// TestEach starts, or finds, an emulator of each kind. Then it names that emulator in the environment,
+// and checks that Start returns it.
 func TestEach(t *testing.T) {
 	for kind, service := range map[emulator.Kind]struct {
 		endpoint func(testing.TB) string
@@ -20,10 +21,10 @@ func TestEach(t *testing.T) {
 		emulator.KindAzureTables: {emulator.AzureTables, "SKYKV_AZTABLES_ENDPOINT"},
 	} {
 		t.Run(string(kind), func(t *testing.T) {
-			endpoint := service.endpoint(t) // or skip
+			endpoint := service.endpoint(t) // skips the test if there is none
 			t.Setenv("SKYKV_EMULATOR", "")
 			t.Setenv(service.variable, endpoint)
-			for range 2 { // Stop leaves it running
+			for range 2 { // twice, to check that Stop leaves the emulator running
 				e, err := emulator.Start(t.Context(), kind)
 				if err != nil {
 					t.Fatal(err)

@@ -12,10 +12,10 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// StoreURL returns the URL of a store with that name in an emulator, for
-// providers.Ensure and providers.Open: a table, or on Firestore a project with the
-// collection "kv". A name of 3 to 24 lower-case letters and digits that begins
-// with a letter is legal for all kinds.
+// StoreURL returns the URL of a store in the emulator, for providers.Ensure and
+// providers.Open. The argument name is the name of the table. On Firestore it is the name of the
+// project, and the collection is "kv". A name of 3 to 24 lower-case letters and digits that
+// begins with a letter is legal for all kinds.
 func (e *Emulator) StoreURL(name string) string {
 	return storeURL(e.Kind, e.Endpoint, name)
 }
@@ -32,9 +32,11 @@ func storeURL(kind Kind, endpoint, name string) string {
 	return ""
 }
 
-// URL returns the URL of a store for one test: empty, set up, and used by no other
-// test. It skips, fails and shares the emulator like [DynamoDB]. The entries of
-// the store stay in the emulator until the emulator ends.
+// URL returns the URL of a new store for one test. The store is set up and empty, and no
+// other test uses it. The tests of a binary share one emulator of each kind. If no emulator is
+// available, URL skips the test. If the environment asks for an emulator that does not work, or
+// the store cannot be set up, URL fails the test. The entries of the store stay in the emulator
+// until the emulator ends.
 //
 //	store, err := providers.Open(ctx, emulator.URL(t, emulator.KindDynamoDB))
 func URL(t testing.TB, kind Kind) string {
@@ -51,8 +53,8 @@ func URL(t testing.TB, kind Kind) string {
 	return u
 }
 
-// Store returns a store for one test, like [URL]. It closes the store at the
-// test's end.
+// Store opens a new store for one test, by a URL from [URL], and closes it at the end of
+// the test.
 func Store(t testing.TB, kind Kind) *kv.Store {
 	t.Helper()
 	store, err := providers.Open(t.Context(), URL(t, kind))

@@ -1,7 +1,7 @@
-// Package boltkv is a provider from outside this repository: a store over bbolt, an embedded
-// database in one file. It shows all that a third party writes: a driver, a constructor, a
-// [provider.Provider] that opens it by URL, and a test that runs the suite. The command for
-// it is in boltkv-cli.
+// Package boltkv is an example of a provider that a third party writes, outside this repository.
+// Its stores are in bbolt, an embedded database in one file. The package has everything that a
+// provider needs: a driver, a constructor, a [provider.Provider] that opens stores by URL, and a
+// test that runs the suite. The command boltkv-cli is skykv with this provider.
 package boltkv
 
 import (
@@ -26,15 +26,15 @@ const (
 	name    = "bolt"
 	urlForm = "bolt:PATH"
 
-	lockWait = time.Second // for another process to close the file
+	lockWait = time.Second // how long Open waits until another process closes the file
 	pageRows = 256         // how many records a scan reads in one transaction
 )
 
 var bucket = []byte("kv")
 
-// Open returns the store of a URL such as bolt:app.bolt or bolt:///var/lib/app.bolt. It
-// makes the file if there is none. One process at a time may have it open: another one
-// gets [kv.ErrUnavailable].
+// Open opens the store at a URL such as bolt:app.bolt or bolt:///var/lib/app.bolt. It creates
+// the file if it does not exist. Only one process at a time can open the file. While one has
+// it open, Open returns [kv.ErrUnavailable] in all others.
 func Open(_ context.Context, url string) (*kv.Store, error) {
 	path, err := pathOf(url)
 	if err != nil {
@@ -64,7 +64,7 @@ func pathOf(url string) (string, error) {
 	return u.Path, nil
 }
 
-// Provider opens and inspects stores by URL.
+// Provider returns the provider, which opens and inspects stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "bbolt in one file, created if absent",
@@ -106,7 +106,7 @@ type driver struct{ db *bbolt.DB }
 
 func (d *driver) Info() kv.Info { return kv.Info{Name: name, Shards: 1} }
 
-// row is what is stored under a key, as JSON. The version of a record is its token.
+// row is a record as it is stored under its key, in JSON. The version of the record is its Token.
 type row struct {
 	Value        []byte `json:"v"`
 	Expires      int64  `json:"x,omitempty"`
@@ -130,7 +130,7 @@ func decode(key string, raw []byte, withValue bool) (kv.Record, error) {
 	return rec, nil
 }
 
-// find reads the record under key in a transaction.
+// find reads the record under key in the transaction tx.
 func find(tx *bbolt.Tx, key string, withValue bool) (kv.Found, error) {
 	raw := tx.Bucket(bucket).Get([]byte(key))
 	if raw == nil {
@@ -153,7 +153,8 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 	return kv.GetEach(ctx, d, req, 4)
 }
 
-// Scan reads page after page: no transaction is open while the loop's body runs.
+// Scan reads each page in its own transaction, so that no transaction is open while the caller's
+// loop body runs.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		from := []byte(req.From)
@@ -202,7 +203,7 @@ func (d *driver) WriteMany(_ context.Context, req kv.WriteManyRequest) []kv.Writ
 			var err error
 			results[i].Outcome, err = write(tx, req.One(i))
 			if own, ok := err.(*kv.Error); ok {
-				results[i].Err = own // about this record, which is unchanged
+				results[i].Err = own // this error is about one record, which is unchanged
 			} else if err != nil {
 				return err
 			}
@@ -212,7 +213,7 @@ func (d *driver) WriteMany(_ context.Context, req kv.WriteManyRequest) []kv.Writ
 	req.Meter.Add(1, 1)
 	if err != nil {
 		for i := range results {
-			// A commit that fails may have reached the disk.
+			// Even if a commit fails, its writes may have reached the disk.
 			results[i] = kv.WriteResult{Err: &kv.Error{Kind: kindOf(err), MayHaveApplied: !errors.Is(err, bolterrors.ErrDatabaseNotOpen), Err: err}}
 		}
 	}

@@ -35,12 +35,12 @@ func run(ctx context.Context, url string) error {
 	defer store.Close()
 	fmt.Println("store:            ", store.Info().Name)
 
-	// Start from nothing, whatever an earlier run left.
+	// Remove what an earlier run left.
 	if _, err := store.DeletePrefix(ctx, "quickstart:"); err != nil {
 		return err
 	}
 
-	// A lock that frees itself: only one of two workers gets it.
+	// A lock that frees itself after 30 seconds. Only one of two workers gets it.
 	lock := "quickstart:lock:job-7"
 	if _, err := store.Put(ctx, lock, []byte("worker-1"), kv.TTL(30*time.Second), kv.IfNotExists()); err != nil {
 		return err
@@ -89,7 +89,7 @@ func run(ctx context.Context, url string) error {
 		fmt.Printf("scanned:           %s = %s\n", entry.Key, entry.Value.Name)
 	}
 
-	// The same in pages, whose cursors work in another process as well.
+	// The same scan in pages. Another process may continue it from a page's cursor.
 	for cursor, more := "", true; more; more = cursor != "" {
 		page, err := users.ScanPage(ctx, "quickstart:user:", 2, cursor)
 		if err != nil {
@@ -110,8 +110,8 @@ func run(ctx context.Context, url string) error {
 	return nil
 }
 
-// increment adds one to the number under key. It repeats until no other writer
-// comes between.
+// increment adds one to the number under key. It tries again whenever another writer changes the
+// number between its read and its write.
 func increment(ctx context.Context, counters *kv.Typed[int], key string) error {
 	for {
 		entry, err := counters.Get(ctx, key)

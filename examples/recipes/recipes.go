@@ -1,3 +1,3 @@
-// Package recipes has what many applications build on a store, in a few lines each: one file
-// for each recipe. Its tests run them.
+// Package recipes has short solutions to problems of many applications, built on a store. Each
+// recipe is in its own file. The tests run them all.
 package recipes

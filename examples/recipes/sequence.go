@@ -7,10 +7,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Sequence hands out numbers, each of them once among all processes that use the same key. It
-// takes them from the store in blocks: with blocks of 1000 one number in a thousand costs a
-// request. Numbers grow within a process. The rest of a block is never used when its process
-// ends.
+// Sequence returns each number at most once, even if many processes use the same key. It takes the
+// numbers from the store in blocks. With blocks of 1000, only one number in a thousand costs
+// requests. The numbers of one Sequence grow. When a process ends, the rest of its block is lost.
 type Sequence struct {
 	store *kv.Store
 	key   string
@@ -20,12 +19,12 @@ type Sequence struct {
 	last, left int64
 }
 
-// NewSequence returns the numbers under a key, in blocks of at least 1.
+// NewSequence returns the sequence under a key. The size of its blocks must be at least 1.
 func NewSequence(store *kv.Store, key string, block int64) *Sequence {
 	return &Sequence{store: store, key: key, block: block}
 }
 
-// Next returns the next number; the first one is 1. An error uses up a block at most.
+// Next returns the next number. The first one is 1. A call that fails loses at most a block.
 func (s *Sequence) Next(ctx context.Context) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

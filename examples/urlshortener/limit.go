@@ -7,8 +7,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// limiter lets each client do something a limited number of times in a window of
-// time. The count is an entry that expires with its window.
+// limiter allows each client to do something a limited number of times in a window of time. The
+// count is an entry that expires at the end of its window.
 type limiter struct {
 	counts *kv.Typed[int]
 	now    func() time.Time // the store's clock, by which the counts expire
@@ -16,8 +16,8 @@ type limiter struct {
 	window time.Duration
 }
 
-// take counts one more for client, or returns how long it has to wait. It is exact
-// however many processes count at once.
+// take counts one use by the client and returns 0, or returns how long the client has to wait.
+// The count is exact, even if many processes count at once.
 func (l limiter) take(ctx context.Context, client string) (wait time.Duration, err error) {
 	key := "client:" + kv.HashKey(client) // addresses may have bytes that keys must not have
 	_, err = l.counts.Update(ctx, key, func(count kv.EntryOf[int], exists bool) (kv.ChangeOf[int], error) {

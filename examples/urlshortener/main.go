@@ -1,6 +1,5 @@
-// Urlshortener is a small HTTP service on the store that KV_URL names: links that expire,
-// and a limit on how many links a client makes, which holds over any number of replicas of
-// the service.
+// Urlshortener is a small HTTP service on the store that KV_URL names. Its short links expire. The
+// service limits how many links a client makes. The limit holds for all replicas together.
 //
 //	KV_URL=file:links.db go run ./examples/urlshortener
 //	curl -d '{"url":"https://example.com/a/long/path","ttl":"24h"}' localhost:8080/links
@@ -50,7 +49,7 @@ func run(ctx context.Context, addr string) error {
 		return err
 	case <-ctx.Done():
 	}
-	// The store closes after the last response.
+	// The store closes after the last response, or after 10 seconds.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)

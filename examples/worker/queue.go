@@ -11,18 +11,21 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A job is an entry "job:ID". The worker that does it holds "lease:ID", an entry
-// that expires unless it is renewed, so that a dead worker's job becomes free
-// again. The result is "done:ID", put only if absent: a worker that lost its
-// lease without noticing cannot replace the result of its successor. A job may
-// be begun more than once, but has one result.
+// A job is an entry "job:ID". The worker that does the job holds the entry "lease:ID". The lease
+// expires unless it is renewed, so the job of a dead worker becomes free again. The result is the
+// entry "done:ID". It is put only if absent, so a worker that lost its lease without noticing
+// cannot replace the result of its successor. A job may be begun more than once, but has one
+// result.
+//
+// The queue does not use package kv/lease. That package is for a limited number of names, because
+// it keeps the record of each lease.
 const (
 	jobs    = "job:"
 	leases  = "lease:"
 	results = "done:"
 )
 
-// keepResults is how long results are kept. The job is deleted long before.
+// keepResults is how long results are kept. A job is deleted as soon as its result is stored.
 const keepResults = 24 * time.Hour
 
 type queue struct {
@@ -32,15 +35,15 @@ type queue struct {
 
 func newQueue(store *kv.Store) *queue { return &queue{store: store, lease: 15 * time.Second} }
 
-// add queues a job. IDs sort by time, so that jobs are begun in about this
-// order.
+// add queues a job. IDs sort by time, so that jobs are begun in about the order in which they were
+// added.
 func (q *queue) add(ctx context.Context, text string) (id string, err error) {
 	id = fmt.Sprintf("%013d-%s", time.Now().UnixMilli(), rand.Text()[:8])
 	_, err = q.store.Put(ctx, jobs+id, []byte(text), kv.IfNotExists())
 	return id, err
 }
 
-// results calls f with every result, in order of the jobs.
+// The method results calls f with every result, in about the order in which the jobs were added.
 func (q *queue) results(ctx context.Context, f func(id, result string)) error {
 	for entry, err := range q.store.Scan(ctx, results) {
 		if err != nil {
@@ -51,9 +54,9 @@ func (q *queue) results(ctx context.Context, f func(id, result string)) error {
 	return nil
 }
 
-// work does one job, the first that nobody works on, and reports whether there
-// was one. The job's context ends when the lease is lost. A job that fails is
-// free again at once, and its error is returned.
+// work does the first job that nobody works on, and reports whether there was one. The context of
+// the job ends when the lease is lost. If the job fails, it is free again at once, and work returns
+// its error.
 func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Context, text string) (string, error)) (bool, error) {
 	for entry, err := range q.store.Scan(ctx, jobs) {
 		if err != nil {
@@ -62,7 +65,7 @@ func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Con
 		id := strings.TrimPrefix(entry.Key, jobs)
 		version, err := q.store.Put(ctx, leases+id, []byte(worker), kv.TTL(q.lease), kv.IfNotExists())
 		if errors.Is(err, kv.ErrConditionFailed) {
-			continue // another worker does it
+			continue // another worker is doing the job
 		}
 		if err != nil {
 			return false, err
@@ -79,7 +82,7 @@ func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Con
 	return false, nil
 }
 
-// finish does the job whose lease is held in version.
+// finish does a job whose lease this worker holds. version is the present version of the lease.
 func (q *queue) finish(ctx context.Context, id, text string, version kv.Version, do func(ctx context.Context, text string) (string, error)) error {
 	working, cancel := context.WithCancelCause(ctx)
 	renewed := make(chan kv.Version)
@@ -90,18 +93,21 @@ func (q *queue) finish(ctx context.Context, id, text string, version kv.Version,
 	if err == nil {
 		_, err = q.store.Put(ctx, results+id, []byte(result), kv.TTL(keepResults), kv.IfNotExists())
 		if errors.Is(err, kv.ErrConditionFailed) {
-			err = nil // the lease was lost, and another worker has done the job
+			// Another worker has stored the result. Either this worker has lost its lease, or the
+			// other worker died before it deleted the job.
+			err = nil
 		}
 		if err == nil {
-			// Only then: if this worker dies here, the next one finds the result.
+			// The job is deleted last. If this worker dies before that, the next one does the
+			// job again, and finds the result.
 			err = q.store.Delete(ctx, jobs+id)
 		}
 	}
 	return errors.Join(err, q.release(context.WithoutCancel(ctx), id, version))
 }
 
-// renew renews a lease until ctx ends, and returns its last version. When the
-// lease is lost, or cannot be renewed, it cancels the work.
+// renew renews a lease until ctx ends, and returns the last version of the lease. If the lease is
+// lost or cannot be renewed, renew cancels the work.
 func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id string, version kv.Version) kv.Version {
 	ticker := time.NewTicker(q.lease / 3)
 	defer ticker.Stop()
@@ -120,13 +126,14 @@ func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id stri
 	}
 }
 
-// release releases a lease, unless another worker holds it now.
+// release releases a lease if its record still has this version. Otherwise another worker holds
+// it, or it expires by itself.
 func (q *queue) release(ctx context.Context, id string, version kv.Version) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := q.store.Delete(ctx, leases+id, kv.IfVersion(version))
 	if errors.Is(err, kv.ErrConditionFailed) || errors.Is(err, kv.ErrIndeterminate) {
-		return nil // it is deleted, or will expire
+		return nil // another worker holds the lease, or it is already deleted, or it expires by itself
 	}
 	return err
 }

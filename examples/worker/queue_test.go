@@ -28,8 +28,8 @@ func allResults(t *testing.T, q *queue) map[string]string {
 	return all
 }
 
-// left returns the keys that are neither finished jobs nor results: none, at the
-// end.
+// The function left returns the keys of all entries that are not results. When all jobs are done, it
+// returns none.
 func left(t *testing.T, store *kv.Store) (keys []string) {
 	t.Helper()
 	for entry, err := range store.Scan(t.Context(), "", kv.KeysOnly()) {
@@ -93,8 +93,8 @@ func TestManyWorkersDoEveryJobOnce(t *testing.T) {
 	})
 }
 
-// A worker pauses for longer than its lease, as on a suspended machine: another
-// one does the job, and the first one changes nothing when it continues.
+// The rule: if a worker pauses for longer than its lease, as on a suspended machine, another one
+// does the job. The first one changes nothing when it continues.
 func TestLostLease(t *testing.T) {
 	t.Parallel()
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
@@ -137,9 +137,9 @@ func TestRenewal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The lease is taken away: the work must be cancelled.
+		// When the lease is taken away, the work must be cancelled.
 		_, err = q.work(t.Context(), "worker", func(ctx context.Context, _ string) (string, error) {
-			// On a busy machine the lease may be lost before that.
+			// On a busy machine, the lease may be lost before this put, which must still succeed.
 			if _, err := store.Put(context.WithoutCancel(ctx), leases+id, []byte("a thief"), kv.TTL(time.Minute)); err != nil {
 				return "", err
 			}

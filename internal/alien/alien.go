@@ -1,5 +1,5 @@
-// Package alien has what the layouts of several services share in tables of the
-// reference platform, Alien.
+// Package alien has the part of the Alien platform's table layouts that is the same for
+// several services. Alien is the name of that platform.
 package alien
 
 import (
@@ -10,11 +10,11 @@ import (
 // Buckets is the number of partitions over which the platform's programs spread keys.
 const Buckets = 16
 
-// Bucket returns the partition of a key, from 0 to 15: its SipHash-1-3 with a key of
-// zeros modulo [Buckets], as Rust's DefaultHasher computes it for a str.
+// Bucket returns the partition of a key, from 0 to 15. It is the key's SipHash-1-3 modulo
+// [Buckets], with a hash key of zeros, as Rust's DefaultHasher computes it for a str.
 func Bucket(key string) int { return int(hash(key) % Buckets) }
 
-// hash is SipHash-1-3 over the bytes of a key and one byte 0xFF:
+// hash returns the SipHash-1-3 of a key's bytes and one byte 0xFF:
 // https://cr.yp.to/siphash/siphash-20120918.pdf
 func hash(key string) uint64 {
 	s := sip{0x736f6d6570736575, 0x646f72616e646f6d, 0x6c7967656e657261, 0x7465646279746573}

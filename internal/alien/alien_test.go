@@ -10,8 +10,9 @@ import (
 //go:embed testdata/buckets.tsv
 var golden string
 
-// The rule: a key is in the bucket in which the programs in Rust and TypeScript look for
-// it. Rust's DefaultHasher made the vectors: key, hash, bucket.
+// The rule: Bucket returns the bucket in which the platform's programs, in Rust and in
+// TypeScript, look for the key. The test vectors (key, hash, bucket) were made with Rust's
+// DefaultHasher.
 func TestBuckets(t *testing.T) {
 	t.Parallel()
 	n := 0

@@ -1,7 +1,7 @@
-// Package attempt limits the single attempts at a request: their time, and the size of
-// their responses. A service that hangs must leave time for another attempt, and a
-// response without end must not fill the memory. The providers' own HTTP clients send
-// through [Client].
+// Package attempt limits the time of each attempt at a request, and the size of its
+// response. A service that hangs must leave time for another attempt, and an endless
+// response must not fill the memory. The providers' own HTTP clients send their requests
+// with [Client].
 package attempt
 
 import (
@@ -24,8 +24,9 @@ const (
 	Many             // a batch or a transaction
 )
 
-// An attempt takes at most a third of the time that is left for the call, so that two
-// more fit, within these limits. A request for many entries takes three times that.
+// An attempt may take a third of the time that is left for the call, so that there is time
+// for two more. The limit is never less than shortest or more than longest. A request for
+// several entries may take three times as long, which may be all of the time that is left.
 const (
 	share     = 3
 	shortest  = time.Second
@@ -33,8 +34,8 @@ const (
 	manyTimes = 3
 )
 
-// Timeout returns the time limit of one attempt. left is the time until the call's
-// deadline, or negative without a deadline.
+// Timeout returns the time limit of one attempt. The argument left is the time until the call's
+// deadline. It is negative if the call has no deadline.
 func Timeout(left time.Duration, size Size) time.Duration {
 	limit := longest
 	if left >= 0 {
@@ -46,9 +47,9 @@ func Timeout(left time.Duration, size Size) time.Duration {
 	return limit
 }
 
-// MaxBytes returns the greatest size of a response. A value of 384 KiB has 512 KiB in
-// base64, and a batch has 100 of them. Pages should have about 1 MiB. If a page is far
-// larger, it is requested again with fewer entries.
+// MaxBytes returns the maximum size of a response. In base64 a value of 384 KiB takes 512
+// KiB, and a batch may have 100 values. A page should have about 1 MiB. If a page exceeds
+// the limit, the provider requests it again with fewer entries.
 func MaxBytes(size Size) int64 {
 	switch size {
 	case Page:
@@ -61,7 +62,8 @@ func MaxBytes(size Size) int64 {
 
 type sizeKey struct{}
 
-// With returns a context whose requests have a size. The default size is One.
+// With returns a context for requests of the given size. Requests with other contexts have the
+// size One.
 func With(ctx context.Context, size Size) context.Context {
 	return context.WithValue(ctx, sizeKey{}, size)
 }
@@ -74,8 +76,9 @@ func sizeOf(ctx context.Context) Size {
 // ErrTooLarge is the error of a response that is larger than [MaxBytes].
 var ErrTooLarge = errors.New("the response is not from the service: it is larger than any response to the request")
 
-// ErrStoreTimeout is the cause of contexts that end by the timeout of a store, which
-// limits calls whose context has no deadline. It matches [context.DeadlineExceeded].
+// ErrStoreTimeout is the cause of a context that ended because of the store's own timeout,
+// which limits calls whose contexts have no deadline. It matches
+// [context.DeadlineExceeded].
 var ErrStoreTimeout error = storeTimeout{}
 
 type storeTimeout struct{}
@@ -83,28 +86,30 @@ type storeTimeout struct{}
 func (storeTimeout) Error() string { return "no success within the store's timeout" }
 func (storeTimeout) Unwrap() error { return context.DeadlineExceeded }
 
-// TimeoutError is the error of an attempt that was cut off. The service may have carried
-// it out. The caller's context has not ended, and the error does not match its errors.
+// TimeoutError is the error of an attempt that took too long. The service may have carried
+// out the request. The caller's context has not ended, so the error does not match
+// [context.DeadlineExceeded].
 type TimeoutError struct{ Limit time.Duration }
 
 func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("no complete answer within %s, the limit of one attempt", e.Limit)
 }
 
-// Timeout, Temporary and ConnectionError make the services' clients retry the request.
+// These methods make the services' clients retry the request.
 func (e *TimeoutError) Timeout() bool         { return true }
 func (e *TimeoutError) Temporary() bool       { return true }
 func (e *TimeoutError) ConnectionError() bool { return true }
 
-// Client sends each request within its limits.
+// Client is an HTTP client that limits the time of each request and the size of its response.
 type Client struct {
 	HTTP interface {
 		Do(*http.Request) (*http.Response, error)
 	}
 }
 
-// Do sends a request. It fails with a *[TimeoutError] if the response, including its
-// body, is late, and with [ErrTooLarge] if the body is too large.
+// Do sends a request. If the response comes too late, Do returns a *[TimeoutError]. If the body
+// comes too late, reading the body returns that error. If the body is too large, reading it
+// returns [ErrTooLarge].
 func (c Client) Do(r *http.Request) (*http.Response, error) {
 	size, left := sizeOf(r.Context()), time.Duration(-1)
 	if deadline, ok := r.Context().Deadline(); ok {
@@ -131,7 +136,7 @@ func (c Client) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// answer is a response body that is read within the attempt's time.
+// answer is the body of a response. It must be read within the time of the attempt.
 type answer struct {
 	limited
 	ctx    context.Context
@@ -140,15 +145,16 @@ type answer struct {
 	sent   sent
 }
 
-// end ends the attempt.
+// end ends the attempt. After that, neither the request's body nor the response's can be
+// read.
 func (a *answer) end() {
 	a.sent.end()
 	a.cancel()
 }
 
-// sent is the body of a request. It is not read after the attempt has ended: net/http may
-// still send it when the response has arrived, and clients rewind it for the next
-// attempt.
+// sent is the body of a request. It cannot be read after the attempt has ended. Otherwise
+// net/http might go on sending the body, even after the response has arrived, while the client
+// rewinds the body for the next attempt.
 type sent struct {
 	io.ReadCloser
 	mu    sync.Mutex
@@ -183,7 +189,7 @@ func (a *answer) Close() error {
 	return a.limited.Close()
 }
 
-// Limit returns a body from which at most [MaxBytes] can be read.
+// Limit returns a body that fails with [ErrTooLarge] after [MaxBytes].
 func Limit(body io.ReadCloser, size Size) io.ReadCloser {
 	return &limited{body, MaxBytes(size)}
 }
@@ -197,7 +203,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	if l.left < 0 {
 		return 0, ErrTooLarge
 	}
-	if int64(len(p)) > l.left+1 { // one more byte shows whether there is more
+	if int64(len(p)) > l.left+1 { // the extra byte shows whether there is more
 		p = p[:l.left+1]
 	}
 	n, err := l.ReadCloser.Read(p)

@@ -113,8 +113,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// eager is a service that responds while the request is still being sent, as net/http
-// permits.
+// eager is a service that responds before it has read the request's body. net/http permits
+// that, and may go on reading the body.
 func eager(reading chan<- func() (int, error), err error) service {
 	return func(r *http.Request) (*http.Response, error) {
 		reading <- func() (int, error) { return r.Body.Read(make([]byte, 1)) }

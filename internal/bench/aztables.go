@@ -41,10 +41,12 @@ const (
 var azureTail = `","Timestamp":"2026-01-01T00:00:00.0000001Z","v@odata.type":"Edm.Binary","v":"` + encodedValue +
 	`","x@odata.type":"Edm.Int64","x":"0","t":"` + anyToken + `","p":""}`
 
-// azureTables is a service with one table.
+// azureTables imitates the service, with one table.
 type azureTables struct{ counters *counters }
 
-// answer answers reads with the requested entity and writes with an ETag.
+// answer appends the response to one request. A read finds an entity under every key. Every
+// write succeeds, except a write of a counter whose If-Match is missing or is not the counter's
+// ETag. Only counters are stored.
 func (a *azureTables) answer(r *canned.Request, to []byte) []byte {
 	switch {
 	case bytes.Contains(r.Path, []byte(counterPrefix)), bytes.Contains(r.Path, []byte(escapedCounterPrefix)):
@@ -65,11 +67,11 @@ func (a *azureTables) answer(r *canned.Request, to []byte) []byte {
 	return append(append(append(to, azureRowOf...), row...), azureTail...)
 }
 
-// escapedCounterPrefix is counterPrefix in a query.
+// escapedCounterPrefix is counterPrefix with URL escaping. Some URLs contain it in this form.
 var escapedCounterPrefix = url.QueryEscape(counterPrefix)
 
-// answerCounter answers a request for a counter: a read, a query for its metadata, or a
-// put under a version.
+// answerCounter answers a request for a counter: a read of its entity, a query that finds only
+// this entity, or a write with an If-Match.
 func (a *azureTables) answerCounter(r *canned.Request, to []byte) []byte {
 	path, err := url.PathUnescape(string(r.Path))
 	if err != nil {
@@ -99,14 +101,15 @@ func (a *azureTables) answerCounter(r *canned.Request, to []byte) []byte {
 		etagOf(c), len(entity), entity)
 }
 
-// azureKeyRest returns what follows counterPrefix in a key in a path or a filter.
+// azureKeyRest returns the part of a counter's key after counterPrefix. The key is in the path
+// of an entity, or in the filter of a query.
 func azureKeyRest(path string) string {
 	_, rest, _ := strings.Cut(path, counterPrefix)
 	rest, _, _ = strings.Cut(rest, "'")
 	return rest
 }
 
-// appendBatch appends the answer to a transaction, which is carried out.
+// appendBatch appends the answer to a transaction that succeeds.
 func appendBatch(to, request []byte) []byte {
 	const operation = "--changesetresponse_1\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n" +
 		"HTTP/1.1 204 No Content\r\nDataServiceVersion: 3.0;\r\nETag: " + azureETag + "\r\n\r\n\r\n"
@@ -116,7 +119,8 @@ func appendBatch(to, request []byte) []byte {
 	return fmt.Appendf(to, "HTTP/1.1 202 Accepted\r\nContent-Type: multipart/mixed; boundary=batchresponse_1\r\nX-Ms-Version: 2019-02-02\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// azureKey returns the key after name in the path of an entity.
+// azureKey returns the text between name and the next quotation mark in the path of an
+// entity. name begins a key property, such as RowKey='.
 func azureKey(path []byte, name string) []byte {
 	_, after, _ := bytes.Cut(path, []byte(name))
 	key, _, _ := bytes.Cut(after, []byte("'"))
@@ -124,7 +128,7 @@ func azureKey(path []byte, name string) []byte {
 }
 
 func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {
-	// The account is Azurite's, whose key everybody knows.
+	// This is Azurite's default account. Its key is public, so Connect needs no credentials.
 	c, err := aztableskv.Connect(b.ctx, "aztables://devstoreaccount1/"+azureTable+"?endpoint="+endpoint)
 	if err != nil {
 		return nil, nil, err
@@ -137,7 +141,7 @@ func openAzure(b *bed, endpoint string) (*aztables.Client, *kv.Store, error) {
 	return c.Client.NewClient(c.Table), store, err
 }
 
-// sdkAzureGet decodes the SDK's response in the cheapest way that encoding/json has.
+// sdkAzureGet decodes the SDK's response into a struct, because a map would cost more.
 func sdkAzureGet(ctx context.Context, table *aztables.Client, key string) ([]byte, error) {
 	resp, err := table.GetEntity(ctx, azurePartition(key), key, nil)
 	if err != nil {
@@ -178,7 +182,7 @@ func sdkAzurePut(ctx context.Context, table *aztables.Client, key string) error 
 	return err
 }
 
-// azureOne makes single operations, one after another, through one client.
+// azureOne measures single operations, one after another. All stores share one client.
 func azureOne(get bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, err := b.start("aztables", 0)

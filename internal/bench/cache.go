@@ -16,8 +16,9 @@ var cacheWorks = []work{
 	{name: "Get-hit/service=cache", turns: 10, ops: 50_000, open: cacheHits},
 }
 
-// cacheHits gets what is in memory: by the library that kv/cache is built on, which then
-// copies the value as skykv has to, and by kv/cache.
+// cacheHits reads an entry that is in memory, from kv/cache and from the library on which
+// kv/cache is built. The library's contender also copies the value, because kv/cache has to
+// copy it.
 func cacheHits(b *bed) ([]contender, error) {
 	library, err := otter.New(&otter.Options[string, []byte]{
 		MaximumWeight: cache.DefaultMaxBytes,

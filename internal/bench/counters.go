@@ -5,21 +5,20 @@ import (
 	"sync"
 )
 
-// counterPrefix begins the keys of the entries that a service keeps. For all other keys
-// its answers are always the same, whatever was written.
+// counterPrefix begins the keys of counters. A service keeps what is written to a counter. It
+// always answers requests for other keys in the same way, whatever was written.
 const counterPrefix = "counter:"
 
-// counter is the state of such an entry. Its value is encoded as in the service's
-// requests.
+// counter is the state of one counter. Its value is encoded as in the service's requests.
 type counter struct {
 	value, token, predecessors string
-	writes                     int // made so far
+	writes                     int // how often it was written
 }
 
-// counters are the entries that a service keeps. Each exists from the start, with the
-// number 0 in decimal text.
+// counters are the entries that a service keeps. Each exists from the start, with the value
+// "0".
 type counters struct {
-	zero  string // that number, as requests have it
+	zero  string // the value "0", encoded as in requests
 	mu    sync.Mutex
 	state map[string]counter
 }
@@ -41,8 +40,8 @@ func (c *counters) find(key string) counter {
 	return counter{value: c.zero, token: anyToken}
 }
 
-// put replaces the entry if holds returns true for it, and otherwise returns the stored
-// one.
+// put replaces the entry if the function holds returns true for the stored one. It returns
+// the entry that is then stored, and whether it replaced the entry.
 func (c *counters) put(key string, next counter, holds func(counter) bool) (now counter, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

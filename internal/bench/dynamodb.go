@@ -29,9 +29,9 @@ const (
 	scanEntries    = 100_000
 	millionEntries = 1_000_000
 
-	// manyKeys are read by one call of a batch, and loopKeys of them by a loop. The
-	// time of the whole loop is computed from that, since it grows with the number of
-	// keys.
+	// manyKeys is how many keys one call of GetMany reads. The contender that reads one key
+	// after another reads only loopKeys of them. Its figures are multiplied by manyKeys/loopKeys,
+	// because they are proportional to the number of keys.
 	manyKeys = 1000
 	loopKeys = 200
 )
@@ -50,13 +50,13 @@ var dynamoWorks = []work{
 	{name: "Scan-1000000/service=dynamodb", turns: 1, ops: 1, heap: true, rounds: 2, open: dynamoScan(millionEntries, 0)},
 }
 
-// dynamoConfig uses nothing from the environment.
+// dynamoConfig is a configuration that does not depend on the environment.
 func dynamoConfig() aws.Config {
 	return aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", "")}
 }
 
-// roomyClient is the SDK's client with room for idle connections, as the README tells
-// users who bring their own client.
+// roomyClient is the SDK's client with room for more idle connections, as
+// docs/getting-started.md recommends to users who bring a client of their own.
 func roomyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	return dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 		o.BaseEndpoint = &endpoint
@@ -68,14 +68,14 @@ func roomyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	})
 }
 
-// steadyClient is roomyClient without the cause of broken connections: see plainBody
-// in providers/dynamokv.
+// steadyClient is roomyClient with a workaround for a bug of the SDK that breaks connections:
+// see plainBody in providers/dynamokv.
 func steadyClient(cfg aws.Config, endpoint string) *dynamodb.Client {
 	client := roomyClient(cfg, endpoint)
 	return dynamodb.New(client.Options(), func(o *dynamodb.Options) { o.HTTPClient = plainBody{o.HTTPClient} })
 }
 
-// plainBody hides the WriteTo method of request bodies.
+// plainBody is an HTTP client that hides the method WriteTo of the request bodies.
 type plainBody struct{ dynamodb.HTTPClient }
 
 func (c plainBody) Do(r *http.Request) (*http.Response, error) {
@@ -85,7 +85,7 @@ func (c plainBody) Do(r *http.Request) (*http.Response, error) {
 	return c.HTTPClient.Do(r)
 }
 
-// dynamoOperation is one operation as each of the stores makes it.
+// dynamoOperation is one operation, written for each of the stores.
 type dynamoOperation struct {
 	sdk      func(*dynamodb.Client) func(context.Context) error
 	skykv    func(*kv.Store) func(context.Context, int) error
@@ -169,8 +169,8 @@ func openDocstoreDynamo(b *bed, client *dynamodb.Client) (*docstore.Collection, 
 	return coll, err
 }
 
-// dynamoOne makes single operations, one after another. All stores on the second
-// version of the SDK share one client, except sdk-default.
+// dynamoOne measures single operations, one after another. The stores that use version 2 of
+// the SDK share one client, except sdk-default.
 func dynamoOne(op dynamoOperation) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, err := b.start("dynamodb", 0)
@@ -181,8 +181,8 @@ func dynamoOne(op dynamoOperation) func(*bed) ([]contender, error) {
 	}
 }
 
-// openDynamo opens a store, and returns the SDK's client that it shares with its
-// peers.
+// openDynamo opens a store. It also returns the client of the SDK, which the store shares
+// with the other stores.
 func openDynamo(b *bed, endpoint string) (*dynamodb.Client, *kv.Store, error) {
 	client := steadyClient(dynamoConfig(), endpoint)
 	store, err := dynamokv.New(b.ctx, client, skykvTable, nil)
@@ -215,7 +215,8 @@ func dynamoStores(b *bed, endpoint string, op dynamoOperation) ([]contender, err
 	}, nil
 }
 
-// openDynamoTLS starts a service that speaks TLS, and opens a store on it as programs do.
+// openDynamoTLS starts a service that speaks TLS, and opens a store on it as a program
+// would: by URL.
 func openDynamoTLS(b *bed, delay time.Duration, args ...string) (service, *kv.Store, error) {
 	s, err := b.startTLS("dynamodb", delay, args...)
 	if err != nil {
@@ -225,7 +226,8 @@ func openDynamoTLS(b *bed, delay time.Duration, args ...string) (service, *kv.St
 	if err != nil {
 		return service{}, nil, err
 	}
-	// What clients read to trust the service, and the store to send it credentials.
+	// AWS_CA_BUNDLE makes clients trust the service, and SKYKV_TRUSTED_HOSTS makes the
+	// store send it credentials.
 	for name, value := range map[string]string{
 		"AWS_CA_BUNDLE": s.certificate, "AWS_ACCESS_KEY_ID": "skykv", "AWS_SECRET_ACCESS_KEY": "skykv", "AWS_REGION": "us-east-1",
 		"SKYKV_TRUSTED_HOSTS": host,
@@ -249,9 +251,9 @@ func openDynamoTLS(b *bed, delay time.Duration, args ...string) (service, *kv.St
 	return s, store, nil
 }
 
-// dynamoConcurrent gets with 64 goroutines over TLS: with the client that the SDK
-// makes by default, with one that keeps more connections, and with those that the
-// stores make themselves.
+// dynamoConcurrent reads over TLS with 64 goroutines. The contender "sdk-default" uses a client
+// with the SDK's defaults. The contenders with "512-idle" use clients that keep more idle
+// connections. skykv and gokv make their own clients.
 func dynamoConcurrent(delay time.Duration) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, store, err := openDynamoTLS(b, delay)
@@ -296,7 +298,8 @@ func manyKeyNames() []string {
 	return keys
 }
 
-// loopOf gets the first keys one after another, as programs do with the SDK alone.
+// loopOf returns a contender that reads the first loopKeys keys one after another, as programs
+// with the SDK do when they do not use batches.
 func loopOf(keys []string, get func(ctx context.Context, key string) ([]byte, error)) contender {
 	return contender{store: "sdk", part: len(keys) / loopKeys, do: each(func(ctx context.Context) error {
 		for _, key := range keys[:loopKeys] {
@@ -359,7 +362,7 @@ func dynamoScanFew(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// dynamoScanGroup scans a small group of a table with a million other entries.
+// dynamoScanGroup scans a small group in a table with a million other entries.
 func dynamoScanGroup(b *bed) ([]contender, error) {
 	s, err := b.start("dynamodb", 5*time.Millisecond, "-entries", strconv.Itoa(millionEntries))
 	if err != nil {
@@ -382,8 +385,8 @@ func dynamoScanGroup(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// dynamoTouch gives a large entry another expiry: by reading and writing all of it,
-// and by a touch.
+// dynamoTouch changes the expiry of a large entry: by reading and writing the whole entry,
+// and by Touch.
 func dynamoTouch(b *bed) ([]contender, error) {
 	s, err := b.start("dynamodb", 5*time.Millisecond)
 	if err != nil {
@@ -439,8 +442,8 @@ func checkCount(n, want int) error {
 	return nil
 }
 
-// scanInSequence reads one shard after another, as the implementations of the
-// reference API do: the cost of a scan with the SDK alone.
+// scanInSequence scans one shard after another, as the implementations of Alien's KV API do.
+// It is what a simple program does with the SDK alone.
 func scanInSequence(ctx context.Context, client *dynamodb.Client, prefix string, want int) error {
 	all := 0
 	for shard := range dynamoShards {
@@ -453,8 +456,7 @@ func scanInSequence(ctx context.Context, client *dynamodb.Client, prefix string,
 	return checkCount(all, want)
 }
 
-// scanShard counts the items of one shard. It reads pages as large as the service
-// returns.
+// scanShard counts the items of one shard. It requests pages without a limit.
 func scanShard(ctx context.Context, client *dynamodb.Client, prefix string, shard int) (n int, err error) {
 	pages := dynamodb.NewQueryPaginator(client, &dynamodb.QueryInput{
 		TableName:              aws.String(skykvTable),
@@ -511,8 +513,8 @@ func dynamoScan(entries int, delay time.Duration) func(*bed) ([]contender, error
 	}
 }
 
-// docstoreScan reads the whole table, in no order: docstore has no queries over parts
-// of several partitions.
+// docstoreScan reads the whole table, in any order, because docstore has no query for a range
+// of keys over several partitions.
 func docstoreScan(coll *docstore.Collection, want int) func(context.Context, int) error {
 	return each(func(ctx context.Context) error {
 		iter := coll.Query().Get(ctx)

@@ -16,23 +16,23 @@ import (
 const (
 	dynamoShards = 16
 
-	// The tables: one in skykv's layout, and one for peers with only a key k and a
-	// value v.
+	// skykvTable is a table in skykv's layout. peerTable is for docstore and gokv: its items
+	// have only a key k and a value v.
 	skykvTable = "skykv"
 	peerTable  = "peers"
 
-	// dynamoPage is how much the service reads for one answer:
+	// dynamoPage is how many bytes the service reads for one page:
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 	dynamoPage = 1 << 20
 
-	// itemOverhead is about what an item takes in addition to its key and value.
+	// itemOverhead is about how many bytes an item has besides its key and value.
 	itemOverhead = 30
 
-	// fewPrefix begins the keys of fewEntries entries, and no others.
+	// fewPrefix begins the keys of exactly fewEntries entries.
 	fewPrefix  = "few:"
 	fewEntries = 10
 
-	// groupPrefix begins the keys of a group of fewEntries entries.
+	// groupPrefix begins the keys of a group, which has fewEntries entries.
 	groupPrefix = "group::"
 
 	// largeKey is the key of an entry with a large value.
@@ -40,10 +40,11 @@ const (
 	largeLen = 24 << 10
 )
 
-// dynamoTable is the content of the service: GetItem and BatchGetItem find every
-// key, Query and Scan those listed here. All have the same value.
+// dynamoTable is the content of the service. GetItem and BatchGetItem find an item under
+// any key. Query and Scan find only the keys in this struct. All values are the same, except
+// the values that GetItem returns for counters and for largeKey.
 type dynamoTable struct {
-	keys     []string // in their order
+	keys     []string // in ascending order
 	shards   [dynamoShards][]string
 	counters *counters
 }
@@ -76,14 +77,14 @@ var (
 	anyToken     = strings.Repeat("t", kv.TokenLen)
 )
 
-// answer answers one request. It searches the request for the text that the SDKs
-// write: parsing all of it would cost more than the whole answer.
+// answer appends the response to one request. It looks only for certain texts that the SDKs
+// write: parsing the whole request would cost more than all other work of the service.
 func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 	start := len(to)
 	to = append(to, dynamoHeader...)
 	begin := len(to)
 	ofPeer := bytes.Contains(r.Body, []byte(`"`+peerTable+`"`))
-	var counted []byte // the key of a counter
+	var counted []byte // the key, if it is a counter's
 	if key, _ := textAfter(r.Body, `"sk":{"S":"`); bytes.HasPrefix(key, []byte(counterPrefix)) {
 		counted = key
 	}
@@ -149,7 +150,7 @@ func (t *dynamoTable) answer(r *canned.Request, to []byte) []byte {
 	return to
 }
 
-// putCounter puts a counter under the version that the request's condition names.
+// putCounter replaces a counter if it has the version in the request's condition.
 func (t *dynamoTable) putCounter(key string, request []byte) (counter, bool) {
 	value, _ := textAfter(request, `"v":{"B":"`)
 	token, _ := textAfter(request, `"t":{"S":"`)
@@ -159,7 +160,8 @@ func (t *dynamoTable) putCounter(key string, request []byte) (counter, bool) {
 	return t.counters.put(key, next, func(found counter) bool { return found.token == string(version) })
 }
 
-// dynamoHeader has two numbers to fill in.
+// dynamoHeader begins every response to an operation. answer replaces the two runs of zeros by
+// the checksum and the length of the body, and the status if the operation fails.
 const dynamoHeader = "HTTP/1.1 200 OK\r\nX-Amz-Crc32: 0000000000\r\nContent-Length: 0000000000\r\n" +
 	"Content-Type: application/x-amz-json-1.0\r\nX-Amzn-Requestid: REQUEST1\r\n\r\n"
 
@@ -176,8 +178,8 @@ func putNumber(digits []byte, n uint64) {
 	}
 }
 
-// textAfter returns the text between the marker and the next quotation mark, and
-// the rest; nil if there is no marker.
+// textAfter returns the text between the marker and the next quotation mark, and everything
+// after that mark. If there is no marker, both are nil.
 func textAfter(body []byte, marker string) (text, rest []byte) {
 	_, rest, found := bytes.Cut(body, []byte(marker))
 	if !found {
@@ -187,13 +189,13 @@ func textAfter(body []byte, marker string) (text, rest []byte) {
 	return text, rest
 }
 
-// appendPage appends the entries of keys in a range, as many as a page holds.
+// appendPage appends one page of the entries whose keys are in a range.
 func (t *dynamoTable) appendPage(to []byte, keys []string, from, end string, request []byte, ofPeer bool) []byte {
 	marker := `"sk":{"S":"`
 	if ofPeer {
 		marker = `"k":{"S":"`
 	}
-	if last, _ := textAfter(request, marker); last != nil { // ExclusiveStartKey
+	if last, _ := textAfter(request, marker); last != nil { // the request's ExclusiveStartKey
 		from = string(last) + "\x00"
 	}
 	limit := len(keys)
@@ -227,7 +229,8 @@ func (t *dynamoTable) appendPage(to []byte, keys []string, from, end string, req
 	return append(to, '}')
 }
 
-// appendEntry appends an entry with the common value.
+// appendEntry appends an item with the value encodedValue, in the layout of peerTable or of
+// skykvTable. An item of skykvTable has no value if withValue is false.
 func appendEntry(to, key []byte, ofPeer, withValue bool) []byte {
 	if ofPeer {
 		to = append(append(to, `{"k":{"S":"`...), key...)
@@ -241,7 +244,8 @@ func appendEntry(to, key []byte, ofPeer, withValue bool) []byte {
 	return appendItem(to, key, counter{value: value, token: anyToken})
 }
 
-// appendItem appends an entry of skykv, with a value unless it is empty.
+// appendItem appends an item in skykv's layout. It leaves out an empty value, and empty
+// predecessors.
 func appendItem(to, key []byte, c counter) []byte {
 	to = append(to, `{"pk":{"S":"`...)
 	to = strconv.AppendInt(to, int64(kv.Shard(string(key), dynamoShards)), 10)

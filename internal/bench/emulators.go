@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/providers/dynamokv"
 )
 
-// emulators are the real ones, started at the first use.
+// emulators are the emulators of the cloud services. Each starts when it is first used.
 type emulators struct {
 	started map[emulator.Kind]*emulator.Emulator
 	failed  map[emulator.Kind]error
@@ -39,7 +39,7 @@ func (es *emulators) endpoint(ctx context.Context, kind emulator.Kind) (string, 
 	if err := es.failed[kind]; err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute) // it may have to be installed
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute) // the emulator may have to be installed
 	defer cancel()
 	e, err := emulator.Start(ctx, kind)
 	if err != nil {
@@ -78,7 +78,7 @@ func (es *emulators) dynamo(op dynamoOperation) func(*bed) ([]contender, error) 
 		if err != nil {
 			return nil, err
 		}
-		if _, err := openGokvDynamo(endpoint); err != nil { // creates the peers' table
+		if _, err := openGokvDynamo(endpoint); err != nil { // this creates the peers' table
 			return nil, err
 		}
 		if err := es.fill(b, endpoint); err != nil {
@@ -88,7 +88,7 @@ func (es *emulators) dynamo(op dynamoOperation) func(*bed) ([]contender, error) 
 	}
 }
 
-// fill writes the entries for the gets.
+// fill puts the entries that the gets read.
 func (es *emulators) fill(b *bed, endpoint string) error {
 	puts, err := dynamoStores(b, endpoint, dynamoPut)
 	return putOnce(b.ctx, puts, err)
@@ -126,8 +126,8 @@ func (es *emulators) dynamoScan(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// filled returns the contenders of stores on the emulator of kind, once each has
-// put the entries for the gets.
+// filled returns a function that opens contenders on the emulator of this kind, and starts the
+// emulator if necessary. Every store puts once, so that there is an entry to get.
 func (es *emulators) filled(kind emulator.Kind, stores func(b *bed, endpoint string, get bool) ([]contender, error), get bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		endpoint, err := es.endpoint(b.ctx, kind)

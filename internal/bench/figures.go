@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// part is a part of docs/figures.md that a run writes.
+// part is a part of docs/figures.md that this program writes.
 type part struct {
 	name  string
 	write func(measurements, io.Writer)
@@ -19,13 +19,13 @@ var parts = []part{
 	{"goals", tabulateGoals},
 }
 
-// begin and end are the lines around the part in the page.
+// begin and end return the lines before and after the part.
 func (p part) begin() []byte {
 	return fmt.Appendf(nil, "<!-- The %s, written by: make bench -->\n", p.name)
 }
 func (p part) end() []byte { return fmt.Appendf(nil, "<!-- The end of the %s -->\n", p.name) }
 
-// find returns the page's content before, within and after the part.
+// find returns the page before the part, the part's content, and the page after it.
 func (p part) find(page []byte) (before, within, after []byte, err error) {
 	before, rest, begins := bytes.Cut(page, p.begin())
 	within, after, ends := bytes.Cut(rest, p.end())
@@ -35,7 +35,7 @@ func (p part) find(page []byte) (before, within, after []byte, err error) {
 	return before, within, after, nil
 }
 
-// checkFigures reports whether writeFigures can write to the file.
+// checkFigures returns an error if the file cannot be read, or does not have every part.
 func checkFigures(file string) error {
 	page, err := os.ReadFile(file)
 	for _, p := range parts {
@@ -46,7 +46,7 @@ func checkFigures(file string) error {
 	return err
 }
 
-// writeFigures replaces the parts of a page with those of a run.
+// writeFigures writes every part of the page again, from m.
 func writeFigures(m measurements, file string) error {
 	page, err := os.ReadFile(file)
 	if err != nil {

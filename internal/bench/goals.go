@@ -6,11 +6,11 @@ import (
 	"math"
 )
 
-// goal is a figure with a bound.
+// goal is a bound for a figure.
 type goal struct {
 	name    string
-	measure func(measurements) float64 // NaN if it was not measured
-	atLeast bool                       // else at most
+	measure func(measurements) float64 // returns NaN if the figure was not measured
+	atLeast bool                       // the figure must be at least, not at most, the bound
 	bound   float64
 	unit    string
 }
@@ -62,7 +62,9 @@ func goals() []goal {
 	)
 	for _, op := range []string{"Get", "Put"} {
 		work := op + "-sealed/service=memory"
-		// The cost of sealing without the cost of the AEAD.
+		// added returns a function that returns what sealing costs besides the encryption. It is
+		// the figure of a sealed operation, less the figures of the same operation without sealing
+		// and of the encryption alone, which is the store "aead".
 		added := func(unit string) func(measurements) float64 {
 			return func(m measurements) float64 {
 				return m.median(work, "skykv-sealed", unit) - m.median(work, "skykv", unit) - m.median(work, "aead", unit)
@@ -93,7 +95,7 @@ func goals() []goal {
 		for _, by := range []struct{ words, store string }{{"", "skykv"}, {" of two stores", "skykv-of-2-stores"}} {
 			all = append(all, goal{name: service + ", 50 goroutines" + by.words + " on one counter, 5 ms: requests for each increment", measure: median(work, by.store, requestsUnit), bound: 0.1})
 		}
-		// One store makes its requests one after another.
+		// One store makes its requests one after another, so their delays add up.
 		all = append(all, goal{name: service + ", 50 goroutines on one counter, 5 ms: time, relative to its requests' delays", measure: func(m measurements) float64 {
 			return m.median(work, "skykv", timeUnit) / (m.median(work, "skykv", requestsUnit) * updateDelay.Seconds())
 		}, bound: 1.5})
@@ -128,7 +130,8 @@ func goals() []goal {
 	)
 }
 
-// judge returns the measured figure, the wanted figure and the verdict.
+// judge returns the measured figure, the bound, and whether the goal is met. If the figure was
+// not measured, measured is empty.
 func (g goal) judge(m measurements) (measured, wanted, verdict string) {
 	value := g.measure(m)
 	comparison, met := "at most", value <= g.bound

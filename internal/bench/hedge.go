@@ -14,30 +14,32 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A service that answers in usualDelay, and once in slowEvery times in slowDelay.
+// The service usually responds after usualDelay. One in slowEvery responses, at random, comes
+// after slowDelay.
 const (
 	usualDelay = 2 * time.Millisecond
 	slowDelay  = 100 * time.Millisecond
 	slowEvery  = 100
 )
 
-// openGap is the time between two calls in open loop, in the mean.
+// openGap is the average time from the start of one call to the start of the next.
 const openGap = 2 * time.Millisecond
 
-// The units of what the calls of a turn took.
+// The units of two percentiles of the times of a turn's calls: the median and the 99.9th.
 const (
 	p50Unit  = "p50-sec"
 	p999Unit = "p99.9-sec"
 )
 
-// hedgeWorks call in open loop. A turn takes ten seconds, and has five of the slowest in
-// a thousand. What can be told in simulated time alone is in the tests of package hedge.
+// hedgeWorks begin their calls at random times. A turn has 5,000 calls and takes ten seconds,
+// so that some calls are slower than the 99.9th percentile. The tests of package hedge measure
+// in simulated time.
 var hedgeWorks = []work{
 	{name: "Get-hedged/service=simulated/delay=2ms", turns: 1, ops: 5_000, rounds: 3, open: hedgeSimulated},
 	{name: "Get-hedged/service=dynamodb-tls/delay=2ms", turns: 1, ops: 5_000, rounds: 3, open: hedgeTLS},
 }
 
-// simulated has the Gets of a driver take the time of that service.
+// simulated delays the Gets of a driver by usualDelay, and one in slowEvery by slowDelay.
 type simulated struct{ kv.Driver }
 
 func (d simulated) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -71,7 +73,7 @@ func hedgeTLS(b *bed) ([]contender, error) {
 	return hedgeContenders(store, dials), nil
 }
 
-// hedgeContenders reads from a store as it is, and with its reads hedged.
+// hedgeContenders returns two contenders: the store itself, and the store with hedged reads.
 func hedgeContenders(store *kv.Store, gauges ...gauge) []contender {
 	var contenders []contender
 	for _, c := range []struct {
@@ -86,11 +88,11 @@ func hedgeContenders(store *kv.Store, gauges ...gauge) []contender {
 	return contenders
 }
 
-// openLoop calls at random times, whether or not the calls before have ended, as the users
+// openLoop begins calls at random times, even if earlier calls have not ended, as the users
 // of a program do.
 type openLoop struct {
 	get   func(context.Context) error
-	times []time.Duration // of the last turn, in ascending order
+	times []time.Duration // how long each call of the last turn took, in ascending order
 }
 
 func (l *openLoop) do(ctx context.Context, n int) error {
@@ -112,7 +114,7 @@ func (l *openLoop) do(ctx context.Context, n int) error {
 	return errors.Join(errs...)
 }
 
-// gauge reads a quantile of the last turn.
+// gauge returns a gauge that reads one quantile of the times of the last turn.
 func (l *openLoop) gauge(unit string, share float64) gauge {
 	return gauge{unit: unit, ofTurn: true, read: func() (float64, error) {
 		if len(l.times) == 0 {

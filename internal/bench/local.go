@@ -23,14 +23,14 @@ var localWorks = []work{
 	{name: "Put-durable/service=local", turns: 40, ops: 2, open: localPut},
 }
 
-// localKeys is how many keys an embedded store holds. Puts overwrite a random
-// one with a fresh value: SQLite skips writing bytes that did not change.
+// localKeys is how many keys an embedded store holds. A put overwrites one of them, at
+// random, with a new value, because SQLite does not write bytes that have not changed.
 const localKeys = 10_000
 
-// local is an embedded store, used by one goroutine.
+// local is an embedded store, as one goroutine uses it.
 type local interface {
 	get(ctx context.Context, key string) ([]byte, error)
-	put(ctx context.Context, key string, value []byte) error // durable when it returns
+	put(ctx context.Context, key string, value []byte) error // the write is durable when put returns
 	fill(ctx context.Context, keys []string) error
 }
 
@@ -39,9 +39,9 @@ type localStore struct {
 	open func(b *bed, folder string) (func() (local, error), error)
 }
 
-// localStores are opened in a folder, each as its documentation says and with
-// its best settings: open returns a function that makes one user of the store,
-// for each goroutine.
+// localStores are the embedded stores. sqlite has localkv's settings, and bbolt has the kind of
+// freelist that its documentation calls faster. The function open opens a store in a folder, and
+// returns a function that makes a local for one goroutine.
 var localStores = []localStore{
 	{"sqlite", openSQLite},
 	{"skykv", openSkykv},
@@ -49,7 +49,7 @@ var localStores = []localStore{
 	{"gokv", openGokvBbolt},
 }
 
-// fill leaves the store in folder closed, with an entry under each of keys.
+// fill puts an entry under each of the keys, and closes the store.
 func (s localStore) fill(ctx context.Context, folder string, keys []string) (err error) {
 	b := &bed{ctx: ctx}
 	defer func() { err = errors.Join(err, b.close()) }()
@@ -66,13 +66,14 @@ func (s localStore) fill(ctx context.Context, folder string, keys []string) (err
 
 func localKeyNames() []string {
 	keys := make([]string, localKeys)
-	for i := range keys { // spread over their range
+	for i := range keys { // evenly over the range of keys
 		keys[i] = fmt.Sprintf("user:%016x", uint64(i)*0x9e3779b97f4a7c15)
 	}
 	return keys
 }
 
-// values makes values that were never stored before.
+// values makes random values, each different from the one before. Every sequence begins with
+// the same values.
 type values struct{ random *rand.ChaCha8 }
 
 func newValues() values { return values{rand.NewChaCha8([32]byte{})} }
@@ -83,7 +84,8 @@ func (v values) fresh() []byte {
 	return value
 }
 
-// localContenders opens and fills all embedded stores and measures do on each.
+// localContenders fills and opens every embedded store. The argument do returns the function
+// that does the operations to measure.
 func localContenders(b *bed, do func(users func() (local, error), keys []string) (func(context.Context, int) error, error)) ([]contender, error) {
 	keys := localKeyNames()
 	var contenders []contender
@@ -92,8 +94,8 @@ func localContenders(b *bed, do func(users func() (local, error), keys []string)
 		if err != nil {
 			return nil, err
 		}
-		// A store that was closed and opened again does not have to search its
-		// log for the latest writes.
+		// The store is closed after it was filled, and opened again. Closing empties SQLite's
+		// log, so reads do not have to search the log for the latest writes.
 		if err := store.fill(b.ctx, folder, keys); err != nil {
 			return nil, err
 		}
@@ -134,7 +136,7 @@ func getRandom(user local, keys []string) func(context.Context, int) error {
 	})
 }
 
-// localScaling reads the same store with one goroutine and with two.
+// localScaling reads from the same store with one goroutine, and with two.
 func localScaling(b *bed) ([]contender, error) {
 	var twos []func(context.Context, int) error
 	ones, err := localContenders(b, func(users func() (local, error), keys []string) (func(context.Context, int) error, error) {
@@ -199,9 +201,8 @@ func (s skykvLocal) fill(ctx context.Context, keys []string) error {
 	return err
 }
 
-// sqliteLocal uses the library of localkv directly: a connection for each
-// goroutine, prepared statements, and the pragmas of localkv. Its table has
-// neither expiry nor token.
+// sqliteLocal uses localkv's SQLite library directly, with a connection for each goroutine,
+// prepared statements, and localkv's pragmas. Its table has neither an expiry nor a token.
 type sqliteLocal struct {
 	conn               *sqlite.Conn
 	selectKV, insertKV *sqlite.Stmt
@@ -210,7 +211,7 @@ type sqliteLocal struct {
 func openSQLite(b *bed, folder string) (func() (local, error), error) {
 	path := filepath.Join(folder, "sqlite.db")
 	return func() (local, error) {
-		conn, err := sqlite.OpenConn(path) // in WAL mode
+		conn, err := sqlite.OpenConn(path) // sets WAL mode
 		if err != nil {
 			return nil, err
 		}
@@ -321,7 +322,7 @@ const gokvBucket = "default"
 
 func openGokvBbolt(b *bed, folder string) (func() (local, error), error) {
 	path := filepath.Join(folder, "gokv.db")
-	// gokv has no batches: the file is filled before gokv opens it.
+	// gokv has no batches, so bbolt fills the file before gokv opens it.
 	db, err := bbolt.Open(path, 0o600, nil)
 	if err == nil {
 		err = errors.Join(fillBbolt(db, []byte(gokvBucket), localKeyNames()), db.Close())
@@ -351,7 +352,7 @@ func (s gokvLocal) put(_ context.Context, key string, value []byte) error {
 
 func (s gokvLocal) fill(context.Context, []string) error { return nil }
 
-// rawCodec avoids the encodings that gokv has: the values are bytes.
+// rawCodec stores values as they are, instead of in one of gokv's encodings.
 type rawCodec struct{}
 
 func (rawCodec) Marshal(v any) ([]byte, error) { return v.([]byte), nil }

@@ -1,18 +1,18 @@
-// Command bench compares skykv with what it is built on and with its peers:
+// Command bench compares skykv with the libraries that it is built on, and with its peers:
 //
 //	go run . [-rounds N] [-work REGEXP] [-results FILE] [-plots FOLDER] [-figures PAGE]
 //	go run . -report [-results FILE] [-plots FOLDER] [-figures PAGE]
 //
-// It writes every measurement to FILE in the format of Go's benchmarks. From these it prints
-// a table by benchstat, the summary that docs/figures.md shows, and a line for each goal.
-// It draws the plots, and writes the summary and the goals into that page. With -report it
-// measures nothing.
+// It writes the results to FILE, in the format of Go's benchmarks. From FILE it prints tables
+// made by benchstat, a summary, and a line for each goal. With -plots it also draws the plots
+// of docs/figures.md. With -figures it writes the summary and the goals into PAGE, which is
+// docs/figures.md. With -report it measures nothing, and reads FILE instead.
 //
-// All stores of one work take turns, so that other load on the machine slows all of them
-// alike. The services are servers that this program runs in another process. They do hardly
-// any work. Some answer late, as if they were far away. Package conformance/emulator starts
-// the emulators. The program is a separate module, so that users of skykv never see its
-// dependencies.
+// All stores that do the same work take turns, so that other load on the machine slows all
+// of them alike. The services are servers that this program runs in another process, and
+// that do hardly any work. Some answer late, as if they were far away. Package
+// conformance/emulator starts the emulators. The program is a module of its own, so that
+// users of skykv do not get its dependencies.
 package main
 
 import (
@@ -57,7 +57,7 @@ func bench(ctx context.Context) error {
 	reportOnly := flag.Bool("report", false, "measure nothing")
 	flag.Parse()
 	if *figures != "" {
-		if err := checkFigures(*figures); err != nil { // before minutes of work
+		if err := checkFigures(*figures); err != nil { // a wrong page is an error now, not after minutes of measuring
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func bench(ctx context.Context) error {
 	return nil
 }
 
-// measure does all works whose names match pattern.
+// measure measures every work whose name matches pattern, and writes the results to file.
 func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Writer) error {
 	fmt.Fprintf(file, "goos: %s\ngoarch: %s\ngo: %s\ncores: %d\n", runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU())
 	out := benchfmt.NewWriter(file)
@@ -128,7 +128,7 @@ func measure(ctx context.Context, pattern *regexp.Regexp, rounds int, file io.Wr
 	return nil
 }
 
-// benchstat prints the table that Go's benchstat makes of the results: one for each
+// benchstat prints the tables that Go's benchstat makes of the results: one for each
 // service and unit, with a column for each store.
 func benchstat(ctx context.Context, results string, out io.Writer) error {
 	var failure bytes.Buffer

@@ -12,18 +12,18 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// The turns are long enough to include the garbage collector's share.
+// A turn is so long that it includes a fair share of garbage collection.
 var memoryWorks = []work{
 	{name: "Get/service=memory", turns: 10, ops: 50_000, open: memoryContenders(true)},
 	{name: "Put/service=memory", turns: 10, ops: 50_000, open: memoryContenders(false)},
 }
 
-// oneKey is the key of works that need no more.
+// oneKey is the key of works that need only one.
 const oneKey = "user:0123456789"
 
 var oneValue = bytes.Repeat([]byte("v"), valueLen)
 
-// lockedMap is a map that copies the values, as skykv has to.
+// lockedMap is a map with a lock. It copies the values, because skykv has to copy them, too.
 type lockedMap struct {
 	mu     sync.RWMutex
 	values map[string][]byte
@@ -41,8 +41,7 @@ func (m *lockedMap) put(key string, value []byte) {
 	m.values[key] = bytes.Clone(value)
 }
 
-// document is an entry for docstore, which keeps no revisions if there is no
-// field for them.
+// document is an entry of docstore. It has no field for a revision, so docstore keeps none.
 type document struct {
 	Key   string `docstore:"k"`
 	Value []byte `docstore:"v"`
@@ -113,8 +112,8 @@ func docstorePut(coll *docstore.Collection) func(context.Context, int) error {
 	})
 }
 
-// docstoreGetMany reads keys by one list of actions, which docstore turns into
-// the service's batches.
+// docstoreGetMany reads keys with one list of actions. docstore turns it into batches of
+// the service.
 func docstoreGetMany(coll *docstore.Collection, keys []string) func(context.Context, int) error {
 	return each(func(ctx context.Context) error {
 		docs := make([]document, len(keys))

@@ -14,26 +14,27 @@ import (
 	_ "gonum.org/v1/plot/vg/vgsvg"
 )
 
-// bars is a chart of groups of bars, one for each series.
+// bars is a bar chart. Each group has one bar for each series.
 type bars struct {
 	title, axis string
 	groups      []string
 	series      []series
-	line        float64 // drawn across, unless zero
+	line        float64 // if not zero, a line is drawn across the chart at this value
 	logarithmic bool
 }
 
 type series struct {
 	name   string
-	values []float64 // of each group, NaN for none
+	values []float64 // one for each group; NaN for no bar
 }
 
-// colors are those of the stores, the same in all charts.
+// colors has the index of each store's color in plotutil.DefaultColors. A store has the same
+// color in all charts.
 var colors = map[string]int{
 	"sdk": 0, "sdk-default": 0, "skykv": 1, "docstore": 2, "docstore-512-idle": 2, "gokv": 3, "sdk-512-idle": 4,
 }
 
-// writePlots draws what docs/figures.md shows.
+// writePlots draws the charts that docs/figures.md shows.
 func writePlots(m measurements, folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
@@ -105,7 +106,8 @@ func (c bars) write(file string) error {
 	p.NominalX(c.groups...)
 	p.X.Min, p.X.Max = -0.6, float64(len(c.groups))-0.4
 	p.Y.Min = 0
-	// The logarithms are drawn over the power of ten below the least value.
+	// On a logarithmic axis, bars begin at a power of ten that is not above the least
+	// positive value.
 	floor := math.Inf(1)
 	for _, s := range c.series {
 		for _, v := range s.values {
@@ -115,9 +117,9 @@ func (c bars) write(file string) error {
 		}
 	}
 	if math.IsInf(floor, 1) {
-		return nil // nothing in it was measured
+		return nil // nothing in this chart was measured
 	}
-	const width = 14 // of a bar, in points
+	const width = 14 // the width of a bar, in points
 	for i, s := range c.series {
 		heights := make(plotter.Values, len(s.values))
 		for j, v := range s.values {

@@ -16,50 +16,51 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// work is an operation by which several stores are compared.
+// work is an operation for which several stores are compared.
 type work struct {
-	// name is that of a benchmark, such as Get/service=dynamodb/delay=5ms.
+	// name is the name of a benchmark, such as Get/service=dynamodb/delay=5ms.
 	name string
 
-	// In a round, whose time is the median, each contender has that many turns of
-	// that many operations.
+	// turns is the number of turns that a contender has in each round. ops is the number of
+	// operations of a turn. The result of a contender in a round is the median of its turns.
 	turns, ops int
 
-	// heap says that a turn's greatest heap is reported.
+	// heap says whether the greatest size of the heap during a turn is reported, too.
 	heap bool
 
-	// rounds is how often it is measured, if not as often as all others.
+	// rounds, if not zero, is the greatest number of rounds.
 	rounds int
 
 	open func(*bed) ([]contender, error)
 }
 
-// contender is a store that does a work.
+// contender is a store, and the function that does a work on it.
 type contender struct {
 	store string
 	do    func(ctx context.Context, n int) error
 
-	// One operation of this store does 1/part of the others' work. Zero stands for
-	// 1.
+	// If part is not zero, one operation of this store does only 1/part of the work that an
+	// operation of the others does.
 	part int
 
 	gauges []gauge
 }
 
-// gauge is something else to count.
+// gauge is a figure to report besides time, memory and allocations.
 type gauge struct {
-	unit   string                  // for each operation
-	read   func() (float64, error) // so far
-	ofTurn bool                    // read returns what is of the last turn, and for no operation
+	unit   string                  // usually a number per operation, such as requestsUnit
+	read   func() (float64, error) // returns a running total, unless ofTurn is set
+	ofTurn bool                    // read returns a figure of the last turn, to be reported as it is
 }
 
-// turn is what one turn of a contender took, for each operation except the heap.
+// turn is the result of one turn. All figures are per operation, except heap and the
+// gauges with ofTurn set.
 type turn struct {
 	ns, bytes, allocs, heap float64
 	gauges                  []float64
 }
 
-// The units besides those of Go's own benchmarks.
+// The units that Go's benchmarks do not have.
 const (
 	heapUnit     = "peak-heap-bytes"
 	dialsUnit    = "dials/op"
@@ -67,7 +68,7 @@ const (
 	wireUnit     = "wire-bytes/op"
 )
 
-// measure does the work in rounds.
+// measure measures the work in rounds, and writes the result of each contender in each round.
 func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (err error) {
 	b := &bed{ctx: ctx}
 	defer func() { err = errors.Join(err, b.close()) }()
@@ -80,7 +81,7 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 			return fmt.Errorf("the report has no column for the store %q", c.store)
 		}
 	}
-	if !w.heap { // to make connections and fill caches
+	if !w.heap { // make connections and fill caches
 		for _, c := range contenders {
 			if err := c.do(ctx, w.ops); err != nil {
 				return fmt.Errorf("%s: %w", c.store, err)
@@ -130,7 +131,7 @@ func (w work) measure(ctx context.Context, rounds int, out *benchfmt.Writer) (er
 	return nil
 }
 
-// take takes one turn.
+// take measures one turn.
 func (w work) take(ctx context.Context, c contender) (t turn, err error) {
 	peak := func() uint64 { return 0 }
 	if w.heap {
@@ -177,8 +178,8 @@ func readAll(gauges []gauge) ([]float64, error) {
 	return all, nil
 }
 
-// watchHeap looks at the size of the heap, including garbage, every millisecond
-// until peak is called, which returns the largest.
+// watchHeap reads the size of the heap, including garbage, every millisecond until peak is
+// called. peak returns the greatest size.
 func watchHeap() (peak func() uint64) {
 	done := make(chan struct{})
 	var most uint64
@@ -208,7 +209,7 @@ func median(all []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// each does one operation after another.
+// The function each returns a function that does n operations, one after another.
 func each(do func(context.Context) error) func(context.Context, int) error {
 	return func(ctx context.Context, n int) error {
 		for range n {
@@ -220,7 +221,8 @@ func each(do func(context.Context) error) func(context.Context, int) error {
 	}
 }
 
-// from does the operations from that many goroutines at once.
+// The function from returns a function that does n operations. The given number of goroutines
+// share them.
 func from(goroutines int, do func(context.Context) error) func(context.Context, int) error {
 	return func(ctx context.Context, n int) error {
 		var begun atomic.Int64
@@ -238,14 +240,14 @@ func from(goroutines int, do func(context.Context) error) func(context.Context, 
 	}
 }
 
-// bed holds what the stores of one work need.
+// bed has the context of one work, and closes everything that the work opened.
 type bed struct {
 	ctx     context.Context
 	closers []func() error
 }
 
-// onClose makes f run when the work is done, before functions that were added
-// earlier.
+// onClose adds a function that the method close calls. The function that was added last is
+// called first.
 func (b *bed) onClose(f func() error) { b.closers = append(b.closers, f) }
 
 func (b *bed) close() error {
@@ -256,7 +258,7 @@ func (b *bed) close() error {
 	return errors.Join(errs...)
 }
 
-// folder makes a folder for the files of a store.
+// folder makes a temporary folder for the files of a store.
 func (b *bed) folder() (string, error) {
 	folder, err := os.MkdirTemp("", "skykv-bench-")
 	if err == nil {
@@ -265,7 +267,7 @@ func (b *bed) folder() (string, error) {
 	return folder, err
 }
 
-// valueLen is the length of all values.
+// valueLen is the length of all values in bytes, except counters and the value under largeKey.
 const valueLen = 1024
 
 func checkLen(n int, err error) error {

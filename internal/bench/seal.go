@@ -8,7 +8,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// sealWorks compare a sealed store to one that is not, and to what its AEAD takes alone.
+// sealWorks compare a sealed store with a store that is not sealed, and with the encryption
+// alone, which is the contender "aead".
 var sealWorks = []work{
 	{name: "Get-sealed/service=memory", turns: 10, ops: 20_000, open: sealContenders(true)},
 	{name: "Put-sealed/service=memory", turns: 10, ops: 20_000, open: sealContenders(false)},

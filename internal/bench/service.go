@@ -26,17 +26,18 @@ import (
 	"github.com/skykv/skykv/internal/testing/canned"
 )
 
-// serveCommand makes this program a service, in a separate process so that its work
-// does not count as the clients'.
+// serveCommand is the argument that makes this program a service. A service is a process of
+// its own, so that its work is not counted as the clients'.
 const serveCommand = "serve"
 
-// service is a running service.
+// service is a running process that imitates a service.
 type service struct {
 	addr        string
-	certificate string // the file of its certificate, when it speaks TLS
+	certificate string // the file of its certificate, if it speaks TLS
 }
 
-// start runs a service until the bed is closed. Each answer comes after delay.
+// start starts a service, which runs until the bed is closed. Its answers come after the
+// duration delay, unless args say that some are slower.
 func (b *bed) start(kind string, delay time.Duration, args ...string) (service, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -66,7 +67,7 @@ func (b *bed) start(kind string, delay time.Duration, args ...string) (service, 
 	return service{addr: strings.TrimSpace(addr)}, nil
 }
 
-// startTLS is start for a service that speaks TLS.
+// startTLS is like start, but the service speaks TLS.
 func (b *bed) startTLS(kind string, delay time.Duration, args ...string) (service, error) {
 	folder, err := b.folder()
 	if err != nil {
@@ -80,13 +81,13 @@ func (b *bed) startTLS(kind string, delay time.Duration, args ...string) (servic
 	return s, err
 }
 
-// The paths where an HTTP service reports how many connections it accepted, and how
-// many bytes passed through them.
+// The paths at which an HTTP service reports how many connections it has accepted, and how
+// many bytes it has read from them and written to them.
 const acceptedPath, bytesPath = "/accepted", "/bytes"
 
-// gauge reads what the service reports under a path.
+// gauge returns a gauge that reads the number that the service reports at a path.
 func (s service) gauge(path, unit string) (gauge, error) {
-	transport := &http.Transport{} // one connection, made now
+	transport := &http.Transport{} // the call of read below makes its connection, before any turn
 	scheme := "http://"
 	if s.certificate != "" {
 		trusted, err := os.ReadFile(s.certificate)
@@ -114,7 +115,7 @@ func (s service) gauge(path, unit string) (gauge, error) {
 	return gauge{unit: unit, read: read}, err
 }
 
-// serve is the program that start starts. It ends when its standard input ends.
+// serve is the program that start runs. It ends when its standard input ends.
 func serve(ctx context.Context) error {
 	flags := flag.NewFlagSet(serveCommand, flag.ContinueOnError)
 	kind := flags.String("kind", "", "")
@@ -174,8 +175,8 @@ func serveHTTP(answer func(*canned.Request, []byte) []byte, s *canned.Server) fu
 
 const certificateFile, keyFile = "certificate.pem", "key.pem"
 
-// writeCertificate makes a certificate for this machine. Its key is of the kind
-// whose handshakes cost least.
+// writeCertificate makes a certificate for this machine. Its key is of the kind that makes
+// TLS handshakes cheapest.
 func writeCertificate(folder string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

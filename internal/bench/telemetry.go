@@ -16,7 +16,7 @@ var telemetryWorks = []work{
 	{name: "Get-observed/service=dynamodb", turns: 40, ops: 40, open: observedWithSDK},
 }
 
-// observedWithoutSDK gets through kvotel while nobody wants to know.
+// observedWithoutSDK reads through kvotel when no SDK of OpenTelemetry collects anything.
 func observedWithoutSDK(b *bed) ([]contender, error) {
 	store := memkv.New()
 	b.onClose(store.Close)
@@ -29,7 +29,8 @@ func observedWithoutSDK(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// observedWithSDK gets through kvotel with a span and measurements for each.
+// observedWithSDK reads through kvotel when an SDK collects a span and measurements for each
+// call.
 func observedWithSDK(b *bed) ([]contender, error) {
 	s, err := b.start("dynamodb", 0)
 	if err != nil {
@@ -54,7 +55,7 @@ func observedWithSDK(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// telemetryGoals say what kvotel costs.
+// telemetryGoals limit what kvotel costs.
 func telemetryGoals() []goal {
 	const memory, dynamodb = "Get-observed/service=memory", "Get-observed/service=dynamodb"
 	more := func(unit string, scale float64) func(measurements) float64 {

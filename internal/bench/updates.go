@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// updaters are the goroutines that increment one number at once.
+	// updaters is how many goroutines increment one number at the same time.
 	updaters = 50
 
 	updateDelay = 5 * time.Millisecond
 )
 
-// updateWorks need more than a minute each if the loops, which repeat most of their
-// work, are measured in ten rounds.
+// The works with a delay have few rounds. With ten rounds, each of those with 50 goroutines would
+// take more than a minute, because most attempts of the contenders "loop" fail and are repeated.
 var updateWorks = []work{
 	{name: "Increment-by-50/service=memory", turns: 10, ops: 20_000, open: memoryIncrements},
 	{name: "Increment-by-50/service=local/delay=5ms", turns: 1, ops: 1000, rounds: 3, open: increments("local")},
@@ -36,8 +36,8 @@ var updateWorks = []work{
 	{name: "Increment/service=aztables/delay=5ms", turns: 1, ops: 50, rounds: 3, open: incrementsOfOne("aztables")},
 }
 
-// metered counts the requests for a store's calls, and delays each as a distant service
-// does.
+// metered counts the requests of Get, Write, WriteAtomic and Scan. It delays these calls, as a
+// distant service does.
 type metered struct {
 	kv.Driver
 	meter *kv.Meter
@@ -76,8 +76,9 @@ func (d metered) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return d.Driver.Scan(ctx, req)
 }
 
-// startStores starts a service, whose requests take updateDelay, and returns a function
-// that opens a store on it, each with its own connections.
+// startStores starts a service whose requests take updateDelay. It returns a function that
+// opens a store on the service. Each store has its own connections. For the kind "local" there
+// is no service: the stores share a file, and metered delays their calls by updateDelay.
 func startStores(b *bed, kind string, meterOf *kv.Meter) (open func() (*kv.Store, error), err error) {
 	if kind == "local" {
 		folder, err := b.folder()
@@ -117,7 +118,7 @@ func startStores(b *bed, kind string, meterOf *kv.Meter) (open func() (*kv.Store
 	}, nil
 }
 
-// twoStores opens two stores on a service, as two processes do.
+// twoStores opens two stores on a service, as two processes would.
 func twoStores(b *bed, kind string) (stores [2]*kv.Store, gauges []gauge, err error) {
 	meter := kv.NewMeter(nil)
 	open, err := startStores(b, kind, meter)
@@ -136,9 +137,10 @@ func increment(store *kv.Store, key string) func(context.Context) error {
 	}
 }
 
-// incrementLoop is what programs without Increment write. After a failure it waits for
-// a random part of a span that begins with updateDelay and doubles each time, up to
-// longest.
+// incrementLoop increments as programs do without Increment. If the condition of its Put
+// fails, it waits for a random time and repeats. The limit of that time is updateDelay at
+// first, doubles after each failure, and is never more than longest. If longest is zero,
+// incrementLoop does not wait.
 func incrementLoop(store *kv.Store, key string, longest time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for span := updateDelay; ; span *= 2 {
@@ -161,7 +163,7 @@ func incrementLoop(store *kv.Store, key string, longest time.Duration) func(cont
 	}
 }
 
-// memoryIncrements needs no delay, because requests do not count there.
+// memoryIncrements has no delay and counts no requests, because memkv makes no requests.
 func memoryIncrements(b *bed) ([]contender, error) {
 	store := memkv.New()
 	b.onClose(store.Close)
@@ -175,7 +177,7 @@ func memoryIncrements(b *bed) ([]contender, error) {
 	}, nil
 }
 
-// increments lets many goroutines increment one number.
+// increments compares the ways in which many goroutines can increment one number.
 func increments(kind string) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		stores, gauges, err := twoStores(b, kind)
@@ -188,7 +190,8 @@ func increments(kind string) func(*bed) ([]contender, error) {
 				return nil, err
 			}
 		}
-		// A loop does a part of the work, with the same share of failures.
+		// The loops do only a part of the work. That is fair, because the share of their attempts
+		// that fail does not depend on how much work they do.
 		const part = 5
 		loop := func(longest time.Duration) func(context.Context, int) error {
 			do := from(updaters, incrementLoop(stores[0], key, longest))
@@ -212,8 +215,9 @@ func increments(kind string) func(*bed) ([]contender, error) {
 	}
 }
 
-// incrementsOfOne lets one goroutine increment numbers: one that only its store
-// changes, new ones, and one that another store increments in between.
+// incrementsOfOne measures the increments of one goroutine: of a number that only its store
+// changes, of numbers that its store has never read, and of a number that two stores increment
+// in turns.
 func incrementsOfOne(kind string) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		stores, gauges, err := twoStores(b, kind)

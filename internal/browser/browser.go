@@ -1,3 +1,3 @@
-// Package browser tests the pages of skykv ui in Chromium. It is a separate module, so that
-// the root module does not depend on the browser's driver.
+// Package browser tests the pages of "skykv ui" in Chromium. It is a module of its own, so
+// that the root module does not depend on the library that drives the browser.
 package browser

@@ -21,13 +21,13 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// screenshots is the folder for screenshots, none if empty.
+// screenshots is the folder for screenshots. If it is empty, none are made.
 var screenshots = os.Getenv("SKYKV_SCREENSHOTS")
 
-// hostile is a value that must not run.
+// hostile is a value with code that the page must not run.
 const hostile = `<script>document.title = "broken"</script><img src=x onerror="document.title = 'broken'">`
 
-// binary is the command under test, built once.
+// binary is the path of the skykv command, which is built once.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// serve runs skykv ui over a store with some entries, and returns its address.
+// serve runs "skykv ui" over a store with some entries, and returns its address.
 func serve(t *testing.T) string {
 	t.Helper()
 	store := "file:" + filepath.Join(t.TempDir(), "store.db")
@@ -97,7 +97,8 @@ func serve(t *testing.T) string {
 	return printed.Address
 }
 
-// open starts a browser. Every error and every policy violation in it fails the test.
+// open starts a browser. The test fails if the script of a page throws an error, or prints
+// anything on the console.
 func open(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
@@ -162,8 +163,9 @@ func text(t *testing.T, ctx context.Context, selector chromedp.CSS) string {
 	return ask(t, ctx, chromedp.Text(selector))
 }
 
-// press presses a key that the page may handle before it becomes text, which KeyEvent
-// does not support.
+// press sends a key press whose text the page can suppress when it handles keydown.
+// chromedp.KeyEvent sends the text as a separate event, which the page cannot suppress
+// that way.
 func press(t *testing.T, ctx context.Context, key string) {
 	t.Helper()
 	for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown, input.DispatchKeyEventTypeKeyUp} {
@@ -200,7 +202,7 @@ func TestConsole(t *testing.T) {
 	}
 	shot(t, ctx, "list")
 
-	// Only by keyboard: the search, a key, its entry.
+	// With the keyboard alone: search, choose a key, and see its entry.
 	press(t, ctx, "/")
 	do(t, ctx, chromedp.KeyEvent("config"+kb.Enter), wait(`input[value="config"]`),
 		chromedp.KeyEvent("j"), chromedp.KeyEvent(kb.Enter), wait(".value"))
@@ -212,7 +214,7 @@ func TestConsole(t *testing.T) {
 	}
 	shot(t, ctx, "entry")
 
-	// A hostile value does nothing.
+	// The code in a hostile value does not run.
 	do(t, ctx, click(".name"), wait(".keys"),
 		click(`a[href*="key=hostile"]`), wait(".value"))
 	title := ask(t, ctx, chromedp.Title())
@@ -221,7 +223,7 @@ func TestConsole(t *testing.T) {
 	}
 	shot(t, ctx, "hostile")
 
-	// Time left counts down to expired.
+	// The time that is left counts down until the entry has expired.
 	do(t, ctx, click(".name"), wait(".keys"),
 		click(`a.folder[href*="session"]`), wait("time"))
 	shot(t, ctx, "folder")
@@ -231,15 +233,15 @@ func TestConsole(t *testing.T) {
 	ask(t, ctx, chromedp.Evaluate[float64](`(() => { const now = Date.now; Date.now = () => now() + 3600000; return Date.now(); })()`))
 	do(t, ctx, chromedp.Poll[chromedp.Void](`document.querySelector("time.gone")?.textContent === "expired"`))
 
-	// Pages.
+	// The list has pages.
 	do(t, ctx, click(".name"), wait(".keys"),
 		click(`a[rel=next]`), wait(`a[href*="user.150"]`))
 
-	// Doctor.
+	// The page of skykv doctor works.
 	do(t, ctx, click(`a[href="/doctor"]`), wait(".checks"))
 	shot(t, ctx, "doctor")
 
-	// A telephone, in dark mode.
+	// The page fits on a telephone, in dark mode.
 	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +255,7 @@ func TestConsole(t *testing.T) {
 	shot(t, ctx, "narrow-doctor")
 }
 
-// Without the cookie there is nothing to see.
+// The rule: without the cookie, the first page shows nothing of the store.
 func TestStranger(t *testing.T) {
 	address := serve(t)
 	ctx := open(t)

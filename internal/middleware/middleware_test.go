@@ -1,5 +1,6 @@
 // Package middleware runs the conformance suite over each pair of middleware, in both
-// orders. It is a module of its own, since some of them are.
+// orders. It has its own module, because some of the middleware packages that it imports
+// have their own modules.
 package middleware
 
 import (
@@ -21,7 +22,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// layers are what a store can be wrapped in.
+// layers are the middleware that can be put over a store.
 var layers = []struct {
 	name string
 	over func(*kv.Store) (*kv.Store, error)
@@ -74,7 +75,7 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// warm reads as often as hedge must know how long reads take.
+// The function warm makes so many reads that package hedge knows how long a read takes.
 func warm(ctx context.Context, store *kv.Store) error {
 	for range 150 {
 		if _, err := store.Get(ctx, "key"); !errors.Is(err, kv.ErrNotFound) {
@@ -84,8 +85,8 @@ func warm(ctx context.Context, store *kv.Store) error {
 	return nil
 }
 
-// counted counts the Gets that pass. Where it is uneven, some of them take longer, as those of
-// a service do.
+// counted counts the Gets that reach the driver. If uneven is set, some of them take longer,
+// as they do with a real service.
 func counted(gets *atomic.Int64, uneven bool) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &counting{d, gets, uneven} })
 }

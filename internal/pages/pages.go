@@ -1,5 +1,4 @@
-// Package pages protects the loop over the pages of a scan from a service whose pages never
-// end.
+// Package pages protects a scan from a service whose pages never end.
 package pages
 
 import (
@@ -8,30 +7,31 @@ import (
 	"time"
 )
 
-// ErrRepeated is the error of a service whose pages form a circle.
+// ErrRepeated is the error when a service returns to a page that the scan has already read.
 var ErrRepeated = errors.New("the response is not from the service: it continues at an earlier page, so the scan would never end")
 
-// Pages without a record are legal: all their records had expired. After several empty
-// pages the next ones are requested more slowly.
+// A page may be empty, because all its records have expired. After several empty pages in a
+// row the next ones are requested more slowly.
 const (
 	emptyAtOnce = 2
 	firstPause  = 5 * time.Millisecond
 	longPause   = 100 * time.Millisecond
 )
 
-// Guard sees the pages of one scan. The zero Guard is ready to use.
+// Guard watches the pages of one scan. The zero Guard is ready to use.
 type Guard struct {
-	empty        int    // empty pages in a row
-	seen         string // an earlier continuation
-	steps, until int    // seen is replaced after until steps
+	empty        int    // how many pages in a row were empty
+	seen         string // a continuation that an earlier call received
+	steps, until int    // seen is replaced when steps becomes equal to until
 }
 
-// Next is called between two pages. records is the number of records of the page before,
-// and the next page begins at the continuation. Next returns [ErrRepeated] when the scan
-// has been there before, at the latest after three times around the circle. After several
-// empty pages it waits, or returns the error of ctx when ctx ends.
+// Next must be called between two pages. The argument records is the number of records on the page
+// that was read. The argument continuation is where the next page begins. If the pages lead in a
+// circle, Next returns [ErrRepeated] after at most three times as many pages as there are
+// different ones. After several empty pages it waits before it returns. If ctx ends during the
+// wait, Next returns the error of ctx.
 func (g *Guard) Next(ctx context.Context, records int, continuation string) error {
-	// Brent's algorithm finds a circle with one text in memory.
+	// Brent's algorithm finds a circle and keeps only one continuation in memory.
 	if g.until > 0 && continuation == g.seen {
 		return ErrRepeated
 	}

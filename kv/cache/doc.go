@@ -1,65 +1,71 @@
-// Package cache has a near cache: a view of a [kv.Store] that keeps in memory what it has
-// read and written.
+// Package cache has a near cache: a view of a [kv.Store] that keeps in memory the entries
+// that it has read and written.
 //
 //	cached, err := cache.New(store, &cache.Options{MaxAge: 10 * time.Second})
-//	entry, err := cached.Get(ctx, "user:42") // from memory, if it was there within 10 s
+//	entry, err := cached.Get(ctx, "user:42") // from memory, if it was read in the last 10 s
 //	users := kv.JSON[User](cached.Store)
 //
 // # What a read returns
 //
 // Get, Exists and GetMany of a [Cache] may be answered from memory. Such an answer was the
-// state of the store at most [Options].MaxAge before the read began. So a write by another
-// process is seen after at most MaxAge. A write through the same Cache is seen by every read
-// that begins after it has returned: the Cache removes the key from its memory before the
-// write is sent, and keeps what was stored with its version when it is done.
+// state of the store at most [Options].MaxAge before the read began. So the Cache sees a
+// write by another process after at most MaxAge. When a write through the
+// same Cache has returned, all reads that begin later see it: the Cache removes a key from its
+// memory before it sends a write, and keeps the new entry when the write is done.
 //
-// An entry expires in memory to the millisecond as it does in the store, by the store's clock.
+// In memory, an entry expires at the same millisecond as in the store, by the store's clock.
+// When an entry has expired by the wall clock, the next read asks the store, where another
+// process may have changed the expiry. The wall clock counts here even under [kv.Clock].
 //
-// Everything else goes to the store and is exact: scans, conditions, Update, Increment and
-// AtomicWrite. A conditional write is judged by the store and never from memory. One that
-// fails leaves the key out of memory, so that the read after it finds why.
+// Everything else goes to the store and is exact, such as scans, conditions, Update, Increment
+// and AtomicWrite. Only the store decides whether the condition of a write holds. After a
+// conditional write that failed, the key is not in memory, so the next read asks the store
+// and finds the entry that made the write fail.
 //
-// What a read does not find in memory it reads with strong consistency, also over a
-// [kv.Stale] view. Callers that miss the same key at once share requests: while one request
-// is under way, those that come wait for its end, and are then answered by one request
-// together. No caller gets the answer to a request that was sent before the call.
+// If a key is not in memory, the Cache reads it with strong consistency, even over a
+// [kv.Stale] view. Calls of Get that miss the same key at the same time share requests. While one
+// request for the key is under way, further calls wait for its end, and then one more request
+// answers all of them. No call gets the answer to a request that was sent before the call.
 //
 // # Loading
 //
-// [Cache.GetOrLoad] computes what is not in the store and stores it. With [Options].Leases
-// one process computes a key at a time, and the others wait for its result.
+// [Cache.GetOrLoad] computes and stores an entry that is not in the store. With
+// [Options].Leases, one process at a time computes the value of a key, and the others wait for
+// its result.
 //
 // # What is not kept
 //
 //   - the absence of keys, unless [Options].Absent is set,
-//   - what scans read,
+//   - what scans and Exists find,
 //   - an entry after [kv.Store.Touch], [kv.Store.Delete] or a write whose outcome is unknown,
-//   - what was written while another write of the same key was under way.
+//   - an entry that was read or written while another write of the same key was under way,
+//   - an entry that is larger than [Options].MaxBytes.
 //
 // # Price
 //
-// A hit takes one allocation, the caller's copy of the value, and some 0.3 µs: up to twice the
-// time of a lookup by otter and that copy. A miss costs one read of the store, as without the
-// Cache. A write costs what it does without the Cache.
+// A hit takes one allocation, the caller's copy of the value, and some 0.3 µs. That is up to
+// twice as long as a lookup in otter, the underlying cache, with the same copy. A miss costs
+// one read of the store, as without the Cache. A write costs the same as without the Cache.
 //
-// A GetOrLoad that finds nothing costs seven requests with Leases: three reads of the key and
-// its write, and a read and two writes of the lease. A process that waits for another one reads
+// With Leases, a GetOrLoad that finds nothing costs seven requests: three reads and a write of
+// the key, and a read and two writes of the lease. A process that waits for another one reads
 // the key and the lease about 13 times a second.
 //
 // # Caveats
 //
-// Several entries that are read from memory may be of different moments, up to MaxAge apart.
-// Programs that need what is current read from the store that the Cache was made of.
+// Entries that are read from memory may be of different moments, up to MaxAge apart. A program
+// that needs the current entry must read it from the store that was passed to New.
 //
-// Writes past the Cache, by that store for example, are those of another process to it.
+// To the Cache, writes that do not pass through it are like writes by another process. That
+// includes the writes that this program makes through the store that was passed to New.
 //
-// [Options].MaxBytes counts keys, values and 512 bytes for each entry. The Cache may exceed
-// it for a moment. Entries older than MaxAge take memory until others need it.
+// [Options].MaxBytes includes keys, values and 512 bytes for each entry. The Cache may exceed
+// it for a moment. Entries older than MaxAge stay in memory until other entries need the room.
 //
-// MaxAge is measured by the monotonic clock and by the wall clock, and the later one counts: the
-// former stands still on Linux while the machine is suspended. Only if the wall clock is set back
-// by as much in that time, entries are kept for longer.
+// MaxAge is measured by the monotonic clock and by the wall clock, and the longer time counts,
+// because on Linux the monotonic clock stops while the machine is suspended. A read returns an
+// older entry only if the machine was suspended and its wall clock was also set back.
 //
-// A write whose response was lost, and one that the service carries out late, is seen after
-// at most MaxAge from when it is carried out.
+// If the response to a write is lost, or the service carries out a write late, reads see the
+// write at most MaxAge after it is carried out.
 package cache

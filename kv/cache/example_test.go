@@ -11,7 +11,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// Reads come from memory for ten seconds, and what the program writes itself is seen at once.
+// Reads are answered from memory for ten seconds, but the program sees its own writes at once.
 func Example() {
 	ctx := context.Background()
 	store := memkv.New()
@@ -31,7 +31,8 @@ func Example() {
 	}
 	fmt.Println(entry.Value.Name)
 
-	// Another process changes the name. The store is exact, and memory follows within MaxAge.
+	// Another process changes the name. The Cache sees the change within MaxAge. The store
+	// knows it already, so the condition fails.
 	others := kv.JSON[user](store)
 	if _, err := others.Put(ctx, "user:42", user{"Anna"}); err != nil {
 		panic(err)
@@ -40,7 +41,7 @@ func Example() {
 	fmt.Println(entry.Value.Name)
 	_, err = users.Put(ctx, "user:42", user{"Annie"}, kv.IfVersion(entry.Version))
 	fmt.Println(err)
-	entry, _ = users.Get(ctx, "user:42") // a condition that failed leaves nothing in memory
+	entry, _ = users.Get(ctx, "user:42") // from the store: the failed write removed the key from memory
 	fmt.Println(entry.Value.Name)
 	fmt.Printf("%d hits, %d misses\n", cached.Stats().Hits, cached.Stats().Misses)
 	// Output:
@@ -51,7 +52,7 @@ func Example() {
 	// 2 hits, 1 misses
 }
 
-// Of all processes one computes the report. The others wait, and read what it has stored.
+// One process computes the report. Other processes would wait, and then read the stored entry.
 func ExampleCache_GetOrLoad() {
 	ctx := context.Background()
 	store := memkv.New()

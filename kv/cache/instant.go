@@ -2,8 +2,8 @@ package cache
 
 import "time"
 
-// instant is what both clocks of this machine read at one moment. The monotonic one stands
-// still on Linux while the machine is suspended.
+// instant is the time on both clocks of this machine at one moment. On Linux, the monotonic
+// clock stops while the machine is suspended.
 type instant struct{ monotonic, wall time.Duration }
 
 var started = time.Now()
@@ -13,7 +13,7 @@ func now() instant {
 	return instant{t.Sub(started), time.Duration(t.UnixNano())}
 }
 
-// until returns how much time has passed between two instants, by the clock that says more.
+// The method until returns the time between two instants, by the clock that measured more.
 func (i instant) until(later instant) time.Duration {
 	return max(later.monotonic-i.monotonic, later.wall-i.wall)
 }

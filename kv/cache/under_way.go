@@ -8,31 +8,32 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// underWay are the requests under way, by key. What they find or store is kept only if no
-// other write of the key can have come after it.
+// underWay has the requests under way, by key. What a request finds or stores is kept only if
+// it is certain that no other write of the key came later.
 type underWay struct {
 	mu     sync.Mutex
-	keys   map[string]*requests // with at least one
+	keys   map[string]*requests // only keys with a request under way
 	shared atomic.Uint64
 }
 
-// requests are those of one key.
+// requests are the requests under way for one key.
 type requests struct {
 	key     string
-	n       int // reads and writes
-	writes  int // of n
-	changes int // writes begun since the first of the requests
+	n       int // number of reads and writes
+	writes  int // number of writes
+	changes int // number of writes begun since the first of these requests
 
-	// overlapped: several writes were under way at once, and which of them came last is
-	// unknown.
+	// overlapped: several writes were under way at the same time, and it is unknown which of
+	// them came last.
 	overlapped bool
 
-	// sharing: share has a read under way, or is about to send next.
+	// sharing is true while a read by the method share is under way, or the read next is about
+	// to be sent.
 	sharing bool
-	next    *sharedRead // not sent yet; nil when nobody waits
+	next    *sharedRead // not sent yet; nil if nobody waits
 }
 
-// add counts a request of a key. The caller holds the lock.
+// add counts a new request for a key. The caller holds the lock.
 func (u *underWay) add(key string) *requests {
 	r := u.keys[key]
 	if r == nil {
@@ -43,7 +44,7 @@ func (u *underWay) add(key string) *requests {
 	return r
 }
 
-// remove is called when a request has ended. The caller holds the lock.
+// remove counts the end of a request. The caller holds the lock.
 func (u *underWay) remove(r *requests) {
 	if r.n--; r.n == 0 {
 		delete(u.keys, r.key)
@@ -53,8 +54,8 @@ func (u *underWay) remove(r *requests) {
 // read is a read of a key under way.
 type read struct {
 	of      *requests
-	changes int
-	alone   bool // no write was under way when it began
+	changes int  // the value of of.changes when the read began
+	alone   bool // no write was under way when the read began
 	since   instant
 }
 
@@ -65,7 +66,7 @@ func (d *driver) beginRead(key string) *read {
 	return &read{of: of, changes: of.changes, alone: of.writes == 0, since: now()}
 }
 
-// endRead keeps what a read found, unless a write was under way meanwhile.
+// endRead keeps what a read found, unless a write of the key was under way during the read.
 func (d *driver) endRead(r *read, found kv.Found, err error) {
 	k := &kept{found, r.since}
 	k.found = k.copy(true)
@@ -77,7 +78,8 @@ func (d *driver) endRead(r *read, found kv.Found, err error) {
 	d.remove(r.of)
 }
 
-// keep replaces what is in memory, unless that was found later. The caller holds the lock.
+// keep puts k into memory, unless memory has the result of a later request. The caller holds
+// the lock.
 func (d *driver) keep(key string, k *kept) {
 	if known, ok := d.entries.GetEntryQuietly(key); ok && known.Value.since.monotonic > k.since.monotonic {
 		return
@@ -95,8 +97,8 @@ type write struct {
 	since instant
 }
 
-// beginWrite removes a key from memory before it is written: the reads after the write see
-// it, and those that come while it is under way ask the store.
+// beginWrite removes a key from memory before it is written. Reads that begin during or after
+// the write then ask the store.
 func (d *driver) beginWrite(key string) *write {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,7 +111,8 @@ func (d *driver) beginWrite(key string) *write {
 	return &write{of, now()}
 }
 
-// endWrite keeps what a write has stored.
+// endWrite keeps the entry that a write has stored, or the absence after a deletion. It keeps nothing
+// if the write was not done, the entry is not known, or another write of the key was under way.
 func (d *driver) endWrite(w *write, stored kv.Write, version string, done bool) {
 	k := &kept{since: w.since}
 	switch {
@@ -132,20 +135,20 @@ func (d *driver) endWrite(w *write, stored kv.Write, version string, done bool) 
 	d.remove(w.of)
 }
 
-// sharedRead is a read that answers several callers. It is sent when the one before it has
-// ended. Nobody joins it afterwards.
+// sharedRead is a read that answers several callers. It is sent when the read before it has
+// ended. Once it is sent, no further caller can share it.
 type sharedRead struct {
-	ctx    context.Context // ends when nobody waits any more
+	ctx    context.Context // ends when no caller waits any more
 	cancel context.CancelFunc
 	req    kv.GetRequest
-	n      int           // callers that wait
-	done   chan struct{} // closed when the rest is set
+	n      int           // number of callers that wait
+	done   chan struct{} // closed when the fields below are set
 	found  kv.Found
 	err    error
 }
 
-// share reads a key as load does. While one such read of the key is under way, those that
-// come wait for its end, and then share the next one.
+// share reads a key as load does. While a read by share is under way for the same key, further
+// callers wait for its end, and then share the next read.
 func (d *driver) share(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	d.mu.Lock()
 	of := d.keys[req.Key]
@@ -182,7 +185,7 @@ func (d *driver) share(ctx context.Context, req kv.GetRequest) (kv.Found, error)
 	}
 }
 
-// sendNext sends the read that callers wait for, if they do.
+// sendNext sends the next read, if callers wait for one.
 func (d *driver) sendNext(of *requests) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -25,7 +25,7 @@ func ExampleReads() {
 	// Output: Ann
 }
 
-// Firestore's requests share connections of HTTP/2. The slower one of two is cancelled.
+// Firestore uses HTTP/2, so the slower one of two requests can be cancelled without harm.
 func ExampleOptions() {
 	open := func(url string) *kv.Store { return memkv.New() } // providers.Open
 	store := open("firestore://project/collection").With(hedge.Reads(&hedge.Options{CancelSlower: true}))

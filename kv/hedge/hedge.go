@@ -9,26 +9,26 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Options are the options of Reads. The zero Options are those of nil.
+// Options are the options of Reads. Nil means the zero Options.
 type Options struct {
-	// CancelSlower cancels the slower one of two requests. It is for services over HTTP/2,
-	// of which Firestore is one: a request is cancelled there without harm. Over
-	// HTTP/1.1, as with DynamoDB and Azure Tables, cancelling closes the connection, and a
-	// later request waits for a new one.
+	// CancelSlower cancels the slower one of two requests. It is for services that use
+	// HTTP/2, such as Firestore, where cancelling a request does no harm. With HTTP/1.1,
+	// which DynamoDB and Azure Tables use, cancelling closes the connection, and a later
+	// request waits for a new one.
 	//
-	// Unless it is set, the slower request goes on after the call has returned: until its
-	// answer comes, the call's own deadline or 5 seconds have passed, or the store is
-	// closed. While ten of them do, further ones are cancelled.
+	// Without CancelSlower, the slower request goes on after the call has returned. It ends
+	// when its answer comes, at the call's deadline, after 5 seconds, or when the store is
+	// closed. While ten such requests go on, further ones are cancelled.
 	CancelSlower bool
 }
 
 const (
 	slowerTime = 5 * time.Second // how long the slower request may go on
-	maxSlower  = 10              // how many may go on at once
+	maxSlower  = 10              // how many slower requests may go on at once
 )
 
 // Reads returns an option for [kv.Store.With] that hedges Get and Exists, and the reads
-// within Update and Increment. Opts may be nil.
+// within Update, Increment and GetAndDelete. opts may be nil.
 func Reads(opts *Options) kv.StoreOption {
 	most := maxSlower
 	if opts != nil && opts.CancelSlower {
@@ -37,7 +37,7 @@ func Reads(opts *Options) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return newDriver(d, newPolicy(), most) })
 }
 
-// driver hedges the Gets of another driver. The other methods are that driver's own.
+// driver hedges the Gets of the wrapped driver.
 type driver struct {
 	kv.Driver
 	policy    *policy
@@ -45,17 +45,18 @@ type driver struct {
 
 	mu       sync.Mutex
 	closed   bool
-	requests map[*request]struct{} // those under way
-	slower   int                   // how many of them the call has left
-	running  sync.WaitGroup        // for requests
+	requests map[*request]struct{} // the requests under way
+	slower   int                   // number of requests that go on after their calls returned
+	running  sync.WaitGroup        // waits for the goroutines of requests
 }
 
 func newDriver(d kv.Driver, p *policy, maxSlower int) *driver {
 	return &driver{Driver: d, policy: p, maxSlower: maxSlower, requests: make(map[*request]struct{})}
 }
 
-// Get sends a second request when the first one is late, and returns the answer that comes
-// first. An error counts only when both have failed.
+// Get sends a second request if the first one is late and the policy allows it. It returns
+// the first answer that is not an error. It returns an error if all requests that it sent failed,
+// or if a request failed after ctx had ended.
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	begun := time.Now()
 	threshold := d.policy.begin()
@@ -86,7 +87,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 				other = first
 			}
 			if a.err != nil && other != nil && ctx.Err() == nil {
-				first, second = other, nil // it may still succeed
+				first, second = other, nil // the other request may still succeed
 				continue
 			}
 			d.policy.end(late, timeOf(begun, a.err))
@@ -94,14 +95,14 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 				d.leave(other)
 			}
 			if err := ctx.Err(); err != nil && errors.Is(a.err, context.Canceled) {
-				return a.found, err // which may be a deadline
+				return a.found, err // the error of the call's context, which may be DeadlineExceeded
 			}
 			return a.found, a.err
 		}
 	}
 }
 
-// timeOf returns the time since begun, or 0 after an error.
+// timeOf returns the duration since the time begun, or 0 if err is not nil.
 func timeOf(begun time.Time, err error) time.Duration {
 	if err != nil {
 		return 0
@@ -117,15 +118,16 @@ type answer struct {
 }
 
 // request is one request of a call. Its context has the values and the deadline of the
-// call's context, and ends with it until the call leaves the request.
+// call's context. If the call's context ends before the call returns, the request's context
+// ends too.
 type request struct {
 	cancel context.CancelFunc
 	detach func() bool
-	left   *time.Timer // ends a request that the call has left
+	left   *time.Timer // ends a request that goes on after its call returned; nil otherwise
 }
 
-// send sends a request, whose answer it puts into answers. It returns nil when the driver
-// is closed.
+// send sends a request, and later sends its answer to answers. It returns nil if the driver is
+// closed.
 func (d *driver) send(ctx context.Context, req kv.GetRequest, answers chan<- answer) *request {
 	r := new(request)
 	own := context.WithoutCancel(ctx)
@@ -151,7 +153,8 @@ func (d *driver) send(ctx context.Context, req kv.GetRequest, answers chan<- ans
 	return r
 }
 
-// leave leaves a request to itself, whose answer the call does not wait for.
+// The method leave is called when a call returns without the answer to r. It lets r go on for a
+// while, or cancels r if too many such requests go on.
 func (d *driver) leave(r *request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,7 +170,7 @@ func (d *driver) leave(r *request) {
 	r.left = time.AfterFunc(slowerTime, r.cancel)
 }
 
-// ended releases what a request held.
+// The method ended releases the resources of a request that has ended.
 func (d *driver) ended(r *request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,27 +14,28 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// eager is a policy by which every read is late after threshold, and gets a second request.
+// eager returns a policy by which every read is late after the time threshold, and gets a second
+// request.
 func eager(threshold time.Duration) *policy {
 	return &policy{least: math.MaxInt, generation: 1000, perCall: 1, burst: math.MaxInt, crowd: math.MaxInt, threshold: threshold}
 }
 
-// pair is the two requests of one call.
+// pair counts the two requests of one call.
 type pair struct {
 	requests atomic.Int32
-	second   chan struct{} // closed when the second one is there
+	second   chan struct{} // closed when the second request arrives
 }
 
 type pairKey struct{}
 
-// paired gives each Get a pair.
+// paired puts a new pair into the context of each Get.
 type paired struct{ kv.Driver }
 
 func (d paired) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return d.Driver.Get(context.WithValue(ctx, pairKey{}, &pair{second: make(chan struct{})}), req)
 }
 
-// awaiting has the first request of a pair wait for the second one.
+// awaiting delays the first request of a pair until the second one arrives.
 type awaiting struct {
 	kv.Driver
 	seconds *atomic.Int64
@@ -54,7 +55,7 @@ func (d awaiting) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) 
 	}
 }
 
-// Each read of the suite has two requests, either of which may be the faster one.
+// Each Get of the suite sends two requests. Either of them may be the faster one.
 func TestConformance(t *testing.T) {
 	for name, most := range map[string]int{"slower goes on": maxSlower, "slower is cancelled": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +80,7 @@ func TestConformanceOfReads(t *testing.T) {
 	conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(Reads(nil)), nil }})
 }
 
-// scripted answers the requests of one call, the first and the second one.
+// scripted answers the first and the second request of one call with prepared answers.
 type scripted struct {
 	kv.Driver
 	requests atomic.Int32
@@ -92,8 +93,9 @@ func (d *scripted) Get(ctx context.Context, _ kv.GetRequest) (kv.Found, error) {
 
 func (d *scripted) Close() error { return nil }
 
-// after answers after a time, or when the context ends, which it reports to ended if that is
-// not nil.
+// The function after returns a scripted answer that comes after the duration wait. If the
+// context ends first, the answer is the context's error, which is also stored in *ended,
+// unless ended is nil.
 func after(wait time.Duration, token string, err error, ended *error) func(context.Context) (kv.Found, error) {
 	return func(ctx context.Context) (kv.Found, error) {
 		timer := time.NewTimer(wait)
@@ -155,12 +157,12 @@ func TestSlowerRequest(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		most     int
-		deadline time.Duration // of the call
+		deadline time.Duration // the call's deadline
 		slower   time.Duration // how long the slower request would take
-		cancels  bool          // the caller cancels after the call
+		cancels  bool          // the caller cancels its context after the call
 		closes   bool          // the store is closed after the call
-		ends     time.Duration // when the slower request has ended, since the call began
-		err      error         // what ended it
+		ends     time.Duration // time from the call's beginning to the end of the slower request
+		err      error         // the error that ended the slower request
 	}{
 		"goes on to its end":          {most: maxSlower, slower: time.Second, ends: time.Second},
 		"goes on for 5 seconds":       {most: maxSlower, slower: time.Hour, ends: slowerTime + 15, err: context.Canceled},
@@ -231,7 +233,7 @@ func TestFewSlowerRequestsGoOn(t *testing.T) {
 	})
 }
 
-// alternating answers every second request, and the others when they are cancelled.
+// alternating answers every second request at once, and the others when they are cancelled.
 type alternating struct {
 	kv.Driver
 	requests, cancelled atomic.Int64
@@ -248,7 +250,7 @@ func (d *alternating) Get(ctx context.Context, _ kv.GetRequest) (kv.Found, error
 
 func (d *alternating) Close() error { return nil }
 
-// undated does not tell its deadline.
+// undated is a context that does not report its deadline.
 type undated struct{ context.Context }
 
 func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
@@ -289,7 +291,7 @@ func TestCallerEndsBoth(t *testing.T) {
 	}
 }
 
-// A call that the store ends at Close is one whose store is closed.
+// If the store ends a call at Close, the call returns ErrClosed.
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -23,7 +23,8 @@ func TestClassesAreFine(t *testing.T) {
 	}
 }
 
-// record has a policy see calls that took so long.
+// The function record makes the policy p count a number of calls. The function took returns
+// the duration of call i.
 func record(p *policy, calls int, took func(i int) time.Duration) {
 	for i := range calls {
 		p.begin()
@@ -104,7 +105,7 @@ func TestTokens(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		underWay, late int // the one asked for included
+		underWay, late int // including the call that calls claim
 		want           bool
 	}{{1, 1, true}, {3, 3, true}, {4, 2, true}, {4, 3, false}, {5, 2, true}, {5, 3, false}, {100, 50, true}, {100, 51, false}} {
 		p := newPolicy()

@@ -16,21 +16,21 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The simulations of this file run in the time of synctest. Calls come in open loop: each at
-// its time, whether or not those before it have ended. What a request takes depends on its
-// key and number alone, so that a run repeats exactly.
+// The simulations in this file run in the fake time of synctest. Calls form an open loop: each
+// begins at its time, whether or not earlier calls have ended. The time that a request takes
+// depends only on its key and on whether it is the second request, so runs are reproducible.
 
 const (
 	calls = 10_000
-	gap   = 2 * time.Millisecond // between two calls, in the mean
+	gap   = 2 * time.Millisecond // mean time between two calls
 )
 
-// service is a driver whose requests take a time.
+// service is a driver with a simulated time for each request.
 type service struct {
 	kv.Driver
 	takes    func(key string, second bool) time.Duration
-	slots    chan struct{}        // how many it serves at once; nil for any number
-	stalls   func() time.Duration // until it goes on
+	slots    chan struct{}        // limits the requests that are served at once; nil for no limit
+	stalls   func() time.Duration // returns how long the service stalls from now on
 	requests atomic.Int64
 
 	mu   sync.Mutex
@@ -57,24 +57,24 @@ func (s *service) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) 
 	return kv.Found{Record: kv.Record{Key: req.Key, Value: []byte{}, Version: "1"}, Exists: true}, nil
 }
 
-// drawn returns the source of what a request takes.
+// drawn returns the random source for the time of a request.
 func drawn(key string, second bool) *rand.Rand {
 	h := fnv.New64a()
 	fmt.Fprint(h, key, second)
 	return rand.New(rand.NewPCG(h.Sum64(), 1))
 }
 
-// outcome is what came of a simulation.
+// outcome is the result of a simulation.
 type outcome struct {
 	p50, p99, p999 time.Duration
-	requests       float64 // for each call
+	requests       float64 // mean number of requests of a call
 }
 
 func (o outcome) String() string {
 	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s, %.4f requests", o.p50, o.p99, o.p999, o.requests)
 }
 
-// simulate calls a service, which begin makes, in its own time.
+// simulate sends calls to the service that begin returns, in fake time of its own.
 func simulate(t *testing.T, begin func() *service, opts ...kv.StoreOption) (o outcome) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -105,7 +105,8 @@ func simulate(t *testing.T, begin func() *service, opts ...kv.StoreOption) (o ou
 	return o
 }
 
-// uneven takes 2 ms, and once in a hundred times 100 ms.
+// uneven returns a service that takes 100 ms for about one request in a hundred, and 2 ms for
+// all others.
 func uneven() *service {
 	return &service{takes: func(key string, second bool) time.Duration {
 		if drawn(key, second).IntN(100) == 0 {
@@ -115,14 +116,14 @@ func uneven() *service {
 	}}
 }
 
-// lognormal has a median of 2 ms and a 99th percentile of 10 ms.
+// lognormal returns a service whose times have a median of 2 ms and a 99th percentile of 10 ms.
 func lognormal() *service {
 	return &service{takes: func(key string, second bool) time.Duration {
 		return time.Duration(float64(2*time.Millisecond) * math.Exp(0.7*drawn(key, second).NormFloat64()))
 	}}
 }
 
-// stalling serves 4 at once, and for 200 ms of every 5 s none.
+// stalling returns a service that serves 4 requests at once, but none during 200 ms of every 5 s.
 func stalling() *service {
 	s := lognormal()
 	s.slots = make(chan struct{}, 4)
@@ -138,7 +139,7 @@ func stalling() *service {
 	return s
 }
 
-// slowing takes longer with each request.
+// slowing returns a service that takes longer for each further request.
 func slowing() *service {
 	s := lognormal()
 	takes, n := s.takes, new(atomic.Int64)
@@ -148,7 +149,8 @@ func slowing() *service {
 	return s
 }
 
-// overloaded serves one at once, and 4 in the time in which 5 come.
+// overloaded returns a service that serves one request at a time, and about 4 in the time in
+// which 5 arrive.
 func overloaded() *service {
 	s := lognormal()
 	s.slots = make(chan struct{}, 1)
@@ -174,12 +176,12 @@ func TestNoHarm(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		service  func() *service
-		requests bool // they alone are bounded
+		requests bool // limit only the number of requests, not the times
 	}{
 		"lognormal":         {service: lognormal},
 		"slow for all":      {service: stalling},
 		"slower and slower": {service: slowing},
-		// Its queue grows as long as more comes in than goes out: each request more counts.
+		// The queue grows all the time, so every additional request makes later calls slower.
 		"overloaded": {overloaded, true},
 	} {
 		t.Run(name, func(t *testing.T) {

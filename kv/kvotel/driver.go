@@ -7,17 +7,17 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// observer is told of operations.
+// observer reports operations.
 type observer interface {
-	// begin is called before an operation. It returns the context for it, and nil if nobody
-	// wants to know what becomes of it.
+	// begin is called before an operation. It returns the context for the operation. The
+	// *operation is nil if the operation need not be reported.
 	begin(ctx context.Context, name string) (context.Context, *operation)
 
 	// end is called after an operation, with what begin returned.
 	end(ctx context.Context, op *operation)
 }
 
-// driver tells an observer of the operations that it passes on.
+// driver reports to an observer the operations that it passes on.
 type driver struct {
 	kv.Driver
 	observer

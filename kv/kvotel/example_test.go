@@ -13,7 +13,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A program that has set up OpenTelemetry leaves the providers out.
+// A program that has set up OpenTelemetry globally does not need to set TracerProvider.
 func ExampleObserve() {
 	ctx := context.Background()
 	spans := tracetest.NewInMemoryExporter()
@@ -46,7 +46,7 @@ func ExampleLog() {
 	ctx := context.Background()
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { // what differs each time
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { // removes what differs each time
 			if a.Key == slog.TimeKey || a.Key == "duration" {
 				return slog.Attr{}
 			}

@@ -12,9 +12,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Options of [Observe] and [Log]. What is not set is not told.
+// Options are the options of [Observe] and [Log]. Attributes that are not set are not reported.
 type Options struct {
-	// TracerProvider and MeterProvider are those of package otel where they are nil. Log
+	// TracerProvider and MeterProvider default to the global providers of package otel. Log
 	// uses neither.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
@@ -24,20 +24,20 @@ type Options struct {
 	ServerAddress string // server.address: the host name of the service
 	ServerPort    int    // server.port
 
-	// Keys tells the keys of each operation, and the text of errors, which may name keys.
+	// Keys reports the keys of each operation, and the texts of errors, which may name keys.
 	Keys bool
 }
 
-// Observe returns middleware for [kv.Store.With] that makes spans and measurements of what the
-// store asks its driver. options may be nil.
+// Observe returns an option for [kv.Store.With] that makes a span and measurements for each
+// request of the store to its driver. options may be nil.
 func Observe(options *Options) kv.StoreOption {
 	o := orNone(options)
 	return wrap(func(info kv.Info) observer { return newTelemetry(o, o.attributes(info)) })
 }
 
-// Log returns middleware for [kv.Store.With] that logs what the store asks its driver, under
-// the names that the spans of [Observe] have. Operations that fail are logged as warnings, all
-// others for debugging. options may be nil.
+// Log returns an option for [kv.Store.With] that logs each request of the store to its driver,
+// with the attributes of the spans of [Observe]. Operations that fail are logged at level Warn,
+// and all others at level Debug. options may be nil.
 func Log(logger *slog.Logger, options *Options) kv.StoreOption {
 	o := orNone(options)
 	return wrap(func(info kv.Info) observer { return newLog(logger, o.attributes(info), o.Keys) })
@@ -54,8 +54,8 @@ func orNone(o *Options) Options {
 	return *o
 }
 
-// systems are the db.system.name of drivers, by their names. Of these services the conventions
-// name DynamoDB and SQLite.
+// systems maps the names of drivers to their db.system.name. For these services, the conventions
+// define the names of DynamoDB and SQLite only.
 var systems = map[string]attribute.KeyValue{
 	"dynamodb":  semconv.DBSystemNameAWSDynamoDB,
 	"firestore": semconv.DBSystemNameKey.String("gcp.firestore"),
@@ -63,10 +63,10 @@ var systems = map[string]attribute.KeyValue{
 	"file":      semconv.DBSystemNameSQLite,
 }
 
-// attributes returns those that all operations have.
+// attributes returns the attributes that all operations have.
 func (o Options) attributes(info kv.Info) []attribute.KeyValue {
-	name, _, _ := strings.Cut(info.Name, "/")                    // before that of a namespace
-	system, known := systems[strings.TrimSuffix(name, "-alien")] // in the layout of other programs
+	name, _, _ := strings.Cut(info.Name, "/")                    // the driver's name, without a namespace
+	system, known := systems[strings.TrimSuffix(name, "-alien")] // "-alien" is another layout
 	if !known {
 		system = semconv.DBSystemNameKey.String(name)
 	}

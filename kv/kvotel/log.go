@@ -38,7 +38,7 @@ func (l *log) end(ctx context.Context, op *operation) {
 	l.logger.LogAttrs(ctx, level, text, append(all, logged(op.attributes(l.keys))...)...)
 }
 
-// logged returns attributes as slog has them.
+// logged converts attributes to those of slog.
 func logged(attributes []attribute.KeyValue) []slog.Attr {
 	all := make([]slog.Attr, len(attributes))
 	for i, a := range attributes {

@@ -17,12 +17,13 @@ import (
 // scope is the name under which spans and instruments are made.
 const scope = "github.com/skykv/skykv/kv/kvotel"
 
-// buckets are those that the conventions want of db.client.operation.duration, in seconds.
+// buckets are the bounds that the conventions require for db.client.operation.duration, in
+// seconds.
 var buckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
 
 // telemetry makes spans and measurements of operations.
 type telemetry struct {
-	attributes []attribute.KeyValue // of all operations
+	attributes []attribute.KeyValue // the attributes of all operations
 	collection string
 	keys       bool
 
@@ -35,16 +36,16 @@ type telemetry struct {
 	sets  map[labels]*recordings
 }
 
-// spanStart is how the spans of an operation begin.
+// spanStart has the name of the spans of an operation, and the options with which they begin.
 type spanStart struct {
 	name    string
 	options []trace.SpanStartOption
 }
 
-// labels are what measurements are told apart by.
+// labels are the attributes that differ between measurements.
 type labels struct{ operation, outcome, errorType string }
 
-// recordings are the options of measurements with the same labels.
+// recordings are the options for all measurements with the same labels.
 type recordings struct {
 	duration              []metric.RecordOption
 	count, sent, received []metric.AddOption
@@ -98,7 +99,7 @@ func (t *telemetry) begin(ctx context.Context, name string) (context.Context, *o
 	return ctx, op
 }
 
-// start returns how the spans of an operation begin.
+// start returns the spanStart of an operation.
 func (t *telemetry) start(operation string) spanStart {
 	t.mu.RLock()
 	start, ok := t.spans[operation]
@@ -142,7 +143,7 @@ func (t *telemetry) end(ctx context.Context, op *operation) {
 	add(t.io, op.received, r.received)
 }
 
-// recordings returns the options of measurements with these labels.
+// recordings returns the options for measurements with the labels l.
 func (t *telemetry) recordings(l labels) *recordings {
 	t.mu.RLock()
 	r := t.sets[l]

@@ -5,5 +5,5 @@ package lease
 import "time"
 
 // throughSuspension reads a clock that also counts the time while the machine is
-// suspended. Somebody may set that clock: the standard library has no other one here.
+// suspended. Somebody may set that clock, but the standard library has no better one here.
 func throughSuspension() time.Duration { return wallClock() }

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Leader is the holder of a lease.
+// Leader is the holder of a lease, if there is one.
 type Leader struct {
-	// Exists is false when the lease was never acquired, or released, or not renewed for
+	// Exists is false if the lease was never acquired, was released, or was not renewed for
 	// its TTL.
 	Exists bool
 
@@ -16,21 +16,22 @@ type Leader struct {
 	Value []byte // the value that the leader passed to Campaign
 }
 
-// Campaign waits until it leads, as [Leases.Acquire] does. [Leases.Observe] yields value,
-// such as an address, to others. It has at most [MaxValueLen] bytes, or the error matches
-// kv.ErrValueTooLarge. The leader leads while it holds the lease, and resigns by
-// [Lease.Release].
+// Campaign acquires the lease of that name, in the same way as [Leases.Acquire]. The holder is
+// the leader until the lease ends, and resigns with [Lease.Release]. Other programs get the
+// leader's value, such as its address, from [Leases.Observe]. If value has more than
+// [MaxValueLen] bytes, the error matches [kv.ErrValueTooLarge].
 func (s *Leases) Campaign(ctx context.Context, name string, value []byte) (*Lease, error) {
 	return s.acquire(ctx, acquisition{op: "campaign", name: name, patience: untilAcquired, value: slices.Clone(value)})
 }
 
-// Observe yields the present leader of that name, and each change of it, until ctx ends.
-// The last error is the error of ctx. Observe reads the record once per Poll. It may miss
-// a leader that was replaced within a Poll. If a leader is dead when Observe begins,
-// Observe yields it, and notices after a TTL that it is dead.
+// Observe yields the present leader under name. After that it yields each new leader. When
+// there is no leader, it yields a Leader with Exists false. It goes on until ctx ends, and its
+// last error is the error of ctx. Observe reads the record about once per Poll, so
+// it may miss a leader that was replaced within a Poll. If the leader is dead when Observe
+// begins, Observe first yields it as the leader, and notices its death a TTL later.
 //
-// After an error of a store that is unavailable or throttled, the loop may go on. Any
-// other error is the last.
+// If the store is unavailable or throttled, Observe yields the error, and the loop may go
+// on. Observe ends after any other error.
 func (s *Leases) Observe(ctx context.Context, name string) iter.Seq2[Leader, error] {
 	const op = "observe"
 	return func(yield func(Leader, error) bool) {

@@ -42,12 +42,12 @@ func Example() {
 	fmt.Println("held:", held.Held(), "token:", held.Token())
 	// Output:
 	// held: true token: 1
-	// kv: try to acquire "reports_2Fdaily" on mem/lease:: the lease is held by another one
+	// kv: try to acquire "reports_2Fdaily" on mem/lease: the lease is held by another one
 	// held: true token: 2
 }
 
-// The balance stores the token of its last writer. A former holder that wakes up changes
-// nothing.
+// The balance contains the token of its last writer. So a former holder that wakes up
+// cannot change the balance after a later holder has changed it.
 func ExampleLease_Token() {
 	ctx := context.Background()
 	store := memkv.New()

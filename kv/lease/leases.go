@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The bounds of [Options].
+// The default TTL, and the bounds of [Options].
 const (
 	DefaultTTL = 15 * time.Second
 	MinTTL     = time.Second
@@ -20,26 +20,26 @@ const (
 	MinPoll    = 10 * time.Millisecond
 )
 
-// MaxValueLen is the greatest length of the value of Campaign, in bytes.
+// MaxValueLen is the greatest length of a value passed to Campaign, in bytes.
 const MaxValueLen = 1024
 
 var (
 	// ErrHeld: another holder has the lease.
 	ErrHeld = errors.New("the lease is held by another one")
 
-	// ErrLost: the lease was not renewed in time, or another holder has it.
+	// ErrLost: the lease was not renewed in time, another holder has it, or its record was deleted.
 	ErrLost = errors.New("the lease is lost")
 )
 
-// Options of [New]. Programs that share leases may have different ones.
+// Options are the options of [New]. Programs that share leases may use different options.
 type Options struct {
 	// TTL is how long a lease lasts after its last renewal: MinTTL to MaxTTL, in whole
 	// milliseconds. 0 means DefaultTTL. A renewal that takes longer than a sixth of the TTL
 	// fails, so the TTL should be ten times as long as a slow request.
 	TTL time.Duration
 
-	// Poll is the longest pause between two reads of a program that waits: MinPoll to half
-	// the TTL. 0 means a tenth of the TTL.
+	// Poll is the longest pause between two reads of a lease by a program that waits for it:
+	// MinPoll to half the TTL. 0 means a tenth of the TTL.
 	Poll time.Duration
 }
 
@@ -50,21 +50,22 @@ type Leases struct {
 	clock     func() reading
 
 	mu   sync.Mutex
-	seen map[string]sighting // by name
+	seen map[string]sighting // the records of other holders, by the name of the lease
 }
 
-// sighting is a state of a record that others wrote.
+// sighting is what is remembered of another holder's record.
 type sighting struct {
 	version kv.Version
-	since   reading // after it was first read
+	since   reading // the clocks after this version was first read
 }
 
-// maxSeen limits the number of records that a Leases remembers. A record that is forgotten
-// must be seen for a TTL again.
+// maxSeen limits the number of records that a Leases remembers. If a record is forgotten and
+// its holder is dead, a program must wait a whole TTL again.
 const maxSeen = 1024
 
-// New returns the leases in a store. options may be nil. If an option is out of range, the
-// error matches [kv.ErrInvalidOption]. Leases that are held when the store closes are lost.
+// New returns a Leases whose records are in store. options may be nil. If an option is out of
+// range, the error matches [kv.ErrInvalidOption]. Leases that are held when the store closes
+// are lost.
 func New(store *kv.Store, options *Options) (*Leases, error) {
 	s := &Leases{store: store, ttl: DefaultTTL, clock: readClocks, seen: make(map[string]sighting)}
 	if options != nil {
@@ -87,41 +88,46 @@ func New(store *kv.Store, options *Options) (*Leases, error) {
 }
 
 // Acquire waits until it holds the lease of that name, or until ctx ends. The name is a key
-// of the store. The lease does not end with ctx.
+// of the store. The end of ctx does not end a lease that was acquired.
 //
-// While the store is unavailable or throttled, Acquire retries. Any other error ends it. When
-// ctx ends, the error matches the error of ctx, and also [ErrHeld] or the store's last error.
+// While the store is unavailable or throttled, or the outcome of a write is unknown, Acquire
+// retries. Any other error of the store ends it. If ctx ends, the error matches the error of ctx,
+// and also [ErrHeld] or the store's last error.
 func (s *Leases) Acquire(ctx context.Context, name string) (*Lease, error) {
 	return s.acquire(ctx, acquisition{op: "acquire", name: name, patience: untilAcquired})
 }
 
 // TryAcquire is Acquire without waiting. It returns ErrHeld if another holder has the lease,
 // and the store's error if the store is unavailable. It takes the lease of a dead holder only
-// if this Leases saw the lease a TTL ago: see the section Price of the package.
+// if this Leases saw the lease a TTL ago: see the section Price of the package's documentation.
 func (s *Leases) TryAcquire(ctx context.Context, name string) (*Lease, error) {
 	return s.acquire(ctx, acquisition{op: "try to acquire", name: name})
 }
 
-// acquisition is one call that wants a lease.
+// acquisition is one call that tries to acquire a lease.
 type acquisition struct {
 	op, name string
 	patience patience
 	value    []byte
-	interval int64 // if not 0, the lease is not wanted once the job of this interval is done
 
-	holder string // set by acquire: names this acquisition in the record
+	// interval is set by Once: the start of the interval, in milliseconds since the Unix epoch.
+	// If the job of the interval is done, the lease is not acquired. 0 means no interval.
+	interval int64
+
+	holder string // names this acquisition in the record; acquire sets it
 }
 
 // patience is how long an acquisition waits for another holder.
 type patience int
 
 const (
-	notAtAll patience = iota
-	untilRenewed
+	notAtAll     patience = iota
+	untilRenewed          // until the other holder has renewed its lease
 	untilAcquired
 )
 
-// maxUnsure is how often an acquisition that does not wait reads again after a lost response.
+// maxUnsure is how often an acquisition reads the record again without a pause because the
+// outcome of its write is unknown.
 const maxUnsure = 3
 
 func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
@@ -159,14 +165,15 @@ func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
 	}
 }
 
-// other is the lease of another holder.
+// The type other describes the lease of another holder.
 type other struct {
 	version kv.Version
-	left    time.Duration // then it is free, unless it changes
+	left    time.Duration // the lease is free after this time, unless its record changes
 }
 
-// attempt reads the record of a lease once, and takes the lease if it is free. Otherwise the
-// error matches ErrHeld.
+// attempt reads the record of a lease once, and takes the lease if it is free. If another
+// holder has the lease, the error matches ErrHeld. If the job of the interval is done, the error
+// is errDone.
 func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, error) {
 	found, version, err := s.read(ctx, a.op, a.name)
 	if err != nil {
@@ -175,7 +182,7 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 	if a.interval != 0 && found.Done >= a.interval {
 		return nil, other{}, errDone
 	}
-	own := found.Holder == a.holder // an earlier attempt took it, and its response was lost
+	own := found.Holder == a.holder // an earlier attempt took the lease, but the response was lost
 	if found.Holder != "" && !own {
 		if left := found.ttl() - s.see(a.name, version); left > 0 {
 			return nil, other{version, left}, s.fail(a.op, a.name, ErrHeld, nil)
@@ -200,8 +207,8 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 	return s.hold(a.name, next, stored, sent), other{}, nil
 }
 
-// see notes that the record of another holder was read. It returns how long, at least, the
-// record has been in that state. Each renewal changes the version.
+// The method see stores the version of another holder's record, which was just read. It returns a
+// lower bound on how long the record has had that version. Each renewal changes the version.
 func (s *Leases) see(name string, version kv.Version) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,11 +227,11 @@ func (s *Leases) see(name string, version kv.Version) time.Duration {
 	return 0
 }
 
-// pause returns the pause before the next read of a program that waits. It is random, so that
-// many programs do not read at the same time.
+// pause returns the pause before the next read by a program that waits. The pause is random,
+// so that many programs do not read at the same time.
 func (s *Leases) pause() time.Duration { return s.poll/2 + mathrand.N(s.poll/2) }
 
-// sleep returns after a pause, or with the error of ctx when ctx ends earlier.
+// sleep returns nil after a pause, or the error of ctx if ctx ends earlier.
 func sleep(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -236,7 +243,7 @@ func sleep(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// passing reports whether the next attempt after an error of the store may succeed.
+// The function passing reports whether a later attempt may succeed after this error of the store.
 func passing(err error) bool {
 	for _, kind := range []error{kv.ErrUnavailable, kv.ErrThrottled, kv.ErrIndeterminate, context.DeadlineExceeded} {
 		if errors.Is(err, kind) {

@@ -13,7 +13,7 @@ import (
 type record struct {
 	Format int    `json:"format"`
 	Token  int64  `json:"token"`            // the last holder's token
-	Holder string `json:"holder,omitempty"` // a random text for each acquisition; empty when the lease was released
+	Holder string `json:"holder,omitempty"` // a random text for each acquisition; empty after a release
 
 	// TTL is the holder's TTL, in milliseconds.
 	TTL int64 `json:"ttlMs,omitempty"`
@@ -39,8 +39,8 @@ func (r record) encode() []byte {
 	return value
 }
 
-// decode reads the result of encode. It leaves out messages of the JSON decoder, because
-// they quote values.
+// decode reads the result of encode. Its errors do not contain messages of the JSON decoder,
+// because these quote values.
 func decode(value []byte) (record, error) {
 	var r record
 	err := json.Unmarshal(value, &r)
@@ -55,8 +55,8 @@ func decode(value []byte) (record, error) {
 	return r, nil
 }
 
-// read returns the record under a name, and the version of its entry. Without an entry it
-// returns zero values.
+// read returns the record under a name, and the version of its entry. If there is no entry,
+// both are zero.
 func (s *Leases) read(ctx context.Context, op, name string) (record, kv.Version, error) {
 	entry, err := s.store.Get(ctx, name)
 	switch {

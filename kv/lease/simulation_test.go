@@ -23,11 +23,11 @@ type machine struct {
 	mu        sync.Mutex
 	begun     time.Time
 	speed     float64       // speed of its clocks
-	stopped   time.Time     // when it was suspended, if it is
-	suspended time.Duration // total time, which its monotonic clock does not count
-	blind     bool          // no clock counts it, which is a bug
+	stopped   time.Time     // when it was suspended; zero if it is running
+	suspended time.Duration // total time of suspensions, which the monotonic clock does not count
+	blind     bool          // simulates a bug: no clock counts suspensions
 
-	cut atomic.Bool // disconnected from the store
+	cut atomic.Bool // the machine is disconnected from the store
 }
 
 func (m *machine) clock() reading {
@@ -35,7 +35,7 @@ func (m *machine) clock() reading {
 	defer m.mu.Unlock()
 	now := time.Now()
 	if !m.stopped.IsZero() {
-		now = m.stopped // nobody reads a clock until the machine goes on
+		now = m.stopped // no program on a suspended machine sees its clocks move
 	}
 	passed := now.Sub(m.begun)
 	run := func(d time.Duration) time.Duration { return time.Duration(float64(d) * m.speed) }
@@ -46,7 +46,8 @@ func (m *machine) clock() reading {
 	return r
 }
 
-// suspend stops the machine: its requests do not arrive, and its monotonic clock stops.
+// suspend suspends the machine for a time. Its requests do not arrive, and its monotonic clock
+// stops.
 func (m *machine) suspend(d time.Duration) {
 	m.cut.Store(true)
 	m.mu.Lock()
@@ -60,18 +61,20 @@ func (m *machine) suspend(d time.Duration) {
 	m.cut.Store(false)
 }
 
-// simulation lets many machines contend for one lease for some minutes of fake time.
+// simulation describes a run in which several machines contend for one lease for 20 minutes of
+// fake time.
 type simulation struct {
 	seed   uint64
 	speeds []float64
 	blind  bool
-	broken func(kv.Driver) kv.Driver // below the network
+	broken func(kv.Driver) kv.Driver // faulty middleware for the shared data; may be nil
 }
 
-// counted is what happened in a simulation.
+// counted has the numbers of events in a simulation.
 type counted struct{ releases, losses, suspensions, cuts, faults int64 }
 
-// run returns what broke the rules.
+// run runs the simulation. It returns the violations of the rules, the number of acquisitions,
+// and the numbers of events.
 func (sim simulation) run(t *testing.T) (violations []string, acquired int, happened counted) {
 	synctest.Test(t, func(t *testing.T) {
 		const lasts = 20 * time.Minute
@@ -102,7 +105,7 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 				}
 				return faults.Pass
 			})
-			// The store's clock is hours ahead or behind. Leases do not use it.
+			// The store's clock may be hours fast or slow. Leases do not use it.
 			ahead := time.Duration(i-2) * time.Hour
 			store := data.With(kv.Wrap(kv.Level1, faults.Driver(network, 1+i%2)), kv.Clock(func() time.Time { return time.Now().Add(ahead) }))
 			leases, err := New(store, &options)
@@ -121,7 +124,7 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 						}
 						return
 					}
-					// work calls Held now and then.
+					// work calls Held now and then, and claims to be the holder each time that Held returns true.
 					work := func(lasts time.Duration) {
 						for end := time.Now().Add(lasts); time.Now().Before(end); time.Sleep(time.Duration(1+ours.IntN(50)) * time.Millisecond) {
 							at := time.Since(begun).Nanoseconds()
@@ -136,7 +139,7 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 						m.suspend(time.Duration(ours.IntN(9000)) * time.Millisecond)
 						atomic.AddInt64(&happened.suspensions, 1)
 						work(time.Second)
-					case 1: // as if it was killed, but it calls Held
+					case 1: // the machine is cut off, as if it was killed, but calls Held
 						m.cut.Store(true)
 						work(5 * time.Second)
 						if l.Held() {
@@ -158,13 +161,13 @@ func (sim simulation) run(t *testing.T) (violations []string, acquired int, happ
 			})
 		}
 		contending.Wait()
-		time.Sleep(time.Minute) // for delayed requests
+		time.Sleep(time.Minute) // until delayed requests have arrived
 		violations, acquired = holders.Violations(), holders.Tokens()
 	})
 	return violations, acquired, happened
 }
 
-// evenSpeeds are speeds of clocks that differ by at most 6 percent.
+// evenSpeeds are speeds of clocks that differ by up to 6 percent or so, which package lease allows.
 var evenSpeeds = []float64{0.97, 1, 1.03, 1, 0.97}
 
 func TestOneHolder(t *testing.T) {
@@ -194,7 +197,7 @@ func replaceWrite(write func(kv.Driver, context.Context, kv.WriteRequest) (kv.Ou
 	return func(d kv.Driver) kv.Driver { return replacing{d, write} }
 }
 
-// The check must be able to fail.
+// The simulation finds two holders if there is a bug.
 func TestOneHolderFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, sim := range map[string]simulation{

@@ -10,7 +10,7 @@ func TestClock(t *testing.T) {
 	t.Parallel()
 	begun := time.Date(2027, 1, 31, 12, 0, 0, 500e6, time.UTC)
 	for _, c := range []struct {
-		there time.Time // as the header says it, in whole seconds
+		there time.Time // the time in the header, in whole seconds
 		took  time.Duration
 		want  Status
 		says  string

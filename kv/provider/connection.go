@@ -9,23 +9,24 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Connection is a client of a store's service, from the store's URL and the environment.
-// It opens any number of stores, and finds their credentials once.
+// Connection is a client of a store's service, made from the store's URL and the
+// environment. It opens the store any number of times. If the provider has a Connect function,
+// the Connection finds credentials only once.
 type Connection interface {
 	// Open returns the store of the URL. Closing the store leaves the connection open.
 	Open(ctx context.Context) (*kv.Store, error)
 
 	// Identity returns a text that is the same for all URLs of this store in this
 	// environment, and differs from the text of every other store. It begins with the
-	// URL's scheme, and contains no secret.
+	// URL's scheme, and contains no secret. Without a Connect function, it is the URL.
 	Identity() string
 
 	// Close closes the connections to the service. Close the stores first.
 	Close()
 }
 
-// Connect reads a URL and the environment, as Open does. It sends nothing to the store's
-// service.
+// Connect returns a Connection for url. If the provider has a Connect function, Connect reads
+// the environment as Open does. It sends nothing to the store's service.
 func (s Set) Connect(ctx context.Context, url string) (Connection, error) {
 	p, err := s.Find(url)
 	if err != nil {
@@ -35,16 +36,15 @@ func (s Set) Connect(ctx context.Context, url string) (Connection, error) {
 		return unconnected{p, url}, nil
 	}
 	c, err := p.Connect(ctx, url)
-	if err != nil { // c may be a nil pointer
+	if err != nil { // c may hold a nil pointer
 		return nil, err
 	}
 	return c, nil
 }
 
-// Identity returns the [Connection].Identity of a store of a service. parts name the
-// store within the service at the endpoint. The endpoint is empty for a service that has
-// all its stores at all its endpoints. Different spellings of hosts and ports have the
-// same result.
+// Identity returns a text for [Connection].Identity. parts name the store within the
+// service at the endpoint. endpoint is empty for a service that has the same stores at all
+// its endpoints. Different spellings of a host and port have the same result.
 func Identity(scheme, endpoint string, parts ...string) string {
 	at := ""
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
@@ -60,7 +60,7 @@ func Identity(scheme, endpoint string, parts ...string) string {
 	return scheme + "://" + at + "/" + strings.Join(parts, "/")
 }
 
-// unconnected is the Connection of a provider without clients.
+// unconnected is the Connection for a provider without a Connect function.
 type unconnected struct {
 	provider Provider
 	url      string

@@ -32,7 +32,7 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// connection is a Connection that is a pointer.
+// connection is a type for a Connection that holds a nil pointer.
 type connection struct{ Connection }
 
 func TestConnect(t *testing.T) {

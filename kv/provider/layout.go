@@ -2,21 +2,22 @@ package provider
 
 import "fmt"
 
-// Layout names how entries are stored in the tables and collections of a service. It is
-// the parameter "layout" of a URL, and in the Options of a provider. The zero Layout
-// opens a table or collection that already has skykv's own layout, and sets up no layout.
+// Layout names a way to store entries in the tables and collections of a service. It is
+// the parameter "layout" of a URL, and a field in the Options of a provider. With the zero
+// Layout, a provider opens only tables and collections that already have skykv's own layout,
+// and sets up none. Ensure then sets up skykv's own layout.
 type Layout string
 
 const (
 	// LayoutSkykv is skykv's own layout, which supports the whole contract.
 	LayoutSkykv Layout = "skykv"
 
-	// LayoutAlien is the layout of the reference platform, Alien. Its programs in other
+	// LayoutAlien is the layout of the Alien platform. Its programs in other
 	// languages read and write the same entries.
 	LayoutAlien Layout = "alien"
 )
 
-// Check returns an error for a Layout other than these. The zero Layout is legal.
+// Check returns an error unless l is the zero Layout, LayoutSkykv or LayoutAlien.
 func (l Layout) Check() error {
 	switch l {
 	case "", LayoutSkykv, LayoutAlien:

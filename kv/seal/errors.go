@@ -7,9 +7,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Why a value cannot be opened. The store's errors match kv.ErrIncompatible as well.
+// The reasons why a value cannot be opened. The store's errors also match kv.ErrIncompatible.
 var (
-	// ErrNotSealed: the value was not sealed, or by a later version of this package.
+	// ErrNotSealed: the value does not begin as sealed values do. It was not sealed, or was
+	// sealed by a later version of this package, or its beginning was changed or cut.
 	ErrNotSealed = errors.New("the value is not sealed")
 
 	// ErrNoKey: the value was sealed with a key whose name Keys does not have.
@@ -18,12 +19,12 @@ var (
 	// ErrWrongKey: the value was sealed with another key of the same name.
 	ErrWrongKey = errors.New("the value was sealed with another key of the same name")
 
-	// ErrTampered: the value was changed, or was sealed for another key of the store. An
-	// AEAD other than Keys returns it for a wrong or missing key as well.
+	// ErrTampered: the value was changed, or was sealed for another key of the store. With
+	// an AEAD other than Keys, it may also mean that the AEAD's key is wrong or missing.
 	ErrTampered = errors.New("the value was changed, or was sealed for another key of the store")
 )
 
-// refused is the error of an AEAD that does not open a value.
+// refused returns the store's error for an error of Decrypt.
 func refused(err error) error {
 	switch e := asError(err); {
 	case e.Kind != nil:
@@ -34,7 +35,8 @@ func refused(err error) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%w: %w", ErrTampered, err)}
 }
 
-// asError returns an error of an AEAD with the Kind that it has, if it has one.
+// asError returns a *kv.Error that wraps an error of an AEAD. If that error itself wraps a
+// *kv.Error, the result has the same Kind.
 func asError(err error) *kv.Error {
 	e := &kv.Error{Err: err}
 	if own, ok := errors.AsType[*kv.Error](err); ok {

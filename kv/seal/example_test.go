@@ -20,7 +20,7 @@ func newSecret() []byte {
 	return secret
 }
 
-// A store that has been in use gets sealed values.
+// A program seals the values of a store that has been in use.
 func ExampleValues() {
 	ctx := context.Background()
 	store := memkv.New() // as a rule: providers.Open(ctx, url)
@@ -44,7 +44,7 @@ func ExampleValues() {
 		}
 		_, err := sealed.Put(ctx, entry.Key, entry.Value, kv.IfVersion(entry.Version), kv.ExpiresAt(entry.ExpiresAt))
 		if err != nil {
-			panic(err) // an ErrConditionFailed: somebody wrote meanwhile
+			panic(err) // ErrConditionFailed if somebody else has just changed the entry
 		}
 	}
 
@@ -63,7 +63,7 @@ func ExampleValues() {
 	// false
 }
 
-// Tink's keysets fit, as a tink.AEAD.
+// A tink.AEAD, from one of Tink's keysets, can seal values.
 func ExampleAEAD() {
 	ctx := context.Background()
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate()) // as a rule: keyset.Read, with the AEAD of a KMS
@@ -92,7 +92,7 @@ func ExampleAEAD() {
 	// Output: 42
 }
 
-// The key of May is replaced by that of November.
+// A key from November replaces a key from May.
 func ExampleReseal() {
 	ctx := context.Background()
 	may, november := newSecret(), newSecret()

@@ -10,17 +10,17 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A sealed value is the header, a byte that says how the value was packed, and what the
-// AEAD made of the packed value. These five bytes and the key of the store, as it is stored,
-// are the associated data.
+// A sealed value consists of the header, the packing byte, and the ciphertext of the packed
+// value. The packing byte says how the value was packed. The associated data consists of the
+// header, the packing byte, and the key of the entry as it is stored.
 //
-// No text begins with the first byte of the header, so that values that were not sealed are
-// told apart. Its last byte is the version of the scheme.
+// No UTF-8 text contains the first byte of the header, so the header distinguishes sealed values
+// from text. The last byte of the header is the version of the scheme.
 const header = "\xffsk\x01"
 
 const (
 	plain  = 0
-	zipped = 1 // by zstd
+	zipped = 1 // compressed by zstd
 )
 
 // scheme seals and opens values.
@@ -29,8 +29,8 @@ type scheme struct {
 	compress bool
 }
 
-// associatedData returns the associated data for a value under key, whose first bytes begin
-// the sealed value.
+// associatedData returns the associated data for a value under key. Its first five bytes are
+// also the first five bytes of the sealed value.
 func associatedData(packing byte, key string) []byte {
 	data := make([]byte, 0, len(header)+1+len(key))
 	return append(append(append(data, header...), packing), key...)
@@ -75,7 +75,8 @@ func (s *scheme) open(key string, sealed []byte) ([]byte, error) {
 
 var errZipped = fmt.Errorf("the value is sealed as it should be, but cannot be decompressed to at most %d bytes", kv.MaxLargeValueLen)
 
-// window is the zstd window: no value is larger, and a larger one takes more memory.
+// window is the size of the zstd window. No value is larger, and a larger window would take
+// more memory.
 const window = 512 << 10
 
 var (
@@ -87,7 +88,8 @@ var (
 		return e
 	})
 
-	// decoder refuses what would become larger than any value, before it takes the memory.
+	// decoder refuses data that would become larger than any value, before it allocates the
+	// memory.
 	decoder = sync.OnceValue(func() *zstd.Decoder {
 		d, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(kv.MaxLargeValueLen), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderConcurrency(0), zstd.WithDecoderLowmem(true))
 		if err != nil {

@@ -20,27 +20,27 @@ const (
 	checkLen = 4
 )
 
-// Keys is a ring of named AES-256-GCM keys. New values are sealed with one of them, the
-// primary. Values that others of them sealed stay readable. Keys is an [AEAD].
+// Keys is a ring of named AES-256-GCM keys. One of them, the primary, seals new values.
+// The others can still open the values that they sealed. Keys is an [AEAD].
 //
-// What it seals begins with the length of the key's name, the name, and a check of 4 bytes
-// by which another key of the same name is noticed. A nonce of 96 random bits and the
-// ciphertext follow. Because of the nonce, a key must not seal more than 2^32 values.
+// The result of Encrypt begins with the length of the key's name, the name, and 4 bytes of a hash
+// of the key, which detect another key of the same name. A nonce of 96 random bits and the
+// ciphertext follow. Because the nonces are random, a key must not seal more than 2^32 values.
 type Keys struct {
 	primary *key
 	named   map[string]*key
 }
 
 type key struct {
-	label []byte // begins what the key seals
+	label []byte // the beginning of every result of Encrypt with this key
 	aead  cipher.AEAD
 }
 
-// NewKeys returns a ring of keys, by their names. Primary is the name of the one that seals.
-// Names are those of kv's keys, of at most [MaxNameLen] bytes, and are stored with every
-// value in the clear. Keys are [KeyLen] random bytes. It returns kv.ErrInvalidOption when a
-// name or a key is none of these, or there is no key of the name primary. The slices are
-// the caller's to clear.
+// NewKeys returns a ring of keys. keys maps names to keys, and primary is the name of the
+// key that seals new values. A name is a legal key of kv of at most [MaxNameLen] bytes, and
+// is stored unencrypted with every value. A key has [KeyLen] random bytes. NewKeys returns
+// kv.ErrInvalidOption if a name or a key is not valid, or if there is no key named primary.
+// It keeps no slice, so the caller may clear the keys.
 func NewKeys(primary string, keys map[string][]byte) (*Keys, error) {
 	ring := &Keys{named: make(map[string]*key, len(keys))}
 	for name, secret := range keys {
@@ -75,7 +75,8 @@ func (k *Keys) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
 	return p.aead.Seal(append(sealed, p.label...), nil, plaintext, associatedData), nil
 }
 
-// Decrypt returns what Encrypt sealed. It returns [ErrNoKey], [ErrWrongKey] or [ErrTampered].
+// Decrypt returns the plaintext that Encrypt sealed. An error is [ErrTampered], or wraps
+// [ErrNoKey] or [ErrWrongKey].
 func (k *Keys) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
 	name, rest, ok := cutName(ciphertext)
 	if !ok {
@@ -97,8 +98,9 @@ func (k *Keys) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// cutName returns the name of the key that sealed ciphertext, and what follows it: the
-// check, the nonce and more.
+// cutName returns the name of the key with which ciphertext was sealed, and the rest, which begins
+// with the hash of the key and the nonce. ok is false if ciphertext does not begin with a name and
+// a hash.
 func cutName(ciphertext []byte) (name, rest []byte, ok bool) {
 	if len(ciphertext) == 0 || int(ciphertext[0]) > MaxNameLen || len(ciphertext) < 1+int(ciphertext[0])+checkLen {
 		return nil, nil, false
@@ -107,7 +109,7 @@ func cutName(ciphertext []byte) (name, rest []byte, ok bool) {
 	return ciphertext[1:end], ciphertext[end:], true
 }
 
-// isPrimary reports whether the primary key sealed ciphertext.
+// isPrimary reports whether ciphertext was sealed with the primary key.
 func (k *Keys) isPrimary(ciphertext []byte) bool {
 	return bytes.HasPrefix(ciphertext, k.primary.label)
 }

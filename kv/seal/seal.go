@@ -9,31 +9,34 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// AEAD encrypts values and authenticates them together with associated data. [Keys] is one,
-// and so is tink.AEAD of github.com/tink-crypto/tink-go. It is called concurrently, and must
-// not change its arguments.
+// AEAD encrypts values and authenticates them together with associated data. [Keys]
+// implements it, and so does a tink.AEAD of github.com/tink-crypto/tink-go. The methods are
+// called concurrently, and must not change their arguments.
 //
-// An error that is or wraps a *kv.Error keeps its Kind, such as kv.ErrUnavailable. Any other
-// error of Decrypt becomes [ErrTampered]. Messages of errors must hold neither a value nor a
-// key, since the store's errors contain them.
+// If an error is or wraps a *kv.Error, the store's error has the same Kind, such as
+// kv.ErrUnavailable. Otherwise, if Decrypt returns an error that matches [ErrNoKey] or
+// [ErrWrongKey], the store's error matches it too. After any other error of Decrypt, the
+// store's error matches [ErrTampered]. The store's errors contain the messages of these errors,
+// so the messages must contain neither a value nor an encryption key.
 type AEAD interface {
 	Encrypt(plaintext, associatedData []byte) ([]byte, error)
 	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
 }
 
-// Options are the options of Values. The zero Options are those of nil.
+// Options are the options of Values. Nil means the zero Options.
 type Options struct {
-	// Compress compresses values by zstd before they are sealed, where that makes them
-	// shorter. A store reads compressed values with or without it. Do not use it for values
-	// that hold a secret beside text that somebody else chooses: who sees the lengths of
-	// several such values learns how much the secret and the text have in common.
+	// Compress compresses values with zstd before they are sealed, if that makes them
+	// shorter. A store can read compressed values with or without this option. Do not use it
+	// for values that contain both a secret and text that somebody else chooses: anybody who
+	// sees the lengths of several such values learns how much the secret and the text have in
+	// common.
 	Compress bool
 }
 
 // Values returns an option for [kv.Store.With] that seals the values of the store with aead.
-// Opts may be nil. Values seals one empty value to learn how much longer values become, and
-// returns the error if that fails. It returns kv.ErrInvalidOption when aead is nil. Info of the
-// sealed store says how long its values may be.
+// opts may be nil. Values seals one empty value to find out how much longer values become, and
+// returns the error if that fails. It returns kv.ErrInvalidOption if aead is nil. The Info of
+// the sealed store says how long its values may be.
 func Values(aead AEAD, opts *Options) (kv.StoreOption, error) {
 	if aead == nil {
 		return nil, invalid("the AEAD is nil; want Keys or another one")
@@ -52,7 +55,7 @@ type driver struct {
 	kv.Driver
 	scheme *scheme
 	info   kv.Info
-	most   int // how long its values may be
+	most   int // greatest length of a sealed value
 }
 
 func newDriver(d kv.Driver, s *scheme, overhead int) *driver {
@@ -60,17 +63,19 @@ func newDriver(d kv.Driver, s *scheme, overhead int) *driver {
 	most := info.MaxValueLen
 	info.MaxValueLen -= overhead
 	if _, local := s.aead.(*Keys); !local {
-		info.EndsCalls, info.Immediate = false, false // it may ask a service
+		info.EndsCalls, info.Immediate = false, false // the AEAD may ask a service
 	}
 	return &driver{Driver: d, scheme: s, info: info, most: most}
 }
 
 func (d *driver) Info() kv.Info { return d.info }
 
-// stored returns a key as it is stored, in a namespace below as in one above.
+// stored returns a key as it is stored. The result is the same whether the namespace was made
+// before or after the store was sealed.
 func (d *driver) stored(key string) string { return d.info.Namespace + key }
 
-// seal seals the value of a write. It knows what each kind of write does with values.
+// seal seals the value of a write. It returns an error for unknown kinds of writes, because it
+// does not know how these use values.
 func (d *driver) seal(w kv.Write) (kv.Write, error) {
 	switch w.Kind {
 	case kv.KindPut:
@@ -103,8 +108,9 @@ func (d *driver) open(rec kv.Record, withValue bool) (kv.Record, error) {
 	return rec, nil
 }
 
-// openFound opens the value of a record that made a condition fail. It leaves out a value that
-// cannot be opened: a store that needs the value reads it, and gets the error.
+// openFound opens the value of a record that made a condition fail. If the value cannot be
+// opened, openFound sets it to nil. A store that needs the value then reads the record, and
+// gets the error.
 func (d *driver) openFound(rec *kv.Record) {
 	if rec.Value != nil {
 		rec.Value, _ = d.scheme.open(d.stored(rec.Key), rec.Value)
@@ -137,7 +143,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	if r, _ := ctx.Value(resealKey{}).(*reseal); r != nil {
 		r.sealed.Store(true)
 		reseals = true
-		ctx = context.WithValue(ctx, resealKey{}, (*reseal)(nil)) // none for another seal below
+		ctx = context.WithValue(ctx, resealKey{}, (*reseal)(nil)) // hides the reseal from a second seal driver that this one wraps
 	}
 	return func(yield func(kv.Record, error) bool) {
 		for rec, err := range d.Driver.Scan(ctx, req) {
@@ -180,10 +186,10 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	sent := d.Driver.WriteMany(ctx, req)
 	for i := range results {
 		if results[i].Err != nil {
-			continue // it was not sealed, and not sent
+			continue // the write was not sealed, and not sent
 		}
 		if len(sent) == 0 {
-			return results[:i] // the driver forgot it
+			return results[:i] // the driver returned no result for this write
 		}
 		results[i], sent = sent[0], sent[1:]
 		d.openFound(&results[i].Found)

@@ -21,11 +21,11 @@ import (
 
 const secret = "hunter2-4711"
 
-// keyOf returns a key made of one letter.
+// keyOf returns a key that consists of one letter, repeated.
 func keyOf(letter byte) []byte { return bytes.Repeat([]byte{letter}, KeyLen) }
 
-// ring returns Keys that have the named keys, each made of the letter after its name, as in
-// "may=m". The first is the primary.
+// ring returns Keys with the named keys. In an argument such as "may=m", the name of the key is
+// "may", and the key is keyOf('m'). The first key is the primary.
 func ring(t testing.TB, named ...string) *Keys {
 	t.Helper()
 	secrets := make(map[string][]byte)
@@ -63,7 +63,8 @@ func values(t testing.TB, aead AEAD, opts *Options) kv.StoreOption {
 	return option
 }
 
-// over returns a sealed store over another one, by the keys that ring takes.
+// The function over returns a store that seals the values of another store with a ring of the
+// named keys.
 func over(t testing.TB, store *kv.Store, named ...string) *kv.Store {
 	t.Helper()
 	return store.With(values(t, ring(t, named...), nil))
@@ -154,7 +155,8 @@ func TestWhatNeedsTheValueSeesIt(t *testing.T) {
 	}
 }
 
-// TestRefused changes what is stored in every way, and reads it in every way.
+// TestRefused changes a stored value in many ways, also every byte of it. It reads each changed
+// value by every kind of read.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	sealed := func(key, value string, named ...string) []byte {
@@ -253,7 +255,7 @@ func TestNamespaceIsPartOfTheKey(t *testing.T) {
 	}
 }
 
-// accepting accepts every kind of write, as a later driver would.
+// accepting accepts every kind of write, as a later version of a driver might.
 type accepting struct {
 	kv.Driver
 	seen int
@@ -274,13 +276,13 @@ func (d *accepting) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.Atomic
 	return kv.AtomicOutcome{Done: true}, nil
 }
 
-// driverOf returns the driver of a store.
+// driverOf returns the driver of a store, as middleware of Level1 receives it.
 func driverOf(store *kv.Store) (driver kv.Driver) {
 	store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver = d; return d }))
 	return driver
 }
 
-// The guard of kv.Wrap would refuse these writes as well: here there is none.
+// The guard of kv.Wrap would refuse these writes too, so this test calls the driver without it.
 func TestUnknownKindsFailClosed(t *testing.T) {
 	t.Parallel()
 	below := &accepting{Driver: driverOf(memkv.New())}
@@ -301,7 +303,7 @@ func TestUnknownKindsFailClosed(t *testing.T) {
 	}
 }
 
-// least is a driver with the limit that every store has.
+// The type least is a driver with the default limit for values.
 type least struct{ kv.Driver }
 
 func (d least) Info() kv.Info {
@@ -335,14 +337,14 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// stub is an AEAD that fails, or makes values longer than an empty one told.
+// stub is an AEAD that fails, or that adds more bytes to a value than to an empty value.
 type stub struct {
 	encrypt, decrypt error
 	padding          int
 }
 
 func (s *stub) Encrypt(plaintext, _ []byte) ([]byte, error) {
-	if len(plaintext) == 0 { // as Values asks
+	if len(plaintext) == 0 { // Values seals an empty value
 		return []byte{}, nil
 	}
 	return append(bytes.Clone(plaintext), make([]byte, s.padding)...), s.encrypt
@@ -405,7 +407,7 @@ type failing struct{}
 func (failing) Encrypt(_, _ []byte) ([]byte, error) { return nil, errors.New("no key") }
 func (failing) Decrypt(_, _ []byte) ([]byte, error) { return nil, errors.New("no key") }
 
-// forgetful forgets the last write of a batch.
+// forgetful returns no result for the last write of a batch.
 type forgetful struct{ kv.Driver }
 
 func (d forgetful) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
@@ -595,7 +597,7 @@ func TestNewKeysRefuses(t *testing.T) {
 	}
 }
 
-// breaking ends scans after the first record.
+// The driver breaking ends a scan with an error after the first record.
 type breaking struct{ kv.Driver }
 
 func (d breaking) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {

@@ -19,9 +19,10 @@ func markOf(v kv.Version) mark {
 	return mark(sum[:8])
 }
 
-// A cursor has a format byte, a checksum over the prefix and all that follows, and for each
-// key in ascending order: the number of bytes that it shares with the key before, the
-// number of its other bytes, these bytes, and its mark. Keys have no prefix there.
+// A cursor consists of a format byte, a checksum of the prefix and of all that follows, and
+// the keys without the prefix, in ascending order. For each key it contains the number of
+// bytes that the key shares with the key before it, the number of its remaining bytes, the
+// remaining bytes, and the mark.
 const cursorFormat = 1
 
 const cursorHeader = 1 + len(mark{})
@@ -69,7 +70,7 @@ func decodeCursor(prefix string, cursor []byte) (map[string]state, error) {
 	if !bytes.Equal(cursor[1:cursorHeader], checksum(prefix, body)) {
 		return nil, damaged
 	}
-	// The checksum detects accidents. Somebody else may compute a valid one.
+	// The checksum detects only accidents: anybody can compute a valid one.
 	for last := ""; len(body) > 0; {
 		shared, n := binary.Uvarint(body)
 		if n <= 0 || shared > uint64(len(last)) {

@@ -14,15 +14,15 @@
 //
 // # What is reported
 //
-// Watch yields the latest state of every key that changed: put, touched, deleted or expired.
-// It reports states, not events: of several changes between two polls it yields the last. It
-// does not yield a key that is put and deleted between two polls. It loses no state that
-// lasts: if a change could not be read, a later poll yields it. The first poll yields all
-// entries.
+// Watch yields the latest state of every key that was put, touched or deleted, or that
+// expired. It reports states, not events: of several changes between two polls, it yields the
+// last one. It does not yield a new key that is put and deleted between two polls. It loses no
+// lasting state: if a change could not be read, a later poll yields it. Without [From], the
+// first poll yields all entries.
 //
-// [Change.Cursor] returns a record of what was yielded, for [From] in a later process, which
-// then yields what has changed since, deletions included. If the program ends before it has
-// stored the cursor, it receives the change again.
+// [Change.Cursor] returns bytes that record the states that were yielded so far. If a later
+// process passes these bytes to [From], Watch yields all that has changed since, including
+// deletions. If a program ends before it has stored the cursor, it receives the change again.
 //
 // # Price
 //
@@ -34,10 +34,10 @@
 //	Firestore        6,000 document reads
 //	Azure Tables     12 requests
 //
-// A prefix that ends a group ("flags::") is in one shard, and takes one request for some
-// hundred keys. Any other prefix takes a request to every shard: 16 instead of 1. See
-// [kv.Group]. A [kv.Stale] view costs half as much on DynamoDB, and reports a change a little
-// later.
+// The keys of a prefix that contains a whole group ("flags::") are in one shard, and a poll
+// takes one request for several hundred keys. With any other prefix, a poll takes at least one
+// request to each shard, such as 16 instead of 1. See [kv.Group]. With [kv.Stale], a poll costs
+// half as much on DynamoDB, and reports a change a little later.
 //
 // # Caveats
 //
@@ -47,7 +47,7 @@
 // value may be: keep it in a file.
 //
 // The 8 bytes are a hash of the entry's version. Watch misses a change with a probability of 1
-// to 2^64.
+// in 2^64.
 //
-// A poll notices an expiry by the store's clock.
+// Watch notices an expiry when a poll finds that the entry has expired by the store's clock.
 package watch

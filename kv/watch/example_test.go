@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// A program keeps its feature flags as they are in the store.
+// A program follows its feature flags in the store.
 func ExampleWatch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -37,7 +37,7 @@ func ExampleWatch() {
 	// flags::dark-mode is gone
 }
 
-// The cursor is kept in a file or an entry. The next process continues from it.
+// A program keeps the cursor in a file or an entry, and its next process continues from there.
 func ExampleFrom() {
 	ctx := context.Background()
 	store := memkv.New()

@@ -1,5 +1,5 @@
-// Package alien opens the stores that the reference platform, Alien, binds to a
-// program. It links every provider, like package providers.
+// Package alien opens the stores that the Alien platform binds to a program.
+// Like package providers, it links every provider.
 package alien
 
 import (
@@ -23,13 +23,14 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// FileName is the name of the file with the store of a local-kv binding, in the
-// binding's dataDir. It differs from the name of Alien's own database there.
+// FileName is the name of the file that holds the store of a local-kv binding, in the
+// binding's dataDir. Alien's own database in the same folder has a different name.
 const FileName = "skykv.db"
 
-// Open opens the store of a binding: the JSON in the environment variable
-// ALIEN_NAME_BINDING, where NAME is name in upper case with "_" for "-".
-// Open(ctx, "cache") reads ALIEN_CACHE_BINDING. The JSON is one of
+// Open opens the store of the binding called name. The binding is the JSON in the
+// environment variable ALIEN_NAME_BINDING, where NAME is name in upper case, with "_" in
+// place of "-". For example, Open(ctx, "cache") reads ALIEN_CACHE_BINDING. The JSON has one
+// of these forms:
 //
 //	{"service":"dynamodb","tableName":T,"region":R,"endpointUrl":U}
 //	{"service":"firestore","projectId":P,"databaseId":D,"collectionName":C}
@@ -37,20 +38,21 @@ const FileName = "skykv.db"
 //	{"service":"local-kv","dataDir":D,"keyPrefix":K}
 //
 // endpointUrl and keyPrefix may be missing or null. The resource group is not used. The
-// environment variable FIRESTORE_EMULATOR_HOST redirects a Firestore binding to an
-// emulator. A local-kv binding keeps its entries in the file [FileName] in dataDir,
-// which must exist, in the [kv.Store.Namespace] keyPrefix.
+// environment variable FIRESTORE_EMULATOR_HOST redirects a Firestore binding to an emulator.
+// A local-kv binding keeps its entries in the file [FileName] in the folder dataDir, which
+// must exist. The entries are in the namespace keyPrefix: see [kv.Store.Namespace].
 //
 // The table of a dynamodb or tablestorage binding, and the collection of a firestore
-// binding, have Alien's own layout, [provider.LayoutAlien]: the program sees what programs
-// in other languages store under the same binding, and they see what it stores. [Layout]
-// selects another layout. A table or collection with another layout is kv.ErrIncompatible.
-// The file of a local-kv binding has skykv's own layout, which other programs do not see.
+// binding, have Alien's own layout, [provider.LayoutAlien]. So this program and programs in
+// other languages see each other's entries under the same binding. [Layout] selects a
+// different layout. If the table or collection already has a layout other than the selected
+// one, Open returns [kv.ErrIncompatible]. The file of a local-kv binding has skykv's own
+// layout, which other programs do not read.
 //
-// These are errors that match [kv.ErrInvalidOption]: an unset variable, a service
-// without a provider in skykv ("redis"), an unknown or missing field, and a reference
-// to a secret or an expression instead of a text. No message repeats a value of the
-// binding that may be a secret.
+// Errors in the name or in the binding match [kv.ErrInvalidOption]. Examples are an unset
+// variable, a service for which skykv has no provider ("redis"), an unknown or missing field, and
+// a field that holds a reference to a secret, or an expression, instead of a text. No message
+// repeats a value of the binding that may be a secret.
 func Open(ctx context.Context, name string, opts ...Option) (*kv.Store, error) {
 	variable, err := variableOf(name)
 	if err != nil {
@@ -84,7 +86,9 @@ type Option func(*options)
 type options struct{ layout provider.Layout }
 
 // Layout sets the layout of the binding's table or collection. With [provider.LayoutSkykv]
-// only skykv uses it, with the whole contract.
+// the store keeps skykv's whole contract, but only programs with skykv can use the table or
+// collection. For a local-kv binding, [provider.LayoutAlien] is an error that matches
+// [kv.ErrInvalidOption].
 func Layout(layout provider.Layout) Option {
 	return func(o *options) { o.layout = layout }
 }
@@ -108,14 +112,14 @@ func variableOf(name string) (string, error) {
 	return "ALIEN_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_") + "_BINDING", nil
 }
 
-// binding is the place of a store: the URL of a service's store, or the folder and the
-// prefix of a local one.
+// binding says where a store is: at url or, if url is "", in the file [FileName] in dataDir,
+// under the prefix keyPrefix.
 type binding struct {
 	url                string
 	dataDir, keyPrefix string
 }
 
-// fieldsOf are the fields of each service's binding, true for the required ones.
+// fieldsOf has the fields of each service's binding. The value is true for a required field.
 var fieldsOf = map[string]map[string]bool{
 	"dynamodb":     {"tableName": true, "region": true, "endpointUrl": false},
 	"firestore":    {"projectId": true, "databaseId": true, "collectionName": true},
@@ -157,7 +161,7 @@ func parse(text string, opts options) (binding, error) {
 			return binding{}, err
 		}
 	}
-	shared := service != "local-kv" // Alien's own file is of another engine
+	shared := service != "local-kv" // only skykv uses the file of a local-kv binding
 	if opts.layout == provider.LayoutAlien && !shared {
 		return binding{}, fmt.Errorf("skykv does not know layout %s in a %s binding; want none, or %s", opts.layout, service, provider.LayoutSkykv)
 	}
@@ -189,7 +193,8 @@ func parse(text string, opts options) (binding, error) {
 	}
 	u.RawQuery = query.Encode()
 	if strings.ContainsFunc(u.Host, notInHost) {
-		// In the URL it would not be the host.
+		// Within the URL, another character could end the name: after ":", for example,
+		// the rest of the name would be a port.
 		return binding{}, fmt.Errorf("the %s binding's table, project or account is not a name; want a-z A-Z 0-9 . _ -", service)
 	}
 	return binding{url: u.String()}, nil
@@ -199,8 +204,8 @@ func notInHost(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
-// readObject reads a text that is one JSON object. Its errors leave out encoding/json's
-// messages, which may quote values.
+// readObject parses a text that must be one JSON object. Its errors leave out the messages
+// of encoding/json, because those may quote values.
 func readObject(text string) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(strings.NewReader(text))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
@@ -222,13 +227,13 @@ func readObject(text string) (map[string]json.RawMessage, error) {
 	if _, err := dec.Token(); err != nil {
 		return nil, errors.New("the text is not valid JSON")
 	}
-	if _, err := dec.Token(); err != io.EOF { // Decoder.More is also false at a stray brace
+	if _, err := dec.Token(); err != io.EOF { // unlike Decoder.More, Token also finds a stray brace
 		return nil, errors.New("there is something after the JSON object")
 	}
 	return fields, nil
 }
 
-// textOf returns the text of a field, "" for a missing optional field.
+// textOf returns the text in a field, or "" if an optional field is missing.
 func textOf(fields map[string]json.RawMessage, field string, required bool) (string, error) {
 	raw := bytes.TrimSpace(fields[field])
 	switch first := cmp.Or(string(raw), "null")[0]; {

@@ -75,7 +75,7 @@ func TestOpenLocal(t *testing.T) {
 	}
 }
 
-// The rule: a cloud binding opens its provider, with its endpoint.
+// The rule: a dynamodb binding opens the store of its service, at the binding's endpoint.
 func TestOpenDynamoDB(t *testing.T) {
 	endpoint := emulator.DynamoDB(t)
 	t.Setenv("ALIEN_CACHE_BINDING", fmt.Sprintf(`{"service":"dynamodb","tableName":"no-such-table","region":"eu-central-1","endpointUrl":%q}`, endpoint))
@@ -84,8 +84,8 @@ func TestOpenDynamoDB(t *testing.T) {
 	}
 }
 
-// The rule: the program and programs in other languages see each other's entries under
-// one dynamodb binding, without any other setup.
+// The rule: under one dynamodb binding, this program and programs in other languages see
+// each other's entries, without any other setup.
 func TestOpenDynamoDBSharesTheTable(t *testing.T) {
 	ctx := t.Context()
 	endpoint := emulator.DynamoDB(t)
@@ -114,7 +114,8 @@ func TestOpenDynamoDBSharesTheTable(t *testing.T) {
 	shareTheTable(t, fmt.Sprintf(`{"service":"dynamodb","tableName":%q,"region":"eu-central-1","endpointUrl":%q}`, table, endpoint), theirs)
 }
 
-// shareTheTable opens the table of a binding, beside the other side.
+// shareTheTable checks that two stores of one table see each other's entries: the store that the
+// binding opens, and another program's store, which is the argument theirs.
 func shareTheTable(t *testing.T, binding string, theirs reference.Store) {
 	ctx := t.Context()
 	if err := theirs.Put(ctx, "a", []byte("theirs"), time.Hour); err != nil {
@@ -140,11 +141,13 @@ func shareTheTable(t *testing.T, binding string, theirs reference.Store) {
 	}
 }
 
-// The rule: so it is under one tablestorage binding.
+// The rule: under one tablestorage binding, this program and programs in other languages see
+// each other's entries.
 func TestOpenTableStorageSharesTheTable(t *testing.T) {
 	ctx := t.Context()
 	table := fmt.Sprintf("alien%d", time.Now().UnixNano())
-	// A binding has no endpoint: the emulator is named as for Azure's own tools.
+	// The binding has no endpoint. The address of the emulator is in the environment
+	// variable that Azure's own tools use.
 	t.Setenv("AZURE_STORAGE_CONNECTION_STRING", fmt.Sprintf("AccountName=%s;AccountKey=%s;TableEndpoint=%s", emulator.AzureAccount, emulator.AzureKey, emulator.AzureTables(t)))
 	c, err := aztableskv.Connect(ctx, "aztables://"+emulator.AzureAccount+"/"+table)
 	if err != nil {
@@ -159,8 +162,9 @@ func TestOpenTableStorageSharesTheTable(t *testing.T) {
 	shareTheTable(t, fmt.Sprintf(`{"service":"tablestorage","resourceGroupName":"g","accountName":%q,"tableName":%q}`, emulator.AzureAccount, table), theirs)
 }
 
-// The rule: the collection of a binding is shared with the other programs, also while it is
-// empty. A Firestore binding has no endpoint: the emulator is set as for Google's clients.
+// The rule: a firestore binding shares its collection with other programs, even while the
+// collection is empty. The binding has no endpoint. The address of the emulator is in the
+// environment variable that Google's clients use.
 func TestOpenFirestore(t *testing.T) {
 	ctx := t.Context()
 	t.Setenv("FIRESTORE_EMULATOR_HOST", emulator.Firestore(t))

@@ -13,11 +13,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// tombstoneTimeout limits the removal of tombstones: the write has succeeded already.
+// tombstoneTimeout is the time limit of the removal of tombstones. It is short, because the
+// atomic write has already succeeded and its caller is waiting.
 const tombstoneTimeout = 5 * time.Second
 
-// WriteAtomic makes one transaction of one partition. Before it, it reads the entries that
-// are touched without a version. After a failed condition, the store reads the entries.
+// WriteAtomic makes one transaction in one partition. Before the transaction, it reads the
+// entries that are touched without a version. After the transaction, it removes the tombstones.
+// If a condition fails in the transaction, WriteAtomic does not read the entries: its caller, the
+// kv.Store, reads them.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	if d.layout.maxAtomicWrites() == 0 {
 		return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
@@ -54,9 +57,10 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return kv.AtomicOutcome{}, call.failWrite(err)
 }
 
-// underVersions returns the writes of req. The touches of live entries have the entries'
-// versions as conditions, which the service can judge. If such an entry is absent or has
-// expired, underVersions returns what it found.
+// underVersions returns the writes of req. In every touch under kv.CondLive, it replaces the
+// condition by the version of the entry, because the service can check only versions. If one
+// of these entries is absent or has expired, underVersions returns no writes, and instead
+// returns the entries that it read.
 func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (writes []kv.Write, dead []*kv.Found, err error) {
 	at := make(map[string]int)
 	for i, w := range req.Writes {
@@ -71,7 +75,7 @@ func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (wr
 	all, found := true, make([]*kv.Found, len(writes))
 	for f, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: slices.Collect(maps.Keys(at)), Meter: req.Meter}) {
 		if err != nil {
-			e := withMayHaveApplied(err, false) // a read
+			e := withMayHaveApplied(err, false) // only reads were sent
 			e.Key = f.Key
 			return nil, nil, e
 		}
@@ -86,8 +90,9 @@ func (d *driver) underVersions(ctx context.Context, req kv.WriteManyRequest) (wr
 	return writes, nil, nil
 }
 
-// refusedOne reports whether code says that the condition of a write failed: the write at
-// index, or any write if the service did not say which.
+// refusedOne reports whether code says that the condition of the write at index failed. If
+// the service did not say which write failed, index is negative, and refusedOne reports
+// whether code may be about the condition of any write.
 func refusedOne(code aztables.TableErrorCode, index int, writes []kv.Write) bool {
 	if index >= 0 && index < len(writes) {
 		writes = writes[index : index+1]
@@ -106,8 +111,8 @@ func atomicDone(writes []kv.Write, etags []string) kv.AtomicOutcome {
 	return out
 }
 
-// removeTombstones deletes the tombstones that a transaction has stored. If it fails, they
-// count as absent, and a sweep deletes them.
+// removeTombstones deletes the tombstones that a transaction has stored. If that fails, they
+// remain until a sweep deletes them. Until then, stores treat them as absent.
 func (d *driver) removeTombstones(ctx context.Context, req kv.WriteManyRequest, etags []string) {
 	var tombstones []kv.Write
 	for i, w := range req.Writes {

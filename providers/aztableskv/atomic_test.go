@@ -23,17 +23,19 @@ func checking(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindCheck, Record: kv.Record{Key: key, Token: token}, Condition: cond}
 }
 
-// group is the prefix of the keys of these tests, which puts them in one partition.
+// group is the prefix of the stored keys in these tests. It puts the keys into one partition.
 const group = "g::"
 
-// prepared returns a driver on a table with live entries and an expired one, and their versions.
+// prepared is a driver on a table with live entries and an expired one. versions has their
+// versions.
 type prepared struct {
 	*driver
 	f        *fake
 	versions map[string]string
 }
 
-// now is the time of the tests of atomic writes. The expired entry expired before.
+// now is the time of a driver's atomic writes in these tests. The expired entry expires just
+// before now.
 const now = 1 << 41
 
 func prepare(t *testing.T) prepared {
@@ -66,15 +68,15 @@ func (p prepared) find(t *testing.T, key string) kv.Found {
 }
 
 // The rule: an atomic write is one transaction. Before it, a touch without a version reads
-// the entry. After it, the tombstones are removed. It returns the versions that a read
-// returns.
+// the entry. After it, the tombstones are removed. The versions in the result are those that
+// a read returns.
 func TestWriteAtomic(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		writes   func(p prepared) []kv.Write
 		requests []string
-		absent   []string // keys without an entity afterwards
+		absent   []string // keys that have no entity afterwards
 	}{
 		{"puts", func(p prepared) []kv.Write {
 			return []kv.Write{putting("g::a", kv.Condition{}), putting("g::b", ifAbsent), putting("g::live", ifVersion(p.versions["live"]))}
@@ -141,15 +143,15 @@ func TestWriteAtomic(t *testing.T) {
 	}
 }
 
-// The rule: if a condition fails, nothing is written, and the outcome says so with the
-// entries that the driver read before the service refused.
+// The rule: if a condition fails, nothing is written, and the outcome says so. The outcome
+// has the entries that the driver itself read, if it read any.
 func TestWriteAtomicUnderConditionsThatFail(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		bad      func(p prepared) kv.Write
 		requests []string
-		found    bool // the outcome has the entries
+		found    bool // whether the outcome has the entries
 	}{
 		{"put if absent", func(prepared) kv.Write { return putting("g::live", ifAbsent) }, []string{"POST batch"}, false},
 		{"put if absent over an expired entry", func(prepared) kv.Write { return putting("g::expired", ifAbsent) }, []string{"POST batch"}, false},
@@ -196,7 +198,8 @@ func TestWriteAtomicUnderConditionsThatFail(t *testing.T) {
 	}
 }
 
-// The rule: an atomic write that cannot be one transaction is refused before any request.
+// The rule: an atomic write that cannot be one transaction, or that has an invalid version, is
+// refused before any request.
 func TestWriteAtomicRefuses(t *testing.T) {
 	t.Parallel()
 	p := prepare(t)
@@ -230,8 +233,8 @@ func TestWriteAtomicRefuses(t *testing.T) {
 	}
 }
 
-// The rule: any other failure of a transaction is an error, and definite if the service
-// refused the transaction.
+// The rule: if a transaction fails, but not because of a condition, WriteAtomic returns an
+// error. MayHaveApplied is false in this error if the service refused the transaction.
 func TestWriteAtomicErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -245,7 +248,7 @@ func TestWriteAtomicErrors(t *testing.T) {
 		{fault{status: 403, code: "AuthorizationPermissionMismatch"}, kv.ErrPermission, false},
 		{fault{status: 413, code: "RequestBodyTooLarge", index: -1}, nil, false},
 		{fault{status: 400, code: "InvalidDuplicateRow"}, nil, false},
-		// The condition of the write with this index cannot fail.
+		// The failure names the write with index 0, which has no condition that could fail.
 		{fault{status: 409, code: "EntityAlreadyExists"}, nil, false},
 	} {
 		p := prepare(t)
@@ -258,7 +261,8 @@ func TestWriteAtomicErrors(t *testing.T) {
 	}
 }
 
-// The rule: an error of the read before a touch is definite, and names the key.
+// The rule: if the read before a touch fails, the error names the key, and says that nothing
+// was applied.
 func TestWriteAtomicThatCannotRead(t *testing.T) {
 	t.Parallel()
 	for want, prepareFault := range map[error]func(p prepared){
@@ -281,7 +285,7 @@ func TestWriteAtomicThatCannotRead(t *testing.T) {
 	}
 }
 
-// mixedOps are operations of every kind that stores a token.
+// mixedOps returns operations of every kind that stores a token, and a deletion by version.
 func mixedOps(version, version2 kv.Version) []kv.Op {
 	return []kv.Op{
 		kv.PutOp("g::a", []byte("new"), kv.IfNotExists()), kv.PutOp("g::live", []byte("new"), kv.IfVersion(version)), kv.PutOp("g::expired", []byte("new"), kv.IfNotExists()),
@@ -289,7 +293,7 @@ func mixedOps(version, version2 kv.Version) []kv.Op {
 	}
 }
 
-// atomicStore returns a store with the entries of mixedOps.
+// atomicStore returns a store with the entries that mixedOps expects, and their versions.
 func atomicStore(t *testing.T) (f *fake, s *kv.Store, version, version2 kv.Version) {
 	t.Helper()
 	f = newFake(t, "kv1")
@@ -313,7 +317,7 @@ func atomicStore(t *testing.T) (f *fake, s *kv.Store, version, version2 kv.Versi
 	return f, s, version, version2
 }
 
-// wantMixed checks that mixedOps were carried out.
+// wantMixed checks that the operations of mixedOps were carried out.
 func wantMixed(t *testing.T, s *kv.Store, versions []kv.Version) {
 	t.Helper()
 	for i, key := range []string{"a", "live", "expired", "live2", "live3", "live4", "absent"} {
@@ -330,8 +334,9 @@ func wantMixed(t *testing.T, s *kv.Store, versions []kv.Version) {
 	}
 }
 
-// The rule: if a transaction is applied, and its response is lost or truncated anywhere,
-// the atomic write succeeds with the stored versions, because of the tokens.
+// The rule: if a transaction is applied but its response is lost, or is truncated anywhere,
+// the atomic write succeeds. It recognises the transaction by the tokens, and returns the
+// stored versions.
 func TestWriteAtomicLostAnswer(t *testing.T) {
 	t.Parallel()
 	faults := make(map[string]fault)
@@ -346,7 +351,8 @@ func TestWriteAtomicLostAnswer(t *testing.T) {
 		transactions := 0
 		f.setFault(func(r *http.Request) fault {
 			if r.URL.Path == "/$batch" {
-				// The service refuses the first, because there is an expired entry.
+				// The service refuses the first transaction, because there is an expired
+				// entry.
 				if transactions++; transactions == 2 {
 					return first
 				}
@@ -362,8 +368,9 @@ func TestWriteAtomicLostAnswer(t *testing.T) {
 	}
 }
 
-// The rule: the token of one write proves all writes. Deletions and checks by version store
-// no token: an atomic write of only these is ErrIndeterminate.
+// The rule: the token of one write proves that all writes were applied. Deletions by version
+// and checks by version store no token. If the response to an atomic write of only these is
+// lost, the error is ErrIndeterminate.
 func TestWriteAtomicProofs(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -405,8 +412,8 @@ func TestWriteAtomicProofs(t *testing.T) {
 	}
 }
 
-// The rule: if a request is lost and its repetition is refused, the result is unknown. If
-// the service refused the first one too, the result is known.
+// The rule: if the first attempt is lost and the second is refused, the result is unknown. If
+// the service refused both, the result is known.
 func TestWriteAtomicRefusedAfterLoss(t *testing.T) {
 	t.Parallel()
 	for first, want := range map[*fault]error{
@@ -428,8 +435,8 @@ func TestWriteAtomicRefusedAfterLoss(t *testing.T) {
 	}
 }
 
-// The rule: tombstones that cannot be removed make nothing fail. Reads, scans, counts, puts
-// and deletions treat them as absent. A sweep keeps them for an hour.
+// The rule: tombstones that cannot be removed do not make the atomic write fail. Reads and scans
+// treat them as absent. A sweep keeps them for an hour, and then deletes them.
 func TestTombstonesThatStay(t *testing.T) {
 	t.Parallel()
 	f, s, version, version2 := atomicStore(t)
@@ -438,7 +445,7 @@ func TestTombstonesThatStay(t *testing.T) {
 		if r.URL.Path != "/$batch" {
 			return fault{}
 		}
-		if n++; n > 2 { // refused because of the expired entry; carried out; the tombstones
+		if n++; n > 2 { // 1: refused because of the expired entry; 2: carried out; 3: removes the tombstones
 			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
 		}
 		return fault{}
@@ -472,8 +479,8 @@ func TestTombstonesThatStay(t *testing.T) {
 	}
 }
 
-// The rule: a put-if-absent replaces a tombstone that stays, and DeletePrefix does not count
-// it.
+// The rule: in an AtomicWrite, a put-if-absent replaces a tombstone that was left, and a check
+// for absence holds. DeletePrefix does not count tombstones.
 func TestTombstonesAreAbsent(t *testing.T) {
 	t.Parallel()
 	p := prepare(t)
@@ -497,8 +504,8 @@ func TestTombstonesAreAbsent(t *testing.T) {
 	}
 }
 
-// The rule: concurrent atomic writes of the same keys all succeed if no write can make a
-// condition of another fail, although they find each other's tombstones.
+// The rule: concurrent atomic writes of the same keys all succeed, if no write can make the
+// condition of another one fail. They succeed even though they find each other's tombstones.
 func TestOverlappingAtomicWrites(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t *testing.T) *kv.Store{
@@ -551,7 +558,7 @@ func TestOverlappingAtomicWrites(t *testing.T) {
 	}
 }
 
-// The rule: the largest AtomicWrite is below the service's 4 MiB, also with a SAS.
+// The rule: the largest AtomicWrite is below the service's limit of 4 MiB, even with a SAS.
 func TestLargestAtomicWriteFits(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")

@@ -21,7 +21,7 @@ func azurite(t testing.TB) *aztables.ServiceClient {
 	return azuriteAt(t, emulator.AzureTables(t))
 }
 
-// azuriteAt is azurite at an endpoint.
+// azuriteAt is like azurite, for an emulator at the given endpoint.
 func azuriteAt(t testing.TB, endpoint string) *aztables.ServiceClient {
 	t.Helper()
 	cred, err := aztables.NewSharedKeyCredential(emulator.AzureAccount, emulator.AzureKey)
@@ -37,7 +37,7 @@ func azuriteAt(t testing.TB, endpoint string) *aztables.ServiceClient {
 	return client
 }
 
-// newTable returns the name of a new table without a layout record.
+// newTable creates a table without a layout record, and returns its name.
 func newTable(t testing.TB, client *aztables.ServiceClient) string {
 	t.Helper()
 	table := newTableName()

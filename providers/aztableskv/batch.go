@@ -12,33 +12,35 @@ import (
 )
 
 const (
-	// maxTransaction is the greatest number of entities of a transaction, and
-	// transactionBytes the greatest size of its request.
+	// maxTransaction is the greatest number of entities in a transaction. transactionBytes
+	// is the greatest size of the transaction's request.
 	// https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 	maxTransaction   = 100
 	transactionBytes = 4 << 20
 
-	// operationBytes is more than the size of an operation without its entity and the
-	// key in its URL.
+	// operationBytes is an upper limit of the size of an operation, not counting its entity
+	// and the key in its URL.
 	operationBytes = 1 << 10
 
-	// parallelTransactions is the number of transactions of a batch that run at once,
-	// and parallelSingles the number of single requests that replace a failed one.
+	// parallelTransactions is the number of transactions of a batch that run at once.
+	// parallelSingles is the number of single requests that run at once in place of a
+	// transaction.
 	parallelTransactions = 16
 	parallelSingles      = 8
 
-	// If fewer than fewApplied operations precede the one that made a transaction
-	// fail, in fewTries transactions, then single requests are fewer than more
-	// transactions. One failure says little about the other operations.
+	// A transaction that fails is split at the write that made it fail. The split is poor if
+	// fewer than fewApplied writes come before that write. After fewTries poor splits, many
+	// of the remaining writes probably fail too. They are then sent as single requests,
+	// because further transactions would take more requests.
 	fewApplied = 8
 	fewTries   = 3
 )
 
 var errTransaction = errors.New("the response to a transaction cannot be read")
 
-// WriteMany carries out the writes of each partition in transactions. It separates
-// deletions without a condition, puts without a condition, and writes with a condition,
-// because an absent key or a failed condition makes a transaction fail.
+// WriteMany carries out the writes of each partition in transactions. It puts deletions
+// without a condition, puts without a condition, and writes with a condition into separate
+// transactions, because an absent key or a failed condition makes a whole transaction fail.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	type group struct {
 		shard       int
@@ -54,7 +56,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 		return t
 	}
 	for i, w := range req.Writes {
-		if touchesLive(w) { // a transaction cannot do it
+		if touchesLive(w) { // a transaction cannot contain this touch, because it takes a read first
 			begin().add(i, w, aztables.TransactionAction{})
 			continue
 		}
@@ -91,16 +93,17 @@ type transaction struct {
 	at      []int // the index of each write in the batch
 	req     kv.WriteManyRequest
 	actions []aztables.TransactionAction
-	bytes   int // the greatest size of the request
+	bytes   int // upper limit of the size of the request
 }
 
-// sizeOf returns the greatest number of bytes of one write in a transaction's request.
+// sizeOf returns an upper limit of the number of bytes that one write takes in the request
+// of a transaction.
 func sizeOf(w kv.Write, action aztables.TransactionAction) int {
 	const escaped = len("%3A")
 	return operationBytes + escaped*len(w.Key) + len(action.Entity)
 }
 
-// add adds the write at an index of the batch.
+// add adds the write w. The argument at is the index of w in the batch.
 func (t *transaction) add(at int, w kv.Write, action aztables.TransactionAction) {
 	t.at, t.actions, t.req.Writes = append(t.at, at), append(t.actions, action), append(t.req.Writes, w)
 	t.bytes += sizeOf(w, action)
@@ -112,13 +115,13 @@ func (t *transaction) part(from, to int) *transaction {
 	return part
 }
 
-// transact carries out t, and returns the results of its writes in their order. The
-// service carries out a transaction as a whole or not at all. If one write makes it fail,
-// transact splits it, so that the other writes are carried out.
+// transact carries out t, and returns the results of its writes in their order. The service
+// carries out a transaction as a whole or not at all. If one write makes the transaction
+// fail, transact splits it, so that the other writes are carried out.
 func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult {
 	results := make([]kv.WriteResult, 0, len(t.actions))
-	mayHaveApplied := false // an attempt at the remaining writes
-	tries := 0              // transactions that failed early
+	mayHaveApplied := false // whether an attempt at the remaining writes may have been applied
+	tries := 0              // number of transactions that failed at an early write
 	for len(t.actions) > 1 {
 		if err := ctx.Err(); err != nil {
 			return append(results, t.fail(&kv.Error{Err: err, MayHaveApplied: mayHaveApplied})...)
@@ -148,7 +151,7 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 				break
 			}
 		}
-		// The writes before it are valid.
+		// The service found nothing wrong with the writes before the one that failed.
 		results = append(results, after(mayHaveApplied, d.transact(ctx, t.part(0, at)))...)
 		if result, ok := d.refusal(ctx, t.req.One(at), answer.code, mayHaveApplied); ok {
 			results = append(results, result)
@@ -160,9 +163,9 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 	return append(results, after(mayHaveApplied, d.singles(ctx, t))...)
 }
 
-// submit sends a transaction. call then has the answer. If the response to a failed
-// transaction is truncated within its part, the SDK (v1.4.1) reports a success, and within
-// the first line it panics.
+// submit sends a transaction, and stores the service's answer in call.answer. If the response
+// to a failed transaction is truncated, the SDK (v1.4.1) may report a success, or panic. In
+// both cases, submit returns an error.
 func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.TransactionAction) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -178,12 +181,12 @@ func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.
 	return nil
 }
 
-// singles carries out the writes of t one by one.
+// singles carries out the writes of t with single requests.
 func (d *driver) singles(ctx context.Context, t *transaction) []kv.WriteResult {
 	return kv.WriteEach(ctx, d, t.req, parallelSingles)
 }
 
-// fail returns err for every write of t.
+// fail returns a result with err for every write of t.
 func (t *transaction) fail(err error) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(t.actions))
 	for i := range results {
@@ -192,8 +195,9 @@ func (t *transaction) fail(err error) []kv.WriteResult {
 	return results
 }
 
-// after returns the results with mayHaveApplied: an earlier attempt at these writes may
-// have been applied.
+// The function after returns its argument results. If mayHaveApplied is true, an earlier
+// attempt at these writes may have been applied, and the function sets MayHaveApplied in every
+// result that is not Done.
 func after(mayHaveApplied bool, results []kv.WriteResult) []kv.WriteResult {
 	for i := range results {
 		r := &results[i]
@@ -206,8 +210,8 @@ func after(mayHaveApplied bool, results []kv.WriteResult) []kv.WriteResult {
 	return results
 }
 
-// withMayHaveApplied returns the error of a write with mayHaveApplied: an earlier attempt
-// at it may have been applied.
+// withMayHaveApplied returns err as a *kv.Error. If mayHaveApplied is true, an earlier
+// attempt at the write may have been applied, and the *kv.Error says so.
 func withMayHaveApplied(err error, mayHaveApplied bool) *kv.Error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {

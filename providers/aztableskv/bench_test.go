@@ -16,7 +16,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// cannedClient returns a client of a server that returns an entity to every read, and an ETag to every write.
+// cannedClient returns a client of a server that answers every read with an entity, and
+// every write with an ETag.
 func cannedClient(b testing.TB, value []byte) *aztables.ServiceClient {
 	b.Helper()
 	rec := kv.Record{Key: benchKey, Value: value, Token: token}
@@ -50,14 +51,14 @@ func cannedClient(b testing.TB, value []byte) *aztables.ServiceClient {
 
 const benchKey = "user:0123456789"
 
-// call is one operation, by a store and by the SDK's client alone.
+// call is an operation that can be made through a store, or through the SDK's client alone.
 type call struct {
 	name  string
 	store func(ctx context.Context, s *kv.Store, value []byte) error
 	sdk   func(ctx context.Context, table *aztables.Client, value []byte) error
 }
 
-// get is a Get, and the SDK's call with the cheapest decoding that encoding/json has.
+// get is a Get. The function sdk also decodes the entity into a struct, with encoding/json.
 var get = call{
 	"Get",
 	func(ctx context.Context, s *kv.Store, value []byte) error {
@@ -80,7 +81,7 @@ var get = call{
 	},
 }
 
-// put is a Put, and the SDK's call with an entity made by encoding/json.
+// put is a Put. The function sdk also makes the entity, with encoding/json.
 var put = call{
 	"Put",
 	func(ctx context.Context, s *kv.Store, value []byte) error {
@@ -112,7 +113,8 @@ func checkLen(n int, value []byte, err error) error {
 	return err
 }
 
-// both returns the call by a store and by the SDK, through one client.
+// both returns the call through a store and the call through the SDK alone. They share one
+// client.
 func (c call) both(ctx context.Context, t testing.TB, size int) (store, sdk func() error) {
 	t.Helper()
 	value := bytes.Repeat([]byte{0xfb, 0x00, 0x7f}, size/3+1)[:size]
@@ -144,8 +146,8 @@ func bench(b *testing.B, c call) {
 	}
 }
 
-// The rule: a call makes at most 1.05 times the allocations of the same call by the SDK,
-// whether the caller's context can end or not.
+// The rule: a call makes at most 1.05 times as many allocations as the same call through the
+// SDK, whether the caller's context can end or not.
 func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
 	contexts := map[string]context.Context{"can end": t.Context(), "cannot end": context.Background()}
 	for _, c := range []call{get, put} {

@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, suite(t, &Options{}))
 }
 
-// suite runs each case in its own table.
+// suite returns the configuration of a run in which each case has its own table.
 func suite(t *testing.T, opts *Options) conformance.Config {
 	client := azurite(t)
 	open := func(ctx context.Context, through *aztables.ServiceClient, opts *Options) (*kv.Store, error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// transport makes requests by a func.
+// transport is a function that carries out requests, in place of an HTTP client.
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) Do(r *http.Request) (*http.Response, error) { return t(r) }
@@ -63,10 +63,10 @@ func TestShards(t *testing.T) {
 }
 
 // The rule: GetMany yields each key once, as soon as its response arrives. Requests that
-// hang, are throttled or fail do not delay other keys.
+// hang, are throttled or fail do not delay the other keys.
 func TestGetManyDoesNotWait(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // it fails if all goroutines wait for each other
+	synctest.Test(t, func(t *testing.T) { // synctest fails the test if all goroutines wait for each other
 		f := newFake(t, "kv1")
 		release := make(chan struct{})
 		client := fakeClient(t, "http://account.example", transport(func(r *http.Request) (*http.Response, error) {
@@ -88,7 +88,7 @@ func TestGetManyDoesNotWait(t *testing.T) {
 			}
 			return fault{}
 		})
-		// Throttled requests wait, with these options, until the test is over.
+		// With these options, throttled requests wait until the test is over.
 		d, err := newDriver("open", client, "kv1", &Options{Retry: policy.RetryOptions{RetryDelay: time.Hour, MaxRetryDelay: time.Hour}})
 		if err != nil {
 			t.Fatal(err)
@@ -114,14 +114,14 @@ func TestGetManyDoesNotWait(t *testing.T) {
 			}
 			got[found.Key], failed[found.Key] = found.Exists, err
 			switch len(got) {
-			case len(keys) - 4: // all except the slow ones
+			case len(keys) - 4: // all except the two that hang and the two that are throttled
 				for key, exists := range want {
 					if is, ok := got[key]; !ok || is != exists || failed[key] != nil {
 						t.Errorf("%s is yielded: %t, exists: %t, %v; want it before the slow ones, exists: %t", key, ok, is, failed[key], exists)
 					}
 				}
 				close(release)
-			case len(keys) - 2: // the throttled ones
+			case len(keys) - 2: // all except the throttled ones
 				cancel()
 			}
 		}
@@ -136,8 +136,9 @@ func TestGetManyDoesNotWait(t *testing.T) {
 	})
 }
 
-// The rule: Close ends calls without a deadline that hang in the service at once, with
-// ErrClosed, and writes also with ErrIndeterminate. No goroutine stays.
+// The rule: if calls without a deadline hang in the service, Close ends them at once. They
+// return ErrClosed. If the request that hangs is a write, they also return ErrIndeterminate. No
+// goroutine is left.
 func TestCloseEndsHangingCalls(t *testing.T) {
 	t.Parallel()
 	for op := range operations(context.Background(), nil, kv.Version{}) {
@@ -146,7 +147,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 		}
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { // it fails if a goroutine stays
+			synctest.Test(t, func(t *testing.T) { // synctest fails the test if a goroutine is left
 				f := newFake(t, "kv1")
 				var hanging atomic.Bool
 				var requests atomic.Int32
@@ -184,7 +185,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 	}
 }
 
-// The rule: Close closes the connection on which a call of Open's client hangs.
+// The rule: Close closes the connection of a call that hangs, if Open made the client.
 func TestCloseHangsUp(t *testing.T) {
 	f := newFake(t, "kv1")
 	arrived, left := make(chan struct{}), make(chan struct{})

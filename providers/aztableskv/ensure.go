@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Ensure is [EnsureWith] for the table of a URL: see [Open].
+// Ensure is like [EnsureWith], for the table of a URL: see [Open].
 func Ensure(ctx context.Context, url string) error {
 	const op = "ensure"
 	c, err := Connect(ctx, url)
@@ -24,17 +24,22 @@ func Ensure(ctx context.Context, url string) error {
 	return d.ensure(ctx, op)
 }
 
-// EnsureWith creates the table and its layout record, if they do not exist yet. A table
-// has no settings, and no TTL: see [Sweep]. Nil options mean the defaults, with skykv's own
-// layout.
+// EnsureWith creates the table and its layout record, if they do not exist yet. A table has
+// no settings, and the service does not delete expired entities: see [Sweep]. Nil options
+// mean the defaults, with skykv's own layout.
 //
-// A table with another layout, other shards, or entities of another program is
-// [kv.ErrIncompatible], and EnsureWith does not change it. Entities without a layout record
-// belong to another program, unless the layout is [provider.LayoutAlien] and they are the
-// reference platform's. EnsureWith returns [kv.ErrUnavailable] for up to a minute after a
-// table of that name was deleted, and [kv.ErrPermission] if the credentials do not suffice.
-// To create a table they need the role Storage Table Data Contributor, or the permission
-// create of a SAS for the account. The other errors are the errors of [New].
+// EnsureWith returns
+//
+//   - [kv.ErrIncompatible] for a table with a different layout, a different number of
+//     shards, or entities of another program. EnsureWith does not change such a table.
+//     Entities without a layout record belong to another program, unless the layout is
+//     [provider.LayoutAlien] and the entities are the Alien platform's,
+//   - [kv.ErrUnavailable] while the service deletes an earlier table of that name, which
+//     takes 40 seconds or longer,
+//   - [kv.ErrPermission] if the credentials do not suffice. To create a table they need
+//     the role Storage Table Data Contributor, or the permission create of a SAS for the
+//     account,
+//   - otherwise the errors of [New].
 func EnsureWith(ctx context.Context, client *aztables.ServiceClient, table string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, table, opts)

@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: EnsureWith creates the table and its layout record, does not change existing
-// ones, and refuses another number of shards.
+// The rule: EnsureWith creates the table and its layout record. It does not change an
+// existing table or record, and refuses a different number of shards.
 func TestEnsureWith(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -45,13 +45,13 @@ func TestEnsureWith(t *testing.T) {
 	}
 }
 
-// The rule: EnsureWith does not create what exists, so an existing table needs no
-// permission to create one.
+// The rule: EnsureWith does not try to create anything that exists. So if the table exists,
+// EnsureWith needs no permission to create tables.
 func TestEnsureWithRequests(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
-		table string // the existing table
+		table string // the name of the existing table, if there is one
 		want  []string
 	}{
 		{"no table", "", []string{"GET list", "POST table", "GET list", "GET list", "POST entity"}},
@@ -73,7 +73,8 @@ func TestEnsureWithRequests(t *testing.T) {
 	}
 }
 
-// The rule: every obstacle has its sentinel.
+// The rule: if the table cannot be created, EnsureWith returns ErrUnavailable while an earlier
+// table is being deleted, and ErrPermission if the permission is missing.
 func TestEnsureWithFails(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -97,7 +98,7 @@ func TestEnsureWithFails(t *testing.T) {
 	}
 }
 
-// The rule: Ensure does the same by URL.
+// The rule: Ensure does the same as EnsureWith, by URL.
 func TestEnsure(t *testing.T) {
 	clearEnvironment(t)
 	endpoint := emulator.AzureTables(t)
@@ -124,7 +125,7 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// clearEnvironment removes the credentials from the environment.
+// clearEnvironment removes the credentials and the trusted hosts from the environment.
 func clearEnvironment(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{envConnectionString, envKey, envSAS, trust.EnvHosts} {
@@ -132,7 +133,8 @@ func clearEnvironment(t *testing.T) {
 	}
 }
 
-// trusting sets an endpoint and the key of the account "account" in the environment.
+// trusting puts a connection string into the environment, with the endpoint and a key of the
+// account "account". A store may then send the key to the endpoint.
 func trusting(t *testing.T, endpoint string) {
 	t.Helper()
 	clearEnvironment(t)

@@ -28,7 +28,7 @@ func ExampleOpen() {
 	}
 }
 
-// A store in Azurite, which needs no credentials in the environment.
+// This store is in Azurite, which needs no credentials in the environment.
 func ExampleOpen_azurite() {
 	ctx := context.Background()
 	const url = "aztables://devstoreaccount1/kv1?endpoint=http://127.0.0.1:10002/devstoreaccount1"
@@ -42,7 +42,7 @@ func ExampleOpen_azurite() {
 	defer store.Close()
 }
 
-// A store over the program's own client, with its credentials and middleware.
+// This store uses the program's own client, which may have any credentials and policies.
 func ExampleNew() {
 	ctx := context.Background()
 	cred, err := azidentity.NewDefaultAzureCredential(nil)
@@ -64,7 +64,7 @@ func ExampleNew() {
 	defer store.Close() // the client stays open
 }
 
-// A program that uses a store, and sweeps it every hour.
+// This program uses a store, and sweeps it every hour.
 func ExampleSweep() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -24,8 +24,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// shapeless are bodies of responses without an entity or a list of entities. They are also
-// seeds of the fuzz targets.
+// shapeless are bodies of responses that have neither a valid entity nor a list of valid
+// entities. They are also seeds of two fuzz targets.
 var shapeless = []string{
 	"", " ", "null", "{}", "[]", `"x"`, "7", "<html>", "{", `{"value":`,
 	`{"value":null}`, `{"value":{}}`, `{"value":"x"}`, `{"Value":[]}`, `{"odata.metadata":"m"}`,
@@ -35,7 +35,7 @@ var shapeless = []string{
 	"\x1f\x8b\x08\x00\x00\x00\x00\x00",
 }
 
-// success returns the status that the SDK treats as the success of a request.
+// success returns the status that the SDK expects if a request succeeds.
 func success(r *http.Request) int {
 	switch {
 	case r.Method == http.MethodGet:
@@ -46,8 +46,8 @@ func success(r *http.Request) int {
 	return http.StatusNoContent
 }
 
-// hostile opens a store with the client of Open, on a service that responds with the
-// function that the test sets later.
+// hostile opens a store with the client of Open. The service responds with the function that
+// the test stores in the returned pointer, or like f if there is none.
 func hostile(t testing.TB, f *fake, opts *Options) (*kv.Store, *atomic.Pointer[http.HandlerFunc]) {
 	t.Helper()
 	var answers atomic.Pointer[http.HandlerFunc]
@@ -75,7 +75,9 @@ func hostile(t testing.TB, f *fake, opts *Options) (*kv.Store, *atomic.Pointer[h
 	return s, &answers
 }
 
-// The operations that a response may be for.
+// These are names of calls that the function operations returns: the calls that read by key,
+// that make a query, that begin with a read, that need an entity or an ETag in the response,
+// and all calls.
 var (
 	byKey     = []string{"get", "get many", "exists"}
 	byQuery   = []string{"exists", "scan", "delete prefix", "touch"}
@@ -84,8 +86,8 @@ var (
 	all       = append([]string{"delete", "delete by version", "delete many"}, returning...)
 )
 
-// The rule: a response that the service cannot have sent is ErrUnavailable for reads, and
-// also ErrIndeterminate for writes.
+// The rule: if the service cannot have sent a response, reads return ErrUnavailable. Writes
+// return ErrUnavailable and ErrIndeterminate.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	type service struct {
@@ -166,7 +168,8 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-// The rule: New and EnsureWith refuse such responses too, and do not panic.
+// The rule: New, EnsureWith and SweepWith also refuse responses that the service cannot have
+// sent, and do not panic.
 func TestHostileOpening(t *testing.T) {
 	t.Parallel()
 	for _, body := range shapeless {
@@ -195,7 +198,8 @@ func TestHostileOpening(t *testing.T) {
 	}
 }
 
-// listed returns the entity of a record in a listing, under any names.
+// listed returns an entity of skykv as the response to a query contains it, with this
+// PartitionKey and this RowKey.
 func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	t.Helper()
 	var properties map[string]json.RawMessage
@@ -206,9 +210,9 @@ func listed(t *testing.T, partition, row string) map[string]json.RawMessage {
 	return properties
 }
 
-// The rule: a scan yields the entries under keys of its own shard, in order. It skips names
-// that are not keys, yields ErrIncompatible for a key in the wrong shard, and ends with
-// ErrUnavailable after a key out of order.
+// The rule: a scan yields the entries whose keys are in its own shard, in order. It skips
+// entities whose RowKey is not a key. It yields ErrIncompatible for a key in the wrong
+// shard. After a key out of order, it ends with ErrUnavailable.
 func TestHostileListings(t *testing.T) {
 	t.Parallel()
 	var own, other []string // keys of the shards 0 and 1
@@ -223,8 +227,8 @@ func TestHostileListings(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		rows []string
-		want string // the keys, with ! for an error
-		ends bool   // with ErrUnavailable
+		want string // the keys, with ! after a key that has an error
+		ends bool   // whether the scan ends with ErrUnavailable
 	}{
 		{"in order", []string{own[0], own[1]}, own[0] + " " + own[1], false},
 		{"no keys", []string{"a/b", "k\x1b[2J", "k\nk", "k\u00e9"}, "", false},
@@ -271,8 +275,8 @@ func TestHostileListings(t *testing.T) {
 	}
 }
 
-// The rule: a scan ends. A continuation that repeats is an error. The scan requests empty
-// pages in a row at most ten times a second.
+// The rule: if the service sends the same continuation again, the scan ends with an error.
+// After several empty pages, the scan requests at most ten pages a second.
 func TestHostileContinuations(t *testing.T) {
 	t.Parallel()
 	for _, withValue := range []bool{true, false} {
@@ -309,8 +313,9 @@ func TestHostileContinuations(t *testing.T) {
 	}
 }
 
-// The rule: the client reads no more than the largest response that the service can send, and
-// does not retry. It requests a page again with fewer entities, down to one.
+// The rule: the client stops reading a response that is larger than any that the service can
+// send, and does not retry. There is one exception: a page is requested again, with fewer
+// entities, down to one.
 func TestHostileSizes(t *testing.T) {
 	t.Parallel()
 	const slack = 8 << 20 // for the buffers of the sockets
@@ -327,7 +332,7 @@ func TestHostileSizes(t *testing.T) {
 		{"exists", attempt.MaxBytes(attempt.One), 1},
 		{"put", attempt.MaxBytes(attempt.One), 1},
 		{"put if absent", attempt.MaxBytes(attempt.One), 1},
-		{"scan", attempt.MaxBytes(attempt.Page), 2}, // for 11 entities and for 1
+		{"scan", attempt.MaxBytes(attempt.Page), 2}, // one for 11 entities and one for 1
 	} {
 		f := newFake(t, "kv1")
 		s, answers := hostile(t, f, &Options{Shards: 1, Retry: quick})
@@ -367,8 +372,8 @@ func TestHostileSizes(t *testing.T) {
 	}
 }
 
-// The rule: Open's client follows no redirects, so no other host receives a value. With
-// another client, a response after a redirect is refused.
+// The rule: Open's client follows no redirects, so no other host receives a value. With a
+// client that follows them, a response after a redirect is refused.
 func TestHostileRedirects(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -383,7 +388,7 @@ func TestHostileRedirects(t *testing.T) {
 						io.WriteString(w, `{"value":[]}`)
 						return
 					}
-					w.WriteHeader(http.StatusNoContent) // a success to any write
+					w.WriteHeader(http.StatusNoContent) // this is a success for any write
 				}))
 				t.Cleanup(host.Close)
 				f := newFake(t, "kv1")
@@ -419,12 +424,13 @@ func TestHostileRedirects(t *testing.T) {
 	}
 }
 
-// The rule: an attempt whose response is late is ended, and the call makes another attempt.
-// The first may have been applied. A call without a deadline ends by Options.Timeout.
+// The rule: an attempt whose response is late is cut off, and the call makes another
+// attempt. The first attempt may have been applied. Options.Timeout ends a call without a
+// deadline.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	for _, op := range all {
-		for _, served := range []bool{true, false} { // the late attempt was carried out
+		for _, served := range []bool{true, false} { // whether the late attempt was carried out
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t, "kv1")
 				var late atomic.Int32 // number of late attempts to come
@@ -457,7 +463,7 @@ func TestLateAnswers(t *testing.T) {
 				defer cancel()
 				err = operations(ctx, s, version)[op]()
 				switch {
-				case op == "put if absent", op == "delete by version" && served: // another entry is there, or none
+				case op == "put if absent", op == "delete by version" && served: // the store finds another write's entry, or none, which proves nothing
 					if !errors.Is(err, kv.ErrIndeterminate) || errors.Is(err, kv.ErrConditionFailed) {
 						t.Errorf("%s, whose first attempt is late, served: %t: %v; want ErrIndeterminate", op, served, err)
 					}
@@ -480,7 +486,7 @@ func TestLateAnswers(t *testing.T) {
 					t.Errorf("%s, without a response: %v; want ErrUnavailable and DeadlineExceeded, and ErrIndeterminate: %t", op, err, write)
 				}
 				timeout := 45 * time.Second
-				if op == "atomic write" { // it then reads what it has written
+				if op == "atomic write" { // it also reads, to find out what it has written
 					timeout *= 2
 				}
 				if took := time.Since(begun); took != timeout {
@@ -498,7 +504,8 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// The rule: no response makes the driver panic, or report what the response does not say.
+// The rule: no response makes the driver panic, or report anything that the response does
+// not say.
 func FuzzAnswers(f *testing.F) {
 	const parts = "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" +
 		"--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: \"1\"\r\n\r\n\r\n--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: \"2\"\r\n\r\n\r\n--c--\r\n--b--\r\n"

@@ -12,7 +12,7 @@ func TestIdentity(t *testing.T) {
 	identity := func(url string) string {
 		t.Helper()
 		key := "a2V5"
-		if strings.Contains(url, azuriteAccount.name) { // whose key is known
+		if strings.Contains(url, azuriteAccount.name) { // this account needs no key in the environment
 			key = ""
 		}
 		t.Setenv(envKey, key)

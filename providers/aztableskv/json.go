@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// eachProperty calls f with the name and the literal of every property of an entity.
-// The SDK makes this JSON with json.Marshal: it is well-formed and has no space between
-// tokens. Reading it without package json saves a map and copies of the value.
+// eachProperty calls f with the name and the literal of every property of an entity. The SDK
+// makes the JSON in b with json.Marshal, so b is well-formed and has no space between tokens.
+// Reading b without package json saves a map, and copies of the value.
 func eachProperty(b []byte, f func(name, literal []byte)) error {
 	if len(b) < 2 || b[0] != '{' {
 		return errSyntax
@@ -37,7 +37,7 @@ func eachProperty(b []byte, f func(name, literal []byte)) error {
 var errSyntax = errors.New("the response is not from the service: it is not the JSON of an entity")
 
 // literal returns the JSON literal at the start of b: a string with its quotes, a number,
-// true, false or null. Entities have no other properties.
+// true, false or null. Properties of entities have no other values.
 func literal(b []byte) ([]byte, error) {
 	if len(b) > 0 && b[0] == '"' {
 		for i := 1; i < len(b); i++ {
@@ -62,8 +62,8 @@ func literal(b []byte) ([]byte, error) {
 	return nil, errSyntax
 }
 
-// unescaped returns the text of a string literal without escapes, which base64, tokens
-// and numbers never have.
+// unescaped returns the text of a string literal that has no escapes. Base64, tokens and
+// numbers never have escapes.
 func unescaped(literal []byte) ([]byte, bool) {
 	if len(literal) < 2 || literal[0] != '"' || bytes.IndexByte(literal, '\\') >= 0 {
 		return nil, false
@@ -71,8 +71,8 @@ func unescaped(literal []byte) ([]byte, bool) {
 	return literal[1 : len(literal)-1], true
 }
 
-// text returns the text of a string literal, and false for any other. Unquote reads
-// everything that json.Marshal writes.
+// text returns the text of a string literal, and false for any other literal.
+// strconv.Unquote reads everything that json.Marshal writes.
 func text(literal []byte) (string, bool) {
 	if plain, ok := unescaped(literal); ok {
 		return string(plain), true

@@ -16,7 +16,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: encode writes the documented entity for any other program, and record reads it.
+// The rule: encode returns the documented entity, and the SDK can read it. record reads the
+// entity too.
 func TestEntityRoundTrip(t *testing.T) {
 	t.Parallel()
 	all := make([]byte, 256)
@@ -41,7 +42,7 @@ func TestEntityRoundTrip(t *testing.T) {
 			sdk.Properties["x"] != aztables.EDMInt64(rec.Expires) || sdk.Properties["t"] != rec.Token || sdk.Properties["p"] != rec.Predecessors {
 			t.Errorf("the SDK reads the entity of %q as %v", rec.Key, sdk)
 		}
-		// The SDK unmarshals it and marshals it again.
+		// The SDK unmarshals and marshals the JSON of a response. Do the same.
 		var properties map[string]any
 		if err := json.Unmarshal(body, &properties); err != nil {
 			t.Fatal(err)
@@ -71,8 +72,9 @@ func same(a, b kv.Record) bool {
 	return a.Key == b.Key && bytes.Equal(a.Value, b.Value) && a.Expires == b.Expires && a.Token == b.Token && a.Predecessors == b.Predecessors
 }
 
-// The rule: a value above 64 KiB is in parts of 64 KiB, v, v1, v2 and so on. Each is a
-// Binary, and only a single part may be empty. A read returns the same value.
+// The rule: a value above 64 KiB is stored in parts of 64 KiB: v, v1, v2 and so on. Each
+// part is a Binary. A part may be empty only if it is the only one. A read returns the same
+// value.
 func TestValueInParts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -121,8 +123,8 @@ func TestValueInParts(t *testing.T) {
 	}
 }
 
-// The rule: parts that do not make one value are ErrIncompatible. null means absent, and
-// other properties are ignored.
+// The rule: if the parts do not form one value, the error is ErrIncompatible. A part that is
+// null counts as absent. Other properties are ignored.
 func TestForeignParts(t *testing.T) {
 	t.Parallel()
 	part := func(size int) string { return base64.StdEncoding.EncodeToString(make([]byte, size)) }
@@ -130,7 +132,7 @@ func TestForeignParts(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		parts map[string]any
-		want  int // number of bytes, or -1
+		want  int // number of bytes of the value, or -1 if there is no value
 	}{
 		{"one", map[string]any{"v": part(3)}, 3},
 		{"null", map[string]any{"v": part(3), "v1": nil, "v5": nil}, 3},
@@ -169,8 +171,8 @@ func TestForeignParts(t *testing.T) {
 	}
 }
 
-// The rule: the emulator stores the largest value and its predecessors, and returns them
-// unchanged.
+// The rule: the emulator stores the largest value with the longest Predecessors, and returns
+// them unchanged.
 func TestLargestRecord(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -201,7 +203,7 @@ func TestLargestRecord(t *testing.T) {
 	}
 }
 
-// The rule: decoded values share no memory with the response.
+// The rule: the value and the token of a record share no memory with the response.
 func TestDecodedValueIsACopy(t *testing.T) {
 	t.Parallel()
 	text := newLayout(1).encode(kv.Record{Key: "a", Value: []byte("value"), Token: token}, 0)
@@ -221,8 +223,8 @@ func TestDecodedValueIsACopy(t *testing.T) {
 	}
 }
 
-// The rule: no response makes the parser panic. If it is not a flat JSON object, that is an
-// error.
+// The rule: no response makes the parser panic. If a response is a flat JSON object, the
+// parser reads its properties as package json does.
 func FuzzParse(f *testing.F) {
 	for _, body := range append([]string{
 		`{"RowKey":"a","x":"1","x@odata.type":"Edm.Int64","v":"dg==","v@odata.type":"Edm.Binary","t":"tttttttttttttttttttttt","p":""}`,
@@ -249,7 +251,7 @@ func FuzzParse(f *testing.F) {
 		fuzzAlien(t, body)
 		var want map[string]any
 		if json.Unmarshal(body, &want) != nil {
-			return // the parser only needs to read JSON
+			return // if the body is not valid JSON, the parser may return any result
 		}
 		compact, _ := json.Marshal(want)
 		if want == nil || bytes.ContainsAny(compact[1:len(compact)-1], "{[") {
@@ -275,7 +277,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// fuzzAlien parses an entity in the layout of the reference platform.
+// fuzzAlien parses an entity in the layout of the Alien platform, and checks the result.
 func fuzzAlien(t *testing.T, body []byte) {
 	e, err := alienLayout.parse(body)
 	if err != nil {
@@ -295,8 +297,8 @@ func fuzzAlien(t *testing.T, body []byte) {
 	}
 }
 
-// The rule: a read returns a record as it was stored. Its RowKey is its key, so keys and
-// entities are one to one, and in the same order.
+// The rule: a read returns a record as it was stored. The RowKey is the key, so each key has
+// one entity, and keys and entities have the same order.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", []byte("value"), int64(1_700_000_000_000))
 	f.Add("..", []byte{}, int64(0))
@@ -335,7 +337,8 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// The rule: an entity that skykv did not write is ErrIncompatible, with no value in the message.
+// The rule: if skykv did not write an entity, the error is ErrIncompatible. The message does
+// not contain the value.
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
 	for _, properties := range append(foreign, map[string]any{
@@ -355,7 +358,7 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
-// The rule: If-Match has one ETag, which matches at most one state of an entity.
+// The rule: If-Match has exactly one ETag, which matches at most one state of an entity.
 func FuzzVersion(f *testing.F) {
 	etag := regexp.MustCompile(`^(W/)?"[!#-~]*"$`)
 	for _, version := range []string{`W/"datetime'2026-01-01T00%3A00%3A00.0000001Z'"`, `"1"`, "*", `"`, "x\ny", `"a","b"`, "\"\u00e4\"", "\"\xff\""} {

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The fake's values share their memory.
+// All entities of the fake share the same bytes, so that the fake takes little memory.
 func TestMemoryOfScan(t *testing.T) {
 	f := newFake(t, "kv1")
 	store, _ := hostile(t, f, &Options{Retry: quick})

@@ -16,53 +16,55 @@ const (
 	// DefaultShards is the default number of shards of a table.
 	DefaultShards = 16
 
-	// MaxShards is the greatest number of shards: a scan reads all of them at once.
+	// MaxShards is the greatest number of shards. It is limited because a scan sends a
+	// request to every shard at once.
 	MaxShards = 256
 )
 
 // Options are the options of [New] and [EnsureWith].
 type Options struct {
-	// Layout says how the entries are stored in the table. It is fixed when the table is
-	// first used. With the zero Layout, New opens a table that already has
+	// Layout says how the entries are stored in the table. The layout is fixed when the table
+	// is first used. If Layout is empty, New opens only a table that already has
 	// [provider.LayoutSkykv], and EnsureWith sets up that layout. With
-	// [provider.LayoutAlien] the table is shared with the reference platform's programs.
+	// [provider.LayoutAlien] programs of the Alien platform share the table: see docs/alien.md.
 	Layout provider.Layout
 
 	// Shards is the number of partitions over which the keys are spread, from 1 to
-	// [MaxShards]. Zero means [DefaultShards]. It is fixed when the table is first used.
-	// The package comment says what Azure can do for each shard. In
-	// [provider.LayoutAlien] there are 16.
+	// [MaxShards]. Zero means [DefaultShards]. The number is fixed when the table is first
+	// used. The package comment says how many entities a second each shard takes.
+	// [provider.LayoutAlien] always has 16 shards.
 	Shards int
 
-	// Retry has the retry options. They replace the retry options of the client, which
-	// the SDK does not show, and those in a call's context. The zero value means the
-	// SDK's defaults, with four attempts. ShouldRetry works as in the SDK.
+	// Retry has the retry options. They replace the retry options of the client, because the
+	// SDK does not let a store read those. They also replace the retry options in a call's
+	// context. The zero value means the SDK's defaults, with four attempts. ShouldRetry
+	// works as it does in the SDK.
 	Retry policy.RetryOptions
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
 	// kv.ErrUnavailable and context.DeadlineExceeded. In calls of several requests, such
-	// as batches, scans and writes that read after a failed condition, it applies to each
-	// request, including its retries. Zero means one minute.
+	// as batches, scans and writes that read after a failed condition, Timeout applies to
+	// each request, including its retries. Zero means one minute.
 	Timeout time.Duration
 }
 
 const defaultTimeout = time.Minute
 
-// New returns a store over an existing table, through the program's own client, which
+// New returns a store over an existing table, through the program's own client. The client
 // stays open when the store is closed. Nil options mean the defaults.
 //
-// New reads the table's layout record. If the options name a layout, New creates the
-// record in an empty table. If the layout is the reference platform's, it also creates the
-// record in a table with entities of only that platform's programs. Besides context errors
-// it returns
+// New reads the table's layout record. If the options name a layout, New creates the record
+// in an empty table. If that layout is the Alien platform's, New also creates the record
+// in a table whose first entity is from that platform's programs. Besides context errors, it
+// returns
 //   - kv.ErrInvalidOption for an invalid client, table or option,
-//   - kv.ErrNotProvisioned if there is no such table, or if it is empty, has no layout
-//     record, and the options name no layout,
-//   - kv.ErrIncompatible if the table has another layout, another number of shards or
-//     another format, or if it has entities but no layout record,
-//   - kv.ErrPermission if the service refuses the credentials, the read or the
-//     creation of the layout record,
-//   - kv.ErrThrottled and kv.ErrUnavailable as all operations do.
+//   - kv.ErrNotProvisioned if there is no such table, or if the table is empty, has no
+//     layout record, and the options name no layout,
+//   - kv.ErrIncompatible if the table has a different layout, number of shards or
+//     format, or if it has entities of another program but no layout record,
+//   - kv.ErrPermission if the service refuses the credentials, or refuses to read or
+//     create the layout record,
+//   - kv.ErrThrottled and kv.ErrUnavailable in the same cases as all operations.
 func New(ctx context.Context, client *aztables.ServiceClient, table string, opts *Options) (*kv.Store, error) {
 	const op = "open"
 	d, err := newDriver(op, client, table, opts)
@@ -75,7 +77,7 @@ func New(ctx context.Context, client *aztables.ServiceClient, table string, opts
 	return kv.New(d), nil
 }
 
-// newDriver checks its arguments, without any I/O.
+// newDriver checks its arguments and returns a driver. It does no I/O.
 func newDriver(op string, client *aztables.ServiceClient, table string, opts *Options) (*driver, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -111,7 +113,7 @@ func newDriver(op string, client *aztables.ServiceClient, table string, opts *Op
 	return d, nil
 }
 
-// tableName is the service's rule.
+// tableName matches the table names that the service permits.
 // https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model#table-names
 var tableName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{2,62}$`)
 

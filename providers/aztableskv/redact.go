@@ -12,13 +12,14 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
-// signature is the text before the secret of a shared access signature (SAS), which is in
-// the query of every URL of the SDK's client.
+// signature is the text before the secret of a shared access signature (SAS). The URLs of a
+// client with a SAS have the secret in their query.
 const signature = "sig="
 
-// redact returns err without secrets in its messages and in the messages of the errors that
-// it wraps: without the signature of a SAS, and without the bodies of responses, which may
-// repeat parts of a request. The result still wraps *url.Error and *azcore.ResponseError.
+// redact returns err without secrets in its message and in the messages of the errors that
+// it wraps. It removes the signature of a SAS. It also removes the bodies of responses,
+// because a body may repeat parts of the request. If err wraps a *url.Error or an
+// *azcore.ResponseError, the result wraps a clean copy of it.
 func redact(err error) error {
 	clean, _ := redacted(err)
 	return clean
@@ -55,7 +56,7 @@ func redacted(err error) (clean error, changed bool) {
 	return &redactedError{message: withoutSignature(message), causes: causes}, true
 }
 
-// redactedError replaces an error whose message was changed, or whose cause was.
+// redactedError replaces an error if its message, or one of its causes, was changed.
 type redactedError struct {
 	message string
 	causes  []error
@@ -64,7 +65,7 @@ type redactedError struct {
 func (e *redactedError) Error() string   { return e.message }
 func (e *redactedError) Unwrap() []error { return e.causes }
 
-// withoutSignature removes the value of every sig parameter.
+// withoutSignature replaces the value of every sig parameter.
 func withoutSignature(s string) string {
 	var b strings.Builder
 	for {
@@ -82,12 +83,13 @@ func withoutSignature(s string) string {
 	}
 }
 
-// word matches error codes and the IDs of requests. Messages contain no other text of the
-// service.
+// word matches error codes and the IDs of requests. The messages of describe contain no other
+// text from the service.
 var word = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
-// describe returns the error of a response without its body, which the SDK's own message
-// quotes. The message is one line, with the ID for which Microsoft's support asks.
+// describe returns a copy of the error of a response, without the response's body, which the
+// SDK's own message quotes. The message is one line. It has the ID of the request, because
+// Microsoft's support asks for the ID.
 func describe(e *azcore.ResponseError) *azcore.ResponseError {
 	a := answerOf(e)
 	if !word.MatchString(string(a.code)) {
@@ -104,7 +106,7 @@ func describe(e *azcore.ResponseError) *azcore.ResponseError {
 			message += " (request " + id + ")"
 		}
 	}
-	// The SDK has no other way to set the message.
+	// The SDK has no other way to set the error's message.
 	text, _ := json.Marshal(map[string]any{"errorCode": a.code, "statusCode": a.status, "errorMessage": message})
 	clean := new(azcore.ResponseError)
 	if err := json.Unmarshal(text, clean); err != nil {

@@ -26,14 +26,14 @@ type many []error
 func (m many) Error() string   { return "many: " + errors.Join(m...).Error() }
 func (m many) Unwrap() []error { return m }
 
-// silent wraps an error that its own message does not contain.
+// silent wraps an error, and leaves that error out of its own message.
 type silent struct{ err error }
 
 func (silent) Error() string   { return "something failed" }
 func (s silent) Unwrap() error { return s.err }
 
-// The rule: no message of the chain contains the signature of a SAS, wherever it was. The
-// chain keeps the errors that callers look for.
+// The rule: redact removes the signature of a SAS from every message in a chain of errors.
+// The chain still has the errors that callers look for.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t"
@@ -80,15 +80,15 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// The rule: if the service repeats the signature, the authorization or the value of a
-// request in its response, no error contains it.
+// The rule: a response may repeat the request's signature or value. No message of an error
+// contains them.
 func TestAnswersAreNotQuoted(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-ms-error-code", "AuthenticationFailed")
 		w.Header().Set("x-ms-request-id", "request-17")
-		if r.URL.Query().Get("quote") != "" { // also in the place of a code
+		if r.URL.Query().Get("quote") != "" { // even the error code and the request's ID repeat secrets
 			w.Header().Set("x-ms-error-code", secretValue)
 			w.Header().Set("x-ms-request-id", r.URL.RawQuery)
 		}
@@ -131,7 +131,8 @@ func TestAnswersAreNotQuoted(t *testing.T) {
 	}
 }
 
-// The rule: nothing is sent to a server without TLS, or with a wrong certificate.
+// The rule: if a server has no TLS or a wrong certificate, a write returns ErrUnavailable. It
+// does not return ErrIndeterminate, because it was not sent.
 func TestBrokenTLS(t *testing.T) {
 	t.Parallel()
 	plain := httptest.NewServer(http.NotFoundHandler())

@@ -21,20 +21,21 @@ const (
 	// https://learn.microsoft.com/rest/api/storageservices/query-timeout-and-pagination
 	maxPage = 1000
 
-	// With values, the first page has at most firstPage entities, and the later pages
-	// have about pageBytes: the SDK makes several copies of a page while it decodes it,
-	// and a scan reads all partitions at once. If the store writes larger values, the
-	// first pages of all partitions have at most firstBytes together.
+	// These limits keep the memory of a scan small, because the SDK makes several copies of
+	// a page while it decodes the page, and a scan reads all partitions at once. In a scan
+	// that returns values, the first page has at most firstPage entities, and later pages
+	// have about pageBytes. If the store permits values of more than kv.MaxValueLen, the
+	// first pages of all partitions together have at most firstBytes, or one entity each.
 	firstPage  = 100
 	firstBytes = 16 << 20
 	pageBytes  = 1 << 20
 
-	// A page that is too large is requested again with one entity for every fewer: its
-	// entities are much larger than those before it.
+	// A page is too large if its entities are much larger than those of the pages before.
+	// The page is then requested again, with a limit that is smaller by this factor.
 	fewer = 8
 )
 
-// first returns the greatest number of entities of a scan's first page.
+// first returns the greatest number of entities in the first page of a scan.
 func (d *driver) first(req kv.ScanRequest) int {
 	switch {
 	case !req.WithValue:
@@ -65,8 +66,9 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 			}
 			key := e.key()
 			if kv.ValidateKey(key) != nil {
-				// The name is not a key. The service's order of such names is not documented,
-				// and the store could report them as out of order.
+				// The RowKey is not a key, so the entity is skipped. The service does not
+				// document the order of such RowKeys. If they were yielded, the kv.Store
+				// might report that they are out of order.
 				continue
 			}
 			rec, err := d.layout.record(&e, key, req.WithValue)
@@ -80,7 +82,8 @@ func (d *driver) records(ctx context.Context, req kv.ScanRequest, filter string)
 	}
 }
 
-// queryOne returns the entity of both keys, and its JSON, which is nil if there is none.
+// queryOne returns the entity with this PartitionKey and RowKey, and its JSON. If there is no
+// such entity, the JSON is nil.
 func (d *driver) queryOne(ctx context.Context, partition, row string, withValue bool, meter *kv.Meter) (entity, []byte, error) {
 	req := kv.ScanRequest{Limit: 1, WithValue: withValue, Meter: meter}
 	for body, err := range d.list(ctx, req, d.layout.keyFilter(partition, row)) {
@@ -95,8 +98,8 @@ func (d *driver) queryOne(ctx context.Context, partition, row string, withValue 
 	return entity{}, nil, nil
 }
 
-// parse reads an entity of the response to a query for a partition. The error says that
-// the response is not from the service.
+// parse reads an entity in the response to a query for a partition. It returns an error if the
+// service cannot have sent the response.
 func (d *driver) parse(body []byte, partition string) (entity, error) {
 	e, err := d.layout.parse(body)
 	switch {
@@ -112,8 +115,8 @@ func (d *driver) parse(body []byte, partition string) (entity, error) {
 	return e, err
 }
 
-// list yields the JSON of the entities that match filter, with all properties or without
-// the value. It ends after an error.
+// list yields the JSON of each entity that matches filter, either with all properties or
+// without the value. It ends after an error.
 func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		limit := max(1, min(req.Limit, maxPage))
@@ -143,10 +146,10 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 					return
 				}
 			}
-			// Another page may follow an empty one.
+			// More pages may follow an empty page.
 			n := len(page.Entities)
 			if req.WithValue && n > 0 {
-				*opts.Top = int32(min(limit, (pageBytes*n+size-1)/size)) // the pager reads it for the next page
+				*opts.Top = int32(min(limit, (pageBytes*n+size-1)/size)) // the pager reads Top for the next page
 			}
 			if !pager.More() {
 				return
@@ -162,8 +165,8 @@ func (d *driver) list(ctx context.Context, req kv.ScanRequest, filter string) it
 	}
 }
 
-// continuation returns a text for the start of the page after page. Either part may be
-// absent.
+// continuation returns a text that identifies the next page after the given one. It consists of
+// the keys at which the next page begins. Either of them may be absent.
 func continuation(page aztables.ListEntitiesResponse) string {
 	at := ""
 	for _, part := range []*string{page.NextPartitionKey, page.NextRowKey} {
@@ -185,7 +188,7 @@ func (d *driver) page(ctx context.Context, pager *runtime.Pager[aztables.ListEnt
 	}
 	if err != nil {
 		e := call.failRead(err)
-		if absent(codeOf(err)) { // for a query, only the table can be missing
+		if absent(codeOf(err)) { // a query returns this code only if the table is missing
 			e.Kind = kv.ErrNotProvisioned
 		}
 		return page, e
@@ -197,15 +200,16 @@ func (d *driver) page(ctx context.Context, pager *runtime.Pager[aztables.ListEnt
 }
 
 // hasList reports whether the response to a query has a list of entities, which may be
-// empty. The SDK treats a response without one as an empty list.
+// empty. The SDK treats a response without a list like an empty list.
 func hasList(resp *http.Response) bool {
-	body, err := runtime.Payload(resp) // the SDK has read it already
+	body, err := runtime.Payload(resp) // the SDK has already read the body
 	var members map[string]json.RawMessage
 	return err == nil && json.Unmarshal(body, &members) == nil && bytes.HasPrefix(members["value"], []byte("["))
 }
 
 // listOptions returns the options of a query for the entities that match filter, or for all
-// if it is "". Only with full metadata does the service return ETags.
+// entities if filter is "". It requests full metadata, without which the service does not
+// return ETags.
 func (d *driver) listOptions(filter string, withValue bool, top int) *aztables.ListEntitiesOptions {
 	format, n := aztables.MetadataFormatFull, int32(top)
 	opts := &aztables.ListEntitiesOptions{Top: &n, Format: &format}

@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: a scan yields every entry once and in order, also if pages are short or empty,
-// and if continuations have no row key.
+// The rule: a scan yields every entry once and in order, even if pages are short or empty,
+// or continuations have no row key.
 func TestScanPages(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -56,7 +56,7 @@ func TestScanPages(t *testing.T) {
 	}
 }
 
-// The rule: listings and reads return the same versions.
+// The rule: scans and reads by key return the same versions.
 func TestScanVersions(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -86,7 +86,7 @@ func TestScanVersions(t *testing.T) {
 	}
 }
 
-// The rule: the service excludes expired entries from scans, and no others.
+// The rule: in a scan, the service itself leaves out the expired entries, and no others.
 func TestScanFiltersExpired(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -122,8 +122,8 @@ func TestScanFiltersExpired(t *testing.T) {
 // token is a token like the store's.
 var token = strings.Repeat("t", kv.TokenLen)
 
-// foreign are entities that skykv did not write. A listing without values shows this for
-// all except the last.
+// foreign are entities that skykv did not write. Even a scan without values shows this for
+// every entity except the last.
 var foreign = []map[string]any{
 	{"name": "Ann"},
 	{"v": "dg==", "v@odata.type": "Edm.Binary"},
@@ -140,8 +140,8 @@ var foreign = []map[string]any{
 	{"v": "dg==", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": ""},
 }
 
-// foreignExpired are such entities that look expired; the first one only in Azurite, which
-// compares strings with numbers.
+// foreignExpired are entities that skykv did not write but that look expired. The first
+// looks expired only in Azurite, which compares strings with numbers.
 var foreignExpired = []map[string]any{
 	{"x": "1", "t": token, "p": ""},
 	{"x": "1", "x@odata.type": "Edm.Int64"},
@@ -151,16 +151,16 @@ var foreignExpired = []map[string]any{
 	{"x": "1", "x@odata.type": "Edm.Int64", "name": "Ann"},
 }
 
-// azuriteFails reports whether such an entity makes Azurite respond with status 500 to every
-// query that compares x: it expects x to be a string.
+// azuriteFails reports whether an entity with these properties makes Azurite respond with
+// status 500 to every query that compares x. Azurite expects x to be a string.
 func azuriteFails(properties map[string]any) bool {
 	_, number := properties["x"].(int)
 	return number
 }
 
-// The rule: operations that read an entity that skykv did not write fail with
-// ErrIncompatible and its key. Scans go on after it, and DeletePrefix keeps it. Put and
-// Delete without a condition do not read: they replace and delete it.
+// The rule: if skykv did not write an entity, operations that read it return ErrIncompatible, and
+// the error has the key. Scans go on after the entity, and DeletePrefix keeps it. Put and Delete
+// without a condition do not read the entity: they replace or delete it.
 func TestForeignEntities(t *testing.T) {
 	t.Parallel()
 	t.Run("fake", func(t *testing.T) {
@@ -200,15 +200,15 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 		_, err = s.GetMany(ctx, []string{key, key + "-ours"})
 		incompatible("GetMany", err)
 		if i == len(foreign)-1 {
-			continue // without its value it looks like an entity of skykv
+			continue // without its value, this one looks like an entity of skykv
 		}
 		_, err = s.Exists(ctx, key)
 		incompatible("Exists", err)
 		_, err = s.Put(ctx, key, nil, kv.IfNotExists())
 		incompatible("Put if absent", err)
 	}
-	// An entity of skykv that was copied into another partition, and one under a name
-	// that is not a key.
+	// One entity of skykv is copied into the wrong partition, and one has a RowKey that is
+	// not a key.
 	moved := "f:moved"
 	want[moved] = true
 	ours := map[string]any{"v": "dg==", "v@odata.type": "Edm.Binary", "x": "0", "x@odata.type": "Edm.Int64", "t": token, "p": ""}
@@ -247,7 +247,7 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 	}
 	_, err = s.DeletePrefix(ctx, "f:")
 	batch, ok := errors.AsType[*kv.BatchError](err)
-	if !ok || len(batch.Failed) != len(want)-1 { // the last one is deleted
+	if !ok || len(batch.Failed) != len(want)-1 { // the last of foreign is deleted
 		t.Errorf("DeletePrefix: %v; want a *BatchError of the foreign entities", err)
 	}
 	for i := range foreign[:len(foreign)-1] {
@@ -270,7 +270,7 @@ func testForeign(t *testing.T, client *aztables.ServiceClient, tableName string,
 	}
 }
 
-// plant writes an entity like another program.
+// plant writes an entity as another program might.
 func plant(t *testing.T, table *aztables.Client, partition, row string, properties map[string]any) {
 	t.Helper()
 	if _, err := table.UpsertEntity(t.Context(), entityJSON(t, partition, row, properties), &aztables.UpsertEntityOptions{UpdateMode: aztables.UpdateModeReplace}); err != nil {
@@ -278,8 +278,8 @@ func plant(t *testing.T, table *aztables.Client, partition, row string, properti
 	}
 }
 
-// The rule: pages have about the size that the caller requests. They are smaller if values
-// are large, and never greater than the service's limit.
+// The rule: a request for a page has the caller's limit, or the service's limit if that is lower.
+// In a scan with values, the limit is lower in the first request, and after large values.
 func TestPageSizes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -11,18 +11,18 @@ import (
 	"github.com/skykv/skykv/internal/attempt"
 )
 
-// slot is a context with the retry options of the SDK's client, and a timer that ends it by
-// [Options].Timeout. The context also ends when the driver closes. Calls use a slot one
-// after another: a new one for each call would cost more allocations than everything else
-// that the driver adds to the SDK's.
+// slot is a context with the retry options for the SDK's client, and a timer that ends the
+// context after [Options].Timeout. The context also ends when the driver closes. Slots are
+// reused by one call after another, because a new slot for each call would cost more
+// allocations than all other work of the driver together.
 type slot struct {
 	context.Context
 	timer  *time.Timer
-	cancel func() // ends the context as if the caller's context had ended
-	call   *attempts
+	cancel func()    // ends the context as if the caller's context had ended
+	call   *attempts // the call that uses the slot; nil while the slot is idle
 }
 
-// slots are the slots of a driver.
+// slots has the idle slots of a driver, and what all its slots have in common.
 type slots struct {
 	retry policy.RetryOptions
 	life  context.Context // ends when the driver closes
@@ -38,7 +38,7 @@ func newSlots(retry policy.RetryOptions) *slots {
 	return s
 }
 
-// take returns a slot for a call. The call must return it with give.
+// take returns a slot for a call. The slot must be returned with give when the call is over.
 func (s *slots) take(call *attempts) *slot {
 	taken := s.takeIdle()
 	if taken == nil {
@@ -71,8 +71,9 @@ func (s *slots) make() *slot {
 	return made
 }
 
-// give returns the slot of a call that is over. No other call uses a slot that has ended,
-// or that the call may still end.
+// give takes back the slot of a call that is over. It keeps the slot for another call, unless
+// the slot's context has ended. reusable must be false if the call's timer or the caller's
+// context may still end the slot. give then does not keep the slot either.
 func (s *slots) give(used *slot, reusable bool) {
 	used.call = nil
 	if !reusable || used.Err() != nil {

@@ -11,8 +11,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: calls one after another use one slot. The slot of a call that was ended is not
-// used again, so it ends no later call.
+// The rule: calls that follow one another use one slot. A slot is not used again if its
+// context has ended, or if the timer or the context of its last call may still end it. Such a
+// slot would end a later call.
 func TestSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -43,7 +44,7 @@ func TestSlots(t *testing.T) {
 		later := func(after string) {
 			t.Helper()
 			hangs = false
-			time.Sleep(time.Hour) // synctest: everything that may end has ended
+			time.Sleep(time.Hour) // by then all timers and contexts of earlier calls have ended
 			for range 3 {
 				if err := get(t.Context()); err != nil {
 					t.Errorf("after %s: %v", after, err)

@@ -11,11 +11,12 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// DefaultSweepRate is the default number of entities that [Sweep] deletes per second.
+// DefaultSweepRate is the number of entities that [Sweep] deletes per second at most, if the
+// options do not set a Rate.
 const DefaultSweepRate = 500
 
-// Sweep is [SweepWith] for the table of a URL: see [Open]. If the URL names a layout, a
-// table with another layout is kv.ErrIncompatible.
+// Sweep is like [SweepWith], for the table of a URL: see [Open]. If the URL names a layout
+// and the table has a different one, Sweep returns kv.ErrIncompatible.
 func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
 	const op = "sweep"
 	c, err := Connect(ctx, url)
@@ -30,26 +31,27 @@ func Sweep(ctx context.Context, url string, opts *provider.SweepOptions) (provid
 	return d.sweep(ctx, op, opts)
 }
 
-// SweepWith deletes the entities of a table that expired at least [kv.ExpiryGrace] ago. The
-// service does not delete them. Stores treat them as absent in any case: without sweeps a
-// table only costs more. Any number of sweepers and stores may run at once.
+// SweepWith deletes the entities of a table that expired at least [kv.ExpiryGrace] ago,
+// because the service does not delete them. Stores treat expired entities as absent even
+// without sweeps, but the entities cost storage. Any number of sweepers and stores may run
+// at once. SweepWith deletes the tombstone of an atomic write once [kv.ExpiryGrace] has
+// passed since the entity's Timestamp, by the sweeper's clock.
 //
-// SweepWith deletes tombstones of atomic writes [kv.ExpiryGrace] after the service's
-// Timestamp, by the sweeper's clock.
+// SweepWith deletes an entity only if its ETag has not changed since SweepWith read it. So a
+// key that was created again in the meantime keeps its entry. In a table of the Alien
+// platform, SweepWith also deletes the expired entities of other programs, because nothing
+// else deletes them. It keeps entities that are not of the table's layout. It deletes in
+// transactions of up to 100, and reports the progress after each transaction, partition and
+// pass. A Rate of zero means [DefaultSweepRate].
 //
-// SweepWith deletes an entity only in the state in which it read it, by its ETag. So a key
-// that was re-created since keeps its entry. In a table of the reference platform it also
-// deletes the expired entities of other programs, which nothing else does. It keeps
-// entities that are not of the table's layout. It deletes in transactions of up to 100, and
-// reports the progress after each transaction, partition and pass. A Rate of zero means
-// [DefaultSweepRate].
+// Without an interval, SweepWith returns after one pass, with the error of the pass. With an
+// interval it runs until ctx ends, and returns the context's error. If a pass fails,
+// SweepWith reports that to Progress, and tries again in the next pass. It always returns
+// the progress of the last pass.
 //
-// Without an interval, SweepWith returns after one pass, with its error. With an interval
-// it runs until ctx ends, and returns the context's error. It reports a pass that fails to
-// Progress, and tries again in the next pass. It returns [kv.ErrInvalidOption] for options
-// out of range, and before the first pass [kv.ErrNotProvisioned] if there is no table and
-// [kv.ErrIncompatible] if it has no layout record. It always returns the progress of the
-// last pass.
+// Before the first pass, SweepWith returns [kv.ErrInvalidOption] for options out of range,
+// [kv.ErrNotProvisioned] if there is no table, and [kv.ErrIncompatible] if the table has no
+// layout record, or one of a different format.
 func SweepWith(ctx context.Context, client *aztables.ServiceClient, table string, opts *provider.SweepOptions) (provider.SweepProgress, error) {
 	const op = "sweep"
 	d, err := newDriver(op, client, table, nil)
@@ -96,7 +98,7 @@ func (d *driver) sweep(ctx context.Context, op string, opts *provider.SweepOptio
 	ticker := time.NewTicker(opts.Interval)
 	defer ticker.Stop()
 	for {
-		s.pass(ctx) // it reports its error
+		s.pass(ctx) // pass itself reports its error
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -112,7 +114,7 @@ type sweeper struct {
 	report   func(provider.SweepProgress)
 	rate     int
 	progress provider.SweepProgress
-	next     time.Time // the next deletion must not be earlier
+	next     time.Time // the earliest time of the next deletion
 }
 
 // pass sweeps all shards once.
@@ -144,7 +146,7 @@ func (s *sweeper) shard(ctx context.Context, shard int, now time.Time) error {
 		case err != nil, s.driver.layout.shard(rec.Key) != shard:
 			s.progress.Foreign++
 			continue
-		case !s.driver.layout.unswept(rec, now): // the service does not list it
+		case !s.driver.layout.unswept(rec, now): // sweepFilter excludes such a record, but the service returned it
 			s.progress.Kept++
 			continue
 		}
@@ -161,7 +163,7 @@ func (s *sweeper) shard(ctx context.Context, shard int, now time.Time) error {
 	return s.delete(ctx, expired)
 }
 
-// delete makes deletions at the sweep's rate, and returns the first error.
+// delete carries out deletions at the sweep's rate, and returns the first error.
 func (s *sweeper) delete(ctx context.Context, expired []kv.Write) error {
 	if len(expired) == 0 {
 		return nil

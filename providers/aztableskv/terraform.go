@@ -9,11 +9,11 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Terraform returns the table that [Ensure] creates as a Terraform configuration: the file
-// main.tf of examples/terraform/aztables, with the account, the table, the layout and the
-// shards of the URL. It makes no I/O. The subscription and the resource group are variables
-// of the configuration. It does not include the layout record: the first program that opens
-// the store writes it. The errors match kv.ErrInvalidOption.
+// Terraform returns a Terraform configuration of the table that [Ensure] creates. It is the
+// file main.tf of examples/terraform/aztables, with the account, the table, the layout and
+// the shards of the URL. The subscription and the resource group are variables of the
+// configuration. The layout record is not part of the configuration: the first program that
+// opens the store writes it. Terraform does no I/O. The errors match kv.ErrInvalidOption.
 func Terraform(url string) (string, error) {
 	at, err := parseURL(url)
 	if err != nil {

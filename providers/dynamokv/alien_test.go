@@ -19,14 +19,14 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-const hexVersion = "0123456789abcdef0123456789abcdef" // a version of the reference platform
+const hexVersion = "0123456789abcdef0123456789abcdef" // a version of the Alien platform
 
 func TestConformanceInLayoutAlien(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, suite(t, &Options{Layout: provider.LayoutAlien}))
 }
 
-// Programs of the reference platform store or read these items.
+// Programs of the Alien platform read these items, so the form of the items must not change.
 func TestItemsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := alienLayout
@@ -61,7 +61,7 @@ func TestItemsOfLayoutAlien(t *testing.T) {
 				t.Errorf("decode of the item of %q: %+v, %v; want %+v", test.rec.Key, back, err, want)
 			}
 		}
-		// Another attempt of the same write has the same predecessors.
+		// The predecessors are also valid if another attempt at the same write wrote the version.
 		got["version"] = text(kv.AttemptToken(token, 7))
 		if back, err := l.decode(l.keyOf(got), got, true); err != nil || back.Predecessors != test.rec.Predecessors {
 			t.Errorf("decode of the item of another attempt: %+v, %v; want the predecessors %q", back, err, test.rec.Predecessors)
@@ -73,12 +73,12 @@ func TestItemsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: skykv's attributes of an item are valid only while the item is as skykv wrote
-// it.
+// The rule: skykv_x is valid only while ttl is as skykv wrote it, and skykv_p only while
+// version is.
 func TestOwnAttributesCountWhileTheyAgree(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		change       item // of an item that skykv wrote; nil removes an attribute
+		change       item // to an item that skykv wrote; nil removes an attribute
 		expires      int64
 		predecessors string
 	}{
@@ -140,8 +140,9 @@ func TestDecodeRefusesItemsOfNoLayout(t *testing.T) {
 	}
 }
 
-// The rule: a condition of the service never holds if the store would judge differently,
-// whichever of the two expiries is valid.
+// The rule: no condition of the service treats a live item as expired, or an expired item
+// as live, and the filter of scans leaves out no live item. This is true for an item with
+// skykv's exact expiry, and for an item of another program, which has only a ttl.
 func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 	t.Parallel()
 	const second = 1_700_000_000
@@ -149,14 +150,14 @@ func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 		ttl := seconds(exact)
 		for _, now := range []int64{exact - 1001, exact - 1000, exact - 999, exact - 1, exact, exact + 1, ttl*1000 - 1, ttl * 1000, ttl*1000 + 1, exact + 2000} {
 			expired, live := alienLayout.expired(now)
-			isExpired := now >= exact // also for other programs' items, whose instant is ttl
+			isExpired := now >= exact // an item of another program is the case exact == ttl*1000
 			if ttl <= expired && !isExpired {
 				t.Fatalf("an item that expires at %d is replaced at %d", exact, now)
 			}
 			if ttl > live && isExpired {
 				t.Fatalf("an item that expires at %d is touched at %d", exact, now)
 			}
-			if !(ttl > expired) && !isExpired { // as the filter of scans
+			if !(ttl > expired) && !isExpired { // the filter of scans
 				t.Fatalf("an item that expires at %d is left out of a scan at %d", exact, now)
 			}
 			if expired, _ := alienLayout.expired(now); (ttl <= expired) != (now >= ttl*1000) {
@@ -166,13 +167,15 @@ func TestConditionsOfLayoutAlienAreCautious(t *testing.T) {
 	}
 }
 
-// theirs is the other side of a table, with its own client.
+// theirs returns a program of the Alien platform that uses the table, with its own
+// client.
 func theirs(t *testing.T, table string, now func() time.Time) *reference.DynamoDB {
 	client := dynamodb.New(local(t).Options(), func(o *dynamodb.Options) { o.APIOptions = nil })
 	return &reference.DynamoDB{Client: client, Table: table, Bucket: alien.Bucket, Now: now}
 }
 
-// bothSides opens an empty table that both sides use.
+// bothSides returns skykv's store over a new table, and a program of the Alien platform
+// that uses the same table.
 func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) {
 	client := local(t)
 	table := newTable(t, client)
@@ -187,8 +190,8 @@ func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) 
 	return store, theirs(t, table, now)
 }
 
-// inOwnShards returns a store over the table of a run whose keys are in skykv's
-// shards.
+// inOwnShards returns a store with a bug, over the table that run uses: the store reads and
+// writes keys in the shards of skykv's own layout.
 func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	d, err := newDriver("open", local(t), run.Theirs.(*reference.DynamoDB).Table, &Options{Layout: provider.LayoutAlien})
 	if err != nil {
@@ -200,22 +203,22 @@ func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	return kv.New(d)
 }
 
-// The rule: each side sees what the other wrote, and both can use the versions of both.
+// The rule: each side reads the other's writes, and accepts the other's versions.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	reference.SeeEachOther(t, bothSides)
 }
 
-// The rule: if the response to an update is lost and the other side then writes, the
-// update is ErrIndeterminate, because that write removes the predecessors. If skykv
-// writes, the result is known.
+// The rule: if the response to an update is lost and the program of the Alien platform writes
+// next, the update returns ErrIndeterminate, because that write removes the predecessors. If
+// skykv writes next, the result of the update is known.
 func TestTheirWritesRemovePredecessors(t *testing.T) {
 	t.Parallel()
 	reference.RemovePredecessors(t, bothSides)
 }
 
-// The rule: of two openers of an empty table, one for each layout, only one succeeds, and
-// a table with items in one layout does not open in the other.
+// The rule: if two programs open an empty table with different layouts, only one
+// succeeds. A table with items in one layout cannot be opened with the other.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
 	client := local(t)
@@ -256,19 +259,20 @@ func countItems(t *testing.T, client *dynamodb.Client, table string) int {
 	return len(out.Items)
 }
 
-// The rule: both sides on the same keys contradict no model that has an expiry for each.
+// The rule: the results of both sides on the same keys agree with a model. In the model, an
+// entry has two expiries: one for skykv, and one for the other program.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	reference.Interleave(t, bothSides)
 }
 
-// TestInterleaving finds bugs of a driver.
+// The rule: TestInterleaving finds bugs of a driver.
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
 	reference.FindBugs(t, bothSides, inOwnShards)
 }
 
-// The rule: every attempt at a put stores its own version, also in this layout.
+// The rule: every attempt at a put stores its own version, even in this layout.
 func TestAttemptsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut, cut, ok("{}"))

@@ -13,9 +13,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// noAnswer is the error of a response that the service cannot have sent. The SDK treats an
-// empty body as a response without members: as an absent entry, or as a write that
-// succeeded.
+// noAnswer is the error of a response that the service cannot have sent, such as one with
+// an empty body. The SDK would read an empty body as an absent entry, or as a successful
+// write.
 type noAnswer string
 
 func (e noAnswer) Error() string { return "the response is not from the service: " + string(e) }
@@ -23,19 +23,20 @@ func (e noAnswer) Error() string { return "the response is not from the service:
 // ConnectionError makes the SDK retry the request.
 func (noAnswer) ConnectionError() bool { return true }
 
-// errNoAnswer refuses a response because of its members. The SDK does not check them and
-// has not retried the request.
+// errNoAnswer returns the error of a response whose JSON members cannot be right. The SDK does
+// not check members, so it does not retry the request after such a response.
 func errNoAnswer(why string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrUnavailable, Err: noAnswer(why)}
 }
 
-// errNoAnswerToWrite is errNoAnswer for a write.
+// errNoAnswerToWrite is errNoAnswer for a write: it also sets MayHaveApplied.
 func errNoAnswerToWrite(why string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: noAnswer(why)}
 }
 
-// judge is an HTTP client that checks the responses to watched requests. It passes on no
-// response that cannot be right, and no more bytes than the request can have.
+// judge is an HTTP client that checks the responses to requests whose context is an [attempts].
+// If a response cannot be right, or is larger than any response to its request, Do or Read of the
+// body returns an error.
 type judge struct{ aws.HTTPClient }
 
 func (c judge) Do(r *http.Request) (*http.Response, error) {
@@ -55,8 +56,8 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 		resp.Body = http.NoBody
 	}
 	if resp.Request != nil && resp.Request.Response != nil {
-		// The HTTP client of New may follow redirects. The response to a redirected
-		// request is from another host, or to another method.
+		// A client for New may have an HTTP client that follows redirects. The response
+		// then comes from another host, or is the response to a GET instead of a POST.
 		_ = resp.Body.Close()
 		return nil, noAnswer("the HTTP client followed a redirect")
 	}
@@ -69,22 +70,24 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// plainBody is the body of a request without its method WriteTo. The SDK (smithy-go
-// 1.28.8) closes the body when the response arrives, perhaps before net/http has asked for
-// more than its last byte. net/http uses WriteTo if there is one. WriteTo of the closed
-// body fails, while its Read returns the end. Then net/http drops the connection,
-// sometimes with the response.
+// plainBody hides the method WriteTo of a request's body from net/http. The SDK
+// (smithy-go 1.28.8) closes the body when the response arrives. At that moment net/http
+// may have sent the last byte without having seen the end of the body. If the body has
+// WriteTo, net/http uses it. WriteTo of a closed body fails, so net/http drops the
+// connection, and sometimes the response with it. Read of a closed body only reports the
+// end.
 type plainBody struct{ io.ReadCloser }
 
-// body is the body of a response. Its last read fails unless the response is right.
+// body is the body of a response. Read fails if the body is too large. The Read that reaches the
+// end fails if the response cannot be right.
 type body struct {
 	io.ReadCloser
 	left        int64    // number of bytes that may follow
-	object      bool     // it must be a JSON object
+	object      bool     // the body must be a JSON object
 	head        [32]byte // the first bytes that were read
 	heads       int
-	first, last byte // of the bytes that were read, without white space
-	summed      bool // it must have this checksum
+	first, last byte // the first and the last byte so far that is not white space
+	summed      bool // sum is the checksum that the body must have
 	sum, read   uint32
 }
 
@@ -118,8 +121,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// names reports whether a short body has a member with that name. The SDK leaves it out
-// when it is null.
+// The method names reports whether the first bytes of the body contain the name of a
+// member. The SDK's output does not show this: the SDK treats a member that is null as
+// absent, and an absent number as 0.
 func (b *body) names(member string) bool {
 	return bytes.Contains(b.head[:b.heads], []byte(`"`+member+`"`))
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// at returns the value under a path of names in JSON.
+// The function at returns the value in JSON at a path of names.
 func at(v any, names ...string) any {
 	for _, name := range names {
 		object, _ := v.(map[string]any)
@@ -30,8 +30,8 @@ func at(v any, names ...string) any {
 	return v
 }
 
-// tokenSeries collects the tokens of the requests for one key, and checks that
-// they belong to different attempts of one write.
+// tokenSeries has the tokens of all attempts at one write. add checks that token belongs to
+// the next attempt, and appends it.
 type tokenSeries []string
 
 func (s *tokenSeries) add(t *testing.T, token any) {
@@ -70,7 +70,7 @@ func TestEachAttemptOfAPutHasItsToken(t *testing.T) {
 			}
 		}
 	}
-	// Its result is what the last attempt stored.
+	// The result of the put is the version that the last attempt stored.
 	item := itemJSON("t", "new", tokens[2], 0)
 	f = newFake(t, ok(`{"Item":`+item+`}`))
 	found, err := f.store(t).Get(t.Context(), "t")
@@ -87,7 +87,8 @@ func native(t *testing.T, v kv.Version) string {
 	return token
 }
 
-// An earlier attempt is recognised, and the result has its version.
+// The rule: a put recognises the item of its own earlier attempt, and returns that
+// attempt's version.
 func TestVersionOfAnEarlierAttempt(t *testing.T) {
 	t.Parallel()
 	var stored string
@@ -111,7 +112,7 @@ func TestVersionOfAnEarlierAttempt(t *testing.T) {
 
 func TestEachAttemptOfABatchHasItsTokens(t *testing.T) {
 	t.Parallel()
-	// Attempts of one request, and of the requests for the rest.
+	// Two attempts at the first request, and two at the request for the rest of the batch.
 	f := newFake(t, properly(t, cut), properly(t, batch(func(key string, _ int) bool { return key != "key-0" })), properly(t, cut), properly(t, batch(func(string, int) bool { return false })))
 	var req kv.WriteManyRequest
 	for _, key := range names(3) {
@@ -142,7 +143,8 @@ func TestEachAttemptOfABatchHasItsTokens(t *testing.T) {
 	}
 }
 
-// properly checks that a request is signed with its body, and responds with next.
+// properly(t, next) is an answer that checks whether a request is signed with its body, and
+// then responds as next does.
 func properly(t *testing.T, next answer) answer {
 	return func(w http.ResponseWriter, r *http.Request, c call) {
 		body, _ := io.ReadAll(r.Body)
@@ -171,8 +173,8 @@ func properly(t *testing.T, next answer) answer {
 	}
 }
 
-// A client may encode requests so that the tokens are not found. Its attempts must
-// not store the same token.
+// The rule: if the client encodes requests in a way in which skykv cannot find the tokens, the
+// write is not repeated, because skykv could not give the next attempt tokens of its own.
 func TestUnknownEncodingIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut)

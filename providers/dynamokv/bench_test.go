@@ -20,12 +20,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// benchPair is one operation by the SDK alone and by skykv, with the same client
+// benchPair is one operation, by the SDK alone (raw) and by skykv, with the same client
 // and transport.
 type benchPair struct{ raw, skykv func(context.Context) error }
 
-// newBenchPairs returns the pairs. Their server responds without reading the
-// request, and without allocating, so the benchmark measures only the client.
+// newBenchPairs returns the pairs. Their server responds with almost no work and without
+// allocating, so the benchmark measures only the client.
 func newBenchPairs(t testing.TB) (get, put benchPair) {
 	value := bytes.Repeat([]byte("v"), 1024)
 	body := `{"Item":` + itemJSON("user:42", string(value), token, 0) + `}`
@@ -137,8 +137,9 @@ func (p benchPair) bench(b *testing.B) {
 			timed(b, p.skykv)
 		}
 	})
-	// Both alternate, so that other load on the machine affects both alike: the
-	// ratio of their medians is steadier than the ratio of the two above.
+	// The two operations alternate, so that other load on the machine affects both in the
+	// same way. The ratio of their medians is therefore steadier than the ratio of the
+	// results of the two benchmarks above.
 	b.Run("both", func(b *testing.B) {
 		var raw, skykv []time.Duration
 		for i := 0; b.Loop(); i++ {
@@ -156,8 +157,8 @@ func (p benchPair) bench(b *testing.B) {
 	})
 }
 
-// The goal is 1.05 times the SDK's allocations.
-func TestAllocations(t *testing.T) { // not parallel: it counts all allocations
+// The goal is at most 1.05 times the SDK's allocations.
+func TestAllocations(t *testing.T) { // not parallel, because AllocsPerRun counts the allocations of all goroutines
 	get, put := newBenchPairs(t)
 	for name, pair := range map[string]benchPair{"Get": get, "Put": put} {
 		count := func(f func(context.Context) error) float64 {

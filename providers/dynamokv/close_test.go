@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// hanging are calls for a service that does not respond.
+// hanging has calls that hang if the service does not respond.
 var hanging = map[string]struct {
 	do    func(context.Context, *kv.Store) error
 	write bool
@@ -41,7 +41,7 @@ var hanging = map[string]struct {
 	}, true},
 }
 
-// Close ends calls that hang, and leaves no goroutine.
+// The rule: Close ends calls that hang, and leaves no goroutine running.
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	for name, test := range hanging {
@@ -78,7 +78,7 @@ func TestCloseEndsCalls(t *testing.T) {
 	}
 }
 
-// Close ends the connection of a call that hangs.
+// The rule: Close ends the connection of a call that hangs.
 func TestCloseEndsConnections(t *testing.T) {
 	clearAWS(t, nil)
 	for name, test := range hanging {
@@ -104,12 +104,12 @@ func TestCloseEndsConnections(t *testing.T) {
 			if err := <-ended; !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrIndeterminate) != test.write {
 				t.Errorf("rule: a call that Close ended is ErrClosed, and ErrIndeterminate if it is a write that was sent; got %v", err)
 			}
-			<-gone // otherwise the test times out
+			<-gone // if the connection stays open, the test times out here
 		})
 	}
 }
 
-// The end of the loop ends the requests that are still running.
+// The rule: the end of a loop over GetMany ends the requests that are still running.
 func TestGetManyEndsWithTheLoop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -140,7 +140,8 @@ func TestGetManyEndsWithTheLoop(t *testing.T) {
 	})
 }
 
-// Close ends the connections of Open, but not those of New.
+// The rule: Close ends the connections of a client of Open, but not those of a client for
+// New.
 func TestCloseEndsWhatOpenOpened(t *testing.T) {
 	clearAWS(t, nil)
 	var mu sync.Mutex
@@ -169,7 +170,7 @@ func TestCloseEndsWhatOpenOpened(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Error(err)
 	}
-	<-closed // otherwise the test times out
+	<-closed // if the connection stays open, the test times out here
 
 	given := &countingClient{HTTPClient: http.DefaultClient}
 	fake := newFake(t, ok(`{"Item":`+layout16+`}`))

@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, suite(t, nil))
 }
 
-// suite runs each case in its own table.
+// suite returns a configuration in which each case has its own table.
 func suite(t *testing.T, opts *Options) conformance.Config {
 	client := local(t)
 	open := func(ctx context.Context, through *dynamodb.Client) (*kv.Store, error) {
@@ -52,8 +52,8 @@ func suite(t *testing.T, opts *Options) conformance.Config {
 	}
 }
 
-// local returns a client for DynamoDB Local, like the client of Open. DynamoDB
-// Local accepts any credentials, and may keep the tables of each separate.
+// local returns a client like the client of Open, for DynamoDB Local. DynamoDB Local
+// accepts any credentials, and may have separate tables for each access key.
 func local(t testing.TB) *dynamodb.Client {
 	client, transport := newClient(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("skykv", "skykv", ""),
@@ -72,7 +72,7 @@ var (
 func newTable(t testing.TB, client *dynamodb.Client) string {
 	table := fmt.Sprintf("skykv-test-%d-%d", run, tables.Add(1))
 	t.Cleanup(func() {
-		// Your own emulator keeps tables that are not removed.
+		// An emulator that runs longer than the tests keeps the tables.
 		_, _ = client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &table})
 	})
 	return table

@@ -31,7 +31,7 @@ import (
 // urlForm is the form of the URLs.
 const urlForm = "dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 
-// Provider opens, sets up and inspects tables by URL.
+// Provider returns the provider, which opens, sets up and inspects tables by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "AWS DynamoDB",
@@ -44,33 +44,34 @@ func Provider() provider.Provider {
 //
 //	dynamodb://TABLE?region=REGION&endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
-// All parameters are optional. The region and the credentials come from the sources of
-// the AWS command line: the environment, the shared files, the role of the machine or
-// container. The endpoint is for an emulator or a private connection. LAYOUT, which is
-// skykv or alien, N and DURATION, such as 10s, are [Options].Layout, Shards and
-// Timeout. BYTES is [kv.MaxValue].
+// All parameters are optional. The default region and the credentials come from the same
+// sources as for the AWS command line: the environment, the shared files, or the role of
+// the machine or container. The endpoint is for an emulator or a private connection.
+// LAYOUT (skykv or alien), N and DURATION (such as 10s) set Layout, Shards and Timeout of
+// [Options]. BYTES is the argument of [kv.MaxValue].
 //
 // Over https, the store sends credentials to DynamoDB, to the endpoint in
 // AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB or the shared files, and to the hosts in
-// SKYKV_TRUSTED_HOSTS: names separated by commas, such as proxy.example.com, or
-// *.example.com for all names below it. Any other endpoint in the URL is
-// kv.ErrInvalidOption.
+// SKYKV_TRUSTED_HOSTS. That variable has names separated by commas, such as
+// proxy.example.com, or *.example.com for all names below example.com. For any other
+// endpoint in the URL, Open returns kv.ErrInvalidOption.
 //
-// An endpoint with http, without s, counts as an emulator. It gets the credentials if
-// they are an access key of the environment or the shared files, without a session
-// token, and the host is this one or in a private network: an address such as 10.0.0.5,
-// or a name without a dot or below localhost, local or internal. Otherwise it gets
-// placeholders, which DynamoDB Local needs and does not check. If the URL has such an
-// endpoint and no region is set, the region is "us-east-1". Then the metadata service
-// of EC2 is not asked.
+// An endpoint with http instead of https counts as an emulator. It gets the credentials only on
+// two conditions. The credentials must be an access key from the environment or the shared files,
+// without a session token. The host must be this machine or in a private network: an address such
+// as 10.0.0.5, or a name that has no dot or is below localhost, local or internal. Otherwise the
+// emulator gets placeholders: DynamoDB Local needs credentials, but does not check them. If the
+// URL has such an endpoint, skykv does not ask the metadata service of EC2, and the region is
+// "us-east-1" if none is configured.
 //
-// An attempt at a request takes at most a third of the remaining time, at least 1 s and
-// at most 10 s, and three times that for batches and pages. Then the SDK makes another
-// attempt. The service may have carried out the one that was cut off.
+// An attempt at a request may take a third of the remaining time, at least 1 s and at
+// most 10 s. Attempts at batches, transactions and pages may take three times as long. An
+// attempt that takes longer is cut off, and the SDK makes another one. The service may
+// have carried out the attempt that was cut off.
 //
-// The errors are the errors of [New]. An invalid URL or configuration is
-// kv.ErrInvalidOption, and missing credentials are kv.ErrPermission, before any request
-// to DynamoDB.
+// The errors are those of [New]. Before any request to DynamoDB, Open also returns
+// kv.ErrInvalidOption for an invalid URL or configuration, and kv.ErrPermission if there
+// are no credentials.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -88,7 +89,7 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return nil, err
 }
 
-// Ensure is [EnsureWith] for the table of a URL: see [Open].
+// Ensure does the same as [EnsureWith] for the table of a URL. For the URL see [Open].
 func Ensure(ctx context.Context, url string) error {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -113,8 +114,8 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// Connection is a client from a store's URL and the environment. Its fields are
-// arguments of [New] and [EnsureWith].
+// Connection is a client made from a store's URL and the environment. Its fields are the
+// arguments for [New] and [EnsureWith].
 type Connection struct {
 	Client  *dynamodb.Client
 	Table   string
@@ -122,8 +123,8 @@ type Connection struct {
 
 	endpoint  string // where the client sends its requests
 	transport *http.Transport
-	missing   error // error if there are no credentials
-	stand     bool  // the credentials are placeholders
+	missing   error // the error of missing credentials, or nil
+	stand     bool  // the credentials are placeholders, because the endpoint is not encrypted
 	store     []kv.StoreOption
 }
 
@@ -139,9 +140,9 @@ func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
 	return store.With(c.store...), nil
 }
 
-// Identity returns a text that is the same for all URLs of the table in this
-// environment. See [provider.Connection]. All endpoints of a region of AWS have the same
-// tables.
+// Identity returns a text that is the same for all URLs of the table in this environment.
+// See [provider.Connection]. All endpoints of AWS in a region count as one, because they
+// have the same tables.
 func (c *Connection) Identity() string {
 	endpoint := c.endpoint
 	if u, err := url.Parse(endpoint); err == nil && isService(u.Hostname()) {
@@ -151,7 +152,7 @@ func (c *Connection) Identity() string {
 }
 
 // Connect reads a URL and the environment as [Open] does, and returns the client. It
-// sends nothing to DynamoDB. Looking for credentials may be I/O. The errors are those
+// sends nothing to DynamoDB, but may do I/O to find credentials. The errors are those
 // that Open returns before it sends a request.
 func Connect(ctx context.Context, url string) (*Connection, error) {
 	c, err := connect(ctx, url)
@@ -164,7 +165,8 @@ func Connect(ctx context.Context, url string) (*Connection, error) {
 	return c, nil
 }
 
-// connect is Connect without an error for missing credentials.
+// connect does the same as Connect, except that it returns no error for missing
+// credentials. It sets the field missing instead.
 func connect(ctx context.Context, url string) (*Connection, error) {
 	u, err := parseURL(url)
 	if err != nil {
@@ -175,7 +177,7 @@ func connect(ctx context.Context, url string) (*Connection, error) {
 		return nil, opError("open", err)
 	}
 	c := &Connection{Table: u.table, Options: Options{Layout: u.layout, Shards: u.shards, Timeout: u.timeout}, store: u.store}
-	// The endpoint in the environment and the shared files.
+	// The endpoint from the environment or the shared files.
 	configured := aws.ToString(dynamodb.NewFromConfig(cfg).Options().BaseEndpoint)
 	switch endpoint := cmp.Or(u.endpoint, configured); {
 	case isPlain(endpoint):
@@ -241,7 +243,8 @@ func parseURL(url string) (storeURL, error) {
 	return s, nil
 }
 
-// isRegion reports whether a text can be part of a host name.
+// isRegion reports whether region is empty or can be part of a host name. The SDK puts the
+// region into the name of the host to which it sends requests.
 func isRegion(region string) bool {
 	return len(region) <= 63 && !strings.ContainsFunc(region, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
@@ -251,8 +254,8 @@ func isRegion(region string) bool {
 // config returns the configuration of the environment and the shared files, with a
 // region.
 func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) error) (aws.Config, error) {
-	// The SDK's own logger would warn on standard error about every failed condition:
-	// that the checksum of its body, which nobody read, differs from the header's.
+	// The SDK does not read the whole body of a response that reports a failed condition.
+	// Its own logger would then print a warning about a wrong checksum.
 	opts = append(opts, config.WithRegion(u.region), config.WithLogger(logging.Nop{}))
 	if isPlain(u.endpoint) {
 		opts = append(opts, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
@@ -270,7 +273,7 @@ func (u storeURL) config(ctx context.Context, opts ...func(*config.LoadOptions) 
 	return cfg, nil
 }
 
-// placeholder replaces credentials where none are needed.
+// placeholder takes the place of real credentials if there are none or they must not be sent.
 var placeholder = credentials.NewStaticCredentialsProvider("skykv", "skykv", "")
 
 // findCredentials returns an error if there are no credentials.
@@ -285,25 +288,27 @@ func findCredentials(ctx context.Context, found aws.CredentialsProvider) error {
 	return &kv.Error{Kind: kv.ErrPermission, Err: fmt.Errorf("no AWS credentials were found in the environment, the shared files or the role: %w", err)}
 }
 
-// isPlain reports whether an endpoint has no encryption.
+// isPlain reports whether an endpoint has no encryption. It returns false for "", which
+// means that no endpoint is set.
 func isPlain(endpoint string) bool {
 	return endpoint != "" && !strings.HasPrefix(strings.ToLower(endpoint), "https:")
 }
 
-// mayGetKey reports whether credentials may go to an endpoint without encryption: an
-// access key without a session token may go to a near host, which may store its data by
-// the key. It makes no I/O.
+// mayGetKey reports whether credentials may go to an endpoint without encryption. The
+// credentials must be an access key without a session token, and the host must be near, as
+// trust.Near defines. An emulator on such a host may have separate data for every access
+// key, so a placeholder is not enough. mayGetKey does no I/O.
 func mayGetKey(ctx context.Context, endpoint string, found aws.CredentialsProvider) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil || !trust.Near(u.Host) || !aws.IsCredentialsProvider(found, credentials.StaticCredentialsProvider{}) {
-		return false // roles and logins have session tokens
+		return false // credentials of roles and logins, which are not static, have session tokens
 	}
 	static, err := found.Retrieve(ctx)
 	return err == nil && static.SessionToken == ""
 }
 
-// isTrusted reports whether credentials may go to an encrypted endpoint from a URL.
-// configured is the endpoint in the environment and the shared files.
+// isTrusted reports whether credentials may go to an https endpoint that the store's URL
+// names. configured is the endpoint from the environment or the shared files.
 func isTrusted(endpoint, configured string) bool {
 	u, err := url.Parse(endpoint)
 	return err == nil && (isService(u.Hostname()) || trust.Same(endpoint, configured) || trust.Listed(u.Host))
@@ -320,9 +325,10 @@ var awsDomains = []string{
 	"cloud.adc-e.uk", "api.cloud-aws.adc-e.uk",
 }
 
-// isService reports whether a host is DynamoDB, with or without FIPS, by account or by
-// a private connection. Other hosts of the same domains may belong to anybody, such as
-// those of API Gateway: https://docs.aws.amazon.com/general/latest/gr/ddb.html
+// isService reports whether a host belongs to DynamoDB, with or without FIPS, including
+// hosts of accounts and private connections. Other hosts in AWS's domains, such as the
+// hosts of API Gateway, may belong to anybody. See
+// https://docs.aws.amazon.com/general/latest/gr/ddb.html
 func isService(host string) bool {
 	labels := strings.Split(strings.ToLower(host), ".")
 	return trust.Below(host, awsDomains...) && slices.ContainsFunc(labels, func(label string) bool {
@@ -330,9 +336,9 @@ func isService(host string) bool {
 	})
 }
 
-// idleConns is the number of idle connections that are kept. The SDK keeps 10. It is
-// more than a scan's shards and a batch's requests, so that concurrent calls do not
-// dial again and again.
+// idleConns is the greatest number of idle connections that a client keeps. The SDK's
+// default is 10. A scan uses as many connections as there are shards, and batches also
+// use several. If the client kept fewer, concurrent calls would dial again and again.
 const idleConns = 512
 
 // newClient returns a client and the transport that only this client uses.
@@ -352,7 +358,7 @@ func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transpo
 		o.HTTPClient = attempt.Client{HTTP: &http.Client{
 			Transport: transport,
 			Timeout:   sdk.GetTimeout(),
-			// Requests are signed for one host.
+			// A request is signed for one host, so it cannot be redirected.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}}
 	})
@@ -360,9 +366,10 @@ func newClient(cfg aws.Config, endpoint string) (*dynamodb.Client, *http.Transpo
 }
 
 // endpointOf returns the URL to which a client sends the requests for a table. Only the
-// client knows it: it depends on the region, on the account of the credentials, on FIPS
-// and dual stack, and on the endpoints in the URL, the environment and the shared
-// files. So the client prepares a request, which is not sent.
+// client knows this URL, because it depends on the region, on the account of the
+// credentials, on FIPS and dual stack, and on the endpoints in the store's URL, the
+// environment and the shared files. endpointOf makes the client prepare a request, and
+// does not send it.
 func endpointOf(ctx context.Context, client *dynamodb.Client, table string) (string, error) {
 	endpoint := ""
 	prepare := func(_ context.Context, in middleware.DeserializeInput, _ middleware.DeserializeHandler) (
@@ -375,7 +382,7 @@ func endpointOf(ctx context.Context, client *dynamodb.Client, table string) (str
 		return out, metadata, nil
 	}
 	_, err := client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &table, Key: item{}}, func(o *dynamodb.Options) {
-		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled // discovery would ask the service
+		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled // discovery would send a request
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 			return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("skykv:Endpoint", prepare), middleware.Before)
 		})

@@ -52,7 +52,8 @@ func TestOpenRefusesBeforeIO(t *testing.T) {
 	}
 }
 
-// clearAWS hides the AWS configuration of the machine from Open.
+// clearAWS hides the machine's AWS configuration from Open, and sets the variables in the
+// map set.
 func clearAWS(t *testing.T, set map[string]string) {
 	for _, name := range []string{
 		"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN",
@@ -77,7 +78,7 @@ func TestOpenWithoutConfiguration(t *testing.T) {
 	_, err = Open(t.Context(), "dynamodb://table?region=eu-west-1")
 	wantError(t, "Open without credentials", err, kv.ErrPermission, false, "no AWS credentials")
 
-	// An emulator needs neither.
+	// For an emulator, Open needs neither a region nor credentials.
 	var header http.Header
 	f := newFake(t, func(w http.ResponseWriter, r *http.Request, c call) {
 		header = r.Header.Clone()
@@ -121,9 +122,9 @@ func TestOpenWithConfiguration(t *testing.T) {
 	wantError(t, "Open with other shards", err, kv.ErrIncompatible, false, "4 shards", "opened with 16")
 }
 
-// The rule: a URL cannot send credentials to another host. They go to DynamoDB and to
-// endpoints in the environment. Without encryption only an access key goes, and only
-// to near hosts.
+// The rule: a URL cannot send credentials to an arbitrary host. They go to DynamoDB, and to
+// endpoints and trusted hosts in the environment. Without encryption, only an access key is sent,
+// and only to this machine or a private network.
 func TestWhereCredentialsGo(t *testing.T) {
 	key := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret"}
 	session := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session"}
@@ -134,7 +135,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 		}
 		return env
 	}
-	// A role, whose credentials come from another service.
+	// A service that has the credentials of a role.
 	var asked atomic.Int64
 	roles := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
@@ -146,7 +147,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 	for _, test := range []struct {
 		endpoint string
 		env      map[string]string
-		want     string // the access key that is sent
+		want     string // the access key that Open sends
 	}{
 		{"", session, own},
 		{"", role, ofRole},
@@ -218,7 +219,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 	}
 }
 
-// The domains of AWS are the SDK's.
+// The rule: isService accepts every endpoint of DynamoDB that the SDK knows.
 func TestDomainsOfTheSDK(t *testing.T) {
 	t.Parallel()
 	for _, region := range []string{
@@ -248,7 +249,7 @@ func TestOpenUnreachable(t *testing.T) {
 	wantError(t, "Open", err, kv.ErrUnavailable, false, "refused")
 }
 
-// Inspect must check the endpoint that the client uses.
+// The rule: the endpoint that Inspect checks is the one that the client uses.
 func TestConnectKnowsTheEndpoint(t *testing.T) {
 	for _, test := range []struct {
 		name, url string
@@ -279,7 +280,7 @@ func TestConnectKnowsTheEndpoint(t *testing.T) {
 			if c.endpoint != test.want {
 				t.Errorf("rule: Inspect checks the endpoint that the client uses; it is %s, want %s", c.endpoint, test.want)
 			}
-			// The client sends to the same endpoint.
+			// The client sends its requests to that endpoint.
 			sent := make(chan string, 10)
 			client := dynamodb.New(c.Client.Options(), retrying(nil), func(o *dynamodb.Options) {
 				o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {

@@ -146,7 +146,7 @@ func TestEnsureWithWaitsNoLongerThanTheContext(t *testing.T) {
 	}
 }
 
-// On a real DynamoDB Local.
+// TestEnsureWith runs on DynamoDB Local.
 func TestEnsureWith(t *testing.T) {
 	t.Parallel()
 	client := local(t)
@@ -189,7 +189,7 @@ func TestEnsureWith(t *testing.T) {
 		}
 	})
 
-	// Tables of other programs: both functions refuse them, and do not change
+	// The tables of other programs: EnsureWith and New refuse them, and do not change
 	// them.
 	for name, schema := range map[string]*dynamodb.CreateTableInput{
 		"other hash key": keys("id", "S", "sk", "S"),
@@ -246,7 +246,7 @@ func keys(hash, hashType, sort, sortType string) *dynamodb.CreateTableInput {
 	return in
 }
 
-// wantUntouched checks that a table has that many items and no TTL.
+// wantUntouched checks that a table has a number of items and no TTL.
 func wantUntouched(t *testing.T, client *dynamodb.Client, table string, items int32) {
 	t.Helper()
 	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &table})

@@ -28,8 +28,9 @@ var sentinels = []error{
 	kv.ErrThrottled, kv.ErrUnavailable, kv.ErrClosed, context.Canceled, context.DeadlineExceeded,
 }
 
-// wantError checks that err matches kind (nil: none) and no other sentinel, is
-// indeterminate or not, and has each of parts in its message.
+// wantError checks that err matches kind and no other sentinel. If kind is nil, err must
+// match no sentinel. wantError also checks whether err is indeterminate, and that its
+// message has all the parts.
 func wantError(t *testing.T, what string, err, kind error, indeterminate bool, parts ...string) {
 	t.Helper()
 	if err == nil {
@@ -132,7 +133,7 @@ func TestErrorsOfTheService(t *testing.T) {
 			wantError(t, "Get", err, test.kind, false, append(test.parts, `"key"`)...)
 			_, err = store.Exists(ctx, "key")
 			wantError(t, "Exists", err, test.kind, false, test.parts...)
-			if !strings.Contains(test.name, "undecodable") { // only Get has that error
+			if !strings.Contains(test.name, "undecodable") { // the responses to these calls have no Item and no Attributes
 				for _, err := range store.Scan(ctx, "key") {
 					wantError(t, "Scan", err, test.kind, false, test.parts...)
 				}
@@ -150,9 +151,9 @@ func TestErrorsOfTheService(t *testing.T) {
 	}
 }
 
-// The rule: credentials that are not available are ErrPermission, whatever STS, SSO
-// or another service calls it, unless that service is busy or unreachable. Nothing
-// was written.
+// The rule: if the service that has the credentials, such as STS or SSO, is busy or cannot be
+// reached, the call returns ErrThrottled or ErrUnavailable. After any other error of that
+// service, it returns ErrPermission. Nothing was written.
 func TestErrorsOfCredentials(t *testing.T) {
 	t.Parallel()
 	answered := func(status int, code string) error {
@@ -202,7 +203,7 @@ func TestErrorsOfCredentials(t *testing.T) {
 	}
 }
 
-// status responds like a server other than DynamoDB.
+// status responds as a server that is not DynamoDB.
 func status(code int) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		http.Error(w, "<html>payload</html>", code)
@@ -218,7 +219,7 @@ func TestErrorsKeepTheSDKs(t *testing.T) {
 	}
 }
 
-// The result of a write depends on all of its attempts.
+// The rule: the result of a write depends on all of its attempts.
 func TestFateOfAWrite(t *testing.T) {
 	t.Parallel()
 	const now = 1_700_000_000_000
@@ -295,10 +296,11 @@ func TestFateOfAWrite(t *testing.T) {
 	}
 }
 
-// errNone means an error that matches no sentinel, or a case that is impossible.
+// errNone stands for an error that matches no sentinel, or for a case that is impossible.
 var errNone = errors.New("none")
 
-// Replacing an expired item is one request, even if the item is from a lost attempt.
+// The rule: a Put with IfNotExists replaces an expired item in a single request. The
+// condition of that request contains the time of the store's clock.
 func TestAbsentConditionCarriesTheClock(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -351,8 +353,8 @@ func TestServiceWithoutItemsOfFailedConditions(t *testing.T) {
 	}
 }
 
-// endable is a context that ends when the test says so, with the error how. A
-// deadline by the clock would pass too early on a busy machine.
+// endable is a context that ends when the test calls end. From then on, its error is the field
+// how. A real deadline would pass too early on a busy machine.
 type endable struct {
 	context.Context
 	done chan struct{}
@@ -377,8 +379,8 @@ func (c *endable) Err() error {
 	}
 }
 
-// retrying makes three attempts. Unless pausing is nil, it calls pausing before an
-// endless pause between them.
+// retrying returns an option for a client that makes up to three attempts without pauses. If
+// pausing is not nil, the client calls it between two attempts, and then pauses for an hour.
 func retrying(pausing func()) func(*dynamodb.Options) {
 	return func(o *dynamodb.Options) {
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
@@ -440,7 +442,7 @@ func TestUnreachableEndpoint(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// Nothing was sent, so no write can have been carried out.
+				// Nothing was sent, so no write was carried out.
 				wantError(t, what, do(ctx, kv.New(d)), test.kind, false, test.part)
 			}
 		})
@@ -454,7 +456,7 @@ func TestContextEnds(t *testing.T) {
 		f := newFake(t, ok("{}"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		// Below the store, which checks the context itself.
+		// Call the driver: the store would check the context itself.
 		_, err := f.driver(t).Write(ctx, put("key", kv.Condition{}))
 		if e, ok := err.(*kv.Error); !ok || e.MayHaveApplied || !errors.Is(err, context.Canceled) {
 			t.Errorf("rule: a context that ended before the first attempt leaves nothing indeterminate; got %#v", err)
@@ -488,7 +490,8 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
-// An HTTP client that is not net/http's may have sent the request before it fails.
+// The rule: an HTTP client that is not net/http's may have sent the request before it
+// failed.
 func TestUnknownHTTPClient(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -507,7 +510,8 @@ type httpClientFunc func(*http.Request) (*http.Response, error)
 
 func (f httpClientFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A client's own middleware may turn a success into an error.
+// The rule: a write is indeterminate if the client's own middleware turns its success
+// into an error.
 func TestErrorAfterASuccess(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -522,7 +526,8 @@ func TestErrorAfterASuccess(t *testing.T) {
 	wantError(t, "Put", err, nil, true, "audit failed")
 }
 
-// failAfterwards is middleware that a program may have in its client.
+// failAfterwards adds middleware that turns every success into an error. A program may
+// have such middleware in its client.
 func failAfterwards(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("audit",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
@@ -535,8 +540,9 @@ func failAfterwards(stack *middleware.Stack) error {
 		}), middleware.Before)
 }
 
-// The rule: a connection survives responses that arrive before net/http is done with
-// the body, although the SDK has closed the body by then, with every client.
+// The rule: with every client, reading a closed body of a request is not an error, but
+// reports the end of the body. The SDK closes the body when the response arrives. net/http
+// may still be reading the body, and would drop the connection after an error: see plainBody.
 func TestBodyThatIsClosedEarly(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex // scans read shards in parallel

@@ -30,8 +30,9 @@ func ExampleOpen() {
 	}
 }
 
-// DynamoDB Local, started with docker run -p 8000:8000 amazon/dynamodb-local,
-// needs neither a region nor credentials.
+// For DynamoDB Local, Open needs neither a region nor credentials. To start it:
+//
+//	docker run -p 8000:8000 amazon/dynamodb-local
 func ExampleOpen_emulator() {
 	store, err := dynamokv.Open(context.Background(), "dynamodb://kv1?endpoint=http://localhost:8000")
 	if err != nil {
@@ -40,7 +41,7 @@ func ExampleOpen_emulator() {
 	defer store.Close()
 }
 
-// Your own client has its credentials, retries and middleware.
+// New uses the program's own client, with its credentials, retries and middleware.
 func ExampleNew() {
 	ctx := context.Background()
 	cfg, err := config.LoadDefaultConfig(ctx,

@@ -27,8 +27,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// fake is a server that speaks DynamoDB's protocol. It sends one prepared
-// response after another, and the last one for all further requests.
+// fake is a server that speaks DynamoDB's protocol. It sends the prepared responses one
+// after another, and repeats the last one for all further requests.
 type fake struct {
 	url string
 
@@ -40,8 +40,8 @@ type fake struct {
 // call is a request that a fake received.
 type call struct {
 	op      string         // such as "GetItem"
-	attempt int            // the SDK's count
-	body    map[string]any // its JSON
+	attempt int            // the number of the attempt, as counted by the SDK
+	body    map[string]any // the JSON of the request
 }
 
 type answer func(w http.ResponseWriter, r *http.Request, c call)
@@ -54,7 +54,7 @@ func newFake(t testing.TB, answers ...answer) *fake {
 	return f
 }
 
-// newTLSFake is newFake with https, and certificates that Open trusts.
+// newTLSFake does the same as newFake, with https and a certificate that Open trusts.
 func newTLSFake(t *testing.T, answers ...answer) *fake {
 	f := &fake{answers: answers}
 	server := httptest.NewTLSServer(f)
@@ -81,7 +81,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, c)
 }
 
-// ops are the operations that were requested.
+// ops returns the operations that were requested.
 func (f *fake) ops() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,7 +105,7 @@ func (f *fake) wantOps(t *testing.T, want ...string) {
 	}
 }
 
-// client makes three attempts, as by default, but does not wait between them.
+// client returns a client that makes up to three attempts, the default number, without pauses.
 func (f *fake) client() *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(f.url),
@@ -113,8 +113,8 @@ func (f *fake) client() *dynamodb.Client {
 	}, retrying(nil))
 }
 
-// driver returns a driver over a table, without reading its layout record. It
-// does not wait for unprocessed items: its clock advances by fakePause instead.
+// driver returns a driver over a table, without reading the layout record. The driver
+// does not pause for unprocessed items: its clock advances by fakePause instead.
 func (f *fake) driver(t testing.TB) *driver {
 	d, err := newDriver("open", f.client(), "table", nil)
 	if err != nil {
@@ -148,14 +148,16 @@ func respond(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// refuse responds with an error of the service; more is JSON after its message.
+// refuse responds with an error of the service. The argument more is JSON that follows
+// the message.
 func refuse(status int, code, message string, more ...string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		respond(w, status, fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q%s}`, code, message, strings.Join(more, "")))
 	}
 }
 
-// conditionFailed is refuse with an item, or without one if item is "".
+// conditionFailed responds that the condition failed. The response has the item, unless
+// item is "".
 func conditionFailed(item string) answer {
 	if item != "" {
 		item = `,"Item":` + item
@@ -171,14 +173,14 @@ func cut(w http.ResponseWriter, _ *http.Request, _ call) {
 	}
 }
 
-// own responds with a failed condition and the item that the call itself wanted
-// to put, as if an earlier attempt had put it.
+// The answer own has a failed condition and the item that the call itself
+// wanted to put, as if an earlier attempt had put it.
 func own(w http.ResponseWriter, r *http.Request, c call) {
 	item, _ := json.Marshal(c.body["Item"])
 	conditionFailed(string(item))(w, r, c)
 }
 
-// put returns a request as a store sends it to a driver.
+// put returns the request of a put, as a store sends it to a driver.
 func put(key string, cond kv.Condition) kv.WriteRequest {
 	return kv.WriteRequest{
 		Write: kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("payload"), Token: token}, Condition: cond},

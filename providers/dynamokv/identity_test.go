@@ -2,8 +2,7 @@ package dynamokv
 
 import "testing"
 
-// The rule: a table has one identity, whatever the spelling of its URL, and no other table
-// has it.
+// The rule: all URLs of a table have the same identity, and no other table has it.
 func TestIdentity(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "", "AWS_REGION": "eu-west-1", "AWS_PROFILE": "",

@@ -10,8 +10,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Programs in production have stored these items: if this test must change, the
-// layout record needs a new format.
+// Programs in production have stored these items. If this test must change, the layout
+// record needs a new format.
 func TestItemsAreOfFormat2(t *testing.T) {
 	t.Parallel()
 	l := newLayout(DefaultShards)

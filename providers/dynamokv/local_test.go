@@ -27,8 +27,9 @@ func provisioned(t *testing.T) (*dynamodb.Client, string) {
 	return client, table
 }
 
-// Items that skykv did not write are reported. No write changes them, except
-// writes of batches, which take no conditions.
+// The rule: a call for an item that skykv did not write returns ErrIncompatible and does not
+// change the item. The only exception is an unconditional write in a batch, because
+// BatchWriteItem has no conditions.
 func TestForeignItemsInATable(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -43,7 +44,7 @@ func TestForeignItemsInATable(t *testing.T) {
 		"c": {"v": text("payload"), "t": text(token)},
 		"d": {"v": &types.AttributeValueMemberB{Value: []byte("payload")}, "t": text(token), "x": text("1")},
 		"e": {"v": text("payload"), "t": text(token), "x": number(time.Now().Add(time.Hour).UnixMilli())},
-		// A past expiry does not make them skykv's.
+		// An expiry in the past does not make an item skykv's.
 		"f": {"x": number(1)},
 		"g": {"x": number(1), "v": text("payload"), "t": text(token)},
 		"i": {"v": &types.AttributeValueMemberB{Value: []byte("payload")}, "t": text(token), "p": number(1)},
@@ -87,8 +88,8 @@ func TestForeignItemsInATable(t *testing.T) {
 	}
 }
 
-// An item of skykv that another program changed is not skykv's any more, although
-// it has the token of a known version.
+// The rule: if another program changes the type of an attribute, skykv's item counts as an
+// item of that program, although its token is still the token of a known version.
 func TestDamagedItems(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -122,7 +123,7 @@ func TestDamagedItems(t *testing.T) {
 	}
 }
 
-// Predecessors are stored with the record, and all reads return them.
+// The rule: predecessors are stored with the record, and all reads return them.
 func TestPredecessorsAreKept(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -163,7 +164,7 @@ func TestPredecessorsAreKept(t *testing.T) {
 	}
 }
 
-// A batch with conditions is as exact as single writes.
+// The rule: the conditions of a batch are as exact as those of single writes.
 func TestConditionsInBatches(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)
@@ -183,8 +184,8 @@ func TestConditionsInBatches(t *testing.T) {
 	if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: d.layout.primaryKey("foreign")}); err != nil {
 		t.Fatal(err)
 	}
-	// Several keys for each result, so that results in the wrong order are
-	// noticed.
+	// There are several keys for each result, so that the test notices results in the
+	// wrong order.
 	req := kv.WriteManyRequest{Now: put("", kv.Condition{}).Now}
 	var want []string
 	add := func(kind kv.WriteKind, key string, cond kv.Condition, outcome string) {
@@ -235,7 +236,8 @@ func TestConditionsInBatches(t *testing.T) {
 		t.Errorf("rule: each result of a batch is the result of a single write, in the order of the writes; got\n%q, want\n%q", got, want)
 	}
 
-	// The same keys are deleted with the versions that it reported.
+	// The deletions name the stored versions of taken and absent-0, and a wrong version of
+	// absent-1.
 	req.Writes, want = nil, nil
 	add(kv.KindDelete, "taken", version(token), "done")
 	add(kv.KindDelete, "absent-0", version(fmt.Sprintf("batch-token-%010d", 1)), "done")
@@ -245,8 +247,8 @@ func TestConditionsInBatches(t *testing.T) {
 	}
 }
 
-// The service deletes items that expired more than an hour ago by its own clock,
-// and no others. DynamoDB Local does so within seconds.
+// The rule: the service deletes items that expired more than an hour ago by its own
+// clock, and no others. DynamoDB Local deletes them within seconds.
 func TestNativeTTL(t *testing.T) {
 	t.Parallel()
 	client, table := provisioned(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// largePages responds to queries for the keys, with one value for all, in pages of at most 1
-// MB.
+// largePages responds to queries for the keys in pages of two entries, which is less than 1 MB
+// even with the longest values. All entries have the same value.
 func largePages(keys []string, value string) answer {
 	inShard := make([][]string, DefaultShards)
 	for _, key := range keys {

@@ -6,8 +6,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: a meter counts every request and each attempt at it, also if it ended
-// with an error.
+// The rule: a meter counts every request and every attempt, even those that ended with an
+// error.
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	failed := refuse(500, "InternalServerError", "oops")

@@ -17,7 +17,7 @@ const (
 	// DefaultShards is the default number of shards of a table.
 	DefaultShards = 16
 
-	// MaxShards is the greatest number of shards: a scan reads all of them at once.
+	// MaxShards is the greatest number of shards. A scan reads all shards at once.
 	MaxShards = 256
 
 	defaultTimeout = time.Minute
@@ -28,35 +28,37 @@ type Options struct {
 	// Layout says how the entries are stored in the table. It is fixed when the table is
 	// first used. With the zero Layout, New opens a table that already has
 	// [provider.LayoutSkykv], and EnsureWith sets up that layout. With
-	// [provider.LayoutAlien] the table is shared with the reference platform's programs.
+	// [provider.LayoutAlien] programs of the Alien platform share the table: see docs/alien.md.
 	Layout provider.Layout
 
-	// Shards is the number of partition key values over which the keys are spread, from
-	// 1 to [MaxShards]. Zero means [DefaultShards]. It is fixed when the table is first
-	// used. The package comment says what DynamoDB can do for each shard. In
-	// [provider.LayoutAlien] there are 16.
+	// Shards is the number of partition key values over which the keys are spread, from 1
+	// to [MaxShards]. Zero means [DefaultShards]. It is fixed when the table is first
+	// used. The package comment says how many requests a second DynamoDB permits for a
+	// shard. With [provider.LayoutAlien] the number is 16.
 	Shards int
 
-	// Timeout ends calls whose context has no deadline, with an error that matches
-	// kv.ErrUnavailable and context.DeadlineExceeded. In batches, scans and EnsureWith
-	// it applies to each request, including the SDK's retries. A batch also ends when
-	// the service has processed nothing of it for that long. Zero means one minute.
+	// Timeout ends calls whose context has no deadline. The error matches
+	// context.DeadlineExceeded. It also matches kv.ErrUnavailable, unless the last attempt failed
+	// with another error. In batches, scans and EnsureWith, Timeout applies to each request,
+	// including the SDK's retries. A batch also ends, with kv.ErrThrottled, when the service has
+	// processed nothing of it for that long. Zero means one minute. An AtomicWrite ends after at
+	// most two minutes, even if Timeout or the context's deadline permits more.
 	Timeout time.Duration
 }
 
-// New returns a store over an existing table, through the program's own client, which
-// stays open when the store is closed. The table is a name or an ARN. Nil options mean
-// the defaults.
+// New returns a store over an existing table. The store uses the program's own client,
+// and does not close it. The table is a name or an ARN. Nil options mean the defaults.
 //
-// New reads the table's layout record once, with strong consistency. If the options name
-// a layout, New creates the record in an empty table. If the layout is the reference
-// platform's, it also creates the record in a table with items of only that platform's
-// programs. It makes no call of the control plane. Besides context errors it returns
+// New reads the table's layout record. If there is none and the table is empty, New
+// creates the record, provided that the options name a layout. For
+// [provider.LayoutAlien], New also creates the record if the table's first item is from
+// the Alien platform's programs. New calls no operation of the control plane. Besides
+// context errors it returns
 //   - kv.ErrInvalidOption for an invalid client, table or option,
-//   - kv.ErrNotProvisioned if there is no such table, or if it is empty, has no layout
-//     record, and the options name no layout,
-//   - kv.ErrIncompatible if the table has another primary key, another layout, another
-//     number of shards or another format, or if it has items but no layout record,
+//   - kv.ErrNotProvisioned if there is no such table, or if the table is empty and the
+//     options name no layout,
+//   - kv.ErrIncompatible if the table has a different primary key, layout, number of
+//     shards or format, or if it has items of another program and no layout record,
 //   - kv.ErrPermission if the service refuses the credentials, the read or the
 //     creation of the layout record,
 //   - kv.ErrThrottled and kv.ErrUnavailable as all operations do.
@@ -68,7 +70,7 @@ func New(ctx context.Context, client *dynamodb.Client, table string, opts *Optio
 	return d.open(ctx)
 }
 
-// open returns the driver's store after it has checked the layout record.
+// open checks the table's layout and returns the store.
 func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 	if err := d.checkLayout(ctx); err != nil {
 		return nil, opError("open", err)
@@ -76,7 +78,7 @@ func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 	return kv.New(d), nil
 }
 
-// newDriver checks its arguments, without any I/O.
+// newDriver checks its arguments and returns a driver. It does no I/O.
 func newDriver(op string, client *dynamodb.Client, table string, opts *Options) (*driver, error) {
 	var layout provider.Layout
 	shards, timeout := DefaultShards, defaultTimeout
@@ -115,7 +117,8 @@ func newDriver(op string, client *dynamodb.Client, table string, opts *Options) 
 	return d, nil
 }
 
-// checkTable returns what is wrong with a table's name, and what is wanted:
+// checkTable returns a text that says what is wrong with a table's name, or "" if the
+// name is valid. See
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 func checkTable(table string) string {
 	if len(table) < 3 || len(table) > 255 || strings.IndexFunc(table, notInTable) >= 0 {

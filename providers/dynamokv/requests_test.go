@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Every operation has a price: the number of its requests.
+// The rule: every operation makes a fixed number of requests.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -171,7 +171,8 @@ func wantRequests(t *testing.T, f *fake, want map[string]int) {
 	}
 }
 
-// Values that are not wanted are not transferred, and all reads are consistent.
+// The rule: Get transfers the whole item, and Exists everything except the value. Both are
+// strongly consistent.
 func TestReadRequests(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -189,7 +190,8 @@ func TestReadRequests(t *testing.T) {
 	}
 }
 
-// Reads of a stale view are not consistent, which halves their price.
+// The rule: the reads of a view with kv.Stale are not strongly consistent, which halves
+// their price.
 func TestStaleReads(t *testing.T) {
 	t.Parallel()
 	f := newFake(t,

@@ -12,8 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// maxPage is the greatest page of a scan, in items. The service ends every page at 1
-// MiB.
+// maxPage is the greatest number of items in a page of a scan. The service also ends
+// every page at 1 MiB.
 const maxPage = 1000
 
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
@@ -50,15 +50,17 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				return
 			}
 			if len(out.Items) == 0 {
-				// A sequence of expired items: read it in larger pages.
+				// The filter has left out all items of the page, because they have expired.
+				// Larger pages pass over such items in fewer requests.
 				*in.Limit = min(*in.Limit*2, maxPage)
 			}
 		}
 	}
 }
 
-// count lets the service count, and reads the items that may not count. A page of the
-// service covers 1 MiB of items.
+// count makes the service count the items. A response has only those items that may have expired
+// or do not have the layout. Of these items, count itself counts the live ones. It returns an
+// error for an item that does not have the layout. Each request covers up to 1 MiB of items.
 func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err error) {
 	in := d.layout.count(req)
 	in.TableName, in.ConsistentRead = d.table, consistent(req.Stale)
@@ -94,7 +96,8 @@ func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err erro
 	return n, nil
 }
 
-// page makes one request of a scan, or of a count, whose response must have numbers.
+// page makes one request of a scan or, if counts is set, of a count. The response to a
+// count must have the numbers of items.
 func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Meter, counts bool) (*dynamodb.QueryOutput, error) {
 	a := d.watchMany(ctx, meter, mostPage)
 	defer a.end()
@@ -104,14 +107,14 @@ func (d *driver) page(ctx context.Context, in *dynamodb.QueryInput, meter *kv.Me
 		return nil, a.failRead(err)
 	case out.Items == nil:
 		return nil, errNoAnswer("it has no list of items")
-	case counts && len(out.Items) == 0 && !a.body.names("Count") && !a.body.names("ScannedCount"): // the SDK then returns 0
+	case counts && len(out.Items) == 0 && !a.body.names("Count") && !a.body.names("ScannedCount"): // the SDK returns 0 for an absent number
 		return nil, errNoAnswer("it has no number of items")
 	}
 	return out, nil
 }
 
-// follows reports whether another page follows a page with that many records. last is
-// the primary key after which it continues.
+// The method follows reports whether another page follows. records is the number of records
+// in the last page. The argument last is the primary key after which the next page begins.
 func (d *driver) follows(ctx context.Context, guard *pages.Guard, records int, last item) (bool, error) {
 	if len(last) == 0 {
 		return false, nil

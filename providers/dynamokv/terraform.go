@@ -13,11 +13,12 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Terraform returns the table that [Ensure] creates as a Terraform configuration: the file main.tf
-// of examples/terraform/dynamodb, with the table, the region, the layout and the shards of the
-// URL. It reads the URL, the environment and the shared AWS files, and sends nothing. It does not
-// include the layout record: the first program that opens the store writes it. The errors match
-// kv.ErrInvalidOption.
+// Terraform returns a Terraform configuration for the table that [Ensure] creates. The
+// configuration is the file main.tf of examples/terraform/dynamodb, with the table, the layout
+// and the shards of the URL, and with the region that a store opened by this URL would use. This
+// function reads the URL, the environment and the shared AWS files, and makes no requests. The
+// configuration does not include the layout record, which the first program that opens the
+// store writes. The errors match kv.ErrInvalidOption.
 func Terraform(url string) (string, error) {
 	u, err := parseURL(url)
 	if err != nil {
@@ -31,8 +32,8 @@ func Terraform(url string) (string, error) {
 	if u.shards != DefaultShards {
 		params += fmt.Sprintf("&shards=%d", u.shards)
 	}
-	// The file's own words are in lower case. The table's name is replaced last, because it may
-	// contain any of them.
+	// Nothing else in the file looks like these placeholders. The table's name is inserted
+	// last, because it may contain the text of a placeholder.
 	text := strings.ReplaceAll(terraform, "&PARAMS", params)
 	text = strings.ReplaceAll(text, "REGION", cfg.Region)
 	return strings.ReplaceAll(text, "TABLE", u.table), nil

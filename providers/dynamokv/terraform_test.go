@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: Terraform returns the table of a URL, without any I/O.
+// The rule: Terraform returns the configuration of a URL's table. It sends nothing.
 func TestTerraform(t *testing.T) {
 	clearAWS(t, nil)
 	got, err := Terraform("dynamodb://TABLE-REGION?region=eu-central-1&endpoint=http://localhost:1&shards=4&timeout=5s")
@@ -35,7 +35,7 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// The rule: the example is Terraform's result, so that one text says how to create a table.
+// The rule: the example is the text that Terraform returns.
 func TestTerraformExample(t *testing.T) {
 	clearAWS(t, nil)
 	const url, path = "dynamodb://kv1?region=eu-central-1", "../../examples/terraform/dynamodb/main.tf"
@@ -43,13 +43,13 @@ func TestTerraformExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.NewReplacer("\r\n", "\n") // Git may write them on Windows
+	lines := strings.NewReplacer("\r\n", "\n") // Git on Windows may write \r\n
 	if got, err := os.ReadFile(path); err != nil || lines.Replace(string(got)) != lines.Replace(want) {
 		t.Errorf("%s is not what Terraform returns for %s (%v); to write it, run in the repository: go run ./cmd/skykv provision --print terraform %q > %s", path, url, err, url, strings.TrimPrefix(path, "../../"))
 	}
 }
 
-// The rule: the policy of Terraform permits the requests of a store.
+// The rule: the policy in the configuration permits the requests of a store.
 func TestTerraformPermits(t *testing.T) {
 	clearAWS(t, nil)
 	configuration, err := Terraform("dynamodb://kv1?region=eu-central-1")

@@ -37,7 +37,8 @@ func timeOf(at *timestamppb.Timestamp) *pb.Value {
 	return &pb.Value{ValueType: &pb.Value_TimestampValue{TimestampValue: at}}
 }
 
-// Programs of the reference platform have stored or read the documents below.
+// The documents below were read and stored by programs of the Alien platform, so they must
+// not change.
 func TestDocumentsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l, created := testAlienLayout(), timestamp(testNow)
@@ -76,12 +77,12 @@ func TestDocumentsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: the expiry of other programs is rounded up to the millisecond. skykv's own fields
-// are valid only if skykv can have written them.
+// The rule: the expiry of another program's document is rounded up to the millisecond. skykv's
+// own fields count only if they have the type and the length that skykv writes.
 func TestDecodeOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		change map[string]*pb.Value // to a document of skykv; nil removes
+		change map[string]*pb.Value // to a document that skykv wrote; nil removes a field
 		want   kv.Record
 	}{
 		"as it was written":            {nil, kv.Record{Expires: testNow, Token: testToken, Predecessors: "AAAA"}},
@@ -143,8 +144,7 @@ func TestDecodeRefusesDocumentsOfNoLayout(t *testing.T) {
 	}
 }
 
-// The rule: a scan may begin and end at a reserved key, and its request does not contain a
-// reserved ID.
+// The rule: a scan may begin and end at a reserved key, but its request contains no reserved ID.
 func TestBoundsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := testAlienLayout()
@@ -190,8 +190,8 @@ func TestOptionsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// shared returns both sides of an empty collection: skykv's store, and the other program with
-// its own client.
+// shared returns skykv's store of a new, empty collection, and another program's store of the
+// same collection. Each has its own client.
 func shared(t *testing.T, now func() time.Time) (*kv.Store, *reference.Firestore) {
 	t.Helper()
 	storeURL := emulatorURL(emulator.Firestore(t), "alien", 1)
@@ -213,7 +213,8 @@ func theirs(t *testing.T, storeURL string, now func() time.Time) *reference.Fire
 	return &reference.Firestore{Client: c.Client, Database: "projects/" + c.Project + "/databases/(default)", Collection: c.Collection, Now: now}
 }
 
-// The rule: each side reads the other's writes, and accepts the other's versions.
+// The rule: skykv and the other program read each other's writes, and every write changes the
+// version that both see.
 func TestBothSidesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -271,8 +272,9 @@ func TestBothSidesSeeEachOther(t *testing.T) {
 	}
 }
 
-// The rule: after a lost response, a write of the other side makes the result
-// ErrIndeterminate, because it removes the token. After a write of skykv the result is known.
+// The rule: if the response to a write of skykv is lost and the other program writes next, skykv
+// returns ErrIndeterminate, because the other program's write removes the token. If the next
+// write is skykv's, the result of the first one is known.
 func TestTheirWritesRemoveTokens(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -296,7 +298,8 @@ func TestTheirWritesRemoveTokens(t *testing.T) {
 	}
 }
 
-// losing loses the response to the first write, and calls a function before the next read.
+// losing is a driver that loses the response to its first write. The function after runs between
+// that write and the error.
 type losing struct {
 	kv.Driver
 	once  sync.Once
@@ -314,8 +317,8 @@ func (d *losing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return out, err
 }
 
-// The rule: a put-if-absent whose response is lost finds its token, unless another program
-// replaced the document.
+// The rule: a put-if-absent whose response is lost finds its own token, unless another program
+// has replaced the document.
 func TestLostResponseInLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -388,7 +391,7 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 			}
 		}
 	}
-	// Without the permission to query, a collection without a layout document counts as empty.
+	// Without the permission to query, New treats a collection without a layout document as empty.
 	f := new(fake)
 	client := connect(t, f.start(t))
 	f.refuse = always("RunQuery", status.Error(codes.PermissionDenied, "denied"))
@@ -397,11 +400,12 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	}
 }
 
-// The rule: if two programs open a new collection, the slower one uses the layout of the other.
+// The rule: if another program writes a layout document or an entry while New opens a new
+// collection, New finds the layout of the other program.
 func TestOpenersMeet(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		method string // the other program writes before it
+		method string // the request before which the other program writes
 		doc    map[string]*pb.Value
 		want   error
 	}{
@@ -424,8 +428,9 @@ func TestOpenersMeet(t *testing.T) {
 	}
 }
 
-// The rule: the emulator accepts the queries and the bounds of the layout, and refuses the
-// reserved IDs. It accepts ____ and __id7__, which the service refuses by its documentation.
+// The rule: the emulator accepts the scans of the layout, even if a scan begins or ends at a
+// reserved ID. It refuses to store a document under a reserved ID, except under ____ and __id7__.
+// The service refuses these two as well, according to its documentation.
 func TestReservedIDsOnEmulator(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -462,8 +467,10 @@ func TestReservedIDsOnEmulator(t *testing.T) {
 	}
 }
 
-// interleaving is a run of both sides on one collection. SKYKV_INTERLEAVE is a number of
-// operations with the real clock. Without it, a test clock moves in steps.
+// interleaving returns a run of operations by skykv and by a program of the Alien platform on
+// one collection. If the environment variable SKYKV_INTERLEAVE is set, it is the number of
+// operations, and the run uses the real clock. Otherwise the run uses a test clock, which moves
+// in random steps.
 func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 	run := reference.Interleaving{Seed: seed, Operations: 1200, Keys: 4, Now: time.Now}
 	if text := os.Getenv("SKYKV_INTERLEAVE"); text != "" {
@@ -482,7 +489,8 @@ func interleaving(t *testing.T, seed uint64) reference.Interleaving {
 	return run
 }
 
-// The rule: the results of both sides on the same keys agree with a model.
+// The rule: the results of skykv and of a program of the Alien platform on the same keys agree
+// with a model.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	run := interleaving(t, 1)
@@ -504,7 +512,7 @@ func TestInterleaving(t *testing.T) {
 	}
 }
 
-// TestInterleaving finds these bugs.
+// The rule: TestInterleaving finds the bugs in the map below.
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
@@ -541,7 +549,8 @@ func TestInterleavingFindsBugs(t *testing.T) {
 	}
 }
 
-// buggy is a driver with a bug in its arguments or results.
+// buggy is a driver with a bug. The function bug changes either the request of a write or the
+// record that was found. Its other argument is nil.
 type buggy struct {
 	kv.Driver
 	bug func(req *kv.WriteRequest, found *kv.Found)

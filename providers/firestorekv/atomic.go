@@ -10,12 +10,13 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// maxAtomicWrites is the limit of the other cloud providers. Firestore takes any number in
-// 10 MiB: https://cloud.google.com/firestore/quotas.
+// maxAtomicWrites is the limit of the other cloud providers. Firestore takes any number of
+// writes in 10 MiB: https://cloud.google.com/firestore/quotas.
 const maxAtomicWrites = 100
 
-// WriteAtomic is one Commit, and a read of all records after a failed condition. The
-// service reports at most one failed condition.
+// WriteAtomic sends one Commit. If a condition fails, it then reads all records, because
+// the service reports at most one failed condition. If a write is a touch of a live entry,
+// WriteAtomic only reads the records: see touchesLive.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	if slices.ContainsFunc(req.Writes, touchesLive) {
 		return d.readAll(ctx, req, false)

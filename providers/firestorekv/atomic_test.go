@@ -13,7 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Several writes are one Commit if their conditions hold.
+// The rule: several writes are one Commit if their conditions hold. A read comes first for a
+// touch without a version, and last after a condition that fails.
 func TestAtomicRequests(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -53,7 +54,7 @@ func TestAtomicRequests(t *testing.T) {
 	}
 }
 
-// A check changes nothing, not even its entry's version.
+// The rule: a check changes nothing, not even the version of the entry.
 func TestChecksChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, &fake{})
@@ -69,13 +70,14 @@ func TestChecksChangeNothing(t *testing.T) {
 	}
 }
 
-// The results of several writes whose requests are lost or refused.
+// TestAtomicWritesUnderLoss has atomic writes whose requests are refused, or whose
+// responses are lost.
 func TestAtomicWritesUnderLoss(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
-		refuse  codes.Code // of the first attempts
-		lose    codes.Code // after they were carried out
+		refuse  codes.Code // of the first attempts, which are not carried out
+		lose    codes.Code // of the first attempts, which are carried out
 		times   int
 		applied bool
 		want    error
@@ -84,7 +86,7 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 		{"contention without end", codes.Aborted, codes.OK, 100, false, kv.ErrThrottled},
 		{"an outage that passes", codes.Unavailable, codes.OK, 3, true, nil},
 		{"a lost response", codes.OK, codes.Unavailable, 1, true, nil},
-		{"all responses lost", codes.OK, codes.Unavailable, 100, true, nil}, // its own tokens show it
+		{"all responses lost", codes.OK, codes.Unavailable, 100, true, nil}, // the tokens show that the writes were applied
 		{"an argument that the service refuses", codes.InvalidArgument, codes.OK, 100, false, errAny},
 	} {
 		f := &fake{}

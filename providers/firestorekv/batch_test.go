@@ -19,7 +19,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// getMany returns the results of a driver's GetMany in their order.
+// getMany returns the results of a driver's GetMany. The keys are in the order of the results.
 func getMany(ctx context.Context, d *driver, req kv.GetManyRequest) (keys []string, found map[string]kv.Found, failed map[string]error) {
 	found, failed = make(map[string]kv.Found), make(map[string]error)
 	for f, err := range d.GetMany(ctx, req) {
@@ -49,7 +49,8 @@ func manyKeys(n int) (keys []string) {
 	return keys
 }
 
-// TestGetManyYieldsEachKeyOnce has present, absent and foreign keys.
+// TestGetManyYieldsEachKeyOnce reads present and absent keys, and one key whose document skykv
+// did not write. Some responses end early.
 func TestGetManyYieldsEachKeyOnce(t *testing.T) {
 	t.Parallel()
 	for _, withValue := range []bool{true, false} {
@@ -91,8 +92,8 @@ func TestGetManyYieldsEachKeyOnce(t *testing.T) {
 	}
 }
 
-// TestGetManyHandsOver: a slow or throttled request does not delay the keys of other requests,
-// nor its own keys whose results have arrived.
+// TestGetManyHandsOver: GetMany yields a key as soon as its result arrives. A slow or throttled
+// key does not delay the other keys, in the same request or in another one.
 func TestGetManyHandsOver(t *testing.T) {
 	t.Parallel()
 	keys := manyKeys(3 * groupReads)
@@ -121,12 +122,13 @@ func TestGetManyHandsOver(t *testing.T) {
 			close(release)
 		}
 	}
-	if left != 0 { // a key that delays others ends by the driver's timeout, with an error
+	if left != 0 { // a key that delays others has failed above, after the driver's timeout
 		t.Errorf("%d keys were not yielded", left)
 	}
 }
 
-// TestGetManyBreaksOff: the end of the loop ends the requests.
+// TestGetManyBreaksOff: the end of a loop over GetMany ends the requests that are still
+// running.
 func TestGetManyBreaksOff(t *testing.T) {
 	t.Parallel()
 	hung := make(chan error, parallelGroups)
@@ -157,8 +159,7 @@ func TestGetManyBreaksOff(t *testing.T) {
 	}
 }
 
-// TestLoopBodyHoldsNoStream: all streams of a connection are free while a loop's body
-// runs.
+// TestLoopBodyHoldsNoStream: while a loop's body runs, no stream of the connection is open.
 func TestLoopBodyHoldsNoStream(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
@@ -205,8 +206,8 @@ func TestLoopBodyHoldsNoStream(t *testing.T) {
 	}
 }
 
-// conditions makes writes of all kinds in one batch. The results must be the same as of single
-// writes.
+// The function conditions makes puts, deletions and a touch in one batch, with and without
+// conditions. Each result must be the same as if the write was made alone.
 func conditions(t *testing.T, d *driver) {
 	t.Helper()
 	ctx := t.Context()
@@ -243,7 +244,7 @@ func conditions(t *testing.T, d *driver) {
 			{Kind: kv.KindTouch, Record: kv.Record{Key: prefix + "l", Token: testToken}, Condition: kv.Condition{Kind: kv.CondLive}},
 		}
 	}
-	// Keys and versions always differ: make them equal.
+	// Keys and versions always differ, so make them equal.
 	plain := func(res kv.WriteResult, prefix string) string {
 		res.Found.Key = strings.TrimPrefix(res.Found.Key, prefix)
 		for _, v := range []*string{&res.Version, &res.Found.Version} {
@@ -297,8 +298,8 @@ func TestConditionsInBatchesOnEmulator(t *testing.T) {
 	}
 }
 
-// TestRequestsOfConditions: few requests read the records that made conditions fail, without
-// values.
+// TestRequestsOfConditions: WriteMany reads the records that made conditions fail with few
+// requests, and without values.
 func TestRequestsOfConditions(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
@@ -324,8 +325,8 @@ func TestRequestsOfConditions(t *testing.T) {
 	}
 }
 
-// TestLostBatchOfConditions: after an attempt whose response was lost, a failed condition
-// reports MayHaveApplied.
+// TestLostBatchOfConditions: if the response to an earlier attempt was lost, a failed
+// condition reports MayHaveApplied.
 func TestLostBatchOfConditions(t *testing.T) {
 	t.Parallel()
 	f := &fake{lose: onCall("BatchWrite", 0, errLost)}
@@ -349,7 +350,8 @@ func TestLostBatchOfConditions(t *testing.T) {
 	}
 }
 
-// TestUnsupportedWritesSendNothing: a driver refuses unsupported writes before any I/O.
+// TestUnsupportedWritesSendNothing: the driver returns ErrUnsupported for a write or a condition
+// that it does not support, before any I/O.
 func TestUnsupportedWritesSendNothing(t *testing.T) {
 	t.Parallel()
 	f := new(fake)

@@ -25,7 +25,7 @@ import (
 
 // The benchmarks compare the store with the apiv1 client, which makes the same calls with the
 // same headers on the same connection. The server runs in another process, so that its
-// allocations are not counted. This file is also its program.
+// allocations are not counted. That process runs the test binary too: see runCanned.
 
 const benchKey = "user:0123456789"
 
@@ -46,7 +46,8 @@ func (s cannedServer) Commit(context.Context, *pb.CommitRequest) (*pb.CommitResp
 	return s.commit, nil
 }
 
-// runCanned prints its address and serves until its standard input ends.
+// runCanned runs a canned server. It prints the server's address, and serves until the
+// standard input ends.
 func runCanned() error {
 	now := timestamppb.Now()
 	doc := testLayout(1).encode(kv.Record{Key: benchKey, Value: benchValue, Token: testToken}, testNow).Update
@@ -68,7 +69,7 @@ func runCanned() error {
 	return server.Serve(listener)
 }
 
-// canned runs the server in another process and returns its address.
+// canned runs a canned server in another process, and returns the server's address.
 func canned(b testing.TB) string {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), os.Args[0])
@@ -96,10 +97,10 @@ func canned(b testing.TB) string {
 	return strings.TrimSpace(addr)
 }
 
-// cannedEnv makes the test binary the canned server.
+// cannedEnv is the environment variable that makes the test binary run runCanned.
 const cannedEnv = "SKYKV_FIRESTOREKV_CANNED"
 
-// operation is a call by a store, and by only the SDK's client.
+// operation is one operation, by skykv and by the SDK alone.
 type operation struct {
 	name  string
 	skykv func(context.Context, *kv.Store) error
@@ -133,8 +134,9 @@ var errBenchValue = errors.New("the value is not what the server sent")
 func BenchmarkGet(b *testing.B) { get.bench(b) }
 func BenchmarkPut(b *testing.B) { put.bench(b) }
 
-// both returns the call by a store and by the SDK, through one connection, whose window sizes
-// no longer change.
+// The method both returns two functions that do the operation through one connection, by skykv
+// and by the SDK alone. It first calls them many times, so that the window sizes of the
+// connection no longer change.
 func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
 	d := driverOver(t, connect(t, canned(t)), nil)
 	store := kv.New(d)
@@ -148,8 +150,8 @@ func (o operation) both(t testing.TB) (skykv, sdk func(context.Context) error) {
 	return skykv, sdk
 }
 
-// bench runs both with a context with a deadline, as in servers, and with one without. Then
-// skykv sets its own deadline; the client does so only for Put.
+// bench runs the two calls with a deadline in the context, as servers do, and without one.
+// Without a deadline in the context, skykv sets its own. The SDK's client does so only for Put.
 func (o operation) bench(b *testing.B) {
 	skykv, sdk := o.both(b)
 	limited, cancel := context.WithTimeout(b.Context(), time.Hour)
@@ -173,7 +175,7 @@ func (o operation) bench(b *testing.B) {
 	}
 }
 
-// The headers of the driver, as programs without it send them.
+// The headers that the driver sends, in the form in which a program sends them.
 var (
 	database    = "projects/" + testProject + "/databases/(default)"
 	putMetadata = metadata.Pairs("google-cloud-resource-prefix", database)

@@ -9,7 +9,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// soon receives the next value. If none arrives, the test fails with its rule.
+// The function soon receives the next value. If none arrives in time, the test fails with the
+// rule.
 func soon(t *testing.T, next <-chan error, rule string) error {
 	t.Helper()
 	select {
@@ -21,8 +22,8 @@ func soon(t *testing.T, next <-chan error, rule string) error {
 	}
 }
 
-// TestCloseEndsHangingCalls: with a client of Open and of New, and with and without a
-// deadline.
+// TestCloseEndsHangingCalls: Close ends calls that hang, with and without a deadline, although
+// it does not close the client, which belongs to the program.
 func TestCloseEndsHangingCalls(t *testing.T) {
 	t.Parallel()
 	ops := []struct {
@@ -64,7 +65,7 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 				f := new(fake)
 				d := driverOver(t, connect(t, f.start(t)), &Options{Shards: shards})
 				s := kv.New(d)
-				if _, err := s.Exists(t.Context(), "a"); err != nil { // connects
+				if _, err := s.Exists(t.Context(), "a"); err != nil { // makes the client connect
 					t.Fatal(err)
 				}
 				hung, left := make(chan error, 100), make(chan error, 100)
@@ -96,8 +97,8 @@ func TestCloseEndsHangingCalls(t *testing.T) {
 	}
 }
 
-// TestCloseEndsPauses: a call that waits before another attempt ends too, and so does a later
-// call.
+// TestCloseEndsPauses: Close also ends a call that is pausing before its next attempt. A call
+// that is made after Close ends at once.
 func TestCloseEndsPauses(t *testing.T) {
 	t.Parallel()
 	tried := make(chan struct{}, maxAttempts)

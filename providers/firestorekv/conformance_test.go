@@ -60,8 +60,8 @@ var (
 	projects atomic.Int64
 )
 
-// emulatorURL returns the URL of a collection in a new project: every query of the emulator
-// reads all documents of a project.
+// emulatorURL returns the URL of a collection in a new project. In the emulator, every query
+// reads all documents of the project, so each collection has its own project.
 func emulatorURL(endpoint, layout string, shards int) string {
 	return fmt.Sprintf("firestore://%s-%d/c?layout=%s&shards=%d&endpoint=%s", testRun, projects.Add(1), layout, shards, url.QueryEscape("http://"+endpoint))
 }
@@ -100,7 +100,7 @@ func TestForeignDocumentsOnEmulator(t *testing.T) {
 	})
 }
 
-// TestStoredDocument reads a document like another program.
+// TestStoredDocument reads a document as another program does.
 func TestStoredDocument(t *testing.T) {
 	t.Parallel()
 	s, d := emulatorStore(t, 1)
@@ -122,8 +122,9 @@ func TestStoredDocument(t *testing.T) {
 	}
 }
 
-// TestEnsureOnEmulator: emulators have no settings, so the tests of settings use a fake server.
-// If this test fails, the emulator has settings, and the tests should use them.
+// TestEnsureOnEmulator: the emulator has no settings, so the tests of settings use a fake
+// server. If this test fails because the emulator has settings, those tests should use the
+// emulator.
 func TestEnsureOnEmulator(t *testing.T) {
 	t.Parallel()
 	storeURL := emulatorURL(emulator.Firestore(t), "skykv", 16)
@@ -153,7 +154,7 @@ func TestEnsureOnEmulator(t *testing.T) {
 	}
 }
 
-// TestInspectOnEmulator goes through the states of a collection.
+// TestInspectOnEmulator inspects a collection in one state after another.
 func TestInspectOnEmulator(t *testing.T) {
 	t.Parallel()
 	storeURL := emulatorURL(emulator.Firestore(t), "skykv", 16)

@@ -29,7 +29,7 @@ const urlForm = "firestore://PROJECT/COLLECTION?database=ID&layout=LAYOUT&shards
 // use it too.
 const envEmulator = "FIRESTORE_EMULATOR_HOST"
 
-// Provider opens, sets up and inspects stores by URL.
+// Provider returns the provider, which opens, sets up and inspects stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Google Cloud Firestore",
@@ -44,23 +44,25 @@ func Provider() provider.Provider {
 //	firestore://my-project/kv?database=orders&layout=skykv&shards=16&timeout=10s
 //	firestore://any-project/kv?endpoint=http://localhost:8080
 //
-// All parameters are optional. The database is "(default)" by default. layout, which is
-// skykv or alien, shards and timeout are [Options].Layout, Shards and Timeout, and
-// max-value=BYTES is [kv.MaxValue]. Open uses the application default credentials
+// All parameters are optional. The default database is "(default)". The parameters layout
+// (skykv or alien), shards and timeout set Layout, Shards and Timeout of [Options].
+// max-value=BYTES sets [kv.MaxValue]. Open uses the application default credentials
 // (https://cloud.google.com/docs/authentication/application-default-credentials).
 //
-// An endpoint with http is an emulator: Open uses no TLS, sends no credentials, and calls
-// it as its "owner", to whom security rules do not apply. Without an endpoint, Open uses
-// the emulator in the environment variable FIRESTORE_EMULATOR_HOST, like Google's own
-// clients.
+// An endpoint with http instead of https counts as an emulator. Open uses no TLS, and sends
+// no credentials. It calls the emulator as its "owner", to whom security rules do not apply.
+// Without an endpoint, Open uses the emulator in the environment variable
+// FIRESTORE_EMULATOR_HOST, like Google's own clients.
 //
 // An endpoint with https replaces firestore.googleapis.com. Open sends credentials to hosts
 // below googleapis.com, below the universe domain of the credentials or of
 // GOOGLE_CLOUD_UNIVERSE_DOMAIN, and to the hosts in SKYKV_TRUSTED_HOSTS, such as
-// "proxy.example.com,*.corp.example". Any other host is [kv.ErrInvalidOption], because a URL
-// alone must not send an access token. A client for [New] may have any endpoint.
+// "proxy.example.com,*.corp.example". For any other host in the URL, Open returns
+// [kv.ErrInvalidOption], because a URL alone must not make Open send an access token. A
+// client for [New] may have any endpoint.
 //
-// The errors are the errors of [New]. An invalid URL is kv.ErrInvalidOption.
+// The errors are those of [New]. Before any request to Firestore, Open also returns
+// kv.ErrInvalidOption for an invalid URL, and [kv.ErrPermission] if there are no credentials.
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -74,8 +76,8 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return store, nil
 }
 
-// Ensure is [EnsureWith] for the collection of a URL: see [Open]. On an emulator, which has
-// no settings, it only writes the layout document.
+// Ensure does the same as [EnsureWith] for the collection of a URL. For the URL see [Open].
+// On an emulator, which has no settings, it only writes the layout document.
 func Ensure(ctx context.Context, url string) error {
 	c, err := Connect(ctx, url)
 	if err != nil {
@@ -87,8 +89,9 @@ func Ensure(ctx context.Context, url string) error {
 
 // Inspect checks everything that the store of a URL needs: whether the service responds,
 // its clock, the credentials, the database, the settings of [EnsureWith] and the layout
-// document. It reads up to 100 documents, and counts those that skykv did not write. It
-// uses the client that [Open] uses, and changes nothing. See [provider.Provider].
+// document. It reads up to 100 documents, and counts those that skykv did not write or that
+// are in the wrong place. It uses the same kind of client as [Open], and changes nothing. See
+// [provider.Provider].
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)
@@ -101,8 +104,8 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// Connection is a client from a store's URL and the environment. Its fields are arguments of
-// [New] and [EnsureWith].
+// Connection is a client made from a store's URL and the environment. Its fields are the
+// arguments for [New] and [EnsureWith].
 type Connection struct {
 	Client     *firestore.Client
 	Project    string
@@ -115,8 +118,7 @@ type Connection struct {
 }
 
 // Connect reads a URL and the environment as [Open] does, and returns the client. It sends
-// nothing to Firestore. An invalid URL is [kv.ErrInvalidOption], and missing credentials are
-// [kv.ErrPermission].
+// nothing to Firestore. The errors are those that Open returns before it sends a request.
 func Connect(ctx context.Context, url string) (*Connection, error) {
 	c, err := parseURL(url)
 	if err != nil {
@@ -183,8 +185,8 @@ func (c *Connection) AdminClient(ctx context.Context) (*admin.FirestoreAdminClie
 	return client, nil
 }
 
-// errNoClient returns the error of the SDK when it makes no client. It has not connected
-// yet, so the credentials are the reason.
+// errNoClient returns the error for a client that the SDK could not make. The SDK does not
+// connect while it makes a client, so the reason is the credentials.
 func errNoClient(err error) error {
 	return opError("open", &kv.Error{Kind: kv.ErrPermission, Err: err})
 }
@@ -202,7 +204,8 @@ func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
 }
 
 // Identity returns a text that is the same for all URLs of the collection in this
-// environment. See [provider.Connection]. All endpoints of Google have the same projects.
+// environment. See [provider.Connection]. All endpoints of Google count as one, because they
+// have the same projects.
 func (c *Connection) Identity() string {
 	endpoint := ""
 	if c.endpoint != nil && !trust.Below(c.endpoint.Host, "googleapis.com") {
@@ -225,7 +228,7 @@ func (c *Connection) open(ctx context.Context) (*kv.Store, error) {
 	return store.With(c.store...), nil
 }
 
-// parseURL reads a store's URL. The Connection has no client.
+// parseURL reads a store's URL. The Connection that it returns has no client yet.
 func parseURL(raw string) (*Connection, error) {
 	u, err := provider.ParseURL(name, urlForm, raw)
 	if err != nil {
@@ -265,12 +268,14 @@ func (c *Connection) emulator() bool { return c.endpoint != nil && c.endpoint.Sc
 const connections = 4
 
 // alive closes a connection that the network has dropped, within 40 seconds of a call.
-// Google's front ends accept pings this often. An emulator's server may not.
+// Google's front ends accept pings this often. The server of an emulator may not, so the
+// client of an emulator does not use alive.
 var alive = option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
 	Time: 30 * time.Second, Timeout: 10 * time.Second,
 }))
 
-// clientOptions returns the options of one client, which closes their connection.
+// clientOptions returns the options of one client. The options may contain a connection, which
+// the client closes.
 func (c *Connection) clientOptions() ([]option.ClientOption, error) {
 	opts := []option.ClientOption{alive, option.WithGRPCConnectionPool(connections)}
 	switch {
@@ -295,7 +300,7 @@ func hostPort(u *url.URL, port string) string {
 	return u.Host + ":" + port
 }
 
-// owner is the emulator's administrator.
+// owner has the credentials of an emulator's administrator.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

@@ -15,9 +15,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// failRead returns the error of a request whose last attempt ended with err.
+// failRead returns the error of a read whose last attempt failed with err.
 func (a *attempts) failRead(err error) *kv.Error {
-	if e, ok := err.(*kv.Error); ok { // about a document that was read
+	if e, ok := err.(*kv.Error); ok { // the error is about a document that was read
 		return &kv.Error{Kind: e.Kind, Err: e.Err}
 	}
 	c := code(err)
@@ -33,22 +33,22 @@ func (a *attempts) failRead(err error) *kv.Error {
 		e.Err = fmt.Errorf("%w: %w", attempt.ErrStoreTimeout, err)
 	default:
 		if c == codes.Canceled || c == codes.DeadlineExceeded {
-			e.Kind = nil // because of the caller, not the service
+			e.Kind = nil // the cause is the caller, not the service
 		}
 		e.Err = fmt.Errorf("%w: %w", why, err)
 	}
 	return e
 }
 
-// failWrite is failRead for a write.
+// failWrite is failRead for a write: it also sets MayHaveApplied.
 func (a *attempts) failWrite(err error) *kv.Error {
 	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied()
 	return e
 }
 
-// kindOf returns the sentinel of a code. The driver has checked before whether it means a
-// failed condition, which is not an error.
+// kindOf returns the sentinel that describes a code, or nil if none does. The caller has
+// already checked that the code does not mean a failed condition.
 func kindOf(c codes.Code) error {
 	switch c {
 	case codes.PermissionDenied, codes.Unauthenticated:
@@ -64,10 +64,10 @@ func kindOf(c codes.Code) error {
 	return nil
 }
 
-// passing reports whether the same request may succeed later: the connection was lost or
-// refused, a quota is used up, there is contention on the document, or the service or the
-// network failed, was slow, or sent an invalid response. The caller has checked its own
-// deadline before.
+// The function passing reports whether err may be temporary, so that the same request may
+// succeed later: the connection was lost or refused, a quota is used up, there is contention
+// on the document, or the service or the network failed, was slow, or sent an invalid
+// response. The caller must check first that its own deadline has not passed.
 func passing(err error) bool {
 	if _, ok := err.(*kv.Error); ok {
 		return false
@@ -80,8 +80,9 @@ func passing(err error) bool {
 	return false
 }
 
-// throttled reports whether the service refused a request, or one of its writes, because of
-// the rate. Firestore also reports too many writes to a range of documents as contention.
+// throttled reports whether the service refused a request, or one of its writes, because there
+// are too many. Firestore reports this as ResourceExhausted or, for too many writes to a range
+// of documents, as contention (Aborted).
 func throttled(err error) bool {
 	c := code(err)
 	return c == codes.ResourceExhausted || c == codes.Aborted
@@ -116,7 +117,7 @@ func conditionFailed(cond *pb.Precondition, err error) bool {
 	case *pb.Precondition_Exists:
 		return code(err) == codes.AlreadyExists
 	case *pb.Precondition_UpdateTime:
-		// Another update time, and no document.
+		// The codes for a different update time and for a missing document.
 		return code(err) == codes.FailedPrecondition || code(err) == codes.NotFound
 	}
 	return false
@@ -127,7 +128,7 @@ func code(err error) codes.Code {
 	s, ok := status.FromError(err)
 	switch {
 	case !ok:
-		return status.FromContextError(err).Code() // from an interceptor, for example
+		return status.FromContextError(err).Code() // err may be from an interceptor
 	case strings.Contains(s.Message(), "per-RPC creds failed"):
 		return tokenCode(s.Message())
 	case (s.Code() == codes.ResourceExhausted || s.Code() == codes.PermissionDenied) && grpcs.MatchString(s.Message()):
@@ -136,12 +137,12 @@ func code(err error) codes.Code {
 	return s.Code()
 }
 
-// grpcs matches the text of errors of gRPC, which are not from the service: a stream was
+// grpcs matches the text of errors that come from gRPC and not from the service: a stream was
 // reset, or a message is larger than the limit.
 var grpcs = regexp.MustCompile(`RST_STREAM|^grpc: (received )?message .*larger than max`)
 
-// tokenCode returns the code of a call that was not made because there is no access token.
-// gRPC has one code for all reasons, and keeps only their text.
+// tokenCode returns the code of a call that was not made because there was no access token.
+// gRPC has the same code for all causes of this, and keeps only the text of the cause.
 func tokenCode(text string) codes.Code {
 	switch {
 	case strings.HasSuffix(text, context.Canceled.Error()):
@@ -154,13 +155,13 @@ func tokenCode(text string) codes.Code {
 	return codes.Unauthenticated
 }
 
-// noToken matches the text of errors if the service for tokens cannot be reached or fails:
-// the text of url.Error and net.OpError and, for the statuses 429 and 5xx, of
+// noToken matches the text of errors that say that the service for tokens cannot be reached
+// or failed. The text is from url.Error, net.OpError or, for the statuses 429 and 5xx, from
 // cloud.google.com/go/auth and cloud.google.com/go/compute/metadata.
 var noToken = regexp.MustCompile(`(Get|Post|Put) "https?://[^"]*": |dial tcp|(cannot fetch token: |compute: Received )(429|5\d\d)\b`)
 
-// The errors of responses that the service cannot have sent. Their code is Unknown, so that
-// reads are [kv.ErrUnavailable] and writes [kv.ErrIndeterminate].
+// The errors of responses that the service cannot have sent. Their code is Unknown, so reads
+// return [kv.ErrUnavailable], and writes [kv.ErrIndeterminate].
 var (
 	errNoVersion = errors.New("the response is not from the service: it has no valid update time of the document")
 	errResults   = errors.New("the response is not from the service: it does not have one result for each write")
@@ -169,12 +170,15 @@ var (
 	errEndless   = errors.New("the response is not from the service: it is larger than any response to the request")
 )
 
-// errForeign says why a document is not skykv's. It contains no text of the document.
+// errForeign returns the error for a document with a field that shows that skykv did not write
+// it. The text what names the field, and the text want its correct form. The message contains
+// no text of the document.
 func errForeign(what, want string) error {
 	return errIncompatible("skykv did not write the document under this key: its %s is missing or of another type; want %s", what, want)
 }
 
-// errIncompatible returns the error of documents of another program or format.
+// errIncompatible returns the error for documents that another program wrote, or that have a
+// different format.
 func errIncompatible(format string, args ...any) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf(format, args...)}
 }
@@ -184,7 +188,7 @@ func errInvalid(op, format string, args ...any) error {
 	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
 }
 
-// opError completes the error of a function that is not an operation of a store.
+// opError sets Op and Provider in the error of a function that is not a method of the store.
 func opError(op string, err error) error {
 	e, ok := err.(*kv.Error)
 	if !ok {

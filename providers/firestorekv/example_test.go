@@ -28,12 +28,12 @@ func ExampleOpen() {
 	}
 }
 
-// A store over the program's own client, with its credentials and connections.
+// New uses the program's own client, with its credentials and connections.
 func ExampleNew() {
 	ctx := context.Background()
 	client, err := firestore.NewClient(ctx,
 		option.WithQuotaProject("my-billing-project"),
-		option.WithGRPCConnectionPool(4), // about 100 calls at a time on each
+		option.WithGRPCConnectionPool(4), // a connection takes about 100 calls at a time
 	)
 	if err != nil {
 		log.Fatal(err)
@@ -50,8 +50,8 @@ func ExampleNew() {
 	fmt.Println(string(entry.Value), err)
 }
 
-// Set up a collection with its layout document and its settings, once before it is used. The
-// settings may also be made later.
+// Set up a collection, with the layout document and the settings, once before it is used.
+// The settings may also be made later.
 func ExampleEnsureWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -71,7 +71,7 @@ func ExampleEnsureWith() {
 	}
 }
 
-// The same with a URL.
+// Set up the collection of a URL.
 func ExampleEnsure() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -80,7 +80,7 @@ func ExampleEnsure() {
 	}
 }
 
-// Prints what the collection of a URL needs and does not have yet.
+// Print every check of the collection of a URL, with its result.
 func ExampleInspect() {
 	for check := range firestorekv.Inspect(context.Background(), "firestore://my-project/kv") {
 		fmt.Println(check.Status, check.Name, check.Detail)

@@ -27,8 +27,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// fake is a Firestore of one collection in memory, with real gRPC on the loopback interface.
-// It can fail in ways that the emulator cannot.
+// fake is a Firestore service in memory, with real gRPC on the loopback interface. It can
+// fail in ways in which the emulator cannot.
 type fake struct {
 	pb.UnimplementedFirestoreServer
 
@@ -37,10 +37,12 @@ type fake struct {
 	clock int64                   // microseconds
 	calls []call
 
-	// The faults are called with the number of earlier calls of the method. refuse fails a
-	// call before it is carried out, and lose after; both may block. cut, if not negative,
-	// is the number of documents after which a stream ends, with cutWith or else errCut.
-	// status replaces the status of a write of a BatchWrite, which is then not carried out.
+	// These functions inject faults; n is the number of earlier calls of the method. refuse
+	// fails a call before it is carried out, and lose fails it after that. Both may block.
+	// cut returns the number of documents after which a stream ends, with the error cutWith,
+	// or errCut if that is nil. If the number is negative, the stream does not end early.
+	// status returns the status of a write of a BatchWrite. The write is carried out only if
+	// the status is OK.
 	refuse  func(ctx context.Context, method string, n int) error
 	lose    func(ctx context.Context, method string, n int) error
 	cut     func(method string, n int) int
@@ -52,7 +54,7 @@ type fake struct {
 	between func(ctx context.Context, docName string) error
 
 	open  atomic.Int32  // number of open streams
-	ended chan struct{} // has one element after a stream ended
+	ended chan struct{} // has an element after a stream has ended
 }
 
 // call is a request that a fake received.
@@ -68,7 +70,7 @@ const (
 	testCollection = "c"
 )
 
-// serve runs a server of gRPC until the test ends, and returns its address.
+// serve runs a gRPC server until the test ends, and returns the server's address.
 func serve(t testing.TB, register func(*grpc.Server)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -82,7 +84,7 @@ func serve(t testing.TB, register func(*grpc.Server)) string {
 	return listener.Addr().String()
 }
 
-// start runs f and returns its address.
+// start runs f until the test ends, and returns its address.
 func (f *fake) start(t testing.TB) string { return serve(t, f.register) }
 
 func (f *fake) register(s *grpc.Server) {
@@ -92,7 +94,7 @@ func (f *fake) register(s *grpc.Server) {
 	pb.RegisterFirestoreServer(s, f)
 }
 
-// connect returns a client for addr, like a program's.
+// connect returns a client for addr, as a program makes it.
 func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Client {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+addr, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
@@ -107,7 +109,7 @@ func connect(t testing.TB, addr string, opts ...grpc.DialOption) *firestore.Clie
 	return client
 }
 
-// newStore runs f and returns a store over it with short pauses between its attempts.
+// newStore runs f, and returns a store over it with short pauses between attempts.
 func newStore(t testing.TB, f *fake) *kv.Store {
 	t.Helper()
 	return storeAt(t, f.start(t))
@@ -123,7 +125,7 @@ func driverAt(t testing.TB, addr string) *driver {
 	return driverOver(t, connect(t, addr), &Options{Timeout: 30 * time.Second})
 }
 
-// driverOver returns a driver with short pauses between its attempts.
+// driverOver returns a driver with short pauses between attempts.
 func driverOver(t testing.TB, client *firestore.Client, opts *Options) *driver {
 	t.Helper()
 	d, err := newDriver("open", client, testProject, testCollection, opts)
@@ -134,7 +136,8 @@ func driverOver(t testing.TB, client *firestore.Client, opts *Options) *driver {
 	return d
 }
 
-// begin records a call, and fails it if refuse does.
+// begin records a call. It returns the number of earlier calls of the method, and the error
+// of refuse.
 func (f *fake) begin(ctx context.Context, method string, req proto.Message) (n int, err error) {
 	header, _ := metadata.FromIncomingContext(ctx)
 	f.mu.Lock()
@@ -189,7 +192,7 @@ func received[R proto.Message](f *fake) (reqs []R) {
 	return reqs
 }
 
-// put stores a document without a request.
+// put stores a document directly, without a request.
 func (f *fake) put(id string, fields map[string]*pb.Value) { f.putIn(testCollection, id, fields) }
 
 func (f *fake) putIn(collection, id string, fields map[string]*pb.Value) {
@@ -323,7 +326,7 @@ func (f *fake) stream() func() {
 	}
 }
 
-// cutAt returns the number of documents after which a stream ends early, -1 for never.
+// cutAt returns the number of documents after which a stream ends early, or -1 for never.
 func (f *fake) cutAt(method string, n int) int {
 	if f.cut == nil {
 		return -1
@@ -415,7 +418,7 @@ func (f *fake) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQuerySer
 	return nil
 }
 
-// shortServer sends almost empty responses to every request.
+// shortServer sends almost empty responses to writes, and to reads of documents by name.
 type shortServer struct {
 	pb.UnimplementedFirestoreServer
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// onCall returns a fault for the n-th call of a method.
+// onCall returns a fault for the call of a method that follows n earlier calls.
 func onCall(method string, n int, err error) func(context.Context, string, int) error {
 	return func(_ context.Context, m string, i int) error {
 		if m == method && i == n {
@@ -33,7 +33,7 @@ func onCall(method string, n int, err error) func(context.Context, string, int) 
 	}
 }
 
-// always returns a fault for every call of a method.
+// always(method, err) is a fault that fails every call of the method with err.
 func always(method string, err error) func(context.Context, string, int) error {
 	return func(_ context.Context, m string, _ int) error {
 		if m == method {
@@ -57,7 +57,8 @@ func TestLostResponseOfPutIfNotExists(t *testing.T) {
 	}
 }
 
-// TestReadAfterFailedConditionFails: the error still says whether the write may have been applied.
+// TestReadAfterFailedConditionFails: if the read after a failed condition fails, the error says
+// whether the write may have been applied.
 func TestReadAfterFailedConditionFails(t *testing.T) {
 	t.Parallel()
 	denied := always("BatchGetDocuments", status.Error(codes.PermissionDenied, "denied"))
@@ -81,7 +82,8 @@ func TestReadAfterFailedConditionFails(t *testing.T) {
 	}
 }
 
-// TestLostResponseThenForeign: another program's document replaces the own one.
+// TestLostResponseThenForeign: after a lost response, another program replaces the document
+// that the put has stored.
 func TestLostResponseThenForeign(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -130,7 +132,7 @@ func TestCodes(t *testing.T) {
 			d := driverAt(t, f.start(t))
 			s := kv.New(d)
 			f.refuse = func(context.Context, string, int) error { return status.Error(test.code, "told to") }
-			ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // the store's timeout would end an attempt
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // without a deadline, the store's timeout could end an attempt
 			defer cancel()
 			attempts := 1
 			if test.retried {
@@ -173,7 +175,7 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// TestLostThenDenied: a refusal says nothing about the attempts before it.
+// TestLostThenDenied: the refusal of an attempt says nothing about earlier attempts.
 func TestLostThenDenied(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -186,8 +188,8 @@ func TestLostThenDenied(t *testing.T) {
 	}
 }
 
-// nobody is an address without a server: no program gets this port by chance, unlike the port
-// of a closed listener.
+// nobody is an address without a server. Unlike the port of a closed listener, this port is
+// never assigned to a program by chance.
 const nobody = "127.0.0.1:1"
 
 func TestUnreachable(t *testing.T) {
@@ -222,7 +224,8 @@ func hang(ctx context.Context, _ string, _ int) error {
 	return status.FromContextError(ctx.Err()).Err()
 }
 
-// TestHangingServer uses the caller's deadline, the store's and a cancellation.
+// TestHangingServer: a call to a server that hangs ends at the caller's deadline, at the
+// store's timeout, or when the caller cancels it.
 func TestHangingServer(t *testing.T) {
 	t.Parallel()
 	const wait = 500 * time.Millisecond
@@ -289,7 +292,7 @@ func TestHangingServer(t *testing.T) {
 				t.Parallel()
 				f := &fake{}
 				d := driverAt(t, f.start(t))
-				if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); err != nil { // connects
+				if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); err != nil { // makes the client connect
 					t.Fatal(err)
 				}
 				f.reset()
@@ -319,7 +322,8 @@ func TestHangingServer(t *testing.T) {
 	}
 }
 
-// tokens are credentials of a client that are not available for some calls once fetch is set.
+// tokens are the credentials of a client. Once fetch is set, each request of the client first
+// calls fetch, and fails if fetch returns an error. n is 1 for the first of these requests.
 type tokens struct {
 	fetch func(ctx context.Context, n int32) error
 	calls atomic.Int32
@@ -334,8 +338,8 @@ func (c *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 
 func (*tokens) RequireTransportSecurity() bool { return false }
 
-// TestNoToken: the service for access tokens cannot be reached, or refuses. The texts are from
-// the auth library.
+// TestNoToken: the service for access tokens cannot be reached, or refuses to issue a token. The
+// texts of the errors are copied from the auth library.
 func TestNoToken(t *testing.T) {
 	t.Parallel()
 	hang := func(ctx context.Context, _ int32) error {
@@ -346,7 +350,7 @@ func TestNoToken(t *testing.T) {
 		return func(context.Context, int32) error { return errors.New(text) }
 	}
 	const wait = 200 * time.Millisecond
-	var cancel context.CancelFunc // the caller's
+	var cancel context.CancelFunc // of the caller's context
 	tests := []struct {
 		name     string
 		fetch    func(context.Context, int32) error
@@ -388,7 +392,7 @@ func TestNoToken(t *testing.T) {
 			f := &fake{}
 			creds := new(tokens)
 			d := driverOver(t, connect(t, f.start(t), grpc.WithPerRPCCredentials(creds)), nil)
-			if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); err != nil { // connects
+			if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); err != nil { // makes the client connect
 				t.Fatal(err)
 			}
 			creds.fetch, d.timeout = test.fetch, test.timeout
@@ -411,8 +415,9 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
-// TestServiceSeesDeadlineFirst: the service knows the deadline, and may cancel a request before
-// the timer of the caller's context runs. If there is time left, it has other reasons.
+// TestServiceSeesDeadlineFirst: the service knows the caller's deadline, and may cancel a
+// request before the timer of the caller's context runs. If the service cancels a request before
+// the deadline, the deadline is not the reason.
 func TestServiceSeesDeadlineFirst(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -436,7 +441,7 @@ func TestServiceSeesDeadlineFirst(t *testing.T) {
 	}
 }
 
-// TestDeadlineLeavesNoTime: no attempt begins that could not end in time.
+// TestDeadlineLeavesNoTime: a call ends at once if its next pause would end after the deadline.
 func TestDeadlineLeavesNoTime(t *testing.T) {
 	t.Parallel()
 	f := &fake{refuse: always("Commit", status.Error(codes.ResourceExhausted, "quota"))}
@@ -453,7 +458,7 @@ func TestDeadlineLeavesNoTime(t *testing.T) {
 	}
 }
 
-// keysOf scans and returns the keys, and the errors.
+// keysOf scans, and returns the keys and the errors of the entries.
 func keysOf(ctx context.Context, s *kv.Store, prefix string, opts ...kv.ScanOption) (keys []string, errs []error) {
 	for entry, err := range s.Scan(ctx, prefix, opts...) {
 		if err != nil {
@@ -478,7 +483,7 @@ func fill(t *testing.T, s *kv.Store, n int) (keys []string) {
 	return keys
 }
 
-// TestScanResumes ends every query early, after some documents.
+// TestScanResumes: a scan goes on after queries that end early, after some documents.
 func TestScanResumes(t *testing.T) {
 	t.Parallel()
 	tooOld := status.Error(codes.FailedPrecondition, "The requested snapshot version is too old.")
@@ -505,7 +510,7 @@ func TestScanResumes(t *testing.T) {
 	}
 }
 
-// TestScanGivesUp: interruptions without progress are counted.
+// TestScanGivesUp: a scan ends after too many interruptions without progress.
 func TestScanGivesUp(t *testing.T) {
 	t.Parallel()
 	f := &fake{cut: func(_ string, n int) int {
@@ -532,8 +537,8 @@ func TestScanGivesUp(t *testing.T) {
 	}
 }
 
-// TestScanStops: the end of the loop ends the query. The size of queries grows only if the loop
-// goes on.
+// TestScanStops: the end of the loop ends the query. The queries become larger only while the
+// loop goes on.
 func TestScanStops(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -556,7 +561,7 @@ func TestScanStops(t *testing.T) {
 	}
 }
 
-// TestScanMeetsExpired: a sequence of expired records does not cost a query each.
+// TestScanMeetsExpired: a sequence of expired records does not cost one query for each record.
 func TestScanMeetsExpired(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -581,7 +586,8 @@ func TestScanMeetsExpired(t *testing.T) {
 	}
 }
 
-// TestScanOutlivesTimeout: the timeout is for the service, not for the loop's body.
+// TestScanOutlivesTimeout: the store's timeout limits the requests of a scan, not the time that
+// the loop's body takes.
 func TestScanOutlivesTimeout(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -602,8 +608,8 @@ func TestScanOutlivesTimeout(t *testing.T) {
 	}
 }
 
-// TestScanTimeoutIncludesRetries: the service responds to every attempt, but too late for many
-// attempts.
+// TestScanTimeoutIncludesRetries: the store's timeout also limits all retries together. The
+// service responds to every attempt, but slowly.
 func TestScanTimeoutIncludesRetries(t *testing.T) {
 	t.Parallel()
 	const timeout = 300 * time.Millisecond
@@ -625,7 +631,7 @@ func TestScanTimeoutIncludesRetries(t *testing.T) {
 	}
 }
 
-// TestGetManyResumes ends every response early, after some documents.
+// TestGetManyResumes: after a response that ends early, GetMany requests only the rest again.
 func TestGetManyResumes(t *testing.T) {
 	t.Parallel()
 	f := &fake{cut: func(_ string, n int) int { return 30 }}
@@ -640,7 +646,7 @@ func TestGetManyResumes(t *testing.T) {
 	for _, req := range received[*pb.BatchGetDocumentsRequest](f) {
 		asked += len(req.GetDocuments())
 	}
-	// 100 + 70 + 40 + 10, twice, and 51 + 21 for the last group.
+	// The groups have 100, 100 and 51 keys, and each response has at most 30 documents.
 	if asked != 2*(100+70+40+10)+51+21 {
 		t.Errorf("rule: after an interrupted response, only the rest is requested again; %d documents were", asked)
 	}
@@ -682,7 +688,7 @@ func TestWriteManyByStatus(t *testing.T) {
 	for _, key := range []string{"fine", "denied", "throttled", "broken", "once", "lost-then-denied"} {
 		items = append(items, kv.Item{Key: key})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // the store's timeout would end an attempt
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // without a deadline, the store's timeout could end an attempt
 	defer cancel()
 	_, err := s.PutMany(ctx, items)
 	batch, ok := errors.AsType[*kv.BatchError](err)
@@ -719,7 +725,7 @@ func TestWriteManyByStatus(t *testing.T) {
 	}
 }
 
-// TestWriteManyLostResponse: the whole group is sent again.
+// TestWriteManyLostResponse: after a lost response, the whole group is sent again.
 func TestWriteManyLostResponse(t *testing.T) {
 	t.Parallel()
 	f := &fake{lose: onCall("BatchWrite", 0, errLost)}
@@ -736,7 +742,7 @@ func TestWriteManyLostResponse(t *testing.T) {
 	}
 }
 
-// TestShortResponses: responses that are not complete.
+// TestShortResponses: an incomplete response is not a success.
 func TestShortResponses(t *testing.T) {
 	t.Parallel()
 	s := storeAt(t, newShortServer(t))
@@ -755,7 +761,8 @@ func TestShortResponses(t *testing.T) {
 	}
 }
 
-// TestRefused: some of gRPC's own errors look like errors of the service.
+// TestRefused: refused recognises the errors of gRPC itself that look like errors of the
+// service.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -777,7 +784,7 @@ func TestRefused(t *testing.T) {
 }
 
 // TestCallOptionsAreKept: the call options of a program's client also apply to skykv's calls,
-// except retries.
+// except retries, timeouts and the greatest size of a received message.
 func TestCallOptionsAreKept(t *testing.T) {
 	t.Parallel()
 	f := &fake{refuse: onCall("Commit", 0, status.Error(codes.Unavailable, "once"))}

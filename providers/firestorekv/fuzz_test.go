@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: no document makes the decoder panic, and a document that skykv did not write is
-// ErrIncompatible. The input is a document on the wire.
+// The rule: no document makes the decoder panic. For a document that skykv did not write,
+// the error is ErrIncompatible. The input is an encoded document.
 func FuzzDecode(f *testing.F) {
 	l := testLayout(1)
 	for _, rec := range []kv.Record{
@@ -32,7 +32,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		if len(wire) < 1<<20 { // the engine mutates whole inputs
+		if len(wire) < 1<<20 { // the fuzzing engine copies whole inputs, so large ones would be slow
 			f.Add(wire)
 		}
 	}
@@ -41,7 +41,7 @@ func FuzzDecode(f *testing.F) {
 		if proto.Unmarshal(wire, &doc) != nil {
 			return
 		}
-		key := "key" // a read knows the key, and does not use the name
+		key := "key" // a read of one key does not use the document's name
 		for _, withValue := range []bool{true, false} {
 			if names := namesOf(l.query(kv.ScanRequest{From: "-", To: "~"})); names.take(doc.GetName()) {
 				found, _ := l.scanned(&doc, withValue)
@@ -68,8 +68,9 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// The rule: no document of a shared collection makes the decoder panic. If others write
-// skykv's fields, this changes only the token and the predecessors.
+// The rule: no document of a shared collection makes the decoder panic. If another program has
+// written skykv's own fields, they affect only the token and the predecessors of the decoded
+// record.
 func FuzzDecodeShared(f *testing.F) {
 	l := testAlienLayout()
 	for _, rec := range []kv.Record{
@@ -112,8 +113,8 @@ func FuzzDecodeShared(f *testing.F) {
 	})
 }
 
-// The rule: keys and names of documents are one to one, and in the same order in a shard. A
-// read returns a record as it was stored.
+// The rule: every key has its own document name, and in a shard the names are in the order
+// of the keys. A read returns a record as it was stored.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000))
 	f.Add(".", "..", []byte{}, int64(0))
@@ -144,7 +145,7 @@ func checkRecord(t *testing.T, l *layout, key, other string, value []byte, expir
 	}
 }
 
-// The rule: a native version has one text, from which the same update time is read.
+// The rule: a text that can be parsed as a native version is the only text of its update time.
 func FuzzVersion(f *testing.F) {
 	f.Add("1700000000000000")
 	f.Add("-1")

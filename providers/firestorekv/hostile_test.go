@@ -13,7 +13,7 @@ import (
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	_ "google.golang.org/grpc/encoding/gzip" // a program may link it
+	_ "google.golang.org/grpc/encoding/gzip" // gRPC decompresses responses in programs that link it
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -21,7 +21,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// hostile is a Firestore whose functions make the responses.
+// hostile is a Firestore service that responds as its functions say.
 type hostile struct {
 	pb.UnimplementedFirestoreServer
 	get    func(*pb.BatchGetDocumentsRequest, grpc.ServerStreamingServer[pb.BatchGetDocumentsResponse]) error
@@ -62,7 +62,7 @@ func (h *hostile) driverWith(t testing.TB, opts *Options) *driver {
 	return driverOver(t, connect(t, addr), opts)
 }
 
-// documentOf returns the stored document of a key.
+// documentOf returns a document as skykv stores it for a key.
 func documentOf(key string) *pb.Document {
 	doc := testLayout(1).encode(kv.Record{Key: key, Value: []byte("value"), Token: testToken}, testNow).Update
 	doc.UpdateTime = timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
@@ -82,7 +82,7 @@ func updated(at *timestamppb.Timestamp) *pb.Document {
 	return doc
 }
 
-// falseDocuments are responses that cannot be right, to a request for the document of key "a".
+// falseDocuments has documents that cannot be right in the response to a request for key "a".
 var falseDocuments = map[string]*pb.Document{
 	"an empty document":               {},
 	"the document of another key":     documentOf("b"),
@@ -114,7 +114,7 @@ func missing(docName string) *pb.BatchGetDocumentsResponse {
 	return &pb.BatchGetDocumentsResponse{Result: &pb.BatchGetDocumentsResponse_Missing{Missing: docName}}
 }
 
-// answers sends these messages.
+// answers returns a function that responds with these messages.
 func answers[M any, R any](messages ...*M) func(R, grpc.ServerStreamingServer[M]) error {
 	return func(_ R, stream grpc.ServerStreamingServer[M]) error {
 		for _, m := range messages {
@@ -126,7 +126,8 @@ func answers[M any, R any](messages ...*M) func(R, grpc.ServerStreamingServer[M]
 	}
 }
 
-// endless sends a message until the client ends the stream.
+// endless returns a function that sends a message again and again until the client ends the
+// stream.
 func endless[M any, R any](message *M) func(R, grpc.ServerStreamingServer[M]) error {
 	return func(_ R, stream grpc.ServerStreamingServer[M]) error {
 		for {
@@ -137,8 +138,8 @@ func endless[M any, R any](message *M) func(R, grpc.ServerStreamingServer[M]) er
 	}
 }
 
-// TestFalseAnswersToReads: a response that the service cannot have sent is ErrUnavailable,
-// soon, and never a missing entry.
+// TestFalseAnswersToReads: after a response that the service cannot have sent, a read soon
+// returns ErrUnavailable. It never reports a missing entry.
 func TestFalseAnswersToReads(t *testing.T) {
 	t.Parallel()
 	cases := map[string]gets{
@@ -179,9 +180,9 @@ func TestFalseAnswersToReads(t *testing.T) {
 	}
 }
 
-// TestFalseAnswersInLayoutAlien: a document with another ID is not a valid response, and a
-// document that is not an entry of the layout is ErrIncompatible. Scans skip IDs that are not
-// keys.
+// TestFalseAnswersInLayoutAlien: a document with a different ID is not a valid response. For a
+// document that is not an entry of the layout, the error is ErrIncompatible. Scans skip IDs
+// that are not keys.
 func TestFalseAnswersInLayoutAlien(t *testing.T) {
 	t.Parallel()
 	at := timestamppb.New(time.UnixMicro(1_700_000_000_000_000))
@@ -197,7 +198,7 @@ func TestFalseAnswersInLayoutAlien(t *testing.T) {
 	for name, test := range map[string]struct {
 		doc  *pb.Document
 		get  error // of a Get of key "a"
-		scan error // of a scan, for the key or at its end
+		scan error // the last error of a scan
 		keys string
 	}{
 		"the entry":                      {doc("a", nil), nil, nil, "a"},
@@ -237,17 +238,18 @@ func TestFalseAnswersInLayoutAlien(t *testing.T) {
 	}
 }
 
-// compressed sends a message with gzip.
+// compressed returns a function that sends a message compressed with gzip.
 func compressed(message *pb.BatchGetDocumentsResponse) gets {
 	return func(_ *pb.BatchGetDocumentsRequest, stream grpc.ServerStreamingServer[pb.BatchGetDocumentsResponse]) error {
 		if err := grpc.SetSendCompressor(stream.Context(), "gzip"); err != nil {
-			panic(err) // without it, the test could not fail
+			panic(err) // without compression, the test could not fail
 		}
 		return stream.Send(message)
 	}
 }
 
-// TestStreamsThatGoOn: a stream may go on after the response is complete.
+// TestStreamsThatGoOn: if a stream goes on after the response is complete, the read succeeds
+// and ends the stream.
 func TestStreamsThatGoOn(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 10)
@@ -269,7 +271,8 @@ func TestStreamsThatGoOn(t *testing.T) {
 	soon(t, ended, "a stream that goes on is ended")
 }
 
-// TestFalseAnswersOfBatches: keys without a result in a false response are requested again.
+// TestFalseAnswersOfBatches: after a false response, the keys without a result are requested
+// again.
 func TestFalseAnswersOfBatches(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]*pb.BatchGetDocumentsResponse{
@@ -300,7 +303,8 @@ func TestFalseAnswersOfBatches(t *testing.T) {
 
 type queries = func(*pb.RunQueryRequest, grpc.ServerStreamingServer[pb.RunQueryResponse]) error
 
-// TestFalseAnswersToScans: a scan refuses documents out of its range or order, and ends.
+// TestFalseAnswersToScans: a scan ends with an error if a document is not in its range or
+// order.
 func TestFalseAnswersToScans(t *testing.T) {
 	t.Parallel()
 	docs := func(docs ...*pb.Document) queries {
@@ -329,7 +333,7 @@ func TestFalseAnswersToScans(t *testing.T) {
 		"endless keys":                 {endlessKeys, ""},
 	}
 	for name, doc := range falseDocuments {
-		if name != "the document of another key" { // a scan may find it
+		if name != "the document of another key" { // a scan may find the document of key "b"
 			cases[name] = struct {
 				query queries
 				keys  string
@@ -342,7 +346,7 @@ func TestFalseAnswersToScans(t *testing.T) {
 			h := &hostile{query: c.query}
 			keys, errs := keysOf(t.Context(), kv.New(h.driver(t, 1)), "")
 			if name == "endless keys" {
-				keys = nil // there may be a page of keys or more
+				keys = nil // the scan may have yielded a page of keys or more
 			}
 			if len(errs) != 1 || !errors.Is(errs[0], kv.ErrUnavailable) || strings.Join(keys, " ") != c.keys {
 				t.Errorf("rule: a scan whose response cannot be right ends with ErrUnavailable; got %q, %v", keys, errs)
@@ -354,10 +358,10 @@ func TestFalseAnswersToScans(t *testing.T) {
 	}
 }
 
-// endlessKeys sends more documents than the limit, all in order.
+// endlessKeys sends documents in order without end, regardless of the query's limit.
 func endlessKeys(req *pb.RunQueryRequest, stream grpc.ServerStreamingServer[pb.RunQueryResponse]) error {
 	start := req.GetStructuredQuery().GetStartAt()
-	if !start.GetBefore() { // the second page, with earlier keys
+	if !start.GetBefore() { // the second page has a key that is before its range
 		return answers[pb.RunQueryResponse, *pb.RunQueryRequest](&pb.RunQueryResponse{Document: documentOf("0")})(req, stream)
 	}
 	for i := 0; ; i++ {
@@ -367,7 +371,7 @@ func endlessKeys(req *pb.RunQueryRequest, stream grpc.ServerStreamingServer[pb.R
 	}
 }
 
-// TestPagesHaveALimit: no page has more documents than requested.
+// TestPagesHaveALimit: a page has at most as many documents as were requested.
 func TestPagesHaveALimit(t *testing.T) {
 	t.Parallel()
 	h := &hostile{query: endlessKeys}
@@ -380,8 +384,8 @@ func TestPagesHaveALimit(t *testing.T) {
 	}
 }
 
-// TestMisplacedDocuments: scans skip names that are not keys. A key in the wrong shard is an
-// error for that key.
+// TestMisplacedDocuments: scans skip names that are not keys. For a key in the wrong shard,
+// they return an error.
 func TestMisplacedDocuments(t *testing.T) {
 	t.Parallel()
 	const shards = 2
@@ -404,7 +408,7 @@ func TestMisplacedDocuments(t *testing.T) {
 	}
 }
 
-// TestFalseAnswersToWrites: a write is done only if its result says so.
+// TestFalseAnswersToWrites: a write succeeds only if its result says so.
 func TestFalseAnswersToWrites(t *testing.T) {
 	t.Parallel()
 	good := &pb.WriteResult{UpdateTime: timestamppb.New(time.UnixMicro(1))}
@@ -416,7 +420,7 @@ func TestFalseAnswersToWrites(t *testing.T) {
 		"time before all":  {{UpdateTime: &timestamppb.Timestamp{Seconds: -5}}},
 		"an illegal time":  {{UpdateTime: &timestamppb.Timestamp{Seconds: 5, Nanos: -1}}},
 		"time after all":   {{UpdateTime: &timestamppb.Timestamp{Seconds: 1 << 60}}},
-		"a status is gone": {good}, // of a batch
+		"a status is gone": {good}, // only the response to a batch has statuses
 		"a status more":    {good},
 	}
 	for name, results := range results {
@@ -438,7 +442,7 @@ func TestFalseAnswersToWrites(t *testing.T) {
 		ofPut := len(results) == 1 && !ofBatch
 		check := func(op string, err error, isPut, isBatch bool) {
 			t.Helper()
-			if ofPut && !isPut || ofBatch && !isBatch { // a deletion has no time
+			if ofPut && !isPut || ofBatch && !isBatch { // a deletion has no update time, and a single write has no status
 				if err != nil {
 					t.Errorf("%s, %s: %v", name, op, err)
 				}
@@ -458,7 +462,7 @@ func TestFalseAnswersToWrites(t *testing.T) {
 	}
 }
 
-// cutOff ends the running attempts, like their timers.
+// cutOff ends the running attempts, as their timers would.
 func cutOff(d *driver) {
 	d.underWay.mu.Lock()
 	defer d.underWay.mu.Unlock()
@@ -473,8 +477,8 @@ func cutOff(d *driver) {
 	}
 }
 
-// TestLateAnswers: an attempt that hangs is cut off, and the call makes another one. The first
-// may have been applied.
+// TestLateAnswers: an attempt that hangs is cut off, and the call makes another one. The
+// attempt that was cut off may have been applied.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	ops := map[string]func(context.Context, *kv.Store, kv.Version) error{
@@ -518,7 +522,7 @@ func TestLateAnswers(t *testing.T) {
 					return hang(ctx, method, n)
 				}
 				f.refuse, f.lose = late, nil
-				if !strings.HasPrefix(op, "Get") && op != "Scan" { // it is carried out before it hangs
+				if !strings.HasPrefix(op, "Get") && op != "Scan" { // a write is carried out before it hangs
 					f.refuse, f.lose = nil, late
 				}
 				if always {
@@ -552,7 +556,8 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// TestAttemptsHaveALimit: the limit is a third of the remaining time, at least a second.
+// TestAttemptsHaveALimit: the limit of an attempt is a third of the remaining time, but at
+// least a second.
 func TestAttemptsHaveALimit(t *testing.T) {
 	t.Parallel()
 	f := &fake{refuse: func(ctx context.Context, method string, n int) error {
@@ -582,7 +587,8 @@ func TestAttemptsHaveALimit(t *testing.T) {
 	}
 }
 
-// TestProjectNumber: Firestore accepts a project's number, and its responses have the ID.
+// TestProjectNumber: New refuses a project's number. Firestore accepts it, but responds with
+// the ID.
 func TestProjectNumber(t *testing.T) {
 	t.Parallel()
 	for _, exists := range []bool{false, true} {

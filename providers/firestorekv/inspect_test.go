@@ -20,8 +20,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// serveDatabase runs a database with its settings, which responds to HTTP requests like the
-// service, and returns the URL of a store in it.
+// serveDatabase runs a service with a database and its settings, and returns the URL of a
+// store in that database. Like Firestore, the service also responds to HTTP requests.
 func serveDatabase(t *testing.T, docs *fake, settings *fakeAdmin) string {
 	t.Helper()
 	calls := grpc.NewServer()
@@ -136,13 +136,14 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestInspectLayoutAlien: there is no layout document, so a document shows the layout.
+// TestInspectLayoutAlien: layout alien has no layout document, so an entry shows the
+// layout.
 func TestInspectLayoutAlien(t *testing.T) {
 	t.Parallel()
 	checks := []string{"ok reachable", "ok clock", "ok credentials", "ok database", "ok fields"}
 	for name, test := range map[string]struct {
 		docs map[string]map[string]*pb.Value
-		want []string // with layout alien, with layout skykv
+		want []string // the last check with layout alien, and with layout skykv
 	}{
 		"empty":             {nil, []string{"ok layout layout alien, which has no record: the collection is empty", "warn layout no layout record"}},
 		"an entry":          {docsOf("a", theirFields), []string{"ok layout layout alien, which has no record: a document shows it", "fail layout want layout=alien"}},
@@ -168,7 +169,8 @@ func TestInspectLayoutAlien(t *testing.T) {
 	wantChecks(t, storeURL, append(checks, "ok layout", "warn records 4 of the first 6 documents are not skykv's")...)
 }
 
-// TestInspectCountsForeignDocuments: scans skip some of them without an error.
+// TestInspectCountsForeignDocuments: Inspect counts the documents that no store finds by
+// their keys, even those that scans skip without an error.
 func TestInspectCountsForeignDocuments(t *testing.T) {
 	t.Parallel()
 	docs := new(fake)
@@ -188,10 +190,10 @@ func TestInspectCountsForeignDocuments(t *testing.T) {
 	docs.put("00no key", l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
 	docs.put(fmt.Sprintf("%02xmisplaced", 1-l.shard("misplaced")), l.encode(kv.Record{Key: "x", Token: testToken}, testNow).Update.GetFields())
 	docs.put("01", nil)
-	docs.put("other", nil) // no query finds it
+	docs.put("other", nil) // the query does not find this document
 	wantChecks(t, storeURL, append(checks, "warn records 4 of the first 7 documents are not skykv's")...)
 	many := strings.Replace(strings.Replace(storeURL, "/c?", "/d?", 1), "shards=2", "shards=256", 1)
-	docs.putIn("d", "1", nil) // shorter than the digits of a shard
+	docs.putIn("d", "1", nil) // the ID is shorter than the digits of a shard
 	docs.putIn("d", layoutID, testLayout(256).record().GetFields())
 	checks[len(checks)-1] = "ok layout 256 shards"
 	wantChecks(t, many, append(checks, "warn records 1 of the first 1 documents are not skykv's")...)
@@ -241,7 +243,7 @@ func TestInspectWithoutService(t *testing.T) {
 	wantChecks(t, "firestore://p/kv?endpoint=http://"+nobody, "fail reachable refused")
 }
 
-// TestAddress: the address is the one to which the client's requests go.
+// TestAddress: address returns the URL to which the client sends its requests.
 func TestAddress(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
 	t.Setenv(trust.EnvHosts, "firestore.example.com")
@@ -272,8 +274,9 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// wantChecks compares the checks of Inspect with lines of a status, a name and words of the
-// detail. A check must have a fix if it is a warning or a failure, and only then.
+// wantChecks compares the checks of Inspect with lines. A line has a status, a name and
+// words of the detail. A check must have a fix if it is a warning or a failure, and only
+// then.
 func wantChecks(t *testing.T, storeURL string, lines ...string) {
 	t.Helper()
 	var checks []provider.Check

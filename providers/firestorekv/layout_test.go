@@ -40,7 +40,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if _, has := doc.GetFields()["p"]; has != (rec.Predecessors != "") {
 			t.Errorf("rule: the predecessors are absent when there are none; the fields of %q are %v", rec.Key, doc.GetFields())
 		}
-		// As Firestore does: over the wire, with an update time.
+		// Do as Firestore does: encode and decode the document, and add an update time.
 		wire, err := proto.Marshal(doc)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestDocumentIDs(t *testing.T) {
 	}
 }
 
-// TestQueries: a scan requests a range of one shard.
+// TestQueries: the query of a scan is for a range of keys in one shard.
 func TestQueries(t *testing.T) {
 	t.Parallel()
 	l := testLayout(16)
@@ -120,7 +120,7 @@ func TestWrites(t *testing.T) {
 		{Kind: 0, Record: rec},
 		{Kind: kv.KindTouch, Record: rec},
 		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondAbsent}},
-		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}}, // it reads first
+		{Kind: kv.KindTouch, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}}, // the driver only reads: see touchesLive
 		{Kind: kv.KindCheck, Record: rec},
 		{Kind: kv.KindCheck, Record: rec, Condition: kv.Condition{Kind: kv.CondLive}},
 		{Kind: kv.KindCheck + 1, Record: rec},
@@ -135,7 +135,7 @@ func TestWrites(t *testing.T) {
 	}
 }
 
-// TestLayoutDocument has the contents of layout documents, right and wrong.
+// TestLayoutDocument has valid and invalid layout documents.
 func TestLayoutDocument(t *testing.T) {
 	t.Parallel()
 	l := testLayout(16)

@@ -10,7 +10,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The fake's values share their memory.
+// The values in the fake share their memory, so the test measures only the store's
+// memory.
 func TestMemoryOfScan(t *testing.T) {
 	f := new(fake)
 	store := newStore(t, f).With(kv.MaxValue(kv.MaxLargeValueLen))

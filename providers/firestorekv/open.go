@@ -20,7 +20,7 @@ const (
 	// DefaultShards is the default number of shards of a collection.
 	DefaultShards = 1
 
-	// MaxShards is the greatest number of shards: a scan reads all of them at once.
+	// MaxShards is the greatest number of shards. A scan reads all shards at once.
 	MaxShards = 256
 
 	defaultDatabase = "(default)"
@@ -35,14 +35,14 @@ type Options struct {
 	// Layout says how the entries are stored in the collection. It is fixed when the
 	// collection is first used. With the zero Layout, New opens a collection that already
 	// has [provider.LayoutSkykv], and EnsureWith sets up that layout. With
-	// [provider.LayoutAlien] the collection is shared with the reference platform's
-	// programs.
+	// [provider.LayoutAlien] programs of the Alien platform share the collection: see
+	// docs/alien.md.
 	Layout provider.Layout
 
-	// Shards is the number of ranges of documents over which the keys are spread, from 1
-	// to [MaxShards]. Zero means [DefaultShards]. It is fixed when the collection is first
-	// used. The package comment says when several shards are worth their cost. In
-	// [provider.LayoutAlien] there is one.
+	// Shards is the number of ranges of documents over which the keys are spread, from 1 to
+	// [MaxShards]. Zero means [DefaultShards]. It is fixed when the collection is first
+	// used. The package comment says when several shards are worth their cost. With
+	// [provider.LayoutAlien] the number is 1.
 	Shards int
 
 	// Timeout ends calls whose context has no deadline, with an error that matches
@@ -50,23 +50,24 @@ type Options struct {
 	// including its retries. Every batch ends after this time without any progress. Zero
 	// means one minute. EnsureWith does not use it for the settings.
 	//
-	// An attempt takes at most a third of the remaining time, at least 1 s and at most
-	// 10 s, and three times that in batches and scans.
+	// An attempt at a request may take a third of the remaining time, at least 1 s and at
+	// most 10 s. Attempts at batches and pages may take three times as long. An attempt
+	// that takes longer is cut off, and skykv makes another one.
 	Timeout time.Duration
 }
 
-// New returns a store over a root collection, through the program's own client, which stays
-// open when the store is closed. The client must be from apiv1.NewClient, which uses gRPC.
-// Nil options mean the defaults.
+// New returns a store over a root collection. The store uses the program's own client, and
+// does not close it. The client must be from apiv1.NewClient, which uses gRPC. Nil options
+// mean the defaults.
 //
 // New reads the collection's layout document and, if there is none, the first document of
 // the collection. If the options name [provider.LayoutSkykv], New creates the layout
 // document in an empty collection. Besides context errors it returns
 //   - [kv.ErrInvalidOption] for an invalid client, ID or option,
-//   - [kv.ErrNotProvisioned] if the database does not exist, or if the collection is empty
-//     and the options name no layout,
-//   - [kv.ErrIncompatible] if the collection has another layout, another number of shards
-//     or another format, or documents of another program,
+//   - [kv.ErrNotProvisioned] if the database does not exist or is in Datastore mode, or if
+//     the collection is empty and the options name no layout,
+//   - [kv.ErrIncompatible] if the collection has a different layout, number of shards or
+//     format, or documents of another program,
 //   - [kv.ErrPermission] if the service refuses the credentials, the read or the creation
 //     of the layout document,
 //   - [kv.ErrThrottled] and [kv.ErrUnavailable] as all operations do.
@@ -86,7 +87,7 @@ func (d *driver) open(ctx context.Context) (*kv.Store, error) {
 	return kv.New(d), nil
 }
 
-// newDriver checks its arguments, without any I/O.
+// newDriver checks its arguments and returns a driver. It does no I/O.
 func newDriver(op string, client *firestore.Client, project, collection string, opts *Options) (*driver, error) {
 	var o Options
 	if opts != nil {
@@ -122,7 +123,8 @@ func newDriver(op string, client *firestore.Client, project, collection string, 
 	if o.Layout == provider.LayoutAlien {
 		l, maxValueLen = newAlienLayout(project, o.Database, collection), kv.MaxValueLen // the limit of the other programs
 	}
-	// The high-level client sends the same headers.
+	// Google routes requests by these headers: see the type headers. The high-level client
+	// sends the same ones.
 	prefix := []string{"google-cloud-resource-prefix", l.database}
 	routing := "project_id=" + url.QueryEscape(project) + "&database_id=" + url.QueryEscape(o.Database)
 	return &driver{
@@ -146,7 +148,7 @@ var (
 	databaseID = regexp.MustCompile(`^(\(default\)|[a-z0-9][-a-z0-9]*)$`)
 )
 
-// checkIDs checks the parts of resource names.
+// checkIDs returns an error if a part of the collection's resource name is invalid.
 func checkIDs(project, collection, database string) error {
 	switch {
 	case !projectID.MatchString(project):

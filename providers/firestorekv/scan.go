@@ -14,10 +14,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The limits of a page, in documents and about in bytes. A page is read to its end before its
-// records are yielded: a query that waits for the loop's body would keep a stream open, and a
-// connection has a limited number of them. A scan of several shards has a page of each in
-// memory. Together they have scanBytes.
+// The limits of a page, in documents and, approximately, in bytes. A page is read to its end
+// before its records are yielded. Otherwise the query would keep a stream open while the
+// loop's body runs, and a connection has only a limited number of streams. A scan of several
+// shards has one page of each shard in memory. Together these pages have at most about scanBytes.
 const (
 	largestPage = 1000
 	pageBytes   = 4 << 20
@@ -32,9 +32,9 @@ func (d *driver) bytesOfPage(req kv.ScanRequest) int {
 	return min(pageBytes, scanBytes/d.layout.shards())
 }
 
-// firstPage returns the number of documents of the first query of a scan, whose response has
-// at most most bytes. If a store with larger values requested more documents, the service
-// would send them for nothing.
+// firstPage returns how many documents the first query of a scan requests. The argument most is
+// the number of bytes that end the page. If a store with large values requested more documents,
+// the service would send some of them for nothing.
 func firstPage(req kv.ScanRequest, most int) int {
 	limit := min(req.Limit, largestPage)
 	if req.WithValue && req.MaxValueLen > kv.MaxValueLen {
@@ -67,7 +67,8 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				return
 			}
 			startAfter(query, page.docs[len(page.docs)-1].GetName())
-			// The caller wants more than its Limit, for example after expired records.
+			// The store takes more records than Limit, for example because many of them have
+			// expired. So the next page is larger.
 			limit = min(max(2*limit, req.Limit), largestPage, max(1, most/(page.bytes/len(page.docs))))
 		}
 	}
@@ -80,7 +81,7 @@ type page struct {
 	last  bool // there are no more documents
 }
 
-// page makes attempts until one receives documents, or there are no more.
+// page makes attempts until one of them receives documents or shows that there are no more.
 func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, meter *kv.Meter) (page, error) {
 	a := d.watch(ctx, attempt.Page, meter)
 	defer a.end()
@@ -88,7 +89,7 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, 
 	for {
 		p, err := d.pageOnce(a.begin(), query, most)
 		if len(p.docs) > 0 && a.over() == nil && !a.past() {
-			err = nil // the next query shows whether it passes
+			err = nil // the next query shows whether the error persists
 		}
 		switch done, err := a.done(err); {
 		case done && err != nil:
@@ -99,12 +100,12 @@ func (d *driver) page(ctx context.Context, query *pb.StructuredQuery, most int, 
 	}
 }
 
-// pageOnce makes one attempt. With an error, it returns the documents received before.
-// It checks all names, also names that are not of keys: the next query begins after the last
-// one.
+// pageOnce makes one attempt. With an error, it also returns the documents that it received
+// before the error. It checks the names of all documents, even of those whose IDs are not IDs
+// of keys, because the next query begins after the last name.
 func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery, most int) (p page, err error) {
 	ctx, cancel := context.WithCancel(withHeaders(ctx, d.headers))
-	defer cancel() // ends a query after most bytes
+	defer cancel() // ends a query whose response is larger than a page
 	limit := int(query.GetLimit().GetValue())
 	stream, err := d.client.RunQuery(ctx, &pb.RunQueryRequest{
 		Parent:    d.layout.parent,
@@ -119,7 +120,7 @@ func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery, most i
 		case err != nil:
 		case messages == limit+progressMessages, len(p.docs) == limit && doc != nil:
 			err = errEndless
-		case doc == nil: // it reports the query's progress
+		case doc == nil: // the message only reports the query's progress
 		case !names.take(doc.GetName()):
 			err = errOrder
 		case !validVersion(doc.GetUpdateTime()):
@@ -139,7 +140,7 @@ func (d *driver) pageOnce(ctx context.Context, query *pb.StructuredQuery, most i
 // names is the range in which the name of the next document of a query must be.
 type names struct {
 	from, to string
-	with     bool // from is included
+	with     bool // whether the name from is included
 	parent   int  // the length of the collection's name, with which all names begin
 }
 
@@ -150,7 +151,8 @@ func namesOf(query *pb.StructuredQuery) names {
 	return n
 }
 
-// take reports whether a document may be the next one. If so, the range begins after it.
+// The method take reports whether a document may be the next one of the query. If so, the range
+// then begins after this document.
 func (n *names) take(docName string) bool {
 	if docName < n.from || docName == n.from && !n.with || docName > n.to || strings.LastIndexByte(docName, '/') != n.parent {
 		return false

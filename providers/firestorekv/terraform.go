@@ -11,12 +11,12 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Terraform returns the database, and the settings that [Ensure] makes for the collection of a
-// URL, as a Terraform configuration. It makes no I/O. It does not include the layout document:
-// the first program that opens the store with layout=skykv writes it. The errors match
-// [kv.ErrInvalidOption].
+// Terraform returns a Terraform configuration of the database, and of the settings that
+// [Ensure] makes for the collection of a URL. Terraform does no I/O. The configuration does
+// not include the layout document: the first program that opens the store with layout=skykv
+// writes it. The errors match [kv.ErrInvalidOption].
 //
-// examples/terraform/firestore has the text for firestore://my-project/kv.
+// examples/terraform/firestore has the configuration for firestore://my-project/kv.
 func Terraform(url string) (string, error) {
 	c, err := parseURL(url)
 	if err != nil {
@@ -40,8 +40,8 @@ var terraformText string
 
 var terraform = template.Must(template.New("terraform").Funcs(template.FuncMap{"literal": literal}).Parse(terraformText))
 
-// plainURL returns the URL of c's store without the parts that may differ between users: the
-// endpoint and the timeout.
+// plainURL returns the URL of c's store without the endpoint, the timeout and max-value, which
+// may differ between the programs that use the store.
 func (c *Connection) plainURL() string {
 	u := url.URL{Scheme: name, Host: c.Project, Path: c.Collection}
 	query := url.Values{}

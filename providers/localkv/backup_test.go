@@ -18,8 +18,8 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// A backup of a store that is written continuously has every entry of one moment, and
-// affects no writer. Each write of this test changes all keys in one transaction.
+// A backup of a store that is written continuously has every entry of one moment, and does
+// not affect the writers. Each write of this test changes all keys in one transaction.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -85,7 +85,7 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// A backup replaces nothing and follows no link. After an error it leaves nothing.
+// A backup does not replace files or follow links. After an error it leaves nothing.
 func TestBackupReplacesNothing(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)

@@ -8,12 +8,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A read transaction of a batch ends after readGroup keys, or when its values reach
-// pageBytes: a long transaction would keep the log from starting over.
+// A read transaction of a batch ends after readGroup keys, or earlier if its values reach
+// pageBytes. A long transaction would keep the log from starting over.
 const readGroup = 256
 
-// GetMany reads in a few transactions, which saves locking for each key. No transaction is
-// open while the loop's body runs.
+// GetMany reads many keys in each transaction, so that SQLite does not lock the file for each
+// key. No transaction is open while the loop's body runs.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		var group []read
@@ -35,10 +35,11 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 
 type read struct {
 	found kv.Found
-	err   error // the error of this key
+	err   error // concerns this key alone
 }
 
-// readGroup appends the records of the first keys, as many as one transaction reads.
+// readGroup reads keys in one transaction, from the first key on and as many as a transaction may
+// read. It appends the results to the empty slice group.
 func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []string, group []read) ([]read, error) {
 	r, err := d.rs.borrow(ctx)
 	if err != nil {
@@ -58,7 +59,7 @@ func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []s
 }
 
 // WriteMany writes in several transactions, so that other processes can write in between. If
-// one fails, the earlier ones stay, and the rest is not tried.
+// one transaction fails, the earlier transactions are kept and the later ones are not tried.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
 	left := make([]int, 0, len(req.Writes)) // the indexes of the writes to do

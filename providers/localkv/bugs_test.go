@@ -10,7 +10,8 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// bugs are drivers with one bug, for processes. The tests with processes must find them.
+// bugs are functions that return a driver with one bug. The tests with several processes must
+// find every bug.
 var bugs = map[string]func(kv.Driver) kv.Driver{
 	"acknowledges before it writes": func(d kv.Driver) kv.Driver {
 		return bug{Driver: d, put: func(_ context.Context, req kv.WriteRequest) (kv.Outcome, error) {
@@ -46,7 +47,7 @@ var bugs = map[string]func(kv.Driver) kv.Driver{
 	},
 }
 
-// bug is a driver with other puts.
+// bug is a driver whose puts are replaced by the function put.
 type bug struct {
 	kv.Driver
 	put func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
@@ -61,7 +62,7 @@ func (d bug) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
 
 const bugVariable = "SKYKV_LOCALKV_TEST_BUG"
 
-// openWithBug opens the file of a process that startWithBug started.
+// openWithBug opens a store whose driver has the bug that startWithBug chose for this process.
 func openWithBug(path string) (*kv.Store, error) {
 	store, err := localkv.New(path, nil)
 	if wrap := bugs[os.Getenv(bugVariable)]; wrap != nil && err == nil {
@@ -70,7 +71,8 @@ func openWithBug(path string) (*kv.Store, error) {
 	return store, err
 }
 
-// startWithBug is start for a process whose driver has a bug; "" means none.
+// startWithBug is like start, but the stores that the process opens with openWithBug have the
+// bug of this name. The name "" means no bug.
 func startWithBug(t *testing.T, bug, program string, args ...string) *child {
 	t.Helper()
 	c := prepared(t, program, args...)
@@ -81,7 +83,7 @@ func startWithBug(t *testing.T, bug, program string, args ...string) *child {
 	return c
 }
 
-// The tests must be able to fail.
+// The tests must be able to fail: they find drivers with bugs.
 func TestProcessesFindBugs(t *testing.T) {
 	t.Parallel()
 	for name, find := range map[string]func(t *testing.T, bug string) bool{

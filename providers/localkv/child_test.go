@@ -13,9 +13,9 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// children are the programs that tests run as separate processes: this test
-// binary, with the program's name in the environment. They communicate in lines
-// and exit with 1 after an error.
+// children are the programs that tests run as separate processes. A process runs this test
+// binary, with the program's name in the environment. Processes communicate with the test in
+// lines, and exit with code 1 after an error.
 var children = map[string]func(c *child, args []string) error{
 	"holdLock": holdLock,
 	"create":   createInRace,
@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// child is the other process, seen from either side.
+// child is one end of the connection between a test and a separate process. The test and the
+// process have one each.
 type child struct {
 	lines *bufio.Scanner
 	out   io.WriteCloser
@@ -48,13 +49,13 @@ type child struct {
 
 func (c *child) say(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
-// hear waits for a line.
+// hear waits for a line from the other side and returns it, or "" if no more lines come.
 func (c *child) hear() string {
 	c.lines.Scan()
 	return c.lines.Text()
 }
 
-// start runs a program, which ends with the test at the latest.
+// start runs a program in a separate process, which ends when the test ends, if not earlier.
 func start(t *testing.T, program string, args ...string) *child {
 	t.Helper()
 	c := prepared(t, program, args...)
@@ -64,7 +65,7 @@ func start(t *testing.T, program string, args ...string) *child {
 	return c
 }
 
-// prepared is a program that is not running yet.
+// prepared returns a child whose process is not started yet.
 func prepared(t *testing.T, program string, args ...string) *child {
 	t.Helper()
 	exe, err := os.Executable()
@@ -85,7 +86,7 @@ func prepared(t *testing.T, program string, args ...string) *child {
 	return &child{lines: bufio.NewScanner(out), out: in, cmd: cmd}
 }
 
-// expect waits for a line, and ends the test unless it is want.
+// expect waits for a line, and ends the test unless the line is want.
 func (c *child) expect(t *testing.T, want string) {
 	t.Helper()
 	if got := c.hear(); got != want {
@@ -93,7 +94,7 @@ func (c *child) expect(t *testing.T, want string) {
 	}
 }
 
-// finish lets the child end, and returns its remaining lines.
+// finish asks the child to end, waits for that, and returns its remaining lines.
 func (c *child) finish(t *testing.T) []string {
 	t.Helper()
 	c.out.Close()
@@ -118,7 +119,7 @@ func openSQL(t *testing.T, path string) *sqlite.Conn {
 	return c
 }
 
-// ask returns the rows of a query, columns joined by a bar, and rows by a newline.
+// ask returns the rows of a query, with columns joined by "|" and rows by a newline.
 func ask(t *testing.T, c *sqlite.Conn, query string) string {
 	t.Helper()
 	var rows []string
@@ -135,7 +136,7 @@ func ask(t *testing.T, c *sqlite.Conn, query string) string {
 	return strings.Join(rows, "\n")
 }
 
-// checkIntegrity lets SQLite check for damage.
+// checkIntegrity asks SQLite to check the file for damage.
 func checkIntegrity(t *testing.T, path string) {
 	t.Helper()
 	c := openSQL(t, path)

@@ -14,7 +14,7 @@ const (
 	urlForm = "file:PATH?readers=N&max-value=BYTES"
 )
 
-// Provider opens, sets up and inspects stores by URL.
+// Provider returns the provider, which opens, sets up and inspects stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "SQLite in one file, created if absent",
@@ -22,11 +22,11 @@ func Provider() provider.Provider {
 	}
 }
 
-// Open opens the store of a URL, as New does: "file:" and the path of the file, relative
-// ("file:app.db") or absolute ("file:/var/lib/app.db", "file:///var/lib/app.db",
-// "file:///C:/app.db"), with special characters percent-encoded. The parameter readers=N
-// sets Options.Readers, and max-value=BYTES is [kv.MaxValue]. Anything else is an error
-// that matches [kv.ErrInvalidOption].
+// Open opens the store of a URL, as [New] does. The URL is "file:" and the path of the file,
+// relative ("file:app.db") or absolute ("file:/var/lib/app.db", "file:///var/lib/app.db",
+// "file:///C:/app.db"). Special characters in the path are percent-encoded. The parameter
+// readers=N sets [Options].Readers, and max-value=BYTES sets [kv.MaxValue]. For anything
+// else, the error matches [kv.ErrInvalidOption].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	u, err := parseURL(url)
 	if err != nil {
@@ -39,8 +39,8 @@ func Open(ctx context.Context, url string) (*kv.Store, error) {
 	return store.With(u.store...), nil
 }
 
-// Ensure creates the file of a URL of Open, unless it exists, and a store in it. Its
-// directory must exist. The errors are the errors of Open.
+// Ensure creates the file of a URL of [Open], and a store in it, unless they exist. The
+// file's directory must exist. The errors are those of Open.
 func Ensure(ctx context.Context, url string) error {
 	store, err := Open(ctx, url)
 	if err != nil {
@@ -49,8 +49,7 @@ func Ensure(ctx context.Context, url string) error {
 	return store.Close()
 }
 
-// files returns the path of the file of a URL and of the files that SQLite keeps beside
-// it.
+// files returns the paths of a URL's file and of the files that SQLite keeps next to it.
 func files(url string) []string {
 	u, err := parseURL(url)
 	if err != nil {
@@ -88,7 +87,7 @@ func parseURL(url string) (storeURL, error) {
 		return storeURL{}, err
 	}
 	if drive := strings.TrimPrefix(s.path, "/"); filepath.VolumeName(drive) != "" {
-		s.path = drive // of file:///C:/app.db, on Windows
+		s.path = drive // on Windows, for file:///C:/app.db
 	}
 	return s, nil
 }

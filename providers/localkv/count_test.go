@@ -10,8 +10,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// If a range has fewer rows than have expired elsewhere, a count reads its rows, otherwise
-// only the indexes. Both ways count the same.
+// If the file has at least as many expired rows as the range has rows, a count reads the rows of
+// the range. Otherwise it reads only the indexes and the expired rows. Both ways must return the
+// same number.
 func TestCountBothWays(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t)
@@ -37,7 +38,8 @@ func TestCountBothWays(t *testing.T) {
 	}
 }
 
-// closing is a context that ends after the driver has checked it.
+// closing is a context that has ended, but whose first call of Err still returns nil. So a
+// count with this context begins, and is then interrupted.
 type closing struct {
 	context.Context
 	looks int
@@ -62,7 +64,7 @@ func TestCountIsInterrupted(t *testing.T) {
 	if _, err := store.Put(t.Context(), "key", nil); err != nil {
 		t.Fatal(err)
 	}
-	for range 10 { // more often than there are connections
+	for range 10 { // each count uses the connection of the count before, because they do not overlap
 		n, err := store.Info().Count(&closing{Context: t.Context()}, kv.ScanRequest{From: "-", To: "~", Now: 1})
 		if n != 0 || !errors.Is(err, context.Canceled) || errors.Is(err, kv.ErrUnavailable) {
 			t.Fatalf("rule: a count ends with its context and returns the context's error; got %d, %v", n, err)

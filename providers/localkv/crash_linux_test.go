@@ -21,7 +21,7 @@ type content map[string]string
 
 func (c content) equal(other content) bool { return maps.Equal(c, other) }
 
-// String returns the keys, and the beginnings of the values.
+// String returns the keys, and the beginning and length of each value.
 func (c content) String() string {
 	var parts []string
 	for _, key := range slices.Sorted(maps.Keys(c)) {
@@ -30,14 +30,15 @@ func (c content) String() string {
 	return "{" + strings.Join(parts, " ") + "}"
 }
 
-// step is a call of a store, which is one transaction, and the content after it.
+// step is one call of a store, or a checkpoint, and the content of the store after it. Each
+// call is one transaction.
 type step struct {
 	do    func(ctx context.Context, d *driver, store *kv.Store) error
 	after content
 }
 
-// script is a sequence of steps: puts of all sizes, batches, deletions, and now and then a
-// checkpoint after which the log starts over.
+// script returns a sequence of n steps: puts of different sizes, batches, deletions, and now and
+// then a checkpoint after which the log starts over.
 func script(n int) (steps []step) {
 	holds := content{}
 	for i := range n {
@@ -89,8 +90,8 @@ func readAll(ctx context.Context, store *kv.Store) (content, error) {
 	return found, nil
 }
 
-// afterPowerCut opens the files that a power cut leaves, in a separate folder, and returns
-// their content. SQLite must find no damage.
+// afterPowerCut opens the files that a power cut left, in a separate folder, and returns
+// their content. It returns an error if there is damage.
 func afterPowerCut(ctx context.Context, folder string, files map[string][]byte) (content, error) {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return nil, err
@@ -117,11 +118,11 @@ func afterPowerCut(ctx context.Context, folder string, files map[string][]byte) 
 	return found, nil
 }
 
-// After a power cut at any moment, whatever happens to unsynced writes, a store opens with
-// every acknowledged write, and the unfinished one completely or not at all. If the disk
-// reports syncs of the log that it has not done, or SQLite does not sync each transaction,
-// acknowledged writes are lost, and the content is from an earlier moment. These runs show
-// that the test can fail.
+// After a power cut at any moment, the store opens and has every acknowledged write, and the
+// unfinished write completely or not at all. This holds whichever unsynced writes survive.
+// Some runs show that the test can fail. In these runs, the disk falsely reports syncs of the
+// log as done, or SQLite does not sync each transaction. If unsynced writes are then lost,
+// acknowledged writes are lost too, and the content is from an earlier moment.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	log := func(file string) bool { return file == "app.db-wal" }
@@ -181,7 +182,7 @@ func TestPowerCuts(t *testing.T) {
 					} else {
 						acknowledged = mark / 2
 					}
-				} else if n%7 != 0 && n > 40 { // every operation while the store is created, then some
+				} else if n%7 != 0 && n > 40 { // cut after each of the first 40 operations, which create the store, then after every seventh, and after each acknowledgement
 					continue
 				}
 				cuts++
@@ -211,9 +212,9 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// Whatever operation of the disk fails, once or from then on: a call that fails returns an
-// error, which says whether its write is certainly absent; reads are right or fail; and
-// acknowledged writes survive a power cut.
+// The disk fails in one operation, or in this operation and all later ones of the same kind. A
+// call that fails returns an error that says whether its write is certainly absent. Reads are
+// right or fail. Acknowledged writes survive a power cut.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
 	const file, log = "app.db", "app.db-wal"
@@ -267,8 +268,8 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// failingDisk runs a script on a disk that fails, then cuts the power. It returns how many
-// calls failed, and how many writes have an unknown result.
+// failingDisk runs a script on a disk that fails, and then cuts the power. It returns how
+// many calls failed, and how many writes have an unknown result.
 func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, unknown int) {
 	t.Helper()
 	ctx := t.Context()
@@ -280,7 +281,7 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 		}
 	}
 	holds := content{}
-	var may []content // other possible contents after a power cut
+	var may []content // other contents that the store may have after a power cut
 	d, err := newDriver(ctx, filepath.Join(folder, "app.db"), &Options{Readers: 1})
 	if err != nil {
 		fails("New", err)
@@ -289,7 +290,8 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 		before := content{}
 		for i, s := range script(18) {
 			err := s.do(ctx, d, store)
-			// A step that fails is left out: the later ones then have other results.
+			// A step that fails has no effect, so the contents after later steps differ from
+			// the script's.
 			applied := content{}
 			maps.Copy(applied, holds)
 			for key := range before {
@@ -331,7 +333,7 @@ func failingDisk(t *testing.T, disk *disk, folder string, full bool) (failed, un
 	}
 	operations := len(disk.ops)
 	if at := slices.IndexFunc(disk.ops, func(o op) bool { return o.kind == opMark }); at >= 0 {
-		operations = at // before Close
+		operations = at // the operations before Close
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, cut := range []struct {

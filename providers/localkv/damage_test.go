@@ -21,7 +21,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// The record that the tests damage, and its neighbours.
+// whole is the record that the tests damage. neighbours are the records before and after it.
 var (
 	whole = kv.Record{
 		Key: "key:5", Value: []byte("the value"), Expires: 4_000_000_000_000,
@@ -37,7 +37,8 @@ func newWriteRequest(kind kv.WriteKind, rec kv.Record, cond kv.Condition) kv.Wri
 	return kv.WriteRequest{Write: kv.Write{Kind: kind, Record: rec, Condition: cond}, Now: time.Now().UnixMilli()}
 }
 
-// damageable creates a file with whole and its neighbours, and returns its path and content.
+// damageable creates a file with the records whole and neighbours. It returns the file's path and
+// content.
 func damageable(t *testing.T) (path string, content []byte) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "app.db")
@@ -59,7 +60,8 @@ func damageable(t *testing.T) (path string, content []byte) {
 	return path, content
 }
 
-// openChanged opens a file of damageable that another program changed, and still has open.
+// openChanged calls damageable to create a file, changes the file by an SQL statement as another
+// program would, and opens the store in it. The other program's connection stays open.
 func openChanged(t *testing.T, statement string) (*driver, *sqlite.Conn) {
 	t.Helper()
 	path, _ := damageable(t)
@@ -76,14 +78,14 @@ func openChanged(t *testing.T, statement string) (*driver, *sqlite.Conn) {
 	return d, other
 }
 
-// reading is the result of a read of one key: damage, or a record.
+// reading is the result of one way to read the record.
 type reading struct {
 	what   string
 	damage error // nil, or ErrIncompatible
 }
 
-// readDamaged reads whole in every way. Each result must be right or ErrIncompatible; wrong
-// lists the others.
+// readDamaged reads the record whole in every way. Each result must be right or
+// ErrIncompatible. wrong reports the results that are neither.
 func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong error) {
 	check := func(what string, rec kv.Record, exists, withValue bool, err error) {
 		want := whole
@@ -118,7 +120,8 @@ func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong er
 			wrong = errors.Join(wrong, fmt.Errorf("%s yields nothing", what))
 		}
 
-		// The row has not expired, so a scan that leaves out expired rows must have it too.
+		// The row has not expired, so it must also be in a scan that leaves out expired
+		// rows.
 		for _, now := range []int64{0, time.Now().UnixMilli()} {
 			what := fmt.Sprintf("Scan with value %t and now %d", withValue, now)
 			seen := false
@@ -153,7 +156,7 @@ func readDamaged(ctx context.Context, d kv.Driver) (readings []reading, wrong er
 	return readings, wrong
 }
 
-// mend puts or deletes whole without a condition, and reads it.
+// mend replaces or deletes the record whole without a condition, and checks the result by a Get.
 func mend(ctx context.Context, d kv.Driver, kind kv.WriteKind) error {
 	rec := kv.Record{Key: whole.Key, Value: []byte("new"), Token: "new", Version: "new"}
 	if out, err := d.Write(ctx, newWriteRequest(kind, rec, kv.Condition{})); err != nil || !out.Done {
@@ -166,8 +169,8 @@ func mend(ctx context.Context, d kv.Driver, kind kv.WriteKind) error {
 	return nil
 }
 
-// A row that does not match its checksums is an error of its key, and of no other key. A
-// write without a condition replaces or removes it.
+// A row that does not match its checksums causes errors for its key, and for no other key. A
+// write without a condition replaces or removes the row.
 func TestDamagedRow(t *testing.T) {
 	t.Parallel()
 	swap := func(columns string) string {
@@ -175,7 +178,7 @@ func TestDamagedRow(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		sql       string
-		valueOnly bool // reads without the value do not notice
+		valueOnly bool // whether only reads of the value notice the damage
 		says      string
 	}{
 		"x":                         {"UPDATE kv SET x = x + 1 WHERE k = 'key:5'", false, "checksum c"},
@@ -240,8 +243,8 @@ func TestDamagedRowIsNoExpiredRow(t *testing.T) {
 	}
 }
 
-// cell finds the row of whole in the content of a file. It returns where the cell, its body
-// and the body's columns after the key begin, and where the cell ends.
+// cell finds the row of the record whole in the content of a file. It returns the offsets of the
+// row's cell, of the cell's body, of the columns after the key, and of the cell's end.
 // https://www.sqlite.org/fileformat2.html#b_tree_pages
 func cell(t *testing.T, content []byte) (start, body, columns, end int) {
 	t.Helper()
@@ -251,8 +254,9 @@ func cell(t *testing.T, content []byte) (start, body, columns, end int) {
 		t.Fatalf("the row is in the file %d times", n)
 	}
 	body = bytes.Index(content, row)
-	// The payload's length, the row's number, the header's length, and a type for each of
-	// seven columns: each is one byte here, except the type of t (22 bytes of text: 57).
+	// Before the body come the payload's length, the row's number, the header's length, and
+	// a type for each of seven columns. Each of them is one byte here, even the type of t
+	// (22 bytes of text: 57).
 	start = body - (1 + 1 + 1 + 7)
 	columns = body + len(whole.Key)
 	end = start + 2 + int(content[start])
@@ -262,8 +266,9 @@ func cell(t *testing.T, content []byte) (start, body, columns, end int) {
 	return start, body, columns, end
 }
 
-// Whichever bit of a row flips on the disk, even in its header, a read is right or
-// ErrIncompatible. It is never wrong, and other keys are not affected.
+// If any bit of a row flips on the disk, a read of its key is right or returns ErrIncompatible.
+// It is never wrong. If the bit is in the row's header, reads of other keys may return
+// ErrIncompatible too. Otherwise other keys are not affected.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	_, content := damageable(t)
@@ -299,7 +304,7 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// openFlipped opens a file of this content with a bit flipped.
+// openFlipped writes the content to a file, with one bit flipped, and opens the store in it.
 func openFlipped(t *testing.T, path string, content []byte, at, bit int) *driver {
 	t.Helper()
 	flipped := bytes.Clone(content)
@@ -314,8 +319,8 @@ func openFlipped(t *testing.T, path string, content []byte, at, bit int) *driver
 	return d
 }
 
-// If the key or expiry of an expired row does not agree with an index, no write of another
-// key that would remove the row fails.
+// If the key or expiry of an expired row does not agree with an index, writes of other keys
+// still succeed, although they try to remove the expired row.
 func TestFlippedBitsOfExpiredRow(t *testing.T) {
 	t.Parallel()
 	path, _ := damageable(t)
@@ -337,7 +342,7 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 	}
 	x := binary.BigEndian.AppendUint64(nil, uint64(old.Expires))[2:]
 	var places []int
-	for _, part := range [][]byte{[]byte(old.Key), x} { // each is in the row and in an index
+	for _, part := range [][]byte{[]byte(old.Key), x} { // each part is in the row and in an index
 		if n := bytes.Count(content, part); n != 2 {
 			t.Fatalf("a part of the row is in the file %d times; want 2", n)
 		}
@@ -353,7 +358,7 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "app.db")
 			for bit := range 8 {
 				d := openFlipped(t, path, content, at, bit)
-				d.w.rebuilt = bit%2 == 1 // as if after earlier damage
+				d.w.rebuilt = bit%2 == 1 // as if earlier damage had made the writer rebuild the index
 				for _, rec := range neighbours {
 					if out, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, rec, kv.Condition{})); err != nil || !out.Done {
 						t.Errorf("rule: damage affects only its key; after bit %d flipped a put of %q is done %t, %v", bit, rec.Key, out.Done, err)
@@ -368,9 +373,9 @@ func TestFlippedBitsOfExpiredRow(t *testing.T) {
 	}
 }
 
-// Whichever bit flips in the index of keys or elsewhere in the file, no read returns a wrong
-// result, and scans end. A key may be hidden. If no read returns an error, Inspect reports
-// one.
+// If a bit flips in the index of keys or elsewhere in the file, except in its first page, no
+// read returns a wrong result, and every scan comes to an end. A key may be hidden. If reads
+// return an error or miss a key, Inspect reports the damage.
 func TestFlippedBitsOfFile(t *testing.T) {
 	t.Parallel()
 	const keys = 400
@@ -399,7 +404,7 @@ func TestFlippedBitsOfFile(t *testing.T) {
 	const interiorIndex = 2 // first byte of an interior page of an index
 	var places []int
 	for page := pageSize; page < len(content); page += pageSize {
-		used := int(binary.BigEndian.Uint16(content[page+5:])) // the page begins with the offsets of the cells, up to here
+		used := int(binary.BigEndian.Uint16(content[page+5:])) // here the cells begin; the header and the offsets of the cells are at the beginning of the page
 		cells := int(binary.BigEndian.Uint16(content[page+3:]))
 		for at := range pageSize {
 			inUse := at < 12+2*cells || at >= used
@@ -483,8 +488,9 @@ func TestFlippedBitsOfFile(t *testing.T) {
 	}
 }
 
-// A bit that flips in the log of a store that crashed is reported when the store is opened,
-// unless it is in one of the last two transactions: a crash may leave such a log.
+// After a crash, opening the store reports a flipped bit in the log if writes would otherwise be
+// lost. It does not report a bit in one of the last two transactions, or in the log's sequence
+// number, because a crash itself may leave such a log.
 func TestFlippedBitsOfLog(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -501,7 +507,7 @@ func TestFlippedBitsOfLog(t *testing.T) {
 		}
 		return info.Size()
 	}
-	var end int64 // end of the part in which damage must be reported
+	var end int64 // end of the part of the log in which damage must be reported
 	for i := range writes {
 		if i == certain {
 			end = size()
@@ -573,7 +579,7 @@ func TestFlippedBitsOfLog(t *testing.T) {
 			}
 		case err != nil:
 			t.Errorf("rule: damage is ErrIncompatible; after bit %d of byte %d flipped: %v", bit, at, err)
-		case found < writes && int64(at) < end && (at < 12 || at >= 16): // the sequence number of the log
+		case found < writes && int64(at) < end && (at < 12 || at >= 16): // damage of bytes 12 to 15, the log's sequence number, is not reported
 			t.Errorf("rule: a damaged log does not count as a log that ends there; after bit %d of byte %d of %d flipped %d of %d entries are left", bit, at, len(flipped), found, writes)
 		}
 	}

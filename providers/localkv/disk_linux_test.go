@@ -40,8 +40,8 @@ func expectError(what string, err error, is []error, not []error) error {
 	return nil
 }
 
-// failAtCommit makes the disk fail in the middle of writing a transaction to the log,
-// by a limit on the size of files.
+// failAtCommit makes the disk fail in the middle of writing a transaction to the log. It
+// does so by a limit on the size of files.
 func failAtCommit(c *child, args []string) error {
 	signal.Ignore(syscall.SIGXFSZ)
 	ctx := context.Background()
@@ -73,8 +73,8 @@ func failAtCommit(c *child, args []string) error {
 	if err := expectError("PutMany", err, []error{kv.ErrUnavailable, kv.ErrIndeterminate}, nil); err != nil {
 		return err
 	}
-	// In a batch of several transactions only the transaction in commit is
-	// indeterminate.
+	// In a batch of several transactions, only the writes of the transaction whose commit
+	// failed are indeterminate.
 	items := make([]kv.Item, 200)
 	for i := range items {
 		items[i].Key = fmt.Sprint("during:", i)
@@ -103,11 +103,11 @@ func failAtCommit(c *child, args []string) error {
 			return err
 		}
 	}
-	return nil // without Close, as in a crash
+	return nil // without Close, as after a crash
 }
 
-// After a commit that fails on the disk the result is unknown. No part of it is ever
-// visible alone, whether the process ends or goes on writing.
+// If the disk fails during a commit, the result is unknown. No part of the transaction is
+// ever visible alone, whether the process ends or goes on writing.
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	for _, more := range [][]string{nil, {"after"}} {
@@ -128,7 +128,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// fillDisk fills its own disk, a tmpfs in a mount namespace.
+// fillDisk fills a disk of its own, which is a tmpfs in a mount namespace.
 func fillDisk(c *child, args []string) error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		c.say("cannot mount: %v", err)
@@ -174,7 +174,7 @@ func fillDisk(c *child, args []string) error {
 	if err := store.Close(); err != nil {
 		return err
 	}
-	// Closing emptied the log, but only into the file as it was.
+	// Close emptied the log, although the file could not grow.
 	if store, err = localkv.New(path, nil); err != nil {
 		return fmt.Errorf("New of a store on a full disk: %w", err)
 	}
@@ -188,7 +188,8 @@ func fillDisk(c *child, args []string) error {
 	return nil
 }
 
-// inNamespace runs a program whose mounts only it sees, and returns its output lines.
+// inNamespace runs a program in a mount namespace, so that no other process sees its mounts.
+// It returns the lines that the program prints.
 func inNamespace(t *testing.T, program string, args ...string) []string {
 	t.Helper()
 	c := prepared(t, program, args...)
@@ -210,8 +211,8 @@ func inNamespace(t *testing.T, program string, args ...string) []string {
 	return lines
 }
 
-// mountFile mounts a single file in another folder, as into a container, and opens it
-// there.
+// mountFile mounts a single file in a different folder, as is done for containers, and opens
+// it there.
 func mountFile(c *child, args []string) error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		c.say("cannot mount: %v", err)
@@ -230,7 +231,7 @@ func mountFile(c *child, args []string) error {
 		return err
 	}
 	c.say("%v", err)
-	// A mounted folder has the log as well.
+	// A mounted folder contains the log as well, so a file in it can be opened.
 	folder := filepath.Join(args[1], "folder")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return err
@@ -250,7 +251,8 @@ func mountFile(c *child, args []string) error {
 	return nil
 }
 
-// A file that is mounted alone has one log inside and another outside.
+// A file that is mounted alone is refused. It would have one log inside the container and
+// another one outside.
 func TestMountedFile(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -267,7 +269,7 @@ func TestMountedFile(t *testing.T) {
 	}
 }
 
-// fewDescriptors reads concurrently in a process that can open few more files.
+// fewDescriptors reads concurrently in a process that can open only a few more files.
 func fewDescriptors(_ *child, args []string) error {
 	ctx := context.Background()
 	store, err := localkv.New(args[0], &localkv.Options{Readers: 64})
@@ -287,7 +289,7 @@ func fewDescriptors(_ *child, args []string) error {
 		return err
 	}
 	unlimited := limit.Cur
-	limit.Cur = uint64(len(open)) + 7 // for two more connections
+	limit.Cur = uint64(len(open)) + 7 // enough for two more connections
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
@@ -315,22 +317,22 @@ func fewDescriptors(_ *child, args []string) error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
-// Reads for which no connection can be opened wait for the open connections.
+// If no connection can be opened for a read, the read waits for one of the open connections.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	start(t, "fewDescriptors", filepath.Join(t.TempDir(), "app.db")).finish(t)
 }
 
-// A full disk loses nothing, and stores no part of a write.
+// When the disk is full, no acknowledged write is lost, and no part of a failed write is stored.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	lines := inNamespace(t, "fillDisk", t.TempDir()) // TestFull checks the same inside a transaction
+	lines := inNamespace(t, "fillDisk", t.TempDir()) // TestFull simulates a disk that becomes full during a transaction
 	if n, err := strconv.Atoi(lines[0]); err != nil || n < 10 {
 		t.Errorf("%q values were stored before the disk was full", lines[0])
 	}
 }
 
-// openUnprivileged opens a file as nobody.
+// openUnprivileged opens a file as this process's user, or as the user nobody instead of root.
 func openUnprivileged(c *child, args []string) error {
 	if os.Getuid() == 0 {
 		if err := syscall.Setgid(65534); err != nil {
@@ -357,8 +359,8 @@ func openUnprivileged(c *child, args []string) error {
 	return nil
 }
 
-// A file or directory that cannot be read and written is ErrPermission, and does not
-// change.
+// If a file or its directory cannot be read and written, opening it returns ErrPermission.
+// The file does not change.
 func TestPermission(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -375,7 +377,7 @@ func TestPermission(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
-			if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // for the user nobody
+			if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // so that the user nobody can open files in it
 				t.Fatal(err)
 			}
 			dir := filepath.Join(root, "dir")
@@ -405,7 +407,7 @@ func TestPermission(t *testing.T) {
 	}
 }
 
-// readable is contents for a file that its owner may not be able to read.
+// readable is like contents, but works even if the file's mode does not permit reading.
 func readable(t *testing.T, dir, path string) map[string]string {
 	t.Helper()
 	if info, err := os.Stat(path); err == nil {

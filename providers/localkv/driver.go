@@ -7,8 +7,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The driver writes through one connection, in groups (writer.go), and reads through
-// several (reader.go). Only layout.go knows the table.
+// The driver writes through one connection, and commits the writes of several calls together
+// (writer.go). It reads through several connections (reader.go). Only layout.go knows the table.
 
 type driver struct {
 	w    *writer
@@ -16,7 +16,7 @@ type driver struct {
 	info kv.Info
 }
 
-// maxAtomicWrites is the limit of the cloud providers.
+// maxAtomicWrites is the same limit as for the cloud providers.
 const maxAtomicWrites = 100
 
 // Info describes the driver.
@@ -33,7 +33,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return r.get(ctx, req.Key, req.WithValue)
 }
 
-// Write writes in a transaction, together with other writes that wait.
+// Write carries out one write, in a transaction together with other waiting writes.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	if !knows(&req.Write) {
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
@@ -49,7 +49,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return result.Outcome, result.Err
 }
 
-// knows reports whether the driver can carry out w by itself.
+// The function knows reports whether the driver can carry out w outside an atomic write.
 func knows(w *kv.Write) bool {
 	switch w.Kind {
 	case kv.KindPut, kv.KindDelete:
@@ -60,9 +60,9 @@ func knows(w *kv.Write) bool {
 	return false
 }
 
-// write carries out w, if its condition holds, within a transaction. If it returns an
-// error, the transaction is undone. If a damaged row makes the condition impossible to
-// judge, the result has the error.
+// write carries out w within a transaction, if its condition holds. If write returns an
+// error, the transaction is undone. If the condition cannot be decided, because the row is
+// damaged or skykv did not write it, the error is in the result instead.
 func write(t *table, w *kv.Write, now int64) (kv.WriteResult, error) {
 	found, holds, err := judge(t, w, now)
 	if row, ok := errors.AsType[*kv.Error](err); ok {
@@ -78,9 +78,9 @@ func write(t *table, w *kv.Write, now int64) (kv.WriteResult, error) {
 	return kv.WriteResult{Outcome: kv.Outcome{Done: true, Version: version}}, err
 }
 
-// judge reports whether the condition of w holds and, if there is a condition, the record
-// under the key. The token of a record is its version. A row that skykv did not write, or
-// that is damaged, is an *kv.Error.
+// judge reports whether the condition of w holds and, if there is a condition, returns the
+// record under the key. For a row that skykv did not write, or that is damaged, the error is
+// a *kv.Error.
 func judge(t *table, w *kv.Write, now int64) (found kv.Found, holds bool, err error) {
 	if w.Condition.Kind == kv.CondNone {
 		return found, true, nil
@@ -98,8 +98,8 @@ func judge(t *table, w *kv.Write, now int64) (found kv.Found, holds bool, err er
 	return found, found.Exists && found.Version == w.Condition.Version, nil
 }
 
-// apply carries out w, whose condition holds, and returns the version of the stored
-// record.
+// apply carries out w, whose condition holds. It returns the version of the record that it
+// stored, which is the record's token, or "" if it stored none.
 func apply(t *table, w *kv.Write) (version string, err error) {
 	switch w.Kind {
 	case kv.KindPut:
@@ -109,10 +109,10 @@ func apply(t *table, w *kv.Write) (version string, err error) {
 	case kv.KindDelete:
 		return "", t.delete(w.Key)
 	}
-	return "", nil // a check
+	return "", nil // a check writes nothing
 }
 
-// WriteAtomic judges all conditions before it writes, in one transaction.
+// WriteAtomic checks all conditions and then carries out all writes, in one transaction.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 	bytes := 0
 	for i := range req.Writes {
@@ -123,7 +123,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 		bytes += len(w.Value)
 	}
 	var out kv.AtomicOutcome
-	var row *kv.Error // of a row that makes a condition impossible to judge
+	var row *kv.Error // the error of a row whose condition cannot be decided
 	err := d.w.write(ctx, &job{now: req.Now, writes: len(req.Writes), bytes: bytes, meter: req.Meter, do: func(t *table) error {
 		out, row = kv.AtomicOutcome{Done: true, Found: make([]*kv.Found, len(req.Writes))}, nil
 		for i := range req.Writes {
@@ -162,8 +162,8 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return out, nil
 }
 
-// Close waits for the running calls. The last connection to the file, in any process,
-// moves the log into it.
+// Close waits for the running calls. When no process has a connection to the file any more,
+// SQLite moves the log into the file.
 func (d *driver) Close() error {
 	d.rs.close()
 	if err := d.w.close(); err != nil {

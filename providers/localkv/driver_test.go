@@ -13,7 +13,8 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// The driver refuses unknown kinds before any I/O: here the file is locked.
+// The driver refuses unknown kinds of writes and conditions before any I/O, so it does so even
+// while the file is locked.
 func TestUnsupportedWrites(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -62,7 +63,8 @@ func TestUnsupportedWrites(t *testing.T) {
 	}
 }
 
-// Each write of a batch has its own condition and its own result, in order.
+// Each write of a batch has its own condition and its own result. Results are in the order
+// of the writes.
 func TestWriteManyConditions(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -128,8 +130,8 @@ func TestWriteManyConditions(t *testing.T) {
 	}
 }
 
-// An iterator holds no connection while it yields: with a single reader the loop's body
-// can use the store.
+// An iterator holds no connection while it yields. So even with a single reader, the loop's
+// body can use the store.
 func TestLoopsHoldNoReader(t *testing.T) {
 	t.Parallel()
 	d, err := newDriver(t.Context(), filepath.Join(t.TempDir(), "app.db"), &Options{Readers: 1})
@@ -164,7 +166,7 @@ func TestLoopsHoldNoReader(t *testing.T) {
 			}
 			break
 		}
-		// Nobody reads: the log can be emptied.
+		// Nobody is reading, so the log can be emptied.
 		if got := mustQuery(t, d.w.conn, "PRAGMA wal_checkpoint(TRUNCATE)"); got != "0" {
 			t.Fatalf("rule: no transaction is open while a loop's body runs; one blocks a checkpoint")
 		}
@@ -270,7 +272,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// Calls end with their context, also calls that read page after page.
+// Calls end when their context ends, including calls that read page after page.
 func TestLoopsEndWithContext(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)

@@ -26,7 +26,7 @@ func ExampleNew() {
 	}
 	defer store.Close()
 
-	// Other processes that open the file share this lock.
+	// All processes that open the file share this lock.
 	ctx := context.Background()
 	_, err = store.Put(ctx, "lock:job-7", []byte("me"), kv.TTL(30*time.Second), kv.IfNotExists())
 	fmt.Println(err)
@@ -60,7 +60,7 @@ func ExampleOpen() {
 	// Output: Ada
 }
 
-// A file that is not skykv's is refused and does not change.
+// New refuses a file that is not skykv's, and does not change it.
 func ExampleNew_incompatible() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -77,7 +77,7 @@ func ExampleNew_incompatible() {
 	// Output: true
 }
 
-// A backup is a store of its own, with all entries of one moment.
+// A backup is a separate store with all entries of one moment.
 func ExampleBackup() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "skykv-")

@@ -22,7 +22,7 @@ func countRows(t *testing.T, c *sqlite.Conn, prefix string) int {
 	return n
 }
 
-// Writes remove the rows that expired more than an hour ago, a few each.
+// Writes remove rows that expired more than an hour ago, a few rows in each write.
 func TestExpiredRemoved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestExpiredRemoved(t *testing.T) {
 		if got := countRows(t, c, "old:"); got != old {
 			t.Errorf("%d of %d rows are left a millisecond before the hour after their expiry; none may be removed yet", got, old)
 		}
-		time.Sleep(time.Minute) // until the next search
+		time.Sleep(time.Minute) // until the next search for expired rows
 		writes := 0
 		for left := old; left > 0 && writes < old; writes++ {
 			var err error
@@ -84,9 +84,9 @@ func TestExpiredRemoved(t *testing.T) {
 	})
 }
 
-// A row is removed when its grace is over by all clocks: the host's, and those of the
-// stores that write in the transaction. The clock of a read or of another transaction
-// does not count.
+// A row is removed when its grace is over by all clocks: the host's clock and the clocks of
+// the stores that write in the transaction. The clock of a read, or of a different
+// transaction, does not count.
 func TestExpiredByEveryClock(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -112,7 +112,7 @@ func TestExpiredByEveryClock(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name  string
-		after time.Duration // after the expiry
+		after time.Duration // time since the expiry
 		kept  bool
 		steps []step
 	}{
@@ -143,7 +143,7 @@ func TestExpiredByEveryClock(t *testing.T) {
 		{"after the grace, a batch", kv.ExpiryGrace, false, []step{{0, putMany}}},
 		{"after the grace, once the clock that is behind has written", kv.ExpiryGrace + time.Minute, false, []step{
 			{-2 * time.Minute, put("a")},
-			{0, func(*testing.T, *kv.Store) { time.Sleep(time.Minute) }}, // until the next search
+			{0, func(*testing.T, *kv.Store) { time.Sleep(time.Minute) }}, // until the next search for expired rows
 			{0, put("b")},
 		}},
 	} {
@@ -168,7 +168,7 @@ func TestExpiredByEveryClock(t *testing.T) {
 	}
 }
 
-// Batches also remove such rows, in a program that makes no other calls.
+// Batches remove expired rows too, even in a program that makes no other calls.
 func TestExpiredRemovedByBatches(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -194,7 +194,7 @@ func TestExpiredRemovedByBatches(t *testing.T) {
 	}
 }
 
-// A file of entries that expire keeps its size, whether they are put one by one
+// A file whose entries expire does not keep growing, whether the entries are put one by one
 // or in batches.
 func TestExpiredFileSize(t *testing.T) {
 	t.Parallel()

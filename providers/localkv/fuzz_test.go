@@ -10,7 +10,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// fuzzTable returns a table in memory, for reads and for writes.
+// fuzzTable creates a table in memory, and returns it twice: for reads and for writes.
 func fuzzTable(f *testing.F) (read, write *table) {
 	c, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite, sqlite.OpenCreate)
 	if err != nil {
@@ -31,7 +31,7 @@ func fuzzTable(f *testing.F) (read, write *table) {
 	return read, write
 }
 
-// fuzzPrepare returns a statement of c.
+// fuzzPrepare prepares a statement of c.
 func fuzzPrepare(f *testing.F, c *sqlite.Conn, sql string) *sqlite.Stmt {
 	stmt, err := c.Prepare(sql)
 	if err != nil {
@@ -40,7 +40,7 @@ func fuzzPrepare(f *testing.F, c *sqlite.Conn, sql string) *sqlite.Stmt {
 	return stmt
 }
 
-// fuzzBind binds a value of one of SQLite's types.
+// fuzzBind binds a value. kind selects one of SQLite's types.
 func fuzzBind(stmt *sqlite.Stmt, param int, kind uint8, value []byte, number int64) {
 	switch kind % 5 {
 	case 0:
@@ -56,9 +56,9 @@ func fuzzBind(stmt *sqlite.Stmt, param int, kind uint8, value []byte, number int
 	}
 }
 
-// The rule: no row makes the decoder panic, and a row that is not skykv's, or does not
-// match its checksums, is ErrIncompatible. The row has the checksums that skykv would have
-// written; spoil flips a bit of c, of d or of both.
+// The rule: no row makes the decoder panic. If a row is not skykv's, or does not match its
+// checksums, the error is ErrIncompatible. Each row has the checksums c and d that skykv would
+// have written, unless spoil flips a bit of one or of both.
 func FuzzDecode(f *testing.F) {
 	f.Add(uint8(0), []byte("key"), uint8(4), []byte{}, int64(0), uint8(0), []byte("token"), uint8(1), []byte("value"), uint8(4), []byte{}, uint8(0))
 	f.Add(uint8(0), []byte("key"), uint8(2), []byte{}, int64(1_700_000_000_000), uint8(0), []byte("token"), uint8(1), []byte{}, uint8(0), []byte("a,b"), uint8(0))
@@ -88,7 +88,7 @@ func FuzzDecode(f *testing.F) {
 		insert.BindInt64(6, int64(table.valueSum(&in))^int64(spoil>>1&1))
 		fuzzBind(insert, 7, vk, value, number)
 		err := exec(insert)
-		_ = insert.Reset() // returns the same error again
+		_ = insert.Reset() // Reset returns the error of the insert again
 		if err != nil {
 			return // the table refuses the row
 		}
@@ -135,8 +135,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// The rule: a record is read as it was stored, under its own key, and keys sort by their
-// bytes.
+// The rule: a record is read under its own key, as it was stored. Keys sort by their bytes.
 func FuzzRecord(f *testing.F) {
 	f.Add("key", "other", []byte("value"), int64(1_700_000_000_000), "a,b")
 	f.Add(".", "..", []byte{}, int64(0), "")

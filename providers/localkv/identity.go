@@ -12,8 +12,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// identity is the set of files that a store has open. It notices when other files take
-// their place.
+// identity is the set of files that a store has open. It notices when a different file takes
+// the place of one of them.
 type identity struct {
 	path  string
 	files map[string]os.FileInfo // by the suffix of the path
@@ -25,8 +25,8 @@ type identity struct {
 // lookEvery is the time between two checks of the files. A check takes some microseconds.
 const lookEvery = 10 * time.Millisecond
 
-// identify returns the identity of the files of a store that was just opened. before
-// describes the file before it was opened.
+// identify returns the identity of the files of a store that was just opened. The
+// argument before describes the file as it was just before the store opened it.
 func identify(path string, before os.FileInfo) (*identity, error) {
 	id := &identity{path: path, files: map[string]os.FileInfo{"": before}, opened: time.Now()}
 	for _, suffix := range []string{logSuffix, sharedSuffix} {
@@ -39,10 +39,11 @@ func identify(path string, before os.FileInfo) (*identity, error) {
 	return id, id.check()
 }
 
-// check returns an error unless the files at the store's path are those that it has open.
-// No process would find writes to other files.
+// check returns an error unless the files at the store's path are the files that the store
+// has open. If other files are there, a process that opens the path does not find the store's
+// writes.
 func (id *identity) check() error {
-	if runtime.GOOS == "windows" { // nobody can remove or replace an open file there
+	if runtime.GOOS == "windows" { // on Windows nobody can remove or replace an open file
 		return nil
 	}
 	for suffix, info := range id.files {
@@ -57,7 +58,7 @@ func (id *identity) check() error {
 	return nil
 }
 
-// look calls check from time to time.
+// look calls check if the last good check was at least lookEvery ago.
 func (id *identity) look() error {
 	now := int64(time.Since(id.opened))
 	if now-id.looked.Load() < int64(lookEvery) {

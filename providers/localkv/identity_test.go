@@ -14,7 +14,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// copyFile replaces the content of a file, or creates it.
+// copyFile copies a file. It replaces the content of the file at the path to, or creates that
+// file.
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	source, err := os.Open(from)
@@ -32,9 +33,9 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// A store whose file is removed, moved or replaced while it is open returns an error,
-// instead of acknowledging writes that no process will find. When the file is back, the
-// store works again.
+// If the file of an open store, its log or its shared memory is removed, moved or replaced, the
+// store returns errors, instead of acknowledging writes that no process will find. When the file
+// is back, the store works again.
 func TestFileIsReplaced(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -111,7 +112,7 @@ func TestFileIsReplaced(t *testing.T) {
 	}
 }
 
-// Connections that are opened later have the same file.
+// Connections that are opened later must have the same file as the writer.
 func TestReadersHaveTheFileOfTheWriter(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

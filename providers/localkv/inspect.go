@@ -18,8 +18,8 @@ import (
 )
 
 // Inspect checks what the store of a URL of [Open] needs, without changing anything: the
-// folder, the file, whether it has a store of a known format, and whether its content is
-// damaged. The last check reads the whole file. Inspect ends after the first check that
+// folder, the file, whether the file has a store of a known format, and whether its content
+// is damaged. The last check reads the whole file. Inspect ends after the first check that
 // fails.
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
@@ -112,11 +112,11 @@ func inspectContent(ctx context.Context, path string) provider.Check {
 	return provider.Check{Name: name, Status: provider.OK, Detail: fmt.Sprintf("rows: %d, expired ones included; all checksums match", rows.all)}
 }
 
-// errStructure is for damage of SQLite's own structures, such as an index without some key.
+// errStructure is for damage of SQLite's own structures, such as an index that lacks a key.
 var errStructure = errors.New("SQLite's structures are damaged")
 
-// checkContent reads the whole file, lets SQLite check its structures, and checks every
-// row.
+// checkContent reads the whole file. SQLite checks its own structures, and checkContent
+// checks every row.
 func checkContent(ctx context.Context, path string) (rows rowCount, err error) {
 	path, err = filepath.EvalSymlinks(path)
 	if err != nil {
@@ -128,13 +128,14 @@ func checkContent(ctx context.Context, path string) (rows rowCount, err error) {
 		if err == nil && rows.bad == 0 || shared || !inUse(path) {
 			return rows, err
 		}
-		// Another process opened and changed the file while it was read as an unused file.
+		// The file was read as an unused file, but meanwhile another process has opened it.
+		// The other process's changes may look like damage, so check again.
 	}
 }
 
 func checkContentOnce(ctx context.Context, path string, shared bool) (rows rowCount, err error) {
 	name, flags := path, sqlite.OpenReadOnly
-	if !shared { // otherwise SQLite would add a log
+	if !shared { // without immutable=1, SQLite would add a log
 		slashed := filepath.ToSlash(path)
 		if !strings.HasPrefix(slashed, "/") {
 			slashed = "/" + slashed // on Windows

@@ -20,16 +20,16 @@ import (
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	special := "a#b%c d;e&f.db"
-	if runtime.GOOS != "windows" { // no file can have this name there
+	if runtime.GOOS != "windows" { // on Windows no file can have this name
 		special = "?" + special
 	}
 	for _, test := range []struct {
 		name string
-		url  string // with the folder DIR
+		url  string // DIR stands for the folder
 		make func(t *testing.T, path string)
-		want []string // the status and name of each check, and the text of the last one
-		step bool     // Ensure can fix it
-		kind error    // of Open's error
+		want []string // the status and name of each check, and a part of the last check's detail
+		step bool     // whether Ensure fixes what the last check reports
+		kind error    // kind of Open's error
 	}{
 		{"a store", "", func(t *testing.T, path string) { reopen(t, path).Close() }, []string{"ok folder", "ok file", "ok layout", "ok content", "rows: 0"}, false, nil},
 		{"a store in use", "", func(t *testing.T, path string) {
@@ -133,7 +133,7 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// A set of providers does all of it by URL.
+// A provider.Set sets up and inspects a store by its URL. A file has no Terraform configuration.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	set := provider.Set{localkv.Provider()}

@@ -19,14 +19,15 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// killWorkers write at the same time, each to its own keys.
+// killWorkers is the number of goroutines that write at the same time. Each has killKeys
+// keys of its own.
 const (
 	killWorkers = 4
 	killKeys    = 12
 )
 
-// killValue returns the value that write seq stores under key: a mix of two values is
-// never one of them.
+// killValue returns the value that write number seq stores under key. A mix of two such
+// values is never equal to one of them.
 func killValue(key string, seq uint64) []byte {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s %d", key, seq))
 	value := make([]byte, 1+binary.BigEndian.Uint64(seed[:])%kv.MaxValueLen)
@@ -34,8 +35,8 @@ func killValue(key string, seq uint64) []byte {
 	return value
 }
 
-// workUntilKilled writes without end. It prints what it is going to do, "put SEQ KEY…"
-// or "delete SEQ KEY…", and "done SEQ" when that was acknowledged.
+// workUntilKilled writes without end. Before each write it prints "put SEQ KEY…" or "delete
+// SEQ KEY…". When the write is acknowledged, it prints "done SEQ".
 func workUntilKilled(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -46,7 +47,7 @@ func workUntilKilled(c *child, args []string) error {
 		return err
 	}
 	failed := make(chan error)
-	var mu sync.Mutex // so that the pipe gets whole lines
+	var mu sync.Mutex // so that lines of different workers do not mix
 	say := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -86,9 +87,9 @@ func workUntilKilled(c *child, args []string) error {
 	return <-failed
 }
 
-// A process that is killed at any moment loses no acknowledged write. Every value is
-// whole: it is the value of the last acknowledged write or of an unfinished one.
-// SKYKV_KILL_ROUNDS sets the number of rounds.
+// If a process is killed at any moment, no acknowledged write is lost. Every value is whole:
+// it is the value of the last acknowledged write or of an unfinished one. SKYKV_KILL_ROUNDS
+// sets the number of rounds.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	rounds := 20
@@ -108,8 +109,9 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// killRounds lets a process work until it is killed, again and again, and checks the
-// file each time. It returns the first failure.
+// killRounds starts a process, kills it while it writes, and checks the file, again and
+// again. It returns the numbers of acknowledged and unfinished writes, and the first
+// failure.
 func killRounds(t *testing.T, bug string, rounds int) (acknowledged, unknown int, failure string) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	type write struct {
@@ -140,7 +142,7 @@ func killRounds(t *testing.T, bug string, rounds int) (acknowledged, unknown int
 			}
 			for _, key := range begun[n] {
 				p := possible[key]
-				possible[key] = p[len(p)-1:] // each key has one worker
+				possible[key] = p[len(p)-1:] // this write is the last one, because only one worker writes the key
 			}
 			delete(begun, n)
 			acknowledged++

@@ -18,18 +18,18 @@ import (
 
 // Only this file knows the layout: the table, its columns and its index.
 
-// The file's header has the owner and the format: SQLite's application_id and
+// The file's header names the owner and the format, as SQLite's application_id and
 // user_version.
 const (
 	applicationID = 0x536b4b56 // "SkKV"
 	format        = 2
 )
 
-// createTable creates the table. The value comes last: SQLite reads a row from its
-// front, so the other columns of a large row cost one page. A table with a rowid keeps
-// rows of 1 KiB in their leaf page. WITHOUT ROWID would move everything beyond a
-// quarter of a page to a separate page. Measured with pages of 4 to 16 KiB, that makes
-// gets up to four times and puts up to three times as slow.
+// createTable creates the table. The value is the last column. SQLite reads a row from its
+// front, so reading the other columns of a large row takes only one page. A table with a
+// rowid keeps rows of 1 KiB in their leaf page. WITHOUT ROWID would move everything beyond a
+// quarter of a page to a separate page. In measurements with pages of 4 to 16 KiB, that made
+// gets up to four times slower, and puts up to three times.
 const createTable = `
 CREATE TABLE kv (
   k TEXT NOT NULL PRIMARY KEY, -- key, in byte order
@@ -41,24 +41,25 @@ CREATE TABLE kv (
   v BLOB NOT NULL              -- value
 )`
 
-// createIndex is for the removal of expired rows. It has no rows without an expiry.
+// createIndex creates the index of expiries, for the removal of expired rows and for counts.
+// It leaves out rows without an expiry.
 const createIndex = "CREATE INDEX kv_x ON kv (x) WHERE x IS NOT NULL"
 
-// schema is the expected schema of the file: the statements that created its objects,
-// by type and name. SQLite itself creates an index of the keys.
+// schema is the expected schema of the file: for each object's type and name, the statement
+// that created it. SQLite itself creates the index of the keys, without a statement.
 var schema = map[string]string{
 	"table kv":                    strings.TrimSpace(createTable),
 	"index kv_x":                  createIndex,
 	"index sqlite_autoindex_kv_1": "",
 }
 
-// selectSchema reads the schema for the comparison.
+// selectSchema reads the schema, to compare it with the expected one.
 const (
 	selectSchema        = "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema"
 	selectSchemaVersion = "PRAGMA schema_version" // changes with the schema
 )
 
-// rebuildIndex rebuilds the index of createIndex.
+// rebuildIndex rebuilds the index that createIndex created.
 const rebuildIndex = "REINDEX kv_x"
 
 const (
@@ -68,8 +69,8 @@ const (
 	scanMeta    = "SELECT x, t, p, c, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 	scanRecords = "SELECT x, t, p, c, d, v, k FROM kv WHERE k >= ?1 AND k <= ?2 ORDER BY k"
 
-	// A count reads only the indexes, unless more rows have expired than are in the
-	// range.
+	// A count reads the indexes and the expired rows. It reads the rows of the range only if the
+	// file has at least as many expired rows as the range has rows.
 	countKeys    = "SELECT count(*) FROM kv WHERE k >= ?1 AND k <= ?2"
 	countExpired = "SELECT count(*), sum(k >= ?1 AND k <= ?2) FROM (SELECT k FROM kv INDEXED BY kv_x WHERE x BETWEEN 1 AND ?3 LIMIT ?4)"
 	countLive    = "SELECT count(*) FROM kv WHERE k >= ?1 AND k <= ?2 AND (x IS NULL OR x > ?3)"
@@ -86,7 +87,8 @@ const (
 	deleteRow = "DELETE FROM kv WHERE k = ?1"
 )
 
-// The columns of all SELECT statements. Scans have the key as their last column.
+// These are the columns of the statements that read rows. Statements that do not read the
+// value leave out the last two columns. Scans add the key as their last column.
 const (
 	columnExpires = iota
 	columnToken
@@ -96,21 +98,21 @@ const (
 	columnValue
 )
 
-// table is the table, for one connection.
+// table reads and writes the table through one connection.
 type table struct {
 	conn *sqlite.Conn
 
 	selectMeta, selectRecord, scanMeta, scanRecords *sqlite.Stmt // for readers
 	countKeys, countExpired, countLive              *sqlite.Stmt // for readers
-	scanExpired, schemaVersion                      *sqlite.Stmt // for the writer, with selectMeta
+	scanExpired, schemaVersion                      *sqlite.Stmt // for the writer, which also uses selectMeta
 	putRow, touchRow, deleteRow                     *sqlite.Stmt
 
-	checkedSchema int64 // version of the schema that was last compared, 0 for none
+	checkedSchema int64 // version of the schema at the last comparison, 0 for none
 
-	summed []byte // buffer for the input of checksums, kept to save allocations
+	summed []byte // buffer for the input of checksums, reused to save allocations
 }
 
-// tableToRead prepares the statements that read.
+// tableToRead returns a table with the statements that read.
 func tableToRead(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	t := &table{conn: c}
 	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
@@ -119,7 +121,7 @@ func tableToRead(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	})
 }
 
-// tableToWrite prepares the statements that write.
+// tableToWrite returns a table with the statements that write.
 func tableToWrite(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	t := &table{conn: c}
 	return t, prepare(ctx, c, map[string]**sqlite.Stmt{
@@ -128,8 +130,8 @@ func tableToWrite(ctx context.Context, c *sqlite.Conn) (*table, error) {
 	})
 }
 
-// get returns the record under a key. A row that skykv did not write, or that is
-// damaged, is an *kv.Error, which does not end the transaction.
+// get returns the record under a key. For a row that skykv did not write, or that is
+// damaged, the error is a *kv.Error. Such an error does not end the transaction.
 func (t *table) get(key string, withValue bool) (found kv.Found, err error) {
 	stmt := t.selectMeta
 	if withValue {
@@ -147,7 +149,7 @@ func (t *table) get(key string, withValue bool) (found kv.Found, err error) {
 			err = t.decodeValue(stmt, &found.Record)
 		}
 	}
-	stmt.Reset() // ends the read transaction; Step returned no error that this could repeat
+	stmt.Reset() // ends the read transaction; Reset only repeats errors of Step, and there was none
 	if err != nil {
 		return kv.Found{Record: kv.Record{Key: key}}, err
 	}
@@ -155,8 +157,8 @@ func (t *table) get(key string, withValue bool) (found kv.Found, err error) {
 	return found, nil
 }
 
-// scan returns a statement whose rows have from <= key <= to, in order of their keys.
-// scanned reads them.
+// scan returns a statement that selects the rows with from <= key <= to, in order of their
+// keys. Read each row with scanned.
 func (t *table) scan(from, to string, withValue bool) *sqlite.Stmt {
 	stmt := t.scanMeta
 	if withValue {
@@ -167,9 +169,9 @@ func (t *table) scan(from, to string, withValue bool) *sqlite.Stmt {
 	return stmt
 }
 
-// scanned returns the record of a scan's present row. It does not read the value of a
-// record that is expired at now, unless now is 0. An error is about this row alone; the
-// record then has its key.
+// scanned returns the record of the scan's current row. If now is not 0, scanned does not read
+// the value of a record that is expired at the time now. An error concerns this row alone. The
+// record returned with an error has only the key.
 func (t *table) scanned(stmt *sqlite.Stmt, withValue bool, now int64) (rec kv.Record, expired bool, err error) {
 	key := stmt.ColumnText(stmt.ColumnCount() - 1)
 	if kv.ValidateKey(key) != nil {
@@ -186,7 +188,7 @@ func (t *table) scanned(stmt *sqlite.Stmt, withValue bool, now int64) (rec kv.Re
 	return rec, expired, nil
 }
 
-// decode reads the row of stmt without its value.
+// decode reads the row of stmt, except for its value.
 func (t *table) decode(stmt *sqlite.Stmt, key string) (kv.Record, error) {
 	rec := kv.Record{Key: key}
 	switch stmt.ColumnType(columnExpires) {
@@ -219,7 +221,7 @@ func (t *table) decode(stmt *sqlite.Stmt, key string) (kv.Record, error) {
 	return rec, nil
 }
 
-// decodeValue reads the value of the row of stmt, and copies it once.
+// decodeValue reads the value of the row of stmt. It copies the value once.
 func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 	if stmt.ColumnType(columnValue) != sqlite.TypeBlob {
 		return errForeign("its value v", "a blob")
@@ -232,8 +234,8 @@ func (t *table) decodeValue(stmt *sqlite.Stmt, rec *kv.Record) error {
 	return nil
 }
 
-// count returns the number of rows with from <= key <= to that are not expired at now,
-// within a transaction. It does not read the rows.
+// count returns the number of rows with from <= key <= to that are not expired at the time
+// now. It must be called within a transaction. It does not check the rows.
 func (t *table) count(from, to string, now int64) (int, error) {
 	all, _, err := counted(t.countKeys, from, to)
 	if err != nil || all == 0 {
@@ -250,7 +252,7 @@ func (t *table) count(from, to string, now int64) (int, error) {
 	return int(live), err
 }
 
-// counted executes a statement that returns one row of numbers.
+// counted executes a statement that counts, and returns the one or two numbers of its row.
 func counted(stmt *sqlite.Stmt, from, to string, more ...int64) (first, second int64, err error) {
 	stmt.BindText(1, from)
 	stmt.BindText(2, to)
@@ -267,14 +269,15 @@ func counted(stmt *sqlite.Stmt, from, to string, more ...int64) (first, second i
 	return first, second, stmt.Reset()
 }
 
-// rowCount is the number of rows, and the number of those that no read would return.
+// rowCount has the number of rows, and the number of bad rows: rows that are damaged or that
+// skykv did not write.
 type rowCount struct {
 	all, bad int
 	key      string // key of the first bad row
 	first    error  // error of the first bad row
 }
 
-// countRows reads every row, without an index.
+// countRows reads and counts all rows of the table, without an index.
 func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
 	t := &table{conn: c}
 	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
@@ -295,7 +298,7 @@ func countRows(ctx context.Context, c *sqlite.Conn) (rows rowCount, err error) {
 	return rows, err
 }
 
-// put stores rec in place of any row of its key.
+// put stores rec, in place of any row with its key.
 func (t *table) put(rec *kv.Record) error {
 	t.bindMeta(t.putRow, rec)
 	t.putRow.BindInt64(6, int64(t.valueSum(rec)))
@@ -303,13 +306,14 @@ func (t *table) put(rec *kv.Record) error {
 	return exec(t.putRow)
 }
 
-// touch replaces everything but the value in the row of a key.
+// touch replaces all columns of a key's row except the key, the value and its checksum d.
 func (t *table) touch(rec *kv.Record) error {
 	t.bindMeta(t.touchRow, rec)
 	return exec(t.touchRow)
 }
 
-// bindMeta binds the key and everything but the value: parameters 1 to 5.
+// bindMeta binds the key and all other columns except the value and its checksum d, as parameters
+// 1 to 5.
 func (t *table) bindMeta(stmt *sqlite.Stmt, rec *kv.Record) {
 	stmt.BindText(1, rec.Key)
 	if rec.Expires == 0 {
@@ -332,8 +336,9 @@ func (t *table) delete(key string) error {
 	return exec(t.deleteRow)
 }
 
-// deleteExpired deletes the first limit rows that expired at latest or before, and
-// returns how many it found. It keeps damaged rows: their expiry may be wrong.
+// deleteExpired deletes up to limit rows whose expiry is not after latest, those with the
+// earliest expiry first. It returns their number. It keeps damaged rows, because their
+// expiry may be wrong.
 func (t *table) deleteExpired(latest int64, limit int) (int, error) {
 	stmt := t.scanExpired
 	stmt.BindInt64(1, latest)
@@ -361,12 +366,12 @@ func (t *table) deleteExpired(latest int64, limit int) (int, error) {
 	return len(keys), nil
 }
 
-// The checksums are CRC-32C (Castagnoli), as numbers from 0 to 2^32-1. Both cover the
-// key, so a swap of parts of two rows is noticed. Besides the key, d covers only the
-// value, so a writer that does not read the value can replace x, t, p and c.
+// The checksums c and d are CRC-32C (Castagnoli), as numbers from 0 to 2^32-1. Both cover the
+// key, so that parts swapped between two rows are noticed. Besides the key, d covers only the
+// value, so that a writer can replace x, t, p and c without reading the value.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// metaSum returns the checksum c over the key, a zero byte, the expiry (8 bytes, the
+// metaSum returns the checksum c over the key, a zero byte, the expiry (8 bytes with the
 // highest first, 0 for none), the token, a zero byte and the predecessors.
 func (t *table) metaSum(rec *kv.Record) uint32 {
 	b := append(t.summed[:0], rec.Key...)
@@ -404,16 +409,17 @@ func initialize(ctx context.Context, c *sqlite.Conn) error {
 	return checkSchema(ctx, c)
 }
 
-// create creates the table, unless another process was faster. It does so in one
-// transaction and before write-ahead logging, so a file that is not empty always has a
-// complete header.
+// create creates the table, unless another process has just created it. It does so in one
+// transaction, before write-ahead logging is turned on. So a file that is not empty always
+// has a complete header.
 func create(ctx context.Context, c *sqlite.Conn) error {
 	for _, statement := range []string{fmt.Sprintf("PRAGMA page_size = %d", pageSize), "BEGIN EXCLUSIVE"} {
 		if err := run(ctx, c, statement); err != nil {
 			return err
 		}
 	}
-	// The transaction already created the first page: check what is on it.
+	// BEGIN has already created a first page, so the number of pages does not say whether
+	// the file is empty. Count its objects.
 	objects, err := query(ctx, c, "SELECT count(*) FROM sqlite_schema")
 	if err == nil && objects == "0" {
 		for _, statement := range []string{
@@ -436,7 +442,8 @@ func create(ctx context.Context, c *sqlite.Conn) error {
 	return err
 }
 
-// checkHeader reads the header through SQLite.
+// checkHeader checks the application_id and the user_version in the header, which it reads
+// through SQLite.
 func checkHeader(ctx context.Context, c *sqlite.Conn) error {
 	var header [2]uint32
 	for i, pragma := range []string{"PRAGMA application_id", "PRAGMA user_version"} {
@@ -453,8 +460,8 @@ func checkHeader(ctx context.Context, c *sqlite.Conn) error {
 	return checkFormat(header[0], header[1])
 }
 
-// checkSchema refuses a schema other than the one of create: another collation would
-// treat two keys as one, and a trigger would write.
+// checkSchema returns an error unless the schema is the one that create makes. A different
+// collation, for example, could treat two keys as one, and a trigger could write rows.
 func checkSchema(ctx context.Context, c *sqlite.Conn) error {
 	left := maps.Clone(schema)
 	var foreign error
@@ -479,8 +486,8 @@ func checkSchema(ctx context.Context, c *sqlite.Conn) error {
 	return nil
 }
 
-// checkSchema is the function checkSchema, within a transaction, if the schema has
-// changed.
+// checkSchema calls the function checkSchema if the schema has changed since the last
+// comparison. The caller is within a transaction.
 func (t *table) checkSchema() error {
 	if _, err := t.schemaVersion.Step(); err != nil {
 		return err

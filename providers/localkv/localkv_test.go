@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			// There is no network: the test simulates one.
+			// A local file has no network, so the test simulates one.
 			in := new(faults.Injector)
 			in.Use(faults.DecidedBy(decide))
 			return store.With(kv.Wrap(kv.Level1, faults.Driver(in, 4))), nil

@@ -8,9 +8,9 @@ import (
 	"os"
 )
 
-// The log is a header and a sequence of frames. Each frame is a page that a transaction wrote.
-// A frame's checksum continues the checksum of the frame before. The last frame of a
-// transaction has a size.
+// The log is a header and a sequence of frames. Each frame is a page that a transaction
+// wrote. A frame's checksum continues the checksum of the frame before. Only the last frame
+// of a transaction has a size other than 0, in its bytes 4 to 7.
 // https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 const (
 	logHeaderSize   = 32
@@ -18,8 +18,8 @@ const (
 	pageSize        = 4096 // see create
 )
 
-// logSum is a checksum of the log, by words whose byte order depends on the header's magic
-// number.
+// logSum is a checksum of the log. It adds up 32-bit words, whose byte order depends on the
+// header's magic number.
 type logSum [2]uint32
 
 func (s logSum) add(words binary.ByteOrder, data []byte) logSum {
@@ -43,10 +43,11 @@ func (h *logHeader) words() binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// before returns the header. If its checksum does not match, before returns the headers from
-// which it may differ by one flipped bit. There are none if the header was not completely
-// written, for example before a crash. If only the sequence number differs, that may also be
-// so.
+// The method before returns the headers that h may have been before a bit flipped. If the
+// checksum of h matches, it returns only h. Otherwise it returns every header that has a
+// matching checksum and differs from h in one bit. It returns none if h was not completely
+// written, for example because of a crash. A crash may also leave a header that is wrong only
+// in its sequence number, so the method does not try the bits of this number.
 func (h logHeader) before() (headers []logHeader) {
 	whole := func() bool { return storedSum(h[24:]) == (logSum{}).add(h.words(), h[:24]) }
 	if whole() {
@@ -64,15 +65,16 @@ func (h logHeader) before() (headers []logHeader) {
 	return headers
 }
 
-// checkLog refuses a log that is damaged before its end. SQLite treats the first frame whose
-// checksum does not match as the end of the log, as after a crash, and drops what follows. But
-// a transaction begins only when the one before is on the disk. So a bad frame that is
-// followed by a whole transaction and the beginning of another one was good once. Damage of
-// the last two transactions looks like a crash.
+// checkLog returns an error if the log is damaged before its end. SQLite treats the first
+// frame with a wrong checksum as the end of the log, as it must after a crash, and drops
+// everything after it. But a transaction begins only when the one before is on the disk. So
+// if a bad frame is followed by a whole transaction and the beginning of another one, the bad
+// frame was complete on the disk, and was damaged later. Damage in the last two transactions
+// looks like a crash, so checkLog does not report it.
 func checkLog(path string) error {
 	f, err := os.Open(path + logSuffix)
 	if err != nil {
-		return nil // it is gone, or SQLite will report the error
+		return nil // the log is gone, or SQLite will report the error
 	}
 	defer f.Close()
 	var header, now logHeader
@@ -85,7 +87,7 @@ func checkLog(path string) error {
 			return unlessEnd(err)
 		}
 		if _, err := f.ReadAt(now[:], 0); err != nil || now != header {
-			return nil // another process has started it over meanwhile
+			return nil // another process has started the log over meanwhile
 		}
 		if damaged {
 			return errFile("its log %q is damaged, and writes after the damage would be lost: restore a backup, or drop these writes by running PRAGMA wal_checkpoint(TRUNCATE) in the sqlite3 shell", path+logSuffix)
@@ -94,8 +96,8 @@ func checkLog(path string) error {
 	return nil
 }
 
-// hasFramesAfterDamage reports whether a bad frame, or a bad header, is followed by a whole
-// transaction and more.
+// hasFramesAfterDamage reports whether a bad frame is followed by a whole transaction and at
+// least one more frame. If bad is true, the header counts as a bad frame.
 func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, error) {
 	in := bufio.NewReaderSize(io.NewSectionReader(log, logHeaderSize, 1<<62), 1<<18)
 	frame := make([]byte, frameHeaderSize+pageSize)
@@ -118,7 +120,7 @@ func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, er
 	}
 }
 
-// unlessEnd returns the error of a read, or nil at the end of the file.
+// unlessEnd returns the error of a read, or nil if the read came to the end of the file.
 func unlessEnd(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil

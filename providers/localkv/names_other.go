@@ -4,7 +4,7 @@ package localkv
 
 import "os"
 
-// checkNames refuses a file with several names, if the system reports them. Its log is beside
-// each name: stores that open it by different names do not see each other's writes, and
-// destroy them.
+// checkNames returns an error if the system reports that the file has several names. SQLite
+// looks for the log beside the name that it was given. So stores that open the file by
+// different names would not see each other's writes, and would destroy them.
 func checkNames(_ string, info os.FileInfo) error { return checkLinks(info) }

@@ -2,5 +2,5 @@ package localkv
 
 import "os"
 
-// checkLinks assumes that a file has one name: os.FileInfo does not say.
+// checkLinks assumes that the file has one name, because os.FileInfo does not say.
 func checkLinks(os.FileInfo) error { return nil }

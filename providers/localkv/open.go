@@ -12,29 +12,34 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// maxReaders is the greatest Options.Readers: each reader takes up to 2 MiB of cache
-// and three file descriptors.
+// maxReaders is the greatest Options.Readers. Each reader takes up to 2 MiB of cache and
+// three file descriptors.
 const maxReaders = 1000
 
 // Options are the settings of a store. The zero value and nil mean the defaults.
 type Options struct {
-	// Readers is the number of connections that read at once, 1 to 1000. Further
-	// reads wait for one of them. The store opens one connection, and the others when
+	// Readers is the number of connections that read at once, 1 to 1000. Further reads wait
+	// for one of them. The store opens one connection at first, and the others when they are
 	// needed. If a connection cannot be opened, for example because there are no file
-	// descriptors left, reads wait for the others. 0 means the number of processors,
-	// but at least 4.
+	// descriptors left, the read waits for a connection that is already open. 0 means the
+	// number of processors, but at least 4.
 	Readers int
 }
 
 // New opens the store in the file at path, and creates the file if it does not exist
 // or is empty. Its directory must exist. The file stays open until Close.
 //
-// The errors are [kv.ErrIncompatible] for a file that is not skykv's, is damaged, has
-// several names or an unknown format (New does not change it), [kv.ErrNotProvisioned]
-// when the directory does not exist, [kv.ErrPermission] when the file or its
-// directory cannot be read and written, [kv.ErrInvalidOption] for invalid options or
-// an invalid path, and [kv.ErrUnavailable] for a failing or full disk, or a file
-// system without the locks or shared memory that SQLite needs.
+// The errors are
+//
+//   - [kv.ErrIncompatible] for a file that is not skykv's, is damaged, has several names or
+//     an unknown format, or is gone or empty although its log or journal has writes; New does
+//     not change such a file,
+//   - [kv.ErrNotProvisioned] when the directory does not exist,
+//   - [kv.ErrPermission] when the file or its directory cannot be read and written,
+//   - [kv.ErrInvalidOption] for invalid options or an invalid path,
+//   - [kv.ErrUnavailable] for a failing or full disk, for a lock that another process
+//     holds for a minute, or for a file system without the locks or shared memory that
+//     SQLite needs.
 func New(path string, opts *Options) (*kv.Store, error) {
 	return open(context.Background(), path, opts)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// contents returns the hash of every file in dir.
+// contents returns the length and the hash of every file in dir.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -38,7 +38,8 @@ func contents(t *testing.T, dir string) map[string]string {
 	return sums
 }
 
-// copyFiles copies the files of a database that may be open, as a crash would leave them.
+// copyFiles copies the files of a database that may be open, in the state that a crash would
+// leave.
 func copyFiles(t *testing.T, from, to string) {
 	t.Helper()
 	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
@@ -54,9 +55,9 @@ func copyFiles(t *testing.T, from, to string) {
 
 const someTable = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO users (name) VALUES ('Ada'), ('Grace')"
 
-// A file that is not skykv's is refused. Nothing changes in it, its log or its journal,
-// and no file is added. (A read with a log leaves a mark in the shared memory of the
-// readers, a file without data.)
+// A file that is not skykv's, or is damaged, is refused. Nothing changes in the file, its log or
+// its journal, and no file is added. (The test ignores FILE-shm, which has no data: reading a
+// file that has a log leaves a mark there.)
 func TestForeignFile(t *testing.T) {
 	t.Parallel()
 	// script creates an SQLite database.
@@ -73,7 +74,7 @@ func TestForeignFile(t *testing.T) {
 			}
 		}
 	}
-	// ours creates a store with some entries, then changes it.
+	// ours creates a store with some entries, and then changes its file.
 	ours := func(change func(t *testing.T, path string)) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
 			store := reopen(t, path)
@@ -281,8 +282,8 @@ func TestOwnFile(t *testing.T) {
 	}
 }
 
-// If the file is gone or empty, and a log or journal with its writes is left, New refuses
-// it, and creates and removes nothing. A leftover without writes does not matter.
+// If the file is gone or empty, but its log or journal is left and has writes, New returns an
+// error, and creates and removes nothing. A log or journal without writes does not matter.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	// crashed returns the log that a crash leaves.
@@ -297,8 +298,8 @@ func TestLeftovers(t *testing.T) {
 		}
 		return log
 	}
-	// journal returns the journal of a transaction in a file of that many pages, hot or
-	// not.
+	// journal returns the journal of a transaction in a file of that many pages. SQLite
+	// undoes the transaction only if magic is the right magic number.
 	journal := func(pages uint32, magic string) []byte {
 		header := make([]byte, 512)
 		copy(header, magic)
@@ -401,7 +402,7 @@ func TestOpenURL(t *testing.T) {
 		"file:" + dir + "/r.db?readers=1":                   "r.db",
 		"file:" + dir + "/s.db?readers=1000":                "s.db",
 	}
-	if runtime.GOOS != "windows" { // no file can have these names there
+	if runtime.GOOS != "windows" { // on Windows no file can have these names
 		urls["file:"+dir+"/c%3Fd.db"] = "c?d.db"
 		urls["file:"+dir+"/:memory:"] = ":memory:"
 	}

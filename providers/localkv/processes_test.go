@@ -47,10 +47,10 @@ func holdLock(c *child, args []string) error {
 	return sqlitex.ExecuteTransient(conn, "ROLLBACK", nil)
 }
 
-// raceKeys are put in the same order by all racers.
+// raceKeys is the number of keys. All racers put them in the same order.
 const raceKeys = 300
 
-// createInRace prints the keys that it created.
+// createInRace tries to create every key, and prints the keys that it created.
 func createInRace(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -72,7 +72,8 @@ func createInRace(c *child, args []string) error {
 	return nil
 }
 
-// If several processes create the same key, live or expired, one wins.
+// If several processes race to create a key, exactly one succeeds, whether the key is absent
+// or has an expired entry.
 func TestProcessesCreate(t *testing.T) {
 	t.Parallel()
 	for _, failure := range raceToCreate(t, "") {
@@ -80,7 +81,8 @@ func TestProcessesCreate(t *testing.T) {
 	}
 }
 
-// raceToCreate returns the failures.
+// raceToCreate runs createInRace in two processes at the same time, and returns the failures.
+// The drivers of both processes have the bug of this name, or none if bug is "".
 func raceToCreate(t *testing.T, bug string) (failures []string) {
 	store, path := newStore(t)
 	past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-time.Minute) }))
@@ -119,7 +121,7 @@ func raceToCreate(t *testing.T, bug string) (failures []string) {
 
 const counts = 150
 
-// count adds 1 to a counter, by compare-and-swap.
+// count adds 1 to a counter many times, by compare-and-swap.
 func count(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -157,7 +159,9 @@ func TestProcessesCount(t *testing.T) {
 	}
 }
 
-// raceToCount returns the counter at the end, and the expected one.
+// raceToCount runs count in two processes at the same time, and returns the counter's last
+// value and its expected value. The drivers of both processes have the bug of this name, or
+// none if bug is "".
 func raceToCount(t *testing.T, bug string) (got, want string) {
 	store, path := newStore(t)
 	if _, err := store.Put(t.Context(), "counter", []byte("0")); err != nil {
@@ -180,8 +184,9 @@ func raceToCount(t *testing.T, bug string) (got, want string) {
 	return string(entry.Value), strconv.Itoa(len(counters) * counts)
 }
 
-// relay receives a number, reads it in every way, stores the next one and prints it.
-// It reopens the file now and then. Meanwhile others of its clients read and write.
+// relay receives a number, checks that the store has it, stores the next number and prints that.
+// Now and then it opens the file again. Meanwhile, other goroutines of the process read and
+// write.
 func relay(c *child, args []string) error {
 	store, err := openWithBug(args[0])
 	if err != nil {
@@ -210,7 +215,7 @@ func relay(c *child, args []string) error {
 		if err != nil {
 			return err
 		}
-		if hops%20 == 19 { // the others close their file
+		if hops%20 == 19 { // close one of the process's connections to the file now and then
 			again, err := openWithBug(args[0])
 			if err != nil {
 				return err
@@ -228,7 +233,8 @@ func relay(c *child, args []string) error {
 	return nil
 }
 
-// wantRelayed reads "relay" by each kind of read.
+// wantRelayed reads "relay" by Get, GetMany and ScanPage, and returns an error unless the value
+// is want.
 func wantRelayed(ctx context.Context, store *kv.Store, want string) error {
 	entry, err := store.Get(ctx, "relay")
 	if err != nil || string(entry.Value) != want {
@@ -245,8 +251,8 @@ func wantRelayed(ctx context.Context, store *kv.Store, want string) error {
 	return nil
 }
 
-// Every other process reads at once what one process has acknowledged. That needs no
-// clock: the number goes from process to process.
+// A write that one process has acknowledged is seen by every other process at once. The test
+// needs no clock, because the number goes from process to process.
 func TestProcessesReadWhatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	if failure := raceToRead(t, "", 60); failure != "" {
@@ -254,7 +260,9 @@ func TestProcessesReadWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// raceToRead returns the failure.
+// raceToRead passes a number around between three processes that run relay, and returns the
+// first failure, or "". The drivers of the processes have the bug of this name, or none if bug
+// is "".
 func raceToRead(t *testing.T, bug string, rounds int) string {
 	_, path := newStore(t)
 	relays := []*child{startWithBug(t, bug, "relay", path, "a"), startWithBug(t, bug, "relay", path, "b"), startWithBug(t, bug, "relay", path, "c")}
@@ -277,7 +285,8 @@ func raceToRead(t *testing.T, bug string, rounds int) string {
 	return ""
 }
 
-// writeUntilStopped puts continuously, and prints that, until it receives a line.
+// writeUntilStopped puts continuously, and prints a line for each put, until it receives a
+// line.
 func writeUntilStopped(c *child, args []string) error {
 	store, err := localkv.New(args[0], nil)
 	if err != nil {
@@ -309,7 +318,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 	writers := []*child{start(t, "write", path, "a"), start(t, "write", path, "b"), start(t, "write", path, "c")}
 	const each = 100
 	for range each {
-		for _, c := range writers { // a pipe holds thousands of lines, so no writer waits for its reader
+		for _, c := range writers { // a pipe holds thousands of lines, so no writer waits for this reader
 			if c.hear() == "" {
 				t.Fatal("a writer ended early")
 			}
@@ -327,8 +336,8 @@ func TestProcessesTakeTurns(t *testing.T) {
 	}
 }
 
-// While another process holds the write lock, writes end with their context without
-// having written, and reads go on.
+// While another process holds the write lock, a write ends with its context without having
+// written anything. Reads do not wait.
 func TestLockedContext(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -365,8 +374,8 @@ func TestLockedContext(t *testing.T) {
 	}
 	check := func(t *testing.T, write func(ctx context.Context) error, end error) {
 		const wait, tolerance = 20 * time.Millisecond, 100 * time.Millisecond
-		// A busy machine may be late sometimes; a call that waits for something else
-		// is always late.
+		// On a busy machine a call may occasionally end late. A call that does not end with
+		// its context is late every time.
 		late := time.Duration(0)
 		for range 20 {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -394,7 +403,7 @@ func TestLockedContext(t *testing.T) {
 			t.Run(name+"/"+end.Error()+" in the queue", func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error)
-				for range 2 { // one waits for the lock, the other for the first
+				for range 2 { // one Put waits for the lock, the other waits for that Put
 					go func() {
 						_, err := store.Put(ctx, "first", nil)
 						ended <- err
@@ -456,7 +465,7 @@ func TestLockedOpen(t *testing.T) {
 	reopen(t, path)
 }
 
-// Close does not wait for the lock: calls that wait for it are refused.
+// Close does not wait for the lock. Calls that wait for the lock are refused.
 func TestLockedClose(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)

@@ -23,7 +23,7 @@ func openReader(ctx context.Context, file *identity) (*reader, error) {
 	r := &reader{conn: c}
 	err = r.prepare(ctx)
 	if err == nil {
-		err = file.check() // it must be the writer's file
+		err = file.check() // c must have the same file open as the writer
 	}
 	if err != nil {
 		c.Close()
@@ -39,7 +39,7 @@ func (r *reader) prepare(ctx context.Context) (err error) {
 	return prepare(ctx, r.conn, map[string]**sqlite.Stmt{beginRead: &r.begin, rollback: &r.end})
 }
 
-// get reads the record under a key, as soon as no other process holds the lock.
+// get reads the record under a key. If another connection holds the lock, get waits for it.
 func (r *reader) get(ctx context.Context, key string, withValue bool) (found kv.Found, err error) {
 	err = whenFree(ctx, lockWait, func() error {
 		found, err = r.table.get(key, withValue)
@@ -62,10 +62,11 @@ func (r *reader) inTransaction(f func() error) error {
 	return err
 }
 
-// readers lends connections. It lends the one used last first: its cache is warm.
+// readers lends connections. It prefers the connection that was used last, because its cache
+// is warm.
 type readers struct {
 	file   *identity
-	places chan struct{} // one for each lent connection; filled by close
+	places chan struct{} // has one element for each lent connection; close fills it, so that no more are lent
 	closed chan struct{}
 
 	mu   sync.Mutex
@@ -112,7 +113,7 @@ func (rs *readers) borrow(ctx context.Context) (*reader, error) {
 }
 
 // open opens a connection. If that fails, for example because there are no file descriptors
-// left, it waits for a lent connection.
+// left, open tries again, or returns a connection that was given back in the meantime.
 func (rs *readers) open(ctx context.Context) (r *reader, err error) {
 	final := false
 	err = poll(ctx, lockWait, func(error) bool { return !final }, func() error {
@@ -155,7 +156,7 @@ func (rs *readers) giveBack(r *reader) {
 	<-rs.places
 }
 
-// close waits for the running reads.
+// close waits for the running reads and closes the connections.
 func (rs *readers) close() {
 	close(rs.closed)
 	for range cap(rs.places) {

@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// metaSum and valueSum are the checksums as doc.go describes them.
+// metaSum and valueSum compute the checksums as doc.go describes them.
 func metaSum(key string, expires int64, token, predecessors string) uint32 {
 	x := binary.BigEndian.AppendUint64(nil, uint64(expires))
 	return crc32.Checksum([]byte(key+"\x00"+string(x)+token+"\x00"+predecessors), crc32.MakeTable(crc32.Castagnoli))
@@ -26,7 +26,7 @@ func valueSum(key string, value []byte) uint32 {
 	return crc32.Checksum([]byte(key+"\x00"+string(value)), crc32.MakeTable(crc32.Castagnoli))
 }
 
-// The file has the content that doc.go describes, for any SQLite tool.
+// Any SQLite tool finds the content that doc.go describes.
 func TestPlainSQL(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -66,7 +66,8 @@ func TestPlainSQL(t *testing.T) {
 	}
 }
 
-// Rows that skykv cannot have written are errors of their keys, and of no others.
+// Rows that skykv cannot have written cause errors for their keys, and for no other keys. A scan
+// skips a row whose key is not legal.
 func TestForeignRows(t *testing.T) {
 	t.Parallel()
 	rows := map[string]string{ // columns x, t, p, v
@@ -136,11 +137,11 @@ func TestForeignRows(t *testing.T) {
 			t.Errorf("Scan: %+v, %v", entry, err)
 		}
 	}
-	if seen != len(legal)+1 { // a name that is not a legal key is skipped
+	if seen != len(legal)+1 { // a row whose key is not legal is skipped
 		t.Errorf("Scan yielded %d of %d rows", seen, len(legal)+1)
 	}
 
-	// Unconditional writes replace or remove them.
+	// Unconditional writes replace or remove rows that skykv cannot have written.
 	for i, key := range legal {
 		if i%2 == 0 {
 			_, err = store.Put(t.Context(), key, []byte("new"))
@@ -156,8 +157,8 @@ func TestForeignRows(t *testing.T) {
 	}
 }
 
-// The body of a scan's loop may write, however long the scan is. The scan has no
-// open page meanwhile: the log can be emptied.
+// The body of a scan's loop may write, however long the scan is. Meanwhile the scan has no
+// transaction open, so the log can be emptied.
 func TestScanWhileWriting(t *testing.T) {
 	t.Parallel()
 	store, path := newStore(t)
@@ -193,7 +194,7 @@ func TestScanWhileWriting(t *testing.T) {
 	}
 }
 
-// A scan skips a sequence of expired rows longer than a page.
+// A scan skips a sequence of expired rows that is longer than a page.
 func TestScanExpiredRun(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t)

@@ -7,14 +7,14 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A page of a scan ends at the latest after pageRows rows, including expired rows, or
-// when its values reach pageBytes.
+// A page of a scan ends after at most pageRows rows, including expired rows, and earlier if
+// its values reach pageBytes.
 const (
 	pageRows  = 4096
 	pageBytes = 1 << 20
 )
 
-// Scan reads page after page. No page is open while the loop's body runs.
+// Scan reads one page after another. No transaction is open while the loop's body runs.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		var page []scanned
@@ -37,11 +37,11 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 
 type scanned struct {
 	rec kv.Record
-	err error // the error of this record
+	err error // concerns this record alone
 }
 
-// page appends to page about req.Limit records of req, beginning at the key from. It
-// returns the key at which to go on, "" at the end.
+// page reads up to req.Limit records with from <= key <= req.To, and appends them to the empty
+// slice page. It returns the key at which the next page begins, or "" at the end.
 func (d *driver) page(ctx context.Context, req *kv.ScanRequest, from string, page []scanned) (_ []scanned, next string, err error) {
 	r, err := d.rs.borrow(ctx)
 	if err != nil {
@@ -65,7 +65,7 @@ func (d *driver) page(ctx context.Context, req *kv.ScanRequest, from string, pag
 			bytes += len(rec.Value)
 		}
 		if n == pageRows || len(page) >= req.Limit || bytes >= pageBytes {
-			return page, rec.Key + "\x00", nil // the lowest key after it
+			return page, rec.Key + "\x00", nil // the lowest key after rec.Key
 		}
 		if n%64 == 0 && ctx.Err() != nil {
 			return page, "", errDone(ctx)
@@ -77,7 +77,7 @@ func (d *driver) page(ctx context.Context, req *kv.ScanRequest, from string, pag
 	return page, "", nil
 }
 
-// count counts in one transaction. It reads only the indexes, so it checks no checksum.
+// count counts in one transaction. It checks no checksums.
 func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err error) {
 	r, err := d.rs.borrow(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (d *driver) count(ctx context.Context, req kv.ScanRequest) (n int, err erro
 	defer d.rs.giveBack(r)
 	req.Meter.Add(1, 1)
 	err = r.inTransaction(func() error {
-		r.conn.SetInterrupt(ctx.Done()) // a statement may take seconds
+		r.conn.SetInterrupt(ctx.Done()) // a count may take seconds, so end it with ctx
 		defer r.conn.SetInterrupt(nil)
 		return whenFree(ctx, lockWait, func() (err error) {
 			n, err = r.table.count(req.From, req.To, req.Now)

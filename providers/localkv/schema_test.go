@@ -9,8 +9,8 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// What another program adds to the schema while the store is open never runs: writes are
-// refused, and the error names it.
+// If another program changes the schema while the store is open, nothing that it added ever
+// runs. Writes are refused, and the error names the change.
 func TestSchemaIsChanged(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -50,7 +50,7 @@ func TestSchemaIsChanged(t *testing.T) {
 	}
 }
 
-// Changes of the schema that are undone do not matter.
+// A change of the schema that is undone does not matter.
 func TestSchemaIsTheSameAgain(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)

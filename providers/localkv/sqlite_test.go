@@ -36,7 +36,7 @@ func mustQuery(t *testing.T, c *sqlite.Conn, statement string) string {
 	return answer
 }
 
-// The durability that doc.go promises needs these settings.
+// The file format and the durability that doc.go promises need these settings.
 func TestPragmas(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -68,7 +68,8 @@ func TestPragmas(t *testing.T) {
 	}
 }
 
-// Every statement finds its rows through an index and in order.
+// Each of these statements finds its rows through an index, in the order of that index, so
+// SQLite neither reads the whole table nor sorts.
 func TestQueryPlans(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -103,7 +104,8 @@ func TestQueryPlans(t *testing.T) {
 	}
 }
 
-// commits counts the transactions in the log, by the frames that end one.
+// commits returns the number of transactions in the log. It counts the frames that end
+// a transaction.
 func commits(t *testing.T, d *driver) int {
 	t.Helper()
 	log, err := os.ReadFile(d.rs.file.path + "-wal")
@@ -151,7 +153,7 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
-// A large batch leaves time for others between its transactions.
+// A large batch is several transactions, so that other processes can write in between.
 func TestBatchTransactions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ items, size, transactions int }{
@@ -172,7 +174,7 @@ func TestBatchTransactions(t *testing.T) {
 	}
 }
 
-// A write waits no longer than lockWait for the file's lock, whatever its context.
+// A write waits no longer than lockWait for the file's lock, even if its context never ends.
 func TestLockWait(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -198,7 +200,7 @@ func TestLockWait(t *testing.T) {
 	}
 }
 
-// Jobs in one queue wait for another process at the same time, not one after another.
+// Jobs in one queue wait for another process at the same time, not one after the other.
 func TestLockWaitIsShared(t *testing.T) {
 	t.Parallel()
 	d, _ := newTestDriver(t)
@@ -213,7 +215,7 @@ func TestLockWaitIsShared(t *testing.T) {
 	d.w.wait = hour
 	for _, test := range []struct {
 		name           string
-		queued, locked time.Duration // time ago
+		queued, locked time.Duration // how long ago the write was queued, and the lock was found held
 		waits          bool
 	}{
 		{"queued an hour ago, locked before", hour, 2 * hour, false},
@@ -244,9 +246,10 @@ func TestLockWaitIsShared(t *testing.T) {
 	}
 }
 
-// There is always a running scan, so SQLite's own checkpoints rarely get to the end of
-// the log. On a busy machine the scans wait for a processor in the middle of a page, so
-// the writer waits longer for them here.
+// The log starts over when it is long, even if there is always a reader. In this test, two
+// scans are always running, so SQLite's own checkpoints rarely reach the end of the log. On a
+// busy machine a scan may wait for a processor in the middle of a page, so in this test the
+// writer waits longer for scans.
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -285,8 +288,8 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-// A write returns when it is on the disk, whatever the log needs then. Later writes end
-// with their contexts.
+// A write returns as soon as it is on the disk, even if the log must then start over. Later
+// writes wait for the log to start over, but no longer than until their contexts end.
 func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)
@@ -298,7 +301,7 @@ func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := store.Put(t.Context(), "key", nil); err != nil { // the transaction of other does not see it
+	if _, err := store.Put(t.Context(), "key", nil); err != nil { // the transaction of other does not see this write
 		t.Fatal(err)
 	}
 	const long = 10 * time.Second
@@ -325,8 +328,8 @@ func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {
 	}
 }
 
-// If the file cannot grow (as on a full disk, while the transaction runs), writes fail
-// as a whole, with a definite error, until that changes.
+// If the file cannot grow (as if the disk became full during the transaction), transactions
+// fail as a whole until there is space again. The errors do not match ErrIndeterminate.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	d, store := newTestDriver(t)

@@ -12,18 +12,18 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// disk stands between SQLite and the files of one folder, by SQLite's VFS interface. It
-// records their operations, so that a test can simulate a power cut at any moment, and it can
-// make operations fail. https://www.sqlite.org/vfs.html
+// disk stands between SQLite and the files of one folder, by means of SQLite's VFS
+// interface. It records the operations that change these files, so that a test can simulate a power
+// cut at any moment. It can also make operations fail. https://www.sqlite.org/vfs.html
 type disk struct {
 	mu  sync.Mutex
 	ops []op
 
-	// fault, when set, is called before every operation. It returns SQLite's code for the
-	// failure, or lib.SQLITE_OK.
+	// fault, if set, is called before every operation. It returns the SQLite code with which
+	// the operation fails, or lib.SQLITE_OK.
 	fault func(op) int32
 
-	// lies returns true for files whose syncs return without doing anything.
+	// lies, if set, reports whether syncs of a file return without doing anything.
 	lies func(file string) bool
 }
 
@@ -38,17 +38,18 @@ const (
 	opMark     opKind = "mark" // not an operation of the disk: a mark of the test
 )
 
-// op is an operation on a file, named by its path within the folder.
+// op is an operation on a file. The file is named by its path within the folder.
 type op struct {
 	kind   opKind
 	file   string
-	offset int64 // offset of a write, or new length of a truncation
+	offset int64 // offset of a write, or new length in a truncation
 	data   []byte
 	failed bool
 	mark   int
 }
 
-// do records an operation, and returns the code of its failure.
+// do records an operation, unless it is a read, or a sync that does nothing. It returns the
+// SQLite code with which the operation fails, or lib.SQLITE_OK.
 func (d *disk) do(o op) int32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +68,7 @@ func (d *disk) do(o op) int32 {
 	return code
 }
 
-// mark records a mark of the test.
+// mark adds a mark of the test to the recorded operations.
 func (d *disk) mark(n int) { d.do(op{kind: opMark, mark: n}) }
 
 // survival says which unsynced writes survive a power cut.
@@ -75,23 +76,24 @@ type survival string
 
 const (
 	nothing survival = "nothing"    // no unsynced write
-	sectors survival = "any sector" // any of their sectors, so that writes are torn and out of order
-	all     survival = "everything" // as if only the process is killed
+	sectors survival = "any sector" // any of the sectors of unsynced writes, so that writes are torn and out of order
+	all     survival = "everything" // all of them, as if only the process were killed
 )
 
 const sectorSize = 512
 
-// after returns the files after a power cut after n operations. A sync that failed makes
-// nothing durable, and a later sync does not make the earlier writes durable either. That is
-// how Linux behaves: the pages then count as clean. https://lwn.net/Articles/752063/
+// The method after returns the files that a power cut leaves after n operations. A sync that
+// failed makes nothing durable, and a later sync does not make the writes before the failed sync
+// durable either. Linux behaves in this way: after a failed sync the pages count as clean.
+// https://lwn.net/Articles/752063/
 func (d *disk) after(n int, survives survival, rng *rand.Rand) map[string][]byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	type file struct {
 		writes []op
-		failed []bool // by write: whether its sync failed
-		synced int    // number of durable writes, except the failed ones
-		named  bool   // its name is durable after a sync
+		failed []bool // for each write: whether its sync failed
+		synced int    // number of writes before the last sync; they are durable unless their sync failed
+		named  bool   // whether a sync has made the file's name durable
 	}
 	files := make(map[string]*file)
 	for _, o := range d.ops[:n] {
@@ -132,8 +134,8 @@ func (d *disk) after(n int, survives survival, rng *rand.Rand) map[string][]byte
 	return images
 }
 
-// apply changes the content of a file. With an rng, each sector of a write, or a whole
-// truncation, may be left out.
+// apply applies an operation to the content of a file. With an rng, each sector of a write,
+// or the whole truncation, may be left out.
 func (o op) apply(content []byte, rng *rand.Rand) []byte {
 	kept := func() bool { return rng == nil || rng.IntN(2) == 0 }
 	if o.kind == opTruncate {
@@ -156,7 +158,8 @@ func (o op) apply(content []byte, rng *rand.Rand) []byte {
 	return content
 }
 
-// vfs is the VFS of the disks: SQLite's own, except for the files in their folders.
+// vfs is the VFS that disks share. It is SQLite's own, except for the files in the disks'
+// folders.
 var vfs struct {
 	once sync.Once
 	own  uintptr // SQLite's own VFS
@@ -164,25 +167,25 @@ var vfs struct {
 	mu      sync.Mutex
 	disks   map[string]*disk      // by folder
 	files   map[uintptr]*diskFile // by sqlite3_file
-	methods map[uintptr]uintptr   // the methods for disks, by SQLite's own methods
+	methods map[uintptr]uintptr   // methods for files of disks, by the address of SQLite's own methods
 }
 
 type diskFile struct {
 	*disk
 	name string
 	own  *lib.Tsqlite3_io_methods
-	ptr  uintptr // pointer to own
+	ptr  uintptr // pointer to the field own
 }
 
-// memory is the value at an address outside Go's memory.
+// memory returns a pointer to the value at an address outside Go's memory.
 func memory[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
 
-// function converts an address to a function of SQLite, and address does the reverse.
+// function converts an address to a function of SQLite. address does the reverse.
 func function[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&address)) }
 
 func address[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
-// newDisk returns a disk with the files of a new folder. Their paths have no links.
+// newDisk returns a disk and its new, empty folder. The folder's path has no symbolic links.
 func newDisk(t testing.TB) (*disk, string) {
 	t.Helper()
 	vfs.once.Do(func() {
@@ -289,7 +292,7 @@ func diskWrite(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32
 	write := function[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](f.own.FxWrite)
 	code := f.do(op{kind: opWrite, file: f.name, offset: offset, data: bytes.Clone(libc.GoBytes(buffer, int(n)))}) // the buffer is SQLite's memory
 	if code != lib.SQLITE_OK {
-		write(tls, file, buffer, n/2, offset) // half of it
+		write(tls, file, buffer, n/2, offset) // a write that fails still writes half of its data
 		return code
 	}
 	return write(tls, file, buffer, n, offset)

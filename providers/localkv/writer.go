@@ -17,30 +17,31 @@ const (
 	groupWrites = 128
 	groupBytes  = 256 * 1024
 
-	// A process that writes continuously, and recently had to wait for another one,
-	// pauses after each turn for longer than pollEvery. There is no queue for the lock,
-	// so the other process would otherwise find the moments between two transactions
-	// only by luck.
+	// If a process found the lock held by another process less than the time contention ago, it
+	// pauses when it has written for the time turn. The pause lasts for the time pause. The lock
+	// has no queue: without the pause the other process would get the lock only by luck, between
+	// two transactions. pause is longer than pollEvery, so that the other process tries to get
+	// the lock during the pause.
 	turn       = 10 * time.Millisecond
 	pause      = 2 * time.Millisecond
 	contention = time.Second
 
-	// sweepEvery is the time between two searches for expired rows, if the last one
-	// found few.
+	// sweepEvery is the time between two searches for expired rows, unless the last search
+	// found as many as it may remove.
 	sweepEvery = time.Minute
 
-	// logSize is the length of the log, in bytes, at which it is started over. logWait
-	// is the time that the readers of its older parts then have. logLook is how much is
-	// written between two checks of its length.
+	// A log of more than logSize bytes is started over. For that, the writer waits up to
+	// logWait for the readers of the log's older parts. It checks the log's length after
+	// about every logLook bytes that it writes.
 	logSize = 8 << 20
 	logWait = 100 * time.Millisecond
 	logLook = 1 << 20
 )
 
-// writer is the one connection that writes, and its queue. Jobs that wait together are
-// committed together, with one sync of the disk.
+// writer is the one connection that writes, with its queue of jobs. Jobs that wait at the
+// same time are committed together, with one sync of the disk.
 type writer struct {
-	lead    chan struct{} // held by the caller who writes for all, and by Close for ever
+	lead    chan struct{} // a lock: its holder runs the jobs of all callers; close never releases it
 	closed  chan struct{}
 	wait    time.Duration // lockWait, except in tests
 	logWait time.Duration // logWait, except in tests
@@ -48,32 +49,35 @@ type writer struct {
 	mu      sync.Mutex
 	waiting []*job
 
-	// The holder of lead owns the following fields.
+	// The holder of the lock lead owns the following fields.
 	conn                    *sqlite.Conn
 	file                    *identity
 	table                   *table
 	begin, commit, rollback *sqlite.Stmt
 	nextSweep               time.Time // time of the next search for expired rows
-	rebuilt                 bool      // the index of expiries was rebuilt
-	contended               time.Time // when another process last held the lock
-	stuck                   time.Time // since when it has held the lock without a pause, or zero
-	turnBegan, released     time.Time
-	log                     string // the log's path
-	unlooked, longLog       int64  // bytes written since its last check; length at which it is started over
+	rebuilt                 bool      // whether the index of expiries was rebuilt
+	contended               time.Time // when another process was last seen with the lock
+	stuck                   time.Time // since when another process has held the lock without a pause, or zero
+	turnBegan, released     time.Time // when writing without a pause began; end of the last transaction
+	log                     string    // the log's path
+
+	// unlooked is the number of bytes written since the last call of boundLog. boundLog
+	// starts the log over if the log has more than longLog bytes.
+	unlooked, longLog int64
 }
 
 // job is a piece of work for one transaction.
 type job struct {
-	now           int64 // reading of its store's clock
+	now           int64 // time by the store's clock
 	writes, bytes int
 	meter         *kv.Meter
 
-	// do works on the table. It may be called again after the transaction was rolled
-	// back. Its errors undo the whole transaction.
+	// do works on the table. It may be called again after the transaction was rolled back.
+	// If it returns an error, the whole transaction is undone.
 	do func(*table) error
 
 	queued time.Time
-	done   chan struct{} // closed when the transaction ended, with err
+	done   chan struct{} // closed when the transaction has ended and err is set
 	err    error
 }
 
@@ -104,17 +108,17 @@ func (w *writer) open(ctx context.Context) error {
 	if err := useLog(ctx, w.conn); err != nil {
 		return err
 	}
-	// SQLite opens a file without write permission read-only, without an error. So
-	// write something. This also creates the log, by which checkFile sees that the file
-	// is in use.
+	// If the file is not writable, SQLite opens it read-only and returns no error. So write
+	// here, by deleting a key that no entry can have. The write also creates the log, which
+	// tells checkFile that the file is in use.
 	if err := w.table.delete(""); err != nil && !isBusy(err) {
 		return err
 	}
 	return nil
 }
 
-// write lets j run in a transaction, and returns when it is on the disk. Errors are
-// *kv.Error values. Only after errors of a commit may the write have been applied.
+// write runs j in a transaction, and returns when the transaction is on the disk. Its errors
+// are *kv.Error values. The write may have been applied only if the commit failed.
 func (w *writer) write(ctx context.Context, j *job) error {
 	j.queued, j.done = time.Now(), make(chan struct{})
 	w.mu.Lock()
@@ -134,7 +138,8 @@ func (w *writer) write(ctx context.Context, j *job) error {
 	}
 }
 
-// withdraw removes j from the queue with err, unless its transaction has begun.
+// withdraw removes j from the queue and returns err. If the transaction of j has already
+// begun, withdraw waits for it and returns the transaction's error.
 func (w *writer) withdraw(j *job, err error) error {
 	w.mu.Lock()
 	at := slices.Index(w.waiting, j)
@@ -149,7 +154,8 @@ func (w *writer) withdraw(j *job, err error) error {
 	return j.err
 }
 
-// leadUntil runs the waiting jobs, group by group, until j was among them.
+// leadUntil runs the waiting jobs, group by group, until j is done. The caller holds the lock
+// lead.
 func (w *writer) leadUntil(ctx context.Context, j *job) error {
 	for {
 		select {
@@ -175,8 +181,10 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 	}
 }
 
-// release ends the lead. If the log is long, release first starts it over, in a
-// goroutine: the caller's write is done, and may have a deadline.
+// release releases the lock lead, so that another caller can write. If much was written since
+// the last call of boundLog, a goroutine calls boundLog and only then releases the lock. The
+// caller does not wait for the goroutine, because the caller's write is done and the caller
+// may have a deadline.
 func (w *writer) release() {
 	if w.unlooked < logLook {
 		<-w.lead
@@ -188,15 +196,16 @@ func (w *writer) release() {
 	}()
 }
 
-// written counts the bytes written to the log since its last check.
+// written estimates the number of bytes that group wrote to the log, and adds it to w.unlooked.
 func (w *writer) written(group []*job) {
 	for _, j := range group {
 		w.unlooked += int64(j.bytes + 8192*j.writes) // a few pages for each write
 	}
 }
 
-// lock begins a transaction, unless another process has held the lock for as long as a
-// write waits since queued.
+// lock begins a transaction, and so takes the file's write lock. If another process holds that
+// lock, the method waits. It gives up when w.wait has passed both since the time queued and
+// since the lock was first found held.
 func (w *writer) lock(ctx context.Context, queued time.Time) error {
 	now := time.Now()
 	switch {
@@ -234,7 +243,8 @@ func (w *writer) lock(ctx context.Context, queued time.Time) error {
 	})
 }
 
-// take removes the first waiting jobs, as many as one transaction includes.
+// take removes the first jobs from the queue and returns them, as many as fit into one
+// transaction.
 func (w *writer) take() []*job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -249,7 +259,7 @@ func (w *writer) take() []*job {
 	return group
 }
 
-// transact runs group in the transaction that lock began, and ends it.
+// transact runs group in the transaction that lock began, and commits it or rolls it back.
 func (w *writer) transact(group []*job) error {
 	err := w.do(group)
 	if isDamage(err) {
@@ -269,9 +279,9 @@ func (w *writer) transact(group []*job) error {
 	return err
 }
 
-// do runs group and removes expired rows. A row must have expired by all clocks, the
-// host's and those of the stores that write: a clock that is ahead must not remove
-// other stores' rows.
+// do runs the jobs of group, and removes expired rows if a search for them is due. It removes
+// a row only if [kv.ExpiryGrace] has passed since the expiry by the clocks of the host and of
+// all stores that write: a store whose clock is ahead must not remove other stores' rows.
 func (w *writer) do(group []*job) error {
 	if err := w.table.checkSchema(); err != nil {
 		return err
@@ -288,7 +298,7 @@ func (w *writer) do(group []*job) error {
 	if now.Before(w.nextSweep) {
 		return nil
 	}
-	w.nextSweep = now.Add(sweepEvery) // also if it fails, so that doAgain skips it
+	w.nextSweep = now.Add(sweepEvery) // set even if the removal fails, so that doAgain skips it
 	limit := 2*writes + 2
 	n, err := w.table.deleteExpired(earliest-kv.ExpiryGrace.Milliseconds(), limit)
 	if n == limit {
@@ -297,11 +307,11 @@ func (w *writer) do(group []*job) error {
 	return err
 }
 
-// doAgain runs group once more, in a new transaction, after damage was found in the
-// file. If a bit of an expiry has flipped, in a row or in the index of expiries, the
-// two do not agree, and SQLite refuses to change that row. doAgain then rebuilds the
-// index, once, which takes long in a large file. If the removal of expired rows failed,
-// group is run without it: a write must not fail because of another key.
+// doAgain runs group once more, in a new transaction, after SQLite found damage in the file.
+// If a bit of an expiry has flipped, in a row or in the index of expiries, the row and the
+// index do not agree, and SQLite refuses to change the row. So the first call of doAgain
+// rebuilds the index, which takes long in a large file. doAgain does not repeat a removal of
+// expired rows that failed: a write must not fail because of a different key.
 func (w *writer) doAgain(group []*job) error {
 	restart := func() error {
 		if !w.conn.AutocommitEnabled() {
@@ -325,9 +335,9 @@ func (w *writer) doAgain(group []*job) error {
 	return w.do(group)
 }
 
-// boundLog starts the log over when it is long. SQLite does so itself at a moment
-// without a reader of the log's older parts. boundLog waits for these readers. New
-// readers use the newest part, and do not wait.
+// boundLog starts the log over if it is long. SQLite also does this by itself, but only at a
+// moment when nobody reads the log's older parts. boundLog waits for such a moment, up to
+// w.logWait. New readers use the newest part, and do not delay it.
 func (w *writer) boundLog() {
 	w.unlooked = 0
 	info, err := os.Stat(w.log)
@@ -336,11 +346,12 @@ func (w *writer) boundLog() {
 	}
 	w.longLog = logSize
 	if !restartLog(w.conn, w.logWait) {
-		w.longLog = info.Size() * 3 / 2 // a long read: writers must not wait for it often
+		w.longLog = info.Size() * 3 / 2 // a long read is running: wait for it again only after the log has grown by half
 	}
 }
 
-// close waits for the running transaction. Jobs that wait are refused.
+// close refuses the waiting jobs, waits for the running transaction and closes the
+// connection.
 func (w *writer) close() error {
 	close(w.closed)
 	w.lead <- struct{}{}

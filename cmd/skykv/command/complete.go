@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	completeWithin = 3 * time.Second // somebody waits for it
+	completeWithin = 3 * time.Second // short, because a person waits at the shell
 	completeKeys   = 100
 )
 
 type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
 
-// completeWith has shells complete the URLs and keys of a command.
+// completeWith makes shells complete URLs and keys in the arguments and --prefix of a command.
 func (c *cli) completeWith(cmd *cobra.Command) {
 	if _, takes, _ := strings.Cut(cmd.Use, " "); cmd.ValidArgsFunction == nil && takes != "" {
 		cmd.ValidArgsFunction = c.completeArgs(strings.Fields(takes))
@@ -35,14 +35,15 @@ func (c *cli) completeWith(cmd *cobra.Command) {
 	}
 }
 
-// completeArgs completes arguments, which are named as the help names them.
+// completeArgs returns a function that completes a command's arguments. names are the names
+// of the arguments in the help, such as "[URL]" and "KEY".
 func (c *cli) completeArgs(names []string) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		url, at := os.Getenv(providers.EnvURL), len(args)
 		switch {
 		case names[0] != "[URL]" || len(args) > 0 && c.isURL(args[0]):
 			url = strings.Join(args[:min(at, 1)], "")
-		case url != "" && !c.isURL(typed): // the first argument may be the one after the URL
+		case url != "" && !c.isURL(typed): // KV_URL is set and the user probably left out the URL, so the arguments begin with names[1]
 			at++
 		}
 		if at >= len(names) {
@@ -60,7 +61,8 @@ func (c *cli) completeArgs(names []string) completion {
 	}
 }
 
-// completeURL completes the scheme of a URL, and the path of one that names a file.
+// completeURL completes the scheme of a URL. If the URL names a file, it also completes
+// the path.
 func (c *cli) completeURL(typed string) (found []string, _ cobra.ShellCompDirective) {
 	for _, p := range c.stores {
 		start := p.Scheme + ":"
@@ -87,7 +89,8 @@ func (c *cli) completeURL(typed string) (found []string, _ cobra.ShellCompDirect
 	return found, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeKeys completes the keys of a store, if it answers soon.
+// completeKeys completes a key of a store. It returns the first keys that begin with typed and
+// that the store returns within completeWithin.
 func (c *cli) completeKeys(ctx context.Context, url, typed string) (found []string, _ cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(ctx, completeWithin)
 	defer cancel()

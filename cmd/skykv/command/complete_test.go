@@ -17,11 +17,11 @@ func TestCompletion(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(folder, "apps"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	const url, key, path, none = ":6", ":4", ":6", ":4" // what the shell is to do after it
+	const url, key, path, none = ":6", ":4", ":6", ":4" // the last line of the output, which tells the shell what may follow
 	for _, c := range []struct {
 		kvURL string
 		args  []string
-		want  []string // the lines, without their descriptions
+		want  []string // the lines of the output, without descriptions
 	}{
 		{"", []string{"get", ""}, []string{"mem:", "file:", "dynamodb://", "firestore://", "aztables://", url}},
 		{"", []string{"get", "dyn"}, []string{"dynamodb://", url}},

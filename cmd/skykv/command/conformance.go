@@ -43,7 +43,7 @@ With KV_URL set:
 			}
 			var at newFile
 			var file *os.File
-			if page != "" { // before hours of work
+			if page != "" { // before the run, so that an error here does not come after hours of work
 				if at, file, err = openReport(page, force); err != nil {
 					return err
 				}
@@ -60,7 +60,7 @@ With KV_URL set:
 			} else {
 				err = printResults(results)
 			}
-			if page != "" { // after the results, so that an error here does not lose them
+			if page != "" { // after the results are printed, so that an error here does not lose them
 				_, writeErr := file.Write(results.HTML())
 				if writeErr == nil {
 					writeErr = at.finish(file, force)
@@ -82,7 +82,8 @@ With KV_URL set:
 	return cmd
 }
 
-// openReport creates the file for a report.
+// openReport creates the file for a report. If the file exists and force is not set, it returns an
+// error.
 func openReport(path string, force bool) (at newFile, file *os.File, err error) {
 	if path == standard {
 		return at, nil, usagef("--report needs a file: the results are on standard output")
@@ -96,7 +97,7 @@ func openReport(path string, force bool) (at newFile, file *os.File, err error) 
 	return at, file, err
 }
 
-// runSuite runs the suite. If tell is set, it prints the cases that fail.
+// runSuite runs the suite. If tell is set, runSuite prints each case that fails.
 func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run, error) {
 	conn, err := c.stores.Connect(ctx, url)
 	if err != nil {
@@ -124,7 +125,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	m.total(int64(total))
 	begun := time.Now()
 	for result, err := range conformance.Check(ctx, conformance.Config{
-		New:    conn.Open, // with one client: finding credentials may take seconds
+		New:    conn.Open, // one client for all stores, because finding credentials may take seconds
 		Shared: true,
 	}) {
 		if err != nil {
@@ -144,7 +145,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 	return run, nil
 }
 
-// printResults prints the number of the cases, and those that were left out.
+// printResults prints the cases that were left out, and the number of cases that passed.
 func printResults(results *report.Run) error {
 	left := ""
 	for _, c := range results.Cases {

@@ -34,7 +34,7 @@ With KV_URL set:
 			failed := false
 			for check := range c.stores.Inspect(ctx, url) {
 				if ctx.Err() != nil {
-					return context.Cause(ctx) // the check failed because the context ended
+					return context.Cause(ctx) // the check may have failed only because the context ended
 				}
 				failed = failed || check.Status == provider.Fail
 				if err := printCheck(check, asJSON); err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ctrl-C also ends commands that wait for input.
+// The rule: Ctrl-C ends even commands that wait for input.
 func TestInterruptedWhileWaiting(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -55,7 +55,7 @@ func TestInterruptedWhileWaiting(t *testing.T) {
 	}
 }
 
-// waitUntilRead returns when a process has read everything in the pipe.
+// waitUntilRead returns when another process has read everything that is in the pipe.
 func waitUntilRead(t *testing.T, r *os.File) {
 	t.Helper()
 	for begun := time.Now(); time.Since(begun) < time.Minute; {
@@ -70,7 +70,7 @@ func waitUntilRead(t *testing.T, r *os.File) {
 	t.Fatal("the process does not read its input")
 }
 
-// While a command waits for its output to be read, another signal ends it.
+// The rule: a second signal ends a command even while it waits for its output to be read.
 func TestInterruptedWhileWriting(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -91,11 +91,11 @@ func TestInterruptedWhileWriting(t *testing.T) {
 		case <-ended:
 			state, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 			killed, stopped := ok && state.Signal() == syscall.SIGTERM, cmd.ProcessState.ExitCode() == exitSignal+int(syscall.SIGTERM)
-			if !killed && !stopped { // it was not waiting yet
+			if !killed && !stopped { // stopped: the command was not waiting when the first signal came
 				t.Errorf("rule: a signal after the first one ends a command at once; it ends with %v", cmd.ProcessState)
 			}
 			return
-		case <-time.After(10 * time.Millisecond): // by then the first has been handled, or the next one is
+		case <-time.After(10 * time.Millisecond): // repeated until one signal comes after the first has been handled
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 		}
 	}

@@ -11,10 +11,10 @@ func TestLayouts(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		backend   backend
-		provision string // what it says of a table or collection that is shared
+		provision string // what provision prints for a table or collection in the layout of the Alien platform
 	}{
 		{backends[1], "write the layout record"},
-		{backends[2], "nothing to do"}, // there is no record, and the emulator has no settings
+		{backends[2], "nothing to do"}, // on Firestore, this layout has no layout record, and the emulator has no settings
 		{backends[3], "write the layout record"},
 	} {
 		t.Run(c.backend.name, func(t *testing.T) {

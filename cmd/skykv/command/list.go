@@ -35,13 +35,13 @@ With KV_URL set:
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
 				out := newOutput()
 				defer func() {
-					if flushErr := out.Flush(); err == nil { // otherwise it is probably the same error
+					if flushErr := out.Flush(); err == nil { // if err is set, flushErr is probably the same error
 						err = flushErr
 					}
 				}()
 				return eachEntry(folders.List(cmd.Context(), store, prefix, delimiter, ""), func(entry kv.Entry) error {
 					line := entry.Key
-					switch { // keys need no escapes
+					switch { // keys have no characters that JSON must escape
 					case asJSON && folders.Is(entry):
 						line = `{"folder":"` + line + `"}`
 					case asJSON:

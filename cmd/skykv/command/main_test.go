@@ -52,8 +52,8 @@ type outcome struct {
 	code           int
 }
 
-// command prepares a run of the binary in its own folder, without KV_URL and any
-// credentials, for at most a few minutes.
+// command prepares a run of the binary, in a new folder, and without KV_URL and the environment
+// variables of AWS and Azure. The run is killed after a few minutes.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -69,7 +69,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// process runs a prepared command. Nothing may ever print a stack trace.
+// process runs a prepared command. It fails the test if the command prints a stack trace, or a
+// log line of an SDK.
 func process(t *testing.T, cmd *exec.Cmd) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -93,7 +94,7 @@ func process(t *testing.T, cmd *exec.Cmd) outcome {
 	return o
 }
 
-// skykv runs the binary with args and, if it is not empty, standard input.
+// skykv runs the binary with args, and with stdin as standard input.
 func skykv(t *testing.T, stdin string, args ...string) outcome {
 	t.Helper()
 	cmd := command(t, args...)
@@ -101,7 +102,7 @@ func skykv(t *testing.T, stdin string, args ...string) outcome {
 	return process(t, cmd)
 }
 
-// good runs the binary, which must succeed, and returns its output.
+// The function good runs the binary, which must succeed, and returns its output.
 func good(t *testing.T, args ...string) string {
 	t.Helper()
 	return goodWith(t, "", args...)
@@ -116,7 +117,8 @@ func goodWith(t *testing.T, stdin string, args ...string) string {
 	return o.stdout
 }
 
-// bad runs the binary, which must exit with code and print says.
+// The function bad runs the binary, which must exit with code and print a message that
+// contains the text says.
 func bad(t *testing.T, code int, says string, args ...string) outcome {
 	t.Helper()
 	return badWith(t, "", code, says, args...)
@@ -131,11 +133,10 @@ func badWith(t *testing.T, stdin string, code int, says string, args ...string) 
 	return o
 }
 
-// A backend returns the URLs of stores that exist, and of stores that do not
-// exist yet.
+// backend is a kind of store. Its method open returns the URL of a store that exists.
 type backend struct {
 	name  string
-	fresh func(t *testing.T) string // nothing is provisioned
+	fresh func(t *testing.T) string // returns the URL of a store that is not provisioned yet
 }
 
 var (
@@ -176,7 +177,7 @@ func onEach(t *testing.T, test func(t *testing.T, b backend)) {
 	}
 }
 
-// await waits until a process has printed text.
+// await reads the output of a process until the output contains text.
 func await(t *testing.T, r io.Reader, text string) {
 	t.Helper()
 	var all []byte
@@ -190,13 +191,13 @@ func await(t *testing.T, r io.Reader, text string) {
 	}
 }
 
-// interrupt sends a signal, reads the rest of the output and returns the exit
+// interrupt sends a signal to a process, waits until the process ends, and returns its exit
 // code.
 func interrupt(t *testing.T, cmd *exec.Cmd, signal syscall.Signal) int {
 	t.Helper()
 	if err := cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // the code says it
+	_ = cmd.Wait() // its error says no more than the exit code
 	return cmd.ProcessState.ExitCode()
 }

@@ -10,21 +10,23 @@ import (
 	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 )
 
-// newFile is an output file of a command. Until it is complete, its content is in
-// another file, [partial]. It never follows a symbolic link to a file. It replaces an
-// existing file, and takes its mode, only if the command was told to.
+// newFile is an output file of a command. Until it is complete, its content is in a file
+// with the name that [partial] returns. Symbolic links to files are never followed. An existing
+// file is replaced only if the user asked for that. The new file then has the mode of the old
+// file.
 type newFile struct {
 	path    string
 	mode    fs.FileMode
 	exists  bool // there is a file at path
-	begun   bool // there is a file at partial
+	begun   bool // there is a file at partial(path)
 	special bool // a pipe or a device, which is written directly
 }
 
-// partial returns the name of an incomplete file.
+// partial returns the name that the file at path has while it is incomplete.
 func partial(path string) string { return path + ".partial" }
 
-// findNewFile examines the file at path. A new file will have mode.
+// findNewFile examines the file at path. If no file exists there, the new file will get the
+// given mode.
 func findNewFile(path string, mode fs.FileMode) (newFile, error) {
 	f := newFile{path: path, mode: mode}
 	info, err := os.Lstat(path)
@@ -51,7 +53,7 @@ func findNewFile(path string, mode fs.FileMode) (newFile, error) {
 	return f, nil
 }
 
-// errExists returns the error for a file that only --force may replace.
+// errExists returns an error if there is a file that must not be replaced without --force.
 func (f newFile) errExists() error {
 	switch {
 	case f.special:
@@ -64,7 +66,8 @@ func (f newFile) errExists() error {
 	return nil
 }
 
-// create opens a new file, in place of an incomplete one.
+// create creates the incomplete file. It first removes an incomplete file that an earlier run
+// left. If f.special is set, create opens the file at f.path instead.
 func (f newFile) create() (*os.File, error) {
 	if f.special {
 		return os.OpenFile(f.path, os.O_WRONLY, 0)
@@ -77,7 +80,7 @@ func (f newFile) create() (*os.File, error) {
 	return os.OpenFile(partial(f.path), os.O_RDWR|os.O_CREATE|os.O_EXCL, f.mode|0o600)
 }
 
-// reopen opens the incomplete file, and cuts off everything after mark.
+// reopen opens the incomplete file, checks its content up to mark, and cuts off the rest.
 func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
 	found, err := os.Lstat(partial(f.path))
 	if err != nil {
@@ -109,8 +112,8 @@ func (f newFile) reopen(mark transfer.Mark) (_ *os.File, err error) {
 	return file, err
 }
 
-// finish renames a complete file to its final name. It replaces an existing file only if
-// replace is set.
+// finish closes a complete file and renames it to its final name. It replaces an existing
+// file only if replace is set.
 func (f newFile) finish(file *os.File, replace bool) (err error) {
 	if !f.special {
 		if f.exists {
@@ -138,8 +141,8 @@ func (f newFile) finish(file *os.File, replace bool) (err error) {
 	return nil
 }
 
-// publish renames a file. It replaces no file, unless the file system has no hard
-// links and another program creates the file at the same moment.
+// publish renames a file, and fails if a file has the new name already. On a file system
+// without hard links, it may replace a file that another program creates at the same moment.
 func publish(from, to string) error {
 	err := os.Link(from, to)
 	switch {
@@ -154,7 +157,7 @@ func publish(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// discard closes and removes an incomplete file.
+// discard closes and removes an incomplete file. It only closes a pipe or a device.
 func (f newFile) discard(file *os.File) error {
 	err := file.Close()
 	if f.special {

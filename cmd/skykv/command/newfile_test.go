@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 )
 
-// begun creates a new file at path with some text in it.
+// begun starts a new file for path: it creates the incomplete file, with some text in it.
 func begun(t *testing.T, path string) (newFile, *os.File) {
 	t.Helper()
 	at, err := findNewFile(path, 0o600)
@@ -26,8 +26,9 @@ func begun(t *testing.T, path string) (newFile, *os.File) {
 	return at, file
 }
 
-// The rule: a file that another program creates under the name meanwhile is replaced only
-// if that was wanted, and nothing is lost.
+// The rule: if another program creates a file with the final name in the meantime, finish
+// replaces that file only if replace is set. Otherwise finish returns an error, and our own
+// file keeps its partial name beside the other program's file.
 func TestNewFileMeetsAnother(t *testing.T) {
 	t.Parallel()
 	for _, replace := range []bool{false, true} {
@@ -46,7 +47,7 @@ func TestNewFileMeetsAnother(t *testing.T) {
 	}
 }
 
-// The rule: an incomplete file is continued only if it is a regular file, and matches the
+// The rule: an incomplete file is continued only if it is a regular file and matches the
 // checkpoint.
 func TestNewFileReopened(t *testing.T) {
 	t.Parallel()

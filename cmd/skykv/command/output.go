@@ -18,8 +18,9 @@ func printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// output is standard output for many lines. It collects lines, but never delays
-// them for long.
+// output is standard output for many lines. It buffers them. It flushes the buffer when the buffer
+// is full, and after a line if the last flush was at least 100 milliseconds ago. On a terminal it
+// flushes after every line.
 type output struct {
 	*bufio.Writer
 	lines   *entryline.Encoder
@@ -36,7 +37,8 @@ func newOutput() *output {
 	return out
 }
 
-// line must be called after every line.
+// line flushes the buffer if the last flush was at least o.every ago. It must be called after
+// every line.
 func (o *output) line() error {
 	if time.Since(o.flushed) < o.every {
 		return nil
@@ -53,8 +55,8 @@ func (o *output) json(entry kv.Entry) error {
 	return o.line()
 }
 
-// interruptible reads from r until ctx ends, even while r waits for input that
-// does not come, for example from a terminal.
+// interruptible returns a reader of r. When ctx ends, its Read fails, even while r waits for
+// input that does not come, for example from a terminal.
 func interruptible(ctx context.Context, r io.Reader) io.Reader {
 	c := &contextReader{ctx: ctx, chunks: make(chan chunk)}
 	go func() {

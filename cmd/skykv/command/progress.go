@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// plainEvery is the time between two lines of progress without a terminal.
+// plainEvery is the time between two lines of progress if standard error is not a terminal.
 const plainEvery = 10 * time.Second
 
 const (
@@ -25,8 +25,8 @@ const (
 	unknownTotal = 1 << 60
 )
 
-// meter shows the progress of a command on standard error: a bar on a terminal,
-// otherwise a line now and then.
+// meter shows the progress of a command on standard error: as a bar on a terminal, and
+// otherwise as a line now and then.
 type meter struct {
 	verb    string // such as "copied"
 	unit    string // what is counted: "entries", or "cases" for the suite
@@ -39,8 +39,8 @@ type meter struct {
 	screen  screen
 }
 
-// newMeter starts a meter at earlier, the number of units that earlier runs have
-// done.
+// newMeter starts a meter. The parameter earlier is the number of units that earlier runs
+// have done.
 func newMeter(verb, unit string, earlier int64) *meter {
 	m := &meter{verb: verb, unit: unit, begun: time.Now(), told: time.Now(), earlier: earlier, done: earlier}
 	if stderr.terminal {
@@ -48,7 +48,7 @@ func newMeter(verb, unit string, earlier int64) *meter {
 		if err != nil || width <= 0 {
 			width = 80
 		}
-		// The bar stays invisible until the total is known, but learns its rate.
+		// The bar is invisible until the total is known, but measures the rate from the start.
 		m.bar = progressbar.NewOptions64(unknownTotal,
 			progressbar.OptionSetWriter(&m.screen),
 			progressbar.OptionSetDescription(verb),
@@ -71,14 +71,14 @@ func (m *meter) update(done int64) {
 	m.done = done
 	switch {
 	case m.bar != nil:
-		// The bar of a continued run shows only the rest, because it knows only the
-		// rate of this run.
+		// The bar counts only the units of this run, because it computes the rate from its
+		// count.
 		if most := m.most.Load(); most != 0 && !m.screen.on {
 			m.screen.on = true
 			m.bar.ChangeMax64(most)
 		}
 		if n := done - m.earlier; n < m.bar.GetMax64() {
-			_ = m.bar.Set64(n) // its errors are about the terminal
+			_ = m.bar.Set64(n) // an error here is about the terminal, and does not stop the command
 		}
 		if !m.screen.on && time.Since(m.told) >= barEvery {
 			m.told = time.Now()
@@ -90,15 +90,15 @@ func (m *meter) update(done int64) {
 	}
 }
 
-// total sets the expected number of entries of this run. Another goroutine may call
-// it.
+// total sets the expected number of units of this run. It may be called from another
+// goroutine.
 func (m *meter) total(n int64) { m.most.Store(n) }
 
 func (m *meter) rate() int64 {
 	return int64(float64(m.done-m.earlier) / max(time.Since(m.begun).Seconds(), 0.001))
 }
 
-// say prints a line other than progress.
+// say prints a line that is not about progress.
 func (m *meter) say(format string, args ...any) {
 	m.hide()
 	fmt.Fprintf(stderr, format+"\n", args...)
@@ -111,7 +111,7 @@ func (m *meter) hide() {
 	}
 }
 
-// screen draws the bar once it is on.
+// screen is the output of the bar. It discards everything until on is set.
 type screen struct{ on bool }
 
 func (s *screen) Write(p []byte) (int, error) {
@@ -121,8 +121,8 @@ func (s *screen) Write(p []byte) (int, error) {
 	return os.Stderr.Write(p)
 }
 
-// count finds out the total for the bar, during the transfer. Without a terminal
-// there is no bar, and counting would cost reads.
+// count counts entries in the background, to learn the total for the bar. Without a bar, count
+// does nothing, because counting costs reads.
 func (m *meter) count(ctx context.Context, store *kv.Store, prefix, after string) {
 	if m.bar == nil {
 		return
@@ -134,7 +134,7 @@ func (m *meter) count(ctx context.Context, store *kv.Store, prefix, after string
 	}()
 }
 
-// countLines is count for the lines of a file after an offset.
+// countLines is like count, but counts the lines of a file after an offset.
 func (m *meter) countLines(ctx context.Context, path string, offset int64) {
 	if m.bar == nil {
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// sweepRate is the default for the greatest number of entries deleted per second.
+// sweepRate is the default limit of entries that are deleted per second.
 const sweepRate = 500
 
 func (c *cli) newSweep() *cobra.Command {
@@ -43,7 +43,7 @@ With KV_URL set:
 			opts.Progress = func(p provider.SweepProgress) {
 				if p.Done && interval > 0 && ctx.Err() == nil {
 					if err := printSweep(p, asJSON); err != nil {
-						cancel(err) // nobody reads the output of the next pass
+						cancel(err) // nobody would read the output of the next pass
 					}
 				}
 			}

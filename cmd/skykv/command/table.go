@@ -18,12 +18,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// table prints entries for a person at a terminal: key, time left and value, a line each.
-// Values are shortened to the width of the terminal.
+// table prints entries for a person at a terminal, each as one line with the key, the time
+// left and the value. Values are shortened to the width of the terminal.
 type table struct {
 	out   *output
 	width int // of the terminal
-	key   int // of the column of keys
+	key   int // width of the column of keys
 	rows  []row
 	began bool
 }
@@ -31,7 +31,7 @@ type table struct {
 type row struct{ key, left, value string }
 
 const (
-	tableAhead    = 100 // rows that decide the width of the column of keys
+	tableAhead    = 100 // number of first rows that decide the width of the column of keys
 	timeLeftWidth = len("364 d 23 h left")
 )
 
@@ -40,7 +40,8 @@ func newTable(out *output, terminal *os.File) *table {
 	return &table{out: out, width: cmp.Or(width, 80)}
 }
 
-// entry prints an entry, once the width of the column of keys is known.
+// entry prints an entry. It holds back the first rows, until there are enough to choose the
+// width of the column of keys.
 func (t *table) entry(entry kv.Entry) error {
 	r := row{key: entry.Key, value: oneLine(entry.Value)}
 	if !entry.ExpiresAt.IsZero() {
@@ -59,7 +60,7 @@ func (t *table) row(r row) error {
 	return t.flush()
 }
 
-// flush prints what is held back.
+// flush chooses the width of the column of keys, and prints the rows that were held back.
 func (t *table) flush() error {
 	if t.began || len(t.rows) == 0 {
 		return nil
@@ -89,8 +90,8 @@ func (t *table) print(r row) error {
 	return t.out.line()
 }
 
-// oneLine shows a value in one line: JSON without its white space, other text quoted where
-// it has line ends or control characters, and anything else as the number of its bytes.
+// oneLine returns a value as one line. It removes white space from JSON, and quotes other text
+// with line ends or control characters. If a value is not text, it returns the length instead.
 func oneLine(value []byte) string {
 	var compact bytes.Buffer
 	if json.Compact(&compact, value) == nil {
@@ -106,7 +107,7 @@ func oneLine(value []byte) string {
 	return text
 }
 
-// shortened returns the beginning of a text that is too wide, and a mark.
+// shortened cuts off a text that is too wide, and adds … at the end.
 func shortened(text string, width int) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text

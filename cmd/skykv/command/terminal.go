@@ -15,8 +15,8 @@ import (
 	"golang.org/x/term"
 )
 
-// The process's streams. The command prints everything through them, except the progress
-// bar.
+// The process's output streams. The command prints everything through them, except the
+// progress that a meter shows.
 var (
 	stdout = newStream(os.Stdout)
 	stderr = newStream(os.Stderr)
@@ -37,7 +37,7 @@ func newStream(file *os.File) *stream { return &stream{file: file, terminal: isT
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// errDeclined: the answer to a question was not yes.
+// errDeclined says that the user did not answer yes to a question.
 var errDeclined = errors.New("nothing was changed: the answer was not yes")
 
 // confirm asks a question on the terminal, and returns an error unless the answer is yes.
@@ -53,7 +53,7 @@ func confirm(ctx context.Context, question string) error {
 	return errDeclined
 }
 
-// errReaderGone says that no program reads the output any more, as after head.
+// errReaderGone says that the program that read the output has ended early, as head does.
 var errReaderGone = errors.New("the output's reader has gone")
 
 func (s *stream) Write(p []byte) (int, error) {
@@ -78,9 +78,9 @@ func (s *stream) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// escaped returns text with control characters, direction marks, line separators and
-// bytes that are not UTF-8 escaped as in Go and JSON, and the incomplete character at
-// its end. Newlines and tabs stay.
+// escaped returns text with escapes such as \u001b and \xff. It escapes control characters,
+// direction marks, line separators, and bytes that are not UTF-8, but not newlines and tabs.
+// If the text ends in the middle of a character, escaped returns that part as rest.
 func escaped(text []byte) (shown, rest []byte) {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)

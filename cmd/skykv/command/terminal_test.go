@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The rule: everything is printed through the streams, which protect terminals. The bar
-// has only the command's own text.
+// The rule: everything but the progress of a meter is printed through the streams, because they
+// escape control characters on a terminal. A meter prints only the command's own text.
 func TestPrintedThroughStreams(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
@@ -48,7 +48,7 @@ func TestEscaped(t *testing.T) {
 		if text == "a\xe2\x80" && string(rest) != "\xe2\x80" || text != "a\xe2\x80" && rest != nil {
 			t.Errorf("the rest of %q is %q; want the incomplete character at the end", text, rest)
 		}
-		// The result is the same if the text is cut in two anywhere.
+		// The result is the same if the text is written in two parts, cut anywhere.
 		for i := range len(text) {
 			first, rest := escaped([]byte(text[:i]))
 			second, _ := escaped(append(rest, text[i:]...))

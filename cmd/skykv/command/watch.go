@@ -73,7 +73,7 @@ func (o *output) change(change watch.Change) error {
 	if !change.Deleted {
 		return o.json(change.Entry)
 	}
-	_, err := o.WriteString(`{"key":"` + change.Key + `","deleted":true}` + "\n") // keys need no escapes
+	_, err := o.WriteString(`{"key":"` + change.Key + `","deleted":true}` + "\n") // keys have no characters that JSON must escape
 	return err
 }
 

@@ -1,4 +1,4 @@
-// Boltkv-cli is the skykv command with one more kind of store.
+// Boltkv-cli is the skykv command with one more kind of store, boltkv.
 package main
 
 import (

@@ -10,9 +10,9 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// OnEach runs test with an empty store of each provider, those of the services on
-// their emulators, and skips unavailable ones. Packages that call it have a
-// TestMain with emulator.Main.
+// OnEach runs test with an empty store of each provider. The stores of the services are on their
+// emulators. OnEach skips providers whose emulator is not available. A package that calls OnEach
+// needs a TestMain that calls emulator.Main.
 func OnEach(t *testing.T, test func(t *testing.T, store *kv.Store)) {
 	OnEachURL(t, func(t *testing.T, url string) {
 		store, err := providers.Open(t.Context(), url)
@@ -28,7 +28,7 @@ func OnEach(t *testing.T, test func(t *testing.T, store *kv.Store)) {
 	})
 }
 
-// OnEachURL is OnEach for tests that open the store themselves.
+// OnEachURL is like OnEach, for tests that open the store themselves.
 func OnEachURL(t *testing.T, test func(t *testing.T, url string)) {
 	service := func(kind emulator.Kind) func(*testing.T) string {
 		return func(t *testing.T) string { return emulator.URL(t, kind) }

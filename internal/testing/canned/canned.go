@@ -1,5 +1,5 @@
-// Package canned responds to HTTP requests over loopback with almost no work and
-// without allocating, so that a benchmark measures only the client.
+// Package canned is an HTTP server for benchmarks. It does almost no work and allocates
+// almost nothing. A benchmark over loopback thus measures little but the client.
 package canned
 
 import (
@@ -13,33 +13,36 @@ import (
 	"time"
 )
 
-// Request is the part of a request on which responses may depend. It is valid until
-// the response is sent.
+// Request has the parts of a request on which a response may depend. It is valid until the
+// response is sent.
 type Request struct {
 	Method, Path []byte
-	Operation    []byte // the part after the dot in the header X-Amz-Target
-	IfMatch      []byte // the header of this name
+	Operation    []byte // the part of the header X-Amz-Target after the dot
+	IfMatch      []byte // the header If-Match
 	Body         []byte
 }
 
-// Server responds to HTTP/1.1 requests with a Content-Length.
+// Server responds to HTTP/1.1 requests. A request with a body must have a Content-Length.
 type Server struct {
-	// Answer appends the whole response to a request, from its status line on.
+	// Answer responds to a request. It appends the whole response, from the status line on, to the
+	// argument answer, and returns the result.
 	Answer func(r *Request, answer []byte) []byte
 
-	// Delay passes before each response, to simulate the distance to the service.
+	// Delay passes before each response that is not slow. It simulates the distance to the service.
 	Delay time.Duration
 
-	// Slow passes instead before one of SlowEvery answers, at random; none where that is 0.
+	// On average, one in SlowEvery responses comes after Slow instead of Delay.
+	// If SlowEvery is 0, no response is slow.
 	Slow      time.Duration
 	SlowEvery int
 
-	// Accepted counts the connections from clients, and Bytes the bytes read from
-	// them and written to them.
+	// Accepted counts the connections from clients. Bytes counts the bytes that were read
+	// from them and written to them.
 	Accepted, Bytes atomic.Int64
 }
 
-// Serve serves the connections that listener accepts until it is closed.
+// Serve accepts connections from listener until an Accept fails, for example because the
+// listener was closed.
 func (s *Server) Serve(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
@@ -70,7 +73,7 @@ func (s *Server) serve(conn net.Conn) {
 	}
 }
 
-// counted counts the bytes that pass a connection.
+// counted is a connection that counts the bytes that are read from it and written to it.
 type counted struct {
 	net.Conn
 	bytes *atomic.Int64

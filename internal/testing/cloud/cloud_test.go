@@ -1,6 +1,6 @@
-// Package cloud checks skykv with real accounts, and writes a dated report for each
-// service. make cloud runs it; see docs/services.md. Without URLs in the environment
-// it runs a short check on the emulators.
+// Package cloud checks skykv against real accounts, and writes a dated report for each
+// service. "make cloud" runs it; see docs/services.md. If the environment names no stores,
+// it runs a short check against the emulators.
 package cloud
 
 import (
@@ -23,25 +23,25 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// The environment. The stores must be empty, and nobody else may use them meanwhile.
+// Environment variables. The stores must be empty, and nobody else may use them during a run.
 const (
-	envURLs     = "SKYKV_CLOUD_URLS"     // the stores, separated by spaces
-	envRefused  = "SKYKV_CLOUD_REFUSED"  // URLs that Open must refuse, such as one with a project's number
-	envRequests = "SKYKV_CLOUD_REQUESTS" // greatest number of requests to each store
-	envPuts     = "SKYKV_CLOUD_PUTS"     // number of entries that are put at once
-	envIdle     = "SKYKV_CLOUD_IDLE"     // time without requests on the connections
-	envReports  = "SKYKV_CLOUD_REPORTS"  // the folder of the reports
+	envURLs     = "SKYKV_CLOUD_URLS"     // URLs of the stores, separated by spaces
+	envRefused  = "SKYKV_CLOUD_REFUSED"  // URLs that Open must refuse, such as one with the number of a project
+	envRequests = "SKYKV_CLOUD_REQUESTS" // after this many requests, further calls of a store fail
+	envPuts     = "SKYKV_CLOUD_PUTS"     // how many entries are put into the empty store
+	envIdle     = "SKYKV_CLOUD_IDLE"     // how long the connections are idle
+	envReports  = "SKYKV_CLOUD_REPORTS"  // the folder for the reports
 )
 
 func TestMain(m *testing.M) { emulator.Main(m) }
 
-// settings of a run.
+// settings are the settings of a run.
 type settings struct {
 	requests int64
-	opens    int // number of times the store is provisioned and opened
+	opens    int // how often the store is provisioned and opened
 	puts     int
 	idle     time.Duration
-	rounds   int // of the torture
+	rounds   int // number of rounds of the torture test
 	suite    bool
 	reports  string
 }
@@ -83,8 +83,8 @@ func TestCloud(t *testing.T) {
 	}
 }
 
-// Every finding of the checks must be in the report, and the limit on requests must
-// hold.
+// The rule: if a run needs more requests than it may make, further calls of its stores fail, and
+// the report says so.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	s := settings{requests: 100, opens: 1, puts: 300, rounds: 1, reports: t.TempDir()}
@@ -119,7 +119,7 @@ func duration(t *testing.T, env string, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// check runs everything against one store, and writes the report.
+// The function check checks one store, writes the report, and reports each failure to t.
 func check(t *testing.T, s settings, url string) {
 	r := run(t.Context(), s, url)
 	name := filepath.Join(s.reports, fmt.Sprintf("%s-%s.md", r.scheme, r.began.Format("2006-01-02")))
@@ -133,7 +133,8 @@ func check(t *testing.T, s settings, url string) {
 	}
 }
 
-// run makes all checks of one store.
+// The function run checks one store, and returns the report. If the store cannot be opened,
+// the remaining checks are left out.
 func run(ctx context.Context, s settings, url string) *report {
 	r := &report{scheme: provider.Scheme(url), began: time.Now().UTC(), budget: &budget{most: s.requests}}
 	r.check(ctx, fmt.Sprintf("provision %d times, and open after each", s.opens), func(ctx context.Context) (string, error) {
@@ -214,7 +215,8 @@ func run(ctx context.Context, s settings, url string) *report {
 
 const prefix = "cloud:"
 
-// puts stores n entries at once and counts them.
+// The function puts stores n entries, up to 10,000 with each PutMany, and counts them by a
+// scan.
 func puts(ctx context.Context, store *kv.Store, n int) (string, error) {
 	began := time.Now()
 	for chunk := range slices.Chunk(keys(n), 10_000) {
@@ -248,7 +250,8 @@ func keys(n int) []string {
 	return keys
 }
 
-// pages reads the first n entries in pages of growing length, in one scan.
+// The function pages reads the pages of one scan, each longer than the one before, until it has
+// at least n entries.
 func pages(ctx context.Context, store *kv.Store, n int) error {
 	at := 0
 	for size, cursor := 1, ""; at < n; size++ {
@@ -269,7 +272,7 @@ func pages(ctx context.Context, store *kv.Store, n int) error {
 	return nil
 }
 
-// idle reads before and after a time without requests.
+// The function idle reads, waits for d without a request, and reads again.
 func idle(ctx context.Context, store *kv.Store, d time.Duration) (string, error) {
 	if _, err := store.Exists(ctx, prefix); err != nil {
 		return "", err
@@ -286,8 +289,8 @@ func idle(ctx context.Context, store *kv.Store, d time.Duration) (string, error)
 	return fmt.Sprintf("the read after it took %s", time.Since(began).Round(time.Millisecond)), err
 }
 
-// tortured lets clients of three stores write the same keys, and checks that the
-// history is linearizable.
+// tortured makes clients of three stores write the same keys, and checks that the history
+// is linearizable.
 func tortured(ctx context.Context, open func(context.Context) (*kv.Store, error), s settings) (string, error) {
 	var stores []*kv.Store
 	for range 3 {
@@ -308,7 +311,7 @@ func tortured(ctx context.Context, open func(context.Context) (*kv.Store, error)
 			return "", err
 		}
 	}
-	for key, err := range stores[0].Scan(ctx, "", kv.KeysOnly()) { // the entries that the rounds left
+	for key, err := range stores[0].Scan(ctx, "", kv.KeysOnly()) { // remove the entries that the rounds left
 		if err != nil {
 			return "", err
 		}

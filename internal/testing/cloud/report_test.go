@@ -13,7 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// report has the findings for one store. It has no URL, which may contain account names.
+// report has the findings for one store. It does not show the URL, which may contain
+// account names.
 type report struct {
 	scheme   string
 	began    time.Time
@@ -86,15 +87,16 @@ var errBudget = errors.New("the run has made as many requests as it may")
 
 func (b *budget) wrap(d kv.Driver) kv.Driver { return &counting{d, b} }
 
-// counting is a driver that refuses calls when the budget is used up. It counts at least
-// one request for each call.
+// counting is a driver that refuses calls when the budget is used up. A call counts as at
+// least one request.
 type counting struct {
 	kv.Driver
 	budget *budget
 }
 
-// begin refuses a call, or returns the meter of its requests and a function that counts
-// them.
+// The method begin returns an error if the budget does not allow the call. Otherwise it counts
+// one request, and returns a meter for the call's requests. The function that it returns must be
+// called after the call. This function counts the other requests.
 func (c *counting) begin(outer *kv.Meter) (meter *kv.Meter, end func(), err error) {
 	if c.budget.used.Add(1) > c.budget.most {
 		c.budget.used.Add(-1)

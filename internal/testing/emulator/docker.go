@@ -32,7 +32,8 @@ const (
 	azureTablesImage = "mcr.microsoft.com/azure-storage/azurite:3.37.0"
 )
 
-// A container runs an image with its testcontainers module. The container may be non-nil together with an error.
+// A container is a function that starts an image by means of the testcontainers module for it. It may return a
+// container together with an error.
 type container func(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error)
 
 func dynamoDBContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
@@ -50,7 +51,7 @@ func dynamoDBContainer(ctx context.Context, opts ...testcontainers.ContainerCust
 
 func firestoreContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
 	opts = append(opts,
-		testcontainers.WithEntrypoint(guarded()...), // before the module's command, which runs gcloud
+		testcontainers.WithEntrypoint(guarded()...), // the module appends its own command, which runs gcloud
 		testcontainers.WithEnv(map[string]string{"JAVA_TOOL_OPTIONS": strings.Join(firestoreJava, " ")}),
 	)
 	c, err := firestore.Run(ctx, firestoreImage, opts...)
@@ -63,7 +64,7 @@ func firestoreContainer(ctx context.Context, opts ...testcontainers.ContainerCus
 func azureTablesContainer(ctx context.Context, opts ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
 	opts = append(opts,
 		azurite.WithEnabledServices(azurite.TableService),
-		// Even for one service the module starts all three.
+		// By default the module starts all three services, even if only one is enabled.
 		testcontainers.WithEntrypoint(guarded("azurite-table")...),
 		testcontainers.WithCmdArgs(azureTablesFlags...),
 	)
@@ -74,11 +75,12 @@ func azureTablesContainer(ctx context.Context, opts ...testcontainers.ContainerC
 	return c.Container, err
 }
 
-// containerLabel marks the containers of this package. Its value is the process id of the program that created it.
+// containerLabel is a label of this package's containers. Its value is the id of the process that created the
+// container.
 const containerLabel = "skykv.emulator"
 
-// ContainersOf lists the containers of the program with a process id, in any state, for tests that none are left.
-// Without Docker there are none.
+// ContainersOf lists the containers that the process with this id created, in any state. Tests use it to check
+// that none are left. Without Docker the list is empty.
 func ContainersOf(ctx context.Context, pid int) ([]string, error) {
 	if dockerUsable(ctx) != nil {
 		return nil, nil
@@ -101,7 +103,8 @@ func ContainersOf(ctx context.Context, pid int) ([]string, error) {
 
 func labelOf(pid int) string { return containerLabel + "=" + strconv.Itoa(pid) }
 
-// startContainer runs the service's image in Docker, and publishes it at a port of this machine, or at any if that is 0.
+// startContainer runs the service's image in Docker. The argument at is the port of this machine where the
+// emulator's port is published; 0 means any free port.
 func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, error) {
 	if err := dockerUsable(ctx); err != nil {
 		return nil, err
@@ -111,9 +114,10 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		return nil, err
 	}
 	defer docker.Close()
-	_ = removeUnstarted(ctx, docker, unstartedAfter, containerLabel) // the next start tries again
+	_ = removeUnstarted(ctx, docker, unstartedAfter, containerLabel) // if this fails, the next start tries again
 
-	// The name is chosen here, so that the container can be removed even if Docker's response to its creation is lost.
+	// This function chooses the name, so that it can remove the container even if Docker's response to the creation
+	// is lost.
 	name := "skykv-" + string(s.kind) + "-" + strings.ToLower(rand.Text())
 	port := network.MustParsePort(s.port)
 	output := new(tail)
@@ -125,13 +129,14 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		testcontainers.WithName(name),
 		testcontainers.WithLabels(map[string]string{containerLabel: strconv.Itoa(os.Getpid())}),
 		testcontainers.WithLogger(output),
-		testcontainers.WithWaitStrategy(noWait), // instead of the module's: ready decides, below
+		testcontainers.WithWaitStrategy(noWait), // no wait here: ready waits, below
 		testcontainers.WithConfigModifier(func(config *containertypes.Config) {
-			// Docker ends the container's input when the one connection attached to it ends.
+			// Docker closes the container's standard input when the only connection that is
+			// attached to it ends.
 			config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
 		}),
 		testcontainers.WithHostConfigModifier(func(config *containertypes.HostConfig) {
-			config.AutoRemove = true // also if no process is left to remove it
+			config.AutoRemove = true // Docker removes the container even if no process is left to do it
 			// An emulator accepts requests from anybody, so it must not be reachable from other machines.
 			binding := network.PortBinding{HostIP: loopback}
 			if at != 0 {
@@ -140,12 +145,13 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 			config.PortBindings = network.PortMap{port: {binding}}
 		}),
 		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
-			// After the image was pulled, and right before the container is created.
+			// This hook runs after the image was pulled, right before the container is
+			// created.
 			PreCreates: []testcontainers.ContainerRequestHook{func(context.Context, testcontainers.ContainerRequest) error {
 				return creation.begin()
 			}},
 			PreStarts: []testcontainers.ContainerHook{func(ctx context.Context, c testcontainers.Container) error {
-				if creation.caller.Err() != nil { // the caller does not want it any more
+				if creation.caller.Err() != nil { // the caller no longer wants the container
 					return context.Cause(creation.caller)
 				}
 				result, err := docker.ContainerAttach(context.WithoutCancel(ctx), c.GetContainerID(), client.ContainerAttachOptions{
@@ -157,7 +163,7 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 				attached = &result
 				go func() {
 					defer close(ended)
-					// It ends when the container ends, and reports nothing else.
+					// StdCopy ends when the container or the connection ends. Its error says nothing more.
 					_, _ = stdcopy.StdCopy(output, output, result.Reader)
 				}()
 				return nil
@@ -168,10 +174,10 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		if creation.begun && answerLost(err) {
 			err = errors.Join(err, removeContainer(name, appearWithin))
 		}
-		return nil, unavailable("Docker runs no %s: %w", s.name, err) // for example, its image cannot be pulled
+		return nil, unavailable("Docker runs no %s: %w", s.name, err) // for example, the image cannot be pulled
 	}
 	stop := func() error {
-		// Without a stop timeout it is killed at once: there is nothing to save.
+		// With a timeout of 0 the container is killed at once. There is nothing to save.
 		err := testcontainers.TerminateContainer(c, testcontainers.StopTimeout(0))
 		if attached != nil {
 			attached.Close()
@@ -179,14 +185,15 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		}
 		return errors.Join(err, removeContainer(name, 0))
 	}
-	if err != nil && attached == nil { // it was never started
+	if err != nil && attached == nil { // the container was never started
 		return nil, unavailable("Docker runs no %s: %w", s.name, errors.Join(err, stop()))
 	}
 	var hostPort string
 	if err == nil {
 		var published network.Port
 		published, err = c.MappedPort(ctx, s.port)
-		// Not localhost: that may be ::1, where the same port may belong to another container.
+		// Not "localhost", which may be ::1. On ::1, the same port may belong to another
+		// container.
 		hostPort = net.JoinHostPort(loopback.String(), published.Port())
 	}
 	if err == nil {
@@ -200,19 +207,19 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// createGrace is the time for Docker to complete a container whose caller has given up. Creating and starting one takes
-// half a second on an idle machine.
+// createGrace is how long Docker may take to complete a container after the caller has given up. On an idle machine
+// creating and starting a container takes half a second.
 const createGrace = 30 * time.Second
 
-// A creation is the context of creating one container. Docker completes a creation whose request was cancelled, without
-// a report. So before the creation begins the context ends with the caller's, and afterwards it lasts createGrace
-// longer.
+// A creation has the context in which one container is created. Docker completes a creation even if the request is
+// cancelled, but then reports nothing. So until the request is sent, the context ends together with the caller's.
+// After that, it ends createGrace later than the caller's.
 type creation struct {
 	ctx    context.Context
 	caller context.Context
 	cancel context.CancelFunc
 	begun  bool
-	detach func() bool // from the caller's context; false if that has ended
+	detach func() bool // ends the effect of the caller's context on ctx; false if that context has already ended
 }
 
 func newCreation(caller context.Context) *creation {
@@ -220,7 +227,7 @@ func newCreation(caller context.Context) *creation {
 	return &creation{ctx: ctx, caller: caller, cancel: cancel, detach: context.AfterFunc(caller, cancel)}
 }
 
-// begin is called right before the request to create the container.
+// The method begin must be called right before the request to create the container.
 func (c *creation) begin() error {
 	if !c.detach() {
 		return context.Cause(c.caller)
@@ -235,18 +242,19 @@ func (c *creation) end() {
 	c.cancel()
 }
 
-// answerLost reports whether Docker may have created, or may still create, a container although there is an error.
+// answerLost reports whether Docker may have created a container, or may still create it, although the request
+// failed with err.
 func answerLost(err error) bool {
 	return client.IsErrConnectionFailed(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 const (
-	removeWithin = 30 * time.Second // time for Docker to remove a container
-	appearWithin = 10 * time.Second // time for a container to appear if the response to its creation was lost
+	removeWithin = 30 * time.Second // how long Docker may take to remove a container
+	appearWithin = 10 * time.Second // how long a container may take to appear after the response to its creation was lost
 )
 
-// removeContainer removes a container, in any state, and returns when it is gone. It waits for the time appearing for a
-// container that Docker may still be creating.
+// removeContainer removes a container in any state, and returns when it is gone. If there is no such container yet,
+// removeContainer looks for one until the duration appearing is over, because Docker may still be creating it.
 func removeContainer(name string, appearing time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), appearing+removeWithin)
 	defer cancel()
@@ -262,7 +270,7 @@ func removeContainer(name string, appearing time.Duration) error {
 		_, err := docker.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		switch {
 		case err == nil:
-			appearing = 0 // ask again: the response may come before the container is gone
+			appearing = 0 // ask again, because Docker may respond before the container is gone
 		case errdefs.IsNotFound(err) && time.Since(began) >= appearing:
 			return nil
 		}
@@ -274,12 +282,12 @@ func removeContainer(name string, appearing time.Duration) error {
 	}
 }
 
-// unstartedAfter is far longer than the time between any container's creation and its start.
+// unstartedAfter is far longer than any container needs from its creation to its start.
 const unstartedAfter = 5 * time.Minute
 
-// removeUnstarted removes containers with all of the labels that were created at least age ago by Docker's clock and do
-// not run. Programs that were killed before the start left them. The guard ends containers that run. If Docker is doing
-// the same for another program, that is an error.
+// removeUnstarted removes containers that do not run, that have all of the labels, and that are older than age by
+// Docker's clock. Programs that were killed before they started a container leave such containers. (Running ones
+// are ended by the guard.) removeUnstarted fails while Docker does the same for another program.
 func removeUnstarted(ctx context.Context, docker *testcontainers.DockerClient, age time.Duration, labels ...string) error {
 	filters := client.Filters{}.Add("until", age.String()).Add("label", labels...)
 	_, err := docker.ContainerPrune(ctx, client.ContainerPruneOptions{Filters: filters})
@@ -288,7 +296,8 @@ func removeUnstarted(ctx context.Context, docker *testcontainers.DockerClient, a
 
 var noWait = wait.ForNop(func(context.Context, wait.StrategyTarget) error { return nil })
 
-// dockerUsable returns why this machine cannot run containers, in an error that matches ErrUnavailable.
+// dockerUsable returns nil if this machine can run containers. Otherwise the error says why not, and
+// matches ErrUnavailable.
 func dockerUsable(ctx context.Context) error {
 	host, err := dockerHost(ctx)
 	if err != nil {
@@ -301,17 +310,18 @@ func dockerUsable(ctx context.Context) error {
 	return nil
 }
 
-// dockerHost checks that the engine is reachable, and returns the host where it publishes ports.
+// dockerHost checks that Docker answers, and returns the host at which it publishes ports.
 func dockerHost(ctx context.Context) (host string, err error) {
 	defer func() {
-		// testcontainers panics if it cannot find the engine's socket.
+		// testcontainers panics if it cannot find Docker's socket.
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	// testcontainers would try other engines if the one in DOCKER_HOST does not answer.
+	// testcontainers uses another Docker if the one that DOCKER_HOST names does not answer. So
+	// first check that the one that DOCKER_HOST names answers.
 	if host := os.Getenv(client.EnvOverrideHost); host != "" {
 		named, err := client.New(client.FromEnv)
 		if err != nil {

@@ -1,6 +1,6 @@
-// Package emulator implements conformance/emulator, whose documentation says where an emulator comes from and how
-// it ends. It is separate because that package returns stores and so imports the providers, whose own tests need
-// emulators too.
+// Package emulator implements package conformance/emulator, whose documentation says where an emulator comes from
+// and how it ends. The two are separate because conformance/emulator imports the providers, and the providers'
+// own tests need emulators, too.
 package emulator
 
 import (
@@ -23,51 +23,53 @@ const (
 	KindAzureTables Kind = "aztables"
 )
 
-// The account of every Azurite. The key is public and protects nothing:
+// The account that Azurite has by default. Its key is public and protects nothing:
 // https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
 const (
 	AzureAccount = "devstoreaccount1"
 	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// ErrUnavailable is matched by the error of [Start] if no emulator can run here, or if SKYKV_EMULATOR=off: then a
-// test skips. Every other error is a failure.
+// ErrUnavailable means that no emulator can run here, or that SKYKV_EMULATOR=off. The error of [Start] matches it
+// in these cases, and a test should be skipped. Every other error is a failure. If SKYKV_EMULATOR names one way to
+// run emulators, and this way is not available, the error is a failure, too.
 var ErrUnavailable = errors.New("no emulator available")
 
 // An Emulator is a running emulator. Its fields must not be changed.
 type Emulator struct {
 	Kind Kind
-	// Endpoint is its address, in the form that the service's client takes: "http://HOST:PORT" for DynamoDB,
-	// "HOST:PORT" (gRPC without TLS) for Firestore, "http://HOST:PORT/devstoreaccount1" for Azure Tables. It
-	// accepts any credentials, except Azure Tables, which wants AzureAccount and AzureKey.
+	// Endpoint is the emulator's address, in the form that the service's client takes: "http://HOST:PORT"
+	// for DynamoDB, "HOST:PORT" (gRPC without TLS) for Firestore, "http://HOST:PORT/devstoreaccount1" for
+	// Azure Tables. Azure Tables requires AzureAccount and AzureKey; the others accept any credentials.
 	Endpoint string
-	// Way is the source of the emulator: "environment", "docker" or "process".
+	// Way says where the emulator comes from: "environment", "docker" or "process".
 	Way string
 
-	id   string // id of the container or process group, for this package's tests
+	id   string // the ID of the container or the process group, for the tests of this package
 	stop func() error
 }
 
-// Stop ends the emulator, deletes its data, and returns when it is gone. It leaves an emulator from the
-// environment running. Stop may be called more than once and by several goroutines.
+// Stop ends the emulator and deletes its data. It returns when the emulator is gone. An emulator from
+// the environment is left running. Stop may be called more than once, and by several goroutines.
 func (e *Emulator) Stop() error { return e.stop() }
 
-// A service has the facts about one kind.
+// A service has everything that differs between the kinds of emulators.
 type service struct {
 	kind     Kind
-	name     string // name in messages
-	variable string // names an endpoint in the environment
-	example  string // a value of that variable
-	get      string // completes "to get one, start Docker, or "
+	name     string // the emulator's name in messages
+	variable string // the environment variable for an endpoint
+	example  string // an example of the variable's value
+	get      string // how to get the emulator; an error puts "start Docker, or" before this text
 
-	run      container                                        // starts the image
-	port     string                                           // serves in the container
+	run      container                                        // starts the container
+	port     string                                           // the port in the container
 	command  func(context.Context) (commandLine, error)       // finds or installs the local program
 	endpoint func(hostPort string) string                     // returns Emulator.Endpoint for a HOST:PORT
-	probe    func(ctx context.Context, endpoint string) error // one real request
+	probe    func(ctx context.Context, endpoint string) error // makes one real request
 }
 
-// commandLine returns the command for a port on 127.0.0.1. The port is chosen as late as possible.
+// commandLine returns the command that starts a local program at this port of 127.0.0.1. It is a
+// function because the port is chosen as late as possible.
 type commandLine func(port string) []string
 
 var services = map[Kind]*service{
@@ -98,15 +100,17 @@ var services = map[Kind]*service{
 	},
 }
 
-// Start starts an emulator, or finds the one in the environment, and returns when it responds to requests. The
-// package comment says where it comes from. The context limits only the start, which may have to pull an image or
-// install a package. The emulator then runs until Stop, or until the program ends, however it ends.
+// Start starts an emulator, or finds the one that the environment names. It returns once the emulator answers
+// requests. The documentation of conformance/emulator says where emulators come from. ctx limits only the start,
+// which may have to pull an image or install a package. An emulator that Start started runs until Stop is called, or
+// until the program ends, however it ends. On a system that is not Unix, a local process stays if the program ends
+// without Stop.
 //
-// The error matches [ErrUnavailable] if nothing on this machine can run the emulator.
+// The documentation of [ErrUnavailable] says when the error matches it.
 func Start(ctx context.Context, kind Kind) (*Emulator, error) { return StartAt(ctx, kind, 0) }
 
-// StartAt is Start for a port of 127.0.0.1, or any free one if port is 0. An emulator that the environment names stays
-// where it is.
+// StartAt is like Start, but the emulator listens on this port of 127.0.0.1, or on any free port if port is 0. For
+// an emulator that the environment names, the port is ignored.
 func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	s := services[kind]
 	if s == nil {
@@ -124,13 +128,13 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 		return s.fromEnvironment(ctx, endpoint)
 	}
 
-	if port != 0 { // or the failure would be Docker's, in its words
+	if port != 0 { // otherwise Docker would report the failure, in its own words
 		if _, _, err := usablePort(port); err != nil {
 			return nil, fmt.Errorf("emulator: port %d cannot be used for %s: %w", port, s.name, err)
 		}
 	}
 	var failures []error
-	usable := false // there was a way, and it failed
+	usable := false // whether some way could be tried, and failed
 	for _, way := range []struct {
 		name  string
 		start func(context.Context, uint16) (*Emulator, error)
@@ -146,7 +150,8 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 			return e, nil
 		}
 		if ctx.Err() != nil {
-			// Nothing is known to be missing, so only the text of an error is kept that may say so.
+			// It is not known whether anything is missing, so the error must not match
+			// ErrUnavailable, even if err does. Only err's text is kept.
 			return nil, fmt.Errorf("emulator: starting %s (%s): %w: %v", s.name, way.name, context.Cause(ctx), err)
 		}
 		usable = usable || !errors.Is(err, ErrUnavailable)
@@ -155,7 +160,8 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	err := errors.Join(failures...)
 	switch {
 	case only != "":
-		// Forced: a missing program is also a failure, so only the text is kept, not ErrUnavailable.
+		// Where a way is forced, a missing program is a failure. So only err's text is kept: the
+		// error must not match ErrUnavailable.
 		return nil, fmt.Errorf("emulator: no %s, and SKYKV_EMULATOR=%s permits no other way: %v", s.name, only, err)
 	case usable:
 		return nil, fmt.Errorf("emulator: no %s:\n%v", s.name, err)
@@ -163,12 +169,12 @@ func StartAt(ctx context.Context, kind Kind, port uint16) (*Emulator, error) {
 	return nil, unavailable("no %s:\n%v\nto get one, %s", s.name, err, s.advice())
 }
 
-// advice completes "to get one, ".
+// advice says how to get the emulator. It is the end of a sentence such as "to get one, ...".
 func (s *service) advice() string {
 	return fmt.Sprintf("start Docker, or %s, or name a running one, as in %s=%s", s.get, s.variable, s.example)
 }
 
-// fromEnvironment uses an emulator that another program runs.
+// fromEnvironment returns the emulator at the endpoint that the environment names.
 func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulator, error) {
 	endpoint = strings.TrimSuffix(endpoint, "/")
 	hostPort := endpoint
@@ -177,7 +183,7 @@ func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulat
 	}
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil || host == "" || port == "" || strings.ContainsAny(hostPort, "/@?#") || endpoint != s.endpoint(hostPort) {
-		// The value is not repeated: it may contain a secret.
+		// The message does not repeat the value, which may contain a secret.
 		return nil, fmt.Errorf("emulator: %s is not of the form %s", s.variable, s.example)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, namedWithin, fmt.Errorf("no answer within %v", namedWithin))
@@ -188,7 +194,7 @@ func (s *service) fromEnvironment(ctx context.Context, endpoint string) (*Emulat
 	return &Emulator{Kind: s.kind, Endpoint: endpoint, Way: "environment", stop: func() error { return nil }}, nil
 }
 
-// unavailable returns an error that matches ErrUnavailable without repeating its text.
+// unavailable returns an error that matches ErrUnavailable but does not contain its text.
 func unavailable(format string, args ...any) error {
 	return unavailableError{fmt.Errorf(format, args...)}
 }

@@ -35,7 +35,7 @@ func TestUnknownSettings(t *testing.T) {
 func TestOff(t *testing.T) {
 	t.Setenv("SKYKV_EMULATOR", "off")
 	for kind, s := range services {
-		t.Setenv(s.variable, s.example) // off overrides it
+		t.Setenv(s.variable, s.example) // "off" overrides this endpoint
 		_, err := Start(t.Context(), kind)
 		if !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("%s: got %v, want ErrUnavailable", kind, err)
@@ -48,7 +48,7 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// withoutEmulators makes the machine look as if it cannot run any emulator.
+// withoutEmulators makes it impossible to run any emulator.
 func withoutEmulators(t *testing.T) {
 	t.Helper()
 	t.Setenv("SKYKV_EMULATOR", "")
@@ -94,7 +94,7 @@ func TestForcedWayIsMissing(t *testing.T) {
 	}
 }
 
-// tables is a service that responds to the probes of DynamoDB and Azure Tables.
+// tables is a server that answers the probes of DynamoDB and Azure Tables.
 func tables(t *testing.T) *httptest.Server {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -111,7 +111,7 @@ func tables(t *testing.T) *httptest.Server {
 }
 
 func TestEndpointFromEnvironment(t *testing.T) {
-	withoutEmulators(t) // so that no other way is available
+	withoutEmulators(t) // so that only the environment is left
 	server := tables(t)
 	for kind, path := range map[Kind]string{KindDynamoDB: "", KindAzureTables: "/devstoreaccount1"} {
 		for _, slash := range []string{"", "/"} {
@@ -133,8 +133,8 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	}
 }
 
-// The rule: a server that speaks DynamoDB's protocol can be used, even one that wants a date
-// and a signature in form.
+// The rule: any server that speaks DynamoDB's protocol can be used, even one that checks the
+// form of the signature and its date.
 func TestDynamoDBProbeIsDated(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
@@ -227,8 +227,8 @@ func TestEndpointDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// TestDocumentedNames checks that the public package's comment has the names of this
-// package.
+// The rule: the documentation of conformance/emulator has the names and versions that this
+// package uses.
 func TestDocumentedNames(t *testing.T) {
 	source, err := os.ReadFile("../../../conformance/emulator/emulator.go")
 	if err != nil {

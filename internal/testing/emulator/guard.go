@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// guardScript runs its arguments as a command until the command ends or the script's input ends. Then it kills its
-// process group, including itself. Only this program holds the other end of the input, so the kernel (or Docker)
-// closes it however this program ends. The same script runs local processes, as leader of a process group, and
-// containers, where the end of process 1 ends everything.
+// guardScript runs its arguments as a command until the command ends or the script's standard input is closed. Then
+// it kills its process group, including itself. Only the Go process that started the script holds the other end
+// of the input, so the kernel (or Docker) closes the input however that process ends. Outside a container, the script is
+// the leader of a process group of its own. In a container it is process 1, and everything in the container ends with
+// process 1.
 //
-// If there is a folder, the script creates it, works in it and removes it: this program may be killed at any moment,
-// but the script is not. A process that still writes into the folder can make a removal fail, but not many times.
+// If SKYKV_EMULATOR_FOLDER is set, the script creates this folder, works in it and finally removes it. The script
+// does this because the Go process may be killed before it could remove the folder. A process that still writes into
+// the folder may make the removal fail, so the script repeats the removal.
 const guardScript = `if [ -n "$SKYKV_EMULATOR_FOLDER" ]; then
 	mkdir -m 700 "$SKYKV_EMULATOR_FOLDER" && cd "$SKYKV_EMULATOR_FOLDER" || exit
 fi
@@ -33,21 +35,21 @@ while [ -n "$SKYKV_EMULATOR_FOLDER" ] && [ -e "$SKYKV_EMULATOR_FOLDER" ] && [ "$
 done
 kill -9 0`
 
-// guarded returns the command line that runs args under the script.
+// guarded returns the command line that runs args in the guard script.
 func guarded(args ...string) []string {
 	return append([]string{"/bin/sh", "-c", guardScript, "skykv-emulator"}, args...)
 }
 
-// A process is a local program that ends with this one.
+// A process is a local program. On Unix, it ends when this program ends.
 type process struct {
 	cmd   *exec.Cmd
-	input io.Closer     // the end of the pipe that keeps it alive
-	ended chan struct{} // closed when it is gone and its output read
+	input io.Closer     // the other end of the program's standard input
+	ended chan struct{} // closed when the program has ended and its output was read
 }
 
 const killWithin = 10 * time.Second
 
-// startGuarded starts a program that prints into output and works in an empty folder, which is removed when the
+// startGuarded starts a program whose output goes to output, in an empty folder that is removed when the
 // program ends.
 func startGuarded(output io.Writer, args ...string) (*process, error) {
 	cmd, folder, err := guardedCommand(args...)
@@ -66,15 +68,15 @@ func startGuarded(output io.Writer, args ...string) (*process, error) {
 	p := &process{cmd, input, make(chan struct{})}
 	go func() {
 		defer close(p.ended)
-		_ = cmd.Wait()           // it is killed, so its status means nothing
-		_ = os.RemoveAll(folder) // needed only if the guard failed, or there is none
+		_ = cmd.Wait()           // its status says nothing, because the program is killed
+		_ = os.RemoveAll(folder) // needed if the guard failed, or where there is no guard
 	}()
 	return p, nil
 }
 
-// stop ends the program and waits until it is gone.
+// stop ends the program, and returns when it has ended.
 func (p *process) stop() error {
-	_ = p.input.Close() // fails if the program has ended
+	_ = p.input.Close() // fails if the program has already ended
 	select {
 	case <-p.ended:
 		return nil
@@ -89,7 +91,7 @@ func (p *process) stop() error {
 	}
 }
 
-// A tail keeps the end of an emulator's output, for error messages.
+// A tail keeps the last part of an emulator's output, for error messages.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
@@ -107,10 +109,10 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Printf makes a tail a logger for testcontainers.
+// Printf makes a tail usable as a logger of testcontainers.
 func (t *tail) Printf(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 
-// explain adds the output to err.
+// explain returns err together with the output.
 func (t *tail) explain(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

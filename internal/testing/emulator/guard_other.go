@@ -7,10 +7,10 @@ import (
 	"os/exec"
 )
 
-// stopPatience is 0: nothing here watches the program's input.
+// stopPatience is 0 because there is no guard here that could end the program.
 const stopPatience = 0
 
-// guardedCommand runs args in a new folder.
+// guardedCommand returns the command that runs args in a new folder, without a guard.
 func guardedCommand(args ...string) (cmd *exec.Cmd, folder string, err error) {
 	folder, err = os.MkdirTemp("", "skykv-emulator-")
 	if err != nil {

@@ -11,11 +11,12 @@ import (
 	"syscall"
 )
 
-// stopPatience is the time for the guard to do its work.
+// stopPatience is how long the guard may take to end the program.
 const stopPatience = killWithin
 
-// guardedCommand runs args under the guard, which creates the folder, in a separate process group. Otherwise a signal
-// to this program's group, such as Ctrl-C, would end the guard before its work is done.
+// guardedCommand returns the command that runs args in the guard script, and the folder that the script will
+// create. The script has a process group of its own: a signal to this program's group, such as Ctrl-C, must not end
+// the script before its work is done.
 func guardedCommand(args ...string) (cmd *exec.Cmd, folder string, err error) {
 	folder, err = filepath.Abs(filepath.Join(os.TempDir(), "skykv-emulator-"+strings.ToLower(rand.Text())))
 	if err != nil {

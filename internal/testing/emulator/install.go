@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// npmPackage returns the folder of an npm package below the user's cache folder, and installs the package first
-// if it is missing. Several programs may do that at once: each installs into its own folder, and the first one
-// that is done renames its folder to the common name.
+// npmPackage returns the folder of an npm package. If the package is missing, npmPackage installs it in the user's
+// cache folder. Several programs may install it at the same time. Each installs into a folder of its own, and the
+// first to finish renames its folder to the final name.
 func npmPackage(ctx context.Context, name, version string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -36,13 +36,14 @@ func npmPackage(ctx context.Context, name, version string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(temporary)
-	// Without a network npm would retry for a minute.
+	// With npm's default pauses, an installation without a network would go on for a
+	// minute.
 	if err := runTool(ctx, npm, "install", "--prefix", temporary, "--ignore-scripts", "--no-audit", "--no-fund",
 		"--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000", name+"@"+version); err != nil {
 		return "", unavailable("installing npm's %s@%s: %w", name, version, err)
 	}
 	if err := os.Rename(temporary, installed); err != nil {
-		if _, missing := os.Stat(folder); missing != nil { // and not because another program was faster
+		if _, missing := os.Stat(folder); missing != nil { // if the folder is there, another program was faster
 			return "", err
 		}
 	}
@@ -51,17 +52,18 @@ func npmPackage(ctx context.Context, name, version string) (string, error) {
 
 const installing = "installing-"
 
-// removeAbandoned removes the folders of programs that were killed while they installed.
+// removeAbandoned removes the folders of unfinished installations that have not changed for
+// an hour. Programs that were killed leave them.
 func removeAbandoned(cache string) {
 	folders, _ := filepath.Glob(filepath.Join(cache, installing+"*"))
 	for _, folder := range folders {
 		if time.Since(changed(folder)) > time.Hour {
-			_ = os.RemoveAll(folder) // the next one tries again
+			_ = os.RemoveAll(folder) // if this fails, the next installation tries again
 		}
 	}
 }
 
-// runTool runs a program to its end.
+// runTool runs a program and waits for its end.
 func runTool(ctx context.Context, args ...string) error {
 	output := new(tail)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)

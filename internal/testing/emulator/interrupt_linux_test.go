@@ -30,7 +30,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// interruptions are the ways to interrupt a program that starts an emulator.
+// interruptions are ways to interrupt a program that is starting an emulator.
 var interruptions = []struct {
 	name, child string
 	signal      syscall.Signal
@@ -42,7 +42,8 @@ var interruptions = []struct {
 
 const childStarts = "SKYKV_EMULATOR_TEST_STARTS" // "program" or "test"
 
-// TestStartingChild is the child that is interrupted. Azurite starts fastest.
+// TestStartingChild is the program that other tests interrupt. It starts Azurite, which
+// starts fastest.
 func TestStartingChild(t *testing.T) {
 	switch os.Getenv(childStarts) {
 	case "program":
@@ -66,15 +67,15 @@ func TestStartingChild(t *testing.T) {
 		fmt.Println("\nstarting")
 		AzureTables(t)
 		fmt.Println("\nstarted")
-		select {} // until it is interrupted
+		select {} // until the test interrupts it
 	}
 }
 
-// A startingChild runs TestStartingChild in a separate process.
+// A startingChild is a process that runs TestStartingChild.
 type startingChild struct {
-	by      syscall.Signal // the signal that interrupts it
+	by      syscall.Signal // the signal that will interrupt it
 	cmd     *exec.Cmd
-	folder  string // for temporary files
+	folder  string // its folder for temporary files
 	lines   *bufio.Scanner
 	printed bytes.Buffer
 }
@@ -97,7 +98,8 @@ func startChild(t *testing.T, way, does string, by syscall.Signal, env ...string
 	return c
 }
 
-// environment identifies the processes that the child starts, and theirs.
+// environment returns a setting by which the child, and all processes that it starts, can
+// be recognised.
 func (c *startingChild) environment() string { return "TMPDIR=" + c.folder }
 
 func (c *startingChild) await(t *testing.T, line string) {
@@ -113,9 +115,9 @@ func (c *startingChild) await(t *testing.T, line string) {
 	t.Fatalf("the child ended before it printed %q: %v\n%s", line, c.cmd.Wait(), &c.printed)
 }
 
-func (c *startingChild) interrupt() { _ = c.cmd.Process.Signal(c.by) } // which fails when it has ended
+func (c *startingChild) interrupt() { _ = c.cmd.Process.Signal(c.by) } // Signal fails if the child has ended
 
-// wait waits for the child's end, and reports whether a signal ended it.
+// The method wait returns when the child has ended, and reports whether a signal ended it.
 func (c *startingChild) wait() (signaled bool) {
 	for c.lines.Scan() {
 	}
@@ -123,7 +125,7 @@ func (c *startingChild) wait() (signaled bool) {
 	return c.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
 }
 
-// left lists what the child left running or on the disk.
+// The method left returns everything that remains of the child: containers, processes and files.
 func (c *startingChild) left(t *testing.T) []string {
 	t.Helper()
 	left, err := ContainersOf(t.Context(), c.cmd.Process.Pid)
@@ -135,7 +137,7 @@ func (c *startingChild) left(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, file := range environments {
-		environment, _ := os.ReadFile(file) // other users' processes, or ended ones: not ours
+		environment, _ := os.ReadFile(file) // unreadable if the process has ended or is another user's; then it is not the child's
 		if bytes.Contains(append(environment, 0), []byte(c.environment()+"\x00")) {
 			command, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(file)), command))
@@ -151,8 +153,8 @@ func (c *startingChild) left(t *testing.T) []string {
 	return left
 }
 
-// check checks what is left after the child ended. What it stopped itself is gone then. If a signal ended the child at
-// once, the rest is gone soon.
+// The method check is for a child that has ended, and checks that it left nothing. If a signal ended the child, its
+// guards still need a moment.
 func (c *startingChild) check(t *testing.T, signaled bool) {
 	t.Helper()
 	left := c.left(t)
@@ -170,7 +172,8 @@ func (c *startingChild) check(t *testing.T, signaled bool) {
 	}
 }
 
-// checkAgain looks for containers that Docker completed after the child's end.
+// checkAgain checks, some time after the child has ended, that the child has no container. If
+// the child was killed, a container that was created but not started is removed first.
 func (c *startingChild) checkAgain(t *testing.T) {
 	t.Helper()
 	c.removeCreated(t)
@@ -180,8 +183,8 @@ func (c *startingChild) checkAgain(t *testing.T) {
 	}
 }
 
-// removeCreated removes what SIGKILL may leave: a container that was never started. Another start would remove it
-// later.
+// removeCreated removes a container that the child created but did not start. SIGKILL may leave one. If the test
+// did not remove the container, a later start would.
 func (c *startingChild) removeCreated(t *testing.T) {
 	t.Helper()
 	if c.by == syscall.SIGKILL && dockerUsable(t.Context()) == nil {
@@ -189,10 +192,10 @@ func (c *startingChild) removeCreated(t *testing.T) {
 	}
 }
 
-// ofAnyAge is negative, because Docker rounds to seconds.
+// ofAnyAge matches containers of any age. It is negative because Docker rounds ages to seconds.
 const ofAnyAge = -time.Minute
 
-// removeUnstartedNow removes containers as the next start does, but also younger ones.
+// removeUnstartedNow removes containers as the next start would, but with this age and these labels.
 func removeUnstartedNow(t *testing.T, age time.Duration, labels ...string) {
 	t.Helper()
 	docker, err := testcontainers.NewDockerClientWithOpts(t.Context())
@@ -207,24 +210,26 @@ func removeUnstartedNow(t *testing.T, age time.Duration, labels ...string) {
 		if err == nil {
 			return
 		}
-		if !errdefs.IsConflict(err) { // Docker does it for one at a time
+		if !errdefs.IsConflict(err) { // Docker serves only one such request at a time
 			t.Fatal(err)
 		}
 		<-tick.C
 	}
 }
 
-// interruptedChildren calls test, which starts many children and passes on each that was interrupted, in parallel.
+// interruptedChildren calls test. The function test starts many children in parallel, and sends each child
+// that has ended to the channel. When all have ended, interruptedChildren checks each child again.
 func interruptedChildren(t *testing.T, test func(t *testing.T, ended chan<- *startingChild)) {
 	ended := make(chan *startingChild, 1000)
-	t.Run("interrupted", func(t *testing.T) { test(t, ended) }) // returns when all have ended
+	t.Run("interrupted", func(t *testing.T) { test(t, ended) }) // returns when all children have ended
 	close(ended)
 	for c := range ended {
 		c.checkAgain(t)
 	}
 }
 
-// TestInterruptedAtAnyMoment interrupts children at moments between the beginning and about the end of a start.
+// TestInterruptedAtAnyMoment interrupts children at several moments, from the beginning of a start to about its
+// end.
 func TestInterruptedAtAnyMoment(t *testing.T) {
 	const moments = 8
 	for _, way := range []string{"docker", "process"} {
@@ -240,7 +245,7 @@ func TestInterruptedAtAnyMoment(t *testing.T) {
 			c.interrupt()
 			c.check(t, c.wait())
 			t.Logf("a whole start takes %v", whole.Round(time.Millisecond))
-			whole = min(whole, 2*time.Second) // it takes longer only on a busy machine
+			whole = min(whole, 2*time.Second) // a start takes longer only on a busy machine
 
 			interruptedChildren(t, func(t *testing.T, ended chan<- *startingChild) {
 				for _, by := range interruptions {
@@ -260,13 +265,14 @@ func TestInterruptedAtAnyMoment(t *testing.T) {
 	}
 }
 
-// A dockerProxy stands between a child and Docker. The last word of a request's path says what it requests.
+// A dockerProxy is a proxy between a child and Docker.
 type dockerProxy struct {
-	environment string // passes its address to the child
+	environment string // the setting that makes the child use the proxy
 	docker      http.RoundTripper
 
-	request  func(what string, r *http.Request) // called before the request is passed on
-	response func(what string, r *http.Request) // called before the response is passed on
+	// The argument what is the last part of the request's path, such as "create".
+	request  func(what string, r *http.Request) // called before a request is passed on
+	response func(what string, r *http.Request) // called before a response is passed on
 }
 
 func newDockerProxy(t *testing.T) *dockerProxy {
@@ -287,9 +293,9 @@ func newDockerProxy(t *testing.T) *dockerProxy {
 			p.response(path.Base(r.Request.URL.Path), r.Request)
 			return nil
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // errors of children that have ended
+		ErrorLog: log.New(io.Discard, "", 0), // ignore the errors of children that have ended
 	}
-	folder, err := os.MkdirTemp("", "skykv-proxy-") // t.TempDir may be too long for a socket
+	folder, err := os.MkdirTemp("", "skykv-proxy-") // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,8 +318,8 @@ func newDockerProxy(t *testing.T) *dockerProxy {
 	return p
 }
 
-// TestDockerInterruptedBetweenRequests interrupts children at the critical moments: before and after Docker creates a
-// container, attaches the connection that keeps it alive, and starts it.
+// TestDockerInterruptedBetweenRequests interrupts children at the critical moments: right before and after Docker
+// creates a container, attaches the connection that keeps it alive, and starts it.
 func TestDockerInterruptedBetweenRequests(t *testing.T) {
 	available(t, "docker")
 	interruptedChildren(t, func(t *testing.T, ended chan<- *startingChild) {
@@ -323,7 +329,7 @@ func TestDockerInterruptedBetweenRequests(t *testing.T) {
 					t.Run(by.name+" at the "+when+" of "+what, func(t *testing.T) {
 						t.Parallel()
 						proxy := newDockerProxy(t)
-						known := make(chan *startingChild, 1) // to the proxy
+						known := make(chan *startingChild, 1) // passes the child to the proxy's functions
 						reached := make(chan struct{})
 						interrupt := sync.OnceFunc(func() {
 							(<-known).interrupt()
@@ -340,7 +346,8 @@ func TestDockerInterruptedBetweenRequests(t *testing.T) {
 							proxy.response = func(this string, r *http.Request) {
 								if this == what {
 									interrupt()
-									// A child that does not wait for the response has ended by now.
+									// By the end of this pause, a child that does not wait for the
+									// response has ended.
 									select {
 									case <-r.Context().Done():
 									case <-time.After(300 * time.Millisecond):
@@ -365,7 +372,7 @@ func TestDockerInterruptedBetweenRequests(t *testing.T) {
 	})
 }
 
-// TestDockerCreationIsNotAnswered loses the response to the creation of a container, which continues meanwhile.
+// TestDockerCreationIsNotAnswered loses the response to the creation of a container. Docker creates it later.
 func TestDockerCreationIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	available(t, "docker")
@@ -381,7 +388,7 @@ func TestDockerCreationIsNotAnswered(t *testing.T) {
 			t.Error(err)
 		}
 		creating.Go(func() {
-			<-time.After(500 * time.Millisecond) // the child requests its removal before
+			<-time.After(500 * time.Millisecond) // by then the child has asked Docker to remove the container
 			later := r.Clone(context.Background())
 			later.URL.Scheme, later.URL.Host, later.Body = "http", "docker", io.NopCloser(bytes.NewReader(body))
 			resp, err := proxy.docker.RoundTrip(later)
@@ -405,8 +412,8 @@ func TestDockerCreationIsNotAnswered(t *testing.T) {
 	c.check(t, false)
 }
 
-// TestDockerRemoveUnstarted checks that containers of a killed program are removed if they are old enough, and no
-// others.
+// TestDockerRemoveUnstarted checks that a container which a killed program did not start is removed if it is old
+// enough, and that it is kept if it is too new or if the label is another program's.
 func TestDockerRemoveUnstarted(t *testing.T) {
 	t.Parallel()
 	available(t, "docker")
@@ -426,8 +433,8 @@ func TestDockerRemoveUnstarted(t *testing.T) {
 		label string
 		want  int
 	}{
-		{time.Hour, labelOf(c.cmd.Process.Pid), 1}, // it may be about to be started
-		{ofAnyAge, labelOf(1), 1},                  // it is another program's
+		{time.Hour, labelOf(c.cmd.Process.Pid), 1}, // kept: it may be about to start
+		{ofAnyAge, labelOf(1), 1},                  // kept: it does not belong to process 1
 		{ofAnyAge, labelOf(c.cmd.Process.Pid), 0},
 	} {
 		removeUnstartedNow(t, tc.age, containerLabel, tc.label)

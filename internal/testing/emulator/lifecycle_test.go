@@ -22,8 +22,8 @@ import (
 
 var kinds = []Kind{KindDynamoDB, KindFirestore, KindAzureTables}
 
-// available skips a test of a way that this machine does not have. It never skips a way that SKYKV_EMULATOR forces.
-// With off it skips all.
+// available skips the test if this machine cannot start emulators in this way, or if SKYKV_EMULATOR=off. If
+// SKYKV_EMULATOR forces this way, the test fails instead.
 func available(t *testing.T, way string, kinds ...Kind) {
 	t.Helper()
 	if os.Getenv("SKYKV_EMULATOR") == "off" {
@@ -43,7 +43,8 @@ func available(t *testing.T, way string, kinds ...Kind) {
 	}
 }
 
-// localProgram returns what is missing to run a kind as a process. It checks only once.
+// localProgram has, for each kind, a function that returns nil if the kind can run as a
+// process, and otherwise an error that says what is missing. Each function checks only once.
 var localProgram = func() map[Kind]func() error {
 	once := map[Kind]func() error{}
 	for kind, s := range services {
@@ -63,10 +64,12 @@ func notAvailable(t *testing.T, way string, err error) {
 	t.Skipf("%s: %v", way, err)
 }
 
-// notRun is in the error if Docker is reachable but does not run the image, for example without a registry.
+// notRun is part of the error when Docker answers but cannot run the image, for example without access to a
+// registry.
 const notRun = "Docker runs no "
 
-// gone fails the test if the emulator's port, container or processes are not gone in a few seconds.
+// The function gone waits some seconds until the emulator's port, and its container or processes, are gone. If
+// they are not, the test fails.
 func gone(t *testing.T, e *Emulator) {
 	t.Helper()
 	hostPort := e.Endpoint
@@ -120,7 +123,7 @@ func running(t *testing.T, e *Emulator) bool {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(output)) {
-			// A dead process whose parent has not waited for it is a zombie.
+			// Z marks a zombie: a dead process for which its parent has not waited.
 			if fields := strings.Fields(line); len(fields) == 2 && fields[0] == e.id && !strings.HasPrefix(fields[1], "Z") {
 				return true
 			}
@@ -129,7 +132,7 @@ func running(t *testing.T, e *Emulator) bool {
 	return false
 }
 
-// TestStart starts each kind in each way, talks to it, and stops it.
+// TestStart starts each kind of emulator in each way, uses it, and stops it.
 func TestStart(t *testing.T) {
 	for _, way := range []string{"docker", "process"} {
 		for _, kind := range kinds {
@@ -157,7 +160,8 @@ func TestStart(t *testing.T) {
 					t.Errorf("%s %s is not found by this test, so the test could not notice its end", e.Way, e.id)
 				}
 
-				// Another program gets its endpoint, and leaves it running.
+				// Another program that gets the endpoint from the environment uses the
+				// emulator, and leaves it running.
 				t.Setenv("SKYKV_EMULATOR", "")
 				t.Setenv(services[kind].variable, e.Endpoint)
 				named, err := Start(t.Context(), kind)
@@ -174,7 +178,7 @@ func TestStart(t *testing.T) {
 					t.Errorf("after Stop of an emulator from the environment it does not answer: %v", err)
 				}
 
-				// Any number of goroutines may stop it.
+				// Several goroutines may stop the emulator.
 				var wg sync.WaitGroup
 				for range 3 {
 					wg.Go(func() {
@@ -190,8 +194,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// publishedOnLoopback checks what the engine did: a port that is published on all addresses is reachable from other
-// machines.
+// publishedOnLoopback checks at which addresses Docker publishes the port. At any other address than loopback,
+// other machines could reach it.
 func publishedOnLoopback(t *testing.T, e *Emulator) {
 	t.Helper()
 	docker, err := testcontainers.NewDockerClientWithOpts(t.Context())
@@ -217,8 +221,7 @@ func publishedOnLoopback(t *testing.T, e *Emulator) {
 	}
 }
 
-// TestDockerElsewhere checks that an engine that publishes its ports at another address than this machine's is not
-// used.
+// The rule: a Docker that publishes ports at the address of another machine is not used.
 func TestDockerElsewhere(t *testing.T) {
 	available(t, "docker")
 	for host, want := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "172.17.0.1": false, "docker.example": false, "": false} {
@@ -233,11 +236,11 @@ func TestDockerElsewhere(t *testing.T) {
 	}
 }
 
-// TestCancelledStart checks that a start that ran out of time is a failure, not a reason to skip.
+// The rule: a start that takes too long is a failure, not a reason to skip a test.
 func TestCancelledStart(t *testing.T) {
 	available(t, "process", KindAzureTables)
 	t.Setenv("SKYKV_EMULATOR", "process")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // Node.js takes longer
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // Node.js takes longer to start
 	defer cancel()
 	e, err := Start(ctx, KindAzureTables)
 	if err == nil {
@@ -248,17 +251,17 @@ func TestCancelledStart(t *testing.T) {
 	}
 }
 
-// The child is this test binary, run again. Its tests use the emulators like any package's tests, and end in
-// different ways.
+// The child is this test binary, run again. It uses emulators like the tests of any package, and then ends
+// in one of several ways.
 const (
 	childEnds = "SKYKV_EMULATOR_TEST_ENDS"
-	childUses = "SKYKV_EMULATOR_TEST_USES" // kinds
+	childUses = "SKYKV_EMULATOR_TEST_USES" // the kinds of emulators
 )
 
 func TestChild(t *testing.T) {
 	end := os.Getenv(childEnds)
 	if end == "" {
-		return // this is the parent
+		return // this process is not the child
 	}
 	started := t.Run("start", func(t *testing.T) {
 		for _, kind := range strings.Fields(os.Getenv(childUses)) {
@@ -293,18 +296,19 @@ func TestChild(t *testing.T) {
 		go panic("as told")
 		select {}
 	case "killed":
-		select {} // by the parent
+		select {} // until the parent kills this process
 	default:
 		t.Fatalf("unknown end %q", end)
 	}
 }
 
-// TestEmulatorsEndWithTheProgram ends test binaries in every way, and checks that their emulators end too.
+// TestEmulatorsEndWithTheProgram ends test binaries in five ways, and checks that their emulators end, too.
 func TestEmulatorsEndWithTheProgram(t *testing.T) {
 	for _, way := range []string{"docker", "process"} {
 		for end, kinds := range map[string][]Kind{
-			"killed": kinds, // nothing stops the emulator but its own command line
-			// Main stops emulators as TestStart does, so one kind is enough. Azurite starts fastest.
+			"killed": kinds, // only the guard script can stop these emulators
+			// Here one kind is enough: Azurite, which starts fastest. Main stops it after "passing" and
+			// "failing", as TestStart stops all kinds. The guard script stops it after the other two.
 			"passing":   {KindAzureTables},
 			"failing":   {KindAzureTables},
 			"exiting":   {KindAzureTables},
@@ -354,7 +358,8 @@ func TestEmulatorsEndWithTheProgram(t *testing.T) {
 	}
 }
 
-// TestSkipsAndFailures checks the result of tests that cannot have an emulator.
+// TestSkipsAndFailures checks whether tests are skipped or fail when they cannot have an
+// emulator.
 func TestSkipsAndFailures(t *testing.T) {
 	for _, tc := range []struct {
 		name, emulator string
@@ -392,13 +397,14 @@ const (
 
 func TestOneEmulator(t *testing.T) {
 	if os.Getenv(oneVariable) == "" {
-		return // it is TestSkipsAndFailures'
+		return // only TestSkipsAndFailures runs this test
 	}
 	t.Run("first", func(t *testing.T) { DynamoDB(t) })
 	t.Run("second", func(t *testing.T) { DynamoDB(t) })
 }
 
-// TestStopFailureIsSeen checks that a passing run that leaves an emulator running does not pass.
+// The rule: if an emulator cannot be stopped, the test binary does not pass, even if all tests
+// pass.
 func TestStopFailureIsSeen(t *testing.T) {
 	for _, tc := range []struct{ tests, want int }{{0, 1}, {1, 1}, {2, 2}} {
 		f := newFleet(func(_ context.Context, kind Kind) (*Emulator, error) {

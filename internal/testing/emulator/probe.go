@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	readyWithin  = 90 * time.Second // from the program's start to its first response; 4 s on an idle machine
-	namedWithin  = 10 * time.Second // for one that should be running
-	probeTimeout = 5 * time.Second  // of one request: the first one to a cold JVM takes a while
+	readyWithin  = 90 * time.Second // time from the start of the program to its first response, which takes 4 s on an idle machine
+	namedWithin  = 10 * time.Second // time for an emulator that should already run to respond
+	probeTimeout = 5 * time.Second  // time of one request; the first request to a JVM takes long
 	probeEvery   = 50 * time.Millisecond
 )
 
-// ready repeats probe until it succeeds. It gives up when ended is closed (nil: never), readyWithin is over or ctx
-// ends.
+// ready calls probe until it succeeds. It returns an error if the channel ended is closed first, if ctx ends first, or
+// if the duration readyWithin passes first. The channel may be nil.
 func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("no answer within %v", readyWithin))
 	defer cancel()
@@ -36,7 +36,7 @@ func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Contex
 		cancel()
 		if err == nil {
 			select {
-			case <-ended: // another program answered the probe
+			case <-ended: // the emulator has ended, so another program answered
 			default:
 				return nil
 			}
@@ -53,8 +53,8 @@ func ready(ctx context.Context, ended <-chan struct{}, probe func(context.Contex
 
 var errEnded = errors.New("it ended before it answered")
 
-// probeDynamoDB lists tables. DynamoDB Local checks no signature, but needs one. Other servers that speak its
-// protocol also need its date.
+// probeDynamoDB lists tables. DynamoDB Local requires a signature but does not check it. Other servers that speak
+// its protocol also require a valid form and date.
 func probeDynamoDB(ctx context.Context, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/", strings.NewReader(`{"Limit":1}`))
 	if err != nil {
@@ -69,7 +69,8 @@ func probeDynamoDB(ctx context.Context, endpoint string) error {
 	return expectOK(http.DefaultClient, req)
 }
 
-// probeAzureTables lists tables as the well-known account: an emulator with another account cannot be used.
+// probeAzureTables lists tables with Azurite's default account, because an emulator with another account
+// cannot be used.
 func probeAzureTables(ctx context.Context, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/Tables?$top=1", nil)
 	if err != nil {
@@ -79,7 +80,7 @@ func probeAzureTables(ctx context.Context, endpoint string) error {
 	return expectOK(http.DefaultClient, req)
 }
 
-// signAzure signs a request with the well-known account's key, as Shared Key Lite for tables:
+// signAzure signs a request with the key of Azurite's default account, as Shared Key Lite for tables:
 // https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
 func signAzure(req *http.Request) {
 	date := time.Now().UTC().Format(http.TimeFormat)
@@ -88,15 +89,15 @@ func signAzure(req *http.Request) {
 	req.Header.Set("Accept", "application/json;odata=nometadata")
 	key, err := base64.StdEncoding.DecodeString(AzureKey)
 	if err != nil {
-		panic(err) // it is a constant
+		panic(err) // impossible: the key is a constant
 	}
 	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "%s\n/%s%s", date, AzureAccount, req.URL.EscapedPath())
 	req.Header.Set("Authorization", fmt.Sprintf("SharedKeyLite %s:%s", AzureAccount, base64.StdEncoding.EncodeToString(mac.Sum(nil))))
 }
 
-// probeFirestore lists the collections of an empty project by gRPC, framed by hand: a client for one request would
-// need all of Google's libraries.
+// probeFirestore lists the collections of an empty project by gRPC. It frames the message itself, because a client
+// would need all of Google's libraries for one request.
 func probeFirestore(ctx context.Context, endpoint string) error {
 	const parent = "projects/skykv-probe/databases/(default)/documents"
 	message := append([]byte{1<<3 | 2, byte(len(parent))}, parent...) // ListCollectionIdsRequest.parent
@@ -122,7 +123,7 @@ func probeFirestore(ctx context.Context, endpoint string) error {
 		return err
 	}
 	status := resp.Trailer.Get("Grpc-Status")
-	if status == "" { // an error without a body has its status in the headers
+	if status == "" { // if there is no body, the status is in the headers
 		status = resp.Header.Get("Grpc-Status")
 	}
 	if resp.StatusCode != http.StatusOK || status != "0" {

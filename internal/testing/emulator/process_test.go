@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// script writes an executable shell script to a path.
+// script writes an executable shell script.
 func script(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -25,7 +25,7 @@ func script(t *testing.T, file, text string) {
 	}
 }
 
-// stub is a service whose emulator is a shell command.
+// stub returns a service whose emulator is a shell command. The emulator never answers.
 func stub(command string) *service {
 	return &service{
 		kind: "stub", name: "Stub",
@@ -68,7 +68,8 @@ func TestProcessNeverAnswers(t *testing.T) {
 	}
 }
 
-// TestSomebodyElseAnswers: another program took the emulator's port, and answered the probe.
+// The rule: a probe does not count if the emulator has ended, because another program on that
+// port answered it.
 func TestSomebodyElseAnswers(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
@@ -81,7 +82,8 @@ func TestSomebodyElseAnswers(t *testing.T) {
 	}
 }
 
-// TestStopReachesGrandchildren: an emulator may be a script that starts the real program.
+// The rule: Stop also ends the processes that the emulator has started, because an emulator
+// may be a script that starts the real program.
 func TestStopReachesGrandchildren(t *testing.T) {
 	t.Parallel()
 	s := stub("sleep 1000 & sh -c 'sleep 1000' & wait")
@@ -113,8 +115,8 @@ func TestTail(t *testing.T) {
 
 func TestFindJava(t *testing.T) {
 	for _, tc := range []struct {
-		name, home, path string // output of java -version of JAVA_HOME and of the PATH; "" means none
-		want             string // "home", "path" or a part of the error
+		name, home, path string // home and path: what java prints for -version, in JAVA_HOME and on the PATH; "" means there is no java
+		want             string // "home", "path", or part of the error
 	}{
 		{"17", "", `openjdk version "17.0.15" 2025-04-15`, "path"},
 		{"early access", "", `openjdk version "27-ea" 2026-09-15`, "path"},
@@ -159,8 +161,8 @@ func TestFirestoreJar(t *testing.T) {
 	)
 	for _, tc := range []struct {
 		name  string
-		files []string // the later ones are newer; those in bin are scripts
-		want  string   // a file, or a part of the error
+		files []string // from the oldest to the newest; those in bin are scripts
+		want  string   // a file, or part of the error
 	}{
 		{"gcloud's", []string{"sdk/bin/gcloud", gcloudJar, cache + "cloud-firestore-emulator-v1.19.8.jar"}, gcloudJar},
 		{"gcloud without it, firebase's", []string{"sdk/bin/gcloud", cache + "cloud-firestore-emulator-v1.19.8.jar"}, cache + "cloud-firestore-emulator-v1.19.8.jar"},
@@ -181,7 +183,7 @@ func TestFirestoreJar(t *testing.T) {
 				file := filepath.Join(root, name)
 				switch filepath.Base(name) {
 				case "firebase":
-					// Only the shell's own commands: the PATH has nothing else.
+					// The PATH has no commands, so the script sets its own.
 					script(t, file, `[ "$*" = setup:emulators:firestore ] && PATH=/bin:/usr/bin mkdir -p $HOME/.cache/firebase/emulators && : >$HOME/.cache/firebase/emulators/cloud-firestore-emulator-v2.jar`)
 				case "firebase-that-fails":
 					script(t, filepath.Join(root, "bin", "firebase"), "echo no network; exit 1")
@@ -215,12 +217,12 @@ func TestFirestoreJar(t *testing.T) {
 	}
 }
 
-// npm replaces npm by a program that installs slowly enough for several to overlap, and returns the user's cache
-// folder.
+// The function npm puts a fake npm program first in PATH, and returns the cache folder. The program takes long
+// enough for several installations to overlap.
 func npm(t *testing.T) string {
 	t.Helper()
 	bin, cache := t.TempDir(), t.TempDir()
-	t.Setenv("HOME", cache) // where the cache folder is below it
+	t.Setenv("HOME", cache) // on macOS the cache folder is in the home folder
 	t.Setenv("XDG_CACHE_HOME", cache)
 	t.Setenv("PATH", bin+":/bin:/usr/bin")
 	script(t, filepath.Join(bin, "npm"), `
@@ -253,7 +255,7 @@ func TestInstall(t *testing.T) {
 	}
 
 	var wg sync.WaitGroup
-	for range 4 { // programs share no more than goroutines do here
+	for range 4 { // goroutines, like separate programs, share nothing here but the folder
 		wg.Go(func() {
 			folder, err := npmPackage(t.Context(), "thing", "1")
 			if err != nil {

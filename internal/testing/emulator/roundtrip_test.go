@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// roundTrip writes a value to the emulator and reads it back, in the service's own protocol.
+// roundTrip has, for each kind, a function that writes a value and reads it back, in the
+// service's own protocol.
 var roundTrip = map[Kind]func(t *testing.T, endpoint string){
 	KindDynamoDB:    roundTripDynamoDB,
 	KindFirestore:   roundTripFirestore,

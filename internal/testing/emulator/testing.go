@@ -43,14 +43,14 @@ func endpoint(t testing.TB, kind Kind) string {
 	return e.Endpoint
 }
 
-// Main runs a package's tests, stops the emulators that they started, and exits with the tests' code, or with 1 if an
-// emulator does not stop.
+// Main runs a package's tests, stops the emulators that they started, and exits with the exit code of the tests, or
+// with at least 1 if an emulator does not stop.
 func Main(m interface{ Run() int }) {
 	os.Exit(runTests(m, shared))
 }
 
 func runTests(m interface{ Run() int }, f *fleet) (code int) {
-	defer func() { // also after a test's panic
+	defer func() { // deferred, so that it also runs after a panic
 		if err := f.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)
@@ -59,7 +59,8 @@ func runTests(m interface{ Run() int }, f *fleet) (code int) {
 	return m.Run()
 }
 
-// startTimeout leaves time to pull an image or install a package, within go test's ten minutes.
+// startTimeout is long enough to pull an image or install a package, and ends within the ten
+// minutes of "go test".
 const startTimeout = 8 * time.Minute
 
 // shared are the emulators of this test binary.
@@ -68,12 +69,12 @@ var shared = newFleet(Start)
 // A fleet has at most one emulator of each kind.
 type fleet struct {
 	start  func(context.Context, Kind) (*Emulator, error)
-	starts context.Context // for all starts: they last longer than the first test
+	starts context.Context // for all starts: it ends when the tests end or a signal interrupts a start
 	end    context.CancelCauseFunc
 
 	mu        sync.Mutex
 	emulators map[Kind]func() (*Emulator, error)
-	told      map[Kind]bool // why there is none
+	told      map[Kind]bool // the kinds for which a test has said why there is no emulator
 }
 
 func newFleet(start func(context.Context, Kind) (*Emulator, error)) *fleet {
@@ -81,7 +82,8 @@ func newFleet(start func(context.Context, Kind) (*Emulator, error)) *fleet {
 	return &fleet{start: start, starts: starts, end: end, emulators: make(map[Kind]func() (*Emulator, error)), told: make(map[Kind]bool)}
 }
 
-// why says why a test is skipped: at length for the first test alone, since a binary may have hundreds of them.
+// The method why returns the message for a skipped test. Only the first message for a kind is long, because a test
+// binary may have hundreds of such tests.
 func (f *fleet) why(kind Kind, err error) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,8 +94,8 @@ func (f *fleet) why(kind Kind, err error) string {
 	return err.Error()
 }
 
-// get returns the emulator, which the first call starts. If the program is interrupted meanwhile, get stops all
-// emulators and ends the program.
+// get returns the emulator of this kind. The first call starts it. If a signal interrupts the program during a
+// start, get stops all emulators and ends the program.
 func (f *fleet) get(kind Kind) (*Emulator, error) {
 	f.mu.Lock()
 	started := f.emulators[kind]
@@ -108,14 +110,15 @@ func (f *fleet) get(kind Kind) (*Emulator, error) {
 		if err := f.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
-		os.Exit(128 + int(by.signal)) // as in a shell
+		os.Exit(128 + int(by.signal)) // as shells do
 	}
 	return e, err
 }
 
-// startInterruptibly starts an emulator. A signal that would end the program at once, and leave a container that Docker
-// is creating, ends all starts instead. The next signal ends the program. After the start, signals have their old
-// effect: the emulator ends with the program, and the tests may use signals themselves.
+// startInterruptibly starts an emulator. During the start, SIGINT and SIGTERM do not end the program at once,
+// because that could leave a container that Docker is creating. Instead the first signal cancels all starts, and
+// the next one ends the program. Once the emulator has started, signals have their usual effect again: the emulator
+// then ends with the program, and the tests may use signals themselves.
 func (f *fleet) startInterruptibly(kind Kind) (*Emulator, error) {
 	ctx, cancel := context.WithTimeout(f.starts, startTimeout)
 	defer cancel()
@@ -136,19 +139,19 @@ func (f *fleet) startInterruptibly(kind Kind) (*Emulator, error) {
 	close(over)
 	listening.Wait()
 	select {
-	case by := <-signals: // the signal came at the end
+	case by := <-signals: // a signal that came at the very end
 		f.end(interrupted{by.(syscall.Signal)})
 	default:
 	}
 	return e, err
 }
 
-// interrupted is the cause of a context that a signal ended.
+// interrupted is the cause of a context that ended because of a signal.
 type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string { return i.signal.String() }
 
-// stop ends all starts, waits for running ones, and stops the emulators.
+// stop cancels all starts, waits for those that are running, and stops the emulators.
 func (f *fleet) stop() error {
 	f.end(errors.New("the tests are over"))
 	f.mu.Lock()

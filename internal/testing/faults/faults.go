@@ -1,11 +1,10 @@
-// Package faults breaks the connection between a store and its service, on purpose
-// and repeatably. [NewHTTP] and [NewGRPC] stand between a real SDK client and a
-// real emulator, [Driver] between a store and a driver that has no network.
+// Package faults breaks the connection between a store and its service, on purpose and
+// repeatably. [NewHTTP] and [NewGRPC] start a proxy between a real SDK client and a real
+// emulator. [Driver] simulates a network between a store and a driver that has none.
 //
-// An [Injector] decides what happens to every request, by a [Plan], and records it.
-// The record of a request that reached the service has the time in which the
-// service can have acted. So a test knows what may have been applied, how often and
-// when, which the client does not know.
+// An [Injector] decides what happens to each request, as a [Plan] says, and keeps a record.
+// If the request reached the service, the record says when the service may have acted. So a
+// test knows what may have been applied, how often and when, even if the client does not.
 package faults
 
 import (
@@ -21,26 +20,27 @@ import (
 type Kind string
 
 const (
-	Pass Kind = "pass" // forwarded, and the response returned
+	Pass Kind = "pass" // the request is forwarded, and the response returned
 
-	// The service does not see these.
+	// With the next four kinds, the service does not see the request.
 	Drop     Kind = "drop"     // the connection is reset
 	Refuse   Kind = "refuse"   // the response is 503 or UNAVAILABLE
 	Throttle Kind = "throttle" // the response is the service's throttling error
 	Hang     Kind = "hang"     // no response until the client gives up
 
-	// The service acts on these, and the client does not get the response.
+	// With the next five kinds, the service acts on the request, but the client does not get the
+	// complete response.
 	Lose     Kind = "lose"     // the connection is reset instead of the response
 	Truncate Kind = "truncate" // the connection ends within the response
-	Fail     Kind = "fail"     // the response is a 500, 502, 503 or 504, or INTERNAL and the like
-	Garbage  Kind = "garbage"  // the response is a success that is not from the service
-	Late     Kind = "late"     // the connection is reset at once, and the request is forwarded after that
+	Fail     Kind = "fail"     // the response is a 500, 502, 503 or 504, or INTERNAL, UNKNOWN or DEADLINE_EXCEEDED
+	Garbage  Kind = "garbage"  // meaningless bytes replace the response; over HTTP, the response to a failed request is lost
+	Late     Kind = "late"     // the connection is reset at once, and the request is forwarded later
 
-	// Delayed by some milliseconds, on the way there and back.
+	// Both the request and the response are delayed by some milliseconds.
 	Delay Kind = "delay"
 )
 
-// Forwarded reports whether the service sees the request.
+// Forwarded reports whether the service receives the request.
 func (k Kind) Forwarded() bool {
 	switch k {
 	case Drop, Refuse, Throttle, Hang:
@@ -52,32 +52,33 @@ func (k Kind) Forwarded() bool {
 // Delivered reports whether the client gets the service's own response.
 func (k Kind) Delivered() bool { return k == Pass || k == Delay }
 
-// Request is the input of a plan.
+// Request describes a request, so that a plan can decide what happens to it.
 type Request struct {
-	// Op is the operation of [WithOp], "" if it is not known.
+	// Op is the operation that [WithOp] named, or "" if it is not known.
 	Op string
 
-	// Attempt counts the requests with the same Op, from 0.
+	// Attempt is the number of earlier requests with the same Op, since the last call of
+	// [Injector.Use] or [Injector.Take].
 	Attempt int
 
-	// Method is the service's name for the request: PutItem, Commit, POST; for a
-	// driver, Put.
+	// Method is the service's name for the request, such as PutItem, Commit or POST. For a
+	// driver it is the name of the method, such as Write.
 	Method string
 
-	// Write is set when the request may change something.
+	// Write says that the request may change something.
 	Write bool
 }
 
-// Plan decides what happens to a request. It is called concurrently.
+// Plan decides what happens to a request. It may be called concurrently.
 type Plan func(Request) Kind
 
-// Rates has the probability of each kind. The rest up to 1 passes.
+// Rates has the probability of each kind. The other requests pass.
 type Rates map[Kind]float64
 
-// Seeded draws from rates. The result depends only on the seed and the request, so
-// a run with the same operations gets the same faults, in any order. From attempt
-// number maxFaulty on the result is Pass, so that operations do not use up all
-// their attempts too often.
+// Seeded returns a plan that chooses kinds at random, with these rates. The choice depends
+// only on the seed and the request, so a run with the same operations, in any order, gets
+// the same faults. Attempts from number maxFaulty on pass, because otherwise too many
+// operations would use up all their attempts.
 func Seeded(seed uint64, rates Rates, maxFaulty int) Plan {
 	kinds := make([]Kind, 0, len(rates))
 	for kind := range rates {
@@ -100,7 +101,7 @@ func Seeded(seed uint64, rates Rates, maxFaulty int) Plan {
 
 // Rand returns a source of random numbers that depends only on seed and names.
 func Rand(seed uint64, names ...string) *rand.Rand {
-	const prime = 1099511628211 // FNV-1a
+	const prime = 1099511628211 // the prime of the hash function FNV-1a
 	h := uint64(14695981039346656037)
 	for _, name := range names {
 		for i := range len(name) {
@@ -111,11 +112,11 @@ func Rand(seed uint64, names ...string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, h))
 }
 
-// Writes applies kinds to the requests that may change something, in the order in
-// which they come, and lets all others pass.
+// Writes returns a plan for the requests that may change something. It applies kinds to
+// them, one after another in the order in which the requests come. All other requests pass.
 func Writes(kinds ...Kind) Plan { return script(func(r Request) bool { return r.Write }, kinds) }
 
-// Reads is [Writes] for the requests that change nothing.
+// Reads is like [Writes], for the requests that change nothing.
 func Reads(kinds ...Kind) Plan { return script(func(r Request) bool { return !r.Write }, kinds) }
 
 func script(concerns func(Request) bool, kinds []Kind) Plan {
@@ -135,8 +136,8 @@ func script(concerns func(Request) bool, kinds []Kind) Plan {
 // Always applies one kind to every request.
 func Always(kind Kind) Plan { return func(Request) Kind { return kind } }
 
-// DecidedBy leaves the decision to a function, such as the one that the conformance
-// suite passes to Config.Faulty: its faults have the names of kinds.
+// DecidedBy returns a plan that calls decide, such as the function that the conformance
+// suite passes to Config.Faulty. The suite's faults have the same names as the kinds.
 func DecidedBy[F ~string](decide func(write bool) F) Plan {
 	return func(r Request) Kind { return Kind(decide(r.Write)) }
 }
@@ -146,42 +147,42 @@ type Attempt struct {
 	Request
 	Kind Kind
 
-	// Sent and Answered enclose the time in which the service acted, if the request
-	// was forwarded. Answered is zero if the service did not respond.
+	// The service acted between Sent and Answered, if the request was forwarded. Sent is zero
+	// if it was not. Answered is zero if the service did not respond.
 	Sent, Answered time.Time
 
 	// Err says why the service did not respond.
 	Err error
 }
 
-// Injector decides on requests and records them. The zero Injector lets all
+// Injector decides what happens to requests, and records them. The zero Injector lets all
 // requests pass.
 type Injector struct {
 	mu       sync.Mutex
 	plan     Plan
-	seen     map[string]int // requests by Op
+	seen     map[string]int // number of requests with each Op
 	attempts []*Attempt
 	counts   map[Kind]int
 
 	between func(Attempt)
 
-	// Not a WaitGroup: a request of a client that has given up may come at any
-	// time.
+	// This is not a WaitGroup, because a request of a client that has given up may still begin
+	// while somebody waits.
 	underWay int
-	idle     chan struct{} // closed when underWay reaches 0, if somebody waits
+	idle     chan struct{} // if somebody waits, closed when underWay becomes 0
 }
 
-// Between sets f, which is called after the service has acted on a request whose
-// response the client does not get, and before the client notices (with [Late],
-// after that). Use ends it.
+// Between sets a function that is called when the service has acted on a request whose
+// response the client does not get. The function is called before the client notices, except
+// with [Late]. Use removes the function.
 func (in *Injector) Between(f func(Attempt)) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.between = f
 }
 
-// Use replaces the plan, and forgets the record except for the counts. It waits
-// until no request is running.
+// Use replaces the plan, removes the function of Between, and clears the record but not the
+// counts. It first waits until no request is running.
 func (in *Injector) Use(plan Plan) {
 	in.lockIdle()
 	defer in.mu.Unlock()
@@ -199,7 +200,7 @@ func (in *Injector) Counts() map[Kind]int {
 	return counts
 }
 
-// Faults is the number of requests that did not pass.
+// Faults returns the number of requests whose kind is not Pass. That includes delayed requests.
 func (in *Injector) Faults() int {
 	n := 0
 	for kind, count := range in.Counts() {
@@ -210,8 +211,8 @@ func (in *Injector) Faults() int {
 	return n
 }
 
-// Take waits until no request is running, and returns the record since the last
-// Take or Use. No client may send meanwhile.
+// Take waits until no request is running, and returns the record since the last call of
+// Take or Use. Clients must not send requests while Take runs.
 func (in *Injector) Take() []Attempt {
 	in.lockIdle()
 	defer in.mu.Unlock()
@@ -223,7 +224,8 @@ func (in *Injector) Take() []Attempt {
 	return taken
 }
 
-// begin decides on a request. The request runs until end is called.
+// begin decides what happens to a request. The request counts as running until end is
+// called.
 func (in *Injector) begin(r Request) *Attempt {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -239,7 +241,7 @@ func (in *Injector) begin(r Request) *Attempt {
 	in.attempts = append(in.attempts, a)
 	in.underWay++
 	if plan := in.plan; plan != nil {
-		in.mu.Unlock() // a plan may wait for other requests
+		in.mu.Unlock() // the plan may wait for other requests
 		kind := plan(r)
 		in.mu.Lock()
 		a.Kind = kind
@@ -257,7 +259,7 @@ func (in *Injector) end() {
 	}
 }
 
-// lockIdle locks in.mu at a moment when no request is running.
+// lockIdle locks in.mu when no request is running.
 func (in *Injector) lockIdle() {
 	for {
 		in.mu.Lock()
@@ -279,7 +281,7 @@ func (in *Injector) wait() {
 	in.mu.Unlock()
 }
 
-// forward lets the service act on a request, and notes the time.
+// forward calls the function act, which makes the service act on a request, and records when.
 func (in *Injector) forward(a *Attempt, act func() error) error {
 	if a.Kind == Delay || a.Kind == Late {
 		pause(a)
@@ -303,19 +305,21 @@ func (in *Injector) forward(a *Attempt, act func() error) error {
 	return err
 }
 
-// pause is the delay of a request, in real time, because SDKs and emulators use
+// pause delays a request by up to 20 ms. The time is real, because SDKs and emulators use
 // real time.
 func pause(a *Attempt) {
 	time.Sleep(time.Duration(1+a.rand().IntN(20)) * time.Millisecond)
 }
 
-// rand draws what a kind leaves open, separately for each attempt.
+// rand returns the source of everything that a kind leaves to chance. It is different for
+// each attempt.
 func (a *Attempt) rand() *rand.Rand { return Rand(0, a.Op, a.Method, fmt.Sprint(a.Attempt)) }
 
 type opKey struct{}
 
-// WithOp names the operation of the requests made with ctx: a short text of
-// printable ASCII. [Transport], [DialOptions] and [Driver] pass it on.
+// WithOp returns a context whose requests belong to the operation op, a short text of
+// printable ASCII. With [Transport] and [DialOptions], requests carry op to the proxy. [Driver]
+// reads op from the context.
 func WithOp(ctx context.Context, op string) context.Context {
 	return context.WithValue(ctx, opKey{}, op)
 }
@@ -325,5 +329,5 @@ func opOf(ctx context.Context) string {
 	return op
 }
 
-// opHeader carries the operation from client to proxy.
+// opHeader carries the operation from the client to the proxy.
 const opHeader = "skykv-op"

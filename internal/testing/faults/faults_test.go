@@ -26,7 +26,7 @@ var kinds = []Kind{Pass, Delay, Drop, Refuse, Throttle, Hang, Lose, Truncate, Fa
 
 const answerText = "the service's answer, long enough to be cut in half"
 
-// TestHTTP checks, by kind, what the service saw and what the client got.
+// TestHTTP checks, for each kind, what the service receives and what the client gets.
 func TestHTTP(t *testing.T) {
 	var seen, mismatched atomic.Int32
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func TestHTTP(t *testing.T) {
 	resp.Body.Close()
 }
 
-// TestGRPC is TestHTTP for a service that answers a Commit with one message and a
+// TestGRPC is like TestHTTP, for a service that answers a Commit with one message and a
 // RunQuery with four.
 func TestGRPC(t *testing.T) {
 	var seen atomic.Int32
@@ -206,8 +206,8 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
-// TestDriver checks that a driver over the simulated network reports what a driver of a
-// service would.
+// TestDriver checks that a driver over the simulated network reports the same as the driver
+// of a service would.
 func TestDriver(t *testing.T) {
 	ctx := t.Context()
 	in := new(Injector)
@@ -245,7 +245,7 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// refusing is a driver that refuses one key of every batch.
+// refusing is a driver that refuses the write of one key in each batch that has this key.
 type refusing struct {
 	kv.Driver
 	key string
@@ -260,8 +260,9 @@ func (d refusing) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.W
 	return slices.Insert(d.Driver.WriteMany(ctx, req), i, kv.WriteResult{Err: &kv.Error{Kind: kv.ErrThrottled}})
 }
 
-// TestDriverBatch checks that a key that fails in the end may have been written by an
-// attempt whose response was lost. The other keys were written.
+// TestDriverBatch writes a batch in which one key is finally refused. The rule: the error of that
+// key is indeterminate if the response to an earlier attempt was lost. The other keys have no
+// error.
 func TestDriverBatch(t *testing.T) {
 	in := new(Injector)
 	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2), func(d kv.Driver) kv.Driver { return refusing{d, "b"} }))
@@ -276,8 +277,8 @@ func TestDriverBatch(t *testing.T) {
 	}
 }
 
-// TestDriverReads checks that a retried read is right, and that a read without a response
-// has an error for every key.
+// TestDriverReads checks that a read that was retried is right, and that a read without any
+// response returns an error for every key.
 func TestDriverReads(t *testing.T) {
 	in := new(Injector)
 	store := memkv.New().With(kv.Wrap(kv.Level1, Driver(in, 2)))
@@ -305,7 +306,7 @@ func TestDriverReads(t *testing.T) {
 	}
 }
 
-// TestDriverAtomic checks that several writes at once are reported like a single write.
+// TestDriverAtomic checks that a WriteAtomic is reported like a single write.
 func TestDriverAtomic(t *testing.T) {
 	const token = "the-token-of-the-write"
 	in := new(Injector)
@@ -350,8 +351,8 @@ func TestDriverAtomic(t *testing.T) {
 	}
 }
 
-// TestSeeded checks that the same requests get the same faults, and that another seed has
-// others.
+// TestSeeded checks that the same requests get the same faults, and that another seed makes
+// other faults.
 func TestSeeded(t *testing.T) {
 	draw := func(seed uint64) (drawn []Kind) {
 		plan := Seeded(seed, Rates{Lose: 0.3, Drop: 0.2}, 2)

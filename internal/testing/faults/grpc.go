@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// GRPC is a proxy in front of the Firestore emulator. It supports calls with one
-// request and any number of responses, the only ones that skykv makes.
+// GRPC is a proxy in front of the Firestore emulator. It supports only calls with one
+// request and any number of responses, because skykv makes no others.
 type GRPC struct {
 	*Injector
 	Addr string // HOST:PORT
@@ -50,13 +50,13 @@ func NewGRPC(target string) (*GRPC, error) {
 	return p, nil
 }
 
-// Close ends the proxy, and the calls that hang in it.
+// Close ends the proxy, and all calls that hang in it.
 func (p *GRPC) Close() { p.close() }
 
-// Down is an outage: connections break, and new ones are refused until Up.
+// Down begins an outage: connections break, and new ones are refused until Up is called.
 func (p *GRPC) Down() { p.server.Stop() }
 
-// Up ends an outage, at the same address as before.
+// Up ends an outage. The proxy has the same address as before.
 func (p *GRPC) Up() error {
 	listener, err := listen(p.Addr)
 	if err != nil {
@@ -136,14 +136,14 @@ func (p *GRPC) serve(_ any, client grpc.ServerStream) error {
 
 var connectionReset = status.Error(codes.Unavailable, "error reading from server: read: connection reset by peer")
 
-// answer is the response of the service: messages, and at the end nil or a status.
+// answer is a response of the service: some messages and, if the call failed, its error.
 type answer struct {
 	messages [][]byte
 	err      error
 }
 
-// lost returns the error if it says that the service was unreachable. The response then does
-// not come from the service.
+// lost returns the error if it means that the service was unreachable. The response then
+// does not come from the service.
 func (a answer) lost() error {
 	if status.Code(a.err) == codes.Unavailable {
 		return a.err
@@ -151,7 +151,7 @@ func (a answer) lost() error {
 	return nil
 }
 
-// call forwards a request, even if its client has given up, and reads the whole
+// call forwards a request, even after its client has given up, and reads the whole
 // response.
 func (p *GRPC) call(md metadata.MD, method string, request []byte) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -181,8 +181,8 @@ func (p *GRPC) call(md metadata.MD, method string, request []byte) answer {
 	return got
 }
 
-// rawCodec passes messages unchanged. It has the name of the codec that client and
-// service use.
+// rawCodec passes messages unchanged. It has the same name as the codec of the client and
+// the service.
 type rawCodec struct{}
 
 func (rawCodec) Name() string { return "proto" }
@@ -204,7 +204,8 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// DialOptions make a client's calls carry the operation of [WithOp].
+// DialOptions returns options that make a client's calls carry the operation that [WithOp]
+// named.
 func DialOptions() []grpc.DialOption {
 	with := func(ctx context.Context) context.Context {
 		if op := opOf(ctx); op != "" {

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// listen listens at addr or, if addr is empty, at a port of 127.0.0.1 outside
-// the range from which systems assign ports, so that no program takes it while
-// the proxy is down.
+// The function listen opens a listener at addr. If addr is empty, listen chooses a port of
+// 127.0.0.1 outside the range from which systems assign ports. Other programs then hardly ever
+// take the port while the proxy is down.
 func listen(addr string) (net.Listener, error) {
 	if addr != "" {
 		return net.Listen("tcp", addr)

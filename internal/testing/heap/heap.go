@@ -1,4 +1,4 @@
-// Package heap measures how much memory a piece of work keeps.
+// Package heap measures how much memory a piece of work uses at most.
 package heap
 
 import (
@@ -9,12 +9,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// sampled is the time between two measurements of the heap.
+// sampled is the time between two measurements.
 const sampled = 2 * time.Millisecond
 
-// Growth returns the greatest growth of the heap while work ran, in bytes, including garbage
-// that was not collected. Nothing else may run meanwhile: a test that calls it must not be
-// parallel.
+// Growth calls the function work. It returns the greatest growth of the heap that it measured
+// during the call, in bytes. The growth includes garbage that has not been collected. Nothing
+// else may run during the call, so a test that calls Growth must not be parallel.
 func Growth(work func()) int64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -42,11 +42,11 @@ func Growth(work func()) int64 {
 	return most
 }
 
-// mostOfScan is the greatest growth for a scan of any store.
+// mostOfScan is how much the heap may grow during a scan of any store.
 const mostOfScan = 96 << 20
 
-// CheckScan checks that a scan yields n entries with the largest values, and uses at most 96
-// MiB, including a fake service in this process.
+// CheckScan checks that a scan yields n entries with values of the greatest length, and uses
+// at most 96 MiB. The 96 MiB include the memory of a fake service in this process.
 func CheckScan(t *testing.T, what string, store *kv.Store, n int) {
 	t.Helper()
 	seen := 0

@@ -1,4 +1,4 @@
-// Package imports holds the rules of who may import whom, as a test.
+// Package imports tests which packages may import which others.
 package imports
 
 import (
@@ -19,7 +19,7 @@ const (
 	root   = "../../.."
 )
 
-// sdks are the modules that a provider brings along, by prefix of their paths.
+// sdks has the modules that each provider needs, as prefixes of their paths.
 var sdks = map[string][]string{
 	"memkv":       nil,
 	"localkv":     {"zombiezen.com/go/sqlite", "modernc.org/"},
@@ -28,12 +28,12 @@ var sdks = map[string][]string{
 	"aztableskv":  {"github.com/Azure/"},
 }
 
-// onKV are the packages below kv that are built on it alone.
+// onKV are the packages below kv that import only kv and the standard library.
 var onKV = []string{"kv/hedge", "kv/lease", "kv/provider", "kv/watch"}
 
-// apart are the packages in modules of their own, so that who does not import them has
-// nothing of their libraries in go.mod. Each has what it imports beside kv and the standard
-// library: packages of skykv's, and its own library.
+// apart are the packages in modules of their own, so that a program that does not import
+// them has none of their dependencies in its go.mod. Each is listed with the packages of
+// skykv and the libraries that it may import besides kv and the standard library.
 var apart = map[string][]string{
 	"adapters/autocert":    {"golang.org/x/crypto/acme/autocert"},
 	"adapters/certmagic":   {"kv/lease", "github.com/caddyserver/certmagic"},
@@ -54,7 +54,8 @@ type pkg struct {
 	Deps       []string
 }
 
-// list describes the packages of the module in a folder and all they depend on.
+// list returns the packages of the module in a folder, and all packages on which they
+// depend.
 func list(t *testing.T, folder string) map[string]pkg {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps", "./...")
@@ -111,7 +112,7 @@ func TestWhoMayImportWhom(t *testing.T) {
 	}
 }
 
-// broken names the rule that an import breaks, "" when it breaks none.
+// broken returns the rule that an import breaks, or "" if it breaks none.
 func broken(from, imported string, standard bool) string {
 	if standard {
 		return ""
@@ -129,7 +130,7 @@ func broken(from, imported string, standard bool) string {
 	case isApart:
 	case toApart || top == "adapters":
 		return "what is in a module of its own is listed, and imported by users alone"
-	case from == "providers/alien": // an opener, not a provider
+	case from == "providers/alien": // opens stores, but is not a provider
 		if !own || to != "kv" && to != "kv/provider" && to != "providers" && !strings.HasPrefix(to, "internal/") && !provider {
 			return "providers/alien imports kv, kv/provider, internal, providers and what lies below providers"
 		}
@@ -143,7 +144,8 @@ func broken(from, imported string, standard bool) string {
 	case from == "conformance/emulator" && !slices.Contains([]string{"internal/testing/emulator", "kv", "kv/provider", "providers"}, to):
 		return "conformance/emulator imports internal/testing/emulator, kv, kv/provider and providers only"
 	case from == "internal/testing/emulator" && !strings.HasPrefix(imported, "github.com/testcontainers/testcontainers-go") &&
-		// What testcontainers' own signatures have, and the errors of those.
+		// testcontainers' API has types of moby/moby. Their methods return the errors of
+		// containerd/errdefs.
 		!strings.HasPrefix(imported, "github.com/moby/moby/") && imported != "github.com/containerd/errdefs":
 		return "internal/testing/emulator imports the standard library and testcontainers only"
 	case top == "internal" && (provider || to == "providers"):
@@ -174,7 +176,7 @@ func TestOneProviderLinksOneSDK(t *testing.T) {
 			}
 			for _, dep := range p.Deps {
 				for _, prefix := range prefixes {
-					// What several SDKs share is no one's own.
+					// A library that several SDKs use belongs to none of them.
 					if strings.HasPrefix(dep, prefix) && !slices.Contains(sdks[provider], prefix) {
 						t.Errorf("rule: a program that imports one provider links one SDK; %s links %s", provider, dep)
 					}
@@ -193,7 +195,7 @@ func TestModulesOfTheirOwnAddNothing(t *testing.T) {
 		}
 		for line := range strings.Lines(string(text)) {
 			fields := strings.Fields(strings.TrimPrefix(line, "require "))
-			if len(fields) == 2 && strings.HasPrefix(fields[1], "v") { // and no "// indirect"
+			if len(fields) == 2 && strings.HasPrefix(fields[1], "v") { // indirect requirements have more fields
 				paths = append(paths, fields[0])
 			}
 		}

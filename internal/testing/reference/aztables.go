@@ -14,15 +14,15 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 )
 
-// AzureTables is a table of Azure Tables. Bucket returns the partition of a key, and Now
-// the time.
+// AzureTables is a table of Azure Tables. Bucket returns the number of a key's partition. Now is
+// the clock.
 type AzureTables struct {
 	Client *aztables.Client
 	Bucket func(key string) int
 	Now    func() time.Time
 }
 
-// azureEntity is an entity in the form of those programs.
+// azureEntity is an entity as the programs of the Alien platform store it.
 type azureEntity struct {
 	PartitionKey, RowKey string
 	Value                string
@@ -44,7 +44,7 @@ func (a *AzureTables) entity(key string, value []byte, ttl time.Duration) ([]byt
 	return json.Marshal(e)
 }
 
-// rfc3339 returns an instant with zero, three, six or nine digits after the seconds.
+// rfc3339 formats an instant with zero, three, six or nine digits after the seconds.
 func rfc3339(at time.Time) string {
 	digits := ".000000000"
 	switch ns := at.Nanosecond(); {
@@ -58,10 +58,11 @@ func rfc3339(at time.Time) string {
 	return at.UTC().Format("2006-01-02T15:04:05" + digits + "-07:00")
 }
 
-// Expires is exact.
+// Expires returns the exact instant of expiry.
 func (a *AzureTables) Expires(now time.Time, ttl time.Duration) time.Time { return now.Add(ttl) }
 
-// Sees returns the instant after at: at at, an entry has not expired.
+// Sees returns the instant after the expiry, because these programs see an entry as live at the
+// very instant of its expiry.
 func (a *AzureTables) Sees(at time.Time) time.Time { return at.Add(1) }
 
 func (a *AzureTables) expired(expiresAt string) (bool, error) {
@@ -72,7 +73,7 @@ func (a *AzureTables) expired(expiresAt string) (bool, error) {
 	return a.Now().After(at), err
 }
 
-// read returns the entity of a key, nil if there is none, and its ETag.
+// read returns the entity of a key and its ETag. If there is none, the entity is nil.
 func (a *AzureTables) read(ctx context.Context, key string) (*azureEntity, azcore.ETag, error) {
 	resp, err := a.Client.GetEntity(ctx, a.partition(key), key, nil)
 	if statusCode(err) == http.StatusNotFound {
@@ -91,7 +92,7 @@ func (a *AzureTables) read(ctx context.Context, key string) (*azureEntity, azcor
 	return e, resp.ETag, nil
 }
 
-// status returns the status of the response in an error, 0 if there is none.
+// statusCode returns the HTTP status in an error, or 0 if it has none.
 func statusCode(err error) int {
 	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		return answer.StatusCode
@@ -99,7 +100,7 @@ func statusCode(err error) int {
 	return 0
 }
 
-// Get returns the ETag and the instant of expiry as the version.
+// Get reads the entity. The version is the ETag and the instant of expiry.
 func (a *AzureTables) Get(ctx context.Context, key string) (value []byte, version string, found bool, err error) {
 	e, etag, err := a.read(ctx, key)
 	if e == nil || err != nil {
@@ -121,7 +122,8 @@ func (a *AzureTables) Put(ctx context.Context, key string, value []byte, ttl tim
 	return err
 }
 
-// PutIfAbsent inserts the entity. It replaces an expired one under its ETag.
+// PutIfAbsent inserts the entity. If there is an expired entity, PutIfAbsent replaces it on
+// condition of its ETag.
 func (a *AzureTables) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	entity, err := a.entity(key, value, ttl)
 	if err != nil {
@@ -140,7 +142,7 @@ func (a *AzureTables) PutIfAbsent(ctx context.Context, key string, value []byte,
 	return a.replace(ctx, entity, etag)
 }
 
-// replace replaces an entity under an ETag.
+// replace replaces an entity if it still has this ETag.
 func (a *AzureTables) replace(ctx context.Context, entity []byte, etag azcore.ETag) (bool, error) {
 	_, err := a.Client.UpdateEntity(ctx, entity, &aztables.UpdateEntityOptions{IfMatch: &etag, UpdateMode: aztables.UpdateModeReplace})
 	if code := statusCode(err); code == http.StatusPreconditionFailed || code == http.StatusNotFound {
@@ -149,7 +151,8 @@ func (a *AzureTables) replace(ctx context.Context, entity []byte, etag azcore.ET
 	return err == nil, err
 }
 
-// CompareAndSwap uses the instant of expiry in the version, and the ETag as condition.
+// CompareAndSwap finds out from the version whether the entry has expired. The replacement is
+// on condition of the version's ETag.
 func (a *AzureTables) CompareAndSwap(ctx context.Context, key, version string, value []byte, ttl time.Duration) (bool, error) {
 	etag, expiresAt, _ := strings.Cut(version, " ")
 	if expired, err := a.expired(expiresAt); expired || err != nil {
@@ -162,7 +165,7 @@ func (a *AzureTables) CompareAndSwap(ctx context.Context, key, version string, v
 	return a.replace(ctx, entity, azcore.ETag(etag))
 }
 
-// Delete has no condition.
+// Delete deletes the entity without a condition.
 func (a *AzureTables) Delete(ctx context.Context, key string) error {
 	_, err := a.Client.DeleteEntity(ctx, a.partition(key), key, nil)
 	if statusCode(err) == http.StatusNotFound {

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// DynamoDB is a table. Bucket returns the partition of a key, and Now the time.
+// DynamoDB is a table. Bucket returns the number of a key's partition. Now is the clock.
 type DynamoDB struct {
 	Client *dynamodb.Client
 	Table  string
@@ -22,7 +22,7 @@ type DynamoDB struct {
 	Now    func() time.Time
 }
 
-// names are the placeholders of attributes that are reserved words.
+// names has the placeholders for attributes whose names are reserved words.
 var names = map[string]string{"#version": "version", "#ttl": "ttl"}
 
 func (d *DynamoDB) key(key string) map[string]types.AttributeValue {
@@ -48,12 +48,12 @@ func number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
 
-// Expires rounds down to the second.
+// Expires returns the instant of expiry, rounded down to the second.
 func (d *DynamoDB) Expires(now time.Time, ttl time.Duration) time.Time {
 	return time.Unix(now.Add(ttl).Unix(), 0)
 }
 
-// Sees rounds up to the second.
+// Sees returns the expiry, rounded up to the second.
 func (d *DynamoDB) Sees(at time.Time) time.Time {
 	if at.Nanosecond() == 0 {
 		return at
@@ -70,7 +70,7 @@ func (d *DynamoDB) expired(item map[string]types.AttributeValue) (bool, error) {
 	return d.Now().Unix() >= n, err
 }
 
-// Get is a strongly consistent GetItem.
+// Get reads the item by a strongly consistent GetItem.
 func (d *DynamoDB) Get(ctx context.Context, key string) (value []byte, version string, found bool, err error) {
 	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: d.key(key), ConsistentRead: aws.Bool(true)})
 	if err != nil || out.Item == nil {
@@ -87,7 +87,7 @@ func (d *DynamoDB) Get(ctx context.Context, key string) (value []byte, version s
 	return b.Value, v.Value, true, nil
 }
 
-// put is a PutItem, with a condition unless that is empty.
+// put makes a PutItem, with a condition unless condition is empty.
 func (d *DynamoDB) put(ctx context.Context, item map[string]types.AttributeValue, condition string, values map[string]types.AttributeValue, used ...string) (bool, error) {
 	in := &dynamodb.PutItemInput{TableName: &d.Table, Item: item}
 	if condition != "" {
@@ -110,19 +110,19 @@ func (d *DynamoDB) Put(ctx context.Context, key string, value []byte, ttl time.D
 	return err
 }
 
-// PutIfAbsent also replaces an expired item.
+// PutIfAbsent puts the item if there is none, or if it has expired.
 func (d *DynamoDB) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	return d.put(ctx, d.item(key, value, ttl), "attribute_not_exists(pk) OR (attribute_exists(#ttl) AND #ttl <= :now)",
 		map[string]types.AttributeValue{":now": number(d.Now().Unix())}, "#ttl")
 }
 
-// CompareAndSwap is a condition on the version and the ttl.
+// CompareAndSwap puts the item on condition that the old item has the version and has not expired.
 func (d *DynamoDB) CompareAndSwap(ctx context.Context, key, version string, value []byte, ttl time.Duration) (bool, error) {
 	return d.put(ctx, d.item(key, value, ttl), "#version = :version AND (attribute_not_exists(#ttl) OR #ttl > :now)",
 		map[string]types.AttributeValue{":version": &types.AttributeValueMemberS{Value: version}, ":now": number(d.Now().Unix())}, "#version", "#ttl")
 }
 
-// Delete has no condition.
+// Delete deletes the item without a condition.
 func (d *DynamoDB) Delete(ctx context.Context, key string) error {
 	_, err := d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &d.Table, Key: d.key(key)})
 	return err

@@ -15,7 +15,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Firestore is a collection. Database is its resource name, and Now the time.
+// Firestore is a collection. Database is the resource name of its database. Now is the
+// clock.
 type Firestore struct {
 	Client     *firestore.Client
 	Database   string
@@ -42,12 +43,12 @@ func (f *Firestore) fields(value []byte, ttl time.Duration) map[string]*pb.Value
 	return fields
 }
 
-// Expires rounds down to the microsecond, like Firestore.
+// Expires returns the instant of expiry, rounded down to the microsecond as Firestore does.
 func (f *Firestore) Expires(now time.Time, ttl time.Duration) time.Time {
 	return now.Add(ttl).Truncate(time.Microsecond)
 }
 
-// Sees is exact.
+// Sees returns the expiry, unchanged.
 func (f *Firestore) Sees(at time.Time) time.Time { return at }
 
 func (f *Firestore) expired(doc *pb.Document) bool {
@@ -55,7 +56,8 @@ func (f *Firestore) expired(doc *pb.Document) bool {
 	return at != nil && !f.Now().Before(at.AsTime())
 }
 
-// read returns a document that the programs can read, nil if there is none.
+// read returns a document, or nil if the document does not exist. It returns an error if the
+// document has no created_at, because the programs of the Alien platform could not read it.
 func (f *Firestore) read(ctx context.Context, key string) (*pb.Document, error) {
 	doc, err := f.Client.GetDocument(ctx, &pb.GetDocumentRequest{Name: f.name(key)})
 	if status.Code(err) == codes.NotFound {
@@ -80,8 +82,8 @@ func (f *Firestore) Get(ctx context.Context, key string) (value []byte, version 
 	return value, doc.GetUpdateTime().AsTime().Format(time.RFC3339Nano), true, nil
 }
 
-// patch replaces the document, without a field mask. With an update time, that time is the
-// condition.
+// patch replaces the whole document, because the request has no field mask. If updated is
+// not nil, the document must still have that update time.
 func (f *Firestore) patch(ctx context.Context, key string, value []byte, ttl time.Duration, updated *timestamppb.Timestamp) (bool, error) {
 	req := &pb.UpdateDocumentRequest{Document: &pb.Document{Name: f.name(key), Fields: f.fields(value, ttl)}}
 	if updated != nil {
@@ -100,8 +102,8 @@ func (f *Firestore) Put(ctx context.Context, key string, value []byte, ttl time.
 	return err
 }
 
-// PutIfAbsent creates the document. After a conflict it replaces an expired one under its
-// update time.
+// PutIfAbsent creates the document. If there is an expired document, PutIfAbsent replaces it on
+// condition of its update time.
 func (f *Firestore) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	_, err := f.Client.CreateDocument(ctx, &pb.CreateDocumentRequest{
 		Parent: f.parent(), CollectionId: f.Collection, DocumentId: key, Document: &pb.Document{Fields: f.fields(value, ttl)},
@@ -116,8 +118,9 @@ func (f *Firestore) PutIfAbsent(ctx context.Context, key string, value []byte, t
 	return f.patch(ctx, key, value, ttl, doc.GetUpdateTime())
 }
 
-// CompareAndSwap has the update time as condition. The programs know from the version whether
-// the entry has expired. This function reads the document.
+// CompareAndSwap replaces the document on condition of its update time. The programs of the
+// Alien platform know from the version whether the entry has expired. The version here has no
+// expiry, so CompareAndSwap first reads the document.
 func (f *Firestore) CompareAndSwap(ctx context.Context, key, version string, value []byte, ttl time.Duration) (bool, error) {
 	updated, err := time.Parse(time.RFC3339Nano, version)
 	if err != nil {
@@ -130,12 +133,12 @@ func (f *Firestore) CompareAndSwap(ctx context.Context, key, version string, val
 	return f.patch(ctx, key, value, ttl, timestamppb.New(updated))
 }
 
-// Delete has no condition.
+// Delete deletes the document without a condition.
 func (f *Firestore) Delete(ctx context.Context, key string) error {
 	return f.Client.DeleteDocument(ctx, &pb.DeleteDocumentRequest{Name: f.name(key)})
 }
 
-// Scan queries a range of names.
+// Scan queries a range of document names.
 func (f *Firestore) Scan(ctx context.Context, prefix string) ([]string, error) {
 	bound := func(id string) *pb.Cursor {
 		return &pb.Cursor{Before: true, Values: []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: f.name(id)}}}}

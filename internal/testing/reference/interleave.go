@@ -12,8 +12,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Interleaving is a run of operations by skykv and by a program of the reference platform on
-// the same few keys, one after another.
+// Interleaving is a run of operations, one after another, on a few keys. There are two sides:
+// skykv (ours) makes some of the operations, and a program of the Alien platform (theirs)
+// makes the others.
 type Interleaving struct {
 	Ours   *kv.Store
 	Theirs Store
@@ -22,31 +23,31 @@ type Interleaving struct {
 	Operations int
 	Keys       int
 
-	// Now is the clock of both sides. Pass, if it is set, is called before each operation
-	// and may move the clock.
+	// Now is the clock of both sides. Pass, if set, is called before each operation and may
+	// move the clock.
 	Now  func() time.Time
 	Pass func(rng *rand.Rand)
 }
 
-// model is the entry under a key. Each side has its own expiry.
+// model is the entry that a key should have. The sides may see different expiries.
 type model struct {
 	exists       bool
 	value        string
-	generation   int // number of the entry under this key
+	generation   int // how often an entry of this key was stored or deleted
 	ours, theirs instant
 }
 
-// instant is an instant between two known ones: the sides read the clock during an operation.
-// The zero instant means never.
+// instant is an unknown instant within known bounds, because the sides read the clock during
+// an operation. The zero instant means never.
 type instant struct{ from, to time.Time }
 
-// judged is the state in which a side must see an entry during an operation.
+// judged is how a side sees, or must see, an entry during an operation.
 type judged int
 
 const (
 	live judged = iota
 	gone
-	either // it expires during the operation, or the operation does not read it
+	either // the entry expires during the operation, or the operation does not read it
 )
 
 func (j judged) String() string { return [...]string{"live", "gone", "either"}[j] }
@@ -63,7 +64,7 @@ func (m *model) judge(expires instant, begun, ended time.Time) judged {
 	return either
 }
 
-// interleaver is one run.
+// interleaver is one run that is under way.
 type interleaver struct {
 	Interleaving
 	rng        *rand.Rand
@@ -75,15 +76,15 @@ type interleaver struct {
 	counts     map[string]int
 }
 
-// seen is a version that a side knows of a key.
+// seen is a version of a key that a side knows, and the generation of the entry with that version.
 type seen[V any] struct {
 	version    V
 	generation int
 	known      bool
 }
 
-// Run carries out the operations. It returns the contradictions to the model, and the number
-// of operations by kind and result.
+// Run makes the operations. It returns the results that contradict the model, and how many
+// operations there were, by kind and result. It stops early after five contradictions.
 func (i Interleaving) Run(ctx context.Context) (violations []string, counts map[string]int, err error) {
 	r := &interleaver{
 		Interleaving: i, rng: rand.New(rand.NewPCG(i.Seed, 13)), counts: make(map[string]int),
@@ -118,7 +119,7 @@ func expiry(ttl time.Duration) []kv.PutOption {
 	return []kv.PutOption{kv.TTL(ttl)}
 }
 
-// who is the side of an operation.
+// who is the side that makes an operation.
 type who int
 
 const (
@@ -126,8 +127,8 @@ const (
 	us
 )
 
-// result is the result of an operation. An operation that stores or deletes an entry begins a
-// new generation.
+// result is the result of an operation. If it stored or deleted an entry, a new generation
+// begins.
 type result struct {
 	what    string
 	side    who
@@ -157,7 +158,7 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w", out.what, key, err)
 	}
-	if out.what == "" { // it was not possible
+	if out.what == "" { // the side has no version yet
 		return nil
 	}
 	expires := m.theirs
@@ -193,8 +194,8 @@ func (r *interleaver) step(ctx context.Context, n int) error {
 	return nil
 }
 
-// kinds is the number of kinds of operations. Half of them are theirs and half ours. The last
-// one is a scan of both.
+// kinds is the number of kinds of operations. The Alien platform's side makes the first half,
+// and skykv's side the second half. The last kind is an exception: a scan by each side.
 const kinds = 18
 
 const clock = "15:04:05.000000"
@@ -314,8 +315,9 @@ func (r *interleaver) ourTurn(ctx context.Context, kind, k int, key, value strin
 	return out, r.Ours.Delete(ctx, key)
 }
 
-// ofOld checks an operation with a version of an earlier generation: it must not be carried
-// out.
+// ofOld checks the result of an operation whose condition is that the entry has a certain
+// version. If that version is of an earlier generation, the operation must not have been
+// carried out.
 func (r *interleaver) ofOld(out result, key string, generation int, m *model, carriedOut bool) result {
 	if generation == m.generation {
 		return out
@@ -328,8 +330,8 @@ func (r *interleaver) ofOld(out result, key string, generation int, m *model, ca
 	return out
 }
 
-// wantExpiry checks the instant that a read of ours returned, and records it: with the real
-// clock the model does not know it to the millisecond.
+// wantExpiry checks the expiry that our read returned. If the expiry is right, wantExpiry
+// records it in the model, which may have known only bounds of the expiry.
 func (r *interleaver) wantExpiry(key string, is time.Time, m *model) {
 	if is.IsZero() != (m.ours == instant{}) || !is.IsZero() && (is.Before(m.ours.from) || is.After(m.ours.to)) {
 		r.violate("our get of %s returns the expiry %s; want %s to %s", key, is.Format(clock), m.ours.from.Format(clock), m.ours.to.Format(clock))

@@ -15,13 +15,13 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Open opens both sides of a table or collection that nothing else uses. now is the clock of
-// the other side.
+// Open opens a table or collection that nothing else uses, for skykv (ours) and for the
+// programs of the Alien platform (theirs). now is the clock of these programs.
 type Open func(t *testing.T, now func() time.Time) (ours *kv.Store, theirs Store)
 
-// keys returns the valid keys of the golden vectors.
+// keys returns the valid keys of the test vectors of package internal/alien.
 func keys(t *testing.T) iter.Seq[string] {
-	text, err := os.ReadFile("../../internal/alien/testdata/buckets.tsv") // from a provider's folder
+	text, err := os.ReadFile("../../internal/alien/testdata/buckets.tsv") // relative to a provider's folder
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,8 +35,8 @@ func keys(t *testing.T) iter.Seq[string] {
 	}
 }
 
-// SeeEachOther checks that each side reads the other's writes, and accepts the other's
-// versions.
+// SeeEachOther checks that skykv and the programs of the Alien platform read each other's
+// writes, and that skykv accepts the versions of entries that these programs stored.
 func SeeEachOther(t *testing.T, open Open) {
 	ctx := t.Context()
 	ours, theirs := open(t, time.Now)
@@ -80,9 +80,9 @@ func SeeEachOther(t *testing.T, open Open) {
 	}
 }
 
-// RemovePredecessors checks a lost response to a write. A write of the other side then makes
-// the result ErrIndeterminate, because it removes the token. After a write of skykv the result
-// is known.
+// RemovePredecessors checks an Increment whose response is lost. If skykv then writes again,
+// the result of the Increment is still known. If a program of the Alien platform writes, it
+// removes the tokens of all earlier writes, so the result is ErrIndeterminate.
 func RemovePredecessors(t *testing.T, open Open) {
 	ctx := t.Context()
 	ours, theirs := open(t, time.Now)
@@ -105,7 +105,8 @@ func RemovePredecessors(t *testing.T, open Open) {
 	}
 }
 
-// losing loses the response to the first write, and calls a function before the next read.
+// losing is a driver that loses the response to its first write. It carries out the write, calls
+// the function after, and then returns an error.
 type losing struct {
 	kv.Driver
 	once  sync.Once
@@ -123,8 +124,9 @@ func (d *losing) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return out, err
 }
 
-// interleaving is a run of both sides on a few keys. SKYKV_INTERLEAVE is a number of operations
-// with the real clock. Without it, a test clock moves in steps.
+// interleaving returns a run of operations by skykv and by the Alien platform on a few keys.
+// If the environment variable SKYKV_INTERLEAVE is set, it is the number of operations, and the run
+// uses the real clock. Otherwise the run uses a test clock, which moves in random steps.
 func interleaving(t *testing.T, open Open, seed uint64) Interleaving {
 	run := Interleaving{Seed: seed, Operations: 1200, Keys: 4, Now: time.Now}
 	if text := os.Getenv("SKYKV_INTERLEAVE"); text != "" {
@@ -134,7 +136,7 @@ func interleaving(t *testing.T, open Open, seed uint64) Interleaving {
 		}
 		run.Operations, run.Keys = n, 8
 	} else {
-		at := time.Now().Add(time.Hour) // nothing expires for the service's own clock
+		at := time.Now().Add(time.Hour) // the service's own clock is earlier, so the service removes nothing
 		run.Now = func() time.Time { return at }
 		run.Pass = func(rng *rand.Rand) { at = at.Add(time.Duration(rng.Int64N(int64(150 * time.Millisecond)))) }
 	}
@@ -143,7 +145,8 @@ func interleaving(t *testing.T, open Open, seed uint64) Interleaving {
 	return run
 }
 
-// Interleave checks that the results of both sides on the same keys agree with a model.
+// Interleave checks that the operations of skykv and of the Alien platform on the same keys
+// have the results that a model predicts.
 func Interleave(t *testing.T, open Open) {
 	run := interleaving(t, open, 1)
 	violations, counts, err := run.Run(t.Context())
@@ -164,8 +167,9 @@ func Interleave(t *testing.T, open Open) {
 	}
 }
 
-// FindBugs checks that Interleave finds bugs of a driver. misplaced returns a store over the
-// table of a run, with the shards of skykv's own layout.
+// FindBugs checks that Interleave finds bugs of a driver. The function misplaced returns a store
+// for the table of a run. The bug of that store is that it uses the shards of skykv's own
+// layout.
 func FindBugs(t *testing.T, open Open, misplaced func(t *testing.T, run Interleaving) *kv.Store) {
 	for name, bug := range map[string]func(req *kv.WriteRequest, found *kv.Found){
 		"a put with a version ignores it": func(req *kv.WriteRequest, _ *kv.Found) {
@@ -201,7 +205,7 @@ func FindBugs(t *testing.T, open Open, misplaced func(t *testing.T, run Interlea
 	}
 }
 
-// buggy is a driver with a bug in its arguments or results.
+// buggy is a driver whose requests and results the function bug may change.
 type buggy struct {
 	kv.Driver
 	bug func(req *kv.WriteRequest, found *kv.Found)

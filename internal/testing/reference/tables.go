@@ -11,24 +11,25 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Tables are the tables of a service with a layout record.
+// Tables has functions for the tables of a service that records the layout of a table in the table.
 type Tables struct {
-	// New creates an empty table without a layout record. Count returns the number of its
-	// items, and PlantForeign stores an item that is not an entry of either layout.
+	// New creates an empty table without a layout record. Count returns how many items a
+	// table has. PlantForeign stores an item that is not an entry of either layout.
 	New          func(t *testing.T) (table string)
 	Count        func(t *testing.T, table string) int
 	PlantForeign func(t *testing.T, table string)
 
-	// Open opens a table, and Ensure sets it up, with a layout.
+	// Open opens a table with a layout. Ensure sets it up with a layout.
 	Open   func(ctx context.Context, table string, layout provider.Layout) (*kv.Store, error)
 	Ensure func(ctx context.Context, table string, layout provider.Layout) error
 
-	// Theirs is the other side of a table.
+	// Theirs returns a table as the programs of the Alien platform use it.
 	Theirs func(t *testing.T, table string) Store
 }
 
-// NeverMixed checks that if two programs open an empty table with different layouts, one fails.
-// A table with entries in one layout must not open with the other.
+// NeverMixed checks that a table has only one layout. If two programs open an empty table with
+// different layouts, one of them fails. A table with entries in one layout does not open with
+// the other.
 func (tables Tables) NeverMixed(t *testing.T) {
 	ctx := t.Context()
 	layouts := []provider.Layout{provider.LayoutSkykv, provider.LayoutAlien}

@@ -34,22 +34,22 @@ func init() {
 			return err
 		}
 		defer opened.Close()
-		// The clock steps back and forth. That must not matter to entries that do not expire.
+		// The clock jumps back and forth. Entries that do not expire must not be affected.
 		store := opened.With(kv.Clock(func() time.Time { return time.Now().Add(time.Duration(rand.IntN(49)-24) * time.Hour) }))
 		return acknowledge(path, store)
 	}
 	childPrograms[byLink] = func(path string) error { return acknowledge(path, nil) }
 }
 
-// board is memory that processes share. No clock is needed to see that a read is too old: it
-// began after the board had a number, and returned a smaller one.
+// board is memory that several processes share. It shows without a clock that a read is too
+// old: the read returns a smaller number than the board had before the read began.
 type board struct {
-	acknowledged [ackKeys]atomic.Int64 // the last number whose Put returned, by key
-	reads        atomic.Int64          // by all processes, of keys that other processes write
-	stop         atomic.Int32          // unless 0
+	acknowledged [ackKeys]atomic.Int64 // for each key, the last number whose Put has returned
+	reads        atomic.Int64          // how many reads all processes made of keys that another process had written
+	stop         atomic.Int32          // if not 0, the processes stop
 }
 
-// writes is the number of acknowledged writes.
+// writes returns how many writes were acknowledged.
 func (b *board) writes() (n int64) {
 	for i := range b.acknowledged {
 		n += b.acknowledged[i].Load()
@@ -57,7 +57,8 @@ func (b *board) writes() (n int64) {
 	return n
 }
 
-// The programs: one writes and reads, the other reads by a hard link of the file.
+// The programs of the processes. The first writes and reads. The second only reads, by a
+// hard link of the file.
 const (
 	byStore = "acknowledged"
 	byLink  = "acknowledged, by a link"
@@ -65,12 +66,12 @@ const (
 
 const (
 	ackProcesses = 3
-	ackKeys      = 2 * ackProcesses // each has one writer
+	ackKeys      = 2 * ackProcesses // each is written by one process
 )
 
 func ackKey(i int) string { return "number:" + strconv.Itoa(i) }
 
-// openBoard maps the board in a file.
+// openBoard maps the file at path, which has the board, into the memory.
 func openBoard(path string) (*board, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -88,9 +89,9 @@ func openBoard(path string) (*board, error) {
 	return (*board)(unsafe.Pointer(unsafe.SliceData(memory))), nil
 }
 
-// acknowledge writes numbers to the keys of one process and reads those of all, until board.stop
-// is set. It prints each read that is too old. Without a store it only reads, through a link of
-// the file.
+// acknowledge writes numbers to the keys of this process, and reads all keys, until board.stop
+// is set. It prints the reads that are too old, up to three of each kind. If store is nil, it only
+// reads, by a hard link of the file.
 func acknowledge(path string, store *kv.Store) error {
 	number, err := strconv.Atoi(os.Getenv(ackNumber))
 	if err != nil {
@@ -101,7 +102,7 @@ func acknowledge(path string, store *kv.Store) error {
 		return err
 	}
 	fmt.Println("ready")
-	bufio.NewScanner(os.Stdin).Scan() // there is a link now
+	bufio.NewScanner(os.Stdin).Scan() // returns when the parent has made the link, and then closed this input
 	var read map[string]readNumber
 	if store != nil {
 		read = readStore(store)
@@ -151,10 +152,10 @@ func acknowledge(path string, store *kv.Store) error {
 	return <-failed
 }
 
-// readNumber returns the number under a key, 0 if there is none.
+// readNumber returns the number under a key, or 0 if there is none.
 type readNumber func(ctx context.Context, key string) (int64, error)
 
-// readStore reads by each kind of read.
+// readStore returns a readNumber for each kind of read.
 func readStore(store *kv.Store) map[string]readNumber {
 	parse := func(value []byte) (int64, error) { return strconv.ParseInt(string(value), 10, 64) }
 	return map[string]readNumber{
@@ -186,7 +187,8 @@ func readStore(store *kv.Store) map[string]readNumber {
 	}
 }
 
-// readLink reads through a hard link of the file, which has another log. It uses SQLite alone,
+// readLink returns a readNumber that reads the file by a hard link. SQLite looks for the log
+// next to the link, but the log is next to the file. The function uses SQLite directly,
 // because localkv refuses the link.
 func readLink(path string) (map[string]readNumber, error) {
 	c, err := sqlite.OpenConn(path+".link", sqlite.OpenReadWrite)
@@ -207,8 +209,8 @@ func readLink(path string) (map[string]readNumber, error) {
 
 const ackNumber = "SKYKV_TORTURE_NUMBER"
 
-// olderReads runs processes until they have made that many reads or one was too old, and pauses
-// them now and then. It returns the reads that were too old.
+// olderReads runs processes, and pauses some of them now and then, until they have made enough
+// reads and writes, or one of the reads is too old. It returns the reads that were too old.
 func olderReads(t *testing.T, programs [ackProcesses]string, reads int64) (older []string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -243,7 +245,7 @@ func olderReads(t *testing.T, programs [ackProcesses]string, reads int64) (older
 		}
 		processes, start[i] = append(processes, p), in.Close
 	}
-	if err := os.Link(path, path+".link"); err != nil { // all have opened the file by its own name
+	if err := os.Link(path, path+".link"); err != nil { // every process has already opened the file by its own name
 		t.Fatal(err)
 	}
 	for i := range start {
@@ -288,8 +290,9 @@ func olderReads(t *testing.T, programs [ackProcesses]string, reads int64) (older
 	return older
 }
 
-// TestReadsAreNotOlderThanAcknowledged: a read returns at least what any process acknowledged
-// before it began, even if processes are paused and their clocks differ.
+// TestReadsAreNotOlderThanAcknowledged checks that a read returns nothing older than what any
+// process acknowledged before the read began, even if processes are paused and their clocks
+// differ.
 func TestReadsAreNotOlderThanAcknowledged(t *testing.T) {
 	t.Parallel()
 	reads := int64(20_000)
@@ -301,7 +304,7 @@ func TestReadsAreNotOlderThanAcknowledged(t *testing.T) {
 	}
 }
 
-// TestReadsByALinkAreOlder shows that the check can fail.
+// TestReadsByALinkAreOlder shows that the check of TestReadsAreNotOlderThanAcknowledged can fail.
 func TestReadsByALinkAreOlder(t *testing.T) {
 	t.Parallel()
 	if older := olderReads(t, [...]string{byLink, byStore, byStore}, 1_000_000); len(older) == 0 {

@@ -14,12 +14,13 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The bank has accounts in one group, whose values are their balances. An account without
-// an entry is empty. A transfer is an AtomicWrite of two accounts under their versions,
-// with a receipt that says who paid how much to whom.
+// The bank has accounts in one group. The value under an account's key is the balance. An
+// account without an entry has no money. A transfer is an AtomicWrite: it changes two
+// accounts, on condition that nobody else has changed them, and writes a receipt that says who
+// paid how much to whom.
 const (
 	bankAccounts = 6
-	bankMoney    = 100 // in each account, at the beginning
+	bankMoney    = 100 // in each account at the beginning
 	bankReceipts = "bank::receipt:"
 )
 
@@ -36,7 +37,7 @@ const bankProgram = "bank"
 
 func init() { memberPrograms[bankProgram] = bankClient }
 
-// bankClient makes transfers, and audits between them, until ctx ends.
+// bankClient makes transfers, and now and then an audit, until ctx ends.
 func bankClient(ctx context.Context, store *kv.Store, t task, say func(said)) error {
 	rng := faults.Rand(t.Faults.Seed, fmt.Sprint(t.Number))
 	for n := 0; ctx.Err() == nil; n++ {
@@ -66,7 +67,7 @@ func transfer(ctx context.Context, store *kv.Store, rng *rand.Rand, id string, s
 		return
 	}
 	amount := has
-	if rng.IntN(4) != 0 { // one payment in four empties the account
+	if rng.IntN(4) != 0 { // one transfer in four empties the account
 		amount = 1 + rng.Int64N(has)
 	}
 	ops := []kv.Op{
@@ -93,8 +94,8 @@ func transfer(ctx context.Context, store *kv.Store, rng *rand.Rand, id string, s
 	}
 }
 
-// balance is 0 if there is no entry. A value that is not a number counts as an amount that
-// no account can have.
+// balance returns the balance of an account. It is 0 if there is no entry. A value that is
+// not a number counts as an amount that no account can have.
 func balance(entry kv.Entry) int64 {
 	n, err := strconv.ParseInt(string(entry.Value), 10, 64)
 	if err != nil && entry.Key != "" {
@@ -103,9 +104,9 @@ func balance(entry kv.Entry) int64 {
 	return n
 }
 
-// audit returns the sum of all accounts at one moment. Plain reads see each account at a
-// different moment; an AtomicWrite that checks all versions shows that there was a moment
-// when all had these values.
+// audit returns the sum of all accounts at one moment. Plain reads may see each account at
+// a different moment. But if an AtomicWrite finds that all versions are still the same,
+// there was a moment when all accounts had these values.
 func audit(ctx context.Context, store *kv.Store) (sum int64, err error) {
 	entries, err := store.GetMany(ctx, allAccounts())
 	if err != nil {
@@ -124,8 +125,9 @@ func audit(ctx context.Context, store *kv.Store) (sum int64, err error) {
 	return sum, err
 }
 
-// TestBank: the money in a bank neither grows nor shrinks while its clients are killed in
-// the middle of their transfers, and each transfer took effect as a whole or not at all.
+// TestBank kills clients in the middle of their transfers. It checks that the money in the
+// bank neither grows nor shrinks, and that each transfer took effect as a whole or not at
+// all.
 func TestBank(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) { testBank(t, w, Seed(t)) })
@@ -147,7 +149,7 @@ func testBank(t checking, w *world, seed uint64) {
 			working.Go(func() {
 				for life := range lives {
 					m := w.join(t, bankProgram, task{Number: (day*lives+life)*clients + number, Faults: rates})
-					left := 1 + rng.IntN(8) // transfers; it is killed in the middle of the last one
+					left := 1 + rng.IntN(8) // the number of transfers; the client is killed in the last one
 					for line := range m.lines {
 						books.note(line)
 						if line.What == "begins" {
@@ -162,7 +164,7 @@ func testBank(t checking, w *world, seed uint64) {
 			})
 		}
 		working.Wait()
-		w.Use(faults.Always(faults.Drop)) // no request of a killed client arrives from now on
+		w.Use(faults.Always(faults.Drop)) // after this no request of a killed client arrives
 		books.check(t, w.direct)
 	}
 	t.Logf("%d transfers, of which %d are acknowledged and %d unknown; %d audits", len(books.told), books.count("ok"), books.count("begins")+books.count("unknown"), books.audits)
@@ -179,10 +181,10 @@ func (w *world) fillBank(t checking) {
 	}
 }
 
-// books are what the clients of a bank reported.
+// books has what is known from the reports of the clients of a bank.
 type books struct {
 	mu     sync.Mutex
-	told   map[string]string // the last report about each transfer
+	told   map[string]string // the last report about each transfer, by its ID
 	audits int
 	wrong  []string
 }
@@ -209,7 +211,8 @@ func (b *books) count(what string) (n int) {
 	return n
 }
 
-// check compares the reports with the store's content, while nobody writes.
+// The method check compares the reports with the content of the store. Nobody may write during the
+// check.
 func (b *books) check(t checking, direct *kv.Store) {
 	t.Helper()
 	for _, wrong := range b.wrong {
@@ -271,7 +274,7 @@ func (b *books) check(t checking, direct *kv.Store) {
 // TestBankFindsBrokenDrivers shows that the checks of the bank can fail.
 func TestBankFindsBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
-	for _, bug := range groupBugs[:4] { // the bugs of AtomicWrite
+	for _, bug := range groupBugs[:4] { // these are the bugs of AtomicWrite
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			for attempt := range uint64(20) {

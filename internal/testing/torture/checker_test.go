@@ -16,7 +16,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// broken is a driver with one bug. Methods that are set replace those of Driver.
+// broken is a driver with one bug. Each function that is set replaces the method of Driver that has
+// the same name. The functions put and delete each replace Write for one kind of write.
 type broken struct {
 	kv.Driver
 	get       func(ctx context.Context, req kv.GetRequest) (kv.Found, error)
@@ -57,7 +58,7 @@ func (d broken) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wri
 	return d.Driver.WriteMany(ctx, req)
 }
 
-// putting returns a driver that changes each put.
+// putting returns a driver that changes every put before it passes the put to d.
 func putting(d kv.Driver, change func(req *kv.WriteRequest)) kv.Driver {
 	return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 		change(&req)
@@ -65,13 +66,13 @@ func putting(d kv.Driver, change func(req *kv.WriteRequest)) kv.Driver {
 	}}
 }
 
-// unconditional is req without its condition.
+// unconditional returns req without its condition.
 func unconditional(req kv.WriteRequest) kv.WriteRequest {
 	req.Condition = kv.Condition{}
 	return req
 }
 
-// definite reads from an error whether the write was applied.
+// definite returns err as if it were certain that the write was not applied.
 func definite(err error) error {
 	if own, ok := err.(*kv.Error); ok {
 		e := *own
@@ -81,14 +82,15 @@ func definite(err error) error {
 	return err
 }
 
-// A bug breaks one promise. above wraps the unreliable network and stands for a bug in a
-// provider; the network wraps below, which stands for a bug in a service.
+// A bug breaks one promise. The middleware in the field above is a bug in a provider: it wraps
+// the unreliable network. The middleware in the field below is a bug in a service: the network
+// wraps it.
 type bug struct {
 	name         string
 	above, below func(kv.Driver) kv.Driver
 }
 
-// bugs are bugs in calls for one key.
+// bugs are bugs that calls for one key can find.
 var bugs = []bug{
 	{name: "forgets that an earlier attempt may have been applied", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, put: func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
@@ -232,11 +234,11 @@ var bugs = []bug{
 	}},
 }
 
-// checkerRounds are enough for every bug; most are found in the first round, the rarest
-// in one round out of six.
+// checkerRounds is a number of rounds in which the checker finds every bug. It finds most bugs in
+// the first round, and the rarest bug in one round out of six.
 const checkerRounds = 100
 
-// TestCheckerFindsBrokenDrivers shows that the checker can fail.
+// TestCheckerFindsBrokenDrivers checks that the checker finds each bug.
 func TestCheckerFindsBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
 	for _, bug := range bugs {
@@ -253,7 +255,8 @@ func TestCheckerFindsBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestCheckerAcceptsTheReference shows that the checker does not always fail.
+// TestCheckerAcceptsTheReference checks that the checker finds nothing in a driver without
+// a bug.
 func TestCheckerAcceptsTheReference(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)
@@ -272,7 +275,7 @@ func tortureMem(t *testing.T, seed uint64, round int, below, above func(kv.Drive
 	return h.Check(t.TempDir(), fmt.Sprintf("round %d", round))
 }
 
-// batchBugs are bugs in batches and scans.
+// batchBugs are bugs that batches and scans can find.
 var batchBugs = []bug{
 	{name: "forgets keys of a batch that failed", above: func(d kv.Driver) kv.Driver {
 		return broken{Driver: d, writeMany: func(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
@@ -305,8 +308,8 @@ var batchBugs = []bug{
 	}},
 }
 
-// TestLostResponsesFindBrokenDrivers: TestLostResponses too finds the bugs that need a
-// lost response to show.
+// TestLostResponsesFindBrokenDrivers checks that the cases of TestLostResponses also find
+// the bugs that show only after a lost response.
 func TestLostResponsesFindBrokenDrivers(t *testing.T) {
 	for _, bug := range slices.Concat(bugs[:5], batchBugs) {
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
@@ -328,7 +331,7 @@ func TestLostResponsesFindBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestRepeats: what the repeat of a put may do and what it may not.
+// TestRepeats checks which effects the model allows when a put is repeated.
 func TestRepeats(t *testing.T) {
 	t.Parallel()
 	put := func(write, version string, begin int64, requests int) Call {
@@ -373,8 +376,8 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// A write whose client gave up may be carried out later where there is a network. An
-// entry that nobody wrote is a violation there too.
+// The rule: over a network, a write may be carried out after its client gave up. But even over
+// a network, an entry that nobody wrote is a violation.
 func TestLateWritesWithoutAnInjector(t *testing.T) {
 	t.Parallel()
 	history := func(remote bool, first, second string) error {

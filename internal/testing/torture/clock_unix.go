@@ -4,8 +4,8 @@ package torture
 
 import "golang.org/x/sys/unix"
 
-// monotonic reads the clock that all processes of the machine share and that nobody can set
-// (CLOCK_MONOTONIC), in nanoseconds.
+// monotonic returns the time of CLOCK_MONOTONIC in nanoseconds. All processes of the
+// machine share this clock, and nobody can set it.
 func monotonic() int64 {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {

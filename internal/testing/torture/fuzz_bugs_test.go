@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// fuzzBugs are changes of the code that the fuzz targets must find.
+// fuzzBugs are changes of the code that make it wrong. A fuzz target must find each.
 var fuzzBugs = []struct {
 	name     string
 	pkg      string
@@ -95,9 +95,9 @@ var fuzzBugs = []struct {
 
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
 
-// TestFuzzTargetsFindBugs: the short run checks that every target has a bug to find, and
-// that the bugs still fit the code. It is not parallel, since the long run takes all
-// processors.
+// TestFuzzTargetsFindBugs checks in a short run only that every fuzz target has a bug to
+// find, and that the code which each bug changes is still there. A long run also fuzzes.
+// Fuzzing takes all processors, so the test is not parallel.
 func TestFuzzTargetsFindBugs(t *testing.T) {
 	const root = "../../.."
 	missing := make(map[string]bool)
@@ -143,7 +143,7 @@ func TestFuzzTargetsFindBugs(t *testing.T) {
 			t.Errorf("rule: %s of %s finds that %s; its output is\n%s", bug.target, bug.pkg, bug.name, out)
 		}
 		t.Logf("%s of %s: %s, in %v", bug.target, bug.pkg, bug.name, time.Since(begin).Round(time.Second))
-		// Take the bug out, and the corpus entry that found it.
+		// Restore the folder, without the bug and without the corpus entry that found it.
 		if err := errors.Join(os.RemoveAll(filepath.Dir(in)), os.CopyFS(filepath.Dir(in), os.DirFS(filepath.Dir(name)))); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,8 @@ func TestFuzzTargetsFindBugs(t *testing.T) {
 	}
 }
 
-// fuzz runs a target as "make fuzz" does, until it finds something.
+// fuzz runs a fuzz target, like "make fuzz", until it finds a failure or has tried a million
+// inputs. It returns the output.
 func fuzz(t *testing.T, dir, target string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
@@ -166,7 +167,7 @@ func fuzz(t *testing.T, dir, target string) string {
 	return string(out)
 }
 
-// copyModule copies the files that the module is built from.
+// copyModule copies the files from which the module is built.
 func copyModule(t *testing.T, from, to string) {
 	entries, err := os.ReadDir(from)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// groupKey names key n of a round whose groups have that many keys. The last key of
-// each group holds a number.
+// groupKey returns the name of key n of a round. size is the number of keys in a group. The
+// last key of each group has numbers as values, for increments.
 func groupKey(prefix string, n, size int) string {
 	kind := "k"
 	if n%size == size-1 {
@@ -24,11 +24,11 @@ func groupKey(prefix string, n, size int) string {
 	return fmt.Sprintf("%sg%d::%s%02d", prefix, n/size, kind, n%size)
 }
 
-// isNumber reports whether the entry of a key is a number.
+// isNumber reports whether the values of a key are numbers.
 func isNumber(key string) bool { return strings.Contains(key, "::n") }
 
-// groupCall makes a call to keys in groups: AtomicWrites, touches, updates, increments,
-// batches, and the puts and deletions that come between them.
+// groupCall makes one call to keys in groups: an AtomicWrite, a touch, an update, an
+// increment, a batch, a scan, or one of the other calls to single keys.
 func (c *client) groupCall(ctx context.Context, id string) {
 	key := c.key()
 	switch draw := c.rng.IntN(100); {
@@ -63,27 +63,27 @@ func (c *client) groupCall(ctx context.Context, id string) {
 	}
 }
 
-// drawKeys draws up to n distinct keys out of some.
+// drawKeys returns up to n of the keys, chosen at random.
 func (c *client) drawKeys(some []string, n int) []string {
 	keys := slices.Clone(some)
 	c.rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 	return keys[:min(n, len(keys))]
 }
 
-// stored is the outcome of a call that stored an entry.
+// The method stored notes that a call stored an entry with this version.
 func (c *client) stored(call *Call, version kv.Version) {
 	call.Out.Result, call.Out.Version = resOK, known(version)
 	write := call.In.Write
 	if call.In.Act == actTouch {
 		write = c.seen[call.Key].write
 		if call.In.Cond == condLive {
-			return // the client may not have seen the entry
+			return // the client may never have read the entry, so it cannot name the write
 		}
 	}
 	c.seen[call.Key] = seen{write, version}
 }
 
-// putMany stores three items, each under a condition of its own.
+// putMany stores three items, each with a condition of its own or none.
 func (c *client) putMany(ctx context.Context, id string) {
 	var items []kv.Item
 	var calls []Call
@@ -123,7 +123,8 @@ func (c *client) putMany(ctx context.Context, id string) {
 	}
 }
 
-// touchOptions draws an expiry, or that there is none, and sometimes a condition.
+// touchOptions chooses the options of a touch at random: an expiry or none, and sometimes
+// a condition.
 func (c *client) touchOptions(call *Call) []kv.TouchOption {
 	opts := addExpiry[kv.TouchOption](c, call, nil)
 	if opts == nil {
@@ -151,8 +152,8 @@ func (c *client) touch(ctx context.Context, id, key string) {
 	c.end(call)
 }
 
-// updates makes one update, or three at once of the same key, which the store combines.
-// Those keep the stored expiry, so that a repeat has the same effect for all of them.
+// updates makes one update of a key, or three at the same time, which the store may combine. If
+// there are three, all of them keep the expiry. Otherwise a repeat could store the expiry of any.
 func (c *client) updates(ctx context.Context, id, key string) {
 	many := 1
 	if c.rng.IntN(4) == 0 {
@@ -183,9 +184,9 @@ func (c *client) updates(ctx context.Context, id, key string) {
 	c.calls = append(c.calls, calls...)
 }
 
-// remake returns the call that stands for the repeats of three updates at once. The
-// store combined some of them in one write; if that write made the entry, its repeat
-// may make it again.
+// remake returns the Call that stands for the repeats of three updates that were made at the
+// same time. The store may have combined some of the updates into one write. If that write made
+// the entry, a repeat of the write may make the entry again.
 func (c *client) remake(calls []Call) []Call {
 	again := Call{ID: calls[0].ID, Client: c.number, Key: calls[0].Key, Begin: calls[0].Begin, Out: output{Result: resRepeat}}
 	again.In = input{Act: actMake, Now: calls[0].In.Now}
@@ -214,7 +215,7 @@ func (c *client) remake(calls []Call) []Call {
 	return []Call{again}
 }
 
-// update draws an update of a value, and returns the function that makes it.
+// update chooses an update of a value at random, and returns a function that makes the update.
 func (c *client) update(ctx context.Context, id, key string, i int, keep bool, call *Call, version *kv.Version) func() {
 	*call = c.begin(id, key, actUpdate)
 	write := fmt.Sprintf("%s.%d", id, i)
@@ -234,7 +235,7 @@ func (c *client) update(ctx context.Context, id, key string, i int, keep bool, c
 	}
 	return func() {
 		entry, err := c.store.Update(ctx, key, func(old kv.Entry, exists bool) (kv.Change, error) {
-			call.In.Of, call.In.Version = "", "" // the last call of the function counts
+			call.In.Of, call.In.Version = "", "" // Update may call this function again, so forget what an earlier call recorded
 			if exists {
 				call.In.Of, call.In.Version = writeOf(old.Value), known(old.Version)
 			}
@@ -258,7 +259,7 @@ func (c *client) update(ctx context.Context, id, key string, i int, keep bool, c
 	}
 }
 
-// increment draws an increment, and returns the function that makes it.
+// increment chooses an increment at random, and returns a function that makes it.
 func (c *client) increment(ctx context.Context, id, key string, keep bool, call *Call) func() {
 	*call = c.begin(id, key, actIncrement)
 	call.In.Delta = 1 + c.rng.Int64N(9)
@@ -285,7 +286,7 @@ func (c *client) increment(ctx context.Context, id, key string, keep bool, call 
 	}
 }
 
-// take reads and deletes an entry.
+// take makes a GetAndDelete.
 func (c *client) take(ctx context.Context, id, key string) {
 	call := c.begin(id, key, actTake)
 	entry, err := c.store.GetAndDelete(ctx, key)
@@ -300,7 +301,7 @@ func (c *client) take(ctx context.Context, id, key string) {
 	c.end(call)
 }
 
-// atomicWrite writes up to four keys of a group at once.
+// atomicWrite writes up to four keys of a group together.
 func (c *client) atomicWrite(ctx context.Context, id, group string) {
 	keys := slices.DeleteFunc(slices.Clone(c.keys), func(key string) bool { return kv.Group(key) != group })
 	var ops []kv.Op
@@ -324,7 +325,7 @@ func (c *client) atomicWrite(ctx context.Context, id, group string) {
 		default:
 			failed(&call, err)
 			if call.Out.Result == resFailed && !slices.Contains(refused.Keys, call.Key) {
-				call.Out.Result = resError // it had no effect, and its condition may have held
+				call.Out.Result = resError // no effect, but this key's condition may have held
 			}
 		}
 		c.end(call)
@@ -336,7 +337,7 @@ func (c *client) atomicWrite(ctx context.Context, id, group string) {
 	}
 }
 
-// drawOp draws one operation of an AtomicWrite.
+// drawOp chooses one operation of an AtomicWrite at random.
 func (c *client) drawOp(id, key string) (Call, kv.Op) {
 	last, seen := c.seen[key]
 	byVersion := seen && c.rng.IntN(2) == 0
@@ -384,12 +385,12 @@ func milliseconds(at time.Time) int64 {
 	return at.UnixMilli()
 }
 
-// known is the text of a version. It is empty if the version names a state that was
-// replaced before its call returned: no read returns that one.
+// The function known returns the text of a version. If the version was replaced before the call
+// that made it returned, known returns "", because no read returns such a version.
 func known(v kv.Version) string {
 	text := v.String()
 	raw, err := base64.RawURLEncoding.DecodeString(text)
-	const header = 26 // see versionFormat in kv
+	const header = 26 // see versionHeader in package kv
 	if err != nil || len(raw) < header || len(raw) <= header+int(raw[header-1]) || raw[header+int(raw[header-1])] == 0 {
 		return ""
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// TestGroups: AtomicWrites, touches, updates, increments, one-time reads and batches of
-// concurrent clients, with puts and deletions between them, do under faults what the
-// model allows.
+// TestGroups checks that the results of concurrent clients under faults agree with the
+// model. The clients make AtomicWrites, touches, updates, increments, calls of GetAndDelete and
+// batches, and puts and deletions between them.
 func TestGroups(t *testing.T) { tortureAll(t, "groups", InGroups) }
 
-// TestFates: what AtomicWrites, touches and updates may do and what they may not.
+// TestFates checks which effects the model allows for AtomicWrites, touches and updates.
 func TestFates(t *testing.T) {
 	t.Parallel()
 	call := func(id, key string, in input, out output, begin int64) Call {
@@ -126,13 +126,13 @@ func (d brokenWrite) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome
 	return d.write(ctx, req)
 }
 
-// sometimes is true every nth time.
+// sometimes returns a function that returns true at every nth call.
 func sometimes(n int64) func() bool {
 	var calls atomic.Int64
 	return func() bool { return calls.Add(1)%n == 0 }
 }
 
-// halfOf is req with every second write.
+// halfOf returns req with only every second of its writes.
 func halfOf(req kv.WriteManyRequest) kv.WriteManyRequest {
 	half := req
 	half.Writes = nil
@@ -144,14 +144,13 @@ func halfOf(req kv.WriteManyRequest) kv.WriteManyRequest {
 	return half
 }
 
-// isUpdate reports whether a write belongs to an update of an existing entry.
+// isUpdate reports whether a write is part of an update of an existing entry.
 func isUpdate(w kv.Write) bool { return w.Kind == kv.KindPut && w.Predecessors != "" }
 
-// groupBugs are drivers that each break one promise about several keys or about
-// updates.
+// groupBugs are bugs of drivers. Each breaks one promise about atomic writes, touches or updates.
 var groupBugs = []struct {
 	name         string
-	keys         int // this many show the bug soon
+	keys         int // with this number of keys the bug soon shows
 	above, below func(kv.Driver) kv.Driver
 }{
 	{keys: 16, name: "applies half of an AtomicWrite", below: func(d kv.Driver) kv.Driver {
@@ -287,7 +286,7 @@ var groupBugs = []struct {
 	}},
 }
 
-// TestGroupsFindBrokenDrivers shows that the check can fail.
+// TestGroupsFindBrokenDrivers checks that the check of TestGroups finds each bug.
 func TestGroupsFindBrokenDrivers(t *testing.T) {
 	seed := Seed(t)
 	for _, bug := range groupBugs {
@@ -304,7 +303,8 @@ func TestGroupsFindBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestGroupsAcceptTheReference shows that the check does not always fail.
+// TestGroupsAcceptTheReference checks that the check of TestGroups finds nothing in a
+// driver without a bug.
 func TestGroupsAcceptTheReference(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)
@@ -315,7 +315,7 @@ func TestGroupsAcceptTheReference(t *testing.T) {
 	}
 }
 
-// tortureGroups makes a round with keys in groups of four.
+// tortureGroups makes one round against memkv, with keys in groups of four.
 func tortureGroups(t *testing.T, seed uint64, round, keys int, below, above func(kv.Driver) kv.Driver) error {
 	w := brokenWorld(t, above, below)
 	w.Use(faults.Seeded(seed, Rates, 10))

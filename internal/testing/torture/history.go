@@ -11,26 +11,28 @@ import (
 	"github.com/skykv/skykv/internal/testing/faults"
 )
 
-// Call is what one client did to one key, and the result. A call to several keys is
-// several Calls with the same ID.
+// Call is what one client did to one key, and the result. A call to several keys is several
+// Calls with the same ID.
 type Call struct {
-	ID     string // as passed to faults.WithOp
+	ID     string // the operation that the call passes to faults.WithOp
 	Client int
 	Key    string
 	In     input
 	Out    output
-	Err    string // for Out.Result resMaybe and resError
+	Err    string // the error, if the function failed recorded one
 
-	// Atomic: the Calls with the same ID took effect together or not at all. Once: they
-	// are not repeated.
+	// Atomic says that either all Calls with this ID took effect, or none of them. Once says
+	// that the model allows no repeats of this Call.
 	Atomic, Once bool
 
-	// The begin and the end, in nanoseconds of the clock that all clients share.
+	// The call began and ended at these times of the clock that all clients share, in
+	// nanoseconds.
 	Begin, End int64
 
-	// How many requests for a change the service saw, how many of their responses were
-	// lost, and when the service had finished them, if later than End. Without a network
-	// that loses responses every call counts as one request.
+	// Requests is how many writing requests the service saw for this call. Lost is how many of
+	// their responses were lost; if Out.Result is resMaybe, all of them count as lost. Through
+	// is when the service had finished the requests, by the clock of Begin and End. Without an
+	// Injector nobody sees the requests, so the function assume sets these fields.
 	Requests, Lost int
 	Through        int64
 }
@@ -38,12 +40,13 @@ type Call struct {
 // History is what happened in one round.
 type History struct{ Calls []Call }
 
-// checkTimeout is for one round; a valid round takes some ten milliseconds.
+// checkTimeout limits the check of one key. The check of a round without a violation takes about
+// ten milliseconds.
 const checkTimeout = 20 * time.Second
 
-// Check returns nil if, by the rules of the model, an order of the calls explains every
-// answer. Otherwise it saves a picture, a page of HTML, in the folder and says why. It
-// also fails when it finds no answer in time.
+// Check returns nil if there is an order of the calls that explains every result by the
+// rules of the model. Otherwise it returns an error that says why not. It also fails if it does not
+// finish in time. If a search for an order fails, it saves a picture, an HTML page, in the folder.
 func (h *History) Check(folder, name string) error {
 	if err := h.checkVersions(); err != nil {
 		return err
@@ -65,7 +68,7 @@ func fileName(r rune) rune {
 	return r
 }
 
-// checkVersions makes sure that no version names the states of two writes.
+// checkVersions returns an error if one version names the states of two writes.
 func (h *History) checkVersions() error {
 	owner := make(map[string]string)
 	for _, c := range h.Calls {
@@ -81,7 +84,7 @@ func (h *History) checkVersions() error {
 	return nil
 }
 
-// Count is the number of calls of the store's methods.
+// Count returns the number of calls of the store's methods.
 func (h *History) Count() int {
 	ids := make(map[string]struct{})
 	for _, c := range h.Calls {
@@ -90,7 +93,7 @@ func (h *History) Count() int {
 	return len(ids)
 }
 
-// Maybes counts the calls that ended as indeterminate.
+// Maybes returns how many calls had an indeterminate result.
 func (h *History) Maybes() int {
 	n := 0
 	for _, c := range h.Calls {
@@ -101,8 +104,8 @@ func (h *History) Maybes() int {
 	return n
 }
 
-// repeats is how many more times the call may have taken effect: at most once for each
-// lost response.
+// The method repeats returns how many more times the call may have taken effect: at most once
+// for each lost response.
 func (c *Call) repeats() int {
 	lost := max(min(c.Requests-1, c.Lost), 0)
 	if c.Once || c.Out.Result == resError || c.Out.Result == resFailed {
@@ -123,8 +126,8 @@ func (c *Call) repeats() int {
 	return 0
 }
 
-// makes reports whether the call is an update that may have made the entry. An update of
-// an existing entry is under the entry's version.
+// The method makes reports whether the call is an update that may have made the entry. An update
+// of an existing entry has the entry's version as its condition, so it is not repeated.
 func (c *Call) makes() bool {
 	switch c.In.Act {
 	case actUpdate:
@@ -135,17 +138,17 @@ func (c *Call) makes() bool {
 	return false
 }
 
-// repeat is the input of the call when it takes effect again.
+// The method repeat returns the input that the call has if it takes effect again.
 func (c *Call) repeat() input {
 	in := c.In
-	if in.Act == actIncrement { // only an increment that made the entry is repeated
+	if in.Act == actIncrement { // an increment is repeated only if it made the entry
 		in.Cond = condAbsent
 	}
 	return in
 }
 
-// assume completes calls whose requests nobody has seen: each made one request or, over
-// a network, one that was lost and a second one.
+// assume completes calls whose requests nobody saw. It assumes that each call made one request.
+// If remote is set, it assumes two requests, and that the response to the first one was lost.
 func assume(calls []Call, remote bool) {
 	for i := range calls {
 		c := &calls[i]
@@ -159,8 +162,8 @@ func assume(calls []Call, remote bool) {
 	}
 }
 
-// account completes calls by what the injector has seen. The function at turns a time
-// into the calls' clock.
+// account fills in Requests, Lost and Through of the calls from the attempts that the
+// injector saw. The function at converts a time to the clock of the calls.
 func account(calls []Call, attempts []faults.Attempt, at func(time.Time) int64) {
 	byOp := make(map[string][]faults.Attempt)
 	for _, a := range attempts {

@@ -7,23 +7,23 @@ import (
 	"sync"
 )
 
-// Claim says that a holder was told at some moment from Begin to End that it holds a lease.
-// The times are nanoseconds of the clock that all holders share.
+// Claim says that at some moment between Begin and End a holder was told that it has the
+// lease. The times are in nanoseconds, by a clock that all holders share.
 type Claim struct {
-	Holder     string // a different text for each acquisition
+	Holder     string // names the acquisition, or the process that made it
 	Token      int64
 	Begin, End int64
 }
 
-// Holders checks that a lease has one holder at a time. It is safe for concurrent use.
+// Holders checks that a lease has only one holder at a time. It may be used concurrently.
 type Holders struct {
 	mu   sync.Mutex
 	held map[int64]*tenure
 	bad  []string
 }
 
-// tenure sums up the claims with one token: the first was true at End or before, the last
-// at Begin or later.
+// tenure combines the claims with one token. The holder had the lease at least from
+// the time first until the time last.
 type tenure struct {
 	holder      string
 	token       int64
@@ -49,15 +49,15 @@ func (h *Holders) Claim(c Claim) {
 	of.first, of.last = min(of.first, c.End), max(of.last, c.Begin)
 }
 
-// Tokens is the number of different tokens.
+// Tokens returns the number of different tokens.
 func (h *Holders) Tokens() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.held)
 }
 
-// Violations returns what broke the rules: tokens are different, they grow, and at most one
-// holder at a time believes that it holds the lease.
+// Violations describes breaches of these rules: tokens are different and grow, and at most one
+// holder at a time is told that it has the lease. It returns nothing only if there is no breach.
 func (h *Holders) Violations() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,7 +67,7 @@ func (h *Holders) Violations() []string {
 	}
 	slices.SortFunc(all, func(a, b *tenure) int { return cmp.Compare(a.token, b.token) })
 	bad := slices.Clone(h.bad)
-	var latest *tenure // of the tenures with smaller tokens
+	var latest *tenure // the tenure that ended last, of those with smaller tokens
 	for _, of := range all {
 		if latest != nil && latest.last > of.first {
 			bad = append(bad, fmt.Sprintf("rule: a lease has one holder at a time, and tokens grow; %s held it with token %d until %d ns, and %s with token %d from %d ns on",

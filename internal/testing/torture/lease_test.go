@@ -17,7 +17,8 @@ import (
 	"github.com/skykv/skykv/kv/lease"
 )
 
-// TestLeases: under faults a lease has one holder at a time, and each has a different token.
+// TestLeases checks that under faults a lease has one holder at a time, and that each holder
+// has a different token.
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	seed := Seed(t)
@@ -26,7 +27,7 @@ func TestLeases(t *testing.T) {
 		if long() {
 			lasts = time.Minute
 		}
-		// Acquire has no deadline, so nothing may hang.
+		// Acquire has no deadline, so no request may hang.
 		rates := maps.Clone(Rates)
 		delete(rates, faults.Hang)
 		w.Use(faults.Seeded(seed, rates, math.MaxInt))
@@ -34,7 +35,7 @@ func TestLeases(t *testing.T) {
 		defer cancel()
 		var holders Holders
 		time.AfterFunc(lasts, func() {
-			for holders.Tokens() < 5 && ctx.Err() == nil { // on a busy machine
+			for holders.Tokens() < 5 && ctx.Err() == nil { // a busy machine needs longer
 				time.Sleep(100 * time.Millisecond)
 			}
 			cancel()
@@ -43,7 +44,7 @@ func TestLeases(t *testing.T) {
 		var losses atomic.Int64
 		begun := time.Now()
 		for i := range 2 * clients {
-			// The wall clocks of the stores are hours apart.
+			// The clocks of the stores are hours apart.
 			store := w.stores[i%clients].With(kv.Clock(func() time.Time { return time.Now().Add(time.Duration(i) * time.Hour) }))
 			leases, err := lease.New(store, &lease.Options{TTL: lease.MinTTL, Poll: 50 * time.Millisecond})
 			if err != nil {
@@ -69,7 +70,7 @@ func TestLeases(t *testing.T) {
 					}
 					release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 					if err := l.Release(release); err != nil {
-						losses.Add(1) // others wait for the TTL
+						losses.Add(1) // the others have to wait for the TTL
 					}
 					cancel()
 					if l.Held() {
@@ -94,9 +95,10 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-// TestLeaseAfterAKill is the goal of leases: after a kill the next holder has the lease within a TTL and one poll,
-// apart from the time of the requests. They are slow on a busy machine, so one of several trials must succeed. A lease
-// that itself takes longer does so in each trial.
+// TestLeaseAfterAKill checks how soon the next holder has the lease after the holder was
+// killed: within a TTL and one poll, plus the time of the requests. Requests are slow on a busy
+// machine, so only one of several trials has to succeed. If the lease itself takes longer, every
+// trial fails.
 func TestLeaseAfterAKill(t *testing.T) {
 	t.Parallel()
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -114,7 +116,8 @@ func TestLeaseAfterAKill(t *testing.T) {
 	})
 }
 
-// takenAfterAKill returns how long after the kill of its holder a waiting process gets the lease.
+// takenAfterAKill kills a holder, and returns how long it takes until a waiting process has the
+// lease. Here killing means that no request of the holder arrives any more.
 func takenAfterAKill(t *testing.T, w *world, options *lease.Options, name string) time.Duration {
 	t.Helper()
 	holding, err := lease.New(w.stores[0], options)
@@ -136,7 +139,7 @@ func takenAfterAKill(t *testing.T, w *world, options *lease.Options, name string
 		last, err = waiting.Acquire(t.Context(), name)
 		next <- err
 	}()
-	time.Sleep(options.TTL/3 + options.TTL/10) // the other one is waiting, and the lease was just renewed
+	time.Sleep(options.TTL/3 + options.TTL/10) // now the other process waits, and the lease was renewed a moment ago
 	killed := time.Now()
 	w.Use(faults.Always(faults.Drop))
 	if err := <-next; err != nil {
@@ -150,7 +153,8 @@ func takenAfterAKill(t *testing.T, w *world, options *lease.Options, name string
 	if err := held.Release(t.Context()); !errors.Is(err, lease.ErrLost) {
 		t.Errorf("Release of the former holder: %v; want ErrLost", err)
 	}
-	// Not last.Held: on a busy machine the next holder may lose the lease as well.
+	// The test does not call last.Held, because on a busy machine the next holder may have lost
+	// the lease, too.
 	record, err := kv.JSON[struct {
 		Token  int64
 		Holder string

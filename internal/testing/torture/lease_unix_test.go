@@ -19,7 +19,8 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// The programs: both contend for a lease. The second one never calls Held, which is a bug.
+// The programs of the processes, which contend for a lease. The second has a bug: it never
+// calls Held.
 const (
 	asksHeld    = "lease"
 	neverAsking = "lease, never asked"
@@ -30,7 +31,8 @@ func init() {
 	childPrograms[neverAsking] = func(path string) error { return contend(path, func(*lease.Lease) bool { return true }) }
 }
 
-// contend acquires the lease again and again, and prints what it claims, until it is killed.
+// contend acquires the lease again and again, until it is killed. Whenever it is told that it has
+// the lease, it prints a [Claim].
 func contend(path string, held func(*lease.Lease) bool) error {
 	store, err := localkv.New(path, nil)
 	if err != nil {
@@ -45,7 +47,7 @@ func contend(path string, held func(*lease.Lease) bool) error {
 		if err != nil {
 			return err
 		}
-		for range rand.IntN(400) { // however long it is stopped in between
+		for range rand.IntN(400) { // a number of claims, not a time, because the process may be stopped in between
 			time.Sleep(5 * time.Millisecond)
 			if before := monotonic(); held(l) {
 				fmt.Println(l.Token(), before, monotonic())
@@ -55,8 +57,8 @@ func contend(path string, held func(*lease.Lease) bool) error {
 	}
 }
 
-// contenders runs processes that contend for a lease, and pauses and kills them, until there
-// are enough acquisitions. It returns their claims.
+// contenders runs processes that contend for a lease, and pauses and kills some of them,
+// until the function enough returns true. It returns their claims.
 func contenders(t *testing.T, program string, enough func(h *Holders, lasted time.Duration) bool) *Holders {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -77,11 +79,11 @@ func contenders(t *testing.T, program string, enough func(h *Holders, lasted tim
 			for lines := bufio.NewScanner(out); lines.Scan(); {
 				c := Claim{Holder: fmt.Sprint("process ", cmd.Process.Pid)}
 				if _, err := fmt.Sscan(lines.Text(), &c.Token, &c.Begin, &c.End); err != nil {
-					continue // the last line of one that was killed
+					continue // the last line of a process that was killed may be incomplete
 				}
 				holders.Claim(c)
 			}
-			_ = cmd.Wait() // killed
+			_ = cmd.Wait() // fails, because the process was killed
 		})
 		return cmd.Process
 	}
@@ -106,8 +108,8 @@ func contenders(t *testing.T, program string, enough func(h *Holders, lasted tim
 	return holders
 }
 
-// TestLeaseBetweenProcesses: a lease has one holder at a time, while processes are paused
-// and killed.
+// TestLeaseBetweenProcesses checks that a lease has one holder at a time while processes
+// are paused and killed.
 func TestLeaseBetweenProcesses(t *testing.T) {
 	t.Parallel()
 	lasts := 10 * time.Second
@@ -120,7 +122,7 @@ func TestLeaseBetweenProcesses(t *testing.T) {
 	}
 }
 
-// The test above can fail.
+// TestLeaseBetweenProcessesFindsBugs checks that the check of TestLeaseBetweenProcesses can fail.
 func TestLeaseBetweenProcessesFindsBugs(t *testing.T) {
 	t.Parallel()
 	bad := contenders(t, neverAsking, func(h *Holders, lasted time.Duration) bool { return len(h.Violations()) > 0 || lasted > 3*time.Minute }).Violations()

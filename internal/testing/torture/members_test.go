@@ -20,14 +20,16 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// place is where the data of a world is.
+// place says where the data of a world is. A world is a provider with its service: see the type
+// world.
 type place struct {
 	World    string
-	Endpoint string // of the service, behind a network
-	Name     string // of the table or collection, or the path of the file
+	Endpoint string // the endpoint of the service, if the service is reached over a network
+	Name     string // the name of the table or collection, or the path of the file
 }
 
-// open opens a store with its own client. The function end closes both.
+// open opens a store with a client of its own. The caller must close the store, and then
+// call end, which closes the client.
 func (p place) open(ctx context.Context) (store *kv.Store, end func(), err error) {
 	end = func() {}
 	switch p.World {
@@ -54,32 +56,32 @@ func (p place) open(ctx context.Context) (store *kv.Store, end func(), err error
 	return store, end, err
 }
 
-// memberRates are the faults that a member meets.
+// memberRates are the faults of a member's requests.
 type memberRates struct {
 	Seed  uint64
 	Rates faults.Rates
 }
 
-// plan draws a fault for every request.
+// plan returns a plan that chooses a fault for each request at random.
 func (r memberRates) plan() faults.Plan { return faults.Seeded(r.Seed, r.Rates, math.MaxInt) }
 
 // task tells a member what to do.
 type task struct {
 	Place  place
-	Faults memberRates // for a place without a network
-	Number int         // of the member, different for each
+	Faults memberRates // used if the place has no network
+	Number int         // the member's number, different for each member
 	Calls  int
 }
 
-// said is one line of a member's report.
+// said is one line in the report of a member.
 type said struct {
-	ID   string // of a transfer, if any
-	What string // "begins", "ok", "no" or "unknown", "sum", "counted" or "failed"
+	ID   string // the ID of the transfer or increment, if any
+	What string // "begins", "ok", "no", "unknown", "sum" or "counted"
 	N    int64
 	Why  string
 }
 
-// memberPrograms are the programs of members. They run until ctx or their input ends.
+// memberPrograms are the programs that members run. A program ends soon after ctx ends, or earlier.
 var memberPrograms = map[string]func(ctx context.Context, store *kv.Store, t task, say func(said)) error{}
 
 const memberProgram = "member"
@@ -123,16 +125,16 @@ func init() {
 	}
 }
 
-// member is a client that can be killed: a process, or goroutines where the data are in
-// the memory of this process.
+// member is a client that can be killed. It is a process or, if the data is in the memory
+// of this process, a goroutine.
 type member struct {
-	lines <-chan said // closed when it has ended
+	lines <-chan said // closed when the member has ended
 	kill  func()
-	stop  func() // asks it to end
+	stop  func() // asks the member to end
 	wait  func() error
 }
 
-// join starts a member.
+// join starts a member that runs program with the world's data.
 func (w *world) join(t checking, program string, order task) *member {
 	t.Helper()
 	order.Place = w.place

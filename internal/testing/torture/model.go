@@ -1,6 +1,6 @@
 // Package torture finds out whether a store keeps its promises while the network to its
-// service fails. Clients call it concurrently, and [Check] looks for an order of their calls
-// that explains every answer.
+// service fails. Clients call the store concurrently. Then [History.Check] looks for an
+// order of their calls that explains every result.
 package torture
 
 import (
@@ -12,45 +12,45 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The model is one key, which is always in one state: absent, or written by one write with
-// one version and one expiry. It does not forget an entry that expires: whether an entry is
-// expired depends on the reading of the clock in each call, and the readings of clients
-// differ by seconds during a run, in both directions.
+// The model has one key, which is always in one state: it is absent, or one write has
+// written it, with one version and one expiry. The model does not forget an entry that
+// expires. Whether an entry has expired depends on what each call read from its clock, and
+// the clocks of the clients differ by seconds during a run, and for single calls by up to half
+// an hour, in both directions.
 //
 // The model allows exactly what the contract promises:
 //
 //   - A call that succeeded took effect once, at one moment between its begin and
 //     its end.
-//   - ErrConditionFailed: at one moment between begin and end the condition did not
-//     hold, and the call had no effect at all.
-//   - Any other error that is not ErrIndeterminate: the call had no effect at all.
-//   - ErrIndeterminate: the call took effect at one moment, or not at all. A
+//   - A call with ErrConditionFailed had no effect. At one moment between its begin and its end
+//     the condition did not hold.
+//   - A call with any other error that is not ErrIndeterminate had no effect.
+//   - A call with ErrIndeterminate took effect at one moment, or not at all. If it took effect, its
 //     condition held at that moment.
-//   - An unconditional Put or Delete of which the service saw n requests takes effect up
-//     to n times: once as above, and otherwise at moments up to the end of the service's
-//     work on the last request, which may be after the call. It takes effect at most once
-//     if there was one request.
-//   - The same holds for a put-if-absent, if at each of those moments the key was absent,
-//     or expired by the clock's reading of the call; and at most once more than responses
-//     were lost.
+//   - An unconditional Put or Delete may be repeated. If the service saw n requests for the call,
+//     the call takes effect up to n times: once as above, and the other times at any moments
+//     until the service has finished the last request. That may be after the end of the call.
+//   - A put-if-absent may be repeated in the same way, but only at moments when the key was absent, or
+//     had expired by the clock of the call. If n responses were lost, it takes effect at most
+//     n+1 times.
 //   - A call under IfVersion takes effect at most once, however many requests there were.
-//   - A version names one state: never the states of two writes, nor those that a write and
-//     its repeat made.
+//   - A version names one state. It never names the states of two writes, nor the states that a write
+//     and its repeat made.
 //   - A read of several keys may read each of them at a different moment.
 //   - A touch changes the expiry and the version of a live entry, never the value. A touch
-//     without a version may be repeated like a put-if-absent, where the entry is live.
-//   - An update sees the entry that it replaces: there is no other effect between what its
-//     function saw and what it stored. It takes effect once. An update that makes the entry
-//     may be repeated like a put-if-absent.
-//   - An AtomicWrite takes effect on all of its keys or on none, on each of them at some
-//     moment between its begin and its end, since reads may see it so on DynamoDB. The same
-//     holds for each of its repeats. There is none when one of its writes is under
-//     IfVersion, and otherwise at most one for each lost response. A check may give the
-//     entry another version. When a condition fails, it failed for each key that is named.
+//     without a version may be repeated like a put-if-absent, but only while the entry is live.
+//   - An update sees the entry that it replaces: the key does not change between the moment when the
+//     entry was read for the update's function and the moment when the result was stored. An update
+//     takes effect once. Only an update that makes the entry may be repeated, like a put-if-absent.
+//   - An AtomicWrite takes effect on all of its keys or on none. It may take effect on each key at a
+//     different moment between its begin and its end, because reads on DynamoDB may see that. The
+//     same holds for each of its repeats. There are no repeats if one of its writes is under
+//     IfVersion, and otherwise at most one for each lost response. A check may change the
+//     version of the entry. If a condition failed, it failed for each key that the error names.
 //
-// Without faults, a call makes one request for a change (a put-if-absent may need more
-// to take over an expired entry, but none of their responses is lost). The model is then
-// that of a linearizable register.
+// Without faults, each call that writes makes one writing request. (A put-if-absent that replaces
+// an expired entry, and an update that competes with others, may need more. But none of their
+// responses is lost.) So without faults the model is a linearizable register.
 
 // action is what a call does to a key.
 type action string
@@ -62,36 +62,37 @@ const (
 	actDelete action = "delete"
 
 	actTouch     action = "touch"
-	actCheck     action = "check"          // part of an AtomicWrite
-	actUpdate    action = "update"         // deletes when Write is empty
+	actCheck     action = "check"          // a part of an AtomicWrite
+	actUpdate    action = "update"         // deletes the entry if Write is empty
 	actIncrement action = "increment"      // the entry is a number: see numberOf
-	actTake      action = "get and delete" // of the entry in Out
-	actMake      action = "make again"     // a repeat of combined updates: see Made
+	actTake      action = "get and delete" // returns the entry that output describes
+	actMake      action = "make again"     // a repeat of combined updates, which may store one of input.Made
 )
 
-// condition is what a write requires.
+// condition is the condition of a write.
 type condition string
 
 const (
 	condNone    condition = ""
 	condAbsent  condition = "if not exists"
 	condVersion condition = "if version"
-	condLive    condition = "if it exists" // for a touch
+	condLive    condition = "if it exists" // the condition of a touch
 )
 
-// input is what the model knows about a call before it takes effect.
+// input is everything that is known about a call before it takes effect.
 type input struct {
 	Act     action
-	Now     int64    // the clock's reading, in milliseconds
-	Write   string   // names a put or update, and stands for its value
-	Expires int64    // for calls that store an entry
-	Keep    bool     // a live entry keeps its expiry instead
-	Delta   int64    // for an increment
-	Made    []string // for actMake: where there was no entry, they made one of these
+	Now     int64    // what the clock read, in milliseconds
+	Write   string   // the name of the write, which stands for its value
+	Expires int64    // the expiry, if the call stores an entry
+	Keep    bool     // if there is a live entry, its expiry is kept instead
+	Delta   int64    // the amount of an increment
+	Made    []string // for actMake: if there was no live entry, the call may have stored one of these writes
 	Cond    condition
 
-	// Of is the write whose entry a condVersion or an update wants, and Version is the
-	// version of that entry. If Of is empty, an update wants no entry.
+	// With condVersion, or for an update, Of is the write whose entry the call requires,
+	// and Version that entry's version. An update with an empty Of requires that there is
+	// no entry.
 	Of      string
 	Version string
 }
@@ -101,10 +102,10 @@ type result string
 
 const (
 	resOK     result = "ok"
-	resAbsent result = "absent" // ErrNotFound, or not in the result of a read
+	resAbsent result = "absent" // ErrNotFound, or missing from the result of a read
 	resFailed result = "condition failed"
-	resMaybe  result = "maybe"            // it took effect or not
-	resRepeat result = "a repeat or none" // for actMake, whose calls are listed by themselves
+	resMaybe  result = "maybe"            // it may have taken effect
+	resRepeat result = "a repeat or none" // for actMake: it took effect or not; the calls that it repeats are also in the history
 	resEffect result = "effect"           // it took effect, whatever it returned: see fates
 	resError  result = "error"            // it had no effect
 )
@@ -112,35 +113,35 @@ const (
 // output is the result of a call.
 type output struct {
 	Result  result
-	Write   string // for a get: whose value was found; for an increment: the sum
-	Version string // of the entry that was found or stored, if known
-	Expires int64  // for a get or update
+	Write   string // for a get or a take, the write that stored the value; for an increment, the sum
+	Version string // the version of the entry that was found or stored, if it is known
+	Expires int64  // for a get, a take or an update, the expiry
 }
 
-// state is the state of a key; the zero state is absence.
+// state is the state of a key. The zero state means that it is absent.
 type state struct {
-	Write   string // who wrote it
-	Version string // "" if unknown: a repeat or a maybe wrote it
+	Write   string // the write that stored the entry
+	Version string // "" if unknown, because a repeat or a call with resMaybe wrote the entry
 	Expires int64
 
-	Past string // Past has the known versions of states before this one, sorted, one per line.
+	Past string // the known versions of earlier states, sorted, one on each line
 }
 
 func (s state) live(now int64) bool {
 	return s.Write != "" && (s.Expires == 0 || now < s.Expires)
 }
 
-// named reports whether s can have the version.
+// The method named reports whether s may have this version.
 func (s state) named(version string) bool {
 	return s.Version == version || s.Version == "" && !s.had(version)
 }
 
-// had reports whether a state before s had the version.
+// The method had reports whether an earlier state had this version.
 func (s state) had(version string) bool {
 	return version != "" && strings.Contains("\n"+s.Past, "\n"+version+"\n")
 }
 
-// past is Past of the states that follow s.
+// The method past returns the field Past of a state that follows s.
 func (s state) past() string {
 	if s.Version == "" {
 		return s.Past
@@ -150,7 +151,7 @@ func (s state) past() string {
 	return strings.Join(lines, "")
 }
 
-// step returns the states that may follow s.
+// step returns the states in which the key may be after a call with this input and output.
 func step(s state, in input, out output) []state {
 	switch in.Act {
 	case actGet, actExists:
@@ -201,13 +202,13 @@ func step(s state, in input, out output) []state {
 		fails = !holds
 	case condVersion:
 		holds = s.Write == in.Of && live && s.named(in.Version)
-		// A state whose version is unknown may be another state of that write.
+		// If the version of s is unknown, s may be a different state of the same write.
 		fails = !holds || s.Version == ""
 	}
 	var states []state
 	if holds && out.Result != resFailed {
 		states = append(states, next)
-		if in.Act == actCheck && s.Write != "" { // the check may have written the entry again
+		if in.Act == actCheck && s.Write != "" { // the check may have written the entry again, with a new version
 			states = append(states, state{Write: s.Write, Expires: s.Expires, Past: s.past()})
 		}
 	}
@@ -217,8 +218,8 @@ func step(s state, in input, out output) []state {
 	return states
 }
 
-// after returns the state that a write makes of s where its condition holds, and false
-// if the result of the write contradicts s.
+// The method after returns the state that follows s when a write takes effect. It returns false
+// if the output shows that the write cannot have taken effect in s.
 func (s state) after(in input, out output) (next state, possible bool) {
 	live := s.live(in.Now)
 	next = state{Past: s.past(), Write: in.Write, Version: out.Version, Expires: in.Expires}
@@ -255,7 +256,7 @@ func (s state) after(in input, out output) (next state, possible bool) {
 	return next, !next.had(out.Version)
 }
 
-// numbered is the Write of an entry that is a number. Equal numbers have equal Writes.
+// numbered returns the Write of an entry with this number. Equal numbers have equal Writes.
 func numbered(n int64) string { return "#" + strconv.FormatInt(n, 10) }
 
 func numberOf(write string) (int64, bool) {
@@ -264,8 +265,8 @@ func numberOf(write string) (int64, bool) {
 	return n, ok && err == nil
 }
 
-// model makes step usable for porcupine: it works on the set of all states that the
-// key may have.
+// model is the function step for porcupine, which applies it to all states in which the key
+// may be.
 var model = func() porcupine.Model {
 	m := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{state{}} },
@@ -324,7 +325,7 @@ func describe(in input, out output) string {
 	return b.String()
 }
 
-// short shows the end of a version's text: its beginning is the same for all
+// The function short returns the end of a version's text. Its beginning is the same for all
 // versions of a key.
 func short(version string) string {
 	if version == "" {

@@ -5,5 +5,5 @@ import (
 	"time"
 )
 
-// pause does nothing: no signal stops a process there.
+// pause does nothing, because Windows has no signal that stops a process.
 func pause(*os.Process, time.Duration, time.Duration) {}

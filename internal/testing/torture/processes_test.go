@@ -17,32 +17,34 @@ import (
 	"github.com/skykv/skykv/providers/localkv"
 )
 
-// childPath, in the environment, makes this test binary a process whose clients use
-// the file that it names.
+// childPath is an environment variable that makes this test binary a child. Its value is the path of
+// the file that the child's clients use, or the argument of another program in childPrograms.
 const childPath = "SKYKV_TORTURE_CHILD"
 
-// order tells a child to run its clients of one round.
+// order tells a child to run some clients of one round: the clients with the numbers from First
+// to Last-1.
 type order struct {
 	Workload           Workload
 	Round, First, Last int
 
-	// Start is what monotonic returned at the start of the round.
+	// Start is the time of monotonic at which the round started.
 	Start int64
 }
 
-// report is a child's message at the end of a round.
+// report is a child's answer at the end of a round.
 type report struct {
 	Calls  []Call
-	Faults int // so far
+	Faults int // the faults in all rounds so far
 }
 
-// childPrograms are other programs that this test binary can be, by the value of
-// childProgram in the environment.
+// childPrograms has, by name, what a child process can run in place of its usual work. The
+// environment variable childProgram has the name.
 var childPrograms = map[string]func(path string) error{}
 
 const childProgram = "SKYKV_TORTURE_PROGRAM"
 
-// runChild reports whether this process was a child, which now has ended.
+// runChild returns false if this process is not a child. Otherwise it runs the child's
+// program, and returns true when the program has ended.
 func runChild() bool {
 	path := os.Getenv(childPath)
 	if path == "" {
@@ -68,7 +70,7 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 	in := new(faults.Injector)
 	store := opened.With(kv.Wrap(kv.Level1, faults.Driver(in, attempts)))
 	decoder, encoder := json.NewDecoder(orders), json.NewEncoder(reports)
-	if err := encoder.Encode(report{}); err != nil { // ready
+	if err := encoder.Encode(report{}); err != nil { // says that the child is ready
 		return err
 	}
 	for {
@@ -87,8 +89,8 @@ func obey(path string, orders io.Reader, reports io.Writer) error {
 	}
 }
 
-// inProcesses starts processes, and returns the function that runs a round with a
-// third of its clients in each of them and the rest here.
+// inProcesses returns a function that runs a round with a third of its clients in each of
+// two other processes, and the rest here. Its first call starts these processes.
 func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload, int) *History {
 	type child struct {
 		*json.Encoder
@@ -122,7 +124,7 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 			})
 			children = append(children, &child{json.NewEncoder(orders), json.NewDecoder(bufio.NewReader(reports)), cmd.Process, 0})
 		}
-		for _, c := range children { // the first round should begin in all of them at once
+		for _, c := range children { // wait until all are ready, so that they begin the first round together
 			if err := c.Decode(new(report)); err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +145,8 @@ func inProcesses(t testing.TB, w *world, path string) func(*testing.T, Workload,
 		paused := make(chan struct{})
 		go func() {
 			defer close(paused)
-			// Like a machine that swaps or migrates: any part of a call may take long.
+			// The pause imitates a machine that swaps memory or moves a virtual machine,
+			// where any part of a call may take long.
 			rng := faults.Rand(workload.Seed, "pauses", fmt.Sprint(round))
 			pause(children[round%others].process, time.Duration(rng.IntN(30))*time.Millisecond, time.Duration(rng.IntN(50))*time.Millisecond)
 		}()

@@ -20,9 +20,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// TestPrograms: random programs over the whole API have the same results on every
-// provider as on a plain map. A program with another result is shrunk to a short
-// one.
+// TestPrograms checks that random programs of puts, deletions, reads, scans and batches have the
+// same results on every provider as on a plain map. If the results differ, the program is shrunk to
+// a short one.
 func TestPrograms(t *testing.T) {
 	setPrograms(t, cmp.Or(os.Getenv("SKYKV_PROGRAMS"), "4"))
 	inAllWorlds(t, func(t *testing.T, w *world) {
@@ -30,7 +30,7 @@ func TestPrograms(t *testing.T) {
 	})
 }
 
-// setPrograms sets the number of programs, and the seed.
+// setPrograms sets how many programs run, and the seed.
 func setPrograms(t *testing.T, programs string) {
 	for name, value := range map[string]string{
 		"rapid.checks": programs, "rapid.seed": strconv.FormatUint(max(Seed(t), 1), 10), "rapid.nofailfile": "true", "rapid.steps": "60",
@@ -41,7 +41,7 @@ func setPrograms(t *testing.T, programs string) {
 	}
 }
 
-// TestProgramsFindBrokenDrivers shows that a random program can fail.
+// TestProgramsFindBrokenDrivers checks that random programs find bugs.
 func TestProgramsFindBrokenDrivers(t *testing.T) {
 	setPrograms(t, "500")
 	for _, bug := range bugs {
@@ -49,7 +49,7 @@ func TestProgramsFindBrokenDrivers(t *testing.T) {
 		case "forgets the expiry", "sets the expiry a second late", "takes an expired entry for a live one when it is to be absent",
 			"loses every tenth put", "reads what was there a while ago", "keeps the version when the value changes":
 		default:
-			continue // such a bug needs several clients or a lost response to show
+			continue // it takes several clients or a lost response to find such a bug
 		}
 		t.Run(strings.ReplaceAll(bug.name, " ", "_"), func(t *testing.T) {
 			w := brokenWorld(t, bug.above, bug.below)
@@ -67,7 +67,8 @@ func TestProgramsFindBrokenDrivers(t *testing.T) {
 
 var programCount atomic.Int64
 
-// program is one run: a store, a plain map with expiry, and a clock for both.
+// program is one random program: a store, a plain map of entries that expire, and a clock
+// for both.
 type program struct {
 	*rapid.T
 	ctx     context.Context
@@ -75,12 +76,12 @@ type program struct {
 	now     time.Time
 	store   *kv.Store
 	entries map[string]*plain
-	old     map[string][]kv.Version // former versions of keys
-	cursors map[string][]string     // by prefix, the cursors of pages
-	skip    map[string]string       // by cursor, the last key before it
+	old     map[string][]kv.Version // earlier versions of each key
+	cursors map[string][]string     // cursors of pages, by prefix
+	skip    map[string]string       // for each cursor, the last key of the page that returned the cursor
 }
 
-// plain is an entry of the map.
+// plain is an entry of the plain map.
 type plain struct {
 	value   string
 	expires int64
@@ -123,8 +124,8 @@ func runProgram(r *rapid.T, stores []*kv.Store) {
 	p.checkAll()
 }
 
-// parts make keys that sort in surprising ways, and keys that are prefixes of
-// others.
+// parts are the parts of keys. The keys sort in surprising ways, and some keys are prefixes of
+// other keys.
 var parts = []string{"-", ".", "0", "9", ":", "A", "Z", "_", "a", "z", "..", "__x__"}
 
 func (p *program) key(label string) string {
@@ -161,7 +162,8 @@ func (p *program) live(key string) *plain {
 	return e
 }
 
-// liveKeys are the keys of the map after the key after, in order.
+// liveKeys returns the keys of the map that have this prefix, are greater than the key after,
+// and have not expired, in order.
 func (p *program) liveKeys(prefix, after string) []string {
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(p.entries)) {
@@ -177,7 +179,9 @@ func (p *program) value() string {
 	return strings.Repeat(rapid.SampledFrom([]string{"x", "\x00", "ü", "\xff"}).Draw(p.T, "value"), size)[:size]
 }
 
-// expiry draws an expiry, and returns the instant that the entry gets.
+// expiry chooses an expiry at random. It returns the options of a Put that set it, and the
+// fields TTL and ExpiresAt of an Item that set it. expires is when the entry then expires, in
+// milliseconds since the Unix epoch, or 0 for no expiry.
 func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time, expires int64) {
 	d := time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(10*time.Minute)).Draw(p.T, "ttl"))
 	switch rapid.SampledFrom([]string{"none", "ttl", "at", "zero"}).Draw(p.T, "expiry") {
@@ -195,7 +199,8 @@ func (p *program) expiry() (opts []kv.PutOption, ttl time.Duration, at time.Time
 	return opts, ttl, at, p.now.Add(d + time.Millisecond - 1).UnixMilli()
 }
 
-// version draws a version for IfVersion, and returns the error that it must lead to.
+// The method version chooses a version for IfVersion, and returns the error that the call must
+// then return.
 func (p *program) version(key string) (kv.Version, error) {
 	switch rapid.SampledFrom([]string{"current", "current", "old", "another key's", "empty"}).Draw(p.T, "version") {
 	case "current":
@@ -259,7 +264,7 @@ func (p *program) wantError(op, key string, err, want error) {
 	}
 }
 
-// refused tests puts that must change nothing.
+// The method refused makes puts that must be refused.
 func (p *program) refused() {
 	key := p.key("key")
 	for _, bad := range []struct {
@@ -294,7 +299,7 @@ func (p *program) delete() {
 	}
 }
 
-// same compares an entry with the map.
+// The method same checks that the map has the entry e, which the store returned.
 func (p *program) same(op string, e kv.Entry, withValue bool) {
 	want := p.live(e.Key)
 	if want == nil {
@@ -458,8 +463,8 @@ func (p *program) scanPage() {
 	}
 }
 
-// jump moves the clock: mostly forward, sometimes a little back, and often to an
-// expiry or the moment before.
+// jump moves the clock: mostly forward, sometimes a little back. It often jumps to an
+// expiry, or to the millisecond before one.
 func (p *program) jump() {
 	var instants []int64
 	for _, key := range slices.Sorted(maps.Keys(p.entries)) {
@@ -481,7 +486,7 @@ func (p *program) jump() {
 	}
 }
 
-// checkAll compares everything at the end.
+// checkAll compares the whole store with the map.
 func (p *program) checkAll() {
 	var got []string
 	for e, err := range p.store.Scan(p.ctx, p.prefix) {

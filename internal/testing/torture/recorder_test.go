@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checking is the part of *testing.T that the checks of this package use.
+// checking has the methods of *testing.T that the checks of this package use.
 type checking interface {
 	Helper()
 	Context() context.Context
@@ -22,18 +22,17 @@ type checking interface {
 
 var _ rapid.TB = (*recorder)(nil)
 
-// recorder keeps what a check reports, for the tests that show that a check can
-// fail.
+// recorder records what a check reports. With it a test can show that the check can fail.
 type recorder struct {
 	ctx      context.Context
 	failures []string
 }
 
-// failuresOf runs a check and returns what it reports.
+// failuresOf makes a check and returns the failures that it reports.
 func failuresOf(ctx context.Context, check func(checking)) []string {
 	r := &recorder{ctx: ctx}
 	done := make(chan struct{})
-	go func() { // Fatal can end this goroutine
+	go func() { // because Fatal ends the goroutine
 		defer close(done)
 		check(r)
 	}()

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// shortSeed is the seed of the short runs of go test: always the same calls and
-// faults, so that only a change of the code changes the result. "make torture" tries
-// new ones.
+// shortSeed is the seed of the short runs of "go test". Their random choices of calls and faults
+// are the same each time, so two runs of the same code differ mainly in the timing of their calls.
+// "make torture" uses a new seed each time.
 const shortSeed = 1
 
-// seed is the seed of the whole test binary.
+// seed returns the seed of the whole test binary.
 var seed = sync.OnceValues(func() (uint64, error) {
 	switch text := os.Getenv("SKYKV_SEED"); {
 	case text != "":
@@ -24,9 +24,9 @@ var seed = sync.OnceValues(func() (uint64, error) {
 	return rand.Uint64() >> 32, nil
 })
 
-// Seed returns the seed of the run: SKYKV_SEED from the environment, to run the same
-// calls and faults again, or else a new one for a long run and always the same for a
-// short run. A failing test shows it.
+// Seed returns the seed of the run. SKYKV_SEED in the environment sets it, so that a run
+// can be repeated with the same calls and faults. Otherwise a long run has a new seed, and
+// a short run always the same. A test that fails prints the seed.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	s, err := seed()

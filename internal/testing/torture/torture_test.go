@@ -20,14 +20,14 @@ func TestMain(m *testing.M) {
 	if runChild() {
 		return
 	}
-	// Most of the time these tests wait, for an emulator, a pause or a deadline.
+	// These tests spend most of their time waiting for an emulator, a pause or a deadline.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	emulator.Main(reporting{m})
 }
 
-// reporting prints the table of a long run after the tests.
+// reporting prints a table after the tests of a long run.
 type reporting struct{ *testing.M }
 
 func (r reporting) Run() int {
@@ -36,10 +36,10 @@ func (r reporting) Run() int {
 	return code
 }
 
-// row is the result of a provider in tortureAll.
+// row is what tortureAll found for one provider.
 type row struct {
 	operations, faults, maybes, violations int
-	slowest                                time.Duration // of the checks
+	slowest                                time.Duration // the slowest check of a round
 }
 
 var table struct {
@@ -60,12 +60,12 @@ func printTable() {
 	w.Flush()
 }
 
-// long reports whether this is a run of "make torture": SKYKV_TORTURE is the number of calls
-// that each provider gets in TestTorture and TestGroups, and all other tests try all that they
-// can.
+// The function long reports whether this is a run of "make torture". SKYKV_TORTURE is then the
+// least number of calls that TestTorture and TestGroups make on each provider. The other tests
+// then run all of their cases, or run longer.
 func long() bool { return os.Getenv("SKYKV_TORTURE") != "" }
 
-// some returns the first n elements of a list, and all of them in a long run.
+// The function some returns the first n elements of a list, or in a long run all of them.
 func some[E any](list []E, n int) []E {
 	if long() {
 		return list
@@ -84,7 +84,7 @@ func tortureOperations(t *testing.T) int {
 	return n
 }
 
-// pictures returns the folder for pictures of failing histories.
+// pictures returns the folder for pictures of histories that violate the model.
 func pictures() string {
 	if dir := os.Getenv("SKYKV_PICTURES"); dir != "" {
 		return dir
@@ -92,8 +92,8 @@ func pictures() string {
 	return "testdata/failures"
 }
 
-// TestTorture: calls of concurrent clients, each for one key, are linearizable under faults,
-// except for the repeats that the contract allows and the model describes.
+// TestTorture checks that the calls of concurrent clients are linearizable for each key under
+// faults, apart from the repeats that the contract allows and the model describes.
 func TestTorture(t *testing.T) { tortureAll(t, "keys", Default) }
 
 // tortureAll makes the calls of a workload on every provider, under faults, and checks their

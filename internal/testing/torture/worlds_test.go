@@ -30,33 +30,37 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// world is a provider's service, real or emulated, with faults in front of it.
+// world is a provider with its service, real or simulated, and faults in front of the
+// service.
 type world struct {
 	name string
 
-	// Injector decides on the requests of stores; it lets all pass at first.
+	// Injector decides what happens to the requests of stores. At first it lets all requests pass.
 	*faults.Injector
 
-	// stores share their data; each has its own client where there is one.
+	// stores share their data. Each has a client of its own, if there are clients.
 	stores []*kv.Store
 
-	// direct shares the data, and has no faults.
+	// direct has the same data, without faults.
 	direct *kv.Store
 
-	// down and up begin and end an outage, where there is a network.
+	// The function down begins an outage, and the function up ends it. They are set if there is
+	// a network.
 	down func()
 	up   func() error
 
-	// place is where a store of another process finds the same data, also with faults.
+	// place says where a store in another process finds the same data. That store has
+	// faults, too.
 	place place
 
-	// round is set where the clients of a round are in several processes; faults returns
-	// the number of faults in the others.
+	// round, if set, runs a round whose clients are in several processes. faults is the
+	// number of faults in the other processes.
 	round  func(t *testing.T, workload Workload, round int) *History
 	faults int
 }
 
-// worlds make an empty world of each provider. They end with the test.
+// worlds has a function for each provider that makes an empty world. The world lasts until the
+// test ends.
 var worlds = []struct {
 	name string
 	make func(t testing.TB) *world
@@ -73,7 +77,7 @@ func inAllWorlds(t *testing.T, test func(t *testing.T, w *world)) {
 	inWorlds(t, func(string) bool { return true }, test)
 }
 
-// inCloudWorlds leaves out the worlds that have no network.
+// inCloudWorlds is like inAllWorlds, without the providers that have no network.
 func inCloudWorlds(t *testing.T, test func(t *testing.T, w *world)) {
 	inWorlds(t, func(name string) bool { return name != "mem" && name != "file" }, test)
 }
@@ -90,12 +94,12 @@ func inWorlds(t *testing.T, wanted func(name string) bool, test func(t *testing.
 	}
 }
 
-// clients is the number of stores of a world.
+// clients is how many stores with faults most worlds have.
 const clients = 3
 
 func memWorld(t testing.TB) *world { return brokenWorld(t, nil, nil) }
 
-// brokenWorld is memkv with a bug above or below the network.
+// brokenWorld returns a world of memkv with bugs above and below the network.
 func brokenWorld(t testing.TB, above, below func(kv.Driver) kv.Driver) *world {
 	w := &world{name: "mem", Injector: new(faults.Injector), direct: memkv.New()}
 	chain := []func(kv.Driver) kv.Driver{faults.Driver(w.Injector, attempts)}
@@ -130,8 +134,9 @@ func fileWorld(t testing.TB) *world {
 	return w.closing(t)
 }
 
-// The SDKs wait between attempts as a service in use needs it. Here a run would do
-// nothing else, so the waits are short. The numbers of attempts are those of the SDKs.
+// The clients of DynamoDB, Azure Tables and the simulated network make four attempts. (firestorekv
+// itself makes the attempts at Firestore's requests.) The SDKs' default pauses between attempts are
+// longer, to spare a real service. With the default pauses, a run would do little but wait.
 const (
 	attempts    = 4
 	shortPause  = 2 * time.Millisecond
@@ -146,7 +151,7 @@ func dynamoClient(endpoint string) *dynamodb.Client {
 		HTTPClient:   &http.Client{Transport: faults.Transport(nil)},
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.MaxBackoff = attempts, longestWait
-			o.RateLimiter = ratelimit.None // it would stop all retries for some time
+			o.RateLimiter = ratelimit.None // a limiter would stop all retries for some time
 		}),
 	})
 }
@@ -204,7 +209,7 @@ func aztablesWorld(t testing.TB) *world {
 	return w.at(t, place{w.name, proxy.URL, table}, endpoint)
 }
 
-// owner makes the emulator accept requests as an administrator's.
+// owner makes the emulator treat requests as an administrator's.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
@@ -233,8 +238,8 @@ func firestoreWorld(t testing.TB) *world {
 	return w.at(t, place{w.name, proxy.Addr, "torture-" + rand.Text()}, addr)
 }
 
-// at opens the stores of a world: those with faults at p, the direct one at the endpoint
-// of the service.
+// The method at opens the stores of a world. Those with faults use the proxy at the place p. The
+// store direct uses the service itself, which is at the URL endpoint.
 func (w *world) at(t testing.TB, p place, endpoint string) *world {
 	w.place = p
 	open := func(p place) *kv.Store {

@@ -1,10 +1,10 @@
-// Command platforms checks that the packages of a module and their tests compile
-// for other platforms:
+// Command platforms checks that the packages of a module, and their tests, compile for
+// other platforms:
 //
 //	go run ./platforms DIR GOOS/GOARCH…
 //
-// It checks types, and generates no code. Go vet would compile every dependency for
-// each platform first, which takes minutes with a cold cache.
+// It checks types, and generates no code. "go vet" would first compile every dependency for
+// each platform, which takes minutes when the build cache is empty.
 package main
 
 import (
@@ -40,8 +40,8 @@ func main() {
 	}
 }
 
-// check returns the errors that keep the packages of the module in dir, or their
-// tests, from compiling for platform.
+// check returns the errors that prevent the packages of the module in dir, or their tests,
+// from compiling for the platform.
 func check(dir, platform string) (problems []string, err error) {
 	goos, goarch, ok := strings.Cut(platform, "/")
 	if !ok {
@@ -71,7 +71,8 @@ func check(dir, platform string) (problems []string, err error) {
 	packages.Visit(roots, nil, func(p *packages.Package) {
 		own := p.Module != nil && p.Module.Main && !strings.HasSuffix(p.ID, ".test")
 		for _, problem := range p.Errors {
-			// Dependencies without bodies have type errors, such as unused imports.
+			// Type errors of dependencies are ignored: without function bodies they have
+			// some, such as unused imports.
 			if text := problem.Error(); (own || problem.Kind != packages.TypeError) && !reported[text] {
 				reported[text] = true
 				problems = append(problems, text)
@@ -81,7 +82,7 @@ func check(dir, platform string) (problems []string, err error) {
 	return problems, nil
 }
 
-// dropBodies removes the bodies of functions, which take most of the time to check.
+// dropBodies removes the bodies of functions, because checking them takes most of the time.
 func dropBodies(file *ast.File) {
 	for _, decl := range file.Decls {
 		if f, ok := decl.(*ast.FuncDecl); ok {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The rule: an error of code or tests on one platform is found for that
-// platform only.
+// The rule: check finds an error in code or tests for one platform, and does not report it
+// for the others.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for platform, want := range map[string][]string{

@@ -8,7 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// counter counts the requests of a store's reads.
+// counter counts the requests that the reads of a store send to the service.
 type counter struct{ requests atomic.Int64 }
 
 func (c *counter) read() int { return int(c.requests.Load()) }

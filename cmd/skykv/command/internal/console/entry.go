@@ -18,7 +18,7 @@ type entry struct {
 	Key, Version string
 	Size         int
 	Expires      time.Time
-	As           string // one of the ways
+	As           string // the name of the selected way
 	Ways         []way
 	Value        string
 	Error        string
@@ -30,7 +30,8 @@ type way struct {
 	Selected   bool
 }
 
-// show fills in the entry, in the requested way or the best one.
+// show fills in e. It shows the value in the requested way if that is possible, and
+// otherwise in the way that suits the value best.
 func (e *entry) show(found kv.Entry, as, link string) {
 	e.Version, e.Size, e.Expires = found.Version.String(), len(found.Value), found.ExpiresAt
 	values := map[string]string{"hex": hex.Dump(found.Value)}
@@ -57,7 +58,7 @@ func (e *entry) show(found kv.Entry, as, link string) {
 	}
 }
 
-// isBinary reports whether a text with this character is probably binary.
+// isBinary reports whether a value with this character is probably not text.
 func isBinary(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' }
 
 // visible escapes characters that hide text or change its direction.

@@ -1,12 +1,12 @@
-// Package entryline is the text form of entries: one JSON object a line.
+// Package entryline reads and writes the text form of entries: one JSON object a line.
 //
 //	{"key":"user:42","value":"Ann","expiresAt":"2027-01-31T12:00:00.125Z"}
 //	{"key":"picture:1","base64":"iVBORw0KGgo="}
 //
 // A value that is valid UTF-8 is in "value", any other in "base64". Both are missing if
 // only keys were requested. Entries that do not expire have no "expiresAt". A "version" is
-// written on request, and ignored by readers. Every field is a string, and each name
-// appears at most once, in this spelling.
+// written on request, and readers ignore it. Every field is a string. Each name appears at
+// most once, in this spelling.
 package entryline
 
 import (
@@ -46,7 +46,7 @@ func NewEncoder(w io.Writer, versions bool) *Encoder {
 	return &Encoder{enc, versions}
 }
 
-// Encode writes one line. A nil Value was not requested.
+// Encode writes one line. A nil Value means that only the key was requested.
 func (e *Encoder) Encode(entry kv.Entry) error {
 	l := line{Key: entry.Key}
 	switch {
@@ -66,30 +66,33 @@ func (e *Encoder) Encode(entry kv.Entry) error {
 	return e.json.Encode(l)
 }
 
-// maxLine is several times the length of the longest value of any store in its longest
-// form, with six characters a byte.
+// maxLine is several times the length of the longest possible line: a value of
+// kv.MaxLargeValueLen bytes takes at most six characters a byte.
 const maxLine = 8 << 20
 
-// byteOrderMark is at the start of files of some editors.
+// byteOrderMark is a character that some editors write at the beginning of files.
 var byteOrderMark = []byte("\ufeff")
 
-// Decoder reads lines. Its errors name the wrong line and quote nothing of it.
+// Decoder reads lines. Its errors give the number of the wrong line. They may quote a key
+// or the name of a field, but never a value.
 type Decoder struct {
 	r      *bufio.Reader
 	line   int64
 	offset int64
 }
 
-// NewDecoder returns a decoder of text that begins at offset, after line.
+// NewDecoder returns a decoder. If r begins inside a file, offset and line are the numbers
+// of bytes and lines before that place.
 func NewDecoder(r io.Reader, offset, line int64) *Decoder {
 	return &Decoder{bufio.NewReaderSize(r, maxLine), line, offset}
 }
 
-// Position returns the number of bytes and lines read so far.
+// Position returns the numbers of bytes and lines read so far. They include the bytes and lines
+// before r, as given to NewDecoder.
 func (d *Decoder) Position() (offset, line int64) { return d.offset, d.line }
 
 // Decode reads the next entry, and skips blank lines. At the end it returns io.EOF. It does
-// not check the length of the value: that is for the store.
+// not check the length of the value, because stores have different limits.
 func (d *Decoder) Decode() (kv.Entry, error) {
 	for {
 		text, err := d.r.ReadSlice('\n')
@@ -120,10 +123,10 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	}
 	var object json.RawMessage
 	dec := json.NewDecoder(bytes.NewReader(text))
-	if dec.Decode(&object) != nil || object[0] != '{' { // encoding/json's errors quote the text
+	if dec.Decode(&object) != nil || object[0] != '{' { // the error of Decode is dropped, because it quotes the text
 		return kv.Entry{}, d.errorf("is not a complete JSON object of an entry")
 	}
-	if _, err := dec.Token(); err != io.EOF { // Decoder.More treats a } as the end
+	if _, err := dec.Token(); err != io.EOF { // not dec.More, which reports the end before a stray }
 		return kv.Entry{}, d.errorf("has text after the JSON object")
 	}
 	fields, err := d.fields(object)
@@ -138,8 +141,8 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	case value != nil && base64Value != nil:
 		return kv.Entry{}, d.errorf("has both a \"value\" and a \"base64\"")
 	case value != nil:
-		// Half of a surrogate pair became a replacement character without an error. Then
-		// there are more of them than in the text.
+		// encoding/json turns half of a surrogate pair into a replacement character,
+		// without an error. The value then has more replacement characters than the line.
 		if n := strings.Count(*value, "\ufffd"); n > 0 && n > replacements(text) {
 			return kv.Entry{}, d.errorf("has a value that is not valid text; such a value belongs in \"base64\"")
 		}
@@ -167,12 +170,12 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	return entry, nil
 }
 
-// known are the names of the fields. Each field is a string.
+// known lists the names of the fields. Each field is a string.
 var known = []string{"key", "value", "base64", "expiresAt", "version"}
 
 // fields returns the fields of an object that is valid JSON. A null field counts as absent.
-// [json.Unmarshal] would ignore the case of names, and would use the last of several equal
-// names.
+// [json.Unmarshal] is not strict enough: it ignores the case of names, and if a name occurs
+// several times, it uses the last one.
 func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 	dec := json.NewDecoder(bytes.NewReader(object))
 	_, _ = dec.Token() // the opening brace
@@ -205,8 +208,8 @@ func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 	return fields, nil
 }
 
-// replacements counts the replacement characters in a line of JSON, written directly or
-// escaped. In \\ufffd the backslash is escaped.
+// replacements counts the replacement characters in a line of JSON, whether written
+// directly or as \ufffd. It does not count \\ufffd, which is an escaped backslash and text.
 func replacements(text []byte) int {
 	escapes := bytes.ToLower(bytes.ReplaceAll(text, []byte(`\\`), nil))
 	return bytes.Count(text, []byte("\ufffd")) + bytes.Count(escapes, []byte(`\ufffd`))

@@ -85,7 +85,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// The rule: a written replacement character is text like any other.
+// The rule: a replacement character in the line is text like any other character.
 func TestReplacementCharacters(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -102,7 +102,8 @@ func TestReplacementCharacters(t *testing.T) {
 	}
 }
 
-// The rule: a byte order mark at the beginning of the text is skipped, and counted.
+// The rule: Decode skips a byte order mark at the beginning of the text. Position counts the
+// bytes of the mark.
 func TestByteOrderMark(t *testing.T) {
 	t.Parallel()
 	const text = "\ufeff{\"key\":\"a\",\"value\":\"1\",\"version\":null}\n{\"key\":\"b\",\"value\":\"2\"}\n"

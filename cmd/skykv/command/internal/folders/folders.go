@@ -9,14 +9,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// long is the number of keys of a folder after which List skips the rest by a new scan.
-// That costs a request for each shard; a page of a service has about as many keys.
+// long is the number of a folder's keys that List reads before it skips the rest with a new
+// scan. A service returns about this many keys in one page, so an earlier skip would save
+// little. A new scan costs a request for each shard.
 const long = 1000
 
-// List yields the entries under a prefix after a key, which may be empty, in order of the
-// keys. An entry whose key has no delimiter after the prefix comes alone, without its
-// value. All entries that share the part up to the delimiter come as one folder. Errors are
-// as in a scan. To continue after a folder, use [Last].
+// List lists the keys that begin with prefix, in order. If after is not empty, the list begins
+// after that key. A key without a delimiter after the prefix is yielded as an entry without its
+// value. All keys that are equal up to their first delimiter after the prefix are yielded as one
+// folder. List yields the same errors as [kv.Store.Scan]. To continue after a folder, use [Last].
 func List(ctx context.Context, store *kv.Store, prefix, delimiter, after string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
 		for again := true; again; {
@@ -48,10 +49,10 @@ func List(ctx context.Context, store *kv.Store, prefix, delimiter, after string)
 	}
 }
 
-// Is reports whether an entry that List yielded is a folder.
+// Is reports whether an entry that List yielded without an error is a folder.
 func Is(entry kv.Entry) bool { return entry.Version.IsZero() }
 
-// Last returns a key that no key of a folder comes after.
+// Last returns a key that comes after all other keys of a folder.
 func Last(store *kv.Store, folder string) string {
 	return folder + strings.Repeat("z", store.Info().MaxKeyLen-len(folder))
 }

@@ -28,8 +28,8 @@ func (d countingDriver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[
 	}
 }
 
-// The rule: the keys under a prefix are listed once and in order, keys with the delimiter
-// as one folder. The rest of a long folder is skipped.
+// The rule: the keys under a prefix are listed once and in order. Keys with the delimiter
+// are listed as folders. The rest of a long folder is not read.
 func TestList(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
@@ -49,7 +49,7 @@ func TestList(t *testing.T) {
 		{"", ":", []string{"a", "big:/", "user", "user:/", "z:/", strings.Repeat("z", kv.MaxKeyLen)}},
 		{"user:", ":", []string{"user:1:/", "user:2", "user::/"}},
 		{"user", ":", []string{"user", "user:/"}},
-		{"user", "::", []string{"user", "user:1:a", "user:1:b", "user:2", "user::/"}}, // the bytes of digits come before the colon's
+		{"user", "::", []string{"user", "user:1:a", "user:1:b", "user:2", "user::/"}}, // digits sort before the colon
 		{"nothing", ":", nil},
 	} {
 		read = 0

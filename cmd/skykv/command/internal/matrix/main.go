@@ -1,10 +1,11 @@
-// Matrix writes the generated parts of docs/contract.md: the rules of the suite and the
-// matrix of providers, for which it runs skykv conformance on every kind of store. The
+// Matrix writes the generated parts of docs/contract.md: the rules of the suite, and the
+// matrix of providers. For the matrix it runs skykv conformance on every kind of store. The
 // stores of the services are on the emulators that skykv dev starts. The runs take two
-// minutes. In the module's folder:
+// minutes. "make rules" writes only the rules, and does not run the suite. In the module's
+// folder, run:
 //
 //	make matrix
-//	make rules  # no runs
+//	make rules
 package main
 
 import (
@@ -48,7 +49,7 @@ func run(ctx context.Context, onlyRules bool) error {
 		return err
 	}
 	if !onlyRules {
-		if _, err := report.MatrixSection.Find(text); err != nil { // before minutes of work
+		if _, err := report.MatrixSection.Find(text); err != nil { // before the runs, so that an error here does not come after minutes of work
 			return err
 		}
 		runs, err := runAll(ctx)
@@ -90,7 +91,7 @@ func runAll(ctx context.Context) (runs []*report.Run, err error) {
 		return nil, fmt.Errorf("skykv dev: %w", err)
 	}
 
-	// The reference platform's layout is in a table or project of its own.
+	// A store with the layout of the Alien platform needs a separate table or project.
 	shared := make(map[string]string)
 	for service, name := range map[string]string{"dynamodb": "-alien", "firestore": "-alien", "aztables": "alien"} {
 		u, err := url.Parse(emulators[service].URL)

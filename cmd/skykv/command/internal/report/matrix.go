@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Matrix returns the results of runs as Markdown, with a column for each run: a
-// table of all cases, and a folded table with a row for each group.
+// Matrix returns the results of runs as Markdown: a table with one row for all cases, and a
+// folded table with a row for each group. Both have a column for each run.
 func Matrix(runs []*Run) string {
 	var b strings.Builder
 	row := func(name string, cell func(*Run) string) {

@@ -59,8 +59,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The rule: docs/contract.md has the suite's rules and cases, and a column for every
-// kind of store.
+// The rule: docs/contract.md has the suite's rules, the number of cases in each group, and a
+// column for every kind of store.
 func TestContractIsCurrent(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../../../docs/contract.md")
@@ -83,7 +83,8 @@ func TestContractIsCurrent(t *testing.T) {
 		}
 		runs = append(runs, run)
 	}
-	// make matrix finds how many cases passed, and how many were left out.
+	// Only a run of make matrix knows how many cases passed, and how many were left out. So
+	// sizes removes these numbers from both texts, and keeps the totals.
 	counts := regexp.MustCompile(`\d+ of (\d+)(?:, (\d+) left out)?`)
 	sizes := func(matrix string) string {
 		return counts.ReplaceAllStringFunc(matrix, func(text string) string {

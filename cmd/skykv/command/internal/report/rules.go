@@ -8,8 +8,9 @@ import (
 	"github.com/skykv/skykv/conformance"
 )
 
-// Rules returns the rules of cases as Markdown: a heading for each group, and below it
-// each rule once, with the case that checks it, or the number of the cases and the first.
+// Rules returns the rules of cases as Markdown: a heading for each group, and each rule of the
+// group once. After a rule comes the name of the case that checks it. If several cases check the
+// rule, their number and the name of the first one come after it.
 func Rules(cases []conformance.Case) string {
 	var groups, rules []string // in the order of the cases
 	checks := make(map[string][]string)
@@ -42,7 +43,7 @@ func Rules(cases []conformance.Case) string {
 	return b.String()
 }
 
-// general returns a rule without the situation of its case.
+// general returns a rule without the sentence about its case, which begins with "Here".
 func general(rule string) string {
 	rule, _, _ = strings.Cut(rule, " Here ")
 	return rule

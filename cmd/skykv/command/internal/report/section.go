@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Section is the part of a page between two lines. A program writes it.
+// Section is the part of a page that a program writes, between two fixed lines.
 type Section struct{ begin, end string }
 
 // The sections of docs/contract.md.

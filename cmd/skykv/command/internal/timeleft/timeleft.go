@@ -1,4 +1,4 @@
-// Package timeleft says how long an entry lives on, in words.
+// Package timeleft says in words when an entry will expire.
 package timeleft
 
 import (
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// String says how much time is left, in the two largest units: "29 min 3 s left".
+// String says how much time is left, in at most two units: "29 min 3 s left".
 func String(left time.Duration) string {
 	switch {
 	case left <= 0:

@@ -11,7 +11,8 @@ import (
 	"path/filepath"
 )
 
-// Job identifies the transfer of a checkpoint: another job cannot continue from it.
+// Job identifies the transfer that a checkpoint belongs to. A transfer with a different Job
+// cannot continue from the checkpoint.
 type Job struct {
 	Command     string `json:"command"`
 	From        string `json:"from"`
@@ -25,7 +26,7 @@ type Job struct {
 // checkpointFormat is the version of the file's format.
 const checkpointFormat = 1
 
-// checkpoint is the file's content. Sum is the checksum of Body, byte by byte.
+// checkpoint is the file's content. Sum is the CRC-32 of the bytes of Body.
 type checkpoint struct {
 	Format int             `json:"format"`
 	Sum    uint32          `json:"sum"`
@@ -37,9 +38,9 @@ type checkpointBody struct {
 	State State `json:"state"`
 }
 
-// ReadCheckpoint reads the state of job at path. Without a file it returns the zero
-// State and false. If the file is damaged, a link, or of another format or job, it
-// returns an error that says so.
+// ReadCheckpoint reads the state of job from the file at path. If there is no file, it
+// returns the zero State and false. It returns an error if the file is damaged or a link,
+// or has a different format, or belongs to a different job.
 func ReadCheckpoint(path string, job Job) (State, bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,12 +88,12 @@ func damagedCheckpoint(path string) error {
 	return fmt.Errorf("the checkpoint %s is damaged or not a checkpoint; if it is one, delete it to start over", path)
 }
 
-// NextCheckpoint returns the name of the file that will replace the one at path. It
-// is always the same, so killed runs leave at most one file.
+// NextCheckpoint returns the name of the file that WriteCheckpoint writes and then renames
+// to path. The name is always the same, so killed runs leave at most one such file.
 func NextCheckpoint(path string) string { return path + ".new" }
 
-// WriteCheckpoint replaces the file at path in one step: whatever happens
-// meanwhile, it has the old state or the new one. The mode of the file stays.
+// WriteCheckpoint replaces the file at path in one step: after any interruption, the file
+// has either the old state or the new one. The new file has the mode of the old one.
 func WriteCheckpoint(path string, job Job, state State) (err error) {
 	defer func() {
 		if err != nil {
@@ -124,15 +125,15 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 		err = os.Rename(next, path)
 	}
 	if err != nil {
-		_ = os.Remove(next) // the first error matters
+		_ = os.Remove(next) // its error matters less than err
 		return err
 	}
 	SyncFolder(path)
 	return nil
 }
 
-// createNext creates the file at next. It replaces a file only if a killed run left
-// it: then it is empty, or begins like a checkpoint.
+// createNext creates the file at the path next. It replaces an existing file only if that file
+// is empty or begins like a checkpoint. A killed run leaves such files.
 func createNext(next string) (*os.File, error) {
 	create := func() (*os.File, error) { return os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) }
 	f, err := create()
@@ -154,9 +155,9 @@ func createNext(next string) (*os.File, error) {
 	return create()
 }
 
-// SyncFolder makes the creation, renaming or removal of path durable, if the system
-// supports that. If not, an older state may come back after a power cut, which is
-// safe to continue from.
+// SyncFolder makes the creation, renaming or removal of the file at path durable, if the
+// system supports that. If it does not, a power cut may bring back an older state. To continue
+// from an older state does no harm.
 func SyncFolder(path string) {
 	if folder, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = folder.Sync()

@@ -13,7 +13,7 @@ import (
 // Difference is a difference of two stores in one key.
 type Difference struct {
 	Key  string `json:"key"`
-	Kind string `json:"kind"` // one of the kinds below
+	Kind string `json:"kind"` // one of the following constants
 }
 
 // The kinds of differences.
@@ -22,12 +22,13 @@ const (
 	Extra      = "extra"      // in the second store only
 	Value      = "value"      // the values differ
 	Expiry     = "expiry"     // the values are equal, the expiries are not
-	Unreadable = "unreadable" // the entry could not be read in one of them
+	Unreadable = "unreadable" // the entry could not be read from one of the stores
 )
 
-// Compare calls differ for every key under prefix in which the stores differ, in
-// order, and progress with the number of keys read. Entries that expire
-// meanwhile are not differences.
+// Compare compares the entries of two stores whose keys begin with prefix. It calls the
+// function differ for each difference, in the order of the keys, and the function progress
+// with the number of keys read so far. An entry that is in one store only is not a difference if
+// it has expired. Compare returns the number of keys that it read.
 func Compare(ctx context.Context, first, second *kv.Store, prefix string, differ func(Difference) error, progress func(int64)) (keys int64, err error) {
 	nextA, stopA := iter.Pull2(first.Scan(ctx, prefix))
 	defer stopA()
@@ -82,7 +83,7 @@ func Compare(ctx context.Context, first, second *kv.Store, prefix string, differ
 type side struct {
 	kv.Entry
 	ok  bool  // there is an entry, or the scan ended with an error
-	bad bool  // it cannot be read
+	bad bool  // the entry cannot be read
 	end error // why the scan ended early
 }
 
@@ -95,8 +96,8 @@ func pull(next func() (kv.Entry, error, bool)) side {
 	return s
 }
 
-// gone reports whether the entry may be missing in the other store because it
-// has expired.
+// gone reports whether the entry has expired by now. The other store may no longer have an
+// expired entry.
 func (s side) gone() bool {
 	return !s.ExpiresAt.IsZero() && s.ExpiresAt.UnixMilli() <= time.Now().UnixMilli()
 }

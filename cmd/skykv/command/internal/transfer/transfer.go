@@ -1,6 +1,6 @@
-// Package transfer moves entries from a source to a sink: in batches, several at
-// once, with their exact expiries. After any interruption it can continue from the
-// state that it last saved.
+// Package transfer copies entries with their exact expiries from a source to a sink. If the
+// sink allows it, several batches are written at once. After any interruption, a transfer can
+// continue from the state that was last saved. The package also compares stores.
 package transfer
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Position says how far a source was read: the last key of a store, or the bytes and
-// lines read of a file.
+// Position says how far a source was read: up to a key of a store, or up to an offset and
+// line of a file.
 type Position struct {
 	Key    string `json:"key,omitempty"`
 	Offset int64  `json:"offset,omitempty"`
@@ -27,19 +27,19 @@ type Record struct {
 	Next Position
 }
 
-// Source yields the entries after a position, and ends soon after ctx ends. As in
-// [kv.Store.Scan], an error with a Key is about that entry alone, and any other error
-// ends the source.
+// Source yields the entries after a position, and ends soon after ctx ends. As with
+// [kv.Store.Scan], an error that comes with a Key is about that entry alone. Any other
+// error ends the source.
 type Source func(ctx context.Context, from Position) iter.Seq2[Record, error]
 
-// Counts has the numbers of entries by result.
+// Counts holds the numbers of entries by result.
 type Counts struct {
 	Written int64 `json:"written"`
 	Skipped int64 `json:"skipped"` // the sink had them already
 	Expired int64 `json:"expired"` // expired between reading and writing
 	Failed  int64 `json:"failed"`  // could not be read
 
-	Refused int64 `json:"refused"` // by the sink, which cannot hold them
+	Refused int64 `json:"refused"` // the sink cannot hold them
 }
 
 // Done is the number of entries that were handled.
@@ -55,13 +55,14 @@ func (c *Counts) add(d Counts) {
 
 // Sink takes entries.
 type Sink interface {
-	// Takes returns why the sink cannot hold an entry, which is too large or under a reserved
-	// key, or nil. Such an entry is not written.
+	// Takes returns nil if the sink can hold the entry. Otherwise its error says why not: the
+	// key is too long or reserved, or the value is too large. Run does not write an entry that
+	// the sink cannot hold.
 	Takes(entry kv.Entry) error
 
-	// Write writes a batch of entries with distinct keys. After an error, any of them
-	// may have been written; writing them again must do no harm. For a sink of lines,
-	// the mark is the end of the batch.
+	// Write writes a batch of entries with distinct keys. After an error, any of these
+	// entries may have been written. Writing them again must do no harm. If the sink writes
+	// lines, mark is the end of the batch in the output.
 	Write(ctx context.Context, entries []kv.Entry) (done Counts, mark Mark, err error)
 
 	// Sync makes all written entries durable.
@@ -71,29 +72,32 @@ type Sink interface {
 	Parallel() int
 }
 
-// State is the progress of a transfer: everything up to Position is durable.
+// State is the progress of a transfer. In a saved State, everything up to Position is
+// durable.
 type State struct {
 	Position Position `json:"position"`
 	Counts   Counts   `json:"counts"`
 	Mark     Mark     `json:"mark,omitzero"`
 }
 
-// Config describes a transfer. Run calls all functions in its own goroutine.
+// Config describes a transfer. Run calls Save, Progress and Failed from its own goroutine.
 type Config struct {
 	Source Source
 	Sink   Sink
 	From   State // where to continue, the zero State for a new transfer
 
-	// Save, when set, is called with the sink synced, after the first batch, every
-	// SaveEvery, and at the end, also after an error.
+	// Save, if not nil, saves the state. Run calls it after the first batch, then after a batch
+	// whenever SaveEvery has passed since the last call, and at the end, even after an error of
+	// the source or the sink. Before each call Run syncs the sink. If no batch has been handled,
+	// Run does not call Save.
 	Save      func(State) error
 	SaveEvery time.Duration
 
-	Progress func(State)                 // when set, called after every batch
+	Progress func(State)                 // if not nil, called after every batch
 	Failed   func(key string, err error) // called for every entry that cannot be read, or that the sink cannot hold
 }
 
-// A batch has at most this many entries and about that many bytes.
+// A batch has at most batchEntries entries and about batchBytes bytes.
 const (
 	batchEntries = 500
 	batchBytes   = 1 << 20
@@ -112,11 +116,12 @@ type batch struct {
 	err    error
 }
 
-// len is the number of entries of the batch.
+// len returns the number of entries of the batch, including those that will not be written.
 func (b *batch) len() int { return len(b.entries) + len(b.failed) + len(b.refused) }
 
-// Run transfers all entries. It returns its progress, and the cause of ctx's end if
-// that ended it, or else the first error of the source or the sink.
+// Run transfers all entries that can be read and that the sink can hold. It returns its progress.
+// If Run stops because ctx ended, the error wraps context.Cause(ctx). Otherwise it wraps the first
+// error of the source, the sink or Save. If Save fails at the end, the error wraps that error too.
 func Run(ctx context.Context, c Config) (State, error) {
 	state := c.From
 	var saved time.Time
@@ -135,8 +140,8 @@ func Run(ctx context.Context, c Config) (State, error) {
 	defer workers.Wait()
 	defer cancel()
 
-	// Any free worker gets the next batch. This goroutine gets the batches in order,
-	// so the state only moves over complete batches without a gap.
+	// Any free worker gets the next batch. This goroutine receives the batches in order
+	// and waits for each, so the state never skips a batch that is not complete.
 	parallel := c.Sink.Parallel()
 	queue, ordered := make(chan *batch), make(chan *batch, 2*parallel)
 	for range parallel {
@@ -215,12 +220,13 @@ func Run(ctx context.Context, c Config) (State, error) {
 	return state, errors.Join(readErr, save())
 }
 
-// read makes batches of the entries that takes permits, and passes them to send until
-// that returns false. No key is in two running batches, because the later entry must
-// win.
+// read reads the source and passes batches of its entries to the function send, until send
+// returns false. A batch also names the entries that could not be read, and the entries that
+// the sink refuses. Running batches have no key in common, because batches may end in any
+// order, and the later of two entries with one key must win.
 func read(ctx context.Context, source Source, takes func(kv.Entry) error, from Position, send func(*batch) bool) error {
 	underWay := make(map[string]*batch)
-	var sent []*batch // batches whose keys are in underWay, in order
+	var sent []*batch // batches whose keys are in underWay, the oldest first
 	current := &batch{done: make(chan struct{})}
 	flush := func() bool {
 		if current.len() == 0 {
@@ -239,7 +245,7 @@ func read(ctx context.Context, source Source, takes func(kv.Entry) error, from P
 	for rec, err := range source(ctx, from) {
 		switch {
 		case err != nil && rec.Key == "":
-			flush() // the entries before it are good
+			flush() // the entries before the error can be written
 			return err
 		case err != nil:
 			if current.failed == nil {
