@@ -11,8 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// atomicRule returns a case for stores that write several keys at once. On any other store
-// the case checks that AtomicWrite returns ErrUnsupported.
+// atomicRule returns a case for stores with AtomicWrite. On any other store the case checks
+// that AtomicWrite returns ErrUnsupported.
 func atomicRule(name, words string, run func(t *trial)) testCase {
 	c := rule(name, words+" A store without MaxAtomicWrites returns ErrUnsupported instead.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
@@ -31,7 +31,7 @@ func atomicRule(name, words string, run func(t *trial)) testCase {
 	return c
 }
 
-// atomic carries out operations that must succeed.
+// atomic makes an AtomicWrite that must succeed.
 func (t *trial) atomic(ops ...kv.Op) []kv.Version {
 	versions, err := t.AtomicWrite(t.ctx, ops...)
 	if err != nil {
@@ -43,7 +43,8 @@ func (t *trial) atomic(ops ...kv.Op) []kv.Version {
 	return versions
 }
 
-// wantConditions checks that an error has the keys whose conditions failed.
+// wantConditions checks that err is ErrConditionFailed and names exactly these keys, in any
+// order. The caller must pass keys in order.
 func (t *trial) wantConditions(err error, keys ...string) {
 	t.wantError("AtomicWrite", err, kv.ErrConditionFailed)
 	if e, ok := errors.AsType[*kv.Error](err); ok && !slices.Equal(slices.Sorted(slices.Values(e.Keys)), keys) {
@@ -51,8 +52,9 @@ func (t *trial) wantConditions(err error, keys ...string) {
 	}
 }
 
-// atomicIf carries out operations on "key" and "key::a". If holds is false, the condition on
-// "key" must fail, and nothing may be written.
+// atomicIf makes an AtomicWrite of "key" and "key::a". If holds is true, the AtomicWrite must
+// succeed. Otherwise it must fail because of the condition on "key", and write nothing. The
+// argument was describes the situation of "key" before the call.
 func (t *trial) atomicIf(holds bool, was situation, ops ...kv.Op) (versions []kv.Version, held bool) {
 	if holds {
 		return t.atomic(ops...), true
@@ -69,7 +71,7 @@ func atomicCases() []testCase {
 	for _, s := range states {
 		cases = append(cases,
 			atomicRule("atomic/if-version/"+s.name,
-				"AtomicWrite with IfVersion for one of its keys writes all of them only if that entry is still in the state that the version names, and otherwise returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
+				"AtomicWrite with IfVersion for one of its keys writes all of them only if that entry is still in the state that the version names. Otherwise it returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					v, was := t.prepare(s)
 					versions, held := t.atomicIf(s.current, was, kv.PutOp("key::a", []byte("a")), kv.PutOp("key", []byte("new"), kv.IfVersion(v)))
@@ -80,7 +82,7 @@ func atomicCases() []testCase {
 					t.wantLive("key::a", want{"a", versions[0], time.Time{}})
 				}),
 			atomicRule("atomic/if-not-exists/"+s.name,
-				"AtomicWrite with IfNotExists for one of its keys writes all of them only if that key is absent or expired, and otherwise returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
+				"AtomicWrite with IfNotExists for one of its keys writes all of them only if that key is absent or expired. Otherwise it returns ErrConditionFailed with the key and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					versions, held := t.atomicIf(!s.live, was, kv.PutOp("key", []byte("new"), kv.IfNotExists(), kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
@@ -91,7 +93,7 @@ func atomicCases() []testCase {
 					t.wantLive("key::a", want{"a", versions[1], time.Time{}})
 				}),
 			atomicRule("atomic/touch/"+s.name,
-				"A TouchOp sets the expiry and keeps the value. Without an entry it fails like a condition. Here the key "+s.words+".",
+				"A TouchOp sets the expiry and keeps the value. If there is no entry, it fails like a condition that does not hold. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					versions, held := t.atomicIf(s.live, was, kv.TouchOp("key", kv.TTL(time.Hour)), kv.PutOp("key::a", []byte("a")))
@@ -114,7 +116,7 @@ func atomicCases() []testCase {
 					t.put("key", "new", kv.IfNotExists())
 				}),
 			atomicRule("atomic/check-version/"+s.name,
-				"With a CheckOp with IfVersion the other operations succeed only if its entry is in that state. It keeps the entry's value and expiry. Here the key "+s.words+".",
+				"If an AtomicWrite has a CheckOp with IfVersion, it succeeds only if the entry is still in the state that the version names. The entry keeps its value and expiry. Here the key "+s.words+".",
 				func(t *trial) {
 					v, was := t.prepare(s)
 					_, held := t.atomicIf(s.current, was, kv.CheckOp("key", kv.IfVersion(v)), kv.PutOp("key::a", []byte("a")))
@@ -125,7 +127,7 @@ func atomicCases() []testCase {
 					t.wantValue("key::a", "a")
 				}),
 			atomicRule("atomic/check-absent/"+s.name,
-				"With a CheckOp with IfNotExists the other operations succeed only if its key is absent or expired. The key stays so. Here the key "+s.words+".",
+				"If an AtomicWrite has a CheckOp with IfNotExists, it succeeds only if the key is absent or expired, and the key remains so. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					_, held := t.atomicIf(!s.live, was, kv.CheckOp("key", kv.IfNotExists()), kv.PutOp("key::a", []byte("a")))
@@ -200,7 +202,7 @@ func atomicCases() []testCase {
 				t.wantGone("key")
 			}),
 		atomicRule("atomic/refused",
-			"AtomicWrite refuses, before any I/O, no operation, two operations of one key, keys of two groups, and every argument that the single operation refuses. It writes nothing.",
+			"AtomicWrite needs at least one operation. It refuses two operations on one key, keys of two groups, and every argument that the single operation refuses, all before any I/O.",
 			func(t *trial) {
 				v := t.put("g::a", "old")
 				for _, c := range []struct {
@@ -238,11 +240,11 @@ func atomicCases() []testCase {
 				t.wantContent("n:g::b")
 			}),
 		atomicRule("atomic/groups-in-namespace",
-			"Keys of one group in a namespace that are in two groups as they are stored are refused before any I/O, on every provider.",
+			"Keys that are in one group of a namespace, but in two groups once the namespace's prefix is added, are refused before any I/O, on every provider.",
 			func(t *trial) {
 				t.inNamespace("n")
 				stored := t.Info().Namespace
-				if kv.Group(stored+":") != kv.Group(stored+":::x") { // unless the whole store is in one group
+				if kv.Group(stored+":") != kv.Group(stored+":::x") { // equal if the store of Config.New is itself a namespace within one group
 					t.wantRefused("AtomicWrite", kv.ErrInvalidOption, func() error { _, err := t.AtomicWrite(t.ctx, kv.PutOp(":", nil), kv.PutOp(":::x", nil)); return err })
 				}
 				t.atomic(kv.PutOp(":::x", nil), kv.PutOp(":::y", nil))

@@ -11,7 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Sizes around the limits of the services' requests, 25 and 100, and larger sizes.
+// batchSizes has sizes around 25 and 100, which are the greatest numbers of keys in one request
+// to some services, and smaller and larger sizes.
 var batchSizes = []int{0, 1, 25, 26, 100, 101, 1000}
 
 func batchCases() []testCase {
@@ -38,7 +39,7 @@ func batchCases() []testCase {
 	}
 	for _, n := range batchSizes {
 		cases = append(cases, rule(fmt.Sprintf("batch/put-many/%d", n),
-			"PutMany takes any number of items and stores each of them, also over existing entries.",
+			"PutMany takes any number of items and stores each of them, even in place of existing entries.",
 			func(t *trial) {
 				keys := numbered("key:", n)
 				if n > 0 {
@@ -193,7 +194,7 @@ func batchCases() []testCase {
 				}
 			}),
 		rule("batch/put-many/no-versions",
-			"A PutMany that stores nothing returns an empty map that is not nil, without items and when it refuses the batch.",
+			"A PutMany that stores nothing, because it has no items or is refused, returns an empty map that is not nil.",
 			func(t *trial) {
 				t.wantVersions(t.fill())
 				for _, bad := range []kv.Item{{Key: "no key"}, {Key: "long", Value: make([]byte, t.maxValueLen()+1)}} {
@@ -411,7 +412,7 @@ func batchCases() []testCase {
 					t.Errorf("DeletePrefix = %d, %v; want 1", n, err)
 				}
 				t.wantContent("b")
-				t.clock.set(t.clock.now().Add(-time.Second)) // when nothing has expired yet
+				t.clock.set(t.clock.now().Add(-time.Second)) // a time at which nothing has expired
 				t.wantContent("b")
 			}),
 		graceRule("batch/delete-prefix/expired-by-other-clocks",
@@ -429,7 +430,7 @@ func batchCases() []testCase {
 				t.wantContent("b")
 			}),
 		rule("batch/put-many/conditions",
-			"PutMany stores an item with a condition if the condition holds, whatever happens to the others. Otherwise the item is ErrConditionFailed in the *BatchError, and has no version. An expired entry counts as absent.",
+			"PutMany stores an item with a condition if the condition holds, whatever happens to the others. Otherwise the *BatchError has ErrConditionFailed for the item, and the item has no version. An expired entry counts as absent.",
 			func(t *trial) {
 				t.put("taken", "old")
 				t.put("expired", "old", kv.TTL(time.Second))
@@ -456,7 +457,7 @@ func batchCases() []testCase {
 				t.wantVersions(versions, "absent", "expired", "current", "plain")
 			}),
 		rule("batch/delete-prefix/empty",
-			"DeletePrefix of the empty prefix, which would delete everything, is ErrInvalidKey before any I/O. In a namespace it is legal, and removes all its entries.",
+			"DeletePrefix of the empty prefix, which would delete everything, is refused with ErrInvalidKey before any I/O. In a namespace it is legal, and removes all entries of the namespace.",
 			func(t *trial) {
 				t.fillKeys("a", "n:b", "n:c")
 				if t.Info().Namespace == "" {
@@ -491,8 +492,8 @@ func batchCases() []testCase {
 	)
 }
 
-// wantVersions checks that a PutMany returned versions of exactly these keys, as GetMany
-// returns them.
+// wantVersions checks the versions that a PutMany returned: they must be for exactly these
+// keys, and equal to the versions that GetMany returns.
 func (t *trial) wantVersions(versions map[string]kv.Version, keys ...string) {
 	if versions == nil {
 		t.Errorf("PutMany: the map of versions is nil")
@@ -511,7 +512,8 @@ func (t *trial) wantVersions(versions map[string]kv.Version, keys ...string) {
 	}
 }
 
-// wantFailed checks that err is a *kv.BatchError with only key.
+// wantFailed checks that err is a *kv.BatchError for key alone, and matches ErrIncompatible or
+// ErrThrottled.
 func (t *trial) wantFailed(what string, err error, key string) {
 	batch, ok := errors.AsType[*kv.BatchError](err)
 	if !ok {

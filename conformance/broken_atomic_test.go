@@ -9,8 +9,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// oneByOne carries out the writes of an atomic write separately. With anyway it does so even
-// if the conditions of others fail.
+// oneByOne carries out the writes of an atomic write one after another. It stops at the
+// first failed condition, unless anyway is set.
 func oneByOne(anyway bool) middleware {
 	return methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 		out := kv.AtomicOutcome{Done: true, Versions: make([]string, len(req.Writes)), Found: make([]*kv.Found, len(req.Writes))}
@@ -41,11 +41,12 @@ func oneByOne(anyway bool) middleware {
 	}}.over
 }
 
-// unconditional removes the conditions of those writes of an atomic write for which the
-// function of returns true.
-func unconditional(of func(w kv.Write) bool) middleware {
+// unconditional returns middleware that removes the conditions of those writes of an
+// AtomicWrite for which selected returns true. A touch gets CondLive instead, because a touch
+// must have a condition.
+func unconditional(selected func(w kv.Write) bool) middleware {
 	return inAtomicWrites(func(w *kv.Write) {
-		if of(*w) {
+		if selected(*w) {
 			w.Condition = kv.Condition{}
 			if w.Kind == kv.KindTouch {
 				w.Condition.Kind = kv.CondLive
@@ -312,7 +313,7 @@ func atomicFaults() []fault {
 	}
 }
 
-// changingAtomicErrors changes the errors of AtomicWrite.
+// changingAtomicErrors returns a function that changes the errors of AtomicWrite.
 func changingAtomicErrors(change func(s store, err error) error) func(store) store {
 	return fronting(func(f *front) {
 		f.atomicWrite = func(ctx context.Context, ops ...kv.Op) ([]kv.Version, error) {
@@ -323,7 +324,7 @@ func changingAtomicErrors(change func(s store, err error) error) func(store) sto
 }
 
 func frontAtomicFaults() []fault {
-	// naming changes the keys in an error.
+	// naming returns a function that changes the keys that an error names.
 	naming := func(change func(s store, keys []string) []string) func(store) store {
 		return changingAtomicErrors(func(s store, err error) error {
 			e, ok := errors.AsType[*kv.Error](err)

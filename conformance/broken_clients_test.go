@@ -14,19 +14,20 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// unreliable returns the Config.Faulty of a memkv that is reached through a simulated
-// network. The client makes at most that many attempts. above wraps the client, as a
-// provider's code does. below wraps the service.
-func unreliable(attempts int, above, below middleware) func(context.Context, func(bool) Fault) (*kv.Store, error) {
+// unreliable returns a Config.Faulty for a memkv that is reached over a simulated network.
+// The argument attempts is the greatest number of times that the client sends one request. The
+// middleware outer wraps the client, as the code of a provider does. The middleware inner wraps
+// memkv, so it is part of the service. Both may be nil.
+func unreliable(attempts int, outer, inner middleware) func(context.Context, func(bool) Fault) (*kv.Store, error) {
 	return func(_ context.Context, decide func(bool) Fault) (*kv.Store, error) {
 		in := new(faults.Injector)
 		in.Use(faults.DecidedBy(decide))
 		parts := []middleware{faults.Driver(in, attempts)}
-		if above != nil {
-			parts = append([]middleware{above}, parts...)
+		if outer != nil {
+			parts = append([]middleware{outer}, parts...)
 		}
-		if below != nil {
-			parts = append(parts, below)
+		if inner != nil {
+			parts = append(parts, inner)
 		}
 		return memkv.New().With(kv.Wrap(kv.Level1, parts...)), nil
 	}
@@ -60,7 +61,8 @@ func TestSoundClients(t *testing.T) {
 	}
 }
 
-// TestWithoutFaults checks that a Config without Faulty has no case that needs it.
+// TestWithoutFaults checks that the cases of FaultCases are run only if Config.Faulty is
+// set.
 func TestWithoutFaults(t *testing.T) {
 	t.Parallel()
 	if n := len(Config{New: newMem}.cases()); n != len(Cases()) {
@@ -73,8 +75,8 @@ func TestWithoutFaults(t *testing.T) {
 }
 
 // paged reads a scan page by page. Each page is a request for size records, or for the
-// store's Limit if that is less. With failureEnds it has the bug that a failed page
-// after the first ends the scan without an error.
+// scan's Limit if that is less. failureEnds adds a bug: if a page after the first fails,
+// the scan ends without an error.
 func paged(size int, failureEnds bool) middleware {
 	return methods{scan: func(ctx context.Context, d kv.Driver, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 		return func(yield func(kv.Record, error) bool) {
@@ -99,7 +101,7 @@ func paged(size int, failureEnds bool) middleware {
 	}}.over
 }
 
-// explained changes the errors of a client.
+// explained returns middleware that changes the errors of a client.
 func explained(change func(err *kv.Error)) middleware {
 	return failures(func(err error) error {
 		if e, ok := err.(*kv.Error); ok {
@@ -111,8 +113,8 @@ func explained(change func(err *kv.Error)) middleware {
 	})
 }
 
-// brokenClients are for the fault cases: each is a client of an unreliable network, or
-// its service, with one bug.
+// brokenClients are faults for the fault cases. Each is one bug in the client of an
+// unreliable network, or in its service.
 func brokenClients() []fault {
 	return []fault{
 		{
@@ -123,8 +125,31 @@ func brokenClients() []fault {
 			must: []string{
 				"faults/put-if-not-exists/response-lost", "faults/put-if-not-exists-expired/response-lost", "faults/put-if-version/response-lost",
 				"faults/put-*/replaced-before-retry", "faults/put-if-version/deleted-before-retry",
-				"faults/increment/response-lost", "faults/increment/updated-before-retry",
 			},
+			only: true,
+		},
+		{
+			name: "repeats the write of an update after a lost response",
+			client: onWrite(kv.KindPut, func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
+				req.Prompt = false
+				return d.Write(ctx, req)
+			}),
+			must: []string{"faults/increment/read-before-retry"},
+			only: true,
+		},
+		{
+			name: "repeats the read of an update after a lost response",
+			client: methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
+				req.Prompt = false
+				return d.Get(ctx, req)
+			}}.over,
+			must: []string{"faults/increment/prompt-read"},
+			only: true,
+		},
+		{
+			name: "does not store the predecessors of a record",
+			wrap: puts(func(rec *kv.Record) { rec.Predecessors = "" }),
+			must: []string{"faults/increment/updated-before-read"},
 			only: true,
 		},
 		{
@@ -138,7 +163,7 @@ func brokenClients() []fault {
 			client: after(kv.KindTouch, func(_ kv.WriteRequest, out *kv.Outcome) {
 				out.MayHaveApplied, out.Found.Token = false, ""
 			}),
-			must: []string{"faults/touch-if-version/response-lost", "faults/get-and-delete/response-lost"},
+			must: []string{"faults/touch-if-version/response-lost"},
 			only: true,
 		},
 		{
@@ -282,7 +307,7 @@ func brokenClients() []fault {
 			client: methods{get: func(ctx context.Context, d kv.Driver, req kv.GetRequest) (kv.Found, error) {
 				found, err := d.Get(ctx, req)
 				if ctx.Err() != nil {
-					time.Sleep(lateness + 100*time.Millisecond) // the suite measures this by the real time
+					time.Sleep(lateness + 100*time.Millisecond) // a real pause, because the suite measures real time
 				}
 				return found, err
 			}}.over,
@@ -318,7 +343,7 @@ func brokenClients() []fault {
 			must: []string{"faults/put/always-throttled", "faults/delete-if-version/always-throttled", "faults/put-many/always-throttled", "faults/delete-many/always-throttled"},
 		},
 		{
-			name: "fails for ever after one failure",
+			name: "fails forever after one failure",
 			client: func(d kv.Driver) kv.Driver {
 				var failed atomic.Bool
 				return methods{

@@ -17,8 +17,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// brokenStores are for rules that kv.Store implements for every driver. No driver
-// can break them, so these break the store itself.
+// brokenStores are faults for the rules that kv.Store implements itself, for every driver.
+// A driver can break only a few of these rules, so most of the faults change the store.
 func brokenStores() []fault {
 	return slices.Concat(validationFaults(), answerFaults(), frontScanFaults(), pageFaults(), cursorFaults(), frontBatchFaults(), lifecycleFaults(),
 		frontTouchFaults(), frontLargeFaults(), frontUpdateFaults(), frontAtomicFaults(), rangeFaults(), countFaults())
@@ -47,8 +47,8 @@ type front struct {
 	close        func() error
 }
 
-// fronting wraps a store in a front. The function replace sets methods of f;
-// f.store has the original methods.
+// fronting returns a function that wraps a store in a front. The function replace may set the
+// methods of f. The original methods are in f.store.
 func fronting(replace func(f *front)) func(store) store {
 	return func(s store) store {
 		f := &front{
@@ -118,16 +118,17 @@ func (f *front) Count(ctx context.Context, prefix string, opts ...kv.RangeOption
 	return f.count(ctx, prefix, opts...)
 }
 
-// every is a store whose calls all pass through the functions that are set.
+// every is a store whose functions may change the contexts and keys of its calls, and the entries
+// and errors that the calls return. It does not change the keys of an AtomicWrite, or a Close.
 type every struct {
 	store
 	ctx   func(ctx context.Context) context.Context
-	key   func(method, key string) string // for keys and prefixes
+	key   func(method, key string) string // changes keys and prefixes
 	entry func(e kv.Entry) kv.Entry
 	err   func(err error) error
 }
 
-// with sets the store. A function that is nil changes nothing.
+// with(s) is the store that wraps s. The fields that are nil change nothing.
 func (f every) with(s store) store {
 	f.store = s
 	if f.ctx == nil {
@@ -246,13 +247,14 @@ func (f every) AtomicWrite(ctx context.Context, ops ...kv.Op) ([]kv.Version, err
 	return versions, f.err(err)
 }
 
-// failing changes the errors of all methods.
+// failing returns a function that changes the errors of all methods of a store.
 func failing(change func(err error) error) func(store) store { return every{err: change}.with }
 
-// instead changes errors that match of to match target.
-func instead(of, target error) func(error) error {
+// exchange returns a function that replaces errors. If its argument matches replaced, the
+// function returns an error that matches target.
+func exchange(replaced, target error) func(error) error {
 	return func(err error) error {
-		if errors.Is(err, of) {
+		if errors.Is(err, replaced) {
 			return fmt.Errorf("changed: %w", target)
 		}
 		return err
@@ -274,7 +276,7 @@ func mended(key string) string {
 
 func validationFaults() []fault {
 	var faults []fault
-	// mending makes one method accept any key.
+	// mending makes one method accept any key: it uses a similar legal key instead.
 	mending := func(method string) func(store) store {
 		return every{key: func(of, key string) string {
 			if of != method || method == "Scan" && key == "" {
@@ -335,7 +337,7 @@ func validationFaults() []fault {
 		},
 		fault{
 			name: "a value too long is an invalid option",
-			with: failing(instead(kv.ErrValueTooLarge, kv.ErrInvalidOption)),
+			with: failing(exchange(kv.ErrValueTooLarge, kv.ErrInvalidOption)),
 			must: []string{"values/too-long", "batch/put-many/invalid", "errors/one-meaning", "update/invalid", "atomic/refused", "large/too-long", "large/others", "large/atomic", "large/update"},
 			only: true,
 		},
@@ -369,7 +371,7 @@ func validationFaults() []fault {
 		},
 		fault{
 			name: "treats an invalid version as one that does not match",
-			with: failing(instead(kv.ErrInvalidVersion, kv.ErrConditionFailed)),
+			with: failing(exchange(kv.ErrInvalidVersion, kv.ErrConditionFailed)),
 			must: []string{"put/if-version/zero", "put/if-version/other-key", "put/if-version/other-provider", "delete/if-version/zero",
 				"delete/if-version/other-key", "delete/if-version/other-provider", "errors/one-meaning",
 				"touch/if-version/zero", "touch/if-version/other-key", "touch/if-version/other-provider", "atomic/refused"},
@@ -610,7 +612,7 @@ func answerFaults() []fault {
 		},
 		{
 			name: "reports an indeterminate write as a failed condition",
-			with: failing(instead(kv.ErrIndeterminate, kv.ErrConditionFailed)),
+			with: failing(exchange(kv.ErrIndeterminate, kv.ErrConditionFailed)),
 			must: []string{"put/if-not-exists/replaced-before-retry", "put/if-version/replaced-before-retry", "put/if-version/deleted-before-retry", "delete/if-version/response-lost"},
 		},
 		{
@@ -642,7 +644,8 @@ func answerFaults() []fault {
 	}
 }
 
-// changingScan changes the options and the entries of scans.
+// changingScan replaces the scans of a store. The function change receives the original scan, and
+// calls yield for what the new scan yields.
 func changingScan(change func(yield func(kv.Entry, error) bool, scan iter.Seq2[kv.Entry, error])) func(store) store {
 	return fronting(func(f *front) {
 		f.scan = func(ctx context.Context, prefix string, opts ...kv.ScanOption) iter.Seq2[kv.Entry, error] {
@@ -651,7 +654,7 @@ func changingScan(change func(yield func(kv.Entry, error) bool, scan iter.Seq2[k
 	})
 }
 
-// isAfter reports whether kv.After returned the option.
+// isAfter reports whether opt was made by kv.After.
 func isAfter[O kv.ScanOption](opt O) bool { return reflect.TypeOf(opt) == reflect.TypeOf(kv.After("")) }
 
 func frontScanFaults() []fault {
@@ -787,7 +790,7 @@ func frontScanFaults() []fault {
 	}
 }
 
-// changingPages changes what ScanPage returns.
+// changingPages returns a function that changes the results of ScanPage.
 func changingPages(change func(page kv.Page, limit int, err error) (kv.Page, error)) func(store) store {
 	return fronting(func(f *front) {
 		f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
@@ -926,8 +929,8 @@ func pageFaults() []fault {
 	}
 }
 
-// ownCursors replaces the cursors: encode makes them from a page, decode reads
-// them.
+// ownCursors replaces the cursors of ScanPage. The function encode makes a cursor from a page.
+// The function decode returns the key after which a cursor continues.
 func ownCursors(encode func(s store, prefix string, page kv.Page, cursor string) string, decode func(s store, prefix, cursor string) (after string, err error)) func(store) store {
 	return fronting(func(f *front) {
 		f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
@@ -1015,7 +1018,7 @@ func cursorFaults() []fault {
 			name: "a cursor works only in its own store",
 			with: func() func(store) store {
 				var mu sync.Mutex
-				cursors := make(map[string]string) // by cursor, the store's address
+				cursors := make(map[string]string) // the address of the front that returned each cursor
 				return fronting(func(f *front) {
 					f.scanPage = func(ctx context.Context, prefix string, limit int, cursor string, opts ...kv.PageOption) (kv.Page, error) {
 						me := fmt.Sprintf("%p", f)
@@ -1344,7 +1347,7 @@ func lifecycleFaults() []fault {
 		},
 		{
 			name: "a closed store is unavailable",
-			with: failing(instead(kv.ErrClosed, kv.ErrUnavailable)),
+			with: failing(exchange(kv.ErrClosed, kv.ErrUnavailable)),
 			must: []string{"close/then-*", "close/on-the-way/*", "close/with-derived", "close/during-scan"},
 			only: true,
 		},

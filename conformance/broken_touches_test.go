@@ -8,8 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// inStates returns the names of the cases of a group for the states for which is
-// returns true.
+// inStates returns the names of a group's cases for the states s where is(s) is true.
 func inStates(group string, is func(s state) bool) (names []string) {
 	for _, s := range states {
 		if is(s) {
@@ -24,13 +23,14 @@ func gone(s state) bool    { return !s.live }
 func current(s state) bool { return s.current }
 func stale(s state) bool   { return !s.current }
 
-// staleAndLive is for a version that the driver must judge. If the version's entry
-// has expired, the store judges it.
+// staleAndLive selects the states in which the driver must find that the version is stale. In
+// "re-created-after-expiry" the driver need not, because the store itself knows that the
+// version's entry has expired.
 func staleAndLive(s state) bool {
 	return s.live && !s.current && s.name != "re-created-after-expiry"
 }
 
-// withoutRecord is for a key for which the driver has no record.
+// withoutRecord selects the states in which the driver has no record of the key.
 func withoutRecord(s state) bool {
 	return s.name == "absent" || s.name == "deleted" || s.name == "deleted-by-batch"
 }
@@ -178,7 +178,7 @@ func frontTouchFaults() []fault {
 			with: fronting(func(f *front) {
 				f.touch = func(ctx context.Context, key string, opts ...kv.TouchOption) (kv.Version, error) {
 					v, err := f.store.Touch(ctx, key, opts...)
-					return v, instead(kv.ErrConditionFailed, kv.ErrNotFound)(err)
+					return v, exchange(kv.ErrConditionFailed, kv.ErrNotFound)(err)
 				}
 			}),
 			must: inStates("touch/if-version", stale),

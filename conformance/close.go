@@ -39,7 +39,7 @@ func closeCases() []testCase {
 	}
 	return append(cases,
 		rule("close/twice",
-			"Close may be called several times, also concurrently, and returns nil.",
+			"Close may be called several times, even concurrently, and returns nil.",
 			func(t *trial) {
 				t.put("key", "value")
 				for _, err := range atOnce(8, func(int) error { return t.Close() }) {

@@ -42,7 +42,7 @@ func countCases() []testCase {
 				t.wantCount("mixed:", 1)
 				t.clock.advance(time.Millisecond)
 				t.wantCount("mixed:", 0)
-				t.clock.advance(-2 * time.Second) // when nothing has expired yet
+				t.clock.advance(-2 * time.Second) // a time at which nothing has expired
 				t.wantCount("", 153)
 				t.wantCount("old:", 120)
 			}),
@@ -122,7 +122,7 @@ func countCases() []testCase {
 				}
 			}),
 		rule("count/middleware",
-			"Count does not count records that middleware hides from scans, although the middleware does not know Count.",
+			"Count does not count records that middleware hides from scans, even if the middleware knows nothing of Count.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -144,8 +144,8 @@ func countCases() []testCase {
 	}
 }
 
-// wantCount counts twice: by a scan, as every store with middleware does, and by the
-// driver if it can count.
+// wantCount checks both ways of counting: by a scan, as every store with middleware
+// counts, and by the driver if it can count.
 func (t *trial) wantCount(prefix string, want int, opts ...kv.RangeOption) {
 	if n, err := t.Count(t.ctx, prefix, opts...); err != nil || n != want {
 		t.Errorf("Count(%s), with middleware, = %d, %v; want %d", short(prefix), n, err, want)

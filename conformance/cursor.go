@@ -28,7 +28,7 @@ func cursorCases() []testCase {
 	}
 	return []testCase{
 		rule("cursor/cut",
-			"A cursor without some of its characters is ErrInvalidCursor before any I/O.",
+			"A cursor without some of its characters is refused with ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for i := 1; i < len(cursor); i++ {
@@ -37,7 +37,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/bit-flipped",
-			"A cursor with any one bit flipped is ErrInvalidCursor before any I/O.",
+			"A cursor with any one bit flipped is refused with ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for i := range len(cursor) {
@@ -49,7 +49,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/extended",
-			"A cursor with text before or after it is ErrInvalidCursor before any I/O.",
+			"A cursor with text before or after it is refused with ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for _, text := range []string{strings.Repeat(cursor, 10_000), cursor + "A", "A" + cursor, cursor + "=", cursor + "\n", " " + cursor, cursor + cursor, cursor + "AAAA"} {
@@ -57,7 +57,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/no-cursor",
-			"A text that is not a cursor, such as a key or a version, is ErrInvalidCursor before any I/O.",
+			"A text that is not a cursor, such as a key or a version, is refused with ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				keys, _ := someCursor(t)
 				for _, text := range []string{" ", "0", "key:", keys[3], "null", "é", "\x00", t.get(keys[3]).Version.String()} {
@@ -65,7 +65,7 @@ func cursorCases() []testCase {
 				}
 			}),
 		rule("cursor/other-prefix",
-			"A cursor belongs to its prefix: with a longer, shorter, different or empty prefix it is ErrInvalidCursor before any I/O.",
+			"A cursor belongs to its prefix: with a longer, shorter, different or empty prefix it is refused with ErrInvalidCursor before any I/O.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				for _, prefix := range []string{"key:0", "key:0009", "key", "k", "a", "KEY:", ""} {
@@ -126,7 +126,7 @@ func cursorCases() []testCase {
 				t.wantKeys("ScanPage", page.Entries, keys[5:8])
 			}),
 		rule("cursor/emptied-store",
-			"A cursor stays valid when its entries are gone: then the next page is empty, and the last.",
+			"A cursor stays valid when the entries are gone: the next page is then empty, and the last one.",
 			func(t *trial) {
 				_, cursor := someCursor(t)
 				if _, err := t.DeletePrefix(t.ctx, "key:"); err != nil {

@@ -6,7 +6,7 @@ func deleteCases() []testCase {
 	var cases []testCase
 	for _, s := range states {
 		cases = append(cases, rule("delete/none/"+s.name,
-			"Delete without a condition removes the entry if there is one. Deleting an absent key is no error. Here the key "+s.words+".",
+			"Delete without a condition removes the entry if there is one. Deleting an absent key is not an error. Here the key "+s.words+".",
 			func(t *trial) {
 				t.fillKeys("ke", "key1")
 				t.prepare(s)
@@ -19,7 +19,7 @@ func deleteCases() []testCase {
 	}
 	for _, s := range states {
 		cases = append(cases, rule("delete/if-version/"+s.name,
-			"Delete with IfVersion removes the entry only if it is still in the state that the version names, and otherwise returns ErrConditionFailed and changes nothing. Here the key "+s.words+".",
+			"Delete with IfVersion removes the entry only if it is still in the state that the version names. Otherwise it returns ErrConditionFailed and changes nothing. Here the key "+s.words+".",
 			func(t *trial) {
 				v, was := t.prepare(s)
 				err := t.Delete(t.ctx, "key", kv.IfVersion(v))
@@ -49,7 +49,7 @@ func deleteCases() []testCase {
 	}
 	return append(cases,
 		rule("delete/two-conditions",
-			"Delete takes one condition. Two conditions return ErrInvalidOption before any I/O and change nothing.",
+			"Delete takes at most one condition. Two conditions return ErrInvalidOption before any I/O and change nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()
@@ -62,7 +62,7 @@ func deleteCases() []testCase {
 				t.wantUnchanged(was)
 			}),
 		rule("delete/twice",
-			"The second of two unconditional deletes is no error. The second of two deletes with the same version is ErrConditionFailed.",
+			"The second of two unconditional deletes is not an error. The second of two deletes with the same version returns ErrConditionFailed.",
 			func(t *trial) {
 				t.put("key", "value")
 				t.delete("key")

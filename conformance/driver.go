@@ -13,8 +13,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// driverCases check rules of kv.Driver on which middleware relies, and which callers of
-// a store usually do not notice.
+// driverCases check rules of kv.Driver that middleware relies on. A caller of a store
+// usually does not notice if they are broken.
 func driverCases() []testCase {
 	return slices.Concat(driverBatchCases(), driverTouchCases(), driverAtomicCases(), predecessorCases())
 }
@@ -91,7 +91,7 @@ func driverBatchCases() []testCase {
 				t.fillKeys(numbered("key:", 60)...)
 				var writes []kv.Write
 				for i := range 40 {
-					key := fmt.Sprintf("key:%04d", i*37%60) // not in order
+					key := fmt.Sprintf("key:%04d", i*37%60) // not in the order of the keys
 					writes = append(writes, putting(key, "new", kv.Condition{}))
 					if i%3 == 1 {
 						writes[i] = deleting(key, kv.Condition{})
@@ -157,7 +157,7 @@ func driverBatchCases() []testCase {
 				t.wantContent("a", "b", "c", "d", "new")
 			}),
 		rule("driver/unsupported",
-			"A write or a condition of a kind that a driver does not know, or that is not legal there, is ErrUnsupported, and nothing is written.",
+			"If a driver does not know the kind of a write or of its condition, or if that kind is not legal there, the driver returns ErrUnsupported and writes nothing.",
 			func(t *trial) {
 				v := t.put("key", "old", kv.TTL(time.Hour))
 				w := want{value: "old", version: v, expiresAt: t.clock.now().Add(time.Hour)}
@@ -173,9 +173,9 @@ func driverBatchCases() []testCase {
 					{unknownWrite, current},
 					{kv.KindPut, kv.Condition{Kind: unknownCondition}},
 					{kv.KindDelete, kv.Condition{Kind: unknownCondition}},
-					{kv.KindCheck, kv.Condition{}}, // for WriteAtomic only
+					{kv.KindCheck, kv.Condition{}}, // only WriteAtomic may check
 					{kv.KindCheck, current},
-					{kv.KindTouch, kv.Condition{}}, // a touch needs a condition that wants a record
+					{kv.KindTouch, kv.Condition{}}, // a touch needs a condition that requires a record
 					{kv.KindTouch, kv.Condition{Kind: kv.CondAbsent}},
 				} {
 					for _, key := range []string{"key", "other"} {
@@ -193,7 +193,7 @@ func driverBatchCases() []testCase {
 	}
 }
 
-// stateOf returns the condition that a record is in its present state.
+// stateOf returns a condition that holds until the record under key changes.
 func (t *trial) stateOf(d kv.Driver, key string) kv.Condition {
 	return kv.Condition{Kind: kv.CondVersion, Version: t.found(d, key).Version}
 }
@@ -248,7 +248,7 @@ func driverTouchCases() []testCase {
 				w := touching("key", now+time.Hour.Milliseconds(), live)
 				out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: was.Expires - 1})
 				if err == nil && !out.Done && out.Exists && out.Found.Version == was.Version {
-					w.Condition = kv.Condition{Kind: kv.CondVersion, Version: out.Found.Version} // as the store does
+					w.Condition = kv.Condition{Kind: kv.CondVersion, Version: out.Found.Version} // a store would now retry the touch with the version that it found
 					t.wantTouched(d, w, "old")
 					return
 				}
@@ -260,7 +260,7 @@ func driverTouchCases() []testCase {
 				t.wantRecord("Get", t.found(d, "key").Record, want)
 			}),
 		rule("driver/touch/batch",
-			"A driver's WriteMany carries out touches beside puts and deletions.",
+			"A driver's WriteMany carries out touches together with puts and deletions.",
 			func(t *trial) {
 				d := t.underlying()
 				t.fillKeys("a", "b", "c")
@@ -282,12 +282,12 @@ func driverTouchCases() []testCase {
 	}
 }
 
-// touching returns a touch as a store requests it.
+// touching returns a touch like those that a store sends to its driver.
 func touching(key string, expires int64, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: key, Expires: expires, Token: newToken(), Predecessors: newToken()}, Condition: cond}
 }
 
-// wantTouched carries out a touch whose condition holds.
+// wantTouched makes a touch whose condition holds, and checks the record afterwards.
 func (t *trial) wantTouched(d kv.Driver, w kv.Write, value string) {
 	out, err := d.Write(t.ctx, kv.WriteRequest{Write: w, Now: t.clock.now().UnixMilli()})
 	if err != nil || !out.Done {
@@ -301,8 +301,9 @@ func (t *trial) wantTouched(d kv.Driver, w kv.Write, value string) {
 	t.wantRecord("Get", t.found(d, w.Key).Record, want)
 }
 
-// wantRecord compares a record with the record that was stored. It does not compare a
-// nil value, nor the last characters of the token, which may count attempts.
+// wantRecord compares two records. It ignores the values if want has none. It always
+// ignores the last four characters of the tokens, which may count attempts: see
+// kv.AttemptToken.
 func (t *trial) wantRecord(how string, is, want kv.Record) {
 	if want.Value == nil {
 		is.Value = nil
@@ -314,8 +315,8 @@ func (t *trial) wantRecord(how string, is, want kv.Record) {
 	}
 }
 
-// driverAtomicRule returns a case for drivers that write several keys at once. On any
-// other driver the case checks that WriteAtomic returns ErrUnsupported.
+// driverAtomicRule returns a case for drivers that can write several keys at once. On any
+// other driver the case checks that WriteAtomic returns ErrUnsupported and writes nothing.
 func driverAtomicRule(name, words string, run func(t *trial, d kv.Driver)) testCase {
 	c := rule(name, words+" A driver without MaxAtomicWrites returns ErrUnsupported and writes nothing.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
@@ -333,7 +334,7 @@ func driverAtomicRule(name, words string, run func(t *trial, d kv.Driver)) testC
 	return c
 }
 
-// writeAtomic lets the driver carry out writes at once.
+// writeAtomic calls the driver's WriteAtomic, which must not return an error.
 func (t *trial) writeAtomic(d kv.Driver, writes []kv.Write) kv.AtomicOutcome {
 	out, err := d.WriteAtomic(t.ctx, kv.WriteManyRequest{Writes: writes, Now: t.clock.now().UnixMilli()})
 	if err != nil {
@@ -433,7 +434,7 @@ func driverAtomicCases() []testCase {
 				}
 			}),
 		driverAtomicRule("driver/write-atomic/unsupported",
-			"A WriteAtomic with a write or a condition of a kind that the driver does not know, or that is not legal there, is ErrUnsupported, and nothing is written.",
+			"If a driver does not know the kind of a write or of its condition in a WriteAtomic, or if that kind is not legal there, the driver returns ErrUnsupported and writes nothing.",
 			func(t *trial, d kv.Driver) {
 				t.fillKeys("g::key")
 				for _, w := range []kv.Write{
@@ -455,9 +456,10 @@ func driverAtomicCases() []testCase {
 	}
 }
 
-// predecessorCases check what updates need after lost responses.
+// predecessorCases check that drivers keep Predecessors, which updates need after lost
+// responses.
 func predecessorCases() []testCase {
-	// predecessors have the greatest length, and every legal character.
+	// longest has the greatest legal length of Predecessors, and every legal character.
 	const characters = " !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 	longest := strings.Repeat("x"+characters, 3)[:kv.MaxPredecessorsLen]
 	return []testCase{
@@ -518,7 +520,7 @@ func predecessorCases() []testCase {
 				}
 			}),
 		rule("driver/predecessors/replaced",
-			"A put and a touch replace a record's Predecessors by their own, even if these are empty, alone and in batches.",
+			"A put or a touch replaces a record's Predecessors by its own, even if these are empty. The same holds in batches.",
 			func(t *trial) {
 				d := t.underlying()
 				alone := func(w kv.Write) {
@@ -582,13 +584,13 @@ func (t *trial) wantPredecessors(d kv.Driver, after, want string) {
 	}
 }
 
-// driverFaultCases are driverCases that need Config.Faulty.
+// driverFaultCases are cases like driverCases that need Config.Faulty.
 func driverFaultCases() []testCase {
 	return []testCase{
 		rule("driver/get-many/unanswered-request",
-			"While one of several requests of a driver's GetMany gets no response, it yields the keys of the others.",
+			"While one of several requests of a driver's GetMany gets no response, the GetMany yields the keys of the other requests.",
 			func(t *trial) {
-				keys := numbered("key:", 450) // more than one request of any service can take
+				keys := numbered("key:", 450) // more keys than the cloud providers of this module put into one request
 				t.fillKeys(keys...)
 				d := t.underlying()
 				ctx, cancel := context.WithCancel(t.ctx)
@@ -602,7 +604,9 @@ func driverFaultCases() []testCase {
 				}}
 				yielded := 0
 				t.network.during(hanging, func() {
-					// A driver that sends one request at a time has nothing to yield.
+					// A driver that sends its requests one by one has nothing to yield
+					// while the first request hangs. The case then ends the call, and
+					// passes.
 					defer time.AfterFunc(briefly, func() {
 						if requests.Load() < 2 {
 							cancel()
@@ -623,8 +627,8 @@ func driverFaultCases() []testCase {
 	}
 }
 
-// underlying returns the driver of the trial's store, for requests that a store does
-// not send.
+// underlying returns the driver of the trial's store. With it, a case can make requests that a
+// store never makes.
 func (t *trial) underlying() (d kv.Driver) {
 	t.opened.With(kv.Wrap(kv.Level1, func(inner kv.Driver) kv.Driver {
 		d = t.driver.wrap(inner)
@@ -633,7 +637,7 @@ func (t *trial) underlying() (d kv.Driver) {
 	return d
 }
 
-// putting returns a put as a store requests it.
+// putting returns a put like those that a store sends to its driver.
 func putting(key, value string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte(value), Token: newToken()}, Condition: cond}
 }
@@ -642,10 +646,10 @@ func deleting(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: key, Token: newToken()}, Condition: cond}
 }
 
-// newToken draws a token as a store does.
+// newToken returns a random token, as a store does.
 func newToken() string { return rand.Text()[:kv.TokenLen] }
 
-// writeMany lets the driver carry out writes.
+// writeMany calls the driver's WriteMany, which must return a result for each write.
 func (t *trial) writeMany(d kv.Driver, writes []kv.Write) []kv.WriteResult {
 	results := d.WriteMany(t.ctx, kv.WriteManyRequest{Writes: writes, Now: t.clock.now().UnixMilli()})
 	if len(results) != len(writes) {
@@ -654,7 +658,7 @@ func (t *trial) writeMany(d kv.Driver, writes []kv.Write) []kv.WriteResult {
 	return results
 }
 
-// found reads the driver's record under a key.
+// found reads the record under a key from the driver.
 func (t *trial) found(d kv.Driver, key string) kv.Found {
 	found, err := d.Get(t.ctx, kv.GetRequest{Key: key, WithValue: true})
 	if err != nil {

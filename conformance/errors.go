@@ -55,7 +55,7 @@ func errorCases() []testCase {
 				}
 			}),
 		rule("errors/no-value-in-them",
-			"No message contains a value, also not the message of a wrapped error.",
+			"No message contains a value, not even the message of a wrapped error.",
 			func(t *trial) {
 				value := []byte(secret)
 				v := t.put("key", secret)
@@ -99,7 +99,7 @@ func errorCases() []testCase {
 	}
 }
 
-// wantDescribed checks that err is a *kv.Error of the key.
+// wantDescribed checks that err is a *kv.Error that names the key.
 func (t *trial) wantDescribed(what string, err error, key string) {
 	e, ok := errors.AsType[*kv.Error](err)
 	if !ok {

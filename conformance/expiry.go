@@ -173,7 +173,7 @@ func expiryCases() []testCase {
 				t.wantLive("key", want{value: "new", version: v})
 			}),
 		rule("expiry/kept",
-			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, also if there is none.",
+			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, even if there is none.",
 			func(t *trial) {
 				at := t.clock.now().Add(1234567 * time.Millisecond)
 				t.put("key", "0", kv.ExpiresAt(at))
@@ -240,7 +240,7 @@ func expiryCases() []testCase {
 				t.wantLive("key", want{"value", v, at})
 			}),
 		graceRule("expiry/slow-clock",
-			"An entry is live until its expiry by the store's clock, also for conditions, even if that clock is almost an hour slower than the clocks of driver and service.",
+			"An entry is live until its expiry by the store's clock, including for conditions, even if that clock is almost an hour slower than the clocks of driver and service.",
 			func(t *trial) {
 				t.clock.set(time.Now().Truncate(time.Millisecond).Add(-58 * time.Minute))
 				at := t.clock.now().Add(time.Minute)
@@ -294,7 +294,7 @@ func expiryCases() []testCase {
 				}
 			}),
 		rule("expiry/expired-version",
-			"IfVersion with a version whose entry has expired is ErrConditionFailed for Put and Delete, by every clock that has reached the expiry.",
+			"Put and Delete with the version of an entry that has expired return ErrConditionFailed, by every clock that has reached the expiry.",
 			func(t *trial) {
 				v := t.put("key", "old", kv.TTL(time.Second))
 				t.clock.advance(time.Second)
@@ -334,7 +334,7 @@ func expiryCases() []testCase {
 		{"two-ttls", func(time.Time) []kv.PutOption { return []kv.PutOption{kv.TTL(time.Second), kv.TTL(time.Second)} }},
 	} {
 		cases = append(cases, rule("expiry/invalid/"+i.name,
-			"A TTL is at least a millisecond. An instant is later than now and at most kv.MaxExpiry. A call has at most one of them. Anything else is ErrInvalidOption before any I/O, and changes nothing.",
+			"A TTL is at least a millisecond. An instant is later than now and at most kv.MaxExpiry. A call has at most one of them. Anything else returns ErrInvalidOption before any I/O, and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Hour))
 				was := t.situation()
@@ -403,8 +403,8 @@ func expiryCases() []testCase {
 	return cases
 }
 
-// testExpiry checks that "key" is live, as w describes it, until at, and absent from then
-// on.
+// testExpiry checks that the entry of "key" is as w describes until the instant at, and
+// absent from then on.
 func (t *trial) testExpiry(at time.Time, w want) {
 	t.wantLive("key", w)
 	t.clock.set(at.Add(-time.Millisecond))
@@ -422,8 +422,9 @@ func (t *trial) testExpiry(at time.Time, w want) {
 	t.wantEntry("Get", t.get("key"), "key", want{"next", v, at.Add(time.Hour)})
 }
 
-// testFastClock makes a call with a store whose clock is a day ahead. Then it checks the
-// entries that are live by the trial's clock and have expired by the fast clock.
+// testFastClock makes a call with a store whose clock is a day ahead. Then it checks that
+// the entries that are live by the trial's clock are not lost, although they have expired
+// by the fast clock.
 func (t *trial) testFastClock(call func(fast store, current, stale kv.Version)) {
 	live := numbered("live:", 20)
 	items := make([]kv.Item, len(live))
@@ -437,7 +438,8 @@ func (t *trial) testFastClock(call func(fast store, current, stale kv.Version)) 
 	ahead := t.clock.now().Add(24 * time.Hour)
 	call(t.with(kv.Clock(func() time.Time { return ahead })), current, stale)
 
-	// Any write may remove expired records.
+	// A driver may remove expired records during any write. So make some writes by the trial's
+	// clock before the scan.
 	t.fillKeys("passing")
 	if err := t.DeleteMany(t.ctx, []string{"passing"}); err != nil {
 		t.Errorf("DeleteMany: %v", err)

@@ -11,11 +11,11 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// faultyWrite is a write of "key" whose requests fail.
+// faultyWrite is a write of "key", for cases in which its requests fail.
 type faultyWrite struct {
 	name, words string
-	before      string // the key's state: "" for no entry, or live, or expired
-	holds       bool   // whether the condition holds
+	before      string // the state of the key: "" (no entry), "live" or "expired"
+	holds       bool   // whether the write's condition holds
 	delete      bool
 	run         func(t *trial, ctx context.Context, current, stale kv.Version) (kv.Version, error)
 }
@@ -59,7 +59,7 @@ var faultyWrites = []faultyWrite{
 		}},
 }
 
-// prepare brings "key" into the state before, and returns the call to make.
+// prepare brings "key" into the state that w.before names, and returns the write.
 func (w faultyWrite) prepare(t *trial) func(context.Context) (kv.Version, error) {
 	var current, stale kv.Version
 	switch w.before {
@@ -73,33 +73,33 @@ func (w faultyWrite) prepare(t *trial) func(context.Context) (kv.Version, error)
 	return func(ctx context.Context) (kv.Version, error) { return w.run(t, ctx, current, stale) }
 }
 
-// putNew is the Put of a faultyWrite.
+// putNew makes the Put of a faultyWrite.
 func (t *trial) putNew(ctx context.Context, opts ...kv.PutOption) (kv.Version, error) {
 	return t.Put(ctx, "key", []byte("new"), append(opts, kv.TTL(time.Hour))...)
 }
 
-// rule returns the rule for the write with a trouble.
+// rule returns the text of the rule for this write under the trouble tr.
 func (w faultyWrite) rule(tr trouble) string {
 	says := "and the client retries it, the write succeeds"
 	switch {
 	case tr.fault == Hang:
 		says = "the call ends at the deadline, and nothing is written"
 	case tr.fault == Throttle && tr.always:
-		says = "it makes a limited number of attempts with pauses, and returns ErrThrottled or ends at its deadline; nothing is written"
+		says = "the call makes a limited number of attempts with pauses, returns ErrThrottled or ends at its deadline, and writes nothing"
 	case tr.fault == Drop && tr.always:
-		says = "it returns ErrUnavailable or ends at its deadline, and nothing is written"
+		says = "the call returns ErrUnavailable or ends at its deadline, and nothing is written"
 	case tr.fault == Lose && tr.always && w.holds:
-		says = "it is applied, and the error is ErrIndeterminate, unless the client found out"
+		says = "the write is applied, and the error is ErrIndeterminate unless the client finds out the result"
 	case tr.fault == Lose && tr.always:
-		says = "it does not succeed, and nothing is written"
+		says = "the call does not succeed, and nothing is written"
 	case tr.fault == Throttle && !w.holds:
 		says = "and the client retries it, the error is ErrConditionFailed, and nothing is written"
 	case !w.holds:
 		says = "and the client retries it, the error is ErrConditionFailed or ErrIndeterminate, and nothing is written"
 	case tr.fault == Lose && w.name == "delete-if-version":
-		says = "it is applied, and the error is ErrIndeterminate, unless the client found out"
+		says = "the write is applied, and the error is ErrIndeterminate unless the client finds out the result"
 	case tr.fault == Lose:
-		says = "and the client retries it and finds its own write, the write succeeds; without a retry it is ErrIndeterminate"
+		says = "and the client retries it and finds its own write, the write succeeds. Without a retry the error is ErrIndeterminate"
 	}
 	return fmt.Sprintf(tr.words, w.words) + ", " + says + "."
 }
@@ -125,8 +125,10 @@ func (w faultyWrite) test(t *trial, tr trouble) {
 	}
 }
 
-// testMeanwhile lets somebody else act between a write, whose response is lost, and
-// its retry. unknown says that the result cannot be known; otherwise it is a success.
+// testMeanwhile loses the response to the write, and calls the function act before the client's
+// retry. The function act stands for somebody else's write. If unknown is set, the store cannot
+// know the result of its write, and must return ErrIndeterminate. Otherwise the write must
+// succeed. Without a retry, the error may be ErrIndeterminate in both cases.
 func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
 	call := w.prepare(t)
 	p := responseLost.plan(true)
@@ -141,13 +143,13 @@ func (w faultyWrite) testMeanwhile(t *trial, act func(), unknown bool) {
 		t.Errorf("the error of the call, which the client did not retry, is %v; want ErrIndeterminate", err)
 	}
 	if requests < 2 {
-		act() // for the checks after this
+		act() // the checks after this function expect that act was called
 	}
 }
 
-// testVersionAfterRetry lets somebody else act between a write of "key", whose
-// response is lost, and its retry. If the retry stores the entry again, it must have a
-// new version.
+// testVersionAfterRetry loses the response to a write of "key", and calls act, which stands
+// for somebody else's write, before the client's retry. If the retry stores the entry
+// again, the entry must have a new version.
 func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context) (kv.Version, error)) {
 	var first, version kv.Version
 	p := responseLost.plan(true)
@@ -160,7 +162,7 @@ func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context)
 		t.Errorf("the error is %v, so nothing may be written, but it was", err)
 	}
 	if first.IsZero() {
-		return // the client did not retry it
+		return // the client did not retry the write
 	}
 	is := t.situation()
 	switch {
@@ -174,7 +176,7 @@ func testVersionAfterRetry(t *trial, act func(), write func(ctx context.Context)
 }
 
 func versionAfterRetryCases() []testCase {
-	const says = " the entry before the client retries it, the entry that the retry stores again has another version, and a compare-and-swap with the first version fails."
+	const says = " the entry before the client retries it, the entry that the retry stores again has a new version, and a compare-and-swap with the first version fails."
 	version := func(name, words, act string, do func(*trial), write func(*trial, context.Context) (kv.Version, error)) testCase {
 		return rule("faults/"+name+"/version-after-retry", fmt.Sprintf(responseLost.words, words)+" and somebody else "+act+says, func(t *trial) {
 			testVersionAfterRetry(t, func() { do(t) }, func(ctx context.Context) (kv.Version, error) { return write(t, ctx) })
@@ -204,17 +206,17 @@ func faultyWriteCases() []testCase {
 		}
 		lost := fmt.Sprintf(responseLost.words, w.words)
 		cases = append(cases, rule("faults/"+w.name+"/replaced-before-retry",
-			lost+" and somebody else replaces the entry before the client retries it, the error is ErrIndeterminate, and the entry stays.",
+			lost+" and somebody else replaces the entry before the client retries it, the error is ErrIndeterminate, and the other entry stays.",
 			func(t *trial) {
 				w.testMeanwhile(t, func() { t.put("key", "somebody else's") }, true)
 				t.wantValue("key", "somebody else's")
 			}))
 		switch {
 		case w.delete:
-			// With a lost response there would be no entry to delete, so here the
-			// request is lost.
+			// Here the request is lost, not the response. After a lost response the entry
+			// would already be deleted, so nobody else could delete it.
 			cases = append(cases, rule("faults/"+w.name+"/deleted-before-retry",
-				fmt.Sprintf(requestLost.words, w.words)+" and somebody else deletes the entry before the client retries it, the error is ErrIndeterminate or ErrConditionFailed: of several such Deletes one succeeds.",
+				fmt.Sprintf(requestLost.words, w.words)+" and somebody else deletes the entry before the client retries it, the error is ErrIndeterminate or ErrConditionFailed, because only one of several such Deletes may succeed.",
 				func(t *trial) {
 					call := w.prepare(t)
 					version := t.get("key").Version
@@ -248,8 +250,9 @@ func faultyWriteCases() []testCase {
 }
 
 // testBatchWrite makes the requests of a batch of writes fail, and checks the entries
-// afterwards. before and after are the values before and after a write, "" for no
-// entry. write returns versions if it puts.
+// afterwards. The arguments before and after are the values that each entry has before and
+// after its write; "" means no entry. The function write makes the batch, and returns the
+// versions if the batch is a PutMany.
 func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx context.Context, keys []string) (map[string]kv.Version, error)) {
 	keys := numbered("key:", 120)
 	if before != "" {
@@ -277,7 +280,7 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 			t.Fatalf("%s has the value %q", key, value)
 		}
 		if !t.wantTrue("the write of "+key, failure, true, value == after) {
-			return // the other keys probably fail in the same way
+			return // the other keys probably fail for the same reason
 		}
 		switch {
 		case tr.always && tr.fault != Lose:
@@ -345,7 +348,7 @@ func faultyBatchCases() []testCase {
 			rule("faults/get-many/"+tr.name, fmt.Sprintf(tr.words, "a GetMany")+", every key has either its entry or an error.", func(t *trial) {
 				testGetMany(t, tr)
 			}),
-			rule("faults/delete-prefix/"+tr.name, fmt.Sprintf(tr.words, "the reads of a DeletePrefix")+", it returns an error, or has removed everything.", func(t *trial) {
+			rule("faults/delete-prefix/"+tr.name, fmt.Sprintf(tr.words, "the reads of a DeletePrefix")+", DeletePrefix returns an error, or has removed everything.", func(t *trial) {
 				keys := numbered("key:", 50)
 				t.fillKeys(keys...)
 				n := 0
@@ -396,7 +399,8 @@ func testGetMany(t *trial, tr trouble) {
 	}
 }
 
-// errorOf returns the error for key in the error of a batch, if there is one.
+// errorOf returns the error that a batch had for key. If err is not a *kv.BatchError, it is
+// the error of all keys.
 func errorOf(err error, key string) error {
 	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
 		return batch.Failed[key]
@@ -404,14 +408,14 @@ func errorOf(err error, key string) error {
 	return err
 }
 
-// readTroubles are the troubles of calls that read. For a read a lost request looks
-// like a lost response.
+// readTroubles are the troubles of calls that read. requestLost is not among them, because
+// to a reader a lost request looks like a lost response.
 var readTroubles = []trouble{responseLost, throttled, everyRequestLost, alwaysThrottled, unanswered}
 
 func faultyReadCases() []testCase {
 	var cases []testCase
 	for _, tr := range readTroubles {
-		rest := ", it returns the right result or an error. It never reports an entry that exists as absent."
+		rest := ", the call returns the right result or an error. It never reports an entry that exists as absent."
 		cases = append(cases,
 			rule("faults/get/"+tr.name, fmt.Sprintf(tr.words, "a Get")+rest, func(t *trial) {
 				t.put("key", "value")
@@ -427,7 +431,7 @@ func faultyReadCases() []testCase {
 			}),
 			rule("faults/count/"+tr.name, fmt.Sprintf(tr.words, "a Count")+rest, func(t *trial) {
 				t.fillKeys("key::a", "key::b", "other")
-				s := t.opened.With(kv.Clock(t.clock.now)) // without middleware, so that the driver counts
+				s := t.opened.With(kv.Clock(t.clock.now)) // without the observer, so that the driver counts
 				n := 0
 				_, err := t.meet(tr.plan(false), func(ctx context.Context) (err error) { n, err = s.Count(ctx, "key::"); return err })
 				switch {
@@ -439,16 +443,16 @@ func faultyReadCases() []testCase {
 					t.Errorf("Count = %d; want 2", n)
 				}
 			}),
-			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", it is complete and in order, or ends with an error at its position.", func(t *trial) {
+			rule("faults/scan/"+tr.name, fmt.Sprintf(tr.words, "a Scan")+", the scan is complete and in order, or ends with an error at the position that it has reached.", func(t *trial) {
 				testFaultyScan(t, tr, tr.plan(false), 150)
 			}),
-			rule("faults/page/"+tr.name, fmt.Sprintf(tr.words, "a ScanPage")+", its cursor continues without a gap.", func(t *trial) {
+			rule("faults/page/"+tr.name, fmt.Sprintf(tr.words, "a ScanPage")+", the cursor that it returns continues without a gap.", func(t *trial) {
 				testFaultyPages(t, tr)
 			}),
 		)
 	}
 	late := trouble{"later-response-lost", Lose, false, "When the third response to %s is lost"}
-	cases = append(cases, rule("faults/scan/"+late.name, fmt.Sprintf(late.words, "a Scan")+", it is complete and in order, or ends with an error at its position.", func(t *trial) {
+	cases = append(cases, rule("faults/scan/"+late.name, fmt.Sprintf(late.words, "a Scan")+", the scan is complete and in order, or ends with an error at the position that it has reached.", func(t *trial) {
 		p := late.plan(false)
 		p.faults = []Fault{Pass, Pass, Lose}
 		testFaultyScan(t, late, p, 1400) // more than two pages of one shard
@@ -456,7 +460,8 @@ func faultyReadCases() []testCase {
 	return cases
 }
 
-// wantRead checks the result of a read of one entry that exists.
+// wantRead checks the result of a read of one entry that exists. The argument right says whether
+// the read returned the entry.
 func (t *trial) wantRead(what string, tr trouble, requests int, err error, right bool) {
 	t.wantBounded(tr, requests)
 	switch {
@@ -474,8 +479,8 @@ func (t *trial) wantRead(what string, tr trouble, requests int, err error, right
 	}
 }
 
-// wantNext checks that entries have the keys from index at on. It returns the index
-// after the last.
+// wantNext checks that entries have the keys keys[at], keys[at+1] and so on. It returns the
+// index of the key that must come next.
 func (t *trial) wantNext(how string, entries []kv.Entry, keys []string, at int) int {
 	for _, e := range entries {
 		if at == len(keys) || e.Key != keys[at] || string(e.Value) != e.Key {

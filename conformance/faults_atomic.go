@@ -17,7 +17,7 @@ func faultyAtomicCases() []testCase {
 				fmt.Sprintf(tr.words, "an AtomicWrite")+", all of it or nothing is applied. After a success all of it is applied. After an error that does not match ErrIndeterminate nothing is.",
 				func(t *trial) { testFaultyAtomic(t, tr) }),
 			atomicRule("faults/atomic-refused/"+tr.name,
-				fmt.Sprintf(tr.words, "an AtomicWrite with a condition that fails")+", nothing is written, and it does not succeed.",
+				fmt.Sprintf(tr.words, "an AtomicWrite with a condition that fails")+", nothing is written, and the call does not succeed.",
 				func(t *trial) {
 					v := t.put("g::a", "old")
 					t.put("g::a", "newer")

@@ -10,7 +10,7 @@ func getCases() []testCase {
 	var cases []testCase
 	for _, s := range states {
 		cases = append(cases, rule("get/"+s.name,
-			"Get, Exists, GetMany and the scans agree on the entry, also right after a write. An expired entry is absent. Here the key "+s.words+".",
+			"Get, Exists, GetMany and the scans agree on the entry, even right after a write. An expired entry is absent. Here the key "+s.words+".",
 			func(t *trial) {
 				_, was := t.prepare(s)
 				if !s.live {

@@ -7,7 +7,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The lowest limits with which the suite works.
+// The lowest limits of a driver with which the suite can run.
 const (
 	leastMaxKeyLen   = 64
 	leastMaxValueLen = 1024
@@ -35,14 +35,14 @@ func infoCases() []testCase {
 				}
 			}),
 		rule("info/lacks",
-			"A driver implements the whole contract. Only providers of skykv's own module that use the layout of other programs may set NoGrace and ReservedKey, and ReservedKey only for ., .. and __x__.",
+			"A driver implements the whole contract. Only providers of skykv's own module that use the layout of another program may set NoGrace or ReservedKey. ReservedKey may reserve only ., .. and keys such as __x__.",
 			func(t *trial) {
 				if err := checkLacks(t.Info()); err != nil {
 					t.Errorf("%v", err)
 				}
 			}),
 		rule("info/limits",
-			fmt.Sprintf("Info of a driver has its limits: keys of %d to %d bytes, and values of %d to %d bytes. Without MaxValue the store writes values of at most %d bytes.",
+			fmt.Sprintf("A driver's Info has its limits: %d to %d bytes for a key, and %d to %d bytes for a value. Without MaxValue the store writes values of at most %d bytes.",
 				leastMaxKeyLen, kv.MaxKeyLen, leastMaxValueLen, kv.MaxLargeValueLen, kv.MaxValueLen),
 			func(t *trial) {
 				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {

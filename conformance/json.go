@@ -8,7 +8,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// document is the value type of the cases of the typed view.
+// document is the type of the values that the cases of kv.JSON store.
 type document struct {
 	Name  string
 	Count int64
@@ -99,7 +99,7 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/no-json",
-			"A value that is not JSON of the view's type is ErrInvalidValue, and no message quotes it. A scan goes on after it.",
+			"If a value is not JSON of the view's type, the error is ErrInvalidValue, and no message quotes the value. A scan goes on after it.",
 			func(t *trial) {
 				docs := view(t)
 				t.put("a", `{"Name":"good"}`)
@@ -126,7 +126,7 @@ func jsonCases() []testCase {
 				}
 			}),
 		rule("json/not-encodable",
-			"A value that cannot be encoded is ErrInvalidValue before any I/O, and changes nothing.",
+			"A value that cannot be encoded is refused with ErrInvalidValue before any I/O, and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old")
 				channels := kv.JSON[chan int](t.observed(t.opened))

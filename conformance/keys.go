@@ -30,7 +30,7 @@ func keyCases() []testCase {
 			"Keys that differ only in case are different keys.",
 			func(t *trial) { t.wantDistinct("Key", "key", "KEY", "kEy") }),
 		rule("keys/no-normalisation",
-			"Keys are bytes: they differ if they have dots, colons or dashes at different places.",
+			"Keys are bytes: they differ if they have dots, colons or dashes in different places.",
 			func(t *trial) {
 				t.wantDistinct("a", "a.", ".a", "a..", "a.a", "a..a", "a:a", ":a", "a:", "a-a", "-a", "a-", "a_a", "_a", "a_", "0", "00", "-0", "0.0")
 			}),
@@ -54,7 +54,7 @@ func keyCases() []testCase {
 				t.wantDistinct(long+"a", long+"b")
 			}),
 		rule("keys/entry-has-its-key",
-			"Every operation that reads returns the entry under exactly the key that it was stored under.",
+			"Every operation that reads returns an entry with exactly the key under which it was stored.",
 			func(t *trial) {
 				v := t.put("Some:Key-1._", "value")
 				t.wantLive("Some:Key-1._", want{value: "value", version: v})
@@ -101,7 +101,7 @@ func keyCases() []testCase {
 		{"too-long", "A key one byte longer than the limit is refused.", func(n int) []string { return []string{strings.Repeat("k", n+1)} }},
 		{"far-too-long", "A key much longer than the limit is refused.", func(n int) []string { return []string{strings.Repeat("k", 100*n)} }},
 		{"slash", "Slashes are refused.", func(int) []string { return []string{"/", "a/b", "a\\b"} }},
-		{"space", "White space is refused, also at the ends of a key.", func(int) []string { return []string{" ", " a", "a ", "a b", "a\n", "\ta"} }},
+		{"space", "White space is refused, even at the ends of a key.", func(int) []string { return []string{" ", " a", "a ", "a b", "a\n", "\ta"} }},
 		{"zero-byte", "A zero byte is refused.", func(int) []string { return []string{"\x00", "a\x00", "a\x00b"} }},
 		{"non-ascii", "Letters outside ASCII are refused.", func(int) []string { return []string{"é", "aé", "日本", "a\u0301"} }},
 		{"invalid-utf8", "Bytes that are not valid text are refused.", func(int) []string { return []string{"\xff", "a\x80b"} }},
@@ -129,7 +129,7 @@ func keyCases() []testCase {
 	return cases
 }
 
-// wantDistinct checks that keys do not share an entry.
+// wantDistinct checks that each of the keys has an entry of its own.
 func (t *trial) wantDistinct(keys ...string) {
 	for _, key := range keys {
 		if _, err := t.Put(t.ctx, key, []byte(key), kv.IfNotExists()); err != nil {
@@ -143,7 +143,7 @@ func (t *trial) wantDistinct(keys ...string) {
 	t.wantContent(slices.Sorted(slices.Values(keys[1:]))...)
 }
 
-// wantUsable uses key in every operation.
+// wantUsable checks that the operations of a store accept key, which is legal.
 func (t *trial) wantUsable(key string) {
 	v, err := t.Put(t.ctx, key, []byte("first"), kv.IfNotExists())
 	if err != nil {
@@ -171,7 +171,8 @@ func (t *trial) wantUsable(key string) {
 	t.wantGone(key)
 }
 
-// wantKeyRefused calls every operation of keys with an illegal key.
+// wantKeyRefused checks that every operation on a key, except AtomicWrite, refuses key, which is
+// illegal.
 func (t *trial) wantKeyRefused(key string) {
 	ctx := t.ctx
 	for _, call := range []struct {
@@ -198,11 +199,12 @@ func (t *trial) wantKeyRefused(key string) {
 	}
 }
 
-// wantPrefixRefused hands an illegal key to every operation of prefixes and ranges.
+// wantPrefixRefused checks that scans and DeletePrefix refuse key, which is illegal, as a prefix
+// or a bound.
 func (t *trial) wantPrefixRefused(key string) {
 	ctx := t.ctx
 	if key == "" {
-		return // empty means the empty prefix, or the start of a scan
+		return // the empty key is legal: it is the prefix of everything, or the start of a scan
 	}
 	for _, call := range []struct {
 		name string

@@ -10,10 +10,11 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// largeRule returns a case for a store with the largest MaxValue of its driver. If that is no
-// more than the limit without MaxValue, the case checks that a larger MaxValue is refused.
+// largeRule returns a case for stores with a large MaxValue; the case uses the largest that
+// the driver can hold. If the driver cannot hold more than kv.MaxValueLen bytes, the case
+// checks that the store refuses a larger MaxValue.
 func largeRule(name, words string, run func(t *trial, longest int)) testCase {
-	c := rule(name, words+" If the driver holds no more than 24,576 bytes, a larger MaxValue is ErrInvalidOption.", nil)
+	c := rule(name, words+" If the driver can hold no more than 24,576 bytes, calls with a larger MaxValue return ErrInvalidOption instead.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
 	c.run = func(t *trial) {
 		longest := t.longestLarge()
@@ -27,12 +28,12 @@ func largeRule(name, words string, run func(t *trial, longest int)) testCase {
 	return c
 }
 
-// longestLarge returns the largest legal MaxValue.
+// longestLarge returns the greatest legal MaxValue of the driver.
 func (t *trial) longestLarge() int {
 	return min(t.underlying().Info().MaxValueLen, kv.MaxLargeValueLen)
 }
 
-// wantOptionRefused checks that every call of a store with MaxValue of n bytes fails.
+// wantOptionRefused checks that MaxValue(n) makes every call of a store fail.
 func (t *trial) wantOptionRefused(n int) {
 	s := t.with(kv.MaxValue(n))
 	for _, op := range operations {
@@ -44,7 +45,8 @@ func (t *trial) wantOptionRefused(n int) {
 	})
 }
 
-// largeSizes are lengths at which services and layouts behave differently, the longest last.
+// largeSizes returns lengths of values at which services and layouts may begin to behave
+// differently. The last length is longest.
 func largeSizes(longest int) []int {
 	sizes := slices.DeleteFunc([]int{kv.MaxValueLen + 1, 64 << 10, 64<<10 + 1, 128 << 10}, func(n int) bool { return n >= longest })
 	return append(sizes, longest)
@@ -53,7 +55,7 @@ func largeSizes(longest int) []int {
 func largeCases() []testCase {
 	return []testCase{
 		rule("large/option",
-			"MaxValue of less than one byte, or of more than the driver can hold, is ErrInvalidOption in every call before any I/O. Any other MaxValue is the limit, and Info has it.",
+			"With MaxValue of less than one byte, or of more than the driver can hold, every call returns ErrInvalidOption before any I/O. Any other MaxValue is the limit, and Info returns it.",
 			func(t *trial) {
 				longest := t.longestLarge()
 				for _, n := range []int{0, -1, longest + 1, kv.MaxLargeValueLen + 1} {
@@ -81,7 +83,7 @@ func largeCases() []testCase {
 				}
 			}),
 		largeRule("large/replaced",
-			"Put replaces the whole of a larger value: nothing of it remains.",
+			"Put replaces a larger value completely: nothing of it remains.",
 			func(t *trial, longest int) {
 				for _, n := range []int{longest, 1, longest, 0, longest, 24 << 10, longest, longest / 2, longest} {
 					value := string(bytesOf(n))
@@ -120,7 +122,7 @@ func largeCases() []testCase {
 				}
 			}),
 		largeRule("large/update",
-			"Update reads and stores larger values, also one after another, and GetAndDelete returns one.",
+			"Update reads and stores larger values, even several times in a row, and GetAndDelete returns one.",
 			func(t *trial, longest int) {
 				value := string(bytesOf(longest))
 				t.put("key", value[:longest-3])
@@ -143,7 +145,7 @@ func largeCases() []testCase {
 		largeRule("large/batch",
 			"Batches write and read many larger values, more than fit into one request of a service.",
 			func(t *trial, longest int) {
-				const n = 28 // with the largest values, more than 10 MiB
+				const n = 28 // with the largest values more than 10 MiB
 				keys := numbered("key:", n)
 				items := make([]kv.Item, n)
 				for i, key := range keys {
@@ -182,7 +184,7 @@ func largeCases() []testCase {
 		largeRule("large/atomic",
 			"An AtomicWrite takes as many larger values as fit into MaxAtomicBytes, and touches and checks entries with larger values.",
 			func(t *trial, longest int) {
-				if t.Info().MaxAtomicWrites == 0 { // the group atomic checks that
+				if t.Info().MaxAtomicWrites == 0 { // the group "atomic" checks such stores
 					return
 				}
 				value := string(bytesOf(longest))
@@ -251,8 +253,8 @@ func largeCases() []testCase {
 	}
 }
 
-// wantTooLong checks that every write of a value of n bytes is refused. v is the version of
-// the store's first entry.
+// wantTooLong checks that every write refuses a value of n bytes. The argument v is the version
+// of the first entry of the store.
 func (t *trial) wantTooLong(n int, v kv.Version) {
 	long := make([]byte, n)
 	was := t.scan("", kv.KeysOnly())
@@ -263,7 +265,7 @@ func (t *trial) wantTooLong(n int, v kv.Version) {
 		"Put with IfVersion":   func() error { _, err := t.Put(t.ctx, key, long, kv.IfVersion(v)); return err },
 		"PutMany":              func() error { _, err := t.PutMany(t.ctx, []kv.Item{{Key: "new"}, {Key: key, Value: long}}); return err },
 		"AtomicWrite": func() error {
-			if t.Info().MaxAtomicWrites == 0 { // the group atomic checks that
+			if t.Info().MaxAtomicWrites == 0 { // the group "atomic" checks such stores
 				_, err := t.Put(t.ctx, key, long)
 				return err
 			}

@@ -13,28 +13,29 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// mostExtra is how many more records than keys a scan may yield. A driver that repeats a
-// few is for the cases to find.
+// A scan may yield mostExtra more records than keys were written, and a GetMany mostExtra more
+// than keys were requested. The number is large, so that a scan that repeats some records ends
+// normally, and the case finds the repetition.
 const mostExtra = 1000
 
-// observer stands between a trial's stores and their drivers. It counts the calls that
-// reach a driver, and lets a case act at that moment. It ends scans that have no end,
-// and lets nothing through after the trial.
+// observer stands between the stores of a trial and their drivers. It counts the calls that
+// reach a driver, except Close, and can run code of the case just before each. It ends endless
+// scans and GetManys. After the trial it lets only Close reach a driver.
 type observer struct {
 	over   context.Context // ends with the trial
 	report func(format string, args ...any)
 	place  func() string // returns the line of the case that makes the call
 
 	calls atomic.Int64
-	scans atomic.Int64 // number of running scans
+	scans atomic.Int64 // scans that are running
 
-	// before, when set, runs before each call of the driver.
+	// The function before, if set, is called at the start of each call of the driver.
 	before func()
 
 	mu       sync.Mutex
 	underWay []string
-	heard    time.Time       // when the last call, record or result passed
-	keys     map[string]bool // keys that were ever written
+	heard    time.Time       // when the driver was last called, last returned, or last yielded something
+	keys     map[string]bool // all keys that were written
 }
 
 func newObserver(over context.Context, report func(format string, args ...any), place func() string) *observer {
@@ -43,7 +44,8 @@ func newObserver(over context.Context, report func(format string, args ...any), 
 
 func (o *observer) wrap(d kv.Driver) kv.Driver { return &observed{d, o} }
 
-// call begins a call of the driver. The caller must call end after it.
+// The method call notes that a call of the driver begins. If it returns no error, the caller must
+// call the function end after the driver's call.
 func (o *observer) call(method string) (end func(), err error) {
 	if o.over.Err() != nil {
 		return nil, &kv.Error{Err: context.Cause(o.over)}
@@ -55,7 +57,8 @@ func (o *observer) call(method string) (end func(), err error) {
 	return o.during(method), nil
 }
 
-// during notes that what is running until end is called.
+// The method during records that an activity begins. The argument what is its name. The caller
+// must call end when the activity has ended.
 func (o *observer) during(what string) (end func()) {
 	if place := o.place(); place != "" {
 		what += " at " + place
@@ -73,7 +76,8 @@ func (o *observer) during(what string) (end func()) {
 	}
 }
 
-// doing names what is running, in the order in which it began.
+// The method doing returns the names of the driver calls that are running, in the order in
+// which they began.
 func (o *observer) doing() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -83,26 +87,33 @@ func (o *observer) doing() string {
 	return strings.Join(o.underWay, ", ")
 }
 
-// quiet reports whether nothing has passed for the duration d.
+// The method quiet reports whether the driver has done nothing for the time d: no call of it
+// began or ended, and none yielded anything.
 func (o *observer) quiet(d time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return time.Since(o.heard) >= d
 }
 
-// writing notes a key that may have a record from now on.
+// The method writing notes that key may have a record from now on.
 func (o *observer) writing(key string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.keys[key] = true
 }
 
-// mostRecords returns the number of records that a scan may yield.
+// mostRecords returns how many records a scan may yield.
 func (o *observer) mostRecords() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.heard = time.Now()
 	return len(o.keys) + mostExtra
+}
+
+// The method yielded notes that the driver has yielded something.
+func (o *observer) yielded() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard = time.Now()
 }
 
 var errEndless = errors.New("the scan does not end")
@@ -132,6 +143,7 @@ func (d *observed) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2
 		n := 0
 		for found, err := range d.Driver.GetMany(ctx, req) {
 			n++
+			d.by.yielded()
 			switch most := len(req.Keys) + mostExtra; {
 			case d.by.over.Err() != nil:
 				yield(kv.Found{}, &kv.Error{Err: context.Cause(d.by.over)})
@@ -161,6 +173,7 @@ func (d *observed) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Re
 		n := 0
 		for rec, err := range d.Driver.Scan(ctx, req) {
 			n++
+			d.by.yielded()
 			switch most := d.by.mostRecords(); {
 			case d.by.over.Err() != nil:
 				yield(kv.Record{}, &kv.Error{Err: context.Cause(d.by.over)})

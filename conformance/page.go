@@ -88,7 +88,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/limit-invalid",
-			"A page limit below 1 is ErrInvalidOption before any I/O, and Next is the cursor.",
+			"A page limit below 1 is refused with ErrInvalidOption before any I/O, and Next is the cursor of the call.",
 			func(t *trial) {
 				t.fillKeys(numbered("key:", 3)...)
 				cursor := t.page("key:", 1, "").Next
@@ -249,7 +249,7 @@ func pageCases() []testCase {
 				}
 			}),
 		rule("page/cancelled",
-			"A page that fails keeps the position: Next is the cursor if nothing was read.",
+			"If a page fails before anything was read, Next is the cursor of the call, so that the position is kept.",
 			func(t *trial) {
 				keys := numbered("key:", 6)
 				t.fillKeys(keys...)
@@ -302,11 +302,11 @@ func pageCases() []testCase {
 	}
 	for _, p := range []struct{ size, entries int }{
 		{1, 5}, {7, 30}, {100, 250}, {1000, 1100},
-		// Either the last page or the one before it is full.
+		// In these cases the last page is full, lacks one entry, or has only one entry.
 		{1, 1}, {7, 7}, {7, 21}, {7, 20}, {7, 22}, {100, 200}, {100, 199}, {100, 201},
 	} {
 		cases = append(cases, rule(fmt.Sprintf("page/size-%d/of-%d", p.size, p.entries),
-			"All pages but the last are full. Together they have every key once and in order. Next is empty exactly at the end, also if the last page is full.",
+			"All pages but the last are full. Together they have every key once and in order. Next is empty exactly at the end, even if the last page is full.",
 			func(t *trial) {
 				keys := numbered("key:", p.entries)
 				t.fillKeys(append([]string{"j", "l"}, keys...)...)
@@ -320,9 +320,9 @@ func pageCases() []testCase {
 	return cases
 }
 
-// pages reads all pages of a scan and checks that all but the last are full,
-// and that Next is empty exactly at the end. Between two pages it calls
-// between, if that is set, with the number of pages so far.
+// pages reads all pages of a scan. It checks that all but the last are full, and that each page
+// continues after the page before it. Before it reads page n+1, it calls between(n), unless
+// between is nil.
 func (t *trial) pages(prefix string, size int, between func(n int), opts ...kv.PageOption) []kv.Entry {
 	var entries []kv.Entry
 	cursor := ""

@@ -37,11 +37,11 @@ func putCases() []testCase {
 			func(kv.Version) []kv.PutOption { return nil })
 	}
 	for _, s := range states {
-		add("if-not-exists", "only if the key is absent or expired, and otherwise returns ErrConditionFailed and changes nothing", "with IfNotExists", s, !s.live,
+		add("if-not-exists", "only if the key is absent or expired. Otherwise it returns ErrConditionFailed and changes nothing", "with IfNotExists", s, !s.live,
 			func(kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfNotExists()} })
 	}
 	for _, s := range states {
-		add("if-version", "only if the entry is still in the state that the version names, and otherwise returns ErrConditionFailed and changes nothing", "with IfVersion", s, s.current,
+		add("if-version", "only if the entry is still in the state that the version names. Otherwise it returns ErrConditionFailed and changes nothing", "with IfVersion", s, s.current,
 			func(v kv.Version) []kv.PutOption { return []kv.PutOption{kv.IfVersion(v)} })
 	}
 	for _, f := range foreignVersions {
@@ -60,7 +60,7 @@ func putCases() []testCase {
 	}
 	return append(cases,
 		rule("put/two-conditions",
-			"Put takes one condition, once. Two conditions return ErrInvalidOption before any I/O and change nothing.",
+			"Put takes at most one condition. Two conditions return ErrInvalidOption before any I/O and change nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()
@@ -127,7 +127,8 @@ func putCases() []testCase {
 	)
 }
 
-// testResponseLost puts with cond, which holds, and loses the first response.
+// testResponseLost makes a Put with cond, which holds, and loses the first response. cond may be
+// nil.
 func (t *trial) testResponseLost(cond kv.PutOption) {
 	opts := []kv.PutOption{kv.TTL(time.Hour)}
 	if cond != nil {
@@ -142,8 +143,8 @@ func (t *trial) testResponseLost(cond kv.PutOption) {
 	t.put("key", "newer", kv.IfVersion(v))
 }
 
-// testReplacedBeforeRetry puts with cond, which holds, and loses the first
-// response. Somebody else replaces the entry before the retry.
+// testReplacedBeforeRetry makes a Put with cond, which holds, and loses the first response.
+// Before the retry somebody else replaces the entry.
 func (t *trial) testReplacedBeforeRetry(cond kv.PutOption) {
 	lost := t.with(kv.Wrap(kv.Level1, losingResponses(func() { t.put("key", "somebody else's") })))
 	_, err := lost.Put(t.ctx, "key", []byte("new"), cond)

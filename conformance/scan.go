@@ -101,7 +101,7 @@ func scanCases() []testCase {
 				}
 			}),
 		rule("scan/many",
-			"A scan yields every key exactly once and in order, also if they need several pages of a service.",
+			"A scan yields every key exactly once and in order, even if that takes several pages of the service.",
 			func(t *trial) {
 				keys := numbered("key:", 1100)
 				t.fillKeys(keys...)
@@ -132,7 +132,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan with Limit(4)", t.scan("", kv.Limit(4)), live[:4])
 			}),
 		rule("scan/limit-invalid",
-			"A Limit below 1 is ErrInvalidOption before any I/O. The scan yields it once and nothing else.",
+			"A Limit below 1 is refused with ErrInvalidOption before any I/O. The scan yields that error once and nothing else.",
 			func(t *trial) {
 				t.fillKeys("a")
 				for _, n := range []int{0, -1, math.MinInt} {
@@ -243,7 +243,7 @@ func scanCases() []testCase {
 					last = e.Key
 					if slices.Contains(stay, e.Key) {
 						seen = append(seen, e)
-						// A replaced entry still has the same key.
+						// Replacing the entry must not make the scan yield its key again.
 						t.put(e.Key, "replaced")
 						if n < len(leaving) {
 							t.delete(leaving[len(leaving)-1-n])
@@ -291,7 +291,7 @@ func scanCases() []testCase {
 				t.wantKeys("Scan", seen, []string{"a", "c", "e"})
 			}),
 		rule("scan/damaged-entry",
-			"A scan yields a record that cannot be read as an error with an entry that has only its key. The loop may go on, and the rest follows.",
+			"For a record that cannot be read, a scan yields an error, with an entry that has only the key. The loop may go on, and the rest follows.",
 			func(t *trial) {
 				keys := numbered("key:", 9)
 				t.fillKeys(keys...)
@@ -375,7 +375,7 @@ func scanCases() []testCase {
 			}))
 	}
 	cases = append(cases, rule("scan/prefix/longest",
-		"A prefix may be as long as a key; one byte more is ErrInvalidKey.",
+		"A prefix may be as long as the longest key. A longer one is refused with ErrInvalidKey.",
 		func(t *trial) {
 			long := strings.Repeat("z", t.maxKeyLen())
 			t.fillKeys("z", long[1:], long)
@@ -391,14 +391,14 @@ func scanCases() []testCase {
 		{"an-absent-key", "", "a:11", "After(key) need not name a key that exists."},
 		{"a-prefix-of-keys", "", "a", "After(key) starts with longer keys that begin with key."},
 		{"the-start", "", "", "After of the empty key means the start."},
-		{"before-all", "", "--", "With After before all keys the scan yields everything."},
-		{"the-last", "", "zzz", "With After the last key the scan yields nothing."},
-		{"past-all", "", "zzzz", "With After greater than all keys the scan yields nothing."},
+		{"before-all", "", "--", "If After is lower than all keys, the scan yields everything."},
+		{"the-last", "", "zzz", "If After is the last key, the scan yields nothing."},
+		{"past-all", "", "zzzz", "If After is greater than all keys, the scan yields nothing."},
 		{"a-key-of-the-prefix", "a:", "a:1", "After and a prefix apply together."},
-		{"the-prefix-itself", "a:", "a:", "After of the prefix itself starts with longer keys."},
+		{"the-prefix-itself", "a:", "a:", "If After is the prefix itself, the scan starts with longer keys."},
 		{"before-the-prefix", "a:", "A", "After may be before the prefix."},
-		{"past-the-prefix", "a:", "b", "After may be greater than all keys of the prefix: the scan yields nothing."},
-		{"the-prefix-s-last", "a:", "a:zz", "With After the last key of a prefix the scan yields nothing."},
+		{"past-the-prefix", "a:", "b", "If After is greater than all keys of the prefix, the scan yields nothing."},
+		{"the-prefix-s-last", "a:", "a:zz", "If After is the last key of the prefix, the scan yields nothing."},
 	} {
 		cases = append(cases, rule("scan/after/"+a.name,
 			a.why+" A scan yields exactly the keys that have its prefix and are greater.",
@@ -422,7 +422,7 @@ func scanCases() []testCase {
 		})})
 }
 
-// rangeCases check From and Before, alone and with the other limits of a scan.
+// rangeCases check From and Before, alone and together with the other options of a scan.
 func rangeCases() []testCase {
 	var cases []testCase
 	for _, r := range []struct {
@@ -432,35 +432,35 @@ func rangeCases() []testCase {
 	}{
 		{"from-a-key", "", "a:1", "", "", "From(key) starts at that key."},
 		{"from-an-absent-key", "", "a:11", "", "", "From(key) need not name a key that exists."},
-		{"from-before-all", "", "-", "", "", "With From the lowest key the scan yields everything."},
-		{"from-past-all", "", "zzzz", "", "", "With From after all keys the scan yields nothing."},
+		{"from-before-all", "", "-", "", "", "If From is the lowest key, the scan yields everything."},
+		{"from-past-all", "", "zzzz", "", "", "If From is greater than all keys, the scan yields nothing."},
 		{"from-within-the-prefix", "a:", "a:1", "", "", "From and a prefix apply together."},
 		{"from-before-the-prefix", "a:", "A", "", "", "From may be before the prefix."},
-		{"from-past-the-prefix", "a:", "b", "", "", "From may be greater than all keys of the prefix: the scan yields nothing."},
+		{"from-past-the-prefix", "a:", "b", "", "", "If From is greater than all keys of the prefix, the scan yields nothing."},
 		{"before-a-key", "", "", "", "a:1", "Before(key) ends before that key."},
 		{"before-an-absent-key", "", "", "", "a:11", "Before(key) need not name a key that exists."},
 		{"before-a-key-that-begins-others", "", "", "", "a:", "Before(key) also leaves out longer keys that begin with key."},
 		{"before-the-lowest-byte", "", "", "", "a:-", "Before may end with the lowest byte."},
-		{"before-the-lowest-key", "", "", "", "-", "With Before the lowest key the scan yields nothing."},
+		{"before-the-lowest-key", "", "", "", "-", "If Before is the lowest key, the scan yields nothing."},
 		{"before-the-highest-byte", "", "", "", "zzz", "Before may end with the highest byte."},
-		{"before-past-all", "", "", "", "zzzzz", "With Before greater than all keys the scan yields everything."},
+		{"before-past-all", "", "", "", "zzzzz", "If Before is greater than all keys, the scan yields everything."},
 		{"before-within-the-prefix", "a:", "", "", "a:2", "Before and a prefix apply together."},
-		{"before-the-prefix", "a:", "", "", "A", "Before may be lower than the prefix: the scan yields nothing."},
-		{"before-the-prefix-itself", "a:", "", "", "a:", "With Before the prefix itself the scan yields nothing."},
-		{"before-past-the-prefix", "a:", "", "", "b", "Before may be greater than all keys of the prefix: the scan yields all of them."},
+		{"before-the-prefix", "a:", "", "", "A", "If Before is lower than the prefix, the scan yields nothing."},
+		{"before-the-prefix-itself", "a:", "", "", "a:", "If Before is the prefix itself, the scan yields nothing."},
+		{"before-past-the-prefix", "a:", "", "", "b", "If Before is greater than all keys of the prefix, the scan yields all of them."},
 		{"from-and-before", "", "a.", "", "a:A", "From and Before apply together."},
 		{"one-key", "", "a:1", "", "a:1-", "A range may have one key."},
 		{"from-is-before", "", "a:1", "", "a:1", "A range that ends where it starts is empty."},
 		{"from-after-before", "", "b", "", "a", "A range that ends before it starts is empty."},
-		{"from-and-a-later-after", "", "a:1", "a:10", "", "If there are From and After, the later counts."},
-		{"from-and-an-earlier-after", "", "a:2", "a:1", "", "If there are From and After, the later counts."},
+		{"from-and-a-later-after", "", "a:1", "a:10", "", "If there are both From and After, the later one counts."},
+		{"from-and-an-earlier-after", "", "a:2", "a:1", "", "If there are both From and After, the later one counts."},
 		{"from-and-after-of-one-key", "", "a:1", "a:1", "", "After of a key is later than From of that key."},
 		{"after-and-before", "a:", "", "a:1", "a:z", "After, Before and a prefix apply together."},
 		{"all-together", "a:", "a:-", "a:1", "a:A", "From, After, Before and a prefix apply together."},
 		{"empty-keys", "a:", "", "", "", "From and Before of the empty key mean the start and the end."},
 	} {
 		cases = append(cases, rule("scan/range/"+r.name,
-			r.why+" A scan yields exactly the keys that have its prefix and are in its range, also with a Limit and in pages.",
+			r.why+" A scan yields exactly the keys that have its prefix and are in its range, even with a Limit and in pages.",
 			func(t *trial) {
 				t.fillKeys(t.family()...)
 				keys := slices.DeleteFunc(t.familyOf(r.prefix, r.after), func(key string) bool { return key < r.from || r.before != "" && key >= r.before })
@@ -472,7 +472,7 @@ func rangeCases() []testCase {
 	}
 	return append(cases,
 		rule("scan/range/many",
-			"A scan yields every key of a large range exactly once and in order, also if they need several pages of a service.",
+			"A scan yields every key of a large range exactly once and in order, even if that takes several pages of the service.",
 			func(t *trial) {
 				keys := numbered("key:", 1100)
 				t.fillKeys(keys...)
@@ -509,7 +509,7 @@ func rangeCases() []testCase {
 				t.wantKeys("ScanPage", t.pages("", 3, nil, kv.From("y")), t.familyOf("", "b:1"))
 			}),
 		rule("scan/range/invalid",
-			"From and Before of a key that is not legal are ErrInvalidKey before any I/O. Keys of the greatest length are legal.",
+			"From and Before refuse a key that is not legal with ErrInvalidKey before any I/O. Keys of the greatest length are legal.",
 			func(t *trial) {
 				long := strings.Repeat("k", t.maxKeyLen())
 				t.fillKeys("a", long, "l")
@@ -524,8 +524,7 @@ func rangeCases() []testCase {
 	)
 }
 
-// scanOptions returns the options of a page, and more options, as options of a
-// scan.
+// scanOptions appends the options of a page, opts, to the options of a scan, more.
 func scanOptions(opts []kv.PageOption, more ...kv.ScanOption) []kv.ScanOption {
 	for _, opt := range opts {
 		more = append(more, opt)

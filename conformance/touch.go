@@ -33,7 +33,7 @@ func touchCases() []testCase {
 					t.wantGone("key")
 				}),
 			rule("touch/if-version/"+s.name,
-				"Touch with IfVersion sets the expiry only if the entry is still in the state that the version names, and otherwise returns ErrConditionFailed and changes nothing. Here the key "+s.words+".",
+				"Touch with IfVersion sets the expiry only if the entry is still in the state that the version names. Otherwise it returns ErrConditionFailed and changes nothing. Here the key "+s.words+".",
 				func(t *trial) {
 					v, was := t.prepare(s)
 					at := t.clock.now().Add(time.Hour)
@@ -98,7 +98,7 @@ func touchCases() []testCase {
 				t.wantValue("key", "new")
 			}),
 		rule("touch/options",
-			"Touch needs one expiry and takes one IfVersion. Anything else is ErrInvalidOption before any I/O and changes nothing.",
+			"Touch needs exactly one expiry and takes at most one IfVersion. Anything else returns ErrInvalidOption before any I/O and changes nothing.",
 			func(t *trial) {
 				v := t.put("key", "old")
 				was := t.situation()

@@ -9,7 +9,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// changing returns the function of an update that always returns change.
+// changing returns a function for an Update. The function always returns the argument change.
 func changing(change kv.Change) func(kv.Entry, bool) (kv.Change, error) {
 	return func(kv.Entry, bool) (kv.Change, error) { return change, nil }
 }
@@ -41,7 +41,7 @@ func updateCases() []testCase {
 					t.put("key", "next", kv.IfVersion(e.Version))
 				}),
 			rule("update/leave/"+s.name,
-				"Update whose function leaves the entry changes nothing, and returns the entry. Here the key "+s.words+".",
+				"If the function of an Update leaves the entry, the Update changes nothing and returns the entry. Here the key "+s.words+".",
 				func(t *trial) {
 					_, was := t.prepare(s)
 					e, err := t.Update(t.ctx, "key", changing(kv.Change{Leave: true}))
@@ -56,7 +56,7 @@ func updateCases() []testCase {
 					t.wantUnchanged(was)
 				}),
 			rule("update/delete/"+s.name,
-				"Update whose function deletes the entry removes it if there is one. Here the key "+s.words+".",
+				"If the function of an Update deletes the entry, the Update removes it if there is one. Here the key "+s.words+".",
 				func(t *trial) {
 					t.fillKeys("ke", "key1")
 					v, _ := t.prepare(s)
@@ -151,7 +151,7 @@ func updateCases() []testCase {
 				}
 			}),
 		rule("update/invalid",
-			"A change with contradictory fields, or with a value or an expiry out of range, is refused with its sentinel and changes nothing.",
+			"A change with contradictory fields, or with a value or an expiry out of range, is refused with the sentinel for that and changes nothing.",
 			func(t *trial) {
 				t.put("key", "old", kv.TTL(time.Hour))
 				was := t.situation()

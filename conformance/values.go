@@ -113,7 +113,7 @@ func valueCases() []testCase {
 				}
 			}),
 		rule("values/slice-owned/get",
-			"What Get returns belongs to the caller: changing it changes nothing in the store or in other results.",
+			"The value that Get returns belongs to the caller: changing it changes nothing in the store or in other results.",
 			func(t *trial) {
 				t.put("key", "value")
 				first, second := t.get("key"), t.get("key")
@@ -124,14 +124,14 @@ func valueCases() []testCase {
 				t.wantValue("key", "value")
 			}),
 		rule("values/slice-owned/get-many",
-			"What GetMany returns belongs to the caller: changing or extending a value changes nothing in the store or in other values.",
+			"The values that GetMany returns belong to the caller: changing or extending a value changes nothing in the store or in other values.",
 			func(t *trial) {
 				t.fillKeys("a", "b", "c")
 				entries := t.getMany("a", "b", "c")
 				t.wantOwned(entries["a"], entries["b"], entries["c"])
 			}),
 		rule("values/slice-owned/scan",
-			"What a scan yields belongs to the caller: changing or extending a value changes nothing in the store or in other values.",
+			"The values that a scan yields belong to the caller: changing or extending a value changes nothing in the store or in other values.",
 			func(t *trial) {
 				t.fillKeys("a", "b", "c")
 				t.wantOwned(t.scan("")...)
@@ -162,7 +162,8 @@ func valueCases() []testCase {
 	)
 }
 
-// wantOwned checks entries whose values are their keys.
+// wantOwned checks that each entry owns the memory of its value. The value of each entry
+// must be its key.
 func (t *trial) wantOwned(entries ...kv.Entry) {
 	for _, e := range entries {
 		_ = append(e.Value, '!')

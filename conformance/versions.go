@@ -20,7 +20,7 @@ func versionCases() []testCase {
 				t.wantLive("key", w)
 			}),
 		rule("versions/equal-value",
-			"Every Put makes a new version, also with an equal value and expiry, and ends the version before.",
+			"Every Put makes a new version, even if value and expiry are the same, and the version before is no longer valid.",
 			func(t *trial) {
 				expiry := kv.ExpiresAt(t.clock.now().Add(time.Hour))
 				seen := make(map[kv.Version]bool)
@@ -38,7 +38,7 @@ func versionCases() []testCase {
 				}
 			}),
 		rule("versions/equal-value-by-batch",
-			"Every PutMany makes new versions, also with equal values, and ends the versions before.",
+			"Every PutMany makes new versions, even if the values are the same, and the versions before are no longer valid.",
 			func(t *trial) {
 				t.fillKeys("key")
 				v := t.get("key").Version
@@ -106,7 +106,7 @@ func versionCases() []testCase {
 				}
 			}),
 		rule("versions/damaged-text",
-			"The text of a version is ErrInvalidVersion if it was cut, extended or changed. So is the empty text.",
+			"ParseVersion returns ErrInvalidVersion for the text of a version that was cut, extended or changed, and for the empty text.",
 			func(t *trial) {
 				text := t.put("key", "value").String()
 				damaged := []string{"", " ", text + "A", text + " ", " " + text, text + "\n", text + text, strings.Repeat(text, 10_000), "version", "1", "é"}

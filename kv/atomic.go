@@ -12,10 +12,10 @@ import (
 
 // Limits of one AtomicWrite on every provider.
 const (
-	// MaxAtomicWrites is the greatest number of its operations.
+	// MaxAtomicWrites is the greatest number of operations.
 	MaxAtomicWrites = 100
 
-	// MaxAtomicBytes is the greatest number of bytes of its keys and values together.
+	// MaxAtomicBytes is the greatest total length of the keys and values, in bytes.
 	// That is enough for MaxAtomicWrites values of [MaxValueLen], and for seven of
 	// [MaxLargeValueLen].
 	MaxAtomicBytes = 3_000_000
@@ -28,23 +28,24 @@ type Op struct {
 	key   string
 	value []byte
 	plan  func(s *Store, now time.Time) (writePlan, *Error)
-	err   error // of a codec
+	err   error // set if Typed.PutOp could not encode the value
 }
 
-// PutOp is a [Store.Put].
+// PutOp is the operation of [Store.Put].
 func PutOp(key string, value []byte, opts ...PutOption) Op {
 	return newOp(KindPut, key, value, opts)
 }
 
-// TouchOp is a [Store.Touch].
+// TouchOp is the operation of [Store.Touch].
 func TouchOp(key string, opts ...TouchOption) Op { return newOp(KindTouch, key, nil, opts) }
 
-// DeleteOp is a [Store.Delete].
+// DeleteOp is the operation of [Store.Delete].
 func DeleteOp(key string, opts ...DeleteOption) Op { return newOp(KindDelete, key, nil, opts) }
 
-// CheckOp writes nothing. The AtomicWrite succeeds only if the condition holds. A
-// service that cannot check a key without a write writes the entry back, so a check may
-// change the version of the entry.
+// CheckOp changes nothing, but the AtomicWrite succeeds only if the condition holds. If the
+// service cannot check a condition without a write, the driver may write the entry again, with
+// the same value and expiry, so that the entry has a new version. For an absent key, the driver
+// may store a record that reads as absent.
 func CheckOp(key string, condition ConditionOption) Op {
 	return newOp(KindCheck, key, nil, []ConditionOption{condition})
 }
@@ -56,25 +57,29 @@ func newOp[O any](kind WriteKind, key string, value []byte, opts []O) Op {
 }
 
 // AtomicWrite carries out all operations or none. It takes 1 to [MaxAtomicWrites]
-// operations, on distinct keys of one [Group], of at most [MaxAtomicBytes] in all. Each
-// has its own condition and expiry. A TouchOp without IfVersion needs an entry.
-// AtomicWrite returns the version of each entry that it put or touched, in the order of
-// the operations, and the zero Version for the others.
+// operations, or fewer if [Info].MaxAtomicWrites is lower, on distinct keys of one [Group].
+// The keys and values have at most [MaxAtomicBytes] in all. Each operation may have its own
+// condition and expiry. A TouchOp without IfVersion has the condition that there is an entry.
+// AtomicWrite returns one Version for each operation, in their order: the version of the
+// entry that was put or touched, or the zero Version for a DeleteOp or CheckOp.
 //
-// When a condition does not hold, the error matches ErrConditionFailed. Its Keys are the
-// keys of all conditions that failed. If a version is known to be old before any I/O,
-// the store sends no request, and Keys has the keys of such versions only. Nothing was
-// written then, nor after any other error that does not match ErrIndeterminate.
+// If a condition does not hold, and no earlier attempt may have been applied, the error
+// matches ErrConditionFailed. Its Keys are the keys of all conditions that failed. The
+// store may know without any I/O that a version is old, for example because the entry has
+// expired. It then sends no request, and Keys has only the keys of such versions. If an
+// error does not match ErrIndeterminate, nothing was written.
 //
-// Every read that begins after AtomicWrite returned sees all that it wrote. A read that
-// overlaps with it may see one key before and another key after it.
+// A read that begins after AtomicWrite returned sees everything that it wrote, except in
+// a store with [Stale]. A read that overlaps with AtomicWrite may see one key before the
+// write and another key after it.
 //
-// After a lost response, the store looks for the entries that were put or touched. The
-// guarantees (docs/guarantees.md) list what stays ErrIndeterminate on which service. An
-// AtomicWrite that puts, touches or deletes an entry under IfVersion is applied at most
-// once. A retry may apply any other AtomicWrite again, as a whole.
+// After a lost response, AtomicWrite looks for the entries that it put or touched, to find out
+// whether its request was applied. For each service, docs/guarantees.md lists the cases in
+// which the error still matches ErrIndeterminate. An AtomicWrite that puts, touches or
+// deletes an entry under IfVersion is applied at most once. A retry may apply any other
+// AtomicWrite again, as a whole.
 //
-// It returns ErrUnsupported on a store whose [Info] has no MaxAtomicWrites.
+// AtomicWrite returns ErrUnsupported if the MaxAtomicWrites of the store's [Info] is 0.
 func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
 	const op = "atomic write"
 	if err := s.checkOps(ops); err != nil {
@@ -112,7 +117,7 @@ func (s *Store) AtomicWrite(ctx context.Context, ops ...Op) ([]Version, error) {
 	return a.carryOut()
 }
 
-// checkOps returns an error for operations that no AtomicWrite may have.
+// checkOps returns an error if the operations are not valid for one AtomicWrite.
 func (s *Store) checkOps(ops []Op) *Error {
 	most := min(s.info.MaxAtomicWrites, MaxAtomicWrites)
 	switch {
@@ -144,8 +149,9 @@ func (s *Store) checkOps(ops []Op) *Error {
 		if a, b := Group(ops[0].key), Group(o.key); a != b {
 			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("the key is in group %s, and the key of element 0 is in group %s; want keys of one group", quote(b), quote(a))}, i)
 		}
-		// Keys of one group in a namespace may be in several groups as they are stored:
-		// the namespace may end with a colon, and a key may begin with one.
+		// Stored keys begin with the namespace, so keys of one group may be stored in
+		// different groups. For example, the keys ":" and ":::b" are in the group ":". In
+		// the namespace "a" they are stored as "a:" and "a:::b", in the groups "a:" and "a".
 		if a, b := Group(s.info.Namespace+ops[0].key), Group(s.info.Namespace+o.key); a != b {
 			return atIndex(&Error{Key: o.key, Kind: ErrInvalidOption, Err: fmt.Errorf("as it is stored, with the prefix of the namespace, the key is in group %s, and the key of element 0 is in group %s; want keys of one group", quote(b), quote(a))}, i)
 		}
@@ -165,12 +171,13 @@ type atomicWrite struct {
 	now    int64
 	asked  []Condition // the caller's conditions
 	tokens []string
-	writes []Write // with conditions that the driver can judge
+	writes []Write // with conditions that the driver can check
 
 	mayHaveApplied bool // true after an attempt that may have been applied
 }
 
-// The pauses between rounds: a random part of a limit that doubles each time.
+// The pause after an attempt at a write has a random length below a limit. The limit is
+// firstRoundPause, doubled once for each attempt after attempt 0, and at most longRoundPause.
 const (
 	firstRoundPause = 5 * time.Millisecond
 	longRoundPause  = 200 * time.Millisecond
@@ -188,7 +195,7 @@ func (a *atomicWrite) carryOut() ([]Version, error) {
 		case err != nil:
 			e, own := err.(*Error)
 			if a.mayHaveApplied = a.mayHaveApplied || !own || e.MayHaveApplied; a.mayHaveApplied {
-				if found, unread := a.look(make([]*Found, len(a.writes))); unread == nil && a.recognises(found) {
+				if found, unread := a.look(nil); unread == nil && a.recognises(found) {
 					return a.versions(found), nil
 				}
 			}
@@ -216,8 +223,8 @@ func (a *atomicWrite) carryOut() ([]Version, error) {
 	return nil, s.fail(op, "", errBeaten(a.mayHaveApplied))
 }
 
-// pause waits before the round that follows round. After round 0 it does not wait. It
-// returns the error of ctx when ctx ends.
+// pause waits between the attempt with this number and the next attempt, but not after attempt
+// 0. If ctx ends, pause returns the error of ctx.
 func pause(ctx context.Context, round int) error {
 	if round == 0 {
 		return ctx.Err()
@@ -232,18 +239,20 @@ func pause(ctx context.Context, round int) error {
 	}
 }
 
-// look reads what the driver did not report in found. It skips a key without a
-// condition, unless an attempt may have been applied.
-func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
+// look returns what the driver reported, completed: look reads the keys that the driver did not
+// report. It skips keys without a condition, unless an attempt may have been applied. In that
+// case, the record under any of the keys may show that it was applied.
+func (a *atomicWrite) look(reported []*Found) ([]*Found, error) {
+	found := make([]*Found, len(a.writes))
+	copy(found, reported)
 	unknown := make(map[string]int)
 	var keys []string
 	for i, w := range a.writes {
-		if (i >= len(found) || found[i] == nil) && (a.mayHaveApplied || a.asked[i].Kind != CondNone) {
+		if found[i] == nil && (a.mayHaveApplied || a.asked[i].Kind != CondNone) {
 			unknown[w.Key] = i
 			keys = append(keys, w.Key)
 		}
 	}
-	found = append(found, make([]*Found, len(a.writes)-len(found))...)
 	if len(keys) == 0 {
 		return found, nil
 	}
@@ -267,8 +276,9 @@ func (a *atomicWrite) look(found []*Found) ([]*Found, error) {
 	return found, nil
 }
 
-// recognises reports whether one of the records is from this write, which proves that
-// all of it was applied. Drivers may leave such a record for a deletion or a check too.
+// The method recognises reports whether one of the records is from this write. If so, the
+// whole write was applied. A driver may store a record with the write's token even for a
+// deletion or a check.
 func (a *atomicWrite) recognises(found []*Found) bool {
 	for i, f := range found {
 		if f != nil && f.Exists && SameWrite(f.Token, a.tokens[i]) {
@@ -278,12 +288,13 @@ func (a *atomicWrite) recognises(found []*Found) bool {
 	return false
 }
 
-// stores reports whether write i stores a record.
+// The method stores reports whether write i is a put or a touch.
 func (a *atomicWrite) stores(i int) bool {
 	return a.writes[i].Kind == KindPut || a.writes[i].Kind == KindTouch
 }
 
-// stored returns the versions of a write, from the driver's report.
+// The method stored returns the versions for the caller, given the native versions that the
+// driver reported.
 func (a *atomicWrite) stored(native []string) []Version {
 	versions := make([]Version, len(native))
 	for i, w := range a.writes {
@@ -294,8 +305,8 @@ func (a *atomicWrite) stored(native []string) []Version {
 	return versions
 }
 
-// versions returns the versions of a write that recognises found applied. Others may
-// have replaced some of its records since.
+// versions returns the versions for the caller, after the method recognises has returned
+// true. Other writers may already have replaced some records of the write.
 func (a *atomicWrite) versions(found []*Found) []Version {
 	versions := make([]Version, len(found))
 	for i, f := range found {
@@ -310,12 +321,12 @@ func (a *atomicWrite) versions(found []*Found) []Version {
 	return versions
 }
 
-// judge sets the conditions of the next round from what was found. It returns an error
-// if a condition of the caller failed.
+// judge checks the caller's conditions against the records that were found. It returns an
+// error if a condition fails, and otherwise sets the conditions of the next attempt.
 func (a *atomicWrite) judge(found []*Found) error {
 	var failed []string
 	for i, f := range found {
-		if f == nil { // it has no condition
+		if f == nil { // the method look skips keys without a condition
 			continue
 		}
 		cond, holds, err := translate(a.asked[i], *f, a.now)

@@ -16,12 +16,11 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// callID is the key of a context whose value numbers the call of a test.
+// callID is the context key for the number of a call in a test.
 type callID struct{}
 
-// ledger counts how often the service carried out the atomic write of each call.
-// Without a clock it reports every record as a reason not to put if absent and not to
-// touch.
+// ledger counts how often the service carried out the atomic write of each call. If clockless
+// is set, ledger reports CondAbsent and CondLive as failed for every record, expired or not.
 type ledger struct {
 	kv.Driver
 	clockless bool
@@ -49,7 +48,7 @@ func (l *ledger) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return out, err
 }
 
-// attempts is the number of times that the client of a network sends an atomic write.
+// attempts is the greatest number of times that a network sends an atomic write.
 const attempts = 3
 
 func (n *network) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -91,8 +90,9 @@ func (n *network) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[
 	return n.Driver.GetMany(ctx, req)
 }
 
-// randomOps returns an atomic write of some of a group's keys. It reports whether one
-// of the writes has a version as condition.
+// randomOps returns the operations of an atomic write of some keys of a group. puts has the keys
+// of the puts, by the index of the operation. underVersion is true if one of the operations puts,
+// touches or deletes an entry under IfVersion.
 func randomOps(store *kv.Store, random *rand.Rand, value string) (ops []kv.Op, puts map[int]string, underVersion bool) {
 	puts = make(map[int]string)
 	for _, i := range random.Perm(4)[:1+random.IntN(4)] {
@@ -127,7 +127,7 @@ func randomOps(store *kv.Store, random *rand.Rand, value string) (ops []kv.Op, p
 	return ops, puts, underVersion
 }
 
-// An AtomicWrite reports the truth, whatever happens to its requests.
+// The result of an AtomicWrite is correct, whatever happens to its requests.
 func TestAtomicWritesUnderLoss(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -159,7 +159,7 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 							if err == nil && under {
 								for i, key := range puts {
 									e, err := data.Get(t.Context(), key)
-									touched := time.Until(e.ExpiresAt) > time.Minute // others touched it since
+									touched := time.Until(e.ExpiresAt) > time.Minute // another caller has touched it since
 									if err == nil && string(e.Value) == value && !touched && e.Version != versions[i] {
 										t.Errorf("rule: a success returns the versions of the stored entries; seed %d: %q has another version", seed, key)
 									}
@@ -211,12 +211,12 @@ func TestAtomicWritesUnderLoss(t *testing.T) {
 	}
 }
 
-// sameAnswer returns the same result for every atomic write, whether it applies it or
-// not.
+// sameAnswer returns the same result for every atomic write after the first. The field applies
+// says whether it also carries out the writes.
 type sameAnswer struct {
 	kv.Driver
 	applies bool
-	first   *kv.AtomicOutcome // the result of the first call, unless it is nil
+	first   *kv.AtomicOutcome // the result of the first call; if nil, the first call has the same result
 	out     kv.AtomicOutcome
 	err     error
 	calls   int
@@ -232,8 +232,8 @@ func (a *sameAnswer) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (
 	return a.out, a.err
 }
 
-// The store remembers an attempt that may have been applied when other writers make
-// another round necessary.
+// If the store tries an atomic write again because another writer was faster, it does not
+// forget that an earlier attempt may have been applied.
 func TestAtomicWriteRemembersUnknownAttempts(t *testing.T) {
 	t.Parallel()
 	found := func(expires int64) []*kv.Found {
@@ -272,6 +272,7 @@ func TestAtomicWriteAnswers(t *testing.T) {
 		{"a condition that fails without a reason is retried, and the retries end", two[:1], kv.AtomicOutcome{}, nil, kv.ErrUnavailable, 100, false},
 		{"a touch of nothing is a failed condition", two, kv.AtomicOutcome{}, nil, kv.ErrConditionFailed, 1, false},
 		{"a touch of nothing after an attempt that may have been applied is not definite", two, kv.AtomicOutcome{MayHaveApplied: true}, nil, kv.ErrIndeterminate, 1, false},
+		{"results for more writes than there are mean nothing", two, kv.AtomicOutcome{Found: make([]*kv.Found, 5)}, nil, kv.ErrConditionFailed, 1, false},
 		{"a write that is found applied after an error is a success", put, kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true}, nil, 1, true},
 		{"a write that is found applied after a broken connection is a success", put, kv.AtomicOutcome{}, errors.New("broken pipe"), nil, 1, true},
 		{"a write that is found applied after its condition failed is a success", put, kv.AtomicOutcome{MayHaveApplied: true}, nil, nil, 1, true},
@@ -293,11 +294,12 @@ func TestAtomicWriteAnswers(t *testing.T) {
 	}
 }
 
-// beaten fails the first calls of WriteAtomic as if other writers had been faster.
+// beaten reports the first calls of WriteAtomic as failed, as if other writers had been
+// faster.
 type beaten struct {
 	kv.Driver
 	rounds int
-	tokens [][]string // of the writes of each call
+	tokens [][]string // the tokens of the writes of each call
 }
 
 func (d *beaten) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {

@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// deleteGroup is the number of keys that DeletePrefix deletes at once: a multiple of every service's batch
-// size.
+// deleteGroup is the number of keys that DeletePrefix deletes at once, enough for several requests to any
+// service.
 const deleteGroup = 500
 
-// GetMany reads the entries under keys, in any number and with duplicates. The result, which is never nil, has
-// no entry for a key that is absent or expired. One invalid key makes the whole call fail. When some keys
-// cannot be read, the result holds the others and the error is a *[BatchError].
+// GetMany reads the entries under keys, which may be any number and contain duplicates. The result is never
+// nil. It has no entry for a key that is absent or whose entry has expired. One invalid key makes the whole
+// call fail. If some keys cannot be read, the result has the entries of the others, and the error is a
+// *[BatchError].
 func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, error) {
 	const op = "get many"
 	distinct, err := s.distinct(op, keys)
@@ -56,24 +57,23 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (map[string]Entry, e
 	return entries, batchError(failed)
 }
 
-// PutMany stores items, in any number and each by itself. Of several items with the same key the last one
-// wins. One invalid item makes the whole call fail. PutMany returns the version of each entry that it stored,
-// by key, in a map that is never nil.
+// PutMany stores any number of items, each by itself. If several items have the same key, only the last one is
+// stored, and none of them may have a condition. One invalid item makes the whole call fail. PutMany returns a
+// map from keys to the versions of the entries that it stored. The map is never nil.
 //
-// When some items cannot be stored, the map has the versions of the others, and the error is a *[BatchError].
-// Its errors are the errors of [Store.Put]: ErrConditionFailed for an item whose condition does not hold, and
-// ErrIndeterminate where it is unknown whether the item was stored. Then a later Get may return that item or
-// somebody else's entry.
+// If some items cannot be stored, the map has the versions of the others, and the error is a *[BatchError]. For
+// each of these items, the BatchError has the error that [Store.Put] would return, such as ErrConditionFailed for
+// a condition that does not hold, or ErrIndeterminate if it is unknown whether the item was stored.
 func (s *Store) PutMany(ctx context.Context, items []Item) (map[string]Version, error) {
 	const op = "put many"
 	now := s.now()
 	writes := make([]Write, 0, len(items))
 	index := make(map[string]int, len(items))
-	failed := make(map[string]error) // known before any I/O, from an old version
+	failed := make(map[string]error) // by key, the errors of items with an old version
 	for i, item := range items {
 		w, err := s.planItem(item, now)
 		at, twice := index[item.Key]
-		if err == nil && twice && (w.Condition.Kind != CondNone || writes[at].Condition.Kind != CondNone) {
+		if (err == nil || err.Kind == ErrConditionFailed) && twice && (w.Condition.Kind != CondNone || writes[at].Condition.Kind != CondNone) {
 			err = &Error{Kind: ErrInvalidOption, Err: errors.New("several items have this key and one has a condition; want one item")}
 		}
 		switch {
@@ -120,9 +120,9 @@ func (s *Store) planItem(item Item, now time.Time) (w Write, err *Error) {
 	return w, err
 }
 
-// DeleteMany removes the entries under keys, in any number and with duplicates, each by itself. Absent keys
-// are no error. One invalid key makes the whole call fail. When some keys cannot be deleted, the error is a
-// *[BatchError]. Its errors are the errors of [Store.Delete].
+// DeleteMany removes the entries under keys, each by itself. There may be any number of keys, and duplicates.
+// Absent keys are not an error. One invalid key makes the whole call fail. If some keys cannot be deleted, the
+// error is a *[BatchError] that contains the errors of [Store.Delete].
 func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	const op = "delete many"
 	distinct, err := s.distinct(op, keys)
@@ -133,9 +133,12 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 }
 
 // DeletePrefix removes every entry whose key starts with prefix. It returns the number of live entries that it
-// removed. Entries created meanwhile may remain. The empty prefix is ErrInvalidKey, unless the store is a
-// namespace. DeletePrefix skips records that skykv did not write, and returns a *[BatchError] of them at the
-// end. Any other failure ends it; the number then counts the entries that were certainly removed.
+// removed. Entries that are created meanwhile may remain. For the empty prefix, DeletePrefix returns
+// ErrInvalidKey, unless the store is a namespace.
+//
+// DeletePrefix skips records that skykv did not write or that are damaged. At its end, it returns a
+// *[BatchError] that names these records. Any other failure ends DeletePrefix. The number then includes only
+// entries that were certainly removed.
 func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	const op = "delete prefix"
 	if prefix == "" && s.info.Namespace == "" {
@@ -163,7 +166,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 		group, live = group[:0], live[:0]
 		return err
 	}
-	// Expired records are removed as well: the service may not have removed them yet.
+	// Expired records are removed too: the service may not have removed them yet.
 	for rec, err := range s.records(c.ctx, s.scanRequest(prefix, scanPlan{}), 0, nil) {
 		if err != nil {
 			if rec.Key == "" {
@@ -212,9 +215,9 @@ func deletes(keys []string) []Write {
 	return writes
 }
 
-// writeMany lets the driver carry out writes, each under its condition, and decides what the results mean. It
-// adds the versions of puts to stored, which is nil for deletions. failed has the errors of other items of the
-// batch, or is nil.
+// writeMany passes writes with their conditions to the driver, and decides what the results mean. It adds the
+// versions of puts to stored, which is nil for deletions. failed may be nil. Otherwise it has the errors of
+// items that the caller has left out of writes, and writeMany returns these errors too.
 func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now time.Time, stored map[string]Version, failed map[string]error) error {
 	c, refused := s.begin(ctx)
 	if refused != nil {
@@ -229,7 +232,7 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 		results := s.driver.WriteMany(c.ctx, WriteManyRequest{Writes: writes, Now: now.UnixMilli()})
 		var again []Write
 		for i, w := range writes {
-			if i >= len(results) { // the driver returned no result for it: it may have been applied
+			if i >= len(results) { // the driver returned no result, so the write may have been applied
 				failed[w.Key] = s.failWrite(&c, op, w.Key, true, &Error{Err: errors.New("the driver returned no result for the write")})
 				continue
 			}
@@ -253,7 +256,8 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 				cond = first
 			}
 			maybe := mayHaveApplied[w.Key] || out.MayHaveApplied
-			if cond.Kind == CondAbsent { // the record that was found has expired, or is gone
+			if cond.Kind == CondAbsent {
+				// The condition may hold: the record that was found may be expired, or gone by now.
 				next, holds, err := translate(cond, Found{out.Found, out.Exists}, now.UnixMilli())
 				if err != nil {
 					failed[w.Key] = s.failWrite(&c, op, w.Key, maybe, err)
@@ -276,13 +280,13 @@ func (s *Store) writeMany(ctx context.Context, op string, writes []Write, now ti
 	return batchError(failed)
 }
 
-// atIndex adds to an error the index of the batch's element that caused it.
+// atIndex adds the index of an element of the batch to the error that the element caused.
 func atIndex(e *Error, i int) *Error {
 	e.Err = fmt.Errorf("element %d of the batch: %w", i, e.Err)
 	return e
 }
 
-// batchError returns the error of a batch in which these keys failed, nil if none did.
+// batchError returns the error of a batch, given the errors of its keys, or nil if no key failed.
 func batchError(failed map[string]error) error {
 	if len(failed) == 0 {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// An item with a condition is written as a Put with that condition.
+// PutMany writes an item with a condition as Put does with the same condition.
 func TestPutManyConditions(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -66,15 +66,21 @@ func TestPutManyRefusesConditions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended, err := store.Put(t.Context(), "c", nil, kv.TTL(time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Millisecond)
 	for name, c := range map[string]struct {
 		items []kv.Item
 		want  error
 	}{
-		"two conditions":          {[]kv.Item{{Key: "a", IfNotExists: true, IfVersion: v}}, kv.ErrInvalidOption},
-		"a version of another":    {[]kv.Item{{Key: "b", IfVersion: v}}, kv.ErrInvalidVersion},
-		"two items, the second":   {[]kv.Item{{Key: "b"}, {Key: "b", IfNotExists: true}}, kv.ErrInvalidOption},
-		"two items, the first":    {[]kv.Item{{Key: "b", IfNotExists: true}, {Key: "b"}}, kv.ErrInvalidOption},
-		"an invalid item as well": {[]kv.Item{{Key: "a", IfVersion: v}, {Key: "no key"}}, kv.ErrInvalidKey},
+		"two conditions":            {[]kv.Item{{Key: "a", IfNotExists: true, IfVersion: v}}, kv.ErrInvalidOption},
+		"a version of another":      {[]kv.Item{{Key: "b", IfVersion: v}}, kv.ErrInvalidVersion},
+		"two items, the second":     {[]kv.Item{{Key: "b"}, {Key: "b", IfNotExists: true}}, kv.ErrInvalidOption},
+		"two items, the first":      {[]kv.Item{{Key: "b", IfNotExists: true}, {Key: "b"}}, kv.ErrInvalidOption},
+		"two items, an old version": {[]kv.Item{{Key: "c"}, {Key: "c", IfVersion: ended}}, kv.ErrInvalidOption},
+		"an invalid item as well":   {[]kv.Item{{Key: "a", IfVersion: v}, {Key: "no key"}}, kv.ErrInvalidKey},
 	} {
 		if _, err := store.PutMany(t.Context(), c.items); !errors.Is(err, c.want) {
 			t.Errorf("rule: one invalid item makes the whole batch fail; %s returns %v, want %v", name, err, c.want)
@@ -85,8 +91,7 @@ func TestPutManyRefusesConditions(t *testing.T) {
 	}
 }
 
-// A batch whose responses are lost recognises its own writes, as single puts
-// do.
+// PutMany recognises its own writes after lost responses, as Put does.
 func TestPutManyConditionsUnderLoss(t *testing.T) {
 	t.Parallel()
 	data := memkv.New()
@@ -110,7 +115,7 @@ func TestPutManyConditionsUnderLoss(t *testing.T) {
 	}
 }
 
-// twice is a client that sends every batch twice.
+// twice is a driver that sends every batch twice.
 type twice struct{ kv.Driver }
 
 func (d twice) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {

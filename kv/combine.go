@@ -13,77 +13,98 @@ import (
 )
 
 const (
-	// patience is the number of attempts at a write that is throttled, or that may have
-	// been applied.
+	// patience is the greatest number of attempts at the write of a round. A write that is
+	// throttled, or that may have been applied, is attempted again.
 	patience = 10
 
-	// together is how many rounds in a row the updates of a key may lose before they are
-	// carried out one by one. A round loses also when one of its own functions writes the
-	// key.
+	// promptly is the greatest number of attempts at one write that set the field Prompt of
+	// [WriteRequest]. They are the first attempts. It is also the greatest number of attempts
+	// at one read after such a write.
+	promptly = 8
+
+	// shortPause is the argument of [pause] for a pause of at most 20 milliseconds. The pause
+	// is short so that others seldom make more than eight updates meanwhile: see round.write.
+	shortPause = 2
+
+	// promptTime is how long the read after a write may set the field Prompt of [GetRequest].
+	// Later, others have probably made more than eight updates, so a fast response no longer
+	// helps: see round.write.
+	promptTime = time.Second
+
+	// together is the number of times in a row that the updates of a key may lose before
+	// they are carried out one by one. They lose if another write of the key comes between
+	// their read and their write. Even one of their own functions may make that write. An
+	// update on a driver with [Info].Immediate that has lost so often gets precedence: see heed.
 	together = 8
 
-	// foldLimit is how long an update waits while the function of another update runs. An
-	// update that is called in that function, with the same key, would wait for ever.
+	// foldLimit is the time after which an update no longer waits for another update of the
+	// same key whose function is still running. Without the limit, a function that itself
+	// updates the key would wait forever: the inner update would wait until the function has
+	// returned.
 	foldLimit = 100 * time.Millisecond
 
-	// maxBases and maxBaseBytes limit the bases of a store: their number, and the bytes of
-	// their values together.
+	// maxBases is the greatest number of bases (see the type base) that a store keeps.
+	// maxBaseBytes is the greatest total length of their values.
 	maxBases     = 128
 	maxBaseBytes = maxBases * MaxValueLen
 )
 
-// updates are the updates of one store. They are combined key by key, or carried out one
-// by one if the driver never waits.
+// updates holds the state that the updates of one store share. Updates of the same key are
+// combined, unless the driver's Info has Immediate set.
 type updates struct {
 	mu    sync.Mutex
 	lines map[string]*line
 	bases map[string]base
-	bytes int // length of the values of bases together
+	bytes int // total length of the values of bases
 
+	// Used only if Immediate is set: an update that has lost often goes first, see heed.
 	starving atomic.Int32             // number of keys in first
-	first    map[string]chan struct{} // closed when the update that goes first is done
+	first    map[string]chan struct{} // by key; closed when the update with precedence is done
 }
 
-// line is the queue of updates of one key. While there is a line, somebody works on it.
+// line is the queue of updates of one key. While the line exists, a goroutine carries out
+// the updates in it.
 type line struct {
 	waiting []*update
-	present int                // callers that wait for a round or for its result
-	cancel  context.CancelFunc // ends a round that no caller waits for
+	present int                // number of callers that wait for a round or for its result
+	cancel  context.CancelFunc // ends the running round when no caller waits any more
 
-	calling atomic.Bool // a function is being called
+	calls atomic.Int64 // incremented before and after each call of a function, so it is odd during a call
 }
 
-// base is the record that the last update of this store wrote. The next update may begin
-// from it without a read, because its write asks for the base's version.
+// base is the record that the last update of a key by this store wrote. The next update may
+// begin from the base without a read, because its write succeeds only if the base is still
+// the stored record.
 type base struct {
-	rec Record // nobody changes its value
+	rec Record // its value is never modified
 
-	// contended says that somebody else wrote the key last time. Then it costs less to
-	// read first.
+	// contended is true if somebody else wrote the key between the last two updates of
+	// this store. The next update then reads first, because a read costs less than a write
+	// that is likely to fail.
 	contended bool
 }
 
-// update is one call of Update.
+// update is one call of Update, Increment or GetAndDelete.
 type update struct {
 	ctx    context.Context
 	op     string
 	change func(old Entry, exists bool) (Change, error)
 
-	mu      sync.Mutex // held while change is called
+	mu      sync.Mutex // held during a call of change by another goroutine than the caller's
 	left    bool       // the caller has returned without a result
 	settled bool       // there is a result
-	sent    bool       // a write with its change was sent and may have been applied
+	sent    bool       // a write with the result of change was sent and may have been applied
 
-	fresh bool // the round's base was read after the call began
+	fresh bool // the record that the round's first function receives was read after this call began
 
-	done     chan struct{} // closed when the rest is set
+	done     chan struct{} // closed when the fields below are set
 	entry    Entry
 	err      error
 	panicked any
 	exited   bool // change called runtime.Goexit
 }
 
-// update carries out one update.
+// update carries out a call of Update, Increment or GetAndDelete.
 func (s *Store) update(ctx context.Context, op, key string, change func(old Entry, exists bool) (Change, error)) (Entry, error) {
 	if err := s.checkKey(key); err != nil {
 		return Entry{}, s.fail(op, key, err)
@@ -102,19 +123,21 @@ func (s *Store) update(ctx context.Context, op, key string, change func(old Entr
 	return s.combine(c, &update{ctx: ctx, op: op, change: change}, key)
 }
 
-// combine carries out an update, by itself or together with others that wait for the key.
+// combine carries out an update if no other update of the key is running. Otherwise another
+// goroutine carries out the updates that wait for the key, and combine waits for the result.
 func (s *Store) combine(c call, u *update, key string) (Entry, error) {
 	l, first := s.updates.join(key, u)
 	if !first {
 		return s.wait(&c, key, l, u)
 	}
-	defer s.next(key, l) // also when change panics
+	defer s.next(key, l) // even if change panics
 	r := round{store: s, call: &c, key: key, line: l, updates: []*update{u}}
 	r.run()
 	return u.entry, u.err
 }
 
-// join adds an update to the line of its key, and reports whether it is the first.
+// join adds an update to the line of its key. If there is no line, join makes an empty one
+// and returns first = true: the caller must then carry out the update itself.
 func (g *updates) join(key string, u *update) (l *line, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -132,7 +155,8 @@ func (g *updates) join(key string, u *update) (l *line, first bool) {
 	return l, false
 }
 
-// withdraw takes an update off the line, unless a round has it already.
+// withdraw removes an update from the line. It returns false if the update is no longer in
+// the line, because a round has taken it.
 func (g *updates) withdraw(l *line, u *update) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,8 +170,9 @@ func (g *updates) withdraw(l *line, u *update) bool {
 	return false
 }
 
-// leave is called when the caller of an update returns without a result. It ends the round
-// of a line whose callers have all left. A later update begins another line.
+// leave is called when the caller of an update returns without a result. If all callers of
+// the line have left, leave ends the round and removes the line, so that a later update makes
+// a new one.
 func (g *updates) leave(key string, l *line) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -159,9 +184,11 @@ func (g *updates) leave(key string, l *line) {
 	}
 }
 
-// wait returns the result of an update that others carry out.
+// wait waits for the result of an update that another goroutine carries out, and returns the
+// result. If the function of another update runs too long meanwhile (see foldLimit), wait
+// carries out the update itself.
 func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
-	for {
+	for calls := l.calls.Load(); ; {
 		timer := time.NewTimer(foldLimit)
 		select {
 		case <-u.done:
@@ -179,7 +206,13 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			s.updates.leave(key, l)
 			return Entry{}, s.failWrite(c, u.op, key, sent, &Error{Err: c.ctx.Err()})
 		case <-timer.C:
-			if l.calling.Load() && s.updates.withdraw(l, u) {
+			// If one call of an update's function has lasted since the last tick, that function may
+			// itself have called Update for this key, and be waiting for u. Then u would wait
+			// forever, so u goes ahead alone. If a function has begun or ended since the last tick,
+			// u goes on waiting.
+			before := calls
+			calls = l.calls.Load()
+			if calls%2 == 1 && calls == before && s.updates.withdraw(l, u) {
 				alone := &update{op: u.op, change: u.change}
 				r := round{store: s, call: c, key: key, updates: []*update{alone}}
 				r.run()
@@ -189,8 +222,8 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 	}
 }
 
-// leave notes that the caller returns, unless there is a result. change is not called
-// after that.
+// leave notes that the caller returns, unless there is a result already. After that, no
+// goroutine calls the update's function. leave returns the fields sent and settled.
 func (u *update) leave() (sent, settled bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -200,8 +233,8 @@ func (u *update) leave() (sent, settled bool) {
 	return u.sent, u.settled
 }
 
-// result returns the result of an update that others carried out. If its function panicked
-// or called Goexit, result does the same.
+// result returns the result of an update that another goroutine carried out. If the update's
+// function panicked or called Goexit, result does the same.
 func (u *update) result() (Entry, error) {
 	switch {
 	case u.panicked != nil:
@@ -212,7 +245,8 @@ func (u *update) result() (Entry, error) {
 	return u.entry, u.err
 }
 
-// next starts somebody who works on the line, or ends the line if it is empty.
+// next starts a goroutine that carries out the updates of the line, or removes the line if
+// it is empty.
 func (s *Store) next(key string, l *line) {
 	s.updates.mu.Lock()
 	defer s.updates.mu.Unlock()
@@ -226,7 +260,7 @@ func (s *Store) next(key string, l *line) {
 // work carries out the updates of a line until it is empty.
 func (s *Store) work(key string, l *line) {
 	s.updates.mu.Lock()
-	if len(l.waiting) == 0 { // all have left
+	if len(l.waiting) == 0 { // all callers have left
 		s.updates.mu.Unlock()
 		s.next(key, l)
 		return
@@ -248,7 +282,7 @@ func (s *Store) work(key string, l *line) {
 	defer c.end()
 	r.call = &c
 	defer func() {
-		if r.calling != nil { // a function ended this goroutine
+		if r.calling != nil { // a function called runtime.Goexit
 			r.calling.exited = true
 			r.settle(r.calling, Entry{}, nil)
 			r.drop()
@@ -259,23 +293,26 @@ func (s *Store) work(key string, l *line) {
 	r.run()
 }
 
-// round carries out updates of one key with as few writes as it can.
+// round carries out updates of one key with as few writes as it can. It reads the record,
+// calls the functions of the updates, and writes the result. If another write comes between
+// the read and the write, it does all this again.
 type round struct {
 	store *Store
 	call  *call
 	key   string
-	line  *line // nil for an update that no longer waits in the line
+	line  *line // nil for an update that was withdrawn from its line
 
-	// many says that the updates are of callers that wait. Otherwise there is one update,
-	// and its caller's goroutine runs the round.
+	// many is true if a separate goroutine runs the round, and the callers of the updates
+	// wait for it. Otherwise there is one update, and its caller's goroutine runs the round.
 	many    bool
 	updates []*update
 	calling *update // the update whose function this goroutine is calling
 
-	lost int // rounds that lost in a row
+	lost int // number of times in a row that another write came between the read and the write
 }
 
-// take adds the updates that wait in the line.
+// take adds to the round the updates that wait in the line. It adds none if the updates
+// must be carried out one by one.
 func (r *round) take() {
 	if !r.many || r.lost >= together && len(r.updates) > 0 {
 		return
@@ -286,8 +323,8 @@ func (r *round) take() {
 	r.line.waiting = nil
 }
 
-// putBack puts the updates from the first one on back at the head of the line. None of
-// them was sent.
+// putBack moves updates[first:] back to the head of the line. The caller must not have sent a
+// write with their changes.
 func (r *round) putBack(first int) {
 	r.store.updates.mu.Lock()
 	defer r.store.updates.mu.Unlock()
@@ -295,7 +332,7 @@ func (r *round) putBack(first int) {
 	r.updates = r.updates[:first:first]
 }
 
-// settle sets the result of an update and wakes its caller.
+// settle sets the result of an update, and wakes the caller if it waits.
 func (r *round) settle(u *update, entry Entry, err error) {
 	u.entry, u.err = entry, err
 	u.mu.Lock()
@@ -313,7 +350,7 @@ func (r *round) settle(u *update, entry Entry, err error) {
 	}
 }
 
-// fail ends all updates of the round with err.
+// fail makes err the result of all updates of the round that have no result yet.
 func (r *round) fail(mayHaveApplied bool, err error) {
 	for _, u := range r.updates {
 		if !u.settled {
@@ -322,7 +359,8 @@ func (r *round) fail(mayHaveApplied bool, err error) {
 	}
 }
 
-// run carries out the updates, and those that join the line meanwhile.
+// run carries out the updates of the round. If many is set, it also carries out the updates
+// that join the line meanwhile.
 func (r *round) run() {
 	s := r.store
 	from, known := s.updates.base(r.key)
@@ -360,7 +398,8 @@ func (r *round) run() {
 	}
 }
 
-// definite returns the error of a read, which is never indeterminate.
+// definite makes the error of a read an *Error, because failWrite marks every other error as
+// ErrIndeterminate.
 func definite(err error) error {
 	if _, ok := err.(*Error); ok {
 		return err
@@ -385,17 +424,20 @@ func (r *round) drop() {
 	})
 }
 
-// step is the result of one function.
+// step is the result of an update's function.
 type step struct {
 	update *update
 	entry  Entry
 	err    error
 	writes bool
-	after  int // number of functions that wrote so far, including this one
+	after  int // number of functions that had changed the entry when this one returned, itself included
 }
 
-// once calls the functions one after another, beginning from the entry that is known, and
-// stores the last result. It returns what is known of the entry afterwards.
+// The method once calls the functions of the round's updates, one after another. The first
+// function receives the entry that from has. Each later function receives the entry as the
+// functions before it left it. If the entry has changed, the method tries to store the result with
+// one write. It returns the record that is under the key afterwards, and whether it knows that
+// record.
 func (r *round) once(from Found) (Found, bool) {
 	s, now := r.store, r.store.now()
 	rec, exists := from.Record, from.Exists && !expired(from.Expires, now.UnixMilli())
@@ -425,7 +467,9 @@ func (r *round) once(from Found) (Found, bool) {
 		st := step{update: u, err: err, writes: err == nil && !change.Leave}
 		if st.writes {
 			writes++
-			if rec, exists = next, then; r.many { // the caller may return, and change the value, while it is sent
+			if rec, exists = next, then; r.many {
+				// If the context of an update ends, its caller returns early. The caller may
+				// then change the value before the driver has sent the value.
 				rec.Value = bytes.Clone(rec.Value)
 			}
 		}
@@ -434,9 +478,14 @@ func (r *round) once(from Found) (Found, bool) {
 		}
 		steps = append(steps, st)
 	}
-	// An expired entry is deleted as well: by another clock it may be live.
-	if writes == 0 || !exists && !from.Exists { // nothing changes, if the base is still the stored record
+	// If there is nothing to write, the results are valid only for updates that began before the
+	// record of the parameter from was read. A deletion must be written even if this record is
+	// expired, because it may still be live by another host's clock.
+	if writes == 0 || !exists && !from.Exists {
 		for _, st := range steps {
+			if !st.entry.Version.IsZero() && st.after > 0 { // a later function deleted the entry
+				st.entry.Version = s.intermediate(r.key, token, st.after)
+			}
 			if st.update.fresh {
 				r.settle(st.update, st.entry, st.err)
 			}
@@ -457,17 +506,17 @@ func (s *Store) ownEntry(rec Record, exists bool) Entry {
 	return e
 }
 
-// intermediate returns the version of the entry that the nth function of a write returned,
-// when another function followed. No entry is ever in that state.
+// intermediate returns a version for the entry after n changes of a round, if that entry is
+// not stored, or is no longer stored. No stored entry ever has this version.
 func (s *Store) intermediate(key, token string, n int) Version {
 	return s.replacedVersion(key, token+strconv.Itoa(n))
 }
 
-// ask calls the function of an update, unless its caller has left.
+// ask calls the function of an update, unless the update's caller has left.
 func (r *round) ask(u *update, old Entry, exists bool) (change Change, called bool, err error) {
 	if r.line != nil {
-		r.line.calling.Store(true)
-		defer r.line.calling.Store(false)
+		r.line.calls.Add(1)
+		defer r.line.calls.Add(1)
 	}
 	if !r.many {
 		change, err = u.change(old, exists)
@@ -494,14 +543,16 @@ func (r *round) ask(u *update, old Entry, exists bool) (change Change, called bo
 	return change, called, err
 }
 
-// send stores rec, or its absence, in place of from, and sets the results of the updates
-// if they are known. writes is the number of functions that changed the entry.
+// send stores rec in place of the record of the parameter from, or deletes the entry if exists is
+// false. It sets the results of the updates if they are known. writes is the number of functions
+// that changed the entry.
 func (r *round) send(from Found, rec Record, exists bool, writes int, steps []step, now time.Time) (Found, bool) {
 	s := r.store
 	w := Write{Kind: KindPut, Record: rec, Condition: Condition{Kind: CondAbsent}}
 	if !exists {
-		// A deletion leaves no trace of who made it. So an expired record, with this
-		// write's token, is stored first and deleted below.
+		// A deletion leaves no token. After a lost response, nothing would show which write
+		// deleted the entry. So this write stores an expired record with its token, and the
+		// record is deleted below.
 		w.Kind, w.Record = KindTouch, Record{Key: r.key, Expires: max(now.Add(-ExpiryGrace).UnixMilli(), 1), Token: rec.Token}
 	}
 	w.Predecessors = ""
@@ -517,7 +568,7 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 	case out.err != nil:
 		s.updates.forget(r.key)
 		for _, st := range steps {
-			if !st.writes { // it has no part in the write
+			if !st.writes { // the update changed nothing
 				r.settle(st.update, Entry{}, s.fail(st.update.op, r.key, r.call.explain(withoutPart(out.err))))
 			}
 		}
@@ -528,14 +579,14 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 		s.updates.contend(r.key)
 		r.mark(steps, false)
 		for _, st := range steps {
-			st.update.fresh = true // the record was read after the call began
+			st.update.fresh = true // out.found was read after the call began
 		}
 		return out.found, !out.found.Exists || out.found.Value != nil
 	}
 	r.lost = 0
 	for _, st := range steps {
 		switch {
-		case st.entry.Version.IsZero() || st.after == 0: // no entry, or the one from which the round began
+		case st.entry.Version.IsZero() || st.after == 0: // no entry, or the entry from which the round began
 		case st.after == writes && out.native != "":
 			st.entry.Version = s.version(r.key, rec.Expires, out.native)
 		default:
@@ -558,7 +609,8 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 	return Found{rec, true}, s.updates.remember(rec)
 }
 
-// withoutPart returns the error of a write, for an update that has no part in the write.
+// withoutPart returns the error of a round's write for an update of the round that changed
+// nothing. For such an update, the error must not match ErrIndeterminate.
 func withoutPart(err error) *Error {
 	e := Error{Err: err}
 	if own, ok := err.(*Error); ok {
@@ -568,8 +620,9 @@ func withoutPart(err error) *Error {
 	return &e
 }
 
-// mark notes on the updates of a round whether a write of their changes is in flight. If
-// the caller of such an update has left, it notes nothing and reports false.
+// mark sets the field sent of each update of a round: whether a write with its change is in
+// flight. If the parameter sent is true, and the caller of an update with a change has left,
+// mark leaves the field false in all updates and returns false.
 func (r *round) mark(steps []step, sent bool) bool {
 	if !r.many {
 		return true
@@ -592,24 +645,30 @@ type written struct {
 	native string // version of the stored record; empty when another write already replaced it
 	token  string
 
-	lost  bool // there was another record, found; nothing was or will be stored
-	found Found
+	lost  bool  // another write came first: the round's write was not and will not be stored
+	found Found // if lost, what is under the key now
 
 	err            error
 	mayHaveApplied bool
 }
 
-// write lets the driver store w if the record is still in the state from, and finds out
-// whether that happened. After a lost response it reads the record: its token and its
-// predecessors tell. If the state is still the same, the lost request may arrive later.
-// write then sends the same change under the same state again, so that only one of the two
-// can be applied.
+// write passes w to the driver, on the condition that the record is still the one of the parameter
+// from, and finds out whether w was stored. After a lost response, write reads the record, whose
+// token and predecessors show whether w was stored. If the record is still the same, the lost
+// request may arrive later. write then sends the change again, under the same condition. Only one
+// of the two requests can be applied, because of that condition.
+//
+// After more than eight updates of others, the predecessors no longer name w. Drivers pause
+// before they repeat a request, and others may make so many updates during the pause. So the
+// first attempts are prompt: the driver returns as soon as a response is lost. In later attempts,
+// and in all attempts after a read that failed, the driver may repeat requests as in other writes.
 func (r *round) write(w Write, from Found, now int64) written {
 	s, ctx := r.store, r.call.ctx
-	token, sure := w.Token, true
+	token, sure, prompt := w.Token, true, true
 	for attempt := range patience {
 		w.Token = AttemptToken(token, attempt*roundAttempts)
-		out, err := s.driver.Write(ctx, WriteRequest{Write: w, Now: now})
+		prompt = prompt && attempt < promptly
+		out, err := s.driver.Write(ctx, WriteRequest{Write: w, Now: now, Prompt: prompt})
 		found := Found{out.Found, out.Exists}
 		switch {
 		case err == nil && out.Done:
@@ -628,8 +687,19 @@ func (r *round) write(w Write, from Found, now int64) written {
 				}
 				continue
 			}
-			var unread error // read without a pause: other updates may follow
-			if found, unread = s.driver.Get(ctx, GetRequest{Key: r.key, WithValue: true}); unread != nil {
+		}
+		if err != nil || prompt && !out.Exists {
+			var unread error
+			switch found, unread = r.look(prompt); {
+			case unread == nil:
+			case prompt && temporary(unread):
+				prompt = false
+				continue
+			case sure:
+				return written{err: definite(unread)}
+			case err == nil:
+				return written{err: unread, mayHaveApplied: true}
+			default:
 				return written{err: err, mayHaveApplied: true}
 			}
 		}
@@ -639,19 +709,49 @@ func (r *round) write(w Write, from Found, now int64) written {
 		case sure:
 			return written{lost: true, found: found}
 		case found.Exists == from.Exists && found.Version == from.Version:
-			// The request may still arrive.
+			// The request may still arrive, so the next attempt sends the change again.
+			if ended := pause(ctx, min(attempt, shortPause)); ended != nil {
+				return written{err: ended, mayHaveApplied: true}
+			}
 		case found.Exists && follows(found.Record, token[:countFrom]):
 			return written{token: token}
 		case found.Exists && from.Exists && follows(found.Record, stateName(from.Record)):
 			return written{lost: true, found: found}
 		default:
-			return written{mayHaveApplied: true, err: errors.New("a response was lost, and the entry was then written by other means than Update")}
+			return written{mayHaveApplied: true, err: errors.New("a response was lost, and the entry was then written by other means than Update, or by more than eight updates")}
 		}
 	}
 	return written{mayHaveApplied: true, err: &Error{Kind: ErrUnavailable, Err: errors.New("the responses to all attempts were lost")}}
 }
 
-// base returns the record from which the next update of a key may begin without a read.
+// look reads the record after a write. If prompt is set, look itself calls Get again after a
+// temporary error and a short pause. The driver may retry only in the last call: the call with
+// number promptly, or the first call after promptTime.
+func (r *round) look(prompt bool) (found Found, err error) {
+	ctx, began := r.call.ctx, time.Now()
+	for attempt := range promptly {
+		if ended := pause(ctx, min(attempt, shortPause)); ended != nil {
+			return found, &Error{Err: ended}
+		}
+		last := !prompt || attempt == promptly-1 || time.Since(began) >= promptTime
+		found, err = r.store.driver.Get(ctx, GetRequest{Key: r.key, WithValue: true, Prompt: !last})
+		if last || !temporary(err) {
+			break
+		}
+	}
+	return found, err
+}
+
+// temporary reports whether a repeated request may soon succeed after a driver's error. It
+// returns false for an error that matches context.DeadlineExceeded: the driver itself has
+// then used its whole time for a call.
+func temporary(err error) bool {
+	e, own := err.(*Error)
+	return own && (e.Kind == ErrUnavailable || e.Kind == ErrThrottled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// base returns the record from which the next update of a key may begin without a read, and
+// whether there is one.
 func (g *updates) base(key string) (Found, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -666,7 +766,7 @@ func (g *updates) remember(rec Record) bool {
 	defer g.mu.Unlock()
 	b := g.bases[rec.Key]
 	g.drop(rec.Key)
-	for key := range g.bases { // in any order
+	for key := range g.bases { // drop others, in any order, until rec fits
 		if len(g.bases) < maxBases && g.bytes+len(rec.Value) <= maxBaseBytes {
 			break
 		}
@@ -685,8 +785,8 @@ func (g *updates) drop(key string) {
 	delete(g.bases, key)
 }
 
-// seen notes what a read found. If it is the store's own record, nobody else writes the
-// key.
+// seen compares the record that a read found with the base of the key. The key is contended
+// unless found is still that base.
 func (g *updates) seen(key string, found Found) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -696,7 +796,7 @@ func (g *updates) seen(key string, found Found) {
 	}
 }
 
-// contend notes that somebody else wrote the key.
+// contend notes in the base of the key that another write came before the round's write.
 func (g *updates) contend(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

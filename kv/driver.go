@@ -11,109 +11,112 @@ import (
 // Driver stores records for a [Store]. Providers implement it, and middleware wraps
 // it. Programs call the Store.
 //
-// The store validates every argument, judges every expiry and decides every outcome. A
-// driver moves records and reports facts. It may rely on legal keys, values and
-// ranges. When a condition does not hold, it reports the record that it found. It says
-// of each error whether the write may have been applied. The example of this type is a
-// complete driver of fifty lines.
+// The store validates every argument and decides what every result means. A driver
+// moves records and reports facts. It may assume that keys, values and ranges are legal.
+// When a condition does not hold, the driver reports the record that it found. With the
+// error of a write, it reports whether the write may have been applied. The example of
+// this type is a complete driver.
 //
 // # Rules for every method
 //
 //   - Methods are called concurrently.
-//   - A driver neither keeps nor changes the slices that it receives. What it returns
-//     belongs to the caller.
-//   - A method ends soon after its context ends, with the context's error.
-//   - An iterator holds no lock, transaction or limited connection while it yields: the
-//     loop's body may use the store, and may take hours.
+//   - A driver neither keeps nor changes the slices that it receives. The slices that it
+//     returns belong to the caller.
+//   - When its context ends, a method soon returns the context's error.
+//   - An iterator holds no lock, no transaction and no connection of a limited pool while
+//     it yields, because the loop's body may use the store and may take hours.
 //   - An iterator leaves nothing running when the loop ends early.
-//   - A driver keeps no clock. A request has the time for that request alone.
+//   - A driver checks by the Now of a request, not by a clock, whether a record is expired.
+//     The next request may have an earlier Now.
 //
 // # Errors
 //
-// Errors are *[Error] values with Kind, MayHaveApplied and Err set. The store fills in
-// Op, Provider and Key. Kind is
+// A driver's errors are *[Error] values that set Kind, MayHaveApplied and Err. The store
+// sets Op, Provider and Key. Kind is
 //
 //   - [ErrNotProvisioned] when the table, database or file is missing,
 //   - [ErrIncompatible] for a record that skykv did not write,
-//   - [ErrPermission], [ErrThrottled] and [ErrUnavailable] for what the service says,
-//   - [ErrInvalidVersion] for a native version that cannot be one of the service's,
+//   - [ErrPermission], [ErrThrottled] or [ErrUnavailable], according to the service,
+//   - [ErrInvalidVersion] for a native version that the service cannot have issued,
 //   - [ErrUnsupported] for a kind of write or of condition that the driver does not
-//     know ([UnsupportedWrite] makes it),
-//   - [ErrClosed] for a call that Close ended: Close of the driver, or of the client below
-//     it. The store itself refuses calls after its Close,
-//   - nil when none of these describes it.
+//     know (see [UnsupportedWrite]),
+//   - [ErrClosed] for a call that ended because the driver, or the client that it uses,
+//     was closed (the store itself refuses calls after its Close),
+//   - nil when none of these describes the error.
 //
-// A driver never returns [ErrNotFound], [ErrConditionFailed] or [ErrIndeterminate]: it
-// reports what it found, and sets MayHaveApplied. A driver passes on context errors as
-// they are, inside an *Error or instead of one. No message holds a value or a secret.
+// A driver never returns [ErrNotFound], [ErrConditionFailed] or [ErrIndeterminate].
+// Instead it reports what it found, and sets MayHaveApplied. It returns a context error
+// as it is, or as the Err of an *Error. No message holds a value or a secret.
 //
 // # Expired records
 //
-// The store judges whether a record is expired. Drivers return expired records like
-// all others. A driver, or its service, may remove a record once [ExpiryGrace] has
-// passed since its expiry, by the clock of the host or the service. If a driver
-// removes it during a write, the grace must also have passed by the Now of that write.
-// With [Info].NoGrace the service may remove a record from its expiry on.
+// A driver checks whether a record is expired only if the request has a Now. Otherwise it
+// returns expired records like all others, and the store checks their expiry.
+//
+// A driver or its service may remove a record when [ExpiryGrace] has passed since the
+// record's expiry, by the clock of the host or of the service. A driver that removes a
+// record during a write must also check that the grace has passed by the Now of the
+// write. With [Info].NoGrace the service may remove a record as soon as it expires.
 //
 // # How Driver grows
 //
-// The methods are final. An extension is a new kind of [Write] or [Condition], a new
-// field of a request that asks for more, or a new field of [Info] that says what a
-// driver can do. Each belongs to a [Level]. Drivers return ErrUnsupported for a kind
-// that they do not know. Middleware never receives what is above the Level that it was
-// written for: see [Wrap].
+// The set of methods is final. An extension is a new kind of [Write] or [Condition], a
+// new field of a request that asks for more, or a new field of [Info] that says what a
+// driver can do. Every extension belongs to a [Level]. A driver returns ErrUnsupported
+// for a kind that it does not know. Middleware never receives an extension above the
+// Level that it was written for: see [Wrap].
 type Driver interface {
-	// Info describes the driver. It is constant and fast, because it is called often:
-	// its function values are made once, not in every call.
+	// Info describes the driver. The result never changes. Info is called often, so it
+	// must be fast: its function values are made once, not in every call.
 	Info() Info
 
-	// Get reads the record under a key with strong consistency.
+	// Get reads the record under a key, with strong consistency unless req.Stale is set.
 	Get(ctx context.Context, req GetRequest) (Found, error)
 
-	// GetMany reads the records under distinct keys, in any number and order. It
-	// yields each key as soon as its response is there: a key that is throttled must
-	// not delay the others. It yields every key once, also a key without a record.
+	// GetMany reads the records under any number of distinct keys. It yields every key
+	// once, including keys without a record, in any order. It yields a key as soon as
+	// the response for that key has arrived: a throttled key must not delay the others.
 	//
-	// An error beside a Found with a Key concerns that key alone. An error beside an
-	// empty Key ends the loop and concerns every key that was not yielded.
+	// An error with a Found that has a Key is about that key alone. An error with an
+	// empty Key ends the iteration and is about every key that was not yielded.
 	// [GetEach] is a complete implementation.
 	GetMany(ctx context.Context, req GetManyRequest) iter.Seq2[Found, error]
 
-	// Scan yields the records of one shard with req.From <= key <= req.To in
-	// ascending byte order of the key, and fetches as the loop asks for more.
+	// Scan yields the records of shard req.Shard with req.From <= key <= req.To, in
+	// ascending byte order of the key. It fetches more as the loop asks for more.
 	//
-	// An error beside a record with a Key concerns that record alone, which skykv did
-	// not write or which is damaged; the scan goes on after it. An error beside an
-	// empty Key ends the scan.
+	// An error with a record that has a Key is about that record alone: skykv did not
+	// write it, or it is damaged. The scan goes on after it. An error with an empty Key
+	// ends the scan.
 	Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record, error]
 
-	// Write carries out one write if its condition holds. Deleting a key without a
-	// record is Done, unless there is a condition. The store deletes under CondNone
-	// and CondVersion only. An error that is not an *Error, or that has MayHaveApplied
-	// set, tells the store that the write may have been applied.
+	// Write carries out one write if its condition holds. A deletion without a condition
+	// is Done even if there is no record. Deletions have no conditions except CondNone
+	// and CondVersion. An error that is not an *Error, or that has MayHaveApplied set,
+	// tells the store that the write may have been applied.
 	Write(ctx context.Context, req WriteRequest) (Outcome, error)
 
-	// WriteMany carries out writes of distinct keys, in any number and order, each by
-	// itself. It returns a result for each write, in the order of the writes.
+	// WriteMany carries out any number of writes of distinct keys, in any order. Each
+	// write succeeds or fails by itself. The results are in the order of req.Writes.
 	// [WriteEach] is a complete implementation.
 	WriteMany(ctx context.Context, req WriteManyRequest) []WriteResult
 
 	// WriteAtomic carries out all writes if all their conditions hold, and otherwise
-	// none. The keys are distinct, of one [Group], and at most [Info].MaxAtomicWrites.
-	// Where that is 0, the store does not call the method, and it returns
-	// ErrUnsupported.
+	// none. There are at most [Info].MaxAtomicWrites writes, of distinct keys of one
+	// [Group]. A driver whose MaxAtomicWrites is 0 returns ErrUnsupported; the store
+	// does not call its WriteAtomic.
 	WriteAtomic(ctx context.Context, req WriteManyRequest) (AtomicOutcome, error)
 
-	// Close releases what the driver opened itself, and nothing that it received. The
-	// store calls it once. Running calls may fail.
+	// Close releases what the driver itself opened, but nothing that was passed to the
+	// driver. The store calls Close once. Calls that are still running may fail.
 	Close() error
 }
 
 // Info describes a driver to its store.
 type Info struct {
-	// Name is the provider's name in errors, and a part of every version. Two drivers
-	// with one name must mean the same by their native versions. Name has at most 255
-	// bytes.
+	// Name is the provider's name in errors, and a part of every version. Native
+	// versions must have the same meaning in all drivers of the same name. Name has at
+	// most 255 bytes.
 	Name string
 
 	// Namespace is the prefix of every stored key, in a view that [Store.Namespace]
@@ -123,54 +126,56 @@ type Info struct {
 	// Shards is the number of shards that a scan reads and merges, at least 1.
 	Shards int
 
-	// Shard returns the shard of a key. ShardOfPrefix returns the only shard with keys
-	// of a prefix, or false if there may be several. Drivers with several shards set
-	// both; most call [Shard] and [ShardOfPrefix] with their number of shards. Where
-	// ShardOfPrefix is nil, every scan reads all shards.
+	// Shard returns the shard of a key. ShardOfPrefix returns the one shard that holds
+	// all keys with a prefix, or false if several shards may hold such keys. A driver
+	// with several shards sets both. Most drivers use the functions [Shard] and
+	// [ShardOfPrefix], with their number of shards. If ShardOfPrefix is nil, every scan
+	// reads all shards.
 	Shard         func(key string) int
 	ShardOfPrefix func(prefix string) (int, bool)
 
-	// MaxKeyLen is the length of the longest key that the driver can hold, in bytes,
-	// and MaxValueLen the length of the longest value: at most [MaxKeyLen] and
-	// [MaxLargeValueLen]. Zero means [MaxKeyLen] and [MaxValueLen]. Middleware always
-	// sees both set. A store writes values of more than [MaxValueLen] bytes only with
-	// [MaxValue]: see [Store.Info].
+	// MaxKeyLen and MaxValueLen are the lengths in bytes of the longest key and of the
+	// longest value that the driver can store, at most [MaxKeyLen] and
+	// [MaxLargeValueLen]. Zero means the defaults, [MaxKeyLen] and [MaxValueLen]. In an
+	// Info that middleware receives, neither is zero. A store writes values of more than
+	// [MaxValueLen] bytes only with the option [MaxValue]: see [Store.Info].
 	MaxKeyLen, MaxValueLen int
 
-	// MaxAtomicWrites is the greatest number of writes of one WriteAtomic. 0 means
-	// that the driver has no WriteAtomic.
+	// MaxAtomicWrites is the greatest number of writes in one WriteAtomic. 0 means that
+	// the driver does not support WriteAtomic.
 	MaxAtomicWrites int
 
-	// NoGrace says that the service may remove a record from its expiry on, without
-	// [ExpiryGrace], because other programs own the layout. Only providers of this
-	// module may set it: the conformance suite fails all others.
+	// NoGrace reports whether the service may remove a record as soon as it expires, without
+	// [ExpiryGrace], because other programs define the layout of the records. Only
+	// providers of this module may set NoGrace: any other driver that does so fails the
+	// conformance suite.
 	NoGrace bool
 
-	// ReservedKey, where it is set, reports whether a legal key is one that the driver cannot
-	// hold, since the layout is one that other programs laid down, and its service reserves
-	// the name. The store refuses such a key with ErrInvalidKey before any I/O, in reads too,
-	// and scans pass over it. Prefixes and the bounds of scans may be such keys. It is for
-	// providers of this module alone, as NoGrace is.
+	// ReservedKey reports whether the service reserves key. The driver cannot store a record
+	// under such a key, although the key is legal. The store refuses a reserved key with
+	// ErrInvalidKey before any I/O, even in reads, and scans skip it. A prefix or a bound
+	// of a scan may be a reserved key. Nil means that no key is reserved.
+	//
+	// ReservedKey is for layouts that other programs define. As with NoGrace, only
+	// providers of this module may set it.
 	ReservedKey func(key string) bool
 
-	// EndsCalls says that the store need not end running calls at Close, which saves
-	// time in every call. A driver sets it if no method ever waits for a network, a
-	// disk or another process, or if its own Close ends running calls, even those
-	// without a deadline. Middleware that waits must clear it.
+	// EndsCalls is true if running calls end without the store's help when the store is
+	// closed. The store then saves time in every call. A driver sets EndsCalls in two
+	// cases: if no method ever waits for a network, a disk or another process, or if the
+	// driver's own Close ends all running calls. Middleware that waits must clear EndsCalls.
 	EndsCalls bool
 
-	// Immediate says that no method ever waits for a network, a disk or another
-	// process. The store then carries out each update by its own read and write,
-	// because combining updates would take longer. Middleware that waits must clear
-	// it.
+	// Immediate reports whether no method ever waits for a network, a disk or another
+	// process. If so, the store uses one read and one write for each update, because
+	// combining updates would take longer. Middleware that waits must clear Immediate.
 	Immediate bool
 
-	// Count returns the number of records that Scan would yield for a request and that
-	// are not expired at its Now. A driver sets it only if its service counts faster
-	// than it returns records. Count returns ErrIncompatible for a record that skykv
-	// did not write. The store then scans, and names the record. A store with
-	// middleware does not call Count, because the middleware may change what is
-	// scanned.
+	// Count returns how many of the records that Scan would yield for req are not
+	// expired at req.Now. A driver sets Count only if its service counts records faster
+	// than it returns them. If Count notices a record that skykv did not write, it returns
+	// ErrIncompatible. The store then scans, to name that record. A store with middleware
+	// does not call Count, because the middleware may change what a scan yields.
 	Count func(ctx context.Context, req ScanRequest) (int, error)
 }
 
@@ -180,25 +185,24 @@ type Record struct {
 	Value []byte // never nil in a put
 
 	// Expires is the instant of expiry in milliseconds since the Unix epoch, or zero
-	// if the record does not expire. A record is expired when now >= Expires. Only the
-	// store judges that.
+	// if the record does not expire. A record is expired when now >= Expires.
 	Expires int64
 
-	// Token is drawn at random for every write ([TokenLen] characters of the base64url
-	// alphabet) and stored with the record. By it the store recognises its own write
-	// after a lost response. The last characters may differ between the attempts of a
-	// write: see [AttemptToken].
+	// Token is a random text that is different in every write: [TokenLen] characters of
+	// the base64url alphabet. It is stored with the record, and after a lost response the
+	// store recognises its own write by it. The last four characters may differ between the
+	// attempts of one write: see [AttemptToken].
 	Token string
 
-	// Predecessors names the writes that this record replaced. Only the store reads
-	// it. It is printable ASCII without quotes and backslashes, at most
-	// [MaxPredecessorsLen] bytes, and empty in most records. It is stored and returned
-	// with the record, also by reads without values.
+	// Predecessors names the writes that this record replaced. Only the store interprets
+	// it. It is printable ASCII without quotes and backslashes, has at most
+	// [MaxPredecessorsLen] bytes, and is empty in most records. It is stored and returned
+	// with the record, even by reads without values.
 	Predecessors string
 
-	// Version is the service's own name for this state of the record, such as an ETag,
-	// or the Token where the service has no such name (see AttemptToken). Drivers set
-	// it in records that they return, and ignore it in a write.
+	// Version is the service's own name for this state of the record, such as an ETag.
+	// If the service has no such name, Version is the Token (see AttemptToken). Drivers
+	// set Version in the records that they return, and ignore it in a write.
 	Version string
 }
 
@@ -207,7 +211,7 @@ const MaxPredecessorsLen = 256
 
 // Found is what a read found under a key.
 type Found struct {
-	Record // without a record only Key is set
+	Record // only Key is set if there is no record
 	Exists bool
 }
 
@@ -215,12 +219,16 @@ type Found struct {
 type GetRequest struct {
 	Key string
 
-	// WithValue is false when the caller does not want the value. The value is then
-	// not transferred where the service can avoid it.
+	// WithValue is false if the caller does not need the value. The driver then avoids
+	// the transfer of the value if the service can.
 	WithValue bool
 
-	// Stale permits an eventually consistent read, where that costs less.
+	// Stale permits an eventually consistent read, if that costs less.
 	Stale bool
+
+	// Prompt is true if the driver must return ErrUnavailable after an attempt without a
+	// response, instead of making another attempt. It is set only with WithValue.
+	Prompt bool
 
 	Meter *Meter // counts the requests to the service; may be nil
 }
@@ -233,30 +241,30 @@ type GetManyRequest struct {
 	Meter     *Meter
 }
 
-// ScanRequest asks for a part of one shard. From and To are never empty, and they need
-// not be keys. To is greater than every key of the range.
+// ScanRequest asks for the records of one shard whose keys are in a range. From and To
+// are part of the range. They are never empty, and need not be legal keys.
 type ScanRequest struct {
 	Shard    int
 	From, To string // From <= key <= To
 
-	// Alone says that the store reads no other shard for this scan, because all keys
-	// of the range are in this one. Drivers may ignore it.
+	// Alone is true if the store reads no other shard for this scan, because all keys
+	// of the range are in this shard. Drivers may ignore it.
 	Alone bool
 
-	// Limit is about how many records the caller will take, at least 1. It is a page
-	// size for the service. It does not end the scan.
+	// Limit is approximately the number of records that the caller will take, at least
+	// 1. It is a hint for the size of a page. The scan does not end after Limit records.
 	Limit int
 
 	WithValue bool // as in GetRequest
 	Stale     bool // as in GetRequest
 
-	// MaxValueLen is the greatest length of the values that the store writes, at least
-	// 1. A driver that must guess the size of a page may use it. Others may have
-	// written larger values.
+	// MaxValueLen is the greatest length of the values that this store writes, at least
+	// 1. A driver that must guess the size of a page may use it. Other stores may have
+	// written longer values.
 	MaxValueLen int
 
-	// Now, when set, lets the driver leave out records that are expired at Now, in
-	// milliseconds since the Unix epoch.
+	// Now, if not zero, permits the driver to leave out records that are expired at
+	// that time, in milliseconds since the Unix epoch.
 	Now int64
 
 	Meter *Meter
@@ -277,15 +285,15 @@ const (
 	// keeps its value. Its condition is CondVersion or CondLive.
 	KindTouch
 
-	// KindCheck changes nothing: it adds a condition to a WriteAtomic, the only method
-	// that receives it. A driver whose service cannot check without a write may write
-	// the record back, with the Token of the Write. It then clears Predecessors.
+	// KindCheck writes nothing: it adds a condition to a WriteAtomic. No other method
+	// receives it. If the service cannot check a condition without a write, the driver
+	// may write the record back, with the Token of the Write and without Predecessors.
 	KindCheck
 )
 
 var kindNames = [...]string{"no write", "a put", "a deletion", "a touch", "a check"}
 
-// String returns the words for a kind in messages.
+// String returns a description of k for messages, such as "a put".
 func (k WriteKind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -297,8 +305,8 @@ func (k WriteKind) String() string {
 type Write struct {
 	Kind WriteKind
 
-	// Record is what to write. In a deletion or a check only Key and Token are set. In
-	// a touch all is set but Value. The Token is set in every write.
+	// Record is the record to write. A deletion or a check has only Key and Token. A
+	// touch has no Value. Every write has a Token.
 	Record
 
 	Condition Condition
@@ -312,20 +320,20 @@ const (
 	// CondNone always holds.
 	CondNone ConditionKind = iota
 
-	// CondAbsent wants a key without a record, or with a record that is expired at
+	// CondAbsent holds if there is no record under the key, or the record is expired at
 	// Now.
 	CondAbsent
 
-	// CondVersion wants a record whose native version is Condition.Version.
+	// CondVersion holds if there is a record with the native version Condition.Version.
 	CondVersion
 
-	// CondLive wants a record that is not expired at Now.
+	// CondLive holds if there is a record that is not expired at Now.
 	CondLive
 )
 
 var conditionNames = [...]string{"no condition", "CondAbsent", "CondVersion", "CondLive"}
 
-// String returns the name of a kind for messages.
+// String returns the name of k for messages.
 func (k ConditionKind) String() string {
 	if int(k) < len(conditionNames) {
 		return conditionNames[k]
@@ -335,9 +343,10 @@ func (k ConditionKind) String() string {
 
 // Condition restricts a write. The zero Condition always holds.
 //
-// If a driver cannot judge the expiry within its request, it reports CondAbsent and
-// CondLive as failed, with the record that it found, expired or not. The store then
-// judges, and writes under the version of that record.
+// Some services cannot compare an expiry with Now as part of a write. Their drivers report
+// CondAbsent and CondLive as failed for every record that they find, expired or not, and
+// return the record. The store then checks the record's expiry. If the condition holds,
+// the store writes again, on the condition that the record still has the same version.
 type Condition struct {
 	Kind    ConditionKind
 	Version string // for CondVersion; never empty there
@@ -347,9 +356,15 @@ type Condition struct {
 type WriteRequest struct {
 	Write
 
-	// Now is the reading of the clock at the start of the call, in milliseconds since
-	// the Unix epoch. It counts for this write alone.
+	// Now is the time by which the driver decides whether the record is expired, in
+	// milliseconds since the Unix epoch. It applies to this write only.
 	Now int64
+
+	// Prompt is true if the store itself reads the record when it has to. The driver must
+	// then return after an attempt that may have been applied, with MayHaveApplied, instead
+	// of making another attempt. If the condition fails, and the driver would need another
+	// request to find the record, it returns an Outcome without the record.
+	Prompt bool
 
 	Meter *Meter
 }
@@ -361,7 +376,7 @@ type WriteManyRequest struct {
 	Meter  *Meter
 }
 
-// One returns the request for write i alone.
+// One returns the request for write i only.
 func (r WriteManyRequest) One(i int) WriteRequest {
 	return WriteRequest{Write: r.Writes[i], Now: r.Now, Meter: r.Meter}
 }
@@ -371,17 +386,17 @@ type Outcome struct {
 	// Done: the condition held, and the write is durable.
 	Done bool
 
-	// Version is the native version of the record that a put or touch stored, when
-	// Done.
+	// Version is the native version of the record that a put or touch stored, if Done.
 	Version string
 
-	// Exists and Found report the record that made the condition fail, read after the
-	// failure. The value may be left out. Exists is false if there is no record.
+	// If not Done, Exists and Found report the record that was under the key when the
+	// condition failed, or later. Exists is false if there was none, or if
+	// [WriteRequest].Prompt is set and the driver did not look. Found.Value may be left out.
 	Exists bool
 	Found  Record
 
-	// MayHaveApplied: the condition failed, but an earlier attempt of this call was
-	// sent and its response lost. That attempt may have been applied.
+	// MayHaveApplied: the condition failed, but the response to an earlier attempt of
+	// this call was lost. That attempt may have been applied.
 	MayHaveApplied bool
 }
 
@@ -397,34 +412,36 @@ type AtomicOutcome struct {
 	// Done: all conditions held, and all writes are durable.
 	Done bool
 
-	// Versions are the native versions of the records that puts and touches stored,
-	// when Done, in the order of the writes; empty for other kinds.
+	// If Done, Versions has one element for each write, in the order of the writes: the
+	// native version of the record that a put or touch stored, or "" for other kinds.
 	Versions []string
 
-	// Found reports, when not Done, the records under the keys, read after the
-	// failure, in the order of the writes. It is nil for a key that the driver did not
-	// read. The values may be left out.
+	// If not Done, Found reports the records that were under the keys when a condition
+	// failed, or later, in the order of the writes. An element is nil if the driver did
+	// not read that key. The values may be left out.
 	Found []*Found
 
-	// MayHaveApplied is as in [Outcome]: an earlier attempt was applied, or may still
-	// be.
+	// MayHaveApplied: a condition failed, but an earlier attempt of this call may have
+	// been applied, or may be applied later.
 	MayHaveApplied bool
 }
 
-// Meter counts the requests to the service of the calls that carry it. Results and
-// errors have no field for that. It is safe for concurrent use. The methods of a nil
-// Meter do nothing.
+// Meter counts the requests that a driver sends to its service. It is a field of the
+// requests to the driver, because results and errors have no field for the numbers. It is
+// safe for concurrent use. Add of a nil Meter does nothing.
 type Meter struct {
 	outer              *Meter
 	requests, attempts atomic.Int64
 }
 
 // NewMeter returns a Meter that also adds its counts to outer, which may be nil.
-// Middleware that counts puts a new Meter over the Meter of the request.
+// Middleware that counts requests sets req.Meter to NewMeter(req.Meter) before it passes req
+// on.
 func NewMeter(outer *Meter) *Meter { return &Meter{outer: outer} }
 
-// Add counts requests and their attempts: the first ones and the retries. Drivers call
-// it for every request that ended, whatever the result.
+// Add adds to the number of requests and to the number of their attempts, which include
+// the first attempt of each request. Drivers call Add for every request that ended,
+// whatever its result.
 func (m *Meter) Add(requests, attempts int) {
 	for ; m != nil; m = m.outer {
 		m.requests.Add(int64(requests))
@@ -435,16 +452,17 @@ func (m *Meter) Add(requests, attempts int) {
 // Requests returns the number of requests.
 func (m *Meter) Requests() int { return int(m.requests.Load()) }
 
-// Attempts returns the number of attempts of these requests.
+// Attempts returns the number of attempts of the counted requests.
 func (m *Meter) Attempts() int { return int(m.attempts.Load()) }
 
-// UnsupportedWrite returns the error of a driver that does not know the kind of a
-// write or of its condition. Nothing was written then.
+// UnsupportedWrite returns the error for a driver that does not know the kind of w or of
+// its condition, and so has written nothing.
 func UnsupportedWrite(w Write) *Error {
 	return &Error{Kind: ErrUnsupported, Err: fmt.Errorf("the driver does not support %s with %s", w.Kind, w.Condition.Kind)}
 }
 
-// GetEach implements [Driver].GetMany by calls of d.Get, at most parallel at once.
+// GetEach implements [Driver].GetMany by calls of d.Get. The argument parallel is the
+// greatest number of calls at the same time.
 func GetEach(ctx context.Context, d Driver, req GetManyRequest, parallel int) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
 		type answer struct {
@@ -461,7 +479,7 @@ func GetEach(ctx context.Context, d Driver, req GetManyRequest, parallel int) it
 		for range min(len(req.Keys), max(parallel, 1)) {
 			reading.Go(func() {
 				for i := int(next.Add(1)) - 1; i < len(req.Keys); i = int(next.Add(1)) - 1 {
-					found, err := d.Get(ctx, GetRequest{Key: req.Keys[i], WithValue: req.WithValue, Meter: req.Meter})
+					found, err := d.Get(ctx, GetRequest{Key: req.Keys[i], WithValue: req.WithValue, Stale: req.Stale, Meter: req.Meter})
 					found.Key = req.Keys[i]
 					select {
 					case answers <- answer{found, err}:
@@ -479,8 +497,8 @@ func GetEach(ctx context.Context, d Driver, req GetManyRequest, parallel int) it
 	}
 }
 
-// WriteEach implements [Driver].WriteMany by calls of d.Write, at most parallel at
-// once.
+// WriteEach implements [Driver].WriteMany by calls of d.Write. The argument parallel is the
+// greatest number of calls at the same time.
 func WriteEach(ctx context.Context, d Driver, req WriteManyRequest, parallel int) []WriteResult {
 	results := make([]WriteResult, len(req.Writes))
 	var next atomic.Int64

@@ -66,6 +66,21 @@ func TestGetEachYieldsEachKeyAsItArrives(t *testing.T) {
 	})
 }
 
+func TestGetEachPassesOnWhatIsPermitted(t *testing.T) {
+	t.Parallel()
+	for _, stale := range []bool{false, true} {
+		d := &staleness{driverOf(memkv.New()), make(map[string]bool)}
+		for _, err := range kv.GetEach(t.Context(), d, kv.GetManyRequest{Keys: []string{"key"}, Stale: stale}, 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := fmt.Sprint("Get ", stale); len(d.seen) != 1 || !d.seen[want] {
+			t.Errorf("rule: GetEach makes its reads as they are requested; it makes %v, want %s", d.seen, want)
+		}
+	}
+}
+
 func TestGetEachLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // synctest waits for every goroutine
@@ -101,7 +116,7 @@ func TestWriteEachReportsInOrder(t *testing.T) {
 	}
 }
 
-// forgetful leaves something out of every result of a batch.
+// forgetful is a driver that leaves out the last result of every WriteMany.
 type forgetful struct{ kv.Driver }
 
 func (d forgetful) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Limits of every store. Middleware may lower them: see [Store.Info].
+// Limits of every store. Drivers, middleware and namespaces may lower them: see [Store.Info].
 const (
 	// MaxKeyLen is the greatest length of a key or prefix, in bytes.
 	MaxKeyLen = 512
@@ -15,9 +15,9 @@ const (
 	// bytes: 24 KiB.
 	MaxValueLen = 24 * 1024
 
-	// MaxLargeValueLen is the greatest value of [MaxValue], in bytes: 384 KiB. That
-	// fits into one item of DynamoDB, whose limit of 400 KB is the lowest of all
-	// services:
+	// MaxLargeValueLen is the highest limit that [MaxValue] can set, in bytes: 384 KiB. A
+	// value of that length fits into one item of DynamoDB, whose limit of 400 KB is the
+	// lowest of all services:
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 	MaxLargeValueLen = 384 * 1024
 
@@ -33,8 +33,8 @@ const (
 	afterKeys = "~"
 )
 
-// MaxExpiry is the last instant at which an entry can expire: the greatest timestamp
-// with a four-digit year, in milliseconds. It is Firestore's limit.
+// MaxExpiry is the latest time at which an entry can expire: the last millisecond of the
+// year 9999. It is Firestore's limit.
 var MaxExpiry = time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
 
 // inKey marks the bytes of KeyAlphabet.
@@ -45,9 +45,9 @@ var inKey = func() (set [256]bool) {
 	return set
 }()
 
-// ValidateKey returns an error unless key is legal, 1 to [MaxKeyLen] bytes of
-// [KeyAlphabet]. The error matches [ErrInvalidKey] and says what is wrong and what is
-// wanted.
+// ValidateKey returns an error unless key is legal: 1 to [MaxKeyLen] bytes of
+// [KeyAlphabet]. The error matches [ErrInvalidKey], and says what is wrong and what is
+// required.
 func ValidateKey(key string) error {
 	return asError(checkKey(key, MaxKeyLen))
 }
@@ -81,7 +81,7 @@ func checkKeyBytes(what, s string, most int) *Error {
 	}
 	for i := range len(s) {
 		if !inKey[s[i]] {
-			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; it must be one of %s", i, what, s[i:i+1], keyAlphabetText)}
+			return &Error{Key: s, Kind: ErrInvalidKey, Err: fmt.Errorf("byte %d of the %s is %q; it must be one of %s; EscapeKey turns any text into a key", i, what, s[i:i+1], keyAlphabetText)}
 		}
 	}
 	return nil
@@ -94,7 +94,8 @@ func checkValue(value []byte, most int) *Error {
 	return nil
 }
 
-// checkInstant returns at in milliseconds, rounded up, if an entry may expire then.
+// checkInstant converts an instant to milliseconds, rounded up. It returns an error if this
+// instant cannot be an expiry.
 func checkInstant(at time.Time, now int64) (int64, *Error) {
 	ms := at.UnixMilli()
 	if at.Nanosecond()%int(time.Millisecond) != 0 {
@@ -112,7 +113,8 @@ func checkInstant(at time.Time, now int64) (int64, *Error) {
 	return ms, nil
 }
 
-// checkTTL returns the instant ttl after now, in milliseconds, rounded up.
+// checkTTL returns the sum of now and ttl in milliseconds, rounded up. It returns an error if
+// ttl is less than a millisecond, or if the sum cannot be an expiry.
 func checkTTL(ttl time.Duration, now time.Time) (int64, *Error) {
 	if ttl < time.Millisecond {
 		return 0, errTTL(ttl)

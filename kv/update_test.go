@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +19,9 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// network loses requests and responses, and delays requests.
+// network is a driver that loses requests and responses of another driver, and delays some
+// requests. Like a driver of a service, it repeats a request without a response after a pause,
+// unless Prompt is set.
 type network struct {
 	kv.Driver
 	mu     sync.Mutex
@@ -36,14 +40,14 @@ func (n *network) roll() float64 {
 
 func (n *network) Info() kv.Info { return waiting(n.Driver) }
 
-// waiting returns the Info of middleware that waits.
+// waiting returns the Info of d without Immediate, for middleware that waits.
 func waiting(d kv.Driver) kv.Info {
 	info := d.Info()
 	info.Immediate = false
 	return info
 }
 
-// arrive carries out one of the delayed writes.
+// arrive carries out one of the delayed writes, if there are any, in half of its calls.
 func (n *network) arrive() {
 	n.mu.Lock()
 	var one func()
@@ -59,34 +63,66 @@ func (n *network) arrive() {
 }
 
 func (n *network) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	n.arrive()
-	n.requests.Add(1)
-	return n.Driver.Get(ctx, req)
+	for {
+		n.arrive()
+		n.requests.Add(1)
+		if n.roll() >= n.chance {
+			return n.Driver.Get(ctx, req)
+		}
+		if req.Prompt {
+			return kv.Found{}, &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("no response")}
+		}
+		time.Sleep(networkPause)
+	}
 }
 
-func (n *network) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+// networkPause is long enough for far more updates than the eight that Predecessors names.
+const networkPause = time.Second
+
+func (n *network) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome, err error) {
+	mayHaveApplied := false
+	for {
+		var lost bool
+		if out, lost, err = n.write(ctx, req); !lost {
+			if req.Prompt && !out.Done && n.roll() < 0.5 { // some drivers have read the record, others have not
+				out = kv.Outcome{}
+			}
+			out.MayHaveApplied = mayHaveApplied && !out.Done
+			return out, err
+		}
+		if mayHaveApplied = true; req.Prompt {
+			return out, err
+		}
+		time.Sleep(networkPause)
+	}
+}
+
+// write makes one attempt, and reports whether its response is lost.
+func (n *network) write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, bool, error) {
 	n.arrive()
 	n.requests.Add(1)
 	lost := &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errors.New("no response")}
 	switch at := n.roll(); {
 	case at < n.chance/3: // never arrives
 		n.lost.Add(1)
-		return kv.Outcome{}, lost
+		return kv.Outcome{}, true, lost
 	case at < n.chance*2/3: // arrives later
 		n.lost.Add(1)
 		n.mu.Lock()
 		n.late = append(n.late, func() { _, _ = n.Driver.Write(context.Background(), req) })
 		n.mu.Unlock()
-		return kv.Outcome{}, lost
+		return kv.Outcome{}, true, lost
 	case at < n.chance:
 		n.lost.Add(1)
 		_, _ = n.Driver.Write(ctx, req)
-		return kv.Outcome{}, lost
+		return kv.Outcome{}, true, lost
 	}
-	return n.Driver.Write(ctx, req)
+	out, err := n.Driver.Write(ctx, req)
+	return out, false, err
 }
 
-// over returns a store over another store's data, through a network.
+// The function over returns a store that reads and writes the data of another store through a
+// network.
 func over(store *kv.Store, chance float64, seed uint64) (*kv.Store, *network) {
 	n := &network{random: rand.New(rand.NewPCG(seed, 1)), chance: chance}
 	return store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { n.Driver = d; return n })), n
@@ -108,7 +144,7 @@ func TestIncrementsUnderLoss(t *testing.T) {
 					var done sync.WaitGroup
 					var failed, lost atomic.Int64
 					for p := range processes {
-						store, n := over(data.With(lagging(time.Millisecond)), 0.15, seed+uint64(p))
+						store, n := over(data.With(lagging(30*time.Millisecond)), 0.15, seed+uint64(p))
 						for range callers {
 							done.Go(func() {
 								for range each {
@@ -165,7 +201,7 @@ func TestUpdatesCombine(t *testing.T) {
 			t.Errorf("rule: an update that follows one of the same store needs no read; 10 take %d requests", got)
 		}
 		requests = n.requests.Load()
-		for range 10 { // alternating with another process
+		for range 10 { // alternates with another process
 			_, _ = distant.Increment(t.Context(), "n", 1)
 			_, _ = store.Increment(t.Context(), "n", 1)
 		}
@@ -175,7 +211,118 @@ func TestUpdatesCombine(t *testing.T) {
 	})
 }
 
-// lagging delays every request.
+// The functions of updates that are combined into one write may take a long time in total.
+// The updates that wait in the meantime are combined into the next write, and do not disturb
+// the running updates.
+func TestManyQuickFunctions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, n := over(memkv.New(), 0, 1)
+		distant := store.With(lagging(5 * time.Millisecond))
+		const callers, each = 300, 10
+		var calls atomic.Int64
+		var done sync.WaitGroup
+		for range callers {
+			done.Go(func() {
+				for range each {
+					_, err := distant.Update(t.Context(), "n", func(old kv.Entry, _ bool) (kv.Change, error) {
+						calls.Add(1)
+						time.Sleep(2 * time.Millisecond)
+						return kv.Change{Value: append(old.Value, '.')}, nil
+					})
+					if err != nil {
+						t.Errorf("rule: no update of one store loses against the others; one returns %v", err)
+					}
+				}
+			})
+		}
+		done.Wait()
+		if entry, err := store.Get(t.Context(), "n"); len(entry.Value) != callers*each || err != nil {
+			t.Errorf("the value has %d bytes, %v; want one of each update, %d", len(entry.Value), err, callers*each)
+		}
+		if requests := n.requests.Load(); requests > 50 || calls.Load() != callers*each {
+			t.Errorf("rule: updates that wait for one key are combined; %d updates take %d requests and %d calls of their functions", callers*each, requests, calls.Load())
+		}
+	})
+}
+
+// An update that makes an entry may be combined with an update that deletes the entry. The
+// store then writes nothing.
+func TestUpdatesThatAmountToNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, n := over(memkv.New(), 0, 1)
+		distant := store.With(lagging(5 * time.Millisecond))
+		ctx := t.Context()
+		var done sync.WaitGroup
+		done.Go(func() { // the two updates below wait for this one
+			_, _ = distant.Update(ctx, "n", func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Leave: true}, nil })
+		})
+		time.Sleep(time.Millisecond)
+		var made, taken kv.Entry
+		done.Go(func() {
+			made, _ = distant.Update(ctx, "n", func(kv.Entry, bool) (kv.Change, error) { return kv.Change{Value: []byte("1")}, nil })
+		})
+		time.Sleep(time.Millisecond)
+		done.Go(func() { taken, _ = distant.GetAndDelete(ctx, "n") })
+		done.Wait()
+		if requests := n.requests.Load(); string(made.Value) != "1" || string(taken.Value) != "1" || requests != 2 {
+			t.Fatalf("the entry made is %q, the one taken %q, with %d requests; want both \"1\" and two reads", made.Value, taken.Value, requests)
+		}
+		for what, e := range map[string]kv.Entry{"update that made it": made, "deletion": taken} {
+			if _, err := store.Put(ctx, "n", nil, kv.IfVersion(e.Version)); !errors.Is(err, kv.ErrConditionFailed) {
+				t.Errorf("rule: the version of an entry that a later call has deleted is ErrConditionFailed; with the one from the %s it is %v", what, err)
+			}
+			if parsed, err := kv.ParseVersion(e.Version.String()); parsed != e.Version || err != nil {
+				t.Errorf("rule: every version can be a text; the one from the %s is %v, %v", what, parsed, err)
+			}
+		}
+	})
+}
+
+// noting is a driver that remembers the last write.
+type noting struct {
+	kv.Driver
+	last kv.Write
+}
+
+func (d *noting) Info() kv.Info { return waiting(d.Driver) }
+
+func (d *noting) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	d.last = req.Write
+	return d.Driver.Write(ctx, req)
+}
+
+// The Predecessors that the store passes to a driver are well-formed, even if another program
+// wrote the record that an update replaces.
+func TestPredecessorsOfOtherPrograms(t *testing.T) {
+	t.Parallel()
+	const token = "AAAAAAAAAAAAAAAAAAAAAA"
+	for _, of := range []kv.Record{
+		{Token: token, Predecessors: strings.Repeat("x", kv.MaxPredecessorsLen)},
+		{Token: token, Predecessors: strings.Repeat("x ", kv.MaxPredecessorsLen)},
+		{Token: token, Predecessors: `","t":"`},
+		{Token: token, Predecessors: "\x00\u00e4"},
+		{Token: `AAAA","t":"AAAAAAAAAAA`},
+		{Token: "AAAA AAAA AAAA AAAA AA"},
+	} {
+		var d *noting
+		store := memkv.New().With(kv.Wrap(kv.Level1, func(below kv.Driver) kv.Driver { d = &noting{Driver: below}; return d }))
+		of.Key, of.Value = "n", []byte("1")
+		if _, err := d.Driver.Write(t.Context(), kv.WriteRequest{Write: kv.Write{Kind: kv.KindPut, Record: of}, Now: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if sum, err := store.Increment(t.Context(), "n", 1); sum != 2 || err != nil {
+			t.Fatalf("the sum is %d, %v; want 2", sum, err)
+		}
+		got := d.last.Predecessors
+		if len(got) > kv.MaxPredecessorsLen || len(strings.Fields(got)) > 8 || !regexp.MustCompile(`^[A-Za-z0-9_. -]+$`).MatchString(strings.ReplaceAll(got, "x", "")) {
+			t.Errorf("rule: Predecessors are at most %d bytes of printable ASCII without quotes; after the token %q and the list %.20q they are %d bytes, %.80q", kv.MaxPredecessorsLen, of.Token, of.Predecessors, len(got), got)
+		}
+	}
+}
+
+// lagging delays every Get and every Write.
 func lagging(by time.Duration) kv.StoreOption {
 	return kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return delayed{d, by} })
 }
@@ -197,7 +344,7 @@ func (d delayed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return d.Driver.Write(ctx, req)
 }
 
-// A function must not harm the other functions of its round.
+// The function of an update must not harm the other updates of the same key, whatever it does.
 func TestBadFunctions(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]func(store *kv.Store) (outcome string){
@@ -282,7 +429,7 @@ func TestBadFunctions(t *testing.T) {
 	}
 }
 
-// counting counts the requests of a driver.
+// counting counts the calls of a driver's Get and Write.
 type counting struct {
 	kv.Driver
 	requests atomic.Int64
@@ -298,20 +445,21 @@ func (d *counting) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, 
 	return d.Driver.Write(ctx, req)
 }
 
-// A driver that never waits gets one write per update, and no update loses for ever.
+// On a driver that never waits, each attempt of an update is one read and one write, and no
+// update loses forever.
 func TestImmediateUpdates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var driver counting
 		store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { driver.Driver = d; return &driver }))
-		const callers = 200 // one wins each round: the last would lose 199 rounds
+		const callers = 200 // one succeeds at a time, so without precedence the last would lose 199 times
 		var done sync.WaitGroup
 		var calls atomic.Int64
 		for range callers {
 			done.Go(func() {
 				_, err := store.Update(t.Context(), "n", func(old kv.Entry, _ bool) (kv.Change, error) {
 					calls.Add(1)
-					time.Sleep(50 * time.Millisecond) // fake time: other updates come between
+					time.Sleep(50 * time.Millisecond) // fake time, so that other updates come between the read and the write
 					return kv.Change{Value: append(old.Value, '.')}, nil
 				})
 				if err != nil {
@@ -329,7 +477,7 @@ func TestImmediateUpdates(t *testing.T) {
 	})
 }
 
-// A caller whose context ends while another update goes first has changed nothing.
+// If a caller's context ends while another update has precedence, the call changes nothing.
 func TestImmediateUpdatersLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -348,7 +496,7 @@ func TestImmediateUpdatersLeave(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		for range 10 { // another store makes it lose
+		for range 10 { // another store makes the update lose
 			time.Sleep(45 * time.Millisecond) // fake time
 			if err := dot(data, t.Context(), 0); err != nil {
 				t.Error(err)
@@ -369,7 +517,7 @@ func TestImmediateUpdatersLeave(t *testing.T) {
 
 var errMine = errors.New("mine")
 
-// A caller whose context ends before its change was sent has changed nothing.
+// If a caller's context ends before its change was sent, the call changes nothing.
 func TestUpdatersLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -398,14 +546,14 @@ func TestUpdatersLeave(t *testing.T) {
 		entry, err := data.Get(t.Context(), "n")
 		got, _ := strconv.ParseInt(string(entry.Value), 10, 64)
 		if err != nil || got < acknowledged.Load() || got > acknowledged.Load()+unknown.Load() || acknowledged.Load() == 0 || unknown.Load() == 0 {
-			t.Errorf("rule: every acknowledged update was applied, and no failed update was;  the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
+			t.Errorf("rule: every acknowledged update was applied, and no failed update was; the counter is %d, %v, with %d acknowledged and %d unknown", got, err, acknowledged.Load(), unknown.Load())
 		}
 	})
 }
 
-// An update that deletes an entry deletes it for every clock, as Delete does. This
-// includes an entry that has expired by the caller's clock alone, and an entry that the
-// update itself made meanwhile.
+// After an update that deletes an entry, the entry is gone by every clock, as after Delete.
+// The entry may have expired by the caller's clock only, or may have been made by an earlier
+// update that is combined with the deletion.
 func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
 	t.Parallel()
 	for _, calls := range []int{1, 3} {
@@ -419,14 +567,14 @@ func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
 			for i := range calls {
 				change := kv.Change{Delete: i == calls-1, Leave: i == 0 && calls > 1}
 				done.Go(func() {
-					time.Sleep(time.Duration(i) * time.Microsecond) // fake time: all others wait for the first
+					time.Sleep(time.Duration(i) * time.Microsecond) // fake time, so that all others wait for the first
 					if _, err := fast.Update(t.Context(), "k", func(kv.Entry, bool) (kv.Change, error) { return change, nil }); err != nil {
 						t.Error(err)
 					}
 				})
 			}
 			done.Wait()
-			time.Sleep(time.Second) // fake time: the record that replaces the entry is deleted
+			time.Sleep(time.Second) // fake time, until the record that replaces the entry is deleted
 			if entry, err := data.Get(t.Context(), "k"); !errors.Is(err, kv.ErrNotFound) {
 				t.Errorf("rule: an entry that an update deleted is gone; after %d calls it is %q, %v", calls, entry.Value, err)
 			}
@@ -434,7 +582,7 @@ func TestUpdatesDeleteWhatHasExpired(t *testing.T) {
 	}
 }
 
-// offline is a service that does not respond once it is away.
+// offline is a service that stops responding when away is set.
 type offline struct {
 	kv.Driver
 	away atomic.Bool
@@ -454,8 +602,8 @@ func (d *offline) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, e
 	return d.Driver.Write(ctx, req)
 }
 
-// Updates that change nothing are never indeterminate, even if the write of their round
-// is lost.
+// The error of an update that changes nothing never matches ErrIndeterminate, even if the
+// response to the write of the updates with which it is combined is lost.
 func TestLeavingIsNeverIndeterminate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -467,7 +615,7 @@ func TestLeavingIsNeverIndeterminate(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		time.Sleep(time.Millisecond) // fake time: the others wait for the first
+		time.Sleep(time.Millisecond) // fake time, so that the others wait for the first
 		for _, c := range []struct {
 			change  kv.Change
 			unknown bool
@@ -479,7 +627,7 @@ func TestLeavingIsNeverIndeterminate(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(11 * time.Millisecond) // fake time: the first is done, and the others' write is in flight
+		time.Sleep(11 * time.Millisecond) // fake time, until the first is done and the others' write is in flight
 		service.away.Store(true)
 		done.Wait()
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// The rule: Open refuses what it does not know, before any I/O, and no message
+// The rule: Open refuses everything that it does not know, before any I/O. No message
 // repeats a secret.
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
@@ -36,7 +36,7 @@ func TestOpenRefuses(t *testing.T) {
 		"file://host/a.db":                        "host",
 		"file:a.db#part":                          "fragment",
 		"dynamodb:":                               "table",
-		"dynamodb:table":                          "table",
+		"dynamodb:table":                          "no // after the scheme",
 		"dynamodb://t":                            "table",
 		"dynamodb://table/path":                   "path",
 		"dynamodb://table?region=":                `"region" must have one value`,

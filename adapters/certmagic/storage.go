@@ -19,8 +19,8 @@ type Storage struct {
 	locks locks
 }
 
-// New returns the storage in a store: files are below "file:", locks below "lock:". options are
-// those of the locks' leases, and may be nil.
+// New returns a storage in a store. The keys of files begin with "file:", the keys of locks with
+// "lock:". The options configure the leases that serve as locks, and may be nil.
 func New(store *kv.Store, options *lease.Options) (*Storage, error) {
 	files, err := store.Namespace("file:")
 	if err != nil {
@@ -34,7 +34,7 @@ func New(store *kv.Store, options *lease.Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Storage{files, locks{leases: leases, held: make(map[string]*lease.Lease)}}, nil
+	return &Storage{files, locks{leases: leases, held: make(map[string][]*lock)}}, nil
 }
 
 // Store stores a file.
@@ -43,7 +43,8 @@ func (s *Storage) Store(ctx context.Context, name string, contents []byte) error
 	return err
 }
 
-// Load returns the contents of a file, or fs.ErrNotExist.
+// Load returns the contents of a file. If there is no such file, the error matches
+// fs.ErrNotExist.
 func (s *Storage) Load(ctx context.Context, name string) ([]byte, error) {
 	f, err := s.load(ctx, "load", name)
 	return f.contents, err
@@ -64,8 +65,9 @@ func (s *Storage) load(ctx context.Context, op, name string) (file, error) {
 	return f, nil
 }
 
-// Delete removes a file, and all files below a directory. A name without any is no error. The empty
-// name, which stands for all files, is [kv.ErrInvalidKey].
+// Delete removes the file with this name, and all files below the directory with this name. It is
+// not an error if there are none. For the empty name, which would mean all files, Delete returns
+// [kv.ErrInvalidKey].
 func (s *Storage) Delete(ctx context.Context, name string) error {
 	if name == "" {
 		return &kv.Error{Op: "delete", Provider: s.files.Info().Name, Kind: kv.ErrInvalidKey, Err: errors.New("the name is empty; want a file or a directory")}
@@ -79,7 +81,7 @@ func (s *Storage) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-// Exists reports whether there is a file or a directory. It is false when the store failed.
+// Exists reports whether there is a file or a directory. If the store fails, it returns false.
 func (s *Storage) Exists(ctx context.Context, name string) bool {
 	exists, err := s.files.Exists(ctx, kv.EscapeKey(name))
 	if err == nil && !exists {
@@ -88,8 +90,8 @@ func (s *Storage) Exists(ctx context.Context, name string) bool {
 	return err == nil && exists
 }
 
-// Stat describes a file or a directory. Of a directory only the name is known. It returns
-// fs.ErrNotExist where there is neither.
+// Stat describes a file or a directory. For a directory, only the name is set. If there is neither,
+// the error matches fs.ErrNotExist.
 func (s *Storage) Stat(ctx context.Context, name string) (certmagic.KeyInfo, error) {
 	f, err := s.load(ctx, "stat", name)
 	if err == nil {
@@ -114,8 +116,9 @@ func (s *Storage) isDirectory(ctx context.Context, name string) (bool, error) {
 	return false, nil
 }
 
-// List returns the names of the files and directories in a directory, or, if recursive, below it.
-// The empty path is the root. It returns fs.ErrNotExist where there are none.
+// List returns the names of the files and directories in a directory. If recursive is set, it also
+// returns the names in all directories below. The empty path is the root. If there are no names,
+// the error matches fs.ErrNotExist.
 func (s *Storage) List(ctx context.Context, path string, recursive bool) ([]string, error) {
 	path = strings.TrimSuffix(path, "/")
 	prefix := ""
@@ -163,7 +166,7 @@ func (s *Storage) Lock(ctx context.Context, name string) error {
 	return s.locks.lock(ctx, name, s.locks.leases.Acquire)
 }
 
-// TryLock is Lock without waiting. It reports whether it has the lock.
+// TryLock is Lock without waiting. It reports whether it acquired the lock.
 func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 	err := s.locks.lock(ctx, name, s.locks.leases.TryAcquire)
 	if errors.Is(err, lease.ErrHeld) {
@@ -172,14 +175,16 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-// Unlock releases a lock. When it fails, the lock is free after the TTL of its lease, or by a
-// later Unlock. An error that matches lease.ErrLost means that the lock was lost before.
+// Unlock releases a lock. If Unlock fails, it may be called again. Even without a second call, the
+// lock is free after the TTL of its lease. An error that matches lease.ErrLost means that the lock
+// was lost earlier.
 func (s *Storage) Unlock(ctx context.Context, name string) error { return s.locks.unlock(ctx, name) }
 
 // String names the storage in the logs of certmagic.
 func (s *Storage) String() string { return "skykv:" + s.files.Info().Name }
 
-// below is the prefix of the keys of what is below a directory. All keys are below "".
+// The function below returns the prefix of the keys of all files in a directory and its
+// subdirectories. For "" it returns the empty prefix.
 func below(directory string) string {
 	if directory == "" {
 		return ""
@@ -187,8 +192,8 @@ func below(directory string) string {
 	return kv.EscapeKey(strings.TrimSuffix(directory, "/") + "/")
 }
 
-// absent reports whether an error says that there is nothing, also because the name is too long
-// for anything to be stored under it.
+// absent reports whether an error says that there is nothing under a name. That includes names
+// that are too long for a key.
 func absent(err error) bool {
 	return errors.Is(err, kv.ErrNotFound) || errors.Is(err, kv.ErrInvalidKey)
 }

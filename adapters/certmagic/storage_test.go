@@ -38,7 +38,8 @@ func open(t *testing.T, store *kv.Store) *certmagickv.Storage {
 	return s
 }
 
-// names are files and directories, and names beside them that begin alike.
+// names are the names of files. Some are also names of directories, and some are prefixes of
+// others.
 var names = []string{
 	"a", "a/b", "a-b", "a.b/c", "ab/c", "a/b/c", "a/d e/f", "a/d_e/f", "certificates/ca-directory/wildcard_.example.com/wildcard_.example.com.key",
 	"a/xn--bcher-kva.example+rsa", "a/ü", "::/x", "ocsp/example.com-0123",
@@ -108,8 +109,8 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	s := open(t, memkv.New())
 	fill(t, s)
-	// The reference is certmagic's own storage. A file system has no file that is a directory
-	// as well, so the reference lacks these.
+	// The reference is certmagic's own storage. In a file system, no file is also a directory. So
+	// the reference does not get the two files whose names are also names of directories.
 	reference := &certmagic.FileStorage{Path: t.TempDir()}
 	both := []string{"a", "a/b"}
 	for _, name := range names {
@@ -202,7 +203,7 @@ func TestLargeFiles(t *testing.T) {
 func TestLongNames(t *testing.T) {
 	t.Parallel()
 	s := open(t, memkv.New())
-	for _, n := range []int{504, 505, 507, 508, 10_000} { // from 505 on there is no directory, from 508 on no file
+	for _, n := range []int{504, 505, 507, 508, 10_000} { // the name of a directory may have 504 bytes, and the name of a file 507
 		name := strings.Repeat("a", n)
 		if n <= 507 {
 			if err := s.Store(t.Context(), name, nil); err != nil || !s.Exists(t.Context(), name) {
@@ -259,7 +260,7 @@ func TestStoreFails(t *testing.T) {
 	if s.Exists(t.Context(), "a") {
 		t.Error("rule: Exists is false when the store failed, as the interface wants it")
 	}
-	// The file is looked up, and the directory is not.
+	// The lookup of the file succeeds, and the lookup of the directory fails.
 	in.Use(faults.Reads(faults.Pass, faults.Drop, faults.Pass, faults.Drop))
 	if _, err := s.Stat(t.Context(), "ab"); !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("rule: a store that is unavailable is no missing directory; got %v", err)
@@ -276,9 +277,7 @@ func TestStoreFails(t *testing.T) {
 func TestLocks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		in := new(faults.Injector)
-		data := memkv.New()
-		one, two := open(t, data.With(kv.Wrap(kv.Level1, faults.Driver(in, 1)))), open(t, data)
+		in, one, two := processes(t)
 		const name = "issue_cert_*.example.com/ü"
 		var working atomic.Int64
 		var workers sync.WaitGroup
@@ -292,7 +291,7 @@ func TestLocks(t *testing.T) {
 					if working.Add(1) > 1 {
 						t.Error("rule: one has a lock at a time")
 					}
-					time.Sleep(3 * lease.DefaultTTL) // it is renewed
+					time.Sleep(3 * lease.DefaultTTL) // the lock is renewed during this pause
 					working.Add(-1)
 					if err := s.Unlock(t.Context(), name); err != nil {
 						t.Error(err)
@@ -314,13 +313,14 @@ func TestLocks(t *testing.T) {
 			t.Errorf("rule: Lock waits until its context ends; got %v", err)
 		}
 
-		// The process that holds it dies, or is cut off: both look alike to the others.
+		// The process that holds the lock is cut off from the store. To the other
+		// process it looks dead.
 		in.Use(faults.Always(faults.Drop))
 		begun := time.Now()
 		if err := two.Lock(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
-		// The last renewal was up to a third of the TTL before.
+		// The last renewal may have been up to a third of the TTL before the process was cut off.
 		if waited := time.Since(begun); waited < lease.DefaultTTL*2/3 || waited > lease.DefaultTTL+lease.DefaultTTL/10 {
 			t.Errorf("rule: the lock of a process that died is free a TTL and a Poll after its last renewal; it took %s", waited)
 		}
@@ -340,12 +340,79 @@ func TestLocks(t *testing.T) {
 	})
 }
 
+// processes returns the storages of two processes. The requests of the first one pass through
+// the injector.
+func processes(t *testing.T) (in *faults.Injector, one, two *certmagickv.Storage) {
+	t.Helper()
+	in = new(faults.Injector)
+	data := memkv.New()
+	return in, open(t, data.With(kv.Wrap(kv.Level1, faults.Driver(in, 1)))), open(t, data)
+}
+
+func wantFree(t *testing.T, s *certmagickv.Storage) {
+	t.Helper()
+	if ok, err := s.TryLock(t.Context(), "a"); !ok || err != nil {
+		t.Errorf("rule: a lock is free after Unlock; got %t, %v", ok, err)
+	}
+	if err := s.Unlock(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+}
+
+// certmagic passes the name of a lock to Unlock, but does not say which goroutine calls it. So
+// Unlock must release the lost lock before the lock that is held.
+func TestUnlockOfALostLock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in, one, two := processes(t)
+		if err := one.Lock(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		in.Use(faults.Always(faults.Drop))
+		time.Sleep(2 * lease.DefaultTTL)
+		in.Use(nil)
+		if err := one.Lock(t.Context(), "a"); err != nil { // another goroutine of the process
+			t.Fatal(err)
+		}
+		if err := one.Unlock(t.Context(), "a"); !errors.Is(err, lease.ErrLost) {
+			t.Errorf("rule: Unlock of a lock that was lost is ErrLost; got %v", err)
+		}
+		if ok, err := two.TryLock(t.Context(), "a"); ok || err != nil {
+			t.Errorf("rule: Unlock of a lock that was lost does not release that of another goroutine; TryLock returns %t, %v", ok, err)
+		}
+		if err := one.Unlock(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+		wantFree(t, two)
+	})
+}
+
+// certmagic does not call Unlock again after an error. The next Lock and Unlock of the same name
+// must work nevertheless.
+func TestLockAfterAFailedUnlock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in, one, two := processes(t)
+		for _, failed := range []bool{true, false} {
+			if err := one.Lock(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			if failed {
+				in.Use(faults.Always(faults.Drop))
+			}
+			if err := one.Unlock(t.Context(), "a"); (err != nil) != failed {
+				t.Errorf("Unlock: %v; want an error: %t", err, failed)
+			}
+			in.Use(nil)
+		}
+		wantFree(t, two)
+	})
+}
+
 func TestUnlockIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		in := new(faults.Injector)
-		data := memkv.New()
-		one, two := open(t, data.With(kv.Wrap(kv.Level1, faults.Driver(in, 1)))), open(t, data)
+		in, one, two := processes(t)
 		if err := one.Lock(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
@@ -357,12 +424,7 @@ func TestUnlockIsTriedAgain(t *testing.T) {
 		if err := one.Unlock(t.Context(), "a"); err != nil {
 			t.Errorf("rule: Unlock may be tried again; got %v", err)
 		}
-		if ok, err := two.TryLock(t.Context(), "a"); !ok || err != nil {
-			t.Errorf("rule: a lock is free after Unlock; got %t, %v", ok, err)
-		}
-		if err := two.Unlock(t.Context(), "a"); err != nil {
-			t.Error(err)
-		}
+		wantFree(t, two)
 	})
 }
 
@@ -380,7 +442,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// file is a store that is opened again by each process.
+// file returns a function that opens a store in a file. Each call stands for a process.
 func file(t *testing.T) (open func() *kv.Store) {
 	url := "file:" + filepath.ToSlash(filepath.Join(t.TempDir(), "store.db"))
 	return func() *kv.Store {

@@ -15,8 +15,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// New returns middleware whose records are in a store: use a [kv.Store.Namespace]. Options out of
-// their bounds are an error that matches [kv.ErrInvalidOption].
+// New returns middleware that keeps its records in a store, which should be a
+// [kv.Store.Namespace]. If an option is out of its bounds, the error matches
+// [kv.ErrInvalidOption].
 func New(store *kv.Store, options Options) (func(http.Handler) http.Handler, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -55,13 +56,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	// From here on the client may go away.
+	// From here on, the request goes on even if the client disconnects.
 	ctx := context.WithoutCancel(r.Context())
 	key := kv.HashKey(strconv.Quote(h.Scope(r)) + unquote(keys[0]))
 	payload := fingerprint(r, body)
 	claiming, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	claimed, other, err := h.records.claim(claiming, key, payload, 3*h.Timeout)
+	if err == nil && claimed != nil && claiming.Err() != nil {
+		// Claiming took longer than the timeout, for example because the process was stopped.
+		// The claim may have expired.
+		err = fmt.Errorf("to claim the key took too long: %w", claiming.Err())
+	}
 	switch {
 	case err != nil:
 		h.Log.ErrorContext(ctx, "idempotency: the request was refused", "error", err)
@@ -78,12 +84,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusConflict, "The request was carried out; its response was too long to be kept")
 	default:
 		w.Header().Set("Idempotency-Replayed", "true")
-		_ = write(w, other) // the client has gone
+		_ = write(w, other) // an error means that the client has disconnected
 	}
 }
 
-// carryOut runs the handler, and stores and sends its response. A panic passes by: the claim
-// expires then.
+// carryOut runs the handler, and stores and sends its response. It does not recover from a panic
+// of the handler; the claim then expires.
 func (h *handler) carryOut(w http.ResponseWriter, r *http.Request, claimed *claim) {
 	ctx := r.Context()
 	running, cancel := context.WithTimeout(ctx, h.Timeout)
@@ -104,10 +110,11 @@ func (h *handler) carryOut(w http.ResponseWriter, r *http.Request, claimed *clai
 	if err != nil {
 		h.Log.ErrorContext(ctx, "idempotency: the response was not stored, so that the request may be carried out again", "error", err)
 	}
-	_ = response.send() // the client has gone
+	_ = response.send() // an error means that the client has disconnected
 }
 
-// unquote returns the text of a header that is a string of RFC 8941, or the header as it is.
+// unquote removes the quotes around a header that is a string as defined by RFC 8941. It returns
+// any other header unchanged.
 func unquote(header string) string {
 	if len(header) >= 2 && header[0] == '"' && header[len(header)-1] == '"' {
 		return header[1 : len(header)-1]
@@ -115,7 +122,7 @@ func unquote(header string) string {
 	return header
 }
 
-// fingerprint is what two requests that are the same have in common.
+// fingerprint returns a hash of the method, the URL and the body of a request.
 func fingerprint(r *http.Request, body []byte) string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%s %q\n", r.Method, r.URL.RequestURI())
@@ -123,14 +130,14 @@ func fingerprint(r *http.Request, body []byte) string {
 	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
 }
 
-// refuse answers with problem details: https://www.rfc-editor.org/rfc/rfc9457
+// refuse responds with problem details: https://www.rfc-editor.org/rfc/rfc9457
 func refuse(w http.ResponseWriter, status int, title string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": title, "status": status}) // the client has gone
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": title, "status": status}) // an error means that the client has disconnected
 }
 
-// refuseForNow is refuse where a repetition is welcome, after a second.
+// refuseForNow is refuse for a request that the client may repeat after a second.
 func refuseForNow(w http.ResponseWriter, status int, title string) {
 	w.Header().Set("Retry-After", "1")
 	refuse(w, status, title)

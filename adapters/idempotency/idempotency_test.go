@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +26,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// user is the scope of the tests' requests.
+// user returns the scope of a request in these tests.
 func user(r *http.Request) string { return r.Header.Get("User") }
 
 // bank is a service whose payments must not be made twice.
@@ -33,7 +35,7 @@ type bank struct {
 	in       *faults.Injector
 	log      bytes.Buffer
 	payments atomic.Int64
-	pay      http.HandlerFunc // after the payment was counted
+	pay      http.HandlerFunc // called after the payment was counted
 	http.Handler
 }
 
@@ -82,7 +84,7 @@ func (b *bank) send(r *http.Request) *httptest.ResponseRecorder {
 	return w.ResponseRecorder
 }
 
-// once counts the headers that are written.
+// The type once counts how often the header of a response is written.
 type once struct {
 	*httptest.ResponseRecorder
 	headers int
@@ -93,7 +95,7 @@ func (w *once) WriteHeader(status int) {
 	w.ResponseRecorder.WriteHeader(status)
 }
 
-// expect checks a response and how many payments there have been.
+// expect checks the status of a response, and the number of payments so far.
 func (b *bank) expect(t *testing.T, rule string, w *httptest.ResponseRecorder, status int, payments int64) {
 	t.Helper()
 	if w.Code != status || b.payments.Load() != payments {
@@ -120,6 +122,59 @@ func TestReplay(t *testing.T) {
 	other := request("k1", "10 EUR")
 	other.Header.Set("User", "bob")
 	b.expect(t, "another scope is another request", b.send(other), http.StatusCreated, 3)
+}
+
+// The rule: the client gets the same headers from the handler and from the outer middleware as it
+// would without this middleware. This holds for stored responses, too.
+func TestHeadersOfOthers(t *testing.T) {
+	t.Parallel()
+	b := newBank(t, nil)
+	around := func(next http.Handler, requests string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			h.Set("Vary", "Origin")
+			h.Add("Set-Cookie", "session="+requests)
+			h.Set("Request-Id", requests)
+			h.Set("Server", "around")
+			h.Set("Cache-Control", "private")
+			next.ServeHTTP(w, r)
+		})
+	}
+	b.pay = func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Link", "</style.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		h.Add("Vary", "Accept")
+		h.Add("Set-Cookie", "seen=1")
+		h.Del("Server")
+		h.Set("Cache-Control", "no-store")
+		h["Date"] = nil
+		w.WriteHeader(http.StatusCreated)
+		h.Set("Late", "1")
+	}
+	for _, requests := range []string{"1", "2"} {
+		server := httptest.NewServer(around(b.Handler, requests)) // a ResponseRecorder takes early hints for the response
+		defer server.Close()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Idempotency-Key", "k1")
+		w, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Body.Close()
+		got := w.Header
+		got.Del("Idempotency-Replayed")
+		want := http.Header{
+			"Vary": {"Origin", "Accept"}, "Set-Cookie": {"session=" + requests, "seen=1"}, "Request-Id": {requests},
+			"Cache-Control": {"no-store"}, "Link": {"</style.css>; rel=preload"}, "Content-Length": {"0"},
+		}
+		if !maps.EqualFunc(got, want, slices.Equal) || b.payments.Load() != 1 {
+			t.Errorf("response %s has the headers %v; want %v", requests, got, want)
+		}
+	}
 }
 
 func TestMismatch(t *testing.T) {
@@ -263,7 +318,7 @@ func TestTimeout(t *testing.T) {
 		}
 		b.expect(t, "a failure is stored as any response", b.send(request("k1", "10 EUR")), http.StatusGatewayTimeout, 1)
 
-		// A handler that does not look at its context outlives its claim.
+		// A handler that ignores its context may run longer than its claim lasts.
 		b.pay = func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(4 * idempotency.DefaultTimeout)
 			w.WriteHeader(http.StatusCreated)
@@ -291,6 +346,44 @@ func TestTimeout(t *testing.T) {
 		b.expect(t, "a late response is sent", <-late, http.StatusCreated, 6)
 		b.expect(t, "a late response does not replace the claim of another request", <-late, http.StatusAccepted, 6)
 		b.expect(t, "a late response does not replace the claim of another request", b.send(request("k4", "10 EUR")), http.StatusAccepted, 6)
+	})
+}
+
+// stopped is a driver that waits after its first write, as if the process had been stopped.
+type stopped struct {
+	kv.Driver
+	once *sync.Once
+}
+
+func (s stopped) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	out, err := s.Driver.Write(ctx, req)
+	s.once.Do(func() { time.Sleep(4 * idempotency.DefaultTimeout) })
+	return out, err
+}
+
+func TestStoppedWhileItClaims(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data, payments := memkv.New(), 0
+		replica := func(store *kv.Store) http.Handler {
+			once, err := idempotency.New(store, idempotency.Options{Scope: user, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return once(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { payments++ }))
+		}
+		one := replica(data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return stopped{d, new(sync.Once)} })))
+		answer := make(chan *httptest.ResponseRecorder)
+		go func() {
+			w := httptest.NewRecorder()
+			one.ServeHTTP(w, request("k1", "10 EUR"))
+			answer <- w
+		}()
+		time.Sleep(3 * idempotency.DefaultTimeout)
+		replica(data).ServeHTTP(httptest.NewRecorder(), request("k1", "10 EUR"))
+		if w := <-answer; w.Code != http.StatusServiceUnavailable || payments != 1 {
+			t.Errorf("rule: a process that was stopped while it claimed a key does not run the handler; got %d after %d payments, want 503 after 1", w.Code, payments)
+		}
 	})
 }
 
@@ -394,6 +487,27 @@ func TestLongResponses(t *testing.T) {
 	}
 }
 
+// broken is a connection whose client has gone.
+type broken struct{ *httptest.ResponseRecorder }
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("connection reset by peer") }
+
+func TestClientGoesAwayFromALongResponse(t *testing.T) {
+	t.Parallel()
+	b := newBank(t, nil)
+	b.pay = func(w http.ResponseWriter, _ *http.Request) {
+		for range 4 {
+			_, _ = w.Write(bytes.Repeat([]byte("x"), 10<<10)) // the client has gone
+		}
+	}
+	b.Handler.ServeHTTP(broken{httptest.NewRecorder()}, request("a", "1"))
+	w := b.send(request("a", "1"))
+	b.expect(t, "a repetition never gets a part of a response as if it were all", w, http.StatusConflict, 1)
+	if w.Header().Get("Idempotency-Replayed") != "" || w.Body.Len() > 1000 {
+		t.Errorf("the repetition got %d bytes, %v", w.Body.Len(), w.Header())
+	}
+}
+
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	b := newBank(t, nil)
@@ -474,7 +588,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// A client that got no response repeats its request, to a server that has restarted.
+// TestServers repeats a request that got no response, after the server has restarted.
 func TestServers(t *testing.T) {
 	t.Parallel()
 	url := "file:" + filepath.ToSlash(filepath.Join(t.TempDir(), "store.db"))

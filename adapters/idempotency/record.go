@@ -7,18 +7,28 @@ import (
 	"net/http"
 )
 
-// record is what is stored for a key: a line of JSON, and the body of the response.
+// record is the value of a key: a line of JSON, and after it the body of the response.
 type record struct {
 	Format      int    `json:"format"`
 	Holder      string `json:"holder"`      // a random text for each request that claims a key
-	Fingerprint string `json:"fingerprint"` // of the request
+	Fingerprint string `json:"fingerprint"` // the fingerprint of the request
 
-	// Status is 0 while the request is under way. TooLong is a response that did not fit.
-	Status  int         `json:"status,omitempty"`
-	TooLong bool        `json:"tooLong,omitempty"`
-	Header  http.Header `json:"header,omitempty"`
+	// Status is 0 while the request is under way. TooLong says that the response did not
+	// fit into a value.
+	Status  int  `json:"status,omitempty"`
+	TooLong bool `json:"tooLong,omitempty"`
+	headers
 
 	body []byte
+}
+
+// headers are the changes that a handler made to the headers of its response: the headers that it
+// set, the values that it added to headers of the outer middleware, and the headers of the outer
+// middleware that it removed.
+type headers struct {
+	Header  http.Header `json:"header,omitempty"`
+	Added   http.Header `json:"added,omitempty"`
+	Removed []string    `json:"removed,omitempty"`
 }
 
 const format = 1
@@ -29,7 +39,7 @@ func (r record) encode() []byte {
 	r.Format = format
 	head, err := json.Marshal(r)
 	if err != nil {
-		panic(err) // numbers and texts alone
+		panic(err) // cannot happen: the fields are numbers and texts
 	}
 	return append(append(head, '\n'), r.body...)
 }

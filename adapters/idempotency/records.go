@@ -9,25 +9,25 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// records are the stored requests and their responses.
+// records reads and writes the stored requests and their responses.
 type records struct{ store *kv.Store }
 
-// tries bounds the attempts at a write whose outcome is unknown. The store's client has repeated
-// each of them already.
+// tries is the greatest number of times that records attempts a write. Each attempt already
+// includes the retries of the SDK.
 const tries = 3
 
-// claim is the right to carry out the request of a key.
+// claim is the right to carry out the request with a key.
 type claim struct {
 	key     string
 	record  record
 	version kv.Version
 }
 
-// errUnsettled: the record of the key kept changing.
+// errUnsettled says that the record of the key changed during every attempt.
 var errUnsettled = errors.New("the record of the key changes all the time")
 
-// claim claims a key for ttl. When another request has it, the record is that request's, and
-// claimed is nil.
+// claim claims a key for the time ttl. If another request has the key, claimed is nil, and other
+// is the record of that request.
 func (s records) claim(ctx context.Context, key, fingerprint string, ttl time.Duration) (claimed *claim, other record, err error) {
 	own := record{Holder: rand.Text(), Fingerprint: fingerprint}
 	for range tries {
@@ -40,7 +40,7 @@ func (s records) claim(ctx context.Context, key, fingerprint string, ttl time.Du
 		}
 		found, version, unread := s.load(ctx, key)
 		switch {
-		case errors.Is(unread, kv.ErrNotFound): // it has ended meanwhile, or the put was not applied
+		case errors.Is(unread, kv.ErrNotFound): // the other record has just expired, or the put was not applied
 		case unread != nil:
 			return nil, record{}, unread
 		case found.Holder == own.Holder:
@@ -52,13 +52,13 @@ func (s records) claim(ctx context.Context, key, fingerprint string, ttl time.Du
 	return nil, record{}, errUnsettled
 }
 
-// complete stores the response of a claimed request for ttl. An error means that it may not be
-// stored.
+// complete stores the response to a claimed request for the time ttl. After an error, the response
+// may or may not have been stored.
 func (s records) complete(ctx context.Context, c *claim, response record, ttl time.Duration) error {
 	response.Holder, response.Fingerprint = c.record.Holder, c.record.Fingerprint
 	value := response.encode()
 	if len(value) > s.store.Info().MaxValueLen {
-		response.TooLong, response.Header, response.body = true, nil, nil
+		response.TooLong, response.headers, response.body = true, headers{}, nil
 		value = response.encode()
 	}
 	var condition kv.ConditionOption = kv.IfVersion(c.version)

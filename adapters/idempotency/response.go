@@ -3,21 +3,23 @@ package idempotency
 import (
 	"maps"
 	"net/http"
+	"slices"
 )
 
-// response is the ResponseWriter of a handler. It holds the response back until send, unless the
-// body has more than limit bytes.
+// response is the ResponseWriter of a handler. It holds the response back until send is called. If
+// the body has more than limit bytes, it sends the response at once.
 type response struct {
 	to     http.ResponseWriter
+	before http.Header // the headers that the outer middleware had set when the handler began
 	header http.Header
 	limit  int
 
-	record record // status, and headers as they were at WriteHeader
+	record record // at the time of WriteHeader: the status, and the changes of the handler to the headers
 	sent   bool
 }
 
 func newResponse(to http.ResponseWriter, limit int) *response {
-	return &response{to: to, header: make(http.Header), limit: limit}
+	return &response{to: to, before: to.Header().Clone(), header: to.Header().Clone(), limit: limit}
 }
 
 func (r *response) Header() http.Header { return r.header }
@@ -25,21 +27,26 @@ func (r *response) Header() http.Header { return r.header }
 func (r *response) WriteHeader(status int) {
 	switch {
 	case r.record.done():
-	case status < http.StatusOK: // informational, and not the response
-		maps.Copy(r.to.Header(), r.header)
+	case status < http.StatusOK: // an informational response, before the final one
+		header := r.to.Header()
+		clear(header)
+		maps.Copy(header, r.header)
 		r.to.WriteHeader(status)
+		clear(header)
+		maps.Copy(header, r.before)
 	default:
-		r.record.Status, r.record.Header = status, r.header.Clone()
+		r.record.Status, r.record.headers = status, difference(r.before, r.header)
 	}
 }
 
 func (r *response) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
 	if !r.sent && len(r.record.body)+len(p) > r.limit {
-		if err := r.send(); err != nil {
-			return 0, err
+		err := r.send()
+		r.record.TooLong, r.record.headers, r.record.body = true, headers{}, nil
+		if err != nil {
+			return 0, err // the record is already TooLong, so the incomplete response is not stored
 		}
-		r.record.TooLong, r.record.Header, r.record.body = true, nil, nil
 	}
 	if r.sent {
 		return r.to.Write(p)
@@ -48,7 +55,7 @@ func (r *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send sends what was held back, if it was not sent before.
+// send sends the response that was held back, unless it was sent before.
 func (r *response) send() error {
 	if r.sent {
 		return nil
@@ -59,8 +66,42 @@ func (r *response) send() error {
 
 // write sends a response.
 func write(w http.ResponseWriter, r record) error {
-	maps.Copy(w.Header(), r.Header)
+	r.apply(w.Header())
 	w.WriteHeader(r.Status)
 	_, err := w.Write(r.body)
 	return err
+}
+
+// difference returns the changes that a handler made to the headers. It does not include headers
+// of the outer middleware that the handler did not change, because the middleware sets them again
+// for each response.
+func difference(before, after http.Header) headers {
+	changed := headers{Header: make(http.Header), Added: make(http.Header)}
+	for name, values := range after {
+		old, had := before[name]
+		switch {
+		case had && slices.Equal(old, values):
+		case len(old) > 0 && len(values) > len(old) && slices.Equal(old, values[:len(old)]):
+			changed.Added[name] = slices.Clone(values[len(old):])
+		default:
+			changed.Header[name] = slices.Clone(values)
+		}
+	}
+	for name := range before {
+		if _, has := after[name]; !has {
+			changed.Removed = append(changed.Removed, name)
+		}
+	}
+	return changed
+}
+
+// apply changes the headers of a response as the handler did.
+func (h headers) apply(header http.Header) {
+	for _, name := range h.Removed {
+		delete(header, name)
+	}
+	maps.Copy(header, h.Header)
+	for name, values := range h.Added {
+		header[name] = append(slices.Clip(header[name]), values...)
+	}
 }

@@ -52,7 +52,7 @@ func ExampleAllow() {
 	// false <nil>
 }
 
-// Feature flags are a loop over watch.Watch. Follow of Flags has them at hand as well.
+// Feature flags need only a loop over watch.Watch. Flags.Follow also keeps them in memory.
 func ExampleFlags() {
 	ctx, store := context.Background(), memkv.New()
 	if _, err := store.Put(ctx, "flags::dark-mode", []byte("on")); err != nil {
@@ -120,7 +120,7 @@ func ExampleCron() {
 		fmt.Println("the report of today")
 		cancel()
 		return nil
-	}))
+	}, func(err error) { fmt.Println(err) }))
 	// Output:
 	// the report of today
 	// context canceled

@@ -39,6 +39,9 @@ func TestTransfers(t *testing.T) {
 		})
 	}
 	moving.Wait()
+	if err := recipes.Transfer(t.Context(), accounts, names[0], names[1], -500); !errors.Is(err, recipes.ErrAmount) {
+		t.Errorf("rule: a transfer takes nothing from the one who is paid; got %v", err)
+	}
 	sum := int64(0)
 	for _, name := range names {
 		account, err := accounts.Get(t.Context(), name)
@@ -100,7 +103,8 @@ func TestCron(t *testing.T) {
 		store := memkv.New()
 		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour-time.Second)
 		defer cancel()
-		var runs atomic.Int64
+		var runs, failures atomic.Int64
+		refuse := errors.New("refused")
 		var replicas sync.WaitGroup
 		for range 3 {
 			jobs, err := lease.New(store, nil)
@@ -108,15 +112,57 @@ func TestCron(t *testing.T) {
 				t.Fatal(err)
 			}
 			replicas.Go(func() {
-				err := recipes.Cron(ctx, jobs, "report", time.Hour, func(context.Context) error { runs.Add(1); return nil })
+				err := recipes.Cron(ctx, jobs, "report", time.Hour, func(context.Context) error {
+					if time.Now().Minute() < 20 { // the first attempts of each interval fail
+						return refuse
+					}
+					runs.Add(1)
+					return nil
+				}, func(err error) {
+					if !errors.Is(err, refuse) {
+						t.Errorf("Cron reports %v; want the error of the job", err)
+					}
+					failures.Add(1)
+				})
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("Cron ends with %v; want the error of its context", err)
 				}
 			})
 		}
 		replicas.Wait()
-		if n := runs.Load(); n != 24 {
-			t.Errorf("rule: one of the replicas runs the job, once per interval; it ran %d times in 24 intervals", n)
+		if n := runs.Load(); n != 24 || failures.Load() == 0 {
+			t.Errorf("rule: one of the replicas runs the job once per interval, and again if it failed; it ran %d times in 24 intervals, and %d attempts failed", n, failures.Load())
+		}
+	})
+}
+
+func TestCronAfterADeath(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in := new(faults.Injector)
+		store := memkv.New()
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour-time.Second) // one interval
+		defer cancel()
+		var runs atomic.Int64
+		var replicas sync.WaitGroup
+		replica := func(store *kv.Store, job func(context.Context) error) {
+			jobs, err := lease.New(store, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			replicas.Go(func() { _ = recipes.Cron(ctx, jobs, "report", 24*time.Hour, job, func(error) {}) })
+			synctest.Wait()
+		}
+		replica(store.With(kv.Wrap(kv.Level1, faults.Driver(in, 1))), func(ctx context.Context) error {
+			time.Sleep(time.Minute)
+			in.Use(faults.Always(faults.Drop)) // to the other replica, this one now looks dead
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		replica(store, func(context.Context) error { runs.Add(1); return nil })
+		replicas.Wait()
+		if n := runs.Load(); n != 1 {
+			t.Errorf("rule: when the replica dies that runs the job, another one runs it in the same interval; it ran %d times", n)
 		}
 	})
 }

@@ -28,8 +28,8 @@ type service struct {
 	clients limiter
 }
 
-// newService returns the service's handler. Everything that it remembers is in store.
-// The clock now is the only one: links and counts expire by it too.
+// newService returns the service's handler. All its state is in store. The parameter now is the
+// service's only clock, by which links and counts expire, too.
 func newService(store *kv.Store, now func() time.Time) http.Handler {
 	store = store.With(kv.Clock(now))
 	s := &service{links: kv.JSON[link](store), clients: limiter{counts: kv.JSON[int](store), now: now, most: 10, window: time.Minute}}
@@ -39,7 +39,7 @@ func newService(store *kv.Store, now func() time.Time) http.Handler {
 	return mux
 }
 
-// create makes a link: {"url":…,"ttl":…} returns {"code":…}.
+// create makes a link. The request is {"url":…,"ttl":…}, the response {"code":…}.
 func (s *service) create(w http.ResponseWriter, r *http.Request) {
 	client, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -67,8 +67,8 @@ func (s *service) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ttl, err := time.ParseDuration(request.TTL)
-	if err != nil || ttl <= 0 || ttl > maxTTL {
-		http.Error(w, "ttl must be a duration such as 24h, of at most a year", http.StatusBadRequest)
+	if err != nil || ttl < time.Millisecond || ttl > maxTTL {
+		http.Error(w, "ttl must be a duration such as 24h, of a millisecond to a year", http.StatusBadRequest)
 		return
 	}
 
@@ -90,7 +90,7 @@ func (s *service) create(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// follow redirects to a link's URL, until the moment it expires.
+// follow redirects to a link's URL until the link expires.
 func (s *service) follow(w http.ResponseWriter, r *http.Request) {
 	key := "link:" + r.PathValue("code")
 	if kv.ValidateKey(key) != nil {
@@ -109,8 +109,8 @@ func (s *service) follow(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, entry.Value.URL, http.StatusFound)
 }
 
-// fail answers that the store could not be used. Its errors hold no values or
-// secrets, but clients need not see them.
+// fail responds that the store could not be used. It logs the error, but does not send it. The
+// store's errors contain no values or secrets, but clients need not see them.
 func fail(w http.ResponseWriter, err error) {
 	log.Print(err)
 	http.Error(w, "try again later", http.StatusServiceUnavailable)

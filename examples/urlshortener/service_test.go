@@ -24,7 +24,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// asService makes the test binary run the service itself, for tests of the process.
+// asService is an environment variable. If it is set, the test binary runs the service instead of
+// the tests.
 const asService = "URLSHORTENER_SERVE"
 
 func TestMain(m *testing.M) {
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 	emulator.Main(m)
 }
 
-// The program as users run it, on the store that KV_URL names.
+// TestProcess tests the program as users run it, on the store that KV_URL names.
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	stores.OnEachURL(t, func(t *testing.T, url string) {
@@ -125,7 +126,7 @@ func TestLinks(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &made); err != nil || resp.StatusCode != http.StatusCreated || len(made.Code) != codeLen {
 			t.Fatalf("making a link returns %s: %s", resp.Status, body)
 		}
-		for _, url := range urls { // the other replica knows it too
+		for _, url := range urls { // the other replica knows the link, too
 			resp := get(t, url+"/"+made.Code)
 			if resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://example.com/long?a=b" {
 				t.Errorf("the link returns %s to %q", resp.Status, resp.Header.Get("Location"))
@@ -136,7 +137,7 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%.20s returns %s; want 404", path, resp.Status)
 			}
 		}
-		for _, body := range []string{``, `{}`, `{"url":"javascript:alert(1)","ttl":"1h"}`, `{"url":"https://x"}`, `{"url":"https://x","ttl":"-1h"}`, `{"url":"https://x","ttl":"9000h"}`} {
+		for _, body := range []string{``, `{}`, `{"url":"javascript:alert(1)","ttl":"1h"}`, `{"url":"https://x"}`, `{"url":"https://x","ttl":"-1h"}`, `{"url":"https://x","ttl":"1us"}`, `{"url":"https://x","ttl":"9000h"}`} {
 			if resp, _ := post(t, urls[0], body); resp.StatusCode != http.StatusBadRequest {
 				t.Errorf("%s returns %s; want 400", body, resp.Status)
 			}
@@ -148,7 +149,7 @@ func TestLinks(t *testing.T) {
 	})
 }
 
-// Exactly the allowed number of many simultaneous requests to two replicas succeeds.
+// The rule: of many simultaneous requests to two replicas, exactly the allowed number succeeds.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
@@ -165,8 +166,8 @@ func TestLimit(t *testing.T) {
 					}
 					resp.Body.Close()
 					if resp.StatusCode == http.StatusTooManyRequests {
-						// The window of a minute is in the clock's future, however far the clock is
-						// ahead.
+						// The service computes the wait by its own clock. So the wait is at most the
+						// window of a minute, even if that clock is far ahead.
 						wait, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 						if err != nil || wait < 1 || wait > 61 {
 							t.Errorf("rule: a refusal says after how many seconds its window ends; Retry-After is %q, %v", resp.Header.Get("Retry-After"), err)

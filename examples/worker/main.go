@@ -1,9 +1,10 @@
 // Worker takes jobs from a queue in the store that KV_URL names. Any number of workers may
-// run. If a worker dies, another one takes its job when the dead worker's lease has expired.
+// run, in as many terminals as you like, until Ctrl-C ends them. If a worker dies, another one
+// takes its job when the dead worker's lease has expired.
 //
 //	export KV_URL=file:jobs.db
 //	go run ./examples/worker add "first job" "second job"
-//	go run ./examples/worker run     # in as many terminals as you like; Ctrl-C ends it
+//	go run ./examples/worker run
 //	go run ./examples/worker results
 package main
 
@@ -24,7 +25,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, os.Args[1:]); err != nil && ctx.Err() == nil {
 		log.Fatal(err)
 	}
 }
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 	return errors.New("usage: worker add TEXT… | run | results")
 }
 
-// work does jobs until ctx ends, and looks for new ones every second.
+// work does jobs until ctx ends or a job fails. If there is no job, it looks again after a second.
 func work(ctx context.Context, q *queue) error {
 	host, err := os.Hostname()
 	if err != nil {

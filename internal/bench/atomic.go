@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"strconv"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -9,9 +10,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/middleware"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/dynamokv"
 )
 
 var atomicWorks = []work{
@@ -29,8 +32,8 @@ var atomicKeys = func() []string {
 	return keys
 }()
 
-// atomicContenders put entries in one request of the SDK, and by AtomicWrite without and
-// with conditions, which hold.
+// atomicContenders returns three contenders that put a group of entries: with the function
+// sdk, with an AtomicWrite without conditions, and with an AtomicWrite whose conditions hold.
 func atomicContenders(store *kv.Store, sdk func(context.Context) error) []contender {
 	requests := kv.NewMeter(nil)
 	store = meter(store, requests, 0)
@@ -60,14 +63,54 @@ func dynamoAtomic(b *bed) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return atomicContenders(store, func(ctx context.Context) error {
+	sent, err := dynamoTransaction(b, "http://"+s.addr)
+	if err != nil {
+		return nil, err
+	}
+	return append(atomicContenders(store, func(ctx context.Context) error {
 		items := make([]types.TransactWriteItem, len(atomicKeys))
 		for i, key := range atomicKeys {
 			items[i].Put = &types.Put{TableName: aws.String(skykvTable), Item: sdkDynamoItem(key)}
 		}
 		_, err := client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items})
 		return err
-	}), nil
+	}), contender{store: "sdk-with-conditions", do: each(func(ctx context.Context) error {
+		items := make([]types.TransactWriteItem, len(sent.TransactItems))
+		for i, item := range sent.TransactItems { // new items for each request, as in the other contenders
+			put := *item.Put
+			put.Item = maps.Clone(put.Item)
+			items[i].Put = &put
+		}
+		_, err := client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items, ClientRequestToken: sent.ClientRequestToken})
+		return err
+	})}), nil
+}
+
+// dynamoTransaction returns the request that a store sends for an AtomicWrite that puts
+// atomicKeys. Unlike the transaction of the contender "sdk", it has a condition for each item.
+func dynamoTransaction(b *bed, endpoint string) (sent *dynamodb.TransactWriteItemsInput, err error) {
+	config := dynamoConfig()
+	config.APIOptions = append(config.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("bench:Sent", func(
+			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
+			if transaction, ok := in.Parameters.(*dynamodb.TransactWriteItemsInput); ok {
+				sent = transaction
+			}
+			return next.HandleInitialize(ctx, in)
+		}), middleware.Before)
+	})
+	store, err := dynamokv.New(b.ctx, steadyClient(config, endpoint), skykvTable, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	ops := make([]kv.Op, len(atomicKeys))
+	for i, key := range atomicKeys {
+		ops[i] = kv.PutOp(key, oneValue)
+	}
+	_, err = store.AtomicWrite(b.ctx, ops...)
+	return sent, err
 }
 
 func firestoreAtomic(b *bed) ([]contender, error) {

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/firestorekv"
 )
 
@@ -29,7 +30,7 @@ const (
 	firestoreProject  = "skykv-bench"
 	firestoreDatabase = "projects/" + firestoreProject + "/databases/(default)"
 	firestoreParent   = firestoreDatabase + "/documents/"
-	firestoreDocs     = firestoreParent + "skykv/00" // begins the names of skykv's documents
+	firestoreDocs     = firestoreParent + "skykv/00" // the beginning of the names of skykv's documents
 )
 
 var firestoreWorks = []work{
@@ -40,7 +41,7 @@ var firestoreWorks = []work{
 	{name: "GetMany-1000/service=firestore/delay=5ms", turns: 1, ops: 1, open: firestoreGetMany},
 }
 
-// firestoreService finds every document.
+// firestoreService imitates the service. It finds every document.
 type firestoreService struct {
 	pb.UnimplementedFirestoreServer
 	delay    time.Duration
@@ -65,7 +66,7 @@ func firestoreFields(value []byte, token string) map[string]*pb.Value {
 	}
 }
 
-// updated is the update time of a counter.
+// updated returns the update time of a counter.
 func (s firestoreService) updated(c counter) *timestamppb.Timestamp {
 	return timestamppb.New(s.now.AsTime().Add(time.Duration(c.writes) * time.Microsecond))
 }
@@ -113,7 +114,8 @@ func (s firestoreService) Commit(_ context.Context, req *pb.CommitRequest) (*pb.
 	return answer, nil
 }
 
-// owner makes the emulator accept requests as an administrator's.
+// owner has the credentials of an administrator of the emulator. The clients also send them to the
+// benchmark's own server, which ignores them.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
@@ -131,8 +133,8 @@ func firestoreOptions(b *bed, addr string) ([]option.ClientOption, error) {
 	return []option.ClientOption{option.WithGRPCConn(conn)}, nil
 }
 
-// The headers that the services' own high-level client sends, which reach every
-// database; skykv sends them too.
+// Google routes requests by these headers. Google's high-level client and skykv send them, so
+// the contender "sdk" sends them too.
 var (
 	firestoreHeaders    = metadata.Pairs("google-cloud-resource-prefix", firestoreDatabase)
 	firestoreGetHeaders = metadata.Join(firestoreHeaders,
@@ -166,13 +168,14 @@ func sdkFirestorePut(ctx context.Context, client *apiv1.Client) error {
 	return err
 }
 
-// openFirestore opens a store and a collection of docstore over one client of the SDK.
+// openFirestore opens a store, and a collection of docstore. They share one client of the
+// SDK.
 func openFirestore(b *bed, opts []option.ClientOption) (*apiv1.Client, *kv.Store, *docstore.Collection, error) {
 	client, err := apiv1.NewClient(b.ctx, opts...)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err := firestorekv.New(b.ctx, client, firestoreProject, "skykv", nil)
+	store, err := firestorekv.New(b.ctx, client, firestoreProject, "skykv", &firestorekv.Options{Layout: provider.LayoutSkykv})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -184,9 +187,10 @@ func openFirestore(b *bed, opts []option.ClientOption) (*apiv1.Client, *kv.Store
 	return client, store, coll, err
 }
 
-// firestoreOne makes single operations, one after another, on one connection. The SDK
-// here is the module's apiv1 client, which makes the same calls as skykv; sdk-high-level
-// is what most programs use.
+// firestoreOne measures single operations, one after another, on one connection. The store
+// "sdk" is the SDK's apiv1 client, which makes the same calls as skykv. Most programs use
+// the high-level client, which is "sdk-high-level". If deadline is true, the context of every
+// operation has a deadline, which is an hour away.
 func firestoreOne(get, deadline bool) func(*bed) ([]contender, error) {
 	return func(b *bed) ([]contender, error) {
 		s, err := b.start("firestore", 0)

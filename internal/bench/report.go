@@ -13,31 +13,32 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// stores are the columns of the report. In each work the others are compared to
-// the first that did it.
+// stores are the columns of the report. In each work, the first store in this list that did
+// the work is the base, with which the others are compared.
 var stores = []string{
 	"map", "otter", "sqlite", "sdk", "sdk-default", "loop", "get-and-put", "one-query", "skykv", "docstore", "gokv", "bbolt",
-	"sdk-high-level", "sdk-512-idle", "docstore-512-idle", "loop-with-backoff",
+	"sdk-with-conditions", "sdk-high-level", "sdk-512-idle", "docstore-512-idle", "loop-with-backoff",
 	"aead", "skykv-sealed", "skykv-hedged", "skykv-otel", "skykv-if-not-exists", "skykv-of-2-stores", "skykv-cold-key", "skykv-in-turns",
 	"sqlite-x2", "skykv-x2", "bbolt-x2", "gokv-x2",
 }
 
-// peers are the stores in the summary, with their names in results.
+// peers are the stores that the summary compares with the base of each work. title is the
+// heading of the store's column, and store is its name in the results.
 var peers = []struct{ title, store string }{
 	{"skykv", "skykv"}, {"gocloud.dev/docstore", "docstore"}, {"gokv", "gokv"},
 }
 
-// notMeasured begins the lines of results that say why there are none.
+// notMeasured begins a line of the results file that says why a work was not measured.
 const notMeasured = "# not measured: "
 
-// measurements are the results of a run, for each round in turn.
+// measurements are the results of a run.
 type measurements struct {
-	works  []string // in their order
-	rounds map[figure][]float64
-	notes  []string
+	works  []string             // in the order in which they were measured
+	rounds map[figure][]float64 // the value of each figure in each round
+	notes  []string             // which works were not measured, and why
 }
 
-// figure is a result of a store for one work.
+// figure says what was measured: of which store, for which work, and in which unit.
 type figure struct{ work, store, unit string }
 
 func readMeasurements(file string) (measurements, error) {
@@ -69,7 +70,7 @@ func readMeasurements(file string) (measurements, error) {
 	return m, nil
 }
 
-// median is the median of what was measured, NaN if nothing was.
+// median returns the median of a figure over the rounds, or NaN if it was not measured.
 func (m measurements) median(work, store, unit string) float64 {
 	rounds := m.rounds[figure{work, store, unit}]
 	if len(rounds) == 0 {
@@ -78,8 +79,8 @@ func (m measurements) median(work, store, unit string) float64 {
 	return median(rounds)
 }
 
-// ratio is the median of the ratios of two stores in each round, NaN if one was
-// not measured.
+// ratio divides store's figure by base's figure in each round, and returns the median of the
+// ratios. It returns NaN if either store was not measured.
 func (m measurements) ratio(work, store, base, unit string) float64 {
 	a, b := m.rounds[figure{work, store, unit}], m.rounds[figure{work, base, unit}]
 	var ratios []float64
@@ -98,7 +99,7 @@ const (
 	allocsUnit = "allocs/op"
 )
 
-// base is the store that others are compared to in a work.
+// base returns the store with which the others are compared in the given work.
 func (m measurements) base(work string) string {
 	for _, store := range stores {
 		if len(m.rounds[figure{work, store, timeUnit}]) > 0 {
@@ -108,7 +109,8 @@ func (m measurements) base(work string) string {
 	return ""
 }
 
-// printSummary prints the times and allocations of each work as a table.
+// printSummary prints the times and allocations of the works as a table. It leaves out the works
+// in which skykv is the base, and the work of localScaling.
 func printSummary(m measurements, out io.Writer) {
 	fmt.Fprint(out, "| Work | beside |")
 	for _, peer := range peers {
@@ -118,7 +120,7 @@ func printSummary(m measurements, out io.Writer) {
 	for _, work := range m.works {
 		base := m.base(work)
 		if base == "skykv" || len(m.rounds[figure{work, "skykv-x2", timeUnit}]) > 0 {
-			continue // nobody else did it, or skykv is compared to itself
+			continue // skykv is the base, or each store is compared to itself
 		}
 		fmt.Fprintf(out, "| %s | %s |", workTitle(work), base)
 		allocs := []string{base + " " + count(m.median(work, base, allocsUnit))}
@@ -136,7 +138,7 @@ func printSummary(m measurements, out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// workTitle makes "dynamodb Get, 5ms" of Get/service=dynamodb/delay=5ms.
+// workTitle turns Get/service=dynamodb/delay=5ms into "dynamodb Get, 5ms per request".
 func workTitle(work string) string {
 	name, rest, _ := strings.Cut(work, "/service=")
 	service, delay, delayed := strings.Cut(rest, "/delay=")
@@ -146,7 +148,8 @@ func workTitle(work string) string {
 	return service + " " + name + delay
 }
 
-// times shows a ratio of times.
+// The function times returns a ratio of times as a text: "1/20" if it is less than a tenth,
+// or "0.95".
 func times(ratio float64) string {
 	switch {
 	case math.IsNaN(ratio):

@@ -1,6 +1,6 @@
-// Package trust says which hosts a URL may send credentials to. Anybody may have
-// written a URL: a form, a file of settings, a variable. It must not be able to send
-// the credentials of the environment to an untrusted host.
+// Package trust decides to which hosts credentials may be sent. A URL may come from
+// anybody: from a form, a settings file or a variable. So a URL alone must not make skykv
+// send the credentials of the environment to an untrusted host.
 package trust
 
 import (
@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// EnvHosts is the environment variable with further hosts to which credentials may go
-// over https: names such as proxy.example.com, or *.example.com for all names below
-// it, separated by commas.
+// EnvHosts is an environment variable with more hosts to which credentials may be sent over
+// https. It is a list, separated by commas, of names such as proxy.example.com. An entry
+// such as *.example.com stands for all names below example.com.
 const EnvHosts = "SKYKV_TRUSTED_HOSTS"
 
-// Listed reports whether [EnvHosts] contains a host, which may have a port.
+// Listed reports whether the host, which may include a port, is in [EnvHosts].
 func Listed(host string) bool {
 	host = name(host)
 	for entry := range strings.SplitSeq(os.Getenv(EnvHosts), ",") {
@@ -27,7 +27,8 @@ func Listed(host string) bool {
 	return false
 }
 
-// Below reports whether a host, which may have a port, is one of domains or below one.
+// Below reports whether the host, which may include a port, is one of the domains or a
+// subdomain of one.
 func Below(host string, domains ...string) bool {
 	host = name(host)
 	for _, domain := range domains {
@@ -38,7 +39,7 @@ func Below(host string, domains ...string) bool {
 	return false
 }
 
-// matches reports whether pattern, a name or "*." and a name, matches host.
+// matches reports whether host matches pattern, which is a name, or "*." and a name.
 func matches(host, pattern string) bool {
 	pattern = strings.TrimSuffix(strings.ToLower(pattern), ".")
 	if below, ok := strings.CutPrefix(pattern, "*."); ok {
@@ -47,16 +48,24 @@ func matches(host, pattern string) bool {
 	return pattern != "" && host == pattern
 }
 
-// Near reports whether a host, which may have a port, is this one or in a private
-// network: a loopback, private or link-local address, or a name that public name
-// servers do not know. It resolves no name.
+// Near reports whether the host, which may include a port, is this machine or in a private
+// network. That is true for loopback, private and link-local addresses. It is also true for
+// names that public name servers do not know: names without a dot, and localhost, local,
+// internal and their subdomains. Near looks up no name.
 func Near(host string) bool {
 	host = name(host)
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addr = addr.Unmap()
 		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 	}
-	return host != "" && !strings.Contains(host, ".") || Below(host, "localhost", "local", "internal")
+	return host != "" && !strings.Contains(host, ".") && !isNumber(host) || Below(host, "localhost", "local", "internal")
+}
+
+// isNumber reports whether a host without dots is a number and not a name. C libraries, and
+// so Go's resolver on some systems, treat such a number as an IPv4 address: 134744072 is
+// 8.8.8.8.
+func isNumber(host string) bool {
+	return strings.Trim(host, "0123456789") == "" || strings.HasPrefix(host, "0x")
 }
 
 // Same reports whether two endpoints have the same scheme, host and port.
@@ -74,7 +83,7 @@ func address(u *url.URL) string {
 	return name(u.Host) + ":" + port
 }
 
-// Refused is the cause of the error of an endpoint to which credentials must not go.
+// Refused returns the reason why no credentials are sent to an endpoint.
 func Refused(endpoint string) error {
 	host := "of the URL"
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
@@ -83,7 +92,7 @@ func Refused(endpoint string) error {
 	return fmt.Errorf("the credentials of the environment are not sent to the host %s, which a URL alone may not name; to trust it, name it in %s", host, EnvHosts)
 }
 
-// name returns a host in lower case, without port, brackets and the final dot.
+// name returns the host in lower case, without its port, brackets and final dot.
 func name(host string) string {
 	u := url.URL{Host: host}
 	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")

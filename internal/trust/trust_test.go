@@ -14,6 +14,8 @@ func TestNear(t *testing.T) {
 		"dynamodb": true, "dynamodb:8000": true, "host.docker.internal:8000": true, "printer.local": true,
 		"": false, "example.com": false, "example.com:8000": false, "8.8.8.8": false, "172.32.0.1": false, "[2001:db8::1]:80": false,
 		"10.0.0.1.example.com": false, "localhost.example.com": false, "internal.example.com": false, "127.0.0.1.nip.io": false,
+		// Some C libraries treat these numbers as the address 8.8.8.8.
+		"134744072": false, "134744072:8000": false, "0x08080808": false, "0X8080808.": false, "01002004010": false,
 	} {
 		if got := Near(host); got != want {
 			t.Errorf("rule: this host and private networks are near, by address or by a name that is not public; Near(%q) = %t", host, got)

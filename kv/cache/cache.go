@@ -11,45 +11,46 @@ import (
 	"github.com/skykv/skykv/kv/lease"
 )
 
-// DefaultMaxBytes is how much memory a Cache takes unless [Options].MaxBytes says otherwise.
+// DefaultMaxBytes is the default of [Options].MaxBytes.
 const DefaultMaxBytes = 64 << 20
 
-// Options of [New].
+// Options are the options of [New].
 type Options struct {
-	// MaxAge is how old an answer from memory may be: at least a millisecond.
+	// MaxAge is the greatest age of an answer from memory, at least a millisecond.
 	MaxAge time.Duration
 
-	// MaxBytes is about how much memory the entries may take. 0 stands for DefaultMaxBytes.
-	// An entry that is larger is not kept.
+	// MaxBytes is about how much memory the entries may take. 0 means DefaultMaxBytes. An
+	// entry that is larger than MaxBytes is not kept.
 	MaxBytes int
 
-	// Absent keeps the absence of keys as well. A key that another process creates is then
-	// found after at most MaxAge.
+	// Absent makes the Cache remember that a key is absent. If another process creates the
+	// key, the Cache finds it after at most MaxAge.
 	Absent bool
 
-	// Leases, if set, let one process at a time compute a key in [Cache.GetOrLoad]. All
-	// processes must use leases of the same names in the same store. They take up to 1,024
-	// names, "load:0000" to "load:1023", whose small records stay in the store: give the leases a
-	// [kv.Store.Namespace] of their own. When a process dies while it computes, another one
-	// takes over after the TTL of the leases, so that a second or two suit most.
+	// Leases, if set, ensure that only one process at a time computes the value of a key in
+	// [Cache.GetOrLoad]. All processes must use leases in the same store and the same
+	// namespace. The leases are named "load:0000" to "load:1023". Their small records remain
+	// in the store, so it is best to give them a [kv.Store.Namespace] of their own. If a
+	// process dies while it computes a value, another one takes over after the TTL of the
+	// leases. For most programs, a TTL of one or two seconds is right.
 	Leases *lease.Leases
 }
 
-// Cache is a view of a store that keeps in memory what it has read and written. Its methods
-// are those of the store, but for [Cache.GetOrLoad] and [Cache.Stats]. It closes together
+// Cache is a view of a store that keeps in memory the entries that it has read and written.
+// It has the methods of the store, [Cache.GetOrLoad] and [Cache.Stats]. It closes together
 // with the store. It is safe for concurrent use.
 type Cache struct {
 	*kv.Store
 
-	exact  *kv.Store // reads the store, and keeps what it reads
+	exact  *kv.Store // reads from the store only, and keeps in memory what it reads
 	leases *lease.Leases
 	turns  turns
 	driver *driver
 }
 
-// New returns a Cache of what is in store. The Cache stays with the store until that closes:
-// it is for the life of a program, not of a request. Options out of their bounds are an error
-// that matches [kv.ErrInvalidOption].
+// New returns a Cache for the entries in store. The Cache keeps its memory until the store is
+// closed, so make one for a program, not for each request. If an option is out of range, the
+// error matches [kv.ErrInvalidOption].
 func New(store *kv.Store, options *Options) (*Cache, error) {
 	var o Options
 	if options != nil {
@@ -85,22 +86,24 @@ func invalid(format string, args ...any) error {
 	return &kv.Error{Op: "cache options", Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
 }
 
-// Stats counts what a Cache has done, and describes what it holds.
+// Stats are the statistics of a Cache.
 type Stats struct {
-	// Hits and Misses are the keys that Get, Exists and GetMany found in memory and did not.
+	// Hits is the number of keys that Get, Exists and GetMany found in memory, and Misses the
+	// number of keys that they did not find there.
 	Hits, Misses uint64
 
-	// Shared are the misses that waited for a request under way, and shared the next one.
+	// Shared is the number of misses of Get that found a request for the same key under way. They
+	// waited for its end, and then shared the next request.
 	Shared uint64
 
-	// Evictions are the entries that were removed to make room.
+	// Evictions is the number of entries that were removed to make room.
 	Evictions uint64
 
-	Entries int // that are in memory
-	Bytes   int // that the entries take: see [Options].MaxBytes
+	Entries int // number of entries in memory
+	Bytes   int // number of bytes that the entries take: see [Options].MaxBytes
 }
 
-// Stats returns the counts since New.
+// Stats returns the statistics since New.
 func (c *Cache) Stats() Stats {
 	d := c.driver
 	counts := d.counts.Snapshot()
@@ -110,26 +113,31 @@ func (c *Cache) Stats() Stats {
 	}
 }
 
-// evictions takes what otter records, without hits and misses: those are the driver's to
-// count, since an entry that is too old is no hit.
+// evictions records what otter reports, except hits and misses. The driver counts these,
+// because an entry that is too old is not a hit.
 type evictions struct{ *stats.Counter }
 
 func (evictions) RecordHits(int)   {}
 func (evictions) RecordMisses(int) {}
 
-// overhead is what an entry takes beside its key and value: the record, its token, version and
-// predecessors, and what otter needs for it.
+// overhead is the number of bytes that an entry takes besides its key and value, for the other
+// fields of the record and the data of otter.
 const overhead = 512
 
-// kept is what is known about a key. It is not changed.
+// kept is what is known about a key. It is never modified.
 type kept struct {
 	found kv.Found
-	since instant // before the request was sent that found or stored it
+	since instant // a moment before the request that found or stored the entry was sent
 }
 
 func (k *kept) weight() uint32 { return uint32(len(k.found.Key) + len(k.found.Value) + overhead) }
 
-// copy returns what was found, as the caller's own.
+// expired reports whether the entry has expired at an instant, by the wall clock.
+func (k *kept) expired(at instant) bool {
+	return k.found.Exists && k.found.Expires != 0 && k.found.Expires <= at.wall.Milliseconds()
+}
+
+// copy returns a copy of what was found, for a caller that may modify it.
 func (k *kept) copy(withValue bool) kv.Found {
 	found := k.found
 	switch {

@@ -20,7 +20,7 @@ import (
 
 const maxAge = 10 * time.Second
 
-// open returns a cache of a store.
+// open returns a Cache for a store.
 func open(t testing.TB, store *kv.Store, options Options) *Cache {
 	t.Helper()
 	if options.MaxAge == 0 {
@@ -33,17 +33,17 @@ func open(t testing.TB, store *kv.Store, options Options) *Cache {
 	return c
 }
 
-// between is a driver between a cache and its store.
+// The type between is a driver that passes the requests of a cache on to the driver of its store.
 type between struct {
 	kv.Driver
-	ends  bool // says that it ends the calls under way
+	ends  bool // its Info says that it ends the calls under way
 	gets  atomic.Int64
 	stale atomic.Bool // whether a request permitted a stale answer
 	get   func(ctx context.Context, req kv.GetRequest) (kv.Found, error)
 	write func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error)
 }
 
-// putBetween returns the store with the driver in front of it.
+// putBetween returns a store with the driver b, which wraps the driver of store.
 func putBetween(store *kv.Store, b *between) *kv.Store {
 	return store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { b.Driver = d; return b }))
 }
@@ -83,7 +83,7 @@ func (b *between) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, e
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]Options{
-		"kept for ever":    {MaxAge: 24 * time.Hour},
+		"kept forever":     {MaxAge: 24 * time.Hour},
 		"absence kept":     {MaxAge: 24 * time.Hour, Absent: true},
 		"next to no room":  {MaxAge: 24 * time.Hour, MaxBytes: 2 * overhead},
 		"kept for a while": {MaxAge: time.Millisecond},
@@ -113,7 +113,7 @@ func TestConformance(t *testing.T) {
 			return c.Namespace("above::")
 		}})
 	})
-	t.Run("calls end at Close", func(t *testing.T) { // as over a driver that does not end them
+	t.Run("calls end at Close", func(t *testing.T) { // over a driver that does not end them
 		t.Parallel()
 		conformance.Run(t, conformance.Config{New: func(context.Context) (*kv.Store, error) {
 			c, err := New(putBetween(memkv.New(), new(between)), &Options{MaxAge: time.Hour})
@@ -140,7 +140,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// value reads a key, "" when it is absent.
+// value returns the value under a key, or "" if the key is absent.
 func value(ctx context.Context, store *kv.Store, key string) (string, error) {
 	entry, err := store.Get(ctx, key)
 	if errors.Is(err, kv.ErrNotFound) {
@@ -154,8 +154,9 @@ func put(ctx context.Context, store *kv.Store, key, value string) error {
 	return err
 }
 
-// checks are the rules of a cache beside those of every store. Each check gets a cache over a
-// driver that it controls, and the store below both. It returns what broke the rule.
+// checks are the rules for a cache, in addition to the rules for every store. run receives a
+// cache, the store that it caches, and a driver b between them, which the check controls. run
+// returns an error if the cache breaks the rule.
 var checks = []struct {
 	name, rule string
 	absent     bool
@@ -208,7 +209,7 @@ var checks = []struct {
 				return err
 			}
 			time.Sleep(maxAge)
-			if _, err := value(ctx, cached, "key"); err != nil { // from now on it is in memory
+			if _, err := value(ctx, cached, "key"); err != nil { // from now on the key is in memory
 				return err
 			}
 			if err := set(c.is); err != nil {
@@ -369,7 +370,7 @@ var checks = []struct {
 				}
 				time.Sleep(maxAge)
 				release := make(chan struct{})
-				held := func() { // once
+				held := func() { // holds up only the first request
 					b.get, b.write = nil, nil
 					<-release
 				}
@@ -384,7 +385,7 @@ var checks = []struct {
 					begin := make(chan struct{})
 					b.write = func(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 						b.write = nil
-						<-begin // when the read has found the old value
+						<-begin // until the read has found the old value
 						return b.Driver.Write(ctx, req)
 					}
 					running.Go(func() { failed[0] = put(ctx, cached, "key", "2") })
@@ -397,7 +398,7 @@ var checks = []struct {
 					synctest.Wait()
 					running.Go(func() { failed[0] = put(ctx, cached, "key", "2") })
 				}
-				synctest.Wait() // the write has returned
+				synctest.Wait() // until the write has returned
 				close(release)
 				running.Wait()
 				if got, err := value(ctx, cached, "key"); got != "2" {
@@ -424,7 +425,7 @@ var checks = []struct {
 		synctest.Wait()
 		running.Go(func() { _ = put(ctx, cached, "key", "2") })
 		synctest.Wait()
-		close(second) // "2" is stored after "1", and returns before it
+		close(second) // "2" is stored after "1", but its write returns first
 		synctest.Wait()
 		close(first)
 		running.Wait()
@@ -446,7 +447,7 @@ var checks = []struct {
 		var running sync.WaitGroup
 		running.Go(func() { _, _ = value(ctx, cached, "key") })
 		synctest.Wait()
-		if err := put(ctx, store, "key", "2"); err != nil { // ends before the others begin
+		if err := put(ctx, store, "key", "2"); err != nil { // this write ends before the other reads begin
 			return err
 		}
 		var mu sync.Mutex
@@ -474,7 +475,7 @@ var checks = []struct {
 		}
 		release := make(chan struct{})
 		b.get = func(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-			b.get = nil // once
+			b.get = nil // holds up only the first Get
 			found, err := b.Driver.Get(ctx, req)
 			<-release
 			return found, err
@@ -508,6 +509,31 @@ var checks = []struct {
 			}
 			if b.stale.Load() {
 				return fmt.Errorf("%s permits a stale answer", name)
+			}
+		}
+		return nil
+	}},
+	{"expiry in memory", "an answer was the state of the store at most MaxAge before the read began: an entry that another process keeps alive is never absent", true, func(ctx context.Context, cached, store *kv.Store, b *between) error {
+		for name, read := range map[string]func() (bool, error){
+			"Get": func() (bool, error) {
+				got, err := value(ctx, cached, "key")
+				return got != "", err
+			},
+			"Exists": func() (bool, error) { return cached.Exists(ctx, "key") },
+			"GetMany": func() (bool, error) {
+				entries, err := cached.GetMany(ctx, []string{"key"})
+				return len(entries) == 1, err
+			},
+		} {
+			if _, err := cached.Put(ctx, "key", []byte("1"), kv.TTL(maxAge/2)); err != nil {
+				return err
+			}
+			if _, err := store.Touch(ctx, "key", kv.TTL(time.Hour)); err != nil {
+				return err
+			}
+			time.Sleep(maxAge / 2)
+			if alive, err := read(); !alive || err != nil {
+				return fmt.Errorf("after the expiry that is in memory %s finds an entry: %t, %v", name, alive, err)
 			}
 		}
 		return nil
@@ -550,12 +576,13 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// bug is what is wrong with a simple cache.
+// bug has a field for each bug that a simple cache can have.
 type bug struct {
 	keepsNothing, forEver, fromAnswer, forgetsWrites, forgetsBatches, keepsNoPuts, judges, keepsUnknown, keepsOld, joins, doesNotShare, doesNotCopy, staysStale bool
 }
 
-// simple is a cache with a bug.
+// simple is a short implementation of a cache, with the bugs that are set. Even without them it
+// breaks two rules: see TestRulesFindBugs.
 type simple struct {
 	kv.Driver
 	bug
@@ -661,7 +688,7 @@ func (d *simple) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return d.Driver.WriteAtomic(ctx, req)
 }
 
-// Each rule is broken by a cache that has one bug or several.
+// Every check fails for each cache with a bug that breaks its rule.
 func TestRulesFindBugs(t *testing.T) {
 	t.Parallel()
 	bugs := map[string][]bug{
@@ -677,6 +704,7 @@ func TestRulesFindBugs(t *testing.T) {
 		"misses at once":              {{joins: true}, {doesNotShare: true}},
 		"answers out of order":        {{doesNotShare: true}},
 		"strong reads":                {{staysStale: true}},
+		"expiry in memory":            {{}},
 		"values":                      {{doesNotCopy: true}},
 	}
 	for _, c := range checks {
@@ -700,7 +728,8 @@ func TestRulesFindBugs(t *testing.T) {
 	}
 }
 
-// Writers and readers of few keys, over a store whose requests take different times.
+// Each read sees all writes that ended before the read began, even if many readers and writers use
+// the same few keys and their requests take different times.
 func TestReadsSeeWritesThatEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -805,10 +834,25 @@ func TestAbsence(t *testing.T) {
 		if n, want := b.gets.Load(), map[bool]int64{true: 1, false: 3}[absent]; n != want {
 			t.Errorf("rule: absence is kept if Absent is set, and only then; with %v three reads made %d requests, want %d", absent, n, want)
 		}
+		// An entry that had already expired when it was read also counts as absent.
+		past := store.With(kv.Clock(func() time.Time { return time.Now().Add(-time.Minute) }))
+		if _, err := past.Put(ctx, "expired", []byte("1"), kv.TTL(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		b.gets.Store(0)
+		for range 3 {
+			if got, err := value(ctx, cached.Store, "expired"); got != "" || err != nil {
+				t.Fatal(got, err)
+			}
+		}
+		if n, want := b.gets.Load(), map[bool]int64{true: 1, false: 3}[absent]; n != want {
+			t.Errorf("rule: absence is kept if Absent is set, and only then; with %v three reads of an expired entry made %d requests, want %d", absent, n, want)
+		}
 	}
 }
 
-// A caller that leaves takes nobody along, and a request for nobody ends.
+// A caller that leaves does not end a request that others wait for. If nobody waits for a
+// request any more, it ends.
 func TestCallersLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,8 +11,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// driver answers the reads that permit stale answers from memory. All other requests go to
-// the driver below, strongly consistent, and what they find or store is kept.
+// driver answers reads from memory if they permit stale answers. All other requests go to
+// the wrapped driver, with strong consistency. The driver keeps what these requests find or
+// store, except what scans and reads without values find.
 type driver struct {
 	kv.Driver
 	info    kv.Info
@@ -22,7 +23,7 @@ type driver struct {
 	counts  *stats.Counter
 	underWay
 
-	// closing ends at Close, and with it the calls under way, unless the driver below
+	// closing is cancelled at Close. That ends the calls under way, unless the wrapped driver
 	// ends them by itself.
 	closing   context.Context
 	close     context.CancelFunc
@@ -33,15 +34,18 @@ func newDriver(below kv.Driver, entries *otter.Cache[string, *kept], counts *sta
 	d := &driver{Driver: below, info: below.Info(), maxAge: o.MaxAge, absent: o.Absent, entries: entries, counts: counts}
 	d.keys = make(map[string]*requests)
 	d.closing, d.close = context.WithCancel(context.Background())
-	// Where a driver does not end the calls under way, the store makes a context for each
-	// call. That takes longer than a hit, which needs none.
+	// If a driver does not end the calls under way at Close, the store makes a context for
+	// each call. That takes longer than a hit, which needs no such context. So this driver
+	// says that it ends calls. For calls of the wrapped driver, its method during makes the
+	// contexts.
 	d.endsCalls, d.info.EndsCalls = d.info.EndsCalls, true
 	return d
 }
 
 func (d *driver) Info() kv.Info { return d.info }
 
-// during returns the context of a call of the driver below. end is called after it.
+// The method during returns the context for a call of the wrapped driver. The caller must call
+// end after the call of the driver.
 func (d *driver) during(ctx context.Context) (_ context.Context, end func()) {
 	if d.endsCalls {
 		return ctx, func() {}
@@ -54,10 +58,15 @@ func (d *driver) during(ctx context.Context) (_ context.Context, end func()) {
 	}
 }
 
-// lookup returns what is in memory and not too old, else nil.
+// lookup returns what is in memory about a key. It returns nil if there is nothing, or what is
+// there is too old or has expired in memory.
 func (d *driver) lookup(key string) *kept {
 	k, ok := d.entries.GetIfPresent(key)
-	if !ok || k.since.until(now()) >= d.maxAge {
+	at := now()
+	if !ok || k.since.until(at) >= d.maxAge || k.expired(at) && !(d.absent && k.expired(k.since)) {
+		// Do not answer with an entry that has expired in memory: another process may have
+		// moved its expiry, so perhaps the key was never absent. But if the entry had already
+		// expired when it was read, the key was absent. With Options.Absent, lookup returns that.
 		d.counts.RecordMisses(1)
 		return nil
 	}
@@ -73,7 +82,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 		}
 	}
 	switch {
-	case !req.WithValue: // which would leave nothing to keep
+	case !req.WithValue: // the answer has no value, so it cannot be kept
 		ctx, end := d.during(ctx)
 		defer end()
 		return d.Driver.Get(ctx, req)
@@ -83,7 +92,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return d.load(ctx, req)
 }
 
-// load reads a key from the driver below, and keeps what it finds.
+// load reads a key from the wrapped driver, and keeps what it finds.
 func (d *driver) load(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	ctx, end := d.during(ctx)
 	defer end()

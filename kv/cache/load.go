@@ -14,28 +14,31 @@ import (
 )
 
 const (
-	// leaseNames bounds the records that leases leave in their store. Keys that share one are
-	// computed one after the other.
+	// leaseNames limits the number of records that leases leave in their store. Keys that share
+	// a name are computed one after the other.
 	leaseNames = 1024
 
-	// poll is the longest pause between two looks for what another process computes.
+	// poll is the longest pause between two reads of a key whose value another process computes.
 	poll = 100 * time.Millisecond
 )
 
-// GetOrLoad returns the entry under key. If there is none it calls load, stores what that
-// returns, and returns the entry. The entry expires ttl later, or never if ttl is 0.
+// GetOrLoad returns the entry under key. If there is none, GetOrLoad calls load, stores the
+// value that load returns, and returns the new entry. The new entry expires after ttl, or never
+// if ttl is 0.
 //
-// Callers of one process wait for each other, and load is called by one of them at a time.
-// With [Options].Leases the same holds for all processes. Once the entry is stored, those that
-// wait return it. When load fails, GetOrLoad returns its error as it is, nothing is stored,
-// and the next of those that wait calls load.
+// For each key, one caller of a Cache at a time calls load, and the others wait. With
+// [Options].Leases, the same is true of all processes together. When the entry is stored, the
+// callers that wait return it. If load fails, GetOrLoad returns its error unchanged and stores
+// nothing, and one of the callers that wait calls its own load.
 //
-// GetOrLoad never replaces an entry: if somebody else stores one while load runs, that entry
-// is returned. Without Leases, or when a process loses its lease, load may be called by several
-// processes at once, of which one stores its result.
+// GetOrLoad never replaces an entry. If somebody else stores one while load runs, GetOrLoad
+// returns that entry. Without Leases, or if a process loses its lease, several processes may
+// call load at once. One of them stores its result.
 //
-// load must not call GetOrLoad of the same key. A ttl of less than a millisecond is an error that
-// matches [kv.ErrInvalidOption]. All other errors are those of the store and of the lease.
+// load must not call GetOrLoad for the same key, not even through the load of another key. It may
+// call GetOrLoad for other keys with its context. Such calls take no lease, because two keys may
+// share one. If ttl is not 0 and less than a millisecond, the error matches
+// [kv.ErrInvalidOption]. All other errors come from the store, the lease or ctx.
 func (c *Cache) GetOrLoad(ctx context.Context, key string, ttl time.Duration, load func(ctx context.Context) ([]byte, error)) (kv.Entry, error) {
 	if ttl != 0 && ttl < time.Millisecond {
 		return kv.Entry{}, &kv.Error{Op: "get or load", Key: key, Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the ttl is %s; want at least %s, or 0 for none", ttl, time.Millisecond)}
@@ -72,13 +75,13 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, ttl time.Duration, lo
 	}
 }
 
-// load computes what is not there, and stores it. The caller holds the lease of the key.
+// load computes and stores an entry that does not exist. The caller holds the lease of the key.
 func (c *Cache) load(ctx context.Context, key string, ttl time.Duration, load func(ctx context.Context) ([]byte, error)) (kv.Entry, error) {
-	entry, err := c.exact.Get(ctx, key) // stored by the holder before
+	entry, err := c.exact.Get(ctx, key) // the previous holder of the lease may have stored the entry
 	if !errors.Is(err, kv.ErrNotFound) {
 		return entry, err
 	}
-	value, err := load(ctx)
+	value, err := load(context.WithValue(ctx, loadingKey{}, true))
 	if err != nil {
 		return kv.Entry{}, err
 	}
@@ -90,15 +93,18 @@ func (c *Cache) load(ctx context.Context, key string, ttl time.Duration, load fu
 	})
 }
 
-// acquire takes the lease of a key, if there are leases. release lets another process have
-// it. If that fails, the others wait for the end of the lease.
+// loadingKey marks the context of load. A GetOrLoad within load takes no lease, because it
+// might wait forever: the outer GetOrLoad may hold the same lease, or another process may hold
+// it and wait for the lease of the outer GetOrLoad.
+type loadingKey struct{}
+
+// acquire takes the lease of a key, unless there are no leases or ctx is the context of a load.
+// release releases the lease. If release fails, other processes wait for the end of the lease.
 func (c *Cache) acquire(ctx context.Context, key string) (release func(), err error) {
-	if c.leases == nil {
+	if c.leases == nil || ctx.Value(loadingKey{}) != nil {
 		return func() {}, nil
 	}
-	sum := fnv.New64a()
-	_, _ = sum.Write([]byte(key))
-	l, err := c.leases.TryAcquire(ctx, fmt.Sprintf("load:%04d", sum.Sum64()%leaseNames))
+	l, err := c.leases.TryAcquire(ctx, leaseName(key))
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +113,13 @@ func (c *Cache) acquire(ctx context.Context, key string) (release func(), err er
 		defer cancel()
 		_ = l.Release(ctx)
 	}, nil
+}
+
+// leaseName returns the name of the lease of a key.
+func leaseName(key string) string {
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(key))
+	return fmt.Sprintf("load:%04d", sum.Sum64()%leaseNames)
 }
 
 func sleep(ctx context.Context, pause time.Duration) error {
@@ -120,7 +133,7 @@ func sleep(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// turns let one caller at a time go on for each key.
+// turns let one caller at a time proceed for each key.
 type turns struct {
 	mu   sync.Mutex
 	keys map[string]*turn
@@ -128,11 +141,11 @@ type turns struct {
 
 type turn struct {
 	free    chan struct{} // holds one element while it is nobody's turn
-	callers int           // that wait, or whose turn it is
+	callers int           // number of callers that wait or have the turn
 }
 
-// wait returns when it is the caller's turn, who calls done after it. It reports whether there
-// was another caller.
+// wait returns when it is the caller's turn, or an error when ctx ends. The caller calls done at the
+// end of its turn. waited reports whether another caller waited or had the turn at the call of wait.
 func (t *turns) wait(ctx context.Context, key string) (waited bool, done func(), err error) {
 	t.mu.Lock()
 	one := t.keys[key]

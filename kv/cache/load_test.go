@@ -15,7 +15,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// process opens a cache as another process does, with leases in the same store.
+// process returns a Cache as another process would make it. Its leases are in leasesIn.
 func process(t *testing.T, store, leasesIn *kv.Store) *Cache {
 	t.Helper()
 	namespace, err := leasesIn.Namespace("lease:")
@@ -34,7 +34,7 @@ func TestOneProcessLoads(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		leases bool
-		most   int64 // calls of load
+		most   int64 // greatest number of calls of load
 	}{
 		{"with leases", true, 1},
 		{"without", false, 3},
@@ -72,7 +72,8 @@ func TestOneProcessLoads(t *testing.T) {
 	}
 }
 
-// A process that is cut off from its leases while it computes is one that died.
+// If a process dies while it computes, another one takes over. The test does not end the first
+// process, but cuts it off from its leases.
 func TestDeadProcessIsReplaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -147,6 +148,30 @@ func TestLoadReplacesNothing(t *testing.T) {
 	}
 }
 
+// Two keys may share a lease. Here load calls GetOrLoad for a key whose lease the outer
+// GetOrLoad already holds.
+func TestLoadsWithinLoads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		store := memkv.New()
+		cached := process(t, store, store)
+		const outer = "outer"
+		inner := ""
+		for i := 0; inner == "" || leaseName(inner) != leaseName(outer); i++ {
+			inner = fmt.Sprint("inner.", i)
+		}
+		entry, err := cached.GetOrLoad(ctx, outer, 0, func(ctx context.Context) ([]byte, error) {
+			entry, err := cached.GetOrLoad(ctx, inner, 0, func(context.Context) ([]byte, error) { return []byte("inner"), nil })
+			return append(entry.Value, " and outer"...), err
+		})
+		if err != nil || string(entry.Value) != "inner and outer" {
+			t.Errorf("rule: load may load another key, also one of the same lease; got %q, %v", entry.Value, err)
+		}
+	})
+}
+
 func TestGetOrLoadEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -191,7 +216,7 @@ func TestGetOrLoadRefuses(t *testing.T) {
 	}
 }
 
-// What doc.go says that a GetOrLoad costs.
+// GetOrLoad costs as many requests as doc.go says.
 func TestPriceOfGetOrLoad(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -211,7 +236,7 @@ func TestPriceOfGetOrLoad(t *testing.T) {
 	}
 }
 
-// counting counts the requests for one key.
+// counting counts Gets and Writes, which are for one key each.
 type counting struct {
 	kv.Driver
 	requests *kv.Meter

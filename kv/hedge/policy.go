@@ -8,27 +8,27 @@ import (
 
 // policy decides which calls get a second request. It reads no clock.
 type policy struct {
-	least      int     // so many times must be known
-	generation int     // how many times a histogram has before the next one begins
-	perCall    float64 // what each call adds to the tokens; a second request takes 1
-	burst      float64 // the most tokens
-	crowd      int     // from so many calls under way on, most of them must be in time
+	least      int     // number of calls that must be measured before there is a threshold
+	generation int     // number of durations in a histogram when the next histogram begins
+	perCall    float64 // tokens that each call adds; a second request takes 1
+	burst      float64 // greatest number of tokens
+	crowd      int     // with at least this many calls under way, no second request if more than half are late
 
 	mu        sync.Mutex
-	threshold time.Duration // 0: not enough times are known
+	threshold time.Duration // a call is late after this time; 0: not enough calls were measured
 	tokens    float64
-	underWay  int // calls
-	late      int // of them, past their threshold
+	underWay  int // number of calls under way
+	late      int // number of calls under way that are past their threshold
 
-	current, previous histogram // times of first requests
+	current, previous histogram // durations of successful calls
 }
 
 func newPolicy() *policy {
 	return &policy{least: 100, generation: 1000, perCall: 0.02, burst: 10, crowd: 4}
 }
 
-// begin begins a call, and returns how long its first request may take before it is late,
-// or 0 while that is not known.
+// begin begins a call, and returns how long its first request may take before the call is
+// late, or 0 while there is no threshold.
 func (p *policy) begin() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,31 +49,34 @@ func (p *policy) claim() bool {
 	return true
 }
 
-// end ends a call, whose first request took so long, or longer when it is not over. A time
-// of 0 says nothing: the request failed.
-func (p *policy) end(late bool, took time.Duration) {
+// end notes that a call has ended. duration runs from the start of the call's first request to
+// the answer that the call returns. If the call failed, duration is 0, and end does not add it to
+// the histogram. late says whether claim was called for this call.
+func (p *policy) end(late bool, duration time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.underWay--
 	if late {
 		p.late--
 	}
-	if took <= 0 {
+	if duration <= 0 {
 		return
 	}
 	if p.current.total == p.generation {
 		p.previous, p.current = p.current, histogram{}
 	}
-	p.current.add(took)
+	p.current.add(duration)
 	if known := p.current.total + p.previous.total; known >= p.least && known%review == 0 {
 		p.threshold = max(2*p.quantile(known, 0.5), p.quantile(known, 0.95)*5/4)
 	}
 }
 
-// review is after how many times the threshold is determined anew.
+// The threshold is computed again whenever the number of durations in both histograms is a
+// multiple of review.
 const review = 50
 
-// quantile returns the time that a share of the known times does not exceed.
+// quantile returns a duration d. At least the given share of the durations in both histograms are
+// not longer than d. known is the number of durations in both histograms.
 func (p *policy) quantile(known int, share float64) time.Duration {
 	rank, seen := int(share*float64(known)), 0
 	for i := range p.current.counts {
@@ -81,31 +84,31 @@ func (p *policy) quantile(known int, share float64) time.Duration {
 			return longest(i)
 		}
 	}
-	return 0 // not reached: rank is below the number of known times
+	return 0 // not reached: rank is less than known
 }
 
-// histogram counts times in classes whose bounds differ by 3 percent or less.
+// histogram counts durations in classes. The bounds of a class differ by about 3 percent or less.
 type histogram struct {
 	counts [(64 - fineBits) << fineBits]uint16
 	total  int
 }
 
-// fineBits is how many bits of a time, after its first one, tell the classes apart.
+// fineBits is the number of bits after the leading bit of a duration that decide its class.
 const fineBits = 5
 
-func (h *histogram) add(took time.Duration) {
-	h.counts[class(took)]++
+func (h *histogram) add(duration time.Duration) {
+	h.counts[class(duration)]++
 	h.total++
 }
 
-// class returns the index of the class of a time.
-func class(took time.Duration) int {
-	n := uint64(took)
+// class returns the index of the class of a duration.
+func class(duration time.Duration) int {
+	n := uint64(duration)
 	shift := max(bits.Len64(n)-fineBits-1, 0)
 	return shift<<fineBits + int(n>>shift)
 }
 
-// longest returns the longest time of a class.
+// longest returns the longest duration in a class.
 func longest(class int) time.Duration {
 	shift := max(class>>fineBits-1, 0)
 	return time.Duration(uint64(class-shift<<fineBits+1)<<shift - 1)

@@ -27,7 +27,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// sdk is an SDK with exporters into memory.
+// sdk is an SDK that exports into memory.
 type sdk struct {
 	spans  *tracetest.InMemoryExporter
 	reader *sdkmetric.ManualReader
@@ -40,7 +40,7 @@ func newSDK(options Options) (*sdk, Options) {
 	return s, options
 }
 
-// metrics returns what was measured, by the names of instruments.
+// metrics returns all measurements, by the names of their instruments.
 func (s *sdk) metrics(t *testing.T) map[string]metricdata.Metrics {
 	t.Helper()
 	var all metricdata.ResourceMetrics
@@ -56,7 +56,7 @@ func (s *sdk) metrics(t *testing.T) map[string]metricdata.Metrics {
 	return found
 }
 
-// text returns attributes in the order of their keys.
+// text returns attributes as text, in the order of their keys.
 func text(attributes []attribute.KeyValue) string {
 	var all []string
 	for _, a := range attributes {
@@ -66,10 +66,10 @@ func text(attributes []attribute.KeyValue) string {
 	return strings.Join(all, " ")
 }
 
-// service is a driver whose service is asked twice for each call, with one repetition.
+// service is a driver that reports two requests, one of them with a retry, for each call.
 type service struct {
 	kv.Driver
-	err error // of every call
+	err error // if not nil, every Get and Write returns it
 }
 
 func (d *service) wrap(store *kv.Store) *kv.Store {
@@ -142,7 +142,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// calls are the operations there are, each with its span beside what all spans have.
+// calls has calls of the store, and the name of the operation of each. attributes are the
+// attributes of the call's span, without the attributes that all spans have.
 var calls = []struct {
 	call       func(ctx context.Context, s *kv.Store) error
 	operation  string
@@ -258,7 +259,7 @@ func TestNamesOfBatches(t *testing.T) {
 	}
 }
 
-// The names that others look for.
+// The values of db.system.name must not change, because other tools look for them.
 func TestSystemNames(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
@@ -276,7 +277,7 @@ func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		err       error
 		errorType string
-		unknown   bool // whether a write was applied
+		unknown   bool // it is unknown whether a write was applied
 	}{
 		{&kv.Error{Kind: kv.ErrThrottled, Err: errors.New("g::a is busy")}, "throttled", false},
 		{&kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: context.DeadlineExceeded}, "unavailable", true},
@@ -285,6 +286,7 @@ func TestErrors(t *testing.T) {
 		{&kv.Error{Kind: kv.ErrIncompatible}, "incompatible", false},
 		{&kv.Error{Kind: kv.ErrInvalidVersion}, "invalid_version", false},
 		{&kv.Error{Kind: kv.ErrUnsupported}, "unsupported", false},
+		{&kv.Error{Kind: kv.ErrValueTooLarge}, "value_too_large", false},
 		{&kv.Error{Kind: kv.ErrClosed}, "closed", false},
 		{&kv.Error{Err: context.Canceled}, "canceled", false},
 		{context.DeadlineExceeded, "deadline_exceeded", true},
@@ -387,7 +389,8 @@ func (d sleepy) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, err
 	return d.Driver.Write(ctx, req)
 }
 
-// What is secret is in no span, no measurement and no log.
+// No span, measurement or log contains a value. Spans and logs contain keys only if Keys is set, and
+// measurements never do.
 func TestWhatIsTold(t *testing.T) {
 	t.Parallel()
 	const key, secret = "user:4711", "hunter2"
@@ -480,7 +483,7 @@ func TestSpansOfLoops(t *testing.T) {
 	}
 }
 
-// driverOf returns what a store asks.
+// driverOf returns the driver of a store.
 func driverOf(store *kv.Store) (d kv.Driver) {
 	store.With(kv.Wrap(kv.Level1, func(below kv.Driver) kv.Driver { d = below; return below }))
 	return d

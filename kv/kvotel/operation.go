@@ -28,7 +28,8 @@ const (
 // batchNames are the names of operations of one kind on several keys.
 var batchNames = map[string]string{opGet: "BATCH get", opPut: "BATCH put", opDelete: "BATCH delete", opTouch: "BATCH touch"}
 
-// batchName returns the name of n operations of one kind.
+// batchName returns the name of a batch of n operations that are called name. It is name itself
+// if n is 1, or if batchNames has no entry for it.
 func batchName(name string, n int) string {
 	if batch, ok := batchNames[name]; ok && n > 1 {
 		return batch
@@ -68,41 +69,41 @@ const (
 	outcomeAbsent          = "absent"
 	outcomeDone            = "done"
 	outcomeConditionFailed = "condition_failed"
-	outcomeStopped         = "stopped" // the loop over it was broken off
+	outcomeStopped         = "stopped" // the loop over the results ended early
 	outcomeError           = "error"
 )
 
-// operation is one request of a store to its driver that somebody wants to know about.
+// operation is one request of a store to its driver that an observer reports.
 type operation struct {
 	name  string
 	write bool
-	batch int // how many keys; 0 for operations of one
+	batch int // number of keys in a batch, otherwise 0
 
-	// The keys, of which an operation has one kind. Those of a scan are both ends of its range.
+	// The keys are in one of the next three fields. For a scan, keys has both ends of its range.
 	key    string
 	keys   []string
 	writes []kv.Write
 
 	meter          *kv.Meter
-	records        int // that were read
+	records        int // number of records read
 	sent, received int // bytes of values
 
 	outcome        string
-	err            error // of several the last one
-	mayHaveApplied bool  // a write that failed
+	err            error // the last error
+	mayHaveApplied bool  // a write failed, but may have been applied
 
-	// The observer's own.
+	// For the observer's own use.
 	span  trace.Span
 	began time.Time
 }
 
-// count returns a meter for the request, which counts for outer as well.
+// count returns a meter for the request. The meter also adds its counts to outer.
 func (op *operation) count(outer *kv.Meter) *kv.Meter {
 	op.meter = kv.NewMeter(outer)
 	return op.meter
 }
 
-// asks notes what a batch is to write.
+// The method asks is called with the writes of a batch or of an AtomicWrite.
 func (op *operation) asks(writes []kv.Write) {
 	op.write, op.writes, op.batch = true, writes, len(writes)
 	for _, w := range writes {
@@ -110,7 +111,7 @@ func (op *operation) asks(writes []kv.Write) {
 	}
 }
 
-// read notes what was read, or the error instead of it.
+// The method read is called with a record that was read, or with the error of the read.
 func (op *operation) read(rec kv.Record, exists bool, err error) {
 	switch {
 	case err != nil:
@@ -121,7 +122,8 @@ func (op *operation) read(rec kv.Record, exists bool, err error) {
 	}
 }
 
-// wrote notes what became of a write, or of one of a batch.
+// The method wrote is called with the result of a write, of an AtomicWrite, or of one write of a
+// batch.
 func (op *operation) wrote(done, mayHaveApplied bool, err error) {
 	switch {
 	case err != nil:
@@ -135,7 +137,7 @@ func (op *operation) wrote(done, mayHaveApplied bool, err error) {
 	op.mayHaveApplied = op.mayHaveApplied || mayHaveApplied
 }
 
-// result returns the outcome of the operation, which may have failed.
+// result returns the outcome of the operation.
 func (op *operation) result() string {
 	if op.err != nil {
 		return outcomeError
@@ -143,7 +145,8 @@ func (op *operation) result() string {
 	return op.outcome
 }
 
-// description returns the text of the error, which may name keys, or its kind.
+// If keys is true, description returns the text of the error, which may name keys. Otherwise it
+// returns the error's type.
 func (op *operation) description(keys bool) string {
 	if keys {
 		return op.err.Error()
@@ -151,7 +154,7 @@ func (op *operation) description(keys bool) string {
 	return op.errorType()
 }
 
-// The attributes that the conventions do not have.
+// The attributes that are not in the conventions.
 const (
 	keyOutcome        = attribute.Key("skykv.outcome")
 	keyRequests       = attribute.Key("skykv.requests")
@@ -163,7 +166,7 @@ const (
 	keyKeys           = attribute.Key("skykv.keys")
 )
 
-// attributes returns what became of the operation.
+// attributes returns the attributes of an operation that has ended.
 func (op *operation) attributes(keys bool) []attribute.KeyValue {
 	all := make([]attribute.KeyValue, 0, 9)
 	all = append(all, keyOutcome.String(op.result()), keyRequests.Int(op.meter.Requests()), keyAttempts.Int(op.meter.Attempts()))
@@ -202,7 +205,8 @@ func (op *operation) allKeys() []string {
 	return keys
 }
 
-// errorTypes are the values of error.type, in the order in which they are looked for.
+// errorTypes has values of error.type for the kinds of errors that drivers return. The first kind
+// that an error matches counts. For an error that matches none, the value is _OTHER.
 var errorTypes = []struct {
 	err  error
 	text string
@@ -215,11 +219,12 @@ var errorTypes = []struct {
 	{kv.ErrIncompatible, "incompatible"},
 	{kv.ErrInvalidVersion, "invalid_version"},
 	{kv.ErrUnsupported, "unsupported"},
+	{kv.ErrValueTooLarge, "value_too_large"},
 	{context.DeadlineExceeded, "deadline_exceeded"},
 	{context.Canceled, "canceled"},
 }
 
-// errorType returns the error.type of an operation that failed, else nothing.
+// errorType returns the error.type of an operation that failed, or "" if it did not fail.
 func (op *operation) errorType() string {
 	if op.err == nil {
 		return ""

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
@@ -10,42 +11,44 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// A holder renews its lease renewals times within the TTL. An attempt ends after a sixth of
-// the TTL, so that two attempts that hang leave time for a third.
+// A holder renews its lease every ttl/renewals. One attempt to renew has a timeout of
+// ttl/attempts, so that two attempts that hang leave time for a third one.
 const (
 	renewals = 3
 	attempts = 6
 )
 
-// belief is the time for which a holder counts on a lease: a sixteenth less than others wait,
-// because clocks have different speeds.
+// belief returns how long a holder relies on a lease after a renewal. Others wait for the whole
+// TTL. belief is a sixteenth shorter, because clocks have different speeds.
 func belief(ttl time.Duration) time.Duration { return ttl - ttl/16 }
 
-// Lease is an acquired lease. It is renewed until Release. It is safe for concurrent use.
+// Lease is an acquired lease. It is renewed until it is released or lost. It is safe for
+// concurrent use.
 type Lease struct {
 	leases *Leases
 	name   string
 	record record // as acquired
 
-	// ended ends when the lease does.
+	// ended is cancelled when the lease is lost or released. Its cause tells these apart.
 	ended context.Context
 	end   context.CancelCauseFunc
 
-	// stop ends the renewing, which then closes stopped. version belongs to the renewing until
-	// then, and to Release afterwards.
+	// stop ends the goroutine that renews the lease. The goroutine closes stopped when it
+	// ends. Only the goroutine uses version until then, and only Release uses it afterwards.
 	stop    context.CancelFunc
 	stopped chan struct{}
 	version kv.Version
 
 	mu      sync.Mutex
-	since   reading // before the last renewal that succeeded was sent
-	failure error   // the last error of the renewals since
+	since   reading // the clocks before the last successful write of the record was sent
+	failure error   // the last error of a renewal since then
 
 	releasing sync.Mutex
 	released  bool
 }
 
-// hold begins to renew a lease. The write that acquired it was sent at since.
+// hold returns a lease, and begins to renew it. A write has acquired the lease. The parameter since
+// is the reading of the clocks before that write was sent.
 func (s *Leases) hold(name string, r record, version kv.Version, since reading) *Lease {
 	l := &Lease{leases: s, name: name, record: r, version: version, since: since, stopped: make(chan struct{})}
 	l.ended, l.end = context.WithCancelCause(context.Background())
@@ -62,11 +65,12 @@ func (l *Lease) Name() string { return l.name }
 // holder.
 func (l *Lease) Token() int64 { return l.record.Token }
 
-// Held reports whether the lease is still held now. Once it is false it stays false.
+// Held reports whether the lease is held now. Once Held has returned false, it never returns
+// true again.
 func (l *Lease) Held() bool { return l.Left() > 0 }
 
-// Left returns how long Held stays true if no renewal succeeds from now on. It is 0 after the
-// lease was lost or released.
+// Left returns how long Held will return true if no renewal succeeds from now on. Left
+// returns 0 after the lease was lost or released.
 func (l *Lease) Left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,28 +79,35 @@ func (l *Lease) Left() time.Duration {
 	}
 	left := belief(l.leases.ttl) - atMost(l.since, l.leases.clock())
 	if left <= 0 {
-		l.end(l.leases.fail("renew", l.name, ErrLost, l.failure))
+		late := fmt.Errorf("no renewal succeeded within the TTL of %s", l.leases.ttl)
+		if l.failure != nil {
+			late = fmt.Errorf("%w; the last error: %w", late, l.failure)
+		}
+		l.end(l.leases.fail("renew", l.name, ErrLost, late))
 		return 0
 	}
 	return left
 }
 
-// Context returns a context derived from parent that ends when the lease ends. Its cause, by
-// [context.Cause], then matches [ErrLost], or is [context.Canceled] after Release. In a
-// process that was stopped it ends late: call Held.
+// Context returns a context derived from parent that ends when the lease ends. Its
+// [context.Cause] then matches [ErrLost], or [context.Canceled] after Release. If the process
+// or the machine was suspended, the context may end late, so call Held before relying on the
+// lease.
 func (l *Lease) Context(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
-	context.AfterFunc(l.ended, func() { cancel(context.Cause(l.ended)) })
+	forget := context.AfterFunc(l.ended, func() { cancel(context.Cause(l.ended)) })
+	context.AfterFunc(ctx, func() { forget() })
 	return ctx
 }
 
-// Release ends the lease, so that another program can acquire it at once. It returns an error
-// that matches [ErrLost] if the lease was lost before, and the store's error if others must
-// wait for the end of the TTL. In both cases Held is false. ctx must not have ended: use
+// Release ends the lease, so that another program can acquire it at once. If the lease was
+// lost before, the error matches [ErrLost]. If the error matches an error of the store, other
+// programs may have to wait until the TTL has passed. The error may match both ErrLost and an
+// error of the store. Even after an error, Held returns false. ctx must not have ended: use
 // [context.WithoutCancel] after work that was cancelled.
 func (l *Lease) Release(ctx context.Context) error { return l.release(ctx, l.record.Done) }
 
-// release is Release. It also stores the last interval whose job is done.
+// release does what Release does. It sets the field Done of the stored record to done.
 func (l *Lease) release(ctx context.Context, done int64) error {
 	held := l.Held()
 	if held {
@@ -110,16 +121,21 @@ func (l *Lease) release(ctx context.Context, done int64) error {
 		return nil
 	}
 	err := l.write(ctx, "release", record{Token: l.record.Token, Done: done})
-	if l.released = err == nil; l.released && !held && errors.Is(context.Cause(l.ended), ErrLost) {
-		return context.Cause(l.ended) // nobody else took the lease, but the work went on without it
+	l.released = err == nil
+	lost := context.Cause(l.ended)
+	switch {
+	case held || !errors.Is(lost, ErrLost) || errors.Is(err, ErrLost):
+		return err
+	case err == nil:
+		return lost // nobody else took the lease, but the work may have gone on without the lease
 	}
-	return err
+	return l.leases.fail("release", l.name, ErrLost, err)
 }
 
 // renew renews the lease until ctx or the lease ends.
 func (l *Lease) renew(ctx context.Context) {
 	defer close(l.stopped)
-	defer l.Held() // Held notices the end of the lease
+	defer l.Held() // if the lease's time is over, Held ends the lease
 	ttl := l.leases.ttl
 	pause := ttl / renewals
 	for {
@@ -148,12 +164,14 @@ func (l *Lease) renew(ctx context.Context) {
 	}
 }
 
-// maxWrites is the greatest number of attempts of one renewal or release. The first may find
-// that an earlier one was applied whose response was lost.
+// maxWrites is the greatest number of writes that one renewal or release tries. The first write
+// fails if an earlier one was applied but its response was lost, because the record then has a
+// version that the Lease does not know.
 const maxWrites = 3
 
-// write replaces the record of the lease, if it still belongs to the lease. Otherwise it
-// returns ErrLost.
+// write replaces the stored record by next if the stored record still belongs to this lease.
+// Otherwise write returns ErrLost, or nil if an earlier attempt has already released the lease and
+// next does so too. If the store fails, write returns the store's error.
 func (l *Lease) write(ctx context.Context, op string, next record) error {
 	s := l.leases
 	var err error
@@ -176,9 +194,9 @@ func (l *Lease) write(ctx context.Context, op string, next record) error {
 		case unread != nil:
 			return unread
 		case found.Token == l.record.Token && found.Holder == l.record.Holder:
-			l.version = version // an earlier write was applied after all, or this one was not
+			l.version = version // retry: an earlier write was applied although its call failed, or this write was not applied
 		case found.Token == l.record.Token && found.Holder == "" && next.Holder == "":
-			return nil // only the holder releases a lease
+			return nil // an earlier attempt has released the lease: no other program does that
 		default:
 			return s.fail(op, l.name, ErrLost, errors.New("another holder has acquired it, or its record was deleted"))
 		}

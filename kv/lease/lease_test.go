@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// world is a store whose requests pass a network.
+// world is the store of one program, with its Leases. The store's requests pass through the
+// Injector, a simulated network, to the store data. Other programs use data too.
 type world struct {
 	data, store *kv.Store
 	*faults.Injector
@@ -33,7 +36,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// another returns the Leases of another process.
+// The function another returns the Leases of another process.
 func another(t *testing.T, store *kv.Store) *Leases {
 	t.Helper()
 	s, err := New(store, &Options{TTL: ttl})
@@ -144,7 +147,7 @@ func TestTokensGrow(t *testing.T) {
 			if err != nil || !entry.ExpiresAt.IsZero() {
 				t.Errorf("rule: the record never has a TTL; %v, %v", entry.ExpiresAt, err)
 			}
-			if want%2 == 0 { // it expires
+			if want%2 == 0 { // let the lease expire
 				w.Use(faults.Always(faults.Drop))
 				time.Sleep(2 * ttl)
 				w.Use(nil)
@@ -161,7 +164,8 @@ func TestTokensGrow(t *testing.T) {
 	})
 }
 
-// The goal: from acquire to acquire, after a kill, at most a TTL and one poll.
+// After the holder is killed, a program that waits acquires the lease within a TTL and a
+// Poll.
 func TestTakenAfterAKill(t *testing.T) {
 	t.Parallel()
 	for i := range 20 {
@@ -170,7 +174,7 @@ func TestTakenAfterAKill(t *testing.T) {
 			l := w.acquire(t)
 			waiting := another(t, w.data)
 			killed := make(chan time.Time, 1)
-			// Just after a renewal is the worst moment.
+			// A death just after a renewal makes the other program wait longest.
 			time.AfterFunc(time.Duration(1+i%4)*ttl/renewals+time.Millisecond, func() { w.Use(faults.Always(faults.Drop)); killed <- time.Now() })
 			taken, err := waiting.Acquire(t.Context(), "job")
 			if err != nil {
@@ -207,7 +211,8 @@ func TestTakenAfterRelease(t *testing.T) {
 	})
 }
 
-// A program that begins later must see for a TTL that nobody renews.
+// A program that first reads the record after the holder died must see for a TTL that nobody
+// renews the lease.
 func TestTakenByALaterOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -239,7 +244,8 @@ func TestFailedRenewals(t *testing.T) {
 			w := newWorld(t)
 			l := w.acquire(t)
 			ctx := l.Context(t.Context())
-			// Two attempts hang, of a sixth of the TTL each, and end before 79 % of it.
+			// If kind is Hang, two attempts take a sixth of the TTL each. The second one ends before
+			// 80 percent of the TTL have passed, which leaves time for a third one.
 			w.Use(faults.Always(kind))
 			for range 79 {
 				if !l.Held() {
@@ -283,14 +289,11 @@ func TestLost(t *testing.T) {
 			if err := l.Release(t.Context()); !errors.Is(err, ErrLost) {
 				t.Errorf("rule: Release of a lease that was lost is ErrLost; got %v", err)
 			}
-			if kind == faults.Lose {
-				return // renewed, but the response was lost
-			}
 			if _, err := w.leases.TryAcquire(t.Context(), "job"); err != nil {
 				t.Errorf("rule: Release frees a lost lease that nobody has taken; got %v", err)
 			}
 			w.Use(faults.Always(faults.Drop))
-			time.Sleep(ttl) // that lease ends, too
+			time.Sleep(ttl) // until the new lease ends too
 		})
 	}
 }
@@ -342,7 +345,30 @@ func TestContext(t *testing.T) {
 			t.Errorf("rule: after Release the cause is context.Canceled; got %v", cause)
 		}
 		if third := l.Context(t.Context()); true {
-			<-third.Done() // at once, or the test hangs
+			<-third.Done() // the context has already ended; otherwise the test hangs
+		}
+	})
+}
+
+// The rule: a lease forgets the contexts whose parents have ended. A leader may hold its
+// lease for months, and derive a context for each request.
+func TestContextIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newWorld(t).acquire(t)
+		defer l.Release(t.Context())
+		type request [1 << 10]byte
+		ended := func() weak.Pointer[request] {
+			r := new(request)
+			parent, cancel := context.WithCancel(context.WithValue(t.Context(), request{}, r))
+			defer cancel()
+			_ = l.Context(parent)
+			return weak.Make(r)
+		}()
+		synctest.Wait() // the lease forgets the context in another goroutine
+		runtime.GC()
+		if ended.Value() != nil {
+			t.Error("rule: a lease forgets a context whose parent has ended; it is still in memory")
 		}
 	})
 }
@@ -438,7 +464,8 @@ func TestAcquireEnds(t *testing.T) {
 	})
 }
 
-// A lease whose store is closed is lost, and leaves nothing running: the bubble would wait.
+// If a store is closed, its leases are lost, and leave no goroutine running. If one were left,
+// synctest.Test would not return.
 func TestStoreCloses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -491,7 +518,7 @@ func TestPrice(t *testing.T) {
 	})
 }
 
-// memkvCounted is another process over the same data, with its own counts of requests.
+// memkvCounted returns another process with the same data and its own count of requests.
 func memkvCounted(t *testing.T, w *world) *world {
 	t.Helper()
 	other := &world{data: w.data, Injector: new(faults.Injector)}
@@ -540,7 +567,7 @@ func TestObserve(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		observer.Use(faults.Reads(faults.Drop, faults.Throttle, faults.Drop)) // errors change nothing
+		observer.Use(faults.Reads(faults.Drop, faults.Throttle, faults.Drop)) // errors do not change the leader
 		time.Sleep(time.Minute)
 		if err := l.Release(t.Context()); err != nil {
 			t.Fatal(err)
@@ -625,7 +652,8 @@ func TestOnceFails(t *testing.T) {
 						t.Errorf("rule: Once returns the error of the job; got %t, %v", ran, err)
 					}
 				}()
-				// Another process, which runs for a short time only.
+				// Each of the next two calls of Once is in another process, which has not seen the
+				// lease before.
 				ran, err := another(t, w.data).Once(t.Context(), "report", time.Hour, func(context.Context, *Lease) error { return nil })
 				if !ran || err != nil {
 					t.Errorf("rule: a job whose process %s is run again in the same interval; got %t, %v", name, ran, err)
@@ -645,8 +673,48 @@ func TestOnceFails(t *testing.T) {
 	}
 }
 
-// Once does not wait for a job that is running, and the lease of the name keeps the last
-// interval whose job is done.
+// The rule: if the lease is lost while the job runs, the error of Once matches ErrLost, whether or
+// not Once can release the lease. The job is done if it returned nil and Once released the lease.
+func TestOnceIsLost(t *testing.T) {
+	t.Parallel()
+	why := errors.New("no luck")
+	for _, c := range []struct {
+		name  string
+		ends  bool // the outage ends before the job does
+		fails bool // the job returns an error
+	}{{"outage goes on", false, false}, {"outage goes on, job fails", false, true}, {"outage ends", true, false}, {"outage ends, job fails", true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				ran, err := w.leases.Once(t.Context(), "report", time.Hour, func(ctx context.Context, _ *Lease) error {
+					w.Use(faults.Always(faults.Hang))
+					<-ctx.Done()
+					if c.ends {
+						w.Use(nil)
+					}
+					if c.fails {
+						return why
+					}
+					return nil
+				})
+				if !ran || !errors.Is(err, ErrLost) || errors.Is(err, why) != c.fails || strings.Contains(err.Error(), "\n") {
+					t.Errorf("rule: the error of Once matches ErrLost and the job's error, in one line; got %t, %v", ran, err)
+				}
+				w.Use(nil)
+				time.Sleep(2 * ttl)
+				ran, err = another(t, w.data).Once(t.Context(), "report", time.Hour, func(context.Context, *Lease) error { return nil })
+				if done := c.ends && !c.fails; ran == done || err != nil {
+					t.Errorf("rule: the job is done (%t) if the release says so; got %t, %v", done, ran, err)
+				}
+			})
+		})
+	}
+}
+
+// Once does not wait for the end of a job that another replica runs, but only until that replica
+// has renewed the lease. A later holder that releases the lease does not erase from the record
+// that the job of the interval is done.
 func TestOnceWhileItRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,7 +1,7 @@
 // Package provider describes what a provider offers besides its driver: functions that
 // open, set up, inspect and clean the stores of URLs with one scheme. Every provider of
-// this module is a [Provider]. A program that adds its own to a [Set] opens it by URL
-// like the others, and the command serves it as well.
+// this module has a [Provider]. A program that adds its own Provider to a [Set] can open
+// its stores by URL like all others, and the skykv command can use them too.
 package provider
 
 import (
@@ -31,44 +31,46 @@ type Provider struct {
 	// Open returns the store of a URL.
 	Open func(ctx context.Context, url string) (*kv.Store, error)
 
-	// Connect returns a client that opens the store of a URL any number of times. It
-	// sends nothing to the service. Where it is nil, there is no client: each Open is
+	// Connect returns a client that opens the store of a URL any number of times. Connect
+	// sends nothing to the service. If it is nil, there is no client: each Open is
 	// separate, and the URL is the store's identity.
 	Connect func(ctx context.Context, url string) (Connection, error)
 
-	// Ensure creates what the store of a URL needs and does not have yet, such as a
-	// table with its settings and its layout record, and waits until it can be used. It
-	// changes nothing that exists, and returns [kv.ErrIncompatible] for what belongs to
-	// another program. It may be called any number of times. Where it is nil, Open does
-	// all that.
+	// Ensure creates what the store of a URL needs but does not have yet, such as a
+	// table with its settings and its layout record, and waits until the store can be
+	// used. It may add missing settings to an existing table or collection. If the table,
+	// a setting or an entry belongs to another program, Ensure does not change it, and
+	// returns [kv.ErrIncompatible]. It may be called any number of times. If Ensure is nil,
+	// Open does all that.
 	Ensure func(ctx context.Context, url string) error
 
 	// Inspect checks everything that the store of a URL needs, through the client that
-	// the store itself uses. It changes nothing, and yields a Check for each. It ends
-	// after a check without which the rest cannot be checked. Where it is nil, there is
-	// nothing to check before the store is opened.
+	// the store itself uses. It changes nothing. It yields the result of each check, and
+	// ends after a check whose failure makes the other checks impossible. If Inspect is
+	// nil, there is nothing to check before the store is opened.
 	Inspect func(ctx context.Context, url string) iter.Seq[Check]
 
-	// Files returns the paths of the files of a store. The first is the file that Open
-	// creates if it is absent or empty. Files is nil for stores that are not files of
-	// this host. It returns nothing for an invalid URL.
+	// Files returns the paths of the files of a store. The first is the main file:
+	// if it is absent or empty, Open makes a new store in it. For an invalid URL, Files
+	// returns no paths. Files is nil if the provider does not keep its stores in local
+	// files.
 	Files func(url string) []string
 
-	// Backup copies the store of a URL into a new file, as it is at one moment, also
-	// while it is in use. It replaces no file. It is nil where the service has its own
-	// backups.
+	// Backup copies the store of a URL, as it is at one moment, into a new file, even
+	// while the store is in use. It does not replace an existing file. Backup is nil if the
+	// stores are not in files, for example because a service has them and its own backups.
 	Backup func(ctx context.Context, url, file string) error
 
-	// Terraform returns a Terraform configuration of what Ensure creates, without any
-	// I/O. It is nil where Terraform cannot do that.
+	// Terraform returns a Terraform configuration for what Ensure creates, without any
+	// I/O. It is nil if Terraform cannot create that.
 	Terraform func(url string) (string, error)
 
-	// Sweep deletes expired entries, on services that do not delete them. It is nil
-	// elsewhere.
+	// Sweep deletes the entries that have been expired for [kv.ExpiryGrace], if the service
+	// does not delete them by itself. Otherwise Sweep is nil.
 	Sweep func(ctx context.Context, url string, opts *SweepOptions) (SweepProgress, error)
 }
 
-// SweepOptions adjusts a sweep. Nil means the zero SweepOptions.
+// SweepOptions are the options of a sweep. Nil means the zero SweepOptions.
 type SweepOptions struct {
 	// Interval is the time from the start of one pass over the store to the start of
 	// the next. Zero means a single pass.
@@ -78,7 +80,8 @@ type SweepOptions struct {
 	// the provider's default.
 	Rate int
 
-	// Clock decides what has expired. Nil means time.Now. It is read once in each pass.
+	// Clock decides which entries have expired. Nil means time.Now. A sweep reads it once
+	// in each pass.
 	Clock func() time.Time
 
 	// Progress, when set, is called during a pass and at its end, in the goroutine that
@@ -92,22 +95,23 @@ type SweepProgress struct {
 	Shards int // shards that the pass has finished
 	Of     int // number of all shards
 
-	// What the pass did with the expired entries:
+	// What the pass did with the expired entries, as numbers of entries:
 	Deleted int
-	Kept    int // replaced, deleted or re-created meanwhile
+	Kept    int // changed or deleted by others since the sweep found them
 	Foreign int // not written by skykv, and kept
 
-	// Done is set at the end of the pass, with the error that ended it, if one did.
+	// Done is set at the end of the pass. Err is the error that ended the pass early, if
+	// any.
 	Done bool
 	Err  error
 }
 
-// Set holds providers, each for the URLs of its scheme. If several have one scheme, the
-// last one counts, so append adds or replaces a provider.
+// Set holds providers, each for the URLs of its scheme. If several have the same scheme,
+// the last one counts, so append adds or replaces a provider.
 type Set []Provider
 
-// Find returns the provider of a URL. The error matches [kv.ErrInvalidOption], and
-// contains nothing of the URL but its scheme.
+// Find returns the provider for a URL. The error matches [kv.ErrInvalidOption], and
+// contains nothing of the URL except its scheme.
 func (s Set) Find(url string) (Provider, error) {
 	scheme := Scheme(url)
 	for i := len(s) - 1; i >= 0; i-- {
@@ -144,7 +148,7 @@ func (s Set) Open(ctx context.Context, url string) (*kv.Store, error) {
 	return p.Open(ctx, url)
 }
 
-// Ensure creates what the store of url needs and does not have yet: see [Provider].
+// Ensure creates what the store of url needs but does not have yet: see [Provider].
 func (s Set) Ensure(ctx context.Context, url string) error {
 	p, err := s.Find(url)
 	if err != nil {
@@ -160,8 +164,9 @@ func (s Set) Ensure(ctx context.Context, url string) error {
 	return store.Close()
 }
 
-// Plan returns the steps that Ensure would take, none if everything is set up. It
-// changes nothing. The error says why Ensure would fail, or that Plan cannot find out.
+// Plan returns the steps that Ensure would take. It returns none if everything is set up,
+// or if the provider has no Inspect. It changes nothing. The error says why Ensure would
+// fail, or why Plan cannot find out.
 func (s Set) Plan(ctx context.Context, url string) (steps []string, _ error) {
 	const op = "provision"
 	p, err := s.Find(url)
@@ -179,6 +184,8 @@ func (s Set) Plan(ctx context.Context, url string) (steps []string, _ error) {
 		case c.Status != Fail || c.Name == checkClock:
 		case c.Name == CheckCredentials:
 			return nil, &kv.Error{Op: op, Kind: kv.ErrPermission, Err: fmt.Errorf("%w; %s", c.Err, c.Fix)}
+		case c.Err != nil && errors.Is(c.Err, kv.ErrInvalidOption): // the URL's error says everything
+			return nil, c.Err
 		case c.Err != nil:
 			return nil, fmt.Errorf("%s: %s: %w", op, c.Name, c.Err)
 		default:
@@ -204,12 +211,12 @@ func (s Set) Backup(ctx context.Context, url, file string) error {
 		return err
 	}
 	if p.Backup == nil {
-		return &kv.Error{Op: "backup", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the service of %s has its own backups; want the URL of a file, or copy the entries", p.Scheme)}
+		return &kv.Error{Op: "backup", Kind: kv.ErrInvalidOption, Err: fmt.Errorf("stores of %s are not files; want the URL of a file, or copy the entries", p.Scheme)}
 	}
 	return p.Backup(ctx, url, file)
 }
 
-// Terraform returns a Terraform configuration of what Ensure creates.
+// Terraform returns a Terraform configuration for what Ensure creates.
 func (s Set) Terraform(url string) (string, error) {
 	p, err := s.Find(url)
 	if err != nil {
@@ -221,7 +228,7 @@ func (s Set) Terraform(url string) (string, error) {
 	return p.Terraform(url)
 }
 
-// Sweep deletes the expired entries of the store of url.
+// Sweep deletes the expired entries of the store of url: see [Provider].
 func (s Set) Sweep(ctx context.Context, url string, opts *SweepOptions) (SweepProgress, error) {
 	p, err := s.Find(url)
 	if err != nil {
@@ -233,9 +240,9 @@ func (s Set) Sweep(ctx context.Context, url string, opts *SweepOptions) (SweepPr
 	return p.Sweep(ctx, url, opts)
 }
 
-// Inspect yields the checks of the store of url: the checks of its provider and, unless
-// one of them fails, whether the store opens and how long a read takes. It changes
-// nothing.
+// Inspect yields the checks of the store of url. After the provider's own checks, it
+// checks that the store opens and how long a read takes. It skips these two checks if a check
+// other than the clock's failed, or if Open would create a layout record. Inspect changes nothing.
 func (s Set) Inspect(ctx context.Context, url string) iter.Seq[Check] {
 	return func(yield func(Check) bool) {
 		p, err := s.Find(url)
@@ -246,8 +253,8 @@ func (s Set) Inspect(ctx context.Context, url string) iter.Seq[Check] {
 		good := true
 		if p.Inspect != nil {
 			for c := range p.Inspect(ctx, url) {
-				// With a wrong clock the store still opens. Opening a store without a
-				// layout record would create the record.
+				// Even with a wrong clock, the store opens. If there is no layout record,
+				// opening the store would create one.
 				good = good && (c.Status != Fail || c.Name == checkClock) && (c.Name != checkLayout || c.Step == "")
 				if !yield(c) {
 					return
@@ -262,7 +269,8 @@ func (s Set) Inspect(ctx context.Context, url string) iter.Seq[Check] {
 
 const latencyWarn = 250 * time.Millisecond
 
-// roundTrips opens the store and reads a few times.
+// roundTrips opens the store and reads one key five times. It yields the checks "open" and
+// "latency".
 func roundTrips(ctx context.Context, p Provider, url string) iter.Seq[Check] {
 	return func(yield func(Check) bool) {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -11,7 +11,8 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// URL is a parsed URL of a store, whose scheme and parameters match its form.
+// URL is a parsed URL of a store. Its scheme and its parameters are known to the store's
+// provider: see [ParseURL].
 type URL struct {
 	Host string // such as a table's name
 	Path string // without the leading slash if the form has a host; otherwise it may be absolute
@@ -21,9 +22,9 @@ type URL struct {
 	query    url.Values
 }
 
-// Scheme returns the part of raw before the first colon if it is a scheme, and ""
-// otherwise. A part that is longer than any scheme of a store may be the name of a
-// secret, followed by the secret. It is no scheme.
+// Scheme returns the part of raw before the first colon if that is a scheme, and ""
+// otherwise. It also returns "" if the part is longer than any scheme of a store: raw may
+// then be the name of a secret, a colon and the secret.
 func Scheme(raw string) string {
 	scheme, _, found := strings.Cut(raw, ":")
 	if !found || len(scheme) > 16 {
@@ -40,10 +41,10 @@ func Scheme(raw string) string {
 	return scheme
 }
 
-// ParseURL parses raw strictly: it refuses what it does not know, and no message repeats
-// what may be a secret. The form, such as "dynamodb://TABLE?region=R&shards=N", tells
-// users what is wanted. It names the scheme and all parameters. provider is the name in
-// errors, which match [kv.ErrInvalidOption].
+// ParseURL parses raw strictly. It refuses unknown parts, and no message repeats anything
+// that may be a secret. The form, such as "dynamodb://TABLE?region=R&shards=N", names the
+// scheme and all parameters, and messages show it to users. provider is the provider's
+// name in errors, which match [kv.ErrInvalidOption].
 func ParseURL(provider, form, raw string) (*URL, error) {
 	u := &URL{provider: provider, form: form}
 	scheme, _, _ := strings.Cut(form, ":")
@@ -56,6 +57,8 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 		return nil, u.Errorf("the scheme is missing")
 	case parsed.Scheme != scheme:
 		return nil, u.Errorf("the scheme is %q", parsed.Scheme)
+	case parsed.Opaque != "" && strings.HasPrefix(form, scheme+"://"):
+		return nil, u.Errorf("there is no // after the scheme")
 	case parsed.User != nil:
 		return nil, u.Errorf("credentials do not belong in the URL")
 	case parsed.Fragment != "":
@@ -73,7 +76,7 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 	for name, values := range u.query {
 		switch {
 		case !slices.Contains(allowed, name) && (values[0] == "" || Scheme(name+":") == ""):
-			return nil, u.Errorf("a parameter is unknown") // it may be the part of a secret after an &
+			return nil, u.Errorf("a parameter is unknown") // its name may be a part of a secret that contains an &
 		case !slices.Contains(allowed, name):
 			return nil, u.Errorf("parameter %q is unknown", name)
 		case len(values) != 1 || values[0] == "":
@@ -92,15 +95,15 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 	return u, nil
 }
 
-// Get returns the value of a parameter, "" when it is absent.
+// Get returns the value of a parameter, or "" if it is absent.
 func (u *URL) Get(name string) string { return u.query.Get(name) }
 
-// paramMaxValue is [kv.MaxValue] in every URL whose form has it.
+// paramMaxValue is the parameter for [kv.MaxValue] in every form that has it.
 const paramMaxValue = "max-value"
 
-// StoreOptions returns the options that all providers share: max-value=BYTES is
-// [kv.MaxValue]. Anything but a number from 1 to [kv.MaxLargeValueLen] is an error. A
-// provider passes them to [kv.Store.With].
+// StoreOptions returns the options for [kv.Store.With] that the URL sets by parameters of
+// all providers. There is one such parameter: max-value=BYTES, which sets [kv.MaxValue].
+// A value that is not a number from 1 to [kv.MaxLargeValueLen] is an error.
 func (u *URL) StoreOptions() ([]kv.StoreOption, error) {
 	n, err := u.Int(paramMaxValue, 0, 1, kv.MaxLargeValueLen)
 	if err != nil || n == 0 {
@@ -109,8 +112,8 @@ func (u *URL) StoreOptions() ([]kv.StoreOption, error) {
 	return []kv.StoreOption{kv.MaxValue(n)}, nil
 }
 
-// Int returns the value of a parameter, or otherwise when it is absent. Anything
-// but a decimal number from least to most is an error.
+// Int returns the value of a parameter. The argument otherwise is the result if the parameter
+// is absent. A value that is not a decimal number from least to most is an error.
 func (u *URL) Int(name string, otherwise, least, most int) (int, error) {
 	text := u.Get(name)
 	if text == "" {
@@ -123,8 +126,8 @@ func (u *URL) Int(name string, otherwise, least, most int) (int, error) {
 	return n, nil
 }
 
-// Duration returns the value of a parameter, or otherwise when it is absent. Anything
-// but a positive duration such as 10s is an error.
+// Duration returns the value of a parameter. The argument otherwise is the result if the
+// parameter is absent. A value that is not a positive duration such as 10s is an error.
 func (u *URL) Duration(name string, otherwise time.Duration) (time.Duration, error) {
 	text := u.Get(name)
 	if text == "" {
@@ -137,8 +140,8 @@ func (u *URL) Duration(name string, otherwise time.Duration) (time.Duration, err
 	return d, nil
 }
 
-// Endpoint returns the value of a parameter that must be an http or https URL
-// without credentials, "" when it is absent.
+// Endpoint returns the value of a parameter, or "" if it is absent. The value must be an http
+// or https URL without credentials, parameters and fragment.
 func (u *URL) Endpoint(name string) (string, error) {
 	text := u.Get(name)
 	if text == "" {
@@ -151,7 +154,7 @@ func (u *URL) Endpoint(name string) (string, error) {
 	return text, nil
 }
 
-// Errorf returns an error that says what is wrong with the URL and what is wanted.
+// Errorf returns an error that says what is wrong with the URL and shows its form.
 func (u *URL) Errorf(format string, args ...any) error {
 	return &kv.Error{
 		Op: "open", Provider: u.provider, Kind: kv.ErrInvalidOption,

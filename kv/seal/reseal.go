@@ -9,21 +9,23 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Reseal seals the values under the keys that start with prefix again, and returns how many
-// entries it wrote. The empty prefix stands for all. The store must have the option [Values], and
-// [kv.MaxValue] if some values need it. With [Keys], Reseal writes the entries that the primary
-// key did not seal. With another AEAD it cannot tell, and writes all.
+// Reseal seals again the values of the entries whose keys start with prefix, and returns the
+// number of entries that it wrote. The empty prefix matches every key. The store must have the
+// option [Values], and [kv.MaxValue] if some values need it. With [Keys], Reseal writes only
+// the entries that the primary key did not seal. With another AEAD it cannot tell which key sealed
+// an entry, and writes all.
 //
-// Reseal replaces an entry only in the state that it read, and keeps the expiry. What somebody
-// else writes meanwhile stays. The version of the entry changes. After an error, Reseal can be
-// called again.
+// Reseal replaces an entry only if the entry has not changed since Reseal read it, so it
+// overwrites no newer value. An entry that has changed is read and written again by
+// [kv.Store.Update]. Reseal keeps the expiry. The version of the entry changes. After an error,
+// Reseal can be called again.
 //
 // To change keys, first add the new key in every program. Then make it the primary in all
 // of them. Then call Reseal. Then remove the old key.
 //
-// Reseal leaves entries as they are that it cannot read or write, and names them in a
-// *[kv.BatchError] at the end. It returns kv.ErrInvalidOption when the store does not have the
-// option Values. Any other error stops it.
+// Reseal does not change entries that it cannot read or write, and names them in a
+// *[kv.BatchError] at the end. It returns kv.ErrInvalidOption if the store does not have the
+// option Values. Any other error ends Reseal at once.
 func Reseal(ctx context.Context, store *kv.Store, prefix string) (int, error) {
 	state := new(reseal)
 	resealed, failed := 0, make(map[string]error)
@@ -37,8 +39,19 @@ func Reseal(ctx context.Context, store *kv.Store, prefix string) (int, error) {
 			return err
 		}
 		for key, err := range batch.Failed {
-			if !errors.Is(err, kv.ErrConditionFailed) { // else somebody wrote, and sealed, another value
+			written := false
+			if errors.Is(err, kv.ErrConditionFailed) {
+				// Somebody else has written the entry since the scan. A Touch keeps the
+				// value, so the value may still be sealed with an old key.
+				written, err = again(ctx, store, key)
+			}
+			switch {
+			case err != nil && (ctx.Err() != nil || errors.Is(err, kv.ErrClosed)):
+				return err
+			case err != nil:
 				failed[key] = err
+			case written:
+				resealed++
 			}
 		}
 		return nil
@@ -70,19 +83,30 @@ func Reseal(ctx context.Context, store *kv.Store, prefix string) (int, error) {
 	return resealed, &kv.BatchError{Failed: failed}
 }
 
-// resealGroup is how many entries Reseal writes at once: a multiple of every service's batch.
+// The function again stores the value under key unchanged, which seals it with the current key. It
+// returns false if there is no entry.
+func again(ctx context.Context, store *kv.Store, key string) (written bool, err error) {
+	_, err = store.Update(ctx, key, func(old kv.Entry, exists bool) (kv.Change, error) {
+		written = exists
+		return kv.Change{Value: old.Value, Leave: !exists}, nil
+	})
+	return written, err
+}
+
+// resealGroup is the number of entries that Reseal writes at once.
 const resealGroup = 100
 
-// resealKey is the key of a *reseal in the context of a scan. Such a scan leaves out what is
-// sealed as it should be. A context is how a call reaches the driver through all that is
-// between.
+// resealKey is the key of a *reseal in the context of a scan. The context carries it through
+// other middleware to the driver of this package. The driver then leaves out records that
+// need not be sealed again.
 type resealKey struct{}
 
 type reseal struct {
-	sealed atomic.Bool // a driver of this package has seen the scan
+	sealed atomic.Bool // a driver of this package has received the scan
 }
 
-// isCurrent reports whether a value is sealed as a new one would be.
+// isCurrent reports whether the primary key of Keys sealed a value. It returns false for any
+// other AEAD.
 func (s *scheme) isCurrent(sealed []byte) bool {
 	keys, ok := s.aead.(*Keys)
 	if !ok || len(sealed) <= len(header) || !bytes.HasPrefix(sealed, []byte(header)) {

@@ -64,7 +64,7 @@ func TestReseal(t *testing.T) {
 	}
 }
 
-// meddling has somebody write before a batch is written.
+// meddling calls meddle before each batch of writes, as if somebody else wrote at that moment.
 type meddling struct {
 	kv.Driver
 	meddle func()
@@ -75,26 +75,34 @@ func (d *meddling) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.
 	return d.Driver.WriteMany(ctx, req)
 }
 
-func TestResealReplacesOnlyWhatItRead(t *testing.T) {
+func TestResealOfWhatChangesMeanwhile(t *testing.T) {
 	t.Parallel()
 	below := memkv.New()
-	for _, key := range []string{"deleted", "kept", "replaced"} {
+	for _, key := range []string{"deleted", "kept", "replaced", "touched"} {
 		put(t, over(t, below, "may=m"), key, "before")
 	}
 	both := values(t, ring(t, "november=n", "may=m"), nil)
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
 	store := below.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
 		return &meddling{d, func() {
+			if _, err := below.With(both).Touch(t.Context(), "touched", kv.ExpiresAt(at)); err != nil {
+				t.Error(err)
+			}
 			put(t, below.With(both), "replaced", "meanwhile")
 			if err := below.Delete(t.Context(), "deleted"); err != nil {
 				t.Error(err)
 			}
 		}}
 	}), both)
-	if n, err := Reseal(t.Context(), store, ""); n != 1 || err != nil {
+	if n, err := Reseal(t.Context(), store, ""); n != 3 || err != nil {
 		t.Errorf("rule: what somebody wrote meanwhile stays, and is no error; Reseal returns %d, %v", n, err)
 	}
-	wantValue(t, store, "replaced", "meanwhile")
-	wantValue(t, store, "kept", "before")
+	replaced := over(t, below, "november=n")
+	wantValue(t, replaced, "replaced", "meanwhile")
+	wantValue(t, replaced, "kept", "before")
+	if entry, err := replaced.Get(t.Context(), "touched"); err != nil || string(entry.Value) != "before" || !entry.ExpiresAt.Equal(at) {
+		t.Errorf("rule: an entry that somebody touches meanwhile is sealed again, and keeps its new expiry; it is %q until %s, %v", entry.Value, entry.ExpiresAt, err)
+	}
 	if found, err := store.Exists(t.Context(), "deleted"); found || err != nil {
 		t.Errorf("rule: Reseal brings nothing back; Exists returns %v, %v", found, err)
 	}
@@ -153,7 +161,8 @@ func TestResealStops(t *testing.T) {
 	}
 }
 
-// With an AEAD that cannot tell, and through views, Reseal seals all.
+// With an AEAD other than Keys, Reseal seals all values again. If a store seals its values twice,
+// the outer AEAD decides. Both also hold in a namespace.
 func TestResealThroughViews(t *testing.T) {
 	t.Parallel()
 	below := memkv.New()

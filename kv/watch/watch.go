@@ -21,30 +21,34 @@ type Change struct {
 	of *watcher
 }
 
-// Cursor returns a cursor of what was yielded so far, including this change, for [From]. Call
-// it in the body of the loop. It sorts all keys.
+// Cursor returns a cursor for [From]. The cursor records all states that were yielded so far,
+// including this change. Call Cursor in the body of the loop. It takes time, because it sorts
+// all keys.
 func (c Change) Cursor() []byte { return encodeCursor(c.of.prefix, c.of.yielded) }
 
 // Option is an option of Watch: [From].
 type Option func(*watcher)
 
-// From begins with what has changed since Change.Cursor returned cursor, in the same or
-// another process, for the same prefix. The empty cursor means the beginning. If the entries
-// have moved to another kind of store, all of them have changed. Watch yields
-// [kv.ErrInvalidCursor] when the cursor is damaged, or belongs to another prefix.
+// From makes Watch begin with all that has changed since Change.Cursor returned cursor, in
+// this or another process, for the same prefix. With an empty cursor, Watch yields all
+// entries. If the entries have moved to another kind of store, Watch yields all of them,
+// because their versions have changed. It yields [kv.ErrInvalidCursor] if the cursor is
+// damaged, or belongs to another prefix.
 func From(cursor []byte) Option {
 	return func(w *watcher) { w.cursor = slices.Clone(cursor) }
 }
 
 // Watch yields the changes of the entries whose keys start with prefix, until ctx ends. The
-// last error is the error of ctx. The empty prefix matches every key. Between two polls it
-// waits for the duration every, at least a millisecond. It yields the changes of a poll in
-// order of their keys, deletions after the others.
+// last error is the error of ctx. The empty prefix matches every key. The parameter every is
+// the pause between two polls, at least a millisecond. Watch yields the changes of a poll in
+// order of their keys, but deletions after the others. A key that changes while the poll runs
+// may come out of order.
 //
-// An error with a Change that has a Key is about that key alone, which skykv did not write.
-// Each poll yields it again. An error with an empty Key says that the poll has missed
-// something, which the next poll yields. The loop may go on after both. It ends after
-// [kv.ErrInvalidKey], [kv.ErrInvalidOption], [kv.ErrInvalidCursor] and [kv.ErrClosed].
+// If an error comes with a Change that has a Key, it concerns only that key: its entry was not
+// written by skykv. Each poll yields this error again. An error with an empty Key says that
+// the poll has missed changes, which a later poll yields. The loop may go on after both kinds
+// of errors. Watch ends after [kv.ErrInvalidKey], [kv.ErrInvalidOption],
+// [kv.ErrInvalidCursor] and [kv.ErrClosed].
 func Watch(ctx context.Context, store *kv.Store, prefix string, every time.Duration, opts ...Option) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		w := &watcher{store: store, prefix: prefix, yield: yield}
@@ -72,14 +76,14 @@ type watcher struct {
 	cursor []byte
 	yield  func(Change, error) bool
 
-	yielded map[string]state // by key, what the loop knows
-	polls   int
+	yielded map[string]state // by key, the last state that was yielded; without deleted keys
+	polls   int              // number of polls so far
 }
 
 // state is the state of an entry that was yielded.
 type state struct {
 	mark mark
-	seen int // the last poll that saw the entry
+	seen int // number of the last poll that found the entry
 }
 
 // fail returns an error of this package, in the form of the store's errors.
@@ -137,8 +141,8 @@ func (w *watcher) poll(ctx context.Context) bool {
 			}
 		}
 	}
-	// Keys that the scan did not see are gone, unless they were deleted and put again
-	// meanwhile.
+	// Keys that the scan did not yield are gone, unless they were deleted and put again
+	// during the scan. The method read finds out.
 	var gone []string
 	for key, known := range w.yielded {
 		if known.seen != w.polls {
@@ -157,8 +161,8 @@ func (w *watcher) poll(ctx context.Context) bool {
 	return true
 }
 
-// read reads keys that changed, and yields the states that the loop does not know. It reports
-// whether the loop goes on.
+// read reads the entries of keys that changed or are gone, and yields the states that were not
+// yielded yet. It reports whether the loop goes on.
 func (w *watcher) read(ctx context.Context, keys []string) bool {
 	found, err := w.store.GetMany(ctx, keys)
 	unread, some := errors.AsType[*kv.BatchError](err)
@@ -193,6 +197,6 @@ func (w *watcher) report(ctx context.Context, key string, err error) bool {
 		w.yield(Change{of: w}, w.fail(nil, ctx.Err()))
 		return false
 	}
-	final := errors.Is(err, kv.ErrInvalidKey) || errors.Is(err, kv.ErrClosed)
+	final := errors.Is(err, kv.ErrInvalidKey) || errors.Is(err, kv.ErrInvalidOption) || errors.Is(err, kv.ErrClosed)
 	return w.yield(Change{Entry: kv.Entry{Key: key}, of: w}, err) && !final
 }

@@ -24,8 +24,8 @@ import (
 
 const every = 10 * time.Second
 
-// counted returns a store over the data of another store, with its own network and counts
-// of requests.
+// counted returns a store that reaches data through a simulated network. It also returns the
+// network, which counts requests.
 func counted(data *kv.Store) (*kv.Store, *faults.Injector) {
 	in := new(faults.Injector)
 	return data.With(kv.Wrap(kv.Level1, faults.Driver(in, 1))), in
@@ -42,8 +42,8 @@ func text(c Change, err error) string {
 	return "+" + c.Key + "=" + string(c.Value)
 }
 
-// watching starts a loop. It returns a function that waits for the next poll and returns
-// what the poll yielded.
+// watching starts a loop over Watch. It returns a function that waits for the next poll and
+// returns the changes that the poll yielded.
 func watching(t *testing.T, store *kv.Store, prefix string, opts ...Option) (poll func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -143,7 +143,7 @@ func TestChangesHaveEntries(t *testing.T) {
 	}
 }
 
-// broken lets a driver hide or alter what its scans and reads find.
+// broken is a driver that hides or alters what its scans and reads find.
 type broken struct {
 	kv.Driver
 	scan func(records iter.Seq2[kv.Record, error]) iter.Seq2[kv.Record, error]
@@ -170,9 +170,10 @@ func (b broken) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv
 	}
 }
 
-// program keeps a copy of what it watches, while others write and requests fail. It stores
-// the copy with a cursor now and then, and is started again from these. The result is how
-// its copy differs from what there is in the end.
+// The function program simulates a program that keeps a copy of the entries that it watches, while
+// other programs write entries and some requests fail. Now and then, the program stores the copy with
+// a cursor. It is restarted several times from the stored copy and cursor. The result is how
+// the copy differs from the entries in the end, and the numbers of restarts and errors.
 func program(t *testing.T, seed uint64, driver func(kv.Driver) kv.Driver) (differences []string, restarts, faulty int) {
 	synctest.Test(t, func(t *testing.T) {
 		data := memkv.New()
@@ -223,10 +224,10 @@ func program(t *testing.T, seed uint64, driver func(kv.Driver) kv.Driver) (diffe
 					continue
 				}
 				for range random.IntN(3) {
-					change() // while the loop is at work
+					change() // in the middle of a poll
 				}
 				if random.IntN(100) == 0 {
-					return // it crashes
+					return // the program crashes
 				}
 			}
 		}
@@ -237,7 +238,7 @@ func program(t *testing.T, seed uint64, driver func(kv.Driver) kv.Driver) (diffe
 			run(time.Duration(1+random.IntN(8)) * every)
 		}
 		calm = true
-		run(8 * every) // the last expiries are over by then
+		run(8 * every) // long enough for the last entries to expire
 		there := map[string]string{}
 		for entry, err := range data.Scan(t.Context(), "k:") {
 			if err != nil {
@@ -272,7 +273,7 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
-// A check that cannot fail proves nothing.
+// The function program finds differences if the driver has a bug.
 func TestNothingIsLostFindsBugs(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string]broken{
@@ -347,7 +348,7 @@ func TestMissedByAScan(t *testing.T) {
 	})
 }
 
-// A record that skykv did not write is an error of each poll, and not a deletion.
+// For a record that skykv did not write, each poll yields an error, and never a deletion.
 func TestForeignRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -426,7 +427,7 @@ func TestPrice(t *testing.T) {
 			put(t, data, fmt.Sprintf("flags::%05d", i), "")
 		}
 		poll := watching(t, s, "flags::")
-		for _, want := range []int{1 + 3, 1, 1} { // GetMany by the hundred
+		for _, want := range []int{1 + 3, 1, 1} { // the first poll has three GetMany of up to 100 keys
 			before := network.Counts()[faults.Pass]
 			poll()
 			if n := network.Counts()[faults.Pass] - before; n != want {
@@ -449,7 +450,7 @@ func TestEnds(t *testing.T) {
 			t.Errorf("rule: the loop ends with its context, whose error is the last; after %s: %v", time.Since(began), errs)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // in the midst of a request
+	synctest.Test(t, func(t *testing.T) { // the context ends during a request
 		s, network := counted(memkv.New())
 		network.Use(faults.Always(faults.Hang))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -494,6 +495,7 @@ func TestBadInput(t *testing.T) {
 		"a forgotten unit":                    {Watch(t.Context(), s, "", 30), kv.ErrInvalidOption},
 		"a negative pause":                    {Watch(t.Context(), s, "", -time.Second), kv.ErrInvalidOption},
 		"an option that is nil":               {Watch(t.Context(), s, "", every, nil), kv.ErrInvalidOption},
+		"a store with a wrong option":         {Watch(t.Context(), data.With(kv.MaxValue(kv.MaxLargeValueLen+1)), "", every), kv.ErrInvalidOption},
 		"a cursor that is none":               {Watch(t.Context(), s, "", every, From([]byte("cursor"))), kv.ErrInvalidCursor},
 	} {
 		var errs []error
@@ -512,7 +514,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// cursorOf is the cursor after all entries of a prefix.
+// cursorOf returns the cursor after Watch has yielded the first entries of a prefix. The number
+// of these entries is the last parameter.
 func cursorOf(t *testing.T, s *kv.Store, prefix string, entries int) (cursor []byte) {
 	t.Helper()
 	for change, err := range Watch(t.Context(), s, prefix, every) {
@@ -603,7 +606,7 @@ func TestDamagedCursors(t *testing.T) {
 	}
 }
 
-// A cursor is of what was yielded, and no more.
+// A cursor records the changes that were yielded, and no others.
 func TestCursorWithinAPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

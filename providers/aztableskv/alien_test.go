@@ -31,7 +31,8 @@ const (
 	written   = "2023-11-14T22:13:20.123+00:00"
 )
 
-// Programs of the reference platform have stored or read the entities below.
+// The rule: skykv stores entities in the format of the Alien platform's programs, with two more
+// properties. It reads these entities as it stored them.
 func TestEntitiesOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	l := alienLayout
@@ -84,7 +85,8 @@ func decodeAlien(t testing.TB, body []byte, withValue bool) (kv.Record, error) {
 	return alienLayout.record(&e, e.key(), withValue)
 }
 
-// theirEntity returns an entity of theirs with changes. nil removes a property.
+// theirEntity returns an entity as the other programs store it, with some changes. A nil in
+// change removes the property.
 func theirEntity(t testing.TB, change map[string]any) []byte {
 	t.Helper()
 	properties := map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": "2023-11-14T22:13:21.5+00:00"}
@@ -96,8 +98,9 @@ func theirEntity(t testing.TB, change map[string]any) []byte {
 	return entityJSON(t, "p2", "user:42", properties)
 }
 
-// The rule: instants of other programs may have any digits and zone, and are rounded up to
-// the millisecond.
+// The rule: instants that other programs write may have any number of digits and any time
+// zone. They are rounded up to the millisecond. An instant before 1970 has expired, and an
+// instant after kv.MaxExpiry means no expiry.
 func TestExpiriesOfOthers(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int64{
@@ -109,10 +112,10 @@ func TestExpiriesOfOthers(t *testing.T) {
 		"2023-11-14T22:13:20.9990001+00:00":   1_700_000_001_000,
 		"2023-11-15T00:13:20.5+02:00":         1_700_000_000_500,
 		"2023-11-14T17:13:20.5-05:00":         1_700_000_000_500,
-		"1969-12-31T23:59:59+00:00":           1, // has always expired
+		"1969-12-31T23:59:59+00:00":           1, // this has expired by every clock
 		"0001-01-01T00:00:00+00:00":           1,
 		"9999-12-31T23:59:59.999+00:00":       kv.MaxExpiry.UnixMilli(),
-		"9999-12-31T23:59:59.999999999+00:00": 0, // never
+		"9999-12-31T23:59:59.999999999+00:00": 0, // the constant never, which means no expiry
 		"9999-12-31T23:59:59-05:00":           0,
 	} {
 		rec, err := decodeAlien(t, theirEntity(t, map[string]any{"ExpiresAt": text}), false)
@@ -127,12 +130,13 @@ func TestExpiriesOfOthers(t *testing.T) {
 	}
 }
 
-// The rule: skykv's own properties are valid only while the entity is as skykv wrote it.
+// The rule: skykv's own properties are valid only as long as CreatedAt and ExpiresAt are as
+// skykv wrote them.
 func TestOwnPropertiesCountWhileTheyAgree(t *testing.T) {
 	t.Parallel()
 	const expires = "2023-11-14T22:13:21.500+00:00"
 	for name, test := range map[string]struct {
-		change  map[string]any // to an entity of skykv; nil removes
+		change  map[string]any // changes to an entity of skykv; nil removes a property
 		expires int64
 		ours    bool
 	}{
@@ -168,7 +172,8 @@ func TestOwnPropertiesCountWhileTheyAgree(t *testing.T) {
 	}
 }
 
-// The rule: an entity that is not of the layout is ErrIncompatible, with no value in the message.
+// The rule: if an entity does not have the layout, the error is ErrIncompatible. The message does
+// not contain the value.
 func TestForeignRecordsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for _, change := range []map[string]any{
@@ -184,8 +189,9 @@ func TestForeignRecordsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: the filters exclude, and a sweep deletes, only entities that have expired for
-// the store, whatever zone others write. Entities with an instant in UTC are swept.
+// The rule: filters leave out, and a sweep deletes, only entities that the store treats as
+// expired, whatever the time zone of ExpiresAt. If ExpiresAt is in UTC and at least an hour
+// ago, the sweep deletes the entity.
 func TestFiltersOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -236,8 +242,8 @@ func TestFiltersOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: a touch is one merge, which cannot remove a property. A touch that removes the
-// expiry stores an expiry later than any other, which is read as none.
+// The rule: a touch is one merge, which cannot remove a property. So a touch that removes
+// the expiry stores an instant later than any expiry, which is read as no expiry.
 func TestTouchOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -255,7 +261,7 @@ func TestTouchOfLayoutAlien(t *testing.T) {
 		t.Errorf("the touch makes the requests %q; want one merge", got)
 	}
 	if e, err := s.Get(ctx, "user:42"); err != nil || !e.ExpiresAt.IsZero() || e.Version != v || string(e.Value) != "v" {
-		t.Errorf("after the touch: %+v, %v; want an entry that lives for ever", e, err)
+		t.Errorf("after the touch: %+v, %v; want an entry that lives forever", e, err)
 	}
 	stored := f.entities[fakeKey{"p2", "user:42"}].properties
 	if got := string(stored["ExpiresAt"]); got != `"`+never+`"` {
@@ -269,12 +275,12 @@ func TestTouchOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: a store recognises its write whose response was lost by the token. If another
-// program has written since, in whole or in part, the result is unknown.
+// The rule: if the response to a write is lost, the store recognises the write by its token.
+// If another program has since replaced or changed the entity, the result is unknown.
 func TestLostResponsesOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		between map[string]any // merged into the entity, or replaces it
+		between map[string]any // merged into the entity, or replaces it if replace is set
 		replace bool
 		kind    error
 	}{
@@ -317,7 +323,8 @@ func TestLostResponsesOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: the layout has no AtomicWrite, and no larger values.
+// The rule: in this layout there are always 16 shards, there is no AtomicWrite, and no value is
+// longer than kv.MaxValueLen.
 func TestLimitsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -340,12 +347,13 @@ func TestLimitsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// theirs is the other program on a table, with its own client.
+// theirs returns the store of a program of the Alien platform, over a table. The store
+// has its own client.
 func theirs(t *testing.T, table string, now func() time.Time) *reference.AzureTables {
 	return &reference.AzureTables{Client: azurite(t).NewClient(table), Bucket: alien.Bucket, Now: now}
 }
 
-// bothSides opens an empty table that both sides use.
+// bothSides opens an empty table with a store of skykv and a store of the Alien platform.
 func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) {
 	client := azurite(t)
 	table := newTable(t, client)
@@ -356,7 +364,8 @@ func bothSides(t *testing.T, now func() time.Time) (*kv.Store, reference.Store) 
 	return store, theirs(t, table, now)
 }
 
-// inOwnShards returns a store over an empty table in skykv's own layout.
+// inOwnShards returns a store with a bug, over the table of run. It puts each key into the
+// partition whose number is the shard of the key in skykv's own layout.
 func inOwnShards(t *testing.T, run reference.Interleaving) *kv.Store {
 	other := run.Theirs.(*reference.AzureTables)
 	d, err := newDriver("open", azurite(t), "unused", &Options{Layout: provider.LayoutAlien})
@@ -376,15 +385,16 @@ func TestBothSidesSeeEachOther(t *testing.T) {
 	reference.SeeEachOther(t, bothSides)
 }
 
-// The rule: after a lost response to an update, a write of the other side makes the result
-// ErrIndeterminate, because it removes the token. After a write of skykv the result is known.
+// The rule: if the response to an update was lost, and the other side has written since, the
+// result is ErrIndeterminate, because the other side's write removes the token. If skykv has
+// written since, the result is known.
 func TestTheirWritesRemovePredecessors(t *testing.T) {
 	t.Parallel()
 	reference.RemovePredecessors(t, bothSides)
 }
 
-// The rule: if two programs open an empty table with different layouts, one fails. A table
-// with entries in one layout is not opened with the other.
+// The rule: if two programs open an empty table with different layouts, one of them fails. A
+// table with entries in one layout cannot be opened with the other.
 func TestLayoutsAreNeverMixed(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -410,21 +420,21 @@ func TestLayoutsAreNeverMixed(t *testing.T) {
 	}.NeverMixed(t)
 }
 
-// The rule: the results of both sides on the same keys agree with a model.
+// The rule: if both sides use the same keys, the results of both agree with a model.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	reference.Interleave(t, bothSides)
 }
 
-// TestInterleaving finds bugs of a driver.
+// The rule: the checks of TestInterleaving find every bug that FindBugs puts into a driver.
 func TestInterleavingFindsBugs(t *testing.T) {
 	t.Parallel()
 	reference.FindBugs(t, bothSides, inOwnShards)
 }
 
-// The rule: a sweep deletes entities of others, under their ETags. It keeps entities that
-// were re-created since, or expired within the hour. It refuses another layout than the
-// URL's.
+// The rule: a sweep deletes the entities of other programs, under their ETags. It keeps
+// entities that were created again in the meantime, or that expired less than an hour ago.
+// It refuses a table whose layout is not the URL's.
 func TestSweepOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	ctx, client := t.Context(), azurite(t)
@@ -472,8 +482,8 @@ func TestSweepOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: a layout record with another layout, or with shards that the layout does not
-// have, is ErrIncompatible.
+// The rule: if a layout record has an unknown layout or format, or a number of shards that its
+// layout does not have, the error is ErrIncompatible.
 func TestRecordsOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	for _, properties := range []map[string]any{
@@ -489,8 +499,8 @@ func TestRecordsOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: an entity that is not of the layout is ErrIncompatible for reads and
-// conditional writes. A scan goes on after it.
+// The rule: reads and conditional writes return ErrIncompatible for an entity that is not of
+// the layout. A scan goes on after such an entity, and a put without a condition replaces it.
 func TestForeignEntitiesOfLayoutAlien(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -529,7 +539,7 @@ func TestForeignEntitiesOfLayoutAlien(t *testing.T) {
 	}
 }
 
-// The rule: Inspect says which layout a table has, and what to do to open it. It counts the
+// The rule: Inspect says which layout a table has, and how to open the table. It counts the
 // entities that are not of that layout.
 func TestInspectOfLayoutAlien(t *testing.T) {
 	theirs := map[string]any{"Value": "dg==", "CreatedAt": written}
@@ -537,13 +547,13 @@ func TestInspectOfLayoutAlien(t *testing.T) {
 	for _, test := range []struct {
 		name, layout   string
 		record, entity map[string]any
-		want           string // the check of the layout, or the check after it
+		want           string // the check of the layout, or a check after it
 	}{
 		{"shared", "&layout=alien", shared, theirs, "ok layout a record of skykv, 16 shards"},
 		{"shared, and no layout named", "", shared, theirs, `fail layout incompatible: table kv1 has layout "alien" and was opened with layout "skykv"; want layout=alien`},
 		{"skykv's", "&layout=alien", ours, nil, `fail layout incompatible: table kv1 has layout "skykv" and was opened with layout "alien"; want layout=skykv`},
 		{"the platform's", "&layout=alien", nil, theirs, "warn layout there is no layout record"},
-		{"the platform's, and no layout named", "", nil, theirs, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program, on the reference platform; want layout=alien"},
+		{"the platform's, and no layout named", "", nil, theirs, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program, on the Alien platform; want layout=alien"},
 		{"somebody else's", "&layout=alien", nil, map[string]any{"name": "Ann"}, "fail layout incompatible: table kv1 has entities but no layout record of skykv: it belongs to another program"},
 		{"shared, with an entity that is none of theirs", "&layout=alien", shared, map[string]any{"name": "Ann"}, "warn records 1 of the first 2 entities are not skykv's"},
 		{"shared, with one that a sweep deletes", "&layout=alien", shared, map[string]any{"Value": "dg==", "CreatedAt": written, "ExpiresAt": written}, "warn sweep expired entries must be deleted"},

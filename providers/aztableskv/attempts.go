@@ -16,9 +16,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// attempts watches the attempts that the SDK's client makes in one call, also in the
-// clients of programs. It decides on retries in place of the client, and so sees how
-// each attempt ended. It is also the call's context.
+// attempts watches the attempts that the SDK's client makes in one call. It works with any
+// client, including one that the program made. It decides on retries in place of the
+// client, and so sees how attempts ended: see repeat. It is also the call's context.
 type attempts struct {
 	driver   *driver
 	meter    *kv.Meter
@@ -26,38 +26,47 @@ type attempts struct {
 	slot     *slot
 	unlink   func() bool // detaches the slot from the caller's context
 	deadline time.Time
-	own      bool // the deadline is the store's, not the caller's
+	own      bool // whether the deadline comes from Options.Timeout, not from the caller's context
 
-	ended    int   // number of attempts whose end repeat has seen
+	ended    int   // number of attempts after which the SDK called repeat
 	over     error // why the call's context has ended
-	timedOut bool  // it ended by Options.Timeout
+	timedOut bool  // whether the context ended because of Options.Timeout
 
-	// someMayHaveApplied: the service may have carried out one of these attempts.
+	// someMayHaveApplied reports whether the service may have carried out one of the attempts
+	// that have ended. It is also set in calls that only read.
 	someMayHaveApplied bool
 
-	// last is the error of the last attempt that was to be repeated.
+	// prompt is the field Prompt of the kv.GetRequest or kv.WriteRequest. If it is true, the
+	// call makes no further attempt once someMayHaveApplied is true.
+	prompt bool
+
+	// last is the error of the latest attempt after which repeat returned true.
 	last error
 
-	// response is the response to the last attempt, and answer is what it says.
+	// response is the response to the last attempt after which the SDK called repeat. answer is
+	// what the response says.
 	response    *http.Response
 	answer      answer
-	transaction bool // the call is a transaction, whose responses have parts
+	transaction bool // whether the call is a transaction; responses to it have parts
 
-	// redirected: the client followed a redirect, which the service never sends.
+	// redirected reports whether the client followed a redirect. The service never sends one.
 	redirected bool
 
-	// pending: an attempt may be under way whose end repeat has not seen. traced:
-	// net/http reports when an attempt is sent. A client without net/http does not
-	// report it, so pending stays set.
+	// pending reports whether an attempt may be under way: it may have been sent, and repeat
+	// was not yet called for it. traced reports whether net/http reports when an attempt is
+	// sent. With a client that does not use net/http, there are no such reports. pending then
+	// remains true until repeat decides against another attempt.
 	pending, traced atomic.Bool
 
-	// waiting: the client's tracer has no request, so net/http's reports are about
+	// waiting is true in a write through Open's client, except while the client's tracer
+	// sends a request to the service. While waiting is true, reports of net/http are about
 	// requests for a token.
 	waiting atomic.Bool
 }
 
-// watch returns the context of one call of the SDK's client. It ends with ctx, when the
-// driver closes, and by Options.Timeout if ctx has no deadline. The caller must call end.
+// watch returns the context of one call of the SDK's client. The context ends when ctx ends,
+// when the driver closes, or after Options.Timeout if ctx has no deadline. The caller must
+// call end.
 func (d *driver) watch(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
 	a := new(attempts)
 	a.watch(ctx, d, meter)
@@ -77,7 +86,8 @@ func (a *attempts) watch(ctx context.Context, d *driver, meter *kv.Meter) {
 	a.pending.Store(true)
 }
 
-// watchWrite is watch for a write. It also notes whether a request was sent at all.
+// watchWrite is like watch, for a write. With a client that uses net/http, it also finds out
+// whether a request was sent at all.
 func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Context, *attempts) {
 	both := new(struct { // in one allocation
 		attempts
@@ -104,8 +114,9 @@ func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Conte
 	return httptrace.WithClientTrace(a, &both.trace), a
 }
 
-// end counts the call, which ended with err, as one request. It returns err, or
-// errRedirected after a redirect.
+// The method end must be called when the call is over, with the call's error. It adds one
+// request and its attempts to the meter. It returns err, or errRedirected if there was a
+// redirect.
 func (a *attempts) end(err error) error {
 	n := a.ended
 	if a.underWay(err) {
@@ -125,13 +136,13 @@ func (a *attempts) end(err error) error {
 	return err
 }
 
-// Deadline, Done, Err and Value make attempts a context.
+// Deadline implements [context.Context].
 func (a *attempts) Deadline() (time.Time, bool) { return a.deadline, true }
 
 // Done implements [context.Context].
 func (a *attempts) Done() <-chan struct{} { return a.slot.Done() }
 
-// Err implements [context.Context]. The end of the caller's context counts at once.
+// Err implements [context.Context]. It reports the end of the caller's context at once.
 func (a *attempts) Err() error {
 	if err := a.caller.Err(); err != nil {
 		return err
@@ -143,7 +154,8 @@ func (a *attempts) Err() error {
 	return err
 }
 
-// Value implements [context.Context]. The slot has the retry options, and the value by
+// Value implements [context.Context]. It looks in the slot before it looks in the caller's
+// context, so that the slot's retry options take precedence. The slot also has the value by
 // which package context recognises a parent context.
 func (a *attempts) Value(key any) any {
 	if key == (attemptsKey{}) {
@@ -157,8 +169,9 @@ func (a *attempts) Value(key any) any {
 
 type attemptsKey struct{}
 
-// tracer is the transport of Open's client. It marks the requests to the service. Before
-// them, credentials may request a token of Microsoft Entra ID with the same context.
+// tracer is the transport of Open's client. It clears waiting during each request to the
+// service. The credentials request tokens of Microsoft Entra ID with the same context, but
+// not through this transport. So waiting tells the two kinds of requests apart.
 type tracer struct{ policy.Transporter }
 
 func (t tracer) Do(r *http.Request) (*http.Response, error) {
@@ -169,9 +182,9 @@ func (t tracer) Do(r *http.Request) (*http.Response, error) {
 	return t.Transporter.Do(r)
 }
 
-// repeat is the ShouldRetry of the call. The SDK calls it after every attempt, except
-// after the end of the context, a failure to authenticate, or an incomplete response to a
-// POST.
+// repeat is the ShouldRetry function of the call. The SDK calls it after every attempt,
+// except after the end of the context, a failure to authenticate, or an incomplete response
+// to a POST or a PATCH.
 func (a *attempts) repeat(resp *http.Response, err error) bool {
 	a.ended++
 	a.response, a.answer = resp, answer{index: -1}
@@ -182,7 +195,7 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 	} else {
 		a.someMayHaveApplied = a.someMayHaveApplied || a.pending.Load()
 	}
-	again := a.wanted(resp, err)
+	again := a.wanted(resp, err) && !(a.prompt && a.someMayHaveApplied)
 	if again {
 		if a.last = err; err == nil {
 			a.last = a.answer.complete(runtime.NewResponseError(resp))
@@ -192,8 +205,8 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 	return again
 }
 
-// read reads the response to one attempt. It reads the error code if the status does not
-// say enough.
+// read reads the response to one attempt. It reads the error code only if the status does
+// not say enough.
 func (a *attempts) read(resp *http.Response) answer {
 	read := answer{status: resp.StatusCode, index: -1}
 	switch {
@@ -205,10 +218,10 @@ func (a *attempts) read(resp *http.Response) answer {
 	return read
 }
 
-// wanted reports whether the call should make another attempt. The options' ShouldRetry
-// or status codes decide, and else the SDK's rule: retry after every failure to send and
-// after the status codes in its documentation. A response that is too large would be too
-// large again.
+// wanted reports whether the call should make another attempt. ShouldRetry or the status
+// codes in the options decide. If the options have neither, the SDK's rule decides: retry
+// after every failure to send, and after the codes in repeatedStatus. There is no retry after
+// a redirect or a response that is too large, because the next response would be the same.
 func (a *attempts) wanted(resp *http.Response, err error) bool {
 	retry := &a.driver.slots.retry
 	switch {
@@ -224,7 +237,7 @@ func (a *attempts) wanted(resp *http.Response, err error) bool {
 	return slices.Contains(repeatedStatus, a.answer.status)
 }
 
-// repeatedStatus are the default status codes of policy.RetryOptions.
+// repeatedStatus has the default status codes of policy.RetryOptions.
 var repeatedStatus = []int{
 	http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
@@ -233,11 +246,11 @@ var repeatedStatus = []int{
 // mayHaveApplied reports whether the call, which ended with err, may have been applied.
 func (a *attempts) mayHaveApplied(err error) bool { return a.someMayHaveApplied || a.underWay(err) }
 
-// underWay reports whether an attempt may have been under way when the call ended with
-// err: an attempt whose end repeat has not seen.
+// underWay reports whether the call, which ended with err, may have ended during an attempt.
+// The SDK does not call repeat after such an attempt.
 func (a *attempts) underWay(err error) bool {
 	if err == nil || answerOf(err).status != 0 || a.last != nil && errors.Is(err, a.last) || refusedCredential(err) {
-		return false // repeat has seen the last attempt, or there was none
+		return false // repeat was called after the last attempt, or there was no attempt
 	}
 	return a.pending.Load()
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// putting and deleting return writes like the store's.
+// putting and deleting return writes like those that the store makes.
 func putting(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: key, Value: []byte("v"), Token: token}, Condition: cond}
 }
@@ -25,8 +25,9 @@ func deleting(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindDelete, Record: kv.Record{Key: key, Token: token}, Condition: cond}
 }
 
-// The rule: deleting absent keys is not an error, in any number and mixture, although each
-// makes its transaction fail. If few are absent, it takes fewer requests than keys.
+// The rule: deleting absent keys is not an error, although an absent key makes its
+// transaction fail. This is so for any number of absent keys, at any place in the batch. If
+// few keys are absent, there are fewer requests than keys.
 func TestDeleteManyAbsent(t *testing.T) {
 	t.Parallel()
 	items := sameShard(300, []byte("v"))
@@ -78,8 +79,8 @@ func TestDeleteManyAbsent(t *testing.T) {
 	}
 }
 
-// The rule: a write that the service refuses fails alone, with the service's code in its
-// error. The other writes of its transaction are applied.
+// The rule: if the service refuses one write, only that write fails, with the service's code
+// in its error. The other writes of its transaction are applied.
 func TestFailedTransactionIsSplit(t *testing.T) {
 	t.Parallel()
 	items := sameShard(250, []byte(secretValue))
@@ -128,8 +129,9 @@ func TestFailedTransactionIsSplit(t *testing.T) {
 	}
 }
 
-// The rule: if the service refuses a transaction within its response, with status 202 and no
-// error code, the driver repeats it. In the end it fails as a whole.
+// The rule: the driver finds the refusal of a transaction inside a response with status 202
+// and without an error code in its header. It repeats the transaction if the refusal is
+// temporary. If the transaction is refused every time, all its writes fail.
 func TestThrottledTransaction(t *testing.T) {
 	t.Parallel()
 	items := sameShard(50, []byte("v"))
@@ -176,10 +178,10 @@ func TestThrottledTransaction(t *testing.T) {
 	}
 }
 
-// The rule: a transaction whose response cannot be read is ErrIndeterminate.
+// The rule: if the response to a transaction cannot be read, the error is ErrIndeterminate.
 func TestUnreadableTransaction(t *testing.T) {
 	t.Parallel()
-	// The last response is truncated within its first line.
+	// The last of these texts is truncated within its first line.
 	for _, text := range []string{"garbage\r\n", "", "--batchresponse_1"} {
 		f := newFake(t, "kv1")
 		s := f.store(nil)
@@ -191,8 +193,8 @@ func TestUnreadableTransaction(t *testing.T) {
 	}
 }
 
-// The rule: if the service refuses a transaction itself, with a JSON body under status 202,
-// the driver makes its writes one by one.
+// The rule: if the service refuses a transaction as a whole, with status 202 and a JSON body,
+// the driver makes the writes one by one.
 func TestRefusedTransaction(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -212,12 +214,13 @@ func TestRefusedTransaction(t *testing.T) {
 	}
 }
 
-// longSAS is a SAS of the greatest length. It is in every operation of a transaction.
+// longSAS is a SAS with the longest name of a stored policy. The URL of every operation in a
+// transaction has the SAS.
 var longSAS = "sv=2019-02-02&ss=t&srt=sco&sp=rwdlacu&se=2030-01-01T00%3A00%3A00Z&st=2020-01-01T00%3A00%3A00Z&spr=https&si=" +
 	strings.Repeat("p", 64) + "&sig=" + strings.Repeat("s", 60)
 
-// The rule: a transaction of the longest keys and values, with a SAS, is below the service's
-// 4 MiB.
+// The rule: a transaction with the longest keys, with values of kv.MaxValueLen bytes, and with a
+// SAS, is below the service's limit of 4 MiB.
 func TestLargestTransactionFits(t *testing.T) {
 	t.Parallel()
 	var items []kv.Item
@@ -250,7 +253,7 @@ func TestLargestTransactionFits(t *testing.T) {
 	}
 }
 
-// The rule: batches of larger values are split into transactions of at most 4 MiB, and the
+// The rule: a batch of larger values is split into transactions of at most 4 MiB. The
 // largest AtomicWrite is one transaction.
 func TestTransactionsOfLargeValues(t *testing.T) {
 	t.Parallel()
@@ -281,14 +284,14 @@ func TestTransactionsOfLargeValues(t *testing.T) {
 	}
 }
 
-// The rule: a page that is much larger than the pages before it is requested again with
-// fewer entities.
+// The rule: if a page is much larger than the pages before it, the page is requested again
+// with fewer entities.
 func TestLargeValuesAfterSmallOnes(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
 	s, _ := hostile(t, f, &Options{Shards: 1, Retry: quick})
 	var items []kv.Item
-	for i := range 220 {
+	for i := range 170 {
 		value := []byte("small")
 		if i >= 150 {
 			value = bytes.Repeat([]byte{0xff}, kv.MaxLargeValueLen)
@@ -318,7 +321,7 @@ func TestLargeValuesAfterSmallOnes(t *testing.T) {
 	}
 }
 
-// The rule: a batch of any size over all shards is written as a whole. Each transaction is
+// The rule: a batch of any size, over all shards, is written completely. Each transaction is
 // in one partition, and has either puts or deletions.
 func TestManyShards(t *testing.T) {
 	t.Parallel()
@@ -389,9 +392,9 @@ func touching(key string, cond kv.Condition) kv.Write {
 	return kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: key, Expires: 1 << 42, Token: token}, Condition: cond}
 }
 
-// mixedBatch returns a batch of every kind of write under every condition, which holds or
-// fails, on a table that it prepares. There are so many of each kind that failures are
-// single ones among many others. Every write has its own token.
+// mixedBatch prepares a table, and returns a batch with puts, deletions and touches under
+// every condition that the driver supports. Some conditions hold and fewer fail, because
+// WriteMany stops making transactions if many fail. Every write has its own token.
 func mixedBatch(t *testing.T, d *driver) []kv.Write {
 	t.Helper()
 	var writes []kv.Write
@@ -421,7 +424,7 @@ func mixedBatch(t *testing.T, d *driver) []kv.Write {
 		writes = append(writes, putting(key("absent", i), ifAbsent), putting(key("there", i), ifVersion(version(key("there", i)))), putting(key("new", i), kv.Condition{}),
 			deleting(key("there-del", i), ifVersion(version(key("there-del", i)))), putting(key("replaced", i), kv.Condition{}), deleting(key("deleted", i), kv.Condition{}),
 			touching(key("touched", i), ifVersion(version(key("touched", i)))))
-		if i%4 == 3 { // those fail
+		if i%4 == 3 { // the conditions of these fail; gone-any has no condition, but no entity to delete
 			writes = append(writes, putting(key("expired", i), ifAbsent), putting(key("stale", i), ifVersion(noSuchTag)), deleting(key("stale-del", i), ifVersion(noSuchTag)),
 				putting(key("gone", i), ifVersion(noSuchTag)), deleting(key("gone-del", i), ifVersion(noSuchTag)), deleting(key("gone-any", i), kv.Condition{}),
 				touching(key("stale", i)+"-touch", ifVersion(noSuchTag)), touching(key("there", i+100), kv.Condition{Kind: kv.CondLive}), touching(key("expired", i-1), kv.Condition{Kind: kv.CondLive}))
@@ -433,8 +436,8 @@ func mixedBatch(t *testing.T, d *driver) []kv.Write {
 	return writes
 }
 
-// The rule: in a batch, each conditional write has the same effect and result as alone, with
-// the version that a read returns.
+// The rule: a conditional write has the same effect and the same result in a batch as alone.
+// The version in the result is the one that a read returns.
 func TestWriteManyUnderConditions(t *testing.T) {
 	t.Parallel()
 	drivers := map[string]func(t *testing.T) *driver{
@@ -479,9 +482,9 @@ func TestWriteManyUnderConditions(t *testing.T) {
 	}
 }
 
-// The rule: conditional writes are sent in transactions. Each failed condition costs three
-// requests: the transaction of the writes before it, a read, and the transaction of the
-// writes after it. If many fail, the writes are made one by one.
+// The rule: conditional writes are sent in transactions. Each failed condition costs at most
+// three more requests: a transaction of the writes before it, a read, and a transaction of
+// the writes after it. If many conditions fail, the writes are made one by one.
 func TestWriteManyUnderConditionsRequests(t *testing.T) {
 	t.Parallel()
 	keys := oneShard(100)
@@ -518,8 +521,9 @@ func TestWriteManyUnderConditionsRequests(t *testing.T) {
 	}
 }
 
-// The rule: if the transaction of a conditional put is applied, and its response is lost,
-// the result has its own token, and says that the put may have been applied.
+// The rule: if the transaction of a conditional put is applied but its response is lost, the put
+// is not reported as done. Its result has the stored entry, which has the token of this put, and
+// says that the put may have been applied.
 func TestWriteManyUnderConditionsLostAnswer(t *testing.T) {
 	t.Parallel()
 	for name, fault1 := range lost {
@@ -554,8 +558,9 @@ func TestWriteManyUnderConditionsLostAnswer(t *testing.T) {
 	}
 }
 
-// The rule: an unknown write, or one with an invalid version, is refused before any request,
-// alone and in a batch. The other writes of the batch are carried out.
+// The rule: a write that the driver does not support is refused before any request, alone and
+// in a batch. In a batch, a write with an invalid version is refused too, and the other writes
+// are carried out.
 func TestUnknownWrites(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -598,14 +603,16 @@ func TestUnknownWrites(t *testing.T) {
 }
 
 // The rule: a transaction was carried out if its response has a successful part for each
-// operation, with an ETag unless it is a deletion, and the closing boundary. It failed if
-// such a response has a failure. After any other response it is ErrIndeterminate.
+// operation, with an ETag unless the operation is a deletion, and has the closing boundary.
+// The transaction failed if the response has a part with a failure, and has the closing
+// boundary. After any other response in parts, the error of each write is ErrIndeterminate.
 func TestTransactionAnswers(t *testing.T) {
 	t.Parallel()
 	keys := oneShard(3)
 	puts := []kv.Write{putting(keys[0], ifAbsent), putting(keys[1], ifAbsent), putting(keys[2], ifAbsent)}
 	deletes := []kv.Write{deleting(keys[0], kv.Condition{}), deleting(keys[1], kv.Condition{})}
-	// submit carries out a transaction and changes the response.
+	// submit first stores an entry under each key of the parameter there. It then carries out
+	// the writes as one transaction, and changes the response with edit.
 	submit := func(writes []kv.Write, there []string, edit func(string) string) (results []kv.WriteResult, requests []string) {
 		f := newFake(t, "kv1")
 		d := fakeDriver(t, f)
@@ -634,8 +641,8 @@ func TestTransactionAnswers(t *testing.T) {
 		}
 	}
 
-	// Truncate the response anywhere.
-	for _, there := range [][]string{nil, {keys[1]}} { // carried out, and failed
+	// Truncate the response after n bytes.
+	for _, there := range [][]string{nil, {keys[1]}} { // first a transaction that is carried out, then one that fails
 		var whole string
 		submit(puts, there, func(body string) string { whole = body; return body })
 		closing := strings.LastIndex(whole, "--changesetresponse_1--") + len("--changesetresponse_1--")
@@ -643,7 +650,7 @@ func TestTransactionAnswers(t *testing.T) {
 			t.Fatalf("the response is %q", whole)
 		}
 		for n := range len(whole) + 1 {
-			if n > 40 && n < closing-60 && n%7 != 0 { // there is nothing to see
+			if n > 40 && n < closing-60 && n%7 != 0 { // all positions here are alike
 				continue
 			}
 			results, requests := submit(puts, there, func(body string) string { return body[:n] })

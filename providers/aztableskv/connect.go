@@ -27,8 +27,8 @@ const (
 	urlForm = "aztables://ACCOUNT/TABLE?endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES"
 )
 
-// Connection is a client from a store's URL and the environment. Its fields are arguments
-// of [New], [EnsureWith] and [SweepWith].
+// Connection has a client, made from a store's URL and the environment. Its exported fields
+// are arguments of [New], [EnsureWith] and [SweepWith].
 type Connection struct {
 	Client  *aztables.ServiceClient
 	Table   string
@@ -39,9 +39,9 @@ type Connection struct {
 	store     []kv.StoreOption
 }
 
-// Connect reads a URL and the environment as [Open] does, and returns the client. It sends
-// nothing: the first request is the first to use the credentials. The errors match
-// [kv.ErrInvalidOption].
+// Connect reads a URL and the environment as [Open] does, and makes a client. It sends
+// nothing. The credentials are used for the first time in the first request. The errors
+// match [kv.ErrInvalidOption].
 func Connect(_ context.Context, url string) (*Connection, error) {
 	at, err := parseURL(url)
 	if err != nil {
@@ -60,7 +60,7 @@ func Connect(_ context.Context, url string) (*Connection, error) {
 // Close closes the idle connections to the service.
 func (c *Connection) Close() { c.transport.CloseIdleConnections() }
 
-// Open returns the store, as [New] does.
+// Open returns the store of the URL, with the errors of [New]. Closing the store leaves c open.
 func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
 	const op = "open"
 	d, err := c.driver(op)
@@ -73,13 +73,15 @@ func (c *Connection) Open(ctx context.Context) (*kv.Store, error) {
 	return kv.New(d).With(c.store...), nil
 }
 
-// Identity returns a text that is the same for all URLs of the table in this
-// environment. The service ignores the case of a table's name. See [provider.Connection].
+// Identity returns a text that is the same for all URLs of the table in this environment,
+// even if they differ in the case of the table's name, which the service ignores. See
+// [provider.Connection].
 func (c *Connection) Identity() string {
 	return provider.Identity(name, c.account.endpoint, strings.ToLower(c.Table))
 }
 
-// driver returns a driver for the functions that take a URL.
+// driver returns a driver that uses c.Client. Its writes are traced, because the transport
+// of c.Client is a tracer.
 func (c *Connection) driver(op string) (*driver, error) {
 	d, err := newDriver(op, c.Client, c.Table, &c.Options)
 	if err != nil {
@@ -89,7 +91,8 @@ func (c *Connection) driver(op string) (*driver, error) {
 	return d, nil
 }
 
-// Provider opens, sets up, inspects and sweeps tables by URL.
+// Provider returns the provider, which opens, sets up, inspects, describes and sweeps tables by
+// URL.
 func Provider() provider.Provider {
 	return provider.Provider{
 		Scheme: name, Form: urlForm, Summary: "Azure Tables",
@@ -103,30 +106,31 @@ func Provider() provider.Provider {
 //	aztables://ACCOUNT/TABLE?endpoint=URL&layout=LAYOUT&shards=N&timeout=DURATION&max-value=BYTES
 //
 // ACCOUNT is a storage account (3 to 24 lower-case letters and digits). All parameters are
-// optional. The endpoint is the URL of the account's table service, if it is not
-// https://ACCOUNT.table.core.windows.net: for Azurite, and for sovereign and private
-// clouds. LAYOUT, which is skykv or alien, N and DURATION, such as 10s, are
-// [Options].Layout, Shards and Timeout. BYTES is [kv.MaxValue].
+// optional. The endpoint is needed only if the account's table service is not at
+// https://ACCOUNT.table.core.windows.net: for Azurite, and for sovereign and private clouds.
+// LAYOUT (skykv or alien) sets the Layout in [Options], N sets Shards, and DURATION (such as
+// 10s) sets Timeout. BYTES sets [kv.MaxValue].
 //
-// Open uses the first credentials that the environment has of
-// AZURE_STORAGE_CONNECTION_STRING (the parameter replaces its endpoint), AZURE_STORAGE_KEY
-// (an account key) and AZURE_STORAGE_SAS_TOKEN, and else the credentials that
-// [azidentity.NewDefaultAzureCredential] finds. Azurite's devstoreaccount1 needs none: its
-// key is public.
+// Open uses the first credentials that it finds in the environment: in
+// AZURE_STORAGE_CONNECTION_STRING (the parameter endpoint replaces the endpoint there), in
+// AZURE_STORAGE_KEY (an account key), or in AZURE_STORAGE_SAS_TOKEN. If there are none, it
+// uses the credentials that [azidentity.NewDefaultAzureCredential] finds. Azurite's
+// devstoreaccount1 needs none, because its key is public. For that account, Open ignores all
+// credentials in the environment except a connection string of that account.
 //
-// Over https, the store sends credentials to Azure's own hosts, to the endpoint of the
+// Over https, the store sends credentials only to Azure's own hosts, to the endpoint of the
 // connection string in the environment, and to the hosts in SKYKV_TRUSTED_HOSTS, such as
-// proxy.example.com,*.private.example. Over http, it sends an account key to the endpoint
-// of the connection string, and Azurite's key to any host. It never sends shared access
-// signatures and tokens over http. Any other endpoint is refused before any I/O.
+// proxy.example.com,*.private.example. Over http, it sends an account key only to the
+// endpoint of the connection string, and never sends shared access signatures or tokens.
+// Azurite's key may go to any host. Open refuses any other endpoint before any I/O.
 //
-// An attempt takes at most a third of the remaining time, at least 1 s and at most 10 s,
-// and three times that for a batch, a page or a transaction. The service may have carried
-// out an attempt that was cut off. The client follows no redirects, and does not request
-// compressed responses.
+// Each attempt at a request has a time limit: a third of the time that is left, but at least
+// 1 s and at most 10 s. For a batch, a page or a transaction the limit is three times that.
+// The service may have carried out an attempt that was cut off. The client follows no
+// redirects, and does not request compressed responses.
 //
-// An invalid URL or variable, any other endpoint, and an account of Azure Cosmos DB are
-// kv.ErrInvalidOption. The other errors are the errors of [New].
+// For an invalid URL or variable, a refused endpoint, or an account of Azure Cosmos DB, Open
+// returns kv.ErrInvalidOption. The other errors are those of [New].
 func Open(ctx context.Context, url string) (*kv.Store, error) {
 	const op = "open"
 	c, err := Connect(ctx, url)
@@ -185,19 +189,19 @@ func parseURL(url string) (address, error) {
 	return at, nil
 }
 
-// accountName is the service's rule.
+// accountName matches the account names that the service permits.
 // https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-name
 var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
-// account is a storage account and the URL of its table service. It has a key or a SAS.
-// With neither, the client uses tokens of Microsoft Entra ID.
+// account is a storage account and the URL of its table service. The client uses its key, if it
+// has one, or else its SAS. With neither, the client uses tokens of Microsoft Entra ID.
 type account struct {
 	name, endpoint, key, sas string
 
 	named string // the endpoint of the connection string in the environment
 }
 
-// The environment variables of credentials, with the names of the Azure CLI.
+// These environment variables have credentials. Their names are those of the Azure CLI.
 // https://learn.microsoft.com/cli/azure/storage#az-storage
 const (
 	envConnectionString = "AZURE_STORAGE_CONNECTION_STRING"
@@ -205,7 +209,7 @@ const (
 	envSAS              = "AZURE_STORAGE_SAS_TOKEN"
 )
 
-// azuriteAccount is the account that every Azurite has, with its public key.
+// azuriteAccount is Azurite's default account, with its public key.
 // https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
 var azuriteAccount = account{
 	name:     "devstoreaccount1",
@@ -213,21 +217,23 @@ var azuriteAccount = account{
 	key:      "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
 }
 
-// findAccount completes the account of a URL from the environment. Its errors do not
-// contain the text of a variable.
+// findAccount completes the account of a URL with credentials and an endpoint from the
+// environment. Its errors contain no secrets from the environment variables.
 func findAccount(name, endpoint string, getenv func(string) string) (account, error) {
 	found := account{name: name, key: getenv(envKey), sas: getenv(envSAS)}
-	if text := getenv(envConnectionString); text != "" {
+	text := getenv(envConnectionString)
+	if text != "" {
 		var err error
 		if found, err = parseConnectionString(text); err != nil {
 			return account{}, err
 		}
-		if found.name != name {
-			return account{}, errors.New(envConnectionString + " is for account " + found.name + ", the URL for " + name)
-		}
 		found.named = found.endpoint
-	} else if found.key == "" && found.sas == "" && name == azuriteAccount.name {
-		found = azuriteAccount
+	}
+	switch {
+	case name == azuriteAccount.name && (text == "" || found.name != name):
+		found = azuriteAccount // the environment's credentials are for a different account
+	case text != "" && found.name != name:
+		return account{}, errors.New(envConnectionString + " is for account " + found.name + ", the URL for " + name)
 	}
 	if endpoint != "" {
 		found.endpoint = endpoint
@@ -238,13 +244,13 @@ func findAccount(name, endpoint string, getenv func(string) string) (account, er
 	return found, found.check()
 }
 
-// clouds are the domains of the table services of Azure's clouds, and of accounts in DNS
-// zones.
+// clouds are the domains of the table service: one for each of Azure's clouds, and one for
+// accounts whose endpoint is in a DNS zone.
 // https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-endpoints
 var clouds = []string{"table.core.windows.net", "table.core.chinacloudapi.cn", "table.core.usgovcloudapi.net", "table.storage.azure.net"}
 
-// check returns an error if the endpoint is not one of Azure Table storage, or may not get
-// the account's credentials.
+// check returns an error if the endpoint is invalid or belongs to Azure Cosmos DB, or if the
+// account's credentials must not be sent to it.
 func (a account) check() error {
 	u, err := url.Parse(a.endpoint)
 	if err != nil {
@@ -252,9 +258,11 @@ func (a account) check() error {
 	}
 	open := u.Scheme != "https"
 	switch {
+	case a.name == azuriteAccount.name && strings.Trim(u.Path, "/") == "" && !strings.HasPrefix(u.Host, a.name+"."):
+		return errors.New("Azurite's endpoint ends with the account, as in " + azuriteAccount.endpoint)
 	case isCosmos(u.Host):
 		return errCosmos
-	case a.key == azuriteAccount.key: // everybody knows it
+	case a.key == azuriteAccount.key: // this key is public
 		return nil
 	case open && a.key == "" && a.sas == "":
 		return errors.New("the environment has no key and no SAS (" + envConnectionString + ", " + envKey + ", " + envSAS +
@@ -284,8 +292,8 @@ var errCosmos = errors.New("the endpoint is one of Azure Cosmos DB for Table, wh
 func (a account) client(transport *http.Transport) (*aztables.ServiceClient, error) {
 	sender := &http.Client{
 		Transport: transport,
-		// The service sends no redirects. To follow one would send the value, and a
-		// SAS in the Referer, to another host, and turn a write into a read.
+		// The service sends no redirects. Following one would send the value, and a SAS in
+		// the Referer, to a different host, and would turn a write into a read.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	opts := &aztables.ClientOptions{ClientOptions: policy.ClientOptions{Transport: tracer{attempt.Client{HTTP: sender}}}}
@@ -311,8 +319,9 @@ func (a account) client(transport *http.Transport) (*aztables.ServiceClient, err
 }
 
 // parseConnectionString reads text by the rules of
-// https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string.
-// The SDK's own function does not know Azurite, or another endpoint for a SAS.
+// https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string. The
+// SDK's own function does not know UseDevelopmentStorage=true, which means Azurite, and
+// ignores the TableEndpoint of a connection string that has a SAS.
 func parseConnectionString(text string) (account, error) {
 	fields := make(map[string]string)
 	for field := range strings.SplitSeq(text, ";") {
@@ -332,7 +341,7 @@ func parseConnectionString(text string) (account, error) {
 		sas:      fields["sharedaccesssignature"],
 	}
 	if a.name == "" {
-		// A connection string with a SAS has endpoints and may have no account.
+		// A connection string with a SAS may name only endpoints, and no account.
 		if u, err := url.Parse(a.endpoint); err == nil {
 			a.name, _, _ = strings.Cut(u.Host, ".")
 		}
@@ -357,9 +366,11 @@ func parseConnectionString(text string) (account, error) {
 	return a, nil
 }
 
-// newTransport returns a transport like the SDK's that keeps more idle connections. The
-// SDK's keeps ten for a host, and dials for every request beyond them. It does not request
-// compressed responses, which may become a thousand times as large.
+// newTransport returns a transport like the SDK's, with these differences. It keeps more idle
+// connections: the SDK's transport keeps ten to a host, so a busy program would often dial
+// new ones. It does not request compressed responses, because a response may become a
+// thousand times as large when it is decompressed. It uses neither HTTP/2 nor TLS
+// renegotiation.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -374,5 +385,6 @@ func newTransport() *http.Transport {
 	}
 }
 
-// idleConnections is greater than the number of requests that a busy program makes at once.
+// idleConnections is meant to be greater than the number of requests that a program makes at
+// once.
 const idleConnections = 512

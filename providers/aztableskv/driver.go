@@ -17,12 +17,12 @@ type driver struct {
 	table   *aztables.Client
 	name    string // name of the table
 	layout  *layout
-	claims  bool // opening may write the layout record
+	claims  bool // whether opening may create the layout record
 	info    kv.Info
 	timeout time.Duration
 	slots   *slots
-	traces  bool   // the client's transport is a tracer
-	close   func() // nil for a client of the program
+	traces  bool   // whether the client's transport is a tracer
+	close   func() // closes the client's connections; set only by Open
 }
 
 // setLayout sets the layout that the driver reads and writes.
@@ -45,6 +45,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	none := kv.Found{Record: kv.Record{Key: req.Key}}
 	partition := d.layout.partition(req.Key)
 	callCtx, call := d.watch(ctx, req.Meter)
+	call.prompt = req.Prompt
 	resp, err := d.table.GetEntity(callCtx, partition, req.Key, nil)
 	err = call.end(err)
 	switch {
@@ -70,8 +71,8 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
-// getMetadata reads a record without its value. The SDK's GetEntity has no $select, so
-// this is a query for both keys, which is as fast.
+// getMetadata reads a record without its value. The SDK's GetEntity has no $select, so this
+// is a query for PartitionKey and RowKey, which is just as fast.
 func (d *driver) getMetadata(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	none := kv.Found{Record: kv.Record{Key: req.Key}}
 	e, body, err := d.queryOne(ctx, d.layout.partition(req.Key), req.Key, false, req.Meter)
@@ -89,7 +90,8 @@ func (d *driver) getMetadata(ctx context.Context, req kv.GetRequest) (kv.Found, 
 // parallelReads is the number of requests of one GetMany that run at once.
 const parallelReads = 32
 
-// GetMany makes a request for each key, so that no key waits for another.
+// GetMany makes one request for each key, up to parallelReads at once. It yields each result as
+// soon as the response arrives.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return kv.GetEach(ctx, d, req, parallelReads)
 }
@@ -106,6 +108,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 		return kv.Outcome{}, &kv.Error{Err: err}
 	}
 	callCtx, call := d.watchWrite(ctx, req.Meter)
+	call.prompt = req.Prompt
 	etag, err := d.send(callCtx, req.Key, action)
 	err = call.end(err)
 	switch {
@@ -120,13 +123,15 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Done: true, Version: string(etag)}, nil
 }
 
-// touchesLive reports whether w is a touch whose condition the service cannot judge.
+// touchesLive reports whether w is a touch under CondLive: there must be an entry, of any
+// version, that has not expired. The service cannot check that.
 func touchesLive(w kv.Write) bool {
 	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
 }
 
-// findLive returns the entry of a touch under CondLive, as for a failed condition. The
-// store judges it, and touches it under its version.
+// findLive handles a touch for which touchesLive returns true. It only reads the entry, and
+// returns it as if the condition had failed. The kv.Store then checks whether the entry has
+// expired. If not, the kv.Store makes another touch, on condition of the entry's version.
 func (d *driver) findLive(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	found, err := d.getMetadata(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
 	if err != nil {
@@ -135,10 +140,11 @@ func (d *driver) findLive(ctx context.Context, req kv.WriteRequest) (kv.Outcome,
 	return kv.Outcome{Exists: found.Exists, Found: found.Record}, nil
 }
 
-// noContent requests an empty response to an insertion, which else repeats the entity.
+// noContent requests an empty response to an insertion. Otherwise the response repeats the
+// entity.
 var noContent = http.Header{"Prefer": {"return-no-content"}}
 
-// send makes a request for one operation, and returns the ETag of the stored entity.
+// send makes the request for one operation, and returns the ETag of the stored entity.
 func (d *driver) send(ctx context.Context, key string, action aztables.TransactionAction) (azcore.ETag, error) {
 	switch action.ActionType {
 	case aztables.TransactionTypeAdd:
@@ -159,16 +165,17 @@ func (d *driver) send(ctx context.Context, key string, action aztables.Transacti
 	return resp.ETag, err
 }
 
-// refusal returns the result of a write that the service refused with code, if code says
-// that there is nothing to delete or that the condition failed. After a failed condition it
-// reads the entry.
+// refusal handles a write that the service refused with code. If code says that there was
+// nothing to delete, or that the condition failed, refusal returns the result of the write
+// and true. Otherwise it returns false. If the condition failed because of an existing
+// entry, refusal reads the entry, unless req.Prompt says that the kv.Store reads it.
 func (d *driver) refusal(ctx context.Context, req kv.WriteRequest, code aztables.TableErrorCode, mayHaveApplied bool) (result kv.WriteResult, ok bool) {
 	switch {
 	case req.Kind == kv.KindDelete && req.Condition.Kind == kv.CondNone && absent(code):
 		return kv.WriteResult{Outcome: kv.Outcome{Done: true}}, true
 	case !refused(code, req.Condition.Kind):
 		return kv.WriteResult{}, false
-	case absent(code):
+	case absent(code), req.Prompt:
 		return kv.WriteResult{Outcome: kv.Outcome{MayHaveApplied: mayHaveApplied}}, true
 	}
 	found, err := d.getMetadata(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})

@@ -23,16 +23,18 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Error codes that aztables does not declare.
+// These are error codes that aztables does not declare.
 // https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 const (
 	codeServerBusy                = "ServerBusy"
 	codeInvalidAuthenticationInfo = "InvalidAuthenticationInfo"
 )
 
-// failRead returns the error of a request that ended with err.
+// failRead returns the store's error for a read that ended with err.
 func (a *attempts) failRead(err error) *kv.Error {
 	switch {
+	case refusedCredential(err):
+		return &kv.Error{Kind: kv.ErrPermission, Err: errNoToken(redact(err))}
 	case a.over == nil || !errors.Is(err, a.over):
 		return &kv.Error{Kind: kindOf(err), Err: redact(err)}
 	case a.timedOut && a.last == nil:
@@ -42,20 +44,20 @@ func (a *attempts) failRead(err error) *kv.Error {
 	case a.last == nil:
 		return &kv.Error{Err: redact(err)}
 	}
-	// The context ended before another attempt: the last attempt's error says why it
-	// took so long.
+	// The context ended after at least one failed attempt. The error of that attempt says why
+	// the call took so long.
 	return &kv.Error{Kind: kindOf(a.last), Err: fmt.Errorf("%w; the last attempt ended with: %w", redact(err), redact(a.last))}
 }
 
-// failWrite is failRead for a write.
+// failWrite is like failRead, for a write.
 func (a *attempts) failWrite(err error) *kv.Error {
 	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
 
-// kindOf returns the sentinel of an error of the SDK, other than the end of the call's
-// context.
+// kindOf returns the sentinel that describes an error of the SDK, or nil if no sentinel does. err
+// must not be the error of the call's context.
 func kindOf(err error) error {
 	answer := answerOf(err)
 	switch {
@@ -67,7 +69,8 @@ func kindOf(err error) error {
 	return kv.ErrUnavailable
 }
 
-// opError completes the error of a function that is not an operation of a store.
+// opError adds the operation and the provider to the error of a function such as New or
+// Sweep. The kv.Store does this for its own methods.
 func opError(op string, err error) error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {
@@ -82,7 +85,7 @@ func errInvalid(op, format string, args ...any) error {
 	return opError(op, &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)})
 }
 
-// errForeign says what is not skykv's.
+// errForeign returns the error for data that skykv did not write.
 func errForeign(what, want string) error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("%s is not what skykv writes; want %s", what, want)}
 }
@@ -90,7 +93,7 @@ func errForeign(what, want string) error {
 // errAnswer returns the error of a read whose response the service cannot have sent.
 func errAnswer(err error) error { return &kv.Error{Kind: kv.ErrUnavailable, Err: err} }
 
-// The errors of responses that the service cannot have sent.
+// These are the errors of responses that the service cannot have sent.
 var (
 	errNoETag     = errors.New("the response is not from the service: it has no ETag")
 	errNoList     = errors.New("the response is not from the service: it has no list of entities")
@@ -98,16 +101,22 @@ var (
 	errRedirected = errors.New("the response is not from the service: the HTTP client followed a redirect")
 )
 
-// errNotProvisioned adds to the error of a missing table that Ensure creates it.
+// errNotProvisioned returns err. If err says that the table is missing, errNotProvisioned
+// adds to its text that Ensure creates the table.
 func (d *driver) errNotProvisioned(err error) error {
 	if own, ok := err.(*kv.Error); ok && own.Kind == kv.ErrNotProvisioned {
-		own.Err = fmt.Errorf("there is no table %s; Ensure creates it: %w", d.name, own.Err)
+		own.Err = fmt.Errorf("there is no table %s; providers.Ensure creates it: %w", d.name, own.Err)
 	}
 	return err
 }
 
+// errNoToken returns err with a text that says how to get credentials.
+func errNoToken(err error) error {
+	return fmt.Errorf("there is no token for the account: set "+envConnectionString+", "+envKey+" or "+envSAS+", or log in, for example by az login: %w", err)
+}
+
 // refusedCredential reports whether err says that there is no token for the request. The
-// request was not sent then.
+// request was not sent in this case.
 func refusedCredential(err error) bool {
 	if _, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok {
 		return true
@@ -120,37 +129,37 @@ func refusedCredential(err error) bool {
 	return false
 }
 
-// credentialUnavailable is the type of the errors of missing credentials. azidentity
-// exports only its constructor.
+// credentialUnavailable is the type of the errors of missing credentials. azidentity exports
+// only the type's constructor.
 var credentialUnavailable = reflect.TypeOf(azidentity.NewCredentialUnavailableError(""))
 
-// answer is what the response to a request says.
+// answer is the content of the response to a request.
 type answer struct {
 	status int // 0 without a response
 	code   aztables.TableErrorCode
 
-	// These are set by the response to a transaction.
-	index int      // index of the operation that made it fail, or -1
-	etags []string // the ETags of its operations, "" for a deletion
+	// These are set only by the response to a transaction.
+	index int      // index of the operation that made the transaction fail, or -1
+	etags []string // the ETags of the operations, "" for a deletion
 }
 
-// mayHaveApplied reports whether the request may have been applied, or may still be.
+// mayHaveApplied reports whether the request may have been applied, or may yet be applied.
 func (a answer) mayHaveApplied() bool {
 	switch {
-	case a.status < 400, // the service sends no redirects
+	case a.status < 400, // a success, or a redirect, which the service never sends
 		a.status == http.StatusRequestTimeout:
 		return true
 	case a.status == http.StatusServiceUnavailable:
-		// The service refuses requests with this code before it executes them. A 503
-		// of a proxy does not say so.
+		// The service sends ServerBusy before it executes a request. A 503 of a proxy does
+		// not have this code.
 		// https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 		return a.code != codeServerBusy
 	}
 	return a.status >= 500
 }
 
-// complete adds the code and status of a failed transaction, which are in the response's
-// body, to the SDK's error.
+// complete adds the code and status of a failed transaction to the SDK's error. The SDK does
+// not read them, because they are in the response's body.
 func (a answer) complete(err error) error {
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok && e.StatusCode == http.StatusAccepted {
 		e.StatusCode, e.ErrorCode = a.status, string(a.code)
@@ -158,8 +167,8 @@ func (a answer) complete(err error) error {
 	return err
 }
 
-// answerOf returns the answer that err describes. An error code in a successful response
-// or a redirect means nothing.
+// answerOf returns the answer that err describes. It ignores an error code in a successful
+// response or a redirect.
 func answerOf(err error) answer {
 	a := answer{index: -1}
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
@@ -170,7 +179,7 @@ func answerOf(err error) answer {
 	return a
 }
 
-// codeOf returns the service's error code in err, "" if there is none.
+// codeOf returns the service's error code in err, or "" if there is none.
 func codeOf(err error) aztables.TableErrorCode { return answerOf(err).code }
 
 // absent reports whether code says that there is no such entity.
@@ -178,7 +187,7 @@ func absent(code aztables.TableErrorCode) bool {
 	return code == aztables.ResourceNotFound || code == aztables.EntityNotFound
 }
 
-// refused reports whether code says that a condition failed.
+// refused reports whether code says that a condition of this kind failed.
 func refused(code aztables.TableErrorCode, cond kv.ConditionKind) bool {
 	switch cond {
 	case kv.CondAbsent:
@@ -209,27 +218,27 @@ func (a answer) kind() error {
 	return nil
 }
 
-// faultOfOne reports whether the service refused a transaction because of a single write,
-// so that the other writes may succeed without it.
+// faultOfOne reports whether the service may have refused a transaction because of a single
+// write. The other writes may then succeed without it.
 func (a answer) faultOfOne() bool {
 	return a.status >= 400 && a.status < 500 && a.kind() == nil
 }
 
-// readTransaction reads the response to a transaction. Its status is always 202; the
-// result is in the parts of the body. An incomplete response keeps the status 202, and
-// nothing of it counts.
+// readTransaction reads a response to a transaction with the status 202. The service sends this
+// status even if the transaction fails: the result is in the parts of the body. If the response
+// cannot be read completely, the answer has the status 202 and nothing else from the response.
 // https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 func readTransaction(resp *http.Response) answer {
 	unreadable := answer{status: resp.StatusCode, index: -1}
-	body, err := runtime.Payload(resp) // the SDK has read it already
+	body, err := runtime.Payload(resp) // the SDK has already read the body
 	if err != nil {
 		return unreadable
 	}
-	if told := readError(body); told.Code != "" { // the transaction itself was malformed
+	if told := readError(body); told.Code != "" { // the service refused the request as malformed, without trying any operation
 		return answer{status: http.StatusBadRequest, code: told.Code, index: -1}
 	}
-	// The operations' responses are the parts of the only part. The bytes after their
-	// closing boundary do not matter: Azure Cosmos DB sends none.
+	// The whole body has one part. The responses to the operations are the parts of that
+	// part. The closing boundary of the whole body may be missing: Azure Cosmos DB sends none.
 	whole, err := multipartReader(resp.Header, body).NextPart()
 	if err != nil {
 		return unreadable
@@ -256,7 +265,7 @@ func readTransaction(resp *http.Response) answer {
 		switch status := one.StatusCode; {
 		case err != nil, status < 200, status >= 300 && status < 400:
 			return unreadable
-		case status >= 400: // if one fails, all fail
+		case status >= 400: // if one operation fails, the transaction fails
 			told := readError(text)
 			a.status, a.code, a.index = status, told.Code, told.index()
 		case a.status == 0:
@@ -267,8 +276,8 @@ func readTransaction(resp *http.Response) answer {
 }
 
 // carriedOut reports whether the answer says that a transaction of these operations was
-// carried out: it has one successful part for each operation, with an ETag unless the
-// operation is a deletion.
+// carried out. Such an answer has one successful part for each operation. Each part has an
+// ETag, unless the operation is a deletion.
 func (a answer) carriedOut(actions []aztables.TransactionAction) bool {
 	if a.status >= 300 || len(a.etags) != len(actions) {
 		return false
@@ -281,8 +290,8 @@ func (a answer) carriedOut(actions []aztables.TransactionAction) bool {
 	return true
 }
 
-// multipartReader returns a reader of the parts of a body. Without a boundary in the
-// header there are none.
+// multipartReader returns a reader of the parts of a body. If the header has no boundary,
+// there are no parts.
 func multipartReader(header http.Header, body []byte) *multipart.Reader {
 	_, params, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	return multipart.NewReader(bytes.NewReader(body), params["boundary"])
@@ -306,8 +315,8 @@ func readError(body []byte) serviceError {
 	return told.Error
 }
 
-// index returns the index of an operation at the start of the message, such as
-// "3:The specified resource does not exist.", or -1.
+// index returns the index of an operation at the beginning of the message, or -1 if there is
+// none. It is 3 in "3:The specified resource does not exist."
 func (e serviceError) index() int {
 	at, _, _ := strings.Cut(e.Message.Value, ":")
 	if n, err := strconv.Atoi(at); err == nil && n >= 0 {

@@ -30,30 +30,29 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// fake is a table service of one table, in memory. It has the protocol of the real service,
-// and can do what the emulator cannot.
+// fake is a table service with one table, in memory. It speaks the protocol of the real
+// service, and can do things that the emulator cannot.
 type fake struct {
 	t testing.TB
 
 	mu       sync.Mutex
-	table    string // its name; empty when there is none
+	table    string // name of the table, empty when there is none
 	entities map[fakeKey]*fakeEntity
 	changes  int
 	requests []string // "METHOD what", such as "GET entity"
 
-	// fault, if set, returns the fault of a request.
+	// fault, if set, returns the fault to inject into a request.
 	fault func(r *http.Request) fault
 
-	maxPage    int  // entities in one page, 0: as requested
-	emptyPages bool // an empty page precedes every other
-	noNextRow  bool // continuations have no row key if possible
-	noETags    bool // listings never have ETags
+	maxPage    int  // most entities in one page; 0: as many as requested
+	emptyPages bool // whether an empty page comes before each page with entities
+	noNextRow  bool // with emptyPages: whether the first continuation has no row key
 
-	refused map[string]*failure // writes to these row keys
+	refused map[string]*failure // how requests for the entities with these row keys are refused
 	noIndex bool                // the responses to failed transactions do not say which operation failed
 
-	queries []url.Values // of listings
-	prefer  string       // of the last insertion
+	queries []url.Values // URL parameters of the requests for lists of entities
+	prefer  string       // Prefer header of the last insertion
 	largest int          // greatest size of a request's body
 }
 
@@ -65,14 +64,14 @@ type fakeEntity struct {
 	timestamp  time.Time
 }
 
-// fault describes the failure of a request.
+// fault describes what goes wrong with a request.
 type fault struct {
-	status  int    // respond with this status and code instead of serving it
+	status  int    // respond with this status and code, instead of serving the request
 	code    string // error code of the response
 	text    string // message of the response
-	serve   bool   // serve the request before the fault
+	serve   bool   // carry out the request, and only then cut the connection or respond with status
 	cut     bool   // close the connection instead of responding
-	noETag  bool   // omit the ETag of the response's header
+	noETag  bool   // omit the ETag from the response's header
 	index   int    // index of the operation that makes a transaction fail
 	plain   bool   // respond with plain text, as a proxy does
 	headers http.Header
@@ -93,9 +92,10 @@ func (f *fake) client() *aztables.ServiceClient {
 	return fakeClient(f.t, server.URL, &http.Client{Transport: ownBodies{transport}})
 }
 
-// ownBodies sets a new body for every attempt. azcore (v1.24.0) rewinds the one body of all
-// attempts while net/http may still read its end in an earlier attempt. With the usual
-// delays between attempts this data race is harmless, but the race detector reports it.
+// ownBodies gives every attempt a new body. azcore (v1.24.0) has one body for all attempts.
+// It rewinds this body while net/http may still read the body's end in an earlier attempt.
+// With the usual delays between attempts this data race is harmless, but the race detector
+// reports it.
 type ownBodies struct{ http.RoundTripper }
 
 func (o ownBodies) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -144,8 +144,8 @@ func fakeClient(t testing.TB, endpoint string, transport policy.Transporter) *az
 	return client
 }
 
-// claiming returns options with which New sets up an empty table, in skykv's own layout
-// unless they name another.
+// claiming returns options with which New sets up an empty table. The layout is skykv's own,
+// unless opts name a different one.
 func claiming(opts *Options) *Options {
 	var own Options
 	if opts != nil {
@@ -155,7 +155,7 @@ func claiming(opts *Options) *Options {
 	return &own
 }
 
-// quick retries like the SDK, without its delays.
+// quick makes the SDK retry as usual, but with short delays.
 var quick = policy.RetryOptions{RetryDelay: time.Millisecond}
 
 // store opens a store on the fake's table.
@@ -173,7 +173,7 @@ func (f *fake) store(opts *Options) *kv.Store {
 	return s
 }
 
-// take returns the requests since it was last called.
+// take returns the requests since the last call of take.
 func (f *fake) take() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -182,7 +182,7 @@ func (f *fake) take() []string {
 	return requests
 }
 
-// setFault sets the fault of the next requests; nil means none.
+// setFault sets the function that returns the fault of each later request. Nil means no faults.
 func (f *fake) setFault(fault func(r *http.Request) fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -221,7 +221,7 @@ func quoted(s string) json.RawMessage {
 	return text
 }
 
-// failure is a response with an error.
+// failure is a response that describes an error.
 type failure struct {
 	status     int
 	code, text string
@@ -306,8 +306,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// refuse responds with the failure of a fault. In a transaction, one of the operations fails
-// if the status says that the request itself is valid.
+// refuse responds with the failure that fault describes. If the request is a transaction, the
+// response says that the operation with index fault.index failed. It does not if the index is
+// negative, or if the fault is plain, has headers or has no code.
 func (f *fake) refuse(w http.ResponseWriter, fault fault, batch bool) {
 	maps.Copy(w.Header(), fault.headers)
 	refused := &failure{fault.status, fault.code, cmp.Or(fault.text, "text of the service")}
@@ -403,7 +404,7 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 	case "DELETE":
 		delete(f.entities, key)
 		return key, "", nil, nil
-	case "PATCH": // a merge
+	case "PATCH": // PATCH is a merge
 		if found != nil {
 			properties = merged(found.properties, properties)
 		}
@@ -411,14 +412,14 @@ func (f *fake) entity(r *http.Request) (key fakeKey, etag string, body []byte, r
 	return key, f.write(key, properties), nil, nil
 }
 
-// merged returns the properties of an entity after a merge.
-func merged(properties, by map[string]json.RawMessage) map[string]json.RawMessage {
+// merged returns the properties of an entity after a merge with changes.
+func merged(properties, changes map[string]json.RawMessage) map[string]json.RawMessage {
 	properties = maps.Clone(properties)
-	maps.Copy(properties, by)
+	maps.Copy(properties, changes)
 	return properties
 }
 
-// tombstoneClause is the part of a sweep's filter about tombstones.
+// tombstoneClause matches the part of a sweep's filter that is about tombstones.
 var tombstoneClause = regexp.MustCompile(` and \(x gt 1L or Timestamp lt datetime'([^']*)'\)`)
 
 var filterClause = regexp.MustCompile(`(not \()?(\w+) (eq|ge|gt|le|lt) (?:'([^']*)'|(\d+)L)`)
@@ -454,7 +455,7 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 				n, _ := strconv.ParseInt(clause[5], 10, 64)
 				var text string
 				var x int64
-				// Comparisons with a property that is missing or of another type are false.
+				// A comparison is false if the property is missing or has a different type.
 				err := json.Unmarshal(e.properties["x"], &text)
 				if err == nil {
 					x, err = strconv.ParseInt(text, 10, 64)
@@ -493,8 +494,9 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 	slices.SortFunc(keys, func(a, b fakeKey) int {
 		return cmp.Or(strings.Compare(a.partition, b.partition), strings.Compare(a.row, b.row))
 	})
-	// A continuation has the first entity of the next page or, without a row key, the
-	// start of a partition. A mark shows that the page before was empty.
+	// A continuation names the first entity of the next page. Without a row key, the next page
+	// begins at the beginning of a partition. The prefix "empty!" of the partition key says that
+	// the page before was empty.
 	nextPartition, behindEmpty := strings.CutPrefix(query.Get("NextPartitionKey"), "empty!")
 	from := fakeKey{nextPartition, query.Get("NextRowKey")}
 	keys = slices.DeleteFunc(keys, func(key fakeKey) bool {
@@ -539,13 +541,13 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 				property, _, _ := strings.Cut(name, "@")
 				return !slices.Contains(selected, property)
 			})
-			for _, name := range selected { // the real service returns names of absent properties
+			for _, name := range selected { // like the real service, return the names of absent properties
 				if e[name] == nil {
 					e[name] = json.RawMessage("null")
 				}
 			}
 		}
-		if full && !f.noETags {
+		if full {
 			e["odata.etag"] = quoted(found.etag)
 		}
 		if full {
@@ -558,7 +560,7 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"odata.metadata": "m", "value": page})
 }
 
-// batch serves a transaction: all of it or nothing.
+// batch serves a transaction. It carries out all operations or none.
 func (f *fake) batch(w http.ResponseWriter, r *http.Request) {
 	var requests []*http.Request
 	for part := range parts(f.t, r.Header.Get("Content-Type"), r.Body) {
@@ -587,7 +589,7 @@ func (f *fake) batch(w http.ResponseWriter, r *http.Request) {
 			in.URL = u
 		}
 		match := entityPath.FindStringSubmatch(in.URL.Path)
-		if match == nil && (in.Method != "POST" || in.URL.Path != "/"+f.table) { // which adds an entity
+		if match == nil && (in.Method != "POST" || in.URL.Path != "/"+f.table) { // such a POST adds an entity
 			f.t.Errorf("operation on %q", in.URL.Path)
 			continue
 		}
@@ -610,13 +612,13 @@ func (f *fake) batch(w http.ResponseWriter, r *http.Request) {
 	f.answerBatch(w, answers, "")
 }
 
-// part is the response to one operation of a transaction.
+// part is the response to one operation in a transaction.
 type part struct {
 	etag    string // "" for a deletion
 	refused *failure
 }
 
-// answerBatch writes the response to a transaction. Its status is always 202.
+// answerBatch writes the response to a transaction. The status is always 202.
 func (f *fake) answerBatch(w http.ResponseWriter, answers []part, index string) {
 	var b bytes.Buffer
 	b.WriteString("--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_1\r\n\r\n")

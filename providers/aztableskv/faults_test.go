@@ -24,8 +24,8 @@ import (
 
 const secretValue = "the value that no message may contain"
 
-// operations are the calls of a store that make requests, on a key with secretValue at
-// version.
+// operations returns calls of a store's methods, by name. A call for one key has the key "a".
+// A put stores secretValue. A call "by version" has the condition IfVersion(version).
 func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string]func() error {
 	value := []byte(secretValue)
 	return map[string]func() error{
@@ -53,8 +53,8 @@ func operations(ctx context.Context, s *kv.Store, version kv.Version) map[string
 	}
 }
 
-// sameShard returns items whose keys are in one of the default shards, so that a batch of
-// them is one transaction.
+// sameShard returns items whose keys are all in one shard, if the store has the default
+// number of shards. A store then puts up to 100 of them in one transaction.
 func sameShard(n int, value []byte) []kv.Item {
 	var items []kv.Item
 	for i := 0; len(items) < n; i++ {
@@ -73,21 +73,23 @@ func keysOf(items []kv.Item) []string {
 	return keys
 }
 
-// writes reports whether the first request of an operation writes or, for a deletion by
-// prefix, a later one. The first request of a touch without a version reads.
+// The function writes reports whether the first request of an operation is a write. A touch
+// without a version begins with a read. A deletion by prefix does so too, but writes returns true
+// for it.
 func writes(op string) bool {
 	return strings.Contains(op, "put") || strings.Contains(op, "delete") || op == "touch by version" || op == "atomic write"
 }
 
-// The rule: every refusal of the service has its sentinel. A write that the service refused
-// before it executed it is not indeterminate. A write that it failed to execute is. No
-// message contains a value or the service's text.
+// The rule: the error of a refusal has the sentinel of its kind, if there is one, and no other
+// sentinel except ErrIndeterminate. If the service refused a write before executing it, the
+// write is not indeterminate. If the service failed while executing the write, the write is
+// indeterminate. No message contains a value or the service's text.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name          string
 		fault         fault
-		kind          error // nil: no sentinel
+		kind          error // nil if there is no sentinel
 		indeterminate bool
 		attempts      int
 	}{
@@ -119,7 +121,7 @@ func TestRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			test.fault.text = "text with " + secretValue
-			test.fault.index = -1 // a transaction is refused like other requests
+			test.fault.index = -1 // refuse a transaction as a whole, like other requests
 			ops := operations(t.Context(), s, version)
 			f.setFault(func(*http.Request) fault { return test.fault })
 			for _, op := range []string{"get", "exists", "put", "put if absent", "put by version", "delete", "delete by version", "touch", "touch by version"} {
@@ -146,13 +148,14 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// kinds are the sentinels of the service's errors.
+// kinds are the sentinels with which TestRefusals compares each error.
 var kinds = []error{
 	kv.ErrNotFound, kv.ErrConditionFailed, kv.ErrNotProvisioned, kv.ErrIncompatible, kv.ErrPermission,
 	kv.ErrThrottled, kv.ErrUnavailable, kv.ErrIndeterminate, kv.ErrInvalidOption,
 }
 
-// shows fails the test if err, or an error that it wraps, has a message with text.
+// shows makes the test fail if there is no error, or if the message of err, or of an error that
+// it wraps, contains text.
 func shows(t *testing.T, err error, text string) {
 	t.Helper()
 	if err == nil {
@@ -176,7 +179,8 @@ func shows(t *testing.T, err error, text string) {
 	}
 }
 
-// The rule: a condition that fails after refused attempts is only a failed condition.
+// The rule: if a condition fails after attempts that were refused, the error is only
+// ErrConditionFailed.
 func TestConflictAfterThrottling(t *testing.T) {
 	t.Parallel()
 	for _, busy := range []fault{{status: 503, code: "ServerBusy"}, {status: 429, plain: true}} {
@@ -217,7 +221,7 @@ var lost = map[string]fault{
 }
 
 // The rule: after an attempt whose response was lost, every later error of the write is
-// indeterminate, also a refusal of the retry.
+// ErrIndeterminate, even if the retry was refused.
 func TestLostAnswerThenRefused(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []fault{
@@ -236,7 +240,7 @@ func TestLostAnswerThenRefused(t *testing.T) {
 			}
 			n := 0
 			f.setFault(func(r *http.Request) fault {
-				if r.Method == "GET" { // it may be a request that the operation before has left
+				if r.Method == "GET" { // possibly a late request of the previous operation
 					return refusal
 				}
 				if n++; n == 1 {
@@ -286,16 +290,17 @@ func TestConflictThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// The rule: a write that was never sent is not indeterminate. An endpoint that cannot be
-// reached is ErrUnavailable, also if the context ends before the attempts do. No message
-// contains the signature of a SAS.
+// The rule: a write that was never sent is not indeterminate. If an endpoint cannot be
+// reached, the error is ErrUnavailable, even if the context ends before all attempts were
+// made. No message contains the signature of a SAS.
 func TestDeadEndpoint(t *testing.T) {
 	t.Parallel()
-	// No program gets this port by chance, unlike the port of a closed server.
+	// No program listens on this port. The port of a closed server might be reused.
 	const dead = "http://127.0.0.1:1"
 	const secret = "s3cr3t%2Fsignature"
 	client, err := aztables.NewServiceClientWithNoCredential(dead+"?sv=2019-02-02&sp=raud&sig="+secret, &aztables.ClientOptions{
-		// A program's policy wraps errors, and their text also contains the URL.
+		// A program may add its own policies to the client. This one wraps errors and puts
+		// the URL, with the signature, into their text.
 		ClientOptions: policy.ClientOptions{PerCallPolicies: []policy.Policy{wrapping{}}},
 	})
 	if err != nil {
@@ -308,7 +313,7 @@ func TestDeadEndpoint(t *testing.T) {
 		for _, ends := range []bool{false, true} {
 			ctx, cancel := context.WithCancel(t.Context())
 			retry := quick
-			if ends { // after the first attempt
+			if ends { // the context ends after the first attempt
 				retry.ShouldRetry = func(*http.Response, error) bool { cancel(); return true }
 			}
 			d, err := newDriver("open", client, "kv1", &Options{Retry: retry})
@@ -321,7 +326,7 @@ func TestDeadEndpoint(t *testing.T) {
 				t.Errorf("%s: %v; want context.Canceled", op, err)
 			}
 			if ends && (op == "scan" || op == "delete prefix") {
-				continue // the store need not wait for all shards
+				continue // the store may return the context's error without waiting for the shards
 			}
 			if !errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrIndeterminate) {
 				t.Errorf("%s: %v; want ErrUnavailable, and not ErrIndeterminate: nothing was sent", op, err)
@@ -349,12 +354,12 @@ func (wrapping) Do(req *policy.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// The rule: if the context ends during a write, it is ErrIndeterminate. If the context ended
-// before, it is not.
+// The rule: if the context ends during a write, the error is ErrIndeterminate. If the context
+// had ended before the write, the error is not ErrIndeterminate.
 func TestCancelledWrites(t *testing.T) {
 	t.Parallel()
 	for op := range operations(t.Context(), nil, kv.Version{}) {
-		f := newFake(t, "kv1") // not shared: a scan's requests may outlive the scan
+		f := newFake(t, "kv1") // one for each operation: a scan's requests may outlive the scan
 		s := f.store(nil)
 		version, err := s.Put(t.Context(), "a", []byte("1"))
 		if err != nil {
@@ -373,7 +378,7 @@ func TestCancelledWrites(t *testing.T) {
 		ctx, cancel = context.WithCancel(t.Context())
 		f.setFault(func(r *http.Request) fault {
 			cancel()
-			<-r.Context().Done() // the client hangs up
+			<-r.Context().Done() // until the client hangs up
 			return fault{}
 		})
 		err = operations(ctx, s, version)[op]()
@@ -383,7 +388,7 @@ func TestCancelledWrites(t *testing.T) {
 	}
 }
 
-// The rule: Options.Retry decides on retries as in the client.
+// The rule: Options.Retry has the same effect as retry options have in the SDK's client.
 func TestRetryOptions(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -410,7 +415,7 @@ func TestRetryOptions(t *testing.T) {
 	}
 }
 
-// The rule: without options, a throttled store retries like the SDK, and waits as long as
+// The rule: without options, a throttled store retries like the SDK. It waits for as long as
 // the service requests.
 func TestDefaultRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -436,8 +441,8 @@ func TestDefaultRetry(t *testing.T) {
 	})
 }
 
-// The rule: a write that the service confirmed without an ETag has no version, and is an
-// error.
+// The rule: if the response to a put or a read has no ETag, the operation returns an error. It
+// has no version to return.
 func TestMissingETag(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -451,8 +456,8 @@ func TestMissingETag(t *testing.T) {
 	}
 }
 
-// The rule: credentials without a token are ErrPermission, and nothing of the write was
-// sent.
+// The rule: if the credentials get no token, the error is ErrPermission, and no part of the
+// write was sent.
 func TestRefusedTokens(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -464,7 +469,8 @@ func TestRefusedTokens(t *testing.T) {
 	t.Cleanup(identity.Close)
 	for name, cred := range map[string]azcore.TokenCredential{
 		"unavailable": tokens(func(ctx context.Context) error {
-			// For example the endpoint of managed identities on a machine without one.
+			// Real credentials make requests too, for example to the endpoint of managed
+			// identities on a machine that has no identity.
 			r, err := http.NewRequestWithContext(ctx, "GET", identity.URL, nil)
 			if err != nil {
 				return err
@@ -475,7 +481,7 @@ func TestRefusedTokens(t *testing.T) {
 			}
 			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
-			return azidentity.NewCredentialUnavailableError("no identity here")
+			return azidentity.NewCredentialUnavailableError("no identity here\n------\ntried it")
 		}),
 		"refused": tokens(func(context.Context) error { return &azidentity.AuthenticationFailedError{} }),
 	} {
@@ -489,6 +495,8 @@ func TestRefusedTokens(t *testing.T) {
 		}
 		if _, err := kv.New(d).Put(t.Context(), "a", nil); !errors.Is(err, kv.ErrPermission) || errors.Is(err, kv.ErrIndeterminate) {
 			t.Errorf("%s: %v; want ErrPermission alone", name, err)
+		} else if !strings.Contains(err.Error(), envKey) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "---") {
+			t.Errorf("%s: rule: the message says how to get credentials, in one line; got %v", name, err)
 		}
 	}
 	if requests := f.take(); len(requests) > 0 {
@@ -496,17 +504,17 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
-// The rule: if a write waits for a token when its context ends, it was not sent. It is
+// The rule: if a write still waits for a token when its context ends, it was not sent. It is
 // indeterminate only if an earlier attempt may have been applied. With a client that does
-// not report what it sends, it is always indeterminate.
+// not report what it sends, the write is always indeterminate.
 func TestTokensThatAreAwaited(t *testing.T) {
 	t.Parallel()
 	identity := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200) }))
 	t.Cleanup(identity.Close)
 	for _, test := range []struct {
 		name          string
-		traces        bool // as Open's client does
-		sent          int  // number of requests before
+		traces        bool // whether the client reports what it sends, as Open's client does
+		sent          int  // number of requests that are sent before the wait for a token
 		fault         fault
 		indeterminate bool
 	}{
@@ -529,7 +537,7 @@ func TestTokensThatAreAwaited(t *testing.T) {
 				defer cancel()
 				asked := 0
 				cred := tokens(func(ctx context.Context) error {
-					// Credentials have their own connections, and the call's context.
+					// Credentials use their own connections, but the call's context.
 					r, err := http.NewRequestWithContext(ctx, "GET", identity.URL, nil)
 					if err != nil {
 						return err
@@ -585,7 +593,7 @@ func TestOpenTraces(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		f.setFault(func(r *http.Request) fault {
 			cancel()
-			<-r.Context().Done() // the client hangs up
+			<-r.Context().Done() // until the client hangs up
 			return fault{}
 		})
 		if err := operations(ctx, s, kv.Version{})[op](); !errors.Is(err, context.Canceled) || !errors.Is(err, kv.ErrIndeterminate) {
@@ -600,8 +608,8 @@ func (get tokens) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (a
 	return azcore.AccessToken{}, get(ctx)
 }
 
-// The rule: a timeout of the client itself is not the end of the call's context, but
-// ErrUnavailable.
+// The rule: a timeout of the client itself does not count as the end of the call's context.
+// The error is ErrUnavailable.
 func TestClientTimeout(t *testing.T) {
 	t.Parallel()
 	hanging := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

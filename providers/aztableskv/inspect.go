@@ -12,9 +12,10 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// Inspect checks everything that the store of a URL needs: whether the service responds,
-// its clock, the credentials, the table, the layout record, and whether a sweep is due. It
-// uses the client that [Open] uses, and changes nothing. See [provider.Provider].
+// Inspect checks what the store of a URL needs: the URL, whether the service responds, its clock,
+// the credentials, the table and the layout record. It also checks whether a sweep is due, and
+// whether the first entities are skykv's. It uses the same client as [Open], and changes nothing.
+// See [provider.Provider].
 func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	return func(yield func(provider.Check) bool) {
 		c, err := Connect(ctx, url)
@@ -41,10 +42,10 @@ func Inspect(ctx context.Context, url string) iter.Seq[provider.Check] {
 	}
 }
 
-// inspect returns the checks of the table. It ends after a failure that prevents the other
-// checks.
+// inspect returns the checks of the table. It leaves out the checks that are impossible
+// after a failure.
 func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
-	accepted := provider.Check{Name: "credentials", Status: provider.OK, Detail: "accepted by the service"}
+	accepted := provider.Check{Name: provider.CheckCredentials, Status: provider.OK, Detail: "accepted by the service"}
 	there := provider.Check{Name: "table", Status: provider.OK, Detail: d.name + " exists"}
 	found, err := d.readLayout(ctx)
 	switch {
@@ -56,7 +57,7 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	case errors.Is(err, kv.ErrIncompatible):
 		return []provider.Check{accepted, there, provider.ForeignLayout(err)}
 	case errors.Is(err, kv.ErrPermission):
-		return []provider.Check{provider.Failed("credentials", err,
+		return []provider.Check{provider.Failed(provider.CheckCredentials, err,
 			"log in as for the az command, or set "+envKey+" or "+envConnectionString+"; the role is Storage Table Data Contributor")}
 	case err != nil:
 		return []provider.Check{provider.Failed("table", err, "see the message")}
@@ -79,9 +80,11 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	return checks
 }
 
-// countForeign makes one request for entities of the table, and counts those that no store
-// finds by their keys. If the request fails, it counts none.
-func (d *driver) countForeign(ctx context.Context, l *layout) (n, of int) {
+// countForeign makes one request for entities of the table, without their values. n is the number
+// of entities in the response, except the layout record, whose key, place or metadata are not of
+// the layout. total is the number of all entities in the response. If the request fails, both
+// are 0.
+func (d *driver) countForeign(ctx context.Context, l *layout) (n, total int) {
 	pager := d.table.NewListEntitiesPager(d.listOptions("", false, maxPage))
 	page, err := d.page(attempt.With(ctx, attempt.Many), pager, nil)
 	if err != nil {
@@ -100,7 +103,7 @@ func (d *driver) countForeign(ctx context.Context, l *layout) (n, of int) {
 	return n, len(page.Entities)
 }
 
-// inspectSweep looks for an entity that a sweep would delete, in one request.
+// inspectSweep looks for an entity that a sweep would delete. It makes one request.
 func (d *driver) inspectSweep(ctx context.Context) provider.Check {
 	c := provider.Check{Name: "sweep", Status: provider.OK, Detail: "one request found no expired entries that must be deleted"}
 	pager := d.table.NewListEntitiesPager(d.listOptions(d.layout.unsweptFilter(time.Now()), false, 1))

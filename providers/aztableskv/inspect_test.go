@@ -15,7 +15,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// inspected returns the checks of a URL, each as status, name and detail.
+// inspected returns the checks of a URL, each as a text of status, name and detail.
 func inspected(t *testing.T, url string) []string {
 	t.Helper()
 	var lines []string
@@ -31,8 +31,8 @@ func inspected(t *testing.T, url string) []string {
 	return lines
 }
 
-// The rule: Inspect says what exists and what does not, each after the things that it needs.
-// It makes requests only to the store's endpoint, and changes nothing.
+// The rule: Inspect says what exists and what does not. A check comes after the checks that
+// it depends on. Inspect changes nothing.
 func TestInspect(t *testing.T) {
 	const gone, soon = 2, 4_000_000_000_000
 	entry := func(expires int64) map[string]any {
@@ -58,7 +58,8 @@ func TestInspect(t *testing.T) {
 		}
 		return fault{}
 	}
-	// The real service's response to a request for one entity does not say that the table is missing.
+	// missing responds like the real service: if the table is missing, the response to a
+	// request for one entity says only that there is no such entity.
 	missing := func(r *http.Request) fault {
 		if r.Method == "GET" && r.URL.Path != "/" && !strings.HasSuffix(r.URL.Path, "()") {
 			return fault{status: 404, code: "ResourceNotFound"}
@@ -71,13 +72,13 @@ func TestInspect(t *testing.T) {
 		record map[string]any // the layout record
 		entry  map[string]any
 		fault  func(*http.Request) fault
-		want   []string // after the checks of reached
+		want   []string // the checks after those in reached
 	}{
 		{"no table", "", nil, nil, nil, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
 		{"no table, and a service that says so to queries alone", "", nil, nil, missing, []string{"ok credentials accepted", "fail table there is no table kv1 in account account", "warn layout there is no layout record"}},
 		{"new table", "kv1", nil, nil, nil, []string{"ok credentials accepted", "ok table kv1 exists", "warn layout there is no layout record"}},
 		{"empty store", "kv1", record, nil, nil, []string{"ok credentials accepted", "ok table kv1 exists", "ok layout a record of skykv, 16 shards", "ok sweep one request found no expired entries"}},
-		{"entry for ever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
+		{"entry forever", "kv1", record, entry(0), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
 		{"entry that will expire", "kv1", record, entry(soon), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
 		{"entry within the grace", "kv1", record, entry(time.Now().Add(-kv.ExpiryGrace / 2).UnixMilli()), nil, []string{"ok credentials", "ok table", "ok layout", "ok sweep one request found no expired entries"}},
 		{"entry that a sweep deletes", "kv1", record, entry(gone), nil, []string{"ok credentials", "ok table", "ok layout", "warn sweep expired entries must be deleted"}},
@@ -111,7 +112,7 @@ func TestInspect(t *testing.T) {
 		if requests := f.take(); slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "GET ") }) {
 			t.Errorf("rule: Inspect changes nothing; the requests are %q", requests)
 		}
-		// Ensure refuses a layout that Inspect reports as wrong.
+		// Ensure fails if Inspect reports a wrong layout, or that the credentials were refused.
 		refuses := slices.ContainsFunc(got, func(line string) bool {
 			return strings.HasPrefix(line, "fail layout") || strings.HasPrefix(line, "fail credentials")
 		})
@@ -121,8 +122,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// The rule: Inspect counts the entities that no store finds by their keys: entities of other
-// programs, under names that are not keys, and in the wrong shard.
+// The rule: Inspect counts the entities that no store can read by key: entities of other
+// programs, entities whose RowKey is not a key, and entities in the wrong shard.
 func TestInspectCountsForeign(t *testing.T) {
 	clearEnvironment(t)
 	f := newFake(t, "kv1")
@@ -151,8 +152,8 @@ func TestInspectCountsForeign(t *testing.T) {
 	}
 }
 
-// The rule: Inspect ends after a failure that prevents the other checks, and when the loop
-// ends.
+// The rule: Inspect ends after a failure that makes the other checks impossible, and when
+// the loop ends.
 func TestInspectEnds(t *testing.T) {
 	trusting(t, "http://127.0.0.1:1")
 	if got := inspected(t, "aztables://account/a-b"); len(got) != 1 || !strings.HasPrefix(got[0], "fail url") {
@@ -176,7 +177,7 @@ func TestInspectEnds(t *testing.T) {
 	}
 }
 
-// The rule: Inspect makes requests to the store's endpoint, the first one without
+// The rule: Inspect makes all requests to the store's endpoint. The first request has no
 // credentials.
 func TestInspectAsksTheStoresEndpoint(t *testing.T) {
 	f := newFake(t, "kv1")

@@ -23,7 +23,7 @@ import (
 // doc.go describes both layouts. Only this file knows them.
 type layout struct {
 	name       provider.Layout
-	driver     string   // the driver's name, which differs because versions belong to a layout
+	driver     string   // the driver's name; it differs between layouts, because a version is valid in one layout only
 	partitions []string // the PartitionKey of each shard
 
 	shard         func(key string) int
@@ -31,19 +31,20 @@ type layout struct {
 
 	metadata string // the $select of a read without values
 
-	// shared says that other programs write entities too, and do not know the properties
-	// propAlienToken and propAlienPredecessors. These are valid only while the rest of the
-	// entity agrees with them.
+	// shared reports whether other programs write entities too. These programs do not know
+	// the properties propAlienToken and propAlienPredecessors. So these two properties are
+	// valid only while propAlienToken agrees with CreatedAt and ExpiresAt: see alienMetadata.
 	shared bool
 }
 
 // layoutFormat is the version of the layouts that doc.go describes.
 const layoutFormat = 2
 
-// The properties of an entity in skykv's own layout, besides its PartitionKey and RowKey.
-// An entity has all of them, except the further parts of a value and propChecked.
+// These are the properties of an entity in skykv's own layout, besides PartitionKey and
+// RowKey. Every entity has them, except propChecked and the further parts of the value, which
+// are optional.
 const (
-	propValue        = "v" // its further parts are in v1, v2 and so on
+	propValue        = "v" // the further parts are in v1, v2 and so on
 	propExpires      = "x" // 0 for an entry that does not expire
 	propToken        = "t"
 	propPredecessors = "p"
@@ -53,8 +54,8 @@ const (
 	typeInt64  = "Edm.Int64"
 )
 
-// The properties of an entity in the layout of the reference platform. All are strings.
-// The last two are skykv's own.
+// These are the properties of an entity in the layout of the Alien platform. All are
+// strings. Only skykv uses the last two.
 const (
 	propAlienValue        = "Value"     // in base64
 	propAlienExpires      = "ExpiresAt" // absent for an entry that does not expire
@@ -63,25 +64,26 @@ const (
 	propAlienPredecessors = "skykv_p"
 )
 
-// The format of ExpiresAt and CreatedAt. Their texts sort like their instants.
+// skykv writes ExpiresAt and CreatedAt in this format. The texts sort in the order of the
+// instants.
 const (
 	instantFormat = "2006-01-02T15:04:05.000"
 	instantZone   = "+00:00"
 
-	// never is the ExpiresAt of an entry whose expiry a touch removed: a merge cannot
-	// remove a property. It is later than any expiry of skykv.
+	// never is the ExpiresAt of an entry whose expiry was removed by a touch, because a
+	// merge cannot remove a property. It is later than any expiry of skykv.
 	never = "9999-12-31T23:59:59.999999999" + instantZone
 )
 
-// A value is in parts of maxPart bytes, the greatest size of a property:
+// A value is stored in parts of maxPart bytes, the greatest size of a property:
 // https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model#property-types
-// The last part may be shorter. It is not empty unless it is the only one.
+// The last part may be shorter. It is empty only if it is the only part.
 const (
 	maxPart  = 64 << 10
 	maxParts = 6
 )
 
-// The keys of the layout record. Its partition is not a shard in either layout.
+// These are the keys of the layout record. Its partition is not a shard in either layout.
 const (
 	layoutPartition = "skykv"
 	layoutRow       = "layout"
@@ -101,7 +103,7 @@ func newLayout(shards int) *layout {
 	return l
 }
 
-// alienLayout is the layout of the reference platform's programs, with two properties of
+// alienLayout is the layout of the Alien platform's programs, plus two properties of
 // skykv.
 var alienLayout = func() *layout {
 	l := &layout{
@@ -120,11 +122,11 @@ func (l *layout) shards() int { return len(l.partitions) }
 
 func (l *layout) partition(key string) string { return l.partitions[l.shard(key)] }
 
-// maxValueLen returns the greatest length of a value, and maxAtomicWrites the greatest
-// number of writes of an AtomicWrite.
+// maxValueLen returns the greatest length of a value. maxAtomicWrites returns the greatest
+// number of writes in an AtomicWrite.
 func (l *layout) maxValueLen() int {
 	if l.shared {
-		return kv.MaxValueLen // its base64 fills a string
+		return kv.MaxValueLen // in base64, this fills a string
 	}
 	return kv.MaxLargeValueLen
 }
@@ -136,9 +138,10 @@ func (l *layout) maxAtomicWrites() int {
 	return maxTransaction
 }
 
-// The filters of queries: https://learn.microsoft.com/rest/api/storageservices/querying-tables-and-entities
+// The following functions return filters of queries:
+// https://learn.microsoft.com/rest/api/storageservices/querying-tables-and-entities
 
-// keyFilter selects the entity of both keys.
+// keyFilter selects the entity with this PartitionKey and this RowKey.
 func (l *layout) keyFilter(partition, row string) string {
 	return "PartitionKey eq '" + partition + "' and RowKey eq '" + row + "'"
 }
@@ -147,15 +150,16 @@ func (l *layout) keyFilter(partition, row string) string {
 func (l *layout) scanFilter(req kv.ScanRequest) string {
 	filter := "PartitionKey eq '" + l.partitions[req.Shard] + "' and RowKey ge '" + req.From + "' and RowKey le '" + req.To + "'"
 	if req.Now > 0 {
-		// This form also selects entities without an expiry: a comparison with an absent
-		// property is false.
+		// The negation also selects entities without an expiry, because a comparison with
+		// an absent property is false.
 		filter += " and not (" + l.expiredFilter(req.Now) + ")"
 	}
 	return filter
 }
 
 // expiredFilter selects entities that have expired at an instant. In the shared layout it
-// selects those that expired a day before: others may write instants in another zone.
+// selects only the entities that expired at least a day before, because the service compares
+// texts, and other programs may write instants in other time zones.
 func (l *layout) expiredFilter(instant int64) string {
 	if l.shared {
 		return expiresBefore(time.UnixMilli(instant).Add(-24 * time.Hour))
@@ -163,15 +167,15 @@ func (l *layout) expiredFilter(instant int64) string {
 	return expiredAt(instant)
 }
 
-// sweepFilter selects the entities of a shard that a sweep deletes, by its clock.
-// Entities without an expiry do not match, so the sweep does not read them.
+// sweepFilter selects the entities of a shard that a sweep reads: all that it deletes, and a
+// few that it then keeps. now is the time by the sweep's clock. Entities without an expiry do
+// not match, so the sweep does not read them.
 func (l *layout) sweepFilter(shard int, now time.Time) string {
 	return "PartitionKey eq '" + l.partitions[shard] + "' and " + l.unsweptFilter(now)
 }
 
-// unsweptFilter selects the entities of all shards that a sweep deletes. unswept reports
-// the same for a record, but does not know the age of a tombstone, whose writer may still
-// look for it.
+// unsweptFilter is like sweepFilter, for all shards. It leaves out young tombstones, because
+// the atomic writes that stored them may still look for their tokens.
 func (l *layout) unsweptFilter(now time.Time) string {
 	until := sweptUntil(now)
 	if l.shared {
@@ -181,6 +185,8 @@ func (l *layout) unsweptFilter(now time.Time) string {
 		" and (" + propExpires + " gt " + strconv.Itoa(tombstoneExpires) + "L or Timestamp lt datetime'" + until.UTC().Format(time.RFC3339) + "')"
 }
 
+// unswept reports whether a sweep deletes a record. A record does not say how old a tombstone
+// is, so unswept returns true for every tombstone.
 func (l *layout) unswept(rec kv.Record, now time.Time) bool {
 	return rec.Expires > 0 && rec.Expires <= sweptUntil(now).UnixMilli()
 }
@@ -192,14 +198,15 @@ func expiredAt(instant int64) string {
 }
 
 // expiresBefore selects entities of the shared layout whose ExpiresAt sorts before an
-// instant. It is exact for an ExpiresAt in UTC.
+// instant. The filter is exact for an ExpiresAt in UTC.
 func expiresBefore(instant time.Time) string {
 	return propAlienExpires + " lt '" + instant.UTC().Format(instantFormat) + "'"
 }
 
-// action returns the operation of a transaction for a write at an instant. A deletion has
-// no entity yet: see encodeKey. The error is about a write that the driver does not know,
-// or a version that is not an ETag.
+// action returns the SDK's operation for a write at the instant now. The operation of a
+// deletion has no entity. A transaction needs one: the caller of action adds it with
+// encodeKey. action returns an error for a kind of write or condition that it does not know, and
+// for a version that is not an ETag.
 func (l *layout) action(w kv.Write, now int64) (aztables.TransactionAction, error) {
 	var a aztables.TransactionAction
 	cond := w.Condition.Kind
@@ -233,9 +240,10 @@ func (l *layout) action(w kv.Write, now int64) (aztables.TransactionAction, erro
 	return a, nil
 }
 
-// atomicActions returns the operations for the writes of a WriteAtomic. Each must be one
-// that the service can judge, and a deletion without a condition must not fail if there is
-// no entity.
+// atomicActions returns the operations for the writes of a WriteAtomic. Every operation has
+// a condition that the service can check, or none. A deletion without a condition becomes a
+// put of a tombstone, because the service would refuse to delete an absent entity. A check
+// becomes an insertion of a tombstone, or a merge.
 func (l *layout) atomicActions(writes []kv.Write, now int64) ([]aztables.TransactionAction, error) {
 	actions := make([]aztables.TransactionAction, len(writes))
 	for i, w := range writes {
@@ -261,12 +269,12 @@ func (l *layout) atomicActions(writes []kv.Write, now int64) ([]aztables.Transac
 	return actions, nil
 }
 
-// tombstoneExpires is the expiry of a tombstone. It has passed by every clock.
+// tombstoneExpires is the expiry of a tombstone: an instant in 1970, which has passed.
 const tombstoneExpires = 1
 
-// tombstone returns the record that a WriteAtomic stores for a deletion without a
-// condition or a check for absence. Its token shows that the WriteAtomic was carried out.
-// leavesTombstone says which writes have one.
+// tombstone returns the record that a WriteAtomic stores for w, which is a deletion without
+// a condition or a check for absence. The token of the tombstone shows that the WriteAtomic
+// was carried out. leavesTombstone reports whether w needs a tombstone.
 func tombstone(w kv.Write) kv.Record {
 	return kv.Record{Key: w.Key, Expires: tombstoneExpires, Token: w.Token}
 }
@@ -275,8 +283,8 @@ func (l *layout) leavesTombstone(w kv.Write) bool {
 	return w.Kind == kv.KindDelete && w.Condition.Kind == kv.CondNone || w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondAbsent
 }
 
-// etagOf returns the ETag of a version. Versions come from callers, who can make up any
-// text, and in a request "*" would match every entity.
+// etagOf returns the ETag of a version. A version comes from the caller, and may be any
+// text. It is checked because "*", for example, would match every entity.
 func etagOf(version string) (*azcore.ETag, error) {
 	if !isETag(version) {
 		return nil, &kv.Error{Kind: kv.ErrInvalidVersion, Err: errors.New("the version is not an ETag; want a version that Get, Put or a scan returned")}
@@ -285,8 +293,8 @@ func etagOf(version string) (*azcore.ETag, error) {
 	return &etag, nil
 }
 
-// isETag reports whether s is one entity tag: printable ASCII without quotes and
-// spaces, in quotes, perhaps after W/.
+// isETag reports whether s is one entity tag: printable ASCII without quotes and spaces, in
+// quotes, possibly after W/.
 // https://www.rfc-editor.org/rfc/rfc9110#name-etag
 func isETag(s string) bool {
 	s = strings.TrimPrefix(s, "W/")
@@ -296,9 +304,9 @@ func isETag(s string) bool {
 	return !strings.ContainsFunc(s[1:len(s)-1], func(r rune) bool { return r < '!' || r == '"' || r > '~' })
 }
 
-// encode returns the JSON of the entity of rec, which is written at an instant. Nothing
-// in it needs escaping: keys, tokens, predecessors, instants and base64 have no special
-// characters.
+// encode returns the JSON of the entity of rec, which is written at the instant now. No part
+// of the JSON needs escaping, because keys, tokens, predecessors, instants and base64 have no
+// special characters.
 func (l *layout) encode(rec kv.Record, now int64) []byte {
 	const perPart = len(`,"v5@odata.type":"Edm.Binary","v5":"=="`)
 	parts := len(rec.Value)/maxPart + 1
@@ -313,7 +321,8 @@ func (l *layout) encode(rec kv.Record, now int64) []byte {
 	return appendMetadata(appendParts(b, rec.Value), rec)
 }
 
-// encodeMetadata returns the entity of rec without a value, for a merge.
+// encodeMetadata returns the entity of rec without a value. A touch merges it into the
+// stored entity.
 func (l *layout) encodeMetadata(rec kv.Record, now int64) []byte {
 	b := appendKey(make([]byte, 0, sizeOfMetadata(rec)), l.partition(rec.Key), rec.Key)
 	if l.shared {
@@ -322,7 +331,7 @@ func (l *layout) encodeMetadata(rec kv.Record, now int64) []byte {
 	return appendMetadata(b, rec)
 }
 
-// sizeOfMetadata returns about the size of an entity without its value, in bytes.
+// sizeOfMetadata returns the approximate size of an entity without its value, in bytes.
 func sizeOfMetadata(rec kv.Record) int {
 	return 250 + len(rec.Key) + len(rec.Token) + len(rec.Predecessors)
 }
@@ -343,7 +352,8 @@ func appendParts(b, value []byte) []byte {
 	return b
 }
 
-// appendMetadata appends the other properties of an entity in skykv's own layout.
+// appendMetadata appends all properties of an entity in skykv's own layout, except the keys
+// and the value.
 func appendMetadata(b []byte, rec kv.Record) []byte {
 	b = append(b, `,"`+propExpires+`@odata.type":"`+typeInt64+`","`+propExpires+`":"`...)
 	b = strconv.AppendInt(b, rec.Expires, 10)
@@ -354,8 +364,9 @@ func appendMetadata(b []byte, rec kv.Record) []byte {
 	return append(b, `"}`...)
 }
 
-// appendAlienMetadata appends the other properties of an entity in the shared layout.
-// Without an expiry, ExpiresAt is unlimited, or absent if unlimited is "".
+// appendAlienMetadata appends all properties of an entity in the shared layout, except the
+// keys and the value. If rec has no expiry, ExpiresAt is set to unlimited, or left out if
+// unlimited is "".
 func appendAlienMetadata(b []byte, rec kv.Record, now int64, unlimited string) []byte {
 	created, expires := instantText(now), unlimited
 	if rec.Expires != 0 {
@@ -374,27 +385,28 @@ func appendAlienMetadata(b []byte, rec kv.Record, now int64, unlimited string) [
 	return append(b, `"}`...)
 }
 
-// instantText returns milliseconds since 1970 as the reference platform's programs write
-// them.
+// instantText returns an instant, given in milliseconds since 1970, in the form in which the
+// Alien platform's programs write it.
 func instantText(ms int64) string {
 	ms = max(0, min(ms, kv.MaxExpiry.UnixMilli())) // later years have more digits
 	return time.UnixMilli(ms).UTC().Format(instantFormat) + instantZone
 }
 
-// tokenText returns the text of a token in an entity of the shared layout: with the
-// properties that every write of other programs changes.
+// tokenText returns the text that holds a token in an entity of the shared layout. The text
+// includes copies of CreatedAt and ExpiresAt. If another program changes one of these
+// properties, the copies no longer match, and the token is not valid any more.
 func tokenText(token, created, expires string) string {
 	return token + " " + created + " " + expires
 }
 
-// encodeKey returns the entity of key for a deletion in a transaction.
+// encodeKey returns an entity with only its keys, for a deletion in a transaction.
 func (l *layout) encodeKey(key string) []byte {
 	return append(appendKey(make([]byte, 0, 40+len(key)), l.partition(key), key), '}')
 }
 
-// encodeCheck returns the entity that a check merges into the entity under its key. That
-// changes the ETag, and nothing that a store reads. It must not change the token, which
-// shows who wrote the entity.
+// encodeCheck returns the entity that a check merges into the entity under its key. The
+// merge changes the ETag, but no property that a store reads. The merge must not change the
+// token, because the token shows which write stored the entity.
 func (l *layout) encodeCheck(w kv.Write) []byte {
 	b := appendKey(make([]byte, 0, 80+len(w.Key)), l.partition(w.Key), w.Key)
 	b = append(b, `,"`+propChecked+`":"`...)
@@ -418,15 +430,16 @@ func appendPartName(b []byte, i int) []byte {
 	return b
 }
 
-// entity has the properties of an entity, as literals of its JSON. Absent ones are empty.
+// entity has the properties of an entity, as literals of its JSON. Absent properties are
+// empty.
 type entity struct {
 	partitionKey, rowKey, etag                []byte
 	values, valueTypes                        [maxParts][]byte
 	expires, expiresType, token, predecessors []byte
-	created                                   []byte // in the shared layout
+	created                                   []byte // only in the shared layout
 }
 
-// parse reads an entity.
+// parse finds the properties in the JSON of an entity. The method record checks them.
 func (l *layout) parse(body []byte) (entity, error) {
 	var e entity
 	err := eachProperty(body, func(name, literal []byte) {
@@ -437,7 +450,7 @@ func (l *layout) parse(body []byte) (entity, error) {
 	return e, err
 }
 
-// field returns the field of e for a property, nil if there is none.
+// field returns the field of e for the property called name, or nil if there is none.
 func (l *layout) field(e *entity, name []byte) *[]byte {
 	switch string(name) {
 	case "PartitionKey":
@@ -477,7 +490,7 @@ func (l *layout) field(e *entity, name []byte) *[]byte {
 	return nil
 }
 
-// alienField is field for the properties of the shared layout.
+// alienField is like field, for the properties of the shared layout.
 func alienField(e *entity, name []byte) *[]byte {
 	switch string(name) {
 	case propAlienValue:
@@ -494,17 +507,18 @@ func alienField(e *entity, name []byte) *[]byte {
 	return nil
 }
 
-// in reports whether an entity is in a partition, and has a RowKey.
+// The method in reports whether an entity is in this partition, and has a RowKey that is a
+// string.
 func (e *entity) in(partition string) bool {
 	return isText(e.partitionKey, partition) && len(e.rowKey) > 0 && e.rowKey[0] == '"'
 }
 
-// is reports whether an entity has both keys.
+// The method is reports whether an entity has these two keys.
 func (e *entity) is(partition, row string) bool {
 	return isText(e.partitionKey, partition) && isText(e.rowKey, row)
 }
 
-// key returns the RowKey of an entity, and version its ETag, "" if there is none.
+// key returns the RowKey of an entity. version returns its ETag, or "" if it has none.
 func (e *entity) key() string {
 	key, _ := text(e.rowKey)
 	return key
@@ -515,8 +529,8 @@ func (e *entity) version() string {
 	return etag
 }
 
-// record returns the record of an entity under key. An entity that is not of the layout
-// is ErrIncompatible.
+// record returns the record of an entity under key. It returns ErrIncompatible if the
+// entity's properties are not those of the layout.
 func (l *layout) record(e *entity, key string, withValue bool) (kv.Record, error) {
 	var rec kv.Record
 	var err error
@@ -560,8 +574,8 @@ func (e *entity) metadata() (rec kv.Record, err error) {
 	return kv.Record{Expires: instant, Token: string(token), Predecessors: predecessors}, nil
 }
 
-// alienMetadata is metadata for the shared layout. The reference platform's programs also
-// refuse an entity without CreatedAt.
+// alienMetadata is like metadata, for the shared layout. An entity without CreatedAt is
+// incompatible: the Alien platform's programs refuse it too.
 func (e *entity) alienMetadata() (rec kv.Record, err error) {
 	created, ok := text(e.created)
 	if _, err := time.Parse(time.RFC3339, created); !ok || err != nil {
@@ -586,8 +600,9 @@ func (e *entity) alienMetadata() (rec kv.Record, err error) {
 	return rec, nil
 }
 
-// expiryOf returns the expiry of an ExpiresAt in milliseconds, rounded up. It is at least
-// 1, which has always expired, and 0 if ExpiresAt is later than every expiry.
+// expiryOf returns the expiry for an ExpiresAt, in milliseconds since 1970, rounded up. For an
+// instant after kv.MaxExpiry it returns 0, which means no expiry. For every other instant it
+// returns at least 1.
 func expiryOf(instant time.Time) int64 {
 	if instant.After(kv.MaxExpiry) {
 		return 0
@@ -599,10 +614,10 @@ func errNoInstant(property string) error {
 	return errForeign("property "+property, "a string such as "+never)
 }
 
-// isNull reports whether a property is absent.
+// isNull reports whether a property is absent or null.
 func isNull(literal []byte) bool { return len(literal) == 0 || string(literal) == "null" }
 
-// alienValue is value for the shared layout.
+// alienValue is like value, for the shared layout.
 func (e *entity) alienValue() ([]byte, error) {
 	content, ok := unescaped(e.values[0])
 	value := make([]byte, 0, base64.StdEncoding.DecodedLen(len(content)))
@@ -613,7 +628,7 @@ func (e *entity) alienValue() ([]byte, error) {
 	return value, nil
 }
 
-// value returns the value from its parts.
+// value returns the value of an entity, put together from its parts.
 func (e *entity) value() ([]byte, error) {
 	size := 0
 	for _, part := range e.values {
@@ -650,7 +665,7 @@ func errForeignPart(i int, want string) error {
 type layoutRecord struct {
 	Format int             `json:"format"`
 	Shards int             `json:"shards"`
-	Layout provider.Layout `json:"layout,omitempty"` // absent in skykv's own
+	Layout provider.Layout `json:"layout,omitempty"` // absent in skykv's own layout
 }
 
 // encodeRecord returns the layout record of a table in this layout.
@@ -665,8 +680,8 @@ func (l *layout) encodeRecord() ([]byte, error) {
 	return json.Marshal(record)
 }
 
-// decodeRecord returns the layout in a layout record. It refuses a record that skykv did
-// not write, and other formats.
+// decodeRecord returns the layout that a layout record describes. It returns an error for a
+// record that skykv did not write, or of a different format.
 func decodeRecord(table string, body []byte) (*layout, error) {
 	var found layoutRecord
 	record := "the layout record of table " + table
@@ -687,7 +702,7 @@ func decodeRecord(table string, body []byte) (*layout, error) {
 	return newLayout(found.Shards), nil
 }
 
-// checkRecord refuses a layout record of another layout.
+// checkRecord returns an error if found, the layout in a layout record, differs from l.
 func (l *layout) checkRecord(table string, found *layout) error {
 	switch {
 	case found.name != l.name:
@@ -698,8 +713,9 @@ func (l *layout) checkRecord(table string, found *layout) error {
 	return nil
 }
 
-// owns reports whether an entity without a layout record shows that a table has this
-// layout. skykv's own layout stores nothing before that record.
+// The method owns reports whether an entity shows that a table without a layout record has this
+// layout. It returns false in skykv's own layout, in which nothing is stored before the layout
+// record.
 func (l *layout) owns(body []byte) bool {
 	e, err := l.parse(body)
 	if !l.shared || err != nil || kv.ValidateKey(e.key()) != nil || !e.in(l.partition(e.key())) {
@@ -709,9 +725,10 @@ func (l *layout) owns(body []byte) bool {
 	return err == nil
 }
 
-// checkLayout reads the layout record. In a table without entities it creates the record,
-// if the caller named the layout. It refuses any other record, and a table with entities
-// of other programs.
+// checkLayout reads the layout record. In a table without a record and without entities of
+// other programs, it creates the record if the caller named the layout, and otherwise returns
+// ErrNotProvisioned. It returns ErrIncompatible if the record has a different layout, format or
+// number of shards, or if the table belongs to another program.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err == nil && found == nil {
@@ -729,14 +746,14 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	return d.layout.checkRecord(d.name, found)
 }
 
-// errUnclaimed says that a table has no layout yet.
+// errUnclaimed returns the error of a table that has no layout yet.
 func (d *driver) errUnclaimed() *kv.Error {
-	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %s is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", d.name, provider.LayoutSkykv, provider.LayoutAlien)}
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %s is empty and has no layout record: providers.Ensure writes it, and so does opening the table with layout=%s or layout=%s", d.name, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
-// readLayout returns the layout in the layout record, nil if there is none. It makes a
-// query, because the response to a request for one entity may be the same if the entity or
-// if the table is missing.
+// readLayout returns the layout in the layout record, or nil if there is none. It makes a
+// query, because the response to a request for one entity may be the same whether the entity
+// or the table is missing.
 func (d *driver) readLayout(ctx context.Context) (*layout, error) {
 	_, body, err := d.queryOne(ctx, layoutPartition, layoutRow, true, nil)
 	if body == nil || err != nil {
@@ -745,9 +762,10 @@ func (d *driver) readLayout(ctx context.Context) (*layout, error) {
 	return decodeRecord(d.name, body)
 }
 
-// checkOwner refuses a table with entities of other programs and without a layout record:
-// skykv stores nothing before that record. It returns the record's layout if another
-// program has created it by now, and nil if the table is empty or in the driver's layout.
+// checkOwner returns an error if a table without a layout record belongs to another program.
+// It looks only at the first entity. It returns nil, nil if the table is empty, or if the first
+// entity is in the driver's layout. If another program has just created the layout record,
+// checkOwner returns that record's layout.
 func (d *driver) checkOwner(ctx context.Context) (*layout, error) {
 	body, err := d.firstEntity(ctx)
 	if body == nil || err != nil || d.layout.owns(body) {
@@ -759,12 +777,12 @@ func (d *driver) checkOwner(ctx context.Context) (*layout, error) {
 	}
 	e := fmt.Errorf("table %s has entities but no layout record of skykv: it belongs to another program", d.name)
 	if alienLayout.owns(body) {
-		e = fmt.Errorf("%w, on the reference platform; want layout=%s", e, provider.LayoutAlien)
+		e = fmt.Errorf("%w, on the Alien platform; want layout=%s", e, provider.LayoutAlien)
 	}
 	return nil, &kv.Error{Kind: kv.ErrIncompatible, Err: e}
 }
 
-// firstEntity returns the JSON of an entity of the table, nil if there is none.
+// firstEntity returns the JSON of the first entity of the table, or nil if the table is empty.
 func (d *driver) firstEntity(ctx context.Context) ([]byte, error) {
 	for body, err := range d.list(ctx, kv.ScanRequest{Limit: 1, WithValue: true, Alone: true}, "") {
 		return body, err
@@ -772,8 +790,8 @@ func (d *driver) firstEntity(ctx context.Context) ([]byte, error) {
 	return nil, nil
 }
 
-// createLayout creates the layout record unless another program was faster, and returns
-// the record's layout.
+// createLayout creates the layout record, unless another program has just created it. It
+// returns the layout in the record.
 func (d *driver) createLayout(ctx context.Context) (*layout, error) {
 	body, err := d.layout.encodeRecord()
 	if err != nil {

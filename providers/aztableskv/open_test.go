@@ -20,8 +20,8 @@ import (
 
 var discard = log.New(io.Discard, "", 0)
 
-// The rule: New refuses invalid arguments, says what is wrong and what it wants, and writes
-// nothing.
+// The rule: New refuses invalid arguments, and writes nothing. The error says what is wrong
+// and what New wants.
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -60,7 +60,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // The rule: a table can only be opened with the layout with which it was first opened. New
-// does not change it.
+// does not change the layout.
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	client := azurite(t)
@@ -106,14 +106,14 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// The rule: several programs that open a new table at once all succeed if their options
+// The rule: if several programs open a new table at once, all succeed if their options
 // agree.
 func TestOpenRace(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
 	client := f.client()
 	f.setFault(func(r *http.Request) fault {
-		if r.Method == "POST" { // another program is faster
+		if r.Method == "POST" { // another program has just written the record
 			f.write(fakeKey{layoutPartition, layoutRow}, rawProperties(t, map[string]any{"format": 2, "shards": 16}))
 		}
 		return fault{}
@@ -126,7 +126,7 @@ func TestOpenRace(t *testing.T) {
 	}
 }
 
-// The rule: credentials that may only read can open a table that has its layout record, and
+// The rule: credentials that may only read can open a table that has its layout record, but
 // no other table.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
@@ -173,7 +173,7 @@ const (
 	someSAS = "sv=2019-02-02&ss=t&sp=rwdlacu&sig=s3cr3t%3D"
 )
 
-// The rule: invalid URLs and variables are refused before any I/O, and no message contains a
+// The rule: invalid URLs and variables are refused before any I/O. No message contains a
 // secret.
 func TestConnectRefuses(t *testing.T) {
 	const connection = "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=" + someKey + ";EndpointSuffix=core.windows.net"
@@ -206,6 +206,8 @@ func TestConnectRefuses(t *testing.T) {
 		{url: "dynamodb://table", says: "scheme"},
 		{url: "aztables://%zz/s3cr3t", says: "cannot be parsed"},
 		{url: "aztables://account/tab?endpoint=http://127.0.0.1:1", says: "https"},
+		{url: "aztables://devstoreaccount1/tab?endpoint=http://127.0.0.1:10002", says: "ends with the account, as in http://127.0.0.1:10002/devstoreaccount1"},
+		{url: "aztables:account/tab", says: "no // after the scheme"},
 		{url: "aztables://account/tab", env: map[string]string{envKey: "not s3cr3t base64"}, says: "base64"},
 		{url: "aztables://account/tab", env: map[string]string{envSAS: "s3cr3t"}, says: "sig parameter"},
 		{url: "aztables://account/tab", env: map[string]string{envSAS: "sig=%zzs3cr3t"}, says: "sig parameter"},
@@ -229,14 +231,16 @@ func TestConnectRefuses(t *testing.T) {
 }
 
 // The rule: each kind of credentials is found in the documented place. Requests go to the
-// endpoint of the URL, of the connection string or of Azure, if it may get the credentials.
+// endpoint of the URL. Without one, they go to the endpoint of the connection string, and
+// without that to the account's default endpoint. The credentials of each case below may be
+// sent to its endpoint.
 func TestConnect(t *testing.T) {
 	const named = "AccountName=account;AccountKey=" + someKey + ";TableEndpoint="
 	const key, sas = "SharedKeyLite account:", "sig=s3cr3t%3D"
 	for _, test := range []struct {
 		name, url string
 		env       map[string]string
-		endpoint  string // of the requests
+		endpoint  string // endpoint of the requests
 		auth      string // prefix of the Authorization header, or a part of the query
 	}{
 		{"key", "aztables://account/kv1", map[string]string{envKey: someKey}, "https://account.table.core.windows.net/", key},
@@ -259,6 +263,8 @@ func TestConnect(t *testing.T) {
 		}, "https://account.table.core.windows.net/", sas},
 		{"Azurite", "aztables://devstoreaccount1/kv1", nil, "http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
 		{"Azurite elsewhere", "aztables://devstoreaccount1/kv1?endpoint=http://h:1/devstoreaccount1", nil, "http://h:1/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
+		{"Azurite beside an account of Azure", "aztables://devstoreaccount1/kv1", map[string]string{envKey: someKey, envSAS: someSAS, envConnectionString: named + "https://account.table.core.windows.net"},
+			"http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
 		{"development storage", "aztables://devstoreaccount1/kv1", map[string]string{envConnectionString: "UseDevelopmentStorage=true"},
 			"http://127.0.0.1:10002/devstoreaccount1/", "SharedKeyLite devstoreaccount1:"},
 	} {
@@ -293,8 +299,8 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// The rule: a URL cannot send the environment's credentials to a host that is not trusted, or
-// over http. Accounts of Azure Cosmos DB are refused. Nothing is sent.
+// The rule: a URL cannot make the store send the environment's credentials to a host that is
+// not trusted, or over http. Accounts of Azure Cosmos DB are refused.
 func TestConnectTrusts(t *testing.T) {
 	const named = "AccountName=account;AccountKey=" + someKey + ";TableEndpoint="
 	const https, http, untrusted, cosmos = "sent to https endpoints only", "an account key is sent over http to the endpoint that " + envConnectionString + " names", "name it in " + trust.EnvHosts, "Cosmos DB"
@@ -355,8 +361,8 @@ func TestConnectTrusts(t *testing.T) {
 	}
 }
 
-// The rule: New refuses a client for an account of Azure Cosmos DB before it writes
-// anything.
+// The rule: New, EnsureWith and SweepWith refuse a client for an account of Azure Cosmos DB
+// after one read.
 func TestNewRefusesCosmos(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*aztables.ServiceClient) error{
@@ -364,7 +370,7 @@ func TestNewRefusesCosmos(t *testing.T) {
 		"EnsureWith": func(c *aztables.ServiceClient) error { return EnsureWith(t.Context(), c, "kv1", nil) },
 		"SweepWith":  func(c *aztables.ServiceClient) error { _, err := SweepWith(t.Context(), c, "kv1", nil); return err },
 	} {
-		for _, table := range []string{"", "kv1"} { // the existing table
+		for _, table := range []string{"", "kv1"} { // the name of the existing table, if there is one
 			f := newFake(t, table)
 			client := fakeClient(t, "https://account.table.cosmos.azure.com:443", transport(func(r *http.Request) (*http.Response, error) {
 				resp, err := f.Do(r)
@@ -392,8 +398,8 @@ func moreParams(address string) string {
 	return "?" + more
 }
 
-// The rule: without credentials in the environment, the store uses azidentity's chain. To
-// create it takes no network.
+// The rule: Connect succeeds without credentials in the environment. The client then uses
+// azidentity's chain.
 func TestConnectDefaultCredential(t *testing.T) {
 	clearEnvironment(t)
 	c, err := Connect(t.Context(), "aztables://account/kv1")
@@ -454,8 +460,8 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// The rule: a SAS for the account or for the table, with the permissions in doc.go, is enough
-// for every operation of a store.
+// The rule: a SAS for the account or for the table is enough for the operations below, if it has
+// the permissions in doc.go. It is not enough to create a table.
 func TestSAS(t *testing.T) {
 	t.Parallel()
 	endpoint := emulator.AzureTables(t)
@@ -483,7 +489,7 @@ func TestSAS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Open sends no SAS over http.
+		// Open would not send a SAS over http, so make the client directly.
 		limited, err := account{name: emulator.AzureAccount, endpoint: endpoint, sas: sas}.client(newTransport())
 		if err != nil {
 			t.Fatal(err)
@@ -496,7 +502,7 @@ func TestSAS(t *testing.T) {
 		ops := operations(t.Context(), s, version)
 		for _, op := range []string{"put if absent", "get", "exists", "scan", "get many", "put many", "delete many", "put", "delete"} {
 			if scope == "table" && strings.HasSuffix(op, "e many") || scope == "table" && op == "put many" {
-				continue // Azurite finds no table in the URL of a transaction, and refuses it
+				continue // Azurite finds no table in the URL of a transaction, so it refuses the transaction
 			}
 			if err := ops[op](); err != nil {
 				t.Errorf("%s, with the SAS of the %s: %v", op, scope, err)

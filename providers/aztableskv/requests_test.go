@@ -12,12 +12,13 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: each Get, Put, Delete and Exists is one request, also with a condition that
-// holds. A failed condition costs one read.
+// The rule: each Get, Put, Delete and Exists is one request, even with a condition that
+// holds. A failed condition costs one read, unless there is no entity. If the entry has expired,
+// a put-if-absent costs this read and a replacement.
 func TestOneRequestPerOperation(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
-	s := f.store(nil)
+	s, other := f.store(nil), f.store(nil)
 	ctx := t.Context()
 	var version kv.Version
 	steps := []struct {
@@ -67,6 +68,16 @@ func TestOneRequestPerOperation(t *testing.T) {
 			_, err := s.Touch(ctx, "a", kv.TTL(time.Hour), kv.IfVersion(version))
 			return unless(err, kv.ErrConditionFailed)
 		}, []string{"PATCH entity"}},
+		{"Increment of an absent key", func() error { _, err := s.Increment(ctx, "n", 1); return err }, []string{"GET entity", "POST entity"}},
+		{"Increment after its own", func() error { _, err := s.Increment(ctx, "n", 1); return err }, []string{"PUT entity"}},
+		{"Increment after another store's", func() error {
+			if _, err := other.Increment(ctx, "n", 1); err != nil {
+				return err
+			}
+			f.take()
+			_, err := s.Increment(ctx, "n", 1)
+			return err
+		}, []string{"PUT entity", "GET entity", "PUT entity"}},
 		{"an invalid key", func() error { _, err := s.Get(ctx, "a/b"); return unless(err, kv.ErrInvalidKey) }, nil},
 	}
 	for _, step := range steps {
@@ -79,7 +90,7 @@ func TestOneRequestPerOperation(t *testing.T) {
 	}
 }
 
-// The rule: New makes one read, and in a new table one more and a write.
+// The rule: New makes one read. In a new table it makes two reads and a write.
 func TestOpeningReadsOnce(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "kv1")
@@ -133,9 +144,9 @@ func TestValuesAreNotTransferred(t *testing.T) {
 	}
 }
 
-// The rule: a version is a condition on one state of an entry. A made-up version is
-// ErrInvalidVersion before any request. It is not sent as If-Match, in which "*" matches
-// everything.
+// The rule: a version is a condition on one state of an entry. A call with a made-up version
+// returns ErrInvalidVersion before any request. The version is never sent as If-Match, where
+// "*" would match everything.
 func TestForgedVersion(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -162,7 +173,7 @@ func TestForgedVersion(t *testing.T) {
 	}
 }
 
-// forger is a driver whose versions are made up.
+// forger is a driver whose versions are all the same made-up text.
 type forger struct {
 	kv.Driver
 	native string
@@ -174,7 +185,8 @@ func (f forger) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{Done: true, Version: f.native}, nil
 }
 
-// unless returns nil for an error that matches want, and else describes it.
+// The function unless returns nil if err matches want. Otherwise it returns an error that
+// describes both.
 func unless(err, want error) error {
 	if errors.Is(err, want) {
 		return nil
@@ -182,7 +194,8 @@ func unless(err, want error) error {
 	return errors.Join(errors.New("want: "+want.Error()), err)
 }
 
-// The rule: every request is counted with its attempts, however it ended.
+// The rule: a Meter counts every request, and every attempt at a request, however the attempt
+// ended.
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	keys := oneShard(3)
@@ -202,7 +215,7 @@ func TestMeter(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		do       func(*driver, *kv.Meter)
-		requests int // the first one fails once
+		requests int // number of requests; the first attempt at the first request fails
 	}{
 		{"Get", get, 1},
 		{"Get of metadata", func(d *driver, m *kv.Meter) { d.Get(t.Context(), kv.GetRequest{Key: keys[0], Meter: m}) }, 1},
@@ -238,7 +251,7 @@ func TestMeter(t *testing.T) {
 		if meter.Requests() != test.requests || meter.Attempts() != attempts || n != attempts {
 			t.Errorf("%s counts %d requests and %d attempts; want %d and %d, as the service has %d", test.name, meter.Requests(), meter.Attempts(), test.requests, attempts, n)
 		}
-		// One request fails in the end, and one is ended by its context.
+		// Now every attempt fails.
 		if test.requests == 0 {
 			continue
 		}
@@ -251,7 +264,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// The rule: an attempt that the end of its context interrupts counts as one.
+// The rule: an attempt counts as one even if the end of its context interrupts it.
 func TestMeterOfCancelledRequests(t *testing.T) {
 	t.Parallel()
 	for _, w := range []kv.Write{putting("a", kv.Condition{}), putting("a", ifAbsent), deleting("a", kv.Condition{})} {
@@ -264,7 +277,7 @@ func TestMeterOfCancelledRequests(t *testing.T) {
 				return fault{status: 503, code: "ServerBusy"}
 			}
 			cancel()
-			<-r.Context().Done() // the client hangs up
+			<-r.Context().Done() // until the client hangs up
 			return fault{}
 		})
 		meter := kv.NewMeter(nil)

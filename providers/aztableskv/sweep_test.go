@@ -29,8 +29,8 @@ func entityJSON(t testing.TB, partition, row string, properties map[string]any) 
 	return text
 }
 
-// The rule: Sweep deletes entries that expired an hour ago, tombstones that were written an
-// hour ago, and nothing else.
+// The rule: Sweep deletes entries that expired at least an hour ago, tombstones that were
+// written at least an hour ago, and nothing else.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -92,7 +92,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("progress goes back from %+v to %+v", reports[i-1], reports[i])
 		}
 	}
-	past := s.With(kv.Clock(func() time.Time { return time.UnixMilli(1) })) // nothing has expired
+	past := s.With(kv.Clock(func() time.Time { return time.UnixMilli(1) })) // by this clock, no item has expired
 	for _, item := range items {
 		_, err := past.Get(ctx, item.Key)
 		swept := strings.HasPrefix(item.Key, "gone") || item.Key == "at-the-hour"
@@ -111,7 +111,8 @@ func TestSweep(t *testing.T) {
 }
 
 // The rule: Sweep deletes an entity only in the state in which Sweep read it. It keeps an
-// entity that was re-created since, and still deletes the others of the same transaction.
+// entity that was created again in the meantime, and still deletes the others of the same
+// transaction.
 func TestSweepKeepsRecreated(t *testing.T) {
 	t.Parallel()
 	for _, recreated := range []int{0, 3, 50, 99} {
@@ -153,8 +154,8 @@ func TestSweepKeepsRecreated(t *testing.T) {
 	}
 }
 
-// The rule: Sweep keeps to the rate. With an interval, passes start at this interval, also
-// after a pass that fails, until the context ends.
+// The rule: Sweep keeps to the rate. With an interval, a pass starts at each interval until
+// the context ends, even after a pass that failed.
 func TestSweepPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, "kv1")
@@ -170,7 +171,7 @@ func TestSweepPace(t *testing.T) {
 		if _, err := s.PutMany(t.Context(), items); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Hour) // synctest
+		time.Sleep(2 * time.Hour) // by synctest's clock; after that, all entries may be swept
 		start := time.Now()
 		if last, err := SweepWith(t.Context(), client, "kv1", &provider.SweepOptions{Rate: 10}); err != nil || last.Deleted != 250 {
 			t.Fatalf("%+v, %v", last, err)
@@ -248,7 +249,7 @@ func TestSweepRefuses(t *testing.T) {
 	}
 }
 
-// The rule: Sweep by URL is the same, with the shards of the layout record.
+// The rule: Sweep by URL does the same as SweepWith, with the shards of the layout record.
 func TestSweepByURL(t *testing.T) {
 	clearEnvironment(t)
 	client := azurite(t)
@@ -261,7 +262,7 @@ func TestSweepByURL(t *testing.T) {
 	if _, err := old.PutMany(t.Context(), []kv.Item{{Key: "a", TTL: time.Second}, {Key: "b", TTL: time.Second}, {Key: "c", TTL: time.Second}, {Key: "live"}}); err != nil {
 		t.Fatal(err)
 	}
-	last, err := Sweep(t.Context(), "aztables://"+emulator.AzureAccount+"/"+table+"?shards=3&endpoint="+emulator.AzureTables(t), nil)
+	last, err := Sweep(t.Context(), "aztables://"+emulator.AzureAccount+"/"+table+"?endpoint="+emulator.AzureTables(t), nil)
 	if err != nil || last.Deleted != 3 || last.Of != 3 {
 		t.Errorf("%+v, %v; want 3 entries deleted, in 3 shards", last, err)
 	}

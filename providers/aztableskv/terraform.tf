@@ -6,7 +6,7 @@
 #
 # Azure Tables does not delete expired entries. This command deletes them:
 #
-#   skykv sweep aztables://ACCOUNT/TABLE?PARAMS
+#   skykv sweep 'aztables://ACCOUNT/TABLE?PARAMS'
 
 terraform {
   required_version = ">= 1.5"

@@ -9,8 +9,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The rule: Terraform returns the table of a URL, without credentials or I/O, in the form of
-// the provider's release that it requires.
+// The rule: Terraform returns a configuration of the table of a URL, without credentials or
+// I/O. It requires a release of the Terraform provider, and uses the argument names of that
+// release.
 func TestTerraform(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv(envConnectionString, "of no interest")
@@ -19,7 +20,7 @@ func TestTerraform(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for _, want := range []string{
-		`default     = "myaccount"`, `default     = "cache"`, "skykv sweep aztables://myaccount/cache?layout=skykv&shards=4\n",
+		`default     = "myaccount"`, `default     = "cache"`, "skykv sweep 'aztables://myaccount/cache?layout=skykv&shards=4'\n",
 		`"aztables://${var.account}/${azurerm_storage_table.kv.name}?layout=skykv&shards=4"`,
 		"subscription_id = var.subscription", "storage_account_id = local.account_id", `version = "~> 4.78"`,
 	} {
@@ -39,7 +40,7 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// The rule: the example is the text that Terraform returns.
+// The rule: the example file is the text that Terraform returns.
 func TestTerraformExample(t *testing.T) {
 	t.Parallel()
 	const url, path = "aztables://myaccount/kv1", "../../examples/terraform/aztables/main.tf"
@@ -47,7 +48,7 @@ func TestTerraformExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.NewReplacer("\r\n", "\n") // as Git may write them on Windows
+	lines := strings.NewReplacer("\r\n", "\n") // Git may write line ends in this form on Windows
 	if got, err := os.ReadFile(path); err != nil || lines.Replace(string(got)) != lines.Replace(want) {
 		t.Errorf("%s is not what Terraform returns for %s (%v); to write it, run in the repository: go run ./cmd/skykv provision --print terraform %s > %s", path, url, err, url, strings.TrimPrefix(path, "../../"))
 	}

@@ -9,30 +9,36 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go"
 
+	"github.com/skykv/skykv/internal/attempt"
 	"github.com/skykv/skykv/kv"
 )
 
 const (
-	// maxAtomicWrites is the service's limit:
+	// maxAtomicWrites is the service's limit of writes in a transaction:
 	// https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 	maxAtomicWrites = 100
 
-	// The service remembers a request's token for ten minutes, and accepts requests that
-	// were signed up to five minutes ago. So an attempt of a call that ends within this
-	// time cannot arrive after the token is forgotten.
+	// The service remembers the token of a request for ten minutes, and accepts requests
+	// that were signed up to five minutes ago. Calls are limited to atomicTimeout, so
+	// that no attempt can arrive after the service has forgotten the token.
 	atomicTimeout = 2 * time.Minute
 
-	// conflictTries is the number of attempts of a transaction that conflicts with
-	// others.
+	// conflictTries is the greatest number of requests for a transaction that conflicts with
+	// others, or whose earlier attempt is under way. The SDK may make several attempts at each of
+	// them.
 	conflictTries = 20
 )
 
-// WriteAtomic makes one TransactWriteItems with its own request token. All attempts store
-// the same tokens: otherwise the service would treat them as several requests.
+// WriteAtomic sends the writes as one TransactWriteItems with its own request token. All
+// attempts store the same record tokens, because the service recognises a repeated
+// request only if its contents are the same.
 func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, atomicTimeout)
+	limit := atomicTimeout
+	if _, has := ctx.Deadline(); !has {
+		limit = min(limit, d.timeout)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, attempt.ErrStoreTimeout)
 	defer cancel()
 	mayHaveApplied := false
 	for n := 1; ; n++ {
@@ -46,7 +52,11 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 		}
 		mayHaveApplied = mayHaveApplied || err.MayHaveApplied
 		reasons := reasonsOf(err, len(items))
-		switch decided, conflict := judgeReasons(reasons); {
+		decided, conflict := judgeReasons(reasons)
+		// TransactionInProgressException means that an earlier attempt, whose response was
+		// lost, is still under way. A later attempt receives the result of that attempt.
+		conflict = conflict || isCode(err, "TransactionInProgressException")
+		switch {
 		case decided:
 			return d.refused(ctx, req, reasons, mayHaveApplied)
 		case !conflict || n == conflictTries:
@@ -58,7 +68,10 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 			return kv.AtomicOutcome{}, &e
 		}
 		if ended := d.pause(ctx, n); ended != nil {
-			return kv.AtomicOutcome{}, &kv.Error{MayHaveApplied: mayHaveApplied, Err: fmt.Errorf("%w; the last attempt ended with: %w", ended, err)}
+			if context.Cause(ctx) == attempt.ErrStoreTimeout {
+				ended = attempt.ErrStoreTimeout
+			}
+			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrThrottled, MayHaveApplied: mayHaveApplied, Err: fmt.Errorf("%w; the last attempt ended with: %w", ended, err)}
 		}
 	}
 }
@@ -76,7 +89,7 @@ func atomicDone(writes []kv.Write) kv.AtomicOutcome {
 
 // transact sends one transaction.
 func (d *driver) transact(ctx context.Context, meter *kv.Meter, token string, items []types.TransactWriteItem) *kv.Error {
-	a := d.watchMany(ctx, meter, mostBatch)
+	a := d.watchMany(ctx, meter, mostAtomic)
 	defer a.end()
 	_, err := d.client.TransactWriteItems(a, &dynamodb.TransactWriteItemsInput{TransactItems: items, ClientRequestToken: &token})
 	if err == nil {
@@ -94,7 +107,6 @@ func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteIt
 		if !known {
 			return nil, kv.UnsupportedWrite(w)
 		}
-		key := d.layout.primaryKey(w.Key)
 		switch w.Kind {
 		case kv.KindPut:
 			items[i].Put = &types.Put{
@@ -104,17 +116,17 @@ func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteIt
 		case kv.KindTouch:
 			update := d.layout.touch(w.Record, &cond)
 			items[i].Update = &types.Update{
-				TableName: d.table, Key: key, UpdateExpression: update,
+				TableName: d.table, Key: d.layout.primaryKey(w.Key), UpdateExpression: update,
 				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		case kv.KindDelete:
 			items[i].Delete = &types.Delete{
-				TableName: d.table, Key: key,
+				TableName: d.table, Key: d.layout.primaryKey(w.Key),
 				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		case kv.KindCheck:
 			items[i].ConditionCheck = &types.ConditionCheck{
-				TableName: d.table, Key: key,
+				TableName: d.table, Key: d.layout.primaryKey(w.Key),
 				ConditionExpression: cond.expr, ExpressionAttributeNames: cond.names, ExpressionAttributeValues: cond.values, ReturnValuesOnConditionCheckFailure: old,
 			}
 		}
@@ -122,8 +134,8 @@ func (d *driver) transactItems(req kv.WriteManyRequest) ([]types.TransactWriteIt
 	return items, nil
 }
 
-// reasonsOf returns the reasons for the cancellation of a transaction, one for each of
-// its n items.
+// reasonsOf returns the reasons for the cancellation of a transaction, one for each of its n
+// items. It returns nil if err does not have n reasons.
 func reasonsOf(err error, n int) []types.CancellationReason {
 	cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 	if !ok || len(cancelled.CancellationReasons) != n {
@@ -134,8 +146,9 @@ func reasonsOf(err error, n int) []types.CancellationReason {
 
 const failedCondition = "ConditionalCheckFailed"
 
-// judgeReasons reports whether a condition has failed and, if not, whether all reasons
-// are other transactions and throttling.
+// judgeReasons examines the reasons for a cancellation. decided is true if a condition
+// has failed. Otherwise, conflict is true if the only reasons are throttling and conflicts
+// with other transactions.
 func judgeReasons(reasons []types.CancellationReason) (decided, conflict bool) {
 	conflict = len(reasons) > 0
 	for _, reason := range reasons {
@@ -150,8 +163,9 @@ func judgeReasons(reasons []types.CancellationReason) (decided, conflict bool) {
 	return false, conflict
 }
 
-// refused returns the result of a transaction with failed conditions. An earlier attempt
-// whose response was lost may have been applied, or may still be: fence finds out.
+// refused returns the result of a transaction with failed conditions. lost reports whether
+// the response to an earlier attempt was lost. If so, that attempt may have been applied,
+// or may still be applied, and refused calls fence to find out.
 func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons []types.CancellationReason, lost bool) (kv.AtomicOutcome, error) {
 	if lost {
 		switch applied, known := d.fence(ctx, req); {
@@ -178,10 +192,10 @@ func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons [
 	return out, nil
 }
 
-// fence sends another transaction with the request token of one whose result is unknown.
-// If the service accepts it, the earlier one was not applied and never will be, because
-// its token is used up. If the service says that the token belongs to another request,
-// that request was applied.
+// fence sends a different transaction with the request token of a transaction whose result is
+// unknown. If the service accepts the new transaction, the old one was not applied and never will
+// be, because its token is used up. If the service says that the token belongs to another
+// request, the old transaction was applied. After any other error, known is false.
 func (d *driver) fence(ctx context.Context, req kv.WriteManyRequest) (applied, known bool) {
 	err := d.transact(ctx, req.Meter, req.Writes[0].Token, []types.TransactWriteItem{{ConditionCheck: &types.ConditionCheck{
 		TableName: d.table, Key: d.layout.primaryKey(req.Writes[0].Key), ConditionExpression: &exprTrue,
@@ -189,9 +203,6 @@ func (d *driver) fence(ctx context.Context, req kv.WriteManyRequest) (applied, k
 	if err == nil {
 		return false, true
 	}
-	api, ok := errors.AsType[smithy.APIError](err)
-	if ok && api.ErrorCode() == "IdempotentParameterMismatchException" {
-		return true, true
-	}
-	return false, false
+	mismatch := isCode(err, "IdempotentParameterMismatchException")
+	return mismatch, mismatch
 }

@@ -1,18 +1,25 @@
 package dynamokv
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/skykv/skykv/kv"
 )
 
-// cancelled refuses a transaction for reasons: codes, each followed by a colon and an
-// item if the service sends one.
+// cancelled refuses a transaction. Each reason is a code, or a code, a colon and the item
+// that the service sends with it.
 func cancelled(reasons ...string) answer {
 	var list []string
 	for _, reason := range reasons {
@@ -29,11 +36,12 @@ func TestWriteAtomic(t *testing.T) {
 	t.Parallel()
 	a, b := itemJSON("g::a", "old", token, 0), itemJSON("g::b", "old", "AAAAAAAAAAAAAAAAAAAAAA", 0)
 	mismatch := refuse(400, "IdempotentParameterMismatchException", "another request")
+	inProgress := refuse(400, "TransactionInProgressException", "the transaction with the given request token is already in progress")
 	for _, c := range []struct {
 		name     string
 		answers  []answer
 		done     bool
-		found    []bool // whether there is a record for each write
+		found    []bool // for each write, whether the result has a record
 		maybe    bool
 		kind     error
 		requests int
@@ -48,6 +56,8 @@ func TestWriteAtomic(t *testing.T) {
 		{"a lost response, refused, and the fence is accepted", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), ok("{}")}, false, []bool{true, false}, false, nil, 3},
 		{"a lost response, refused, and the fence is too late", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), mismatch}, true, nil, false, nil, 3},
 		{"a lost response, refused, and the fence is lost", []answer{cut, cancelled("ConditionalCheckFailed:"+a, "None"), cut}, false, []bool{true, false}, true, nil, 5},
+		{"a lost response, and the transaction is still under way", []answer{cut, inProgress, inProgress, inProgress, ok("{}")}, true, nil, false, nil, 5},
+		{"a lost response, and the transaction is under way without end", []answer{cut, inProgress}, false, nil, true, kv.ErrThrottled, 3 * conflictTries},
 		{"all responses lost", []answer{cut}, false, nil, true, kv.ErrUnavailable, 3},
 		{"too few reasons", []answer{cancelled("ConditionalCheckFailed:" + a)}, false, nil, false, nil, 1},
 		{"no reasons", []answer{cancelled()}, false, nil, false, nil, 1},
@@ -91,7 +101,80 @@ func TestWriteAtomic(t *testing.T) {
 	}
 }
 
-// The service must treat the attempts as one request, and the rounds as different ones.
+// The rule: while a transaction conflicts with others, the call ends if its context ends, or
+// after the store's timeout.
+func TestConflictsUntilTheContextEnds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		end   func(context.Context) (context.Context, context.CancelFunc)
+		after time.Duration
+		want  error
+		says  string
+	}{
+		"the caller leaves": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			return ctx, func() { cancel(errors.New("a reason of the caller")) }
+		}, 0, context.Canceled, ""},
+		"the caller's deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		}, time.Second, context.DeadlineExceeded, ""},
+		"the store's timeout": {context.WithCancel, 3 * time.Second, context.DeadlineExceeded, "within the store's timeout"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{answers: []answer{cancelled("TransactionConflict")}, url: "http://dynamodb.invalid"}
+			client := dynamodb.New(f.client().Options(), func(o *dynamodb.Options) {
+				o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
+					w := httptest.NewRecorder() // no network: the clock is simulated
+					f.ServeHTTP(w, r)
+					return w.Result(), nil
+				})
+			})
+			d, err := newDriver("open", client, "table", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.timeout = 3 * time.Second
+			began := time.Now()
+			ctx, cancel := c.end(t.Context())
+			defer cancel()
+			d.pause = func(ctx context.Context, _ int) error {
+				if c.want == context.Canceled {
+					cancel()
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			_, err = kv.New(d).AtomicWrite(ctx, kv.PutOp("g::a", nil))
+			wantError(t, name+": AtomicWrite", err, errors.Join(kv.ErrThrottled, c.want), false, c.says)
+			if took := time.Since(began); took != c.after {
+				t.Errorf("rule: the call ends with its context, or after the store's timeout; %s: it took %s, want %s", name, took, c.after)
+			}
+		})
+	}
+}
+
+// The rule: failed conditions are reported, whatever the size of the values that the
+// service returns with them.
+func TestAtomicFailsOnLargeValues(t *testing.T) {
+	t.Parallel()
+	value := strings.Repeat("x", kv.MaxLargeValueLen)
+	var writes []kv.Write
+	var reasons []string
+	for i := range 70 { // more than fit into the response to a batch
+		key := fmt.Sprintf("g::%d", i)
+		writes = append(writes, kv.Write{Kind: kv.KindCheck, Record: kv.Record{Key: key, Token: token}, Condition: kv.Condition{Kind: kv.CondAbsent}})
+		reasons = append(reasons, "ConditionalCheckFailed:"+itemJSON(key, value, token, 0))
+	}
+	f := newFake(t, cancelled(reasons...))
+	out, err := f.driver(t).WriteAtomic(t.Context(), kv.WriteManyRequest{Now: 1234, Writes: writes})
+	if err != nil || len(out.Found) != len(writes) || out.Found[0] == nil || !out.Found[0].Exists {
+		t.Errorf("rule: failed conditions are reported, whatever the size of the values; got %d records, %v", len(out.Found), err)
+	}
+	f.wantOps(t, "TransactWriteItems")
+}
+
+// The rule: for the service, all attempts of one call are the same request, and two calls
+// are different requests.
 func TestAtomicTokens(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, cut, cancelled("TransactionConflict"), ok("{}"))
@@ -119,7 +202,7 @@ func TestAtomicTokens(t *testing.T) {
 	}
 }
 
-// A touch is one request without a value.
+// The rule: a touch is one request, which does not contain the value.
 func TestTouch(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

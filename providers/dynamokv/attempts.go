@@ -23,12 +23,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// attempts watches the attempts that the SDK makes at one request. The SDK's retries
-// are not visible from outside, and they decide what an error says about a write and
-// which version it stores. attempts is also the context of the request, which saves
-// allocations.
+// attempts records the attempts that the SDK makes at one request. The SDK does not show
+// its retries to a caller, but they decide whether a failed write may have been applied,
+// and which version a write stores. attempts is also the context of the request, which
+// saves allocations.
 type attempts struct {
-	context.Context // the caller's, or one derived from it that ends by the store's timeout
+	context.Context // the caller's, or one derived from it with the store's timeout
 
 	driver *driver
 	meter  *kv.Meter
@@ -37,28 +37,32 @@ type attempts struct {
 	alarm    *alarm // set when the caller has no deadline
 	deadline time.Time
 
-	records int // records is the number of records that each attempt stores, with its own tokens.
-	number  int // of the next attempt, for kv.AttemptToken
+	records int // number of records that each attempt stores; each attempt has new tokens for them
+	number  int // number of the next attempt, for kv.AttemptToken
 
-	sent   int   // attempts that the HTTP client received
-	lost   bool  // one of them failed and may have been applied
+	sent int  // number of attempts that the HTTP client received
+	lost bool // the service may have carried out an attempt that failed or was repeated; also set for reads
+
+	prompt bool // the SDK must not repeat the request after an attempt that may have been applied
+
 	last   error // error of the latest attempt
-	status int   // status of its response, 0 without one
+	status int   // HTTP status of the latest attempt, 0 without a response
 
-	connection atomic.Int32 // progress of the latest attempt
+	connection atomic.Int32 // whether the latest attempt has a connection: a constant below
 	trace      httptrace.ClientTrace
 	body       body // body of the latest response
 }
 
 const (
-	connectionUntold  = iota // unknown: the HTTP client is not net/http's
+	connectionUntold  = iota // unknown: an HTTP client other than net/http's does not report it
 	connectionPending        // no connection yet, so nothing was sent
 	connectionMade
 )
 
 type attemptsKey struct{}
 
-// Value returns the attempts themselves to the driver's middleware.
+// Value returns the attempts themselves for an attemptsKey. The driver's middleware calls
+// Value to find the attempts of a request.
 func (a *attempts) Value(key any) any {
 	if _, ok := key.(attemptsKey); ok {
 		return a
@@ -66,7 +70,8 @@ func (a *attempts) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// Deadline includes the store's timeout, for code that divides the remaining time.
+// Deadline includes the store's timeout, so that attempt.Client can divide the remaining
+// time among the attempts.
 func (a *attempts) Deadline() (time.Time, bool) {
 	if a.alarm != nil {
 		return a.deadline, true
@@ -74,8 +79,8 @@ func (a *attempts) Deadline() (time.Time, bool) {
 	return a.Context.Deadline()
 }
 
-// alarm ends a request whose caller has no deadline. One timer serves many requests,
-// which makes fewer allocations than context.WithTimeout.
+// alarm ends a request whose caller set no deadline. Its timer serves many requests, one
+// after another, which makes fewer allocations than context.WithTimeout.
 type alarm struct {
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
@@ -102,21 +107,25 @@ func (d *driver) watch(ctx context.Context, meter *kv.Meter) *attempts {
 	return a
 }
 
-// The service ends a page at 1 MiB, and accepts and returns batches of 16 MiB. In JSON
-// values grow by a third, and names may be escaped.
+// The greatest sizes of responses. The service ends a page at 1 MiB, and a batch has up
+// to 16 MiB. A transaction that is refused returns the items of up to 100 failed conditions,
+// of 400 KB each. In JSON, values grow by a third, and strings may be escaped.
 const (
-	mostPage  = 8 << 20
-	mostBatch = 32 << 20
+	mostPage   = 8 << 20
+	mostBatch  = 32 << 20
+	mostAtomic = 64 << 20
 )
 
-// watchMany is watch for a batch or a page, which may take longer.
+// watchMany is watch for a batch, a transaction or a page, which may take longer. The argument
+// most is the greatest size of the response.
 func (d *driver) watchMany(ctx context.Context, meter *kv.Meter, most int64) *attempts {
 	a := d.watch(attempt.With(ctx, attempt.Many), meter)
 	a.most = most
 	return a
 }
 
-// end ends the request's context.
+// The method end ends the request's context, if watch made one. If the alarm has not fired, end
+// keeps the alarm for other requests.
 func (a *attempts) end() {
 	if a.alarm == nil {
 		return
@@ -124,16 +133,17 @@ func (a *attempts) end() {
 	unused := a.alarm.timer.Stop()
 	a.alarm.cancel(nil)
 	if unused {
-		a.alarm.cancel = nil // frees it for the garbage collector
+		a.alarm.cancel = nil // frees the context for the garbage collector
 		a.driver.alarms.Put(a.alarm)
 	}
 }
 
 // late reports whether the store's timeout ended the request.
-func (a *attempts) late() bool { return a.alarm != nil && context.Cause(a) == attempt.ErrStoreTimeout }
+func (a *attempts) late() bool { return context.Cause(a) == attempt.ErrStoreTimeout }
 
-// watched returns a client that watches its attempts and checks their responses. It
-// uses the connections of the program's own client.
+// watched returns a client for requests whose context is an [attempts]. The client
+// records every attempt there, and checks the responses. It uses the connections of the
+// program's own client.
 func watched(client *dynamodb.Client) *dynamodb.Client {
 	own := client.Options()
 	return dynamodb.New(own, func(o *dynamodb.Options) {
@@ -143,16 +153,15 @@ func watched(client *dynamodb.Client) *dynamodb.Client {
 			o.Retryer = retryer{r}
 		}
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			// This is inside the retry loop, at the last moment before the body is
-			// signed.
+			// This step runs in every attempt, just before the body is signed.
 			return stack.Finalize.Insert(watcher{}, (*v4.ComputePayloadSHA256)(nil).ID(), middleware.Before)
 		})
 	})
 }
 
-// conflicts are the errors of a request that conflicts with another one for the same
-// item, in a transaction or in another region of a global table. The SDK does not retry
-// them.
+// conflicts are the codes of the errors that the service returns while another request
+// for the same item runs in a transaction or in another region of a global table. By
+// default, the SDK does not retry them.
 var conflicts = []string{"TransactionConflictException", "ReplicatedWriteConflictException"}
 
 // retryer retries conflicts as often as other errors, but sooner: the conflicting
@@ -173,8 +182,22 @@ func (r retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	return delay, failed
 }
 
-// watcher is the middleware that sees each attempt. It sets new tokens in the records
-// of each attempt: the SDK has encoded the request by then, once for all attempts.
+// errPrompt ends a request whose field prompt is set, after an attempt that may have been
+// applied. Its text is empty, because the SDK appends it to the error of that attempt.
+var errPrompt = errors.New("")
+
+// GetRetryToken is called by the SDK before each attempt except the first. An error of
+// GetRetryToken ends the request.
+func (r retryer) GetRetryToken(ctx context.Context, err error) (func(error) error, error) {
+	if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && a.prompt && a.mayHaveApplied(err) {
+		return nil, errPrompt
+	}
+	return r.RetryerV2.GetRetryToken(ctx, err)
+}
+
+// watcher is the middleware that sees each attempt. Before each attempt except the first, it
+// replaces the tokens in the encoded request, because the SDK encodes the request once for all
+// attempts.
 type watcher struct{}
 
 func (watcher) ID() string { return "skykv:Attempts" }
@@ -195,13 +218,13 @@ func (watcher) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, 
 		a.number++
 	}
 	trace, before := &a.trace, a.sent
-	if before > 0 { // an HTTP client may still use the body of the attempt before
+	if before > 0 { // the HTTP client may still use the trace of the previous attempt
 		trace = new(httptrace.ClientTrace)
 	}
 	trace.GetConn = func(string) { a.connection.Store(connectionPending) }
 	trace.GotConn = func(httptrace.GotConnInfo) { a.connection.Store(connectionMade) }
 	out, metadata, err = next.HandleFinalize(httptrace.WithClientTrace(ctx, trace), in)
-	if a.sent == before { // it failed before it was sent
+	if a.sent == before { // the attempt failed before it was sent
 		return out, metadata, err
 	}
 	if a.last = err; err != nil && !a.refused() {
@@ -218,15 +241,16 @@ func (watcher) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, 
 // begin notes that the HTTP client receives an attempt.
 func (a *attempts) begin() {
 	if a.sent > 0 && a.last == nil {
-		a.lost = true // a successful attempt is repeated
+		a.lost = true // the SDK repeats an attempt that the service carried out
 	}
 	a.sent++
 	a.status = 0
 	a.connection.Store(connectionUntold)
 }
 
-// mayHaveApplied reports whether an attempt may have been applied although the
-// request's result err does not say so.
+// mayHaveApplied reports whether the service may have applied an attempt that the SDK does
+// not report as a success. err is the error of the request, or of its latest attempt while the
+// request goes on, or nil.
 func (a *attempts) mayHaveApplied(err error) bool {
 	// The client's middleware may turn a success into an error.
 	return a.lost || err != nil && a.sent > 0 && a.last == nil
@@ -244,12 +268,14 @@ func (a *attempts) refused() bool {
 	return a.connection.Load() == connectionPending
 }
 
-// stored returns the token that the latest attempt stored in place of token.
+// stored returns the token that the latest attempt stored. token is the token of the first
+// attempt.
 func (a *attempts) stored(token string) string {
 	return kv.AttemptToken(token, max(a.number-1, 0))
 }
 
-// retoken returns the request with the tokens of this attempt.
+// retoken replaces the token of each record in the encoded request, for the attempt that is
+// about to be sent. It returns an error if it does not find one token for each record.
 func (a *attempts) retoken(request any) (any, error) {
 	r, ok := request.(*smithyhttp.Request)
 	if !ok {

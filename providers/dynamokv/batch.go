@@ -24,26 +24,27 @@ const (
 	maxBatchGet   = 100
 	maxBatchWrite = 25
 
-	// A batch of reads ends at 16 MB: the rest is unprocessed, and may be requested at
-	// once. A response of fullBatch bytes has no room for another of the largest
-	// values.
+	// The service ends the response to a batch of reads at 16 MB, and leaves the other keys
+	// unprocessed. After such a response the driver requests these keys again without a
+	// pause. A response with at least fullBatch bytes of values counts as such a response,
+	// because it may have no room for another large value.
 	fullBatch = 16_000_000 - kv.MaxLargeValueLen - kv.MaxKeyLen
 
-	// writeBytes is about the greatest number of bytes of values in a batch of writes.
+	// writeBytes is the greatest number of bytes of values in a batch of writes.
 	// The service's limit is 16 MB, but smaller requests return sooner, and several
 	// run at once.
 	writeBytes = 4 << 20
 )
 
 const (
-	// batchParallel is the number of batches of one call that run at once, and
-	// singleParallel the number of single writes.
+	// batchParallel is the greatest number of batch requests of one call that run at
+	// once. singleParallel is the same limit for single writes.
 	batchParallel  = 8
 	singleParallel = 16
 )
 
-// backoff waits a random time, up to 50 ms before request 1 and up to twice as long
-// before each further request, but never longer than 5 s.
+// backoff makes the n-th pause of a call. It waits a random time: up to 50 ms the first
+// time, and each further time up to twice as long, but never longer than 5 s.
 func backoff(ctx context.Context, n int) error {
 	most := min(50*time.Millisecond<<min(n-1, 10), 5*time.Second)
 	timer := time.NewTimer(rand.N(most))
@@ -56,19 +57,21 @@ func backoff(ctx context.Context, n int) error {
 	}
 }
 
-// standstill is the time since the last progress of a batch that the service leaves
-// unprocessed, completely or in part.
+// standstill shows how long the service has processed nothing of a batch. It has the time
+// of the last progress, and the number of pauses since then.
 type standstill struct {
 	pauses int
 	since  time.Time
 }
 
-// errUnprocessed is the reason why a batch has not ended.
+// errUnprocessed is the reason to send the rest of a batch again if the service returned
+// unprocessed keys and no error.
 var errUnprocessed = errors.New("the service left the key unprocessed")
 
-// waitFor pauses before the next request for the rest of a batch. why is the reason
-// for the rest. waitFor returns an error when the context ends and, if it has no
-// deadline, after the store's timeout without progress.
+// waitFor pauses before the rest of a batch is sent again. progress says whether the last
+// request processed a part of the batch. The error why says why it did not process the rest.
+// waitFor returns an error if the context ends. If the context has no deadline, it also returns
+// an error after the store's timeout without progress.
 func (d *driver) waitFor(ctx context.Context, s *standstill, progress bool, why error) *kv.Error {
 	if progress || s.pauses == 0 {
 		*s = standstill{since: d.now()}
@@ -83,9 +86,9 @@ func (d *driver) waitFor(ctx context.Context, s *standstill, progress bool, why 
 	return nil
 }
 
-// unprocessed returns why no part of a batch was processed, if err says that and
-// nothing else: the service returns an error for a batch if it can process no part of
-// it.
+// unprocessed returns a reason for waitFor if err means that the service throttled a whole batch.
+// It returns nil for any other error, and if the request's context has ended. If the service
+// cannot process any part of a batch, it returns an error instead of a list of unprocessed keys.
 func (a *attempts) unprocessed(err error) error {
 	if a.Err() == nil && kindOf(err) == kv.ErrThrottled {
 		return safe(err)
@@ -131,14 +134,14 @@ type manyReader struct {
 	driver *driver
 	req    kv.GetManyRequest
 
-	// slots limits the running requests. A chunk that pauses has no slot, so throttled
-	// keys do not delay the others.
+	// slots has one element for each running request. A chunk that pauses has none, so
+	// throttled keys do not delay the others.
 	slots   chan struct{}
-	replies chan []reply  // each key is in one element
+	replies chan []reply  // each key is in exactly one element
 	stop    chan struct{} // closed when no more replies are wanted
 }
 
-// reply is what GetMany yields for one key.
+// reply is the result that GetMany yields for one key.
 type reply struct {
 	found kv.Found
 	err   error
@@ -163,12 +166,12 @@ func (r *manyReader) send(replies []reply) {
 	}
 }
 
-// readChunk reads up to maxBatchGet keys. It begins with a slot.
+// readChunk reads up to maxBatchGet keys. The caller has acquired a slot for it.
 func (r *manyReader) readChunk(ctx context.Context, keys []string) {
 	var still standstill
 	for {
 		replies, left, why := r.driver.getChunk(ctx, r.req, keys)
-		r.send(replies) // with the slot, which also limits the replies that wait for the loop's body
+		r.send(replies) // before the slot is free: while the loop's body is slow, at most batchParallel chunks hold values
 		<-r.slots
 		if len(left) == 0 {
 			return
@@ -228,13 +231,16 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 	}
 	replies = make([]reply, 0, len(keys))
 	listed := false
-	// There is only one table, which the service may call by another name.
+	// There is only one table. The service may use a different name for it.
 	for _, items := range out.Responses {
 		listed = listed || items != nil
 		for _, it := range items {
 			key := d.layout.keyOf(it)
 			if key == "" {
 				return refuse("it has an item without a key")
+			}
+			if _, known := open[key]; !known { // it may be there instead of a requested item, whose key would then seem absent
+				return refuse("it has an item that was not requested")
 			}
 			if take(key) {
 				rec, err := d.layout.decode(key, it, req.WithValue)
@@ -298,7 +304,8 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return results
 }
 
-// chunksOf divides the writes at the indexes plain into chunks of one request each.
+// chunksOf divides unconditional writes into chunks, one for each request. plain has the
+// indexes of these writes.
 func chunksOf(req kv.WriteManyRequest, plain []int) (chunks [][]int) {
 	begin, bytes := 0, 0
 	for n, i := range plain {
@@ -326,8 +333,9 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 			requests[i] = types.WriteRequest{PutRequest: &types.PutRequest{Item: d.layout.encode(w.Record)}}
 		}
 	}
-	// mayHaveApplied: an attempt may have carried out writes that a later one reports
-	// as unprocessed. The rest was in all requests so far.
+	// An attempt whose response was lost may have carried out writes that a later attempt
+	// reports as unprocessed. mayHaveApplied is true after such an attempt. It is true for
+	// all pending writes, because each of them was in every request so far.
 	mayHaveApplied := false
 	fail := func(e *kv.Error) {
 		e.MayHaveApplied = e.MayHaveApplied || mayHaveApplied
@@ -335,7 +343,9 @@ func (d *driver) writeChunk(ctx context.Context, req kv.WriteManyRequest, pendin
 			results[i].Err = e
 		}
 	}
-	attempt := 0 // counts over all requests: each may be carried out late
+	// attempt is the number of the next attempt, counted over all requests of the chunk. The
+	// service may apply any attempt late, so each attempt needs its own tokens.
+	attempt := 0
 	var still standstill
 	for {
 		a := d.watchMany(ctx, req.Meter, mostBatch)

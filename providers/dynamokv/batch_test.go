@@ -16,9 +16,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// batch responds to BatchGetItem and BatchWriteItem. It leaves a key unprocessed
-// if unprocessed returns true for the key and the number of requests before this
-// one, and reports the rest as done, or as an item.
+// batch responds to BatchGetItem and BatchWriteItem. It leaves a key unprocessed if the
+// function unprocessed returns true for the key and n, the number of earlier requests.
+// For every other key of a BatchGetItem, it returns an item, unless the key begins with
+// "absent". Every other write of a BatchWriteItem succeeds.
 func batch(unprocessed func(key string, n int) bool) answer {
 	var requests atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request, c call) {
@@ -88,7 +89,7 @@ func items(keys []string) []kv.Item {
 
 func TestUnprocessedIsSentAgain(t *testing.T) {
 	t.Parallel()
-	// Each of the odd keys is processed in a later round than the one before.
+	// Each odd key is processed one request later than the odd key before it.
 	stubborn := func(key string, n int) bool {
 		var i int
 		_, _ = fmt.Sscanf(key, "key-%d", &i)
@@ -119,14 +120,15 @@ func writes(c call) (n int) {
 	return n
 }
 
-// A key is yielded when its response is there, whatever delays the others.
+// The rule: GetMany yields a key as soon as the response with the key arrives, even while other
+// keys are throttled or another request gets no response.
 func TestGetManyYieldsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name string
 		keys int
-		late int  // number of the first keys that are delayed
-		slow bool // delayed by a request without a response, instead of throttling
+		late int  // number of delayed keys, which are the first keys
+		slow bool // a request for a delayed key gets no response; otherwise the key is throttled
 	}{
 		{"throttled keys of a response", 5, 1, false},
 		{"throttled requests, more than are made at once", (batchParallel + 3) * maxBatchGet, (batchParallel + 2) * maxBatchGet, false},
@@ -200,7 +202,7 @@ func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
 		want   string // for each key in ascending order: whether it exists, or the error
 	}{
 		"an item twice":                  {ok(`{"Responses":{"table":[` + twice + `,` + twice + `]}}`), "key-0 true, key-1 false, key-2 false"},
-		"an item that was not requested": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]}}`), "key-0 true, key-1 false, key-2 false"},
+		"an item that was not requested": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]}}`), "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
 		"an item that is also unprocessed": {
 			ok(`{"Responses":{"table":[` + twice + `]},"UnprocessedKeys":{"table":{"Keys":[{"pk":{"S":"0"},"sk":{"S":"key-0"}}]}}}`),
 			"key-0 true, key-1 false, key-2 false"},
@@ -223,7 +225,7 @@ func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
 	}
 }
 
-// Values that are not wanted are not transferred.
+// The rule: GetMany does not transfer values that the caller does not want.
 func TestGetManyWithoutValues(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok(`{"Responses":{"table":[{"sk":{"S":"key-0"},"t":{"S":"`+token+`"}}]}}`))
@@ -237,8 +239,8 @@ func TestGetManyWithoutValues(t *testing.T) {
 	}
 }
 
-// The rule: a driver returns ErrUnsupported for a kind that it does not know,
-// before any I/O.
+// The rule: a driver returns ErrUnsupported for a kind of write or condition that it does
+// not know, before any I/O.
 func TestUnsupportedWrites(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, ok("{}"))
@@ -281,7 +283,7 @@ func TestUnprocessedForever(t *testing.T) {
 	_, err = store.PutMany(t.Context(), items(names(5)))
 	check("PutMany", err)
 	check("DeleteMany", store.DeleteMany(t.Context(), names(5)))
-	// A request every five seconds, and the one with progress.
+	// The first request makes progress. One request per fakePause follows.
 	if want := int(defaultTimeout/fakePause) + 1; len(f.ops()) != 3*want {
 		t.Errorf("rule: a batch without a deadline ends after %s without progress; it made %d requests, want %d", defaultTimeout, len(f.ops()), 3*want)
 	}
@@ -299,8 +301,8 @@ func TestUnprocessedUntilTheContextEnds(t *testing.T) {
 	wantError(t, "PutMany", err, errors.Join(kv.ErrThrottled, context.Canceled), false, `"key-0"`)
 }
 
-// A write that an attempt may have carried out stays indeterminate, although a
-// later attempt reports it as unprocessed.
+// The rule: a failed write that an attempt may have carried out is indeterminate, even if a later
+// attempt reports it as unprocessed.
 func TestFateOfBatches(t *testing.T) {
 	t.Parallel()
 	never := batch(func(key string, _ int) bool { return key == "key-1" })
@@ -340,7 +342,7 @@ func TestFateOfBatches(t *testing.T) {
 	}
 }
 
-// A chunk that fails does not affect the others.
+// The rule: a chunk that fails does not affect the other chunks.
 func TestOneChunkFails(t *testing.T) {
 	t.Parallel()
 	good := batch(func(string, int) bool { return false })
@@ -398,7 +400,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// A batch of writes is limited by bytes as well as by number.
+// The rule: a batch of writes is limited in bytes as well as in number.
 func TestBatchesOfLargeValues(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, batch(func(string, int) bool { return false }))
@@ -422,11 +424,12 @@ func TestBatchesOfLargeValues(t *testing.T) {
 	}
 }
 
-// Keys that are unprocessed because the response is full are requested at once.
+// The rule: keys that are unprocessed because the response is full are requested again
+// without a pause.
 func TestFullAnswersTakeNoPause(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		value, answered int // length of the values, and their number in the first response
+		value, answered int // length of the values, and number of values in the first response
 		pauses          int
 	}{
 		{kv.MaxLargeValueLen, 40, 0},

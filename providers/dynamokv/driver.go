@@ -13,14 +13,15 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// name is the provider's name in errors and versions.
+// name is the provider's name in errors and versions. The errors and versions of a store
+// with layout alien have another name: see alienLayout.
 const name = "dynamodb"
 
-// yes is true for requests, which take a pointer.
+// yes points to true, because requests have pointers to booleans.
 var yes = aws.Bool(true)
 
-// consistent returns whether a read is strongly consistent, which costs twice as much
-// as an eventually consistent read. Without this field the service reads eventually.
+// consistent returns the field ConsistentRead of a request. A strongly consistent read
+// costs twice as much as an eventually consistent one, which is the default.
 func consistent(stale bool) *bool {
 	if stale {
 		return nil
@@ -29,17 +30,17 @@ func consistent(stale bool) *bool {
 }
 
 type driver struct {
-	client  *dynamodb.Client // from watched
+	client  *dynamodb.Client // made by the function watched
 	table   *string
 	layout  *layout
 	claims  bool // opening may write the layout record
 	info    kv.Info
 	timeout time.Duration // of a request whose context has no deadline
 	alarms  sync.Pool     // of *alarm
-	close   func()        // closes the connections that skykv opened, if it did
+	close   func()        // closes the connections that skykv opened; nil if the program made the client
 
-	// pause waits before request n (1, 2, …) for unprocessed items, and now returns the
-	// time for its limit.
+	// pause makes the n-th pause (1, 2, …) of a call that repeats a request. now is the
+	// clock that limits how long a batch goes on without progress.
 	pause func(ctx context.Context, n int) error
 	now   func() time.Time
 }
@@ -49,6 +50,7 @@ func (d *driver) Info() kv.Info { return d.info }
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	a := d.watch(ctx, req.Meter)
 	defer a.end()
+	a.prompt = req.Prompt
 	projection, names := d.layout.projection(req.WithValue)
 	out, err := d.client.GetItem(a, &dynamodb.GetItemInput{
 		TableName: d.table, Key: d.layout.primaryKey(req.Key), ConsistentRead: consistent(req.Stale),
@@ -75,6 +77,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	}
 	a := d.watch(ctx, req.Meter)
 	defer a.end()
+	a.prompt = req.Prompt
 	var err error
 	switch req.Kind {
 	case kv.KindPut:
@@ -118,8 +121,8 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Done: true, Version: a.stored(req.Token)}, nil
 }
 
-// failCondition returns the result of a write that ended with err. err may say that the
-// write's condition failed.
+// failCondition returns the result of a write whose request failed with err. If err says
+// that the condition failed, the result has the record that made it fail.
 func (a *attempts) failCondition(w kv.Write, err error) (kv.Outcome, error) {
 	failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
 	if !ok {

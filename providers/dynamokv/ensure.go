@@ -16,20 +16,19 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// EnsureWith creates what [New] needs and does not exist yet: the table with skykv's
-// primary key and on-demand billing, its TTL on the attribute "ttl", and the layout
-// record. Several programs may call it at once, any number of times. It returns when
-// everything is ready or the context has ended. DynamoDB takes some seconds to create a
-// table.
+// EnsureWith creates everything that [New] needs and that does not exist yet: the table with
+// skykv's primary key and on-demand billing, its TTL on the attribute "ttl", and the layout
+// record. Several programs may call it at once, any number of times. EnsureWith waits until
+// everything is ready or the context has ended. DynamoDB takes some seconds to create a table.
 //
-// A table with another primary key, a TTL on another attribute, another layout, other
-// shards, or items of another program is kv.ErrIncompatible, and EnsureWith does not
-// change it. Items without a layout record belong to another program, unless the layout
-// is [provider.LayoutAlien] and they are the reference platform's. EnsureWith does not
-// set anything else, such as encryption, backups and tags: use other tools, before or
-// after.
+// EnsureWith returns kv.ErrIncompatible, and does not change the table, if the table has
+// a different primary key, a TTL on a different attribute, a different layout or number
+// of shards, or items of another program. Items in a table without a layout record belong
+// to another program, unless the layout is [provider.LayoutAlien] and the items are the
+// Alien platform's. EnsureWith makes no other settings, such as encryption, backups
+// and tags. Other tools may make them, before or after.
 //
-// The other errors are the errors of [New].
+// The other errors are those of [New].
 func EnsureWith(ctx context.Context, client *dynamodb.Client, table string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, table, opts)
@@ -59,11 +58,12 @@ func (d *driver) ensure(ctx context.Context) error {
 	}
 }
 
-// maxUnknown is how often the service may say that a table which it has described does
-// not exist. The pauses take about half a minute.
+// maxUnknown is the greatest number of calls of complete while the service says that the table
+// does not exist, although ensureTable found it. The pauses between the calls take up to 46 s,
+// and 23 s on average.
 const maxUnknown = 16
 
-// complete adds what an active table does not have.
+// complete adds the TTL and the layout record to an active table, if they are missing.
 func (d *driver) complete(ctx context.Context, created bool) error {
 	described, err := d.describeTTL(ctx)
 	if err != nil {
@@ -107,7 +107,7 @@ func (d *driver) ensureTable(ctx context.Context) (created bool, _ error) {
 			if ready || err != nil {
 				return created, err
 			}
-		case !created: // after its creation it may take a moment to appear
+		case !created: // after createTable succeeded, the table may take a moment to appear
 			if created, err = d.createTable(ctx); err != nil {
 				return false, err
 			}
@@ -118,7 +118,8 @@ func (d *driver) ensureTable(ctx context.Context) (created bool, _ error) {
 	}
 }
 
-// describeTable returns the service's description of the table, nil if there is none.
+// describeTable returns the service's description of the table, or nil if there is no
+// table.
 func (d *driver) describeTable(ctx context.Context) (*types.TableDescription, error) {
 	a := d.watch(ctx, nil)
 	defer a.end()
@@ -147,7 +148,7 @@ func (d *driver) checkStatus(described *types.TableDescription) (ready bool, _ e
 	return false, &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("table %q is in status %s", *d.table, described.TableStatus)}
 }
 
-// createTable reports whether it created the table.
+// createTable creates the table. It returns false if the table already exists.
 func (d *driver) createTable(ctx context.Context) (bool, error) {
 	a := d.watch(ctx, nil)
 	defer a.end()
@@ -182,8 +183,8 @@ func (d *driver) describeTTL(ctx context.Context) (*types.TimeToLiveDescription,
 	return out.TimeToLiveDescription, nil
 }
 
-// checkTTL reports whether the TTL is off and can be switched on. It returns an error
-// if the TTL is wrong and cannot be switched on.
+// checkTTL reports whether the TTL is off and can be switched on. It returns an error if
+// the TTL is on a different attribute, or is being switched off.
 func (d *driver) checkTTL(described *types.TimeToLiveDescription) (off bool, _ error) {
 	switch described.TimeToLiveStatus {
 	case types.TimeToLiveStatusEnabled, types.TimeToLiveStatusEnabling:
@@ -206,11 +207,11 @@ func (d *driver) switchOnTTL(ctx context.Context) error {
 		e := *err
 		e.Err = fmt.Errorf("the TTL of table %q cannot be switched on: %w", *d.table, err.Err)
 		if api, ok := errors.AsType[smithy.APIError](err); ok && strings.Contains(api.ErrorMessage(), "fixed interval") {
-			// "Time to live has been modified multiple times within a fixed interval"
+			// The message is "Time to live has been modified multiple times within a fixed interval".
 			e.Kind = kv.ErrUnavailable
 			e.Err = fmt.Errorf("the TTL of table %q was changed recently, and the service permits one change an hour; provision again later: %w", *d.table, err.Err)
 		}
-		// Another program may have switched it on just now, which the service reports
+		// Another program may have switched the TTL on just now. The service reports this
 		// as a ValidationException.
 		described, failed := d.describeTTL(ctx)
 		if failed != nil {
@@ -246,9 +247,10 @@ func (d *driver) updateTTL(ctx context.Context) *kv.Error {
 	return nil
 }
 
-// checkOwner refuses a table with items of other programs and without a layout record:
-// skykv stores nothing before that record. It returns the record if another program has
-// created it by now, and nil if the table is empty or in the driver's layout.
+// checkOwner examines a table that had no layout record. It returns an error if the table
+// has items of another program: skykv stores no items before the layout record. It
+// returns the record if another program has created it in the meantime, and nil if the
+// table is empty or in the driver's layout.
 func (d *driver) checkOwner(ctx context.Context) (item, error) {
 	it, err := d.firstItem(ctx)
 	if it == nil || err != nil || d.layout.owns(it) {
@@ -260,12 +262,12 @@ func (d *driver) checkOwner(ctx context.Context) (item, error) {
 	}
 	e := fmt.Errorf("table %q has items but no layout record of skykv: it belongs to another program", *d.table)
 	if alienLayout.owns(it) {
-		e = fmt.Errorf("%w, on the reference platform; want layout=%s", e, provider.LayoutAlien)
+		e = fmt.Errorf("%w, on the Alien platform; want layout=%s", e, provider.LayoutAlien)
 	}
 	return nil, &kv.Error{Kind: kv.ErrIncompatible, Err: e}
 }
 
-// firstItem returns an item of the table, nil if there is none.
+// firstItem returns the first item of the table, or nil if the table is empty.
 func (d *driver) firstItem(ctx context.Context) (item, error) {
 	in := &dynamodb.ScanInput{TableName: d.table, ConsistentRead: yes, Limit: aws.Int32(1)}
 	var guard pages.Guard
@@ -279,7 +281,7 @@ func (d *driver) firstItem(ctx context.Context) (item, error) {
 		case len(out.Items) > 0:
 			return out.Items[0], nil
 		}
-		in.ExclusiveStartKey = out.LastEvaluatedKey // pages may be empty
+		in.ExclusiveStartKey = out.LastEvaluatedKey // items may follow after an empty page
 		if more, err := d.follows(ctx, &guard, 0, in.ExclusiveStartKey); !more {
 			return nil, err
 		}

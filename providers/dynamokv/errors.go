@@ -17,15 +17,16 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// kinds are the sentinels of DynamoDB's error codes. The codes for throttling are the
-// SDK's list. See
-// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-// and https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html.
+// kinds has the sentinels of package kv for error codes of DynamoDB. The codes for throttling are
+// from a list of the SDK, and the other codes from
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html and
+// https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html.
 var kinds = func() map[string]error {
 	kinds := map[string]error{
 		"ResourceNotFoundException": kv.ErrNotProvisioned,
 
-		// All requests are well-formed, so the table or the service does not fit them.
+		// The driver's requests are valid, so the table or the service must be
+		// incompatible.
 		"ValidationException": kv.ErrIncompatible,
 
 		"AccessDenied":                        kv.ErrPermission,
@@ -59,7 +60,7 @@ var kinds = func() map[string]error {
 	return kinds
 }()
 
-// failRead returns the error of a request that ended with err.
+// failRead returns the error of a read whose request failed with err.
 func (a *attempts) failRead(err error) *kv.Error {
 	ended := a.Err()
 	if ended == nil || !errors.Is(err, ended) {
@@ -71,8 +72,8 @@ func (a *attempts) failRead(err error) *kv.Error {
 	}
 	switch {
 	case a.last != nil && !errors.Is(a.last, ended):
-		// The context ended before another attempt: the last attempt's error says why it
-		// took so long.
+		// The context ended before another attempt. The error of the last attempt says
+		// why the call took so long.
 		e := a.describe(a.last)
 		e.Err = fmt.Errorf("%w; the last attempt ended with: %w", why, e.Err)
 		return e
@@ -84,20 +85,21 @@ func (a *attempts) failRead(err error) *kv.Error {
 	return &kv.Error{Err: safe(err)}
 }
 
-// failWrite is failRead for a write.
+// failWrite is failRead for a write: it also sets MayHaveApplied.
 func (a *attempts) failWrite(err error) *kv.Error {
 	e := a.failRead(err)
 	e.MayHaveApplied = a.mayHaveApplied(err)
 	return e
 }
 
-// describe returns an error of the SDK with its kind, and with a cause that says what to
-// do and contains no secret.
+// describe converts an error of the SDK. The result has the Kind of the error, and a
+// message without secrets. If the table is missing or has another primary key, the message
+// also says what is needed.
 func (a *attempts) describe(err error) *kv.Error {
 	e := &kv.Error{Kind: kindOf(err), Err: safe(err)}
 	switch e.Kind {
 	case kv.ErrNotProvisioned:
-		e.Err = fmt.Errorf("there is no table %q in this account and region; Ensure creates it: %w", *a.driver.table, e.Err)
+		e.Err = fmt.Errorf("there is no table %q in this account and region; providers.Ensure creates it: %w", *a.driver.table, e.Err)
 	case kv.ErrIncompatible:
 		if aboutPrimaryKey(err) {
 			e.Err = fmt.Errorf(keyRule+": %w", *a.driver.table, e.Err)
@@ -106,8 +108,8 @@ func (a *attempts) describe(err error) *kv.Error {
 	return e
 }
 
-// aboutPrimaryKey reports whether a ValidationException means that the table has another
-// primary key. Only its text says so:
+// aboutPrimaryKey reports whether a ValidationException means that the table has a
+// different primary key. Only the text of the exception shows this:
 //
 //	The provided key element does not match the schema
 //	One or more parameter values were invalid: Missing the key id in the item
@@ -128,10 +130,11 @@ func aboutPrimaryKey(err error) bool {
 	return false
 }
 
-// kindOf returns the sentinel of an error of the SDK, nil when none describes it.
+// kindOf returns the sentinel that describes an error of the SDK, or nil if none does.
 func kindOf(err error) error {
-	// An error about credentials may contain a response of STS, SSO or others, whose
-	// codes have other meanings. The SDK has no type for it.
+	// An error about credentials may wrap a response of STS, SSO or another service. The
+	// codes of such a response have other meanings. The SDK has no type for these errors,
+	// so kindOf recognises them by their text.
 	credentials := strings.Contains(err.Error(), "get identity: get credentials: ")
 	api, isAPI := errors.AsType[smithy.APIError](err)
 	if isAPI {
@@ -158,31 +161,37 @@ func kindOf(err error) error {
 	return nil
 }
 
-// isDenied reports whether the service knows the credentials, and they do not permit the
-// request.
+// isDenied reports whether the service refused a request because the credentials, although
+// valid, do not permit it.
 func isDenied(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return ok && api.ErrorCode() == "AccessDeniedException"
+	return isCode(err, "AccessDeniedException")
 }
 
-// isSending reports whether err is about sending the request or reading the response,
-// rather than about the response itself or the preparation of the request.
+// isCode reports whether the service refused a request with this error code.
+func isCode(err error, code string) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && api.ErrorCode() == code
+}
+
+// isSending reports whether sending the request or reading the response failed. It
+// returns false for an error that the response reports, and for an error before the request
+// was sent.
 func isSending(err error) bool {
 	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
 	_, reading := errors.AsType[*smithy.DeserializationError](err)
 	return sending || reading
 }
 
-// safe returns err, or another error in its place if the message may contain a value or
-// a secret.
+// safe returns err, or a different error in its place if the message of err may contain a
+// value or a secret.
 func safe(err error) error {
 	request := "no request ID"
 	if resp, ok := errors.AsType[*awshttp.ResponseError](err); ok {
 		request = fmt.Sprintf("status %d, request ID %q", resp.HTTPStatusCode(), resp.RequestID)
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		// The message may quote what cannot be decoded. What broke the connection is
-		// safe.
+		// The message may quote the response. The messages of the following causes do
+		// not.
 		const msg = "the service's response cannot be read (%s)"
 		if broken, ok := errors.AsType[*net.OpError](err); ok {
 			return fmt.Errorf(msg+": %w", request, broken)
@@ -201,7 +210,7 @@ func safe(err error) error {
 		return fmt.Errorf(msg, request)
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok && strings.Contains(api.ErrorCode(), "Signature") {
-		// These messages quote the signed request, with its session token.
+		// Messages about signatures quote the signed request, including its session token.
 		return &smithy.GenericAPIError{
 			Code:    api.ErrorCode(),
 			Message: fmt.Sprintf("the service does not accept the signature made with these credentials (%s)", request),
@@ -211,13 +220,15 @@ func safe(err error) error {
 	return err
 }
 
-// errNoItem is the error of a failed condition if the service did not return the item.
+// errNoItem is the error of a failed condition if the response does not have the item
+// that made it fail.
 var errNoItem = &kv.Error{
 	Kind: kv.ErrIncompatible,
 	Err:  errors.New("the service reported a failed condition without the item: want support for ReturnValuesOnConditionCheckFailure"),
 }
 
-// errForeign says why an item is not skykv's.
+// errForeign returns the error for an item that skykv did not write. attr is the attribute
+// that shows this, and want describes the attribute that skykv writes.
 func errForeign(attr, want string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("skykv did not write the item under this key: its attribute %q is not %s", attr, want)}
 }
@@ -227,7 +238,8 @@ func errInvalid(op, format string, args ...any) *kv.Error {
 	return &kv.Error{Op: op, Provider: name, Kind: kv.ErrInvalidOption, Err: fmt.Errorf(format, args...)}
 }
 
-// opError completes the error of a function that is not an operation of a store.
+// opError sets Op and Provider in the error of a function that is not a method of the
+// store.
 func opError(op string, err error) error {
 	e := kv.Error{Err: err}
 	if own, ok := err.(*kv.Error); ok {

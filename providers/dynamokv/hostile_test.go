@@ -27,7 +27,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// raw sends the bytes of a whole response, and closes the connection.
+// raw sends a response as it is, from the status line on, and closes the connection.
 func raw(response string) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ call) {
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -40,7 +40,7 @@ func raw(response string) answer {
 	}
 }
 
-// storeCalls are calls whose requests all get the same response.
+// storeCalls has calls of a store that need at least one request each.
 var storeCalls = map[string]struct {
 	do    func(context.Context, *kv.Store) error
 	write bool
@@ -68,6 +68,14 @@ var storeCalls = map[string]struct {
 		_, err := s.PutMany(ctx, items(names(2*maxBatchWrite+1)))
 		return err
 	}, true},
+	"Touch": {func(ctx context.Context, s *kv.Store) error {
+		_, err := s.Touch(ctx, "key", kv.TTL(time.Hour))
+		return err
+	}, true},
+	"AtomicWrite": {func(ctx context.Context, s *kv.Store) error {
+		_, err := s.AtomicWrite(ctx, kv.PutOp("key", nil), kv.DeleteOp("key::a"))
+		return err
+	}, true},
 	"DeleteMany":   {func(ctx context.Context, s *kv.Store) error { return s.DeleteMany(ctx, names(3)) }, true},
 	"DeletePrefix": {func(ctx context.Context, s *kv.Store) error { _, err := s.DeletePrefix(ctx, "key"); return err }, false},
 }
@@ -79,7 +87,7 @@ func drain(entries func(func(kv.Entry, error) bool)) (last error) {
 	return last
 }
 
-// setUp are the calls that inspect a table and set it up. They must not panic.
+// setUp has the calls that inspect a table and set it up.
 var setUp = map[string]func(context.Context, *driver) error{
 	"New":        func(ctx context.Context, d *driver) error { _, err := d.open(ctx); return err },
 	"EnsureWith": func(ctx context.Context, d *driver) error { return d.ensure(ctx) },
@@ -100,7 +108,7 @@ var setUp = map[string]func(context.Context, *driver) error{
 	},
 }
 
-// bomb is a gzip file that expands to 64 MiB of an item.
+// bomb is a gzip file of an item. Decompressed, it has 64 MiB.
 var bomb = func() []byte {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
@@ -120,8 +128,8 @@ func (letters) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The rule: a response that is not from the service is ErrUnavailable, and for a write
-// ErrIndeterminate, whatever the request. No call panics.
+// The rule: after a response that is not from the service, every call returns
+// ErrUnavailable. The error of a write also matches ErrIndeterminate. No call panics.
 func TestNoAnswers(t *testing.T) {
 	t.Parallel()
 	const head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.0\r\n"
@@ -168,7 +176,7 @@ func TestNoAnswers(t *testing.T) {
 	}
 }
 
-// The rule: a missing member is not a success.
+// The rule: a response without an expected member is not a success.
 func TestNilMembers(t *testing.T) {
 	t.Parallel()
 	item := itemJSON("key", "value", token, 0)
@@ -250,7 +258,7 @@ func TestNilMembers(t *testing.T) {
 				}
 			}
 		}
-		// The rest of these is checked; nothing panics.
+		// The contents of the description are checked too, and nothing panics.
 		for _, body := range []string{
 			`{"Table":{"TableStatus":"ACTIVE","KeySchema":[null]}}`, `{"Table":{"TableStatus":"ACTIVE","KeySchema":[{"AttributeName":null}],"AttributeDefinitions":[null]}}`,
 		} {
@@ -267,11 +275,11 @@ func TestNilMembers(t *testing.T) {
 	})
 }
 
-// The rule: no more of a response is read than its request can have, and the request is
-// not retried.
+// The rule: a response is read only up to the greatest size that it may have. If it is
+// larger, the request is not retried.
 func TestEndlessAnswers(t *testing.T) {
 	t.Parallel()
-	const buffers = 8 << 20 // in flight when the client closes the connection
+	const buffers = 8 << 20 // bytes that may be in network buffers when the client closes the connection
 	for what, most := range map[string]int64{
 		"Get": attempt.MaxBytes(attempt.One), "Put": attempt.MaxBytes(attempt.One), "Scan group": mostPage, "DeleteMany": mostBatch,
 	} {
@@ -289,8 +297,8 @@ func TestEndlessAnswers(t *testing.T) {
 	}
 }
 
-// The rule: redirects are not followed, and the response after a redirect that an HTTP
-// client followed is not from the service.
+// The rule: the client of Open follows no redirects. If another HTTP client follows one,
+// what it receives does not count as a response from the service.
 func TestRedirects(t *testing.T) {
 	clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"})
 	for _, code := range []int{301, 302, 303, 307, 308} {
@@ -334,7 +342,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// The rule: a scan ends, whatever the service's pages.
+// The rule: a scan ends, even if the service's pages lead in a circle.
 func TestCirclesOfPages(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string][]answer{
@@ -360,7 +368,7 @@ func TestCirclesOfPages(t *testing.T) {
 			if n := len(f.ops()); n > 10 {
 				t.Errorf("rule: a circle is detected soon; it took %d requests", n)
 			}
-			// Through the store, and in the inspection of a table.
+			// A scan through the store ends with an error too.
 			if err := drain(newFake(t, answers...).store(t).Scan(t.Context(), "group::")); !errors.Is(err, kv.ErrUnavailable) {
 				t.Errorf("rule: a scan ends; the store's scan returns %v", err)
 			}
@@ -372,8 +380,8 @@ func TestCirclesOfPages(t *testing.T) {
 	}
 }
 
-// The rule: the store sees keys in order and in their shard. It skips names that are
-// not keys.
+// The rule: the store yields keys in order, and only from their own shard. It skips sort
+// keys that are not valid keys.
 func TestWrongKeys(t *testing.T) {
 	t.Parallel()
 	a, b := groupItem("group::a"), groupItem("group::b")
@@ -432,16 +440,17 @@ func groupItem(key string) string {
 	return fmt.Sprintf(`{"pk":{"S":"1"},"sk":{"S":"%s"},"v":{"B":""},"t":{"S":%q}}`, key, token)
 }
 
-// hung returns a client like that of Open, for synctest. The service does not respond
-// to the first never requests, and responds to the others as f does.
-func hung(t *testing.T, f *fake, never int64) *dynamodb.Client {
+// hung returns a client like the client of Open, for synctest. The client's service does
+// not respond to the first requests. unanswered is the number of these requests. To all
+// later requests, the service responds as f does.
+func hung(t *testing.T, f *fake, unanswered int64) *dynamodb.Client {
 	client, transport := newClient(aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}, "http://dynamodb.invalid")
 	listener := newPipes()
 	transport.DialContext = listener.dial
 	var seen atomic.Int64
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if seen.Add(1) <= never {
-			_, _ = io.Copy(io.Discard, r.Body) // only then does the server notice that the client leaves
+		if seen.Add(1) <= unanswered {
+			_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client disconnects
 			<-r.Context().Done()
 			return
 		}
@@ -486,8 +495,8 @@ func (p *pipes) Close() error { close(p.closed); return nil }
 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
 
-// The rule: a request that hangs leaves time for another attempt, and the attempt that
-// was cut off may have been applied.
+// The rule: an attempt that gets no response is cut off early enough to leave time for another
+// attempt. If it was a write, it may have been applied.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -534,7 +543,8 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// The rule: a call whose context has no deadline ends by the store's timeout.
+// The rule: each request of a call whose context has no deadline ends after the store's timeout.
+// A batch ends when the service has processed nothing of it for that long.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	const timeout = 7 * time.Second
@@ -572,7 +582,11 @@ func TestTimeout(t *testing.T) {
 					kind = errors.Join(kv.ErrThrottled, context.DeadlineExceeded)
 				}
 				wantError(t, what+" of a service that "+name, err, kind, call.write && !throttled, "within the store's timeout")
-				if took != timeout {
+				most := timeout
+				if what == "AtomicWrite" && !throttled {
+					most *= 2 // after the timeout the store reads the entries, to find out whether it wrote them
+				}
+				if took != most {
 					t.Errorf("rule: a call without a deadline ends after the store's timeout, %s; %s of a service that %s took %s", timeout, what, name, took)
 				}
 			})
@@ -586,8 +600,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// The rule: an error that says that no part of a batch can be processed leaves the
-// whole batch unprocessed. It is sent again until the context ends.
+// The rule: if the service throttles a whole batch with an error, the batch is sent again until
+// the context's deadline. Without a deadline, it is sent again until the store's timeout has passed.
 func TestThrottledBatches(t *testing.T) {
 	t.Parallel()
 	const times = 30 // far more than the SDK's attempts
@@ -603,7 +617,7 @@ func TestThrottledBatches(t *testing.T) {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, time.Hour)
 				defer cancel()
-				d.timeout = time.Second // for calls without a deadline
+				d.timeout = time.Second // must not end this call, because the call has a deadline
 			}
 			if err := storeCalls[what].do(ctx, kv.New(d)); err != nil {
 				t.Errorf("rule: a batch that is completely throttled is sent again, until its deadline if it has one (%t); %s after %s returns %v", deadline, what, code, err)
@@ -612,15 +626,15 @@ func TestThrottledBatches(t *testing.T) {
 	}
 }
 
-// The rule: conflicts with a transaction or another region pass, and are retried, with
-// pauses of milliseconds and a limit.
+// The rule: a conflict with a transaction or another region is temporary. The request is retried
+// after short pauses, a limited number of times.
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	for _, code := range conflicts {
 		conflict := refuse(400, code, "busy")
 		for what, call := range storeCalls {
 			if strings.Contains(what, "Many") || strings.Contains(what, "Scan") || what == "DeletePrefix" || what == "Count" {
-				continue // the same for one item
+				continue // only requests for one item are tested
 			}
 			f := newFake(t, conflict, conflict, ok(`{"Item":`+itemJSON("key", "value", token, 0)+`}`))
 			if err := call.do(t.Context(), f.store(t)); err != nil || len(f.ops()) != 3 {
@@ -642,7 +656,7 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// The rule: other errors of the service are not reported as errors of the primary key.
+// The rule: only errors about the primary key are reported as such.
 func TestOtherValidationExceptions(t *testing.T) {
 	t.Parallel()
 	for message, about := range map[string]bool{

@@ -14,8 +14,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// inspect makes the checks of [Inspect], one after another. It refuses what EnsureWith
-// refuses, by the same functions.
+// inspect makes the checks of [Inspect], one after another. It uses the functions of
+// EnsureWith, so that both refuse the same tables.
 func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) bool) {
 	reached := provider.Reach(ctx, c.transport, c.endpoint)
 	for _, check := range reached {
@@ -28,14 +28,14 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	}
 	region := c.Client.Options().Region
 	if c.missing != nil {
-		yield(provider.Failed("credentials", c.missing, "log in as for the aws command, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))
+		yield(provider.Failed(provider.CheckCredentials, c.missing, "log in as for the aws command, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))
 		return
 	}
 	detail := "found, for region " + region
 	if c.stand {
 		detail = "placeholders, because the endpoint is not encrypted, for region " + region
 	}
-	if !yield(provider.Check{Name: "credentials", Status: provider.OK, Detail: detail}) {
+	if !yield(provider.Check{Name: provider.CheckCredentials, Status: provider.OK, Detail: detail}) {
 		return
 	}
 	d, err := newDriver("inspect", c.Client, c.Table, &c.Options)
@@ -71,12 +71,14 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	}
 }
 
-// foreignSample is the greatest number of items that countForeign reads, up to 1 MiB.
+// foreignSample is the greatest number of items that countForeign reads. The service also
+// ends the response at 1 MiB.
 const foreignSample = 1000
 
-// countForeign makes one request for items of the table, and counts those that no store
-// finds by their keys. Without the permission it counts none.
-func (d *driver) countForeign(ctx context.Context) (n, of int) {
+// countForeign reads items of the table with one request. n is the number of these items that no
+// store can read by key, not counting the layout record. total is the number of all these items.
+// If the request fails, both are 0.
+func (d *driver) countForeign(ctx context.Context) (n, total int) {
 	metadata, names := d.layout.projection(false)
 	out, err := d.scanPage(ctx, &dynamodb.ScanInput{
 		TableName: d.table, Limit: aws.Int32(foreignSample),
@@ -104,8 +106,8 @@ func (d *driver) noTable(region string) provider.Check {
 	}
 }
 
-// notPermitted returns the check of a setting that the credentials do not permit to
-// read. A store works without that permission.
+// notPermitted returns the check of a setting that cannot be read without the permission
+// for an action. A store works without that permission.
 func notPermitted(name, action string) provider.Check {
 	return provider.Check{
 		Name: name, Status: provider.Warn, Detail: "cannot be checked: " + action + " is not permitted",
@@ -113,7 +115,7 @@ func notPermitted(name, action string) provider.Check {
 	}
 }
 
-// inspectTable checks the result of describeTable.
+// inspectTable turns the results of describeTable into a check.
 func (d *driver) inspectTable(described *types.TableDescription, err error) provider.Check {
 	switch {
 	case isDenied(err):
@@ -139,11 +141,11 @@ func (d *driver) inspectTable(described *types.TableDescription, err error) prov
 }
 
 var ttlOff = provider.Check{
-	Name: "ttl", Status: provider.Warn, Detail: "off: expired entries stay and cost money for ever", Fix: provider.Provision,
+	Name: "ttl", Status: provider.Warn, Detail: "off: expired entries stay and cost money forever", Fix: provider.Provision,
 	Step: fmt.Sprintf("switch on the TTL of attribute %q", attrTTL),
 }
 
-// inspectTTL checks the result of describeTTL.
+// inspectTTL turns the results of describeTTL into a check.
 func (d *driver) inspectTTL(described *types.TimeToLiveDescription, err error) provider.Check {
 	switch {
 	case isDenied(err):
@@ -152,7 +154,7 @@ func (d *driver) inspectTTL(described *types.TimeToLiveDescription, err error) p
 		return provider.Failed("ttl", err, "see the message")
 	}
 	switch off, err := d.checkTTL(described); {
-	case errors.Is(err, kv.ErrUnavailable): // the store works meanwhile
+	case errors.Is(err, kv.ErrUnavailable): // a store works even while the TTL is being switched off
 		return provider.Check{Name: "ttl", Status: provider.Warn, Detail: "is being switched off", Fix: "wait up to an hour, then " + provider.Provision}
 	case err != nil:
 		return provider.Failed("ttl", err, "switch that TTL off, and provision an hour later")

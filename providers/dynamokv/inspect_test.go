@@ -18,8 +18,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// byOp responds to each operation separately. The other operations find an empty table
-// without TTL.
+// byOp has a separate response for each operation. To an operation that is not in answers,
+// byOp responds as for an empty table without TTL.
 func byOp(answers map[string]answer) answer {
 	others := map[string]answer{"DescribeTimeToLive": ttl("DISABLED", ""), "UpdateTimeToLive": ok(ttlSwitched), "Scan": noItems}
 	return func(w http.ResponseWriter, r *http.Request, c call) {
@@ -36,8 +36,8 @@ func byOp(answers map[string]answer) answer {
 
 var noItems = ok(`{"Items":[],"Count":0}`)
 
-// wantChecks compares checks with lines of a status, a name and words of the detail.
-// Every warning or failure must have a fix.
+// wantChecks compares checks with lines. A line has a status, a name and words of the
+// detail. Every warning or failure must have a fix.
 func wantChecks(t *testing.T, checks []provider.Check, lines ...string) {
 	t.Helper()
 	shown := make([]string, len(checks))
@@ -55,8 +55,9 @@ func wantChecks(t *testing.T, checks []provider.Check, lines ...string) {
 	}
 }
 
-// Inspect and Ensure agree: Ensure refuses what Inspect reports as beyond repair, and
-// does what has a step.
+// The rule: Inspect and Ensure agree. A failure without a Step is one that Ensure cannot
+// put right. Inspect reports such a failure for every table for which Ensure returns
+// ErrIncompatible. Ensure fails on every table with such a failure.
 func TestInspectAgreesWithEnsure(t *testing.T) {
 	t.Parallel()
 	active := described("ACTIVE", "pk", "S", "sk", "S")
@@ -85,9 +86,9 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			[]string{table, on, "fail layout: 4 shards; the URL says 16"}, kv.ErrIncompatible},
 		"other layout": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(alienJSON)},
 			[]string{table, on, `fail layout: has layout "alien" and was opened with layout "skykv"; want layout=alien`}, kv.ErrIncompatible},
-		"items of the reference platform": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"),
+		"items of the Alien platform": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"),
 			"Scan": ok(`{"Items":[{"pk":{"S":"bucket_2"},"sk":{"S":"user:42"},"version":{"S":"` + hexVersion + `"},"value":{"B":""}}],"Count":1}`)},
-			[]string{table, on, "fail layout: belongs to another program, on the reference platform; want layout=alien"}, kv.ErrIncompatible},
+			[]string{table, on, "fail layout: belongs to another program, on the Alien platform; want layout=alien"}, kv.ErrIncompatible},
 		"format 1": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"1"}`, `{"N":"16"}`))},
 			[]string{table, on, "fail layout: format 1"}, kv.ErrIncompatible},
 		"not a record of skykv": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "GetItem": item(layoutJSON(`{"N":"2"}`, `{"S":"16"}`))},
@@ -128,7 +129,7 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 		})
 	}
 
-	// Ensure creates what is missing here.
+	// Ensure can put these failures right.
 	for name, test := range map[string]struct {
 		answer answer
 		want   []string
@@ -173,7 +174,7 @@ func TestInspectTTL(t *testing.T) {
 	}
 }
 
-// Inspect checks the host that the store uses, with the store's own client.
+// The rule: Inspect checks the host that the store uses, with a client like the store's.
 func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	clearAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": "AKIDOWN", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"})
 	f := newFake(t, byOp(map[string]answer{
@@ -196,8 +197,8 @@ func TestInspectGoesWhereTheStoreGoes(t *testing.T) {
 	f.wantOps(t, "")
 }
 
-// The rule: doctor counts the items that no store finds by their keys, as far as one
-// request shows them.
+// The rule: among the items that one request returns, Inspect counts those that are in the wrong
+// place, or whose attributes other than the value do not have the layout.
 func TestInspectCountsForeignItems(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -246,7 +247,8 @@ func TestInspectEndsEarly(t *testing.T) {
 	}
 }
 
-// By URL, on a real DynamoDB Local: from no table to a store.
+// TestProvider runs on DynamoDB Local. It begins with the URL of a missing table, and ends with a
+// store.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	client := local(t)

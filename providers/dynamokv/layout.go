@@ -20,10 +20,10 @@ import (
 
 // layout says how records are stored in a table: the attributes and their names, the
 // primary key, the shards, the expressions and the layout record. doc.go describes both
-// layouts. Only this file knows them.
+// layouts. The rest of the driver does not depend on their details.
 type layout struct {
 	name       provider.Layout
-	driver     string                 // the driver's name, which differs because versions belong to a layout
+	driver     string                 // the driver's name, a part of every version; each layout has its own
 	partitions []types.AttributeValue // the partition key value of each shard
 
 	shard         func(key string) int
@@ -32,34 +32,36 @@ type layout struct {
 	attributes
 	expressions
 
-	// shared says that other programs write items too, and do not know the attributes
-	// expires and predecessors. These are valid only while the rest of the item agrees
-	// with them. The item's expiry is its ttl, by which these programs judge it and
-	// after which the service removes it.
+	// shared is set if other programs also write items. They do not know the attributes
+	// expires and predecessors. These attributes are valid only while the rest of the
+	// item agrees with them. For the other programs, an item expires at its ttl. After
+	// that, the service may remove the item.
 	shared bool
 }
 
 // attributes are the names of an item's attributes, besides pk, sk and ttl.
 type attributes struct{ value, token, expires, predecessors string }
 
-// expressions are the expressions of requests. An expression with a name that is a
-// reserved word has a placeholder for it, and comes with names.
+// expressions are the expressions of requests. In an expression, a placeholder such as #t
+// stands for the name of an attribute, because the name may be a reserved word. The map
+// after each group of fields has the names for their placeholders.
 type expressions struct {
-	// The conditions of writes. An item belongs to the layout if its attributes have the
-	// types that decode expects. Every write keeps all other items, without another
-	// request.
+	// The conditions of writes. If there is an item, each condition also requires that the
+	// item's attributes have the types that decode expects. So no write replaces or deletes
+	// an item of another form, and the driver need not read the item first.
 	any, absent, version, live string
-	conditionNames             map[string]string
+
+	odd string // for counts: matches items that have or may have expired, or do not have the layout
+
+	conditionNames map[string]string
 
 	set, setExpiry, removeExpiry string // for a touch
 	touchNames                   map[string]string
 
-	filter      string // for scans; it keeps items with an expiry of another type, to report them
+	filter      string // for scans; keeps items whose expiry has a wrong type, so that the scan reports them
 	filterNames map[string]string
 
-	odd string // for counts: items that have or may have expired, or are not of the layout
-
-	metadata      string // what a read without values requests
+	metadata      string // the attributes that a read without values requests
 	metadataNames map[string]string
 }
 
@@ -78,8 +80,8 @@ func newLayout(shards int) *layout {
 	return l
 }
 
-// alienLayout is the layout of the reference platform's programs, with two attributes of
-// skykv.
+// alienLayout is the layout of the Alien platform's programs, with two more
+// attributes, which only skykv uses.
 var alienLayout = func() *layout {
 	l := &layout{
 		name: provider.LayoutAlien, driver: name + "-alien", shared: true,
@@ -117,12 +119,12 @@ func number(n int64) types.AttributeValue {
 
 func (l *layout) shards() int { return len(l.partitions) }
 
-// primaryKey returns the primary key of the item of key.
+// primaryKey returns the primary key of key's item.
 func (l *layout) primaryKey(key string) item {
 	return item{attrShard: l.partitions[l.shard(key)], attrKey: text(key)}
 }
 
-// keyOf returns the key of an item or of a primary key, "" if it has none.
+// keyOf returns the key of an item or of a primary key, or "" if there is none.
 func (l *layout) keyOf(it item) string {
 	if s, ok := it[attrKey].(*types.AttributeValueMemberS); ok {
 		return s.Value
@@ -130,7 +132,7 @@ func (l *layout) keyOf(it item) string {
 	return ""
 }
 
-// position returns a text for the position of a primary key in a table, "" if the key is
+// position returns a text that identifies a primary key, or "" if the primary key is
 // invalid.
 func (l *layout) position(primaryKey item) string {
 	partition, ok := primaryKey[attrShard].(*types.AttributeValueMemberS)
@@ -163,11 +165,11 @@ func (l *layout) deleteAt(expires int64) types.AttributeValue {
 	return number(seconds(expires) + int64(kv.ExpiryGrace/time.Second))
 }
 
-// seconds rounds milliseconds up.
+// seconds converts milliseconds to seconds, rounded up.
 func seconds(ms int64) int64 { return ms/1000 + min(ms%1000, 1) }
 
-// encodePredecessors returns the predecessors of a record. In items that others write
-// too, they name the write that they belong to.
+// encodePredecessors returns the attribute of a record's predecessors. In a shared
+// layout, it begins with the token of the write to which they belong.
 func (l *layout) encodePredecessors(rec kv.Record) types.AttributeValue {
 	if l.shared {
 		return text(rec.Token + " " + rec.Predecessors)
@@ -175,8 +177,9 @@ func (l *layout) encodePredecessors(rec kv.Record) types.AttributeValue {
 	return text(rec.Predecessors)
 }
 
-// decode reads the item of key. The record keeps the item's slices. An item that is not
-// of the layout is ErrIncompatible.
+// decode returns the record that an item holds. key is the key of the item. The record
+// shares the item's slices. The error is ErrIncompatible if the item does not have the
+// layout.
 func (l *layout) decode(key string, it item, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key}
 	token, ok := it[l.token].(*types.AttributeValueMemberS)
@@ -228,8 +231,9 @@ func (l *layout) decodePredecessors(it item) (string, *kv.Error) {
 	return "", errForeign(l.predecessors, "a string")
 }
 
-// decodeTTL returns the expiry of an item that others may have written: skykv's exact
-// instant if it is within the second that ends at ttl, and otherwise that end.
+// decodeTTL returns the expiry of an item in a shared layout. If the item has skykv's exact
+// instant, and the instant is within the second that ends at ttl, the expiry is the instant.
+// Otherwise another program has written ttl, and the expiry is ttl.
 func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
 	var ttl int64
 	switch n := it[attrTTL].(type) {
@@ -246,12 +250,13 @@ func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
 	if exact, err := l.decodeExpiry(it); err == nil && exact != 0 && seconds(exact) == ttl {
 		return exact, nil
 	}
-	// The lower bound has always expired. The upper bound practically never does.
+	// Other programs may store any number. One before 1970 becomes another expiry in the
+	// past, and one after the year 9999 becomes MaxExpiry.
 	return max(1, min(ttl, kv.MaxExpiry.Unix())*1000), nil
 }
 
-// predecessorsOf returns the predecessors of an item with a token, if they belong to the
-// write of that token.
+// predecessorsOf returns the predecessors in an item if they belong to the write that
+// stored token, and otherwise "".
 func (l *layout) predecessorsOf(token string, it item) string {
 	all, err := l.decodePredecessors(it)
 	of, predecessors, _ := strings.Cut(all, " ")
@@ -261,11 +266,12 @@ func (l *layout) predecessorsOf(token string, it item) string {
 	return predecessors
 }
 
-// retoken replaces the tokens of the records in an encoded request by the tokens of an
-// attempt, and returns how many there were.
+// retoken replaces the tokens of all records in an encoded request by the tokens of an
+// attempt. It returns the number of tokens.
 func (l *layout) retoken(request []byte, attempt int) int {
-	// Nothing else in a request looks like these. Keys and predecessors have no quotes,
-	// values are in base64, and versions in a condition have escaped quotes.
+	// In a request, a token always follows each text in the list below. The texts cannot occur
+	// inside other data: keys and predecessors have no quotes, values are in base64, and quotes
+	// in the version of a condition are escaped.
 	found := 0
 	for _, before := range []string{`"` + l.token + `":{"S":"`, `":token":{"S":"`} {
 		for rest := request; ; found++ {
@@ -281,8 +287,8 @@ func (l *layout) retoken(request []byte, attempt int) int {
 	return found
 }
 
-// The expressions of skykv's own layout. All requests share them. The SDK only reads
-// them.
+// The expressions of skykv's own layout. All requests can share them, because the SDK does not
+// change them.
 const (
 	exprBody   = "attribute_type(v, :b) AND (attribute_not_exists(p) OR attribute_type(p, :s))"
 	exprExpiry = "(attribute_not_exists(x) OR attribute_type(x, :n))"
@@ -303,9 +309,10 @@ var ownExpressions = expressions{
 	metadata: "sk, x, t, p",
 }
 
-// The expressions of the other layout. Its conditions cannot tell whether skykv's exact
-// instant is valid. So they use the ttl alone where it decides, and in the second where
-// it does not, the store judges.
+// The expressions of the Alien platform's layout. A condition cannot find out whether
+// skykv's exact instant is valid, so it uses only the ttl. In the second that ends at
+// ttl, an entry may be live or expired. Then the conditions absent and live both fail, and
+// the store compares the exact instant with its clock.
 const (
 	alienExpiry = "(attribute_not_exists(#ttl) OR attribute_type(#ttl, :n))"
 	alienLive   = "attribute_type(#t, :s) AND attribute_type(#v, :b) AND (attribute_not_exists(#ttl) OR (attribute_type(#ttl, :n) AND #ttl > :now))"
@@ -351,9 +358,10 @@ type condition struct {
 	values item
 }
 
-// expired returns the instants with which the expiry of items is compared: items with an
-// expiry up to expired have certainly expired, and items above live have not. Between
-// the two the store must judge.
+// expired returns the two instants with which conditions compare the expiry of items, in
+// milliseconds or, in a shared layout, in seconds. An item whose expiry is not after the
+// result expired has certainly expired. An item whose expiry is after the result live has
+// certainly not expired. For any other item, the store must decide.
 func (l *layout) expired(now int64) (expired, live int64) {
 	if l.shared {
 		return now / 1000, now/1000 + 1
@@ -361,8 +369,8 @@ func (l *layout) expired(now int64) (expired, live int64) {
 	return now, now
 }
 
-// condition returns the condition of a write. It reports whether it knows the kinds of
-// the write and its condition.
+// condition returns the condition of a write. known is false if the driver does not know
+// that kind of write with that kind of condition.
 func (l *layout) condition(w kv.Write, now int64) (c condition, known bool) {
 	c.names = l.conditionNames
 	expired, live := l.expired(now)
@@ -384,8 +392,8 @@ func (l *layout) condition(w kv.Write, now int64) (c condition, known bool) {
 	return condition{}, false
 }
 
-// touch returns the expression that replaces everything but the value of an item. It
-// adds its names and values to the names and values of the condition.
+// touch returns the update expression that replaces everything in an item except the
+// value. It adds the names and values of that expression to the condition's.
 func (l *layout) touch(rec kv.Record, c *condition) (expr *string) {
 	c.names = l.touchNames
 	set, remove := l.set, ""
@@ -409,15 +417,15 @@ func (l *layout) touch(rec kv.Record, c *condition) (expr *string) {
 	return &set
 }
 
-// failed returns the record under the key of a write whose condition has failed. The
-// service sends the value in any case. An item that skykv did not write makes conditions
-// of all kinds fail, and is an error.
+// failed returns the record that made the condition of a write fail, from the item in the
+// service's response. The response always includes the value. If skykv did not write the
+// item, every condition fails, and failed returns an error.
 func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 	none := kv.Found{Record: kv.Record{Key: w.Key}}
 	switch {
 	case it == nil && (w.Condition.Kind == kv.CondVersion || w.Condition.Kind == kv.CondLive):
 		return none, nil
-	case it == nil: // without an item, all other conditions hold
+	case it == nil: // CondNone and CondAbsent hold if there is no item
 		return none, errNoItem
 	case l.keyOf(it) != w.Key:
 		return none, errNoAnswer("its item has another key")
@@ -429,7 +437,8 @@ func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 	return kv.Found{Record: rec, Exists: true}, nil
 }
 
-// projection returns what a read requests: nil for the whole item.
+// projection returns the expression for the attributes that a read requests, or nil for
+// the whole item.
 func (l *layout) projection(withValue bool) (expr *string, names map[string]string) {
 	if withValue {
 		return nil, nil
@@ -451,15 +460,15 @@ func (l *layout) query(req kv.ScanRequest) *dynamodb.QueryInput {
 		in.FilterExpression = &l.filter
 		in.ExpressionAttributeValues[":now"] = number(expired)
 		in.ExpressionAttributeValues[":n"] = typeN
-		if in.ExpressionAttributeNames == nil { // the names of the projection include it
+		if in.ExpressionAttributeNames == nil { // the names of the projection include the names of the filter
 			in.ExpressionAttributeNames = l.filterNames
 		}
 	}
 	return in
 }
 
-// count returns the part of a count's request that depends on the layout: the service
-// returns only the items that may not count.
+// count returns the part of a count's request that depends on the layout. In response, the
+// service returns only items that may have expired or do not have the layout.
 func (l *layout) count(req kv.ScanRequest) *dynamodb.QueryInput {
 	in := l.query(req)
 	_, live := l.expired(req.Now)
@@ -481,7 +490,7 @@ var (
 	}
 )
 
-// keyText returns a primary key as text, as in "HASH pk S RANGE sk S".
+// keyText returns a primary key as text, such as "HASH pk S RANGE sk S".
 func keyText(schema []types.KeySchemaElement, attributes []types.AttributeDefinition) string {
 	kinds := make(map[string]types.ScalarAttributeType)
 	for _, def := range attributes {
@@ -498,7 +507,7 @@ func keyText(schema []types.KeySchemaElement, attributes []types.AttributeDefini
 	return shown
 }
 
-// checkTable refuses a table with another primary key.
+// checkTable returns an error if a table has a different primary key.
 func (l *layout) checkTable(table string, described *types.TableDescription) error {
 	found, want := keyText(described.KeySchema, described.AttributeDefinitions), keyText(keySchema, keyAttributes)
 	if found != want {
@@ -511,7 +520,7 @@ func (l *layout) checkTable(table string, described *types.TableDescription) err
 const keyRule = "the primary key of table %q must be " + attrShard + " and " + attrKey + ", both strings"
 
 // The layout record says how to read a table. It is an item of the same table, with a
-// partition key value that is no shard in either layout.
+// partition key value that is not a shard in either layout.
 const (
 	layoutPartition = "layout"
 	layoutKey       = "skykv"
@@ -533,8 +542,8 @@ func (l *layout) record() item {
 	return record
 }
 
-// readRecord returns the layout and the number of shards in a layout record. It refuses
-// a record that skykv did not write, and other formats.
+// readRecord returns the layout and the number of shards in a layout record. It returns
+// an error if skykv did not write the record, or if the record has a different format.
 func readRecord(table string, record item) (provider.Layout, int, error) {
 	foundFormat, isFormat := record[attrFormat].(*types.AttributeValueMemberN)
 	foundShards, isShards := record[attrShards].(*types.AttributeValueMemberN)
@@ -554,8 +563,8 @@ func readRecord(table string, record item) (provider.Layout, int, error) {
 	return provider.LayoutSkykv, shards, nil
 }
 
-// owns reports whether an item without a layout record shows that a table has this
-// layout. skykv's own layout stores nothing before that record.
+// The method owns reports whether an item shows that a table without a layout record has this
+// layout. In skykv's own layout no item is older than the record, so owns returns false.
 func (l *layout) owns(it item) bool {
 	if !l.shared || l.keyOf(it) == "" || l.position(it) != l.position(l.primaryKey(l.keyOf(it))) {
 		return false
@@ -564,7 +573,8 @@ func (l *layout) owns(it item) bool {
 	return err == nil
 }
 
-// checkRecord refuses a layout record of another layout.
+// checkRecord returns an error if a layout record has a different format, layout or number of
+// shards.
 func (l *layout) checkRecord(table string, record item) error {
 	found, shards, err := readRecord(table, record)
 	switch {
@@ -582,14 +592,14 @@ func (l *layout) errOther(table string, found provider.Layout) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: fmt.Errorf("table %q has layout %q and was opened with layout %q; want layout=%s", table, found, l.name, found)}
 }
 
-// errUnclaimed says that a table has no layout yet.
+// errUnclaimed returns the error of a table that has no layout yet.
 func (d *driver) errUnclaimed() *kv.Error {
-	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %q is empty and has no layout record: Ensure writes it, and so does opening the table with layout=%s or layout=%s", *d.table, provider.LayoutSkykv, provider.LayoutAlien)}
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("table %q is empty and has no layout record: providers.Ensure writes it, and so does opening the table with layout=%s or layout=%s", *d.table, provider.LayoutSkykv, provider.LayoutAlien)}
 }
 
-// checkLayout reads the layout record. In a table without items it creates the record,
-// if the caller named the layout. It refuses any other record, and a table with items of
-// other programs.
+// checkLayout returns an error if the table has a different layout, or has items of other
+// programs and no layout record. If the table has no layout record, checkLayout creates it,
+// provided that the caller named the layout.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, err := d.readLayout(ctx)
 	if err != nil {
@@ -613,7 +623,7 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	return d.layout.checkRecord(*d.table, found)
 }
 
-// readLayout returns the layout record, nil if there is none.
+// readLayout returns the layout record, or nil if there is none.
 func (d *driver) readLayout(ctx context.Context) (item, error) {
 	a := d.watch(ctx, nil)
 	defer a.end()
@@ -630,8 +640,8 @@ func (d *driver) readLayout(ctx context.Context) (item, error) {
 	return out.Item, nil
 }
 
-// createLayout creates the layout record unless another program was faster, and returns
-// the record.
+// createLayout creates the layout record, and returns it. If another program was faster,
+// it returns the record of that program.
 func (d *driver) createLayout(ctx context.Context) (item, error) {
 	own := d.layout.record()
 	a := d.watch(ctx, nil)

@@ -52,7 +52,7 @@ func TestNewChecksTheLayout(t *testing.T) {
 		{"another program's table", skykv, 0, []answer{absent, theirs, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{`"table"`, "belongs to another program"}},
 		{"the platform's table", alien, 0, []answer{absent, platforms, ok("{}")}, []string{get, scan, put}, nil, nil},
 		{"the platform's table, first used in the other layout", alien, 0, []answer{absent, platforms, conditionFailed(layout16)}, []string{get, scan, put}, kv.ErrIncompatible, []string{`layout "skykv"`, "want layout=skykv"}},
-		{"the platform's table, in skykv's layout", skykv, 0, []answer{absent, platforms, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{"reference platform", "want layout=alien"}},
+		{"the platform's table, in skykv's layout", skykv, 0, []answer{absent, platforms, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{"Alien platform", "want layout=alien"}},
 		{"a table that is not quite the platform's", alien, 0, []answer{absent, broken, absent}, []string{get, scan, get}, kv.ErrIncompatible, []string{"belongs to another program"}},
 		{"an empty table for both sides", alien, 16, []answer{absent, noItems, ok("{}")}, []string{get, scan, put}, nil, nil},
 		{"in use by both sides", alien, 0, []answer{found(alienJSON)}, []string{get}, nil, nil},

@@ -15,9 +15,9 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// The Firestore client retries a Commit until its deadline and does not report it. A
+// The Firestore client retries a Commit until its deadline, without reporting it. A
 // put-if-absent whose first response was lost then returns "already exists". So skykv
-// switches the client's retries off for each call, makes the attempts itself, and notes
+// switches off the client's retries in each call, makes the attempts itself, and notes
 // whether an attempt may have been applied.
 const (
 	maxAttempts  = 8
@@ -25,40 +25,48 @@ const (
 	longestPause = 5 * time.Second
 )
 
-// attempts are the attempts at a request, and at the read that may follow a failed
-// condition. Only the goroutine of the call uses it, except for close and expire.
+// attempts is the state of a call. The call makes attempts at a request and, if a condition
+// fails, at the read that follows. Other goroutines use only close and expire.
 type attempts struct {
 	driver   *driver
 	caller   context.Context
 	meter    *kv.Meter
-	timer    *time.Timer // calls expire
+	timer    *time.Timer // runs the method expire
 	size     attempt.Size
 	deadline time.Time
 	own      bool          // the deadline is the store's, not the caller's
 	patience time.Duration // how long a batch goes on without progress; 0 for other calls
-	patient  time.Time     // the batch ends then, unless it makes progress
+	patient  time.Time     // when the batch ends, unless it makes progress
 	pause    time.Duration
-	made     int  // number of attempts at this request
+	made     int  // number of attempts at the current request
 	failed   int  // number of attempts without progress; a batch does not count throttled ones
 	late     bool // the deadline left no time for another attempt
 
-	// lost: an attempt at a write was sent, and no response says that it had no effect.
+	// lost reports whether an attempt at a write may have had an effect: it was sent, and no
+	// response says that it had none.
 	lost bool
 
+	// prompt reports whether the call ends after an attempt that sets lost: see
+	// [kv.WriteRequest].Prompt. readOnce reports whether the call ends after any attempt that
+	// fails and was not throttled: see [kv.GetRequest].Prompt.
+	prompt, readOnce bool
+
 	mu     sync.Mutex
-	ctx    context.Context // of this attempt, or of the next one
+	ctx    context.Context // of the running attempt or, between attempts, of the next one
 	cancel context.CancelCauseFunc
-	limit  time.Duration // of this attempt
-	until  time.Time     // expire ends ctx then; zero between attempts
+	limit  time.Duration // greatest duration of the running attempt
+	until  time.Time     // when expire ends ctx; zero between attempts, and if the caller's deadline is earlier
 	closed bool
 }
 
-// watch prepares a call for requests of a size. The call ends at the caller's deadline or
-// else at the store's, and when the driver closes. The caller must call end.
+// watch prepares a call. size is the size of its requests. The call ends at the caller's
+// deadline or, if there is none, at the store's. It also ends when the driver is closed.
+// The caller must call end.
 //
-// watch makes fewer allocations than context.WithTimeout: the call and its attempts share
-// one context and one timer, until an attempt is cut off. The timer serves many calls.
-// Requests do not contain the store's deadline. The service sees that the stream ended.
+// watch makes fewer allocations than context.WithTimeout. The call and its attempts share
+// one context until an attempt is cut off, and a timer serves many calls, one after
+// another. The service does not know the store's deadline. It only sees that the stream
+// ends.
 func (d *driver) watch(ctx context.Context, size attempt.Size, meter *kv.Meter) *attempts {
 	a, ok := d.idle.Get().(*attempts)
 	if !ok {
@@ -76,23 +84,23 @@ func (d *driver) watch(ctx context.Context, size attempt.Size, meter *kv.Meter) 
 	return a
 }
 
-// end ends the call.
+// The method end ends the call, and makes its state free for another call.
 func (a *attempts) end() {
 	a.driver.underWay.remove(a)
 	a.timer.Stop()
 	a.mu.Lock()
 	a.cancel(nil)
-	a.until = time.Time{} // the timer may have fired, and expire may come late
+	a.until = time.Time{} // expire may still run, and then does nothing
 	a.ctx, a.cancel, a.closed = nil, nil, false
 	a.mu.Unlock()
 	idle := &a.driver.idle
-	// The garbage collector may have the rest.
+	// Release all other objects to the garbage collector.
 	a.driver, a.caller, a.meter, a.patience = nil, nil, nil, 0
-	a.own, a.late, a.lost, a.made, a.failed = false, false, false, 0, 0
+	a.own, a.late, a.lost, a.prompt, a.readOnce, a.made, a.failed = false, false, false, false, false, 0, 0
 	idle.Put(a)
 }
 
-// begin begins an attempt, and returns its context.
+// The method begin starts an attempt, and returns the context of the attempt.
 func (a *attempts) begin() context.Context {
 	a.made++
 	ctx := a.context()
@@ -100,7 +108,7 @@ func (a *attempts) begin() context.Context {
 	left := a.deadline.Sub(now)
 	limit := attempt.Timeout(max(left, 0), a.size)
 	if limit >= left && !a.own {
-		return ctx // the caller's context ends before
+		return ctx // the caller's context ends first
 	}
 	a.mu.Lock()
 	a.limit, a.until = limit, now.Add(min(limit, max(left, 0)))
@@ -109,8 +117,8 @@ func (a *attempts) begin() context.Context {
 	return ctx
 }
 
-// context returns the context of the next attempt: a new one after an attempt that was cut
-// off.
+// context returns the context of the next attempt. After an attempt that was cut off, this
+// is a new context.
 func (a *attempts) context() context.Context {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -126,7 +134,7 @@ func (a *attempts) expire() {
 	defer a.mu.Unlock()
 	now := time.Now()
 	switch {
-	case a.until.IsZero() || now.Before(a.until): // the attempt has ended
+	case a.until.IsZero() || now.Before(a.until): // the timer was set for an attempt that has ended
 	case a.own && !now.Before(a.deadline):
 		a.cancel(attempt.ErrStoreTimeout)
 	default:
@@ -134,7 +142,7 @@ func (a *attempts) expire() {
 	}
 }
 
-// close ends the call because the driver closes.
+// The method close ends the call because the driver closes.
 func (a *attempts) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -142,7 +150,8 @@ func (a *attempts) close() {
 	a.cancel(kv.ErrClosed)
 }
 
-// over returns why the call has ended, and nil while it may go on.
+// The method over returns an error if the caller's context has ended or the driver was closed,
+// so that the call must end. Otherwise it returns nil.
 func (a *attempts) over() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -181,7 +190,7 @@ func (c *calls) remove(a *attempts) {
 	delete(c.all, a)
 }
 
-// close ends all calls, also later ones.
+// close ends all running calls, and later calls as soon as they begin.
 func (c *calls) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,13 +200,15 @@ func (c *calls) close() {
 	}
 }
 
-// done ends an attempt. It returns false if the caller should make another attempt, after a
-// pause. The error says whether the attempt was cut off.
+// The method done ends an attempt that returned err. If the caller should make another attempt,
+// done pauses and returns false. The returned error is err, or says that the attempt was cut
+// off.
 //
-// Writes are retried like reads, after every error that may pass. The token of a
-// conditional put shows that an earlier attempt was applied. If the condition of a delete
-// fails after such an attempt, it is ErrIndeterminate. An unconditional write may be
-// applied twice, as kv documents.
+// Writes are retried like reads, after every error that may be temporary. The fields prompt and
+// readOnce make exceptions. The token of a conditional put shows whether an earlier attempt was
+// applied. A delete leaves no token. If its condition fails after an attempt that may have been
+// applied, the delete returns ErrIndeterminate. An unconditional write may be applied more than
+// once, as package kv documents.
 func (a *attempts) done(err error) (bool, error) {
 	a.timer.Stop()
 	a.mu.Lock()
@@ -211,7 +222,8 @@ func (a *attempts) done(err error) (bool, error) {
 		a.failed++
 	}
 	switch {
-	case a.over() != nil, !passing(err), a.failed >= maxAttempts, a.patience > 0 && time.Now().After(a.patient):
+	case a.over() != nil, !passing(err), a.failed >= maxAttempts, a.patience > 0 && time.Now().After(a.patient),
+		a.prompt && a.lost, a.readOnce && !throttled(err):
 		return true, err
 	}
 	pause := rand.N(a.pause) + 1
@@ -219,7 +231,7 @@ func (a *attempts) done(err error) (bool, error) {
 	return !a.wait(pause), err
 }
 
-// cutOff returns err, or the timeout of the attempt if that is the cause.
+// cutOff returns err, or the timeout of the attempt if that caused err.
 func (a *attempts) cutOff(err error) error {
 	if err == nil || code(err) != codes.Canceled || a.over() != nil {
 		return err
@@ -232,7 +244,7 @@ func (a *attempts) cutOff(err error) error {
 	return err
 }
 
-// wait waits between attempts. It returns false when the call ends before.
+// wait pauses between attempts. It returns false if the call ends before the pause does.
 func (a *attempts) wait(pause time.Duration) bool {
 	if time.Until(a.deadline) < pause {
 		a.late = true
@@ -248,14 +260,15 @@ func (a *attempts) wait(pause time.Duration) bool {
 	}
 }
 
-// persist makes the call go on while the service throttles it, until the caller's deadline
-// or the store's timeout without any progress.
+// persist makes the call go on while the service throttles it. The call ends at the
+// caller's deadline, or after the store's timeout without any progress.
 func (a *attempts) persist() {
 	a.patience = a.driver.timeout
 	a.progressed()
 }
 
-// progressed resets the count of failures.
+// progressed notes that the call made progress: it resets the count of failures, the length
+// of the pauses and the patience.
 func (a *attempts) progressed() {
 	a.failed, a.pause = 0, a.driver.firstPause
 	if a.patience > 0 {
@@ -263,7 +276,7 @@ func (a *attempts) progressed() {
 	}
 }
 
-// extend lets a batch go on for this long without progress.
+// extend sets how long from now the batch may go on without progress.
 func (a *attempts) extend(patience time.Duration) {
 	a.patient = time.Now().Add(patience)
 	if a.own {
@@ -273,7 +286,8 @@ func (a *attempts) extend(patience time.Duration) {
 	}
 }
 
-// ended counts a request that is over. The call may make another request.
+// The method ended records in the meter a request that has ended. The call may then make another
+// request.
 func (a *attempts) ended() {
 	a.meter.Add(1, a.made)
 	a.made = 0
@@ -281,11 +295,11 @@ func (a *attempts) ended() {
 }
 
 // mayHaveApplied reports whether an attempt at the write may have been applied, or may
-// still be.
+// still be applied.
 func (a *attempts) mayHaveApplied() bool { return a.lost }
 
-// past reports whether the deadline has passed. A service that knows the caller's deadline
-// may cancel the request before the context's own timer runs.
+// The method past reports whether the deadline has passed. It reads the clock, because a service
+// that knows the caller's deadline may cancel the request before the context's own timer runs.
 func (a *attempts) past() bool { return !time.Now().Before(a.deadline) }
 
 // writing is the call option for an attempt at a write. It switches off the client's
@@ -309,8 +323,8 @@ func (w *writing) Resolve(s *gax.CallSettings) {
 	once(s, w.grpc[:])
 }
 
-// lost reports whether the attempt was sent, and its error does not say that it had no
-// effect.
+// lost reports whether an attempt that returned err may have had an effect: it was sent, and
+// err does not say that it had none.
 func (w *writing) lost(err error) bool { return w.peer.Addr != nil && !refused(err) }
 
 // reading is the call option for an attempt at a read.
@@ -327,14 +341,14 @@ func (reading) Resolve(s *gax.CallSettings) { once(s, bounded) }
 // 2 GiB.
 var bounded = []grpc.CallOption{grpc.MaxCallRecvMsgSize(int(attempt.MaxBytes(attempt.One)))}
 
-// once makes the client send a call once, with these options of gRPC, and leave the
-// timeout to the context.
+// The function once changes the settings of a request. The client then sends it only once, with
+// these options of gRPC, and without a timeout of the client's own: the context limits the time.
 func once(s *gax.CallSettings, opts []grpc.CallOption) {
 	s.Retry = nil
 	gax.WithTimeout(0).Resolve(s)
 	if len(s.GRPC) == 0 {
 		s.GRPC = opts[:len(opts):len(opts)]
-	} else { // the options of the program's client come first
+	} else { // gRPC prefers the later options, which are opts
 		s.GRPC = append(s.GRPC[:len(s.GRPC):len(s.GRPC)], opts...)
 	}
 }

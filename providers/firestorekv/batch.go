@@ -31,7 +31,8 @@ const (
 	writeBytes = 1024
 )
 
-// GetMany reads groups of documents, several at once.
+// GetMany reads the documents in groups, with one request for each group. It reads several
+// groups at once.
 func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -75,18 +76,19 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 type answer struct {
 	found kv.Found
 	err   error
-	last  bool // of its group
+	last  bool // this is the last answer of its group
 }
 
-// getGroup reads the keys of one request, and calls each for a key as its result
-// arrives. After an interrupted response, it requests the rest again.
+// getGroup reads the keys of one request. For every key, it calls the function each exactly
+// once, as soon as the key's result arrives. After an interrupted response, it requests the
+// remaining keys again.
 func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(kv.Found, error)) {
 	a := d.watch(ctx, attempt.Many, req.Meter)
 	defer a.end()
 	defer a.ended()
 	a.persist()
 	docNames := make([]string, len(req.Keys))
-	owed := make(map[string]string, len(req.Keys)) // keys by the names of documents without a result
+	owed := make(map[string]string, len(req.Keys)) // the names of the documents without a result, and their keys
 	for i, key := range req.Keys {
 		docNames[i] = d.layout.docName(key)
 		owed[docNames[i]] = key
@@ -106,8 +108,9 @@ func (d *driver) getGroup(ctx context.Context, req kv.GetManyRequest, each func(
 	}
 }
 
-// getOwed makes one attempt to read the documents of owed, in the order of docNames. It
-// removes the documents that it receives from owed. Without an error, owed is empty.
+// getOwed makes one attempt to read the documents that are in owed, in the order of
+// docNames. It removes from owed every document that it receives. If it returns nil, owed
+// is empty.
 func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string]string, withValue bool, each func(kv.Found, error)) error {
 	req := &pb.BatchGetDocumentsRequest{Database: d.layout.database, Documents: make([]string, 0, len(owed)), Mask: d.layout.mask(withValue)}
 	for _, docName := range docNames {
@@ -126,7 +129,7 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 			return cutShort(err)
 		}
 		docName, doc := answered(resp)
-		if docName == "" && doc == nil { // it reports the progress
+		if docName == "" && doc == nil { // the message only reports the progress
 			continue
 		}
 		key, ok := owed[docName]
@@ -146,17 +149,18 @@ func (d *driver) getOwed(ctx context.Context, docNames []string, owed map[string
 			each(kv.Found{Record: rec, Exists: err == nil}, err)
 		}
 		if len(owed) == 0 {
-			_ = stream.RecvMsg(resp) // frees the stream; its error does not matter
+			_ = stream.RecvMsg(resp) // reading the end frees the stream; the error does not matter
 			return nil
 		}
 	}
 	return errEndless
 }
 
-// WriteMany sends groups of writes with BatchWrite, several at once. A BatchWrite is not
-// atomic, unlike a Commit of several writes: it has a status for every write, a refused
-// write does not stop the others, and the service does not lock the whole group. Then
-// WriteMany reads the records that made conditions fail.
+// WriteMany divides the writes into groups, and sends several groups at once. It sends each
+// group with BatchWrite. Unlike a Commit of several writes, a BatchWrite is not atomic: every
+// write has its own status, a refused write does not stop the others, and the service does not
+// lock the whole group. WriteMany then reads the records that made conditions fail. For a touch
+// of a live entry it only reads the entry: see touchesLive.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
 	groups := d.groups(req, results)
@@ -169,7 +173,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	return results
 }
 
-// writeGroup is the writes of one request.
+// writeGroup has the writes of one request.
 type writeGroup struct {
 	*driver
 	req     kv.WriteManyRequest
@@ -180,12 +184,12 @@ type writeGroup struct {
 }
 
 type pendingWrite struct {
-	at    int // its index in the batch
+	at    int // the index of the write in the batch
 	write *pb.Write
 	err   error // of the last attempt
 
-	failed         int  // number of attempts, without throttled ones
-	mayHaveApplied bool // one of the attempts may have applied it
+	failed         int  // number of failed attempts, not counting throttled ones
+	mayHaveApplied bool // an attempt may have applied the write
 }
 
 // groups divides the writes of a batch into groups. It sets the results of writes that the
@@ -235,19 +239,19 @@ func (g *writeGroup) run(ctx context.Context) {
 	g.findRefused(ctx, a)
 }
 
-// await waits for the turn of the group. It returns false if the call ends before. The wait
-// does not count as a lack of progress.
+// await waits for the turn of the group, as pace decides. It returns false if the call ends
+// first. The time of the wait does not count as a lack of progress.
 func (g *writeGroup) await(a *attempts) bool {
 	g.asked = time.Now()
-	turn := g.driver.pace.turn(len(g.pending), g.asked)
-	if turn == 0 {
+	wait, cost := g.driver.pace.turn(len(g.pending), g.asked)
+	if wait == 0 {
 		return true
 	}
-	a.extend(time.Until(a.patient) + turn)
-	if a.wait(turn) {
+	a.extend(time.Until(a.patient) + wait)
+	if a.wait(wait) {
 		return true
 	}
-	g.driver.pace.unused(len(g.pending))
+	g.driver.pace.unused(cost)
 	for i := range g.pending {
 		if g.pending[i].err == nil {
 			g.pending[i].err = errNoTurn
@@ -256,11 +260,11 @@ func (g *writeGroup) await(a *attempts) bool {
 	return false
 }
 
-// errNoTurn is the error of writes that were not sent.
+// errNoTurn is the error of writes whose turn did not come before the call ended.
 var errNoTurn = status.Error(codes.ResourceExhausted, "the service throttles writes, and the call ended before this write was sent")
 
-// attempt sends the pending writes once. Writes that may be repeated stay pending. It
-// returns the error of the first of them.
+// attempt sends the pending writes once. Failed writes that should be repeated remain
+// pending. attempt returns the error of the first of these, or nil if there is none.
 func (g *writeGroup) attempt(a *attempts) error {
 	req := &pb.BatchWriteRequest{Database: g.layout.database, Writes: make([]*pb.Write, len(g.pending))}
 	for i, w := range g.pending {
@@ -309,14 +313,15 @@ func (g *writeGroup) attempt(a *attempts) error {
 	return again[0].err
 }
 
-// fail sets the error of w's last attempt as its result.
+// The method fail sets the result of the write w to the error of the last attempt at w.
 func (g *writeGroup) fail(a *attempts, w pendingWrite) {
 	e := a.failRead(w.err)
 	e.MayHaveApplied = w.mayHaveApplied
 	g.results[w.at].Err = e
 }
 
-// findRefused reads the records that made conditions fail, as results of their writes.
+// findRefused reads the records that made conditions fail, and stores them in the results
+// of the writes.
 func (g *writeGroup) findRefused(ctx context.Context, a *attempts) {
 	refused := make(map[string]pendingWrite, len(g.refused))
 	var keys []string

@@ -30,17 +30,20 @@ type driver struct {
 	underWay   calls
 	idle       sync.Pool // of *attempts whose timers are stopped
 
-	// Headers of every request, and of the gets.
+	// getHeaders is for requests that read documents by name. headers is for all other
+	// requests.
 	headers, getHeaders headers
 }
 
 func (d *driver) Info() kv.Info { return d.info }
 
-// Get is a BatchGetDocuments of one document, like the high-level client's Get.
-// GetDocument returns NotFound both for a missing document and for a missing database.
+// Get sends a BatchGetDocuments for one document, like the high-level client's Get. The
+// simpler GetDocument returns NotFound both for a missing document and for a missing
+// database.
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	a := d.watch(ctx, attempt.One, req.Meter)
 	defer a.end()
+	a.readOnce = req.Prompt
 	found, err := d.get(a, req.Key, req.WithValue)
 	if err != nil {
 		return kv.Found{}, a.failRead(err)
@@ -48,7 +51,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return found, nil
 }
 
-// get reads one record, with the attempts of a.
+// get reads one record, and records its attempts in the argument a.
 func (d *driver) get(a *attempts, key string, withValue bool) (kv.Found, error) {
 	doc, err := d.read(a, d.layout.docName(key), d.layout.mask(withValue))
 	if doc == nil || err != nil {
@@ -58,7 +61,7 @@ func (d *driver) get(a *attempts, key string, withValue bool) (kv.Found, error) 
 	return kv.Found{Record: rec, Exists: err == nil}, err
 }
 
-// read reads one document, nil if it does not exist.
+// read reads one document. It returns nil if the document does not exist.
 func (d *driver) read(a *attempts, docName string, mask *pb.DocumentMask) (*pb.Document, error) {
 	defer a.ended()
 	for {
@@ -71,7 +74,8 @@ func (d *driver) read(a *attempts, docName string, mask *pb.DocumentMask) (*pb.D
 	}
 }
 
-// getRequest is an attempt to read one document, and its context, in one allocation.
+// getRequest has the request and the context of an attempt to read one document, in one
+// allocation.
 type getRequest struct {
 	pb.BatchGetDocumentsRequest
 	docName [1]string
@@ -90,32 +94,32 @@ func (d *driver) readOnce(ctx context.Context, req *pb.BatchGetDocumentsRequest)
 		}
 		docName, doc := answered(resp)
 		switch {
-		case docName == "" && doc == nil: // it reports the progress
+		case docName == "" && doc == nil: // the message only reports the progress
 			continue
 		case docName != req.Documents[0]:
 			return nil, d.layout.errOther(docName, req.Documents[0])
 		case doc != nil && !validVersion(doc.GetUpdateTime()):
 			return nil, errNoVersion
 		}
-		// To read its end frees the stream. The error does not matter. If the stream does not
-		// end here, it ends with the call.
+		// Reading the end of the stream frees it. The error does not matter, because the
+		// stream ends with the call at the latest.
 		_ = stream.RecvMsg(resp)
 		return doc, nil
 	}
 	return nil, errEndless
 }
 
-// progressMessages is the greatest number of messages without a document in a stream. The
-// service sends one or two.
+// progressMessages is how many messages without a document a stream may have. The service
+// sends one or two.
 const progressMessages = 1000
 
-// answered returns the name of the document that a message is about, and the document if
-// there is one.
+// answered returns the name of the document that a message is about, and the document if it
+// exists.
 func answered(resp *pb.BatchGetDocumentsResponse) (docName string, _ *pb.Document) {
 	switch result := resp.GetResult().(type) {
 	case *pb.BatchGetDocumentsResponse_Found:
 		if result.Found == nil {
-			return "", &pb.Document{} // not the requested document
+			return "", &pb.Document{} // a document without a name, which all callers refuse
 		}
 		return result.Found.GetName(), result.Found
 	case *pb.BatchGetDocumentsResponse_Missing:
@@ -132,7 +136,9 @@ func cutShort(err error) error {
 	return err
 }
 
-// Write is one Commit, and a read after a failed condition.
+// Write sends one Commit. If the condition fails, Write then reads the document. With
+// req.Prompt, the store reads the document instead. For a touch of a live entry, Write only
+// reads the document: see touchesLive.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
 	if touchesLive(req.Write) {
 		found, err := d.Get(ctx, kv.GetRequest{Key: req.Key, Meter: req.Meter})
@@ -147,12 +153,15 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	}
 	a := d.watch(ctx, attempt.One, req.Meter)
 	defer a.end()
+	a.prompt = req.Prompt
 	results, err := d.commit(a, write)
 	switch {
 	case err == nil:
 		return kv.Outcome{Done: true, Version: versionOf(write, results[0])}, nil
 	case !conditionFailed(write.GetCurrentDocument(), err):
 		return kv.Outcome{}, a.failWrite(err)
+	case req.Prompt:
+		return kv.Outcome{MayHaveApplied: a.mayHaveApplied()}, nil
 	}
 	found, err := d.get(a, req.Key, false)
 	if err != nil {
@@ -161,7 +170,8 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return kv.Outcome{Exists: found.Exists, Found: found.Record, MayHaveApplied: a.mayHaveApplied()}, nil
 }
 
-// commit applies all writes or none, with the attempts of a, and returns their results.
+// commit applies all writes or none, and returns their results. It records its attempts in the
+// argument a.
 func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*pb.WriteResult, error) {
 	defer a.ended()
 	req := &pb.CommitRequest{Database: d.layout.database, Writes: writes}
@@ -178,8 +188,8 @@ func (d *driver) commit(a *attempts, writes ...*pb.Write) ([]*pb.WriteResult, er
 	}
 }
 
-// checkResults refuses results that cannot be right. Documents that were put or touched have
-// update times. Deletions have none.
+// checkResults returns an error if the results of writes cannot be right. There must be one
+// result for each write, with an update time unless the write is a deletion.
 func checkResults(writes []*pb.Write, results []*pb.WriteResult) error {
 	if len(results) != len(writes) {
 		return errResults
@@ -192,7 +202,8 @@ func checkResults(writes []*pb.Write, results []*pb.WriteResult) error {
 	return nil
 }
 
-// versionOf returns the native version of a document that was written, "" for a deletion.
+// versionOf returns the native version of a document that was written, or "" after a
+// deletion.
 func versionOf(write *pb.Write, result *pb.WriteResult) string {
 	if write.GetUpdate() == nil {
 		return ""
@@ -208,12 +219,12 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// headers route requests to their database. The high-level client sends the same headers.
-// The apiv1 client does not.
+// headers are request headers by which Google routes a request to its database. The
+// high-level client adds them by itself. The apiv1 client does not.
 type headers struct {
 	pairs []string
 
-	// carrier is a context that has them where the client looks for headers.
+	// carrier is a context that has the headers in the place where the client looks for them.
 	carrier context.Context
 }
 
@@ -224,14 +235,16 @@ func newHeaders(pairs ...string) headers {
 // withHeaders adds the headers to a caller's context.
 func withHeaders(ctx context.Context, h headers) context.Context { return new(headed).with(ctx, h) }
 
-// headed is a context with the headers of another context. SetHeaders and gRPC's
-// metadata would copy them for every request.
+// headed is the caller's context, and also has the values of the context carrier, which has
+// the headers. It saves copies: callctx.SetHeaders and gRPC's metadata would copy the headers
+// for every request.
 type headed struct {
 	context.Context
 	carrier context.Context
 }
 
-// with is withHeaders for a zero h, which it may return.
+// The method with does the same as withHeaders. h must be zero. The method may return h
+// itself, which saves an allocation.
 func (h *headed) with(ctx context.Context, headers headers) context.Context {
 	if len(callctx.HeadersFromContext(ctx)) > 0 {
 		return callctx.SetHeaders(ctx, headers.pairs...)

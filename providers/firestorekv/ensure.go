@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	firestore "cloud.google.com/go/firestore/apiv1"
@@ -22,10 +21,10 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// EnsureWith creates what [New] needs in a collection and does not exist yet. The database
-// must exist. EnsureWith writes the layout document through client, unless
-// the layout is [provider.LayoutAlien], which has none. It then makes two settings
-// through adminClient:
+// EnsureWith sets up a collection. It creates only what does not exist yet, and may be called
+// again. The database must exist. EnsureWith writes the layout document through client, unless
+// the layout is [provider.LayoutAlien], which has none. It then makes two settings through
+// adminClient:
 //
 //   - a TTL policy on the field of the expiry with an expiration offset of one hour, so
 //     that Firestore deletes expired documents, usually within a day
@@ -34,21 +33,21 @@ import (
 //     use these indexes. They make writes slower and more expensive, and limit their rate
 //     (https://cloud.google.com/firestore/native/docs/query-data/index-overview).
 //
-// A store works without the settings. Expired entries then stay until they are deleted
-// or replaced. The settings belong to the collection group, which is all collections
-// with this ID anywhere in the database.
+// A store works without the settings. Without the TTL policy, expired entries remain until
+// they are deleted or replaced. The settings belong to the collection group, which is all
+// collections with this ID anywhere in the database.
 //
-// The Enterprise edition has no automatic indexes, and refuses exemptions. EnsureWith then
-// makes none.
+// A database of the Enterprise edition has no automatic indexes, and refuses exemptions, so
+// EnsureWith makes none in it.
 //
 // EnsureWith waits until the settings are in effect, which takes Firestore minutes. Use a
 // late deadline, or cancel ctx and call EnsureWith again later.
 //
-// The errors are the errors of New. [kv.ErrPermission] may be about the documents or about
-// the settings. [kv.ErrIncompatible] may also be about a TTL policy with another offset,
-// which Firestore does not change in place: the error says what to do.
-// Emulators have no settings: EnsureWith writes the layout document, and returns an error
-// with the gRPC code Unimplemented.
+// The errors are those of [New]. [kv.ErrPermission] may be about the documents or about the
+// settings. [kv.ErrIncompatible] may also be about a TTL policy with a different offset,
+// which Firestore does not change in place. The error then says what to do. An emulator has
+// no settings: EnsureWith writes the layout document, and returns an error with the gRPC
+// code Unimplemented.
 func EnsureWith(ctx context.Context, client *firestore.Client, adminClient *admin.FirestoreAdminClient, project, collection string, opts *Options) error {
 	const op = "ensure"
 	d, err := newDriver(op, client, project, collection, opts)
@@ -98,8 +97,10 @@ func (c *Connection) ensure(ctx context.Context) error {
 	return err
 }
 
-// ensureSettings makes the missing settings, several at once, but two of one field one after
-// another. If Firestore refuses one, it still makes the others.
+// ensureSettings makes the missing settings. It changes several fields at once, but makes
+// two changes of one field one after the other. If Firestore refuses only that change, for
+// example because the edition of the database does not allow it, ensureSettings still makes the
+// other changes.
 func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
 	changes, refused, err := missingSettings(ctx, client, l)
 	if err != nil {
@@ -132,8 +133,8 @@ func ensureSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *
 }
 
 // missingSettings returns the changes that make the missing settings, one setting each. The
-// TTL policy is the first change, and the exemption of the same field the last. refused is
-// the error of a policy that cannot be made.
+// TTL policy is the first change. The exemption of the same field is the last change, because
+// it must wait for the policy. refused is the error of a policy that cannot be set.
 func missingSettings(ctx context.Context, client *admin.FirestoreAdminClient, l *layout) (changes []*adminpb.UpdateFieldRequest, refused, err error) {
 	enterprise := isEnterprise(ctx, client, l)
 	request := func(field *adminpb.Field, path string) *adminpb.UpdateFieldRequest {
@@ -155,7 +156,7 @@ func missingSettings(ctx context.Context, client *admin.FirestoreAdminClient, l 
 			changes = slices.Insert(changes, 0, request(&adminpb.Field{Name: name, TtlConfig: policy}, "ttl_config"))
 		}
 		if !enterprise && !exempt(have) {
-			changes = append(changes, request(&adminpb.Field{Name: name, IndexConfig: &adminpb.Field_IndexConfig{}}, "index_config")) // no index
+			changes = append(changes, request(&adminpb.Field{Name: name, IndexConfig: &adminpb.Field_IndexConfig{}}, "index_config")) // an empty IndexConfig means no index
 		}
 	}
 	return changes, refused, nil
@@ -175,21 +176,22 @@ func settingsOf(ctx context.Context, client *admin.FirestoreAdminClient, l *layo
 	return have, nil
 }
 
-// errField is the error of a response that cannot be right.
+// errField is the error of a response about a field that was not requested.
 var errField = status.Error(codes.Internal, "the response is not from the service: it is about another field")
 
 // adminOptions limits the size of a response.
 var adminOptions = gax.WithGRPCOptions(bounded...)
 
-// isEnterprise reports whether the database is known to have the Enterprise edition. An
-// account that may change settings may have no permission to read the edition.
+// isEnterprise reports whether the database is known to have the Enterprise edition. It
+// returns false if the edition cannot be read: an account that may change settings need not
+// have the permission to read the edition.
 func isEnterprise(ctx context.Context, client *admin.FirestoreAdminClient, l *layout) bool {
 	database, err := client.GetDatabase(ctx, &adminpb.GetDatabaseRequest{Name: l.database}, adminOptions)
 	return err == nil && database.GetDatabaseEdition() == adminpb.Database_ENTERPRISE
 }
 
-// updateField starts a change. Firestore refuses it as Aborted during another change in the
-// same database: "Please retry, underlying data changed".
+// updateField starts a change. While another change runs in the same database, Firestore refuses
+// the new change as Aborted ("Please retry, underlying data changed"). updateField then retries.
 func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update *adminpb.UpdateFieldRequest, pauses gax.Backoff) (*admin.UpdateFieldOperation, error) {
 	for attempt := 1; ; attempt++ {
 		op, err := client.UpdateField(ctx, update, adminOptions)
@@ -202,27 +204,28 @@ func updateField(ctx context.Context, client *admin.FirestoreAdminClient, update
 	}
 }
 
-// exempt reports whether a field has no indexes. A field without an index configuration is
-// exempt: the Enterprise edition has none.
+// exempt reports whether a field has no indexes of its own or of the database's defaults, and will
+// get none. A field without an index configuration, as
+// in the Enterprise edition, is exempt.
 func exempt(have *adminpb.Field) bool {
 	indexes := have.GetIndexConfig()
 	return len(indexes.GetIndexes()) == 0 && !indexes.GetUsesAncestorConfig() && !indexes.GetReverting()
 }
 
-// policyProblem returns why a TTL policy must be set, "" for the right policy, also while
-// Firestore creates it.
+// policyProblem returns why a TTL policy must be set. It returns "" if there is a policy
+// that needs no repair, even if Firestore is still creating it.
 func policyProblem(have *adminpb.Field_TtlConfig) string {
 	switch {
 	case have == nil:
-		return "there is no policy: expired entries stay and cost money for ever"
+		return "there is no policy: expired entries stay and cost money forever"
 	case have.GetState() == adminpb.Field_TtlConfig_NEEDS_REPAIR:
 		return "the policy needs repair"
 	}
 	return ""
 }
 
-// otherOffset reports whether there is a policy with another offset. Firestore cannot change
-// the offset, so somebody must remove the policy first.
+// otherOffset reports whether there is a policy with a different offset. Firestore cannot
+// change the offset, so somebody must remove the policy first.
 func otherOffset(have *adminpb.Field_TtlConfig) bool {
 	return have != nil && have.GetExpirationOffset().AsDuration() != kv.ExpiryGrace
 }
@@ -231,14 +234,14 @@ func offsetProblem(field string, have *adminpb.Field_TtlConfig) string {
 	return fmt.Sprintf("the TTL policy on field %s has an expiration offset of %s; want %s", field, have.GetExpirationOffset().AsDuration(), kv.ExpiryGrace)
 }
 
-// offsetFix says what to do about another offset.
+// offsetFix says what to do about a policy with a different offset.
 func offsetFix(l *layout) string {
-	database := l.database[strings.LastIndexByte(l.database, '/')+1:]
-	return fmt.Sprintf("remove the policy, which Firestore cannot change in place: gcloud firestore fields ttls update %s --collection-group='%s' --database='%s' --disable-ttl; then %s",
-		l.fields()[0], l.collection, database, provider.Provision)
+	project, database := l.projectAndDatabase()
+	return fmt.Sprintf("%s, after you have removed the policy, which Firestore cannot change in place: gcloud firestore fields ttls update %s --collection-group='%s' --database='%s' --project='%s' --disable-ttl",
+		provider.Provision, l.fields()[0], l.collection, database, project)
 }
 
-// waitForPolicy waits until the TTL policy is active, also if another program set it.
+// waitForPolicy waits until the TTL policy is active, even if another program set it.
 func waitForPolicy(ctx context.Context, client *admin.FirestoreAdminClient, l *layout, pauses gax.Backoff) error {
 	for {
 		field, err := settingsOf(ctx, client, l, l.fields()[0])

@@ -28,25 +28,25 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// fakeAdmin has the settings of one database: the emulator has none.
+// fakeAdmin is a service with the settings of one database. The emulator has no settings.
 type fakeAdmin struct {
 	adminpb.UnimplementedFirestoreAdminServer
 	longrunningpb.UnimplementedOperationsServer
 
 	mu      sync.Mutex
-	fields  map[string]*adminpb.Field // the fields with other settings than the default
+	fields  map[string]*adminpb.Field // the fields whose settings are not the default
 	updates []*adminpb.UpdateFieldRequest
 	polls   int
 	busy    int            // number of changes to refuse because of another change
-	fail    error          // of every call
-	opError *status.Status // of every operation
+	fail    error          // if set, the error of every GetField, GetDatabase and UpdateField
+	opError *status.Status // if set, the error of every long-running operation
 	edition adminpb.Database_DatabaseEdition
 	other   string // the name of the field in every response, if set
 
 	noIndexes bool // exemptions are refused
 
 	underWay map[string]bool // fields with running changes
-	overlaps bool            // a change of a field began before its last one had ended
+	overlaps bool            // a change of a field began before the previous change of the field had ended
 }
 
 const testFields = testDatabase + "/collectionGroups/" + testCollection + "/fields/"
@@ -73,12 +73,12 @@ func (f *fakeAdmin) start(t *testing.T) *admin.FirestoreAdminClient {
 	return client
 }
 
-// exemptField is a field without indexes, with a TTL policy or without.
+// exemptField returns a field without indexes. The TTL policy may be nil.
 func exemptField(ttl *adminpb.Field_TtlConfig) *adminpb.Field {
 	return &adminpb.Field{IndexConfig: &adminpb.Field_IndexConfig{}, TtlConfig: ttl}
 }
 
-// activePolicy is the policy that skykv sets.
+// activePolicy returns the policy that skykv sets.
 func activePolicy() *adminpb.Field_TtlConfig {
 	return &adminpb.Field_TtlConfig{State: adminpb.Field_TtlConfig_ACTIVE, ExpirationOffset: durationpb.New(time.Hour)}
 }
@@ -98,7 +98,7 @@ func (f *fakeAdmin) GetField(_ context.Context, req *adminpb.GetFieldRequest) (*
 	answer := proto.CloneOf(field)
 	answer.Name = cmp.Or(f.other, req.GetName())
 	if ttl := field.GetTtlConfig(); ttl.GetState() == adminpb.Field_TtlConfig_CREATING {
-		ttl.State = adminpb.Field_TtlConfig_ACTIVE // at the next read
+		ttl.State = adminpb.Field_TtlConfig_ACTIVE // from the next read on
 	}
 	return answer, nil
 }
@@ -153,7 +153,7 @@ func (f *fakeAdmin) UpdateField(_ context.Context, req *adminpb.UpdateFieldReque
 	}
 	f.overlaps = f.overlaps || f.underWay[req.GetField().GetName()]
 	f.underWay[req.GetField().GetName()] = true
-	return &longrunningpb.Operation{Name: req.GetField().GetName()}, nil // not done
+	return &longrunningpb.Operation{Name: req.GetField().GetName()}, nil // not done, so the client polls it
 }
 
 func (f *fakeAdmin) GetOperation(_ context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
@@ -174,7 +174,7 @@ func (f *fakeAdmin) GetOperation(_ context.Context, req *longrunningpb.GetOperat
 	return op, nil
 }
 
-// changed returns the requested changes, such as "x index_config,ttl_config".
+// changed returns the requested changes in order, such as "x index_config".
 func (f *fakeAdmin) changed() (changes []string) {
 	for _, update := range f.updates {
 		name := update.GetField().GetName()
@@ -189,7 +189,7 @@ var quick = gax.Backoff{Initial: time.Microsecond}
 
 func TestEnsureSettings(t *testing.T) {
 	t.Parallel()
-	f := &fakeAdmin{busy: 3} // as Firestore during another change
+	f := &fakeAdmin{busy: 3} // like Firestore during another change
 	client := f.start(t)
 	if err := ensureSettings(t.Context(), client, testLayout(1), quick); err != nil {
 		t.Fatal(err)
@@ -268,7 +268,8 @@ func TestEnsureSettingsRepairs(t *testing.T) {
 	}
 }
 
-// TestEnterpriseEdition: it has no automatic indexes, and refuses exemptions.
+// TestEnterpriseEdition: Ensure makes no exemptions in the Enterprise edition, which has
+// no automatic indexes and refuses exemptions.
 func TestEnterpriseEdition(t *testing.T) {
 	t.Parallel()
 	bare := func() map[string]*adminpb.Field {
@@ -297,7 +298,8 @@ func TestEnterpriseEdition(t *testing.T) {
 	}
 }
 
-// TestOtherOffset: Firestore does not change the offset of a policy.
+// TestOtherOffset: Ensure refuses a policy with a different offset, because Firestore
+// cannot change it.
 func TestOtherOffset(t *testing.T) {
 	t.Parallel()
 	docs := new(fake)
@@ -306,7 +308,7 @@ func TestOtherOffset(t *testing.T) {
 	}}
 	storeURL := serveDatabase(t, docs, settings)
 	err := Ensure(t.Context(), storeURL)
-	const fix = "gcloud firestore fields ttls update x --collection-group='c' --database='(default)' --disable-ttl"
+	const fix = "gcloud firestore fields ttls update x --collection-group='c' --database='(default)' --project='p' --disable-ttl"
 	if !errors.Is(err, kv.ErrIncompatible) || !strings.Contains(err.Error(), "offset of 0s; want 1h0m0s") || !strings.Contains(err.Error(), fix) {
 		t.Errorf("rule: Ensure says what to do about another offset; got %v", err)
 	}
@@ -319,7 +321,8 @@ func TestOtherOffset(t *testing.T) {
 	}
 }
 
-// TestEnsureSettingsIsBounded: it ends even if another program always changes settings.
+// TestEnsureSettingsIsBounded: ensureSettings ends even if another program changes
+// settings all the time.
 func TestEnsureSettingsIsBounded(t *testing.T) {
 	t.Parallel()
 	f := &fakeAdmin{busy: 100}
@@ -358,8 +361,9 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// TestEnsureLayoutAlien: the settings are for the layout's fields, and there is no layout
-// document. A policy without the offset would remove the grace.
+// TestEnsureLayoutAlien: in layout alien, Ensure changes the settings of this layout's
+// fields, and writes no layout document. It refuses a policy without the offset, because
+// such a policy may remove documents before their grace is over.
 func TestEnsureLayoutAlien(t *testing.T) {
 	t.Parallel()
 	settings, docs := new(fakeAdmin), new(fake)
@@ -390,7 +394,8 @@ func TestEnsureLayoutAlien(t *testing.T) {
 	}
 }
 
-// TestEnsureLeavesOthers: the settings of another program's collection do not change.
+// TestEnsureLeavesOthers: Ensure does not change the settings of another program's
+// collection.
 func TestEnsureLeavesOthers(t *testing.T) {
 	t.Parallel()
 	docs, settings := new(fake), new(fakeAdmin)

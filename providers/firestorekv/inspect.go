@@ -20,14 +20,14 @@ import (
 // login is the fix for missing and refused credentials.
 const login = "log in by gcloud auth application-default login, with the role roles/datastore.user"
 
-// inspectTimeout is the time for the documents, and for the settings. The clients retry
-// until then.
+// inspectTimeout limits each part of the inspection, such as the reads of the documents and
+// the reads of the settings. Retries are part of this time.
 const inspectTimeout = 15 * time.Second
 
-// notConnected returns the check for an error of Connect.
+// notConnected returns the check for an error of Connect or newDriver.
 func notConnected(err error) provider.Check {
 	if errors.Is(err, kv.ErrPermission) {
-		return provider.Failed("credentials", err, login)
+		return provider.Failed(provider.CheckCredentials, err, login)
 	}
 	return provider.Failed("url", err, "see: skykv help")
 }
@@ -73,13 +73,14 @@ func (c *Connection) inspect(ctx context.Context, yield func(provider.Check) boo
 	}
 }
 
-// foreignSample is the greatest number of documents that countForeign reads. Each costs a
-// read.
+// foreignSample is the greatest number of documents that countForeign reads. Firestore bills
+// each of them as a read.
 const foreignSample = 100
 
-// countForeign makes one query for documents of all shards, and counts those that no store
-// finds by their keys. If the query fails, it counts none.
-func (d *driver) countForeign(ctx context.Context) (n, of int) {
+// countForeign reads the first documents of the collection with one query. It returns how many
+// of them no store can read by a key (n), and how many it read (total). If the query fails,
+// both are 0.
+func (d *driver) countForeign(ctx context.Context) (n, total int) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	query := d.layout.queryAll()
@@ -98,8 +99,8 @@ func (d *driver) countForeign(ctx context.Context) (n, of int) {
 	return n, len(page.docs)
 }
 
-// newTransport returns a transport that chooses proxies like gRPC: as for https, also without
-// TLS.
+// newTransport returns a transport that chooses proxies as gRPC does. It takes the proxy from
+// HTTPS_PROXY even for requests without TLS.
 func newTransport() *http.Transport {
 	return &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) {
 		secure := *r.URL
@@ -120,19 +121,21 @@ func (c *Connection) address() string {
 	return "https://" + strings.TrimSuffix(target, ":443")
 }
 
-// inspectDatabase reads the layout document, which also checks the credentials and the
-// database. If the read fails, the last check fails, and record is empty.
+// inspectDatabase reads the layout document. It returns the checks of the credentials and
+// the database, and record, the check of the layout document. If the read fails, the last
+// of the checks is a failure, and record is empty.
 func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, record provider.Check) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	found, shards, err := d.findLayout(ctx)
+	project, database := d.layout.projectAndDatabase()
 	switch {
 	case errors.Is(err, kv.ErrIncompatible):
 		record = provider.ForeignLayout(err)
 	case errors.Is(err, kv.ErrPermission):
-		return []provider.Check{provider.Failed("credentials", err, login)}, record
+		return []provider.Check{provider.Failed(provider.CheckCredentials, err, login)}, record
 	case errors.Is(err, kv.ErrNotProvisioned):
-		return []provider.Check{provider.Failed("database", err, "create it: gcloud firestore databases create --location LOCATION --database ID")}, record
+		return []provider.Check{provider.Failed("database", err, fmt.Sprintf("create it: gcloud firestore databases create --location=LOCATION --database='%s' --project='%s'", database, project))}, record
 	case err != nil:
 		return []provider.Check{provider.Failed("database", err, "see the message")}, record
 	case found == "" && d.layout.shared:
@@ -147,7 +150,7 @@ func inspectDatabase(ctx context.Context, d *driver) (checks []provider.Check, r
 		record = provider.LayoutRecord(shards, d.layout.shards())
 	}
 	return []provider.Check{
-		{Name: "credentials", Status: provider.OK, Detail: "accepted by the service"},
+		{Name: provider.CheckCredentials, Status: provider.OK, Detail: "accepted by the service"},
 		{Name: "database", Status: provider.OK, Detail: d.layout.database + " answers"},
 	}, record
 }

@@ -19,8 +19,7 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// The names in the documents of skykv's own layout. doc.go describes them. Only this file
-// knows them.
+// The names in the documents of skykv's own layout. doc.go describes them.
 const (
 	valueField        = "v" // bytes
 	expiryField       = "x" // timestamp of whole milliseconds, absent without an expiry
@@ -36,23 +35,23 @@ const (
 )
 
 // layout says how records are stored in a collection: the names and fields of documents, the
-// preconditions, the queries and the layout document. doc.go describes both layouts. Only
-// this file knows them.
+// preconditions, the queries and the layout document. doc.go describes both layouts. Little
+// else in the driver depends on their details.
 type layout struct {
 	name   provider.Layout
-	driver string // the driver's name, which differs because versions belong to a layout
+	driver string // the driver's name; each layout has its own, because its versions mean nothing in the other
 
 	database   string // projects/P/databases/D
-	parent     string // of the collection
+	parent     string // projects/P/databases/D/documents, the parent of the collection
 	collection string
 	prefixes   []string // the prefix of the documents' names in each shard
 
 	fieldNames
 	metadata, touched *pb.DocumentMask // the fields of reads without values, and of touches
 
-	// shared says that other programs write documents too, and do not know the token and
-	// the predecessors. The IDs of the documents are the keys, so some keys are reserved,
-	// and every document may be an entry.
+	// shared reports whether other programs write documents too. These programs do not know
+	// the fields token and predecessors. In a shared layout, the key of an entry is the ID of
+	// its document. So some keys are reserved, and every document may be an entry.
 	shared bool
 }
 
@@ -60,7 +59,9 @@ type layout struct {
 type fieldNames struct {
 	value, expiry, token, predecessors string
 
-	created string // the time of the put; only other programs read it
+	// created is the name of the field with the time of the put, for other programs. skykv only
+	// checks the field's type. The name is empty in skykv's own layout.
+	created string
 }
 
 // newLayout returns skykv's own layout of a collection.
@@ -78,10 +79,11 @@ func newLayout(project, database, collection string, shards int) *layout {
 	return l
 }
 
-// alienFields are the fields of the reference platform's programs, and two fields of skykv.
+// alienFields are the fields of the Alien platform's programs, and two more fields,
+// which only skykv uses.
 var alienFields = fieldNames{value: "value", expiry: "expires_at", token: "skykv_t", predecessors: "skykv_p", created: "created_at"}
 
-// newAlienLayout returns the layout of the reference platform's programs.
+// newAlienLayout returns the layout of the Alien platform's programs.
 func newAlienLayout(project, database, collection string) *layout {
 	l := &layout{
 		name: provider.LayoutAlien, driver: name + "-alien", collection: collection, shared: true,
@@ -94,7 +96,13 @@ func newAlienLayout(project, database, collection string) *layout {
 	return l
 }
 
-// in sets the database of a new layout.
+// projectAndDatabase returns the names of the project and of the database.
+func (l *layout) projectAndDatabase() (project, database string) {
+	names := strings.Split(l.database, "/")
+	return names[1], names[3]
+}
+
+// The method in sets the database of a new layout.
 func (l *layout) in(project, database string) {
 	l.database = "projects/" + project + "/databases/" + database
 	l.parent = l.database + "/documents"
@@ -128,10 +136,10 @@ func (l *layout) shardOfPrefix(prefix string) (int, bool) {
 // docName returns the resource name of key's document.
 func (l *layout) docName(key string) string { return l.prefixes[l.shard(key)] + key }
 
-// noFieldMask has a field that no document has.
+// noFieldMask names a field that no entry's document has.
 var noFieldMask = &pb.DocumentMask{FieldPaths: []string{"none"}}
 
-// mask returns the fields that a read requests, nil for all.
+// mask returns the fields that a read requests, or nil for all fields.
 func (l *layout) mask(withValue bool) *pb.DocumentMask {
 	if withValue {
 		return nil
@@ -139,16 +147,17 @@ func (l *layout) mask(withValue bool) *pb.DocumentMask {
 	return l.metadata
 }
 
-// query returns the query for the documents of a scan, in ascending order of their names. It
-// also finds expired ones: to exclude them would take an index on the expiry, which costs
-// more with every write than it saves here.
+// query returns the query for the documents of a scan, in ascending order of their names.
+// The query also finds expired documents. Excluding them would need an index on the expiry,
+// which would cost more in every write than it would save here.
 func (l *layout) query(req kv.ScanRequest) *pb.StructuredQuery {
 	prefix := l.prefixes[req.Shard]
 	return l.queryRange(prefix+l.bound(req.From), prefix+l.bound(req.To), req.WithValue)
 }
 
-// bound returns a bound of a range for the names of documents. It must be a valid ID too. No
-// key is between a bound and the one that replaces it.
+// The method bound returns the ID for the key at which a scan begins or ends. A reserved key is
+// not a valid ID, so bound appends a comma to it. No key is between the reserved key and the
+// result, because a comma is less than every byte of a key.
 func (l *layout) bound(key string) string {
 	if l.shared && isReserved(key) {
 		return key + ","
@@ -156,15 +165,16 @@ func (l *layout) bound(key string) string {
 	return key
 }
 
-// The first and the last ID of a document without control characters.
+// firstID and lastID are the bounds of a query for documents with any ID. The query misses only
+// IDs that begin with a control character or with U+10FFFF.
 const firstID, lastID = " ", "\U0010ffff"
 
-// queryAll returns the query for the documents of all shards, without values. It also finds
-// documents whose IDs are not of keys.
+// queryAll returns the query for the documents of all shards, without values. The query also
+// finds documents whose IDs contain no legal key.
 func (l *layout) queryAll() *pb.StructuredQuery {
 	from := l.prefixes[0]
 	if l.shared {
-		from += firstID // no ID is empty
+		from += firstID // a bound needs a valid ID, and no ID is empty
 	}
 	return l.queryRange(from, l.prefixes[len(l.prefixes)-1]+lastID, false)
 }
@@ -206,19 +216,20 @@ func referenceTo(docName string) []*pb.Value {
 }
 
 // scanned returns the record of a document in the range of a query. The store checks whether
-// the Key is valid and in its shard. With an error, the record has only the Key.
+// the Key is valid and belongs to the shard that was scanned. With an error, the record has only the Key.
 func (l *layout) scanned(doc *pb.Document, withValue bool) (kv.Record, error) {
 	return l.decode(l.keyOf(doc.GetName()), doc, withValue)
 }
 
-// keyOf returns the key of a document of the collection, which may be invalid.
+// keyOf returns the key of a document of the collection. The key may be invalid.
 func (l *layout) keyOf(docName string) string {
 	return docName[min(len(l.prefixes[0]), len(docName)):]
 }
 
-// errOther returns the error of a response about document got to a request for document
-// asked. Firestore accepts the number of a project instead of its ID, and its responses have
-// the ID. Queries with the number then find nothing.
+// errOther returns the error for a response that is about the document got, although the
+// request was for the document asked. Firestore accepts the number of a project instead of its
+// ID. But its responses then have the ID, and queries with the number find nothing. In this
+// case, the error asks for the ID.
 func (l *layout) errOther(got, asked string) error {
 	const before = "projects/"
 	project, path, _ := strings.Cut(strings.TrimPrefix(got, before), "/")
@@ -229,8 +240,8 @@ func (l *layout) errOther(got, asked string) error {
 	return errOther
 }
 
-// decode returns the record of key's document. The record keeps the document's slices. With
-// an error, it has only the Key.
+// decode returns the record of key's document. The record shares the document's slices. With
+// an error, the record has only the Key.
 func (l *layout) decode(key string, doc *pb.Document, withValue bool) (kv.Record, error) {
 	rec := kv.Record{Key: key, Version: formatVersion(doc.GetUpdateTime())}
 	var err error
@@ -274,8 +285,7 @@ func (l *layout) decodeOwn(rec *kv.Record, fields map[string]*pb.Value) error {
 	return nil
 }
 
-// decodeShared reads the fields of a document that others may have written, except the
-// value.
+// decodeShared reads the fields of a document in a shared layout, except the value.
 func (l *layout) decodeShared(rec *kv.Record, fields map[string]*pb.Value) error {
 	if _, ok := fields[l.created].GetValueType().(*pb.Value_TimestampValue); !ok {
 		return errForeign(quoted(l.created), "a timestamp")
@@ -297,9 +307,10 @@ func (l *layout) decodeShared(rec *kv.Record, fields map[string]*pb.Value) error
 	return nil
 }
 
-// expiresAt returns the expiry of a record in milliseconds: the timestamp rounded up, as
-// skykv rounds its own. The lower bound has always expired. The upper bound practically
-// never does.
+// expiresAt returns a timestamp in milliseconds, rounded up, as skykv rounds its own
+// expiries. Other programs may store any timestamp, so expiresAt limits the result to the
+// expiries that skykv can represent. The earliest of these has always passed, and the latest
+// practically never will.
 func expiresAt(t *timestamppb.Timestamp) int64 {
 	ms := t.GetSeconds()*1000 + (int64(t.GetNanos())+999_999)/1_000_000
 	return max(1, min(ms, kv.MaxExpiry.UnixMilli()))
@@ -339,8 +350,8 @@ type encoded struct {
 	text         pb.Value_StringValue
 }
 
-// encode returns the update that stores rec's document at an instant in milliseconds. In
-// skykv's own layout the document keeps rec's value.
+// encode returns the update that stores rec's document. now is the time of the write in
+// milliseconds. In skykv's own layout the document shares rec's value.
 func (l *layout) encode(rec kv.Record, now int64) *pb.Write_Update {
 	e := &encoded{bytes: pb.Value_BytesValue{BytesValue: rec.Value}, text: pb.Value_StringValue{StringValue: rec.Token}}
 	e.value.ValueType, e.token.ValueType = &e.bytes, &e.text
@@ -361,13 +372,14 @@ func (l *layout) encode(rec kv.Record, now int64) *pb.Write_Update {
 	return &e.update
 }
 
-// timestamp returns an instant in milliseconds as a field.
+// timestamp returns the field for an instant in milliseconds.
 func timestamp(ms int64) *pb.Value {
 	return &pb.Value{ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(time.UnixMilli(ms))}}
 }
 
-// write returns the request for w at an instant in milliseconds. An unknown kind of write or
-// condition is ErrUnsupported, and a version that is not Firestore's is ErrInvalidVersion.
+// write returns Firestore's form of w. now is the time of the write in milliseconds. The
+// error is ErrUnsupported for a kind of write or a condition that Firestore cannot carry out, and
+// ErrInvalidVersion for a version that cannot be Firestore's.
 func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 	var write pb.Write
 	switch w.Kind {
@@ -375,14 +387,16 @@ func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 		write.Operation = l.encode(w.Record, now)
 	case kv.KindTouch:
 		update := l.encode(w.Record, now)
-		delete(update.Update.Fields, l.value) // fields of the mask that the document does not have are removed
+		// The mask does not have these two fields, so the stored document keeps its own.
+		delete(update.Update.Fields, l.value)
 		delete(update.Update.Fields, l.created)
 		write.Operation, write.UpdateMask = update, l.touched
 	case kv.KindDelete:
 		write.Operation = &pb.Write_Delete{Delete: l.docName(w.Key)}
 	case kv.KindCheck:
-		// Remove a field that no document has. This changes nothing, not even the update
-		// time. A check for absence deletes a document that must not exist.
+		// Remove a field that no entry has. This changes nothing, not even the update
+		// time. A check for absence instead deletes the document on condition that it does
+		// not exist.
 		write.Operation = &pb.Write_Update{Update: &pb.Document{Name: l.docName(w.Key)}}
 		write.UpdateMask = noFieldMask
 		if w.Condition.Kind == kv.CondAbsent {
@@ -393,7 +407,9 @@ func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 	}
 	switch {
 	case w.Condition.Kind == kv.CondNone && (w.Kind == kv.KindPut || w.Kind == kv.KindDelete):
-	case w.Condition.Kind == kv.CondAbsent && w.Kind != kv.KindTouch: // also fails for an expired record, which the store then replaces by its version
+	case w.Condition.Kind == kv.CondAbsent && w.Kind != kv.KindTouch:
+		// The precondition fails even for an expired record. The store then replaces that
+		// record under its version.
 		write.CurrentDocument = notExists
 	case w.Condition.Kind == kv.CondVersion:
 		at, err := parseVersion(w.Condition.Version)
@@ -408,16 +424,16 @@ func (l *layout) write(w kv.Write, now int64) (*pb.Write, error) {
 }
 
 // touchesLive reports whether w is a touch of a live entry of any version. Firestore has no
-// such condition: the driver reads the entry, and the store judges it and touches it under
-// its version.
+// such condition, so the driver only reads the entry. The store then decides whether the
+// entry has expired, and touches it under its version.
 func touchesLive(w kv.Write) bool {
 	return w.Kind == kv.KindTouch && w.Condition.Kind == kv.CondLive
 }
 
 var notExists = &pb.Precondition{ConditionType: &pb.Precondition_Exists{Exists: false}}
 
-// formatVersion returns the native version of a document: its update time in
-// microseconds since the epoch, which is Firestore's precision. For nil it returns "".
+// formatVersion returns the native version of a document: its update time in microseconds
+// since 1970. Firestore's times have this precision. For nil it returns "".
 func formatVersion(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -439,8 +455,8 @@ func parseVersion(version string) (*timestamppb.Timestamp, error) {
 	return &timestamppb.Timestamp{Seconds: us / 1e6, Nanos: int32(us % 1e6 * 1e3)}, nil
 }
 
-// fields returns the names of the fields, which must have no indexes. The first one has the
-// TTL policy.
+// fields returns the names of all fields of an entry. None of them should have an index, and
+// the first one has the TTL policy.
 func (l *layout) fields() []string {
 	fields := []string{l.expiry, l.value, l.token, l.predecessors}
 	if l.created != "" {
@@ -465,8 +481,9 @@ func (l *layout) record() *pb.Document {
 	}}
 }
 
-// shardsOf returns the number of shards in a layout document. It refuses a document that
-// skykv did not write, and other formats.
+// shardsOf returns the number of shards in a layout document. It returns an error if skykv
+// did not write the document, or if the document has a different format or an impossible number
+// of shards.
 func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 	found, ok := doc.GetFields()[formatField].GetValueType().(*pb.Value_IntegerValue)
 	if !ok {
@@ -482,16 +499,17 @@ func (l *layout) shardsOf(doc *pb.Document) (int, error) {
 	return int(shards), nil
 }
 
-// isAlien reports whether a document is an entry in the reference platform's layout. There
-// even the ID of the layout document is a key.
+// isAlien reports whether a document is an entry in the Alien platform's layout. In that
+// layout, even a document with the ID of skykv's layout document may be an entry.
 func isAlien(doc *pb.Document) bool {
 	l := &layout{shared: true, fieldNames: alienFields}
 	_, err := l.decode("", doc, true)
 	return err == nil
 }
 
-// layoutOf returns the layout and the number of shards that a document with the layout
-// document's ID shows. A document of another program is ErrIncompatible.
+// layoutOf returns the layout and the number of shards of the collection. doc must be the
+// document with the ID of the layout document. If doc is neither a valid layout document nor
+// an entry in the Alien platform's layout, the error is ErrIncompatible.
 func (l *layout) layoutOf(doc *pb.Document) (provider.Layout, int, error) {
 	if isAlien(doc) {
 		return provider.LayoutAlien, 1, nil
@@ -503,7 +521,7 @@ func (l *layout) layoutOf(doc *pb.Document) (provider.Layout, int, error) {
 	return provider.LayoutSkykv, shards, nil
 }
 
-// checkFound refuses another layout.
+// checkFound returns an error if the collection has a different layout or number of shards.
 func (l *layout) checkFound(found provider.Layout, shards int) error {
 	switch {
 	case found != l.name:
@@ -518,14 +536,14 @@ func (l *layout) errOtherLayout(found provider.Layout) error {
 	return errIncompatible("collection %q has layout %q and was opened with layout %q; want layout=%s", l.collection, found, l.name, found)
 }
 
-// errUnclaimed says that a collection has no layout yet.
+// errUnclaimed returns the error for an empty collection, for which nobody has chosen a layout.
 func (l *layout) errUnclaimed() error {
-	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("collection %q is empty: Ensure writes its layout document, and so does opening it with layout=%s; layout=%s needs none", l.collection, provider.LayoutSkykv, provider.LayoutAlien)}
+	return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("collection %q is empty: providers.Ensure writes its layout document, and so does opening it with layout=%s", l.collection, provider.LayoutSkykv)}
 }
 
-// checkLayout finds out which layout the collection has, and refuses another one than the
-// driver's. In an empty collection it creates the layout document, if the caller named the
-// layout, and the layout has one.
+// checkLayout returns an error if the collection has a different layout, or has documents of
+// other programs. For an empty collection, checkLayout returns ErrNotProvisioned unless d.claims
+// is set. If d.claims is set, it creates the layout document, if d's layout has such a document.
 func (d *driver) checkLayout(ctx context.Context) error {
 	found, shards, err := d.findLayout(ctx)
 	switch {
@@ -541,7 +559,7 @@ func (d *driver) checkLayout(ctx context.Context) error {
 	if created, err := d.createLayout(ctx); created || err != nil {
 		return err
 	}
-	// Another program was faster.
+	// Another program has created the layout document since findLayout.
 	doc, err := d.readRecord(ctx)
 	switch {
 	case err != nil:
@@ -556,12 +574,13 @@ func (d *driver) checkLayout(ctx context.Context) error {
 }
 
 // findLayout returns the layout of the collection and its number of shards. It returns no
-// layout for an empty collection. Documents of another program are ErrIncompatible. Without
-// the permission to query documents, it assumes that there are none.
+// layout for an empty collection. The error is ErrIncompatible if there are documents of
+// another program. Without the permission to query documents, findLayout assumes that there
+// are none.
 //
-// Every ID is a key of the reference platform's programs, so their layout has no layout
-// document. findLayout reads skykv's layout document, which is older than all its entries,
-// and else the first document.
+// In the Alien platform's layout every ID is a key, so there is no layout document.
+// findLayout first reads the layout document of skykv's own layout. This document is older than
+// all entries. If there is none, findLayout reads the first document of the collection.
 func (d *driver) findLayout(ctx context.Context) (provider.Layout, int, error) {
 	doc, err := d.readRecord(ctx)
 	switch {
@@ -579,7 +598,8 @@ func (d *driver) findLayout(ctx context.Context) (provider.Layout, int, error) {
 	case isAlien(page.docs[0]):
 		return provider.LayoutAlien, 1, nil
 	}
-	// Another program may have written the layout document and its first entry by now.
+	// In the meantime, another program may have written the layout document and a first
+	// entry.
 	switch doc, err = d.readRecord(ctx); {
 	case err != nil:
 		return "", 0, err
@@ -589,7 +609,7 @@ func (d *driver) findLayout(ctx context.Context) (provider.Layout, int, error) {
 	return "", 0, errIncompatible("collection %q has documents but no layout document of skykv: it belongs to another program", d.layout.collection)
 }
 
-// readRecord returns the layout document, nil if there is none.
+// readRecord returns the layout document, or nil if there is none.
 func (d *driver) readRecord(ctx context.Context) (*pb.Document, error) {
 	a := d.watch(ctx, attempt.One, nil)
 	defer a.end()
@@ -597,7 +617,7 @@ func (d *driver) readRecord(ctx context.Context) (*pb.Document, error) {
 	if err != nil {
 		e := a.failRead(err)
 		if code(err) == codes.InvalidArgument {
-			e.Kind = kv.ErrInvalidOption // the ID of the project or of the database
+			e.Kind = kv.ErrInvalidOption // the ID of the project or of the database is invalid
 		}
 		return nil, e
 	}

@@ -59,7 +59,7 @@ func TestOpenBadURL(t *testing.T) {
 	for url, want := range map[string]string{
 		"":                              "the scheme is",
 		"dynamodb://table":              "the scheme is",
-		"firestore:kv":                  "the project",
+		"firestore:kv":                  "no // after the scheme",
 		"firestore:///kv":               "the project",
 		"firestore://My_Project/kv":     "the project",
 		"firestore://project":           "the collection is missing",
@@ -95,7 +95,8 @@ func TestOpenBadURL(t *testing.T) {
 	}
 }
 
-// userCredentials returns the path of a file with credentials and their secrets.
+// userCredentials returns the path of a file with user credentials. They contain secrets,
+// which no error may contain.
 func userCredentials(t *testing.T) string {
 	t.Helper()
 	const secrets = `{"type":"authorized_user","client_id":"id","client_secret":"s3cr3t","refresh_token":"t0k3n"}`
@@ -125,7 +126,7 @@ func TestOpenCredentials(t *testing.T) {
 	}
 }
 
-// TestTrustedHosts: a URL alone cannot send an access token to any host.
+// TestTrustedHosts: a URL alone cannot make Open send an access token to an arbitrary host.
 func TestTrustedHosts(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t))
 	connects := func(host string) bool {
@@ -177,10 +178,10 @@ func TestTrustedHosts(t *testing.T) {
 	check("without credentials", map[string]bool{"firestore.other.example": false})
 }
 
-// TestEmulatorByEnvironment: with an emulator set up as for Google's own clients, the store is
-// in the emulator, and not in a real project.
+// TestEmulatorByEnvironment: if the environment names an emulator, as for Google's own
+// clients, the store is in the emulator, and not in a real project.
 func TestEmulatorByEnvironment(t *testing.T) {
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t)) // of a real project
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", userCredentials(t)) // as for a real project
 	docs := new(fake)
 	storeURL := serveDatabase(t, docs, &fakeAdmin{fail: status.Error(codes.Unimplemented, "an emulator")})
 	_, endpoint, _ := strings.Cut(storeURL, "endpoint=http%3A%2F%2F")
@@ -216,7 +217,7 @@ func TestEmulatorByEnvironment(t *testing.T) {
 	}
 }
 
-// TestTimeoutInURL: the URL has the timeout of the options.
+// TestTimeoutInURL: the parameter timeout of a URL sets the timeout of the driver.
 func TestTimeoutInURL(t *testing.T) {
 	t.Parallel()
 	for storeURL, want := range map[string]time.Duration{
@@ -275,7 +276,7 @@ func TestNewBadArguments(t *testing.T) {
 	}
 }
 
-// TestCloseLeavesClient: the client of New stays open.
+// TestCloseLeavesClient: Close of the store does not close a client that was passed to New.
 func TestCloseLeavesClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -296,7 +297,7 @@ func TestCloseLeavesClient(t *testing.T) {
 	}
 }
 
-// TestCloseClosesOwnClient: the store closes the client of Open.
+// TestCloseClosesOwnClient: Close of the store closes the client that Open made.
 func TestCloseClosesOwnClient(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -391,7 +392,8 @@ func TestOpenRefused(t *testing.T) {
 	}
 }
 
-// TestMissingDatabase: NotFound has two meanings for a conditional write.
+// TestMissingDatabase: for a conditional write, NotFound means a missing document or a missing
+// database, and the driver finds out which.
 func TestMissingDatabase(t *testing.T) {
 	t.Parallel()
 	f := &fake{}

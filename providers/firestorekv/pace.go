@@ -9,59 +9,54 @@ import (
 // Firestore accepts about 500 writes a second to a new range of documents, and 50% more every
 // five minutes
 // (https://cloud.google.com/firestore/native/docs/best-practices#ramping_up_traffic). A store
-// cannot know the present limit. So it sends batches at full speed until the service refuses
+// cannot know the current limit. So it sends batches at full speed until the service refuses
 // writes because of their rate, and then at half the refused rate. This rate grows by 10%
 // every second.
 const (
 	slowestPace = 25  // writes a second
 	fastestPace = 1e6 // above it, nothing waits
-	paceGrowth  = 1.1 // times a second
+	paceGrowth  = 1.1 // the factor by which the pace grows in each second
 )
 
-// pace spreads the writes of all batches of a store over time. With the zero pace nothing
+// pace spreads the writes of all batches of a store over time. With the zero pace, no write
 // waits.
 type pace struct {
 	mu   sync.Mutex
 	rate float64   // writes a second; 0 if the service has refused none
 	set  time.Time // when the rate was last lowered
-	at   time.Time // rate is the rate at this time; it grows
+	at   time.Time // the time for which rate was computed; the rate has grown since then
 	next time.Time // when the next write may be sent
 
-	// The writes sent in the second that began at second, and in the one before.
+	// The field second is when the current second of the counts began. The field sent counts
+	// the writes in that second, and the field before counts those in the previous second.
 	second       time.Time
 	sent, before int
 }
 
-// turn returns how long to wait before some writes are sent. They are sent after the writes
-// of earlier calls.
-func (p *pace) turn(writes int, now time.Time) time.Duration {
+// The method turn reserves the next turn for a number of writes. It returns how long the writes
+// must wait for it, and by how much it delays the next turn. Turns are in the order in which this
+// method is called.
+func (p *pace) turn(writes int, now time.Time) (wait, cost time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.count(writes, now)
 	p.grow(now)
 	if p.rate == 0 {
-		return 0
+		return 0, 0
 	}
 	if p.next.Before(now) {
 		p.next = now
 	}
-	turn := p.next
-	p.next = p.next.Add(p.cost(writes))
-	return turn.Sub(now)
+	wait, cost = p.next.Sub(now), time.Duration(float64(writes)/p.rate*float64(time.Second))
+	p.next = p.next.Add(cost)
+	return wait, cost
 }
 
-// cost returns how long other writes must wait for these.
-func (p *pace) cost(writes int) time.Duration {
-	return time.Duration(float64(writes) / p.rate * float64(time.Second))
-}
-
-// unused returns the turn of writes that were not sent.
-func (p *pace) unused(writes int) {
+// The method unused cancels a turn of this cost whose writes were not sent.
+func (p *pace) unused(cost time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.rate > 0 {
-		p.next = p.next.Add(-p.cost(writes))
-	}
+	p.next = p.next.Add(-cost)
 }
 
 // count notes how many writes were sent recently.
@@ -75,7 +70,7 @@ func (p *pace) count(writes int, now time.Time) {
 	p.sent += writes
 }
 
-// grow raises the rate for the time since it was set.
+// grow raises the rate according to the time since the last computation.
 func (p *pace) grow(now time.Time) {
 	if p.rate == 0 {
 		return
@@ -86,8 +81,9 @@ func (p *pace) grow(now time.Time) {
 	}
 }
 
-// refused halves the rate after a request that the service refused completely or in part. A
-// request whose turn was before the last change of the rate does not count.
+// The method refused halves the rate because the service refused a request completely or in
+// part. The request asked for its turn at the time asked. If the rate was lowered after that
+// time, the method does nothing, because the lower rate did not yet apply to the request.
 func (p *pace) refused(asked, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

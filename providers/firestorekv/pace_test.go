@@ -14,7 +14,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// limited is a service in simulated time. It accepts a number of writes a second, and at most
+// limited is a service in simulated time. It accepts capacity writes a second, and at most
 // that many at once.
 type limited struct {
 	capacity, tokens float64
@@ -34,15 +34,15 @@ func (l *limited) take(writes int, now time.Time) bool {
 	return true
 }
 
-// drive sends groups of writes through p to the service for a time, as many at once as
-// WriteMany.
+// drive sends groups of writes through p to the service, for the duration lasting. It sends as
+// many groups at once as WriteMany does.
 func drive(p *pace, service *limited, from time.Time, lasting time.Duration) {
 	const latency = 50 * time.Millisecond
 	type group struct {
-		at    time.Time // of its next step
-		asked time.Time // for its turn
-		sent  time.Time
-		left  bool // it is at the service
+		at    time.Time // when the group takes its next step
+		asked time.Time // when the group asked for its turn
+		sent  time.Time // when the group has its turn
+		left  bool      // the group is on its way to the service
 	}
 	groups := make([]group, parallelGroups)
 	for i := range groups {
@@ -65,7 +65,8 @@ func drive(p *pace, service *limited, from time.Time, lasting time.Duration) {
 			*g = group{at: now}
 		case g.sent.IsZero():
 			g.asked = now
-			g.sent = now.Add(p.turn(groupWrites, now))
+			wait, _ := p.turn(groupWrites, now)
+			g.sent = now.Add(wait)
 			g.at = g.sent
 		default:
 			g.left, g.at = true, now.Add(latency)
@@ -86,7 +87,7 @@ func TestPace(t *testing.T) {
 		if share < 0.6 || wasted > 0.3 {
 			t.Errorf("rule: batches are about as fast as the service accepts; of %v writes a second %.0f%% are used, and %.2f writes are refused for each", capacity, 100*share, wasted)
 		}
-		// The service has split the range.
+		// The service has split the range of documents, and accepts twice as many writes.
 		service.capacity, service.taken = 2*capacity, 0
 		drive(&p, service, begin.Add(2*time.Minute), time.Minute)
 		if rate := float64(service.taken) / 60; rate < 1.2*capacity {
@@ -101,13 +102,28 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestPaceHalvesOnce: refusals of concurrent requests count as one refusal.
+// TestPaceTakesBackATurn: a turn that is not used delays nobody, even if the rate was lowered after
+// the turn was reserved.
+func TestPaceTakesBackATurn(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	p := pace{rate: 1000, at: now}
+	_, cost := p.turn(400, now)
+	p.turn(200, now)
+	p.refused(now, now)
+	p.unused(cost)
+	if wait, _ := p.turn(1, now); wait != 200*time.Millisecond {
+		t.Errorf("rule: after an unused turn, only the others delay the next turn; it waits for %s, want 200ms", wait)
+	}
+}
+
+// TestPaceHalvesOnce: the refusals of concurrent requests count as one refusal.
 func TestPaceHalvesOnce(t *testing.T) {
 	t.Parallel()
 	begin := time.Unix(1_700_000_000, 0)
 	var p pace
 	for range 8 {
-		if wait := p.turn(200, begin); wait != 0 {
+		if wait, _ := p.turn(200, begin); wait != 0 {
 			t.Fatalf("rule: the first batch does not wait; got %s", wait)
 		}
 	}
@@ -118,7 +134,8 @@ func TestPaceHalvesOnce(t *testing.T) {
 		t.Errorf("rule: a refusal halves the rate that was refused, once; of 1600 writes a second it is %v", p.rate)
 	}
 	now := begin.Add(time.Second)
-	first, second := p.turn(200, now), p.turn(200, now)
+	first, _ := p.turn(200, now)
+	second, _ := p.turn(200, now)
 	if first != 0 || second < 200*time.Millisecond || second > 250*time.Millisecond {
 		t.Errorf("rule: groups of writes wait for each other; at 800 to 900 writes a second a group of 200 waits for %s, the next for %s", first, second)
 	}
@@ -134,8 +151,8 @@ func TestPaceHalvesOnce(t *testing.T) {
 	}
 }
 
-// TestBatchesKeepOn: the service throttles a batch much more often than a client usually
-// retries.
+// TestBatchesKeepOn: a batch goes on although the service throttles it much more often than a
+// client usually retries.
 func TestBatchesKeepOn(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Aborted} {
@@ -146,7 +163,7 @@ func TestBatchesKeepOn(t *testing.T) {
 			return nil
 		}}
 		d := driverAt(t, f.start(t))
-		d.firstPause = 1 // many pauses are short too
+		d.firstPause = 1 // so that even many pauses are short
 		s := kv.New(d)
 		if _, err := s.PutMany(t.Context(), []kv.Item{{Key: "a"}}); err != nil {
 			t.Errorf("rule: a batch that the service refuses for its rate goes on; after %d times %s: %v", 3*maxAttempts, code, err)
@@ -160,8 +177,8 @@ func TestBatchesKeepOn(t *testing.T) {
 	}
 }
 
-// TestBatchesKeepOnWithProgress: the service carries out one write of each request. All
-// of them take longer than the store's timeout.
+// TestBatchesKeepOnWithProgress: a batch that makes progress may take longer than the store's
+// timeout. The service carries out only one write of each request.
 func TestBatchesKeepOnWithProgress(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -198,7 +215,7 @@ func itemsOf(keys []string) (items []kv.Item) {
 	return items
 }
 
-// TestBatchesGiveUp: the service refuses everything.
+// TestBatchesGiveUp: a batch ends if the service refuses every request.
 func TestBatchesGiveUp(t *testing.T) {
 	t.Parallel()
 	long, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -223,7 +240,7 @@ func TestBatchesGiveUp(t *testing.T) {
 	}
 }
 
-// TestPaceHonoursDeadlines: a group that waits for its turn ends with its call.
+// TestPaceHonoursDeadlines: a group that waits for its turn ends when its call ends.
 func TestPaceHonoursDeadlines(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
@@ -256,26 +273,26 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 	}
 }
 
-// TestTurnsAreGivenBack: calls that end before their turn do not delay others.
+// TestTurnsAreGivenBack: calls that end before their turn do not delay other calls.
 func TestTurnsAreGivenBack(t *testing.T) {
 	t.Parallel()
 	d := driverAt(t, new(fake).start(t))
 	now := time.Now()
 	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(3*time.Second)
 	s := kv.New(d)
-	for range 20 { // each would take 8 s
+	for range 20 { // each turn would take 8 s
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		if _, err := s.PutMany(ctx, itemsOf(manyKeys(groupWrites))); !errors.Is(err, kv.ErrThrottled) {
 			t.Fatalf("got %v, want ErrThrottled", err)
 		}
 		cancel()
 	}
-	if wait := d.pace.turn(1, now); wait > 5*time.Second {
+	if wait, _ := d.pace.turn(1, now); wait > 5*time.Second {
 		t.Errorf("rule: a call that ends before its turn returns the turn; the next one waits %s", wait)
 	}
 }
 
-// TestTurnsMayTakeLong: while a group waits for its turn, others make progress.
+// TestTurnsMayTakeLong: a batch may wait for its turn for longer than the store's timeout.
 func TestTurnsMayTakeLong(t *testing.T) {
 	t.Parallel()
 	d := driverAt(t, new(fake).start(t))

@@ -24,7 +24,7 @@ import (
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
-	s := newStore(t, f)
+	s, other := newStore(t, f), newStore(t, f)
 	ctx := t.Context()
 	var version kv.Version
 	put := func(key string, opts ...kv.PutOption) func() error {
@@ -66,13 +66,23 @@ func TestRequests(t *testing.T) {
 			f.reset()
 			return s.Delete(ctx, "a", kv.IfVersion(version))
 		}, "1 Commit"},
+		{"increment", func() error { _, err := s.Increment(ctx, "n", 1); return err }, "1 BatchGetDocuments, 1 Commit"},
+		{"increment after its own", func() error { _, err := s.Increment(ctx, "n", 1); return err }, "1 Commit"},
+		{"increment after another store's", func() error {
+			if _, err := other.Increment(ctx, "n", 1); err != nil {
+				return err
+			}
+			f.reset()
+			_, err := s.Increment(ctx, "n", 1)
+			return err
+		}, "1 BatchGetDocuments, 2 Commit"},
 		{"put many", func() error { _, err := s.PutMany(ctx, items); return err }, "3 BatchWrite"},
 		{"get many", func() error { _, err := s.GetMany(ctx, keys); return err }, "5 BatchGetDocuments"},
 		{"scan page", func() error { _, err := s.ScanPage(ctx, "many:", 100, ""); return err }, "1 RunQuery"},
 		{"last scan page", func() error { _, err := s.ScanPage(ctx, "b", 100, ""); return err }, "1 RunQuery"},
 		{"delete prefix", func() error { _, err := s.DeletePrefix(ctx, "many:"); return err }, "3 BatchWrite, 1 RunQuery"},
 	}
-	for _, test := range tests { // one after the other: they build on each other
+	for _, test := range tests { // in this order, because the tests depend on earlier ones
 		f.reset()
 		if err := test.do(); err != nil {
 			t.Errorf("%s: %v", test.name, err)
@@ -83,7 +93,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestValuesStayBehind checks that values are transferred only if the caller wants them.
+// TestValuesStayBehind: reads transfer only the values that the caller wants.
 func TestValuesStayBehind(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -119,8 +129,8 @@ func TestValuesStayBehind(t *testing.T) {
 	}
 }
 
-// TestHeaders checks that requests have the headers of named databases, and the headers in the
-// caller's context.
+// TestHeaders: requests have the headers of a named database, and the headers in the caller's
+// context.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -168,7 +178,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestGroups checks that large batches keep the limits of a request, and are complete.
+// TestGroups: no request of a large batch exceeds the limits of a request, and the batch is
+// complete.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -204,7 +215,8 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// TestMeter: a meter counts the requests of a call and their attempts.
+// TestMeter: a meter counts every request and every attempt, even those that ended with an
+// error.
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	f := new(fake)
@@ -216,7 +228,7 @@ func TestMeter(t *testing.T) {
 	}
 	ops := []struct {
 		name     string
-		requests int // if the call succeeds in the end
+		requests int // number of requests of a call that succeeds
 		do       func(m *kv.Meter) error
 	}{
 		{"WriteMany", 1, func(m *kv.Meter) error {
@@ -288,7 +300,8 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// TestRequestsOfShards: a scan makes a request to every shard, and within a group only to one.
+// TestRequestsOfShards: a scan makes one request for every shard, and a scan within a group
+// only one.
 func TestRequestsOfShards(t *testing.T) {
 	t.Parallel()
 	f := new(fake)

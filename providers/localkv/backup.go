@@ -16,18 +16,20 @@ import (
 
 const opBackup = "backup"
 
-// Backup copies the store in the file at path into a new file at dest, as it is at one
-// moment. Processes may have the store open and write to it meanwhile. The copy has all
-// entries with their versions, and no free space. Open it like any other file.
+// Backup copies the store in the file at path, in its state at one moment, into a new file
+// at dest. Processes may have the store open and write to it meanwhile. The copy has all
+// entries with their versions, but none of the file's unused space. Open the copy like any
+// other file.
 //
-// Writers do not wait for a backup, but the store's log grows until it ends. If no process
-// has the store open, Backup opens it as [New] does. The copy is named DEST.partial until
-// it is complete and on the disk. It has the mode of the file at path.
+// Writers do not wait for a backup, but the store's log grows until the backup ends. If no
+// process has the store open, Backup opens it as [New] does. The copy is named DEST.partial
+// until it is complete and on the disk. The copy has the mode of the file at path, less the
+// umask.
 //
-// The errors are the errors of [New] for path, also [kv.ErrNotProvisioned] if there is no
-// store in it, and [kv.ErrInvalidOption] if there is a file at dest or DEST.partial, which
-// Backup does not change. Backup copies a damaged row as it is: check the copy with
-// [Inspect]. After an error there is no copy.
+// The errors are those of [New] for path. In addition, Backup returns [kv.ErrNotProvisioned]
+// if there is no store at path, and [kv.ErrInvalidOption] if there already is a file at dest,
+// DEST.partial, DEST-wal or DEST-journal, which Backup does not change. Backup copies a
+// damaged row as it is, so check the copy with [Inspect]. After an error there is no copy.
 func Backup(ctx context.Context, path, dest string) error {
 	for _, p := range []string{path, dest} {
 		if p == "" || strings.ContainsRune(p, 0) {
@@ -43,7 +45,7 @@ func Backup(ctx context.Context, path, dest string) error {
 	return e
 }
 
-// BackupURL is [Backup] for the store of a URL of [Open].
+// BackupURL is like [Backup], for the store of a URL of [Open].
 func BackupURL(ctx context.Context, url, dest string) error {
 	u, err := parseURL(url)
 	if err != nil {
@@ -83,13 +85,13 @@ func backup(ctx context.Context, path, dest string) (err error) {
 		return classifyFile(err)
 	}
 	if err := publish(partial, dest); err != nil {
-		return classifyFile(err)
+		return err
 	}
-	_ = syncPath(filepath.Dir(dest)) // some systems do not support it
+	_ = syncPath(filepath.Dir(dest)) // ignore the error: some systems cannot sync a folder
 	return nil
 }
 
-// openToCopy opens a connection to the store in the file at path.
+// openToCopy opens a connection to the store in the file at path, if there is one.
 func openToCopy(ctx context.Context, path string) (*sqlite.Conn, os.FileInfo, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -125,21 +127,24 @@ func openToCopy(ctx context.Context, path string) (*sqlite.Conn, os.FileInfo, er
 	return c, info, nil
 }
 
-// createCopy creates an empty file for a copy. It replaces no file.
+// errExists returns the error for a file that Backup would have to replace.
+func errExists(path string) error {
+	return &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the file %q exists: remove it, or name another destination", path)}
+}
+
+// createCopy creates the empty file partial, for a copy to dest. It does not replace a file.
 func createCopy(dest, partial string, mode os.FileMode) error {
-	exists := func(path string) error {
-		return &kv.Error{Kind: kv.ErrInvalidOption, Err: fmt.Errorf("the file %q exists: remove it, or name another destination", path)}
-	}
-	// SQLite would use a log beside it as the copy's log.
+	// There must be no log or journal beside dest either: SQLite would take it for the copy's
+	// log or journal.
 	for _, path := range []string{dest, dest + logSuffix, dest + journalSuffix} {
 		if _, err := os.Lstat(path); err == nil {
-			return exists(path)
+			return errExists(path)
 		}
 	}
 	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return exists(partial)
+		return errExists(partial)
 	case err != nil:
 		return classifyFile(err)
 	}
@@ -154,7 +159,7 @@ func createCopy(dest, partial string, mode os.FileMode) error {
 func syncPath(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		f, err = os.Open(path) // a folder
+		f, err = os.Open(path) // a folder cannot be opened for writing
 	}
 	if err != nil {
 		return err
@@ -162,14 +167,19 @@ func syncPath(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// publish renames a file. It replaces no file if the file system supports that.
+// publish renames a file. If the file system has hard links, publish never replaces a file:
+// unlike os.Rename, os.Link fails if there is a file at the path to.
 func publish(from, to string) error {
 	err := os.Link(from, to)
 	switch {
 	case err == nil:
-		return os.Remove(from)
+		_ = os.Remove(from) // ignore the error: the copy is complete
+		return nil
 	case errors.Is(err, fs.ErrExist):
-		return err
+		return errExists(to) // another process has created it meanwhile
 	}
-	return os.Rename(from, to) // the file system has no hard links
+	if err := os.Rename(from, to); err != nil { // the file system has no hard links
+		return classifyFile(err)
+	}
+	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/skykv/skykv/kv"
@@ -13,8 +15,8 @@ import (
 
 var errClosed = &kv.Error{Kind: kv.ErrClosed}
 
-// opError returns the error of an operation without a store that could complete
-// it.
+// opError adds the operation and the provider to the error of a function such as New, which is
+// not a method of a store. The kv.Store adds them to the errors of its methods.
 func opError(op string, err error) *kv.Error {
 	if e, ok := errors.AsType[*kv.Error](err); ok {
 		return &kv.Error{Op: op, Provider: name, Kind: e.Kind, Err: e.Err}
@@ -42,8 +44,7 @@ func errDamaged(sum string) *kv.Error {
 	return &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("the row under this key is damaged, or another program changed it: its content does not match its checksum " + sum)}
 }
 
-// errDone returns the error of a call whose context ended before anything was
-// written.
+// errDone returns the error of a call whose context ended before the call wrote anything.
 func errDone(ctx context.Context) error {
 	return &kv.Error{Err: ctx.Err()}
 }
@@ -65,8 +66,8 @@ func isDamage(err error) bool {
 	return err != nil && sqlite.ErrCode(err).ToPrimary() == sqlite.ResultCorrupt
 }
 
-// classify turns SQLite's errors into the store's. The errors that it knows come
-// from statements that wrote nothing, or whose transaction was rolled back.
+// classify turns an error of SQLite into a *kv.Error. The error must come from a statement
+// that wrote nothing or whose transaction was rolled back.
 func classify(err error) error {
 	if err == nil {
 		return nil
@@ -91,11 +92,11 @@ func classify(err error) error {
 	return e
 }
 
-// classifyCommit is classify for a COMMIT. The transaction was rolled back: no
-// reader sees it. On a full disk the last frame of the write-ahead log, which
-// commits the others, is incomplete, and cannot come back. After any other error
-// the log may have the whole transaction, and would replay it if every process
-// died before the next write.
+// classifyCommit classifies an error of a COMMIT. The transaction was rolled back, so no
+// reader sees it. On a full disk, the last frame of the write-ahead log is incomplete.
+// Without this frame the transaction's other frames do not count, so the transaction cannot
+// come back. After most other errors the log may have the whole transaction. SQLite would
+// replay it if every process died before the next write.
 func classifyCommit(err error) error {
 	e, ok := errors.AsType[*kv.Error](classify(err))
 	if !ok {
@@ -105,7 +106,7 @@ func classifyCommit(err error) error {
 	return e
 }
 
-// classifyFile is for errors of the os package about the file or its directory.
+// classifyFile classifies an error of the os package about the file or its directory.
 func classifyFile(err error) error {
 	e := &kv.Error{Kind: kv.ErrUnavailable, Err: err}
 	switch {
@@ -117,4 +118,14 @@ func classifyFile(err error) error {
 		e.Kind = kv.ErrNotProvisioned
 	}
 	return e
+}
+
+// checkFolder returns an error if path is in a folder that does not exist. skykv does not
+// create the folder, because the path may have a typing error.
+func checkFolder(path string) error {
+	folder := filepath.Dir(path)
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		return &kv.Error{Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("there is no folder %s; create it, or fix the path: %w", folder, err)}
+	}
+	return nil
 }

@@ -14,18 +14,19 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// SQLite's suffixes for the log, the memory that processes share, and the journal that
-// exists before the log.
+// SQLite's suffixes for the log, for the memory that processes share, and for the journal
+// that a store has before it has a log.
 const (
 	logSuffix     = "-wal"
 	sharedSuffix  = "-shm"
 	journalSuffix = "-journal"
 )
 
-// opening is held while a file is checked or opened: see checkFile.
+// opening is a lock that a goroutine holds while it checks a file, and while it opens a
+// store's first connections to the file. checkFile explains why.
 var opening = make(chan struct{}, 1)
 
-// beginOpening waits for opening. The caller must call end.
+// beginOpening acquires the lock opening. The caller must call end to release it.
 func beginOpening(ctx context.Context) (end func(), err error) {
 	select {
 	case opening <- struct{}{}:
@@ -52,9 +53,12 @@ func createFile(path string) error {
 	if left != "" {
 		return errLeftover(left)
 	}
+	if err := checkFolder(path); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	switch {
-	case errors.Is(err, fs.ErrExist): // just created, or a dangling link
+	case errors.Is(err, fs.ErrExist): // another process has just created the file, or path is a dangling link
 		_, err = os.Stat(path)
 	case err == nil:
 		err = f.Close()
@@ -65,14 +69,15 @@ func createFile(path string) error {
 	return nil
 }
 
-// checkFile checks that skykv may open the file at path, without changing the file, and
-// returns its path without symbolic links. The caller holds opening.
+// checkFile returns an error unless skykv may open the file at path. It does not change the
+// file. It returns the path without symbolic links. The caller must hold the lock opening.
 //
-// SQLite cannot read a file in WAL mode without adding files beside it, so checkFile
-// reads the header directly. But closing a file drops all POSIX locks that the process
-// has on it, also those of other connections. A file in use has a log beside it, and
-// checkFile leaves such files to SQLite, which keeps its locks. Holding opening keeps
-// other stores of this process from starting to use the file meanwhile.
+// SQLite cannot read a file in WAL mode without adding files beside it, so checkFile reads
+// the header directly. But closing a file drops all POSIX locks that the process has on it,
+// including the locks of other connections. So checkFile must not read a file that is in use:
+// see inUse. It reads such a file through SQLite, which keeps the locks. No other store of
+// this process can begin to use the file before checkFile returns, because the caller holds
+// the lock opening.
 func checkFile(ctx context.Context, path string) (string, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -95,7 +100,7 @@ func checkFile(ctx context.Context, path string) (string, error) {
 	switch {
 	case info.Size() == 0 && left != "":
 		return "", errLeftover(left)
-	case info.Size() == 0: // it becomes a store
+	case info.Size() == 0: // New will make a store of it
 	case inUse(path):
 		if err := checkLog(path); err != nil {
 			return "", err
@@ -106,7 +111,8 @@ func checkFile(ctx context.Context, path string) (string, error) {
 			return "", err
 		}
 	}
-	// SQLite would open it read-only, leave a log, and fail later.
+	// Check that the file is writable. If it were not, SQLite would open it read-only, leave
+	// a log, and fail later.
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return "", classifyFile(err)
@@ -114,17 +120,18 @@ func checkFile(ctx context.Context, path string) (string, error) {
 	return path, f.Close()
 }
 
-// inUse reports whether a file has a log beside it. It has one while it is open and after
-// a crash.
+// inUse reports whether the file at path has a log beside it. A file has a log while it is
+// open, and after a crash.
 func inUse(path string) bool {
 	_, err := os.Lstat(path + logSuffix)
 	return err == nil
 }
 
-// leftover returns the path of a log or journal beside path that has data, or "". If the
-// file itself is absent or empty, it was lost, and SQLite would delete this data. Look
-// for leftovers first and then at the file: another process that creates the store writes
-// the file before there is a log.
+// leftover returns the path of a log or journal that is beside path and has data, or "". If
+// the file itself is absent or empty, only this data is left of a store, and SQLite would
+// delete it. Call leftover before you look at the file. A process that creates the store
+// writes the file before the log. So in the reverse order, you could miss the file and then
+// find the log.
 func leftover(path string) (string, error) {
 	info, err := os.Stat(path + logSuffix)
 	if err == nil && info.Size() > 0 {
@@ -137,9 +144,9 @@ func leftover(path string) (string, error) {
 	return path + journalSuffix, nil
 }
 
-// journal reports whether a transaction without a log was interrupted, as in the creation
-// of a store, and how many pages the file had before it. SQLite undoes it.
-// https://www.sqlite.org/fileformat2.html#the_rollback_journal
+// journal reports whether the file at path has a journal of an interrupted transaction, such
+// as the creation of a store, and how many pages the file had before the transaction. SQLite
+// undoes the transaction. https://www.sqlite.org/fileformat2.html#the_rollback_journal
 func journal(path string) (pages uint32, hot bool, err error) {
 	f, err := os.Open(path + journalSuffix)
 	if err != nil {
@@ -150,7 +157,7 @@ func journal(path string) (pages uint32, hot bool, err error) {
 	if _, err := io.ReadFull(f, header[:]); err != nil && unlessEnd(err) != nil {
 		return 0, false, unlessEnd(err)
 	}
-	// An incomplete journal begins with zeros.
+	// This is the magic number of a complete journal. An incomplete one begins with zeros.
 	hot = string(header[:8]) == "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 	return binary.BigEndian.Uint32(header[16:]), hot, nil
 }
@@ -159,7 +166,7 @@ func errLeftover(path string) error {
 	return errFile("it is absent or empty, but %q has writes of a store that was here: put that store's file back, or remove %q to begin with an empty store", path, path)
 }
 
-// checkUnused reads the header of a file without a log.
+// checkUnused checks the header of a file that has no log.
 // https://www.sqlite.org/fileformat2.html#the_database_header
 func checkUnused(path string) error {
 	f, err := os.Open(path)
@@ -172,7 +179,7 @@ func checkUnused(path string) error {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return classifyFile(err)
 	}
-	if header == [100]byte{} { // a power cut during the creation of a store can leave this
+	if header == [100]byte{} { // if a power cut interrupted the creation of the store, SQLite undoes it
 		if pages, hot, err := journal(path); err != nil || hot && pages == 0 {
 			return err
 		}
@@ -183,7 +190,8 @@ func checkUnused(path string) error {
 	return checkFormat(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
 }
 
-// checkInUse lets SQLite read the header of a file with a log.
+// checkInUse checks the header and schema of a file that has a log. It reads them through
+// SQLite.
 func checkInUse(ctx context.Context, path string) error {
 	c, err := connect(ctx, path, sqlite.OpenReadOnly)
 	if err != nil {
@@ -200,8 +208,8 @@ func checkInUse(ctx context.Context, path string) error {
 	return nil
 }
 
-// explain is classify for an error at opening. It also finds out whether SQLite lacks
-// permissions.
+// explain classifies an error of opening the file at path. If SQLite could not open a file,
+// explain finds out whether permissions are missing.
 func explain(path string, err error) error {
 	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultCantOpen {
 		f, probe := os.CreateTemp(filepath.Dir(path), ".skykv-*")

@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	// lockWait is the longest time that a call waits for a lock of another process, if
-	// its context allows it.
+	// lockWait is the longest time that a call waits for a lock of another process. The
+	// call's context may end the wait earlier.
 	lockWait = time.Minute
 
-	// pollEvery is the time between two attempts to get a lock. SQLite's own busy handler
-	// is off: it waits up to a tenth of a second between attempts, and a context can end
-	// its wait only with a goroutine for each call.
+	// pollEvery is the time between two attempts to get a lock. SQLite's own busy handler is
+	// off, for two reasons: it waits up to a tenth of a second between attempts, and to end
+	// its wait with a context would take a goroutine for each call.
 	pollEvery = 500 * time.Microsecond
 )
 
-// pragmas are set on every connection.
+// pragmas are set on every connection of a store.
 var pragmas = []string{
-	"PRAGMA synchronous = FULL",           // a commit returns when it is on the disk,
-	"PRAGMA fullfsync = ON",               // also on macOS, where fsync alone leaves it in the disk's cache
-	"PRAGMA checkpoint_fullfsync = ON",    //
+	"PRAGMA synchronous = FULL",           // a commit returns only when it is on the disk
+	"PRAGMA fullfsync = ON",               // for macOS, where fsync alone would leave a commit in the disk's cache
+	"PRAGMA checkpoint_fullfsync = ON",    // the same for checkpoints
 	"PRAGMA journal_size_limit = 8388608", // a log that grew in a burst shrinks again
-	"PRAGMA trusted_schema = OFF",         // functions in the schema have no side effects
+	"PRAGMA trusted_schema = OFF",         // the schema cannot call functions that have side effects
 }
 
-// queryOnly is set on connections that only read.
+// queryOnly is set on a store's connections that only read.
 const queryOnly = "PRAGMA query_only = ON"
 
-// The statements around transactions.
+// These statements begin and end transactions.
 const (
 	beginRead  = "BEGIN"
 	beginWrite = "BEGIN IMMEDIATE" // takes the file's write lock
@@ -41,8 +41,8 @@ const (
 	rollback   = "ROLLBACK"
 )
 
-// connect opens a connection and runs statements on it. The path is absolute, so SQLite
-// does not read it as a URI or a special name.
+// connect opens a connection and runs statements on it. The path must be absolute, or a URI if
+// flags has sqlite.OpenURI. SQLite would take some relative paths for special names.
 func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statements ...string) (*sqlite.Conn, error) {
 	c, err := sqlite.OpenConn(path, flags)
 	if err != nil {
@@ -58,13 +58,14 @@ func connect(ctx context.Context, path string, flags sqlite.OpenFlags, statement
 	return c, nil
 }
 
-// run executes a statement once, as soon as no other connection holds the lock.
+// run executes a statement, without preparing it for later use. If another connection holds the
+// lock, run waits for it.
 func run(ctx context.Context, c *sqlite.Conn, statement string) error {
 	_, err := query(ctx, c, statement)
 	return err
 }
 
-// query is run. It returns the first column of the last row.
+// query executes a statement like run, and returns the first column of the last row.
 func query(ctx context.Context, c *sqlite.Conn, statement string) (answer string, err error) {
 	options := sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
 		answer = stmt.ColumnText(0)
@@ -74,7 +75,8 @@ func query(ctx context.Context, c *sqlite.Conn, statement string) (answer string
 	return answer, err
 }
 
-// prepare prepares statements for the life of the connection.
+// prepare prepares the statements that are the keys of the map, for the life of the
+// connection. The values point to the variables that it sets.
 func prepare(ctx context.Context, c *sqlite.Conn, statements map[string]**sqlite.Stmt) error {
 	for sql, stmt := range statements {
 		err := whenFree(ctx, lockWait, func() (err error) {
@@ -96,24 +98,24 @@ func exec(stmt *sqlite.Stmt) error {
 	return stmt.Reset()
 }
 
-// whenFree calls f until no other connection holds the lock, but not after ctx ended or
-// wait has passed.
+// whenFree calls f, and calls it again as long as f fails because another connection holds
+// the lock. It stops when ctx ends or the duration wait has passed.
 func whenFree(ctx context.Context, wait time.Duration, f func() error) error {
 	return poll(ctx, wait, isBusy, f)
 }
 
-// poll calls f while again returns true for its error, but not after ctx ended or wait
-// has passed.
-func poll(ctx context.Context, wait time.Duration, again func(error) bool, f func() error) error {
+// poll calls f, and calls it again as long as the function retry returns true for its error.
+// It stops when ctx ends or the duration wait has passed.
+func poll(ctx context.Context, wait time.Duration, retry func(error) bool, f func() error) error {
 	err := f()
-	if err == nil || !again(err) {
+	if err == nil || !retry(err) {
 		return err
 	}
 	ticks := time.NewTicker(pollEvery)
 	defer ticks.Stop()
 	tooLong := time.NewTimer(wait)
 	defer tooLong.Stop()
-	for err != nil && again(err) {
+	for err != nil && retry(err) {
 		select {
 		case <-ticks.C:
 			err = f()
@@ -138,13 +140,13 @@ func useLog(ctx context.Context, c *sqlite.Conn) error {
 	return nil
 }
 
-// restartLog starts the write-ahead log over, and waits for the readers of its older
-// parts. It reports whether it succeeded.
+// restartLog starts the write-ahead log over. It waits for the readers of the log's older
+// parts, but no longer than the duration wait, and reports whether it succeeded.
 func restartLog(c *sqlite.Conn, wait time.Duration) bool {
 	busy := int64(1)
 	c.SetBusyTimeout(wait)
 	defer c.SetBusyTimeout(0)
-	// If it fails, a later commit reports the error.
+	// If the checkpoint fails, a later commit reports the error.
 	_ = sqlitex.ExecuteTransient(c, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *sqlite.Stmt) error {
 			busy = stmt.ColumnInt64(0)

@@ -1,9 +1,10 @@
-// Package memkv keeps entries in the memory of the process: for tests, for examples,
-// and as the driver to read before you write your own.
+// Package memkv keeps entries in the memory of the process. It is for tests and examples,
+// and it is the driver to read before you write your own.
 //
-// It implements the full contract of [kv.Store]. Reads and writes are linearizable.
-// The entries are gone with the store. Each write also drops up to two records that
-// expired longer than [kv.ExpiryGrace] ago by its own clock and the host's.
+// It implements the full contract of [kv.Store]. Reads and writes are linearizable. The
+// entries are lost when the store is closed. Every write, except an atomic one, also drops up to
+// two records for which [kv.ExpiryGrace] has passed since their expiry, by the clocks of both the
+// store and the host. It does so even if its condition fails.
 package memkv
 
 import (
@@ -24,9 +25,9 @@ func New() *kv.Store {
 	return kv.New(&driver{records: make(map[string]kv.Record)})
 }
 
-// Open returns an empty store for the URL "mem:". Every call returns another store.
-// The parameter max-value=BYTES is [kv.MaxValue]. Any other URL is an error that
-// matches [kv.ErrInvalidOption].
+// Open returns an empty store for the URL "mem:". Every call returns a new store. The
+// parameter max-value=BYTES sets [kv.MaxValue]. For any other URL, the error matches
+// [kv.ErrInvalidOption].
 func Open(_ context.Context, url string) (*kv.Store, error) {
 	u, err := provider.ParseURL(name, urlForm, url)
 	if err != nil {
@@ -47,7 +48,7 @@ const (
 	urlForm = "mem:?max-value=BYTES"
 )
 
-// Provider opens stores by URL.
+// Provider returns the provider, which opens stores by URL.
 func Provider() provider.Provider {
 	return provider.Provider{Scheme: name, Form: urlForm, Summary: "memory, gone with the process", Open: Open}
 }
@@ -56,17 +57,17 @@ type driver struct {
 	mu      sync.RWMutex
 	records map[string]kv.Record
 
-	// sorted has the keys of records in order, or is nil. Adding or removing a key
-	// makes it nil, and the next scan sorts the keys again.
+	// sorted has the keys of records in order, or is nil. It becomes nil when a key is added
+	// or removed. The next scan then sorts the keys again.
 	sorted []string
 }
 
 var errClosed = &kv.Error{Kind: kv.ErrClosed}
 
-// maxAtomicWrites is the limit of the cloud providers.
+// maxAtomicWrites is the same limit as for the cloud providers.
 const maxAtomicWrites = 100
 
-// pageBytes is about how many bytes of values a scan copies at once.
+// pageBytes is the approximate number of bytes of values that a scan copies at once.
 const pageBytes = 1 << 20
 
 func (d *driver) Info() kv.Info {
@@ -121,8 +122,9 @@ func (d *driver) Write(_ context.Context, req kv.WriteRequest) (kv.Outcome, erro
 	return d.write(req)
 }
 
-// write carries out one write. The caller holds the lock.
+// write carries out one write if its condition holds. The caller holds the lock.
 func (d *driver) write(req kv.WriteRequest) (kv.Outcome, error) {
+	d.dropExpired(req.Now)
 	found, exists := d.records[req.Key]
 	holds, known := judge(req, found, exists)
 	switch {
@@ -133,7 +135,6 @@ func (d *driver) write(req kv.WriteRequest) (kv.Outcome, error) {
 	case !holds:
 		return kv.Outcome{Exists: true, Found: own(found, false)}, nil
 	}
-	d.dropExpired(req.Now)
 	return kv.Outcome{Done: true, Version: d.apply(req.Write)}, nil
 }
 
@@ -199,7 +200,7 @@ func (d *driver) WriteAtomic(_ context.Context, req kv.WriteManyRequest) (kv.Ato
 
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
-		// The lock is not held while the loop's body runs: it may write.
+		// Release the lock before the loop's body runs, because the body may write.
 		for from := req.From; ; {
 			page, more, err := d.page(from, req)
 			if err == nil {
@@ -210,7 +211,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 				return
 			}
 			for i, rec := range page {
-				page[i].Value = nil // frees the memory: the loop's body may take long
+				page[i].Value = nil // frees the memory early: the loop's body may take long
 				if !yield(rec, nil) {
 					return
 				}
@@ -223,8 +224,8 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// page returns the records from key from to req.To, at most req.Limit and about
-// pageBytes of them, and whether there may be more.
+// page returns records with from <= key <= req.To, and whether there may be more. It returns
+// at most req.Limit records, with about pageBytes of values.
 func (d *driver) page(from string, req kv.ScanRequest) (page []kv.Record, more bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -260,9 +261,8 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// judge reports whether the condition of a write holds for the stored record, and
-// whether the driver knows the kinds of write and condition. The token of a record is
-// its version.
+// judge reports whether the condition of a write holds for the stored record, and whether
+// the driver supports a write of this kind with a condition of this kind.
 func judge(req kv.WriteRequest, found kv.Record, exists bool) (holds, known bool) {
 	known = req.Kind >= kv.KindPut && req.Kind <= kv.KindCheck
 	live := exists && (found.Expires == 0 || found.Expires > req.Now)
@@ -279,7 +279,7 @@ func judge(req kv.WriteRequest, found kv.Record, exists bool) (holds, known bool
 	return false, false
 }
 
-// put stores a copy of rec. The caller holds the lock.
+// put stores a copy of rec, with the token as its version. The caller holds the lock.
 func (d *driver) put(rec kv.Record) {
 	if _, exists := d.records[rec.Key]; !exists {
 		d.sorted = nil
@@ -297,10 +297,10 @@ func (d *driver) delete(key string) {
 	}
 }
 
-// dropExpired looks at two records, which the map picks at random, so that records
-// that nobody reads again do not accumulate. It drops a record when the grace is over
-// by both clocks: a store whose clock is ahead must not remove other stores' records.
-// The caller holds the lock.
+// dropExpired looks at two random records, so that records that nobody reads again do not
+// accumulate. It drops a record if kv.ExpiryGrace has passed since the record's expiry, both
+// by the store's clock, which shows the time now, and by the host's clock. A store whose clock
+// is ahead must not remove the records of other stores. The caller holds the lock.
 func (d *driver) dropExpired(now int64) {
 	latest := min(now, time.Now().UnixMilli()) - kv.ExpiryGrace.Milliseconds()
 	looked := 0
@@ -314,7 +314,7 @@ func (d *driver) dropExpired(now int64) {
 	}
 }
 
-// own returns a copy of rec for the caller, with or without the value.
+// own returns a copy of rec that belongs to the caller, with or without the value.
 func own(rec kv.Record, withValue bool) kv.Record {
 	if withValue {
 		rec.Value = append([]byte{}, rec.Value...)

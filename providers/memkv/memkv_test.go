@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Config{
 		New: func(context.Context) (*kv.Store, error) { return memkv.New(), nil },
 		Faulty: func(_ context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
-			// There is no network: the test simulates one.
+			// A store in memory has no network, so the test simulates one.
 			in := new(faults.Injector)
 			in.Use(faults.DecidedBy(decide))
 			return memkv.New().With(kv.Wrap(kv.Level1, faults.Driver(in, 4))), nil
@@ -43,8 +43,28 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Records that nobody reads again must not accumulate. They stay for the grace, by the host's
-// clock and the caller's.
+// A write may drop an expired record in passing, even the record that it is about. A touch then
+// finds no record, and stores none.
+func TestTouchOfADroppedRecord(t *testing.T) {
+	t.Parallel()
+	var d kv.Driver
+	memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d = next; return next }))
+	old := kv.Record{Key: "key", Value: []byte{}, Expires: 1, Token: "old"}
+	put, err := d.Write(t.Context(), kv.WriteRequest{Write: kv.Write{Kind: kv.KindPut, Record: old}})
+	if err != nil || !put.Done {
+		t.Fatal(put, err)
+	}
+	touch := kv.Write{Kind: kv.KindTouch, Record: kv.Record{Key: "key", Token: "new"}, Condition: kv.Condition{Kind: kv.CondVersion, Version: put.Version}}
+	if out, err := d.Write(t.Context(), kv.WriteRequest{Write: touch, Now: time.Now().UnixMilli()}); err != nil || out.Done || out.Exists {
+		t.Errorf("rule: a touch does nothing if there is no record; it returns %+v, %v", out, err)
+	}
+	for rec, err := range d.Scan(t.Context(), kv.ScanRequest{To: "~"}) {
+		t.Errorf("rule: a touch stores no record if there is none; there is %+v, %v", rec, err)
+	}
+}
+
+// Records that nobody reads again must not accumulate. A record is kept until kv.ExpiryGrace
+// has passed since its expiry, by both the host's clock and the caller's clock.
 func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -73,7 +93,8 @@ func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				// At the beginning of time nothing has expired: this store sees all records.
+				// By a clock that stands at 1970, nothing has expired. So this store sees all
+				// records.
 				all := store.With(kv.Clock(func() time.Time { return time.UnixMilli(0) }))
 				left := 0
 				for _, err := range all.Scan(t.Context(), "old:", kv.KeysOnly()) {
@@ -124,7 +145,7 @@ func TestWriteAtomic(t *testing.T) {
 		rule   string
 		writes []kv.Write
 		done   bool
-		keys   []string // afterwards; before it, there are g::a with token 1 and g::old, which has expired
+		keys   []string // keys after the write; before it there are g::a with token 1 and g::old, which has expired
 	}{
 		{"all writes are carried out", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(1))}, true, []string{"g::a", "g::b", "g::old"}},
 		{"one condition that fails undoes all writes", []kv.Write{write(kv.KindPut, "g::b", 2, absent), write(kv.KindPut, "g::a", 3, version(9))}, false, []string{"g::a", "g::old"}},

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -15,7 +16,7 @@ func (c *cli) newBackup() *cobra.Command {
 versions, as they are at one moment. Other processes go on reading and writing.
 
 DEST appears when the copy is complete and on the disk; until then it is DEST.partial.
-No file is replaced. Open the copy as file:DEST, and check it with doctor.
+No file is replaced. DEST is the name of a file: skykv doctor file:DEST checks the copy.
 
 Cloud services have their own backups. To copy the entries of any store, use copy or
 export, which do not copy one moment.`,
@@ -25,6 +26,9 @@ export, which do not copy one moment.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[1] == standard {
 				return usagef("DEST is -; want the name of a file")
+			}
+			if path, isURL := strings.CutPrefix(args[1], "file:"); isURL {
+				return usagef("DEST is a URL; want the name of a file, such as %s", path)
 			}
 			if err := c.stores.Backup(cmd.Context(), args[0], args[1]); err != nil {
 				return err

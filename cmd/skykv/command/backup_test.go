@@ -27,7 +27,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("backup --json prints %q", out)
 	}
 	bad(t, exitUnusable, "no such file", "backup", "file:"+filepath.Join(t.TempDir(), "none.db"), dest+"3")
-	bad(t, exitUsage, "has its own backups", "backup", "dynamodb://cache", dest+"3")
+	bad(t, exitUsage, "are not files", "backup", "dynamodb://cache", dest+"3")
 	bad(t, exitUsage, "wrong number of arguments", "backup", url)
 	if _, err := os.Stat(dest + "3"); err == nil {
 		t.Error("rule: a backup that fails leaves no file")

@@ -15,7 +15,7 @@ import (
 	"github.com/skykv/skykv/conformance/emulator"
 )
 
-// devKinds are the emulators that dev starts. devStoreName is the name of the store in each.
+// devKinds are the emulators that dev can start, each with a store named devStoreName.
 var devKinds = []emulator.Kind{emulator.KindDynamoDB, emulator.KindFirestore, emulator.KindAzureTables}
 
 const devStoreName = "skykvdev"
@@ -27,7 +27,7 @@ func (c *cli) newDev() *cobra.Command {
 		port   int
 	)
 	cmd := &cobra.Command{
-		Use:   "dev",
+		Use: "dev", SuggestFor: []string{"emulator", "emulators"},
 		Short: "Run the services' emulators, each with a store",
 		Long: `Start the emulators of DynamoDB, Firestore and Azure Tables, in Docker or as processes of
 this machine, set up a store in each, print the KV_URLs, and stop them all on Ctrl-C.
@@ -63,7 +63,7 @@ then exits with 0.`,
 			running, err := c.startDev(ctx, kinds, port)
 			defer stopDev(running)
 			if ctx.Err() != nil {
-				return context.Cause(ctx) // and not the error that it caused
+				return context.Cause(ctx) // rather than the error that the interruption caused
 			}
 			if err != nil {
 				return err
@@ -90,8 +90,9 @@ type devStore struct {
 	url      string
 }
 
-// startDev starts the emulators concurrently, at the ports that begin with first or, if that is 0, at any free ones. It
-// returns those that run, also with an error.
+// startDev starts the emulators of the given kinds concurrently. The port of the emulator
+// devKinds[i] is first+i. If first is 0, the emulators listen on any free ports. Even if startDev
+// returns an error, it also returns the emulators that are running.
 func (c *cli) startDev(ctx context.Context, kinds map[emulator.Kind]bool, first int) ([]devStore, error) {
 	stores := make([]devStore, len(devKinds))
 	errs := make([]error, len(devKinds))

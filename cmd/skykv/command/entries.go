@@ -84,7 +84,7 @@ was written. With --json, print the key and the new version.`,
 
 With KV_URL set:
   echo '{"n":1}' | skykv put counter
-  skykv put lock:job-7 "$HOSTNAME" --ttl 90s --if-not-exists || echo taken
+  skykv put lock:job-7 "$(hostname)" --ttl 90s --if-not-exists; [ $? = 4 ] && echo taken
   skykv put counter 2 --if-version "$(skykv get --json counter | jq -r .version)"`,
 		Args: rangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -116,7 +116,7 @@ With KV_URL set:
 				opts = append(opts, kv.IfVersion(version))
 			}
 			if err := kv.ValidateKey(rest[0]); err != nil {
-				return err // before anything is read
+				return err // before put reads the value
 			}
 			var value []byte
 			if len(rest) == 2 {
@@ -166,14 +166,15 @@ func printVersion(key string, version kv.Version) error {
 	}{key, version})
 }
 
-// standard is the name of standard input and output where a file is named.
+// standard means standard input or output when it is given as the name of a file.
 const standard = "-"
 
-// errIfVersion replaces the error of kv.ParseVersion, in terms of the command.
+// errIfVersion replaces the error of kv.ParseVersion, which knows nothing of flags.
 var errIfVersion = usagef("invalid version: --if-version takes the version that get --json or put --json printed")
 
-// readValue reads a value from a file, or from standard input if path is empty or
-// "-", and no more bytes than any store can hold.
+// readValue reads a value from a file, or from standard input if path is empty or "-".
+// A value of more bytes than any store can hold is an error. If path is empty, an empty value is
+// an error too.
 func readValue(ctx context.Context, path string) ([]byte, error) {
 	what, r := "the value on standard input", io.Reader(os.Stdin)
 	if path != "" && path != standard {
@@ -192,7 +193,7 @@ func readValue(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", what, err)
 	case len(value) > kv.MaxLargeValueLen:
 		return nil, usagef("%s has more than %d bytes, the most that a value can have", what, kv.MaxLargeValueLen)
-	case len(value) == 0 && path == "": // VALUE was forgotten, or the program that should write it failed
+	case len(value) == 0 && path == "": // the user forgot VALUE, or the program that should write it failed
 		return nil, usagef(`standard input is empty; to store an empty value, give "" as the VALUE, or --file -`)
 	}
 	return value, nil
@@ -374,7 +375,7 @@ With KV_URL set:
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) (err error) {
 				out := newOutput()
 				defer func() {
-					if flushErr := out.Flush(); err == nil { // otherwise it is probably the same error
+					if flushErr := out.Flush(); err == nil { // if err is set, flushErr is probably the same error
 						err = flushErr
 					}
 				}()
@@ -407,8 +408,9 @@ With KV_URL set:
 	return cmd
 }
 
-// eachEntry calls f for the entries of a scan. It prints entries that cannot be
-// read on standard error, and then fails at the end.
+// eachEntry calls f for the entries of a scan, until f returns an error. For an entry that
+// cannot be read, eachEntry prints a warning with the key, continues with the next entry, and
+// returns an error at the end.
 func eachEntry(entries func(func(kv.Entry, error) bool), f func(kv.Entry) error) error {
 	damaged := 0
 	for entry, err := range entries {

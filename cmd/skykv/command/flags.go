@@ -12,21 +12,23 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagError says what is wrong with a flag. It does not repeat what may be a value
-// that begins with -, such as a private key.
+// flagError says what is wrong with a flag. It repeats the name of an unknown flag only if the
+// name is one letter, or lowercase letters and hyphens. Other text may be a value: private keys
+// begin with - too.
 func flagError(err error) string {
+	const dashes = " (write -- before a key or value that begins with -)"
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := unknown.GetSpecifiedName()
 		switch {
 		case unknown.GetSpecifiedShortnames() != "":
-			return "unknown flag -" + name
+			return "unknown flag -" + name + dashes
 		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "":
 			return "unknown flag --" + name
 		}
-		return "unknown flag"
+		return "unknown flag" + dashes
 	}
 	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
-		return "unknown flag"
+		return "unknown flag" + dashes
 	}
 	if none, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return fmt.Sprintf("--%s has no value; want %s", none.GetFlag().Name, wanted(none.GetFlag()))
@@ -43,7 +45,7 @@ func similarFlags(cmd *cobra.Command, err error) []string {
 	if !ok || unknown.GetSpecifiedShortnames() != "" {
 		return nil
 	}
-	// cobra compares only names of commands.
+	// cobra can suggest only names of commands, so each flag becomes a command here.
 	names := &cobra.Command{SuggestionsMinimumDistance: 2}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		names.AddCommand(&cobra.Command{Use: "--" + f.Name, Run: func(*cobra.Command, []string) {}})
@@ -66,8 +68,8 @@ func wanted(f *pflag.Flag) string {
 	return "a text"
 }
 
-// checkEmpty refuses empty values, which usually come from unset variables. An empty
-// prefix or an empty key has no meaning there.
+// checkEmpty refuses empty values, because they usually come from unset variables of the
+// shell. Only --prefix and --after may be empty: an empty prefix or key excludes no key.
 func checkEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		list, isList := f.Value.(pflag.SliceValue)
@@ -84,7 +86,7 @@ type duration time.Duration
 
 const durationType = "duration"
 
-// durationVar defines a flag that takes a duration, zero by default.
+// durationVar defines a flag that takes a duration. The default is the present value of *d.
 func durationVar(flags *pflag.FlagSet, d *time.Duration, name, usage string) {
 	flags.Var((*duration)(d), name, usage)
 }
@@ -93,7 +95,7 @@ func (d *duration) Type() string { return durationType }
 
 func (d *duration) String() string {
 	if *d == 0 {
-		return "0" // the help does not print this default
+		return "0" // pflag leaves this default out of the help
 	}
 	return time.Duration(*d).String()
 }
@@ -104,7 +106,8 @@ func (d *duration) Set(text string) error {
 	return err
 }
 
-// parseDuration is [time.ParseDuration], with days of 24 hours before the other units.
+// parseDuration is like [time.ParseDuration], but also takes days of 24 hours, which come
+// before the other units: 1d12h.
 func parseDuration(text string) (time.Duration, error) {
 	days, rest, found := strings.Cut(text, "d")
 	if !found {
@@ -132,25 +135,26 @@ func parseDuration(text string) (time.Duration, error) {
 	return whole + part, nil
 }
 
-// entryTimeout is the default time limit of a command for one entry: longer than any
-// service that works needs.
+// entryTimeout is the default time limit of a command for one entry. A working service needs
+// far less time.
 const entryTimeout = 30 * time.Second
 
-// timedOut is the cause of a context that --timeout ended.
+// timedOut is the cause of a context that ended because of --timeout or its default.
 type timedOut struct{ after time.Duration }
 
 func (t timedOut) Error() string {
 	return fmt.Sprintf("it took longer than %s and was stopped; --timeout sets the limit", t.after)
 }
 
-// limit ends the context of cmd after a time.
+// limit sets a time limit for cmd: it replaces the command's context by one with that deadline.
 func limit(cmd *cobra.Command, after time.Duration) context.CancelFunc {
 	ctx, cancel := context.WithTimeoutCause(cmd.Context(), after, timedOut{after})
 	cmd.SetContext(ctx)
 	return cancel
 }
 
-// limitEntry is limit for a command that reads or writes one entry.
+// limitEntry sets the default time limit of a command that reads or writes one entry,
+// unless --timeout was given.
 func limitEntry(cmd *cobra.Command) context.CancelFunc {
 	if cmd.Flags().Changed("timeout") {
 		return func() {}

@@ -18,12 +18,14 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// asCommand makes the test binary run the command over [unusual] providers too.
+// asCommand names an environment variable. If the variable is set, the test binary runs the
+// command, with the [unusual] providers as well.
 const asCommand = "SKYKV_TEST_COMMAND"
 
 // unusual are providers of stores that do unusual things.
 var unusual = provider.Set{
 	{Scheme: "foreign", Form: "foreign:", Open: foreign},
+	{Scheme: "damaged", Form: "damaged:", Open: wrapped(func(d kv.Driver) kv.Driver { return damaged{d} })},
 	{Scheme: "silent", Form: "silent:", Open: wrapped(func(d kv.Driver) kv.Driver { return mute{d} })},
 	{Scheme: "hostile", Form: "hostile:", Open: wrapped(func(d kv.Driver) kv.Driver { return hostile{d} })},
 	{Scheme: "counted", Form: "counted:", Connect: connectCounted, Open: func(context.Context, string) (*kv.Store, error) {
@@ -31,7 +33,7 @@ var unusual = provider.Set{
 	}},
 }
 
-// unusually prepares a run of the command that also has the unusual providers.
+// unusually is like the function command, but the run also has the unusual providers.
 func unusually(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := command(t, args...)
@@ -52,10 +54,10 @@ func wrapped(wrap func(kv.Driver) kv.Driver) func(context.Context, string) (*kv.
 	}
 }
 
-// foreignNames are names in tables of other programs that are not keys.
+// foreignNames are names that other programs may give to records, but that are not keys.
 var foreignNames = []string{"\x01\x1b[31m", "a\nb", "a/b", "c d", "ü", "z\u202e", "z" + strings.Repeat("z", 2000)}
 
-// foreign opens a store with a, c and e among names that are not keys.
+// foreign opens a store with the keys a, c and e among names that are not keys.
 func foreign(ctx context.Context, _ string) (*kv.Store, error) {
 	store := memkv.New()
 	if _, err := store.PutMany(ctx, []kv.Item{{Key: "a", Value: []byte("1")}, {Key: "c", Value: []byte("2")}, {Key: "e", Value: []byte("3")}}); err != nil {
@@ -93,6 +95,17 @@ func (d among) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record
 	}
 }
 
+// damaged has one record, under the key ab, which cannot be read.
+type damaged struct{ kv.Driver }
+
+func (damaged) Scan(_ context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		if req.From <= "ab" && "ab" <= req.To {
+			yield(kv.Record{Key: "ab"}, &kv.Error{Kind: kv.ErrIncompatible})
+		}
+	}
+}
+
 // mute never responds.
 type mute struct{ kv.Driver }
 
@@ -113,10 +126,11 @@ func (mute) Scan(ctx context.Context, _ kv.ScanRequest) iter.Seq2[kv.Record, err
 	}
 }
 
-// hostileText would clear a terminal, change its title and reverse the line.
+// hostileText would clear a terminal, change its title and reverse the text of the line.
 const hostileText = "\x1b[2J\x1b]0;mine\x07\x7f\u009b31m\u202eno\u2066\xff\x9b\r"
 
-// hostile returns a text for terminals, and breaks the connection on writes.
+// hostile returns hostileText as a value and in the errors of reads. Its writes fail as if the
+// connection to a service had broken.
 type hostile struct{ kv.Driver }
 
 func (hostile) Get(_ context.Context, req kv.GetRequest) (kv.Found, error) {
@@ -130,8 +144,7 @@ func (hostile) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
 	return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, Err: fmt.Errorf("write tcp 192.0.2.1:443: %w", syscall.EPIPE)}
 }
 
-// counted is a connection that prints at its end how many stores were opened with
-// it.
+// counted is a connection. When it is closed, it prints how many stores were opened with it.
 type counted struct{ opened int }
 
 func connectCounted(context.Context, string) (provider.Connection, error) {

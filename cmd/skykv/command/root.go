@@ -1,5 +1,5 @@
-// Package command is the skykv command over any set of providers. cmd/skykv is its
-// own program. A program that also serves other providers is ten lines:
+// Package command implements the skykv command for any set of providers. The program in
+// cmd/skykv uses the providers of this module. A program with more providers takes ten lines:
 //
 //	func main() {
 //		os.Exit(command.Run(append(providers.All(), mykv.Provider()), os.Args[1:]))
@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -33,15 +34,16 @@ between them, sets them up and checks them.
 A URL names a store, as the first argument or in the environment variable KV_URL:
 
 %s
-Credentials must not be in the URL: they come from the sources of the service's own tools.
+Quote a URL that has parameters: 'dynamodb://cache?region=eu-central-1'. Credentials must not
+be in the URL: they come from the sources of the service's own tools.
 
 Exit codes:
 
   0    it worked
   1    it failed: the service, the network, a file or a line in it, or it took too long
   2    wrong use: invalid flags, arguments, keys, values or options
-  3    get, exists: there is no such entry
-  4    put, delete: the condition did not hold, nothing was written
+  3    get, exists, ttl, touch: there is no such entry
+  4    put, touch, delete: the condition did not hold, nothing was written
   5    it is unknown whether the write was applied
   6    the store does not exist, is not skykv's, or the credentials do not permit it
   7    a check found something: copy --verify, doctor, conformance
@@ -64,7 +66,7 @@ const (
 	exitOutputEnded = exitSignal + int(syscall.SIGPIPE)
 )
 
-// cli is the command over its providers.
+// cli is the command with its set of providers.
 type cli struct{ stores provider.Set }
 
 func (c *cli) newRoot() *cobra.Command {
@@ -86,7 +88,7 @@ func (c *cli) newRoot() *cobra.Command {
 				return usagef("--timeout is %s; want a time such as 90s, or 0 for no limit", timeout)
 			}
 			if timeout > 0 {
-				_ = limit(cmd, timeout) // until the process ends
+				_ = limit(cmd, timeout) // not cancelled: the limit holds until the process ends
 			}
 			return checkEmpty(cmd.Flags())
 		},
@@ -148,9 +150,9 @@ func (c *cli) forms() string {
 	return text.String()
 }
 
-// Run runs the command with its arguments, over the stores of a set of providers,
-// and returns an exit code that its help lists. It uses the process's standard
-// streams and signals.
+// Run runs the command for a set of providers with the arguments args, and returns one of
+// the exit codes that the command's help lists. It uses the process's standard streams, and
+// handles its signals.
 func Run(stores provider.Set, args []string) int {
 	c := &cli{stores}
 	ctx, stop := withSignals(context.Background())
@@ -173,7 +175,8 @@ func Run(stores provider.Set, args []string) int {
 	return code
 }
 
-// checkedWriter keeps the error of printing the help, which cobra drops.
+// checkedWriter keeps the first error of w, because cobra ignores errors when it prints the
+// help.
 type checkedWriter struct {
 	w   io.Writer
 	err error
@@ -195,8 +198,8 @@ func (i interrupted) Error() string {
 	return "terminated"
 }
 
-// withSignals returns a context that ends with the first SIGINT or SIGTERM. The
-// second one kills the process, as without a handler.
+// withSignals returns a context that ends with the first SIGINT or SIGTERM. The second signal
+// ends the process, because signal.Stop has removed the handler.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)
@@ -207,13 +210,13 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 			cancel(interrupted{s})
 		}
 	}()
-	// With a handler, writing to a closed pipe returns an error and does not end
-	// the process.
+	// Because SIGPIPE is handled, a write to a closed pipe returns an error instead of
+	// ending the process.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return ctx, func() { cancel(nil) }
 }
 
-// usageError is a mistake in the call of the command.
+// usageError is a mistake in the arguments of the command.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -222,7 +225,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// quiet ends the command with an exit code. The reason was already printed.
+// quiet is an error that ends the command with this exit code and without a message.
 type quiet int
 
 func (quiet) Error() string { return "a check found something" }
@@ -230,7 +233,7 @@ func (quiet) Error() string { return "a check found something" }
 // explain returns the exit code of an error, and the message to print.
 func explain(ctx context.Context, err error) (code int, message string) {
 	message = strings.TrimPrefix(err.Error(), "kv: ")
-	if code, ok := err.(quiet); ok { // only that, and not joined with an error of Close
+	if code, ok := err.(quiet); ok { // not errors.As: if an error of Close is joined with it, that error must be printed
 		return int(code), ""
 	}
 	if is(err, errReaderGone) {
@@ -245,7 +248,7 @@ func explain(ctx context.Context, err error) (code int, message string) {
 		}
 		return exitSignal + int(by.signal), message
 	}
-	_, again := errors.AsType[transferError](err) // keys and values of a file
+	_, again := errors.AsType[transferError](err) // if again is true, a wrong key or value is in the transferred entries, not in the arguments
 	if _, ok := errors.AsType[usageError](err); ok || !again && is(err, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidVersion, kv.ErrValueTooLarge, kv.ErrInvalidCursor) {
 		return exitUsage, message
 	}
@@ -262,7 +265,7 @@ func explain(ctx context.Context, err error) (code int, message string) {
 	case is(err, kv.ErrConditionFailed):
 		return exitCondition, message
 	case is(err, kv.ErrNotProvisioned):
-		return exitUnusable, advise("To create what is missing: skykv provision URL")
+		return exitUnusable, advise("To see what is missing: skykv doctor URL; to create it: skykv provision URL")
 	case is(err, kv.ErrPermission):
 		return exitUnusable, advise("To see what the credentials permit: skykv doctor URL")
 	case is(err, kv.ErrIncompatible):
@@ -285,8 +288,8 @@ func (c *cli) isURL(text string) bool {
 	return slices.ContainsFunc(c.stores, func(p provider.Provider) bool { return p.Scheme == scheme })
 }
 
-// splitURL separates the store's URL from the n arguments after it. With only n
-// arguments the URL is KV_URL.
+// splitURL separates the store's URL from the n arguments after it. If there are only n
+// arguments, the URL is the value of KV_URL.
 func (c *cli) splitURL(args []string, n int) (url string, rest []string, err error) {
 	if len(args) == n+1 {
 		return args[0], args[1:], nil
@@ -295,15 +298,19 @@ func (c *cli) splitURL(args []string, n int) (url string, rest []string, err err
 	if url == "" && len(args) > 0 && c.isURL(args[0]) {
 		return "", nil, usagef("there is no key after the store's URL")
 	}
+	if url == "" && len(args) > 0 && strings.Contains(args[0], "://") {
+		_, err := c.stores.Find(args[0]) // an error, because isURL does not know the scheme
+		return "", nil, err
+	}
 	if url == "" {
 		return "", nil, usagef("no store: give its URL, such as file:app.db, as the first argument, or set %s", providers.EnvURL)
 	}
 	return url, args, nil
 }
 
-// splitPrefix separates the store's URL from a prefix after it, which may be missing.
+// splitPrefix separates the store's URL from the prefix after it. Both may be missing.
 func (c *cli) splitPrefix(args []string) (url, prefix string, err error) {
-	n := len(args) // the arguments that are no URL
+	n := len(args) // number of arguments that are not the URL
 	if n == 2 || n == 1 && c.isURL(args[0]) {
 		n--
 	}
@@ -334,8 +341,8 @@ func withOpened(ctx context.Context, open func(context.Context) (*kv.Store, erro
 	return f(store)
 }
 
-// withExisting is withStore for commands that only read or remove: they do not
-// create the file of a URL.
+// withExisting is withStore for commands that only read, change or remove entries. If the
+// URL names a file that is absent or empty, it returns an error instead of creating a store.
 func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) error) error {
 	if err := c.mustExist(url); err != nil {
 		return err
@@ -343,16 +350,18 @@ func (c *cli) withExisting(ctx context.Context, url string, f func(*kv.Store) er
 	return c.withStore(ctx, url, f)
 }
 
-// mustExist returns an error if url is a file that is absent or empty.
+// mustExist returns an error if url names a file that is absent or empty. Like noStore, it makes an
+// exception for an absent folder.
 func (c *cli) mustExist(url string) error {
 	if why := noStore(c.stores.Files(url)); why != "" {
-		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: fmt.Errorf("%s; put and import create the store", why)}
+		return &kv.Error{Op: "open", Provider: provider.Scheme(url), Kind: kv.ErrNotProvisioned, Err: errors.New(why + "; put, incr and import create the store")}
 	}
 	return nil
 }
 
-// noStore says why there is no store in files. It returns "" if there may be one.
-// An empty file has no store yet: opening creates it.
+// noStore says why files hold no store, or returns "" if they may hold one. It also returns ""
+// if the folder of the file is absent, because opening the store then fails with that reason.
+// An empty file holds no store: opening it would create one.
 func noStore(files []string) string {
 	if len(files) == 0 {
 		return ""
@@ -361,6 +370,9 @@ func noStore(files []string) string {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return ""
+		}
 		return "there is no file " + path
 	case err == nil && info.Mode().IsRegular() && info.Size() == 0:
 		return "the file " + path + " is empty"
@@ -370,7 +382,8 @@ func noStore(files []string) string {
 
 func noArgs(cmd *cobra.Command, args []string) error { return rangeArgs(0, 0)(cmd, args) }
 
-// didYouMean returns a question with the suggestions, or says where to look.
+// didYouMean asks whether one of the suggestions was meant. Without suggestions, it points
+// to the help.
 func didYouMean(suggestions []string, help string) string {
 	if len(suggestions) == 0 {
 		return "see: " + help
@@ -378,14 +391,18 @@ func didYouMean(suggestions []string, help string) string {
 	return "did you mean " + strings.Join(suggestions, " or ") + "?"
 }
 
-// rangeArgs is cobra.RangeArgs with the exit code for wrong use.
+// rangeArgs is like cobra.RangeArgs, but its errors make the command exit with exitUsage.
 func rangeArgs(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if !cmd.HasParent() && len(args) > 0 {
 			return usagef("unknown command %q; %s", args[0], didYouMean(cmd.SuggestionsFor(args[0]), "skykv help"))
 		}
 		if len(args) < least || len(args) > most {
-			return usagef("wrong number of arguments; want %s; see: %s --help", cmd.UseLine(), cmd.CommandPath())
+			want := cmd.UseLine()
+			if cmd.Flags().Lookup("prefix") != nil {
+				want += ", and a prefix after --prefix"
+			}
+			return usagef("wrong number of arguments; want %s; see: %s --help", want, cmd.CommandPath())
 		}
 		return nil
 	}

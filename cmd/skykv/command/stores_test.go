@@ -27,7 +27,7 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// From nothing to a store in use, with doctor and provision.
+// TestProvisionAndDoctor sets up a store from nothing, and looks at it with doctor.
 func TestProvisionAndDoctor(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
@@ -37,7 +37,7 @@ func TestProvisionAndDoctor(t *testing.T) {
 			t.Errorf("provision --dry-run of an absent store prints %q", steps)
 		}
 		o := skykv(t, "", "doctor", url)
-		absent := b.name != "firestore" // its emulator has every database and collection
+		absent := b.name != "firestore" // in the Firestore emulator, every database and collection exists
 		if absent && (o.code != exitFindings || !strings.Contains(o.stdout, "\nfail  ") || !strings.Contains(o.stdout, "-> run: skykv provision URL")) {
 			t.Errorf("rule: a dry run and doctor change nothing, and doctor names the fix; got %+v", o)
 		}
@@ -104,21 +104,21 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	good(t, "provision", "file:"+empty)
 	good(t, "doctor", "file:"+empty)
 	t.Run("clock", func(t *testing.T) {
-		// A service whose clock is an hour ahead.
+		// The clock of this service is an hour ahead.
 		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
 			w.WriteHeader(http.StatusForbidden)
 		}))
 		defer service.Close()
-		for _, b := range []string{"dynamodb://cache?endpoint=", "aztables://devstoreaccount1/cache?endpoint="} {
-			o := skykv(t, "", "doctor", b+url.QueryEscape(service.URL))
+		for _, b := range []string{"dynamodb://cache?endpoint=" + url.QueryEscape(service.URL), "aztables://devstoreaccount1/cache?endpoint=" + url.QueryEscape(service.URL+"/devstoreaccount1")} {
+			o := skykv(t, "", "doctor", b)
 			if o.code != exitFindings || !strings.Contains(o.stdout, "ok    reachable") || !strings.Contains(o.stdout, "fail  clock") || !strings.Contains(o.stdout, "behind the service") {
 				t.Errorf("doctor of a service with another clock: %+v", o)
 			}
 		}
 	})
 	t.Run("dynamodb", func(t *testing.T) {
-		// Another number of shards.
+		// The URL has a different number of shards.
 		url := backends[1].open(t)
 		o := skykv(t, "", "doctor", url+"&shards=3")
 		if o.code != exitFindings || !strings.Contains(o.stdout, "shards=16") {
@@ -161,7 +161,7 @@ func TestSweepCommand(t *testing.T) {
 		bad(t, exitUsage, "needs no sweep", "sweep", other.fresh(t))
 	}
 
-	// Again and again, until it is stopped.
+	// With --interval, the sweep is repeated until it is interrupted.
 	cmd := command(t, "sweep", url, "--interval", "1ms")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -175,7 +175,7 @@ func TestSweepCommand(t *testing.T) {
 		t.Errorf("sweep --interval exits with %d after SIGTERM; want 143", code)
 	}
 
-	// Or until the reader of its output ends.
+	// The sweep also ends when nobody reads its output any more.
 	cmd = command(t, "sweep", url, "--interval", "1ms")
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -185,7 +185,7 @@ func TestSweepCommand(t *testing.T) {
 	if err := errors.Join(r.Close(), cmd.Start(), w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // the code says it
+	_ = cmd.Wait() // its error says no more than the exit code
 	if code := cmd.ProcessState.ExitCode(); code != exitOutputEnded {
 		t.Errorf("rule: sweep --interval ends with the reader of its output; it exits with %d, want %d", code, exitOutputEnded)
 	}
@@ -232,7 +232,7 @@ func TestConformanceCommand(t *testing.T) {
 	}
 }
 
-// The rule: the suite finds the store's credentials once, and not for each case.
+// The rule: the suite finds the store's credentials once, rather than for each case.
 func TestConformanceConnectsOnce(t *testing.T) {
 	t.Parallel()
 	o := process(t, unusually(t, "conformance", "counted:"))
@@ -244,8 +244,8 @@ func TestConformanceConnectsOnce(t *testing.T) {
 	}
 }
 
-// On the services: a store that is not empty is refused, and Ctrl-C leaves the store empty. Each
-// provider's own test runs the whole suite.
+// The rule: the suite refuses a store that is not empty, and leaves the store empty even after
+// Ctrl-C. This test does not run the whole suite, because each provider's own test does.
 func TestConformanceCommandOnServices(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
@@ -267,7 +267,7 @@ func TestConformanceCommandOnServices(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		for seen := false; !seen; { // until a case has written something
+		for seen := false; !seen; { // wait until a case has written something
 			for range store.Scan(t.Context(), "", kv.KeysOnly()) {
 				seen = true
 			}
@@ -286,7 +286,7 @@ func TestConformanceCommandOnServices(t *testing.T) {
 
 func TestDev(t *testing.T) {
 	t.Parallel()
-	kinds := map[string]string{"dynamodb": emulator.DynamoDB(t), "firestore": emulator.Firestore(t), "aztables": emulator.AzureTables(t)} // or skip
+	kinds := map[string]string{"dynamodb": emulator.DynamoDB(t), "firestore": emulator.Firestore(t), "aztables": emulator.AzureTables(t)} // skips the test if one is missing
 	first := freePorts(t, len(kinds))
 	cmd := command(t, "dev", "--json", "--port", strconv.Itoa(first))
 	var stderr bytes.Buffer
@@ -319,7 +319,7 @@ func TestDev(t *testing.T) {
 	}
 	for kind, e := range emulators {
 		if e.Way == "environment" {
-			continue // it stays running
+			continue // skykv dev did not start this emulator, and does not stop it
 		}
 		u, err := url.Parse(e.URL)
 		if err != nil {
@@ -332,7 +332,7 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// freePorts returns the first of n ports that nobody uses.
+// freePorts finds n ports in a row that nobody uses, and returns the first.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 100 {
@@ -358,11 +358,11 @@ func freePorts(t *testing.T, n int) int {
 	return 0
 }
 
-// Ctrl-C while the emulators start is reported as that, and not as the error that it caused, and
-// leaves nothing.
+// The rule: if Ctrl-C interrupts the start of the emulators, dev reports the interruption, and no
+// errors that follow from it. No emulator is left.
 func TestDevInterruptedWhileStarting(t *testing.T) {
 	t.Parallel()
-	emulator.DynamoDB(t) // or skip
+	emulator.DynamoDB(t) // skips the test if there is no emulator
 	emulator.AzureTables(t)
 	for _, milliseconds := range []int{0, 100, 200, 300, 500} {
 		after := time.Duration(milliseconds) * time.Millisecond
@@ -385,9 +385,9 @@ func TestDevInterruptedWhileStarting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = cmd.Wait() // the code says it
+			_ = cmd.Wait() // its error says no more than the exit code
 			ended := cmd.ProcessState.ExitCode() == 130 && strings.HasSuffix(string(rest), "skykv: interrupted\n")
-			ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // it was fast enough, or was running before
+			ready := cmd.ProcessState.ExitCode() == 0 && strings.Contains(string(rest), "ready") // the emulators were ready before the signal came
 			if !ended && !ready {
 				t.Errorf("dev exits with %d and %q", cmd.ProcessState.ExitCode(), rest)
 			}

@@ -19,7 +19,8 @@ import (
 	"github.com/skykv/skykv/kv/provider"
 )
 
-// saveEvery is how much of a transfer's work a crash may have to repeat.
+// saveEvery is the time between two writes of a checkpoint. After a crash, the next run repeats
+// about that much work.
 const saveEvery = 250 * time.Millisecond
 
 const checkpointHelp = `With --checkpoint, the state is kept in a file, a few times a second and in one step: after
@@ -48,7 +49,8 @@ URL.
 
 With --verify, compare both sides at the end and print every key in which they differ:
 missing (only in FROM), extra (only in TO), value, expiry, or unreadable. Exits with 7 if
-there is any difference. The result is meaningful only if nobody writes to either side.
+there is any difference and no entry was skipped. The result is meaningful only if nobody
+writes to either side.
 
 On a terminal, a second scan of FROM's keys counts the total for the bar.`,
 		Example: `  skykv copy file:app.db 'dynamodb://cache?region=eu-central-1'
@@ -114,7 +116,7 @@ On a terminal, a second scan of FROM's keys counts the total for the bar.`,
 							return err
 						}
 					}
-					if !verifyOnly { // only now: after an interruption of the comparison nothing must be copied again
+					if !verifyOnly { // only after the comparison: if it is interrupted, the next run copies nothing again
 						if err := removeCheckpoint(checkpoint); err != nil {
 							return err
 						}
@@ -201,8 +203,8 @@ followed.
 			return withOpened(ctx, source.Open, func(from *kv.Store) error {
 				r := result{Command: "export", Resumed: resumed, Counts: state.Counts}
 				if !complete {
-					// Before there is a partial file, which the next run would otherwise
-					// refuse.
+					// The checkpoint must exist before the partial file does. Without it, the
+					// next run would refuse the partial file.
 					if err := begin(checkpoint, job, state); err != nil {
 						return err
 					}
@@ -260,8 +262,8 @@ followed.
 	return cmd
 }
 
-// checkExport examines the file that an export will write. It may be complete already: then
-// only the checkpoint was left.
+// checkExport examines the file that an export will write. If an earlier run completed the
+// file, but did not remove its checkpoint, complete is true.
 func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (at newFile, complete bool, err error) {
 	if at, err = findNewFile(output, 0o600); err != nil {
 		return at, false, err
@@ -294,14 +296,16 @@ func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (
 	return at, false, nil
 }
 
-// closeExport names a complete file. It removes an unfinished one, unless a checkpoint keeps
-// it for the next run.
+// closeExport closes the file of an export. If err is nil, the file is complete, and
+// closeExport renames it to its final name. Otherwise closeExport removes the file, with two
+// exceptions. If keep is set, the file stays, because the next run will continue it. A pipe or
+// a device also stays.
 func closeExport(at newFile, file *os.File, err error, keep, force bool) error {
 	switch {
 	case err == nil:
 		return at.finish(file, force)
 	case keep || at.special:
-		_ = file.Close() // the first error matters
+		_ = file.Close() // its error matters less than err
 		return err
 	}
 	if discardErr := at.discard(file); discardErr != nil {
@@ -354,7 +358,7 @@ of its URL.
 			}
 			defer target.Close()
 			job.Command, job.To = "import", c.identity(url, target)
-			open := func(int64) (io.Reader, error) { return interruptible(ctx, os.Stdin), nil }
+			open := func(ctx context.Context, _ int64) (io.Reader, error) { return interruptible(ctx, os.Stdin), nil }
 			if input != "" {
 				file, err := os.Open(input)
 				if err != nil {
@@ -372,7 +376,7 @@ of its URL.
 					return err
 				}
 				job.Size, job.Modified = info.Size(), info.ModTime().UnixNano()
-				open = func(offset int64) (io.Reader, error) {
+				open = func(ctx context.Context, offset int64) (io.Reader, error) {
 					if offset > 0 {
 						if _, err := file.Seek(offset, io.SeekStart); err != nil {
 							return nil, err
@@ -436,7 +440,7 @@ func addTransferFlags(cmd *cobra.Command, job *transfer.Job, checkpoint *string,
 	_ = cmd.MarkFlagFilename("checkpoint")
 }
 
-// checkTransferFlags refuses wrong flags, before any I/O.
+// checkTransferFlags returns an error if a flag is wrong. It does no I/O.
 func checkTransferFlags(prefix, checkpoint string, parallel int) error {
 	if parallel < 1 || parallel > 64 {
 		return usagef("--parallel is %d; want 1 to 64", parallel)
@@ -447,7 +451,7 @@ func checkTransferFlags(prefix, checkpoint string, parallel int) error {
 	return kv.ValidatePrefix(prefix)
 }
 
-// compareLimits warns that a copy may skip entries.
+// compareLimits prints a warning if a copy may have to skip entries with large values.
 func compareLimits(m *meter, from, to kv.Info) {
 	if from.MaxValueLen > to.MaxValueLen {
 		m.say("FROM takes values of up to %d bytes, TO of up to %d: larger entries are printed and skipped", from.MaxValueLen, to.MaxValueLen)
@@ -455,7 +459,7 @@ func compareLimits(m *meter, from, to kv.Info) {
 }
 
 // checkSides returns an error if both sides of a transfer are the same, or if the checkpoint
-// is one of them, before anything is opened.
+// is one of them. It opens neither side.
 func (c *cli) checkSides(job transfer.Job, checkpoint string) error {
 	if job.From == job.To {
 		return usagef("the source and the destination are the same store")
@@ -477,8 +481,9 @@ func (c *cli) checkSides(job transfer.Job, checkpoint string) error {
 	return nil
 }
 
-// identity returns a text that is the same for all URLs of one store. For a file it has the
-// absolute path, because a relative one depends on the folder.
+// identity returns a text that identifies a store, however its URL is spelled. For a file, the
+// text has the absolute path, because a relative path depends on the current folder. identity
+// does not resolve symbolic links, so two links to one file have different texts.
 func (c *cli) identity(store string, conn provider.Connection) string {
 	files := c.stores.Files(store)
 	if len(files) == 0 {
@@ -491,7 +496,8 @@ func (c *cli) identity(store string, conn provider.Connection) string {
 	return (&url.URL{Scheme: provider.Scheme(store), Path: path}).String()
 }
 
-// filesOf returns the files of one side of a job: of a store, or of lines of JSON.
+// filesOf returns the files of one side of a job. The side is the URL of a store, or the path of
+// a file of lines of JSON. With a path, filesOf also returns the name of the incomplete file.
 func (c *cli) filesOf(side string) []string {
 	if side == "" || c.isURL(side) {
 		return c.stores.Files(side)
@@ -499,7 +505,8 @@ func (c *cli) filesOf(side string) []string {
 	return []string{side, partial(side)}
 }
 
-// sameFile reports whether two paths lead to one file, which may be absent.
+// sameFile reports whether two paths lead to the same file. If one of them has no file yet,
+// sameFile compares their folders and names.
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)
@@ -514,8 +521,8 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// readCheckpoint reads the state of job, if there is one. The store that was filled so far
-// must still exist.
+// readCheckpoint reads the state of job, if there is a checkpoint. It also returns an error if
+// the store that earlier runs filled does not exist any more.
 func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, bool, error) {
 	if path == "" {
 		return transfer.State{}, false, nil
@@ -527,8 +534,8 @@ func (c *cli) readCheckpoint(path string, job transfer.Job) (transfer.State, boo
 	return state, resumed, err
 }
 
-// begin saves the initial state of a transfer. If the checkpoint cannot be written, that is
-// an error before the first entry is written.
+// begin saves the initial state of a transfer. If the checkpoint cannot be written, begin
+// reports that before the first entry is written.
 func begin(checkpoint string, job transfer.Job, state transfer.State) error {
 	if checkpoint == "" {
 		return nil
@@ -547,7 +554,7 @@ func removeCheckpoint(path string) error {
 	return nil
 }
 
-// result is what a transfer prints at its end.
+// result is the summary that a transfer prints at its end.
 type result struct {
 	Command string `json:"command"`
 	Resumed bool   `json:"resumed"`
@@ -559,7 +566,8 @@ type result struct {
 	kept bool // there is a checkpoint to continue from
 }
 
-// run runs a transfer, reports its progress, and says how to continue if it ends early.
+// run runs a transfer, reports its progress, and says how to continue, if that is possible, when
+// it ends early.
 func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint string, c transfer.Config) error {
 	if r.Resumed {
 		m.say("resuming after %s of an earlier run", entries(c.From.Counts.Done()))
@@ -591,8 +599,8 @@ func (r *result) run(ctx context.Context, m *meter, job transfer.Job, checkpoint
 	return nil
 }
 
-// transferError is the error of a transfer. It does not matter whether its last writes were
-// applied: the next run makes them again.
+// transferError is the error of a transfer. It does not matter whether the last writes of the
+// transfer were applied, because the next run repeats them.
 type transferError struct{ error }
 
 func (e transferError) Unwrap() error { return e.error }
@@ -637,7 +645,7 @@ func (r *result) compare(ctx context.Context, from, to *kv.Store, prefix string,
 	return nil
 }
 
-// print prints the result, as JSON if wanted, and returns the error that sets the exit code.
+// print prints the result if JSON is wanted, and returns the error that decides the exit code.
 func (r *result) print(asJSON bool) error {
 	if asJSON {
 		if err := printJSON(r); err != nil {
@@ -648,7 +656,7 @@ func (r *result) print(asJSON bool) error {
 	case r.Failed > 0:
 		return fmt.Errorf("%s could not be read, see above", entries(r.Failed))
 	case r.Refused > 0:
-		return fmt.Errorf("%s were skipped, since the target store cannot hold them, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.Refused), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
+		return fmt.Errorf("skipped %s that the target store cannot hold, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.Refused), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
 	case r.Differences != nil && *r.Differences > 0:
 		return quiet(exitFindings)
 	}

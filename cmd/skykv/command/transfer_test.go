@@ -32,8 +32,8 @@ import (
 	"github.com/skykv/skykv/providers"
 )
 
-// lines writes n entries in export's format: all kinds of values, every third with an
-// expiry of a different millisecond.
+// lines writes a file of n entries in the format of export, and returns its path. Every fifth
+// value is not text. Every third entry expires, each in a different millisecond.
 func lines(t *testing.T, n int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "entries.jsonl")
@@ -81,7 +81,8 @@ func wantSame(t *testing.T, what, got, want string) {
 	}
 }
 
-// A round trip: file, store, store, file.
+// TestCopyExportImport moves entries around: from a file to a store, to another store, and back
+// to a file.
 func TestCopyExportImport(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
@@ -98,7 +99,8 @@ func TestCopyExportImport(t *testing.T) {
 			t.Errorf("export --prefix prints %d lines; want 10", strings.Count(got, "\n"))
 		}
 
-		// Every kind of difference is found, and is gone after another copy.
+		// --verify-only finds four kinds of differences. After another copy it finds no
+		// difference.
 		good(t, "put", back, "key:000001", "other")
 		good(t, "delete", back, "key:000002")
 		goodWith(t, string([]byte{0xff, 0}), "put", back, "key:000030")
@@ -116,23 +118,23 @@ func TestCopyExportImport(t *testing.T) {
 		good(t, "delete", back, "zzz")
 		good(t, "copy", url, back, "--verify", "--prefix", "key:")
 
-		// From a file store back to the service, which already has everything.
+		// A copy from the file store back to the service changes nothing.
 		if got := good(t, "copy", back, url, "--verify", "--json"); !strings.Contains(got, `"differences":0`) {
 			t.Errorf("copy --verify --json prints %s", got)
 		}
 	})
 }
 
-// missing reports that there is no file at path.
+// missing reports whether there is no file at path.
 func missing(path string) bool {
 	_, err := os.Stat(path)
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// killing runs args again and again, ends it with signal, and returns when a run ended
-// by itself. The first run is ended when it has saved its progress, the others at
-// random, three of them unless there are many entries. It reports how many runs
-// continued from a checkpoint.
+// The function killing runs the command args again and again, until a run ends by itself. It sends
+// signal to the first run when that run has saved some progress, and to each later run after a
+// random time. Unless SKYKV_ENTRIES is set, only the first four runs get the signal. It returns
+// how many runs continued from a checkpoint.
 func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (resumed int) {
 	t.Helper()
 	checkpoint := filepath.Join(dir, args[slices.Index(args, "--checkpoint")+1])
@@ -151,8 +153,8 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 		ended := make(chan struct{})
 		var killer sync.WaitGroup
 		killer.Go(func() {
-			// At random within the observed time of a run, and longer each time, so
-			// that it also ends on a busy machine.
+			// The random time is about as long as a run takes. It grows with the number of
+			// runs, so that even on a busy machine a run eventually ends by itself.
 			when := time.After(time.Duration(50+rand.IntN(400+100*runs)) * time.Millisecond)
 			switch {
 			case runs == 1:
@@ -180,7 +182,7 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 		killed := state.Signaled() && state.Signal() == signal
 		stopped := state.ExitStatus() == exitSignal+int(signal)
 		if at := slices.Index(args, "--output"); at >= 0 && killed && missing(checkpoint) && !missing(filepath.Join(dir, args[at+1])) {
-			return // killed after everything was done
+			return // the signal came after the export was complete
 		}
 		if !killed && !stopped {
 			t.Fatalf("run %d ends with %v:\n%s", runs, err, &stderr)
@@ -191,8 +193,8 @@ func killing(t *testing.T, dir string, signal syscall.Signal, args ...string) (r
 	}
 }
 
-// progress returns a channel that signals when a checkpoint counts entries, or when
-// nobody waits any more.
+// progress returns a channel that is closed when the checkpoint counts written entries, or when
+// ended is closed.
 func progress(checkpoint string, ended <-chan struct{}) <-chan time.Time {
 	there := make(chan time.Time)
 	go func() {
@@ -211,8 +213,8 @@ func progress(checkpoint string, ended <-chan struct{}) <-chan time.Time {
 	return there
 }
 
-// entriesToMove is the number of entries that the tests of interruptions move: few,
-// unless SKYKV_ENTRIES is set, for example to 100000.
+// entriesToMove returns the number of entries that the tests of interruptions move. It is the
+// value of SKYKV_ENTRIES, for example 100000, or few if this variable is not set.
 func entriesToMove(t *testing.T, few int) int {
 	t.Helper()
 	text := os.Getenv("SKYKV_ENTRIES")
@@ -226,7 +228,7 @@ func entriesToMove(t *testing.T, few int) int {
 	return n
 }
 
-// Every command that can continue from a checkpoint, one after another.
+// TestInterruptedAtRandom interrupts each command that can continue from a checkpoint.
 func TestInterruptedAtRandom(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
@@ -252,13 +254,14 @@ func TestInterruptedAtRandom(t *testing.T) {
 	}
 }
 
-// A round trip, killed in both directions.
+// TestCopyKilledAtRandom copies entries to another store and back, and kills the copies in both
+// directions.
 func TestCopyKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
 		few := 2000
 		if b.name == "file" {
-			few = 15_000 // it is that much faster
+			few = 15_000 // a file is faster than a service
 		}
 		input, url, dir := lines(t, entriesToMove(t, few)), b.open(t), t.TempDir()
 		from := fileStore(t)
@@ -273,8 +276,8 @@ func TestCopyKilledAtRandom(t *testing.T) {
 	})
 }
 
-// A service fails in the middle: the written entries are known, and the next run
-// continues.
+// The rule: if the service fails in the middle of a transfer, the message has the number of
+// written entries, and the next run continues.
 func TestDestinationFailsMidway(t *testing.T) {
 	t.Parallel()
 	target, err := url.Parse(emulator.DynamoDB(t))
@@ -340,8 +343,8 @@ func TestExportToFile(t *testing.T) {
 	}
 }
 
-// saveExport writes the checkpoint of an export of store that has written text, with
-// key as the last key.
+// saveExport writes the checkpoint of an export of store. According to the checkpoint, the export
+// has written text, and key is the last key in the text.
 func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	t.Helper()
 	err := transfer.WriteCheckpoint(checkpoint, transfer.Job{Command: "export", From: (&cli{providers.All()}).identity(store, nil), To: output}, transfer.State{
@@ -354,7 +357,7 @@ func saveExport(t *testing.T, checkpoint, store, output, text, key string) {
 	}
 }
 
-// The next export continues a killed one, or leaves its files alone.
+// The rule: the next export continues a killed export, or does not touch the files of that export.
 func TestExportGoesOn(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -365,7 +368,7 @@ func TestExportGoesOn(t *testing.T) {
 	const none = "none"
 	for name, c := range map[string]struct {
 		partial, output string // content of the files, or none
-		from            string // what the checkpoint's run has written, or none without a checkpoint
+		from            string // what the killed run had written, by its checkpoint; empty without a checkpoint
 		force           bool
 		code            int
 		says            string
@@ -426,7 +429,7 @@ func TestExportGoesOn(t *testing.T) {
 	}
 }
 
-// A limit on the size of files acts like a full disk.
+// TestExportFailsMidway limits the size of files, which acts like a full disk.
 func TestExportFailsMidway(t *testing.T) {
 	t.Parallel()
 	store, dir := fileStore(t), t.TempDir()
@@ -455,8 +458,8 @@ func TestExportFailsMidway(t *testing.T) {
 	}
 }
 
-// The rule: every command skips names in the store that are not keys, and an export can
-// be imported.
+// The rule: scan, count, copy and export skip names in the store that are not keys. What export
+// wrote can be imported.
 func TestNamesThatAreNoKeys(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -489,7 +492,7 @@ func TestNamesThatAreNoKeys(t *testing.T) {
 	}
 }
 
-// The rule: a store is not copied onto itself, whatever the spelling of its URL.
+// The rule: a store is not copied onto itself, even if its URL is spelled in two ways.
 func TestCopyOntoItself(t *testing.T) {
 	t.Parallel()
 	if o := process(t, unusually(t, "copy", "counted:one", "counted:other")); o.code != exitUsage || !strings.Contains(o.stderr, "are the same store") || strings.Contains(o.stderr, "opened 1") {
@@ -502,8 +505,8 @@ func TestCopyOntoItself(t *testing.T) {
 	}
 }
 
-// The rule: an error in writing a checkpoint is reported before the first entry is
-// written, and a checkpoint without progress is removed.
+// The rule: a checkpoint that cannot be written is reported before the first entry is
+// written. A checkpoint without progress is removed.
 func TestUnwritableCheckpoint(t *testing.T) {
 	t.Parallel()
 	dir, input := t.TempDir(), lines(t, 3)
@@ -540,8 +543,9 @@ func TestUnwritableCheckpoint(t *testing.T) {
 	}
 }
 
-// The rule: a command writes only into files that it creates. It follows no link to a
-// file, replaces a file only on request, and keeps the mode of a file that it replaces.
+// The rule: a command writes an output, a report or a checkpoint only into a file that it creates.
+// It follows no link to a file. It replaces an output or a report only on request, and keeps the
+// mode of a file that it replaces.
 func TestFilesThatAreInTheWay(t *testing.T) {
 	t.Parallel()
 	const precious = "precious"
@@ -632,7 +636,7 @@ func TestFilesThatAreInTheWay(t *testing.T) {
 	}
 }
 
-// The rule: - as the name of a file is standard input or output, or is refused.
+// The rule: the file name - means standard input or output, or is refused.
 func TestStandardInputAndOutput(t *testing.T) {
 	t.Parallel()
 	store, dir := fileStore(t), t.TempDir()
@@ -667,7 +671,8 @@ func TestStandardInputAndOutput(t *testing.T) {
 	}
 }
 
-// The rule: a checkpoint is a separate file, or nothing is done.
+// The rule: if the checkpoint is a file that the command reads or writes, the command does
+// nothing.
 func TestCheckpointIsNoOtherFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -714,8 +719,8 @@ func TestCheckpointIsNoOtherFile(t *testing.T) {
 	}
 }
 
-// The rule: a checkpoint belongs to its two stores. A new store is not filled from the
-// middle on, and a relative path is another store in another folder.
+// The rule: a checkpoint belongs to its two stores. If the destination was removed or is empty,
+// the next run refuses to continue. In a different folder, a relative path is a different store.
 func TestCheckpointBelongsToItsStores(t *testing.T) {
 	t.Parallel()
 	dir, elsewhere := t.TempDir(), t.TempDir()
@@ -772,7 +777,7 @@ func TestCheckpointBelongsToItsStores(t *testing.T) {
 	wantSame(t, "the copy", good(t, "export", "file:"+path("b.db")), whole)
 }
 
-// The rule: after an interruption during the comparison, nothing is copied again.
+// The rule: if the comparison is interrupted, the next run does not copy anything again.
 func TestInterruptedWhileComparing(t *testing.T) {
 	t.Parallel()
 	dir, input := t.TempDir(), lines(t, 20_000)
@@ -800,7 +805,7 @@ func TestInterruptedWhileComparing(t *testing.T) {
 	if _, err := io.Copy(io.Discard, stdout); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // the code says it
+	_ = cmd.Wait() // its error says no more than the exit code
 	if code := cmd.ProcessState.ExitCode(); code != exitSignal+int(syscall.SIGINT) || missing(filepath.Join(dir, "state")) {
 		t.Fatalf("copy --verify exits with %d after SIGINT, and\n%s; want %d and the checkpoint", code, &stderr, exitSignal+int(syscall.SIGINT))
 	}
@@ -851,7 +856,8 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-// The rule: a reader that ends early, like head, causes no error and no message.
+// The rule: if the program that reads the output ends early, as head does, the command prints
+// no message.
 func TestOutputEndsEarly(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -880,7 +886,8 @@ func TestOutputEndsEarly(t *testing.T) {
 	}
 }
 
-// The rule: a closed connection to a service is not a reader that ended.
+// The rule: a broken connection to a service is an error. The command does not treat it as the
+// end of the program that reads its output.
 func TestBrokenConnectionIsNoEndOfOutput(t *testing.T) {
 	t.Parallel()
 	if o := process(t, unusually(t, "put", "hostile:", "a", "1")); o.code != exitFailure || !strings.Contains(o.stderr, "unavailable: write tcp") {
@@ -888,7 +895,7 @@ func TestBrokenConnectionIsNoEndOfOutput(t *testing.T) {
 	}
 }
 
-// Output that cannot be printed is an error.
+// The rule: it is an error if the output cannot be written.
 func TestOutputCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -913,7 +920,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	}
 }
 
-// The format is a promise: other programs read and write it.
+// The format of export must not change, because other programs read and write it.
 func TestExportFormat(t *testing.T) {
 	t.Parallel()
 	store := fileStore(t)
@@ -946,9 +953,8 @@ func TestExportFormat(t *testing.T) {
 	goodWith(t, good(t, "scan", store), "import", fileStore(t))
 }
 
-// The rule: entries that are too large for the other side are printed and skipped, the
-// rest is written, and the exit code says so. With max-value in the URL, in any
-// spelling, all are written.
+// The rule: a transfer prints and skips entries that are too large for the destination, writes the
+// others, and exits with 1. With max-value in the destination's URL, it writes all entries.
 func TestTransfersOfLargeValues(t *testing.T) {
 	t.Parallel()
 	const param = "?max-value=393216"
@@ -970,7 +976,7 @@ func TestTransfersOfLargeValues(t *testing.T) {
 		if o.code != exitFailure || !strings.Contains(o.stdout, `"written":2`) || !strings.Contains(o.stdout, `"refused":2`) {
 			t.Errorf("%s: exits with %d and prints %s; want %d, 2 written, 2 refused", name, o.code, o.stdout, exitFailure)
 		}
-		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes; the store takes at most 24576`, `entry "c"`, "2 entries were skipped", "add max-value=393216"} {
+		for _, says := range []string{`entry "b": kv: value too large: the value has 24577 bytes; the store takes at most 24576`, `entry "c"`, "skipped 2 entries that", "add max-value=393216"} {
 			if !strings.Contains(o.stderr, says) {
 				t.Errorf("%s: says %q; want %q", name, o.stderr, says)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/kv/provider"
 )
 
 // expiryFlags are the flags that say when an entry expires.
@@ -22,7 +23,7 @@ func (e *expiryFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&e.at, "expire-at", "", "let the entry expire at this instant, such as 2027-01-31T12:00:00Z")
 }
 
-// option returns the option for the flags, nil without any.
+// option returns the option for the flags, or nil if none is given.
 func (e *expiryFlags) option(cmd *cobra.Command) (kv.ExpiryOption, error) {
 	switch {
 	case cmd.Flags().Changed("ttl"):
@@ -166,6 +167,11 @@ With KV_URL set:
 	return cmd
 }
 
+// notFound returns the error of the command ttl for a key without an entry.
+func notFound(url, key string) error {
+	return &kv.Error{Op: "ttl", Key: key, Provider: provider.Scheme(url), Kind: kv.ErrNotFound}
+}
+
 func (c *cli) newTTL() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -191,11 +197,11 @@ With KV_URL set:
 			defer limitEntry(cmd)()
 			return c.withExisting(cmd.Context(), url, func(store *kv.Store) error {
 				for entry, err := range store.Scan(cmd.Context(), key, kv.Limit(1), kv.KeysOnly()) {
-					if err != nil {
+					switch {
+					case entry.Key != "" && entry.Key != key: // there is no entry under key: the scan found a later key
+						return notFound(url, key)
+					case err != nil:
 						return err
-					}
-					if entry.Key != key {
-						break
 					}
 					switch {
 					case asJSON && entry.ExpiresAt.IsZero():
@@ -209,7 +215,7 @@ With KV_URL set:
 					}
 					return err
 				}
-				return quiet(exitNotFound)
+				return notFound(url, key)
 			})
 		},
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// expiryOf returns when an entry expires, the zero time for never.
+// expiryOf returns when an entry expires, or the zero time if it never does.
 func expiryOf(t *testing.T, url, key string) (at time.Time) {
 	t.Helper()
 	var entry struct{ ExpiresAt time.Time }
@@ -52,9 +52,7 @@ func TestExpiriesAndCounters(t *testing.T) {
 		bad(t, exitCondition, "another version", "touch", url, "a", "--ttl", "1m", "--if-version", touched.Version)
 		bad(t, exitNotFound, "not found", "touch", url, "absent", "--ttl", "1m")
 		bad(t, exitUsage, "touch needs --ttl, --expire-at or --never", "touch", url, "a")
-		if o := skykv(t, "", "ttl", url, "absent"); o.code != exitNotFound || o.stdout != "" {
-			t.Errorf("ttl of an absent key ends with %+v", o)
-		}
+		bad(t, exitNotFound, "not found", "ttl", url, "absent")
 
 		for _, c := range []struct {
 			args []string
@@ -86,4 +84,15 @@ func TestExpiriesAndCounters(t *testing.T) {
 		}
 		bad(t, exitUsage, "--dry-run and --yes need --prefix", "delete", url, "a", "--dry-run")
 	})
+}
+
+// The rule: the result of ttl depends only on the entry under its key, even if a damaged record
+// is stored under a similar key.
+func TestTTLBesideADamagedRecord(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]int{"a": exitNotFound, "ab": exitUnusable, "abc": exitNotFound} {
+		if o := process(t, unusually(t, "ttl", "damaged:", key)); o.code != want {
+			t.Errorf("ttl of %s exits with %d and %q; want %d", key, o.code, o.stderr, want)
+		}
+	}
 }

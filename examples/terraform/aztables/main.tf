@@ -6,7 +6,7 @@
 #
 # Azure Tables does not delete expired entries. This command deletes them:
 #
-#   skykv sweep aztables://myaccount/kv1?layout=skykv
+#   skykv sweep 'aztables://myaccount/kv1?layout=skykv'
 
 terraform {
   required_version = ">= 1.5"

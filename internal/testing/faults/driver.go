@@ -10,9 +10,10 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// Driver puts an unreliable network in front of a driver without one, and a client
-// that makes up to attempts attempts, as SDKs do. It reports the results of calls as
-// drivers of services must.
+// Driver returns middleware that simulates an unreliable network between a client and the wrapped
+// driver, which has no network of its own. Like an SDK, the client tries each request several
+// times, up to the given number of attempts. The client reports the results of calls as the driver
+// of a service must.
 func Driver(in *Injector, attempts int) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return &driver{d, in, attempts} }
 }
@@ -37,7 +38,7 @@ var (
 )
 
 func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	found, _, err := call(d, ctx, "Get", false, func(ctx context.Context, _ int) (kv.Found, error) {
+	found, _, err := call(d, prompted(ctx, req.Prompt), "Get", false, func(ctx context.Context, _ int) (kv.Found, error) {
 		return d.Driver.Get(ctx, req)
 	})
 	return found, err
@@ -68,12 +69,23 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 }
 
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	out, applied, err := call(d, ctx, "Write", true, func(ctx context.Context, attempt int) (kv.Outcome, error) {
+	out, applied, err := call(d, prompted(ctx, req.Prompt), "Write", true, func(ctx context.Context, attempt int) (kv.Outcome, error) {
 		req := req
-		req.Token = kv.AttemptToken(req.Token, attempt) // the versions of memkv and localkv are tokens
+		req.Token = kv.AttemptToken(req.Token, attempt) // each attempt has its own token, because memkv and localkv use the token as the version
 		return d.Driver.Write(ctx, req)
 	})
 	return retried(out, applied), uncertain(err, applied)
+}
+
+type prompt struct{}
+
+// prompted returns the context of a call. If yes is true, the call ends after the first attempt
+// that got no response and may have been applied.
+func prompted(ctx context.Context, yes bool) context.Context {
+	if !yes {
+		return ctx
+	}
+	return context.WithValue(ctx, prompt{}, true)
 }
 
 func retried(out kv.Outcome, applied bool) kv.Outcome {
@@ -115,8 +127,8 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	return out, uncertain(err, applied)
 }
 
-// Scan ends early before the records or, by Truncate, among them, and continues after
-// the last record, as drivers do.
+// Scan makes attempts, which may fail before the first record or, with Truncate, after at most
+// three records. The next attempt continues after the last record that was yielded, as drivers do.
 func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
 	return func(yield func(kv.Record, error) bool) {
 		for n := range d.attempts {
@@ -131,7 +143,7 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-// scan is one attempt. It reports whether the scan has ended.
+// scan makes one attempt, and reports whether the scan has ended.
 func (d *driver) scan(ctx context.Context, a *Attempt, last bool, req *kv.ScanRequest, yield func(kv.Record, error) bool) bool {
 	fail := func(err error) bool {
 		if last {
@@ -170,8 +182,8 @@ func (d *driver) scan(ctx context.Context, a *Attempt, last bool, req *kv.ScanRe
 	return true
 }
 
-// call makes the attempts of one call. applied means that an attempt before the last
-// may have been applied.
+// The function call makes attempts until the client gets a response, or has made d.attempts of
+// them. The result applied says whether an attempt without a response may have been applied.
 func call[T any](d *driver, ctx context.Context, method string, write bool, act func(ctx context.Context, attempt int) (T, error)) (result T, applied bool, err error) {
 	var none T
 	in := d.in
@@ -193,22 +205,22 @@ func call[T any](d *driver, ctx context.Context, method string, write bool, act 
 			in.forward(a, func() error { _, err := act(context.WithoutCancel(ctx), n); return err })
 			in.end()
 		default:
-			// A client whose connection breaks cannot know that nothing was done.
+			// If a connection breaks, a client cannot know that nothing was done.
 			applied = applied || a.Kind != Throttle
 			in.end()
 		}
 		e := a.unanswered(ctx)
 		e.MayHaveApplied = write && applied
 		err = e
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || applied && ctx.Value(prompt{}) != nil {
 			break
 		}
 	}
 	return none, applied, err
 }
 
-// uncertain returns the error of a write with an earlier attempt that may have been
-// applied.
+// uncertain returns the error of a write. If an earlier attempt may have been applied, the
+// error says so.
 func uncertain(err error, applied bool) error {
 	if e, ok := err.(*kv.Error); err == nil || !applied || ok && e.MayHaveApplied {
 		return err
@@ -216,7 +228,7 @@ func uncertain(err error, applied bool) error {
 	return &kv.Error{Kind: kind(err), MayHaveApplied: true, Err: err}
 }
 
-// unanswered returns the error of an attempt without a good response.
+// unanswered returns the error of an attempt to which the client got no usable response.
 func (a *Attempt) unanswered(ctx context.Context) *kv.Error {
 	if a.Kind == Hang {
 		<-ctx.Done()

@@ -15,7 +15,7 @@ import (
 // HTTP is a proxy in front of DynamoDB Local or Azurite.
 type HTTP struct {
 	*Injector
-	URL string // the proxy's URL: the target's with another host
+	URL string // the URL of the target, with the proxy's host
 
 	addr   string
 	server *http.Server
@@ -25,8 +25,9 @@ type HTTP struct {
 	close  func()
 }
 
-// NewHTTP starts a proxy in front of target, the URL of an emulator. Signatures stay
-// valid: the request's path and headers are forwarded as they are, Host included.
+// NewHTTP starts a proxy in front of target, the URL of an emulator. It forwards the path
+// and the headers of a request as they are, including Host, so that signatures stay valid.
+// It removes only the header Connection and the header that carries the operation.
 func NewHTTP(target string) (*HTTP, error) {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -49,13 +50,13 @@ func NewHTTP(target string) (*HTTP, error) {
 	return p, nil
 }
 
-// Close ends the proxy, and the requests that hang in it.
+// Close ends the proxy, and all requests that hang in it.
 func (p *HTTP) Close() { p.close() }
 
-// Down is an outage: connections break, and new ones are refused until Up.
+// Down begins an outage: connections break, and new ones are refused until Up is called.
 func (p *HTTP) Down() { p.server.Close() }
 
-// Up ends an outage, at the same address as before.
+// Up ends an outage. The proxy has the same address as before.
 func (p *HTTP) Up() error {
 	listener, err := listen(p.addr)
 	if err != nil {
@@ -70,7 +71,7 @@ func (p *HTTP) Up() error {
 func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the client did not send it all
+		return // the client did not send the whole request
 	}
 	req := describe(r)
 	a := p.begin(req)
@@ -88,7 +89,8 @@ func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 		return
 	case Hang:
-		// The client's end of the connection is watched only once the body is read.
+		// The context ends with the client's connection, because the body was read
+		// completely.
 		select {
 		case <-r.Context().Done():
 		case <-p.done:
@@ -107,7 +109,7 @@ func (p *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil: // for example, the emulator has ended
 		reset(w)
-	case a.Kind == Lose:
+	case a.Kind == Lose, a.Kind == Garbage && resp.status >= 300: // a refusal with a garbage body would still show its true status
 		reset(w)
 	case a.Kind == Fail:
 		status := []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
@@ -130,7 +132,7 @@ type response struct {
 	body   []byte
 }
 
-// send forwards a request, even if its client has given up, and reads the whole
+// send forwards a request, even after its client has given up, and reads the whole
 // response.
 func (p *HTTP) send(r *http.Request, body []byte) (*response, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
@@ -142,7 +144,7 @@ func (p *HTTP) send(r *http.Request, body []byte) (*response, error) {
 	if len(body) == 0 {
 		out.Body = http.NoBody
 	}
-	out.GetBody = nil // so that nothing is sent twice
+	out.GetBody = nil // so that the transport does not send the request twice
 	out.Header.Del("Connection")
 	out.Header.Del(opHeader)
 	in, err := p.client.RoundTrip(out)
@@ -167,8 +169,8 @@ func (r *response) write(w http.ResponseWriter) {
 	w.Write(r.body)
 }
 
-// truncate sends half of the response, or half of the headers if there is no body,
-// and closes the connection.
+// truncate sends the headers and half of the body, and closes the connection. If the body
+// has fewer than two bytes, truncate sends half of the whole response.
 func (r *response) truncate(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -188,7 +190,7 @@ func (r *response) truncate(w http.ResponseWriter) {
 	conn.Write(wire.Bytes()[:keep])
 }
 
-// reset ends the connection like a peer that has crashed.
+// reset ends the connection as if this side had crashed.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -200,7 +202,7 @@ func reset(w http.ResponseWriter) {
 	conn.Close()
 }
 
-// describe reads a request in the service's own protocol.
+// describe returns the description of a request of DynamoDB or Azure Tables.
 func describe(r *http.Request) Request {
 	req := Request{Op: r.Header.Get(opHeader)}
 	if target := r.Header.Get("X-Amz-Target"); target != "" { // DynamoDB_20120810.PutItem
@@ -219,7 +221,7 @@ func describe(r *http.Request) Request {
 	return req
 }
 
-// throttle responds as DynamoDB and Azure Tables do.
+// throttle responds as DynamoDB or Azure Tables does when it throttles a request.
 func throttle(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Amz-Target") != "" {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
@@ -233,8 +235,8 @@ func throttle(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, `{"odata.error":{"code":"ServerBusy","message":{"lang":"en-US","value":"The server is busy."}}}`)
 }
 
-// Transport makes requests carry the operation of [WithOp]. A nil base means a new
-// http.Transport.
+// Transport returns a transport whose requests carry the operation that [WithOp] named. If
+// base is nil, it uses a new http.Transport.
 func Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = &http.Transport{MaxIdleConnsPerHost: 256}

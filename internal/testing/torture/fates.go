@@ -12,28 +12,30 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// fate says whether an AtomicWrite of unknown outcome, or one repeat of an AtomicWrite,
-// took effect: on all of its keys, or on none.
+// fate says whether an AtomicWrite with an unknown outcome took effect, or whether an
+// AtomicWrite took effect once more, because its request was sent again after a lost response
+// (a repeat). An AtomicWrite and each of its repeats take effect on all keys or on none.
 type fate int
 
 const (
-	open    fate = iota // each key may choose
-	applied             // on all keys
-	never               // on no key
+	open    fate = iota // not decided: the check of each key may assume either of the other two
+	applied             // it took effect on all keys
+	never               // it took effect on no key
 )
 
-// fates looks for an explanation of the calls of all keys. The keys are checked one by
-// one, since effects on several keys need not happen at one moment. What ties keys
-// together is the fates, which must be the same for all keys of an AtomicWrite.
+// fates looks for an order of the calls that explains all their results. It checks the keys one
+// by one, because an AtomicWrite need not take effect on all of its keys at the same moment.
+// Only the fates connect the keys: a fate must be the same for all keys of its AtomicWrite.
 type fates struct {
-	calls map[string][]Call   // by key
-	names []string            // of the fates
-	of    map[string]int      // the index of a fate, by its name
-	keys  [][]string          // by fate
-	known map[string]*verdict // results of earlier checks
+	calls map[string][]Call   // the calls to each key
+	names []string            // the names of the fates
+	of    map[string]int      // the index of each fate
+	keys  [][]string          // the keys of each fate
+	known map[string]*verdict // the verdicts so far, by a key and the values of its fates
 }
 
-// verdict is porcupine's answer for one key under some fates.
+// verdict is what porcupine, a checker of linearizability, found for one key with given values of
+// the key's fates.
 type verdict struct {
 	result     porcupine.CheckResult
 	info       porcupine.LinearizationInfo
@@ -57,7 +59,7 @@ func newFates(calls []Call) *fates {
 	return f
 }
 
-// fates returns the names of the fates that decide on the call's effects.
+// fates returns the names of the fates on which the call's effects depend.
 func (c *Call) fates() (names []string) {
 	if !c.Atomic {
 		return nil
@@ -73,7 +75,8 @@ func (c *Call) fates() (names []string) {
 
 func repeatName(n int) string { return fmt.Sprintf(" (repeat %d)", n+1) }
 
-// unexplained is the error if no order of the calls explains their answers.
+// unexplained is the error when no order of the calls explains their results, or when the check
+// ran out of time.
 type unexplained struct {
 	*verdict
 	key, why, picture string
@@ -83,7 +86,7 @@ func (u *unexplained) Error() string {
 	return fmt.Sprintf("key %s, %d operations: %s; see %s\n%s", u.key, len(u.operations), u.why, u.picture, list(u.operations))
 }
 
-// draw saves porcupine's picture.
+// draw saves porcupine's picture of the calls.
 func (u *unexplained) draw(folder, name string) error {
 	u.picture = filepath.Join(folder, strings.Map(fileName, name+"-"+u.key)+".html")
 	if err := os.MkdirAll(folder, 0o777); err != nil {
@@ -92,7 +95,8 @@ func (u *unexplained) draw(folder, name string) error {
 	return porcupine.VisualizePath(model, u.info, u.picture)
 }
 
-// check returns nil when fates and an order of the calls of each key explain all answers.
+// check returns nil if all results can be explained by some choice of the fates, together
+// with some order of the calls to each key.
 func (f *fates) check() error {
 	none := make([]fate, len(f.names))
 	for key := range f.calls {
@@ -110,10 +114,11 @@ func failure(key string, v *verdict, why string) *unexplained {
 	return &unexplained{verdict: v, key: key, why: why}
 }
 
-// unsure reports whether the check ran out of time.
+// unsure reports whether u is the result of a check that ran out of time.
 func (u *unexplained) unsure() bool { return u != nil && u.result == porcupine.Unknown }
 
-// solve decides the open fates. It begins with those that one key alone decides.
+// solve looks for values of the open fates with which the calls to every key can be explained. It
+// begins with the fates for which some key allows only one value.
 func (f *fates) solve(now []fate) error {
 	now = slices.Clone(now)
 	for changed := true; changed; {
@@ -142,7 +147,8 @@ func (f *fates) solve(now []fate) error {
 	if i < 0 {
 		return nil
 	}
-	// As long as other fates are open, either value suits every key of this one.
+	// Each key allows both values of this fate as long as other fates are open, so try
+	// both.
 	now[i] = never
 	err := f.solve(now)
 	if err != nil {
@@ -152,11 +158,12 @@ func (f *fates) solve(now []fate) error {
 	return err
 }
 
-// with tries a fate on all of its keys.
-func (f *fates) with(now []fate, i int, as fate) *unexplained {
+// The method with checks all keys of the fate with index i, as if this fate had the given value.
+// It does not change the slice now.
+func (f *fates) with(now []fate, i int, value fate) *unexplained {
 	old := now[i]
 	defer func() { now[i] = old }()
-	now[i] = as
+	now[i] = value
 	for _, key := range f.keys[i] {
 		if v := f.try(key, now); v.result != porcupine.Ok {
 			return failure(key, v, "")
@@ -165,7 +172,8 @@ func (f *fates) with(now []fate, i int, as fate) *unexplained {
 	return nil
 }
 
-// try checks one key.
+// The method try checks the calls to one key, with the values of the fates in now. It remembers
+// the result.
 func (f *fates) try(key string, now []fate) *verdict {
 	var name strings.Builder
 	name.WriteString(key)
@@ -183,15 +191,17 @@ func (f *fates) try(key string, now []fate) *verdict {
 	return v
 }
 
-// operations is the history of one key for porcupine: a call is one operation, and each
-// repeat that the contract allows is another one, which may have no effect.
+// operations returns the history of one key for porcupine. Each call is one operation. It leaves
+// out the calls without an effect whose result porcupine need not explain, for example because it
+// is an error. Each repeat that the contract allows is another operation, which may have no effect.
 func (f *fates) operations(key string, now []fate) []porcupine.Operation {
 	var operations []porcupine.Operation
 	calls, clients := f.calls[key], 0
 	for _, c := range calls {
 		clients = max(clients, c.Client+1)
 	}
-	// add adds an effect that may have happened, unless its fate is known.
+	// add adds an operation that may have had an effect. If its fate is decided, the
+	// operation either did have an effect, or is left out.
 	add := func(op porcupine.Operation, name string) {
 		op.Output = output{Result: resMaybe}
 		if i, tied := f.of[name]; tied {
@@ -207,7 +217,7 @@ func (f *fates) operations(key string, now []fate) []porcupine.Operation {
 	for _, c := range calls {
 		n, end := c.Requests, max(c.End, c.Through)
 		if c.Out.Result == resMaybe && n == 0 {
-			continue // the service saw no request
+			continue // the service saw no request, so there was no effect
 		}
 		if c.Out.Result == resError {
 			continue
@@ -222,7 +232,7 @@ func (f *fates) operations(key string, now []fate) []porcupine.Operation {
 		op.Input, op.Return = c.repeat(), end
 		for i := range c.repeats() {
 			op.Metadata = c.ID + repeatName(i)
-			op.ClientId = clients // a row of their own in the picture
+			op.ClientId = clients // gives each repeat its own row in the picture
 			clients++
 			add(op, c.ID+repeatName(i))
 		}

@@ -13,20 +13,20 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// waysOfLosing a request or a response are all ways but a broken connection, which the
-// providers use when they run the conformance suite. The suite says what a call may report
-// and what may be stored.
+// waysOfLosing are faults that lose a request or a response, and that the conformance suite does
+// not have. The suite has Drop and Lose, and the providers' own runs of it use these two. The
+// cases of the suite say what a call may report after such a loss, and what may be stored.
 var waysOfLosing = []faults.Kind{faults.Truncate, faults.Late, faults.Fail, faults.Garbage, faults.Refuse}
 
-// playing makes the suite's Config for the cases that lose a request or response, in the
-// way that kind says. The worlds end with t.
+// playing returns a Config for those cases of the suite that lose a request or a response. kind
+// is how the request or response is lost. The worlds last until t ends.
 func playing(t testing.TB, newWorld func(testing.TB) *world, kind faults.Kind) conformance.Config {
 	plays, concerns := conformance.Lose, []string{"response-lost", "-retry"}
 	if !kind.Forwarded() {
 		plays, concerns = conformance.Drop, []string{"request-lost"}
 	}
 	return conformance.Config{
-		CaseTimeout: 2 * time.Minute, // on a very busy machine
+		CaseTimeout: 2 * time.Minute, // a very busy machine takes long
 		Faulty: func(_ context.Context, decide func(bool) conformance.Fault) (*kv.Store, error) {
 			w, landing := newWorld(t), new(sync.RWMutex)
 			w.Use(func(r faults.Request) faults.Kind {
@@ -48,9 +48,13 @@ func playing(t testing.TB, newWorld func(testing.TB) *world, kind faults.Kind) c
 		},
 		Only: func(c conformance.Case) bool {
 			switch c.Name {
+			case "faults/increment/read-before-retry":
+				if kind == faults.Garbage {
+					return false // the Azure SDK reads only the status of this response, so it does not notice the fault
+				}
 			case "faults/put/response-lost", "faults/put-many/response-lost", "faults/touch/response-lost":
 				if kind == faults.Late {
-					return false // the version is that of whichever request comes last
+					return false // the late request comes last, so the entry does not have the version that the call returned
 				}
 			}
 			for _, suffix := range concerns {
@@ -63,8 +67,8 @@ func playing(t testing.TB, newWorld func(testing.TB) *world, kind faults.Kind) c
 	}
 }
 
-// settled is a driver whose reads wait until the late writes have been carried out. Each of
-// those holds landing for reading until then.
+// settled is a driver whose reads wait until all late writes have been carried out. Until
+// a late write is carried out, it holds a read lock of landing.
 type settled struct {
 	kv.Driver
 	landing *sync.RWMutex
@@ -90,14 +94,14 @@ func (d settled) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	return d.Driver.Scan(ctx, req)
 }
 
-// TestLostResponses: in whatever way a request or its response is lost, what the call
-// reports is true, and exact where it can be known.
+// TestLostResponses checks that a call reports the truth, however a request or a response
+// is lost. If the result can be known, the call must report it.
 func TestLostResponses(t *testing.T) {
 	t.Parallel()
 	for _, each := range worlds {
 		t.Run(each.name, func(t *testing.T) {
 			t.Parallel()
-			each.make(t) // or skip, with the reason
+			each.make(t) // if the emulator cannot run, this skips the test, with the reason
 			for _, kind := range some(waysOfLosing, 3) {
 				t.Run(string(kind), func(t *testing.T) { conformance.Run(t, playing(t, each.make, kind)) })
 			}

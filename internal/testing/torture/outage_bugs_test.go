@@ -16,8 +16,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// around is a driver whose calls all pass through one function, which runs the call of
-// the inner driver and returns its error.
+// around is a driver whose calls, except WriteAtomic, pass through the function do. The function
+// do may call the wrapped driver, and returns the error of the call.
 type around struct {
 	kv.Driver
 	do func(ctx context.Context, write bool, call func(context.Context) error) error
@@ -39,7 +39,7 @@ func (d around) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome,
 	return out, err
 }
 
-// GetMany ends at the first error, which is the error for all keys not yet read.
+// GetMany ends at the first error, which is then the error of all keys that were not read before.
 func (d around) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
 	return func(yield func(kv.Found, error) bool) {
 		stopped := false
@@ -60,7 +60,7 @@ func (d around) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv
 	}
 }
 
-// WriteMany has the first error as the error of all writes.
+// WriteMany returns the first error, if there is one, as the error of every write.
 func (d around) WriteMany(ctx context.Context, req kv.WriteManyRequest) (results []kv.WriteResult) {
 	err := d.do(ctx, true, func(ctx context.Context) error {
 		results = d.Driver.WriteMany(ctx, req)
@@ -98,12 +98,12 @@ func (d around) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Recor
 	}
 }
 
-// wrapped makes a middleware of around.
+// wrapped returns middleware that wraps a driver in the type around.
 func wrapped(do func(ctx context.Context, write bool, call func(context.Context) error) error) func(kv.Driver) kv.Driver {
 	return func(d kv.Driver) kv.Driver { return around{d, do} }
 }
 
-// mistaken changes the errors of a driver.
+// mistaken returns middleware that changes the errors of a driver.
 func mistaken(change func(e *kv.Error, write bool)) func(kv.Driver) kv.Driver {
 	return wrapped(func(ctx context.Context, write bool, call func(context.Context) error) error {
 		err := call(ctx)
@@ -116,7 +116,7 @@ func mistaken(change func(e *kv.Error, write bool)) func(kv.Driver) kv.Driver {
 	})
 }
 
-// The bugs of drivers in outages.
+// Bugs that drivers may have in outages.
 var (
 	hidesContext = mistaken(func(e *kv.Error, _ bool) {
 		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
@@ -169,7 +169,7 @@ var (
 	})
 )
 
-// staysAway fails for ever once a call has failed.
+// staysAway returns middleware that, once a call has failed, fails forever.
 func staysAway() func(kv.Driver) kv.Driver {
 	var failed atomic.Bool
 	return wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error {
@@ -184,27 +184,28 @@ func staysAway() func(kv.Driver) kv.Driver {
 	})
 }
 
-// outageWorld is memkv with a bug, on a service that can go away.
-func outageWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
+// outageWorld returns a world of memkv with a service that can go away. The middleware outer adds
+// a bug, unless it is nil.
+func outageWorld(t testing.TB, outer func(kv.Driver) kv.Driver) *world {
 	w := &world{name: "mem", Injector: new(faults.Injector), direct: memkv.New()}
 	var away atomic.Bool
 	w.down = func() { away.Store(true) }
 	w.up = func() error { away.Store(false); return nil }
 	chain := []func(kv.Driver) kv.Driver{wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error {
 		if away.Load() {
-			time.Sleep(time.Millisecond) // a host needs about this to refuse a connection
+			time.Sleep(time.Millisecond) // a host takes about this long to refuse a connection
 			return &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("connection refused")}
 		}
 		return call(ctx)
 	})}
-	if above != nil {
-		chain = append([]func(kv.Driver) kv.Driver{above}, chain...)
+	if outer != nil {
+		chain = append([]func(kv.Driver) kv.Driver{outer}, chain...)
 	}
 	w.stores = []*kv.Store{w.direct.With(kv.Wrap(kv.Level1, chain...))}
 	return w.closing(t)
 }
 
-// everyCall turns a check of single calls into a check of all calls.
+// everyCall returns a check that makes the given check for each call in calls.
 func everyCall(check func(t checking, w *world, call call)) func(checking, *world) {
 	return func(t checking, w *world) {
 		for _, call := range calls {
@@ -213,8 +214,8 @@ func everyCall(check func(t checking, w *world, call call)) func(checking, *worl
 	}
 }
 
-// outageChecks are the tests of outages and throttling, as checks of one world, with
-// the bugs that each must find.
+// outageChecks are the tests of outages and throttling, as checks of one world. Each has
+// the bugs that it must find.
 var outageChecks = []struct {
 	name  string
 	check func(checking, *world)
@@ -222,7 +223,7 @@ var outageChecks = []struct {
 	bugs  map[string]func(kv.Driver) kv.Driver
 }{
 	{"TestDeadlines", everyCall(func(t checking, w *world, call call) {
-		if !t.Failed() { // a bug that needs time needs it only once
+		if !t.Failed() { // a bug that takes time need not show in every call
 			checkDeadline(t, w, faults.Hang, call, context.DeadlineExceeded, 5)
 			checkDeadline(t, w, faults.Hang, call, context.Canceled, 5)
 		}
@@ -251,20 +252,20 @@ var outageChecks = []struct {
 	}, networkWorld, map[string]func(kv.Driver) kv.Driver{"continues in the background": goesOnInTheBackground}},
 }
 
-// networkWorld is a world with an unreliable network and a bug above it; nil stands for
-// a client that tries once.
-func networkWorld(t testing.TB, above func(kv.Driver) kv.Driver) *world {
-	if above != nil {
-		return brokenWorld(t, above, nil)
+// networkWorld returns a world with an unreliable network. The middleware outer adds a bug. If it
+// is nil, the bug is that the client makes only one attempt.
+func networkWorld(t testing.TB, outer func(kv.Driver) kv.Driver) *world {
+	if outer != nil {
+		return brokenWorld(t, outer, nil)
 	}
 	w := brokenWorld(t, nil, nil)
 	w.stores = []*kv.Store{w.direct.With(kv.Wrap(kv.Level1, faults.Driver(w.Injector, 1)))}
 	return w
 }
 
-// TestOutageChecksFindBrokenDrivers: each of the tests in outage_test.go finds the bugs
-// that it is there for, and reports nothing for a driver without one. It runs alone,
-// since it looks at goroutines.
+// TestOutageChecksFindBrokenDrivers checks that each check of outageChecks finds its bugs, and
+// finds nothing in a driver without a bug. The test is not parallel, because it looks at all
+// goroutines.
 func TestOutageChecksFindBrokenDrivers(t *testing.T) {
 	right := wrapped(func(ctx context.Context, _ bool, call func(context.Context) error) error { return call(ctx) })
 	for _, c := range outageChecks {
@@ -289,7 +290,7 @@ func TestOutageChecksFindBrokenDrivers(t *testing.T) {
 	}
 }
 
-// TestHangingDriverFindsBrokenDrivers: the same for TestHangingDriver.
+// TestHangingDriverFindsBrokenDrivers checks that TestHangingDriver finds its bugs.
 func TestHangingDriverFindsBrokenDrivers(t *testing.T) {
 	detailed := wrapped(func(ctx context.Context, write bool, call func(context.Context) error) error {
 		call(ctx)
@@ -302,7 +303,7 @@ func TestHangingDriverFindsBrokenDrivers(t *testing.T) {
 	} {
 		for _, call := range calls {
 			if !call.write && strings.HasPrefix(name, "says") || strings.Contains(call.name, "Scan") || call.name == "DeletePrefix" {
-				continue // the store itself reports the end of a scan's context
+				continue // here the store itself reports that the context has ended
 			}
 			t.Run(strings.ReplaceAll(name+"/"+call.name, " ", "_"), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

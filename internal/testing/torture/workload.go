@@ -9,66 +9,69 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/internal/testing/faults"
 	"github.com/skykv/skykv/kv"
 )
 
-// Workload is what the clients of a round do.
+// Workload is what the clients of a round do. In a round, all clients make their calls at the
+// same time, to keys that no other round uses.
 type Workload struct {
 	Seed    uint64
 	Clients int
 	Keys    int
-	Calls   int // by each client
+	Calls   int // number of calls of each client
 
-	// Groups is the number of groups of keys, which get the calls of groupCall. Without
-	// groups each call is to a single key.
+	// Groups is the number of groups of keys. If it is not 0, the clients make the calls of
+	// groupCall. Otherwise each write is a call for one key.
 	Groups int
 
-	// Impatient is the share of calls with a deadline of some milliseconds.
+	// Impatient is the share of calls whose deadline is some milliseconds.
 	Impatient float64
 
-	// Injector stands between the stores and their service; nil if nothing does.
+	// Injector is the injector between the stores and their service. It is nil if there is
+	// none.
 	Injector *faults.Injector
 
-	// Remote says that there is a network without an Injector. Nobody sees whether a
-	// client repeats a request, nor when the service has finished one that the client gave
-	// up.
+	// Remote says that there is a network without an Injector. Then nobody sees whether a
+	// client repeats a request, or when the service has finished a request after its client
+	// gave up.
 	Remote bool
 }
 
-// Default is the workload of all tests but those of the checker.
+// Default returns the usual workload, without groups.
 func Default(seed uint64, in *faults.Injector) Workload {
 	return Workload{Seed: seed, Clients: 6, Keys: 16, Calls: 45, Impatient: 0.02, Injector: in}
 }
 
-// InGroups is Default with calls to groups of keys.
+// InGroups returns Default with groups of keys.
 func InGroups(seed uint64, in *faults.Injector) Workload {
 	w := Default(seed, in)
 	w.Groups = 4
 	return w
 }
 
-// Rates are the faults of a run.
+// Rates are the usual rates of faults.
 var Rates = faults.Rates{
 	faults.Drop: 0.02, faults.Refuse: 0.02, faults.Throttle: 0.02,
 	faults.Lose: 0.06, faults.Truncate: 0.03, faults.Fail: 0.03, faults.Late: 0.03,
 	faults.Delay: 0.06,
 }
 
-// Round makes all clients call stores, which share their data, under keys that no other
-// round uses. The calls depend on seed and round and not on their timing, except for the
-// versions that they have seen.
+// Round makes all clients of a round call the stores, which must share their data. The
+// round uses keys that no other round uses. The calls depend only on the seed, the round,
+// and the versions that the clients have seen.
 func (w Workload) Round(ctx context.Context, round int, stores ...*kv.Store) *History {
 	return &History{Calls: w.Run(ctx, round, 0, w.Clients, monotonic(), stores...)}
 }
 
-// Run is the part of a round of the clients with the numbers from first to last-1. The
-// round began at start, by the clock of monotonic, in this process or another one.
+// Run runs a part of a round: the clients with the numbers from first to last-1. start is
+// the time of monotonic at which the round began, perhaps in another process.
 func (w Workload) Run(ctx context.Context, round, first, last int, start int64, stores ...*kv.Store) []Call {
 	reference := time.Now()
-	begun := monotonic() - start // at reference, or a little later
+	begun := monotonic() - start // the time of reference, or a little later
 
 	calls := make([][]Call, last-first)
 	var running sync.WaitGroup
@@ -80,9 +83,9 @@ func (w Workload) Run(ctx context.Context, round, first, last int, start int64, 
 	running.Wait()
 	all := slices.Concat(calls...)
 	if w.Injector != nil {
-		// If the system paused this process between its two clock readings, the ends of
-		// requests seem later than they were, and the check finds less. They never seem
-		// earlier.
+		// If the system paused this process between its two readings of the clock, the
+		// requests seem to end later than they did, and the check finds less. They never
+		// seem to end earlier.
 		account(all, w.Injector.Take(), func(t time.Time) int64 { return begun + t.Sub(reference).Nanoseconds() })
 		return all
 	}
@@ -90,7 +93,7 @@ func (w Workload) Run(ctx context.Context, round, first, last int, start int64, 
 	return all
 }
 
-// client makes the calls of one client of a round.
+// client makes all calls of one client in a round.
 func (w Workload) client(ctx context.Context, round, number int, store *kv.Store, elapsed func() int64) []Call {
 	prefix := fmt.Sprintf("r%d:", round)
 	c := &client{
@@ -101,9 +104,10 @@ func (w Workload) client(ctx context.Context, round, number int, store *kv.Store
 	for n := range w.Keys {
 		c.keys = append(c.keys, w.key(prefix, n))
 	}
-	// A service deletes by its own clock entries that expired an hour ago.
+	// The clock must be near the real time, because a service deletes entries by its own
+	// clock, an hour after their expiry.
 	c.base = time.Now().Truncate(time.Millisecond)
-	c.store = store.With(kv.Clock(func() time.Time { return c.now }))
+	c.store = store.With(kv.Clock(func() time.Time { return time.UnixMilli(c.clock.Load()) }))
 	for i := range w.Calls {
 		c.call(ctx, i)
 	}
@@ -115,22 +119,24 @@ type client struct {
 	number  int
 	store   *kv.Store
 	elapsed func() int64
-	keys    []string // of the round, in order
-	prefix  string   // of the keys
+	keys    []string // the keys of the round, in order
+	prefix  string   // the prefix of these keys
 	rng     *rand.Rand
 	base    time.Time
-	now     time.Time // the clock's reading for the call
+	now     time.Time    // what the clock reads during the present call
+	clock   atomic.Int64 // now, in milliseconds, for the store's goroutines: they may outlive a call
 	seen    map[string]seen
 	calls   []Call
 }
 
-// seen is what a client last saw of a key.
+// seen is what a client last saw of a key: the write that stored the entry, and the
+// version.
 type seen struct {
 	write   string
 	version kv.Version
 }
 
-// key names key n of a round. The keys of a group follow one another.
+// key returns the name of key n of a round. The keys of a group have successive numbers.
 func (w Workload) key(prefix string, n int) string {
 	if w.Groups == 0 {
 		return fmt.Sprintf("%sk%02d", prefix, n)
@@ -139,7 +145,7 @@ func (w Workload) key(prefix string, n int) string {
 }
 
 func (c *client) key() string {
-	// Some keys are hotter than others.
+	// Some keys are used more often than others.
 	n := c.rng.IntN(c.Keys)
 	if c.rng.IntN(3) == 0 {
 		n = c.rng.IntN(1 + c.Keys/4)
@@ -149,11 +155,12 @@ func (c *client) key() string {
 
 func (c *client) call(ctx context.Context, i int) {
 	id := fmt.Sprintf("%sc%d.%d", c.prefix, c.number, i)
-	// Time passes from call to call, and the clocks of clients differ.
+	// Time passes from call to call, and the clocks of the clients differ.
 	c.now = c.base.Add(time.Duration(i)*100*time.Millisecond + time.Duration(c.rng.IntN(2000))*time.Millisecond)
-	if c.rng.IntN(16) == 0 { // a clock steps by less than ExpiryGrace, and is corrected later
+	if c.rng.IntN(16) == 0 { // the clock jumps by less than ExpiryGrace, for this call only
 		c.now = c.now.Add(time.Duration(c.rng.IntN(3600)-1800) * time.Second)
 	}
+	c.clock.Store(c.now.UnixMilli())
 	impatient := c.rng.Float64() < c.Impatient
 	patience := 30 * time.Second
 	if wait := time.Duration(1+c.rng.IntN(30)) * time.Millisecond; impatient {
@@ -188,7 +195,8 @@ func (c *client) call(ctx context.Context, i int) {
 	}
 }
 
-// begin starts the record of a call to key; end completes and keeps it.
+// The method begin starts the record of a call to key. The method end completes the record and
+// keeps it.
 func (c *client) begin(id, key string, act action) Call {
 	return Call{ID: id, Client: c.number, Key: key, In: input{Act: act, Now: c.now.UnixMilli()}, Begin: c.elapsed()}
 }
@@ -198,7 +206,7 @@ func (c *client) end(call Call) {
 	c.calls = append(c.calls, call)
 }
 
-// failed sets the outcome of a call that ended with an error.
+// The method failed notes that a call returned err.
 func failed(call *Call, err error) {
 	call.Err = err.Error()
 	switch {
@@ -238,7 +246,7 @@ func (c *client) exists(ctx context.Context, id, key string) {
 	c.end(call)
 }
 
-// getMany reads some keys at once.
+// getMany reads several keys in one batch.
 func (c *client) getMany(ctx context.Context, id string) {
 	keys := make([]string, 5)
 	for i := range keys {
@@ -264,7 +272,7 @@ func (c *client) getMany(ctx context.Context, id string) {
 	}
 }
 
-// scan reads all keys of the round with a prefix.
+// scan reads all keys of the round that have a prefix.
 func (c *client) scan(ctx context.Context, id, prefix string) {
 	call := c.begin(id, "", actGet)
 	found := make(map[string]kv.Entry)
@@ -294,7 +302,7 @@ func (c *client) scan(ctx context.Context, id, prefix string) {
 	}
 }
 
-// found is the outcome of a read that found entry.
+// The method found returns the output of a read that returned entry.
 func (c *client) found(entry kv.Entry) output {
 	write := writeOf(entry.Value)
 	c.seen[entry.Key] = seen{write, entry.Version}
@@ -320,7 +328,7 @@ func (c *client) put(ctx context.Context, id, key string, cond condition) {
 	c.end(call)
 }
 
-// value draws what a call stores, and names it.
+// value chooses the value that a call stores, and records its name in the call.
 func (c *client) value(call *Call) []byte {
 	size := c.rng.IntN(8)
 	if isNumber(call.Key) {
@@ -332,7 +340,7 @@ func (c *client) value(call *Call) []byte {
 	return valueOf(call.ID, size)
 }
 
-// addExpiry adds an expiry to half of all entries.
+// addExpiry adds an expiry to opts in half of the calls, at random.
 func addExpiry[O any](c *client, call *Call, opts []O) []O {
 	if c.rng.IntN(2) != 0 {
 		return opts
@@ -345,7 +353,7 @@ func addExpiry[O any](c *client, call *Call, opts []O) []O {
 	return append(opts, any(opt).(O))
 }
 
-// expiry draws an expiry within the round.
+// expiry chooses an expiry of at most four seconds at random.
 func (c *client) expiry(call *Call) (time.Duration, time.Time) {
 	ttl := time.Duration(1 + c.rng.Int64N(int64(4*time.Second)))
 	expires := c.now.Add(ttl)
@@ -353,8 +361,8 @@ func (c *client) expiry(call *Call) (time.Duration, time.Time) {
 	return ttl, expires
 }
 
-// condition adds the option for cond. A client that has not seen a version of the key
-// requires its absence instead.
+// condition adds the option for cond. If cond is condVersion and the client has seen no
+// version of the key, it requires instead that the key is absent.
 func (c *client) condition(key string, cond condition, opts []kv.PutOption, call *Call) (condition, []kv.PutOption) {
 	last, known := c.seen[key]
 	switch {
@@ -382,15 +390,16 @@ func (c *client) delete(ctx context.Context, id, key string, cond condition) {
 	c.end(call)
 }
 
-// valueOf is the value of a write: its name, and filling that shows torn and mixed values.
-// Sizes are from some bytes to some kilobytes.
+// valueOf returns the value of a write. The value begins with the name of the write, and repeats
+// the name, so that writeOf notices a value that is torn or mixed with another one. It has a few
+// bytes to a few kilobytes.
 func valueOf(write string, size int) []byte {
 	filling := strings.Repeat(write+"/", 1+size*size*size)
 	return []byte(write + "=" + filling)
 }
 
-// writeOf returns the name of the write that stored value, or a text that says that no
-// write did.
+// writeOf returns the name of the write that stored a value. If the value is torn, it
+// returns a text that says so.
 func writeOf(value []byte) string {
 	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
 		return numbered(n)

@@ -1,5 +1,5 @@
-// Package console serves pages that show a store, only to the person who started it.
-// The pages change nothing.
+// Package console serves web pages that show a store. Only the user who started the console can
+// open the pages. The pages change nothing.
 package console
 
 import (
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/shell"
 	"github.com/skykv/skykv/cmd/skykv/command/internal/timeleft"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
@@ -27,13 +28,14 @@ import (
 var files embed.FS
 
 var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{
-	"left": func(expires time.Time) string { return timeleft.String(time.Until(expires)) }, // as the script does from then on
+	"left":  func(expires time.Time) string { return timeleft.String(time.Until(expires)) }, // later, the page's script updates the text in the same way
+	"quote": shell.Quote,
 }).ParseFS(files, "page.tmpl"))
 
-// pageSize is the number of keys and folders of a page.
+// pageSize is the greatest number of keys and folders on a page.
 const pageSize = 100
 
-// slowest is the time limit of a page.
+// slowest is the time limit for making a page.
 const slowest = 30 * time.Second
 
 // Console is the handler of a store's pages.
@@ -46,8 +48,9 @@ type Console struct {
 	requests *counter
 }
 
-// New returns the pages of a store. A listener on loopback must serve them. The pages
-// show the store's URL and the results of inspect as they are.
+// New returns the handler of a store's pages. A listener on a loopback address must serve the
+// handler; the parameter listener is that address. The pages show the store's URL and the
+// results of inspect unchanged.
 func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(context.Context, string) iter.Seq[provider.Check]) *Console {
 	requests := new(counter)
 	_, port, _ := net.SplitHostPort(listener.String())
@@ -61,8 +64,8 @@ func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(conte
 // exchanges for a cookie.
 func (c *Console) Address() string { return "http://127.0.0.1:" + c.port + "/?token=" + c.token }
 
-// cookie returns the name of the cookie. It has the port, because cookies do not
-// depend on ports.
+// cookie returns the name of the cookie. The name contains the port, because browsers send
+// a cookie to all ports of its host.
 func (c *Console) cookie() string { return "skykv-" + c.port }
 
 // ServeHTTP implements [http.Handler].
@@ -77,14 +80,15 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	switch host := r.Host; {
 	case host != "127.0.0.1:"+c.port && host != "localhost:"+c.port:
-		// Another site, whose name points to this address.
+		// Another site may let its host name resolve to this address. Requests for that name are
+		// refused.
 		http.Error(w, "This is the console of skykv. Open it at 127.0.0.1.", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		http.Error(w, "The console only reads.", http.StatusMethodNotAllowed)
 	case r.URL.Path == "/" && c.same(r.URL.Query().Get("token")):
 		http.SetCookie(w, &http.Cookie{Name: c.cookie(), Value: c.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-		// A redirect would not work: if another site linked here, the browser would
-		// not send the cookie.
+		// This is a page, not a redirect. If the user follows a link of another site, the
+		// browser sends no SameSite=Strict cookie with a redirected request.
 		_, _ = fmt.Fprint(w, `<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>skykv</title><a href="/">Open the console</a>`)
 	case !c.known(r):
 		http.Error(w, "Open the address that skykv ui printed, with its token.", http.StatusForbidden)
@@ -116,7 +120,7 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request) {
 		view.Doctor = true
 		c.render(w, view)
 	case "/console.css", "/console.js":
-		w.Header().Del("Content-Type") // the file's name decides
+		w.Header().Del("Content-Type") // so that ServeFileFS sets the type by the file's name
 		http.ServeFileFS(w, r, files, strings.TrimPrefix(r.URL.Path, "/"))
 	default:
 		http.Error(w, "There is no such page.", http.StatusNotFound)
@@ -165,7 +169,7 @@ func (c *Console) render(w http.ResponseWriter, v *view) {
 	}
 }
 
-// browse shows the keys that begin with a prefix, and an entry.
+// browse shows the keys that begin with a prefix, and the selected entry, if there is one.
 func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.Values) {
 	prefix, after, key := query.Get("prefix"), query.Get("after"), query.Get("key")
 	delimiter := query.Get("delimiter")
@@ -190,7 +194,8 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 		}
 		return "/?" + q.Encode()
 	}
-	for rest, at := prefix, 0; ; {
+	legal := kv.ValidatePrefix(prefix) == nil // a link to this page may have any prefix, of any length
+	for rest, at := prefix, 0; legal; {
 		name, next, found := strings.Cut(rest, delimiter)
 		if !found {
 			break
@@ -208,8 +213,10 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 	} else if err := c.list(ctx, v, after, key, link); err != nil {
 		v.Error = err.Error()
 	}
-	quoted := quote(c.url)
-	v.Commands = []string{strings.TrimSpace("skykv ls " + quoted + " " + prefix)}
+	quoted := shell.Quote(c.url)
+	if legal {
+		v.Commands = []string{strings.TrimSpace("skykv ls " + quoted + " " + prefix)}
+	}
 	if key != "" {
 		v.Entry = c.read(ctx, key, query.Get("as"), link(prefix, after, key))
 		v.Commands = commands(quoted, v.Entry)
@@ -218,7 +225,8 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 	c.render(w, v)
 }
 
-// list adds the lines of a page.
+// list adds the lines of a page to v: keys and folders greater than the argument after. It
+// sets v.Next if more lines follow.
 func (c *Console) list(ctx context.Context, v *view, after, key string, link func(prefix, after, key string) string) error {
 	last := after
 	for e, err := range folders.List(ctx, c.store, v.Prefix, v.Delimiter, after) {
@@ -243,7 +251,7 @@ func (c *Console) list(ctx context.Context, v *view, after, key string, link fun
 	return nil
 }
 
-// read returns the entry under a key.
+// read returns the entry under a key, or why it cannot be shown.
 func (c *Console) read(ctx context.Context, key, as, link string) *entry {
 	found, err := c.store.Get(ctx, key)
 	shown := &entry{Key: key}
@@ -258,18 +266,23 @@ func (c *Console) read(ctx context.Context, key, as, link string) *entry {
 	return shown
 }
 
-// commands returns shell commands that show and change the entry of a page.
+// commands returns shell commands that show and change an entry. It returns none if the key is
+// not legal, and only the command that shows the entry if the console could not read it.
 func commands(url string, e *entry) []string {
-	if e.Error != "" {
-		return []string{"skykv get " + url + " " + e.Key}
+	of := url + " " + e.Key
+	if strings.HasPrefix(e.Key, "-") {
+		of = "-- " + of
+	}
+	switch {
+	case kv.ValidateKey(e.Key) != nil:
+		return nil
+	case e.Error != "":
+		return []string{"skykv get " + of}
 	}
 	return []string{
-		"skykv get " + url + " " + e.Key,
-		"skykv put " + url + " " + e.Key + " --file FILE --if-version " + e.Version,
-		"skykv touch " + url + " " + e.Key + " --ttl 1h --if-version " + e.Version,
-		"skykv delete " + url + " " + e.Key + " --if-version " + e.Version,
+		"skykv get " + of,
+		"skykv put --file FILE --if-version " + e.Version + " " + of,
+		"skykv touch --ttl 1h --if-version " + e.Version + " " + of,
+		"skykv delete --if-version " + e.Version + " " + of,
 	}
 }
-
-// quote quotes a text for the common shells.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -1,6 +1,6 @@
 "use strict";
 
-// Time left counts down. left of entry.go says the same.
+// left returns the same text as String of the Go package timeleft.
 function left(ms) {
   const s = Math.floor(ms / 1000), min = Math.floor(s / 60), h = Math.floor(min / 60), d = Math.floor(h / 24);
   if (ms <= 0) return "expired";
@@ -28,7 +28,7 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 });
 
-// The slash goes to the search, j and k down and up the keys, Escape back to them.
+// The key / moves to the search field, j and k move down and up the list, Escape moves to the first line of the list.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const search = document.querySelector("input[type=search]");

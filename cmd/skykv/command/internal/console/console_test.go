@@ -31,7 +31,7 @@ func open(t *testing.T, store *kv.Store) *Console {
 	return New(store, storeURL, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8600}, noChecks)
 }
 
-// get requests a page as the browser does after it has the cookie.
+// get requests a page with the cookie that the browser has after the first page.
 func (c *Console) get(t *testing.T, target string) string {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:8600"+target, nil)
@@ -45,8 +45,8 @@ func (c *Console) get(t *testing.T, target string) string {
 	return string(body)
 }
 
-// The rule: only a browser with the token gets pages, only under the console's own name, and
-// only to read.
+// The rule: a browser gets pages only with the token, only at the console's own address, and
+// only by requests that read.
 func TestWhoIsLetIn(t *testing.T) {
 	t.Parallel()
 	c := open(t, memkv.New())
@@ -91,7 +91,7 @@ func TestWhoIsLetIn(t *testing.T) {
 	}
 }
 
-// The rule: the pages show the content of a store, and never run it.
+// The rule: the pages show the content of a store as text. A browser never runs it.
 func TestHostileContent(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
@@ -132,12 +132,29 @@ func TestHostileContent(t *testing.T) {
 			t.Errorf("rule: a text that is not a key is refused with a message; %s shows %s", query, page)
 		}
 	}
+	// The pages of other servers on this machine can link to these pages with any query. Users
+	// copy the commands into a shell, so no command may contain a key or prefix that is not legal.
+	for _, query := range []string{"key=%3Btouch+x", "key=%24(touch+x)", "prefix=%3Btouch+x", "prefix=%0Atouch+x"} {
+		page := c.get(t, "/?"+query)
+		for _, part := range strings.Split(page, `data-copy="`)[1:] {
+			if command, _, _ := strings.Cut(part, `"`); strings.Contains(command, "touch") {
+				t.Errorf("rule: a text that is not a key is in no command; %s: %s", query, command)
+			}
+		}
+	}
+	if page := c.get(t, "/?prefix="+strings.Repeat("a:", 4000)); len(page) > 100_000 {
+		t.Errorf("rule: a page is not far longer than what it shows; a prefix of 8,000 bytes, which is too long, makes one of %d bytes", len(page))
+	}
+	if page := c.get(t, "/doctor"); !strings.Contains(page, `data-copy="skykv doctor &#39;file:it&#39;\&#39;&#39;s.db&#39;"`) {
+		t.Errorf("rule: the store's URL is one argument of the commands; doctor shows %s", page)
+	}
 	if page := c.get(t, "/doctor"); strings.Contains(page, "<b>none") || !strings.Contains(page, "run: skykv provision") {
 		t.Errorf("doctor shows %s", page)
 	}
 }
 
-// The rule: following the pages shows all keys, each once, and each page says what it cost.
+// The rule: whoever follows the links to the next pages sees all keys, each once. Each page
+// says how many requests it made.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()

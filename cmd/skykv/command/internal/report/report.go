@@ -1,5 +1,5 @@
-// Package report has the results of a run of the conformance suite, as JSON and as a
-// page for people.
+// Package report formats the results of a run of the conformance suite: as JSON, as a page
+// of HTML, and as Markdown.
 package report
 
 import (
@@ -9,6 +9,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+
+	"github.com/skykv/skykv/cmd/skykv/command/internal/shell"
 )
 
 // Run is one run of the suite. skykv conformance --json prints it as JSON.
@@ -22,7 +24,7 @@ type Run struct {
 	Seconds  float64   `json:"seconds"`
 	Passed   int       `json:"passed"`
 	Failed   int       `json:"failed"`
-	LeftOut  int       `json:"left_out,omitempty"` // because of features that the store, by its Info, does not have
+	LeftOut  int       `json:"left_out,omitempty"` // cases for features that the store, by its Info, does not have
 	Cases    []Case    `json:"cases"`
 }
 
@@ -32,11 +34,12 @@ type Case struct {
 	Rule     string   `json:"rule"`
 	Passed   bool     `json:"passed"`
 	Failures []string `json:"failures,omitempty"`
-	Lacks    string   `json:"lacks,omitempty"` // why the case is left out; it passed if the store refuses that feature as documented
+	Lacks    string   `json:"lacks,omitempty"` // the missing feature, if the case is left out; Passed then says that the store refuses the feature as documented
 	Seconds  float64  `json:"seconds"`
 }
 
-// Add adds the result of one case. lacks, if not empty, says why it is left out.
+// Add adds the result of one case. If the case is left out, lacks names the missing feature.
+// Otherwise it is empty.
 func (r *Run) Add(name, rule string, failures []string, lacks string, took time.Duration) {
 	c := Case{Name: name, Rule: rule, Passed: len(failures) == 0, Failures: failures, Lacks: lacks, Seconds: took.Seconds()}
 	switch {
@@ -50,13 +53,13 @@ func (r *Run) Add(name, rule string, failures []string, lacks string, took time.
 	r.Cases = append(r.Cases, c)
 }
 
-// Asked is the number of cases that were not left out.
+// Asked is the number of cases that passed or failed, without those in LeftOut.
 func (r *Run) Asked() int { return len(r.Cases) - r.LeftOut }
 
 // Duration is the time that the run took.
 func (r *Run) Duration() time.Duration { return time.Duration(r.Seconds * float64(time.Second)) }
 
-// Group is the cases that share the first part of their names.
+// Group holds the cases whose names have the same first part.
 type Group struct {
 	Name    string
 	Passed  int
@@ -67,7 +70,7 @@ type Group struct {
 // Failed reports whether a case of the group failed.
 func (g *Group) Failed() bool { return g.Passed+g.LeftOut < len(g.Cases) }
 
-// Count returns how many of the cases passed, as in "5 of 5, 1 left out".
+// Count says how many of the cases passed, for example "5 of 5, 1 left out".
 func (g *Group) Count() string { return count(g.Passed, len(g.Cases)-g.LeftOut, g.LeftOut) }
 
 func count(passed, asked, leftOut int) string {
@@ -110,12 +113,13 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 		return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond).String()
 	},
 	"within": func(g *Group, c Case) string { return strings.TrimPrefix(c.Name, g.Name+"/") },
+	"quote":  shell.Quote,
 	"percent": func(part, whole int) string {
 		return fmt.Sprintf("%.1f%%", 100*float64(part)/float64(max(whole, 1)))
 	},
 }).Parse(source))
 
-// HTML returns the page: one file without other files.
+// HTML returns the results as a page of HTML that needs no other files.
 func (r *Run) HTML() []byte {
 	var b bytes.Buffer
 	if err := page.Execute(&b, r); err != nil {

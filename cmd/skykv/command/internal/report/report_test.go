@@ -20,7 +20,7 @@ func TestPage(t *testing.T) {
 	page := string(failing().HTML())
 	for _, want := range []string{
 		"1 of 3 cases failed", "Put &amp; Get &lt;agree&gt;.", "got &lt;nil&gt;; want &#34;x&#34;", "put.go:9: another",
-		"<code>dynamodb://cache?region=eu-central-1</code>", "dynamodb, 16 shards", "skykv v1.2.3, go1.26 linux/amd64", "skykv conformance 'dynamodb://cache?region=eu-central-1'", "faults (lost, late and refused requests) were not run", "31 January 2027, 12:00:00 UTC", "2 of 3, 66.7%", "12.5s",
+		"<code>dynamodb://cache?region=eu-central-1</code>", "dynamodb, 16 shards", "skykv v1.2.3, go1.26 linux/amd64", "skykv conformance &#39;dynamodb://cache?region=eu-central-1&#39;", "faults (lost, late and refused requests) were not run", "31 January 2027, 12:00:00 UTC", "2 of 3, 66.7%", "12.5s",
 		`<span>put</span><span class="bad">1 of 2</span>`, `<span>scan</span><span class="good">1 of 1</span>`,
 	} {
 		if !strings.Contains(page, want) {
@@ -30,14 +30,17 @@ func TestPage(t *testing.T) {
 	if strings.Contains(page, "<script") || strings.Contains(page, "src=") || strings.Contains(page, "href=") {
 		t.Error("rule: the page needs no other file")
 	}
-	whole := &Run{Provider: "file", Shards: 1}
+	whole := &Run{Provider: "file", Shards: 1, URL: "file:it's.db"}
 	whole.Add("put/good", "Put stores.", nil, "", time.Millisecond)
+	if page := string(whole.HTML()); !strings.Contains(page, `skykv conformance &#39;file:it&#39;\&#39;&#39;s.db&#39;`) {
+		t.Errorf("rule: the store's URL is one argument of the command; the page is %s", page)
+	}
 	if page := string(whole.HTML()); !strings.Contains(page, "1 of 1 case passed") || strings.Contains(page, "Broken rules") || !strings.Contains(page, "file, 1 shard<") {
 		t.Errorf("the page of a run without failures is %s", page)
 	}
 }
 
-// The rule: cases that are left out are listed with the missing feature, and do not count
+// The rule: cases that are left out are listed with the missing feature. They do not count
 // as passed.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()

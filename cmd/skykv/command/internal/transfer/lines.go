@@ -14,11 +14,12 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// FromLines reads the lines that open returns from a byte offset on.
-func FromLines(open func(offset int64) (io.Reader, error)) Source {
-	return func(_ context.Context, from Position) iter.Seq2[Record, error] {
+// FromLines returns a source that reads lines. The function open must return the lines
+// after the first offset bytes. The reader that it returns must fail soon after ctx ends.
+func FromLines(open func(ctx context.Context, offset int64) (io.Reader, error)) Source {
+	return func(ctx context.Context, from Position) iter.Seq2[Record, error] {
 		return func(yield func(Record, error) bool) {
-			r, err := open(from.Offset)
+			r, err := open(ctx, from.Offset)
 			if err != nil {
 				yield(Record{}, err)
 				return
@@ -42,7 +43,7 @@ func FromLines(open func(offset int64) (io.Reader, error)) Source {
 	}
 }
 
-// Mark is a place in a file of lines. It has the length and the CRC-32 of the part
+// Mark is a place in a file of lines, given by the length and the CRC-32 of the part
 // before it. The zero Mark is the beginning.
 type Mark struct {
 	Length int64  `json:"length"`
@@ -64,7 +65,8 @@ func (m Mark) Check(r io.Reader) error {
 	return nil
 }
 
-// ToLines writes entries as lines to w, in order, from a mark on.
+// ToLines returns a sink that writes entries as lines to w, in order. The parameter from is the
+// place in the whole output at which w begins.
 func ToLines(w io.Writer, from Mark) Sink {
 	return &lineSink{w, from}
 }
@@ -92,14 +94,14 @@ func (s *lineSink) Write(_ context.Context, entries []kv.Entry) (done Counts, ma
 		}
 		done.Written++
 	}
-	// One call for a whole batch: if an entry cannot be encoded, no part of the
-	// batch is written.
+	// The whole batch is written by one call, so that nothing is written if an entry
+	// cannot be encoded.
 	n, err := s.w.Write(lines.Bytes())
 	s.at = Mark{s.at.Length + int64(n), crc32.Update(s.at.Sum, crc32.IEEETable, lines.Bytes()[:n])}
 	return done, s.at, err
 }
 
-// Sync makes a file's content durable; pipes and terminals have nothing to sync.
+// Sync makes the content of a regular file durable. Pipes and terminals need no sync.
 func (s *lineSink) Sync() error {
 	f, ok := s.w.(*os.File)
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"github.com/skykv/skykv/kv"
 )
 
-// FromStore reads the entries of a store whose keys start with prefix.
+// FromStore returns a source that reads the entries of a store whose keys begin with prefix.
 func FromStore(store *kv.Store, prefix string) Source {
 	return func(ctx context.Context, from Position) iter.Seq2[Record, error] {
 		return func(yield func(Record, error) bool) {
@@ -23,8 +23,9 @@ func FromStore(store *kv.Store, prefix string) Source {
 	}
 }
 
-// ToStore writes entries to a store. They replace existing entries or, with
-// ifNotExists, are skipped if the key exists. It writes parallel batches at once.
+// ToStore returns a sink that writes entries to a store. Its method Parallel returns the
+// argument parallel. An entry replaces an existing one with the same key. If ifNotExists is set,
+// the sink skips such an entry instead.
 func ToStore(store *kv.Store, parallel int, ifNotExists bool) Sink {
 	return &storeSink{store, parallel, ifNotExists}
 }
@@ -69,15 +70,10 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 		_, err := store.PutMany(ctx, items)
 		return done, none, err
 	}
-	seen := make(map[string]bool, len(items))
-	first := items[:0]
-	for _, item := range items { // for one key the first item wins
-		if item.IfNotExists = true; !seen[item.Key] {
-			seen[item.Key] = true
-			first = append(first, item)
-		}
+	for i := range items {
+		items[i].IfNotExists = true
 	}
-	_, err := store.PutMany(ctx, first)
+	_, err := store.PutMany(ctx, items)
 	failed := 0
 	if batch, ok := err.(*kv.BatchError); ok {
 		failed = len(batch.Failed)
@@ -90,7 +86,7 @@ func (s *storeSink) Write(ctx context.Context, entries []kv.Entry) (done Counts,
 			err = nil
 		}
 	}
-	done.Written = int64(len(first) - failed)
-	done.Skipped = int64(len(items)) - done.Written
+	done.Written = int64(len(items) - failed)
+	done.Skipped = int64(failed)
 	return done, none, err
 }

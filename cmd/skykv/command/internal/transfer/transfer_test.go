@@ -21,7 +21,7 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// flaky is a sink that fails now and then, sometimes after it wrote a part.
+// flaky is a sink that fails now and then, sometimes after it has written a part of a batch.
 type flaky struct {
 	Sink
 	mu     sync.Mutex
@@ -75,7 +75,8 @@ func unexpected(t *testing.T) func(string, error) {
 	return func(key string, err error) { t.Errorf("entry %q failed: %v", key, err) }
 }
 
-// Whatever fails, continuing from the last checkpoint ends with all entries copied.
+// The rule: after a failed write, a run that continues from the last checkpoint copies all
+// remaining entries.
 func TestResumed(t *testing.T) {
 	t.Parallel()
 	for _, ifNotExists := range []bool{false, true} {
@@ -115,8 +116,8 @@ func TestResumed(t *testing.T) {
 	}
 }
 
-// If several lines have one key the last one wins, or with if-absent the first one,
-// however many batches run at once.
+// The rule: if several lines have the same key, the last one wins, or the first one with
+// ifNotExists. This is so even if several batches run at once.
 func TestLastOfDuplicatesWins(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {
@@ -135,7 +136,7 @@ func TestLastOfDuplicatesWins(t *testing.T) {
 			to := memkv.New()
 			slow := &delayed{ToStore(to, 8, ifNotExists)}
 			_, err := Run(t.Context(), Config{
-				Source: FromLines(func(int64) (io.Reader, error) { return strings.NewReader(lines.String()), nil }),
+				Source: FromLines(func(context.Context, int64) (io.Reader, error) { return strings.NewReader(lines.String()), nil }),
 				Sink:   slow, Failed: unexpected(t),
 			})
 			if err != nil {
@@ -154,7 +155,7 @@ func TestLastOfDuplicatesWins(t *testing.T) {
 	}
 }
 
-// delayed makes batches finish out of order.
+// delayed delays batches by random times, so they may finish out of order.
 type delayed struct{ Sink }
 
 func (d *delayed) Write(ctx context.Context, entries []kv.Entry) (Counts, Mark, error) {
@@ -184,7 +185,7 @@ func TestExpiredMeanwhile(t *testing.T) {
 							return
 						}
 					}
-					time.Sleep(10 * time.Millisecond) // fake time: the last moment of "short"
+					time.Sleep(10 * time.Millisecond) // in fake time, until "short" expires
 				}
 			},
 			Sink: ToStore(to, 1, false), Failed: unexpected(t),
@@ -213,7 +214,8 @@ func TestIfAbsentKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// A source may wait for ever, as a terminal does. A cancelled transfer ends anyway.
+// The rule: a cancelled transfer ends even while its source waits for input that may never
+// come, for example from a terminal.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -239,6 +241,57 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, why) || state.Counts.Written != batchEntries || saved == 0 {
 		t.Errorf("the run ends with %+v, %v and %d checkpoints; want %d written, the cause, and at least one", state.Counts, err, saved, batchEntries)
 	}
+}
+
+// refusing is a sink whose Write always fails.
+type refusing struct{ Sink }
+
+func (refusing) Write(context.Context, []kv.Entry) (Counts, Mark, error) {
+	return Counts{}, Mark{}, errFlaky
+}
+
+// The rule: a transfer that has failed ends, even while its source waits for input.
+func TestFailsWhileTheSourceWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		from, to := io.Pipe()
+		defer to.Close()
+		go func() {
+			for i := range batchEntries {
+				fmt.Fprintf(to, "{\"key\":\"key:%d\",\"value\":\"\"}\n", i)
+			}
+		}()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Run(t.Context(), Config{
+				Source: FromLines(func(ctx context.Context, _ int64) (io.Reader, error) { return waiting{ctx, from}, nil }),
+				Sink:   refusing{ToStore(memkv.New(), 2, false)},
+				Failed: unexpected(t),
+			})
+			ended <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, errFlaky) {
+				t.Errorf("it ends with %v", err)
+			}
+		default:
+			t.Error("it waits for more input")
+		}
+	})
+}
+
+// waiting is a reader whose Read fails when ctx ends. The command reads its standard input in
+// the same way.
+type waiting struct {
+	ctx context.Context
+	r   io.ReadCloser
+}
+
+func (w waiting) Read(p []byte) (int, error) {
+	defer context.AfterFunc(w.ctx, func() { w.r.Close() })()
+	return w.r.Read(p)
 }
 
 func TestCompareFindsEveryDifference(t *testing.T) {
@@ -317,7 +370,8 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range whole {
-		// Cut off anywhere, or with any byte changed. The last byte is a newline.
+		// The file may be cut off anywhere, and any of its bytes may be changed. Without its
+		// last byte, a newline, a checkpoint is still complete.
 		changed := bytes.Clone(whole)
 		changed[i] ^= 1
 		for _, text := range [][]byte{whole[:i], changed} {
@@ -333,8 +387,8 @@ func TestCheckpointRefusesOthers(t *testing.T) {
 	}
 }
 
-// The rule: a file that a killed run left beside a checkpoint does not stop the next run,
-// any other file does, and the mode of a checkpoint stays.
+// The rule: a file that a killed run left beside a checkpoint does not stop the next run. Any
+// other file with that name does. A checkpoint keeps its mode.
 func TestNextCheckpoint(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "checkpoint")
@@ -399,8 +453,9 @@ type exported struct {
 	bytes    []byte
 }
 
-// export continues an export from state, and ends it after limit entries, with garbage at
-// the end of the file, as after a crash.
+// export continues an export from state. If limit is positive, it cancels the export after the
+// first batch with which this call has written at least limit entries. After a cancelled export it
+// leaves garbage at the end of the file, as a crash may.
 func export(t *testing.T, from *kv.Store, path string, state State, limit int64) exported {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
