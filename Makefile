@@ -31,8 +31,12 @@ build: ## Build all packages
 	$(GO) build ./...
 
 .PHONY: test
-test: ## Run all tests, and vet and test the nested modules
+test: ## Run all tests, those of the nested modules too, or the tests of PACKAGES
 	$(TESTS) -timeout 15m $(TESTFLAGS) $(PACKAGES)
+	@$(if $(filter ./...,$(PACKAGES)),$(MAKE) --no-print-directory nested)
+
+.PHONY: nested
+nested: ## Vet and test the nested modules
 	@set -e; for folder in $(NESTED); do echo "vet and test $$folder"; (cd $$folder && $(GO) vet ./... && $(TESTS) $(TESTFLAGS) ./...); done
 
 .PHONY: race
@@ -87,10 +91,20 @@ OPERATIONS ?= 20000
 torture: ## Run what tests run under faults at length; SKYKV_SEED=N repeats a run
 	SKYKV_INTERLEAVE=$(OPERATIONS) $(GO) test -count=1 -timeout 1h -v -run '^TestInterleaving$$' ./providers/dynamokv ./providers/firestorekv ./providers/aztableskv
 	SKYKV_KILL_ROUNDS=100 $(GO) test -count=1 -v -run '^TestKill$$' ./providers/localkv
-	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/(killed|interrupt|file|dynamodb|aztables)' ./cmd/skykv
+	SKYKV_ENTRIES=100000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/(killed|interrupt|file|dynamodb|aztables)' ./cmd/skykv/command
 	@# Firestore's emulator looks at all documents in every query.
-	SKYKV_ENTRIES=20000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/firestore' ./cmd/skykv
+	SKYKV_ENTRIES=20000 $(GO) test -count=1 -timeout 1h -v -run 'AtRandom/firestore' ./cmd/skykv/command
 	cd internal/testing/torture && SKYKV_TORTURE=$(OPERATIONS) SKYKV_PROGRAMS=40 $(GO) test -count=1 -timeout 2h $(TESTFLAGS)
+
+# The nested modules that others may require.
+PUBLISHED := adapters kv/cache kv/kvotel kv/seal
+
+.PHONY: version
+version: ## Let the nested modules require VERSION of the root, and print the tags of a release
+	@echo '$(VERSION)' | grep -Eq '^v[0-9]+\.[0-9]+\.[0-9]+' || { echo 'VERSION must be that of the release, such as v0.1.0'; exit 2; }
+	@set -e; for folder in $(PUBLISHED); do (cd $$folder && $(GO) mod edit -require=github.com/skykv/skykv@$(VERSION)); done
+	@set -e; for folder in $(NESTED); do (cd $$folder && $(GO) mod tidy); done
+	@echo 'Commit the changes. Then create and push these tags:' $(VERSION) $(PUBLISHED:%=%/$(VERSION))
 
 # The folder of the reports of make cloud.
 REPORTS ?= cloud-reports
