@@ -13,33 +13,39 @@ import (
 const sampled = 2 * time.Millisecond
 
 // Growth calls the function work. It returns the greatest growth of the heap that it measured
-// during the call, in bytes. The growth includes garbage that has not been collected. Nothing
-// else may run during the call, so a test that calls Growth must not be parallel.
+// during the call and at its end, in bytes. The growth includes garbage that has not been
+// collected. It can be a few KiB too small, because memory from before the call may be freed
+// during the call. Nothing else may run during the call, so a test that calls Growth must not
+// be parallel.
 func Growth(work func()) int64 {
-	var stats runtime.MemStats
 	runtime.GC()
-	runtime.ReadMemStats(&stats)
-	before, most := int64(stats.HeapAlloc), int64(0)
+	before, most := allocated(), int64(0)
 	done, measured := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(measured)
 		ticker := time.NewTicker(sampled)
 		defer ticker.Stop()
 		for {
-			var stats runtime.MemStats
-			runtime.ReadMemStats(&stats)
-			most = max(most, int64(stats.HeapAlloc)-before)
 			select {
 			case <-ticker.C:
+				most = max(most, allocated()-before)
 			case <-done:
 				return
 			}
 		}
 	}()
 	work()
+	atEnd := allocated() - before
 	close(done)
 	<-measured
-	return most
+	return max(most, atEnd)
+}
+
+// allocated is the size of the heap's objects, in bytes.
+func allocated() int64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }
 
 // mostOfScan is how much the heap may grow during a scan of any store.
