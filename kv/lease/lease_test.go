@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -627,6 +628,27 @@ func TestOnce(t *testing.T) {
 			t.Errorf("rule: one of many replicas runs the job once per interval; it ran %d times in %d intervals", n, hours)
 		}
 	})
+}
+
+// The rule: an interval may be of any length from a second on. A long one begins before 1970.
+func TestOnceOfLongIntervals(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{time.Second, 10 * 365 * 24 * time.Hour, math.MaxInt64} {
+		synctest.Test(t, func(t *testing.T) {
+			s := another(t, memkv.New())
+			for _, want := range []bool{true, false} {
+				ran, err := s.Once(t.Context(), "migration", every, func(context.Context, *Lease) error { return nil })
+				if ran != want || err != nil {
+					t.Errorf("rule: a job is run once per interval of %s; got %t, %v, want %t", every, ran, err, want)
+				}
+			}
+			l, err := s.Acquire(t.Context(), "migration")
+			if err != nil {
+				t.Fatalf("rule: the record of a job is a record of a lease; got %v", err)
+			}
+			_ = l.Release(t.Context())
+		})
+	}
 }
 
 func TestOnceFails(t *testing.T) {
