@@ -651,6 +651,57 @@ func TestOnceOfLongIntervals(t *testing.T) {
 	}
 }
 
+// The job may release its lease. It is done in its interval if it returns nil and no other replica
+// has acquired the lease meanwhile, whether or not the responses to its Release were lost.
+func TestOnceReleasesItself(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		plan  faults.Plan // for the requests that release the lease
+		steal bool        // another replica acquires the lease after the job has released it
+	}{
+		"released":                     {plan: faults.Writes(faults.Pass)},
+		"released, response lost":      {plan: faults.Writes(faults.Lose)},
+		"released, response late":      {plan: faults.Writes(faults.Late)},
+		"not released":                 {plan: faults.Always(faults.Drop)},
+		"released, acquired by others": {plan: faults.Writes(faults.Pass), steal: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				other := another(t, w.data)
+				var job, stolen *Lease
+				ran, err := w.leases.Once(t.Context(), "report", time.Hour, func(_ context.Context, l *Lease) error {
+					job = l
+					w.Use(c.plan)
+					_ = l.Release(t.Context())
+					w.Use(nil)
+					if c.steal {
+						var err error
+						if stolen, err = other.TryAcquire(t.Context(), "report"); err != nil {
+							t.Fatal(err)
+						}
+					}
+					return nil
+				})
+				if !ran || errors.Is(err, ErrLost) != c.steal || err != nil && !c.steal {
+					t.Errorf("rule: Once says whether the job counts as done; got %t, %v", ran, err)
+				}
+				if c.steal {
+					_ = stolen.Release(t.Context())
+					return
+				}
+				if err := job.Release(t.Context()); err != nil {
+					t.Errorf("rule: a Release after Once does nothing; got %v", err)
+				}
+				if ran, err = other.Once(t.Context(), "report", time.Hour, func(context.Context, *Lease) error { return nil }); ran || err != nil {
+					t.Errorf("rule: a job that returned nil is done in its interval; got %t, %v", ran, err)
+				}
+			})
+		})
+	}
+}
+
 func TestOnceFails(t *testing.T) {
 	t.Parallel()
 	why := errors.New("no luck")
