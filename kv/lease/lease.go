@@ -119,12 +119,11 @@ func (l *Lease) release(ctx context.Context, done int64) error {
 	<-l.stopped
 	l.releasing.Lock()
 	defer l.releasing.Unlock()
-	if l.released && l.done >= done {
-		return nil
-	}
-	err := l.write(ctx, "release", record{Token: l.record.Token, Done: done})
-	if err == nil {
-		l.released, l.done = true, done
+	var err error
+	if !l.released || l.done < done {
+		if err = l.write(ctx, "release", record{Token: l.record.Token, Done: done}); err == nil {
+			l.released, l.done = true, done
+		}
 	}
 	lost := context.Cause(l.ended)
 	switch {
