@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -537,11 +538,57 @@ func TestManyAreWatched(t *testing.T) {
 	t.Parallel()
 	s := another(t, memkv.New())
 	for i := range 3 * maxSeen {
-		s.see(fmt.Sprint(i), kv.Version{})
+		s.see(fmt.Sprint(i), kv.Version{}, new(sighting))
 	}
 	if len(s.seen) > maxSeen {
 		t.Errorf("rule: a Leases watches at most %d records; it watches %d", maxSeen, len(s.seen))
 	}
+}
+
+// A Leases may wait for more leases than it remembers. It takes all of them a TTL and a Poll after
+// their holder died, and sees that they have no leader.
+func TestManyAreTakenAfterAKill(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		waiting := another(t, w.data)
+		var acquired, leaderless atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		for i := range 2 * maxSeen {
+			name := fmt.Sprint(i)
+			if _, err := w.data.Put(ctx, name, record{Token: 1, Holder: "dead", TTL: ttl.Milliseconds()}.encode()); err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 {
+				calls.Go(func() {
+					for leader, err := range waiting.Observe(ctx, name) {
+						if err == nil && !leader.Exists {
+							leaderless.Add(1)
+						}
+					}
+				})
+				continue
+			}
+			calls.Go(func() {
+				l, err := waiting.Acquire(ctx, name)
+				if err != nil {
+					return // ctx has ended
+				}
+				acquired.Add(1)
+				if err := l.Release(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(ttl + waiting.poll)
+		synctest.Wait()
+		if a, n := acquired.Load(), leaderless.Load(); a != maxSeen || n != maxSeen {
+			t.Errorf("rule: a program that waits takes the lease of a dead holder within a TTL and a Poll; it took %d of %d, and saw %d of %d without a leader", a, maxSeen, n, maxSeen)
+		}
+		cancel()
+		calls.Wait()
+	})
 }
 
 func TestObserve(t *testing.T) {
