@@ -35,7 +35,8 @@ type Option func(*watcher)
 // because their versions have changed. It yields [kv.ErrInvalidCursor] if the cursor is
 // damaged, or belongs to another prefix.
 func From(cursor []byte) Option {
-	return func(w *watcher) { w.cursor = slices.Clone(cursor) }
+	cursor = slices.Clone(cursor)
+	return func(w *watcher) { w.cursor = cursor }
 }
 
 // Watch yields the changes of the entries whose keys start with prefix, until ctx ends. The

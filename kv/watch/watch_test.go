@@ -645,6 +645,22 @@ func TestDamagedCursors(t *testing.T) {
 	}
 }
 
+func TestFromKeepsNoSlice(t *testing.T) {
+	t.Parallel()
+	s := memkv.New()
+	put(t, s, "a", "")
+	put(t, s, "b", "")
+	cursor := cursorOf(t, s, "", 1)
+	from := From(cursor)
+	clear(cursor) // the caller uses its buffer again
+	for change, err := range Watch(t.Context(), s, "", every, from) {
+		if got := text(change, err); got != "+b=" {
+			t.Errorf("rule: From keeps no slice that it receives; Watch yields %q, %v, want +b=", got, err)
+		}
+		break
+	}
+}
+
 // A cursor records the changes that were yielded, and no others.
 func TestCursorWithinAPoll(t *testing.T) {
 	t.Parallel()
