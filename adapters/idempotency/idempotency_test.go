@@ -177,6 +177,30 @@ func TestHeadersOfOthers(t *testing.T) {
 	}
 }
 
+// A header may have bytes that are not UTF-8, such as the name of a file in Latin-1.
+func TestHeadersOfAnyBytes(t *testing.T) {
+	t.Parallel()
+	b := newBank(t, nil)
+	want := http.Header{"Content-Disposition": {"attachment; filename=caf\xe9.pdf", "\xff\x80\xc3", "ü \"<&>\" \t"}, "Date": nil}
+	b.pay = func(w http.ResponseWriter, _ *http.Request) {
+		maps.Copy(w.Header(), want)
+		w.Header().Add("Vary", "caf\xe9")
+	}
+	for range 2 {
+		w := httptest.NewRecorder()
+		w.Header().Set("Vary", "Origin")
+		b.ServeHTTP(w, request("k1", "10 EUR"))
+		b.expect(t, "a repetition is not carried out", w, http.StatusOK, 1)
+		got := w.Header()
+		got.Del("Idempotency-Replayed")
+		all := maps.Clone(want)
+		all["Vary"] = []string{"Origin", "caf\xe9"}
+		if !maps.EqualFunc(got, all, slices.Equal) {
+			t.Errorf("rule: a repetition gets the headers of the first response; got %q, want %q", got, all)
+		}
+	}
+}
+
 func TestMismatch(t *testing.T) {
 	t.Parallel()
 	b := newBank(t, nil)

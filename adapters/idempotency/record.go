@@ -26,9 +26,46 @@ type record struct {
 // set, the values that it added to headers of the outer middleware, and the headers of the outer
 // middleware that it removed.
 type headers struct {
-	Header  http.Header `json:"header,omitempty"`
-	Added   http.Header `json:"added,omitempty"`
-	Removed []string    `json:"removed,omitempty"`
+	Header  fields   `json:"header,omitempty"`
+	Added   fields   `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+}
+
+// fields are fields of a header. A value may have any bytes, but JSON has only characters. So in
+// JSON, each byte of a value is the character of the same number.
+type fields http.Header
+
+// MarshalJSON implements json.Marshaler.
+func (f fields) MarshalJSON() ([]byte, error) {
+	texts := make(http.Header, len(f))
+	for name, values := range f {
+		texts[name] = make([]string, len(values))
+		for i, value := range values {
+			text := make([]rune, len(value))
+			for at := range len(value) {
+				text[at] = rune(value[at])
+			}
+			texts[name][i] = string(text)
+		}
+	}
+	return json.Marshal(texts)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (f *fields) UnmarshalJSON(raw []byte) error {
+	if err := json.Unmarshal(raw, (*http.Header)(f)); err != nil {
+		return err
+	}
+	for _, values := range *f {
+		for i, text := range values {
+			value := make([]byte, 0, len(text))
+			for _, char := range text {
+				value = append(value, byte(char))
+			}
+			values[i] = string(value)
+		}
+	}
+	return nil
 }
 
 const format = 1
