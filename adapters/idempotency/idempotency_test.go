@@ -604,7 +604,8 @@ func TestRecordsOfOthers(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	for _, o := range []idempotency.Options{
-		{}, {Scope: user, TTL: -1}, {Scope: user, TTL: 30}, {Scope: user, Timeout: -1}, {Scope: user, Timeout: 30}, {Scope: user, MaxBody: -1},
+		{}, {Scope: user, TTL: -1}, {Scope: user, TTL: 30}, {Scope: user, Timeout: -1}, {Scope: user, Timeout: 30}, {Scope: user, Timeout: 100 * 365 * 24 * time.Hour},
+		{Scope: user, MaxBody: -1},
 	} {
 		if once, err := idempotency.New(memkv.New(), o); once != nil || !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "want") {
 			t.Errorf("rule: options out of their bounds are ErrInvalidOption and say what is wanted; %+v: %v", o, err)
