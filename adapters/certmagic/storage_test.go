@@ -141,6 +141,21 @@ func TestList(t *testing.T) {
 	}
 }
 
+func TestListOfSlashes(t *testing.T) {
+	t.Parallel()
+	s := open(t, memkv.New())
+	if err := s.Store(t.Context(), "a/", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"a", "a/", "a//"} {
+		for _, recursive := range []bool{false, true} {
+			if got, err := s.List(t.Context(), path, recursive); !slices.Equal(got, []string{"a/"}) || err != nil {
+				t.Errorf("rule: slashes at the end of a path do not matter; List of %q returns %q, %v", path, got, err)
+			}
+		}
+	}
+}
+
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	store := memkv.New()
