@@ -84,7 +84,7 @@ func (s *Storage) Delete(ctx context.Context, name string) error {
 // Exists reports whether there is a file or a directory. If the store fails, it returns false.
 func (s *Storage) Exists(ctx context.Context, name string) bool {
 	exists, err := s.files.Exists(ctx, kv.EscapeKey(name))
-	if err == nil && !exists {
+	if !exists && (err == nil || absent(err)) { // the empty name is no key, but the root
 		exists, err = s.isDirectory(ctx, name)
 	}
 	return err == nil && exists

@@ -69,6 +69,9 @@ func TestFiles(t *testing.T) {
 				t.Errorf("rule: what was not stored does not exist; %q does", name)
 			}
 		}
+		if s.Exists(t.Context(), "") {
+			t.Error("rule: a directory without files does not exist; the root does")
+		}
 		fill(t, s)
 		stored := time.Now()
 		time.Sleep(time.Hour)
@@ -85,7 +88,7 @@ func TestFiles(t *testing.T) {
 				t.Errorf("rule: what was stored exists; %q does not", name)
 			}
 		}
-		for _, directory := range []string{"ab", "a.b", "a/d e", "certificates", "certificates/ca-directory", "ocsp/"} {
+		for _, directory := range []string{"", "ab", "a.b", "a/d e", "certificates", "certificates/ca-directory", "ocsp/"} {
 			if !s.Exists(t.Context(), directory) {
 				t.Errorf("rule: a directory exists; %q does not", directory)
 			}
