@@ -255,6 +255,29 @@ func TestScopesDoNotRunTogether(t *testing.T) {
 	}
 }
 
+// The handler gets the whole request, even if Scope reads it too.
+func TestScopeReadsTheBody(t *testing.T) {
+	t.Parallel()
+	for name, scope := range map[string]func(r *http.Request) string{
+		"a form": func(r *http.Request) string { return r.FormValue("user") },
+		"bytes":  func(r *http.Request) string { body, _ := io.ReadAll(r.Body); return string(body) },
+	} {
+		b := newBank(t, func(o *idempotency.Options) { o.Scope = scope })
+		b.pay = func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, r.FormValue("user")+" pays "+r.FormValue("amount"))
+		}
+		for i, user := range []string{"ann", "bob"} {
+			r := request("k1", "user="+user+"&amount=10")
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			w := b.send(r)
+			b.expect(t, "Scope may read "+name, w, http.StatusOK, int64(i+1))
+			if got, want := w.Body.String(), user+" pays 10"; got != want {
+				t.Errorf("rule: the handler gets the whole request, even if Scope reads %s; got %q, want %q", name, got, want)
+			}
+		}
+	}
+}
+
 func TestInProgress(t *testing.T) {
 	t.Parallel()
 	b := newBank(t, nil)
