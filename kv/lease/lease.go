@@ -105,7 +105,8 @@ func (l *Lease) Context(parent context.Context) context.Context {
 // lost before, the error matches [ErrLost]. If the error matches an error of the store, other
 // programs may have to wait until the TTL has passed. The error may match both ErrLost and an
 // error of the store. Even after an error, Held returns false. ctx must not have ended: use
-// [context.WithoutCancel] after work that was cancelled.
+// [context.WithoutCancel] after work that was cancelled. The same holds for a [Lease.Context] of
+// this lease, because Release ends it first.
 func (l *Lease) Release(ctx context.Context) error { return l.release(ctx, l.record.Done) }
 
 // release does what Release does. It sets the field Done of the stored record to done, also if the
