@@ -318,6 +318,17 @@ func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBank(t, nil)
 		pay := b.pay
+		b.pay = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(1000) }
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("rule: a status that net/http refuses is a panic of the handler; there was none")
+				}
+			}()
+			b.send(request("k0", "10 EUR"))
+		}()
+		b.expect(t, "a status that net/http refuses is not stored", b.send(request("k0", "10 EUR")), http.StatusConflict, 1)
+		b.payments.Store(0)
 		b.pay = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 		func() {
 			defer func() {
@@ -606,7 +617,8 @@ func TestLostResponsesOfTheStore(t *testing.T) {
 
 func TestRecordsOfOthers(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"", "secret", "{}\n", `{"format":2,"holder":"a","fingerprint":"b"}` + "\n", `{"format":1,"holder":"secret","fingerprint":"b"}`} {
+	for _, value := range []string{"", "secret", "{}\n", `{"format":2,"holder":"a","fingerprint":"b"}` + "\n", `{"format":1,"holder":"secret","fingerprint":"b"}`,
+		`{"format":1,"holder":"a","fingerprint":"b","status":1000}` + "\n", `{"format":1,"holder":"a","fingerprint":"b","status":-1}` + "\n"} {
 		b := newBank(t, nil)
 		b.send(request("k1", "10 EUR"))
 		for entry, err := range b.store.Scan(t.Context(), "") {

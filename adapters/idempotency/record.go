@@ -70,6 +70,9 @@ func (f *fields) UnmarshalJSON(raw []byte) error {
 
 const format = 1
 
+// maxStatus is the greatest status that net/http sends. It panics if a handler sets a greater one.
+const maxStatus = 999
+
 func (r record) done() bool { return r.Status != 0 }
 
 func (r record) encode() []byte {
@@ -84,7 +87,8 @@ func (r record) encode() []byte {
 func decode(value []byte) (record, error) {
 	var r record
 	head, body, found := bytes.Cut(value, []byte("\n"))
-	if !found || json.Unmarshal(head, &r) != nil || r.Format != format || r.Holder == "" || r.Fingerprint == "" {
+	if !found || json.Unmarshal(head, &r) != nil || r.Format != format || r.Holder == "" || r.Fingerprint == "" ||
+		r.done() && (r.Status < http.StatusOK || r.Status > maxStatus) {
 		return record{}, errors.New("the value is no record of a request; want what package idempotency wrote")
 	}
 	r.body = body

@@ -27,7 +27,7 @@ func (r *response) Header() http.Header { return r.header }
 func (r *response) WriteHeader(status int) {
 	switch {
 	case r.record.done():
-	case status < http.StatusOK: // an informational response, before the final one
+	case status < http.StatusOK || status > maxStatus: // an informational response, before the final one, or a panic
 		header := r.to.Header()
 		clear(header)
 		maps.Copy(header, r.header)
