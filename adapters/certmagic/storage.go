@@ -75,7 +75,7 @@ func (s *Storage) Delete(ctx context.Context, name string) error {
 	if err := s.files.Delete(ctx, kv.EscapeKey(name)); err != nil && !absent(err) {
 		return err
 	}
-	if _, err := s.files.DeletePrefix(ctx, below(name)); err != nil && !absent(err) {
+	if _, err := s.files.DeletePrefix(ctx, kv.EscapeKey(below(name))); err != nil && !absent(err) {
 		return err
 	}
 	return nil
@@ -84,7 +84,7 @@ func (s *Storage) Delete(ctx context.Context, name string) error {
 // Exists reports whether there is a file or a directory. If the store fails, it returns false.
 func (s *Storage) Exists(ctx context.Context, name string) bool {
 	exists, err := s.files.Exists(ctx, kv.EscapeKey(name))
-	if err == nil && !exists {
+	if !exists && (err == nil || absent(err)) { // the empty name is no key, but the root
 		exists, err = s.isDirectory(ctx, name)
 	}
 	return err == nil && exists
@@ -107,7 +107,7 @@ func (s *Storage) Stat(ctx context.Context, name string) (certmagic.KeyInfo, err
 }
 
 func (s *Storage) isDirectory(ctx context.Context, name string) (bool, error) {
-	for _, err := range s.files.Scan(ctx, below(name), kv.KeysOnly(), kv.Limit(1)) {
+	for _, err := range s.files.Scan(ctx, kv.EscapeKey(below(name)), kv.KeysOnly(), kv.Limit(1)) {
 		if absent(err) {
 			break
 		}
@@ -120,11 +120,7 @@ func (s *Storage) isDirectory(ctx context.Context, name string) (bool, error) {
 // returns the names in all directories below. The empty path is the root. If there are no names,
 // the error matches fs.ErrNotExist.
 func (s *Storage) List(ctx context.Context, path string, recursive bool) ([]string, error) {
-	path = strings.TrimSuffix(path, "/")
-	prefix := ""
-	if path != "" {
-		prefix = path + "/"
-	}
+	prefix := below(strings.TrimSuffix(path, "/"))
 	var names []string
 	listed := make(map[string]bool)
 	list := func(name string) {
@@ -133,7 +129,7 @@ func (s *Storage) List(ctx context.Context, path string, recursive bool) ([]stri
 			names = append(names, name)
 		}
 	}
-	for entry, err := range s.files.Scan(ctx, below(path), kv.KeysOnly()) {
+	for entry, err := range s.files.Scan(ctx, kv.EscapeKey(prefix), kv.KeysOnly()) {
 		if absent(err) {
 			break
 		} else if err != nil {
@@ -183,13 +179,13 @@ func (s *Storage) Unlock(ctx context.Context, name string) error { return s.lock
 // String names the storage in the logs of certmagic.
 func (s *Storage) String() string { return "skykv:" + s.files.Info().Name }
 
-// The function below returns the prefix of the keys of all files in a directory and its
+// The function below returns the prefix of the names of all files in a directory and its
 // subdirectories. For "" it returns the empty prefix.
 func below(directory string) string {
 	if directory == "" {
 		return ""
 	}
-	return kv.EscapeKey(strings.TrimSuffix(directory, "/") + "/")
+	return strings.TrimSuffix(directory, "/") + "/"
 }
 
 // absent reports whether an error says that there is nothing under a name. That includes names

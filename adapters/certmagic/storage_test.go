@@ -69,6 +69,9 @@ func TestFiles(t *testing.T) {
 				t.Errorf("rule: what was not stored does not exist; %q does", name)
 			}
 		}
+		if s.Exists(t.Context(), "") {
+			t.Error("rule: a directory without files does not exist; the root does")
+		}
 		fill(t, s)
 		stored := time.Now()
 		time.Sleep(time.Hour)
@@ -85,7 +88,7 @@ func TestFiles(t *testing.T) {
 				t.Errorf("rule: what was stored exists; %q does not", name)
 			}
 		}
-		for _, directory := range []string{"ab", "a.b", "a/d e", "certificates", "certificates/ca-directory", "ocsp/"} {
+		for _, directory := range []string{"", "ab", "a.b", "a/d e", "certificates", "certificates/ca-directory", "ocsp/"} {
 			if !s.Exists(t.Context(), directory) {
 				t.Errorf("rule: a directory exists; %q does not", directory)
 			}
@@ -137,6 +140,21 @@ func TestList(t *testing.T) {
 	for _, path := range []string{"b", "a/c", "certificate", "ocsp/example"} {
 		if got, err := s.List(t.Context(), path, true); got != nil || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("rule: List of what is no directory is fs.ErrNotExist; %q: %q, %v", path, got, err)
+		}
+	}
+}
+
+func TestListOfSlashes(t *testing.T) {
+	t.Parallel()
+	s := open(t, memkv.New())
+	if err := s.Store(t.Context(), "a/", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"a", "a/", "a//"} {
+		for _, recursive := range []bool{false, true} {
+			if got, err := s.List(t.Context(), path, recursive); !slices.Equal(got, []string{"a/"}) || err != nil {
+				t.Errorf("rule: slashes at the end of a path do not matter; List of %q returns %q, %v", path, got, err)
+			}
 		}
 	}
 }

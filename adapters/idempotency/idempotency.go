@@ -58,6 +58,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// From here on, the request goes on even if the client disconnects.
 	ctx := context.WithoutCancel(r.Context())
+	r = r.WithContext(ctx)
+	r.Body = io.NopCloser(bytes.NewReader(body)) // Scope may read a form, which the handler then shares
 	key := kv.HashKey(strconv.Quote(h.Scope(r)) + unquote(keys[0]))
 	payload := fingerprint(r, body)
 	claiming, cancel := context.WithTimeout(ctx, h.Timeout)
@@ -73,7 +75,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Log.ErrorContext(ctx, "idempotency: the request was refused", "error", err)
 		refuseForNow(w, http.StatusServiceUnavailable, "The records of earlier requests are not available")
 	case claimed != nil:
-		r = r.WithContext(ctx)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		h.carryOut(w, r, claimed)
 	case other.Fingerprint != payload:

@@ -177,6 +177,30 @@ func TestHeadersOfOthers(t *testing.T) {
 	}
 }
 
+// A header may have bytes that are not UTF-8, such as the name of a file in Latin-1.
+func TestHeadersOfAnyBytes(t *testing.T) {
+	t.Parallel()
+	b := newBank(t, nil)
+	want := http.Header{"Content-Disposition": {"attachment; filename=caf\xe9.pdf", "\xff\x80\xc3", "ü \"<&>\" \t"}, "Date": nil}
+	b.pay = func(w http.ResponseWriter, _ *http.Request) {
+		maps.Copy(w.Header(), want)
+		w.Header().Add("Vary", "caf\xe9")
+	}
+	for range 2 {
+		w := httptest.NewRecorder()
+		w.Header().Set("Vary", "Origin")
+		b.ServeHTTP(w, request("k1", "10 EUR"))
+		b.expect(t, "a repetition is not carried out", w, http.StatusOK, 1)
+		got := w.Header()
+		got.Del("Idempotency-Replayed")
+		all := maps.Clone(want)
+		all["Vary"] = []string{"Origin", "caf\xe9"}
+		if !maps.EqualFunc(got, all, slices.Equal) {
+			t.Errorf("rule: a repetition gets the headers of the first response; got %q, want %q", got, all)
+		}
+	}
+}
+
 func TestMismatch(t *testing.T) {
 	t.Parallel()
 	b := newBank(t, nil)
@@ -231,6 +255,29 @@ func TestScopesDoNotRunTogether(t *testing.T) {
 	}
 }
 
+// The handler gets the whole request, even if Scope reads it too.
+func TestScopeReadsTheBody(t *testing.T) {
+	t.Parallel()
+	for name, scope := range map[string]func(r *http.Request) string{
+		"a form": func(r *http.Request) string { return r.FormValue("user") },
+		"bytes":  func(r *http.Request) string { body, _ := io.ReadAll(r.Body); return string(body) },
+	} {
+		b := newBank(t, func(o *idempotency.Options) { o.Scope = scope })
+		b.pay = func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, r.FormValue("user")+" pays "+r.FormValue("amount"))
+		}
+		for i, user := range []string{"ann", "bob"} {
+			r := request("k1", "user="+user+"&amount=10")
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			w := b.send(r)
+			b.expect(t, "Scope may read "+name, w, http.StatusOK, int64(i+1))
+			if got, want := w.Body.String(), user+" pays 10"; got != want {
+				t.Errorf("rule: the handler gets the whole request, even if Scope reads %s; got %q, want %q", name, got, want)
+			}
+		}
+	}
+}
+
 func TestInProgress(t *testing.T) {
 	t.Parallel()
 	b := newBank(t, nil)
@@ -271,6 +318,17 @@ func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBank(t, nil)
 		pay := b.pay
+		b.pay = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(1000) }
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("rule: a status that net/http refuses is a panic of the handler; there was none")
+				}
+			}()
+			b.send(request("k0", "10 EUR"))
+		}()
+		b.expect(t, "a status that net/http refuses is not stored", b.send(request("k0", "10 EUR")), http.StatusConflict, 1)
+		b.payments.Store(0)
 		b.pay = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 		func() {
 			defer func() {
@@ -559,7 +617,8 @@ func TestLostResponsesOfTheStore(t *testing.T) {
 
 func TestRecordsOfOthers(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"", "secret", "{}\n", `{"format":2,"holder":"a","fingerprint":"b"}` + "\n", `{"format":1,"holder":"secret","fingerprint":"b"}`} {
+	for _, value := range []string{"", "secret", "{}\n", `{"format":2,"holder":"a","fingerprint":"b"}` + "\n", `{"format":1,"holder":"secret","fingerprint":"b"}`,
+		`{"format":1,"holder":"a","fingerprint":"b","status":1000}` + "\n", `{"format":1,"holder":"a","fingerprint":"b","status":-1}` + "\n"} {
 		b := newBank(t, nil)
 		b.send(request("k1", "10 EUR"))
 		for entry, err := range b.store.Scan(t.Context(), "") {
@@ -580,7 +639,8 @@ func TestRecordsOfOthers(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	for _, o := range []idempotency.Options{
-		{}, {Scope: user, TTL: -1}, {Scope: user, TTL: 30}, {Scope: user, Timeout: -1}, {Scope: user, Timeout: 30}, {Scope: user, MaxBody: -1},
+		{}, {Scope: user, TTL: -1}, {Scope: user, TTL: 30}, {Scope: user, Timeout: -1}, {Scope: user, Timeout: 30}, {Scope: user, Timeout: 100 * 365 * 24 * time.Hour},
+		{Scope: user, MaxBody: -1},
 	} {
 		if once, err := idempotency.New(memkv.New(), o); once != nil || !errors.Is(err, kv.ErrInvalidOption) || !strings.Contains(err.Error(), "want") {
 			t.Errorf("rule: options out of their bounds are ErrInvalidOption and say what is wanted; %+v: %v", o, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"time"
 
@@ -16,6 +17,9 @@ const (
 	DefaultTimeout = 30 * time.Second
 	DefaultMaxBody = 1 << 20
 )
+
+// maxTimeout is the greatest Timeout. A claim lasts three times the Timeout, which must not overflow.
+const maxTimeout = math.MaxInt64 / 3 * time.Nanosecond
 
 // Options of [New].
 type Options struct {
@@ -30,8 +34,8 @@ type Options struct {
 	// TTL is how long a response is kept, DefaultTTL if 0.
 	TTL time.Duration
 
-	// Timeout is how long a handler may run, DefaultTimeout if 0, and at least a
-	// millisecond. The handler's context ends after that time, not when the client
+	// Timeout is how long a handler may run, DefaultTimeout if 0: a millisecond to 97
+	// years. The handler's context ends after that time, not when the client
 	// disconnects. Claiming a key and storing a response may each take up to Timeout, too.
 	Timeout time.Duration
 
@@ -63,8 +67,8 @@ func (o Options) withDefaults() (Options, error) {
 		wrong = errors.New("option Scope is nil; want a function that returns who sends a request")
 	case o.TTL < time.Millisecond:
 		wrong = fmt.Errorf("option TTL is %s; want at least %s", o.TTL, time.Millisecond)
-	case o.Timeout < time.Millisecond:
-		wrong = fmt.Errorf("option Timeout is %s; want at least %s", o.Timeout, time.Millisecond)
+	case o.Timeout < time.Millisecond || o.Timeout > maxTimeout:
+		wrong = fmt.Errorf("option Timeout is %s; want %s to %s", o.Timeout, time.Millisecond, maxTimeout)
 	case o.MaxBody < 0:
 		wrong = fmt.Errorf("option MaxBody is %d; want a number of bytes", o.MaxBody)
 	}

@@ -27,7 +27,7 @@ func (r *response) Header() http.Header { return r.header }
 func (r *response) WriteHeader(status int) {
 	switch {
 	case r.record.done():
-	case status < http.StatusOK: // an informational response, before the final one
+	case status < http.StatusOK || status > maxStatus: // an informational response, before the final one, or a panic
 		header := r.to.Header()
 		clear(header)
 		maps.Copy(header, r.header)
@@ -76,7 +76,7 @@ func write(w http.ResponseWriter, r record) error {
 // of the outer middleware that the handler did not change, because the middleware sets them again
 // for each response.
 func difference(before, after http.Header) headers {
-	changed := headers{Header: make(http.Header), Added: make(http.Header)}
+	changed := headers{Header: make(fields), Added: make(fields)}
 	for name, values := range after {
 		old, had := before[name]
 		switch {

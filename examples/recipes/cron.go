@@ -20,7 +20,8 @@ func Cron(ctx context.Context, jobs *lease.Leases, name string, every time.Durat
 		if err != nil && ctx.Err() == nil {
 			failed(err)
 		}
-		next := time.NewTimer(min(every/10, time.Until(time.Now().Truncate(every).Add(every))))
+		pause := min(every/10, time.Until(time.Now().Truncate(every).Add(every)))
+		next := time.NewTimer(max(pause, 100*time.Millisecond)) // every may be a forgotten unit, which is an error each time
 		select {
 		case <-next.C:
 		case <-ctx.Done():

@@ -136,6 +136,31 @@ func TestCron(t *testing.T) {
 	})
 }
 
+func TestCronOfAForgottenUnit(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{60, 0, -time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			jobs, err := lease.New(memkv.New(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			began, failures := time.Now(), 0
+			_ = recipes.Cron(ctx, jobs, "report", every, nil, func(err error) {
+				if !errors.Is(err, kv.ErrInvalidOption) {
+					t.Errorf("Cron reports %v; want the error of Once", err)
+				}
+				if failures++; failures == 101 {
+					cancel()
+				}
+			})
+			if took := time.Since(began); took < 10*time.Second {
+				t.Errorf("rule: Cron pauses also if the interval of %s is not valid; it reported 101 errors in %s", every, took)
+			}
+		})
+	}
+}
+
 func TestCronAfterADeath(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

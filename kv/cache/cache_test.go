@@ -909,6 +909,86 @@ func TestCallersLeave(t *testing.T) {
 	})
 }
 
+// panicking is a driver whose methods panic while on is set.
+type panicking struct {
+	kv.Driver
+	on bool
+}
+
+func (d *panicking) check() {
+	if d.on {
+		panic("on")
+	}
+}
+
+func (d *panicking) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.check()
+	return d.Driver.Get(ctx, req)
+}
+
+func (d *panicking) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	d.check()
+	return d.Driver.GetMany(ctx, req)
+}
+
+func (d *panicking) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	d.check()
+	return d.Driver.Write(ctx, req)
+}
+
+func (d *panicking) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+	d.check()
+	return d.Driver.WriteMany(ctx, req)
+}
+
+func (d *panicking) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	d.check()
+	return d.Driver.WriteAtomic(ctx, req)
+}
+
+// A server such as net/http recovers from panics and goes on.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	d := new(panicking)
+	cached := open(t, memkv.New().With(kv.Wrap(kv.Level1, func(below kv.Driver) kv.Driver { d.Driver = below; return d })), Options{Absent: true})
+	for name, call := range map[string]func(){
+		"Get":          func() { _, _ = cached.Get(ctx, "key") },
+		"a strong Get": func() { _, _ = cached.exact.Get(ctx, "key") },
+		"GetMany":      func() { _, _ = cached.GetMany(ctx, []string{"key"}) },
+		"Put":          func() { _ = put(ctx, cached.Store, "key", "2") },
+		"PutMany":      func() { _, _ = cached.PutMany(ctx, []kv.Item{{Key: "key"}}) },
+		"AtomicWrite":  func() { _, _ = cached.AtomicWrite(ctx, kv.PutOp("key", nil)) },
+	} {
+		if err := put(ctx, cached.Store, "key", "1"); err != nil {
+			t.Fatal(err)
+		}
+		cached.driver.entries.InvalidateAll()
+		d.on = true
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s does not panic", name)
+				}
+			}()
+			call()
+		}()
+		d.on = false
+		if n := len(cached.driver.keys); n != 0 {
+			t.Errorf("rule: nothing is left of requests that ended, even by a panic; after %s %d keys are", name, n)
+		}
+		hits := cached.Stats().Hits
+		for range 2 {
+			if got, err := value(ctx, cached.Store, "key"); got != "1" || err != nil {
+				t.Errorf("after a panic in %s, a Get returns %q, %v", name, got, err)
+			}
+		}
+		if n := cached.Stats().Hits - hits; n != 1 {
+			t.Errorf("rule: a key is kept in memory again after a panic; after %s, two reads had %d hits, want 1", name, n)
+		}
+	}
+}
+
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -66,6 +66,9 @@
 // because on Linux the monotonic clock stops while the machine is suspended. A read returns an
 // older entry only if the machine was suspended and its wall clock was also set back.
 //
+// A request that several calls share runs in a goroutine of its own, so a panic of the store's
+// driver there ends the program.
+//
 // If the response to a write is lost, or the service carries out a write late, reads see the
 // write at most MaxAge after it is carried out.
 package cache

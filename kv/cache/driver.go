@@ -93,12 +93,14 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 }
 
 // load reads a key from the wrapped driver, and keeps what it finds.
-func (d *driver) load(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+func (d *driver) load(ctx context.Context, req kv.GetRequest) (found kv.Found, err error) {
 	ctx, end := d.during(ctx)
 	defer end()
 	r := d.beginRead(req.Key)
-	found, err := d.Driver.Get(ctx, req)
-	d.endRead(r, found, err)
+	returned := false
+	defer func() { d.endRead(r, found, returned && err == nil) }()
+	found, err = d.Driver.Get(ctx, req)
+	returned = true
 	return found, err
 }
 
@@ -129,13 +131,13 @@ func (d *driver) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 		}
 		defer func() {
 			for _, r := range reads {
-				d.endRead(r, kv.Found{}, context.Canceled)
+				d.endRead(r, kv.Found{}, false)
 			}
 		}()
 		for found, err := range d.Driver.GetMany(ctx, req) {
 			if r := reads[found.Key]; r != nil {
 				delete(reads, found.Key)
-				d.endRead(r, found, err)
+				d.endRead(r, found, err == nil)
 			}
 			if !yield(found, err) {
 				return
@@ -157,45 +159,48 @@ func (d *driver) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Reco
 	}
 }
 
-func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+// Write and the methods below call endWrite even if the wrapped driver panics. Their results are
+// zero then, so nothing is kept.
+func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome, err error) {
 	ctx, end := d.during(ctx)
 	defer end()
 	w := d.beginWrite(req.Key)
-	out, err := d.Driver.Write(ctx, req)
-	d.endWrite(w, req.Write, out.Version, err == nil && out.Done)
-	return out, err
+	defer func() { d.endWrite(w, req.Write, out.Version, err == nil && out.Done) }()
+	return d.Driver.Write(ctx, req)
 }
 
-func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
+func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) (results []kv.WriteResult) {
 	ctx, end := d.during(ctx)
 	defer end()
 	writes := d.beginWrites(req.Writes)
-	results := d.Driver.WriteMany(ctx, req)
-	for i, w := range writes {
-		done := i < len(results) && results[i].Err == nil && results[i].Done
-		version := ""
-		if done {
-			version = results[i].Version
+	defer func() {
+		for i, w := range writes {
+			done := i < len(results) && results[i].Err == nil && results[i].Done
+			version := ""
+			if done {
+				version = results[i].Version
+			}
+			d.endWrite(w, req.Writes[i], version, done)
 		}
-		d.endWrite(w, req.Writes[i], version, done)
-	}
-	return results
+	}()
+	return d.Driver.WriteMany(ctx, req)
 }
 
-func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (out kv.AtomicOutcome, err error) {
 	ctx, end := d.during(ctx)
 	defer end()
 	writes := d.beginWrites(req.Writes)
-	out, err := d.Driver.WriteAtomic(ctx, req)
-	for i, w := range writes {
-		done := err == nil && out.Done && i < len(out.Versions)
-		version := ""
-		if done {
-			version = out.Versions[i]
+	defer func() {
+		for i, w := range writes {
+			done := err == nil && out.Done && i < len(out.Versions)
+			version := ""
+			if done {
+				version = out.Versions[i]
+			}
+			d.endWrite(w, req.Writes[i], version, done)
 		}
-		d.endWrite(w, req.Writes[i], version, done)
-	}
-	return out, err
+	}()
+	return d.Driver.WriteAtomic(ctx, req)
 }
 
 func (d *driver) beginWrites(writes []kv.Write) []*write {

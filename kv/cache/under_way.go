@@ -66,13 +66,14 @@ func (d *driver) beginRead(key string) *read {
 	return &read{of: of, changes: of.changes, alone: of.writes == 0, since: now()}
 }
 
-// endRead keeps what a read found, unless a write of the key was under way during the read.
-func (d *driver) endRead(r *read, found kv.Found, err error) {
+// endRead keeps what a read found, unless the read failed, or a write of the key was under way
+// during the read.
+func (d *driver) endRead(r *read, found kv.Found, ok bool) {
 	k := &kept{found, r.since}
 	k.found = k.copy(true)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err == nil && r.alone && r.changes == r.of.changes {
+	if ok && r.alone && r.changes == r.of.changes {
 		d.keep(r.of.key, k)
 	}
 	d.remove(r.of)

@@ -61,8 +61,10 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	begun := time.Now()
 	threshold := d.policy.begin()
 	if threshold == 0 {
+		took := time.Duration(0)
+		defer func() { d.policy.end(false, took) }() // even if the driver panics
 		found, err := d.Driver.Get(ctx, req)
-		d.policy.end(false, timeOf(begun, err))
+		took = timeOf(begun, err)
 		return found, err
 	}
 	answers := make(chan answer, 2)

@@ -291,6 +291,22 @@ func TestCallerEndsBoth(t *testing.T) {
 	}
 }
 
+func TestPanicEndsTheCall(t *testing.T) {
+	t.Parallel()
+	d := newDriver(new(scripted), newPolicy(), maxSlower) // has no answer, so it panics
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("rule: a panic of the driver passes by; there was none")
+			}
+		}()
+		_, _ = d.Get(t.Context(), kv.GetRequest{})
+	}()
+	if d.policy.underWay != 0 {
+		t.Errorf("rule: a call that ended by a panic is not under way; %d calls are", d.policy.underWay)
+	}
+}
+
 // If the store ends a call at Close, the call returns ErrClosed.
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()

@@ -36,6 +36,7 @@ func (s *Leases) Observe(ctx context.Context, name string) iter.Seq2[Leader, err
 	const op = "observe"
 	return func(yield func(Leader, error) bool) {
 		last := Leader{Token: -1}
+		var seen sighting
 		for {
 			found, version, err := s.read(ctx, op, name)
 			switch {
@@ -46,7 +47,7 @@ func (s *Leases) Observe(ctx context.Context, name string) iter.Seq2[Leader, err
 				}
 			default:
 				now := Leader{Token: found.Token}
-				if found.Holder != "" && s.see(name, version) < found.ttl() {
+				if found.Holder != "" && s.see(name, version, &seen) < found.ttl() {
 					now.Exists, now.Value = true, found.Value
 				}
 				if now.Exists != last.Exists || now.Token != last.Token {

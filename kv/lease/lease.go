@@ -45,6 +45,7 @@ type Lease struct {
 
 	releasing sync.Mutex
 	released  bool
+	done      int64 // the field Done of the stored record, if released
 }
 
 // hold returns a lease, and begins to renew it. A write has acquired the lease. The parameter since
@@ -104,10 +105,12 @@ func (l *Lease) Context(parent context.Context) context.Context {
 // lost before, the error matches [ErrLost]. If the error matches an error of the store, other
 // programs may have to wait until the TTL has passed. The error may match both ErrLost and an
 // error of the store. Even after an error, Held returns false. ctx must not have ended: use
-// [context.WithoutCancel] after work that was cancelled.
+// [context.WithoutCancel] after work that was cancelled. The same holds for a [Lease.Context] of
+// this lease, because Release ends it first.
 func (l *Lease) Release(ctx context.Context) error { return l.release(ctx, l.record.Done) }
 
-// release does what Release does. It sets the field Done of the stored record to done.
+// release does what Release does. It sets the field Done of the stored record to done, also if the
+// lease was released before with a lower one: the job of Once may have called Release.
 func (l *Lease) release(ctx context.Context, done int64) error {
 	held := l.Held()
 	if held {
@@ -117,11 +120,12 @@ func (l *Lease) release(ctx context.Context, done int64) error {
 	<-l.stopped
 	l.releasing.Lock()
 	defer l.releasing.Unlock()
-	if l.released {
-		return nil
+	var err error
+	if !l.released || l.done < done {
+		if err = l.write(ctx, "release", record{Token: l.record.Token, Done: done}); err == nil {
+			l.released, l.done = true, done
+		}
 	}
-	err := l.write(ctx, "release", record{Token: l.record.Token, Done: done})
-	l.released = err == nil
 	lost := context.Cause(l.ended)
 	switch {
 	case held || !errors.Is(lost, ErrLost) || errors.Is(err, ErrLost):
@@ -169,9 +173,10 @@ func (l *Lease) renew(ctx context.Context) {
 // version that the Lease does not know.
 const maxWrites = 3
 
-// write replaces the stored record by next if the stored record still belongs to this lease.
-// Otherwise write returns ErrLost, or nil if an earlier attempt has already released the lease and
-// next does so too. If the store fails, write returns the store's error.
+// write replaces the stored record by next if the stored record still belongs to this lease, or if
+// next releases the lease and an earlier attempt has released it with a lower Done. If that Done is
+// not lower, write returns nil. Otherwise write returns ErrLost. If the store fails, write returns
+// the store's error.
 func (l *Lease) write(ctx context.Context, op string, next record) error {
 	s := l.leases
 	var err error
@@ -190,13 +195,15 @@ func (l *Lease) write(ctx context.Context, op string, next record) error {
 			return err
 		}
 		found, version, unread := s.read(ctx, op, l.name)
+		// released: an earlier attempt has released the lease, because no other program does that.
+		released := found.Token == l.record.Token && found.Holder == "" && next.Holder == ""
 		switch {
 		case unread != nil:
 			return unread
-		case found.Token == l.record.Token && found.Holder == l.record.Holder:
+		case released && found.Done >= next.Done:
+			return nil
+		case released, found.Token == l.record.Token && found.Holder == l.record.Holder:
 			l.version = version // retry: an earlier write was applied although its call failed, or this write was not applied
-		case found.Token == l.record.Token && found.Holder == "" && next.Holder == "":
-			return nil // an earlier attempt has released the lease: no other program does that
 		default:
 			return s.fail(op, l.name, ErrLost, errors.New("another holder has acquired it, or its record was deleted"))
 		}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -286,8 +288,10 @@ func TestLost(t *testing.T) {
 			if l.Held() {
 				t.Error("rule: once Held is false it stays false")
 			}
-			if err := l.Release(t.Context()); !errors.Is(err, ErrLost) {
-				t.Errorf("rule: Release of a lease that was lost is ErrLost; got %v", err)
+			for range 2 {
+				if err := l.Release(t.Context()); !errors.Is(err, ErrLost) {
+					t.Errorf("rule: Release of a lease that was lost is ErrLost, each time; got %v", err)
+				}
 			}
 			if _, err := w.leases.TryAcquire(t.Context(), "job"); err != nil {
 				t.Errorf("rule: Release frees a lost lease that nobody has taken; got %v", err)
@@ -534,11 +538,57 @@ func TestManyAreWatched(t *testing.T) {
 	t.Parallel()
 	s := another(t, memkv.New())
 	for i := range 3 * maxSeen {
-		s.see(fmt.Sprint(i), kv.Version{})
+		s.see(fmt.Sprint(i), kv.Version{}, new(sighting))
 	}
 	if len(s.seen) > maxSeen {
 		t.Errorf("rule: a Leases watches at most %d records; it watches %d", maxSeen, len(s.seen))
 	}
+}
+
+// A Leases may wait for more leases than it remembers. It takes all of them a TTL and a Poll after
+// their holder died, and sees that they have no leader.
+func TestManyAreTakenAfterAKill(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		waiting := another(t, w.data)
+		var acquired, leaderless atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		for i := range 2 * maxSeen {
+			name := fmt.Sprint(i)
+			if _, err := w.data.Put(ctx, name, record{Token: 1, Holder: "dead", TTL: ttl.Milliseconds()}.encode()); err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 {
+				calls.Go(func() {
+					for leader, err := range waiting.Observe(ctx, name) {
+						if err == nil && !leader.Exists {
+							leaderless.Add(1)
+						}
+					}
+				})
+				continue
+			}
+			calls.Go(func() {
+				l, err := waiting.Acquire(ctx, name)
+				if err != nil {
+					return // ctx has ended
+				}
+				acquired.Add(1)
+				if err := l.Release(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(ttl + waiting.poll)
+		synctest.Wait()
+		if a, n := acquired.Load(), leaderless.Load(); a != maxSeen || n != maxSeen {
+			t.Errorf("rule: a program that waits takes the lease of a dead holder within a TTL and a Poll; it took %d of %d, and saw %d of %d without a leader", a, maxSeen, n, maxSeen)
+		}
+		cancel()
+		calls.Wait()
+	})
 }
 
 func TestObserve(t *testing.T) {
@@ -627,6 +677,78 @@ func TestOnce(t *testing.T) {
 			t.Errorf("rule: one of many replicas runs the job once per interval; it ran %d times in %d intervals", n, hours)
 		}
 	})
+}
+
+// The rule: an interval may be of any length from a second on. A long one begins before 1970.
+func TestOnceOfLongIntervals(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{time.Second, 10 * 365 * 24 * time.Hour, math.MaxInt64} {
+		synctest.Test(t, func(t *testing.T) {
+			s := another(t, memkv.New())
+			for _, want := range []bool{true, false} {
+				ran, err := s.Once(t.Context(), "migration", every, func(context.Context, *Lease) error { return nil })
+				if ran != want || err != nil {
+					t.Errorf("rule: a job is run once per interval of %s; got %t, %v, want %t", every, ran, err, want)
+				}
+			}
+			l, err := s.Acquire(t.Context(), "migration")
+			if err != nil {
+				t.Fatalf("rule: the record of a job is a record of a lease; got %v", err)
+			}
+			_ = l.Release(t.Context())
+		})
+	}
+}
+
+// The job may release its lease. It is done in its interval if it returns nil and no other replica
+// has acquired the lease meanwhile, whether or not the responses to its Release were lost.
+func TestOnceReleasesItself(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		plan  faults.Plan // for the requests that release the lease
+		steal bool        // another replica acquires the lease after the job has released it
+	}{
+		"released":                     {plan: faults.Writes(faults.Pass)},
+		"released, response lost":      {plan: faults.Writes(faults.Lose)},
+		"released, response late":      {plan: faults.Writes(faults.Late)},
+		"not released":                 {plan: faults.Always(faults.Drop)},
+		"released, acquired by others": {plan: faults.Writes(faults.Pass), steal: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				other := another(t, w.data)
+				var job, stolen *Lease
+				ran, err := w.leases.Once(t.Context(), "report", time.Hour, func(_ context.Context, l *Lease) error {
+					job = l
+					w.Use(c.plan)
+					_ = l.Release(t.Context())
+					w.Use(nil)
+					if c.steal {
+						var err error
+						if stolen, err = other.TryAcquire(t.Context(), "report"); err != nil {
+							t.Fatal(err)
+						}
+					}
+					return nil
+				})
+				if !ran || errors.Is(err, ErrLost) != c.steal || err != nil && !c.steal {
+					t.Errorf("rule: Once says whether the job counts as done; got %t, %v", ran, err)
+				}
+				if c.steal {
+					_ = stolen.Release(t.Context())
+					return
+				}
+				if err := job.Release(t.Context()); err != nil {
+					t.Errorf("rule: a Release after Once does nothing; got %v", err)
+				}
+				if ran, err = other.Once(t.Context(), "report", time.Hour, func(context.Context, *Lease) error { return nil }); ran || err != nil {
+					t.Errorf("rule: a job that returned nil is done in its interval; got %t, %v", ran, err)
+				}
+			})
+		})
+	}
 }
 
 func TestOnceFails(t *testing.T) {

@@ -59,8 +59,9 @@ type sighting struct {
 	since   reading // the clocks after this version was first read
 }
 
-// maxSeen limits the number of records that a Leases remembers. If a record is forgotten and
-// its holder is dead, a program must wait a whole TTL again.
+// maxSeen limits the number of records that a Leases remembers after its calls. If a record is
+// forgotten and its holder is dead, the next call must wait a whole TTL again. A call that waits
+// remembers its record by itself.
 const maxSeen = 1024
 
 // New returns a Leases whose records are in store. options may be nil. If an option is out of
@@ -136,8 +137,9 @@ func (s *Leases) acquire(ctx context.Context, a acquisition) (*Lease, error) {
 	}
 	a.holder = rand.Text()
 	var first kv.Version
+	var last sighting
 	for unsure := 0; ; {
-		l, other, err := s.attempt(ctx, a)
+		l, other, err := s.attempt(ctx, a, &last)
 		pause := s.pause()
 		switch {
 		case err == nil:
@@ -173,8 +175,8 @@ type other struct {
 
 // attempt reads the record of a lease once, and takes the lease if it is free. If another
 // holder has the lease, the error matches ErrHeld. If the job of the interval is done, the error
-// is errDone.
-func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, error) {
+// is errDone. See the method see for last.
+func (s *Leases) attempt(ctx context.Context, a acquisition, last *sighting) (*Lease, other, error) {
 	found, version, err := s.read(ctx, a.op, a.name)
 	if err != nil {
 		return nil, other{}, err
@@ -184,7 +186,7 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 	}
 	own := found.Holder == a.holder // an earlier attempt took the lease, but the response was lost
 	if found.Holder != "" && !own {
-		if left := found.ttl() - s.see(a.name, version); left > 0 {
+		if left := found.ttl() - s.see(a.name, version, last); left > 0 {
 			return nil, other{version, left}, s.fail(a.op, a.name, ErrHeld, nil)
 		}
 	}
@@ -208,14 +210,19 @@ func (s *Leases) attempt(ctx context.Context, a acquisition) (*Lease, other, err
 }
 
 // The method see stores the version of another holder's record, which was just read. It returns a
-// lower bound on how long the record has had that version. Each renewal changes the version.
-func (s *Leases) see(name string, version kv.Version) time.Duration {
+// lower bound on how long the record has had that version. Each renewal changes the version. last is
+// what the call that has read the record remembers of it; it is zero before the first read.
+func (s *Leases) see(name string, version kv.Version, last *sighting) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock()
-	last, ok := s.seen[name]
-	if ok && last.version == version {
-		return atLeast(last.since, now)
+	known, ok := s.seen[name]
+	switch {
+	case last.version == version:
+	case ok && known.version == version:
+		*last = known
+	default:
+		*last = sighting{version, now}
 	}
 	if !ok && len(s.seen) >= maxSeen {
 		for any := range s.seen {
@@ -223,8 +230,8 @@ func (s *Leases) see(name string, version kv.Version) time.Duration {
 			break
 		}
 	}
-	s.seen[name] = sighting{version, now}
-	return 0
+	s.seen[name] = *last
+	return atLeast(last.since, now)
 }
 
 // pause returns the pause before the next read by a program that waits. The pause is random,

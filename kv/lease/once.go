@@ -38,7 +38,9 @@ func (s *Leases) Once(ctx context.Context, name string, every time.Duration, run
 	if every < time.Second {
 		return false, s.fail(op, name, kv.ErrInvalidOption, fmt.Errorf("the interval is %s; want at least %s", every, time.Second))
 	}
-	interval := time.Now().Truncate(every).UnixMilli()
+	// A long interval may begin before 1970. Its start is then 1 here, because a record has no
+	// negative times, and 0 means no interval. All later intervals begin after 1.
+	interval := max(1, time.Now().Truncate(every).UnixMilli())
 	l, err := s.acquire(ctx, acquisition{op: op, name: name, patience: untilRenewed, interval: interval})
 	if errors.Is(err, errDone) || errors.Is(err, ErrHeld) && ctx.Err() == nil {
 		return false, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/skykv/skykv/kv"
@@ -27,7 +28,7 @@ import (
 // *[kv.BatchError] at the end. It returns kv.ErrInvalidOption if the store does not have the
 // option Values. Any other error ends Reseal at once.
 func Reseal(ctx context.Context, store *kv.Store, prefix string) (int, error) {
-	state := new(reseal)
+	state, info := new(reseal), store.Info()
 	resealed, failed := 0, make(map[string]error)
 	var group []kv.Item
 	flush := func() error {
@@ -62,6 +63,9 @@ func Reseal(ctx context.Context, store *kv.Store, prefix string) (int, error) {
 		}
 		if err != nil && entry.Key == "" {
 			return resealed, err
+		}
+		if n := len(entry.Value); err == nil && n > info.MaxValueLen { // PutMany would refuse the whole group
+			err = &kv.Error{Op: "reseal", Provider: info.Name, Key: entry.Key, Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; want at most %d", n, info.MaxValueLen)}
 		}
 		if err != nil {
 			failed[entry.Key] = err

@@ -151,13 +151,26 @@ func TestResealStops(t *testing.T) {
 	if _, err := Reseal(t.Context(), store, ""); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("rule: a scan that fails stops it; got %v", err)
 	}
-	large := memkv.New()
-	value := make([]byte, kv.MaxValueLen+1)
-	if _, err := over(t, large, "may=m").With(kv.MaxValue(kv.MaxValueLen+1)).Put(t.Context(), "a", value); err != nil {
-		t.Fatal(err)
+}
+
+// A key with a longer name makes values longer. So the new key may be unable to seal what the old
+// one sealed.
+func TestResealNamesWhatItCannotWrite(t *testing.T) {
+	t.Parallel()
+	below := memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen))
+	old, both := over(t, below, "may=m"), over(t, below, "november=n", "may=m")
+	longest := both.Info().MaxValueLen
+	for key, length := range map[string]int{"a": 1, "b": longest + 1, "c": longest} {
+		put(t, old, key, strings.Repeat("x", length))
 	}
-	if _, err := Reseal(t.Context(), over(t, large, "a=a", "may=m"), ""); !errors.Is(err, kv.ErrValueTooLarge) {
-		t.Errorf("rule: a value that is longer than the store's limit stops it; got %v", err)
+	before := versionsOf(t, below)
+	n, err := Reseal(t.Context(), both, "")
+	batch, _ := errors.AsType[*kv.BatchError](err)
+	if n != 2 || batch == nil || len(batch.Failed) != 1 || !errors.Is(batch.Failed["b"], kv.ErrValueTooLarge) || !strings.Contains(err.Error(), `"b"`) {
+		t.Errorf("rule: an entry that cannot be written is named at the end, and the others are resealed; got %d, %v", n, err)
+	}
+	if versionsOf(t, below)["b"] != before["b"] {
+		t.Error("rule: an entry that cannot be written stays as it is")
 	}
 }
 

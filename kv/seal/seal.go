@@ -35,11 +35,11 @@ type Options struct {
 
 // Values returns an option for [kv.Store.With] that seals the values of the store with aead.
 // opts may be nil. Values seals one empty value to find out how much longer values become, and
-// returns the error if that fails. It returns kv.ErrInvalidOption if aead is nil. The Info of
-// the sealed store says how long its values may be.
+// returns the error if that fails. It returns kv.ErrInvalidOption if aead is nil, a nil *Keys, or
+// the zero Keys. The Info of the sealed store says how long its values may be.
 func Values(aead AEAD, opts *Options) (kv.StoreOption, error) {
-	if aead == nil {
-		return nil, invalid("the AEAD is nil; want Keys or another one")
+	if keys, ok := aead.(*Keys); aead == nil || ok && (keys == nil || keys.primary == nil) {
+		return nil, invalid("the AEAD is nil, or Keys without keys; want the Keys of NewKeys or another AEAD")
 	}
 	s := &scheme{aead: aead}
 	empty, err := s.seal("", nil)

@@ -394,8 +394,10 @@ func TestErrorsOfAnAEAD(t *testing.T) {
 			t.Errorf("rule: an AEAD's *kv.Error keeps its Kind, and any other error is ErrTampered; Get returns %v for %v", err, c.decrypt)
 		}
 	}
-	if _, err := Values(nil, nil); !errors.Is(err, kv.ErrInvalidOption) {
-		t.Errorf("rule: no AEAD is ErrInvalidOption; got %v", err)
+	for _, none := range []AEAD{nil, (*Keys)(nil), new(Keys)} {
+		if _, err := Values(none, nil); !errors.Is(err, kv.ErrInvalidOption) {
+			t.Errorf("rule: no AEAD is ErrInvalidOption; with %T got %v", none, err)
+		}
 	}
 	if _, err := Values(failing{}, nil); err == nil {
 		t.Error("rule: Values returns the error of an AEAD that cannot seal; it returns none")

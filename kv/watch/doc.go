@@ -37,7 +37,8 @@
 // The keys of a prefix that contains a whole group ("flags::") are in one shard, and a poll
 // takes one request for several hundred keys. With any other prefix, a poll takes at least one
 // request to each shard, such as 16 instead of 1. See [kv.Group]. With [kv.Stale], a poll costs
-// half as much on DynamoDB, and reports a change a little later.
+// half as much on DynamoDB. Watch may then yield a change a little later. Before that, it may
+// yield an earlier state of the key again, such as its absence.
 //
 // # Caveats
 //

@@ -35,7 +35,8 @@ type Option func(*watcher)
 // because their versions have changed. It yields [kv.ErrInvalidCursor] if the cursor is
 // damaged, or belongs to another prefix.
 func From(cursor []byte) Option {
-	return func(w *watcher) { w.cursor = slices.Clone(cursor) }
+	cursor = slices.Clone(cursor)
+	return func(w *watcher) { w.cursor = cursor }
 }
 
 // Watch yields the changes of the entries whose keys start with prefix, until ctx ends. The
@@ -45,9 +46,9 @@ func From(cursor []byte) Option {
 // may come out of order.
 //
 // If an error comes with a Change that has a Key, it concerns only that key: its entry was not
-// written by skykv. Each poll yields this error again. An error with an empty Key says that
-// the poll has missed changes, which a later poll yields. The loop may go on after both kinds
-// of errors. Watch ends after [kv.ErrInvalidKey], [kv.ErrInvalidOption],
+// written by skykv, or is damaged. Each poll yields this error again. An error with an empty Key
+// says that the poll has missed changes, which a later poll yields. The loop may go on after
+// both kinds of errors. Watch ends after [kv.ErrInvalidKey], [kv.ErrInvalidOption],
 // [kv.ErrInvalidCursor] and [kv.ErrClosed].
 func Watch(ctx context.Context, store *kv.Store, prefix string, every time.Duration, opts ...Option) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
@@ -165,17 +166,24 @@ func (w *watcher) poll(ctx context.Context) bool {
 // yielded yet. It reports whether the loop goes on.
 func (w *watcher) read(ctx context.Context, keys []string) bool {
 	found, err := w.store.GetMany(ctx, keys)
-	unread, some := errors.AsType[*kv.BatchError](err)
-	if err != nil && !some {
+	var unread map[string]error
+	if batch, ok := errors.AsType[*kv.BatchError](err); ok {
+		unread = batch.Failed
+	} else if err != nil {
 		return w.report(ctx, "", err)
 	}
 	for _, key := range keys {
-		if some && unread.Failed[key] != nil {
-			continue // the next poll reads it
-		}
 		entry, exists := found[key]
 		known, ok := w.yielded[key]
-		switch {
+		switch failed := unread[key]; {
+		case errors.Is(failed, kv.ErrIncompatible): // a scan without values does not always notice that
+			delete(unread, key)
+			if !w.report(ctx, key, failed) {
+				return false
+			}
+			continue
+		case failed != nil: // the next poll reads it
+			continue
 		case exists && ok && known.mark == markOf(entry.Version), !exists && !ok:
 			continue
 		case exists:
@@ -188,7 +196,7 @@ func (w *watcher) read(ctx context.Context, keys []string) bool {
 			return false
 		}
 	}
-	return !some || w.report(ctx, "", err)
+	return len(unread) == 0 || w.report(ctx, "", err)
 }
 
 // report yields an error, and reports whether the loop goes on.

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -148,6 +149,7 @@ type broken struct {
 	kv.Driver
 	scan func(records iter.Seq2[kv.Record, error]) iter.Seq2[kv.Record, error]
 	get  func(kv.Found) kv.Found
+	read func(key string) error // returns the error of the read of a key
 }
 
 func (b broken) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
@@ -162,6 +164,9 @@ func (b broken) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv
 		for found, err := range b.Driver.GetMany(ctx, req) {
 			if b.get != nil {
 				found = b.get(found)
+			}
+			if b.read != nil {
+				err = cmp.Or(err, b.read(found.Key))
 			}
 			if !yield(found, err) {
 				return
@@ -386,6 +391,40 @@ func TestForeignRecord(t *testing.T) {
 	})
 }
 
+// A scan without values may not notice that an entry is damaged. The read of the entry notices it.
+func TestDamagedEntry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data := memkv.New()
+		var damaged atomic.Bool
+		s := data.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
+			return broken{Driver: d, read: func(key string) error {
+				if damaged.Load() && key == "a" {
+					return &kv.Error{Kind: kv.ErrIncompatible, Err: errors.New("damaged")}
+				}
+				return nil
+			}}
+		}))
+		for _, key := range []string{"a", "b"} {
+			put(t, data, key, "1")
+		}
+		poll := watching(t, s, "")
+		poll()
+		damaged.Store(true)
+		put(t, data, "a", "2")
+		for range 3 {
+			put(t, data, "b", "2")
+			if got, want := poll(), []string{"error a", "+b=2"}; !slices.Equal(got, want) {
+				t.Errorf("rule: the error of an entry that is damaged comes with its key, and the poll misses no other change; got %q, want %q", got, want)
+			}
+		}
+		damaged.Store(false)
+		if got, want := poll(), []string{"+a=2"}; !slices.Equal(got, want) {
+			t.Errorf("rule: a change that could not be read is yielded later; got %q, want %q", got, want)
+		}
+	})
+}
+
 func TestErrorsBetweenPolls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -603,6 +642,22 @@ func TestDamagedCursors(t *testing.T) {
 		if errs != 1 {
 			t.Errorf("rule: a cursor %s ends the loop; it had %d errors", name, errs)
 		}
+	}
+}
+
+func TestFromKeepsNoSlice(t *testing.T) {
+	t.Parallel()
+	s := memkv.New()
+	put(t, s, "a", "")
+	put(t, s, "b", "")
+	cursor := cursorOf(t, s, "", 1)
+	from := From(cursor)
+	clear(cursor) // the caller uses its buffer again
+	for change, err := range Watch(t.Context(), s, "", every, from) {
+		if got := text(change, err); got != "+b=" {
+			t.Errorf("rule: From keeps no slice that it receives; Watch yields %q, %v, want +b=", got, err)
+		}
+		break
 	}
 }
 
