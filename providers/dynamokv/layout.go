@@ -252,7 +252,7 @@ func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
 	}
 	// Other programs may store any number. One before 1970 becomes another expiry in the
 	// past, and one after the year 9999 becomes MaxExpiry.
-	return max(1, min(ttl, kv.MaxExpiry.Unix())*1000), nil
+	return max(1, 1000*min(max(ttl, 0), kv.MaxExpiry.Unix())), nil
 }
 
 // predecessorsOf returns the predecessors in an item if they belong to the write that
