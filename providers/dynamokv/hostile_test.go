@@ -225,7 +225,7 @@ func TestNilMembers(t *testing.T) {
 		for _, found := range []string{`{}`, `{"sk":null}`, other} {
 			for _, what := range []string{"Put", "Put if absent", "Delete"} {
 				err := storeCalls[what].do(t.Context(), newFake(t, conditionFailed(found)).store(t))
-				wantError(t, what+" that found "+found, err, kv.ErrUnavailable, false, "not from the service")
+				wantError(t, what+" that found "+found, err, kv.ErrUnavailable, true, "not from the service")
 			}
 		}
 	})

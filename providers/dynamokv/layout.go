@@ -428,7 +428,7 @@ func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 	case it == nil: // CondNone and CondAbsent hold if there is no item
 		return none, errNoItem
 	case l.keyOf(it) != w.Key:
-		return none, errNoAnswer("its item has another key")
+		return none, errNoAnswerToWrite("its item has another key")
 	}
 	rec, err := l.decode(w.Key, it, true)
 	if err != nil {
@@ -654,8 +654,11 @@ func (d *driver) createLayout(ctx context.Context) (item, error) {
 		return own, nil
 	}
 	if failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
-		if failed.Item == nil {
+		switch {
+		case failed.Item == nil:
 			return nil, errNoItem
+		case d.layout.position(failed.Item) != d.layout.position(own):
+			return nil, errNoAnswer("its item has another key")
 		}
 		return failed.Item, nil
 	}
