@@ -120,8 +120,14 @@ func (c Client) Do(r *http.Request) (*http.Response, error) {
 	a := &answer{ctx: ctx, cancel: cancel, late: late}
 	r = r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
-		a.sent.ReadCloser = r.Body
+		a.sent = sent{r.Body, &a.over}
 		r.Body = &a.sent
+		if again := r.GetBody; again != nil { // net/http sends this body if the first connection was closed
+			r.GetBody = func() (io.ReadCloser, error) {
+				body, err := again()
+				return &sent{body, &a.over}, err
+			}
+		}
 	}
 	resp, err := c.HTTP.Do(r)
 	if err != nil {
@@ -142,13 +148,14 @@ type answer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	late   *TimeoutError
+	over   over
 	sent   sent
 }
 
 // end ends the attempt. After that, neither the request's body nor the response's can be
 // read.
 func (a *answer) end() {
-	a.sent.end()
+	a.over.set()
 	a.cancel()
 }
 
@@ -157,23 +164,28 @@ func (a *answer) end() {
 // rewinds the body for the next attempt.
 type sent struct {
 	io.ReadCloser
+	over *over
+}
+
+// over says whether an attempt has ended.
+type over struct {
 	mu    sync.Mutex
 	ended bool
 }
 
 func (s *sent) Read(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+	s.over.mu.Lock()
+	defer s.over.mu.Unlock()
+	if s.over.ended {
 		return 0, io.EOF
 	}
 	return s.ReadCloser.Read(p)
 }
 
-func (s *sent) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
+func (o *over) set() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
 }
 
 func (a *answer) Read(p []byte) (int, error) {

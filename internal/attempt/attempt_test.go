@@ -114,10 +114,15 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // eager is a service that responds before it has read the request's body. net/http permits
-// that, and may go on reading the body.
-func eager(reading chan<- func() (int, error), err error) service {
+// that, and may go on reading the body. If again is set, it reads the body that GetBody returns,
+// as net/http does after its first connection was closed.
+func eager(reading chan<- func() (int, error), again bool, err error) service {
 	return func(r *http.Request) (*http.Response, error) {
-		reading <- func() (int, error) { return r.Body.Read(make([]byte, 1)) }
+		body := r.Body
+		if again {
+			body, _ = r.GetBody()
+		}
+		reading <- func() (int, error) { return body.Read(make([]byte, 1)) }
 		return &http.Response{Body: io.NopCloser(zeros{})}, err
 	}
 }
@@ -125,23 +130,26 @@ func eager(reading chan<- func() (int, error), err error) service {
 func TestBodyIsNotReadAfterTheAttempt(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{"an answer": nil, "an error": io.ErrUnexpectedEOF} {
-		reading := make(chan func() (int, error), 1)
-		body := bytes.NewReader([]byte("body"))
-		r, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://service.test", io.NopCloser(body))
-		resp, got := Client{eager(reading, err)}.Do(r)
-		if got != err {
-			t.Fatalf("Do: %v, want %v", got, err)
-		}
-		read := <-reading
-		if err == nil {
-			if n, err := read(); n != 1 || err != nil {
-				t.Errorf("rule: a body may be sent until the attempt has ended; it reads %d and %v", n, err)
+		for _, again := range []bool{false, true} {
+			reading := make(chan func() (int, error), 1)
+			body := bytes.NewReader([]byte("body"))
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://service.test", io.NopCloser(body))
+			r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body), nil }
+			resp, got := Client{eager(reading, again, err)}.Do(r)
+			if got != err {
+				t.Fatalf("Do: %v, want %v", got, err)
 			}
-			resp.Body.Close()
-		}
-		left := body.Len()
-		if n, err := read(); n != 0 || err != io.EOF || body.Len() != left {
-			t.Errorf("rule: a request's body is not read after its attempt; after %s it reads %d and %v", name, n, err)
+			read := <-reading
+			if err == nil {
+				if n, err := read(); n != 1 || err != nil {
+					t.Errorf("rule: a body may be sent until the attempt has ended; sent again (%t), it reads %d and %v", again, n, err)
+				}
+				resp.Body.Close()
+			}
+			left := body.Len()
+			if n, err := read(); n != 0 || err != io.EOF || body.Len() != left {
+				t.Errorf("rule: a request's body is not read after its attempt; after %s, sent again (%t), it reads %d and %v", name, again, n, err)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode/utf8"
 )
 
 // EnvHosts is an environment variable with more hosts to which credentials may be sent over
@@ -51,9 +52,14 @@ func matches(host, pattern string) bool {
 // Near reports whether the host, which may include a port, is this machine or in a private
 // network. That is true for loopback, private and link-local addresses. It is also true for
 // names that public name servers do not know: names without a dot, and localhost, local,
-// internal and their subdomains. Near looks up no name.
+// internal and their subdomains. A name with other characters than ASCII is never near,
+// because net/http converts such a name before it looks it up: "evil。com" is evil.com. Near
+// looks up no name.
 func Near(host string) bool {
 	host = name(host)
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return false
+	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addr = addr.Unmap()
 		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()

@@ -16,6 +16,8 @@ func TestNear(t *testing.T) {
 		"10.0.0.1.example.com": false, "localhost.example.com": false, "internal.example.com": false, "127.0.0.1.nip.io": false,
 		// Some C libraries treat these numbers as the address 8.8.8.8.
 		"134744072": false, "134744072:8000": false, "0x08080808": false, "0X8080808.": false, "01002004010": false,
+		// net/http treats each of these characters as a dot, or as the digits of such a number.
+		"evil。com": false, "evil．com:8000": false, "evil｡com": false, "８．８．８．８": false, "１３４７４４０７２": false, "0ｘ08080808": false,
 	} {
 		if got := Near(host); got != want {
 			t.Errorf("rule: this host and private networks are near, by address or by a name that is not public; Near(%q) = %t", host, got)

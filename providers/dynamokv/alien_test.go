@@ -82,14 +82,15 @@ func TestOwnAttributesCountWhileTheyAgree(t *testing.T) {
 		expires      int64
 		predecessors string
 	}{
-		"as it was written":                {nil, 1_700_000_000_001, "AAAA"},
-		"another ttl":                      {item{"ttl": number(1700000002)}, 1_700_000_002_000, "AAAA"},
-		"an earlier ttl":                   {item{"ttl": number(1700000000)}, 1_700_000_000_000, "AAAA"},
-		"a ttl long ago":                   {item{"ttl": number(-5)}, 1, "AAAA"},
-		"a ttl beyond every instant":       {item{"ttl": number(1 << 62)}, kv.MaxExpiry.Unix() * 1000, "AAAA"},
-		"no ttl":                           {item{"ttl": nil}, 0, "AAAA"},
-		"no exact instant":                 {item{"skykv_x": nil}, 1_700_000_001_000, "AAAA"},
-		"an exact instant of another type": {item{"skykv_x": text("1700000000001")}, 1_700_000_001_000, "AAAA"},
+		"as it was written":                           {nil, 1_700_000_000_001, "AAAA"},
+		"another ttl":                                 {item{"ttl": number(1700000002)}, 1_700_000_002_000, "AAAA"},
+		"an earlier ttl":                              {item{"ttl": number(1700000000)}, 1_700_000_000_000, "AAAA"},
+		"a ttl long ago":                              {item{"ttl": number(-5)}, 1, "AAAA"},
+		"a ttl in milliseconds below 64 bits":         {item{"ttl": number(-18e15)}, 1, "AAAA"},
+		"a ttl beyond every instant":                  {item{"ttl": number(1 << 62)}, kv.MaxExpiry.Unix() * 1000, "AAAA"},
+		"no ttl":                                      {item{"ttl": nil}, 0, "AAAA"},
+		"no exact instant":                            {item{"skykv_x": nil}, 1_700_000_001_000, "AAAA"},
+		"an exact instant of another type":            {item{"skykv_x": text("1700000000001")}, 1_700_000_001_000, "AAAA"},
 		"an exact instant that is not a whole number": {item{"skykv_x": &types.AttributeValueMemberN{Value: "1.5"}}, 1_700_000_001_000, "AAAA"},
 		"an exact instant at the end of time":         {item{"skykv_x": number(1<<63 - 1)}, 1_700_000_001_000, "AAAA"},
 		"another version":                             {item{"version": text(hexVersion)}, 1_700_000_000_001, ""},

@@ -2,6 +2,7 @@ package dynamokv
 
 import (
 	"bytes"
+	"context"
 	"hash/crc32"
 	"io"
 	"net/http"
@@ -62,7 +63,7 @@ func (c judge) Do(r *http.Request) (*http.Response, error) {
 		return nil, noAnswer("the HTTP client followed a redirect")
 	}
 	a.status = resp.StatusCode
-	a.body = body{ReadCloser: resp.Body, left: a.most, object: resp.StatusCode < 300}
+	a.body = body{ReadCloser: resp.Body, ctx: a, left: a.most, object: resp.StatusCode < 300}
 	if sum, err := strconv.ParseUint(resp.Header.Get("X-Amz-Crc32"), 10, 32); err == nil {
 		a.body.sum, a.body.summed = uint32(sum), true
 	}
@@ -82,9 +83,10 @@ type plainBody struct{ io.ReadCloser }
 // end fails if the response cannot be right.
 type body struct {
 	io.ReadCloser
-	left        int64    // number of bytes that may follow
-	object      bool     // the body must be a JSON object
-	head        [32]byte // the first bytes that were read
+	ctx         context.Context // of the request
+	left        int64           // number of bytes that may follow
+	object      bool            // the body must be a JSON object
+	head        [32]byte        // the first bytes that were read
 	heads       int
 	first, last byte // the first and the last byte so far that is not white space
 	summed      bool // sum is the checksum that the body must have
@@ -110,7 +112,11 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 	}
 	switch {
+	case err == nil:
 	case err != io.EOF:
+		if ended := b.ctx.Err(); ended != nil {
+			err = ended // net/http returns the cause of the end, which may be any error of the caller
+		}
 	case b.summed && b.read != b.sum:
 		err = noAnswer("its checksum does not match")
 	case b.object && b.first == 0:

@@ -184,7 +184,7 @@ func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons [
 		found, err := d.layout.failed(w, reason.Item)
 		if err != nil {
 			e := *err
-			e.Key, e.MayHaveApplied = w.Key, lost
+			e.Key, e.MayHaveApplied = w.Key, e.MayHaveApplied || lost
 			return kv.AtomicOutcome{}, &e
 		}
 		out.Found[i] = &found

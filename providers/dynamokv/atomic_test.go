@@ -63,7 +63,7 @@ func TestWriteAtomic(t *testing.T) {
 		{"no reasons", []answer{cancelled()}, false, nil, false, nil, 1},
 		{"another reason", []answer{cancelled("ValidationError", "None")}, false, nil, false, nil, 1},
 		{"an item of another program", []answer{cancelled("None", `ConditionalCheckFailed:{"pk":{"S":"0"},"sk":{"S":"g::b"},"t":{"N":"1"}}`)}, false, nil, false, kv.ErrIncompatible, 1},
-		{"an item of another key", []answer{cancelled("None", "ConditionalCheckFailed:"+a)}, false, nil, false, kv.ErrUnavailable, 1},
+		{"an item of another key", []answer{cancelled("None", "ConditionalCheckFailed:"+a)}, false, nil, true, kv.ErrUnavailable, 1},
 		{"no such table", []answer{refuse(400, "ResourceNotFoundException", "no table")}, false, nil, false, kv.ErrNotProvisioned, 1},
 		{"an empty response", []answer{ok("")}, false, nil, true, kv.ErrUnavailable, 3},
 	} {

@@ -249,7 +249,13 @@ func (d *driver) getChunk(ctx context.Context, req kv.GetManyRequest, keys []str
 			}
 		}
 	}
+	if out.UnprocessedKeys == nil { // it is empty if the service processed all keys
+		return refuse("it has no list of unprocessed keys")
+	}
 	for _, unprocessed := range out.UnprocessedKeys {
+		if unprocessed.Keys == nil {
+			return refuse("it has no list of unprocessed keys")
+		}
 		for _, it := range unprocessed.Keys {
 			key := d.layout.keyOf(it)
 			if _, known := open[key]; !known {
@@ -409,6 +415,9 @@ func (d *driver) sendChunk(a *attempts, batch []types.WriteRequest) (unprocessed
 			return unprocessed{sent, why}, nil
 		}
 		return unprocessed{}, a.failWrite(err)
+	}
+	if out.UnprocessedItems == nil { // it is empty if the service processed all writes
+		return unprocessed{}, errNoAnswerToWrite("it has no list of unprocessed writes")
 	}
 	keys := make(map[string]bool)
 	for _, writes := range out.UnprocessedItems {

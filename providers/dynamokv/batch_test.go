@@ -201,8 +201,8 @@ func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
 		answer answer
 		want   string // for each key in ascending order: whether it exists, or the error
 	}{
-		"an item twice":                  {ok(`{"Responses":{"table":[` + twice + `,` + twice + `]}}`), "key-0 true, key-1 false, key-2 false"},
-		"an item that was not requested": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]}}`), "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
+		"an item twice":                  {ok(`{"Responses":{"table":[` + twice + `,` + twice + `]},"UnprocessedKeys":{}}`), "key-0 true, key-1 false, key-2 false"},
+		"an item that was not requested": {ok(`{"Responses":{"table":[` + twice + `,` + other + `]},"UnprocessedKeys":{}}`), "key-0 unavailable, key-1 unavailable, key-2 unavailable"},
 		"an item that is also unprocessed": {
 			ok(`{"Responses":{"table":[` + twice + `]},"UnprocessedKeys":{"table":{"Keys":[{"pk":{"S":"0"},"sk":{"S":"key-0"}}]}}}`),
 			"key-0 true, key-1 false, key-2 false"},
@@ -228,7 +228,7 @@ func TestGetManyYieldsEveryKeyOnce(t *testing.T) {
 // The rule: GetMany does not transfer values that the caller does not want.
 func TestGetManyWithoutValues(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, ok(`{"Responses":{"table":[{"sk":{"S":"key-0"},"t":{"S":"`+token+`"}}]}}`))
+	f := newFake(t, ok(`{"Responses":{"table":[{"sk":{"S":"key-0"},"t":{"S":"`+token+`"}}]},"UnprocessedKeys":{}}`))
 	for found, err := range f.driver(t).GetMany(t.Context(), kv.GetManyRequest{Keys: names(1)}) {
 		if err != nil || !found.Exists || found.Token != token {
 			t.Errorf("rule: a record without its value is found; got %+v, %v", found, err)
@@ -368,7 +368,7 @@ func TestOneChunkFails(t *testing.T) {
 
 func TestForeignItemsInBatches(t *testing.T) {
 	t.Parallel()
-	store := newFake(t, ok(fmt.Sprintf(`{"Responses":{"table":[%s,{"pk":{"S":"1"},"sk":{"S":"key-1"}}]}}`, itemJSON("key-0", "value", token, 0)))).store(t)
+	store := newFake(t, ok(fmt.Sprintf(`{"Responses":{"table":[%s,{"pk":{"S":"1"},"sk":{"S":"key-1"}}]},"UnprocessedKeys":{}}`, itemJSON("key-0", "value", token, 0)))).store(t)
 	got, err := store.GetMany(t.Context(), names(2))
 	if len(got) != 1 || string(got["key-0"].Value) != "value" {
 		t.Errorf("GetMany returned %v; want the entry of key-0", got)
@@ -448,11 +448,11 @@ func TestFullAnswersTakeNoPause(t *testing.T) {
 			for _, key := range asked[:most] {
 				found = append(found, json.RawMessage(itemJSON(key.(map[string]any)["sk"].(map[string]any)["S"].(string), value, token, 0)))
 			}
-			answer := map[string]any{"Responses": map[string]any{"table": found}}
+			left := make(map[string]any)
 			if most < len(asked) {
-				answer["UnprocessedKeys"] = map[string]any{"table": map[string]any{"Keys": asked[most:]}}
+				left["table"] = map[string]any{"Keys": asked[most:]}
 			}
-			body, _ := json.Marshal(answer)
+			body, _ := json.Marshal(map[string]any{"Responses": map[string]any{"table": found}, "UnprocessedKeys": left})
 			ok(string(body))(w, r, c)
 		})
 		d, pauses := f.driver(t), 0

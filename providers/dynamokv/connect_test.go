@@ -184,6 +184,7 @@ func TestWhereCredentialsGo(t *testing.T) {
 		{"http://dynamodb.us-east-1.amazonaws.com", key, stand},
 		{"HTTP://dynamodb.us-east-1.amazonaws.com", session, stand},
 		{"http://127.0.0.1.evil.example", key, stand},
+		{"http://evil。example", key, stand}, // net/http connects to evil.example
 		{"http://evil.example", with("SKYKV_TRUSTED_HOSTS", "evil.example"), stand},
 		{"", with("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"), stand},
 		{"", with("AWS_ENDPOINT_URL", "http://proxy.example"), stand},

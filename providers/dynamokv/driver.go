@@ -132,7 +132,7 @@ func (a *attempts) failCondition(w kv.Write, err error) (kv.Outcome, error) {
 	found, foreign := a.driver.layout.failed(w, failed.Item)
 	if foreign != nil {
 		e := *foreign
-		e.MayHaveApplied = out.MayHaveApplied
+		e.MayHaveApplied = e.MayHaveApplied || out.MayHaveApplied
 		return kv.Outcome{}, &e
 	}
 	out.Exists, out.Found = found.Exists, found.Record

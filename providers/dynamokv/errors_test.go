@@ -477,6 +477,29 @@ func TestContextEnds(t *testing.T) {
 			}
 		})
 	}
+	t.Run("while the response is read, with a reason of the caller", func(t *testing.T) {
+		t.Parallel()
+		for what, test := range storeCalls {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			client := newFake(t, func(w http.ResponseWriter, r *http.Request, _ call) {
+				_, _ = io.WriteString(w, `{"Item":`)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}).client()
+			d, err := newDriver("open", dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+				own := o.HTTPClient
+				o.HTTPClient = httpClientFunc(func(r *http.Request) (*http.Response, error) {
+					resp, err := own.Do(r)
+					cancel(errors.New("a reason of the caller"))
+					return resp, err
+				})
+			}), "table", &Options{Shards: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantError(t, what, test.do(ctx, kv.New(d)), context.Canceled, test.write)
+		}
+	})
 	t.Run("while throttled", func(t *testing.T) {
 		t.Parallel()
 		ctx := newEndable(t, context.DeadlineExceeded)

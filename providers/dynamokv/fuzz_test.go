@@ -89,6 +89,7 @@ func FuzzDecode(f *testing.F) {
 func FuzzDecodeShared(f *testing.F) {
 	f.Add(uint8(0), []byte(token), uint8(1), []byte("1700000000"), uint8(1), []byte("1699999999001"), uint8(0), []byte(token+" AAAA"))
 	f.Add(uint8(0), []byte(token), uint8(1), []byte("-9223372036854775808"), uint8(1), []byte("9223372036854775807"), uint8(3), []byte(""))
+	f.Add(uint8(0), []byte(token), uint8(1), []byte("-18000000000000000"), uint8(1), []byte("1"), uint8(3), []byte("")) // the milliseconds do not fit into 64 bits
 	f.Fuzz(func(t *testing.T, vk uint8, version []byte, tk uint8, ttl []byte, xk uint8, x []byte, pk uint8, predecessors []byte) {
 		it := item{"value": &types.AttributeValueMemberB{}}
 		for name, attr := range map[string]types.AttributeValue{

@@ -200,10 +200,11 @@ func TestNilMembers(t *testing.T) {
 			`{}`, `{"Responses":null}`, `{"Responses":{}}`, `{"Responses":{"table":null}}`, `{"Responses":{},"UnprocessedKeys":{}}`,
 			`{"Responses":{"table":[null]}}`, `{"Responses":{"table":[{}]}}`, `{"Responses":{"table":[{"sk":null}]}}`,
 			`{"UnprocessedKeys":{"table":null}}`, `{"UnprocessedKeys":{"table":{}}}`,
+			`{"Responses":{"table":[]}}`, `{"Responses":{"table":[]},"UnprocessedKeys":null}`, `{"Responses":{"table":[]},"UnprocessedKeys":{"table":null}}`, `{"Responses":{"table":[]},"UnprocessedKeys":{"table":{}}}`,
 			`{"Responses":{"table":[]},"UnprocessedKeys":{"table":{"Keys":[null]}}}`, `{"Responses":{"table":[]},"UnprocessedKeys":{"table":{"Keys":[` + other + `]}}}`,
 		}},
 		"BatchWriteItem": {[]string{"PutMany", "DeleteMany"}, []string{
-			`{"UnprocessedItems":{"table":null}}`, `{"UnprocessedItems":{"table":[null]}}`, `{"UnprocessedItems":{"table":[{}]}}`,
+			`{}`, `{"UnprocessedItems":null}`, `{"UnprocessedItems":{"table":null}}`, `{"UnprocessedItems":{"table":[null]}}`, `{"UnprocessedItems":{"table":[{}]}}`,
 			`{"UnprocessedItems":{"table":[{"PutRequest":null}]}}`, `{"UnprocessedItems":{"table":[{"PutRequest":{}}]}}`, `{"UnprocessedItems":{"table":[{"PutRequest":{"Item":null}}]}}`,
 			`{"UnprocessedItems":{"table":[{"DeleteRequest":{"Key":null}}]}}`, `{"UnprocessedItems":{"table":[{"PutRequest":{"Item":` + other + `}}]}}`,
 		}},
@@ -224,7 +225,7 @@ func TestNilMembers(t *testing.T) {
 		for _, found := range []string{`{}`, `{"sk":null}`, other} {
 			for _, what := range []string{"Put", "Put if absent", "Delete"} {
 				err := storeCalls[what].do(t.Context(), newFake(t, conditionFailed(found)).store(t))
-				wantError(t, what+" that found "+found, err, kv.ErrUnavailable, false, "not from the service")
+				wantError(t, what+" that found "+found, err, kv.ErrUnavailable, true, "not from the service")
 			}
 		}
 	})

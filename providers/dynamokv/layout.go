@@ -252,7 +252,7 @@ func (l *layout) decodeTTL(it item) (int64, *kv.Error) {
 	}
 	// Other programs may store any number. One before 1970 becomes another expiry in the
 	// past, and one after the year 9999 becomes MaxExpiry.
-	return max(1, min(ttl, kv.MaxExpiry.Unix())*1000), nil
+	return max(1, 1000*min(max(ttl, 0), kv.MaxExpiry.Unix())), nil
 }
 
 // predecessorsOf returns the predecessors in an item if they belong to the write that
@@ -428,7 +428,7 @@ func (l *layout) failed(w kv.Write, it item) (kv.Found, *kv.Error) {
 	case it == nil: // CondNone and CondAbsent hold if there is no item
 		return none, errNoItem
 	case l.keyOf(it) != w.Key:
-		return none, errNoAnswer("its item has another key")
+		return none, errNoAnswerToWrite("its item has another key")
 	}
 	rec, err := l.decode(w.Key, it, true)
 	if err != nil {
@@ -654,8 +654,11 @@ func (d *driver) createLayout(ctx context.Context) (item, error) {
 		return own, nil
 	}
 	if failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
-		if failed.Item == nil {
+		switch {
+		case failed.Item == nil:
 			return nil, errNoItem
+		case d.layout.position(failed.Item) != d.layout.position(own):
+			return nil, errNoAnswer("its item has another key")
 		}
 		return failed.Item, nil
 	}

@@ -43,6 +43,7 @@ func TestNewChecksTheLayout(t *testing.T) {
 		{"absent, created by another program", skykv, 0, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, nil, nil},
 		{"absent, lost response", skykv, 0, []answer{absent, noItems, cut, conditionFailed(layout16)}, []string{get, scan, put, put}, nil, nil},
 		{"absent, created differently by another program", skykv, 4, []answer{absent, noItems, conditionFailed(layout16)}, []string{get, scan, put}, kv.ErrIncompatible, []string{"16 shards", "opened with 4"}},
+		{"absent, and a response about another key", skykv, 0, []answer{absent, noItems, conditionFailed(itemJSON("key", "value", token, 0))}, []string{get, scan, put}, kv.ErrUnavailable, []string{"another key"}},
 		{"absent, first used by another program", skykv, 0, []answer{absent, theirs, found(layout16)}, []string{get, scan, get}, nil, nil},
 		{"absent, and reading the items is not permitted", skykv, 0, []answer{absent, denied, ok("{}")}, []string{get, scan, put}, nil, nil},
 		{"absent, and no layout named", unnamed, 0, []answer{absent, noItems}, []string{get, scan}, kv.ErrNotProvisioned, []string{`"table"`, "is empty", "Ensure", "layout=skykv or layout=alien"}},

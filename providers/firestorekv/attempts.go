@@ -286,10 +286,12 @@ func (a *attempts) extend(patience time.Duration) {
 	}
 }
 
-// The method ended records in the meter a request that has ended. The call may then make another
-// request.
+// The method ended records in the meter a request that has ended, unless it was never sent. The
+// call may then make another request.
 func (a *attempts) ended() {
-	a.meter.Add(1, a.made)
+	if a.made > 0 {
+		a.meter.Add(1, a.made)
+	}
 	a.made = 0
 	a.progressed()
 }

@@ -3,6 +3,7 @@ package firestorekv
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,5 +123,51 @@ func TestCloseEndsPauses(t *testing.T) {
 	}
 	if _, err := d.Get(t.Context(), kv.GetRequest{Key: "a"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("rule: a call after Close ends at once; got %v", err)
+	}
+}
+
+// TestClosedClient: if the program closes its own client, running and later calls are ErrClosed.
+func TestClosedClient(t *testing.T) {
+	t.Parallel()
+	ops := map[string]func(ctx context.Context, s *kv.Store) error{
+		"get":      func(ctx context.Context, s *kv.Store) error { _, err := s.Get(ctx, "a"); return err },
+		"get many": func(ctx context.Context, s *kv.Store) error { _, err := s.GetMany(ctx, manyKeys(2)); return err },
+		"scan": func(ctx context.Context, s *kv.Store) error {
+			_, err := s.ScanPage(ctx, "", 10, "")
+			return err
+		},
+		"put": func(ctx context.Context, s *kv.Store) error { _, err := s.Put(ctx, "a", nil); return err },
+		"put many": func(ctx context.Context, s *kv.Store) error {
+			_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
+			return err
+		},
+	}
+	for name, op := range ops {
+		f := new(fake)
+		client := connect(t, f.start(t))
+		s := kv.New(driverOver(t, client, nil))
+		if _, err := s.Exists(t.Context(), "a"); err != nil { // makes the client connect
+			t.Fatal(err)
+		}
+		hung := make(chan error, 100)
+		f.refuse = func(ctx context.Context, method string, n int) error {
+			hung <- nil
+			return hang(ctx, method, n)
+		}
+		result := make(chan error, 1)
+		go func() { result <- op(t.Context(), s) }()
+		<-hung
+		if err := client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		write := strings.HasPrefix(name, "put")
+		for when, err := range map[string]error{"during": soon(t, result, "a call ends soon after its client was closed; "+name+" does not"), "before": op(t.Context(), s)} {
+			if !errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrUnavailable) || errors.Is(err, context.Canceled) {
+				t.Errorf("rule: a call whose client is closed is ErrClosed; %s, whose client was closed %s it: %v", name, when, err)
+			}
+			if errors.Is(err, kv.ErrIndeterminate) != (write && when == "during") {
+				t.Errorf("rule: a write that was sent is ErrIndeterminate as well, and no other call; %s, whose client was closed %s it: %v", name, when, err)
+			}
+		}
 	}
 }

@@ -77,7 +77,7 @@ func settingsError(err error) *kv.Error {
 	if e, ok := errors.AsType[*kv.Error](err); ok {
 		return e
 	}
-	kind := kindOf(code(err))
+	kind := kindOf(err)
 	if code(err) == codes.FailedPrecondition { // another field has the policy, for example
 		kind = nil
 	}

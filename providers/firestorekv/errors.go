@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -21,7 +22,7 @@ func (a *attempts) failRead(err error) *kv.Error {
 		return &kv.Error{Kind: e.Kind, Err: e.Err}
 	}
 	c := code(err)
-	e := &kv.Error{Kind: kindOf(c), Err: err}
+	e := &kv.Error{Kind: kindOf(err), Err: err}
 	late := a.late || c == codes.Canceled && a.past()
 	why := a.over()
 	if why == nil && late {
@@ -47,10 +48,14 @@ func (a *attempts) failWrite(err error) *kv.Error {
 	return e
 }
 
-// kindOf returns the sentinel that describes a code, or nil if none does. The caller has
-// already checked that the code does not mean a failed condition.
-func kindOf(c codes.Code) error {
-	switch c {
+// kindOf returns the sentinel that describes err, or nil if none does. The caller has already
+// checked that err does not mean a failed condition.
+func kindOf(err error) error {
+	//lint:ignore SA1019 its code, Canceled, has other causes too
+	if errors.Is(err, grpc.ErrClientConnClosing) {
+		return kv.ErrClosed
+	}
+	switch code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return kv.ErrPermission
 	case codes.ResourceExhausted, codes.Aborted:

@@ -315,7 +315,7 @@ func TestCloseClosesOwnClient(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(t.Context(), c.Client, "p", "c", nil); !errors.Is(err, kv.ErrUnavailable) {
+	if _, err := New(t.Context(), c.Client, "p", "c", nil); !errors.Is(err, kv.ErrClosed) {
 		t.Errorf("rule: Close closes the client that skykv opened; the client still works: %v", err)
 	}
 }

@@ -250,6 +250,12 @@ func TestPaceHonoursDeadlines(t *testing.T) {
 	s := kv.New(d)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	unsent := puts("a")
+	unsent.Meter = kv.NewMeter(nil)
+	_ = d.WriteMany(ctx, unsent)
+	if requests, attempts := unsent.Meter.Requests(), unsent.Meter.Attempts(); requests != 0 || attempts != 0 {
+		t.Errorf("rule: a meter counts requests that were sent; of a batch that was not sent it has %d requests, %d attempts", requests, attempts)
+	}
 	_, err := s.PutMany(ctx, []kv.Item{{Key: "a"}})
 	if !errors.Is(err, kv.ErrThrottled) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrIndeterminate) {
 		t.Errorf("rule: a write that was not sent before its deadline is ErrThrottled and context.DeadlineExceeded; got %v", err)
