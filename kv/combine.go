@@ -157,25 +157,30 @@ func (g *updates) join(key string, u *update) (l *line, first bool) {
 
 // withdraw removes an update from the line. It returns false if the update is no longer in
 // the line, because a round has taken it.
-func (g *updates) withdraw(l *line, u *update) bool {
+func (g *updates) withdraw(key string, l *line, u *update) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, other := range l.waiting {
 		if other == u {
 			l.waiting = append(l.waiting[:i:i], l.waiting[i+1:]...)
-			l.present--
+			g.part(key, l)
 			return true
 		}
 	}
 	return false
 }
 
-// leave is called when the caller of an update returns without a result. If all callers of
-// the line have left, leave ends the round and removes the line, so that a later update makes
-// a new one.
+// leave is called when the caller of an update returns without a result, after a round has
+// taken the update.
 func (g *updates) leave(key string, l *line) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.part(key, l)
+}
+
+// part notes that one caller less waits. If no caller waits any more, part ends the round
+// and removes the line, so that a later update makes a new one. The caller holds the lock.
+func (g *updates) part(key string, l *line) {
 	if l.present--; l.present == 0 && l.cancel != nil {
 		l.cancel()
 		if g.lines[key] == l {
@@ -196,7 +201,7 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			return u.result()
 		case <-c.ctx.Done():
 			timer.Stop()
-			if s.updates.withdraw(l, u) {
+			if s.updates.withdraw(key, l, u) {
 				return Entry{}, s.fail(u.op, key, c.explain(&Error{Err: c.ctx.Err()}))
 			}
 			sent, settled := u.leave()
@@ -212,7 +217,7 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			// u goes on waiting.
 			before := calls
 			calls = l.calls.Load()
-			if calls%2 == 1 && calls == before && s.updates.withdraw(l, u) {
+			if calls%2 == 1 && calls == before && s.updates.withdraw(key, l, u) {
 				alone := &update{op: u.op, change: u.change}
 				r := round{store: s, call: c, key: key, updates: []*update{alone}}
 				r.run()
