@@ -687,8 +687,8 @@ func (r *round) write(w Write, from Found, now int64) written {
 				return written{err: err}
 			}
 			if sure {
-				if pause(ctx, attempt+1) != nil {
-					return written{err: err}
+				if ended := pause(ctx, attempt+1); ended != nil {
+					return written{err: &Error{Err: ended}}
 				}
 				continue
 			}
@@ -705,7 +705,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 			case err == nil:
 				return written{err: unread, mayHaveApplied: true}
 			default:
-				return written{err: err, mayHaveApplied: true}
+				return written{err: causeOf(ctx, err, unread), mayHaveApplied: true}
 			}
 		}
 		switch {
@@ -727,6 +727,16 @@ func (r *round) write(w Write, from Found, now int64) written {
 		}
 	}
 	return written{mayHaveApplied: true, err: &Error{Kind: ErrUnavailable, Err: errors.New("the responses to all attempts were lost")}}
+}
+
+// causeOf returns the cause of an indeterminate error: a write failed with err, and the read
+// that would have shown whether it was applied failed with unread, or showed nothing. The cause
+// is the end of ctx if that made the read fail.
+func causeOf(ctx context.Context, err, unread error) error {
+	if ended := ctx.Err(); ended != nil && errors.Is(unread, ended) && !errors.Is(err, ended) {
+		return unread
+	}
+	return err
 }
 
 // look reads the record after a write. If prompt is set, look itself calls Get again after a
