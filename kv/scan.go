@@ -50,7 +50,7 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 			c, err = s.begin(ctx)
 		}
 		if err != nil {
-			yield(Entry{}, s.fail(op, prefix, err))
+			yield(Entry{}, s.fail(op, cmp.Or(err.Key, prefix), err))
 			return
 		}
 		defer c.end()
@@ -109,7 +109,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 		c, err = s.begin(ctx)
 	}
 	if err != nil {
-		return page, s.fail(op, prefix, err)
+		return page, s.fail(op, cmp.Or(err.Key, prefix), err)
 	}
 	defer c.end()
 	plan.after = max(position, plan.after)
