@@ -723,7 +723,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 		case found.Exists && from.Exists && follows(found.Record, stateName(from.Record)):
 			return written{lost: true, found: found}
 		default:
-			return written{mayHaveApplied: true, err: errors.New("a response was lost, and the entry was then written by other means than Update, or by more than eight updates")}
+			return written{mayHaveApplied: true, err: errors.New("a response was lost, and others then created or deleted the entry, wrote it by other means than Update, or updated it more than eight times")}
 		}
 	}
 	return written{mayHaveApplied: true, err: &Error{Kind: ErrUnavailable, Err: errors.New("the responses to all attempts were lost")}}

@@ -98,3 +98,48 @@ func TestUpdatesInTrouble(t *testing.T) {
 		})
 	}
 }
+
+// overtaken is a service that loses the first write. It calls before first.
+type overtaken struct {
+	kv.Driver
+	before func()
+}
+
+func (d *overtaken) Info() kv.Info { return waiting(d.Driver) }
+
+func (d *overtaken) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	before := d.before
+	if d.before = nil; before == nil {
+		return d.Driver.Write(ctx, req)
+	}
+	before()
+	return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errors.New("no response")}
+}
+
+// If the request of an update is lost and another store updates the key first, the update is
+// still applied, and once, if the key had an entry. If it had none, the store cannot know whether
+// its own request made an entry that was then deleted.
+func TestUpdatesThatAreOvertaken(t *testing.T) {
+	t.Parallel()
+	for name, exists := range map[string]bool{"an entry": true, "no entry": false} {
+		data := memkv.New()
+		others, d := data.With(lagging(0)), new(overtaken)
+		store := data.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+		if exists {
+			put(t, data, "n", "0")
+		}
+		d.before = func() {
+			if _, err := others.Increment(t.Context(), "n", 1); err != nil {
+				t.Error(err)
+			}
+		}
+		want, kind := "1", kv.ErrIndeterminate
+		if exists {
+			want, kind = "2", nil
+		}
+		_, err := store.Increment(t.Context(), "n", 1)
+		if e, getErr := data.Get(t.Context(), "n"); !errors.Is(err, kind) || string(e.Value) != want || getErr != nil {
+			t.Errorf("rule: an update whose request is lost is applied once, or is ErrIndeterminate if another store makes the entry; with %s it returns %v, and the number is %s, %v, want %s", name, err, e.Value, getErr, want)
+		}
+	}
+}
