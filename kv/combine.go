@@ -97,6 +97,8 @@ type update struct {
 
 	fresh bool // the record that the round's first function receives was read after this call began
 
+	self [1]*update // memory for a round of this update alone
+
 	done     chan struct{} // closed when the fields below are set
 	entry    Entry
 	err      error
@@ -131,7 +133,8 @@ func (s *Store) combine(c call, u *update, key string) (Entry, error) {
 		return s.wait(&c, key, l, u)
 	}
 	defer s.next(key, l) // even if change panics
-	r := round{store: s, call: &c, key: key, line: l, updates: []*update{u}}
+	u.self[0] = u
+	r := round{store: s, call: &c, key: key, line: l, updates: u.self[:]}
 	r.run()
 	return u.entry, u.err
 }
