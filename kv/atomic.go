@@ -195,9 +195,11 @@ func (a *atomicWrite) carryOut() ([]Version, error) {
 		case err != nil:
 			e, own := err.(*Error)
 			if a.mayHaveApplied = a.mayHaveApplied || !own || e.MayHaveApplied; a.mayHaveApplied {
-				if found, unread := a.look(nil); unread == nil && a.recognises(found) {
+				found, unread := a.look(nil)
+				if unread == nil && a.recognises(found) {
 					return a.versions(found), nil
 				}
+				err = causeOf(ctx, err, unread)
 			}
 			return nil, s.failWrite(a.call, op, "", a.mayHaveApplied, err)
 		case out.Done && len(out.Versions) == len(a.writes):

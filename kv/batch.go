@@ -158,6 +158,9 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	flush := func() error {
 		err := s.writeMany(ctx, op, deletes(group), s.now(), nil, nil)
 		batch, partial := err.(*BatchError)
+		if err != nil && !partial {
+			err = s.fail(op, prefix, err)
+		}
 		for _, key := range live {
 			if err == nil || partial && batch.Failed[key] == nil {
 				removed++

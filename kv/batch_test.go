@@ -164,6 +164,37 @@ func TestDeletePrefixCountsWhatItRemoved(t *testing.T) {
 	}
 }
 
+// afterScan calls a function when a scan has ended.
+type afterScan struct {
+	kv.Driver
+	ended func()
+}
+
+func (d *afterScan) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	return func(yield func(kv.Record, error) bool) {
+		defer d.ended()
+		d.Driver.Scan(ctx, req)(yield)
+	}
+}
+
+func TestDeletePrefixNamesItsPrefix(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]error{"its context ends": context.Canceled, "the store is closed": kv.ErrClosed} {
+		d := new(afterScan)
+		store := memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+		put(t, store, "user:1", "1")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if d.ended = cancel; want == kv.ErrClosed {
+			d.ended = func() { _ = store.Close() }
+		}
+		n, err := store.DeletePrefix(ctx, "user:")
+		if e, ok := errors.AsType[*kv.Error](err); n != 0 || !errors.Is(err, want) || !ok || e.Key != "user:" {
+			t.Errorf("rule: an error of DeletePrefix names the prefix; when %s between its scan and its deletions it returns %d, %v", name, n, err)
+		}
+	}
+}
+
 func TestGetManyMarksExpiredAsRead(t *testing.T) {
 	t.Parallel()
 	clock := time.Now()

@@ -3,6 +3,7 @@ package kv_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"runtime"
 	"testing"
@@ -204,5 +205,69 @@ func TestCallersCancellationIsNotClose(t *testing.T) {
 				t.Errorf("rule: a call ends with its context's error; %s returns %v", name, err)
 			}
 		})
+	}
+}
+
+// deaf is a service whose writes fail with err. It responds only to the first read.
+type deaf struct {
+	hanging
+	err  *kv.Error
+	read bool
+}
+
+func (d *deaf) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	if d.read {
+		return d.hanging.Get(ctx, req)
+	}
+	d.read = true
+	return d.Driver.Get(ctx, req)
+}
+
+func (d *deaf) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) {
+	return kv.Outcome{}, d.err
+}
+
+func (d *deaf) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	return kv.AtomicOutcome{}, d.err
+}
+
+// If a call ends early because its context ended or the store was closed, the error says so,
+// even if an earlier request of the call failed for another reason.
+func TestCallsThatEndAfterAFailedRequest(t *testing.T) {
+	t.Parallel()
+	increment := func(ctx context.Context, s *kv.Store) error { _, err := s.Increment(ctx, "n", 1); return err }
+	atomicWrite := func(ctx context.Context, s *kv.Store) error {
+		_, err := s.AtomicWrite(ctx, kv.PutOp("n", nil))
+		return err
+	}
+	for name, c := range map[string]struct {
+		call func(context.Context, *kv.Store) error
+		err  kv.Error
+	}{
+		"an Increment that is throttled":        {increment, kv.Error{Kind: kv.ErrThrottled}},
+		"an Increment whose response is lost":   {increment, kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errReset}},
+		"an AtomicWrite whose response is lost": {atomicWrite, kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errReset}},
+	} {
+		for _, want := range []error{context.DeadlineExceeded, kv.ErrClosed} {
+			t.Run(fmt.Sprint(name, ", ", want), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return &deaf{hanging: hanging{d}, err: &c.err} }))
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					if want == kv.ErrClosed {
+						time.AfterFunc(time.Millisecond, func() { _ = store.Close() })
+					} else {
+						ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+						defer cancel()
+					}
+					began := time.Now()
+					err := c.call(ctx, store)
+					if took := time.Since(began); took != time.Millisecond || !errors.Is(err, want) || errors.Is(err, kv.ErrIndeterminate) != c.err.MayHaveApplied {
+						t.Errorf("rule: a call that its context or Close ended returns that error, and is ErrIndeterminate only if a write may have been applied; after %s it returns %v, want %v", took, err, want)
+					}
+				})
+			})
+		}
 	}
 }

@@ -97,6 +97,8 @@ type update struct {
 
 	fresh bool // the record that the round's first function receives was read after this call began
 
+	self [1]*update // memory for a round of this update alone
+
 	done     chan struct{} // closed when the fields below are set
 	entry    Entry
 	err      error
@@ -131,7 +133,8 @@ func (s *Store) combine(c call, u *update, key string) (Entry, error) {
 		return s.wait(&c, key, l, u)
 	}
 	defer s.next(key, l) // even if change panics
-	r := round{store: s, call: &c, key: key, line: l, updates: []*update{u}}
+	u.self[0] = u
+	r := round{store: s, call: &c, key: key, line: l, updates: u.self[:]}
 	r.run()
 	return u.entry, u.err
 }
@@ -157,25 +160,30 @@ func (g *updates) join(key string, u *update) (l *line, first bool) {
 
 // withdraw removes an update from the line. It returns false if the update is no longer in
 // the line, because a round has taken it.
-func (g *updates) withdraw(l *line, u *update) bool {
+func (g *updates) withdraw(key string, l *line, u *update) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, other := range l.waiting {
 		if other == u {
 			l.waiting = append(l.waiting[:i:i], l.waiting[i+1:]...)
-			l.present--
+			g.part(key, l)
 			return true
 		}
 	}
 	return false
 }
 
-// leave is called when the caller of an update returns without a result. If all callers of
-// the line have left, leave ends the round and removes the line, so that a later update makes
-// a new one.
+// leave is called when the caller of an update returns without a result, after a round has
+// taken the update.
 func (g *updates) leave(key string, l *line) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.part(key, l)
+}
+
+// part notes that one caller less waits. If no caller waits any more, part ends the round
+// and removes the line, so that a later update makes a new one. The caller holds the lock.
+func (g *updates) part(key string, l *line) {
 	if l.present--; l.present == 0 && l.cancel != nil {
 		l.cancel()
 		if g.lines[key] == l {
@@ -196,7 +204,7 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			return u.result()
 		case <-c.ctx.Done():
 			timer.Stop()
-			if s.updates.withdraw(l, u) {
+			if s.updates.withdraw(key, l, u) {
 				return Entry{}, s.fail(u.op, key, c.explain(&Error{Err: c.ctx.Err()}))
 			}
 			sent, settled := u.leave()
@@ -212,7 +220,7 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			// u goes on waiting.
 			before := calls
 			calls = l.calls.Load()
-			if calls%2 == 1 && calls == before && s.updates.withdraw(l, u) {
+			if calls%2 == 1 && calls == before && s.updates.withdraw(key, l, u) {
 				alone := &update{op: u.op, change: u.change}
 				r := round{store: s, call: c, key: key, updates: []*update{alone}}
 				r.run()
@@ -682,8 +690,8 @@ func (r *round) write(w Write, from Found, now int64) written {
 				return written{err: err}
 			}
 			if sure {
-				if pause(ctx, attempt+1) != nil {
-					return written{err: err}
+				if ended := pause(ctx, attempt+1); ended != nil {
+					return written{err: &Error{Err: ended}}
 				}
 				continue
 			}
@@ -700,7 +708,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 			case err == nil:
 				return written{err: unread, mayHaveApplied: true}
 			default:
-				return written{err: err, mayHaveApplied: true}
+				return written{err: causeOf(ctx, err, unread), mayHaveApplied: true}
 			}
 		}
 		switch {
@@ -718,10 +726,20 @@ func (r *round) write(w Write, from Found, now int64) written {
 		case found.Exists && from.Exists && follows(found.Record, stateName(from.Record)):
 			return written{lost: true, found: found}
 		default:
-			return written{mayHaveApplied: true, err: errors.New("a response was lost, and the entry was then written by other means than Update, or by more than eight updates")}
+			return written{mayHaveApplied: true, err: errors.New("a response was lost, and others then created or deleted the entry, wrote it by other means than Update, or updated it more than eight times")}
 		}
 	}
 	return written{mayHaveApplied: true, err: &Error{Kind: ErrUnavailable, Err: errors.New("the responses to all attempts were lost")}}
+}
+
+// causeOf returns the cause of an indeterminate error: a write failed with err, and the read
+// that would have shown whether it was applied failed with unread, or showed nothing. The cause
+// is the end of ctx if that made the read fail.
+func causeOf(ctx context.Context, err, unread error) error {
+	if ended := ctx.Err(); ended != nil && errors.Is(unread, ended) && !errors.Is(err, ended) {
+		return unread
+	}
+	return err
 }
 
 // look reads the record after a write. If prompt is set, look itself calls Get again after a

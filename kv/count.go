@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -29,7 +30,7 @@ func (s *Store) Count(ctx context.Context, prefix string, opts ...RangeOption) (
 		c, err = s.begin(ctx)
 	}
 	if err != nil {
-		return 0, s.fail(op, prefix, err)
+		return 0, s.fail(op, cmp.Or(err.Key, prefix), err)
 	}
 	defer c.end()
 	req := s.scanRequest(prefix, plan)

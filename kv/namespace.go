@@ -117,6 +117,11 @@ func (n *namespace) Scan(ctx context.Context, req ScanRequest) iter.Seq2[Record,
 	req = n.within(req)
 	return func(yield func(Record, error) bool) {
 		for rec, err := range n.driver.Scan(ctx, req) {
+			if rec.Key != "" && (rec.Key < req.From || rec.Key > req.To) {
+				// Without this check, a key outside the namespace could look like a key within it.
+				yield(Record{}, errDisorder())
+				return
+			}
 			if !yield(n.strip(rec), n.stripError(err)) {
 				return
 			}

@@ -1,6 +1,10 @@
 package kv
 
-import "strings"
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"strings"
+)
 
 // A record's Predecessors are the names of the states that its last updates replaced, the
 // oldest first, separated by spaces. There are at most maxPredecessors names. After a
@@ -14,14 +18,20 @@ import "strings"
 const maxPredecessors = 8
 
 // stateName returns the name of the state of a record: the part of the token that all
-// attempts of a write share. If another program wrote the record, the name is a hash of
-// the version.
-func stateName(rec Record) string {
+// attempts of a write share, and a hash of the version. A put without a condition may be
+// applied twice. Its two states have the same part of the token, but different versions. If
+// another program wrote the record, the name is only a hash of the version.
+func stateName(rec Record) string { return string(appendStateName(nil, rec)) }
+
+// appendStateName appends the name of the state of rec to b. The name has at most TokenLen
+// bytes.
+func appendStateName(b []byte, rec Record) []byte {
+	var h [8]byte
+	binary.BigEndian.PutUint64(h[:], hash(rec.Version))
 	if len(rec.Token) == TokenLen && isPlain(rec.Token) && !strings.Contains(rec.Token, " ") {
-		return rec.Token[:countFrom]
+		return base64.RawURLEncoding.AppendEncode(append(b, rec.Token[:countFrom]...), h[:3])
 	}
-	h := hash(rec.Version)
-	return "." + encodeText([]byte{byte(h >> 56), byte(h >> 48), byte(h >> 40), byte(h >> 32), byte(h >> 24), byte(h >> 16), byte(h >> 8), byte(h)})
+	return base64.RawURLEncoding.AppendEncode(append(b, '.'), h[:])
 }
 
 // succeed returns the Predecessors of a record that replaces rec: the last names in rec, and
@@ -32,11 +42,11 @@ func succeed(rec Record) string {
 	for strings.Count(names, " ")+1 >= maxPredecessors {
 		_, names, _ = strings.Cut(names, " ")
 	}
-	name := stateName(rec)
+	name := appendStateName(make([]byte, 0, TokenLen), rec)
 	if names == "" || !isPlain(names) || len(names)+len(" ")+len(name) > MaxPredecessorsLen {
-		return name
+		return string(name)
 	}
-	return names + " " + name
+	return names + " " + string(name)
 }
 
 // isPlain reports whether s is printable ASCII without quotes and backslashes.
@@ -49,10 +59,11 @@ func isPlain(s string) bool {
 	return true
 }
 
-// The function follows reports whether the Predecessors of rec contain the name.
+// The function follows reports whether the Predecessors of rec contain a name that begins with
+// name: a whole name, or the shared part of a write's tokens for a state that the write made.
 func follows(rec Record, name string) bool {
 	for of := range strings.FieldsSeq(rec.Predecessors) {
-		if of == name {
+		if strings.HasPrefix(of, name) {
 			return true
 		}
 	}

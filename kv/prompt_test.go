@@ -98,3 +98,72 @@ func TestUpdatesInTrouble(t *testing.T) {
 		})
 	}
 }
+
+// overtaken is a service that loses the response to the first write, or also the request if lost
+// is set. It calls meanwhile before the write returns.
+type overtaken struct {
+	kv.Driver
+	lost      bool
+	meanwhile func()
+}
+
+func (d *overtaken) Info() kv.Info { return waiting(d.Driver) }
+
+func (d *overtaken) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	meanwhile := d.meanwhile
+	if d.meanwhile = nil; meanwhile == nil {
+		return d.Driver.Write(ctx, req)
+	}
+	if !d.lost {
+		_, _ = d.Driver.Write(ctx, req)
+	}
+	meanwhile()
+	return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errors.New("no response")}
+}
+
+// After a lost request or response, an update is applied once or is ErrIndeterminate, whatever
+// others have written meanwhile.
+func TestUpdatesThatAreOvertaken(t *testing.T) {
+	t.Parallel()
+	const token = "AAAAAAAAAAAAAAAAAAAAAA"
+	for _, c := range []struct {
+		name    string
+		before  bool // the key has an entry, which an unconditional put wrote
+		lost    bool // the update's request is lost
+		repeats bool // a late attempt of the put is applied meanwhile
+		is      error
+		number  string // afterwards, if others increment it meanwhile
+	}{
+		{"another store updates the entry", true, true, false, nil, "2"},
+		{"another store updates what the update wrote", true, false, false, nil, "2"},
+		// The store cannot know whether its own request made an entry that was then deleted.
+		{"another store makes the entry", false, true, false, kv.ErrIndeterminate, "1"},
+		// The names of states must tell the two attempts of the put apart.
+		{"a put is repeated, and another store updates the entry", true, false, true, kv.ErrIndeterminate, "1"},
+	} {
+		data := memkv.New()
+		others, d := data.With(lagging(0)), &overtaken{lost: c.lost}
+		store := data.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+		put := func(attempt int) {
+			rec := kv.Record{Key: "n", Value: []byte("0"), Token: kv.AttemptToken(token, attempt)}
+			if out, err := d.Driver.Write(t.Context(), kv.WriteRequest{Write: kv.Write{Kind: kv.KindPut, Record: rec}}); !out.Done || err != nil {
+				t.Fatal(out, err)
+			}
+		}
+		if c.before {
+			put(1)
+		}
+		d.meanwhile = func() {
+			if c.repeats {
+				put(0)
+			}
+			if _, err := others.Increment(t.Context(), "n", 1); err != nil {
+				t.Error(err)
+			}
+		}
+		_, err := store.Increment(t.Context(), "n", 1)
+		if e, getErr := data.Get(t.Context(), "n"); !errors.Is(err, c.is) || string(e.Value) != c.number || getErr != nil {
+			t.Errorf("rule: after a lost response an update is applied once, or is ErrIndeterminate; when %s, it returns %v, and the number is %s, %v; want %v and %s", c.name, err, e.Value, getErr, c.is, c.number)
+		}
+	}
+}

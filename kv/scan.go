@@ -50,7 +50,7 @@ func (s *Store) Scan(ctx context.Context, prefix string, opts ...ScanOption) ite
 			c, err = s.begin(ctx)
 		}
 		if err != nil {
-			yield(Entry{}, s.fail(op, prefix, err))
+			yield(Entry{}, s.fail(op, cmp.Or(err.Key, prefix), err))
 			return
 		}
 		defer c.end()
@@ -109,7 +109,7 @@ func (s *Store) ScanPage(ctx context.Context, prefix string, limit int, cursor s
 		c, err = s.begin(ctx)
 	}
 	if err != nil {
-		return page, s.fail(op, prefix, err)
+		return page, s.fail(op, cmp.Or(err.Key, prefix), err)
 	}
 	defer c.end()
 	plan.after = max(position, plan.after)
@@ -242,7 +242,7 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 				yield(Record{}, err)
 				return
 			case rec.Key <= last || rec.Key < req.From || rec.Key > req.To:
-				yield(Record{}, &Error{Kind: ErrUnavailable, Err: errors.New("the service returned records that are not in order of their keys, or that are outside the range")})
+				yield(Record{}, errDisorder())
 				return
 			}
 			last = rec.Key
@@ -257,6 +257,10 @@ func (s *Store) shard(ctx context.Context, req ScanRequest) iter.Seq2[Record, er
 			}
 		}
 	}
+}
+
+func errDisorder() *Error {
+	return &Error{Kind: ErrUnavailable, Err: errors.New("the service returned records that are not in order of their keys, or that are outside the range")}
 }
 
 // merge yields the records of the shards, in ascending order of their keys as long as

@@ -87,6 +87,29 @@ func TestScansBelieveNoWrongOrder(t *testing.T) {
 	}
 }
 
+// A scan of a namespace yields no record from outside the namespace, even if the service
+// returns one.
+func TestScansOfNamespacesBelieveNoOtherKeys(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string][]string{
+		"a key of the store":         {"ns:a", "other"},
+		"a key below the namespace":  {"a", "ns:a"},
+		"a key of another namespace": {"ns:a", "nt:b"},
+		"the prefix itself":          {"ns:", "ns:a"},
+	} {
+		store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return answering{d, [][]string{answer}, false} }))
+		var last error
+		for entry, err := range namespace(t, store, "ns:").Scan(t.Context(), "") {
+			if last = err; err == nil && entry.Key != "a" {
+				t.Errorf("rule: a scan does not leave its namespace; with %s it yields %q", name, entry.Key)
+			}
+		}
+		if !errors.Is(last, kv.ErrUnavailable) {
+			t.Errorf("rule: a scan checks what the driver returns; with %s a scan of a namespace ends with %v, want ErrUnavailable", name, last)
+		}
+	}
+}
+
 // A scan yields an error with the key of a record that is in the wrong shard. It also yields
 // the entry of that key in the right shard.
 func TestMisplacedRecords(t *testing.T) {

@@ -262,6 +262,30 @@ func TestBrokenLoopStopsFetching(t *testing.T) {
 	}
 }
 
+func TestErrorsNameTheWrongBound(t *testing.T) {
+	t.Parallel()
+	const bad = "no key"
+	store := memkv.New()
+	for _, prefix := range []string{"", "user:"} {
+		for name, bound := range map[string]kv.RangeOption{"From": kv.From(bad), "After": kv.After(bad), "Before": kv.Before(bad)} {
+			for call, err := range map[string]error{
+				"Scan": func() (last error) {
+					for _, err := range store.Scan(t.Context(), prefix, bound) {
+						last = err
+					}
+					return last
+				}(),
+				"ScanPage": func() error { _, err := store.ScanPage(t.Context(), prefix, 1, "", bound); return err }(),
+				"Count":    func() error { _, err := store.Count(t.Context(), prefix, bound); return err }(),
+			} {
+				if e, ok := errors.AsType[*kv.Error](err); !ok || !errors.Is(err, kv.ErrInvalidKey) || e.Key != bad {
+					t.Errorf("rule: an error names what was wrong; %s of %q with %s(%q) returns %v", call, prefix, name, bad, err)
+				}
+			}
+		}
+	}
+}
+
 func TestErrorsWithinScans(t *testing.T) {
 	t.Parallel()
 	const entries, at = 2000, "k:01234"

@@ -72,7 +72,8 @@ func (v *Typed[T]) Touch(ctx context.Context, key string, opts ...TouchOption) (
 // ErrInvalidValue and changes nothing.
 func (v *Typed[T]) Update(ctx context.Context, key string, change func(old EntryOf[T], exists bool) (ChangeOf[T], error)) (EntryOf[T], error) {
 	const op = "update"
-	var latest T // the entry's value after the last call of change
+	var latest T // the value that the last call of change returned
+	var left bool
 	raw := func(old Entry, exists bool) (Change, error) {
 		typed := EntryOf[T]{Key: old.Key}
 		if exists {
@@ -86,8 +87,7 @@ func (v *Typed[T]) Update(ctx context.Context, key string, change func(old Entry
 			return Change{}, err
 		}
 		to := Change{TTL: changed.TTL, ExpiresAt: changed.ExpiresAt, Persist: changed.Persist, Leave: changed.Leave, Delete: changed.Delete}
-		if latest = typed.Value; !changed.Leave && !changed.Delete {
-			latest = changed.Value
+		if latest, left = changed.Value, changed.Leave; !changed.Leave && !changed.Delete {
 			to.Value, err = v.encode(op, old.Key, changed.Value)
 		}
 		return to, err
@@ -98,6 +98,9 @@ func (v *Typed[T]) Update(ctx context.Context, key string, change func(old Entry
 	e, err := v.store.Update(ctx, key, raw)
 	if err != nil || e.Version.IsZero() {
 		return EntryOf[T]{Key: e.Key}, err
+	}
+	if left { // change may have modified the value that it received
+		return v.decode(op, e, true)
 	}
 	return EntryOf[T]{Key: e.Key, Value: latest, Version: e.Version, ExpiresAt: e.ExpiresAt}, nil
 }

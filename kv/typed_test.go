@@ -3,6 +3,7 @@ package kv_test
 import (
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,25 @@ func TestTypedUpdate(t *testing.T) {
 	}
 	if e, err := store.Get(t.Context(), "bad"); string(e.Value) != "no JSON" || err != nil {
 		t.Errorf("rule: an update of a value that cannot be decoded changes nothing; the entry is %q, %v", e.Value, err)
+	}
+}
+
+// The function of an update may modify the entry that it receives, also if it then leaves the
+// entry as it is.
+func TestTypedUpdateLeaves(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	lists := kv.JSON[[]string](store)
+	if _, err := lists.Put(t.Context(), "l", []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := lists.Update(t.Context(), "l", func(old kv.EntryOf[[]string], _ bool) (kv.ChangeOf[[]string], error) {
+		old.Value[0] = "b"
+		return kv.ChangeOf[[]string]{Leave: true}, nil
+	})
+	stored, getErr := lists.Get(t.Context(), "l")
+	if err != nil || getErr != nil || !reflect.DeepEqual(e, stored) {
+		t.Errorf("rule: Update returns the entry as it is after the change; it returns %+v, %v, and Get %+v, %v", e, err, stored, getErr)
 	}
 }
 

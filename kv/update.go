@@ -48,9 +48,9 @@ type ChangeOf[T any] struct {
 // [Info].Immediate is set, the entry keeps the names of its last eight updates, so that each
 // update can see whether it was applied. An error may match ErrIndeterminate if other kinds
 // of writes change the key, if more than eight other updates follow before Update has noticed
-// that its response is lost, if the entry is deleted, or if the context ends. If the response
-// to an update that created the entry is lost, and the entry is deleted before Update has
-// read it, Update may create it again.
+// that its response is lost, if the entry is deleted, if another store creates the entry at
+// the same time, or if the context ends. If the response to an update that created the entry
+// is lost, and the entry is deleted before Update has read it, Update may create it again.
 //
 // Unless [Info].Immediate is set, calls of one store that wait for the same key are combined
 // into one write, and an update that follows another update of the same store usually needs

@@ -551,6 +551,66 @@ func TestUpdatersLeave(t *testing.T) {
 	})
 }
 
+// stuck is a service that never responds. It counts the reads, and the reads that still run.
+type stuck struct {
+	hanging
+	reads, running atomic.Int64
+}
+
+func (d *stuck) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	d.reads.Add(1)
+	d.running.Add(1)
+	defer d.running.Add(-1)
+	return d.hanging.Get(ctx, req)
+}
+
+// When all callers of a round have left, the round ends, whoever leaves last: the caller whose
+// update is in the round, or a caller whose update waits for the next round.
+func TestRoundsEndWithTheirCallers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ taken, waits time.Duration }{ // when the callers' contexts end
+		"the update in the round leaves last": {3 * time.Second, 2 * time.Second},
+		"the update that waits leaves last":   {2 * time.Second, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := new(stuck)
+				store := memkv.New().With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.Driver = next; return d }))
+				began := time.Now()
+				var done sync.WaitGroup
+				increment := func(until time.Duration) {
+					done.Go(func() {
+						ctx, cancel := context.WithDeadline(t.Context(), began.Add(until))
+						defer cancel()
+						if _, err := store.Increment(ctx, "n", 1); !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("rule: a call ends with its context's error; it ends with %v", err)
+						}
+					})
+				}
+				increment(time.Second) // the next two wait for it
+				time.Sleep(time.Millisecond)
+				increment(c.taken)
+				time.Sleep(time.Second + time.Millisecond) // fake time, until the round with the second has begun
+				increment(c.waits)
+				done.Wait()
+				synctest.Wait()
+				if running := d.running.Load(); running != 0 {
+					t.Errorf("rule: after a call ends, none of its requests goes on; %d do", running)
+				}
+				reads := d.reads.Load()
+				increment(4 * time.Second)
+				if done.Wait(); d.reads.Load() != reads+1 {
+					t.Errorf("rule: an update does not wait for calls that have ended; it made %d requests, want 1", d.reads.Load()-reads)
+				}
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // After an update that deletes an entry, the entry is gone by every clock, as after Delete.
 // The entry may have expired by the caller's clock only, or may have been made by an earlier
 // update that is combined with the deletion.

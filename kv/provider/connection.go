@@ -49,8 +49,10 @@ func Identity(scheme, endpoint string, parts ...string) string {
 	at := ""
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
 		host, port := strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), u.Port()
-		if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
-			host = "localhost"
+		if addr, err := netip.ParseAddr(host); err == nil {
+			if host = addr.Unmap().String(); addr.Unmap().IsLoopback() {
+				host = "localhost"
+			}
 		}
 		if port == "" {
 			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]

@@ -16,8 +16,15 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("rule: the spelling of an endpoint does not matter, and the identity has no secret; the identity of %q is %q, want %q", endpoint, got, same)
 		}
 	}
-	if a, b := Identity("cloud", "https://cloud.example", "t"), Identity("cloud", "https://cloud.example:443/", "t"); a != b {
-		t.Errorf("rule: the default port of a scheme is the same as no port; got %q and %q", a, b)
+	for one, other := range map[string]string{
+		"https://cloud.example":    "https://cloud.example:443/", // the default port of the scheme
+		"http://[2001:db8::a]:80":  "http://[2001:0DB8:0:0::A]",
+		"http://192.0.2.1:8000":    "http://[::ffff:192.0.2.1]:8000",
+		"http://[fe80::1%25eth0]/": "http://[fe80:0::1%25eth0]",
+	} {
+		if a, b := Identity("cloud", one, "t"), Identity("cloud", other, "t"); a != b {
+			t.Errorf("rule: different spellings of a host and port have the same result; got %q for %s and %q for %s", a, one, b, other)
+		}
 	}
 	for _, other := range []string{
 		Identity("cloud", "http://localhost:8001", "eu", "cache"), Identity("cloud", "http://localhost:8000/path", "eu", "cache"), Identity("cloud", "http://localhost", "eu", "cache"),

@@ -75,8 +75,8 @@ func ParseURL(provider, form, raw string) (*URL, error) {
 	}
 	for name, values := range u.query {
 		switch {
-		case !slices.Contains(allowed, name) && (values[0] == "" || Scheme(name+":") == ""):
-			return nil, u.Errorf("a parameter is unknown") // its name may be a part of a secret that contains an &
+		case !slices.Contains(allowed, name) && (strings.Trim(values[0], "=") == "" || Scheme(name+":") == ""):
+			return nil, u.Errorf("a parameter is unknown") // its name may be a secret in base64, or a part of a secret that contains an &
 		case !slices.Contains(allowed, name):
 			return nil, u.Errorf("parameter %q is unknown", name)
 		case len(values) != 1 || values[0] == "":

@@ -60,6 +60,8 @@ func TestParseURLRefuses(t *testing.T) {
 		"cloud://orders?regoin=eu":               `"regoin" is unknown`,
 		"cloud://orders?shards=4&secret4711":     "a parameter is unknown",
 		"cloud://orders?shards=4&Se/cret4711==":  "a parameter is unknown",
+		"cloud://orders?shards=4&Secret4711==":   "a parameter is unknown",
+		"cloud://orders?Secret4711=":             "a parameter is unknown",
 		"cloud://orders?region=":                 `"region" must have one value`,
 		"cloud://orders?region=a&region=b":       `"region" must have one value`,
 		"cloud://hunter2:4711@orders":            "credentials",

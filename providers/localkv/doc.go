@@ -9,7 +9,7 @@
 //	  k TEXT NOT NULL PRIMARY KEY, -- key, in byte order
 //	  x INTEGER,                   -- expiry in ms since 1970, or NULL
 //	  t TEXT NOT NULL,             -- token of the write, which is the entry's version
-//	  p TEXT,                      -- predecessors: shortened tokens of earlier writes, or NULL
+//	  p TEXT,                      -- predecessors: names of earlier states, or NULL
 //	  c INTEGER NOT NULL,          -- checksum of k, x, t and p
 //	  d INTEGER NOT NULL,          -- checksum of k and v
 //	  v BLOB NOT NULL              -- value
