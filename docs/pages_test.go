@@ -1,6 +1,6 @@
 // Package docs holds the pages for readers who want to know more than the README says. Its
-// tests check the repository's pages: the README's program runs, and every file that a page links
-// to in this repository exists.
+// tests check the repository's pages: the README's program runs, every file that a page links to in
+// this repository exists, and the times that pages quote are those of figures.md.
 package docs
 
 import (
@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -55,11 +56,7 @@ func main() { recipes(context.Background(), nil, "", "", nil) }
 // readmeCode returns the Go code of the README that begins with a line.
 func readmeCode(t *testing.T, line string) string {
 	t.Helper()
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, code, found := strings.Cut(string(readme), "```go\n"+line)
+	_, code, found := strings.Cut(page(t, "README.md"), "```go\n"+line)
 	code, _, ended := strings.Cut(code, "```")
 	if !found || !ended {
 		t.Fatalf("the README has no Go code that begins with %q", line)
@@ -80,6 +77,36 @@ func build(t *testing.T, dir, program string) string {
 		t.Fatalf("the README's code does not compile: %v\n%s", err, output)
 	}
 	return binary
+}
+
+// The rule: a page that says how long a Get or Put of a cloud provider takes says what the summary
+// of docs/figures.md says.
+func TestFiguresAreQuoted(t *testing.T) {
+	t.Parallel()
+	row := regexp.MustCompile(`(?m)^\| (?:dynamodb|firestore|aztables) (?:Get|Put)(?:-with-deadline)? \| sdk \| ([0-9.]+) \|`)
+	var ratios []string
+	for _, m := range row.FindAllStringSubmatch(page(t, "docs/figures.md"), -1) {
+		ratios = append(ratios, m[1]) // all have two decimals and one digit before them, so they sort as text
+	}
+	if len(ratios) < 6 {
+		t.Fatalf("the summary has only %d rows of a Get or Put of a cloud provider", len(ratios))
+	}
+	want := slices.Min(ratios) + " to " + slices.Max(ratios) + " times"
+	for _, name := range []string{"README.md", "docs/coming-from.md"} {
+		if got := regexp.MustCompile(`A Get or Put\b.* takes (\S+ to \S+ times)`).FindStringSubmatch(page(t, name)); got == nil || got[1] != want {
+			t.Errorf("rule: %s quotes docs/figures.md; it says %q, want a Get or Put that takes %q", name, got, want)
+		}
+	}
+}
+
+// page returns the text of a page of the repository.
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // The rule: every file that a page links to in this repository exists.

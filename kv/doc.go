@@ -31,8 +31,8 @@
 // store keeps no slice that it receives.
 //
 // The part of a key before its first "::" is its [Group]. Keys of one group are in one
-// partition of the service. A scan of the prefix "user42::" reads only that partition,
-// and [Store.AtomicWrite] writes several keys of a group together. All keys of a group
+// partition of the service, except in tables that programs of Alien share. A scan of the
+// prefix "user42::" reads only that partition, and [Store.AtomicWrite] writes several keys of a group together. All keys of a group
 // share the request rate of one partition. [EscapeKey] turns any text into a part of a
 // key.
 //
@@ -65,7 +65,8 @@
 // If the error of a write does not match [ErrIndeterminate], nothing was written. If the
 // error does match, the write was sent, and it is unknown whether the write was or will be
 // applied. Such an error also matches its cause. In a batch, this applies to the error of
-// each key.
+// each key. [Store.DeletePrefix] is many writes, and returns the number of removed entries
+// with its error.
 //
 // The services' SDKs retry requests that fail, and a retry can find what an earlier
 // attempt wrote. Conditional puts are still exact: every write carries a random token,

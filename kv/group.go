@@ -9,8 +9,9 @@ const groupEnd = "::"
 // key has no "::". A "::" with which the key begins does not count. "user42::profile",
 // "user42::mail" and "user42" itself are in the group "user42".
 //
-// Keys of one group are in one shard of every store. A scan of a prefix that ends the
-// group, such as "user42::", reads only that shard. The keys of a group share the request
+// Keys of one group are in one shard of every store, except in the tables of the Alien
+// platform, where [Info].ShardOfPrefix is nil. A scan of a prefix that ends the group, such
+// as "user42::", reads only that shard. The keys of a group share the request
 // rate of one partition of the service. So use a group for keys that belong together, not
 // for all keys of a kind.
 func Group(key string) string {

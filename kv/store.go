@@ -51,7 +51,7 @@ func Clock(now func() time.Time) StoreOption {
 // MaxValue makes n bytes the limit for values that the store writes. The limit can be 1 to
 // [MaxLargeValueLen]. The default is [MaxValueLen]. Reads have no such limit: a store
 // without MaxValue can read larger values. Larger values cost more on services that
-// charge by size, and a scan needs more memory: see docs/services.md.
+// charge by size, and a scan needs more memory: see docs/scale.md and docs/guarantees.md.
 //
 // If n is out of range, or more than the store's driver can hold, every read and write of
 // the store fails before any I/O. The error matches ErrInvalidOption, unless an argument is

@@ -59,5 +59,6 @@
 // Observe that wraps a cache measures how long the program waits. An Observe that the cache wraps
 // measures the requests to the service.
 //
-// Drivers without a service, memkv and localkv, count no requests.
+// memkv counts no requests. localkv counts each transaction that a call reads in, and each
+// write, AtomicWrite or part of a batch, as a request with one attempt.
 package kvotel

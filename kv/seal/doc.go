@@ -40,7 +40,7 @@
 //
 // Keys makes a value longer by 38 bytes and the length of the key's name. If the store's limit for
 // values equals the driver's limit, it becomes lower by as much. That is so in a store with the
-// largest [kv.MaxValue], and on DynamoDB in Alien's layout. Sealing or opening 1 KiB takes some 2
+// largest [kv.MaxValue], and in Alien's layout on every service. Sealing or opening 1 KiB takes some 2
 // microseconds, and most of that is the cipher.
 //
 // # Caveats

@@ -121,10 +121,10 @@
 // many keys are absent.
 //
 // A scan begins with one request per shard, all at once, and makes one request for each
-// further page of a shard. A page has up to 1,000 entities. With values, the first page has
-// up to 100 entities, and each later page has about 1 MiB. A scan within a group makes its
-// requests to one shard. With shards=1 every scan begins with one request, which suits small
-// stores.
+// further page of a shard. A page has up to 640 entities. With values, the first page has
+// up to 100 entities, and each later page has about 1 MiB in base64 and with metadata, such
+// as 500 values of 1 KiB. A scan within a group makes its requests to one shard. With
+// shards=1 every scan begins with one request, which suits small stores.
 //
 // Azure charges for storage and for each request. A transaction or a page counts as one
 // request. Binary properties are stored as they are, not in base64. An entity takes about

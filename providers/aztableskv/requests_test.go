@@ -3,6 +3,7 @@ package aztableskv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -286,6 +287,48 @@ func TestMeterOfCancelledRequests(t *testing.T) {
 		}
 		if meter.Requests() != 1 || meter.Attempts() != 2 {
 			t.Errorf("%s under %s: %d requests, %d attempts; want 1 and 2", w.Kind, w.Condition.Kind, meter.Requests(), meter.Attempts())
+		}
+	}
+}
+
+// The rule: a page has up to 640 entities, which is what kv.Store requests. The package comment and
+// docs/scale.md say so.
+func TestEntitiesOfPages(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "kv1")
+	s := f.store(&Options{Shards: 1})
+	items := make([]kv.Item, 1000)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("k%04d", i), Value: []byte("v")}
+	}
+	if _, err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		opts []kv.ScanOption
+		tops []string
+	}{
+		{nil, []string{"100", "640", "640"}},
+		{[]kv.ScanOption{kv.KeysOnly()}, []string{"640", "640"}},
+	} {
+		f.mu.Lock()
+		f.queries = nil
+		f.mu.Unlock()
+		n := 0
+		for _, err := range s.Scan(t.Context(), "k", c.opts...) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		var tops []string
+		f.mu.Lock()
+		for _, query := range f.queries {
+			tops = append(tops, query.Get("$top"))
+		}
+		f.mu.Unlock()
+		if n != len(items) || !slices.Equal(tops, c.tops) {
+			t.Errorf("rule: a page has up to 640 entities, and the first page with values up to 100; a scan of %d entities with %d options requests %q, want %q", n, len(c.opts), tops, c.tops)
 		}
 	}
 }

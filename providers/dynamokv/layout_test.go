@@ -3,6 +3,7 @@ package dynamokv
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -101,6 +102,53 @@ func TestDecodeRefusesForeignItems(t *testing.T) {
 		}
 		if _, err := l.decode("key", it, false); (err == nil) != (test.attr == "v") {
 			t.Errorf("rule: without the value, an item with %s is read by its other attributes; got %v", name, err)
+		}
+	}
+}
+
+// sizeOf returns the size of an item by DynamoDB's rules, with the rounded-up size of its numbers:
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+func sizeOf(it item) (size int) {
+	for name, value := range it {
+		size += len(name)
+		switch v := value.(type) {
+		case *types.AttributeValueMemberS:
+			size += len(v.Value)
+		case *types.AttributeValueMemberB:
+			size += len(v.Value)
+		case *types.AttributeValueMemberN:
+			size += (len(v.Value)+1)/2 + 1
+		}
+	}
+	return size
+}
+
+// The rule: an item has 30 bytes more than its key and value, 18 more with an expiry, and up to 152
+// more for the writes that updates replaced. The package comment and docs/scale.md say so.
+func TestSizeOfItems(t *testing.T) {
+	t.Parallel()
+	l := newLayout(DefaultShards)
+	key := "user:42" // shards of one and of two digits differ by a byte
+	for l.shard(key) < 10 {
+		key += "."
+	}
+	const expires = 1_800_000_000_000
+	names := strings.Repeat(token[:18]+" ", 7) + token[:18]
+	for _, c := range []struct {
+		rec  kv.Record
+		more int
+	}{
+		{kv.Record{}, 30},
+		{kv.Record{Expires: expires}, 30 + 18},
+		{kv.Record{Predecessors: names}, 30 + 152},
+	} {
+		c.rec.Key, c.rec.Value, c.rec.Token = key, make([]byte, 970-len(key)), token
+		got := sizeOf(l.encode(c.rec))
+		if got != 970+c.more {
+			t.Errorf("rule: an item has %d bytes more than key and value; with expiry %d and %d bytes of predecessors it has %d", c.more, c.rec.Expires, len(c.rec.Predecessors), got-970)
+		}
+		if c.rec.Predecessors == "" && got > 1024 {
+			t.Errorf("rule: key and value of 970 bytes fit into one write unit; the item has %d bytes", got)
 		}
 	}
 }

@@ -121,8 +121,10 @@
 //	  ... condition fails  one more request, and one document read
 //	  ... expired entry    IfNotExists then replaces it with a third request
 //	Scan, ScanPage         one read per document found, expired ones included, and
-//	                       at least one per query; ScanPage reads one more than its
-//	                       limit, and with several shards some more from each
+//	                       at least one per query; a ScanPage of up to 639 entries
+//	                       reads one more, and with several shards some more from
+//	                       each; if it needs a second query, because it is longer or
+//	                       entries have expired, that may read 1000 more
 //	GetMany                a request per 100 keys, a read per key
 //	PutMany, DeleteMany    a request per 200 keys or 4 MiB, a write or delete per key
 //	DeletePrefix           a scan of the keys, and a delete per entry

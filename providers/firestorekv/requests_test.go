@@ -350,3 +350,38 @@ func keysUnder(items []kv.Item, prefix string) (keys []string) {
 	slices.Sort(keys)
 	return keys
 }
+
+// The rule: with one shard, a ScanPage of up to 639 live entries reads one document more. A page that
+// needs a second query reads up to 1000 more. The package comment says so.
+func TestDocumentsOfPages(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	s := newStore(t, f)
+	items := make([]kv.Item, 1800)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("k%04d", i), TTL: time.Hour}
+	}
+	items[0].TTL = time.Minute
+	if _, err := s.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	later := s.With(kv.Clock(func() time.Time { return time.Now().Add(2 * time.Minute) }))
+	for _, c := range []struct {
+		store *kv.Store
+		limit int
+		reads []int32 // the limits of the queries
+	}{{s, 100, []int32{101}}, {s, 639, []int32{640}}, {s, 640, []int32{640, 1000}}, {s, 1000, []int32{640, 1000}}, {later, 100, []int32{101, 202}}} {
+		f.reset()
+		page, err := c.store.ScanPage(t.Context(), "k", c.limit, "")
+		if err != nil || len(page.Entries) != c.limit {
+			t.Fatalf("a page of %d has %d entries, %v", c.limit, len(page.Entries), err)
+		}
+		var reads []int32
+		for _, req := range received[*pb.RunQueryRequest](f) {
+			reads = append(reads, req.GetStructuredQuery().GetLimit().GetValue())
+		}
+		if !slices.Equal(reads, c.reads) {
+			t.Errorf("rule: a page of up to 639 live entries is one query for one document more, and a second query asks for up to 1000; a page of %d asks for %d, want %d", c.limit, reads, c.reads)
+		}
+	}
+}

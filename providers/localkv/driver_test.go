@@ -313,3 +313,56 @@ func TestGetAllocates(t *testing.T) {
 		}
 	}
 }
+
+// The rule: a call counts one request for each transaction in which it reads, and for each write,
+// AtomicWrite or part of a batch. The documentation of kv/kvotel says so.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	d, _ := newTestDriver(t)
+	keys, writes := make([]string, 300), make([]kv.Write, 300)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("group::%03d", i)
+		writes[i] = kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: keys[i], Value: []byte("v"), Token: fmt.Sprintf("%022d", i)}}
+	}
+	for _, op := range []struct {
+		name string
+		want int
+		do   func(context.Context, *kv.Meter) error
+	}{
+		{"WriteMany of 300", 3, func(ctx context.Context, m *kv.Meter) error {
+			return d.WriteMany(ctx, kv.WriteManyRequest{Writes: writes, Meter: m})[299].Err
+		}},
+		{"Write", 1, func(ctx context.Context, m *kv.Meter) error {
+			_, err := d.Write(ctx, kv.WriteRequest{Write: writes[0], Meter: m})
+			return err
+		}},
+		{"WriteAtomic", 1, func(ctx context.Context, m *kv.Meter) error {
+			_, err := d.WriteAtomic(ctx, kv.WriteManyRequest{Writes: writes[:100], Meter: m})
+			return err
+		}},
+		{"Get", 1, func(ctx context.Context, m *kv.Meter) error {
+			_, err := d.Get(ctx, kv.GetRequest{Key: keys[0], Meter: m})
+			return err
+		}},
+		{"GetMany of 300", 2, func(ctx context.Context, m *kv.Meter) (failed error) {
+			for _, err := range d.GetMany(ctx, kv.GetManyRequest{Keys: keys, Meter: m}) {
+				failed = errors.Join(failed, err)
+			}
+			return failed
+		}},
+		{"Scan of 300 in pages of 128", 3, func(ctx context.Context, m *kv.Meter) (failed error) {
+			for _, err := range d.Scan(ctx, kv.ScanRequest{From: "a", To: "z", Limit: 128, Meter: m}) {
+				failed = errors.Join(failed, err)
+			}
+			return failed
+		}},
+	} {
+		m := kv.NewMeter(nil)
+		if err := op.do(t.Context(), m); err != nil {
+			t.Fatalf("%s: %v", op.name, err)
+		}
+		if m.Requests() != op.want || m.Attempts() != op.want {
+			t.Errorf("rule: a request is a transaction in which a call reads, a write, or a part of a batch; %s counts %d requests in %d attempts, want %d", op.name, m.Requests(), m.Attempts(), op.want)
+		}
+	}
+}

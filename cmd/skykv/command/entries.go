@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/entryline"
+	"github.com/skykv/skykv/cmd/skykv/command/internal/transfer"
 	"github.com/skykv/skykv/kv"
 )
 
@@ -127,7 +128,7 @@ With KV_URL set:
 			defer limitEntry(cmd)()
 			return c.withStore(cmd.Context(), url, func(store *kv.Store) error {
 				if most := store.Info().MaxValueLen; len(value) > most && most < kv.MaxLargeValueLen {
-					return usagef("value too large: it has %d bytes; want at most %d, or add max-value=%d to the URL's parameters", len(value), most, kv.MaxLargeValueLen)
+					return usagef("value too large: it has %d bytes; want at most %d%s", len(value), most, transfer.OrMore(store))
 				}
 				var version kv.Version
 				var err error

@@ -656,7 +656,7 @@ func (r *result) print(asJSON bool) error {
 	case r.Failed > 0:
 		return fmt.Errorf("%s could not be read, see above", entries(r.Failed))
 	case r.Refused > 0:
-		return fmt.Errorf("skipped %s that the target store cannot hold, see above; for values of up to %d bytes add max-value=%d to its URL's parameters", entries(r.Refused), kv.MaxLargeValueLen, kv.MaxLargeValueLen)
+		return fmt.Errorf("skipped %s that the target store cannot hold, see above", entries(r.Refused))
 	case r.Differences != nil && *r.Differences > 0:
 		return quiet(exitFindings)
 	}

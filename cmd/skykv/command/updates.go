@@ -108,8 +108,8 @@ func (c *cli) newIncr() *cobra.Command {
 		Long: `Add DELTA, by default 1, to the number under KEY, and print the sum. An absent entry counts
 as 0. Put -- before a DELTA that begins with -.
 
-The entry keeps its expiry. --ttl or --expire-at sets a new one. With --if-new they set it
-only for a new entry, as for the window of a rate limit. Exits with 5 if it is unknown
+The entry keeps its expiry. --ttl or --expire-at sets a new one. With --if-new, --ttl sets
+it only for a new entry, as for the window of a rate limit. Exits with 5 if it is unknown
 whether DELTA was added.`,
 		Example: `  skykv incr file:app.db views:home
   skykv incr file:app.db credit:42 -- -10

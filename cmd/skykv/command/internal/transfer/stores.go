@@ -43,9 +43,19 @@ func (s *storeSink) Takes(entry kv.Entry) error {
 	case info.ReservedKey != nil && info.ReservedKey(entry.Key):
 		return &kv.Error{Kind: kv.ErrInvalidKey, Err: fmt.Errorf("%s cannot store an entry under this key, whose name the service reserves", info.Name)}
 	case len(entry.Value) > info.MaxValueLen:
-		return &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; the store takes at most %d", len(entry.Value), info.MaxValueLen)}
+		return &kv.Error{Kind: kv.ErrValueTooLarge, Err: fmt.Errorf("the value has %d bytes; the store takes at most %d%s", len(entry.Value), info.MaxValueLen, OrMore(s.store))}
 	}
 	return nil
+}
+
+// OrMore returns what to do so that a store opened by URL takes larger values, for the end of a
+// message. It returns "" if the store's driver cannot hold them, as in the Alien platform's layout.
+func OrMore(store *kv.Store) string {
+	larger := store.With(kv.MaxValue(kv.MaxLargeValueLen)) // has the same Info if its driver cannot hold such values
+	if larger.Info().MaxValueLen == store.Info().MaxValueLen {
+		return ""
+	}
+	return fmt.Sprintf(", or add max-value=%d to the URL's parameters", kv.MaxLargeValueLen)
 }
 
 func (s *storeSink) Parallel() int { return s.parallel }

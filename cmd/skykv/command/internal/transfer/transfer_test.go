@@ -488,3 +488,34 @@ func export(t *testing.T, from *kv.Store, path string, state State, limit int64)
 	}
 	return exported{end, complete, text}
 }
+
+// limited is a driver whose values have at most 24,576 bytes, as in the Alien platform's layout.
+type limited struct{ kv.Driver }
+
+func (l limited) Info() kv.Info {
+	info := l.Driver.Info()
+	info.MaxValueLen = kv.MaxValueLen
+	return info
+}
+
+// The rule: the reason why a store cannot hold a value proposes max-value only if the store's driver
+// can hold larger values.
+func TestTakesProposesWhatHelps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		store *kv.Store
+		helps bool
+	}{
+		{"no max-value", memkv.New(), true},
+		{"max-value=1000", memkv.New().With(kv.MaxValue(1000)), true},
+		{"a driver without larger values", memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return limited{d} })), false},
+		{"the largest max-value", memkv.New().With(kv.MaxValue(kv.MaxLargeValueLen)), false},
+	} {
+		most := c.store.Info().MaxValueLen
+		err := ToStore(c.store, 1, false).Takes(kv.Entry{Key: "k", Value: make([]byte, most+1)})
+		if !errors.Is(err, kv.ErrValueTooLarge) || !strings.Contains(err.Error(), fmt.Sprintf("at most %d", most)) || strings.Contains(err.Error(), "max-value=393216") != c.helps {
+			t.Errorf("rule: the reason proposes max-value only if it helps; with %s it is %v, want a proposal: %t", c.name, err, c.helps)
+		}
+	}
+}
