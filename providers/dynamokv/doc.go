@@ -79,7 +79,7 @@
 //
 // The service charges a write unit per KiB of the item, even if the condition fails, and
 // a read unit per 4 KiB. An item has about 30 bytes more than its key and value, or 48
-// with an expiry, and up to 152 more if updates changed it. So a value of 970 bytes under
+// with an expiry, and up to 184 more if updates changed it. So a value of 970 bytes under
 // a key of 24 bytes fits into one write unit if it has neither:
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 //
