@@ -78,8 +78,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	switch host := r.Host; {
-	case host != "127.0.0.1:"+c.port && host != "localhost:"+c.port:
+	switch {
+	case !c.own(r.Host):
 		// Another site may let its host name resolve to this address. Requests for that name are
 		// refused.
 		http.Error(w, "This is the console of skykv. Open it at 127.0.0.1.", http.StatusMisdirectedRequest)
@@ -95,6 +95,15 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		c.serve(w, r)
 	}
+}
+
+// own reports whether a request is for the console's own address. Browsers leave out port 80,
+// which is the default.
+func (c *Console) own(host string) bool {
+	if c.port == "80" && !strings.Contains(host, ":") {
+		host += ":80"
+	}
+	return host == "127.0.0.1:"+c.port || host == "localhost:"+c.port
 }
 
 func (c *Console) same(token string) bool {

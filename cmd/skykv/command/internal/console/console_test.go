@@ -91,6 +91,34 @@ func TestWhoIsLetIn(t *testing.T) {
 	}
 }
 
+// The rule: the console works at every port, and only at its own address. A host without a port
+// means port 80.
+func TestPorts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		port int
+		host string
+		want int
+	}{
+		{80, "127.0.0.1", http.StatusOK},
+		{80, "localhost", http.StatusOK},
+		{80, "127.0.0.1:80", http.StatusOK},
+		{80, "127.0.0.1:8600", http.StatusMisdirectedRequest},
+		{80, "evil.example", http.StatusMisdirectedRequest},
+		{80, "", http.StatusMisdirectedRequest},
+		{8600, "127.0.0.1:8600", http.StatusOK},
+		{8600, "127.0.0.1", http.StatusMisdirectedRequest},
+	} {
+		console := New(memkv.New(), storeURL, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: c.port}, noChecks)
+		r := httptest.NewRequest(http.MethodGet, "/?token="+console.token, nil)
+		r.Host = c.host
+		w := httptest.NewRecorder()
+		if console.ServeHTTP(w, r); w.Code != c.want {
+			t.Errorf("rule: the console works at every port, and only at its own address; at port %d a request for %q returns %d, want %d", c.port, c.host, w.Code, c.want)
+		}
+	}
+}
+
 // The rule: the pages show the content of a store as text. A browser never runs it.
 func TestHostileContent(t *testing.T) {
 	t.Parallel()
