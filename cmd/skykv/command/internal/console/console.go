@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
@@ -40,23 +41,21 @@ const slowest = 30 * time.Second
 
 // Console is the handler of a store's pages.
 type Console struct {
-	store    *kv.Store
-	url      string
-	inspect  func(ctx context.Context, url string) iter.Seq[provider.Check]
-	token    string
-	port     string
-	requests *counter
+	store   *kv.Store
+	url     string
+	inspect func(ctx context.Context, url string) iter.Seq[provider.Check]
+	token   string
+	port    string
 }
 
 // New returns the handler of a store's pages. A listener on a loopback address must serve the
 // handler; the parameter listener is that address. The pages show the store's URL and the
 // results of inspect unchanged.
 func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(context.Context, string) iter.Seq[provider.Check]) *Console {
-	requests := new(counter)
 	_, port, _ := net.SplitHostPort(listener.String())
 	return &Console{
-		store: store.With(kv.Wrap(kv.Level1, requests.wrap)), url: storeURL, inspect: inspect,
-		token: rand.Text(), port: port, requests: requests,
+		store: store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return counted{d} })),
+		url:   storeURL, inspect: inspect, token: rand.Text(), port: port,
 	}
 }
 
@@ -144,7 +143,7 @@ type view struct {
 	Parts             []part // the folders of the prefix
 	Lines             []line
 	Next, First       string // links, empty if there is no such page
-	Requests          int
+	Requests          int64
 	Shards            int
 	Error             string
 
@@ -216,7 +215,8 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 	if after != "" {
 		v.First = link(prefix, "", "")
 	}
-	before := c.requests.read()
+	requests := new(atomic.Int64)
+	ctx = context.WithValue(ctx, requestsKey{}, requests)
 	if kv.ValidateKey(delimiter) != nil {
 		v.Error = "The delimiter must be characters of keys, such as : or ::."
 	} else if err := c.list(ctx, v, after, key, link); err != nil {
@@ -230,7 +230,7 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 		v.Entry = c.read(ctx, key, query.Get("as"), link(prefix, after, key))
 		v.Commands = commands(quoted, v.Entry)
 	}
-	v.Requests = c.requests.read() - before
+	v.Requests = requests.Load()
 	c.render(w, v)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,5 +228,41 @@ func TestPages(t *testing.T) {
 	}
 	if page := c.get(t, "/?key=absent"); !strings.Contains(page, "no such entry") {
 		t.Errorf("the page of an absent entry is %s", page)
+	}
+}
+
+// nested counts one request for each read, and calls during in its first scan.
+type nested struct {
+	kv.Driver
+	begun  *atomic.Bool
+	during func()
+}
+
+func (d nested) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	req.Meter.Add(1, 1)
+	return d.Driver.Get(ctx, req)
+}
+
+func (d nested) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	if d.begun.CompareAndSwap(false, true) {
+		d.during()
+	}
+	req.Meter.Add(1, 1)
+	return d.Driver.Scan(ctx, req)
+}
+
+// The rule: a page says how many requests it made itself, even if other pages are made at the same
+// time.
+func TestRequestsOfAPage(t *testing.T) {
+	t.Parallel()
+	var c *Console
+	inner := ""
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
+		return nested{d, new(atomic.Bool), func() { inner = c.get(t, "/?key=a") }}
+	}))
+	c = open(t, store)
+	outer := c.get(t, "/")
+	if !strings.Contains(outer, "This page made 1 request to") || !strings.Contains(inner, "This page made 2 requests to") {
+		t.Errorf("rule: a page says how many requests it made itself; a list says %s\nand an entry with its list, made meanwhile, says %s", outer, inner)
 	}
 }
