@@ -217,14 +217,19 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 	}
 	requests := new(atomic.Int64)
 	ctx = context.WithValue(ctx, requestsKey{}, requests)
-	if kv.ValidateKey(delimiter) != nil {
+	badDelimiter := kv.ValidateKey(delimiter) != nil
+	if badDelimiter {
 		v.Error = "The delimiter must be characters of keys, such as : or ::."
 	} else if err := c.list(ctx, v, after, key, link); err != nil {
 		v.Error = err.Error()
 	}
 	quoted := shell.Quote(c.url)
-	if legal {
-		v.Commands = []string{strings.TrimSpace("skykv ls " + quoted + " " + prefix)}
+	if legal && !badDelimiter {
+		list := "skykv ls "
+		if delimiter != ":" {
+			list += "--delimiter " + delimiter + " "
+		}
+		v.Commands = []string{list + arguments(quoted, prefix)}
 	}
 	if key != "" {
 		v.Entry = c.read(ctx, key, query.Get("as"), link(prefix, after, key))
@@ -275,13 +280,20 @@ func (c *Console) read(ctx context.Context, key, as, link string) *entry {
 	return shown
 }
 
+// arguments returns the arguments of a command: a URL, and a key or prefix that is not empty. A key
+// that begins with - comes after --.
+func arguments(url, key string) string {
+	of := strings.TrimSpace(url + " " + key)
+	if strings.HasPrefix(key, "-") {
+		of = "-- " + of
+	}
+	return of
+}
+
 // commands returns shell commands that show and change an entry. It returns none if the key is
 // not legal, and only the command that shows the entry if the console could not read it.
 func commands(url string, e *entry) []string {
-	of := url + " " + e.Key
-	if strings.HasPrefix(e.Key, "-") {
-		of = "-- " + of
-	}
+	of := arguments(url, e.Key)
 	switch {
 	case kv.ValidateKey(e.Key) != nil:
 		return nil

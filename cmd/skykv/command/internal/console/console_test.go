@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"iter"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skykv/skykv/cmd/skykv/command/internal/shell"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/memkv"
@@ -163,7 +165,7 @@ func TestHostileContent(t *testing.T) {
 	}
 	// The pages of other servers on this machine can link to these pages with any query. Users
 	// copy the commands into a shell, so no command may contain a key or prefix that is not legal.
-	for _, query := range []string{"key=%3Btouch+x", "key=%24(touch+x)", "prefix=%3Btouch+x", "prefix=%0Atouch+x"} {
+	for _, query := range []string{"key=%3Btouch+x", "key=%24(touch+x)", "prefix=%3Btouch+x", "prefix=%0Atouch+x", "delimiter=%3Btouch+x"} {
 		page := c.get(t, "/?"+query)
 		for _, part := range strings.Split(page, `data-copy="`)[1:] {
 			if command, _, _ := strings.Cut(part, `"`); strings.Contains(command, "touch") {
@@ -228,6 +230,24 @@ func TestPages(t *testing.T) {
 	}
 	if page := c.get(t, "/?key=absent"); !strings.Contains(page, "no such entry") {
 		t.Errorf("the page of an absent entry is %s", page)
+	}
+}
+
+// The rule: the command of a list lists the same as the page.
+func TestCommandOfAList(t *testing.T) {
+	t.Parallel()
+	c := open(t, memkv.New())
+	for query, want := range map[string]string{
+		"":                       "skykv ls URL",
+		"prefix=user:":           "skykv ls URL user:",
+		"prefix=-x":              "skykv ls -- URL -x",
+		"delimiter=::":           "skykv ls --delimiter :: URL",
+		"delimiter=-&prefix=-a-": "skykv ls --delimiter - -- URL -a-",
+	} {
+		want = `data-copy="` + strings.Replace(want, "URL", shell.Quote(storeURL), 1) + `"`
+		if page := html.UnescapeString(c.get(t, "/?"+query)); !strings.Contains(page, want) {
+			t.Errorf("rule: the command of a list lists the same as the page; with %q the page does not contain %s:\n%s", query, want, page)
+		}
 	}
 }
 
