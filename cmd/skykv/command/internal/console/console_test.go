@@ -176,6 +176,18 @@ func TestHostileContent(t *testing.T) {
 	if page := c.get(t, "/?prefix="+strings.Repeat("a:", 4000)); len(page) > 100_000 {
 		t.Errorf("rule: a page is not far longer than what it shows; a prefix of 8,000 bytes, which is too long, makes one of %d bytes", len(page))
 	}
+	// The indentation of each of these values would have 200 MB.
+	for _, first := range []string{"", "1e999,"} {
+		deep := "[" + first + strings.Repeat("[", 9_999) + strings.Repeat("]", 10_000)
+		if _, err := store.Put(t.Context(), "deep", []byte(deep)); err != nil {
+			t.Fatal(err)
+		}
+		for _, as := range []string{"", "&as=JSON"} {
+			if page := c.get(t, "/?key=deep"+as); len(page) > 100_000 || !strings.Contains(page, deep) {
+				t.Errorf("rule: a page is not far longer than what it shows; a value of 20,000 brackets makes one of %d bytes", len(page))
+			}
+		}
+	}
 	if page := c.get(t, "/doctor"); !strings.Contains(page, `data-copy="skykv doctor &#39;file:it&#39;\&#39;&#39;s.db&#39;"`) {
 		t.Errorf("rule: the store's URL is one argument of the commands; doctor shows %s", page)
 	}
