@@ -374,6 +374,7 @@ func TestTimeout(t *testing.T) {
 		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"export", "silent:"}},
 		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"copy", "silent:", "mem:", "--verify-only"}},
 		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"copy", "silent:", "mem:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"watch", "late:"}},
 	} {
 		if o := process(t, unusually(t, append(c.args, "--timeout", "50ms")...)); o.code != c.code || !strings.Contains(o.stderr, c.says) {
 			t.Errorf("%v exits with %d and\n%s; want %d and %q", c.args, o.code, o.stderr, c.code, c.says)

@@ -198,6 +198,16 @@ func (i interrupted) Error() string {
 	return "terminated"
 }
 
+// unlessInterrupted returns why ctx ended, or nil if a signal ended it. It is for commands that run
+// until Ctrl-C.
+func unlessInterrupted(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if _, ok := errors.AsType[interrupted](cause); ok {
+		return nil
+	}
+	return cause
+}
+
 // withSignals returns a context that ends with the first SIGINT or SIGTERM. The second signal
 // ends the process, because signal.Stop has removed the handler.
 func withSignals(ctx context.Context) (context.Context, func()) {
