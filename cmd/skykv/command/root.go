@@ -242,7 +242,7 @@ func (quiet) Error() string { return "a check found something" }
 
 // explain returns the exit code of an error, and the message to print.
 func explain(ctx context.Context, err error) (code int, message string) {
-	message = strings.TrimPrefix(err.Error(), "kv: ")
+	message = strings.TrimPrefix(strings.TrimPrefix(err.Error(), "kv: "), "conformance: ")
 	if code, ok := err.(quiet); ok { // not errors.As: if an error of Close is joined with it, that error must be printed
 		return int(code), ""
 	}
