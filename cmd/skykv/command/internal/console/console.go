@@ -29,7 +29,7 @@ import (
 var files embed.FS
 
 var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{
-	"left":  func(expires time.Time) string { return timeleft.String(time.Until(expires)) }, // later, the page's script updates the text in the same way
+	"left":  func(expires time.Time) string { return timeleft.String(time.Now(), expires) }, // later, the page's script updates the text in the same way
 	"quote": shell.Quote,
 }).ParseFS(files, "page.tmpl"))
 
