@@ -283,6 +283,7 @@ func TestWrongUse(t *testing.T) {
 		{"unknown command \"get frobnicate\"", exitUsage, []string{"help", "get", "frobnicate"}},
 		{"wrong number of arguments", exitUsage, []string{"completion", "tcsh"}},
 		{"wrong number of arguments", exitUsage, []string{"completion", "bash", "extra"}},
+		{"--checkpoint and --verify-only cannot be used together", exitUsage, []string{"copy", url, "mem:", "--verify-only", "--checkpoint", filepath.Join(dir, "state")}},
 		{"--json and --print cannot be used together", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
 		{"--parallel", exitUsage, []string{"copy", url, "mem:", "--parallel", "0"}},
 		{"needs no sweep", exitUsage, []string{"sweep", url}},

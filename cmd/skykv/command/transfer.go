@@ -132,6 +132,7 @@ On a terminal, a second scan of FROM's keys counts the total for the bar.`,
 	cmd.Flags().IntVar(&parallel, "parallel", 4, "number of batches of up to 500 entries that are written at once")
 	cmd.Flags().BoolVar(&verify, "verify", false, "compare both sides at the end, and report differences")
 	cmd.Flags().BoolVar(&verifyOnly, "verify-only", false, "copy nothing, but compare both sides")
+	cmd.MarkFlagsMutuallyExclusive("checkpoint", "verify-only")
 	return cmd
 }
 
