@@ -215,6 +215,7 @@ func TestWrongUse(t *testing.T) {
 		{`--interval is "1x"; want a time such as`, exitUsage, []string{"sweep", url, "--interval", "1x"}},
 		{`--limit is "many"; want a whole number, such as 10`, exitUsage, []string{"scan", url, "--limit", "many"}},
 		{`--parallel is "99999999999999999999"; want a whole number`, exitUsage, []string{"copy", url, "mem:", "--parallel", "99999999999999999999"}},
+		{"--rate is 0; want at least 1", exitUsage, []string{"sweep", "aztables://account/cache", "--rate", "0"}},
 		{`--rate is "1.5"; want a whole number`, exitUsage, []string{"sweep", url, "--rate", "1.5"}},
 		{`--json is "maybe"; want no value, or =true or =false`, exitUsage, []string{"get", url, "a", "--json=maybe"}},
 		{"--only is ", exitUsage, []string{"dev", "--only", `"`}},
