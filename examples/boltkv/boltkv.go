@@ -48,6 +48,9 @@ func Open(_ context.Context, url string) (*kv.Store, error) {
 		})
 	}
 	if err != nil {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
 		return nil, &kv.Error{Op: "open", Provider: name, Kind: kindOf(err), Err: err}
 	}
 	return kv.New(&driver{db}), nil
@@ -289,7 +292,7 @@ func kindOf(err error) error {
 		return kv.ErrNotProvisioned
 	case errors.Is(err, fs.ErrPermission):
 		return kv.ErrPermission
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrIncompatibleValue):
 		return kv.ErrIncompatible
 	}
 	return kv.ErrUnavailable

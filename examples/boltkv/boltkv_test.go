@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skykv/skykv/conformance"
 	"github.com/skykv/skykv/examples/boltkv"
 	"github.com/skykv/skykv/kv"
@@ -45,5 +47,26 @@ func TestOpenByURL(t *testing.T) {
 	}
 	if _, err := set.Open(t.Context(), "bolt:/nowhere/app.bolt"); !errors.Is(err, kv.ErrNotProvisioned) {
 		t.Errorf("rule: a folder that does not exist is ErrNotProvisioned; Open returns %v", err)
+	}
+}
+
+// The rule: Open refuses the file of another program, and closes it. Otherwise the file would stay
+// locked, and the next Open would wait for the lock.
+func TestForeignFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "foreign.bolt")
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The other program has a value where boltkv has its bucket.
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Cursor().Bucket().Put([]byte("kv"), []byte("value")) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := boltkv.Open(t.Context(), "bolt:"+path); !errors.Is(err, kv.ErrIncompatible) {
+			t.Errorf("rule: the file of another program is ErrIncompatible, each time; Open returns %v", err)
+		}
 	}
 }

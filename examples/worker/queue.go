@@ -29,11 +29,14 @@ const (
 const keepResults = 24 * time.Hour
 
 type queue struct {
-	store *kv.Store
-	lease time.Duration
+	store   *kv.Store
+	lease   time.Duration // how long a lease lasts
+	renewal time.Duration // how often it is renewed
 }
 
-func newQueue(store *kv.Store) *queue { return &queue{store: store, lease: 15 * time.Second} }
+func newQueue(store *kv.Store) *queue {
+	return &queue{store: store, lease: 15 * time.Second, renewal: 5 * time.Second}
+}
 
 // add queues a job. IDs sort by time, so that jobs are begun in about the order in which they were
 // added.
@@ -63,6 +66,7 @@ func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Con
 			return false, err
 		}
 		id := strings.TrimPrefix(entry.Key, jobs)
+		until := time.Now().Add(q.lease)
 		version, err := q.store.Put(ctx, leases+id, []byte(worker), kv.TTL(q.lease), kv.IfNotExists())
 		if errors.Is(err, kv.ErrConditionFailed) {
 			continue // another worker is doing the job
@@ -77,16 +81,17 @@ func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Con
 			}
 			continue
 		}
-		return true, q.finish(ctx, id, string(entry.Value), version, do)
+		return true, q.finish(ctx, id, string(entry.Value), version, until, do)
 	}
 	return false, nil
 }
 
-// finish does a job whose lease this worker holds. version is the present version of the lease.
-func (q *queue) finish(ctx context.Context, id, text string, version kv.Version, do func(ctx context.Context, text string) (string, error)) error {
+// finish does a job whose lease this worker holds until the instant until. version is the present
+// version of the lease.
+func (q *queue) finish(ctx context.Context, id, text string, version kv.Version, until time.Time, do func(ctx context.Context, text string) (string, error)) error {
 	working, cancel := context.WithCancelCause(ctx)
 	renewed := make(chan kv.Version)
-	go func() { renewed <- q.renew(working, cancel, id, version) }()
+	go func() { renewed <- q.renew(working, cancel, id, version, until) }()
 	result, err := do(working, text)
 	cancel(nil)
 	version = <-renewed
@@ -107,9 +112,9 @@ func (q *queue) finish(ctx context.Context, id, text string, version kv.Version,
 }
 
 // renew renews a lease until ctx ends, and returns the last version of the lease. If the lease is
-// lost or cannot be renewed, renew cancels the work.
-func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id string, version kv.Version) kv.Version {
-	ticker := time.NewTicker(q.lease / 3)
+// lost, or cannot be renewed before it expires at the instant until, renew cancels the work.
+func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id string, version kv.Version, until time.Time) kv.Version {
+	ticker := time.NewTicker(q.renewal)
 	defer ticker.Stop()
 	for {
 		select {
@@ -117,12 +122,15 @@ func (q *queue) renew(ctx context.Context, lost context.CancelCauseFunc, id stri
 			return version
 		case <-ticker.C:
 		}
-		next, err := q.store.Put(context.WithoutCancel(ctx), leases+id, nil, kv.TTL(q.lease), kv.IfVersion(version))
+		begun := time.Now()
+		put, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
+		next, err := q.store.Put(put, leases+id, nil, kv.TTL(q.lease), kv.IfVersion(version))
+		cancel()
 		if err != nil {
 			lost(fmt.Errorf("the lease of job %s cannot be renewed: %w", id, err))
 			return version
 		}
-		version = next
+		version, until = next, begun.Add(q.lease)
 	}
 }
 

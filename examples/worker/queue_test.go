@@ -8,11 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/skykv/skykv/conformance/emulator"
 	"github.com/skykv/skykv/examples/internal/stores"
 	"github.com/skykv/skykv/kv"
+	"github.com/skykv/skykv/providers/memkv"
 )
 
 func TestMain(m *testing.M) { emulator.Main(m) }
@@ -132,14 +134,14 @@ func TestRenewal(t *testing.T) {
 	t.Parallel()
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {
 		q := newQueue(store)
-		q.lease = 300 * time.Millisecond
+		q.lease, q.renewal = time.Hour, 100*time.Millisecond
 		id, err := q.add(t.Context(), "job")
 		if err != nil {
 			t.Fatal(err)
 		}
 		// When the lease is taken away, the work must be cancelled.
 		_, err = q.work(t.Context(), "worker", func(ctx context.Context, _ string) (string, error) {
-			// On a busy machine, the lease may be lost before this put, which must still succeed.
+			// A renewal may fail because of this put, and end ctx, before the put returns.
 			if _, err := store.Put(context.WithoutCancel(ctx), leases+id, []byte("a thief"), kv.TTL(time.Minute)); err != nil {
 				return "", err
 			}
@@ -154,6 +156,39 @@ func TestRenewal(t *testing.T) {
 		}
 		if all := allResults(t, q); len(all) > 0 {
 			t.Errorf("there are results: %q", all)
+		}
+	})
+}
+
+// hangs is a driver whose puts under a version hang until their context ends, or for an hour.
+type hangs struct{ kv.Driver }
+
+func (d hangs) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if req.Kind == kv.KindPut && req.Condition.Kind == kv.CondVersion {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Hour):
+		}
+		return kv.Outcome{}, context.DeadlineExceeded
+	}
+	return d.Driver.Write(ctx, req)
+}
+
+// The rule: the context of a job ends no later than its lease, even if the renewal hangs.
+func TestRenewalHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return hangs{d} })))
+		if _, err := q.add(t.Context(), "job"); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		_, err := q.work(t.Context(), "worker", func(ctx context.Context, _ string) (string, error) {
+			<-ctx.Done()
+			return "", context.Cause(ctx)
+		})
+		if took := time.Since(begun); took > q.lease || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("rule: the context of a job ends no later than its lease of %s; the work ended after %s with %v", q.lease, took, err)
 		}
 	})
 }

@@ -2,8 +2,11 @@ package command
 
 import (
 	"context"
+	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -62,7 +65,8 @@ func (c *cli) completeArgs(names []string) completion {
 }
 
 // completeURL completes the scheme of a URL. If the URL names a file, it also completes
-// the path.
+// the path. It escapes special characters of names, because the result is a part of a URL, and
+// because a shell may evaluate what it has completed.
 func (c *cli) completeURL(typed string) (found []string, _ cobra.ShellCompDirective) {
 	for _, p := range c.stores {
 		start := p.Scheme + ":"
@@ -73,20 +77,28 @@ func (c *cli) completeURL(typed string) (found []string, _ cobra.ShellCompDirect
 			found = append(found, start+"\t"+p.Summary)
 		}
 	}
-	if scheme, path, ok := strings.Cut(typed, ":"); ok && len(c.stores.Files(scheme+":x")) > 0 {
+	scheme, path, ok := strings.Cut(typed, ":")
+	path, err := url.PathUnescape(path)
+	if ok && err == nil && len(c.stores.Files(scheme+":x")) > 0 {
 		folder, name := filepath.Split(path)
+		special := regexp.MustCompile(`[^\pL\pM\pN._~-]`) // characters with a meaning in URLs or in shells
 		files, _ := os.ReadDir(filepath.Clean(folder))
 		for _, f := range files {
 			end := ""
 			if f.IsDir() {
 				end = string(filepath.Separator)
 			}
-			if strings.HasPrefix(f.Name(), name) {
-				found = append(found, scheme+":"+folder+f.Name()+end)
+			if rest, begins := strings.CutPrefix(f.Name(), name); begins {
+				found = append(found, typed+special.ReplaceAllStringFunc(rest, escape)+end)
 			}
 		}
 	}
 	return found, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+// escape escapes all bytes of a text, as in a URL.
+func escape(text string) string {
+	return strings.ReplaceAll(fmt.Sprintf(" % X", text), " ", "%")
 }
 
 // completeKeys completes a key of a store. It returns the first keys that begin with typed and

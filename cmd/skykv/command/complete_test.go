@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/skykv/skykv/providers/localkv"
 )
 
 func TestCompletion(t *testing.T) {
@@ -52,6 +54,23 @@ func TestCompletion(t *testing.T) {
 		if strings.Join(got, " ") != strings.Join(c.want, " ") {
 			t.Errorf("with KV_URL=%q, %q is completed with %q, want %q", c.kvURL, c.args, got, c.want)
 		}
+	}
+	// The rule: a completed path names the file, whatever its name is, and has nothing that a shell
+	// evaluates.
+	odd := "odd;50%25 #?$(touch x)`touch y`\n\x1b[2J\xffü.db"
+	store, err := localkv.New(filepath.Join(folder, odd), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, typed := range []string{"odd", "odd;50%25", "%6Fdd%3B50%2525%20"} {
+		got, _, _ := strings.Cut(good(t, "__complete", "doctor", "file:"+filepath.Join(folder, typed)), "\n")
+		if added, completed := strings.CutPrefix(got, "file:"+filepath.Join(folder, typed)); !completed || strings.ContainsAny(added, "$`(); ?#\x1b") {
+			t.Errorf("rule: a completion has nothing that a shell evaluates; %q becomes %q", typed, got)
+		}
+		good(t, "doctor", got)
 	}
 	if _, err := os.Stat(filepath.Join(folder, "absent.db")); err == nil {
 		t.Error("rule: completion makes no store; it made one")

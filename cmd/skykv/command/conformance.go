@@ -129,7 +129,7 @@ func (c *cli) runSuite(ctx context.Context, url string, tell bool) (*report.Run,
 		Shared: true,
 	}) {
 		if err != nil {
-			return nil, errors.New(strings.TrimPrefix(err.Error(), "conformance: "))
+			return nil, err
 		}
 		run.Add(result.Name, result.Rule, result.Failures, result.Lacks, result.Duration)
 		m.update(int64(len(run.Cases)))

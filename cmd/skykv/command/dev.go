@@ -74,7 +74,7 @@ then exits with 0.`,
 			fmt.Fprintln(stderr, "ready; Ctrl-C stops the emulators and deletes their entries")
 			<-ctx.Done()
 			fmt.Fprintln(stderr, "stopping…")
-			return nil
+			return unlessInterrupted(ctx)
 		},
 	}
 	cmd.Flags().StringSliceVar(&only, "only", nil, "start these only: dynamodb, firestore, aztables")

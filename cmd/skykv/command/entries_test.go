@@ -215,6 +215,7 @@ func TestWrongUse(t *testing.T) {
 		{`--interval is "1x"; want a time such as`, exitUsage, []string{"sweep", url, "--interval", "1x"}},
 		{`--limit is "many"; want a whole number, such as 10`, exitUsage, []string{"scan", url, "--limit", "many"}},
 		{`--parallel is "99999999999999999999"; want a whole number`, exitUsage, []string{"copy", url, "mem:", "--parallel", "99999999999999999999"}},
+		{"--rate is 0; want at least 1", exitUsage, []string{"sweep", "aztables://account/cache", "--rate", "0"}},
 		{`--rate is "1.5"; want a whole number`, exitUsage, []string{"sweep", url, "--rate", "1.5"}},
 		{`--json is "maybe"; want no value, or =true or =false`, exitUsage, []string{"get", url, "a", "--json=maybe"}},
 		{"--only is ", exitUsage, []string{"dev", "--only", `"`}},
@@ -283,6 +284,7 @@ func TestWrongUse(t *testing.T) {
 		{"unknown command \"get frobnicate\"", exitUsage, []string{"help", "get", "frobnicate"}},
 		{"wrong number of arguments", exitUsage, []string{"completion", "tcsh"}},
 		{"wrong number of arguments", exitUsage, []string{"completion", "bash", "extra"}},
+		{"--checkpoint and --verify-only cannot be used together", exitUsage, []string{"copy", url, "mem:", "--verify-only", "--checkpoint", filepath.Join(dir, "state")}},
 		{"--json and --print cannot be used together", exitUsage, []string{"provision", url, "--json", "--print", "terraform"}},
 		{"--parallel", exitUsage, []string{"copy", url, "mem:", "--parallel", "0"}},
 		{"needs no sweep", exitUsage, []string{"sweep", url}},
@@ -374,6 +376,7 @@ func TestTimeout(t *testing.T) {
 		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"export", "silent:"}},
 		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"copy", "silent:", "mem:", "--verify-only"}},
 		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"copy", "silent:", "mem:"}},
+		{exitFailure, "skykv: it took longer than 50ms and was stopped", []string{"watch", "late:"}},
 	} {
 		if o := process(t, unusually(t, append(c.args, "--timeout", "50ms")...)); o.code != c.code || !strings.Contains(o.stderr, c.says) {
 			t.Errorf("%v exits with %d and\n%s; want %d and %q", c.args, o.code, o.stderr, c.code, c.says)

@@ -77,7 +77,11 @@ func (f newFile) create() (*os.File, error) {
 			return nil, err
 		}
 	}
-	return os.OpenFile(partial(f.path), os.O_RDWR|os.O_CREATE|os.O_EXCL, f.mode|0o600)
+	file, err := os.OpenFile(partial(f.path), os.O_RDWR|os.O_CREATE|os.O_EXCL, f.mode|0o600)
+	if err == nil {
+		transfer.SyncFolder(f.path) // a checkpoint may be in another folder: after a power cut it needs this file
+	}
+	return file, err
 }
 
 // reopen opens the incomplete file, checks its content up to mark, and cuts off the rest.

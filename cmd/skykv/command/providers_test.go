@@ -27,6 +27,10 @@ var unusual = provider.Set{
 	{Scheme: "foreign", Form: "foreign:", Open: foreign},
 	{Scheme: "damaged", Form: "damaged:", Open: wrapped(func(d kv.Driver) kv.Driver { return damaged{d} })},
 	{Scheme: "silent", Form: "silent:", Open: wrapped(func(d kv.Driver) kv.Driver { return mute{d} })},
+	{Scheme: "late", Form: "late:", Open: openLate},
+	{Scheme: "refusing", Form: "refusing:", Open: func(context.Context, string) (*kv.Store, error) {
+		return memkv.New().With(kv.MaxValue(-1)), nil // every call of this store returns ErrInvalidOption
+	}},
 	{Scheme: "hostile", Form: "hostile:", Open: wrapped(func(d kv.Driver) kv.Driver { return hostile{d} })},
 	{Scheme: "counted", Form: "counted:", Connect: connectCounted, Open: func(context.Context, string) (*kv.Store, error) {
 		return nil, fmt.Errorf("a store is opened with a separate client")
@@ -124,6 +128,21 @@ func (mute) Scan(ctx context.Context, _ kv.ScanRequest) iter.Seq2[kv.Record, err
 		<-ctx.Done()
 		yield(kv.Record{}, ctx.Err())
 	}
+}
+
+// late has one entry, under the key a. Its GetMany returns what it has read, but only after its
+// context has ended.
+type late struct{ kv.Driver }
+
+func openLate(ctx context.Context, _ string) (*kv.Store, error) {
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return late{d} }))
+	_, err := store.Put(ctx, "a", nil)
+	return store, err
+}
+
+func (d late) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
+	<-ctx.Done()
+	return d.Driver.GetMany(context.WithoutCancel(ctx), req)
 }
 
 // hostileText would clear a terminal, change its title and reverse the text of the line.

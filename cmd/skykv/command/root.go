@@ -198,6 +198,16 @@ func (i interrupted) Error() string {
 	return "terminated"
 }
 
+// unlessInterrupted returns why ctx ended, or nil if a signal ended it. It is for commands that run
+// until Ctrl-C.
+func unlessInterrupted(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if _, ok := errors.AsType[interrupted](cause); ok {
+		return nil
+	}
+	return cause
+}
+
 // withSignals returns a context that ends with the first SIGINT or SIGTERM. The second signal
 // ends the process, because signal.Stop has removed the handler.
 func withSignals(ctx context.Context) (context.Context, func()) {
@@ -232,7 +242,7 @@ func (quiet) Error() string { return "a check found something" }
 
 // explain returns the exit code of an error, and the message to print.
 func explain(ctx context.Context, err error) (code int, message string) {
-	message = strings.TrimPrefix(err.Error(), "kv: ")
+	message = strings.TrimPrefix(strings.TrimPrefix(err.Error(), "kv: "), "conformance: ")
 	if code, ok := err.(quiet); ok { // not errors.As: if an error of Close is joined with it, that error must be printed
 		return int(code), ""
 	}

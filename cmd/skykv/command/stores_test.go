@@ -227,6 +227,17 @@ func TestConformanceCommand(t *testing.T) {
 	fresh := filepath.Join(t.TempDir(), "fresh.html")
 	bad(t, exitFailure, "not empty", "conformance", url, "--report", empty, "--force")
 	bad(t, exitFailure, "not empty", "conformance", url, "--report", fresh)
+	for args, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"damaged:":                {exitUnusable, "skykv: looking into the shared store: "},
+		"silent: --timeout=100ms": {exitFailure, "skykv: it took longer than 100ms and was stopped"},
+	} {
+		if o := process(t, unusually(t, append([]string{"conformance"}, strings.Fields(args)...)...)); o.code != want.code || !strings.Contains(o.stderr, want.says) {
+			t.Errorf("rule: a run that cannot begin exits with the code of its reason; conformance %s exits with %d and\n%s; want %d and %q", args, o.code, o.stderr, want.code, want.says)
+		}
+	}
 	if missing(empty) || !missing(fresh) {
 		t.Errorf("rule: a refused run removes the report that it created, and no other; empty.html exists: %t, fresh.html exists: %t", !missing(empty), !missing(fresh))
 	}

@@ -37,6 +37,9 @@ With KV_URL set:
 			if err != nil {
 				return err
 			}
+			if rate < 1 {
+				return usagef("--rate is %d; want at least 1", rate)
+			}
 			ctx, cancel := context.WithCancelCause(cmd.Context())
 			defer cancel(nil)
 			opts := &provider.SweepOptions{Interval: interval, Rate: rate}

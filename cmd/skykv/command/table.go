@@ -45,7 +45,7 @@ func newTable(out *output, terminal *os.File) *table {
 func (t *table) entry(entry kv.Entry) error {
 	r := row{key: entry.Key, value: oneLine(entry.Value)}
 	if !entry.ExpiresAt.IsZero() {
-		r.left = timeleft.String(time.Until(entry.ExpiresAt))
+		r.left = timeleft.String(time.Now(), entry.ExpiresAt)
 	}
 	return t.row(r)
 }

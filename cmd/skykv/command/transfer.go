@@ -132,6 +132,7 @@ On a terminal, a second scan of FROM's keys counts the total for the bar.`,
 	cmd.Flags().IntVar(&parallel, "parallel", 4, "number of batches of up to 500 entries that are written at once")
 	cmd.Flags().BoolVar(&verify, "verify", false, "compare both sides at the end, and report differences")
 	cmd.Flags().BoolVar(&verifyOnly, "verify-only", false, "copy nothing, but compare both sides")
+	cmd.MarkFlagsMutuallyExclusive("checkpoint", "verify-only")
 	return cmd
 }
 
@@ -263,7 +264,8 @@ followed.
 }
 
 // checkExport examines the file that an export will write. If an earlier run completed the
-// file, but did not remove its checkpoint, complete is true.
+// file, but did not remove its checkpoint, complete is true. Such a run may have been killed when
+// the file had both names. checkExport then removes the partial name.
 func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (at newFile, complete bool, err error) {
 	if at, err = findNewFile(output, 0o600); err != nil {
 		return at, false, err
@@ -273,14 +275,17 @@ func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (
 		return at, false, usagef("--checkpoint needs an --output that is a file")
 	case at.special:
 		return at, false, nil
-	case at.exists && resumed && !at.begun && mark.Length > 0:
+	case at.exists && resumed && mark.Length > 0 && (!at.begun || sameFile(output, partial(output))):
 		file, err := os.Open(output)
 		if err != nil {
 			return at, false, err
 		}
 		defer file.Close()
 		if info, err := file.Stat(); err == nil && info.Size() == mark.Length && mark.Check(file) == nil {
-			return at, true, nil
+			if at.begun {
+				err = os.Remove(partial(output))
+			}
+			return at, true, err
 		}
 	}
 	switch {

@@ -365,9 +365,9 @@ func TestExportGoesOn(t *testing.T) {
 	whole := good(t, "export", store)
 	at := strings.Index(whole, `{"key":"key:000010"`)
 	half, other := whole[:at], strings.Replace(whole[:at], "value 1 ", "value 9 ", 1)
-	const none = "none"
+	const none, link = "none", "link"
 	for name, c := range map[string]struct {
-		partial, output string // content of the files, or none
+		partial, output string // content of the files, or none; the partial file may be a link to the output
 		from            string // what the killed run had written, by its checkpoint; empty without a checkpoint
 		force           bool
 		code            int
@@ -378,6 +378,8 @@ func TestExportGoesOn(t *testing.T) {
 		"cut off before anything":          {none, none, "", false, 0, "resuming after 0 entries"},
 		"cut off, over an output":          {half, "old", half, true, 0, "resuming after 10 entries"},
 		"all but the checkpoint's removal": {none, whole, whole, false, 0, ""},
+		"all but the partial name's":       {link, whole, whole, false, 0, ""},
+		"a whole partial file and another": {whole, "old", whole, false, exitUsage, "exists"},
 		"another export's partial file":    {other, none, half, false, exitFailure, "its first"},
 		"too short":                        {half[:at-1], none, half, false, exitFailure, "bytes; want at least"},
 		"no partial file":                  {none, none, half, false, exitFailure, "does not exist any more; delete the checkpoint"},
@@ -391,10 +393,15 @@ func TestExportGoesOn(t *testing.T) {
 			dir := t.TempDir()
 			output, checkpoint := filepath.Join(dir, "out.jsonl"), filepath.Join(dir, "state")
 			for path, text := range map[string]string{output: c.output, partial(output): c.partial} {
-				if text == none {
+				if text == none || text == link {
 					continue
 				}
 				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.partial == link {
+				if err := os.Link(output, partial(output)); err != nil {
 					t.Fatal(err)
 				}
 			}

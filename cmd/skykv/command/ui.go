@@ -63,12 +63,12 @@ then exits with 0. With --json, print the address as JSON.`,
 	return cmd
 }
 
-// serve serves until ctx ends.
+// serve serves until ctx ends. If a signal ends ctx, it returns nil.
 func serve(ctx context.Context, listener net.Listener, pages http.Handler) error {
 	server := &http.Server{Handler: pages, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return nil
+	return unlessInterrupted(ctx)
 }

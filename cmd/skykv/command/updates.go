@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -167,6 +168,18 @@ With KV_URL set:
 	return cmd
 }
 
+// untilText returns the time from now until expires, to the millisecond. Its form is that of a
+// time.Duration, even if the time is longer than 292 years, which no time.Duration can be.
+func untilText(now, expires time.Time) string {
+	const hour = int64(time.Hour / time.Millisecond)
+	ms := expires.UnixMilli() - now.UnixMilli()
+	if ms < hour {
+		return (time.Duration(ms) * time.Millisecond).String()
+	}
+	rest := (time.Duration(ms%hour+hour) * time.Millisecond).String()
+	return fmt.Sprintf("%dh%s", ms/hour, strings.TrimPrefix(rest, "1h"))
+}
+
 // notFound returns the error of the command ttl for a key without an entry.
 func notFound(url, key string) error {
 	return &kv.Error{Op: "ttl", Key: key, Provider: provider.Scheme(url), Kind: kv.ErrNotFound}
@@ -211,7 +224,7 @@ With KV_URL set:
 					case entry.ExpiresAt.IsZero():
 						_, err = fmt.Fprintln(stdout, "never")
 					default:
-						_, err = fmt.Fprintln(stdout, time.Until(entry.ExpiresAt).Round(time.Millisecond))
+						_, err = fmt.Fprintln(stdout, untilText(time.Now(), entry.ExpiresAt))
 					}
 					return err
 				}

@@ -86,6 +86,20 @@ func TestExpiriesAndCounters(t *testing.T) {
 	})
 }
 
+// The rule: ttl prints a time.Duration if it can be one, and in the same form if it is longer.
+func TestUntilText(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
+	for _, left := range []time.Duration{-time.Millisecond, 0, time.Millisecond, 29*time.Minute + 59500*time.Millisecond, time.Hour - 1e6, time.Hour, 25*time.Hour + 5e6, 200 * 365 * 24 * time.Hour} {
+		if got := untilText(now, now.Add(left)); got != left.String() {
+			t.Errorf("%s is printed as %s", left, got)
+		}
+	}
+	if got, want := untilText(now, now.AddDate(400, 0, 0).Add(90*time.Second)), "3506328h1m30s"; got != want {
+		t.Errorf("400 years and 90 seconds are printed as %s; want %s", got, want)
+	}
+}
+
 // The rule: the result of ttl depends only on the entry under its key, even if a damaged record
 // is stored under a similar key.
 func TestTTLBesideADamagedRecord(t *testing.T) {

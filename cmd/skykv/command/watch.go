@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -42,13 +41,13 @@ what this one missed. Ctrl-C ends it: it then exits with 0.`,
 				if stdout.terminal && !asJSON {
 					print = newTable(out, stdout.file).change
 				}
+				var last error
 				for change, err := range watch.Watch(cmd.Context(), store, prefix, every) {
-					if _, typed := errors.AsType[interrupted](context.Cause(cmd.Context())); typed {
-						return nil
+					if cmd.Context().Err() != nil {
+						return unlessInterrupted(cmd.Context())
 					}
+					last = err
 					switch {
-					case cmd.Context().Err() != nil:
-						return err
 					case err != nil && change.Key != "":
 						warnEntry(change.Key, err)
 					case err != nil:
@@ -59,7 +58,9 @@ what this one missed. Ctrl-C ends it: it then exits with 0.`,
 						}
 					}
 				}
-				return nil
+				// Watch ends only after an error that every later poll would return.
+				code, _ := explain(cmd.Context(), last)
+				return quiet(code) // the loop has printed the error
 			})
 		},
 	}

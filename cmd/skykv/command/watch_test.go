@@ -62,6 +62,11 @@ func TestWatch(t *testing.T) {
 		bad(t, exitUsage, "--every is 500ms; want at least 1s", "watch", store, "--every", "500ms")
 		bad(t, exitUsage, "invalid key", "watch", store, "a b")
 		bad(t, exitUnusable, "there is no file", "watch", fileStore(t))
-		bad(t, exitFailure, "it took longer than 1s", "watch", store, "--timeout", "1s")
+		for _, name := range []string{"watch", "ui"} {
+			bad(t, exitFailure, "it took longer than 1s", name, store, "--timeout", "1s")
+		}
+		if o := process(t, unusually(t, "watch", "refusing:")); o.code != exitUsage || !strings.Contains(o.stderr, "invalid option") {
+			t.Errorf("rule: watch ends with the code of an error that no later poll can avoid; it exits with %d and\n%s; want %d", o.code, o.stderr, exitUsage)
+		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/skykv/skykv/cmd/skykv/command/internal/folders"
@@ -28,7 +29,7 @@ import (
 var files embed.FS
 
 var page = template.Must(template.New("page.tmpl").Funcs(template.FuncMap{
-	"left":  func(expires time.Time) string { return timeleft.String(time.Until(expires)) }, // later, the page's script updates the text in the same way
+	"left":  func(expires time.Time) string { return timeleft.String(time.Now(), expires) }, // later, the page's script updates the text in the same way
 	"quote": shell.Quote,
 }).ParseFS(files, "page.tmpl"))
 
@@ -40,23 +41,21 @@ const slowest = 30 * time.Second
 
 // Console is the handler of a store's pages.
 type Console struct {
-	store    *kv.Store
-	url      string
-	inspect  func(ctx context.Context, url string) iter.Seq[provider.Check]
-	token    string
-	port     string
-	requests *counter
+	store   *kv.Store
+	url     string
+	inspect func(ctx context.Context, url string) iter.Seq[provider.Check]
+	token   string
+	port    string
 }
 
 // New returns the handler of a store's pages. A listener on a loopback address must serve the
 // handler; the parameter listener is that address. The pages show the store's URL and the
 // results of inspect unchanged.
 func New(store *kv.Store, storeURL string, listener net.Addr, inspect func(context.Context, string) iter.Seq[provider.Check]) *Console {
-	requests := new(counter)
 	_, port, _ := net.SplitHostPort(listener.String())
 	return &Console{
-		store: store.With(kv.Wrap(kv.Level1, requests.wrap)), url: storeURL, inspect: inspect,
-		token: rand.Text(), port: port, requests: requests,
+		store: store.With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return counted{d} })),
+		url:   storeURL, inspect: inspect, token: rand.Text(), port: port,
 	}
 }
 
@@ -78,8 +77,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	switch host := r.Host; {
-	case host != "127.0.0.1:"+c.port && host != "localhost:"+c.port:
+	switch {
+	case !c.own(r.Host):
 		// Another site may let its host name resolve to this address. Requests for that name are
 		// refused.
 		http.Error(w, "This is the console of skykv. Open it at 127.0.0.1.", http.StatusMisdirectedRequest)
@@ -95,6 +94,15 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		c.serve(w, r)
 	}
+}
+
+// own reports whether a request is for the console's own address. Browsers leave out port 80,
+// which is the default.
+func (c *Console) own(host string) bool {
+	if c.port == "80" && !strings.Contains(host, ":") {
+		host += ":80"
+	}
+	return host == "127.0.0.1:"+c.port || host == "localhost:"+c.port
 }
 
 func (c *Console) same(token string) bool {
@@ -135,7 +143,7 @@ type view struct {
 	Parts             []part // the folders of the prefix
 	Lines             []line
 	Next, First       string // links, empty if there is no such page
-	Requests          int
+	Requests          int64
 	Shards            int
 	Error             string
 
@@ -207,21 +215,27 @@ func (c *Console) browse(ctx context.Context, w http.ResponseWriter, query url.V
 	if after != "" {
 		v.First = link(prefix, "", "")
 	}
-	before := c.requests.read()
-	if kv.ValidateKey(delimiter) != nil {
+	requests := new(atomic.Int64)
+	ctx = context.WithValue(ctx, requestsKey{}, requests)
+	badDelimiter := kv.ValidateKey(delimiter) != nil
+	if badDelimiter {
 		v.Error = "The delimiter must be characters of keys, such as : or ::."
 	} else if err := c.list(ctx, v, after, key, link); err != nil {
 		v.Error = err.Error()
 	}
 	quoted := shell.Quote(c.url)
-	if legal {
-		v.Commands = []string{strings.TrimSpace("skykv ls " + quoted + " " + prefix)}
+	if legal && !badDelimiter {
+		list := "skykv ls "
+		if delimiter != ":" {
+			list += "--delimiter " + delimiter + " "
+		}
+		v.Commands = []string{list + arguments(quoted, prefix)}
 	}
 	if key != "" {
 		v.Entry = c.read(ctx, key, query.Get("as"), link(prefix, after, key))
 		v.Commands = commands(quoted, v.Entry)
 	}
-	v.Requests = c.requests.read() - before
+	v.Requests = requests.Load()
 	c.render(w, v)
 }
 
@@ -266,13 +280,20 @@ func (c *Console) read(ctx context.Context, key, as, link string) *entry {
 	return shown
 }
 
+// arguments returns the arguments of a command: a URL, and a key or prefix that is not empty. A key
+// that begins with - comes after --.
+func arguments(url, key string) string {
+	of := strings.TrimSpace(url + " " + key)
+	if strings.HasPrefix(key, "-") {
+		of = "-- " + of
+	}
+	return of
+}
+
 // commands returns shell commands that show and change an entry. It returns none if the key is
 // not legal, and only the command that shows the entry if the console could not read it.
 func commands(url string, e *entry) []string {
-	of := url + " " + e.Key
-	if strings.HasPrefix(e.Key, "-") {
-		of = "-- " + of
-	}
+	of := arguments(url, e.Key)
 	switch {
 	case kv.ValidateKey(e.Key) != nil:
 		return nil

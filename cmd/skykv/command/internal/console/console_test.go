@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"iter"
 	"net"
@@ -10,9 +11,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/skykv/skykv/cmd/skykv/command/internal/shell"
 	"github.com/skykv/skykv/kv"
 	"github.com/skykv/skykv/kv/provider"
 	"github.com/skykv/skykv/providers/memkv"
@@ -91,6 +94,34 @@ func TestWhoIsLetIn(t *testing.T) {
 	}
 }
 
+// The rule: the console works at every port, and only at its own address. A host without a port
+// means port 80.
+func TestPorts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		port int
+		host string
+		want int
+	}{
+		{80, "127.0.0.1", http.StatusOK},
+		{80, "localhost", http.StatusOK},
+		{80, "127.0.0.1:80", http.StatusOK},
+		{80, "127.0.0.1:8600", http.StatusMisdirectedRequest},
+		{80, "evil.example", http.StatusMisdirectedRequest},
+		{80, "", http.StatusMisdirectedRequest},
+		{8600, "127.0.0.1:8600", http.StatusOK},
+		{8600, "127.0.0.1", http.StatusMisdirectedRequest},
+	} {
+		console := New(memkv.New(), storeURL, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: c.port}, noChecks)
+		r := httptest.NewRequest(http.MethodGet, "/?token="+console.token, nil)
+		r.Host = c.host
+		w := httptest.NewRecorder()
+		if console.ServeHTTP(w, r); w.Code != c.want {
+			t.Errorf("rule: the console works at every port, and only at its own address; at port %d a request for %q returns %d, want %d", c.port, c.host, w.Code, c.want)
+		}
+	}
+}
+
 // The rule: the pages show the content of a store as text. A browser never runs it.
 func TestHostileContent(t *testing.T) {
 	t.Parallel()
@@ -134,7 +165,7 @@ func TestHostileContent(t *testing.T) {
 	}
 	// The pages of other servers on this machine can link to these pages with any query. Users
 	// copy the commands into a shell, so no command may contain a key or prefix that is not legal.
-	for _, query := range []string{"key=%3Btouch+x", "key=%24(touch+x)", "prefix=%3Btouch+x", "prefix=%0Atouch+x"} {
+	for _, query := range []string{"key=%3Btouch+x", "key=%24(touch+x)", "prefix=%3Btouch+x", "prefix=%0Atouch+x", "delimiter=%3Btouch+x"} {
 		page := c.get(t, "/?"+query)
 		for _, part := range strings.Split(page, `data-copy="`)[1:] {
 			if command, _, _ := strings.Cut(part, `"`); strings.Contains(command, "touch") {
@@ -144,6 +175,18 @@ func TestHostileContent(t *testing.T) {
 	}
 	if page := c.get(t, "/?prefix="+strings.Repeat("a:", 4000)); len(page) > 100_000 {
 		t.Errorf("rule: a page is not far longer than what it shows; a prefix of 8,000 bytes, which is too long, makes one of %d bytes", len(page))
+	}
+	// The indentation of each of these values would have 200 MB.
+	for _, first := range []string{"", "1e999,"} {
+		deep := "[" + first + strings.Repeat("[", 9_999) + strings.Repeat("]", 10_000)
+		if _, err := store.Put(t.Context(), "deep", []byte(deep)); err != nil {
+			t.Fatal(err)
+		}
+		for _, as := range []string{"", "&as=JSON"} {
+			if page := c.get(t, "/?key=deep"+as); len(page) > 100_000 || !strings.Contains(page, deep) {
+				t.Errorf("rule: a page is not far longer than what it shows; a value of 20,000 brackets makes one of %d bytes", len(page))
+			}
+		}
 	}
 	if page := c.get(t, "/doctor"); !strings.Contains(page, `data-copy="skykv doctor &#39;file:it&#39;\&#39;&#39;s.db&#39;"`) {
 		t.Errorf("rule: the store's URL is one argument of the commands; doctor shows %s", page)
@@ -199,5 +242,59 @@ func TestPages(t *testing.T) {
 	}
 	if page := c.get(t, "/?key=absent"); !strings.Contains(page, "no such entry") {
 		t.Errorf("the page of an absent entry is %s", page)
+	}
+}
+
+// The rule: the command of a list lists the same as the page.
+func TestCommandOfAList(t *testing.T) {
+	t.Parallel()
+	c := open(t, memkv.New())
+	for query, want := range map[string]string{
+		"":                       "skykv ls URL",
+		"prefix=user:":           "skykv ls URL user:",
+		"prefix=-x":              "skykv ls -- URL -x",
+		"delimiter=::":           "skykv ls --delimiter :: URL",
+		"delimiter=-&prefix=-a-": "skykv ls --delimiter - -- URL -a-",
+	} {
+		want = `data-copy="` + strings.Replace(want, "URL", shell.Quote(storeURL), 1) + `"`
+		if page := html.UnescapeString(c.get(t, "/?"+query)); !strings.Contains(page, want) {
+			t.Errorf("rule: the command of a list lists the same as the page; with %q the page does not contain %s:\n%s", query, want, page)
+		}
+	}
+}
+
+// nested counts one request for each read, and calls during in its first scan.
+type nested struct {
+	kv.Driver
+	begun  *atomic.Bool
+	during func()
+}
+
+func (d nested) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
+	req.Meter.Add(1, 1)
+	return d.Driver.Get(ctx, req)
+}
+
+func (d nested) Scan(ctx context.Context, req kv.ScanRequest) iter.Seq2[kv.Record, error] {
+	if d.begun.CompareAndSwap(false, true) {
+		d.during()
+	}
+	req.Meter.Add(1, 1)
+	return d.Driver.Scan(ctx, req)
+}
+
+// The rule: a page says how many requests it made itself, even if other pages are made at the same
+// time.
+func TestRequestsOfAPage(t *testing.T) {
+	t.Parallel()
+	var c *Console
+	inner := ""
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver {
+		return nested{d, new(atomic.Bool), func() { inner = c.get(t, "/?key=a") }}
+	}))
+	c = open(t, store)
+	outer := c.get(t, "/")
+	if !strings.Contains(outer, "This page made 1 request to") || !strings.Contains(inner, "This page made 2 requests to") {
+		t.Errorf("rule: a page says how many requests it made itself; a list says %s\nand an entry with its list, made meanwhile, says %s", outer, inner)
 	}
 }

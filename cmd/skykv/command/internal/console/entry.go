@@ -42,8 +42,9 @@ func (e *entry) show(found kv.Entry, as, link string) {
 			best = "text"
 		}
 	}
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, found.Value, "", "  ") == nil {
+	if json.Valid(found.Value) && nesting(found.Value) <= mostPretty/len(found.Value) {
+		var pretty bytes.Buffer
+		_ = json.Indent(&pretty, found.Value, "", "  ") // no error: it is valid
 		values["JSON"] = visible(pretty.String())
 		best = "JSON"
 	}
@@ -54,6 +55,28 @@ func (e *entry) show(found kv.Entry, as, link string) {
 	for _, name := range []string{"JSON", "text", "hex"} {
 		if _, ok := values[name]; ok {
 			e.Ways = append(e.Ways, way{name, link + "&as=" + name, name == e.As})
+		}
+	}
+}
+
+// mostPretty limits the indentation of JSON: the length of a value times how deep it is nested.
+// Without a limit, a value of 24 KiB could become a page of 200 MB.
+const mostPretty = 4 << 20
+
+// nesting returns how deep valid JSON is nested.
+func nesting(value []byte) (most int) {
+	dec := json.NewDecoder(bytes.NewReader(value))
+	dec.UseNumber() // otherwise a number such as 1e999 is an error
+	for depth := 0; ; {
+		token, err := dec.Token()
+		switch {
+		case err != nil:
+			return most
+		case token == json.Delim('['), token == json.Delim('{'):
+			depth++
+			most = max(most, depth)
+		case token == json.Delim(']'), token == json.Delim('}'):
+			depth--
 		}
 	}
 }

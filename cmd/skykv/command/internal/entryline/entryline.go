@@ -141,11 +141,6 @@ func (d *Decoder) parse(text []byte) (kv.Entry, error) {
 	case value != nil && base64Value != nil:
 		return kv.Entry{}, d.errorf("has both a \"value\" and a \"base64\"")
 	case value != nil:
-		// encoding/json turns half of a surrogate pair into a replacement character,
-		// without an error. The value then has more replacement characters than the line.
-		if n := strings.Count(*value, "\ufffd"); n > 0 && n > replacements(text) {
-			return kv.Entry{}, d.errorf("has a value that is not valid text; such a value belongs in \"base64\"")
-		}
 		entry.Value = []byte(*value)
 	case base64Value != nil:
 		if entry.Value, err = base64.StdEncoding.DecodeString(*base64Value); err != nil {
@@ -192,9 +187,15 @@ func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 		if _, twice := fields[name]; twice {
 			return nil, d.errorf("has %q twice", name)
 		}
+		begin := dec.InputOffset()
 		token, err = dec.Token()
 		switch value := token.(type) {
 		case string:
+			// encoding/json turns half of a surrogate pair into a replacement character,
+			// without an error. The value then has more of them than its JSON.
+			if n := strings.Count(value, "\ufffd"); name == "value" && n > 0 && n > replacements(object[begin:dec.InputOffset()]) {
+				return nil, d.errorf("has a value that is not valid text; such a value belongs in \"base64\"")
+			}
 			fields[name] = &value
 		case nil:
 			fields[name] = nil
@@ -208,7 +209,7 @@ func (d *Decoder) fields(object []byte) (map[string]*string, error) {
 	return fields, nil
 }
 
-// replacements counts the replacement characters in a line of JSON, whether written
+// replacements counts the replacement characters in a text of JSON, whether written
 // directly or as \ufffd. It does not count \\ufffd, which is an escaped backslash and text.
 func replacements(text []byte) int {
 	escapes := bytes.ToLower(bytes.ReplaceAll(text, []byte(`\\`), nil))

@@ -70,6 +70,8 @@ func TestRefused(t *testing.T) {
 		{`{"key":"a","value":"\\ufffd \ud800` + secret + `"}`, "not valid text"},
 		{`{"key":"a","value":"\uFFFD \udfff` + secret + `"}`, "not valid text"},
 		{`{"key":"a","value":"` + "\ufffd" + ` \ud800\u0041` + secret + `"}`, "not valid text"},
+		{`{"key":"a","version":"\ufffd","value":"\ud800` + secret + `"}`, "not valid text"},
+		{`{"key":"a","version":"` + "\ufffd" + `","value":"` + secret + `\udfff"}`, "not valid text"},
 		{`{"key":"a","value":"` + "\xff" + secret + `"}`, "UTF-8"},
 		{`{"key":"a","value":"` + strings.Repeat("x", maxLine) + `"}`, "longer than"},
 		{`{"key":"a","value":"","expiresAt":"tomorrow"}`, "not an instant"},

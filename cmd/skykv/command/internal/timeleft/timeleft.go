@@ -6,17 +6,21 @@ import (
 	"time"
 )
 
-// String says how much time is left, in at most two units: "29 min 3 s left".
-func String(left time.Duration) string {
+// String says how much time is left at the instant now until expires, in at most two units: "29 min
+// 3 s left".
+func String(now, expires time.Time) string {
+	ms := expires.UnixMilli() - now.UnixMilli() // not a time.Duration, which ends at 292 years
+	s := ms / 1000
+	minutes, h := s/60, s/3600
 	switch {
-	case left <= 0:
+	case ms <= 0:
 		return "expired"
-	case left < time.Minute:
-		return fmt.Sprintf("%d s left", int(left.Seconds()))
-	case left < time.Hour:
-		return fmt.Sprintf("%d min %d s left", int(left.Minutes()), int(left.Seconds())%60)
-	case left < 24*time.Hour:
-		return fmt.Sprintf("%d h %d min left", int(left.Hours()), int(left.Minutes())%60)
+	case minutes == 0:
+		return fmt.Sprintf("%d s left", s)
+	case h == 0:
+		return fmt.Sprintf("%d min %d s left", minutes, s%60)
+	case h < 24:
+		return fmt.Sprintf("%d h %d min left", h, minutes%60)
 	}
-	return fmt.Sprintf("%d d %d h left", int(left.Hours())/24, int(left.Hours())%24)
+	return fmt.Sprintf("%d d %d h left", h/24, h%24)
 }

@@ -133,7 +133,8 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 }
 
 // createNext creates the file at the path next. It replaces an existing file only if that file
-// is empty or begins like a checkpoint. A killed run leaves such files.
+// is empty, begins like a checkpoint or has only zero bytes. A killed run or a power cut leaves such
+// files.
 func createNext(next string) (*os.File, error) {
 	create := func() (*os.File, error) { return os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) }
 	f, err := create()
@@ -146,7 +147,7 @@ func createNext(next string) (*os.File, error) {
 	}
 	text, err := os.ReadFile(next)
 	begin := fmt.Appendf(nil, `{"format":%d,"sum":`, checkpointFormat)
-	if err != nil || !bytes.HasPrefix(text, begin) && !bytes.HasPrefix(begin, text) {
+	if err != nil || !bytes.HasPrefix(text, begin) && !bytes.HasPrefix(begin, text) && len(bytes.Trim(text, "\x00")) > 0 {
 		return nil, inTheWay
 	}
 	if err := os.Remove(next); err != nil {
