@@ -584,3 +584,75 @@ func TestFlippedBitsOfLog(t *testing.T) {
 		}
 	}
 }
+
+// logOf returns a log of n transactions of one frame each. The salt differs between a log and the
+// log that was in the file before the log started over.
+func logOf(salt byte, n int) []byte {
+	log := make([]byte, logHeaderSize, logHeaderSize+n*(frameHeaderSize+pageSize))
+	binary.BigEndian.PutUint32(log, 0x377f0682)
+	binary.BigEndian.PutUint32(log[8:], pageSize)
+	log[16] = salt
+	header := logHeader(log)
+	put := func(at []byte, sum logSum) {
+		binary.BigEndian.PutUint32(at, sum[0])
+		binary.BigEndian.PutUint32(at[4:], sum[1])
+	}
+	sum := (logSum{}).add(header.words(), log[:24])
+	put(log[24:], sum)
+	for i := range n {
+		frame := make([]byte, frameHeaderSize+pageSize)
+		binary.BigEndian.PutUint32(frame, uint32(i+1))
+		binary.BigEndian.PutUint32(frame[4:], uint32(i+1)) // the frame ends a transaction
+		copy(frame[8:], log[16:24])
+		sum = sum.add(header.words(), frame[:8]).add(header.words(), frame[frameHeaderSize:])
+		put(frame[16:], sum)
+		log = append(log, frame...)
+	}
+	return log
+}
+
+// changingLog is a log to which another process writes while it is read: the first read of its
+// frames finds what is in earlier, and later reads find what is in later.
+type changingLog struct {
+	earlier, later []byte
+	changed        bool
+}
+
+func (l *changingLog) ReadAt(p []byte, at int64) (int, error) {
+	content := l.earlier
+	if l.changed {
+		content = l.later
+	}
+	l.changed = l.changed || at >= logHeaderSize
+	return bytes.NewReader(content).ReadAt(p, at)
+}
+
+// Opening a file does not report damage in a log to which another process writes meanwhile.
+func TestLogThatChangesIsNotDamaged(t *testing.T) {
+	t.Parallel()
+	const frames, frame = 200, frameHeaderSize + pageSize
+	log := logOf(2, frames)
+	begun := append(bytes.Clone(log[:logHeaderSize+10*frame]), logOf(1, frames)[logHeaderSize+10*frame:]...)
+	flipped := bytes.Clone(log)
+	flipped[logHeaderSize+5*frame+100] ^= 1
+	flippedHeader := bytes.Clone(log)
+	flippedHeader[17] ^= 1
+	for _, test := range []struct {
+		name           string
+		earlier, later []byte
+		damaged        bool
+	}{
+		{"a log that does not change", log, log, false},
+		{"frames of the log before the last start", begun, begun, false},
+		{"frames that another process writes behind the first that is read", begun, log, false},
+		{"a log that starts over", log, logOf(3, frames), false},
+		{"a damaged log that starts over", flipped, logOf(3, frames), false},
+		{"a flipped bit", flipped, flipped, true},
+		{"a flipped bit, and frames that another process writes", append(bytes.Clone(flipped[:len(begun)/2]), begun[len(begun)/2:]...), flipped, true},
+		{"a flipped bit in the header", flippedHeader, flippedHeader, true},
+	} {
+		if damaged, err := isDamaged(&changingLog{earlier: test.earlier, later: test.later}); damaged != test.damaged || err != nil {
+			t.Errorf("rule: a log is damaged if a bad frame stays in it; with %s: %t, %v; want %t", test.name, damaged, err, test.damaged)
+		}
+	}
+}
