@@ -341,7 +341,13 @@ func (w *writer) doAgain(group []*job) error {
 func (w *writer) boundLog() {
 	w.unlooked = 0
 	info, err := os.Stat(w.log)
-	if err != nil || info.Size() <= w.longLog {
+	if err != nil {
+		return
+	}
+	if info.Size() < w.longLog*2/3 { // the log has started over since the attempt that failed
+		w.longLog = logSize
+	}
+	if info.Size() <= w.longLog {
 		return
 	}
 	w.longLog = logSize
