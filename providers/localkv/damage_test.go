@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -583,6 +584,59 @@ func TestFlippedBitsOfLog(t *testing.T) {
 			t.Errorf("rule: a damaged log does not count as a log that ends there; after bit %d of byte %d of %d flipped %d of %d entries are left", bit, at, len(flipped), found, writes)
 		}
 	}
+}
+
+// If SQLite finds damage where one write must go, the writes of other keys that wait at the same
+// time succeed.
+func TestDamageAffectsNoOtherWrite(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	store, err := New(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := make([]kv.Item, 100) // on many pages
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("key:%02d", i), Value: bytes.Repeat(fmt.Appendf(nil, "value %02d ", i), 100)}
+	}
+	_, err = store.PutMany(t.Context(), items)
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := bytes.Index(content, items[0].Value) / pageSize * pageSize
+	content[page] = 0 // no page of a table or an index begins like this
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDriver(t.Context(), path, new(Options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.w.lead <- struct{}{} // as if a transaction were running
+	var writing sync.WaitGroup
+	for _, test := range []struct {
+		key  string
+		want error
+	}{{"key:00", kv.ErrIncompatible}, {"key:50", nil}, {"key:99", nil}} {
+		writing.Go(func() {
+			out, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, kv.Record{Key: test.key, Token: "new"}, kv.Condition{}))
+			if !errors.Is(err, test.want) || errors.Is(err, kv.ErrIndeterminate) || out.Done != (test.want == nil) {
+				t.Errorf("rule: damage affects only its key; a put of %q, on another page than key:00: done %t, %v; want %v", test.key, out.Done, err, test.want)
+			}
+		})
+	}
+	for waiting := 0; waiting < 3; time.Sleep(time.Millisecond) {
+		d.w.mu.Lock()
+		waiting = len(d.w.waiting)
+		d.w.mu.Unlock()
+	}
+	<-d.w.lead
+	writing.Wait()
 }
 
 // logOf returns a log of n transactions of one frame each. The salt differs between a log and the
