@@ -98,6 +98,7 @@ var (
 	errNoETag     = errors.New("the response is not from the service: it has no ETag")
 	errNoList     = errors.New("the response is not from the service: it has no list of entities")
 	errOther      = errors.New("the response is not from the service: it has an entity that was not requested")
+	errUnreadable = errors.New("the response is not from the service: it cannot be read")
 	errRedirected = errors.New("the response is not from the service: the HTTP client followed a redirect")
 )
 
