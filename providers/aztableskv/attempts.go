@@ -43,6 +43,9 @@ type attempts struct {
 	// last is the error of the latest attempt after which repeat returned true.
 	last error
 
+	// final reports whether repeat has returned false, so that no attempt follows.
+	final bool
+
 	// response is the response to the last attempt after which the SDK called repeat. answer is
 	// what the response says.
 	response    *http.Response
@@ -116,7 +119,7 @@ func (d *driver) watchWrite(ctx context.Context, meter *kv.Meter) (context.Conte
 
 // The method end must be called when the call is over, with the call's error. It adds one
 // request and its attempts to the meter. It returns err, or errRedirected if there was a
-// redirect.
+// redirect, or errUnreadable if the client could not read a response with a status of success.
 func (a *attempts) end(err error) error {
 	n := a.ended
 	if a.underWay(err) {
@@ -130,10 +133,23 @@ func (a *attempts) end(err error) error {
 		reusable = false
 	}
 	a.driver.slots.give(a.slot, reusable)
-	if a.redirected {
+	switch {
+	case a.redirected:
 		return errRedirected
+	case a.unreadable(err):
+		return errUnreadable
 	}
 	return err
+}
+
+// unreadable reports whether err says that the client could not read the response to the last
+// attempt, although the status is a success. The messages of such errors quote the response.
+func (a *attempts) unreadable(err error) bool {
+	if err == nil || a.over != nil && errors.Is(err, a.over) {
+		return false
+	}
+	success := a.answer.status != 0 && a.response.StatusCode < 300
+	return a.final && success && answerOf(err).status == 0
 }
 
 // Deadline implements [context.Context].
@@ -201,6 +217,7 @@ func (a *attempts) repeat(resp *http.Response, err error) bool {
 			a.last = a.answer.complete(runtime.NewResponseError(resp))
 		}
 	}
+	a.final = !again
 	a.pending.Store(again && !a.traced.Load())
 	return again
 }

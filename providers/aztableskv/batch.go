@@ -2,7 +2,6 @@ package aztableskv
 
 import (
 	"context"
-	"errors"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
@@ -35,8 +34,6 @@ const (
 	fewApplied = 8
 	fewTries   = 3
 )
-
-var errTransaction = errors.New("the response to a transaction cannot be read")
 
 // WriteMany carries out the writes of each partition in transactions. It puts deletions
 // without a condition, puts without a condition, and writes with a condition into separate
@@ -169,14 +166,14 @@ func (d *driver) transact(ctx context.Context, t *transaction) []kv.WriteResult 
 func (d *driver) submit(ctx context.Context, call *attempts, actions []aztables.TransactionAction) (err error) {
 	defer func() {
 		if recover() != nil {
-			err = errTransaction
+			err = errUnreadable
 		}
 	}()
 	if _, err = d.table.SubmitTransaction(ctx, actions, nil); err != nil {
 		return call.answer.complete(err)
 	}
 	if !call.answer.carriedOut(actions) {
-		return errTransaction
+		return errUnreadable
 	}
 	return nil
 }

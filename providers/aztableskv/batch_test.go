@@ -689,6 +689,10 @@ func TestTransactionAnswers(t *testing.T) {
 			tag, _, _ := strings.Cut(etag(body, 1), "\r\n")
 			return strings.Replace(body, tag, "", 1)
 		}},
+		{"an ETag is malformed", puts, func(body string) string {
+			tag, _, _ := strings.Cut(etag(body, 1), "\r\n")
+			return strings.Replace(body, tag, "*", 1)
+		}},
 		{"a redirection", puts, func(body string) string { return strings.Replace(body, "204 No Content", "302 Found", 1) }},
 		{"to be continued", puts, func(body string) string { return strings.Replace(body, "204 No Content", "100 Continue", 1) }},
 		{"no HTTP", puts, func(body string) string { return strings.Replace(body, "HTTP/1.1", "SMTP", 1) }},

@@ -198,7 +198,7 @@
 //
 // kv.ErrThrottled and kv.ErrUnavailable mean that the attempts or the time were used up.
 // kv.ErrUnavailable may also mean that the response cannot be from the service: it is
-// empty or too large, has an entity that was not requested, has no ETag, or comes after a
+// empty or too large, has an entity that was not requested, has no valid ETag, or comes after a
 // redirect. After such a response, a write also returns kv.ErrIndeterminate. A
 // transaction with an incomplete response is not repeated.
 //

@@ -60,7 +60,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 		return none, errAnswer(err)
 	case !e.is(partition, req.Key):
 		return none, errAnswer(errOther)
-	case resp.ETag == "":
+	case !isETag(string(resp.ETag)):
 		return none, errAnswer(errNoETag)
 	}
 	rec, err := d.layout.record(&e, req.Key, true)
@@ -117,7 +117,7 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 			return result.Outcome, result.Err
 		}
 		return kv.Outcome{}, call.failWrite(err)
-	case etag == "" && req.Kind != kv.KindDelete:
+	case req.Kind != kv.KindDelete && !isETag(string(etag)):
 		return kv.Outcome{}, &kv.Error{Kind: kv.ErrUnavailable, MayHaveApplied: true, Err: errNoETag}
 	}
 	return kv.Outcome{Done: true, Version: string(etag)}, nil

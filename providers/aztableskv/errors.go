@@ -95,9 +95,10 @@ func errAnswer(err error) error { return &kv.Error{Kind: kv.ErrUnavailable, Err:
 
 // These are the errors of responses that the service cannot have sent.
 var (
-	errNoETag     = errors.New("the response is not from the service: it has no ETag")
+	errNoETag     = errors.New("the response is not from the service: it has no valid ETag")
 	errNoList     = errors.New("the response is not from the service: it has no list of entities")
 	errOther      = errors.New("the response is not from the service: it has an entity that was not requested")
+	errUnreadable = errors.New("the response is not from the service: it cannot be read")
 	errRedirected = errors.New("the response is not from the service: the HTTP client followed a redirect")
 )
 
@@ -283,7 +284,7 @@ func (a answer) carriedOut(actions []aztables.TransactionAction) bool {
 		return false
 	}
 	for i, etag := range a.etags {
-		if etag == "" && actions[i].ActionType != aztables.TransactionTypeDelete {
+		if actions[i].ActionType != aztables.TransactionTypeDelete && !isETag(etag) {
 			return false
 		}
 	}

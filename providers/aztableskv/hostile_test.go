@@ -132,6 +132,14 @@ func TestHostileAnswers(t *testing.T) {
 		{"another partition", reading, replaced(`"PartitionKey":"0`, `"PartitionKey":"7`)},
 		{"no partition", reading, replaced(`"PartitionKey"`, `"partitionkey"`)},
 		{"listings without ETags", byQuery, replaced(`"odata.etag"`, `"etag"`)},
+		{"listings with malformed ETags", byQuery, replaced(`"odata.etag":"W/\"`, `"odata.etag":"W/`)},
+		{"a malformed ETag", []string{"get", "get many", "put", "put by version", "touch by version"}, func(w http.ResponseWriter, r *http.Request, f *fake) {
+			answer := httptest.NewRecorder()
+			f.ServeHTTP(answer, r)
+			w.Header().Set("ETag", "*")
+			w.WriteHeader(answer.Code)
+			io.Copy(w, answer.Body)
+		}},
 		{"keys below the range", []string{"delete prefix"}, replaced(`"RowKey":"a"`, `"RowKey":"A"`)},
 		{"keys beyond the range", []string{"delete prefix"}, replaced(`"RowKey":"a"`, `"RowKey":"b"`)},
 	}

@@ -48,6 +48,9 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	accepted := provider.Check{Name: provider.CheckCredentials, Status: provider.OK, Detail: "accepted by the service"}
 	there := provider.Check{Name: "table", Status: provider.OK, Detail: d.name + " exists"}
 	found, err := d.readLayout(ctx)
+	if err == nil && found == nil {
+		found, err = d.checkOwner(ctx)
+	}
 	switch {
 	case errors.Is(err, kv.ErrNotProvisioned):
 		return []provider.Check{accepted, {
@@ -62,9 +65,6 @@ func (d *driver) inspect(ctx context.Context, account string) []provider.Check {
 	case err != nil:
 		return []provider.Check{provider.Failed("table", err, "see the message")}
 	case found == nil:
-		if _, err := d.checkOwner(ctx); err != nil {
-			return []provider.Check{accepted, there, provider.ForeignLayout(err)}
-		}
 		return []provider.Check{accepted, there, provider.NoLayout()}
 	}
 	if found.name != d.layout.name {

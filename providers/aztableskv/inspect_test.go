@@ -58,6 +58,13 @@ func TestInspect(t *testing.T) {
 		}
 		return fault{}
 	}
+	// partial permits only requests for the partition of the layout record, as some SASs do.
+	partial := func(r *http.Request) fault {
+		if strings.HasSuffix(r.URL.Path, "()") && !strings.Contains(r.URL.Query().Get("$filter"), "'"+layoutPartition+"'") {
+			return fault{status: 403, code: "AuthorizationPermissionMismatch"}
+		}
+		return fault{}
+	}
 	// missing responds like the real service: if the table is missing, the response to a
 	// request for one entity says only that there is no such entity.
 	missing := func(r *http.Request) fault {
@@ -87,6 +94,7 @@ func TestInspect(t *testing.T) {
 		{"format 1", "kv1", map[string]any{"format": 1, "shards": 16}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible: format 1 of table kv1 is not what skykv writes; want format 2"}},
 		{"foreign record", "kv1", map[string]any{"name": "Ann"}, nil, nil, []string{"ok credentials", "ok table", "fail layout incompatible"}},
 		{"no permission", "kv1", record, nil, denied, []string{"fail credentials permission denied"}},
+		{"no permission to look for other programs' entities", "kv1", nil, nil, partial, []string{"fail credentials permission denied"}},
 		{"no permission for the sweep's query", "kv1", record, nil, failing, []string{"ok credentials", "ok table", "ok layout", "fail sweep permission denied"}},
 	} {
 		f := newFake(t, test.table)

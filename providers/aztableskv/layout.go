@@ -801,7 +801,7 @@ func (d *driver) createLayout(ctx context.Context) (*layout, error) {
 	resp, err := d.table.AddEntity(callCtx, body, nil)
 	err = call.end(err)
 	switch {
-	case err == nil && resp.ETag == "":
+	case err == nil && !isETag(string(resp.ETag)):
 		return nil, errAnswer(errNoETag)
 	case err == nil:
 		return d.layout, nil

@@ -131,6 +131,43 @@ func TestAnswersAreNotQuoted(t *testing.T) {
 	}
 }
 
+// The rule: if the client cannot read a response, the message does not quote the response.
+func TestUnreadableAnswersAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	const parts = "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type: application/http\r\n\r\n"
+	for name, answer := range map[string]http.HandlerFunc{
+		"in the header": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", secretValue)
+			w.WriteHeader(success(r))
+		},
+		"in the first line of a part": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "multipart/mixed; boundary=b")
+			w.WriteHeader(success(r))
+			io.WriteString(w, parts+secretValue+"\r\n\r\n--c--\r\n--b--\r\n")
+		},
+		"in the header of a part": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "multipart/mixed; boundary=b")
+			w.WriteHeader(success(r))
+			io.WriteString(w, parts+"HTTP/1.1 204 No Content\r\n"+secretValue+"\r\n\r\n--c--\r\n--b--\r\n")
+		},
+	} {
+		f := newFake(t, "kv1")
+		s, answers := hostile(t, f, &Options{Retry: quick})
+		answers.Store(&answer)
+		for op, do := range operations(t.Context(), s, kv.Version{}) {
+			if strings.Contains(op, "version") {
+				continue
+			}
+			if err := do(); err != nil {
+				shows(t, err, secretValue)
+			}
+		}
+		if err := operations(t.Context(), s, kv.Version{})["put many"](); !errors.Is(err, kv.ErrIndeterminate) {
+			t.Errorf("a batch, with a value %s: %v; want ErrIndeterminate", name, err)
+		}
+	}
+}
+
 // The rule: if a server has no TLS or a wrong certificate, a write returns ErrUnavailable. It
 // does not return ErrIndeterminate, because it was not sent.
 func TestBrokenTLS(t *testing.T) {

@@ -106,7 +106,7 @@ func (d *driver) parse(body []byte, partition string) (entity, error) {
 	case err != nil:
 	case !e.in(partition):
 		err = errOther
-	case e.version() == "":
+	case !isETag(e.version()):
 		err = errNoETag
 	}
 	if err != nil {

@@ -64,7 +64,7 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 	results := make([]kv.WriteResult, len(req.Writes))
 	left := make([]int, 0, len(req.Writes)) // the indexes of the writes to do
 	for i := range req.Writes {
-		if knows(&req.Writes[i]) {
+		if knows(&req.Writes[i], false) {
 			left = append(left, i)
 		} else {
 			results[i].Err = kv.UnsupportedWrite(req.Writes[i])

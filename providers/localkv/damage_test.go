@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -581,6 +582,131 @@ func TestFlippedBitsOfLog(t *testing.T) {
 			t.Errorf("rule: damage is ErrIncompatible; after bit %d of byte %d flipped: %v", bit, at, err)
 		case found < writes && int64(at) < end && (at < 12 || at >= 16): // damage of bytes 12 to 15, the log's sequence number, is not reported
 			t.Errorf("rule: a damaged log does not count as a log that ends there; after bit %d of byte %d of %d flipped %d of %d entries are left", bit, at, len(flipped), found, writes)
+		}
+	}
+}
+
+// If SQLite finds damage where one write must go, the writes of other keys that wait at the same
+// time succeed.
+func TestDamageAffectsNoOtherWrite(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	store, err := New(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := make([]kv.Item, 100) // on many pages
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprintf("key:%02d", i), Value: bytes.Repeat(fmt.Appendf(nil, "value %02d ", i), 100)}
+	}
+	_, err = store.PutMany(t.Context(), items)
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := bytes.Index(content, items[0].Value) / pageSize * pageSize
+	content[page] = 0 // no page of a table or an index begins like this
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDriver(t.Context(), path, new(Options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.w.lead <- struct{}{} // as if a transaction were running
+	var writing sync.WaitGroup
+	for _, test := range []struct {
+		key  string
+		want error
+	}{{"key:00", kv.ErrIncompatible}, {"key:50", nil}, {"key:99", nil}} {
+		writing.Go(func() {
+			out, err := d.Write(t.Context(), newWriteRequest(kv.KindPut, kv.Record{Key: test.key, Token: "new"}, kv.Condition{}))
+			if !errors.Is(err, test.want) || errors.Is(err, kv.ErrIndeterminate) || out.Done != (test.want == nil) {
+				t.Errorf("rule: damage affects only its key; a put of %q, on another page than key:00: done %t, %v; want %v", test.key, out.Done, err, test.want)
+			}
+		})
+	}
+	for waiting := 0; waiting < 3; time.Sleep(time.Millisecond) {
+		d.w.mu.Lock()
+		waiting = len(d.w.waiting)
+		d.w.mu.Unlock()
+	}
+	<-d.w.lead
+	writing.Wait()
+}
+
+// logOf returns a log of n transactions of one frame each. The salt differs between a log and the
+// log that was in the file before the log started over.
+func logOf(salt byte, n int) []byte {
+	log := make([]byte, logHeaderSize, logHeaderSize+n*(frameHeaderSize+pageSize))
+	binary.BigEndian.PutUint32(log, 0x377f0682)
+	binary.BigEndian.PutUint32(log[8:], pageSize)
+	log[16] = salt
+	header := logHeader(log)
+	put := func(at []byte, sum logSum) {
+		binary.BigEndian.PutUint32(at, sum[0])
+		binary.BigEndian.PutUint32(at[4:], sum[1])
+	}
+	sum := (logSum{}).add(header.words(), log[:24])
+	put(log[24:], sum)
+	for i := range n {
+		frame := make([]byte, frameHeaderSize+pageSize)
+		binary.BigEndian.PutUint32(frame, uint32(i+1))
+		binary.BigEndian.PutUint32(frame[4:], uint32(i+1)) // the frame ends a transaction
+		copy(frame[8:], log[16:24])
+		sum = sum.add(header.words(), frame[:8]).add(header.words(), frame[frameHeaderSize:])
+		put(frame[16:], sum)
+		log = append(log, frame...)
+	}
+	return log
+}
+
+// changingLog is a log to which another process writes while it is read: the first read of its
+// frames finds what is in earlier, and later reads find what is in later.
+type changingLog struct {
+	earlier, later []byte
+	changed        bool
+}
+
+func (l *changingLog) ReadAt(p []byte, at int64) (int, error) {
+	content := l.earlier
+	if l.changed {
+		content = l.later
+	}
+	l.changed = l.changed || at >= logHeaderSize
+	return bytes.NewReader(content).ReadAt(p, at)
+}
+
+// Opening a file does not report damage in a log to which another process writes meanwhile.
+func TestLogThatChangesIsNotDamaged(t *testing.T) {
+	t.Parallel()
+	const frames, frame = 200, frameHeaderSize + pageSize
+	log := logOf(2, frames)
+	begun := append(bytes.Clone(log[:logHeaderSize+10*frame]), logOf(1, frames)[logHeaderSize+10*frame:]...)
+	flipped := bytes.Clone(log)
+	flipped[logHeaderSize+5*frame+100] ^= 1
+	flippedHeader := bytes.Clone(log)
+	flippedHeader[17] ^= 1
+	for _, test := range []struct {
+		name           string
+		earlier, later []byte
+		damaged        bool
+	}{
+		{"a log that does not change", log, log, false},
+		{"frames of the log before the last start", begun, begun, false},
+		{"frames that another process writes behind the first that is read", begun, log, false},
+		{"a log that starts over", log, logOf(3, frames), false},
+		{"a damaged log that starts over", flipped, logOf(3, frames), false},
+		{"a flipped bit", flipped, flipped, true},
+		{"a flipped bit, and frames that another process writes", append(bytes.Clone(flipped[:len(begun)/2]), begun[len(begun)/2:]...), flipped, true},
+		{"a flipped bit in the header", flippedHeader, flippedHeader, true},
+	} {
+		if damaged, err := isDamaged(&changingLog{earlier: test.earlier, later: test.later}); damaged != test.damaged || err != nil {
+			t.Errorf("rule: a log is damaged if a bad frame stays in it; with %s: %t, %v; want %t", test.name, damaged, err, test.damaged)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (d *driver) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 
 // Write carries out one write, in a transaction together with other waiting writes.
 func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	if !knows(&req.Write) {
+	if !knows(&req.Write, false) {
 		return kv.Outcome{}, kv.UnsupportedWrite(req.Write)
 	}
 	var result kv.WriteResult
@@ -49,13 +49,15 @@ func (d *driver) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, er
 	return result.Outcome, result.Err
 }
 
-// The function knows reports whether the driver can carry out w outside an atomic write.
-func knows(w *kv.Write) bool {
+// The function knows reports whether the driver can carry out w, in an atomic write or alone.
+func knows(w *kv.Write, atomic bool) bool {
 	switch w.Kind {
 	case kv.KindPut, kv.KindDelete:
 		return w.Condition.Kind <= kv.CondVersion
 	case kv.KindTouch:
 		return w.Condition.Kind == kv.CondVersion || w.Condition.Kind == kv.CondLive
+	case kv.KindCheck:
+		return atomic && w.Condition.Kind != kv.CondNone && w.Condition.Kind <= kv.CondLive
 	}
 	return false
 }
@@ -117,7 +119,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	bytes := 0
 	for i := range req.Writes {
 		w := &req.Writes[i]
-		if !knows(w) && (w.Kind != kv.KindCheck || w.Condition.Kind == kv.CondNone) {
+		if !knows(w, true) {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(*w)
 		}
 		bytes += len(w.Value)

@@ -30,6 +30,8 @@ func TestUnsupportedWrites(t *testing.T) {
 		{Kind: kv.KindTouch},
 		{Kind: kv.KindTouch, Condition: kv.Condition{Kind: kv.CondAbsent}},
 		{Kind: kv.KindCheck, Condition: kv.Condition{Kind: kv.CondAbsent}},
+		{Kind: kv.KindCheck},
+		{Kind: kv.KindCheck, Condition: kv.Condition{Kind: kv.CondLive + 1, Version: "token"}},
 		{Kind: kv.KindCheck + 1},
 		{Kind: kv.KindPut, Condition: kv.Condition{Kind: kv.CondLive}},
 		{Kind: kv.KindPut, Condition: kv.Condition{Kind: kv.CondLive + 1}},
@@ -51,8 +53,8 @@ func TestUnsupportedWrites(t *testing.T) {
 	}
 	good := kv.Write{Kind: kv.KindPut, Record: kv.Record{Key: "good", Token: "token", Value: []byte{}}}
 	for _, w := range writes {
-		if w.Kind == kv.KindCheck {
-			continue // checks are for WriteAtomic
+		if w.Kind == kv.KindCheck && w.Condition.Kind == kv.CondAbsent {
+			continue // WriteAtomic supports this check
 		}
 		if _, err := d.WriteAtomic(ctx, kv.WriteManyRequest{Writes: []kv.Write{good, w}, Now: 1, Meter: &meter}); !errors.Is(err, kv.ErrUnsupported) {
 			t.Errorf("rule: %s under %s is ErrUnsupported, also among several writes; got %v", w.Kind, w.Condition.Kind, err)

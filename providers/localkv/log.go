@@ -77,43 +77,71 @@ func checkLog(path string) error {
 		return nil // the log is gone, or SQLite will report the error
 	}
 	defer f.Close()
-	var header, now logHeader
-	if _, err := io.ReadFull(f, header[:]); err != nil {
-		return unlessEnd(err)
+	damaged, err := isDamaged(f)
+	if err == nil && damaged {
+		err = errFile("its log %q is damaged, and writes after the damage would be lost: restore a backup, or drop these writes by running PRAGMA wal_checkpoint(TRUNCATE) in the sqlite3 shell", path+logSuffix)
 	}
-	for _, was := range header.before() {
-		damaged, err := hasFramesAfterDamage(f, was, was != header)
-		if err != nil {
-			return unlessEnd(err)
-		}
-		if _, err := f.ReadAt(now[:], 0); err != nil || now != header {
-			return nil // another process has started the log over meanwhile
-		}
-		if damaged {
-			return errFile("its log %q is damaged, and writes after the damage would be lost: restore a backup, or drop these writes by running PRAGMA wal_checkpoint(TRUNCATE) in the sqlite3 shell", path+logSuffix)
-		}
-	}
-	return nil
+	return err
 }
 
-// hasFramesAfterDamage reports whether a bad frame is followed by a whole transaction and at
-// least one more frame. If bad is true, the header counts as a bad frame.
-func hasFramesAfterDamage(log io.ReaderAt, header logHeader, bad bool) (bool, error) {
+// isDamaged reports whether the log is damaged before its end. Another process may write to the
+// log meanwhile. A frame that was read before that process wrote it looks damaged if the process
+// is faster, and the next frames are read after it wrote them. So only damage that is in the same
+// place when the log is read again is damage.
+func isDamaged(log io.ReaderAt) (bool, error) {
+	var header, now logHeader
+	if _, err := log.ReadAt(header[:], 0); err != nil {
+		return false, unlessEnd(err)
+	}
+	for _, was := range header.before() {
+		first := int64(noDamage)
+		if was != header {
+			first = 0
+		}
+		for before := int64(noDamage); ; {
+			at, err := damage(log, was, first)
+			if err != nil {
+				return false, err
+			}
+			if _, err := log.ReadAt(now[:], 0); err != nil || now != header {
+				return false, nil // another process has started the log over meanwhile
+			}
+			if at == noDamage {
+				break
+			}
+			if at == before {
+				return true, nil
+			}
+			before = at
+		}
+	}
+	return false, nil
+}
+
+const noDamage = -1
+
+// damage returns the offset of the first bad frame, if that frame is followed by a whole
+// transaction and at least one more frame, and otherwise noDamage. The argument first is 0 if the
+// header counts as a bad frame, and otherwise noDamage.
+func damage(log io.ReaderAt, header logHeader, first int64) (int64, error) {
 	in := bufio.NewReaderSize(io.NewSectionReader(log, logHeaderSize, 1<<62), 1<<18)
 	frame := make([]byte, frameHeaderSize+pageSize)
 	words, last, committed := header.words(), storedSum(header[24:]), false
-	for {
+	for at := int64(logHeaderSize); ; at += int64(len(frame)) {
 		if _, err := io.ReadFull(in, frame); err != nil {
-			return false, unlessEnd(err)
+			return noDamage, unlessEnd(err)
 		}
 		ours := string(frame[8:16]) == string(header[16:24]) // otherwise the frame is older than the present log
 		good := ours && storedSum(frame[16:]) == last.add(words, frame[:8]).add(words, frame[frameHeaderSize:])
 		last = storedSum(frame[16:])
+		bad := first != noDamage
 		switch {
+		case !good && !bad:
+			first = at
 		case !good:
-			bad, committed = true, false
+			committed = false
 		case bad && committed:
-			return true, nil
+			return first, nil
 		case bad:
 			committed = binary.BigEndian.Uint32(frame[4:]) != 0
 		}

@@ -288,6 +288,42 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
+// A long read lets the log grow, and the writer tries less often to start it over. When the log has
+// started over after the read, the writer's limit is the same as before.
+func TestLogIsBoundedAfterALongRead(t *testing.T) {
+	t.Parallel()
+	d, store := newTestDriver(t)
+	items := make([]kv.Item, 1000)
+	for i := range items {
+		items[i] = kv.Item{Key: fmt.Sprint("k", i), Value: make([]byte, 4000)}
+	}
+	put := func() (limit int64) {
+		t.Helper()
+		if _, err := store.PutMany(t.Context(), items); err != nil {
+			t.Fatal(err)
+		}
+		d.w.lead <- struct{}{}
+		defer func() { <-d.w.lead }()
+		d.w.logWait = time.Millisecond
+		return d.w.longLog
+	}
+	put()
+	long, err := connect(t.Context(), d.rs.file.path, sqlite.OpenReadWrite, "BEGIN", "SELECT count(*) FROM kv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer long.Close()
+	for put() == logSize {
+	}
+	if err := run(t.Context(), long, rollback); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	if limit := put(); limit != logSize {
+		t.Errorf("rule: the log starts over when it has about 8 MiB; after a long read the limit is %d bytes", limit)
+	}
+}
+
 // A write returns as soon as it is on the disk, even if the log must then start over. Later
 // writes wait for the log to start over, but no longer than until their contexts end.
 func TestLogIsBoundedAfterTheWriteReturned(t *testing.T) {

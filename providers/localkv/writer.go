@@ -170,10 +170,9 @@ func (w *writer) leadUntil(ctx context.Context, j *job) error {
 			return w.withdraw(j, classify(err))
 		}
 		group := w.take()
-		err := w.transact(group)
+		w.transact(group)
 		w.released = time.Now()
 		for _, member := range group {
-			member.err = err
 			member.meter.Add(1, 1)
 			close(member.done)
 		}
@@ -259,24 +258,45 @@ func (w *writer) take() []*job {
 	return group
 }
 
-// transact runs group in the transaction that lock began, and commits it or rolls it back.
-func (w *writer) transact(group []*job) error {
+// transact runs group in the transaction that lock began, and commits it or rolls it back. It sets
+// the error of each job. If SQLite finds damage that may concern only one job, each job has a
+// transaction of its own.
+func (w *writer) transact(group []*job) {
 	err := w.do(group)
 	if isDamage(err) {
 		err = w.doAgain(group)
 	}
-	if err == nil {
-		if err = exec(w.commit); err == nil {
-			return nil
+	switch {
+	case isDamage(err) && len(group) > 1:
+		for len(group) > 0 {
+			if err = w.restart(); err != nil {
+				break
+			}
+			w.transact(group[:1])
+			group = group[1:]
 		}
-		err = classifyCommit(err)
-	} else {
 		err = classify(err)
+	case err != nil:
+		err = classify(err)
+	default:
+		err = classifyCommit(exec(w.commit))
 	}
 	if !w.conn.AutocommitEnabled() { // some errors roll back
 		exec(w.rollback)
 	}
-	return err
+	for _, j := range group {
+		j.err = err
+	}
+}
+
+// restart begins a transaction. If the transaction before it has not ended, restart rolls it back.
+func (w *writer) restart() error {
+	if !w.conn.AutocommitEnabled() {
+		if err := exec(w.rollback); err != nil {
+			return err
+		}
+	}
+	return whenFree(context.Background(), w.wait, func() error { return exec(w.begin) })
 }
 
 // do runs the jobs of group, and removes expired rows if a search for them is due. It removes
@@ -313,21 +333,13 @@ func (w *writer) do(group []*job) error {
 // rebuilds the index, which takes long in a large file. doAgain does not repeat a removal of
 // expired rows that failed: a write must not fail because of a different key.
 func (w *writer) doAgain(group []*job) error {
-	restart := func() error {
-		if !w.conn.AutocommitEnabled() {
-			if err := exec(w.rollback); err != nil {
-				return err
-			}
-		}
-		return whenFree(context.Background(), w.wait, func() error { return exec(w.begin) })
-	}
-	if err := restart(); err != nil {
+	if err := w.restart(); err != nil {
 		return err
 	}
 	if !w.rebuilt {
 		w.rebuilt = true
 		if err := run(context.Background(), w.conn, rebuildIndex); err != nil {
-			if err := restart(); err != nil {
+			if err := w.restart(); err != nil {
 				return err
 			}
 		}
@@ -341,7 +353,13 @@ func (w *writer) doAgain(group []*job) error {
 func (w *writer) boundLog() {
 	w.unlooked = 0
 	info, err := os.Stat(w.log)
-	if err != nil || info.Size() <= w.longLog {
+	if err != nil {
+		return
+	}
+	if info.Size() < w.longLog*2/3 { // the log has started over since the attempt that failed
+		w.longLog = logSize
+	}
+	if info.Size() <= w.longLog {
 		return
 	}
 	w.longLog = logSize

@@ -56,6 +56,7 @@ func Provider() provider.Provider {
 type driver struct {
 	mu      sync.RWMutex
 	records map[string]kv.Record
+	most    int // the greatest number of records since the map was made
 
 	// sorted has the keys of records in order, or is nil. It becomes nil when a key is added
 	// or removed. The next scan then sorts the keys again.
@@ -287,13 +288,23 @@ func (d *driver) put(rec kv.Record) {
 	rec.Value = append([]byte{}, rec.Value...)
 	rec.Version = rec.Token
 	d.records[rec.Key] = rec
+	d.most = max(d.most, len(d.records))
 }
 
 // delete removes key. The caller holds the lock.
 func (d *driver) delete(key string) {
-	if _, exists := d.records[key]; exists {
-		d.sorted = nil
-		delete(d.records, key)
+	if _, exists := d.records[key]; !exists {
+		return
+	}
+	d.sorted = nil
+	delete(d.records, key)
+	// A map never becomes smaller. If most of its records were removed, dropExpired would take long
+	// to find two others.
+	if len(d.records) < d.most/4 {
+		d.most = len(d.records)
+		records := make(map[string]kv.Record, d.most)
+		maps.Copy(records, d.records)
+		d.records = records
 	}
 }
 

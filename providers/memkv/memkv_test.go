@@ -111,6 +111,38 @@ func TestExpiredRecordsAreDroppedInPassing(t *testing.T) {
 	}
 }
 
+// A write takes no longer after many records were removed.
+func TestWritesAfterManyDeletions(t *testing.T) {
+	put := func(store *kv.Store) time.Duration {
+		best := time.Hour
+		for range 100 {
+			begun := time.Now()
+			if _, err := store.Put(t.Context(), "key", nil); err != nil {
+				t.Fatal(err)
+			}
+			best = min(best, time.Since(begun))
+		}
+		return best
+	}
+	store := memkv.New()
+	before := put(store)
+	keys := make([]string, 100_000)
+	items := make([]kv.Item, len(keys))
+	for i := range keys {
+		keys[i] = fmt.Sprint("old:", i)
+		items[i].Key = keys[i]
+	}
+	if _, err := store.PutMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.DeleteMany(t.Context(), keys); err != nil {
+		t.Fatal(err)
+	}
+	if after := put(store); after > 20*before {
+		t.Errorf("rule: the time of a write does not depend on records that were removed; a put takes %s before and %s after %d deletions", before, after, len(keys))
+	}
+}
+
 // A Get allocates only its copy of the value.
 func TestGetAllocatesTheValueAlone(t *testing.T) {
 	store := memkv.New()
