@@ -166,17 +166,21 @@ func (d *driver) inspectTTL(described *types.TimeToLiveDescription, err error) p
 
 func (d *driver) inspectLayout(ctx context.Context) provider.Check {
 	found, err := d.readLayout(ctx)
+	if err == nil && found == nil {
+		// Without the permission to look for other programs' items, assume that there
+		// are none.
+		if found, err = d.checkOwner(ctx); isDenied(err) {
+			err = nil
+		}
+	}
 	switch {
 	case isDenied(err):
 		return provider.Failed("layout", err, "permit dynamodb:GetItem, and the other actions in the package documentation of dynamokv")
+	case errors.Is(err, kv.ErrIncompatible):
+		return provider.ForeignLayout(err)
 	case err != nil:
 		return provider.Failed("layout", err, "see the message")
 	case found == nil:
-		// Without the permission to look for other programs' items, assume that there
-		// are none.
-		if _, err := d.checkOwner(ctx); err != nil && !isDenied(err) {
-			return provider.ForeignLayout(err)
-		}
 		return provider.NoLayout()
 	}
 	layout, shards, err := readRecord(*d.table, found)

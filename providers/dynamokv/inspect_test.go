@@ -105,6 +105,8 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			[]string{table, on, "fail layout: not authorized"}, kv.ErrPermission},
 		"reading other programs' items denied": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": denied},
 			[]string{table, on, "warn layout: no layout record yet"}, kv.ErrPermission},
+		"an unreadable table": {map[string]answer{"DescribeTable": active, "DescribeTimeToLive": ttl("ENABLED", "ttl"), "Scan": refuse(400, "InternalServerError", "no scan today")},
+			[]string{table, on, "fail layout: no scan today"}, kv.ErrUnavailable},
 		"unknown credentials": {map[string]answer{"DescribeTable": refuse(400, "UnrecognizedClientException", "The security token included in the request is invalid.")},
 			[]string{"fail table: security token"}, kv.ErrPermission},
 	} {
@@ -113,6 +115,11 @@ func TestInspectAgreesWithEnsure(t *testing.T) {
 			f := newFake(t, byOp(test.answers))
 			checks := slices.Collect(Inspect(t.Context(), "dynamodb://table?region=us-east-1&endpoint="+url.QueryEscape(f.url)))
 			wantChecks(t, checks, append([]string{reached, clock, credentials}, test.want...)...)
+			for _, c := range checks {
+				if c.Fix == "name another table or collection" && !errors.Is(c.Err, kv.ErrIncompatible) {
+					t.Errorf("rule: only a table with other contents calls for another table; after %v the fix is %q", c.Err, c.Fix)
+				}
+			}
 			for _, op := range f.ops() {
 				if strings.HasPrefix(op, "Create") || strings.HasPrefix(op, "Update") || strings.HasPrefix(op, "Put") {
 					t.Errorf("rule: Inspect changes nothing; it requested %s", op)
