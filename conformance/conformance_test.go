@@ -64,15 +64,22 @@ var (
 			}
 		})(d)
 	}
-	keyByKey = methods{
+	keyByKey   = each(4)
+	inSequence = each(1)
+)
+
+// The function each returns middleware that carries out batches key by key. The argument parallel
+// is the greatest number of keys at the same time.
+func each(parallel int) middleware {
+	return methods{
 		getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
-			return kv.GetEach(ctx, d, req, 4)
+			return kv.GetEach(ctx, d, req, parallel)
 		},
 		writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
-			return kv.WriteEach(ctx, d, req, 4)
+			return kv.WriteEach(ctx, d, req, parallel)
 		},
 	}.over
-)
+}
 
 // judgedByClock imitates a driver that has no clock, and so cannot tell whether a record
 // has expired. It returns true if the write's condition depends on an expiry, and there is a
