@@ -114,8 +114,9 @@ func TestSoundDrivers(t *testing.T) {
 		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
 		}}.over),
-		"no grace":      chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
-		"reserved keys": chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
+		"pages by MaxValueLen": ranges(func(req *kv.ScanRequest) { req.Limit = max(1, min(req.Limit, 1<<20/req.MaxValueLen)) }),
+		"no grace":             chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
+		"reserved keys":        chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
 		"no grace, and no records that have expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
 			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)

@@ -498,7 +498,7 @@ func predecessorCases() []testCase {
 						if info := d.Info(); info.Shard != nil {
 							shard = info.Shard("key")
 						}
-						for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "key", To: "key~", Limit: 1, WithValue: withValue}) {
+						for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "key", To: "key~", Limit: 1, WithValue: withValue, MaxValueLen: t.maxValueLen()}) {
 							if err != nil {
 								t.Fatalf("the driver's Scan: %v", err)
 							}
