@@ -66,6 +66,12 @@ var (
 	}
 	keyByKey   = each(4)
 	inSequence = each(1)
+	fewAtomic  = chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = leastMaxAtomicWrites }), methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		if len(req.Writes) > leastMaxAtomicWrites {
+			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("too many writes for the service")}
+		}
+		return d.WriteAtomic(ctx, req)
+	}}.over)
 )
 
 // The function each returns middleware that carries out batches key by key. The argument parallel
@@ -80,6 +86,9 @@ func each(parallel int) middleware {
 		},
 	}.over
 }
+
+// holding returns middleware that makes values of at most n bytes legal.
+func holding(n int) middleware { return infos(func(info *kv.Info) { info.MaxValueLen = n }) }
 
 // judgedByClock imitates a driver that has no clock, and so cannot tell whether a record
 // has expired. It returns true if the write's condition depends on an expiry, and there is a
@@ -108,7 +117,7 @@ func TestSoundDrivers(t *testing.T) {
 			slices.Reverse(found)
 			return found
 		}),
-		"the lowest limits":               infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
+		"the lowest limits":               chain(fewAtomic, infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen })),
 		"a version that is not the token": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
 		"checks of the context":           cancelling,
 		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
@@ -133,6 +142,28 @@ func TestSoundDrivers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil }})
 		})
+	}
+}
+
+// The rule: the cases about larger values pass, whatever the limits of a correct driver are.
+func TestLimitsOfLargerValues(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]middleware{
+		"more values fit into MaxAtomicBytes than into an atomic write": holding(kv.MaxValueLen + 1),
+		"few writes in an atomic write":                                 chain(fewAtomic, holding(64<<10)),
+		"the keys decide how many values fit into MaxAtomicBytes":       holding(kv.MaxAtomicBytes/10 - 15),
+	} {
+		for result, err := range Check(t.Context(), Config{
+			New:  func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil },
+			Only: func(c Case) bool { return strings.HasPrefix(c.Name, "large/") },
+		}) {
+			if err == nil {
+				err = result.Err()
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, result.Name, err)
+			}
+		}
 	}
 }
 

@@ -52,8 +52,8 @@
 //
 // Middleware is tested in the same way: New opens the store of a provider that passes, and
 // adds the middleware by With and [kv.Wrap]. Like any driver, middleware may lower the limits
-// of keys and values. The case "info/limits" names the lowest limits. The other cases use the
-// limits of the Info that the middleware returns.
+// of keys, values and atomic writes. The case "info/limits" names the lowest limits. The other
+// cases use the limits of the Info that the middleware returns.
 //
 // # Optional features
 //
