@@ -66,7 +66,10 @@ var (
 	}
 	keyByKey   = each(4)
 	inSequence = each(1)
-	fewAtomic  = chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = leastMaxAtomicWrites }), methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	nonAtomic  = chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
+	}}.over)
+	fewAtomic = chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = leastMaxAtomicWrites }), methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
 		if len(req.Writes) > leastMaxAtomicWrites {
 			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("too many writes for the service")}
 		}
@@ -120,12 +123,10 @@ func TestSoundDrivers(t *testing.T) {
 		"the lowest limits":               chain(fewAtomic, infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen })),
 		"a version that is not the token": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
 		"checks of the context":           cancelling,
-		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
-		}}.over),
-		"pages by MaxValueLen": ranges(func(req *kv.ScanRequest) { req.Limit = max(1, min(req.Limit, 1<<20/req.MaxValueLen)) }),
-		"no grace":             chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
-		"reserved keys":        chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
+		"no atomic writes":                nonAtomic,
+		"pages by MaxValueLen":            ranges(func(req *kv.ScanRequest) { req.Limit = max(1, min(req.Limit, 1<<20/req.MaxValueLen)) }),
+		"no grace":                        chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
+		"reserved keys":                   chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
 		"no grace, and no records that have expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
 			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)
@@ -163,6 +164,23 @@ func TestLimitsOfLargerValues(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %s: %v", name, result.Name, err)
 			}
+		}
+	}
+}
+
+// The rule: the result of a case that needs AtomicWrite says that the store lacks it.
+func TestLacksAtomicWrite(t *testing.T) {
+	t.Parallel()
+	needs := regexp.MustCompile(`^atomic/|/(write-)?atomic(/|$)`)
+	for result, err := range Check(t.Context(), Config{
+		New:  func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, nonAtomic)), nil },
+		Only: func(c Case) bool { return needs.MatchString(c.Name) },
+	}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Lacks != lacksAtomic {
+			t.Errorf("rule: no case is left out in silence; %s ends with Lacks %q and %v", result.Name, result.Lacks, result.Err())
 		}
 	}
 }

@@ -182,9 +182,9 @@ func largeCases() []testCase {
 				t.wantContent(keys...)
 			}),
 		largeRule("large/atomic",
-			"An AtomicWrite takes as many larger values as fit into MaxAtomicBytes, and touches and checks entries with larger values.",
+			"An AtomicWrite takes as many larger values as fit into MaxAtomicBytes, and touches and checks entries with larger values. A store without MaxAtomicWrites returns ErrUnsupported instead.",
 			func(t *trial, longest int) {
-				if t.Info().MaxAtomicWrites == 0 { // the group "atomic" checks such stores
+				if !t.hasAtomicWrite() {
 					return
 				}
 				value := string(bytesOf(longest))
