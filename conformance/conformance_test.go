@@ -362,26 +362,36 @@ func TestPanicIsFailure(t *testing.T) {
 }
 
 // The rule: a Config.Faulty with a bug makes the case that uses it fail, and does not end the
-// test binary. Here the failure is in the goroutine that runs plan.again before the client's
-// retry.
+// test binary. In the first two rows the failure is in the goroutine that runs plan.again before
+// the client's retry: there, the case reads an entry that must exist.
 func TestWrongFaulty(t *testing.T) {
 	t.Parallel()
+	const retried = "faults/put-if-not-exists/version-after-retry"
 	panics := gets(func(kv.GetRequest, *kv.Found) { panic("index out of range") })
-	// Before the retry, this case reads an entry that must exist.
-	retried := faultSuite[slices.IndexFunc(faultSuite, func(c testCase) bool { return c.Name == "faults/put-if-not-exists/version-after-retry" })]
+	var dropped atomic.Int64
 	for _, c := range []struct {
-		name  string
-		below middleware
-		wrong func(Fault) Fault
-		says  string
+		name     string
+		in       string // the case
+		attempts int
+		client   middleware
+		below    middleware
+		wrong    func(Fault) Fault
+		says     string
 	}{
-		{"loses requests instead of responses", nil, func(f Fault) Fault { return map[Fault]Fault{Pass: Pass, Lose: Drop}[f] }, "Get(\"key\"): kv: get"},
-		{"panics", panics, func(f Fault) Fault { return f }, "index out of range"},
+		{"loses requests instead of responses", retried, 4, nil, nil, func(f Fault) Fault { return map[Fault]Fault{Pass: Pass, Lose: Drop}[f] }, "Get(\"key\"): kv: get"},
+		{"panics", retried, 4, nil, panics, func(f Fault) Fault { return f }, "index out of range"},
+		{"loses half of the responses instead of the requests", "faults/put-many/every-request-lost", 1, keyByKey, nil, func(f Fault) Fault {
+			if f == Drop && dropped.Add(1)%2 == 0 {
+				return Lose
+			}
+			return f
+		}, "keys have an entry, and 0 had one"},
 	} {
 		config := Config{New: newMem, Faulty: func(ctx context.Context, decide func(bool) Fault) (*kv.Store, error) {
-			return unreliable(4, nil, c.below)(ctx, func(write bool) Fault { return c.wrong(decide(write)) })
+			return unreliable(c.attempts, c.client, c.below)(ctx, func(write bool) Fault { return c.wrong(decide(write)) })
 		}}
-		for result, err := range check(t.Context(), config, []testCase{retried}) {
+		i := slices.IndexFunc(faultSuite, func(of testCase) bool { return of.Name == c.in })
+		for result, err := range check(t.Context(), config, faultSuite[i:i+1]) {
 			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
 				t.Errorf("%s: rule: a wrong Faulty fails only the case; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
 			}
