@@ -1,5 +1,5 @@
 // Package cloud checks skykv against real accounts, and writes a dated report for each
-// service. "make cloud" runs it; see docs/services.md. If the environment names no stores,
+// store. "make cloud" runs it; see docs/services.md. If the environment names no stores,
 // it runs a short check against the emulators.
 package cloud
 
