@@ -17,18 +17,26 @@ func atomicRule(name, words string, run func(t *trial)) testCase {
 	c := rule(name, words+" A store without MaxAtomicWrites returns ErrUnsupported instead.", nil)
 	_, c.file, _, _ = runtime.Caller(1)
 	c.run = func(t *trial) {
-		if t.Info().MaxAtomicWrites > 0 {
+		if t.hasAtomicWrite() {
 			run(t)
-			return
 		}
-		t.lacks = lacksAtomic
-		t.wantRefused("AtomicWrite", kv.ErrUnsupported, func() error {
-			_, err := t.AtomicWrite(t.ctx, kv.PutOp("g::a", nil), kv.PutOp("g::b", nil))
-			return err
-		})
-		t.wantContent()
 	}
 	return c
+}
+
+// hasAtomicWrite reports whether the store has AtomicWrite. If not, it checks that AtomicWrite
+// returns ErrUnsupported. The store must be empty.
+func (t *trial) hasAtomicWrite() bool {
+	if t.Info().MaxAtomicWrites > 0 {
+		return true
+	}
+	t.lacks = lacksAtomic
+	t.wantRefused("AtomicWrite", kv.ErrUnsupported, func() error {
+		_, err := t.AtomicWrite(t.ctx, kv.PutOp("g::a", nil), kv.PutOp("g::b", nil))
+		return err
+	})
+	t.wantContent()
+	return false
 }
 
 // atomic makes an AtomicWrite that must succeed.

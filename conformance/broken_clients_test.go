@@ -43,6 +43,7 @@ func TestSoundClients(t *testing.T) {
 		"one attempt, long pages":           unreliable(1, paged(1000, false), nil),
 		"one attempt, in pages":             unreliable(1, paged(20, false), sharded),
 		"batches key by key":                unreliable(4, keyByKey, nil),
+		"batches one key after another":     unreliable(4, inSequence, nil),
 		"no condition that depends on time": unreliable(4, nil, clockless),
 		"no report of the record found":     unreliable(4, nil, findsNothing),
 		"expired records instead of none":   unreliable(4, nil, leavesExpired),

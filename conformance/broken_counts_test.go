@@ -141,5 +141,18 @@ func countFaults() []fault {
 			must: []string{"count/broken-off"},
 			only: true,
 		},
+		{
+			name: "a count whose context ends has no error",
+			wrap: cancelling,
+			with: number(func(ctx context.Context, f *front, prefix string, opts []kv.RangeOption) (int, error) {
+				n, err := f.store.Count(ctx, prefix, opts...)
+				if errors.Is(err, context.Canceled) {
+					err = nil
+				}
+				return n, err
+			}),
+			must: []string{"context/cancelled/count", "context/cancelled-on-the-way/reads"},
+			only: true,
+		},
 	}
 }

@@ -611,6 +611,11 @@ func keyFaults() []fault {
 			must: []string{"info/limits"},
 		},
 		{
+			name: "takes too few writes at once",
+			wrap: infos(func(info *kv.Info) { info.MaxAtomicWrites = leastMaxAtomicWrites - 1 }),
+			must: []string{"info/limits"},
+		},
+		{
 			name: "has no name",
 			wrap: infos(func(info *kv.Info) { info.Name = "" }),
 			must: []string{"info/constant"},

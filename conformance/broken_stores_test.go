@@ -601,6 +601,17 @@ func answerFaults() []fault {
 			only: true,
 		},
 		{
+			name: "an absent key also counts as unsupported",
+			with: failing(func(err error) error {
+				if errors.Is(err, kv.ErrNotFound) {
+					return errors.Join(err, kv.ErrUnsupported)
+				}
+				return err
+			}),
+			must: []string{"errors/one-meaning"},
+			only: true,
+		},
+		{
 			name: "reports a failed condition as indeterminate",
 			with: failing(func(err error) error {
 				if errors.Is(err, kv.ErrConditionFailed) {

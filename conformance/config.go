@@ -30,9 +30,10 @@ type Config struct {
 	// Faulty opens a store as New does, but over a connection that can fail, such as an
 	// HTTP transport, a gRPC interceptor or a proxy. For every request that the store's
 	// client sends, including retries, the connection must call decide and do what it
-	// returns. The argument write says whether the request may change something. decide may
-	// be called concurrently. It returns [Pass] while the store opens. The store must be empty
-	// unless Shared is set.
+	// returns. The argument write says whether the request may change something. If a client
+	// writes by a transaction of several requests, only the request that commits it may. decide
+	// may be called concurrently. It returns [Pass] while the store opens. The store must be
+	// empty unless Shared is set.
 	//
 	// The client should retry as it does in production, but with pauses of milliseconds.
 	Faulty func(ctx context.Context, decide func(write bool) Fault) (*kv.Store, error)

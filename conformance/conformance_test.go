@@ -64,15 +64,34 @@ var (
 			}
 		})(d)
 	}
-	keyByKey = methods{
+	keyByKey   = each(4)
+	inSequence = each(1)
+	nonAtomic  = chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
+	}}.over)
+	fewAtomic = chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = leastMaxAtomicWrites }), methods{writeAtomic: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+		if len(req.Writes) > leastMaxAtomicWrites {
+			return kv.AtomicOutcome{}, &kv.Error{Kind: kv.ErrUnavailable, Err: errors.New("too many writes for the service")}
+		}
+		return d.WriteAtomic(ctx, req)
+	}}.over)
+)
+
+// The function each returns middleware that carries out batches key by key. The argument parallel
+// is the greatest number of keys at the same time.
+func each(parallel int) middleware {
+	return methods{
 		getMany: func(ctx context.Context, d kv.Driver, req kv.GetManyRequest) iter.Seq2[kv.Found, error] {
-			return kv.GetEach(ctx, d, req, 4)
+			return kv.GetEach(ctx, d, req, parallel)
 		},
 		writeMany: func(ctx context.Context, d kv.Driver, req kv.WriteManyRequest) []kv.WriteResult {
-			return kv.WriteEach(ctx, d, req, 4)
+			return kv.WriteEach(ctx, d, req, parallel)
 		},
 	}.over
-)
+}
+
+// holding returns middleware that makes values of at most n bytes legal.
+func holding(n int) middleware { return infos(func(info *kv.Info) { info.MaxValueLen = n }) }
 
 // judgedByClock imitates a driver that has no clock, and so cannot tell whether a record
 // has expired. It returns true if the write's condition depends on an expiry, and there is a
@@ -101,14 +120,13 @@ func TestSoundDrivers(t *testing.T) {
 			slices.Reverse(found)
 			return found
 		}),
-		"the lowest limits":               infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen }),
+		"the lowest limits":               chain(fewAtomic, infos(func(info *kv.Info) { info.MaxKeyLen, info.MaxValueLen = leastMaxKeyLen, leastMaxValueLen })),
 		"a version that is not the token": versioned(func(rec kv.Record) string { return rec.Token + "+" + rec.Token }),
 		"checks of the context":           cancelling,
-		"no atomic writes": chain(infos(func(info *kv.Info) { info.MaxAtomicWrites = 0 }), methods{writeAtomic: func(_ context.Context, _ kv.Driver, req kv.WriteManyRequest) (kv.AtomicOutcome, error) {
-			return kv.AtomicOutcome{}, kv.UnsupportedWrite(req.Writes[0])
-		}}.over),
-		"no grace":      chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
-		"reserved keys": chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
+		"no atomic writes":                nonAtomic,
+		"pages by MaxValueLen":            ranges(func(req *kv.ScanRequest) { req.Limit = max(1, min(req.Limit, 1<<20/req.MaxValueLen)) }),
+		"no grace":                        chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true })),
+		"reserved keys":                   chain(named("firestore-alien"), infos(func(info *kv.Info) { info.ReservedKey = reservable.MatchString })),
 		"no grace, and no records that have expired by the host's clock": chain(named("dynamodb-alien"), infos(func(info *kv.Info) { info.NoGrace = true }), methods{
 			write: func(ctx context.Context, d kv.Driver, req kv.WriteRequest) (kv.Outcome, error) {
 				out, err := d.Write(ctx, req)
@@ -125,6 +143,45 @@ func TestSoundDrivers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			Run(t, Config{New: func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil }})
 		})
+	}
+}
+
+// The rule: the cases about larger values pass, whatever the limits of a correct driver are.
+func TestLimitsOfLargerValues(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]middleware{
+		"more values fit into MaxAtomicBytes than into an atomic write": holding(kv.MaxValueLen + 1),
+		"few writes in an atomic write":                                 chain(fewAtomic, holding(64<<10)),
+		"the keys decide how many values fit into MaxAtomicBytes":       holding(kv.MaxAtomicBytes/10 - 15),
+	} {
+		for result, err := range Check(t.Context(), Config{
+			New:  func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, wrap)), nil },
+			Only: func(c Case) bool { return strings.HasPrefix(c.Name, "large/") },
+		}) {
+			if err == nil {
+				err = result.Err()
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, result.Name, err)
+			}
+		}
+	}
+}
+
+// The rule: the result of a case that needs AtomicWrite says that the store lacks it.
+func TestLacksAtomicWrite(t *testing.T) {
+	t.Parallel()
+	needs := regexp.MustCompile(`^atomic/|/(write-)?atomic(/|$)`)
+	for result, err := range Check(t.Context(), Config{
+		New:  func(context.Context) (*kv.Store, error) { return memkv.New().With(kv.Wrap(kv.Level1, nonAtomic)), nil },
+		Only: func(c Case) bool { return needs.MatchString(c.Name) },
+	}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Lacks != lacksAtomic {
+			t.Errorf("rule: no case is left out in silence; %s ends with Lacks %q and %v", result.Name, result.Lacks, result.Err())
+		}
 	}
 }
 
@@ -305,26 +362,36 @@ func TestPanicIsFailure(t *testing.T) {
 }
 
 // The rule: a Config.Faulty with a bug makes the case that uses it fail, and does not end the
-// test binary. Here the failure is in the goroutine that runs plan.again before the client's
-// retry.
+// test binary. In the first two rows the failure is in the goroutine that runs plan.again before
+// the client's retry: there, the case reads an entry that must exist.
 func TestWrongFaulty(t *testing.T) {
 	t.Parallel()
+	const retried = "faults/put-if-not-exists/version-after-retry"
 	panics := gets(func(kv.GetRequest, *kv.Found) { panic("index out of range") })
-	// Before the retry, this case reads an entry that must exist.
-	retried := faultSuite[slices.IndexFunc(faultSuite, func(c testCase) bool { return c.Name == "faults/put-if-not-exists/version-after-retry" })]
+	var dropped atomic.Int64
 	for _, c := range []struct {
-		name  string
-		below middleware
-		wrong func(Fault) Fault
-		says  string
+		name     string
+		in       string // the case
+		attempts int
+		client   middleware
+		below    middleware
+		wrong    func(Fault) Fault
+		says     string
 	}{
-		{"loses requests instead of responses", nil, func(f Fault) Fault { return map[Fault]Fault{Pass: Pass, Lose: Drop}[f] }, "Get(\"key\"): kv: get"},
-		{"panics", panics, func(f Fault) Fault { return f }, "index out of range"},
+		{"loses requests instead of responses", retried, 4, nil, nil, func(f Fault) Fault { return map[Fault]Fault{Pass: Pass, Lose: Drop}[f] }, "Get(\"key\"): kv: get"},
+		{"panics", retried, 4, nil, panics, func(f Fault) Fault { return f }, "index out of range"},
+		{"loses half of the responses instead of the requests", "faults/put-many/every-request-lost", 1, keyByKey, nil, func(f Fault) Fault {
+			if f == Drop && dropped.Add(1)%2 == 0 {
+				return Lose
+			}
+			return f
+		}, "keys have an entry, and 0 had one"},
 	} {
 		config := Config{New: newMem, Faulty: func(ctx context.Context, decide func(bool) Fault) (*kv.Store, error) {
-			return unreliable(4, nil, c.below)(ctx, func(write bool) Fault { return c.wrong(decide(write)) })
+			return unreliable(c.attempts, c.client, c.below)(ctx, func(write bool) Fault { return c.wrong(decide(write)) })
 		}}
-		for result, err := range check(t.Context(), config, []testCase{retried}) {
+		i := slices.IndexFunc(faultSuite, func(of testCase) bool { return of.Name == c.in })
+		for result, err := range check(t.Context(), config, faultSuite[i:i+1]) {
 			if err != nil || result.Err() == nil || !strings.Contains(result.Err().Error(), c.says) || !strings.Contains(result.Err().Error(), result.Rule) {
 				t.Errorf("%s: rule: a wrong Faulty fails only the case; %s ends with %v, %v", c.name, result.Name, result.Err(), err)
 			}

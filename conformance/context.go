@@ -108,6 +108,8 @@ func contextCases() []testCase {
 					return nil
 				})
 				check("Scan", err, func() bool { return n == 1 })
+				err = t.cancelledOnTheWay(func(ctx context.Context) (err error) { n, err = t.Count(ctx, ""); return err })
+				check("Count", err, func() bool { return n == 1 })
 			}),
 		rule("context/cancelled-during-scan",
 			"A scan whose context is cancelled in the loop ends with the context's error, or is complete. It never ends early without an error.",

@@ -52,8 +52,8 @@
 //
 // Middleware is tested in the same way: New opens the store of a provider that passes, and
 // adds the middleware by With and [kv.Wrap]. Like any driver, middleware may lower the limits
-// of keys and values. The case "info/limits" names the lowest limits. The other cases use the
-// limits of the Info that the middleware returns.
+// of keys, values and atomic writes. The case "info/limits" names the lowest limits. The other
+// cases use the limits of the Info that the middleware returns.
 //
 // # Optional features
 //
@@ -114,8 +114,9 @@
 //
 // Some cases put a driver of their own between the store and your driver. One sends a write
 // twice, like an SDK after a lost response. One ends a scan with an error. One yields an error
-// instead of a record. One cancels the context of a call on its way to your driver. The names of
-// these cases say so: response-lost, broken-off, damaged-entry, cancelled-on-the-way.
+// instead of a record. One fails for one key of a batch. One cancels the context of a call on its
+// way to your driver. The names of most of these cases say so: response-lost, before-retry,
+// broken-off, damaged-entry, partial-failure, cancelled-on-the-way.
 //
 // The suite checks the results of calls. It does not check whether a call leaves something
 // running: it does not notice a goroutine that goes on fetching after the loop of a scan

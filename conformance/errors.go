@@ -33,8 +33,8 @@ func errorCases() []testCase {
 			func(t *trial) {
 				sentinels := []error{
 					kv.ErrNotFound, kv.ErrConditionFailed, kv.ErrInvalidKey, kv.ErrValueTooLarge, kv.ErrInvalidOption, kv.ErrInvalidCursor,
-					kv.ErrInvalidVersion, kv.ErrNotProvisioned, kv.ErrIncompatible, kv.ErrPermission, kv.ErrThrottled, kv.ErrUnavailable,
-					kv.ErrIndeterminate, kv.ErrClosed,
+					kv.ErrInvalidVersion, kv.ErrInvalidValue, kv.ErrUnsupported, kv.ErrNotProvisioned, kv.ErrIncompatible, kv.ErrPermission,
+					kv.ErrThrottled, kv.ErrUnavailable, kv.ErrIndeterminate, kv.ErrClosed,
 				}
 				t.put("key", "value")
 				for want, call := range map[error]func() error{

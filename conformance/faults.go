@@ -292,8 +292,12 @@ func testBatchWrite(t *trial, tr trouble, before, after string, write func(ctx c
 	if after != "" {
 		t.wantVersions(versions, stored...)
 	}
-	if tr.always && tr.fault != Lose && len(entries) != len(keys) == (before != "") {
-		t.Errorf("%d of %d keys have an entry; no request reached the service", len(entries), len(keys))
+	unchanged := 0 // number of entries before the batch
+	if before != "" {
+		unchanged = len(keys)
+	}
+	if tr.always && tr.fault != Lose && len(entries) != unchanged {
+		t.Errorf("%d of %d keys have an entry, and %d had one; no request reached the service", len(entries), len(keys), unchanged)
 	}
 	if requests == 0 && !tr.always {
 		t.Errorf("the batch sent no request that writes")

@@ -98,7 +98,7 @@ func (t *trial) wantInTheirShards(keys []string) {
 	info := d.Info()
 	seen := make(map[string]int)
 	for shard := range info.Shards {
-		for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "-", To: "~", Limit: 1000}) {
+		for rec, err := range d.Scan(t.ctx, kv.ScanRequest{Shard: shard, From: "-", To: "~", Limit: 1000, MaxValueLen: t.maxValueLen()}) {
 			if err != nil {
 				t.Fatalf("the driver's Scan of shard %d: %v", shard, err)
 			}

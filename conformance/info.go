@@ -9,8 +9,9 @@ import (
 
 // The lowest limits of a driver with which the suite can run.
 const (
-	leastMaxKeyLen   = 64
-	leastMaxValueLen = 1024
+	leastMaxKeyLen       = 64
+	leastMaxValueLen     = 1024
+	leastMaxAtomicWrites = 8 // for drivers that have AtomicWrite
 )
 
 func infoCases() []testCase {
@@ -42,8 +43,8 @@ func infoCases() []testCase {
 				}
 			}),
 		rule("info/limits",
-			fmt.Sprintf("A driver's Info has its limits: %d to %d bytes for a key, and %d to %d bytes for a value. Without MaxValue the store writes values of at most %d bytes.",
-				leastMaxKeyLen, kv.MaxKeyLen, leastMaxValueLen, kv.MaxLargeValueLen, kv.MaxValueLen),
+			fmt.Sprintf("A driver's Info has its limits: %d to %d bytes for a key, and %d to %d bytes for a value. Without MaxValue the store writes values of at most %d bytes. MaxAtomicWrites is 0 or at least %d.",
+				leastMaxKeyLen, kv.MaxKeyLen, leastMaxValueLen, kv.MaxLargeValueLen, kv.MaxValueLen, leastMaxAtomicWrites),
 			func(t *trial) {
 				if n := t.Info().MaxKeyLen; n < leastMaxKeyLen || n > kv.MaxKeyLen {
 					t.Errorf("Info().MaxKeyLen is %d; want %d to %d", n, leastMaxKeyLen, kv.MaxKeyLen)
@@ -54,6 +55,9 @@ func infoCases() []testCase {
 				}
 				if n := t.Info().MaxValueLen; n != min(most, kv.MaxValueLen) {
 					t.Errorf("Info().MaxValueLen is %d; want %d", n, min(most, kv.MaxValueLen))
+				}
+				if n := t.Info().MaxAtomicWrites; n != 0 && n < leastMaxAtomicWrites {
+					t.Errorf("Info().MaxAtomicWrites is %d; want 0, or at least %d", n, leastMaxAtomicWrites)
 				}
 			}),
 	}

@@ -143,7 +143,7 @@ func increment(store *kv.Store, key string) func(context.Context) error {
 // incrementLoop does not wait.
 func incrementLoop(store *kv.Store, key string, longest time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
-		for span := updateDelay; ; span *= 2 {
+		for span := updateDelay; ; span = min(2*span, longest) {
 			entry, err := store.Get(ctx, key)
 			if err != nil {
 				return err
@@ -157,7 +157,7 @@ func incrementLoop(store *kv.Store, key string, longest time.Duration) func(cont
 				return err
 			}
 			if longest > 0 {
-				time.Sleep(rand.N(min(span, longest)))
+				time.Sleep(rand.N(span))
 			}
 		}
 	}

@@ -1,5 +1,5 @@
 // Package cloud checks skykv against real accounts, and writes a dated report for each
-// service. "make cloud" runs it; see docs/services.md. If the environment names no stores,
+// store. "make cloud" runs it; see docs/services.md. If the environment names no stores,
 // it runs a short check against the emulators.
 package cloud
 
@@ -95,6 +95,31 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// The rule: every store has a report of its own, even if several stores have one scheme.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for _, checked := range []string{"the first", "the second", "the third"} {
+		r := &report{scheme: "dynamodb", began: time.Now(), budget: new(budget)}
+		r.note(checked, "", nil)
+		if err := r.write(folder); err != nil {
+			t.Error(err)
+		}
+	}
+	files, err := os.ReadDir(folder)
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(folder, file.Name()))
+		if err != nil {
+			t.Error(err)
+		}
+		all.Write(text)
+	}
+	if text := all.String(); err != nil || len(files) != 3 || !strings.Contains(text, "the first") || !strings.Contains(text, "the second") || !strings.Contains(text, "the third") {
+		t.Errorf("rule: a report replaces no other one; there are %v, %v:\n%s", files, err, text)
+	}
+}
+
 func number(t *testing.T, env string, otherwise int) int {
 	text := os.Getenv(env)
 	if text == "" {
@@ -122,8 +147,7 @@ func duration(t *testing.T, env string, otherwise time.Duration) time.Duration {
 // The function check checks one store, writes the report, and reports each failure to t.
 func check(t *testing.T, s settings, url string) {
 	r := run(t.Context(), s, url)
-	name := filepath.Join(s.reports, fmt.Sprintf("%s-%s.md", r.scheme, r.began.Format("2006-01-02")))
-	if err := os.WriteFile(name, []byte(r.markdown()), 0o644); err != nil {
+	if err := r.write(s.reports); err != nil {
 		t.Error(err)
 	}
 	for _, f := range r.findings {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -75,6 +78,20 @@ func (r *report) markdown() string {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", f.what, outcome, f.took.Round(time.Millisecond))
 	}
 	return b.String()
+}
+
+// The method write makes a file for the report in folder. It keeps the reports that are there.
+func (r *report) write(folder string) error {
+	name := filepath.Join(folder, r.scheme+"-"+r.began.Format(time.DateOnly))
+	file, err := os.OpenFile(name+".md", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	for n := 2; errors.Is(err, fs.ErrExist); n++ {
+		file, err = os.OpenFile(fmt.Sprintf("%s-%d.md", name, n), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(r.markdown())
+	return errors.Join(err, file.Close())
 }
 
 // budget limits the requests of a run.

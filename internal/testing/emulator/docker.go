@@ -200,7 +200,8 @@ func (s *service) startContainer(ctx context.Context, at uint16) (*Emulator, err
 		err = ready(ctx, ended, func(ctx context.Context) error { return s.probe(ctx, s.endpoint(hostPort)) })
 	}
 	if err != nil {
-		return nil, errors.Join(output.explain(err), stop())
+		stopped := stop() // first, so that the output is complete
+		return nil, errors.Join(output.explain(err), stopped)
 	}
 	return &Emulator{Kind: s.kind, Endpoint: s.endpoint(hostPort), Way: "docker", id: c.GetContainerID(), stop: sync.OnceValue(stop)}, nil
 }

@@ -204,7 +204,8 @@ func (s *service) startCommand(ctx context.Context, command commandLine, at uint
 		return nil, err
 	}
 	if err := ready(ctx, p.ended, func(ctx context.Context) error { return s.probe(ctx, s.endpoint(hostPort)) }); err != nil {
-		return nil, errors.Join(output.explain(err), p.stop())
+		stopped := p.stop() // first, so that the output is complete
+		return nil, errors.Join(output.explain(err), stopped)
 	}
 	return &Emulator{Kind: s.kind, Endpoint: s.endpoint(hostPort), Way: "process", id: strconv.Itoa(p.cmd.Process.Pid), stop: sync.OnceValue(p.stop)}, nil
 }

@@ -55,11 +55,19 @@ func TestProcessEndsEarly(t *testing.T) {
 
 func TestProcessNeverAnswers(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := stub("echo starting; echo group $(ps -o pgid= -p $$); sleep 1000").startProcess(ctx, 0)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "starting") || !strings.Contains(err.Error(), "no answer") {
-		t.Errorf("got %v; want the deadline, the last answer, and what it printed", err)
+	printed := filepath.Join(t.TempDir(), "printed")
+	s := stub("echo starting; echo group $(ps -o pgid= -p $$); : >" + printed + "; sleep 1000")
+	s.probe = func(context.Context, string) error {
+		if _, err := os.Stat(printed); err == nil {
+			cancel()
+		}
+		return errors.New("no answer")
+	}
+	_, err := s.startProcess(ctx, 0)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "starting") || !strings.Contains(err.Error(), "no answer") {
+		t.Fatalf("got %v; want the context's error, the last answer, and what it printed", err)
 	}
 	if _, group, ok := strings.Cut(err.Error(), "group "); ok {
 		if group = strings.TrimSpace(group); group != "" && running(t, &Emulator{Way: "process", id: group}) {

@@ -26,6 +26,18 @@ var kinds = []Kind{Pass, Delay, Drop, Refuse, Throttle, Hang, Lose, Truncate, Fa
 
 const answerText = "the service's answer, long enough to be cut in half"
 
+// abandoned returns a plan like plan. When a request hangs, its client gives up: the plan calls
+// cancel.
+func abandoned(plan Plan, cancel context.CancelFunc) Plan {
+	return func(r Request) Kind {
+		kind := plan(r)
+		if kind == Hang {
+			cancel()
+		}
+		return kind
+	}
+}
+
 // TestHTTP checks, for each kind, what the service receives and what the client gets.
 func TestHTTP(t *testing.T) {
 	var seen, mismatched atomic.Int32
@@ -48,13 +60,10 @@ func TestHTTP(t *testing.T) {
 	client := &http.Client{Transport: Transport(nil)}
 	for _, kind := range kinds {
 		seen.Store(0)
-		proxy.Use(Always(kind))
+		ctx, cancel := context.WithTimeout(WithOp(t.Context(), "op"), time.Minute)
+		proxy.Use(abandoned(Always(kind), cancel))
 		var between int32 = -1
 		proxy.Between(func(Attempt) { between = seen.Load() })
-		ctx, cancel := context.WithTimeout(WithOp(t.Context(), "op"), 5*time.Second)
-		if kind == Hang {
-			ctx, cancel = context.WithTimeout(ctx, 200*time.Millisecond)
-		}
 		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, proxy.URL+"/path", strings.NewReader("the request"))
 		req.GetBody = nil
 		req.Header.Set("X-Amz-Target", "DynamoDB_20120810.PutItem")
@@ -170,11 +179,8 @@ func TestGRPC(t *testing.T) {
 	for method, messages := range map[string]int{"Commit": 1, "RunQuery": 4} {
 		for _, kind := range kinds {
 			seen.Store(0)
-			proxy.Use(Always(kind))
-			ctx, cancel := context.WithTimeout(WithOp(t.Context(), "op"), 5*time.Second)
-			if kind == Hang {
-				ctx, cancel = context.WithTimeout(ctx, 200*time.Millisecond)
-			}
+			ctx, cancel := context.WithTimeout(WithOp(t.Context(), "op"), time.Minute)
+			proxy.Use(abandoned(Always(kind), cancel))
 			got, err := call(ctx, method, "request")
 			cancel()
 			attempts := proxy.Take()
@@ -187,7 +193,7 @@ func TestGRPC(t *testing.T) {
 			if kind == Truncate && got != messages/2 {
 				t.Errorf("%s %s: %d of %d messages", method, kind, got, messages)
 			}
-			want := map[Kind]codes.Code{Drop: codes.Unavailable, Lose: codes.Unavailable, Throttle: codes.ResourceExhausted, Hang: codes.DeadlineExceeded}[kind]
+			want := map[Kind]codes.Code{Drop: codes.Unavailable, Lose: codes.Unavailable, Throttle: codes.ResourceExhausted, Hang: codes.Canceled}[kind]
 			if want != codes.OK && status.Code(err) != want {
 				t.Errorf("%s %s: %v", method, kind, err)
 			}
@@ -215,17 +221,14 @@ func TestDriver(t *testing.T) {
 	store := direct.With(kv.Wrap(kv.Level1, Driver(in, 4)))
 	for i, kind := range kinds {
 		key := fmt.Sprint(i)
-		in.Use(Writes(kind))
-		call, cancel := ctx, context.CancelFunc(func() {})
-		if kind == Hang {
-			call, cancel = context.WithTimeout(ctx, 10*time.Millisecond)
-		}
+		call, cancel := context.WithCancel(ctx)
+		in.Use(abandoned(Writes(kind), cancel))
 		version, err := store.Put(call, key, []byte("value"), kv.IfNotExists())
 		cancel()
 		in.Take()
 		entry, _ := direct.Get(ctx, key)
 		if kind == Hang {
-			if !errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, context.DeadlineExceeded) {
+			if !errors.Is(err, kv.ErrIndeterminate) || !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v", kind, err)
 			}
 		} else if err != nil || version != entry.Version {

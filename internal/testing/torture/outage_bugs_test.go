@@ -16,8 +16,8 @@ import (
 	"github.com/skykv/skykv/providers/memkv"
 )
 
-// around is a driver whose calls, except WriteAtomic, pass through the function do. The function
-// do may call the wrapped driver, and returns the error of the call.
+// around is a driver whose calls pass through the function do. The function do may call the
+// wrapped driver, and returns the error of the call.
 type around struct {
 	kv.Driver
 	do func(ctx context.Context, write bool, call func(context.Context) error) error
@@ -34,6 +34,14 @@ func (d around) Get(ctx context.Context, req kv.GetRequest) (found kv.Found, err
 func (d around) Write(ctx context.Context, req kv.WriteRequest) (out kv.Outcome, err error) {
 	err = d.do(ctx, true, func(ctx context.Context) (err error) {
 		out, err = d.Driver.Write(ctx, req)
+		return err
+	})
+	return out, err
+}
+
+func (d around) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (out kv.AtomicOutcome, err error) {
+	err = d.do(ctx, true, func(ctx context.Context) (err error) {
+		out, err = d.Driver.WriteAtomic(ctx, req)
 		return err
 	})
 	return out, err

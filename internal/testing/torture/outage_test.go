@@ -52,6 +52,13 @@ var calls = []call{
 		}
 		return err
 	}},
+	{"Touch", true, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Touch(ctx, key, kv.TTL(time.Minute)) // of the entry that the Put above stores
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		return err
+	}},
 	{"Delete", true, func(ctx context.Context, s *kv.Store, key string) error { return s.Delete(ctx, key) }},
 	{"Scan", false, func(ctx context.Context, s *kv.Store, key string) error {
 		for _, err := range s.Scan(ctx, key) {
@@ -78,8 +85,29 @@ var calls = []call{
 		return err
 	}},
 	{"DeleteMany", true, func(ctx context.Context, s *kv.Store, key string) error { return s.DeleteMany(ctx, many(key)) }},
+	// The next four count as reads, because they already fail when they read.
 	{"DeletePrefix", false, func(ctx context.Context, s *kv.Store, key string) error {
-		_, err := s.DeletePrefix(ctx, key) // counts as a read, because it already fails when it reads the keys
+		_, err := s.DeletePrefix(ctx, key)
+		return err
+	}},
+	{"Update", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Update(ctx, key+":updated", func(kv.Entry, bool) (kv.Change, error) { return kv.Change{}, nil })
+		return err
+	}},
+	{"Increment", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.Increment(ctx, key+":number", 1)
+		return err
+	}},
+	{"GetAndDelete", false, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.GetAndDelete(ctx, key)
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		return err
+	}},
+	{"Count", false, func(ctx context.Context, s *kv.Store, key string) error { _, err := s.Count(ctx, key); return err }},
+	{"AtomicWrite", true, func(ctx context.Context, s *kv.Store, key string) error {
+		_, err := s.AtomicWrite(ctx, kv.PutOp(key+"::a", nil), kv.PutOp(key+"::b", nil))
 		return err
 	}},
 }
@@ -143,10 +171,14 @@ func checkDeadline(t checking, w *world, kind faults.Kind, call call, end error,
 	t.Errorf("rule: deadlines and cancellation are honoured within %v; none of %d calls did, the best one took %v longer", late, tries, least)
 }
 
-// single reports whether the call is for one key. Without a fault, such a call makes one request,
-// or two if a condition fails.
+// single reports whether the call is for one key, and is a read or begins with a write on every
+// provider. A Touch begins with a read on some of them.
 func (c call) single() bool {
-	return !strings.Contains(c.name, "Many") && !strings.Contains(c.name, "Scan") && c.name != "DeletePrefix"
+	switch c.name {
+	case "DeletePrefix", "Count", "AtomicWrite", "Touch":
+		return false
+	}
+	return !strings.Contains(c.name, "Many") && !strings.Contains(c.name, "Scan")
 }
 
 // TestRetriesAreBounded checks that a call to a service that always throttles, or always
@@ -207,10 +239,11 @@ func TestBurstsPass(t *testing.T) {
 // vague reports whether a single fault of this kind may make the call fail. The SDKs of
 // AWS and Azure do not retry when they cannot understand a response, or when they read
 // only its status and so do not notice the fault. After a truncated response, the AWS SDK
-// does not retry either, nor does the Azure SDK for an insertion or a transaction.
+// does not retry either, nor does the Azure SDK for an insertion or a transaction, or for the
+// refusal that the retry of a Touch gets.
 func (w *world) vague(kind faults.Kind, call call) bool {
-	inserts := call.name == "Put IfNotExists" || call.write && !call.single()
-	return kind == faults.Garbage || kind == faults.Truncate && (w.name == "dynamodb" || w.name == "aztables" && inserts)
+	unread := call.name == "Put IfNotExists" || call.write && !call.single()
+	return kind == faults.Garbage || kind == faults.Truncate && (w.name == "dynamodb" || w.name == "aztables" && unread)
 }
 
 func checkBurst(t checking, w *world, kind faults.Kind, call call) {
@@ -382,7 +415,7 @@ type hanging struct {
 	late time.Duration
 }
 
-func (hanging) Info() kv.Info { return kv.Info{Name: "hanging", Shards: 16} }
+func (hanging) Info() kv.Info { return kv.Info{Name: "hanging", Shards: 16, MaxAtomicWrites: 100} }
 func (hanging) Close() error  { return nil }
 
 func (d hanging) wait(ctx context.Context) error {
@@ -418,6 +451,10 @@ func (d hanging) GetMany(ctx context.Context, req kv.GetManyRequest) iter.Seq2[k
 
 func (d hanging) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	return kv.WriteEach(ctx, d, req, 8)
+}
+
+func (d hanging) WriteAtomic(ctx context.Context, _ kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	return kv.AtomicOutcome{}, d.wait(ctx)
 }
 
 // TestHangingDriver checks that the store itself adds no time to a deadline, and leaves no
