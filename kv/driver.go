@@ -141,8 +141,8 @@ type Info struct {
 	// [MaxValueLen] bytes only with the option [MaxValue]: see [Store.Info].
 	MaxKeyLen, MaxValueLen int
 
-	// MaxAtomicWrites is the greatest number of writes in one WriteAtomic. 0 means that
-	// the driver does not support WriteAtomic.
+	// MaxAtomicWrites is the greatest number of writes in one WriteAtomic, at least 8. 0
+	// means that the driver does not support WriteAtomic.
 	MaxAtomicWrites int
 
 	// NoGrace reports whether the service may remove a record as soon as it expires, without
