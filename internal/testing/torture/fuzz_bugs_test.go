@@ -88,7 +88,7 @@ var fuzzBugs = []struct {
 	{"a version may hold several ETags", "providers/aztableskv", "FuzzVersion", "layout.go",
 		` || r == '"'`, ``},
 	{"a write is stored without a version", "providers/aztableskv", "FuzzAnswers", "driver.go",
-		`etag == "" && req.Kind`, `etag == "none" && req.Kind`},
+		`req.Kind != kv.KindDelete && !isETag(string(etag))`, `req.Kind != kv.KindDelete && etag == "none"`},
 	{"bytes that are not text are changed", "cmd/skykv/command/internal/entryline", "FuzzRoundTrip", "entryline.go",
 		`utf8.Valid(entry.Value)`, `len(entry.Value) > 0`},
 }
