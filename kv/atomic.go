@@ -333,7 +333,7 @@ func (a *atomicWrite) judge(found []*Found) error {
 		}
 		cond, holds, err := translate(a.asked[i], *f, a.now)
 		if err != nil {
-			return err
+			return a.store.fail("atomic write", a.writes[i].Key, err)
 		}
 		if !holds {
 			failed = append(failed, a.writes[i].Key)

@@ -246,6 +246,18 @@ func TestAtomicWriteRemembersUnknownAttempts(t *testing.T) {
 	}
 }
 
+// The rule: an error about one key names the key.
+func TestAtomicWriteNamesTheKey(t *testing.T) {
+	t.Parallel()
+	found := kv.Found{Record: kv.Record{Key: "g::b", Expires: 1, Token: "another"}, Exists: true} // without a version
+	a := &sameAnswer{out: kv.AtomicOutcome{Found: []*kv.Found{nil, &found}}}
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { a.Driver = d; return a }))
+	_, err := store.AtomicWrite(t.Context(), kv.PutOp("g::a", nil), kv.PutOp("g::b", nil, kv.IfNotExists()))
+	if e, ok := err.(*kv.Error); !ok || e.Key != "g::b" || e.Op != "atomic write" {
+		t.Errorf("rule: an error about one key names the key, here g::b; got %v", err)
+	}
+}
+
 func TestAtomicWriteAnswers(t *testing.T) {
 	t.Parallel()
 	large := make([]kv.Op, 10)

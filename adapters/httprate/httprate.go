@@ -3,6 +3,7 @@ package httprate
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"time"
 
@@ -37,7 +38,8 @@ func (c *Counter) IncrementBy(key string, window time.Time, amount int) error {
 	defer cancel()
 	// The next window needs the count as well. So an entry that is created when its window begins
 	// must last for two windows.
-	_, err := c.store.Increment(ctx, c.key(key, window), int64(amount), kv.TTLIfNew(2*c.window))
+	ttl := 2 * min(c.window, math.MaxInt64/2) // the double of a window of centuries would overflow
+	_, err := c.store.Increment(ctx, c.key(key, window), int64(amount), kv.TTLIfNew(ttl))
 	return err
 }
 

@@ -2,6 +2,7 @@ package httprate_test
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -114,6 +115,18 @@ func TestCounter(t *testing.T) {
 			t.Errorf("rule: a count lasts as long as the next window; got %d, %v", previous, err)
 		}
 	})
+}
+
+// The rule: a window may have any length.
+func TestLongWindow(t *testing.T) {
+	t.Parallel()
+	for _, window := range []time.Duration{math.MaxInt64/2 + 1, math.MaxInt64} {
+		counter := httpratekv.New(memkv.New(), time.Minute)
+		counter.Config(100, window)
+		if err := counter.Increment("a", time.Now()); err != nil {
+			t.Errorf("rule: a window may have any length; one of %s: %v", window, err)
+		}
+	}
 }
 
 func TestStoreFails(t *testing.T) {

@@ -90,7 +90,8 @@ func (q *queue) work(ctx context.Context, worker string, do func(ctx context.Con
 // version of the lease.
 func (q *queue) finish(ctx context.Context, id, text string, version kv.Version, until time.Time, do func(ctx context.Context, text string) (string, error)) error {
 	working, cancel := context.WithCancelCause(ctx)
-	renewed := make(chan kv.Version)
+	defer cancel(nil) // even if do panics: otherwise the lease would be renewed forever
+	renewed := make(chan kv.Version, 1)
 	go func() { renewed <- q.renew(working, cancel, id, version, until) }()
 	result, err := do(working, text)
 	cancel(nil)

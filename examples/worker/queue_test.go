@@ -193,6 +193,25 @@ func TestRenewalHangs(t *testing.T) {
 	})
 }
 
+// The rule: a job that panics keeps no lease, even if the program recovers.
+func TestPanickingJobIsFree(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(memkv.New())
+		if _, err := q.add(t.Context(), "job"); err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = q.work(t.Context(), "first", func(context.Context, string) (string, error) { panic("in the job") })
+		}()
+		time.Sleep(q.lease)
+		if did, err := q.work(t.Context(), "second", upper); !did || err != nil {
+			t.Errorf("rule: a job that panics keeps no lease; after %s another worker did it: %t, %v", q.lease, did, err)
+		}
+	})
+}
+
 func TestFailedJobIsFree(t *testing.T) {
 	t.Parallel()
 	stores.OnEach(t, func(t *testing.T, store *kv.Store) {

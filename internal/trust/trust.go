@@ -42,7 +42,7 @@ func Below(host string, domains ...string) bool {
 
 // matches reports whether host matches pattern, which is a name, or "*." and a name.
 func matches(host, pattern string) bool {
-	pattern = strings.TrimSuffix(strings.ToLower(pattern), ".")
+	pattern = plain(pattern)
 	if below, ok := strings.CutPrefix(pattern, "*."); ok {
 		return below != "" && strings.HasSuffix(host, "."+below)
 	}
@@ -61,7 +61,6 @@ func Near(host string) bool {
 		return false
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
-		addr = addr.Unmap()
 		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 	}
 	return host != "" && !strings.Contains(host, ".") && !isNumber(host) || Below(host, "localhost", "local", "internal")
@@ -98,8 +97,17 @@ func Refused(endpoint string) error {
 	return fmt.Errorf("the credentials of the environment are not sent to the host %s, which a URL alone may not name; to trust it, name it in %s", host, EnvHosts)
 }
 
-// name returns the host in lower case, without its port, brackets and final dot.
+// name returns the host without its port and brackets, as plain returns it.
 func name(host string) string {
 	u := url.URL{Host: host}
-	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	return plain(u.Hostname())
+}
+
+// plain returns a host in lower case, without its final dot. An IP address has only one spelling.
+func plain(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().String()
+	}
+	return host
 }

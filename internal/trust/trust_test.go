@@ -26,9 +26,9 @@ func TestNear(t *testing.T) {
 }
 
 func TestListed(t *testing.T) {
-	t.Setenv(EnvHosts, "proxy.example.com, *.corp.example,, *.")
+	t.Setenv(EnvHosts, "proxy.example.com, *.corp.example,, *., 2001:DB8:0::1")
 	for host, want := range map[string]bool{
-		"proxy.example.com": true, "Proxy.Example.com:8443": true, "a.corp.example": true, "a.b.corp.example": true,
+		"proxy.example.com": true, "Proxy.Example.com:8443": true, "a.corp.example": true, "a.b.corp.example": true, "[2001:db8::1]:8443": true,
 		"corp.example": false, "evilcorp.example": false, "proxy.example.com.evil": false, "xproxy.example.com": false, "": false,
 	} {
 		if got := Listed(host); got != want {
@@ -62,6 +62,9 @@ func TestSame(t *testing.T) {
 		{"http://a.example:80", "http://a.example", true},
 		{"http://a.example", "https://a.example", false},
 		{"https://a.example", "https://b.example", false},
+		{"https://[2001:db8::1]", "https://[2001:DB8:0:0::1]:443", true},
+		{"http://127.0.0.1:8000", "http://[::ffff:127.0.0.1]:8000", true},
+		{"https://[2001:db8::1]", "https://[2001:db8::2]", false},
 		{"", "", false},
 		{"a.example", "a.example", false},
 	} {

@@ -483,6 +483,42 @@ func TestSpansOfLoops(t *testing.T) {
 	}
 }
 
+// The rule: the outcome of an operation whose driver panicked is "stopped".
+func TestPanickingDriver(t *testing.T) {
+	t.Parallel()
+	s, options := newSDK(Options{})
+	store := memkv.New().With(kv.Wrap(kv.Level1, func(d kv.Driver) kv.Driver { return panicking{d} }), Observe(&options))
+	for _, call := range []func(){
+		func() { _, _ = store.Get(t.Context(), "key") },
+		func() { _, _ = store.Put(t.Context(), "key", nil) },
+		func() { _, _ = store.PutMany(t.Context(), []kv.Item{{Key: "key"}}) },
+		func() { _, _ = store.AtomicWrite(t.Context(), kv.PutOp("key", nil)) },
+	} {
+		s.spans.Reset()
+		func() {
+			defer func() { _ = recover() }()
+			call()
+		}()
+		spans := s.spans.GetSpans()
+		if len(spans) != 1 || !strings.Contains(text(spans[0].Attributes), "skykv.outcome=stopped ") {
+			t.Errorf("rule: the outcome of an operation whose driver panicked is stopped; there are the spans %+v", spans)
+		}
+	}
+}
+
+// panicking is a driver that panics.
+type panicking struct{ kv.Driver }
+
+func (panicking) Get(context.Context, kv.GetRequest) (kv.Found, error) { panic("driver") }
+
+func (panicking) Write(context.Context, kv.WriteRequest) (kv.Outcome, error) { panic("driver") }
+
+func (panicking) WriteMany(context.Context, kv.WriteManyRequest) []kv.WriteResult { panic("driver") }
+
+func (panicking) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutcome, error) {
+	panic("driver")
+}
+
 // driverOf returns the driver of a store.
 func driverOf(store *kv.Store) (d kv.Driver) {
 	store.With(kv.Wrap(kv.Level1, func(below kv.Driver) kv.Driver { d = below; return below }))

@@ -69,7 +69,7 @@ const (
 	outcomeAbsent          = "absent"
 	outcomeDone            = "done"
 	outcomeConditionFailed = "condition_failed"
-	outcomeStopped         = "stopped" // the loop over the results ended early
+	outcomeStopped         = "stopped" // the loop over the results ended early, or the driver panicked
 	outcomeError           = "error"
 )
 
@@ -139,8 +139,11 @@ func (op *operation) wrote(done, mayHaveApplied bool, err error) {
 
 // result returns the outcome of the operation.
 func (op *operation) result() string {
-	if op.err != nil {
+	switch {
+	case op.err != nil:
 		return outcomeError
+	case op.outcome == "":
+		return outcomeStopped
 	}
 	return op.outcome
 }

@@ -125,7 +125,9 @@ func (a *attempts) end(err error) error {
 	if a.underWay(err) {
 		n++
 	}
-	a.meter.Add(1, max(n, 1))
+	if n > 0 || !refusedCredential(err) { // without a token, nothing was sent
+		a.meter.Add(1, max(n, 1))
+	}
 	a.over = a.Err()
 	a.timedOut = a.caller.Err() == nil && context.Cause(a.slot) == attempt.ErrStoreTimeout
 	reusable := !a.own || a.slot.timer.Stop()

@@ -498,6 +498,12 @@ func TestRefusedTokens(t *testing.T) {
 		} else if !strings.Contains(err.Error(), envKey) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "---") {
 			t.Errorf("%s: rule: the message says how to get credentials, in one line; got %v", name, err)
 		}
+		meter := kv.NewMeter(nil)
+		_, _ = d.Get(t.Context(), kv.GetRequest{Key: "a", WithValue: true, Meter: meter})
+		_, _ = d.Write(t.Context(), kv.WriteRequest{Write: putting("a", kv.Condition{}), Meter: meter})
+		if meter.Requests() != 0 || meter.Attempts() != 0 {
+			t.Errorf("%s: rule: a meter counts requests that were sent; without a token it has %d requests, %d attempts", name, meter.Requests(), meter.Attempts())
+		}
 	}
 	if requests := f.take(); len(requests) > 0 {
 		t.Errorf("without a token the requests %q were made", slices.Compact(requests))

@@ -272,13 +272,13 @@ func (a *attempts) persist() {
 func (a *attempts) progressed() {
 	a.failed, a.pause = 0, a.driver.firstPause
 	if a.patience > 0 {
-		a.extend(a.patience)
+		a.extend(time.Now().Add(a.patience))
 	}
 }
 
-// extend sets how long from now the batch may go on without progress.
-func (a *attempts) extend(patience time.Duration) {
-	a.patient = time.Now().Add(patience)
+// extend sets the time until which the batch may go on without progress.
+func (a *attempts) extend(patient time.Time) {
+	a.patient = patient
 	if a.own {
 		a.mu.Lock()
 		a.deadline = a.patient

@@ -247,7 +247,7 @@ func (g *writeGroup) await(a *attempts) bool {
 	if wait == 0 {
 		return true
 	}
-	a.extend(time.Until(a.patient) + wait)
+	a.extend(a.patient.Add(wait))
 	if a.wait(wait) {
 		return true
 	}

@@ -3,6 +3,7 @@ package firestorekv
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -298,15 +299,18 @@ func TestTurnsAreGivenBack(t *testing.T) {
 	}
 }
 
-// TestTurnsMayTakeLong: a batch may wait for its turn for longer than the store's timeout.
+// TestTurnsMayTakeLong: a batch may wait for its turn for longer than the store's timeout, which may
+// be as long as a time.Duration can be.
 func TestTurnsMayTakeLong(t *testing.T) {
 	t.Parallel()
-	d := driverAt(t, new(fake).start(t))
-	d.timeout = time.Second
-	now := time.Now()
-	d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(2*d.timeout)
-	if _, err := kv.New(d).PutMany(t.Context(), itemsOf([]string{"a"})); err != nil {
-		t.Errorf("rule: a batch may wait for its turn longer than the store's timeout; got %v", err)
+	for _, timeout := range []time.Duration{time.Second, math.MaxInt64} {
+		d := driverAt(t, new(fake).start(t))
+		d.timeout = timeout
+		now := time.Now()
+		d.pace.rate, d.pace.at, d.pace.next = slowestPace, now, now.Add(2*time.Second)
+		if _, err := kv.New(d).PutMany(t.Context(), itemsOf([]string{"a"})); err != nil {
+			t.Errorf("rule: a batch may wait for its turn longer than the store's timeout, here %s; got %v", timeout, err)
+		}
 	}
 }
 

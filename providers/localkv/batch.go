@@ -59,7 +59,9 @@ func (d *driver) readGroup(ctx context.Context, req *kv.GetManyRequest, keys []s
 }
 
 // WriteMany writes in several transactions, so that other processes can write in between. If
-// one transaction fails, the earlier transactions are kept and the later ones are not tried.
+// one transaction fails, the earlier transactions are kept and the later ones are not tried. If
+// SQLite finds damage, which may concern only one write, each write of that transaction is tried
+// alone, and WriteMany goes on.
 func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.WriteResult {
 	results := make([]kv.WriteResult, len(req.Writes))
 	left := make([]int, 0, len(req.Writes)) // the indexes of the writes to do
@@ -85,7 +87,12 @@ func (d *driver) WriteMany(ctx context.Context, req kv.WriteManyRequest) []kv.Wr
 			}
 			return nil
 		}})
-		if err != nil {
+		switch {
+		case isDamage(err) && !errors.Is(err, kv.ErrIndeterminate):
+			for _, i := range group {
+				results[i].Outcome, results[i].Err = d.Write(ctx, req.One(i))
+			}
+		case err != nil:
 			for _, i := range group {
 				results[i] = kv.WriteResult{Err: err}
 			}

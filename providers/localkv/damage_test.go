@@ -587,7 +587,7 @@ func TestFlippedBitsOfLog(t *testing.T) {
 }
 
 // If SQLite finds damage where one write must go, the writes of other keys that wait at the same
-// time succeed.
+// time succeed, and so do those of the same batch.
 func TestDamageAffectsNoOtherWrite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -637,6 +637,16 @@ func TestDamageAffectsNoOtherWrite(t *testing.T) {
 	}
 	<-d.w.lead
 	writing.Wait()
+	batch := kv.WriteManyRequest{}
+	for _, key := range []string{"key:50", "key:00", "key:99"} {
+		batch.Writes = append(batch.Writes, newWriteRequest(kv.KindPut, kv.Record{Key: key, Token: "newer"}, kv.Condition{}).Write)
+	}
+	for i, result := range d.WriteMany(t.Context(), batch) {
+		damaged := batch.Writes[i].Key == "key:00"
+		if errors.Is(result.Err, kv.ErrIncompatible) != damaged || errors.Is(result.Err, kv.ErrIndeterminate) || result.Done == damaged {
+			t.Errorf("rule: damage affects only its key; a put of %q in a batch: done %t, %v", batch.Writes[i].Key, result.Done, result.Err)
+		}
+	}
 }
 
 // logOf returns a log of n transactions of one frame each. The salt differs between a log and the

@@ -73,7 +73,8 @@
 //
 // Concurrent writes of one process are committed together, with one sync. A batch (PutMany,
 // DeleteMany) is one transaction for every 128 writes or 256 KiB. If one transaction fails,
-// the earlier ones are kept and the later ones are not tried.
+// the earlier ones are kept and the later ones are not tried. If it fails because SQLite found
+// damage, each of its writes has a transaction of its own, and the batch goes on.
 //
 // The outcome of a write is unknown, [kv.ErrIndeterminate], in only one case: the disk
 // failed during the commit of the write's transaction. After that no reader sees the write,

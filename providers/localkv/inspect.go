@@ -100,8 +100,10 @@ func inspectContent(ctx context.Context, path string) provider.Check {
 	switch {
 	case errors.Is(err, errStructure):
 		return provider.Failed(name, err, "if the message names only an index, let SQLite rebuild it by REINDEX; otherwise "+restore)
-	case err != nil:
+	case errors.Is(err, kv.ErrIncompatible):
 		return provider.Failed(name, err, restore)
+	case err != nil: // the content could not be read, which says nothing about it
+		return provider.Failed(name, err, "see the message")
 	case rows.bad > 0:
 		return provider.Check{
 			Name: name, Status: provider.Fail, Err: rows.first,

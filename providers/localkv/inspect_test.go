@@ -1,6 +1,7 @@
 package localkv_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net/url"
@@ -113,6 +114,24 @@ func TestInspect(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// If Inspect cannot read the content, it does not advise to restore a backup: that says nothing about
+// the content.
+func TestInspectWithoutContent(t *testing.T) {
+	t.Parallel()
+	_, path := newStore(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var last provider.Check
+	for last = range localkv.Inspect(ctx, "file:"+path) {
+		if last.Name == "layout" {
+			cancel()
+		}
+	}
+	if last.Name != "content" || !errors.Is(last.Err, context.Canceled) || strings.Contains(last.Fix, "backup") {
+		t.Errorf("rule: content that cannot be read is not called damaged; got %+v", last)
 	}
 }
 

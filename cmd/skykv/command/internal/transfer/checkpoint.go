@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"unicode/utf8"
 )
 
 // Job identifies the transfer that a checkpoint belongs to. A transfer with a different Job
@@ -21,6 +23,17 @@ type Job struct {
 	IfNotExists bool   `json:"ifNotExists"`
 	Size        int64  `json:"size,omitempty"`     // size of an input file
 	Modified    int64  `json:"modified,omitempty"` // time of its last change, in ns since 1970
+}
+
+// encodable returns job with texts that are valid UTF-8. The name of a file may have any bytes, but
+// encoding/json replaces bytes that are not UTF-8.
+func (job Job) encodable() Job {
+	for _, text := range []*string{&job.From, &job.To} {
+		if !utf8.ValidString(*text) {
+			*text = strconv.Quote(*text)
+		}
+	}
+	return job
 }
 
 // checkpointFormat is the version of the file's format.
@@ -64,6 +77,7 @@ func ReadCheckpoint(path string, job Job) (State, bool, error) {
 	if crc32.ChecksumIEEE(c.Body) != c.Sum || json.Unmarshal(c.Body, &body) != nil {
 		return State{}, false, damagedCheckpoint(path)
 	}
+	job = job.encodable()
 	for _, field := range []struct {
 		name        string
 		found, want any
@@ -100,7 +114,7 @@ func WriteCheckpoint(path string, job Job, state State) (err error) {
 			err = fmt.Errorf("the checkpoint cannot be written: %w", err)
 		}
 	}()
-	body, err := json.Marshal(checkpointBody{job, state})
+	body, err := json.Marshal(checkpointBody{job.encodable(), state})
 	if err != nil {
 		return err
 	}

@@ -333,6 +333,24 @@ func (breaks) Scan(context.Context, kv.ScanRequest) iter.Seq2[kv.Record, error] 
 	}
 }
 
+// The rule: a run continues from its checkpoint whatever the names of its files, which may have any
+// bytes.
+func TestCheckpointOfAnyName(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	for _, job := range []Job{{From: "/in\xff", To: "/out\xfe"}, {From: "/in\xfe", To: "/out\xff"}} {
+		if err := WriteCheckpoint(path, job, State{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, resumed, err := ReadCheckpoint(path, job); !resumed || err != nil {
+			t.Errorf("rule: the names of files may have any bytes; the checkpoint from %q to %q is read as %t, %v", job.From, job.To, resumed, err)
+		}
+		if _, _, err := ReadCheckpoint(path, Job{From: "/in\ufffd", To: "/out\ufffd"}); err == nil {
+			t.Errorf("a run between other files continues from the checkpoint from %q to %q", job.From, job.To)
+		}
+	}
+}
+
 func TestCheckpointRefusesOthers(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "checkpoint")
