@@ -49,8 +49,9 @@ type Leases struct {
 	ttl, poll time.Duration
 	clock     func() reading
 
-	mu   sync.Mutex
-	seen map[string]sighting // the records of other holders, by the name of the lease
+	mu      sync.Mutex
+	seen    map[string]sighting // the records of other holders, by the name of the lease
+	maxSeen int                 // limits the length of seen; maxSeen, except in tests
 }
 
 // sighting is what is remembered of another holder's record.
@@ -68,7 +69,7 @@ const maxSeen = 1024
 // range, the error matches [kv.ErrInvalidOption]. Leases that are held when the store closes
 // are lost.
 func New(store *kv.Store, options *Options) (*Leases, error) {
-	s := &Leases{store: store, ttl: DefaultTTL, clock: readClocks, seen: make(map[string]sighting)}
+	s := &Leases{store: store, ttl: DefaultTTL, clock: readClocks, seen: make(map[string]sighting), maxSeen: maxSeen}
 	if options != nil {
 		if options.TTL != 0 {
 			s.ttl = options.TTL
@@ -224,7 +225,7 @@ func (s *Leases) see(name string, version kv.Version, last *sighting) time.Durat
 	default:
 		*last = sighting{version, now}
 	}
-	if !ok && len(s.seen) >= maxSeen {
+	if !ok && len(s.seen) >= s.maxSeen {
 		for any := range s.seen {
 			delete(s.seen, any)
 			break
