@@ -232,7 +232,8 @@ func (d *deaf) WriteAtomic(context.Context, kv.WriteManyRequest) (kv.AtomicOutco
 }
 
 // If a call ends early because its context ended or the store was closed, the error says so,
-// even if an earlier request of the call failed for another reason.
+// even if an earlier request of the call failed for another reason. If its context ended, the error
+// says that reason too.
 func TestCallsThatEndAfterAFailedRequest(t *testing.T) {
 	t.Parallel()
 	increment := func(ctx context.Context, s *kv.Store) error { _, err := s.Increment(ctx, "n", 1); return err }
@@ -265,6 +266,9 @@ func TestCallsThatEndAfterAFailedRequest(t *testing.T) {
 					err := c.call(ctx, store)
 					if took := time.Since(began); took != time.Millisecond || !errors.Is(err, want) || errors.Is(err, kv.ErrIndeterminate) != c.err.MayHaveApplied {
 						t.Errorf("rule: a call that its context or Close ended returns that error, and is ErrIndeterminate only if a write may have been applied; after %s it returns %v, want %v", took, err, want)
+					}
+					if want != kv.ErrClosed && (!errors.Is(err, c.err.Kind) || c.err.Err != nil && !errors.Is(err, c.err.Err)) {
+						t.Errorf("rule: if the context ended after a failed request, the error also matches the error of the request, which is %v; got %v", &c.err, err)
 					}
 				})
 			})

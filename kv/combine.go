@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
@@ -691,7 +692,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 			}
 			if sure {
 				if ended := pause(ctx, attempt+1); ended != nil {
-					return written{err: &Error{Err: ended}}
+					return written{err: endedAfter(ended, err)}
 				}
 				continue
 			}
@@ -719,7 +720,7 @@ func (r *round) write(w Write, from Found, now int64) written {
 		case found.Exists == from.Exists && found.Version == from.Version:
 			// The request may still arrive, so the next attempt sends the change again.
 			if ended := pause(ctx, min(attempt, shortPause)); ended != nil {
-				return written{err: ended, mayHaveApplied: true}
+				return written{err: endedAfter(ended, err), mayHaveApplied: true}
 			}
 		case found.Exists && follows(found.Record, token[:countFrom]):
 			return written{token: token}
@@ -733,13 +734,28 @@ func (r *round) write(w Write, from Found, now int64) written {
 }
 
 // causeOf returns the cause of an indeterminate error: a write failed with err, and the read
-// that would have shown whether it was applied failed with unread, or showed nothing. The cause
-// is the end of ctx if that made the read fail.
+// that would have shown whether it was applied failed with unread, or showed nothing. If the end of
+// ctx made the read fail, it is a cause too.
 func causeOf(ctx context.Context, err, unread error) error {
 	if ended := ctx.Err(); ended != nil && errors.Is(unread, ended) && !errors.Is(err, ended) {
-		return unread
+		return endedAfter(ended, err)
 	}
 	return err
+}
+
+// endedAfter returns the error of a call whose context ended after an attempt had failed with err.
+// The error matches the context's error ended and all that err matches. err may be nil.
+func endedAfter(ended, err error) *Error {
+	e := Error{Err: err}
+	if own, ok := err.(*Error); ok {
+		e = *own
+	}
+	if e.Err == nil {
+		e.Err = ended
+	} else {
+		e.Err = fmt.Errorf("%w; the last attempt ended with: %w", ended, e.Err)
+	}
+	return &e
 }
 
 // look reads the record after a write. If prompt is set, look itself calls Get again after a

@@ -32,9 +32,9 @@
 //
 // The part of a key before its first "::" is its [Group]. Keys of one group are in one
 // partition of the service, except in tables that programs of Alien share. A scan of the
-// prefix "user42::" reads only that partition, and [Store.AtomicWrite] writes several keys of a group together. All keys of a group
-// share the request rate of one partition. [EscapeKey] turns any text into a part of a
-// key.
+// prefix "user42::" reads only that partition, and [Store.AtomicWrite] writes several keys
+// of a group together. All keys of a group share the request rate of one partition.
+// [EscapeKey] turns any text into a part of a key.
 //
 // Expiry is exact and logical. A TTL is added to the current time, and the sum is
 // rounded up to the millisecond. An entry is expired when now >= ExpiresAt. From then on

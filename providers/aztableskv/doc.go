@@ -15,7 +15,7 @@
 //	v1 to v5      Binary  the following parts of the value, up to 64 KiB each
 //	x             Int64   the expiry in milliseconds since 1970, 0 if there is none
 //	t             String  the token of the last write: 22 random characters
-//	p             String  names of earlier writes that updates replaced; empty for most entries
+//	p             String  names of earlier states that updates replaced; empty for most entries
 //	c             String  the token of the last CheckOp by version since the last put, if any
 //
 // The shard of a key is kv.Shard(key, shards), so keys of one group are in one partition.

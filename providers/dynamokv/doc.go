@@ -15,7 +15,7 @@
 //	t    S  the version: 22 random characters, new with every write
 //	x    N  the expiry in milliseconds since 1970, absent if there is none
 //	ttl  N  the expiry in seconds, rounded up, plus one hour; only together with x
-//	p    S  up to eight earlier versions, shortened, that updates replaced; absent if none
+//	p    S  names of up to eight earlier states that updates replaced; absent if none
 //
 // The shard of a key is kv.Shard(key, shards), so keys of one group are in one shard. The
 // layout record is one more item, with pk "layout" and sk "skykv". Its attribute "format"

@@ -280,12 +280,14 @@ func checkExport(output string, mark transfer.Mark, resumed, force, keep bool) (
 		if err != nil {
 			return at, false, err
 		}
-		defer file.Close()
-		if info, err := file.Stat(); err == nil && info.Size() == mark.Length && mark.Check(file) == nil {
-			if at.begun {
-				err = os.Remove(partial(output))
-			}
-			return at, true, err
+		info, err := file.Stat()
+		complete = err == nil && info.Size() == mark.Length && mark.Check(file) == nil
+		_ = file.Close() // first, because Windows removes no name of an open file
+		if complete && at.begun {
+			return at, true, os.Remove(partial(output))
+		}
+		if complete {
+			return at, true, nil
 		}
 	}
 	switch {
