@@ -91,7 +91,7 @@ type update struct {
 	change func(old Entry, exists bool) (Change, error)
 
 	mu      sync.Mutex // held during a call of change by another goroutine than the caller's
-	left    bool       // the caller has returned without a result
+	left    bool       // the caller no longer waits for a round: it has returned, or carries out the update itself
 	settled bool       // there is a result
 	sent    bool       // a write with the result of change was sent and may have been applied
 
@@ -173,8 +173,26 @@ func (g *updates) withdraw(key string, l *line, u *update) bool {
 	return false
 }
 
-// leave is called when the caller of an update returns without a result, after a round has
-// taken the update.
+// release is like withdraw, but also takes the update out of a round. It returns false if the
+// update has a result, if its change was sent, or if its own function is being called.
+func (g *updates) release(key string, l *line, u *update) bool {
+	if g.withdraw(key, l, u) {
+		return true
+	}
+	if !u.mu.TryLock() {
+		return false
+	}
+	u.left = !u.settled && !u.sent
+	left := u.left
+	u.mu.Unlock()
+	if left {
+		g.leave(key, l)
+	}
+	return left
+}
+
+// leave is called when the caller of an update no longer waits for the result of a round that
+// has taken the update.
 func (g *updates) leave(key string, l *line) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -220,7 +238,7 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			// u goes on waiting.
 			before := calls
 			calls = l.calls.Load()
-			if calls%2 == 1 && calls == before && s.updates.withdraw(key, l, u) {
+			if calls%2 == 1 && calls == before && s.updates.release(key, l, u) {
 				alone := &update{op: u.op, change: u.change}
 				r := round{store: s, call: c, key: key, updates: []*update{alone}}
 				r.run()
