@@ -679,6 +679,65 @@ func TestRoundsEndWithTheirCallers(t *testing.T) {
 	}
 }
 
+// slowDeletes is a driver whose deletions do not end before their contexts. It counts those that
+// run.
+type slowDeletes struct {
+	delayed
+	running atomic.Int64
+}
+
+func (d *slowDeletes) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if req.Kind != kv.KindDelete {
+		return d.delayed.Write(ctx, req)
+	}
+	d.running.Add(1)
+	defer d.running.Add(-1)
+	<-ctx.Done()
+	return kv.Outcome{}, ctx.Err()
+}
+
+// After an update has deleted the entry, it removes the record with its token. That request ends
+// with the calls, and does not change their results.
+func TestDeletionsEndWithTheirCallers(t *testing.T) {
+	t.Parallel()
+	for _, callers := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			d := new(slowDeletes)
+			data := memkv.New()
+			store := data.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.delayed = delayed{next, time.Millisecond}; return d }))
+			if _, err := data.Put(t.Context(), "n", []byte("1")); err != nil {
+				t.Fatal(err)
+			}
+			var done sync.WaitGroup
+			for i := range callers {
+				done.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					change := kv.Change{Value: []byte("2")}
+					if i == callers-1 {
+						change = kv.Change{Delete: true}
+					}
+					if _, err := store.Update(ctx, "n", func(kv.Entry, bool) (kv.Change, error) { return change, nil }); err != nil {
+						t.Errorf("rule: an update that was applied returns no error; one of %d returns %v", callers, err)
+					}
+				})
+				synctest.Wait() // the updates are in this order
+			}
+			done.Wait()
+			synctest.Wait()
+			if running := d.running.Load(); running != 0 {
+				t.Errorf("rule: after a call ends, none of its requests goes on; of %d calls %d do", callers, running)
+			}
+			if _, err := store.Get(t.Context(), "n"); !errors.Is(err, kv.ErrNotFound) {
+				t.Errorf("rule: an entry that an update deleted is absent; Get returns %v", err)
+			}
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // After an update that deletes an entry, the entry is gone by every clock, as after Delete.
 // The entry may have expired by the caller's clock only, or may have been made by an earlier
 // update that is combined with the deletion.
