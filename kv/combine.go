@@ -92,15 +92,16 @@ type update struct {
 	change func(old Entry, exists bool) (Change, error)
 
 	mu      sync.Mutex // held during a call of change by another goroutine than the caller's
-	left    bool       // the caller has returned without a result
+	left    bool       // the caller no longer waits for a round: it has returned, or carries out the update itself
 	settled bool       // there is a result
+	woken   bool       // done is closed, or is about to be
 	sent    bool       // a write with the result of change was sent and may have been applied
 
 	fresh bool // the record that the round's first function receives was read after this call began
 
 	self [1]*update // memory for a round of this update alone
 
-	done     chan struct{} // closed when the fields below are set
+	done     chan struct{} // closed when the round has nothing more to do for the update
 	entry    Entry
 	err      error
 	panicked any
@@ -174,8 +175,26 @@ func (g *updates) withdraw(key string, l *line, u *update) bool {
 	return false
 }
 
-// leave is called when the caller of an update returns without a result, after a round has
-// taken the update.
+// release is like withdraw, but also takes the update out of a round. It returns false if the
+// update has a result, if its change was sent, or if its own function is being called.
+func (g *updates) release(key string, l *line, u *update) bool {
+	if g.withdraw(key, l, u) {
+		return true
+	}
+	if !u.mu.TryLock() {
+		return false
+	}
+	u.left = !u.settled && !u.sent
+	left := u.left
+	u.mu.Unlock()
+	if left {
+		g.leave(key, l)
+	}
+	return left
+}
+
+// leave is called when the caller of an update no longer waits for the result of a round that
+// has taken the update.
 func (g *updates) leave(key string, l *line) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -208,11 +227,13 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			if s.updates.withdraw(key, l, u) {
 				return Entry{}, s.fail(u.op, key, c.explain(&Error{Err: c.ctx.Err()}))
 			}
-			sent, settled := u.leave()
+			sent, settled, woken := u.leave()
+			if !woken {
+				s.updates.leave(key, l)
+			}
 			if settled {
 				return u.result()
 			}
-			s.updates.leave(key, l)
 			return Entry{}, s.failWrite(c, u.op, key, sent, &Error{Err: c.ctx.Err()})
 		case <-timer.C:
 			// If one call of an update's function has lasted since the last tick, that function may
@@ -221,7 +242,7 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 			// u goes on waiting.
 			before := calls
 			calls = l.calls.Load()
-			if calls%2 == 1 && calls == before && s.updates.withdraw(key, l, u) {
+			if calls%2 == 1 && calls == before && s.updates.release(key, l, u) {
 				alone := &update{op: u.op, change: u.change}
 				r := round{store: s, call: c, key: key, updates: []*update{alone}}
 				r.run()
@@ -231,15 +252,13 @@ func (s *Store) wait(c *call, key string, l *line, u *update) (Entry, error) {
 	}
 }
 
-// leave notes that the caller returns, unless there is a result already. After that, no
-// goroutine calls the update's function. leave returns the fields sent and settled.
-func (u *update) leave() (sent, settled bool) {
+// leave notes that the caller returns, unless it is woken already. After that, no goroutine
+// calls the update's function. leave returns the fields sent, settled and woken.
+func (u *update) leave() (sent, settled, woken bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.settled {
-		u.left = true
-	}
-	return u.sent, u.settled
+	u.left = u.left || !u.woken
+	return u.sent, u.settled, u.woken
 }
 
 // result returns the result of an update that another goroutine carried out. If the update's
@@ -343,14 +362,27 @@ func (r *round) putBack(first int) {
 
 // settle sets the result of an update, and wakes the caller if it waits.
 func (r *round) settle(u *update, entry Entry, err error) {
-	u.entry, u.err = entry, err
+	u.set(entry, err)
+	r.wake(u)
+}
+
+// set sets the result of an update. The caller may return from now on, but waits until the
+// round wakes it or its context ends.
+func (u *update) set(entry Entry, err error) {
 	u.mu.Lock()
-	u.settled = true
-	left := u.left
-	u.mu.Unlock()
+	defer u.mu.Unlock()
+	u.entry, u.err, u.settled = entry, err, true
+}
+
+// wake wakes the caller of an update that has a result, if it waits.
+func (r *round) wake(u *update) {
 	if u.done == nil {
 		return
 	}
+	u.mu.Lock()
+	u.woken = true
+	left := u.left
+	u.mu.Unlock()
 	close(u.done)
 	if !left {
 		r.store.updates.mu.Lock()
@@ -601,17 +633,18 @@ func (r *round) send(from Found, rec Record, exists bool, writes int, steps []st
 		default:
 			st.entry.Version = s.intermediate(r.key, rec.Token, st.after)
 		}
-		r.settle(st.update, st.entry, st.err)
+		st.update.set(st.entry, st.err)
 	}
-	switch {
-	case out.native == "":
-		s.updates.forget(r.key)
-		return Found{}, false
-	case !exists:
-		s.updates.forget(r.key)
+	if !exists && out.native != "" { // before the callers return, so that the request ends with their calls
 		_, _ = s.driver.Write(r.call.ctx, WriteRequest{Write: Write{
 			Kind: KindDelete, Record: Record{Key: r.key, Token: newToken()}, Condition: Condition{Kind: CondVersion, Version: out.native},
 		}, Now: now.UnixMilli()})
+	}
+	for _, st := range steps {
+		r.wake(st.update)
+	}
+	if !exists || out.native == "" {
+		s.updates.forget(r.key)
 		return Found{}, false
 	}
 	rec.Token, rec.Version, rec.Predecessors = out.token, out.native, w.Predecessors

@@ -335,13 +335,29 @@ type delayed struct {
 func (d delayed) Info() kv.Info { return waiting(d.Driver) }
 
 func (d delayed) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
-	time.Sleep(d.by)
+	if err := d.wait(ctx); err != nil {
+		return kv.Found{}, err
+	}
 	return d.Driver.Get(ctx, req)
 }
 
 func (d delayed) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
-	time.Sleep(d.by)
+	if err := d.wait(ctx); err != nil {
+		return kv.Outcome{}, err
+	}
 	return d.Driver.Write(ctx, req)
+}
+
+func (d delayed) wait(ctx context.Context) error {
+	if d.by == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d.by):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // The function of an update must not harm the other updates of the same key, whatever it does.
@@ -564,6 +580,58 @@ func (d *stuck) Get(ctx context.Context, req kv.GetRequest) (kv.Found, error) {
 	return d.hanging.Get(ctx, req)
 }
 
+// If the function of an update does not return, no other update of the key waits for that
+// function, not even an update of the same round, before or after it.
+func TestUpdatesDoNotWaitForAFunction(t *testing.T) {
+	t.Parallel()
+	for name, slow := range map[string]int{"first": 0, "in the middle": 1, "last": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := memkv.New().With(lagging(5 * time.Millisecond))
+				var done sync.WaitGroup
+				begun, proceed := make(chan struct{}, 100), make(chan struct{})
+				done.Go(func() { // the updates below wait for this one, and form the next round
+					if _, err := store.Increment(t.Context(), "n", 1); err != nil {
+						t.Error(err)
+					}
+				})
+				time.Sleep(time.Millisecond)
+				results := make(chan error, 3)
+				for i := range 3 {
+					done.Go(func() {
+						_, err := store.Update(t.Context(), "n", func(old kv.Entry, _ bool) (kv.Change, error) {
+							if i == slow {
+								begun <- struct{}{}
+								<-proceed
+							}
+							n, err := strconv.Atoi(string(old.Value))
+							return kv.Change{Value: strconv.AppendInt(nil, int64(n+1), 10)}, err
+						})
+						results <- err
+					})
+					synctest.Wait()
+				}
+				<-begun
+				time.Sleep(time.Second) // fake time
+				if got := len(results); got != 2 {
+					t.Errorf("rule: if a function takes longer than a tenth of a second, other updates no longer wait; a second after its start, %d of 2 have ended", got)
+				}
+				close(proceed)
+				done.Wait()
+				for range 3 {
+					if err := <-results; err != nil {
+						t.Error(err)
+					}
+				}
+				if got, err := store.Increment(t.Context(), "n", 0); got != 4 || err != nil {
+					t.Errorf("rule: each update is applied once; the counter is %d, %v; want 4", got, err)
+				}
+			})
+		})
+	}
+}
+
 // When all callers of a round have left, the round ends, whoever leaves last: the caller whose
 // update is in the round, or a caller whose update waits for the next round.
 func TestRoundsEndWithTheirCallers(t *testing.T) {
@@ -607,6 +675,65 @@ func TestRoundsEndWithTheirCallers(t *testing.T) {
 					t.Error(err)
 				}
 			})
+		})
+	}
+}
+
+// slowDeletes is a driver whose deletions do not end before their contexts. It counts those that
+// run.
+type slowDeletes struct {
+	delayed
+	running atomic.Int64
+}
+
+func (d *slowDeletes) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, error) {
+	if req.Kind != kv.KindDelete {
+		return d.delayed.Write(ctx, req)
+	}
+	d.running.Add(1)
+	defer d.running.Add(-1)
+	<-ctx.Done()
+	return kv.Outcome{}, ctx.Err()
+}
+
+// After an update has deleted the entry, it removes the record with its token. That request ends
+// with the calls, and does not change their results.
+func TestDeletionsEndWithTheirCallers(t *testing.T) {
+	t.Parallel()
+	for _, callers := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			d := new(slowDeletes)
+			data := memkv.New()
+			store := data.With(kv.Wrap(kv.Level1, func(next kv.Driver) kv.Driver { d.delayed = delayed{next, time.Millisecond}; return d }))
+			if _, err := data.Put(t.Context(), "n", []byte("1")); err != nil {
+				t.Fatal(err)
+			}
+			var done sync.WaitGroup
+			for i := range callers {
+				done.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					change := kv.Change{Value: []byte("2")}
+					if i == callers-1 {
+						change = kv.Change{Delete: true}
+					}
+					if _, err := store.Update(ctx, "n", func(kv.Entry, bool) (kv.Change, error) { return change, nil }); err != nil {
+						t.Errorf("rule: an update that was applied returns no error; one of %d returns %v", callers, err)
+					}
+				})
+				synctest.Wait() // the updates are in this order
+			}
+			done.Wait()
+			synctest.Wait()
+			if running := d.running.Load(); running != 0 {
+				t.Errorf("rule: after a call ends, none of its requests goes on; of %d calls %d do", callers, running)
+			}
+			if _, err := store.Get(t.Context(), "n"); !errors.Is(err, kv.ErrNotFound) {
+				t.Errorf("rule: an entry that an update deleted is absent; Get returns %v", err)
+			}
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -47,9 +47,10 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, ttl time.Duration, lo
 	if !errors.Is(err, kv.ErrNotFound) {
 		return entry, err
 	}
-	waited, done, err := c.turns.wait(ctx, key)
-	if err != nil {
-		return kv.Entry{}, &kv.Error{Op: "get or load", Key: key, Err: err}
+	waited, done, ended := c.turns.wait(ctx, c.driver.closing, key)
+	if ended != nil {
+		ended.Op, ended.Key = "get or load", key
+		return kv.Entry{}, ended
 	}
 	defer done()
 	if waited {
@@ -144,9 +145,10 @@ type turn struct {
 	callers int           // number of callers that wait or have the turn
 }
 
-// wait returns when it is the caller's turn, or an error when ctx ends. The caller calls done at the
-// end of its turn. waited reports whether another caller waited or had the turn at the call of wait.
-func (t *turns) wait(ctx context.Context, key string) (waited bool, done func(), err error) {
+// wait returns when it is the caller's turn, or an error when ctx or closing ends. The caller calls
+// done at the end of its turn. waited reports whether another caller waited or had the turn at the
+// call of wait.
+func (t *turns) wait(ctx, closing context.Context, key string) (waited bool, done func(), err *kv.Error) {
 	t.mu.Lock()
 	one := t.keys[key]
 	if one == nil {
@@ -174,7 +176,10 @@ func (t *turns) wait(ctx context.Context, key string) (waited bool, done func(),
 			leave()
 		}, nil
 	case <-ctx.Done():
-		leave()
-		return waited, nil, ctx.Err()
+		err = &kv.Error{Err: ctx.Err()}
+	case <-closing.Done():
+		err = &kv.Error{Kind: kv.ErrClosed}
 	}
+	leave()
+	return waited, nil, err
 }

@@ -251,3 +251,39 @@ func (d counting) Write(ctx context.Context, req kv.WriteRequest) (kv.Outcome, e
 	d.requests.Add(1, 1)
 	return d.Driver.Write(ctx, req)
 }
+
+// A call that waits for the load of another call ends when the store closes, as all calls do.
+func TestCloseEndsWaitingForALoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(memkv.New(), &Options{MaxAge: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var done sync.WaitGroup
+		proceed := make(chan struct{})
+		var waiting error
+		ended := false
+		done.Go(func() {
+			_, err := c.GetOrLoad(t.Context(), "a", 0, func(context.Context) ([]byte, error) { <-proceed; return nil, nil })
+			if !errors.Is(err, kv.ErrClosed) {
+				t.Errorf("rule: a call that Close ended returns ErrClosed; the call that loads returns %v", err)
+			}
+		})
+		synctest.Wait()
+		done.Go(func() {
+			_, waiting = c.GetOrLoad(t.Context(), "a", 0, func(context.Context) ([]byte, error) { return nil, nil })
+			ended = true
+		})
+		synctest.Wait()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if !ended || !errors.Is(waiting, kv.ErrClosed) {
+			t.Errorf("rule: Close ends every running call, with ErrClosed; a call that waits for a load has ended: %t, %v", ended, waiting)
+		}
+		close(proceed)
+		done.Wait()
+	})
+}

@@ -19,10 +19,12 @@ const (
 	// https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 	maxAtomicWrites = 100
 
-	// The service remembers the token of a request for ten minutes, and accepts requests
+	// The service remembers the token of a request for the time tokenLife, and accepts requests
 	// that were signed up to five minutes ago. Calls are limited to atomicTimeout, so
-	// that no attempt can arrive after the service has forgotten the token.
+	// that no attempt can arrive after the service has forgotten the token. On Linux that limit
+	// does not include the time while the machine is suspended: see refused.
 	atomicTimeout = 2 * time.Minute
+	tokenLife     = 10 * time.Minute
 
 	// conflictTries is the greatest number of requests for a transaction that conflicts with
 	// others, or whose earlier attempt is under way. The SDK may make several attempts at each of
@@ -40,6 +42,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, attempt.ErrStoreTimeout)
 	defer cancel()
+	began := d.now()
 	mayHaveApplied := false
 	for n := 1; ; n++ {
 		items, unsupported := d.transactItems(req)
@@ -58,7 +61,7 @@ func (d *driver) WriteAtomic(ctx context.Context, req kv.WriteManyRequest) (kv.A
 		conflict = conflict || isCode(err, "TransactionInProgressException")
 		switch {
 		case decided:
-			return d.refused(ctx, req, reasons, mayHaveApplied)
+			return d.refused(ctx, req, reasons, mayHaveApplied, began)
 		case !conflict || n == conflictTries:
 			e := *err
 			e.MayHaveApplied = mayHaveApplied
@@ -165,15 +168,16 @@ func judgeReasons(reasons []types.CancellationReason) (decided, conflict bool) {
 
 // refused returns the result of a transaction with failed conditions. lost reports whether
 // the response to an earlier attempt was lost. If so, that attempt may have been applied,
-// or may still be applied, and refused calls fence to find out.
-func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons []types.CancellationReason, lost bool) (kv.AtomicOutcome, error) {
+// or may still be applied, and refused calls fence to find out. If the machine was suspended since
+// the call began, the service may have forgotten the token, and then accepts the fence even if that
+// attempt was applied. The wall clock shows that.
+func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons []types.CancellationReason, lost bool, began time.Time) (kv.AtomicOutcome, error) {
 	if lost {
-		switch applied, known := d.fence(ctx, req); {
-		case known && applied:
+		applied, known := d.fence(ctx, req)
+		if known && applied {
 			return atomicDone(req.Writes), nil
-		case known:
-			lost = false
 		}
+		lost = !known || d.now().Round(0).Sub(began.Round(0)) >= tokenLife // Round removes the monotonic clock's reading
 	}
 	out := kv.AtomicOutcome{MayHaveApplied: lost, Found: make([]*kv.Found, len(reasons))}
 	for i, reason := range reasons {
@@ -193,8 +197,8 @@ func (d *driver) refused(ctx context.Context, req kv.WriteManyRequest, reasons [
 }
 
 // fence sends a different transaction with the request token of a transaction whose result is
-// unknown. If the service accepts the new transaction, the old one was not applied and never will
-// be, because its token is used up. If the service says that the token belongs to another
+// unknown. If the service accepts the new transaction within tokenLife, the old one was not applied
+// and never will be, because its token is used up. If the service says that the token belongs to another
 // request, the old transaction was applied. After any other error, known is false.
 func (d *driver) fence(ctx context.Context, req kv.WriteManyRequest) (applied, known bool) {
 	err := d.transact(ctx, req.Meter, req.Writes[0].Token, []types.TransactWriteItem{{ConditionCheck: &types.ConditionCheck{

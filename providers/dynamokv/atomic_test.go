@@ -101,6 +101,43 @@ func TestWriteAtomic(t *testing.T) {
 	}
 }
 
+// The rule: the service forgets the token of a request after ten minutes. After that, an accepted
+// fence does not show that the transaction was not applied. A call takes so long only if the machine
+// is suspended.
+func TestFenceAfterASuspension(t *testing.T) {
+	t.Parallel()
+	a := itemJSON("g::a", "old", "AAAAAAAAAAAAAAAAAAAAAA", 0)
+	mismatch := refuse(400, "IdempotentParameterMismatchException", "another request")
+	for _, c := range []struct {
+		name        string
+		suspended   time.Duration
+		fence       answer
+		done, maybe bool
+	}{
+		{"accepted, within the token's life", tokenLife - time.Second, ok("{}"), false, false},
+		{"accepted, after the token's life", tokenLife, ok("{}"), false, true},
+		{"refused, after the token's life", tokenLife, mismatch, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, cut, cancelled("ConditionalCheckFailed:"+a), c.fence)
+			d := f.driver(t)
+			clock := time.Now()
+			d.now = func() time.Time {
+				now := clock
+				clock = clock.Add(c.suspended)
+				return now
+			}
+			out, err := d.WriteAtomic(t.Context(), kv.WriteManyRequest{Now: 1234, Writes: []kv.Write{
+				{Kind: kv.KindDelete, Record: kv.Record{Key: "g::a", Token: token}, Condition: kv.Condition{Kind: kv.CondVersion, Version: "BBBBBBBBBBBBBBBBBBBBBB"}},
+			}})
+			if err != nil || out.Done != c.done || out.MayHaveApplied != c.maybe {
+				t.Errorf("rule: ErrConditionFailed means that nothing was written; after a lost response and a fence that was %s: %+v, %v; want Done %t, MayHaveApplied %t", c.name, out, err, c.done, c.maybe)
+			}
+		})
+	}
+}
+
 // The rule: while a transaction conflicts with others, the call ends if its context ends, or
 // after the store's timeout.
 func TestConflictsUntilTheContextEnds(t *testing.T) {
