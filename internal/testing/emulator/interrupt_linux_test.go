@@ -332,8 +332,9 @@ func TestDockerInterruptedBetweenRequests(t *testing.T) {
 						known := make(chan *startingChild, 1) // passes the child to the proxy's functions
 						reached := make(chan struct{})
 						interrupt := sync.OnceFunc(func() {
-							(<-known).interrupt()
-							close(reached)
+							child := <-known
+							close(reached) // before the child ends, because the test then looks at reached
+							child.interrupt()
 						})
 						switch when {
 						case "request":
