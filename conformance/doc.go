@@ -43,7 +43,7 @@
 //   - An entry that a retry stores again has a new version.
 //   - Batches forget no key, and scans forget no entry.
 //   - If the service throttles a call, the error is ErrThrottled. The client pauses between its
-//     attempts, and gives up after some of them.
+//     attempts, and the number of attempts is limited.
 //
 // Without Faulty none of these cases is run, and passing says nothing about faults. A
 // provider without a network may simulate one, or leave Faulty unset.

@@ -40,8 +40,8 @@ func (f faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.RoundTripper.RoundTrip(r)
 }
 
-// A provider's test of the whole contract, including faults. The provider's service speaks
-// HTTP, and the test gives the provider an HTTP client.
+// A provider's test of the whole contract, including faults. The provider's service uses
+// HTTP, and the test opens the provider with an HTTP client that injects faults.
 func ExampleRun_faults() {
 	open := func(ctx context.Context, client *http.Client) (*kv.Store, error) {
 		return memkv.New(), nil // use your own provider here: newStore(ctx, client, uniqueTableName())

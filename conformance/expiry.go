@@ -173,7 +173,7 @@ func expiryCases() []testCase {
 				t.wantLive("key", want{value: "new", version: v})
 			}),
 		rule("expiry/kept",
-			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, even if there is none.",
+			"ExpiresAt(entry.ExpiresAt) keeps the expiry exactly, and keeps an entry without expiry without one.",
 			func(t *trial) {
 				at := t.clock.now().Add(1234567 * time.Millisecond)
 				t.put("key", "0", kv.ExpiresAt(at))

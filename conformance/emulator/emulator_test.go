@@ -21,7 +21,7 @@ func TestEach(t *testing.T) {
 		emulator.KindAzureTables: {emulator.AzureTables, "SKYKV_AZTABLES_ENDPOINT"},
 	} {
 		t.Run(string(kind), func(t *testing.T) {
-			endpoint := service.endpoint(t) // skips the test if there is none
+			endpoint := service.endpoint(t) // skips the test if the emulator cannot be started
 			t.Setenv("SKYKV_EMULATOR", "")
 			t.Setenv(service.variable, endpoint)
 			for range 2 { // twice, to check that Stop leaves the emulator running

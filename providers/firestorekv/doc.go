@@ -116,7 +116,7 @@
 // Firestore bills documents read, written and deleted
 // (https://cloud.google.com/firestore/pricing).
 //
-//	Get, Exists            one request, one document read, even if there is none
+//	Get, Exists            one request, one document read, also if the key is absent
 //	Put, Delete            one request, one document written or deleted
 //	  ... condition fails  one more request, and one document read
 //	  ... expired entry    IfNotExists then replaces it with a third request

@@ -26,8 +26,8 @@ var kinds = []Kind{Pass, Delay, Drop, Refuse, Throttle, Hang, Lose, Truncate, Fa
 
 const answerText = "the service's answer, long enough to be cut in half"
 
-// abandoned returns a plan like plan. When a request hangs, its client gives up: the plan calls
-// cancel.
+// abandoned returns a plan that chooses the same faults as plan. When it lets a request hang, it
+// also calls cancel, as if the client no longer waited.
 func abandoned(plan Plan, cancel context.CancelFunc) Plan {
 	return func(r Request) Kind {
 		kind := plan(r)
